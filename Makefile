@@ -1,0 +1,69 @@
+# Everything runs inside .venv, which `make setup` builds once and again when pyproject.toml changes.
+# PYTHON=/path/to/python chooses the interpreter; otherwise the first candidate that really runs is used.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CANDIDATES := python3.13 python3.12 python3.11 python3
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS)
+
+# Version managers leave shims for interpreters that are not there, so each candidate is run, not just looked up.
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint types bench clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## make .venv and install equikit with its development tools
+
+# A PYTHON= other than the one that .venv was made with rebuilds it.
+ifneq ($(strip $(PYTHON)),)
+ifneq ($(strip $(PYTHON)),$(strip $(shell cat $(VENV)/.python 2>/dev/null)))
+$(STAMP): FORCE
+endif
+endif
+
+$(STAMP): pyproject.toml
+	@set -e; \
+	chosen=""; \
+	for candidate in $(if $(strip $(PYTHON)),"$(strip $(PYTHON))",$(CANDIDATES)); do \
+		if "$$candidate" -c '$(USABLE)' >/dev/null 2>&1; then chosen="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$chosen" ]; then \
+		echo "setup: no working Python >= 3.11 with venv among: $(or $(strip $(PYTHON)),$(CANDIDATES))" >&2; exit 1; \
+	fi; \
+	if [ "$$(cat $(VENV)/.python 2>/dev/null)" != "$$chosen" ] || ! $(BIN)/python -c '$(USABLE)' >/dev/null 2>&1; then \
+		echo "setup: making $(VENV) with $$chosen ($$("$$chosen" --version))"; \
+		"$$chosen" -m venv --clear $(VENV); \
+		echo "$$chosen" > $(VENV)/.python; \
+	fi; \
+	echo "setup: installing equikit and its development tools (some minutes the first time)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'; \
+	touch $(STAMP); \
+	echo "setup: done"
+
+demo: setup ## run the demonstration
+	@$(BIN)/equikit demo
+
+test: setup ## run the tests, without the slow ones
+	@$(PYTEST)
+
+test-slow: setup ## run the slow tests only
+	@$(PYTEST) -m slow || { rc=$$?; [ $$rc -eq 5 ] && echo "test-slow: no test is marked slow"; }
+
+lint: setup ## check style and format
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+
+types: setup ## check the package's types
+	@$(BIN)/python -m mypy
+
+bench: setup ## run the benchmarks
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove .venv, caches, builds and scratch outputs
+	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/scratch results/demo
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,63 @@
+"""equikit: equivariant neural-network layers from diagrams.
+
+Every tensor axis carries a group. A signature such as `"p p -> p p"` with `p=S` names the linear maps that commute with
+it; equikit enumerates the diagrams that span them, compiles them to one plan, and runs the plan as a JAX layer.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from equikit._errors import (
+    DiagramError,
+    DTypeError,
+    EquikitError,
+    EquivarianceError,
+    GroupError,
+    OptionError,
+    ShapeError,
+    SignatureError,
+    TooLargeError,
+)
+from equikit.diagrams import Diagram, HomSpace, hom
+from equikit.groups import Fixed, S
+
+if TYPE_CHECKING:
+    from equikit import diagrams, draw, groups, nn, plans, testing
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DTypeError",
+    "Diagram",
+    "DiagramError",
+    "EquikitError",
+    "EquivarianceError",
+    "Fixed",
+    "GroupError",
+    "HomSpace",
+    "OptionError",
+    "S",
+    "ShapeError",
+    "SignatureError",
+    "TooLargeError",
+    "__version__",
+    "diagrams",
+    "draw",
+    "groups",
+    "hom",
+    "nn",
+    "plans",
+    "testing",
+]
+
+_LATER = ("draw", "nn", "plans", "testing")  # these import JAX, or what only some users need
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return importlib.import_module(f"equikit.{name}")
+    raise AttributeError(f"module 'equikit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

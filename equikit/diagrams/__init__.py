@@ -1,0 +1,36 @@
+"""Signatures, diagrams, and the spaces of equivariant maps they span: exact, symbolic, without JAX."""
+
+from equikit.diagrams._category import Composite, compose, flip, tensor
+from equikit.diagrams._count import count_partitions, count_walks, mckay_quiver, stirling
+from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._gram import moebius_matrix, refines, zeta_matrix
+from equikit.diagrams._growth import growth_array
+from equikit.diagrams._half import HalfDiagram
+from equikit.diagrams._hom import HomSpace, hom
+from equikit.diagrams._parse import parse_signature
+from equikit.diagrams._sequence import Core, Diagrams
+from equikit.diagrams._signature import Signature, Term
+
+__all__ = [
+    "Composite",
+    "Core",
+    "Diagram",
+    "Diagrams",
+    "HalfDiagram",
+    "HomSpace",
+    "Signature",
+    "Term",
+    "compose",
+    "count_partitions",
+    "count_walks",
+    "flip",
+    "growth_array",
+    "hom",
+    "mckay_quiver",
+    "moebius_matrix",
+    "parse_signature",
+    "refines",
+    "stirling",
+    "tensor",
+    "zeta_matrix",
+]

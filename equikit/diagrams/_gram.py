@@ -1,0 +1,90 @@
+"""Inner products of diagrams, and the exact change between the diagram basis and the orbit basis.
+
+The map of a diagram is the sum of the orbit maps of all coarser diagrams, \\(D_\\pi = \\sum_{\\sigma \\ge \\pi}
+O_\\sigma\\), so the change of basis is the zeta matrix of the refinement order and its inverse the Möbius function.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from equikit.diagrams._category import join
+from equikit.diagrams._diagram import Diagram
+
+if TYPE_CHECKING:
+    import sympy
+
+
+def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
+    """A SymPy symbol for the size of each label: `n` for a single label, `n_p` and so on for several."""
+    import sympy
+
+    names = sorted(set(labels))
+    return {
+        label: sympy.Symbol("n" if len(names) == 1 else f"n_{label}", integer=True, nonnegative=True)
+        for label in names
+    }
+
+
+def gram_matrix(diagrams: Sequence[Diagram]) -> sympy.ImmutableDenseMatrix:
+    r"""The Gram matrix \(\langle D_i, D_j\rangle = \mathrm{tr}(D_i^T D_j) = n^{|\pi_i \vee \pi_j|}\), as polynomials in n.
+
+    Cost: the square of the number of diagrams, times the number of vertices.
+    """
+    import sympy
+
+    symbols = size_symbols({label for diagram in diagrams[:1] for label in diagram.labels})
+    powers: dict[tuple[tuple[str, int], ...], sympy.Expr] = {}
+
+    def entry(i: int, j: int) -> sympy.Expr:
+        first, second = diagrams[i], diagrams[j]
+        count = tuple(sorted(Counter(first.labels[b] for b in set(join(first.growth, second.growth))).items()))
+        if count not in powers:
+            powers[count] = sympy.Mul(*(symbols[label] ** number for label, number in count))
+        return powers[count]
+
+    upper = {(i, j): entry(i, j) for i in range(len(diagrams)) for j in range(i, len(diagrams))}
+    return sympy.ImmutableDenseMatrix(len(diagrams), len(diagrams), lambda i, j: upper[min(i, j), max(i, j)])
+
+
+def gram_determinant(diagrams: Sequence[Diagram]) -> sympy.Expr:
+    r"""The determinant of the Gram matrix of a set of diagrams closed under coarsening, factored.
+
+    The change to the orbit basis is unitriangular and orbit maps are orthogonal, so the determinant is the product over
+    the diagrams of \(n (n-1) \cdots (n-|\pi|+1)\), for each label. Its roots are the sizes at which the diagrams become
+    dependent.
+    """
+    import sympy
+
+    symbols = size_symbols({label for diagram in diagrams[:1] for label in diagram.labels})
+    powers: Counter[tuple[str, int]] = Counter()
+    for diagram in diagrams:
+        for label, count in Counter(diagram.block_labels).items():
+            powers.update((label, i) for i in range(count))
+    return sympy.Mul(*((symbols[label] - i) ** power for (label, i), power in sorted(powers.items())))
+
+
+def refines(finer: Diagram, coarser: Diagram) -> bool:
+    """Whether every block of the first lies inside a block of the second."""
+    return len(set(zip(finer.growth, coarser.growth, strict=True))) == len(set(finer.growth))
+
+
+def zeta_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
+    """The matrix that writes diagram maps in orbit maps: 1 at `[i, j]` where diagram i refines diagram j; int64."""
+    return np.array([[refines(a, b) for b in diagrams] for a in diagrams], np.int64).reshape(len(diagrams), -1)
+
+
+def moebius_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
+    r"""The inverse of `zeta_matrix`: \(\mu(\pi, \sigma) = \prod (-1)^{m-1} (m-1)!\) over the blocks of σ, each holding m blocks of π."""
+    result = np.zeros((len(diagrams), len(diagrams)), np.int64)
+    for i, finer in enumerate(diagrams):
+        for j, coarser in enumerate(diagrams):
+            if refines(finer, coarser):
+                inside = Counter(block for _, block in set(zip(finer.growth, coarser.growth, strict=True)))
+                result[i, j] = math.prod((-1) ** (m - 1) * math.factorial(m - 1) for m in inside.values())
+    return result

@@ -1,0 +1,106 @@
+"""Set partitions as restricted growth strings, coloured: one at a time, and all at once as an array.
+
+A set partition of the vertices 0..m-1 is the string whose entry `v` is the number of the block of vertex `v`, blocks
+being numbered by their first vertex; so each entry is at most one more than the largest before it. When vertices have
+colours, a block holds vertices of one colour only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+Limits = tuple[tuple[str, int | None], ...]
+"""For each colour the largest number of blocks it may have; `None` for no limit."""
+
+
+def canonical(blocks: Iterable[int]) -> tuple[int, ...]:
+    """Renumber block numbers by first appearance.
+
+    Example:
+        >>> canonical((7, 7, 2, 7))
+        (0, 0, 1, 0)
+    """
+    seen: dict[int, int] = {}
+    return tuple(seen.setdefault(block, len(seen)) for block in blocks)
+
+
+def iter_growth(colours: Sequence[str], blocks: int, limits: Limits = ()) -> Iterator[tuple[int, ...]]:
+    """Yield the coloured set partitions with exactly `blocks` blocks, in lexicographic order of their strings.
+
+    Args:
+        colours: the colour of each vertex.
+        blocks: the number of blocks.
+        limits: the largest number of blocks of each colour; a colour not named has no limit.
+    """
+    limit = dict(limits)
+    string = [0] * len(colours)
+    owner: list[str] = []  # the colour of each block so far
+
+    def extend(vertex: int) -> Iterator[tuple[int, ...]]:
+        if len(owner) + len(colours) - vertex < blocks:
+            return
+        if vertex == len(colours):
+            if len(owner) == blocks:
+                yield tuple(string)
+            return
+        colour = colours[vertex]
+        for block, its_colour in enumerate(owner):
+            if its_colour == colour:
+                string[vertex] = block
+                yield from extend(vertex + 1)
+        most = limit.get(colour)
+        if len(owner) < blocks and (most is None or owner.count(colour) < most):
+            string[vertex] = len(owner)
+            owner.append(colour)
+            yield from extend(vertex + 1)
+            owner.pop()
+
+    return extend(0)
+
+
+def growth_array(colours: Sequence[str], limits: Limits = ()) -> np.ndarray:
+    """All coloured set partitions as one integer array, in lexicographic order of their strings.
+
+    Built a vertex at a time for all rows together, so the cost is that of writing the array.
+
+    Returns:
+        int8 `[count, vertices]`.
+    """
+    limit = dict(limits)
+    names = sorted(set(colours))
+    # Within a colour, number the blocks of that colour alone: a choice for the next vertex is then a plain range. The
+    # order of rows is the same, because where two rows first differ they have the same blocks to choose from.
+    local = np.zeros((1, 0), np.int8)
+    used = {name: np.zeros(1, np.int64) for name in names}
+    for colour in colours:
+        count = used[colour]
+        most = limit.get(colour)
+        choices = count + 1 if most is None else np.minimum(count + 1, most)
+        row = np.repeat(np.arange(len(local)), choices)
+        offset = np.concatenate([[0], np.cumsum(choices)[:-1]]) if len(local) else np.zeros(0, np.int64)
+        choice = np.arange(len(row)) - offset[row]
+        local = np.concatenate([local[row], choice[:, None].astype(np.int8)], axis=1)
+        used = {name: values[row] for name, values in used.items()}
+        used[colour] = np.maximum(used[colour], choice + 1)
+    if len(names) < 2:
+        return local
+    codes = local + np.array([names.index(colour) * len(colours) for colour in colours], np.int8)
+    return canonical_array(codes, len(names) * len(colours))
+
+
+def canonical_array(codes: np.ndarray, values: int) -> np.ndarray:
+    """Renumber each row of block numbers in `range(values)` by first appearance; int8 of the same shape."""
+    number = np.full((len(codes), values), -1, np.int8)
+    used = np.zeros(len(codes), np.int8)
+    result = np.empty(codes.shape, np.int8)
+    rows = np.arange(len(codes))
+    for vertex in range(codes.shape[1]):
+        code = codes[:, vertex]
+        known = number[rows, code]
+        new = known < 0
+        result[:, vertex] = np.where(new, used, known)
+        number[rows[new], code[new]] = used[new]
+        used += new
+    return result

@@ -1,0 +1,148 @@
+"""Half diagrams: one row of a diagram, with the blocks that propagate to the other row marked.
+
+A half diagram of the input row is a *reduction* (diagonals over blocks, sums over the blocks that do not propagate); one
+of the output row is an *expansion* (the transposed operations). A diagram is an input half, an output half, and a
+matching of their propagating blocks (the *wires*). The name is that of the cellular-algebra literature.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from equikit.diagrams._growth import Limits, growth_array, iter_growth
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class HalfDiagram:
+    """A coloured set partition of one row of vertices, with its propagating blocks marked.
+
+    Ordered by number of blocks, then as restricted growth strings, then by the marks.
+
+    Attributes:
+        labels: the label of each vertex.
+        growth: the block of each vertex, a restricted growth string.
+        propagating: the numbers of the propagating blocks, ascending.
+    """
+
+    labels: tuple[str, ...]
+    size: int = field(init=False)
+    growth: tuple[int, ...]
+    propagating: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", max(self.growth, default=-1) + 1)
+
+    @property
+    def blocks(self) -> tuple[tuple[int, ...], ...]:
+        """The vertices of each block."""
+        blocks: list[list[int]] = [[] for _ in range(self.size)]
+        for vertex, block in enumerate(self.growth):
+            blocks[block].append(vertex)
+        return tuple(map(tuple, blocks))
+
+    @property
+    def block_labels(self) -> tuple[str, ...]:
+        """The label of each block."""
+        return tuple(self.labels[block[0]] for block in self.blocks)
+
+    @property
+    def wires(self) -> tuple[int, ...]:
+        """The propagating blocks in the order of the core: by label, then by block."""
+        labels = self.block_labels
+        return tuple(sorted(self.propagating, key=lambda block: (labels[block], block)))
+
+    @property
+    def core(self) -> tuple[str, ...]:
+        """The labels of the wires, sorted: the axes of the tensor between reduction and expansion."""
+        labels = self.block_labels
+        return tuple(labels[block] for block in self.wires)
+
+    @property
+    def closed(self) -> tuple[int, ...]:
+        """The blocks that do not propagate."""
+        return tuple(block for block in range(self.size) if block not in self.propagating)
+
+
+def _markings(block_labels: tuple[str, ...], core: tuple[str, ...]) -> list[tuple[int, ...]]:
+    """All ways to choose the blocks that propagate so that their labels are those of the core."""
+    wanted = Counter(core)
+    choices = [
+        itertools.combinations([b for b, label in enumerate(block_labels) if label == name], count)
+        for name, count in wanted.items()
+    ]
+    return sorted(tuple(sorted(itertools.chain(*parts))) for parts in itertools.product(*choices))
+
+
+def iter_halves(labels: tuple[str, ...], core: tuple[str, ...], limits: Limits = ()) -> Iterator[HalfDiagram]:
+    """Yield the half diagrams on a row whose propagating blocks have the labels of the core, in order."""
+    for size in range(len(core), len(labels) + 1):
+        for growth in iter_growth(labels, size, limits):
+            first = HalfDiagram(labels, growth, ())
+            for propagating in _markings(first.block_labels, core):
+                yield HalfDiagram(labels, growth, propagating)
+
+
+@dataclass(frozen=True, eq=False)
+class HalfArrays:
+    """All half diagrams of a row with a given core, in order, as integer arrays.
+
+    Attributes:
+        growth: `[count, vertices]` block of each vertex.
+        wire: `[count, vertices]` place of the vertex's block in the core, or -1.
+        closed: `[count, vertices]` place of the vertex's block among those that do not propagate, or -1.
+        blocks: label to `[count]`, the number of blocks of that label.
+    """
+
+    growth: np.ndarray
+    wire: np.ndarray
+    closed: np.ndarray
+    blocks: dict[str, np.ndarray]
+
+
+def half_arrays(labels: tuple[str, ...], core: tuple[str, ...], limits: Limits = ()) -> HalfArrays:
+    """Enumerate half diagrams all at once; the rows are in the order of `iter_halves`."""
+    growth = growth_array(labels, limits)
+    size = growth.max(axis=1, initial=-1).astype(np.int64) + 1
+    growth = growth[np.argsort(size, kind="stable")]
+    # Rows whose blocks have the same labels in the same order have the same markings: treat such rows together.
+    block_label = np.full((len(growth), len(labels)), -1, np.int8)
+    names = sorted(set(labels))
+    for vertex, label in enumerate(labels):
+        block_label[np.arange(len(growth)), growth[:, vertex]] = names.index(label)
+    kind = np.zeros(len(growth), np.int64)
+    for column in block_label.T:
+        kind = kind * (len(names) + 1) + column + 1
+        if kind.max(initial=0) > 2**40:
+            kind = np.unique(kind, return_inverse=True)[1].reshape(-1)
+    _, example, kind = np.unique(kind, return_index=True, return_inverse=True)
+    named = [tuple(names[code] for code in block_label[row] if code >= 0) for row in example]
+    markings = [_markings(name, core) for name in named]
+    count = np.array([len(m) for m in markings], np.int64)[kind] if len(named) else np.zeros(0, np.int64)
+    start = np.concatenate([[0], np.cumsum(count)])
+    total = int(start[-1])
+    row = np.repeat(np.arange(len(growth)), count)
+    wire_of_block = np.full((total, len(labels)), -1, np.int8)
+    closed_of_block = np.full((total, len(labels)), -1, np.int8)
+    blocks = {name: np.zeros(total, np.int64) for name in names}
+    for k, (name, choices) in enumerate(zip(named, markings, strict=True)):
+        rows = np.flatnonzero(kind == k)
+        for j, propagating in enumerate(choices):
+            at = start[rows] + j
+            wires = sorted(propagating, key=lambda block: (name[block], block))  # noqa: B023  # used at once
+            wire_of_block[at[:, None], wires] = np.arange(len(wires))
+            closed = [block for block in range(len(name)) if block not in propagating]
+            closed_of_block[at[:, None], closed] = np.arange(len(closed))
+            for label in names:
+                blocks[label][at] = name.count(label)
+    growth = growth[row]
+    return HalfArrays(
+        growth,
+        np.take_along_axis(wire_of_block, growth.astype(np.int64), axis=1),
+        np.take_along_axis(closed_of_block, growth.astype(np.int64), axis=1),
+        blocks,
+    )

@@ -1,0 +1,274 @@
+"""The space of equivariant linear maps between two signatures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from equikit._errors import OptionError, explain
+from equikit.diagrams import _gram
+from equikit.diagrams._count import count_coloured
+from equikit.diagrams._dense import checked_basis, diagram_tensor, label_sizes, refuse_if_large
+from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._growth import Limits
+from equikit.diagrams._parse import parse_signature
+from equikit.diagrams._sequence import Diagrams
+from equikit.diagrams._signature import Signature, Term
+
+if TYPE_CHECKING:
+    import sympy
+
+    from equikit.plans import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class HomSpace:
+    r"""The space \(\mathrm{Hom}_G(V_{in}, V_{out})\) of linear maps that commute with the group, exactly.
+
+    Made by `hom`. Where there are several terms it is the direct sum of the spaces between single terms, in
+    `pairs`. Axes bound to `Fixed` are not part of the diagrams: each diagram stands for `multiplicity` maps, one for
+    each pair of entries of the plain axes.
+
+    Attributes:
+        signature: the terms, with the group of every label.
+    """
+
+    signature: Signature
+
+    def __str__(self) -> str:
+        groups = ", ".join(f"{label}={what}" for label, what in self.signature.bindings)
+        return f'hom("{self.signature}"{", " if groups else ""}{groups})'
+
+    def __repr__(self) -> str:
+        return f"<{self}: dimension {self.dim:,}>"
+
+    def _repr_html_(self) -> str:
+        from equikit.draw import space_html  # drawing stands above diagrams; only the picture reaches up to it
+
+        return space_html(self)
+
+    @property
+    def pairs(self) -> tuple[HomSpace, ...]:
+        """The spaces between one input term and one output term: all inputs to the first output, and so on."""
+        sums = self.signature
+        return tuple(HomSpace(sums.pair(source, target)) for target in sums.outputs for source in sums.inputs)
+
+    @property
+    def _single(self) -> tuple[Term, Term]:
+        if len(self.signature.inputs) == len(self.signature.outputs) == 1:
+            return self.signature.inputs[0], self.signature.outputs[0]
+        raise OptionError(
+            explain(
+                "a space with several terms has diagrams of several kinds",
+                got=str(self),
+                expected="a space between one input term and one output term",
+                step="take them from space.pairs",
+            )
+        )
+
+    @property
+    def multiplicity(self) -> int:
+        """The number of maps a diagram stands for: the product of the sizes of the plain axes."""
+        source, target = self._single
+        return self.signature.multiplicity(source) * self.signature.multiplicity(target)
+
+    @property
+    def diagrams(self) -> Sequence[Diagram]:
+        """The diagrams, canonical, ordered and made as they are asked for.
+
+        Those with at most n blocks where n is bound, which is a basis; all of them where n is free, a basis from
+        n = k + l on. A space with several terms has the diagrams of its pairs, one pair after another.
+        """
+        if len(self.signature.inputs) * len(self.signature.outputs) != 1:
+            return tuple(diagram for pair in self.pairs for diagram in pair.diagrams)
+        source, target = self._single
+        groups = self.signature.groups
+        top, bottom = (tuple(label for label in term.labels if label in groups) for term in (target, source))
+        return Diagrams(top, bottom, self._limits)
+
+    @property
+    def _limits(self) -> Limits:
+        return tuple((label, group.n) for label, group in self.signature.groups.items())
+
+    @property
+    def dim(self) -> int:
+        """The dimension; where n is free, that for n at least k + l. Counted, not enumerated."""
+        if len(self.signature.inputs) * len(self.signature.outputs) != 1:
+            return sum(pair.dim for pair in self.pairs)
+        source, target = self._single
+        groups = self.signature.groups
+        labels = tuple(label for label in (*target.labels, *source.labels) if label in groups)
+        return count_coloured(labels, self._limits) * self.multiplicity
+
+    def sizes(self, n: int | Mapping[str, int] | None = None) -> dict[str, int]:
+        """The size of every label: the bound ones, and `n` for the free ones."""
+        sizes = self.signature.sizes
+        free = tuple(label for label, size in sizes.items() if size is None)
+        given = label_sizes(free, {} if n is None else n)
+        return {label: given[label] if size is None else size for label, size in sizes.items()}
+
+    def matrices(self, n: int | Mapping[str, int] | None = None, *, basis: str = "diagram") -> np.ndarray:
+        r"""A basis of the space as dense integer matrices, in the order of `diagrams`.
+
+        Rows and columns run over the indices of the axes in row-major order, term after term. With plain axes each
+        diagram gives one matrix for each input entry and output entry, in that order.
+
+        Args:
+            n: the size of the free labels; not needed where every label is bound.
+            basis: `"diagram"`, or `"orbit"` for maps with disjoint supports.
+
+        Returns:
+            int64 `[dim, n^l, n^k]`.
+
+        Raises:
+            OptionError: if there is no such basis.
+            ShapeError: if a free label has no size.
+            TooLargeError: if the result would pass 4 GiB; raised before anything is allocated.
+
+        Cost: time and memory dim · \(n^{k+l}\).
+
+        Example:
+            >>> from equikit import S
+            >>> hom("p -> p", p=S(2)).matrices(basis="orbit").tolist()
+            [[[1, 0], [0, 1]], [[0, 1], [1, 0]]]
+        """
+        checked_basis(basis)
+        sizes = self.sizes(n)
+        inputs, outputs = self.signature.inputs, self.signature.outputs
+        columns, rows = ([math.prod(sizes[x] for x in term.labels) for term in side] for side in (inputs, outputs))
+        refuse_if_large("the basis as dense matrices", self.dim * sum(rows) * sum(columns))
+        result = np.zeros((self.dim, sum(rows), sum(columns)), np.int64)
+        count, top = 0, 0
+        pairs = iter(self.pairs)
+        for height in rows:
+            left = 0
+            for width in columns:
+                pair = next(pairs)
+                for block in pair._blocks(sizes, basis):
+                    copies = len(block)
+                    result[count : count + copies, top : top + height, left : left + width] = block
+                    count += copies
+                left += width
+            top += height
+        return result
+
+    def _blocks(self, sizes: dict[str, int], basis: str) -> Iterator[np.ndarray]:
+        """The dense matrices of each diagram of a single pair, `[multiplicity, rows, columns]`."""
+        source, target = self._single
+        acted = [(term, self.signature.acted(term)) for term in (target, source)]
+        plain = [(term, self.signature.plain(term)) for term in (target, source)]
+        shapes = [tuple(sizes[term.labels[i]] for i in places) for term, places in plain]
+        units = [np.eye(math.prod(shape), dtype=np.int64).reshape(-1, *shape) for shape in shapes]
+        # Axes: input entry, output entry, then all axes of the output term and of the input term as they stand there.
+        order: list[int] = []
+        offsets = [0, len(target.labels)]
+        for offset, (_, places) in zip(offsets, acted, strict=True):
+            order += [offset + i for i in places]
+        for offset, (_, places) in zip(offsets, plain, strict=True):
+            order += [offset + i for i in places]
+        axes = np.argsort(order)
+        width = math.prod(sizes[label] for label in source.labels)
+        for diagram in self.diagrams:
+            core = diagram_tensor(diagram, {label: sizes[label] for label in diagram.labels}, basis=basis)
+            whole = np.multiply.outer(core, np.multiply.outer(units[0], units[1]))
+            whole = np.moveaxis(whole, (core.ndim + 1 + len(shapes[0]), core.ndim), (0, 1))
+            whole = whole.transpose(0, 1, *(2 + axes))
+            yield whole.reshape(self.multiplicity, -1, width) if width else whole.reshape(self.multiplicity, -1, 0)
+
+    def gram(self) -> sympy.ImmutableDenseMatrix:
+        r"""The inner products of the diagrams, a SymPy matrix of powers of n (of `n_p` and so on for several labels).
+
+        Entry (i, j) is \(\mathrm{tr}(D_i^T D_j)\), n to the number of blocks of the join of the two partitions.
+
+        Raises:
+            OptionError: for a space with several terms, whose diagrams belong to different pairs.
+
+        Example:
+            >>> from equikit import S
+            >>> hom("p -> p", p=S).gram()
+            Matrix([
+            [n,    n],
+            [n, n**2]])
+        """
+        self._single  # noqa: B018  # raises where there are several terms
+        return _gram.gram_matrix(tuple(self.diagrams))
+
+    def gram_determinant(self) -> sympy.Expr:
+        r"""The determinant of `gram()`, factored: it vanishes at the n where the diagrams are dependent.
+
+        By the unitriangular change to the orbit basis it is \(\prod_\pi n (n-1) \cdots (n-|\pi|+1)\).
+
+        Example:
+            >>> from equikit import S
+            >>> hom("p -> p", p=S).gram_determinant()
+            n**2*(n - 1)
+        """
+        self._single  # noqa: B018  # raises where there are several terms
+        return _gram.gram_determinant(tuple(self.diagrams))
+
+    def change_of_basis(self, source: str, target: str) -> np.ndarray:
+        """The exact matrix that writes the `source` basis in the `target` basis: row i holds map i's coefficients.
+
+        Args:
+            source, target: `"diagram"` or `"orbit"`.
+
+        Returns:
+            int64 `[diagrams, diagrams]`: zeta, Möbius, or the identity.
+
+        Example:
+            >>> from equikit import S
+            >>> hom("p -> p", p=S).change_of_basis("orbit", "diagram").tolist()
+            [[1, 0], [-1, 1]]
+        """
+        self._single  # noqa: B018  # raises where there are several terms
+        diagrams = tuple(self.diagrams)
+        if checked_basis(source) == checked_basis(target):
+            return np.eye(len(diagrams), dtype=np.int64)
+        return _gram.zeta_matrix(diagrams) if source == "diagram" else _gram.moebius_matrix(diagrams)
+
+    def plan(self, channels: tuple[int, int] = (1, 1), **options: Any) -> Plan:
+        """The plan that applies all maps of the space at once; see `equikit.plans.plan`."""
+        from equikit.plans import plan  # plans stand above diagrams; this method is the bridge a user expects
+
+        return plan(self.signature, channels, **options)
+
+
+def hom(
+    signature: str | Mapping[str, str],
+    outputs: str | Mapping[str, str] | None = None,
+    /,
+    *,
+    groups: Mapping[str, object] | None = None,
+    **bindings: object,
+) -> HomSpace:
+    r"""The space of linear maps that commute with the groups on the axes.
+
+    Args:
+        signature: `"inputs -> outputs"`, each a list of axis labels; terms are separated by `+`. Or the inputs alone,
+            as a text or a dictionary from name to labels.
+        outputs: the output terms, if `signature` has only the inputs.
+        groups: what is bound to each label, as a dictionary.
+        **bindings: the same as keywords: a group (`S(5)`), a free group (`S`), or `Fixed(size)`.
+
+    Returns:
+        The space; its dimension, diagrams and matrices are computed when asked for.
+
+    Raises:
+        SignatureError: if the signature cannot be read, a label is not bound or bound twice, or a binding has no label.
+
+    Example:
+        >>> from equikit import S
+        >>> space = hom("p p -> p p", p=S(5))
+        >>> space.dim
+        15
+        >>> print(space.diagrams[0])
+        p p -> p p: 1 1' | 2 2'
+
+    Source:
+        Maron et al., arXiv:1812.09902; Pearce-Crump, arXiv:2212.08648.
+    """
+    return HomSpace(parse_signature(signature, outputs, groups=groups, keywords=bindings))

@@ -1,0 +1,237 @@
+"""From what a user types to a `Signature`, with an error that points at the place.
+
+    signature:  terms '->' terms
+    terms:      term ('+' term)*
+    term:       [name ':'] (label* | '()')
+
+Labels and names are words: Python identifiers, keywords and Unicode letters included.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from equikit._errors import SignatureError, explain, point_at
+from equikit.diagrams._signature import Signature, Term
+from equikit.groups import Fixed, Group
+
+EXAMPLE = 'write for example "p p -> p"'
+GRAMMAR = "words separated by spaces, '+' between terms, ':' after a name, '()' for no axes, and one '->'"
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str  # "word", "->", "+", ":", "()" or "end"
+    text: str
+    start: int
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    position = 0
+    while position < len(text):
+        character = text[position]
+        if character.isspace():
+            position += 1
+            continue
+        symbol = next((s for s in ("->", "()", "+", ":") if text.startswith(s, position)), None)
+        if symbol is not None:
+            yield _Token(symbol, symbol, position)
+            position += len(symbol)
+            continue
+        end = position
+        while end < len(text) and text[position : end + 1].isidentifier():
+            end += 1
+        if end == position:
+            problem = f"bad character {character!r} in the signature"
+            raise SignatureError(point_at(problem, text, position, expected=GRAMMAR, step=EXAMPLE))
+        # Python normalises keyword arguments to NFKC, so a label must be normalised to meet its binding.
+        yield _Token("word", unicodedata.normalize("NFKC", text[position:end]), position)
+        position = end
+    yield _Token("end", "", len(text))
+
+
+def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
+    """Read the terms of one side; the tokens hold no arrow."""
+    terms: list[Term] = []
+    start: list[int] = []
+    name: str | None = None
+    labels: list[str] = []
+    empty = False
+    first = tokens[0].start if tokens else 0
+
+    def finish(at: int) -> None:
+        nonlocal name, labels, empty, first
+        terms.append(Term(" ".join(labels) if name is None else name, tuple(labels)))
+        start.append(min(first, len(text)))
+        name, labels, empty, first = None, [], False, at
+
+    for token in tokens:
+        if token.kind == "+":
+            finish(token.start + 1)
+        elif token.kind == ":":
+            if name is not None or len(labels) != 1 or empty:
+                problem = "a ':' must follow one name, at the start of a term"
+                raise SignatureError(point_at(problem, text, token.start, expected=GRAMMAR, step=EXAMPLE))
+            name, labels = labels[0], []
+        elif empty or (token.kind == "()" and labels):
+            problem = "'()' stands for a term without axes and must be alone in it"
+            raise SignatureError(
+                point_at(problem, text, token.start, len(token.text), expected=GRAMMAR, step=EXAMPLE)
+            )
+        elif token.kind == "()":
+            empty = True
+        else:
+            labels.append(token.text)
+    finish(len(text))
+    for i, term in enumerate(terms):
+        if term.name in (t.name for t in terms[:i]):
+            problem = f"two {what} terms have the name {term.name!r}"
+            raise SignatureError(
+                point_at(problem, text, start[i], expected="different names", step='name them: "a: p p + b: p p -> p"')
+            )
+    return tuple(terms)
+
+
+def parse_arrow(text: str) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
+    """Split `"p p + p -> p"` into input and output terms."""
+    if not isinstance(text, str):
+        raise SignatureError(
+            explain("the signature is not a text", got=repr(text), expected='"inputs -> outputs"', step=EXAMPLE)
+        )
+    tokens = list(_tokens(text))
+    arrows = [i for i, token in enumerate(tokens) if token.kind == "->"]
+    if len(arrows) != 1:
+        place = tokens[arrows[1]] if arrows else tokens[-1]
+        problem = "a second '->' in the signature" if arrows else "no '->' in the signature"
+        raise SignatureError(point_at(problem, text, place.start, 2, expected=GRAMMAR, step=EXAMPLE))
+    (arrow,) = arrows
+    return _terms(text, tokens[:arrow], "input"), _terms(text, tokens[arrow + 1 : -1], "output")
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Read the labels of one term, `"p p"`."""
+    tokens = list(_tokens(text))[:-1]
+    bad = next((t for t in tokens if t.kind not in ("word", "()") or (t.kind == "()" and len(tokens) > 1)), None)
+    if bad is not None:
+        problem = f"{bad.text!r} does not belong in the labels of one term"
+        raise SignatureError(
+            point_at(problem, text, bad.start, len(bad.text), expected="labels separated by spaces", step='write "p p"')
+        )
+    return tuple(token.text for token in tokens if token.kind == "word")
+
+
+def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
+    """Read one side of a signature: `"p p + p"`, or a dictionary from name to labels."""
+    if isinstance(terms, str):
+        tokens = list(_tokens(terms))[:-1]
+        arrow = next((t for t in tokens if t.kind == "->"), None)
+        if arrow is not None:
+            problem = f"an arrow in the {what} terms"
+            step = "give the whole signature in one text, or both sides without an arrow"
+            raise SignatureError(point_at(problem, terms, arrow.start, 2, expected="terms only", step=step))
+        return _terms(terms, tokens, what)
+    return tuple(Term(name, parse_labels(labels)) for name, labels in terms.items())
+
+
+def _binding(label: str, what: object) -> Group | Fixed:
+    if isinstance(what, Group | Fixed):
+        return what
+    if isinstance(what, type) and issubclass(what, Group) and what is not Group:
+        return what()
+    raise SignatureError(
+        explain(
+            f"label {label!r} is bound to something that is not a group",
+            got=repr(what),
+            expected="a group such as S(5), a free group such as S, or Fixed(size)",
+            step=f"bind {label}=ek.S, or {label}=ek.Fixed({what})" if isinstance(what, int) else f"bind {label}=ek.S",
+        )
+    )
+
+
+def bind(
+    inputs: tuple[Term, ...],
+    outputs: tuple[Term, ...],
+    groups: Mapping[str, object] | None,
+    keywords: Mapping[str, object],
+    text: str | None = None,
+) -> Signature:
+    """Bind every label of the terms, from a dictionary, from keywords, or from both.
+
+    Raises:
+        SignatureError: for a label without a binding, a binding without a label, a label bound twice.
+    """
+    bindings: dict[str, Group | Fixed] = {}
+    for source in (groups or {}), keywords:
+        for raw, what in source.items():
+            label = unicodedata.normalize("NFKC", raw)
+            if label in bindings:
+                raise SignatureError(
+                    explain(
+                        f"label {label!r} is bound twice",
+                        got=f"{bindings[label]} and {what}",
+                        expected="one binding for each label",
+                        step="give it in groups= or as a keyword, not both",
+                    )
+                )
+            bindings[label] = _binding(label, what)
+    signature = Signature(inputs, outputs, tuple(sorted(bindings.items(), key=lambda item: item[0])))
+    shown = str(signature) if text is None else text
+    labels = {label for term in (*inputs, *outputs) for label in term.labels}
+    for label in sorted(labels - bindings.keys()):
+        place, length = _place(shown, label)
+        raise SignatureError(
+            point_at(
+                f"label {label!r} is not bound to a group",
+                shown,
+                place,
+                length,
+                expected="every label bound to a group, or to Fixed(size) where nothing acts",
+                step=f"add {label}=ek.S" if label.isascii() else f'add groups={{"{label}": ek.S}}',
+            )
+        )
+    unused = sorted(bindings.keys() - labels)
+    if unused:
+        raise SignatureError(
+            explain(
+                f"no axis has the label {unused[0]!r}",
+                got=f"{unused[0]}={bindings[unused[0]]} for {shown!r}",
+                expected=f"bindings for {', '.join(sorted(labels)) or 'no label at all'}",
+                step="remove the binding, or correct the label",
+            )
+        )
+    return signature
+
+
+def _place(text: str, label: str) -> tuple[int, int]:
+    """Where a label stands in a text, for the caret."""
+    tokens = list(_tokens(text))
+    for token, following in zip(tokens, tokens[1:], strict=False):
+        if token.kind == "word" and token.text == label and following.kind != ":":
+            return token.start, len(label)
+    raise AssertionError(f"{label!r} is not in {text!r}")
+
+
+def parse_signature(
+    signature: str | Mapping[str, str],
+    outputs: str | Mapping[str, str] | None = None,
+    *,
+    groups: Mapping[str, object] | None = None,
+    keywords: Mapping[str, object] | None = None,
+) -> Signature:
+    """Read a signature: one text with an arrow, or the two sides as texts or dictionaries."""
+    if outputs is None:
+        if isinstance(signature, Mapping):
+            raise SignatureError(
+                explain(
+                    "the output terms are missing",
+                    got=f"only {dict(signature)}",
+                    expected="input terms and output terms",
+                    step="give the outputs as a second argument",
+                )
+            )
+        sides = parse_arrow(signature)
+        return bind(*sides, groups, keywords or {}, signature)
+    sides = parse_side(signature, "input"), parse_side(outputs, "output")
+    return bind(*sides, groups, keywords or {})

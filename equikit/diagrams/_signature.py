@@ -1,0 +1,83 @@
+"""Signatures: which tensors go in, which come out, and what acts on each of their axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from equikit.groups import Fixed, Group
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Term:
+    """One tensor of a signature: a name, and a label for each axis. An unnamed term is named by its labels."""
+
+    name: str
+    labels: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The labels as written in a signature; `()` for a term without axes."""
+        return " ".join(self.labels) or "()"
+
+    def __str__(self) -> str:
+        return self.text if self.name == " ".join(self.labels) else f"{self.name}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The type of a linear map between direct sums of tensors, with every axis label bound.
+
+    Attributes:
+        inputs, outputs: the terms, in the order given.
+        bindings: each label with what is bound to it, sorted by label.
+    """
+
+    inputs: tuple[Term, ...]
+    outputs: tuple[Term, ...]
+    bindings: tuple[tuple[str, Group | Fixed], ...]
+
+    def __str__(self) -> str:
+        return f"{' + '.join(map(str, self.inputs))} -> {' + '.join(map(str, self.outputs))}"
+
+    @property
+    def bound(self) -> dict[str, Group | Fixed]:
+        """The bindings as a dictionary."""
+        return dict(self.bindings)
+
+    @property
+    def groups(self) -> dict[str, Group]:
+        """The labels on which a group acts."""
+        return {label: what for label, what in self.bindings if isinstance(what, Group)}
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """The size of each label; `None` where it is free."""
+        return {label: what.size if isinstance(what, Fixed) else what.n for label, what in self.bindings}
+
+    def acted(self, term: Term) -> tuple[int, ...]:
+        """The positions of the axes of a term on which a group acts."""
+        groups = self.groups
+        return tuple(i for i, label in enumerate(term.labels) if label in groups)
+
+    def plain(self, term: Term) -> tuple[int, ...]:
+        """The positions of the axes of a term on which nothing acts."""
+        groups = self.groups
+        return tuple(i for i, label in enumerate(term.labels) if label not in groups)
+
+    def multiplicity(self, term: Term) -> int:
+        """The number of entries of the plain axes of a term: how many copies of the acted tensor it holds."""
+        bound, count = self.bound, 1
+        for label in term.labels:
+            what = bound[label]
+            if isinstance(what, Fixed):
+                count *= what.size
+        return count
+
+    def pair(self, source: Term, target: Term) -> Signature:
+        """The signature of the maps from one input term to one output term."""
+        used = {*source.labels, *target.labels}
+        return Signature((source,), (target,), tuple(item for item in self.bindings if item[0] in used))
+
+    def flip(self) -> Signature:
+        """The signature of the transposed maps: outputs and inputs exchanged."""
+        return Signature(self.outputs, self.inputs, self.bindings)

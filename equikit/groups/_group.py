@@ -1,0 +1,111 @@
+"""What may be bound to an axis label: a group that acts on the axis, or a plain index axis."""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from equikit._errors import GroupError, explain
+
+
+def checked_size(owner: str, size: object) -> int:
+    """Return `size` as a Python integer that is zero or more, or raise `GroupError` in the name of `owner`."""
+    wrong = GroupError(
+        explain(
+            f"{owner} needs a whole number of points",
+            got=repr(size),
+            expected="an integer, zero or more",
+            step=f"write for example {owner}(5)",
+        )
+    )
+    if isinstance(size, bool | np.bool_):
+        raise wrong
+    try:
+        number = operator.index(size)  # type: ignore[arg-type]  # anything with __index__ is an integer
+    except TypeError:
+        raise wrong from None
+    if number < 0:
+        raise wrong
+    return number
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Group(ABC):
+    """A group that acts linearly on an axis of `n` entries.
+
+    `n` is `None` while the group is *free*: it then stands for the whole family, and an array decides `n` at run time.
+    Subclasses say how elements are drawn and how one acts; elements are whatever suits the family (for the symmetric
+    group, an integer array that lists a permutation).
+    """
+
+    n: int | None = None
+    family: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        if self.n is not None:
+            object.__setattr__(self, "n", checked_size(type(self).__name__, self.n))
+
+    def __str__(self) -> str:
+        return type(self).__name__ if self.n is None else f"{type(self).__name__}({self.n})"
+
+    __repr__ = __str__
+
+    def _size(self, n: int | None) -> int:
+        """The size to work at: the bound one, or the one given for a free group."""
+        size = self.n if n is None else n
+        if size is None or (self.n is not None and size != self.n):
+            raise GroupError(
+                explain(
+                    f"the size of {self} is not settled",
+                    got=f"n={n}",
+                    expected="n for a free group, nothing else for a bound one",
+                    step=f"write {type(self).__name__}(5), or pass n=5",
+                )
+            )
+        return size
+
+    @abstractmethod
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """List elements that generate the group."""
+
+    @abstractmethod
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw an element from the uniform (Haar) distribution."""
+
+    @abstractmethod
+    def matrix(self, element: np.ndarray) -> np.ndarray:
+        """Return the matrix by which an element acts, `[n, n]`."""
+
+    @abstractmethod
+    def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
+        """Apply an element to one axis of a NumPy or JAX array."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fixed:
+    """A plain index axis of a known size, on which no group acts; it mixes freely, as channels do.
+
+    Args:
+        size: number of entries, zero or more.
+
+    Raises:
+        GroupError: if `size` is not a whole number, zero or more.
+
+    Example:
+        >>> Fixed(784)
+        Fixed(784)
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", checked_size("Fixed", self.size))
+
+    def __str__(self) -> str:
+        return f"Fixed({self.size})"
+
+    __repr__ = __str__

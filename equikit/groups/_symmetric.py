@@ -1,0 +1,55 @@
+"""The symmetric group, which permutes the entries of an axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from equikit.groups._group import Group
+
+
+@dataclass(frozen=True, slots=True, order=True, repr=False)
+class S(Group):
+    r"""The symmetric group \(S_n\), acting on \(\mathbb{R}^n\) by permuting the standard basis.
+
+    An element is an integer array `g` of shape `[n]`, and \(g e_i = e_{g[i]}\): entry `i` moves to place `g[i]`.
+    The class itself, `S`, stands for the symmetric group of whatever size an array has at run time.
+
+    Args:
+        n: number of points, zero or more; none for the free group.
+
+    Raises:
+        GroupError: if `n` is not a whole number, zero or more.
+
+    Example:
+        >>> S(5), S()
+        (S(5), S)
+    """
+
+    family: ClassVar[str] = "symmetric"
+
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """List a transposition and an n-cycle, which generate the group (none where it is trivial)."""
+        size = self._size(n)
+        if size < 2:
+            return []
+        swap = np.arange(size)
+        swap[:2] = 1, 0
+        return [swap] if size == 2 else [swap, np.roll(np.arange(size), -1)]
+
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw a permutation uniformly: an integer array `[n]`."""
+        return generator.permutation(self._size(n))
+
+    def matrix(self, element: np.ndarray) -> np.ndarray:
+        """Return the permutation matrix, `[n, n]` integers, with a one at row `element[i]`, column `i`."""
+        size = len(element)
+        matrix = np.zeros((size, size), dtype=np.int64)
+        matrix[element, np.arange(size)] = 1
+        return matrix
+
+    def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
+        """Move entry `i` of the axis to place `element[i]`."""
+        return array.take(np.argsort(element), axis=axis)
