@@ -1,0 +1,19 @@
+"""Plans: all maps of a signature compiled to one list of reductions, products and expansions, and run in JAX."""
+
+from equikit.plans._apply import apply, weight_name, weight_shapes
+from equikit.plans._cost import Line, plan_cost
+from equikit.plans._ir import Plan, Product, Step, WeightBlock
+from equikit.plans._lower import plan
+
+__all__ = [
+    "Line",
+    "Plan",
+    "Product",
+    "Step",
+    "WeightBlock",
+    "apply",
+    "plan",
+    "plan_cost",
+    "weight_name",
+    "weight_shapes",
+]

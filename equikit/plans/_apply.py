@@ -1,0 +1,174 @@
+"""Applying a plan to arrays: the names of its weights, and the one public entry point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from equikit._errors import OptionError, ShapeError, explain
+from equikit.diagrams import HomSpace, Term
+from equikit.plans._check import checked_dtype, checked_shapes
+from equikit.plans._execute import Weights, run
+from equikit.plans._ir import Plan
+from equikit.plans._reference import run_reference
+
+Inputs = jax.Array | Mapping[str, jax.Array]
+
+
+def weight_name(source: Term | None, target: Term) -> str:
+    """The name of the weights of a pair of terms: `"p p -> p"`, and `"-> p"` for a bias."""
+    name = target.name or "()"
+    return f"-> {name}" if source is None else f"{source.name or '()'} -> {name}"
+
+
+def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
+    """The shape of the weights of every pair of terms.
+
+    Returns:
+        `"in -> out"` to `(diagrams, features in, features out)`, and where the plan has a bias `"-> out"` to
+        `(diagrams, features out)`. The diagrams are those of the pair's Hom space, in its order; features are channels
+        times the sizes of plain axes. Pairs that no map joins are left out.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> weight_shapes(hom("p p -> p", p=S).plan((16, 32), bias=True))
+        {'p p -> p': (5, 16, 32), '-> p': (1, 32)}
+    """
+    signature, (features_in, features_out) = plan.signature, plan.features
+    shapes: dict[str, tuple[int, ...]] = {}
+    for target, width_out in zip(signature.outputs, features_out, strict=True):
+        for source, width_in in zip(signature.inputs, features_in, strict=True):
+            count = len(HomSpace(signature.pair(source, target)).diagrams)
+            if count:
+                shapes[weight_name(source, target)] = (count, width_in, width_out)
+        if plan.bias:
+            count = len(HomSpace(signature.pair(Term("", ()), target)).diagrams)
+            if count:
+                shapes[weight_name(None, target)] = (count, width_out)
+    return shapes
+
+
+def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
+    """Weights by name, as weights by pair of term numbers; every shape is checked."""
+    expected = weight_shapes(plan)
+    if weights.keys() != expected.keys():
+        raise ShapeError(
+            explain(
+                "the weights do not fit the plan",
+                got=f"weights named {sorted(weights)}",
+                expected=f"weights named {sorted(expected)}",
+                step="see weight_shapes(plan)",
+            )
+        )
+    for name, shape in expected.items():
+        if weights[name].shape != shape:
+            raise ShapeError(
+                explain(
+                    f"the weights {name!r} have the wrong shape",
+                    got=f"shape {list(weights[name].shape)}",
+                    expected=f"{list(shape)}: diagrams, features in, features out",
+                    step="see weight_shapes(plan)",
+                )
+            )
+    signature = plan.signature
+    pairs: dict[tuple[int | None, int], jax.Array] = {}
+    for s, target in enumerate(signature.outputs):
+        for t, source in [*enumerate(signature.inputs), (None, None)]:
+            name = weight_name(source, target)
+            if name in weights:
+                pairs[t, s] = weights[name]
+    return pairs
+
+
+def ordered(plan: Plan, inputs: Inputs) -> list[jax.Array]:
+    """The input arrays in the order of the terms, from one array or a dictionary by name."""
+    names = [term.name for term in plan.signature.inputs]
+    if not isinstance(inputs, Mapping):
+        if len(names) != 1:
+            raise ShapeError(
+                explain(
+                    "one array came for several input terms",
+                    got=type(inputs).__name__,
+                    expected=f"a dictionary with the arrays {names}",
+                    step=f"pass {{{names[0]!r}: ..., ...}}",
+                )
+            )
+        return [checked_dtype(names[0], inputs)]
+    if inputs.keys() != set(names):
+        raise ShapeError(
+            explain(
+                "the input arrays do not fit the input terms",
+                got=f"arrays named {sorted(inputs)}",
+                expected=f"arrays named {sorted(names)}",
+                step="give exactly one array for each term",
+            )
+        )
+    return [checked_dtype(name, inputs[name]) for name in names]
+
+
+def apply(
+    plan: Plan,
+    inputs: Inputs,
+    weights: Mapping[str, jax.Array],
+    *,
+    mask: Mapping[str, jax.Array] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    precision: lax.PrecisionLike = None,
+    method: Literal["factored", "reference"] = "factored",
+) -> jax.Array | dict[str, jax.Array]:
+    r"""Apply all maps of a plan: \(y_s = \sum_t \sum_d D_d x_t W_{t s d}\).
+
+    Args:
+        plan: from `plan`, or `space.plan(...)`.
+        inputs: an array `[*batch, *axes, channels]`, or one for each input term, by name.
+        weights: by name, with the shapes of `weight_shapes(plan)`.
+        mask: for a label, booleans `[*batch, n]` that say which entries are there; others count as absent in every
+            sum and mean, and are zero in the result.
+        sizes: sizes of free labels that no input has.
+        precision: of the matrix products, as in `jax.lax.dot_general`.
+        method: `"factored"`, or `"reference"` for the definition by dense tensors, which is slow.
+
+    Returns:
+        The output array `[*batch, *axes, channels]`, or a dictionary of them if there are several output terms or the
+        inputs came as a dictionary.
+
+    Raises:
+        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
+        OptionError: if there is no such method.
+
+    Cost: \(O(n^{\max(k, l)})\) time and memory; the reference takes \(O(n^{k+l})\) for each diagram.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> program = hom("p -> p", p=S).plan()
+        >>> apply(program, jnp.array([[1.0], [2.0]]), {"p -> p": jnp.array([[[1.0]], [[10.0]]])}).tolist()
+        [[31.0], [32.0]]
+    """
+    if method not in ("factored", "reference"):
+        raise OptionError(
+            explain(
+                "no such method", got=repr(method), expected='"factored" or "reference"', step='write method="factored"'
+            )
+        )
+    arrays, masks = ordered(plan, inputs), dict(mask or {})
+    shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, sizes)
+    pairs = keyed(plan, weights)
+    dtype = jnp.result_type(*arrays, *pairs.values())
+    arrays = [array.astype(dtype) for array in arrays]
+    pairs = {pair: array.astype(dtype) for pair, array in pairs.items()}
+    if method == "reference":
+        results = run_reference(plan, arrays, pairs, shapes, masks)
+    else:
+        results = run(plan, arrays, pairs, shapes, masks, precision)
+    return named(plan, results, isinstance(inputs, Mapping))
+
+
+def named(plan: Plan, results: Sequence[jax.Array], as_dict: bool) -> jax.Array | dict[str, jax.Array]:
+    """The results by name, or the single one."""
+    if len(results) == 1 and not as_dict:
+        return results[0]
+    return {term.name: array for term, array in zip(plan.signature.outputs, results, strict=True)}

@@ -1,0 +1,156 @@
+"""Checks on the arrays that enter a plan: what is wrong is said before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import DTypeError, ShapeError, explain
+from equikit.diagrams import Signature, Term
+from equikit.groups._group import checked_size
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """What the arrays of one call settle: the batch axes and the size of every label."""
+
+    batch: tuple[int, ...]
+    sizes: dict[str, int]
+
+
+def checked_dtype(name: str, array: object) -> jax.Array:
+    """Return the array as a JAX array if that neither casts it nor meets integers, or raise `DTypeError`."""
+    if not isinstance(array, jax.Array | np.ndarray):
+        raise DTypeError(
+            explain(
+                f"input {name!r} is not an array",
+                got=type(array).__name__,
+                expected="a JAX or NumPy array of floating-point numbers",
+                step="wrap it in jnp.asarray(..., dtype=jnp.float32)",
+            )
+        )
+    if not jnp.issubdtype(array.dtype, jnp.inexact):
+        raise DTypeError(
+            explain(
+                f"input {name!r} does not hold floating-point numbers",
+                got=f"dtype {array.dtype}",
+                expected="float32, bfloat16, float16, float64 or complex",
+                step=f"pass {name if name.isidentifier() else 'x'}.astype(jnp.float32)",
+            )
+        )
+    if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
+        raise DTypeError(
+            explain(
+                f"input {name!r} would be cast silently",
+                got=f"dtype {array.dtype} while jax_enable_x64 is off",
+                expected=f"{jax.dtypes.canonicalize_dtype(array.dtype)}, or x64 switched on",
+                step='cast it yourself, or call jax.config.update("jax_enable_x64", True) first',
+            )
+        )
+    return jnp.asarray(array)
+
+
+def _expected(term: Term, signature: Signature, channels: int) -> str:
+    sizes = signature.sizes
+    axes = [label if sizes[label] is None else f"{label}={sizes[label]}" for label in term.labels]
+    return f"[*batch, {''.join(axis + ', ' for axis in axes)}{channels} channels]"
+
+
+def checked_shapes(
+    signature: Signature,
+    channels: Sequence[int],
+    arrays: Sequence[jax.Array],
+    masks: Mapping[str, jax.Array],
+    given: Mapping[str, int] | None = None,
+) -> Shapes:
+    """Read the batch axes and the size of every label off the arrays, and see that all agree.
+
+    `given` holds the sizes of labels that no input has.
+
+    Raises:
+        ShapeError: naming the term, the shape that came and the one expected.
+    """
+    sizes: dict[str, tuple[int, str]] = {
+        label: (size, f"{label} is bound to {signature.bound[label]}")
+        for label, size in signature.sizes.items()
+        if size is not None
+    }
+    for label, size in (given or {}).items():
+        number = checked_size(f"sizes[{label!r}]", size)
+        known, where = sizes.setdefault(label, (number, f"sizes gives {number}"))
+        if label not in signature.sizes or known != number:
+            problem = f"sizes has {label!r}={number}, but " + (where if label in signature.sizes else "no axis has it")
+            raise ShapeError(
+                explain(problem, got=dict(given or {}), expected="the labels of the signature", step="correct sizes")
+            )
+    batch: tuple[tuple[int, ...], str] | None = None
+    for term, width, array in zip(signature.inputs, channels, arrays, strict=True):
+        name = f"input {term.name!r}"
+        expected = _expected(term, signature, width)
+
+        def wrong(problem: str, step: str, expected: str = expected, shape: tuple[int, ...] = array.shape) -> ShapeError:
+            return ShapeError(explain(problem, got=f"shape {list(shape)}", expected=expected, step=step))
+
+        axes = len(term.labels)
+        if array.ndim < axes + 1:
+            raise wrong(f"{name} has too few axes", "add the missing axes; channels come last")
+        if array.shape[-1] != width:
+            raise wrong(f"{name} has {array.shape[-1]} channels, not {width}", "check the last axis, or the layer")
+        for label, size in zip(term.labels, array.shape[array.ndim - 1 - axes : -1], strict=True):
+            known, where = sizes.setdefault(label, (size, f"it is {size} in {name}"))
+            if size != known:
+                raise wrong(f"{name} has size {size} on axis {label!r}, but {where}", f"give every {label!r} one size")
+        here = array.shape[: array.ndim - 1 - axes]
+        if batch is None:
+            batch = here, name
+        elif batch[0] != here:
+            raise wrong(f"{name} has batch axes {list(here)}, but {batch[1]} has {list(batch[0])}", "make them equal")
+    found = Shapes(batch[0] if batch else (), {label: size for label, (size, _) in sizes.items()})
+    missing = sorted({x for term in signature.outputs for x in term.labels} - found.sizes.keys())
+    if missing:
+        raise ShapeError(
+            explain(
+                f"no input says how large {missing[0]!r} is",
+                got=f"the label in outputs only, bound to the free group {signature.bound[missing[0]]}",
+                expected="a bound group, or an input with that label",
+                step=f"bind {missing[0]}={signature.bound[missing[0]]}(5), or pass sizes={{{missing[0]!r}: 5}}",
+            )
+        )
+    for label, mask in masks.items():
+        _check_mask(label, mask, found, signature)
+    return found
+
+
+def _check_mask(label: str, mask: object, found: Shapes, signature: Signature) -> None:
+    if label not in signature.groups:
+        raise ShapeError(
+            explain(
+                f"the mask is for {label!r}, which is not a label that a group acts on",
+                got=f"mask for {label!r}",
+                expected=f"a mask for one of {', '.join(sorted(signature.groups)) or 'no label'}",
+                step="correct the label, or leave the mask out",
+            )
+        )
+    if not isinstance(mask, jax.Array | np.ndarray) or mask.dtype != jnp.bool_:
+        raise DTypeError(
+            explain(
+                f"the mask for {label!r} is not an array of booleans",
+                got=f"dtype {getattr(mask, 'dtype', type(mask).__name__)}",
+                expected="bool: True where the entry is there",
+                step="pass mask.astype(bool)",
+            )
+        )
+    expected = (*found.batch, found.sizes[label])
+    if mask.shape != expected:
+        raise ShapeError(
+            explain(
+                f"the mask for {label!r} has the wrong shape",
+                got=f"shape {list(mask.shape)}",
+                expected=f"{list(expected)}: the batch axes, then the axis {label!r}",
+                step="broadcast it yourself with jnp.broadcast_to if one mask serves the whole batch",
+            )
+        )

@@ -1,0 +1,117 @@
+"""FLOPs and bytes of a plan, step by step; with free sizes they are polynomials in n."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from equikit.diagrams import HalfDiagram, Term
+from equikit.diagrams._dense import label_sizes
+from equikit.diagrams._gram import size_symbols
+from equikit.plans._ir import Plan, Product, Step
+
+ITEMSIZE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of the table of a plan.
+
+    Attributes:
+        stage: `"reduce"`, `"mix"` or `"expand"`.
+        operation: what is done.
+        source, result: the half diagrams before and after, in einsum notation.
+        shape: the shape of the result.
+        flops: floating-point operations; a multiply-add counts two.
+        bytes: what is read and written, if every step goes through memory.
+    """
+
+    stage: str
+    operation: str
+    source: str
+    result: str
+    shape: tuple[Any, ...]
+    flops: Any
+    bytes: Any
+
+
+def half_text(half: HalfDiagram, upwards: bool = False) -> str:
+    """A half diagram in einsum notation: `ij->i` for a sum over the second axis, upwards `i->ij` for a broadcast."""
+    letters = [chr(ord("i") + block) if block < 18 else f"<{block}>" for block in range(half.size)]
+    axes = "".join(letters[block] for block in half.growth)
+    core = "".join(letters[block] for block in half.wires)
+    return f"{core}->{axes}" if upwards else f"{axes}->{core}"
+
+
+def plan_sizes(plan: Plan, n: int | Mapping[str, int] | None) -> dict[str, Any]:
+    """The size of every label that a group acts on: bound, given, or a SymPy symbol."""
+    sizes = {label: plan.signature.sizes[label] for label in plan.signature.groups}
+    free = tuple(label for label, size in sizes.items() if size is None)
+    given: dict[str, Any] = dict(size_symbols(free)) if n is None else dict(label_sizes(free, n))
+    return {label: given[label] if size is None else size for label, size in sizes.items()}
+
+
+def plan_cost(
+    plan: Plan, *, batch: int = 1, n: int | Mapping[str, int] | None = None, itemsize: int = ITEMSIZE
+) -> Iterator[Line]:
+    """Yield the lines of a plan.
+
+    Args:
+        plan: the plan.
+        batch: number of entries of all batch axes together.
+        n: size of the free labels, or a dictionary from label to size; symbols where it is not given.
+        itemsize: bytes of a number.
+    """
+    sizes = plan_sizes(plan, n)
+
+    def shape(half: HalfDiagram, width: int) -> tuple[Any, ...]:
+        return (batch, *(sizes[label] for label in half.core), width)
+
+    def name(terms: tuple[Term, ...], step: Step, half: HalfDiagram, upwards: bool) -> str:
+        text = half_text(half, upwards)
+        return f"{terms[step.term].name or '()'}: {text}" if len(terms) > 1 else text
+
+    def reduction(step: Step, width: int) -> Line:
+        large, small = math.prod(shape(step.large, width)), math.prod(shape(step.small, width))
+        read, flops = (large, large) if step.operation == "sum" else (small, 0)
+        verb = plan.normalize if step.operation == "sum" else "diagonal"
+        names = [name(plan.signature.inputs, step, half, False) for half in (step.large, step.small)]
+        return Line("reduce", verb, *names, shape(step.small, width), flops, itemsize * (read + small))
+
+    def expansion(step: Step, width: int) -> Line:
+        large, small = math.prod(shape(step.large, width)), math.prod(shape(step.small, width))
+        verb = "broadcast" if step.operation == "sum" else "embed"
+        names = [name(plan.signature.outputs, step, half, True) for half in (step.small, step.large)]
+        return Line("expand", verb, *names, shape(step.large, width), large, itemsize * (2 * large + small))
+
+    features_in, features_out = plan.features
+    yield from (reduction(step, features_in[step.term]) for step in plan.reductions)
+    for product in plan.products:
+        yield _product_line(plan, product, (batch, *(sizes[label] for label in product.core)), itemsize)
+    yield from (expansion(step, features_out[step.term]) for step in plan.expansions)
+
+
+def _product_line(plan: Plan, product: Product, rows_shape: tuple[Any, ...], itemsize: int) -> Line:
+    """The cost of a product: its matrix, what goes in and out, and the permuted copies where wires can cross."""
+    halves_in, halves_out = (sum(map(len, side)) for side in (product.inputs, product.outputs))
+    width, height = (
+        sum(len(halves) * f for halves, f in zip(side, features, strict=True))
+        for side, features in zip((product.inputs, product.outputs), plan.features, strict=True)
+    )
+    rows, copies = math.prod(rows_shape), len(product.wires)
+    inner, outer = (width * copies, height) if product.permute == "input" else (width, height * copies)
+    moved = rows * (inner + outer) + inner * outer
+    if copies > 1:
+        moved += rows * (width if product.permute == "input" else height) * (copies + 1)
+    wirings = f", {copies} wirings" if copies > 1 else ""
+    return Line(
+        "mix",
+        f"product {inner} x {outer}",
+        f"{halves_in} input half{'s' * (halves_in != 1)}".replace("halfs", "halves") + wirings,
+        f"{halves_out} output half{'s' * (halves_out != 1)}".replace("halfs", "halves"),
+        (*rows_shape, outer),
+        2 * rows * inner * outer,
+        itemsize * moved,
+    )

@@ -1,0 +1,234 @@
+"""Running a plan in JAX.
+
+No gather, no scatter, and no array above the size of the largest input or output is formed: a diagonal is a pad and a
+strided slice, its embedding a select that fuses into the sum that it enters, and weights are laid out by slices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from equikit.diagrams import HalfDiagram, Signature, Term
+from equikit.plans._check import Shapes
+from equikit.plans._ir import Plan, Product, Step
+from equikit.plans._lower import root
+
+Tensors = dict[tuple[int, HalfDiagram], jax.Array]
+Weights = Mapping[tuple[int | None, int], jax.Array]
+"""For each pair (input term, output term) an array [diagrams, features in, features out]; for the bias (None, output
+term) an array [diagrams, features out]."""
+
+
+def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
+    """Keep the entries with equal index on two axes, the result staying at the first; the axes have one size.
+
+    The entries wanted lie at `i*(m*n) + j*n + i` in row-major order: padded by n, the array is one of rows of `m*n + 1`
+    in which they form a strided slice.
+    """
+    n, before, between, after = x.shape[first], x.shape[:first], x.shape[first + 1 : second], x.shape[second + 1 :]
+    rows, m, width = math.prod(before), math.prod(between), math.prod(after)
+    if n and m:
+        flat = x.reshape(rows, n * m * n, width)
+        if m > 1:
+            flat = lax.pad(flat, jnp.zeros((), x.dtype), ((0, 0, 0), (0, n, 0), (0, 0, 0)))
+            flat = flat.reshape(rows, n, m * n + 1, width)
+            flat = lax.slice(flat, (0, 0, 0, 0), (rows, n, (m - 1) * n + 1, width), (1, 1, n, 1))
+        else:
+            flat = lax.slice(flat, (0, 0, 0), flat.shape, (1, n + 1, 1))
+        return flat.reshape(*before, n, *between, *after)
+    return jnp.zeros((*before, n, *between, *after), x.dtype)
+
+
+def embed(x: jax.Array, first: int, second: int) -> jax.Array:
+    """Insert an axis at `second`, with zeros where its index differs from that of axis `first`."""
+    shape = (*x.shape[:second], x.shape[first], *x.shape[second:])
+    index = lax.broadcasted_iota(jnp.int32, shape, first) == lax.broadcasted_iota(jnp.int32, shape, second)
+    return jnp.where(index, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
+
+
+def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
+    """Multiply the last axis by a matrix, all other axes as one: a single contracted axis in the backward pass too."""
+    flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return jnp.matmul(flat, matrix, precision=precision).reshape(*x.shape[:-1], matrix.shape[1])
+
+
+def _inward(signature: Signature, term: Term, x: jax.Array) -> jax.Array:
+    """Bring a tensor to the layout of its root node: acted axes sorted by label, plain axes folded into channels."""
+    start = x.ndim - 1 - len(term.labels)
+    acted, plain = signature.acted(term), signature.plain(term)
+    order = sorted(acted, key=lambda i: (term.labels[i], i))
+    x = x.transpose(*range(start), *(start + i for i in order), *(start + i for i in plain), x.ndim - 1)
+    return x.reshape(*x.shape[: start + len(acted)], math.prod(x.shape[start + len(acted) :]))
+
+
+def _outward(signature: Signature, term: Term, x: jax.Array, channels: int) -> jax.Array:
+    """The inverse of `_inward`."""
+    acted, plain = signature.acted(term), signature.plain(term)
+    start = x.ndim - 1 - len(acted)
+    order = [*sorted(acted, key=lambda i: (term.labels[i], i)), *plain]
+    sizes = signature.sizes
+    folded = [sizes[term.labels[i]] for i in plain]
+    x = x.reshape(*x.shape[:-1], *folded, channels)
+    return x.transpose(*range(start), *(start + int(i) for i in np.argsort(order)), x.ndim - 1)
+
+
+def _masked(x: jax.Array, core: tuple[str, ...], masks: Mapping[str, jax.Array], batch: int) -> jax.Array:
+    """Set entries outside the masks to zero, whatever they hold."""
+    keep: jax.Array | None = None
+    for axis, label in enumerate(core):
+        if label in masks:
+            shape = list(x.shape[:batch]) + [1] * (x.ndim - batch)
+            shape[batch + axis] = x.shape[batch + axis]
+            one = masks[label].reshape(shape)
+            keep = one if keep is None else keep & one
+    return x if keep is None else jnp.where(keep, x, jnp.zeros((), x.dtype))
+
+
+def _scales(plan: Plan, shapes: Shapes, masks: Mapping[str, jax.Array]) -> dict[str, jax.Array | float]:
+    """For each label what a sum is multiplied by to make it a mean; an empty mean is zero."""
+    if plan.normalize == "sum":
+        return {}
+    scales: dict[str, jax.Array | float] = {}
+    for label in plan.signature.groups:
+        if label in masks:
+            scales[label] = 1 / jnp.maximum(jnp.sum(masks[label], axis=-1), 1)
+        else:
+            scales[label] = 1 / max(shapes.sizes[label], 1)
+    return scales
+
+
+def _reduce(step: Step, x: jax.Array, batch: int, scales: Mapping[str, jax.Array | float]) -> jax.Array:
+    if step.operation == "diagonal":
+        return diagonal(x, batch + step.axes[0], batch + step.axes[1])
+    scale = scales.get(step.large.core[step.axes[0]])
+    total = jnp.sum(x, axis=batch + step.axes[0])
+    if scale is None:
+        return total
+    if isinstance(scale, jax.Array):
+        scale = scale.astype(total.dtype).reshape(*scale.shape, *(1,) * (total.ndim - batch))
+    return total * scale
+
+
+def _expand(step: Step, x: jax.Array, batch: int, sizes: Mapping[str, int]) -> jax.Array:
+    if step.operation == "diagonal":
+        return embed(x, batch + step.axes[0], batch + step.axes[1])
+    axis = batch + step.axes[0]
+    shape = (*x.shape[:axis], sizes[step.large.core[step.axes[0]]], *x.shape[axis:])
+    return jnp.broadcast_to(jnp.expand_dims(x, axis), shape)
+
+
+def _grid(weights: jax.Array, segments: tuple[tuple[int, int], ...]) -> jax.Array:
+    """Cut the diagram axis into the pieces of a matrix, with zeros where a pair of halves is not allowed."""
+    pieces = [
+        jnp.zeros((count, *weights.shape[1:]), weights.dtype) if start < 0 else weights[start : start + count]
+        for start, count in segments
+    ]
+    return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
+
+
+def _matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array | None, jax.Array | None]:
+    """The matrix [wirings, features in, features out] of a product, and its bias [features out]."""
+    features_in, features_out = plan.features
+    segments = {(block.source, block.target): block.segments for block in product.blocks}
+    dtype = jnp.result_type(*weights.values())
+    wirings = len(product.wires)
+
+    def part(t: int, s: int) -> jax.Array:
+        bottoms, tops = len(product.inputs[t]), len(product.outputs[s])
+        if (t, s) not in segments:
+            return jnp.zeros((wirings, bottoms * features_in[t], tops * features_out[s]), dtype)
+        grid = _grid(weights[t, s], segments[t, s])
+        grid = grid.reshape(bottoms, tops, wirings, features_in[t], features_out[s]).transpose(2, 0, 3, 1, 4)
+        return grid.reshape(wirings, bottoms * features_in[t], tops * features_out[s])
+
+    def joined(parts: list[jax.Array], axis: int) -> jax.Array:
+        return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis)
+
+    targets = [s for s, tops in enumerate(product.outputs) if tops]
+    sources = [t for t, bottoms in enumerate(product.inputs) if bottoms]
+    matrix = joined([joined([part(t, s) for s in targets], 2) for t in sources], 1) if sources else None
+    if not any(source is None for source, _ in segments):
+        return matrix, None
+    rows = [
+        _grid(weights[None, s], segments[None, s]).reshape(-1)
+        if (None, s) in segments
+        else jnp.zeros((len(product.outputs[s]) * features_out[s],), dtype)
+        for s in targets
+    ]
+    return matrix, joined(rows, 0)
+
+
+def _mix(
+    plan: Plan, product: Product, tensors: Tensors, weights: Weights, shapes: Shapes, precision: lax.PrecisionLike
+) -> jax.Array:
+    """The matrix product of one core: [*batch, *core, all features out]."""
+    matrix, bias = _matrices(plan, product, weights)
+    batch, wires = len(shapes.batch), product.wires
+
+    def wired(x: jax.Array, wiring: tuple[int, ...]) -> jax.Array:
+        # Bottom wire j meets top wire wiring[j], so the axis of top wire a is that of the j with wiring[j] = a.
+        return x.transpose(*range(batch), *(batch + int(j) for j in np.argsort(wiring)), x.ndim - 1)
+
+    if matrix is None:
+        assert bias is not None
+        core = tuple(shapes.sizes[label] for label in product.core)
+        return jnp.broadcast_to(bias, (*shapes.batch, *core, *bias.shape))
+    pieces = [tensors[t, half] for t, halves in enumerate(product.inputs) for half in halves]
+    x = pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces, -1)
+    wirings, rows, columns = matrix.shape
+    if product.permute == "input":
+        if wirings > 1:
+            x = jnp.concatenate([wired(x, wiring) for wiring in wires], -1)
+        y = matmul(x, matrix.reshape(wirings * rows, columns), precision)
+    else:
+        y = matmul(x, matrix.transpose(1, 0, 2).reshape(rows, wirings * columns), precision)
+        parts = [wired(y[..., i * columns : (i + 1) * columns], wiring) for i, wiring in enumerate(wires)]
+        y = sum(parts[1:], parts[0])
+    return y if bias is None else y + bias
+
+
+def run(
+    plan: Plan,
+    inputs: Sequence[jax.Array],
+    weights: Weights,
+    shapes: Shapes,
+    masks: Mapping[str, jax.Array],
+    precision: lax.PrecisionLike = None,
+) -> list[jax.Array]:
+    """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
+    signature, batch = plan.signature, len(shapes.batch)
+    scales = _scales(plan, shapes, masks)
+    down: Tensors = {}
+    for t, (term, x) in enumerate(zip(signature.inputs, inputs, strict=True)):
+        top = root(tuple(term.labels[i] for i in signature.acted(term)))
+        down[t, top] = _masked(_inward(signature, term, x), top.core, masks, batch)
+    for step in plan.reductions:
+        down[step.term, step.small] = _reduce(step, down[step.term, step.large], batch, scales)
+    up: Tensors = {}
+    for product in plan.products:
+        y, start = _mix(plan, product, down, weights, shapes, precision), 0
+        for s, halves in enumerate(product.outputs):
+            width = plan.features[1][s]
+            for half in halves:
+                up[s, half] = y[..., start : start + width]
+                start += width
+    for step in plan.expansions:
+        grown = _expand(step, up[step.term, step.small], batch, shapes.sizes)
+        key = step.term, step.large
+        up[key] = up[key] + grown if key in up else grown
+    results = []
+    for s, term in enumerate(signature.outputs):
+        top = root(tuple(term.labels[i] for i in signature.acted(term)))
+        if (s, top) in up:
+            y = _masked(up[s, top], top.core, masks, batch)
+        else:  # no map leads here: the zero map
+            sizes = tuple(shapes.sizes[label] for label in top.core)
+            y = jnp.zeros((*shapes.batch, *sizes, plan.features[1][s]), jnp.result_type(*inputs))
+        results.append(_outward(signature, term, y, plan.channels[1][s]))
+    return results

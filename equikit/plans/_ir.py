@@ -1,0 +1,126 @@
+"""What a plan is made of: nodes, steps, products. Plain frozen values; nothing here imports JAX.
+
+A plan applies all maps of a signature at once, in three stages:
+
+* *reduce*: every input half diagram is a smaller tensor, made from a larger one by a single diagonal or sum;
+* *mix*: for each core, one matrix product takes the channels of all its input halves to those of all its output halves;
+* *expand*: every output half diagram is added into a larger one by a single broadcast or diagonal embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from equikit.diagrams import HalfDiagram, Signature
+
+Normalize = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One edge of the lattice of half diagrams: a larger tensor and a smaller one.
+
+    Read downwards it is a reduction (`diagonal` or `sum`, large to small), read upwards an expansion (`diagonal`
+    embedding or broadcast, small to large).
+
+    Attributes:
+        term: which input (or output) term of the signature.
+        large, small: the half diagrams; the core of `small` has one axis less.
+        operation: what the reduction does.
+        axes: places in the core of `large`: the two axes of a diagonal, which stays at the first; or the axis of a sum.
+    """
+
+    term: int
+    large: HalfDiagram
+    small: HalfDiagram
+    operation: Literal["diagonal", "sum"]
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightBlock:
+    """Where the weights of one pair of terms sit in the matrix of a product.
+
+    Attributes:
+        source: the input term; `None` for the bias, the maps from the trivial representation.
+        target: the output term.
+        segments: pieces of the diagram axis, in the order of the matrix, as (start, count); a start of -1 stands for
+            zeros, where a pair of halves has more blocks than the group allows.
+    """
+
+    source: int | None
+    target: int
+    segments: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The matrix product of one core.
+
+    Attributes:
+        core: the labels of its axes.
+        inputs: for each input term, the half diagrams whose tensors enter, side by side along the channels.
+        outputs: for each output term, the half diagrams that come out.
+        wires: how the axes of the core may be permuted between the two.
+        blocks: where each pair of terms keeps its weights.
+        permute: on which side axes are permuted, the one with fewer channels.
+    """
+
+    core: tuple[str, ...]
+    inputs: tuple[tuple[HalfDiagram, ...], ...]
+    outputs: tuple[tuple[HalfDiagram, ...], ...]
+    wires: tuple[tuple[int, ...], ...]
+    blocks: tuple[WeightBlock, ...]
+    permute: Literal["input", "output"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan:
+    """All maps of a signature as one list of steps; made by `plan`, run by `apply`.
+
+    Attributes:
+        signature: the terms and the groups of their axes.
+        channels: channels of each input term, and of each output term.
+        normalize: whether sums over the input are means.
+        bias: whether the invariant vectors of the output are added.
+        reductions: steps from the inputs down, in order of computation.
+        products: one for each core, longest core first.
+        expansions: steps up to the outputs, in order of computation.
+    """
+
+    signature: Signature
+    channels: tuple[tuple[int, ...], tuple[int, ...]]
+    normalize: Normalize
+    bias: bool
+    reductions: tuple[Step, ...]
+    products: tuple[Product, ...]
+    expansions: tuple[Step, ...]
+
+    @property
+    def features(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Channels of each term with its plain axes folded in: the width of its tensors in the plan."""
+        inputs, outputs = self.signature.inputs, self.signature.outputs
+        fold = self.signature.multiplicity
+        return (
+            tuple(fold(term) * c for term, c in zip(inputs, self.channels[0], strict=True)),
+            tuple(fold(term) * c for term, c in zip(outputs, self.channels[1], strict=True)),
+        )
+
+    def __str__(self) -> str:
+        from equikit.plans._table import plan_table
+
+        return plan_table(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from equikit.plans._table import plan_html
+
+        return plan_html(self)
+
+    def table(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> str:
+        """The steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels."""
+        from equikit.plans._table import plan_table
+
+        return plan_table(self, batch=batch, n=n)
