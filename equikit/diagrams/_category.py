@@ -88,6 +88,16 @@ def compose(after: Diagram, before: Diagram) -> Composite:
         >>> print(compose(cup_cap, cup_cap))
         n * (p p -> p p: 1 2 | 1' 2')
     """
+    other = next((d for d in (after, before) if not isinstance(d, Diagram)), None)
+    if other is not None:
+        raise DiagramError(
+            explain(
+                "only diagrams can be composed",
+                got=repr(other),
+                expected="two diagrams",
+                step="take the diagram of a composite with .diagram, the matrix of a diagram with .matrix(n)",
+            )
+        )
     if after.bottom != before.top:
         raise DiagramError(
             explain(

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from equikit._errors import GroupError, explain
 from equikit.diagrams._growth import Limits
 from equikit.groups import S
 from equikit.groups._group import checked_size
@@ -54,6 +55,20 @@ def _integer_partitions(n: int, largest: int) -> Iterator[tuple[int, ...]]:
             yield (first, *rest)
 
 
+def _bound_size(group: S) -> int:
+    """The n of a bound symmetric group, or `GroupError`."""
+    if not isinstance(group, S) or group.n is None:
+        raise GroupError(
+            explain(
+                "the McKay quiver needs a bound symmetric group",
+                got=getattr(group, "__name__", repr(group)),
+                expected="a symmetric group with a size",
+                step="write for example S(5)",
+            )
+        )
+    return group.n
+
+
 def mckay_quiver(group: S) -> networkx.DiGraph:
     r"""The McKay quiver of the permutation representation \(M\) of \(S_n\), as a NetworkX graph.
 
@@ -82,7 +97,7 @@ def mckay_quiver(group: S) -> networkx.DiGraph:
     """
     import networkx
 
-    n = group._size(None)
+    n = _bound_size(group)
     quiver = networkx.DiGraph()
     for shape in _integer_partitions(n, n):
         quiver.add_node(shape)
@@ -104,7 +119,9 @@ def mckay_quiver(group: S) -> networkx.DiGraph:
 
 
 def count_walks(group: S, length: int) -> int:
-    r"""The dimension of \((M^{\otimes \text{length}})^{S_n}\), as walks on the McKay quiver from the trivial representation to itself.
+    r"""The dimension of \((M^{\otimes \text{length}})^{S_n}\), counted as walks on the McKay quiver.
+
+    The walks go from the trivial representation to itself.
 
     Independent of the diagrams: it agrees with `count_partitions(length, n)`, and the tests say so.
 
@@ -117,9 +134,9 @@ def count_walks(group: S, length: int) -> int:
         14
     """
     quiver = mckay_quiver(group)
-    trivial = (group.n,) if group.n else ()
+    trivial: tuple[int, ...] = (group.n,) if group.n else ()
     walks = Counter({trivial: 1})
-    for _ in range(checked_size("count_walks", length)):
+    for _ in range(checked_size("the length of the walks", length)):
         longer: Counter[tuple[int, ...]] = Counter()
         for shape, count in walks.items():
             for _, image, arrows in quiver.out_edges(shape, data="arrows"):

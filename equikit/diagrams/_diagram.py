@@ -17,6 +17,12 @@ from equikit.diagrams._parse import parse_labels
 if TYPE_CHECKING:
     from equikit.diagrams._category import Composite
 
+
+def row(labels: Iterable[str]) -> tuple[str, ...]:
+    """The labels of a row, given as a text or one by one."""
+    return parse_labels(labels) if isinstance(labels, str) else tuple(labels)
+
+
 @functools.total_ordering
 @dataclass(frozen=True, slots=True)
 class Diagram:
@@ -53,8 +59,8 @@ class Diagram:
     growth: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "top", tuple(self.top))
-        object.__setattr__(self, "bottom", tuple(self.bottom))
+        object.__setattr__(self, "top", row(self.top))
+        object.__setattr__(self, "bottom", row(self.bottom))
         object.__setattr__(self, "growth", canonical(self.growth))
         if len(self.growth) != self.order:
             raise DiagramError(
@@ -80,15 +86,15 @@ class Diagram:
     @classmethod
     def from_blocks(cls, top: Iterable[str], bottom: Iterable[str], blocks: Iterable[Sequence[int]]) -> Diagram:
         """Build a diagram from lists of vertices: tops are 0..l-1, bottoms l..l+k-1."""
-        top, bottom = tuple(top), tuple(bottom)
+        top, bottom = row(top), row(bottom)
         number = [-1] * (len(top) + len(bottom))
         for i, block in enumerate(blocks):
             for vertex in block:
-                if not 0 <= vertex < len(number) or number[vertex] >= 0:
+                if vertex not in range(len(number)) or number[vertex] >= 0:
                     raise DiagramError(
                         explain(
                             "the blocks are not a partition of the vertices",
-                            got=f"vertex {vertex} outside the rows, or twice",
+                            got=f"vertex {vertex!r} outside the rows, or twice",
                             expected=f"each of 0..{len(number) - 1} in one block",
                             step="check the list of blocks",
                         )
@@ -115,7 +121,7 @@ class Diagram:
     @classmethod
     def identity(cls, labels: Iterable[str] | str) -> Diagram:
         """The identity map on axes with these labels."""
-        labels = parse_labels(labels) if isinstance(labels, str) else tuple(labels)
+        labels = row(labels)
         return cls(labels, labels, (*range(len(labels)), *range(len(labels))))
 
     @classmethod

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from equikit._errors import DiagramError, explain
 from equikit.diagrams._category import join
 from equikit.diagrams._diagram import Diagram
 
@@ -26,13 +27,12 @@ def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
 
     names = sorted(set(labels))
     return {
-        label: sympy.Symbol("n" if len(names) == 1 else f"n_{label}", integer=True, nonnegative=True)
-        for label in names
+        label: sympy.Symbol("n" if len(names) == 1 else f"n_{label}", integer=True, nonnegative=True) for label in names
     }
 
 
 def gram_matrix(diagrams: Sequence[Diagram]) -> sympy.ImmutableDenseMatrix:
-    r"""The Gram matrix \(\langle D_i, D_j\rangle = \mathrm{tr}(D_i^T D_j) = n^{|\pi_i \vee \pi_j|}\), as polynomials in n.
+    r"""The matrix of \(\langle D_i, D_j\rangle = \mathrm{tr}(D_i^T D_j) = n^{|\pi_i \vee \pi_j|}\), powers of n.
 
     Cost: the square of the number of diagrams, times the number of vertices.
     """
@@ -70,17 +70,30 @@ def gram_determinant(diagrams: Sequence[Diagram]) -> sympy.Expr:
 
 
 def refines(finer: Diagram, coarser: Diagram) -> bool:
-    """Whether every block of the first lies inside a block of the second."""
+    """Whether every block of the first lies inside a block of the second; they must have the same rows."""
+    if (finer.top, finer.bottom) != (coarser.top, coarser.bottom):
+        raise DiagramError(
+            explain(
+                "the diagrams have different rows",
+                got=f"{finer} and {coarser}",
+                expected="two diagrams on the same labels",
+                step="compare diagrams of one space",
+            )
+        )
     return len(set(zip(finer.growth, coarser.growth, strict=True))) == len(set(finer.growth))
 
 
 def zeta_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
     """The matrix that writes diagram maps in orbit maps: 1 at `[i, j]` where diagram i refines diagram j; int64."""
-    return np.array([[refines(a, b) for b in diagrams] for a in diagrams], np.int64).reshape(len(diagrams), -1)
+    count = len(diagrams)
+    return np.array([[refines(a, b) for b in diagrams] for a in diagrams], np.int64).reshape(count, count)
 
 
 def moebius_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
-    r"""The inverse of `zeta_matrix`: \(\mu(\pi, \sigma) = \prod (-1)^{m-1} (m-1)!\) over the blocks of σ, each holding m blocks of π."""
+    r"""The inverse of `zeta_matrix`.
+
+    \(\mu(\pi, \sigma) = \prod (-1)^{m-1} (m-1)!\) over the blocks of σ, each holding m blocks of π.
+    """
     result = np.zeros((len(diagrams), len(diagrams)), np.int64)
     for i, finer in enumerate(diagrams):
         for j, coarser in enumerate(diagrams):

@@ -67,7 +67,14 @@ def growth_array(colours: Sequence[str], limits: Limits = ()) -> np.ndarray:
 
     Returns:
         int8 `[count, vertices]`.
+
+    Raises:
+        TooLargeError: if the array would pass 4 GiB.
     """
+    from equikit.diagrams._count import count_coloured  # both stand above this module
+    from equikit.diagrams._dense import refuse_if_large
+
+    refuse_if_large("the array of all set partitions", count_coloured(tuple(colours), limits) * len(colours), 1)
     limit = dict(limits)
     names = sorted(set(colours))
     # Within a colour, number the blocks of that colour alone: a choice for the next vertex is then a plain range. The
@@ -86,7 +93,7 @@ def growth_array(colours: Sequence[str], limits: Limits = ()) -> np.ndarray:
         used[colour] = np.maximum(used[colour], choice + 1)
     if len(names) < 2:
         return local
-    codes = local + np.array([names.index(colour) * len(colours) for colour in colours], np.int8)
+    codes = local + np.array([names.index(colour) * len(colours) for colour in colours], np.int64)
     return canonical_array(codes, len(names) * len(colours))
 
 

@@ -1,7 +1,7 @@
 """Half diagrams: one row of a diagram, with the blocks that propagate to the other row marked.
 
-A half diagram of the input row is a *reduction* (diagonals over blocks, sums over the blocks that do not propagate); one
-of the output row is an *expansion* (the transposed operations). A diagram is an input half, an output half, and a
+A half diagram of the input row is a *reduction* (diagonals over blocks, sums over the blocks that do not propagate);
+one of the output row is an *expansion* (the transposed operations). A diagram is an input half, an output half, and a
 matching of their propagating blocks (the *wires*). The name is that of the cellular-algebra literature.
 """
 
@@ -133,7 +133,7 @@ def half_arrays(labels: tuple[str, ...], core: tuple[str, ...], limits: Limits =
         rows = np.flatnonzero(kind == k)
         for j, propagating in enumerate(choices):
             at = start[rows] + j
-            wires = sorted(propagating, key=lambda block: (name[block], block))  # noqa: B023  # used at once
+            wires = sorted(propagating, key=lambda block: (name[block], block))
             wire_of_block[at[:, None], wires] = np.arange(len(wires))
             closed = [block for block in range(len(name)) if block not in propagating]
             closed_of_block[at[:, None], closed] = np.arange(len(closed))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import _gram
 from equikit.diagrams._count import count_coloured
 from equikit.diagrams._dense import checked_basis, diagram_tensor, label_sizes, refuse_if_large
@@ -105,8 +105,26 @@ class HomSpace:
         return count_coloured(labels, self._limits) * self.multiplicity
 
     def sizes(self, n: int | Mapping[str, int] | None = None) -> dict[str, int]:
-        """The size of every label: the bound ones, and `n` for the free ones."""
+        """The size of every label: the bound ones, and `n` for the free ones.
+
+        Raises:
+            ShapeError: if a free label has no size, or `n` contradicts a bound one or names a label that is not there.
+        """
         sizes = self.signature.sizes
+        if n is not None:
+            groups = () if None in sizes.values() else self.signature.groups
+            claimed = dict(n) if isinstance(n, Mapping) else dict.fromkeys(groups, n)
+            for label, size in claimed.items():
+                if label not in sizes or sizes[label] not in (None, size):
+                    fits = f"{sizes[label]}, to which it is bound" if label in sizes else f"one of {[*sizes]}"
+                    raise ShapeError(
+                        explain(
+                            f"the size given for label {label!r} does not fit the space",
+                            got=f"{label}: {size} for {self}",
+                            expected=fits,
+                            step="leave it out, or bind the label to the free group",
+                        )
+                    )
         free = tuple(label for label, size in sizes.items() if size is None)
         given = label_sizes(free, {} if n is None else n)
         return {label: given[label] if size is None else size for label, size in sizes.items()}
@@ -126,7 +144,7 @@ class HomSpace:
 
         Raises:
             OptionError: if there is no such basis.
-            ShapeError: if a free label has no size.
+            ShapeError: if a free label has no size, or `n` contradicts a bound label or names none.
             TooLargeError: if the result would pass 4 GiB; raised before anything is allocated.
 
         Cost: time and memory dim · \(n^{k+l}\).
@@ -148,6 +166,9 @@ class HomSpace:
             left = 0
             for width in columns:
                 pair = next(pairs)
+                if not height * width:  # nothing to fill, but a plain axis may be long
+                    count, left = count + pair.dim, left + width
+                    continue
                 for block in pair._blocks(sizes, basis):
                     copies = len(block)
                     result[count : count + copies, top : top + height, left : left + width] = block
@@ -177,7 +198,7 @@ class HomSpace:
             whole = np.multiply.outer(core, np.multiply.outer(units[0], units[1]))
             whole = np.moveaxis(whole, (core.ndim + 1 + len(shapes[0]), core.ndim), (0, 1))
             whole = whole.transpose(0, 1, *(2 + axes))
-            yield whole.reshape(self.multiplicity, -1, width) if width else whole.reshape(self.multiplicity, -1, 0)
+            yield whole.reshape(self.multiplicity, -1, width)
 
     def gram(self) -> sympy.ImmutableDenseMatrix:
         r"""The inner products of the diagrams, a SymPy matrix of powers of n (of `n_p` and so on for several labels).

@@ -9,6 +9,8 @@ Labels and names are words: Python identifiers, keywords and Unicode letters inc
 
 from __future__ import annotations
 
+import itertools
+import keyword
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ class _Token:
     kind: str  # "word", "->", "+", ":", "()" or "end"
     text: str
     start: int
+    length: int
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -37,7 +40,7 @@ def _tokens(text: str) -> Iterator[_Token]:
             continue
         symbol = next((s for s in ("->", "()", "+", ":") if text.startswith(s, position)), None)
         if symbol is not None:
-            yield _Token(symbol, symbol, position)
+            yield _Token(symbol, symbol, position, len(symbol))
             position += len(symbol)
             continue
         end = position
@@ -47,9 +50,9 @@ def _tokens(text: str) -> Iterator[_Token]:
             problem = f"bad character {character!r} in the signature"
             raise SignatureError(point_at(problem, text, position, expected=GRAMMAR, step=EXAMPLE))
         # Python normalises keyword arguments to NFKC, so a label must be normalised to meet its binding.
-        yield _Token("word", unicodedata.normalize("NFKC", text[position:end]), position)
+        yield _Token("word", unicodedata.normalize("NFKC", text[position:end]), position, end - position)
         position = end
-    yield _Token("end", "", len(text))
+    yield _Token("end", "", len(text), 1)
 
 
 def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
@@ -59,17 +62,17 @@ def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
     name: str | None = None
     labels: list[str] = []
     empty = False
-    first = tokens[0].start if tokens else 0
 
-    def finish(at: int) -> None:
-        nonlocal name, labels, empty, first
+    def finish() -> None:
+        nonlocal name, labels, empty
         terms.append(Term(" ".join(labels) if name is None else name, tuple(labels)))
-        start.append(min(first, len(text)))
-        name, labels, empty, first = None, [], False, at
+        name, labels, empty = None, [], False
 
-    for token in tokens:
+    for i, token in enumerate(tokens):
+        if i == 0 or tokens[i - 1].kind == "+":
+            start.append(token.start)
         if token.kind == "+":
-            finish(token.start + 1)
+            finish()
         elif token.kind == ":":
             if name is not None or len(labels) != 1 or empty:
                 problem = "a ':' must follow one name, at the start of a term"
@@ -77,14 +80,13 @@ def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
             name, labels = labels[0], []
         elif empty or (token.kind == "()" and labels):
             problem = "'()' stands for a term without axes and must be alone in it"
-            raise SignatureError(
-                point_at(problem, text, token.start, len(token.text), expected=GRAMMAR, step=EXAMPLE)
-            )
+            raise SignatureError(point_at(problem, text, token.start, len(token.text), expected=GRAMMAR, step=EXAMPLE))
         elif token.kind == "()":
             empty = True
         else:
             labels.append(token.text)
-    finish(len(text))
+    finish()
+    start.append(len(text))  # of a last term without a token
     for i, term in enumerate(terms):
         if term.name in (t.name for t in terms[:i]):
             problem = f"two {what} terms have the name {term.name!r}"
@@ -94,12 +96,16 @@ def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
     return tuple(terms)
 
 
+def _line(text: object, what: str, expected: str) -> str:
+    """Return a text with every white space as a plain space, so that carets stand where they should."""
+    if not isinstance(text, str):
+        raise SignatureError(explain(f"{what} is not a text", got=repr(text), expected=expected, step=EXAMPLE))
+    return "".join(" " if character.isspace() else character for character in text)
+
+
 def parse_arrow(text: str) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
     """Split `"p p + p -> p"` into input and output terms."""
-    if not isinstance(text, str):
-        raise SignatureError(
-            explain("the signature is not a text", got=repr(text), expected='"inputs -> outputs"', step=EXAMPLE)
-        )
+    text = _line(text, "the signature", '"inputs -> outputs"')
     tokens = list(_tokens(text))
     arrows = [i for i, token in enumerate(tokens) if token.kind == "->"]
     if len(arrows) != 1:
@@ -112,6 +118,7 @@ def parse_arrow(text: str) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
 
 def parse_labels(text: str) -> tuple[str, ...]:
     """Read the labels of one term, `"p p"`."""
+    text = _line(text, "the row of labels", '"p p"')
     tokens = list(_tokens(text))[:-1]
     bad = next((t for t in tokens if t.kind not in ("word", "()") or (t.kind == "()" and len(tokens) > 1)), None)
     if bad is not None:
@@ -124,7 +131,8 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
     """Read one side of a signature: `"p p + p"`, or a dictionary from name to labels."""
-    if isinstance(terms, str):
+    if not isinstance(terms, Mapping):
+        terms = _line(terms, f"the list of {what} terms", "labels, or a dictionary from name to labels")
         tokens = list(_tokens(terms))[:-1]
         arrow = next((t for t in tokens if t.kind == "->"), None)
         if arrow is not None:
@@ -132,6 +140,10 @@ def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
             step = "give the whole signature in one text, or both sides without an arrow"
             raise SignatureError(point_at(problem, terms, arrow.start, 2, expected="terms only", step=step))
         return _terms(terms, tokens, what)
+    bad = next((name for name in terms if not isinstance(name, str)), None)
+    if bad is not None:
+        problem = f"the name of an {what} term is not a text"
+        raise SignatureError(explain(problem, got=repr(bad), expected="a text", step=f'name it "{bad}"'))
     return tuple(Term(name, parse_labels(labels)) for name, labels in terms.items())
 
 
@@ -140,12 +152,13 @@ def _binding(label: str, what: object) -> Group | Fixed:
         return what
     if isinstance(what, type) and issubclass(what, Group) and what is not Group:
         return what()
+    fixed = f", or to ek.Fixed({what})" if type(what) is int else ""
     raise SignatureError(
         explain(
             f"label {label!r} is bound to something that is not a group",
             got=repr(what),
             expected="a group such as S(5), a free group such as S, or Fixed(size)",
-            step=f"bind {label}=ek.S, or {label}=ek.Fixed({what})" if isinstance(what, int) else f"bind {label}=ek.S",
+            step=f"bind {label} to ek.S{f'({what})' if fixed else ''}{fixed}",
         )
     )
 
@@ -163,8 +176,21 @@ def bind(
         SignatureError: for a label without a binding, a binding without a label, a label bound twice.
     """
     bindings: dict[str, Group | Fixed] = {}
+    if groups is not None and not isinstance(groups, Mapping):
+        raise SignatureError(
+            explain(
+                "groups= is not a dictionary",
+                got=repr(groups),
+                expected="a dictionary from label to group",
+                step='write groups={"p": ek.S}, for a label named groups too',
+            )
+        )
     for source in (groups or {}), keywords:
         for raw, what in source.items():
+            if not isinstance(raw, str):
+                raise SignatureError(
+                    explain("a label is not a text", got=repr(raw), expected="a text", step=f'write "{raw}"')
+                )
             label = unicodedata.normalize("NFKC", raw)
             if label in bindings:
                 raise SignatureError(
@@ -177,10 +203,10 @@ def bind(
                 )
             bindings[label] = _binding(label, what)
     signature = Signature(inputs, outputs, tuple(sorted(bindings.items(), key=lambda item: item[0])))
-    shown = str(signature) if text is None else text
+    shown = str(signature) if text is None else _line(text, "the signature", '"inputs -> outputs"')
     labels = {label for term in (*inputs, *outputs) for label in term.labels}
     for label in sorted(labels - bindings.keys()):
-        place, length = _place(shown, label)
+        place, length = _place(shown, label) if text is not None else _place_in(signature, label)
         raise SignatureError(
             point_at(
                 f"label {label!r} is not bound to a group",
@@ -188,7 +214,7 @@ def bind(
                 place,
                 length,
                 expected="every label bound to a group, or to Fixed(size) where nothing acts",
-                step=f"add {label}=ek.S" if label.isascii() else f'add groups={{"{label}": ek.S}}',
+                step=f"add {label}=ek.S" if _is_argument(label) else f'add groups={{"{label}": ek.S}}',
             )
         )
     unused = sorted(bindings.keys() - labels)
@@ -207,10 +233,26 @@ def bind(
 def _place(text: str, label: str) -> tuple[int, int]:
     """Where a label stands in a text, for the caret."""
     tokens = list(_tokens(text))
-    for token, following in zip(tokens, tokens[1:], strict=False):
+    for token, following in itertools.pairwise(tokens):
         if token.kind == "word" and token.text == label and following.kind != ":":
-            return token.start, len(label)
+            return token.start, token.length
     raise AssertionError(f"{label!r} is not in {text!r}")
+
+
+def _place_in(signature: Signature, label: str) -> tuple[int, int]:
+    """Where a label stands in the text of a signature, whose names need not be words."""
+    position = 0
+    for term in (*signature.inputs, *signature.outputs):
+        if label in term.labels:
+            before = term.labels[: term.labels.index(label)]
+            return position + len(str(term)) - len(term.text) + sum(len(x) + 1 for x in before), len(label)
+        position += len(str(term)) + (4 if term is signature.inputs[-1] else 3)  # " -> " or " + "
+    raise AssertionError(f"{label!r} is not in {str(signature)!r}")
+
+
+def _is_argument(label: str) -> bool:
+    """Whether a label is plain to write as a keyword argument."""
+    return label.isascii() and not keyword.iskeyword(label) and label != "groups"
 
 
 def parse_signature(

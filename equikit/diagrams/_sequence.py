@@ -7,7 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -18,15 +18,27 @@ from equikit.diagrams._growth import Limits, canonical_array
 from equikit.diagrams._half import HalfDiagram, half_arrays, iter_halves
 
 
-def wire_permutations(core: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
-    """The permutations of the wires of a core that keep labels, in lexicographic order."""
+def iter_wires(core: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the permutations of the wires of a core that keep labels, in lexicographic order."""
     groups = [list(places) for _, places in itertools.groupby(range(len(core)), key=core.__getitem__)]
-    return tuple(tuple(itertools.chain(*parts)) for parts in itertools.product(*map(itertools.permutations, groups)))
+
+    def extend(head: tuple[int, ...], group: int) -> Iterator[tuple[int, ...]]:  # product() would list them first
+        if group == len(groups):
+            yield head
+            return
+        for part in itertools.permutations(groups[group]):
+            yield from extend(head + part, group + 1)
+
+    return extend((), 0)
 
 
-def cores(top: tuple[str, ...], bottom: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """The cores that diagrams between two rows can have, longest first, then by labels."""
-    most = {label: min(count, Counter(top)[label]) for label, count in sorted(Counter(bottom).items())}
+def cores(top: tuple[str, ...], bottom: tuple[str, ...], limits: Limits = ()) -> tuple[tuple[str, ...], ...]:
+    """The cores that diagrams between two rows can have within the limits, longest first, then by labels."""
+    limit = {label: most for label, most in limits if most is not None}
+    most = {
+        label: min(count, Counter(top)[label], limit.get(label, count))
+        for label, count in sorted(Counter(bottom).items())
+    }
     choices = itertools.product(*(range(count + 1) for count in most.values()))
     found = (
         tuple(itertools.chain(*([label] * c for label, c in zip(most, counts, strict=True)))) for counts in choices
@@ -69,7 +81,8 @@ def _fits(top: HalfDiagram, bottom: HalfDiagram, limits: Limits) -> bool:
 class Diagrams(Sequence[Diagram]):
     """The diagrams from a bottom row to a top row, in canonical order, with at most so many blocks of each label.
 
-    A sequence that makes diagrams as they are asked for: `len` counts without enumerating, iteration is lazy.
+    A sequence that makes diagrams as they are asked for: `len` counts without enumerating, iteration is lazy. An index
+    or a slice costs the enumeration up to it. Python's `len` ends at 2**63, `count_all` does not.
 
     Attributes:
         top, bottom: the labels of the rows.
@@ -80,16 +93,20 @@ class Diagrams(Sequence[Diagram]):
     bottom: tuple[str, ...]
     limits: Limits = ()
 
-    def __len__(self) -> int:
+    @property
+    def count_all(self) -> int:
+        """The number of diagrams, however large."""
         return count_coloured(self.top + self.bottom, self.limits)
 
+    def __len__(self) -> int:
+        return self.count_all
+
     def __iter__(self) -> Iterator[Diagram]:
-        for core in cores(self.top, self.bottom):
-            wires = wire_permutations(core)
+        for core in cores(self.top, self.bottom, self.limits):
             for below in iter_halves(self.bottom, core, self.limits):
                 for above in iter_halves(self.top, core, self.limits):
                     if _fits(above, below, self.limits):
-                        for wiring in wires:
+                        for wiring in iter_wires(core):
                             yield Diagram.from_halves(above, below, wiring)
 
     @overload
@@ -98,12 +115,24 @@ class Diagrams(Sequence[Diagram]):
     def __getitem__(self, index: slice) -> tuple[Diagram, ...]: ...
     def __getitem__(self, index: int | slice) -> Diagram | tuple[Diagram, ...]:
         if isinstance(index, slice):
-            wanted = range(len(self))[index]
-            if wanted.step == 1:
-                return tuple(itertools.islice(self, wanted.start, wanted.stop))
-            return tuple(self[i] for i in wanted)
-        place = range(len(self))[index]  # raises IndexError, and counts from the end where negative
+            wanted = range(self.count_all)[index]
+            if wanted.step < 0:
+                return self[wanted[-1] : wanted[0] + 1 : -wanted.step][::-1] if wanted else ()
+            return tuple(itertools.islice(self, wanted.start, wanted.stop, wanted.step))
+        place = range(self.count_all)[index]  # raises IndexError, and counts from the end where negative
         return next(itertools.islice(self, place, None))
+
+    def __reversed__(self) -> Iterator[Diagram]:
+        return reversed(tuple(self))
+
+    def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
+        """The place of a diagram; `ValueError` where it is not in the sequence. Costs the enumeration up to it."""
+        if value in self:
+            places = range(self.count_all)[start:stop]
+            for place, diagram in enumerate(itertools.islice(self, places.stop)):
+                if place in places and diagram == value:
+                    return place
+        raise ValueError(f"{value!r} is not among the diagrams")
 
     def __contains__(self, item: object) -> bool:
         if not isinstance(item, Diagram) or (item.top, item.bottom) != (self.top, self.bottom):
@@ -113,7 +142,7 @@ class Diagrams(Sequence[Diagram]):
 
     def __repr__(self) -> str:
         shown = [str(diagram) for diagram in itertools.islice(self, 3)]
-        return f"<{len(self):,} diagrams: {'; '.join(shown)}{'; ...' if len(self) > 3 else ''}>"
+        return f"<{self.count_all:,} diagrams: {'; '.join(shown)}{'; ...' if self.count_all > 3 else ''}>"
 
     @property
     def cores(self) -> tuple[Core, ...]:
@@ -132,13 +161,13 @@ class Diagrams(Sequence[Diagram]):
         Cost: that of writing the array.
         """
         order = len(self.top) + len(self.bottom)
-        refuse_if_large("the array of all diagrams", len(self) * order, 1)
-        parts = [self._core_array(core) for core in cores(self.top, self.bottom)]
+        refuse_if_large("the array of all diagrams", self.count_all * order, 1)
+        parts = [self._core_array(core) for core in cores(self.top, self.bottom, self.limits)]
         return np.concatenate([np.zeros((0, order), np.int8), *parts])
 
     def _core_array(self, core: tuple[str, ...]) -> np.ndarray:
         top, bottom = (half_arrays(row, core, self.limits) for row in (self.top, self.bottom))
-        wires = np.array(wire_permutations(core), np.int64)  # [wirings, wires]
+        wires = np.array(list(iter_wires(core)), np.int64)  # [wirings, wires]
         allowed = np.ones((len(bottom.growth), len(top.growth)), bool)
         for label, most in self.limits:
             if most is not None and label in {*self.top, *self.bottom}:
@@ -149,8 +178,8 @@ class Diagrams(Sequence[Diagram]):
         # Number blocks: those of the top half, then one a wire-less block of the bottom half.
         block_of_wire = np.zeros((len(top.growth), len(core)), np.int64)
         for vertex in range(len(self.top)):
-            rows = np.flatnonzero(top.wire[:, vertex] >= 0)
-            block_of_wire[rows, top.wire[rows, vertex]] = top.growth[rows, vertex]
+            wired = np.flatnonzero(top.wire[:, vertex] >= 0)
+            block_of_wire[wired, top.wire[wired, vertex]] = top.growth[wired, vertex]
         joined = block_of_wire[above][:, wires]  # [pairs, wirings, wires]
         codes = np.empty((len(above), len(wires), len(self.top) + len(self.bottom)), np.int8)
         codes[..., : len(self.top)] = top.growth[above][:, None, :]
@@ -162,20 +191,20 @@ class Diagrams(Sequence[Diagram]):
                 column[...] = np.take_along_axis(joined, place, axis=2)[..., 0]
             free = wire < 0
             column[free] = (len(self.top) + closed[free])[:, None]
-        codes = codes.reshape(codes.shape[0] * codes.shape[1], codes.shape[2])
-        return canonical_array(codes, len(self.top) + len(self.bottom))
+        rows = codes.reshape(codes.shape[0] * codes.shape[1], codes.shape[2])
+        return canonical_array(rows, len(self.top) + len(self.bottom))
 
 
 @functools.lru_cache(maxsize=512)
 def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
     result = []
-    for labels in cores(diagrams.top, diagrams.bottom):
+    for labels in cores(diagrams.top, diagrams.bottom, diagrams.limits):
         tops = tuple(iter_halves(diagrams.top, labels, diagrams.limits))
         bottoms = tuple(iter_halves(diagrams.bottom, labels, diagrams.limits))
         allowed = tuple(
             tuple(t for t, top in enumerate(tops) if _fits(top, bottom, diagrams.limits)) for bottom in bottoms
         )
-        core = Core(labels, tops, bottoms, wire_permutations(labels), allowed)
+        core = Core(labels, tops, bottoms, tuple(iter_wires(labels)), allowed)
         if core.count:
             result.append(core)
     assert sum(core.count for core in result) == len(diagrams), "the halves do not add up to the diagrams"

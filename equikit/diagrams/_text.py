@@ -25,7 +25,7 @@ def parse_diagram(text: str) -> Diagram:
         DiagramError: if the text is not labels, a colon and blocks of numbered vertices that form a partition.
         SignatureError: if the labels cannot be read.
     """
-    rows, colon, blocks = text.rpartition(":")
+    rows, colon, blocks = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     bottom, arrow, top = rows.partition("->")
     if not colon or not arrow:
         raise DiagramError(
@@ -52,5 +52,14 @@ def parse_diagram(text: str) -> Diagram:
                     )
                 )
             vertices.append(int(digits) - 1 + before)
+        if not vertices and blocks.strip():
+            raise DiagramError(
+                explain(
+                    "the diagram has an empty block",
+                    got=repr(text),
+                    expected="at least one vertex in each block",
+                    step="remove a bar",
+                )
+            )
         lists.append(vertices)
-    return Diagram.from_blocks(above, below, [block for block in lists if block])
+    return Diagram.from_blocks(above, below, lists)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from equikit._errors import GroupError, explain
 
 def checked_size(owner: str, size: object) -> int:
     """Return `size` as a Python integer that is zero or more, or raise `GroupError` in the name of `owner`."""
+    group = owner.isidentifier()
     wrong = GroupError(
         explain(
-            f"{owner} needs a whole number of points",
+            f"{owner} needs a whole number of points" if group else f"{owner} must be a whole number",
             got=repr(size),
             expected="an integer, zero or more",
-            step=f"write for example {owner}(5)",
+            step=f"write for example {owner}(5)" if group else "give for example 5",
         )
     )
     if isinstance(size, bool | np.bool_):
@@ -33,13 +35,14 @@ def checked_size(owner: str, size: object) -> int:
     return number
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@functools.total_ordering
+@dataclass(frozen=True, slots=True)
 class Group(ABC):
     """A group that acts linearly on an axis of `n` entries.
 
     `n` is `None` while the group is *free*: it then stands for the whole family, and an array decides `n` at run time.
     Subclasses say how elements are drawn and how one acts; elements are whatever suits the family (for the symmetric
-    group, an integer array that lists a permutation).
+    group, an integer array that lists a permutation). Ordered by family, then by size, a free group first.
     """
 
     n: int | None = None
@@ -54,9 +57,15 @@ class Group(ABC):
 
     __repr__ = __str__
 
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, Group):
+            return NotImplemented
+        mine, its = ((type(group).__name__, -1 if group.n is None else group.n) for group in (self, other))
+        return mine < its
+
     def _size(self, n: int | None) -> int:
         """The size to work at: the bound one, or the one given for a free group."""
-        size = self.n if n is None else n
+        size = self.n if n is None else checked_size(type(self).__name__, n)
         if size is None or (self.n is not None and size != self.n):
             raise GroupError(
                 explain(

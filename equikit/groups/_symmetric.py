@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from equikit._errors import GroupError, ShapeError, explain
 from equikit.groups._group import Group
 
 
-@dataclass(frozen=True, slots=True, order=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class S(Group):
     r"""The symmetric group \(S_n\), acting on \(\mathbb{R}^n\) by permuting the standard basis.
 
@@ -45,11 +46,44 @@ class S(Group):
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the permutation matrix, `[n, n]` integers, with a one at row `element[i]`, column `i`."""
+        element = _permutation(element)
         size = len(element)
         matrix = np.zeros((size, size), dtype=np.int64)
         matrix[element, np.arange(size)] = 1
         return matrix
 
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
-        """Move entry `i` of the axis to place `element[i]`."""
+        """Move entry `i` of the axis to place `element[i]`.
+
+        Raises:
+            GroupError: if `element` is not a permutation.
+            ShapeError: if the axis has not as many entries as the permutation.
+        """
+        element = _permutation(element)
+        if not -array.ndim <= axis < array.ndim or array.shape[axis] != len(element):
+            raise ShapeError(
+                explain(
+                    "the permutation does not fit the axis",
+                    got=f"{len(element)} points, axis {axis} of an array of shape {tuple(array.shape)}",
+                    expected=f"an axis of size {len(element)}",
+                    step="draw the element for the size of the axis, or name another axis",
+                )
+            )
         return array.take(np.argsort(element), axis=axis)
+
+
+def _permutation(element: object) -> np.ndarray:
+    """Return `element` as an integer array that lists each of 0..n-1 once, or raise `GroupError`."""
+    array = np.asarray(element)
+    if array.shape == (0,):
+        return array.astype(np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or not np.array_equal(np.sort(array), np.arange(len(array))):
+        raise GroupError(
+            explain(
+                "the element is not a permutation",
+                got=repr(element),
+                expected="an integer array [n] that holds each of 0..n-1 once",
+                step="draw one with random_element",
+            )
+        )
+    return array
