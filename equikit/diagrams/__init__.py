@@ -3,6 +3,7 @@
 from equikit.diagrams._category import Composite, compose, flip, tensor
 from equikit.diagrams._count import count_partitions, count_walks, mckay_quiver, stirling
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._gain import mean_square_gains
 from equikit.diagrams._gram import moebius_matrix, refines, zeta_matrix
 from equikit.diagrams._growth import growth_array
 from equikit.diagrams._half import HalfDiagram
@@ -27,6 +28,7 @@ __all__ = [
     "growth_array",
     "hom",
     "mckay_quiver",
+    "mean_square_gains",
     "moebius_matrix",
     "parse_signature",
     "refines",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable
+from typing import Literal
 
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import Core, Diagrams, HalfDiagram, HomSpace, Signature, Term
@@ -132,7 +133,7 @@ def _products(signature: Signature, features: tuple[tuple[int, ...], tuple[int, 
         )
         width_in = sum(len(halves) * f for halves, f in zip(bottoms, features[0], strict=True))
         width_out = sum(len(halves) * f for halves, f in zip(tops, features[1], strict=True))
-        side = "input" if width_in <= width_out else "output"
+        side: Literal["input", "output"] = "input" if width_in < width_out else "output"
         products.append(Product(labels, tuple(map(tuple, bottoms)), tuple(map(tuple, tops)), wires, blocks, side))
     return products
 

@@ -1,0 +1,104 @@
+"""From what a user types for the inputs and outputs of a layer to terms and channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from equikit._errors import ShapeError, SignatureError, explain
+from equikit.diagrams import Signature, Term
+from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
+from equikit.groups._group import checked_size
+
+Features = Mapping[str, int | tuple[str, int]]
+"""Name to `(labels, channels)`, or labels to channels."""
+Channels = int | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A signature with the channels of every term."""
+
+    signature: Signature
+    channels: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def _from_dict(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[int, ...]]:
+    terms, channels = [], []
+    for name, value in features.items():
+        labels, count = value if isinstance(value, tuple) and len(value) == 2 else (name, value)
+        terms.append(Term(name if isinstance(value, tuple) else " ".join(parse_labels(name)), parse_labels(labels)))
+        channels.append(checked_size(f"the number of {what} channels of {name!r}", count))
+    if not terms:
+        raise SignatureError(
+            explain(
+                f"no {what} terms",
+                got="an empty dictionary",
+                expected='at least one, such as {"p p": 16}',
+                step="add a term",
+            )
+        )
+    return tuple(terms), tuple(channels)
+
+
+def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> tuple[int, ...]:
+    """Channels for every term, from one number for all or one for each."""
+    given = tuple(channels) if isinstance(channels, Sequence) else (channels,) * len(terms)
+    if len(given) != len(terms):
+        raise ShapeError(
+            explain(
+                f"the {what} channels do not fit the {what} terms",
+                got=channels,
+                expected=f"{len(terms)} numbers, for {' + '.join(map(str, terms))}",
+                step="give one number for each term, or one for all",
+            )
+        )
+    return tuple(checked_size(f"the number of {what} channels", count) for count in given)
+
+
+def typed(
+    signature: str | Features,
+    first: Channels | Features | None,
+    second: Channels | None,
+    groups: Mapping[str, object] | None,
+    keywords: Mapping[str, object],
+) -> Typed:
+    """Read the arguments of a layer: a signature and two numbers of channels, or two dictionaries.
+
+    Raises:
+        SignatureError, ShapeError, GroupError: if they cannot be read.
+    """
+    if isinstance(signature, str):
+        if isinstance(first, Mapping) or first is None or second is None:
+            raise SignatureError(
+                explain(
+                    "a signature in one text needs the channels of its inputs and outputs",
+                    got=f"{signature!r}, {first!r}, {second!r}",
+                    expected="two numbers (or tuples of numbers, where there are several terms)",
+                    step='write for example Linear("p p -> p p", 16, 32, p=ek.S, rngs=rngs)',
+                )
+            )
+        inputs, outputs = parse_arrow(signature)
+        channels = per_term(first, inputs, "input"), per_term(second, outputs, "output")
+        return Typed(bind(inputs, outputs, groups, keywords, signature), channels)
+    if not isinstance(signature, Mapping) or not isinstance(first, Mapping) or second is not None:
+        raise SignatureError(
+            explain(
+                "inputs and outputs must both be dictionaries",
+                got=f"{signature!r} and {first!r}",
+                expected='{"p p": 16, "p": 8}, {"p": 32} or {"name": ("p p", 16)}, {"other": ("p", 32)}',
+                step="give one dictionary for the inputs and one for the outputs",
+            )
+        )
+    (inputs, wide), (outputs, narrow) = _from_dict(signature, "input"), _from_dict(first, "output")
+    return Typed(bind(inputs, outputs, groups, keywords), (wide, narrow))
+
+
+def typed_side(
+    features: str | Features, channels: Channels | None, what: str
+) -> tuple[tuple[Term, ...], tuple[int, ...] | None]:
+    """Read one side: a text with channels apart, or a dictionary. Channels are `None` where they are not given."""
+    if isinstance(features, str):
+        terms = parse_side(features, what)
+        return terms, None if channels is None else per_term(channels, terms, what)
+    return _from_dict(features, what)

@@ -1,0 +1,226 @@
+"""The equivariant linear layer: a static plan, parameters, one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+
+from equikit._errors import DTypeError, SignatureError, explain
+from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
+from equikit.groups._group import checked_size
+from equikit.nn._features import Channels, Features, typed
+from equikit.plans import Plan, apply, plan, weight_name, weight_shapes
+from equikit.plans._ir import Normalize
+
+unit_normal = nnx.initializers.normal(1.0)
+
+
+def checked_float(argument: str, dtype: DTypeLike | None) -> Any:
+    """Return a floating-point dtype that JAX would keep, or raise `DTypeError`."""
+    if dtype is None:
+        return None
+    wanted = jnp.dtype(dtype)
+    if not jnp.issubdtype(wanted, jnp.inexact):
+        raise DTypeError(
+            explain(
+                f"{argument} is not a floating-point dtype",
+                got=wanted,
+                expected="float32, bfloat16, float16, float64 or complex",
+                step=f"pass {argument}=jnp.float32",
+            )
+        )
+    if jax.dtypes.canonicalize_dtype(wanted) != wanted:
+        raise DTypeError(
+            explain(
+                f"{argument} cannot be {wanted} while jax_enable_x64 is off",
+                got=wanted,
+                expected=f"{jax.dtypes.canonicalize_dtype(wanted)}, or x64 switched on",
+                step='call jax.config.update("jax_enable_x64", True) first',
+            )
+        )
+    return wanted
+
+
+class Linear(nnx.Module):
+    r"""All linear maps that commute with the groups on the axes, each with a learned weight for every channel pair.
+
+    \(y_s = \sum_t \sum_D D\, x_t\, W_{t s D} + b_s\), where D runs over the diagrams from input term t to output term s
+    and the bias over the invariant vectors of the output. The sum is run as one plan: time and memory grow as
+    \(n^{\max(k,l)}\), never as \(n^{k+l}\).
+
+    Args:
+        signature: `"p p -> p p"`; or the inputs as a dictionary, labels to channels (`{"p p": 16, "p": 8}`) or name to
+            labels and channels (`{"edges": ("p p", 16)}`).
+        channels: channels of the inputs (one number, or one for each term); or the outputs as a dictionary.
+        out_channels: channels of the outputs, with a signature in one text.
+        rngs: random keys for the parameters.
+        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        use_bias: add the invariant vectors of the outputs.
+        normalize: `"mean"` divides each sum over input axes by its number of terms, so that one set of weights serves
+            every n; `"sum"` does not.
+        init_size: the size (for all, or by label) at which free labels have their initial variance preserved. The
+            default of 1 is exact for entries that are all alike, and keeps variance at or below that of the input for
+            independent entries at every n; with the n of the data it is exact for independent entries.
+        dtype: dtype of the computation; that of inputs and parameters together where it is not given.
+        param_dtype: dtype of the parameters.
+        precision: of the matrix products, as in `jax.lax.dot_general`.
+        kernel_init: initializer with variance one; what it draws is scaled, for each diagram, by the exact norm.
+        bias_init: initializer of the bias.
+        **bindings: labels with their groups: `p=ek.S` (any n), `p=ek.S(5)`, `f=ek.Fixed(3)`.
+
+    Attributes:
+        kernel: `"in -> out"` to a parameter `[diagrams, features in, features out]`; features are channels times the
+            sizes of plain axes, the plain axes first.
+        bias: `"-> out"` to a parameter `[diagrams, features out]`.
+
+    Raises:
+        SignatureError: if the signature cannot be read, or if no map but zero commutes.
+        GroupError, ShapeError, DTypeError, OptionError: if an argument does not fit.
+
+    Example:
+        >>> from equikit import S
+        >>> layer = Linear("p p -> p p", 16, 32, p=S, rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((4, 9, 9, 16))).shape
+        (4, 9, 9, 32)
+
+    Source:
+        Maron et al., arXiv:1812.09902; Pearce-Crump, arXiv:2212.08648; Godfrey et al., arXiv:2303.06208.
+    """
+
+    def __init__(
+        self,
+        signature: str | Features,
+        channels: Channels | Features,
+        out_channels: Channels | None = None,
+        *,
+        rngs: nnx.Rngs,
+        groups: Mapping[str, object] | None = None,
+        use_bias: bool = True,
+        normalize: Normalize = "mean",
+        init_size: int | Mapping[str, int] = 1,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: lax.PrecisionLike = None,
+        kernel_init: nnx.Initializer = unit_normal,
+        bias_init: nnx.Initializer = nnx.initializers.zeros,
+        **bindings: object,
+    ) -> None:
+        kind = typed(signature, channels, out_channels, groups, bindings)
+        self.signature = kind.signature
+        self.channels = kind.channels
+        self.normalize = normalize
+        self.use_bias = bool(use_bias)
+        self.dtype = checked_float("dtype", dtype)
+        self.precision = precision
+        stored = checked_float("param_dtype", param_dtype)
+        shapes = weight_shapes(self.plan)
+        if not shapes:
+            raise SignatureError(
+                explain(
+                    "no linear map but zero commutes with the group",
+                    got=HomSpace(self.signature),
+                    expected="a space of dimension one or more",
+                    step="look at ek.hom(...).dim, and choose another output or a larger n",
+                )
+            )
+        scales = self._scales(init_size)
+        self.kernel = nnx.Dict(
+            {
+                name: nnx.Param(
+                    kernel_init(rngs.params(), shape, stored) * jnp.asarray(scales[name], stored)[:, None, None]
+                )
+                for name, shape in shapes.items()
+                if len(shape) == 3
+            }
+        )
+        self.bias = nnx.Dict(
+            {
+                name: nnx.Param(bias_init(rngs.params(), shape, stored))
+                for name, shape in shapes.items()
+                if len(shape) == 2
+            }
+        )
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the layer runs."""
+        return plan(self.signature, self.channels, normalize=self.normalize, bias=self.use_bias)
+
+    @property
+    def space(self) -> HomSpace:
+        """The Hom space whose diagrams the parameters belong to, in its order."""
+        return HomSpace(self.signature)
+
+    def _scales(self, init_size: int | Mapping[str, int]) -> dict[str, np.ndarray]:
+        r"""The standard deviation of each diagram's weights: \((c_{in}\, |D|\, \lVert D \rVert^2 / n^l)^{-1/2}\)."""
+        free = [label for label, size in self.signature.sizes.items() if size is None]
+        given = init_size if isinstance(init_size, Mapping) else dict.fromkeys(free, init_size)
+        sizes = {
+            label: max(1, checked_size(f"init_size of {label!r}", given.get(label, 1)) if size is None else size)
+            for label, size in self.signature.sizes.items()
+        }
+        unknown = sorted(given.keys() - set(free))
+        if unknown:
+            raise SignatureError(
+                explain(
+                    f"init_size is given for {unknown[0]!r}, which is not a free label",
+                    got=dict(given),
+                    expected=f"sizes for {', '.join(free) or 'nothing: every label is bound'}",
+                    step="remove it; a bound label is initialised at its own size",
+                )
+            )
+        scales: dict[str, np.ndarray] = {}
+        for target in self.signature.outputs:
+            gains = {}
+            for source, width in zip(self.signature.inputs, self.plan.features[0], strict=True):
+                diagrams = HomSpace(self.signature.pair(source, target)).diagrams
+                assert isinstance(diagrams, Diagrams)
+                exact = mean_square_gains(diagrams, sizes, mean=self.normalize == "mean")
+                gains[weight_name(source, target)] = max(width, 1) * np.array([float(gain) for gain in exact])
+            count = sum(map(len, gains.values()))
+            scales |= {name: 1 / np.sqrt(count * gain) for name, gain in gains.items()}
+        return scales
+
+    def __call__(
+        self,
+        x: jax.Array | Mapping[str, jax.Array],
+        *,
+        mask: Mapping[str, jax.Array] | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> Any:
+        """Apply the layer.
+
+        Args:
+            x: `[*batch, *axes, channels]`, or a dictionary of such arrays where the layer has several inputs.
+            mask: for a label, booleans `[*batch, n]`: which entries are there. Absent entries count nowhere, whatever
+                they hold, and are zero in the result.
+            sizes: sizes of free labels that no input has.
+
+        Returns:
+            `[*batch, *axes, channels]`; a dictionary if the layer has several outputs or `x` is one. Not-a-numbers in
+            entries that are there pass through to whatever is summed over them.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
+        """
+        weights = {name: param[...] for group in (self.kernel, self.bias) for name, param in group.items()}
+        if self.dtype is not None:
+            x = cast(x, self.dtype)
+            weights = {name: weight.astype(self.dtype) for name, weight in weights.items()}
+        return apply(self.plan, x, weights, mask=mask, sizes=sizes, precision=self.precision)
+
+
+def cast(x: Any, dtype: Any) -> Any:
+    """Cast floating-point arrays to the dtype a layer computes in; other arrays are left for the checks to refuse."""
+    if isinstance(x, Mapping):
+        return {name: cast(array, dtype) for name, array in x.items()}
+    if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.inexact):
+        return jnp.asarray(x, dtype)
+    return x

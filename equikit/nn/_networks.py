@@ -1,0 +1,179 @@
+"""Ready networks for sets and graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.groups import S
+from equikit.nn._linear import Linear
+from equikit.nn._pooling import Invariant
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+class _Tower(nnx.Module):
+    """Equivariant layers on one signature with a pointwise nonlinearity after each, then a head."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, tuple[str, int]],
+        labels: str,
+        hidden: Sequence[int],
+        out_channels: int,
+        out: str,
+        activation: Activation,
+        rngs: nnx.Rngs,
+        options: Mapping[str, Any],
+    ) -> None:
+        if not hidden:
+            raise OptionError(
+                explain(
+                    "the network has no hidden layer",
+                    got=f"hidden={list(hidden)}",
+                    expected="the channels of one hidden layer or more",
+                    step="write hidden=[64, 64], or use ek.nn.Linear alone",
+                )
+            )
+        first = Linear(inputs, {labels: hidden[0]}, p=S, rngs=rngs, **options)
+        rest = [
+            Linear({labels: a}, {labels: b}, p=S, rngs=rngs, **options)
+            for a, b in zip(hidden, hidden[1:], strict=False)
+        ]
+        self.layers = nnx.List([first, *rest])
+        self.out = out
+        self.labels = labels
+        self.activation = activation
+        if out == "":
+            self.pool = Invariant(labels, hidden[-1], hidden[-1], p=S, rngs=rngs, **options)
+            self.head = nnx.Linear(hidden[-1], out_channels, rngs=rngs)
+        else:
+            self.head = Linear({labels: hidden[-1]}, {out: out_channels}, p=S, rngs=rngs, **options)
+
+    def _run(self, x: Mapping[str, jax.Array], mask: Mapping[str, jax.Array] | None) -> jax.Array:
+        y: Mapping[str, jax.Array] = x
+        for layer in self.layers:
+            y = {self.labels: self.activation(layer(y, mask=mask)[self.labels])}
+        if self.out == "":
+            return self.head(self.activation(self.pool(y, mask=mask)))
+        return self.head(y, mask=mask)[self.out]
+
+
+def _checked_out(out: str, allowed: tuple[str, ...]) -> str:
+    if out not in allowed:
+        raise OptionError(
+            explain(
+                "the network has no such output",
+                got=repr(out),
+                expected=" or ".join(map(repr, allowed)),
+                step=f"write out={allowed[0]!r}",
+            )
+        )
+    return out
+
+
+class DeepSets(_Tower):
+    r"""Deep Sets: layers \(x_i \mapsto \sigma(A x_i + B\, \mathrm{mean}_j x_j + b)\), then an invariant or a per-point head.
+
+    Args:
+        in_channels: channels of a point.
+        hidden: channels of the hidden layers.
+        out_channels: channels of the result.
+        out: `""` for one vector a set, `"p"` for one a point.
+        activation: a function of single numbers.
+        rngs: random keys for the parameters.
+        **options: passed to every equivariant `Linear` layer.
+
+    Raises:
+        OptionError: if there is no hidden layer, or no such output.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> net = DeepSets(3, [32, 32], 1, rngs=nnx.Rngs(0))
+        >>> net(jnp.ones((8, 10, 3))).shape
+        (8, 1)
+
+    Source:
+        Zaheer et al., Deep Sets, arXiv:1703.06114.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        hidden: Sequence[int],
+        out_channels: int,
+        *,
+        out: Literal["", "p"] = "",
+        activation: Activation = jax.nn.relu,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ) -> None:
+        _checked_out(out, ("", "p"))
+        super().__init__({"p": ("p", in_channels)}, "p", hidden, out_channels, out, activation, rngs, options)
+
+    def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
+        """Apply the network to sets `[*batch, n, channels]`; `mask` `[*batch, n]` says which points are there."""
+        return self._run({"p": x}, None if mask is None else {"p": mask})
+
+
+class GraphNetwork(_Tower):
+    """A 2-IGN: layers of all 15 maps between edge features, then an invariant, per-node or per-edge head.
+
+    Args:
+        edge_channels: channels of a pair of nodes, one for an adjacency matrix.
+        hidden: channels of the hidden layers, which are edge features.
+        out_channels: channels of the result.
+        node_channels: channels of a node; none by default.
+        out: `""` for one vector a graph, `"p"` for one a node, `"p p"` for one a pair of nodes.
+        activation: a function of single numbers.
+        rngs: random keys for the parameters.
+        **options: passed to every equivariant `Linear` layer.
+
+    Raises:
+        OptionError: if there is no hidden layer, or no such output.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> net = GraphNetwork(1, [16, 16], 1, rngs=nnx.Rngs(0))
+        >>> net(jnp.ones((8, 7, 7, 1)), mask=jnp.ones((8, 7), bool)).shape
+        (8, 1)
+
+    Source:
+        Maron et al., Invariant and Equivariant Graph Networks, arXiv:1812.09902.
+    """
+
+    def __init__(
+        self,
+        edge_channels: int,
+        hidden: Sequence[int],
+        out_channels: int,
+        *,
+        node_channels: int = 0,
+        out: Literal["", "p", "p p"] = "",
+        activation: Activation = jax.nn.relu,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ) -> None:
+        _checked_out(out, ("", "p", "p p"))
+        inputs = {"edges": ("p p", edge_channels)}
+        if node_channels:
+            inputs["nodes"] = ("p", node_channels)
+        super().__init__(inputs, "p p", hidden, out_channels, out, activation, rngs, options)
+        self.node_channels = node_channels
+
+    def __call__(
+        self, edges: jax.Array, nodes: jax.Array | None = None, *, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Apply the network to graphs.
+
+        Args:
+            edges: `[*batch, n, n, edge channels]`.
+            nodes: `[*batch, n, node channels]`, where the network has them.
+            mask: `[*batch, n]` booleans: which nodes are there.
+        """
+        x = {"edges": edges} if nodes is None else {"edges": edges, "nodes": nodes}
+        return self._run(x, None if mask is None else {"p": mask})

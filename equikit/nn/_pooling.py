@@ -1,0 +1,121 @@
+"""From equivariant features to invariants: a learned head, and plain pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.diagrams._parse import bind
+from equikit.nn._features import Channels, Features, typed_side
+from equikit.nn._linear import Linear
+from equikit.plans._check import checked_dtype, checked_shapes
+
+
+class Invariant(Linear):
+    """All invariant linear maps of its inputs, each with a learned weight: a `Linear` layer onto no axes.
+
+    Args:
+        features: labels of the input (`"p p"`), or a dictionary as for `Linear`.
+        channels: channels of the input; not given with a dictionary.
+        out_channels: channels of the result.
+        rngs: random keys for the parameters.
+        **options: options and label bindings, as for `Linear`.
+
+    Example:
+        >>> from equikit import S
+        >>> head = Invariant("p p", 16, 10, p=S, rngs=nnx.Rngs(0))
+        >>> head(jnp.ones((4, 9, 9, 16))).shape
+        (4, 10)
+    """
+
+    def __init__(
+        self,
+        features: str | Features,
+        channels: Channels | None = None,
+        out_channels: int = 1,
+        *,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ) -> None:
+        terms, widths = typed_side(features, channels, "input")
+        if widths is None:
+            raise OptionError(
+                explain(
+                    "the channels of the input are not given",
+                    got=features,
+                    expected='Invariant("p p", 16, 10, ...)',
+                    step="give the channels of input and output",
+                )
+            )
+        inputs = {term.name: (" ".join(term.labels), width) for term, width in zip(terms, widths, strict=True)}
+        super().__init__(inputs, {"": ("", out_channels)}, rngs=rngs, **options)
+
+    def __call__(self, x: Any, **options: Any) -> Any:
+        """Apply the head: `[*batch, channels]`, for one array or a dictionary of arrays."""
+        if not isinstance(x, Mapping):
+            x = {self.signature.inputs[0].name: x} if len(self.signature.inputs) == 1 else x
+        y = super().__call__(x, **options)
+        return y[""] if isinstance(y, dict) else y
+
+
+class Pool(nnx.Module):
+    """Sum, mean or maximum over all axes of the input on which groups act; no parameters.
+
+    Args:
+        features: labels of the input, `"p p"`.
+        how: `"sum"`, `"mean"` or `"max"`; the mean of nothing is zero, the maximum of nothing minus infinity.
+        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        **bindings: labels with their groups.
+
+    Raises:
+        OptionError: if there is no such pooling.
+        SignatureError: if the labels cannot be read or are not bound.
+
+    Example:
+        >>> from equikit import S
+        >>> Pool("p", how="max", p=S)(jnp.array([[1.0], [3.0], [2.0]])).tolist()
+        [3.0]
+    """
+
+    def __init__(
+        self,
+        features: str,
+        *,
+        how: Literal["sum", "mean", "max"] = "mean",
+        groups: Mapping[str, object] | None = None,
+        **bindings: object,
+    ) -> None:
+        if how not in ("sum", "mean", "max"):
+            raise OptionError(
+                explain("no such pooling", got=repr(how), expected='"sum", "mean" or "max"', step='write how="mean"')
+            )
+        terms, _ = typed_side(features, None, "input")
+        self.signature = bind(terms, (), groups, bindings)
+        self.how = how
+
+    def __call__(self, x: jax.Array, *, mask: Mapping[str, jax.Array] | None = None) -> jax.Array:
+        """Pool an array `[*batch, *axes, channels]` to `[*batch, *plain axes, channels]`."""
+        (term,) = self.signature.inputs
+        x, masks = checked_dtype(term.name, x), dict(mask or {})
+        shapes = checked_shapes(self.signature, x.shape[-1:], [x], masks)
+        batch = len(shapes.batch)
+        acted = self.signature.acted(term)
+        keep = jnp.ones((1,) * x.ndim, bool)
+        for place in acted:
+            label = term.labels[place]
+            if label in masks:
+                others = [i for i in range(batch, x.ndim) if i != batch + place]
+                keep = keep & jnp.expand_dims(masks[label], others)
+        axes = tuple(batch + place for place in acted)
+        if self.how == "max":
+            return jnp.max(x, axis=axes, where=keep, initial=-jnp.inf)
+        total = jnp.sum(x, axis=axes, where=keep)
+        if self.how == "sum":
+            return total
+        count = jnp.sum(jnp.broadcast_to(keep, x.shape), axis=axes)
+        return total / jnp.maximum(count, 1).astype(x.dtype)

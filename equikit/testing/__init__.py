@@ -1,0 +1,5 @@
+"""Public checks: is a function equivariant?"""
+
+from equikit.testing._equivariance import assert_equivariant, equivariance_error
+
+__all__ = ["assert_equivariant", "equivariance_error"]

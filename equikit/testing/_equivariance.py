@@ -1,0 +1,180 @@
+"""Does a function commute with a group? Measured with random inputs and random group elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+from equikit._errors import EquivarianceError, OptionError, explain
+from equikit.diagrams import Signature, Term
+from equikit.diagrams._parse import bind, parse_arrow
+from equikit.nn._features import Channels, Features, per_term, typed_side
+
+
+def _act(signature: Signature, term: Term, elements: Mapping[str, np.ndarray], array: Any) -> Any:
+    start = array.ndim - 1 - len(term.labels)
+    for place in signature.acted(term):
+        label = term.labels[place]
+        array = signature.groups[label].act(elements[label], array, start + place)
+    return array
+
+
+def _read(
+    signature: str | Features,
+    outputs: str | Features | None,
+    channels: Channels | None,
+    groups: Mapping[str, object] | None,
+    bindings: Mapping[str, object],
+) -> tuple[Signature, tuple[int, ...]]:
+    widths: tuple[int, ...] | None
+    if isinstance(signature, str) and outputs is None:
+        sources, targets = parse_arrow(signature)
+        widths = None if channels is None else per_term(channels, sources, "input")
+    elif outputs is not None:
+        (sources, widths), (targets, _) = (
+            typed_side(signature, channels, "input"),
+            typed_side(outputs, None, "output"),
+        )
+    else:
+        sources, widths, targets = (), None, ()
+    if widths is None:
+        raise OptionError(
+            explain(
+                "the inputs of the function are not settled",
+                got=f"{signature!r}, outputs {outputs!r}, channels {channels!r}",
+                expected='"p p -> p p" with channels=16, or two dictionaries as for Linear',
+                step="give channels=",
+            )
+        )
+    return bind(sources, targets, groups, bindings), widths
+
+
+def equivariance_error(
+    function: Callable[..., Any],
+    signature: str | Features,
+    outputs: str | Features | None = None,
+    /,
+    *,
+    key: jax.Array,
+    channels: Channels | None = None,
+    batch: Sequence[int] = (2,),
+    samples: int = 4,
+    mask: bool = False,
+    dtype: DTypeLike | None = None,
+    groups: Mapping[str, object] | None = None,
+    **bindings: object,
+) -> float:
+    r"""The largest relative error \(\lVert f(g x) - g f(x) \rVert_\infty / \lVert f(x) \rVert_\infty\) over random x and g.
+
+    Args:
+        function: takes an array, or a dictionary of arrays if the signature is given as dictionaries.
+        signature, outputs: as for `equikit.nn.Linear`; channels of outputs are not needed.
+        key: a JAX random key.
+        channels: channels of the inputs, with a signature in text.
+        batch: batch axes of the inputs.
+        samples: how many times inputs and elements are drawn.
+        mask: draw a random mask for every label as well, and pass it as `mask=`.
+        dtype: of the inputs; JAX's default where it is not given.
+        groups: what is bound to each label, as a dictionary; labels may also be given as keywords. Groups are bound.
+        **bindings: labels with their groups.
+
+    Returns:
+        The error; not-a-number if the function gives one.
+
+    Raises:
+        OptionError: if the channels are missing.
+        GroupError: if a group is free.
+        EquivarianceError: if an output has not the shape of its signature.
+
+    Example:
+        >>> from equikit import S
+        >>> equivariance_error(jnp.sin, "p -> p", p=S(5), channels=2, key=jax.random.key(0))
+        0.0
+    """
+    kind, widths = _read(signature, outputs, channels, groups, bindings)
+    as_dict = not isinstance(signature, str)
+    sizes = {label: group._size(None) for label, group in kind.groups.items()}
+    sizes |= {label: size for label, size in kind.sizes.items() if size is not None}
+    seeds = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    worst = 0.0
+
+    def run(x: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
+        y = function(x if as_dict else next(iter(x.values())), **({"mask": masks} if mask else {}))
+        result = dict(y) if isinstance(y, Mapping) else {kind.outputs[0].name: y}
+        for term in kind.outputs:
+            wanted = (*batch, *(sizes[label] for label in term.labels))
+            if result.keys() != {t.name for t in kind.outputs} or result[term.name].shape[:-1] != wanted:
+                raise EquivarianceError(
+                    explain(
+                        "the function does not have the outputs of its signature",
+                        got={name: list(array.shape) for name, array in result.items()},
+                        expected=f"{term.name!r} with shape {[*wanted, 'channels']}",
+                        step="check the signature, or the function",
+                    )
+                )
+        return result
+
+    for _ in range(samples):
+        elements = {label: group.random_element(seeds) for label, group in kind.groups.items()}
+        x = {
+            term.name: jnp.asarray(
+                seeds.normal(size=(*batch, *(sizes[label] for label in term.labels), width)),
+                jnp.result_type(float) if dtype is None else dtype,
+            )
+            for term, width in zip(kind.inputs, widths, strict=True)
+        }
+        masks = {label: jnp.asarray(seeds.random((*batch, sizes[label])) < 0.7) for label in kind.groups}
+        moved = {term.name: _act(kind, term, elements, x[term.name]) for term in kind.inputs}
+        moved_masks = {label: kind.groups[label].act(elements[label], m, m.ndim - 1) for label, m in masks.items()}
+        before, after = run(x, masks), run(moved, moved_masks)
+        for term in kind.outputs:
+            first = np.asarray(_act(kind, term, elements, before[term.name]), np.complex128)
+            second = np.asarray(after[term.name], np.complex128)
+            scale = np.max(np.abs(first), initial=0.0)
+            error = np.max(np.abs(first - second), initial=0.0)
+            worst = float(np.maximum(worst, error / scale if scale > 0 else error))
+    return worst
+
+
+def assert_equivariant(
+    function: Callable[..., Any],
+    signature: str | Features,
+    outputs: str | Features | None = None,
+    /,
+    *,
+    key: jax.Array,
+    tolerance: float | None = None,
+    dtype: DTypeLike | None = None,
+    **options: Any,
+) -> None:
+    """Raise unless a function commutes with the group to rounding.
+
+    Args:
+        function, signature, outputs, key, dtype, **options: as for `equivariance_error`.
+        tolerance: the largest relative error that passes; where it is not given, 64 times the spacing of the dtype's
+            numbers at one (8e-6 in float32).
+
+    Raises:
+        EquivarianceError: with the error found; not-a-numbers never pass.
+
+    Example:
+        >>> from equikit import S
+        >>> assert_equivariant(jnp.sin, "p -> p", p=S(5), channels=2, key=jax.random.key(0))
+    """
+    error = equivariance_error(function, signature, outputs, key=key, dtype=dtype, **options)
+    kind = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
+    limit = 64 * float(jnp.finfo(kind).eps) if tolerance is None else tolerance
+    if not error <= limit:
+        raise EquivarianceError(
+            explain(
+                f"the function does not commute with the group of {signature!r}",
+                got=f"relative error {error:.3g}",
+                expected=f"at most {limit:.3g}",
+                step="check that every operation treats the entries of an axis alike, or pass tolerance=",
+            )
+        )
