@@ -1,0 +1,134 @@
+"""A space as a page of HTML: its diagrams beside their matrices, one section for each pair of terms.
+
+Styles stand in the elements, because a notebook would apply a style sheet to the whole page; colours are those of the
+surrounding page, paler or not. The text is also well-formed XML.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from equikit.diagrams import Diagram, HomSpace
+from equikit.draw._listing import Section, blocks_text, checked_most, dimension_text, plural, sections
+from equikit.draw._matrix import matrix_svg
+from equikit.draw._svg import diagram_svg, xml_text
+
+MOST_CELLS = 32
+"""Rows or columns of the largest matrix in a gallery; smaller cells could not be told apart."""
+
+MONO = "font-family:ui-monospace,Menlo,Consolas,monospace"
+CARD = "border:1px solid rgba(136,136,136,.35);border-radius:8px;padding:8px 10px 6px;min-width:165px;text-align:center"
+ROW = "display:flex;align-items:center;justify-content:center;gap:12px"
+
+
+def drawing_sizes(space: HomSpace) -> dict[str, int] | None:
+    """The size of each label at which the matrices of a single pair are drawn, `None` where all would be too large.
+
+    The number of vertices, but at least three and at most four, where that is small enough; two otherwise. A label that
+    is bound to fewer points keeps its own size.
+    """
+    source, target = space.signature.inputs[0], space.signature.outputs[0]
+    groups = space.signature.groups
+    rows = [[label for label in term.labels if label in groups] for term in (target, source)]
+    for n in range(max(3, min(4, sum(map(len, rows)))), 1, -1):
+        sizes = {label: n if group.n is None else min(n, group.n) for label, group in groups.items()}
+        if max(math.prod(sizes[label] for label in row) for row in rows) <= MOST_CELLS:
+            return sizes
+    return None
+
+
+def _borders(row: Sequence[str], sizes: dict[str, int]) -> int:
+    """How many rows (or columns) of a matrix belong to one value of the first index."""
+    return max(1, math.prod(sizes[label] for label in row[1:]))
+
+
+def _card(index: int, diagram: Diagram, sizes: dict[str, int] | None, labels: Sequence[str]) -> str:
+    pictures = diagram_svg(diagram, labels=labels)
+    if sizes is not None:
+        blocks = _borders(diagram.top, sizes), _borders(diagram.bottom, sizes)
+        pictures += "\n" + matrix_svg(diagram.matrix(sizes), side=80, blocks=blocks)
+    return (
+        f'<figure class="equikit-diagram" style="margin:0;{CARD}">'
+        f'<div style="{ROW}">{pictures}</div>'
+        '<figcaption style="font-size:12px;line-height:1.5;margin-top:4px">'
+        f'<code style="{MONO};background:none;color:inherit">{xml_text(blocks_text(diagram))}</code><br/>'
+        f'<span style="opacity:.7">no. {index}, propagating number {diagram.propagating_number}</span>'
+        "</figcaption></figure>"
+    )
+
+
+def _size_note(section: Section, sizes: dict[str, int] | None) -> str:
+    """At which sizes the matrices are drawn."""
+    if sizes is None:
+        return "matrices left out: they are large even at two points a label"
+    bound = section.space.signature.groups
+    parts = []
+    for label, n in sizes.items():
+        own = bound[label].n
+        parts.append(f"{label} = {n}" if own in (None, n) else f"{label} = {n}, not at {own}")
+    return f"matrices drawn at {'; '.join(parts)}" if parts else ""
+
+
+def _section(section: Section, labels: Sequence[str], titled: bool) -> str:
+    sizes = drawing_sizes(section.space)
+    copies = section.space.multiplicity
+    notes = [plural(section.count, "diagram")]
+    if copies != 1:
+        notes.append(f"each stands for {plural(copies, 'map')}, one for each pair of entries of the plain axes")
+    notes.append(_size_note(section, sizes))
+    if section.left_out:
+        notes.append(f"{section.left_out:,} left out")
+    heading = f'<b style="{MONO}">{xml_text(section.title)}</b>: ' if titled else ""
+    cards = "\n".join(_card(i, diagram, sizes, labels) for i, diagram in enumerate(section.shown))
+    more = (
+        f'<div class="equikit-more" style="align-self:center;opacity:.7">and {section.left_out:,} more</div>'
+        if section.left_out
+        else ""
+    )
+    return (
+        '<section class="equikit-pair" style="margin-top:10px">'
+        f'<div style="margin-bottom:6px">{heading}<span style="opacity:.7">'
+        f"{xml_text('; '.join(note for note in notes if note))}</span></div>"
+        f'<div style="display:flex;flex-wrap:wrap;gap:10px">{cards}{more}</div></section>'
+    )
+
+
+def space_html(space: HomSpace, most: int = 60) -> str:
+    """Draw the diagrams of a space as a page of HTML, each beside its matrix.
+
+    The header has the signature, what acts on each label, and the dimension. Each pair of an input term and an output
+    term has its own section. Output axes are the top rows of the diagrams and the rows of the matrices. Matrices are
+    drawn at a small size of the labels, which is stated; axes bound to `Fixed` are not drawn, their multiplicity is
+    stated.
+
+    Args:
+        space: the space.
+        most: how many diagrams to draw at most, shared out over the pairs of terms; how many are left out is said.
+
+    Returns:
+        The text of a `<div>` element, without scripts or references to anything outside it.
+
+    Raises:
+        OptionError: if `most` is not a count.
+
+    Cost: that of drawing; about a millisecond for a diagram of four vertices.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> space_html(hom("p p -> p p", p=S)).count("<figure")
+        15
+    """
+    checked_most(most)
+    parts = sections(space, most)
+    labels = tuple(space.signature.groups)
+    actions = ", ".join(f"{label} = {what}" for label, what in space.signature.bindings) or "no axes"
+    body = "\n".join(_section(section, labels, len(parts) > 1) for section in parts)
+    return (
+        '<div class="equikit-space" style="font-family:system-ui,sans-serif;font-size:14px;line-height:1.4">'
+        f'<div><b style="{MONO};font-size:15px">{xml_text(str(space.signature))}</b></div>'
+        f"<div>{xml_text(actions)}; <b>{xml_text(dimension_text(space))}</b></div>"
+        '<div style="opacity:.7;font-size:12px">top row: output axes, rows of the matrix; '
+        "bottom row: input axes, columns</div>"
+        f"{body}</div>"
+    )

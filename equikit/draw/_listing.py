@@ -1,0 +1,167 @@
+"""A space as a compact listing, and how a listing is shared out over the pairs of terms of a space."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from equikit._errors import OptionError, explain
+from equikit.diagrams import Diagram, HomSpace, Term
+from equikit.draw._text import block_word
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What is shown of the space between one input term and one output term.
+
+    Attributes:
+        space: the space of the pair.
+        source, target: its terms.
+        count: the number of its diagrams.
+        shown: the first of them.
+    """
+
+    space: HomSpace
+    source: Term
+    target: Term
+    count: int
+    shown: tuple[Diagram, ...]
+
+    @property
+    def left_out(self) -> int:
+        """The number of diagrams that are not shown."""
+        return self.count - len(self.shown)
+
+    @property
+    def title(self) -> str:
+        """The terms, as in a signature."""
+        return f"{self.source} -> {self.target}"
+
+
+def plural(count: int, what: str) -> str:
+    """A count with a noun: `1 diagram`, `2 diagrams`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def checked_most(most: int) -> int:
+    """Return `most` if it is a whole number, zero or more, or raise `OptionError`."""
+    try:
+        number = operator.index(most)
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(most, bool):
+        raise OptionError(
+            explain(
+                "the number of diagrams to show is not a count",
+                got=f"most={most!r}",
+                expected="a whole number, zero or more",
+                step="write most=60",
+            )
+        )
+    return number
+
+
+def shares(counts: Sequence[int], most: int) -> list[int]:
+    """Share out `most` places: each gets what it needs or an equal part of what the smaller ones leave.
+
+    Example:
+        >>> shares([1, 15, 203], 20)
+        [1, 9, 10]
+    """
+    result = [0] * len(counts)
+    order = sorted(range(len(counts)), key=lambda i: (counts[i], i))
+    for done, i in enumerate(order):
+        result[i] = min(counts[i], most // (len(counts) - done))
+        most -= result[i]
+    return result
+
+
+def sections(space: HomSpace, most: int) -> list[Section]:
+    """The pairs of terms of a space, with at most `most` diagrams shown in all."""
+    pairs = space.pairs
+    # Not len(), which refuses a count that does not fit in a machine word.
+    counts = [pair.diagrams.__len__() for pair in pairs]
+    return [
+        Section(
+            pair,
+            pair.signature.inputs[0],
+            pair.signature.outputs[0],
+            count,
+            tuple(itertools.islice(pair.diagrams, share)) if share else (),
+        )
+        for pair, count, share in zip(pairs, counts, shares(counts, checked_most(most)), strict=True)
+    ]
+
+
+def blocks_text(diagram: Diagram) -> str:
+    """The blocks as in the text form of a diagram, without the labels."""
+    return str(diagram).rpartition(":")[2].strip() or "no blocks"
+
+
+def dimension_text(space: HomSpace) -> str:
+    """The dimension, and from which n on it holds where a group is free."""
+    sizes, groups = space.signature.sizes, space.signature.groups
+    inputs, outputs = space.signature.inputs, space.signature.outputs
+    free = [label for label in groups if sizes[label] is None]
+    if not (free and inputs and outputs):
+        return f"dimension {space.dim:,}"
+    orders = {
+        label: max(term.labels.count(label) for term in inputs) + max(term.labels.count(label) for term in outputs)
+        for label in free
+    }
+    sign = {label: "n" if len(groups) == 1 else f"n_{label}" for label in free}
+    return f"dimension {space.dim:,} where " + ", ".join(f"{sign[label]} ≥ {orders[label]}" for label in free)
+
+
+def _table(section: Section) -> Iterator[str]:
+    """The lines of a section: number, propagating number, block letters of output and input, blocks."""
+    words = [
+        (block_word(diagram.growth[: len(diagram.top)]), block_word(diagram.growth[len(diagram.top) :]))
+        for diagram in section.shown
+    ]
+    first = max([len(above) for above, _ in words], default=0)
+    second = max([len(below) for _, below in words], default=0)
+    digits = len(str(max(len(words) - 1, 0)))
+    for i, (diagram, (above, below)) in enumerate(zip(section.shown, words, strict=True)):
+        letters = f"{above:>{first}} <- {below:<{second}}"
+        yield f"  {i:>{digits}}  joins {diagram.propagating_number}  {letters}  {blocks_text(diagram)}"
+    if section.left_out:
+        yield f"  and {section.left_out:,} more" if words else f"  {plural(section.left_out, 'diagram')}, not shown"
+
+
+def space_text(space: HomSpace, most: int = 60) -> str:
+    """List the diagrams of a space, a line each.
+
+    A line has the number of the diagram in `space.diagrams` (of `space.pairs[i].diagrams` where there are several
+    terms), the number of blocks that join the rows, the block letters of the output and of the input, and the blocks.
+
+    Args:
+        space: the space.
+        most: how many diagrams to list at most, shared out over the pairs of terms; how many are left out is said.
+
+    Returns:
+        Lines joined by newlines.
+
+    Raises:
+        OptionError: if `most` is not a count.
+
+    Cost: that of making the diagrams that are listed.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> print(space_text(hom("p -> p", p=S)))
+        hom("p -> p", p=S): dimension 2 where n ≥ 2
+          0  joins 1  a <- a  1 1'
+          1  joins 0  a <- b  1 | 1'
+    """
+    lines = [f"{space}: {dimension_text(space)}"]
+    parts = sections(space, most)
+    for section in parts:
+        copies = section.space.multiplicity
+        times = f", {plural(copies, 'map')} each" if copies != 1 else ""
+        if len(parts) > 1 or times:
+            lines.append(f"{section.title}: {plural(section.count, 'diagram')}{times}")
+        lines += _table(section)
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""An integer matrix as an SVG picture: a grid with the entries that are not zero filled in."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from equikit._errors import DTypeError, OptionError, ShapeError, TooLargeError, explain
+from equikit.draw._palette import NEGATIVE, POSITIVE, QUIET
+from equikit.draw._svg import number
+
+LARGEST_CELL = 14.0
+SMALLEST_GRID = 5.0
+"""Size of a cell below which a grid would hide the entries."""
+MOST_ENTRIES = 2**18
+
+
+def _checked(array: np.ndarray, side: float) -> np.ndarray:
+    if array.ndim != 2:
+        raise ShapeError(
+            explain("only a matrix can be drawn", got=f"shape {array.shape}", expected="two axes", step="reshape it")
+        )
+    if not (np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
+        raise DTypeError(
+            explain("only integers are drawn", got=array.dtype, expected="an integer dtype", step="round, or scale it")
+        )
+    if array.size > MOST_ENTRIES:
+        raise TooLargeError(
+            explain(
+                "the matrix is too large for a picture",
+                got=f"{array.size:,} entries",
+                expected=f"at most {MOST_ENTRIES:,}",
+                step="draw it at a smaller size of the labels",
+            )
+        )
+    if not (math.isfinite(side) and side > 0):
+        raise OptionError(
+            explain("the side is not a length", got=repr(side), expected="a positive number", step="write side=96")
+        )
+    return array
+
+
+def _runs(mask: np.ndarray, cell: float) -> str:
+    """Path data that fills the marked cells: one rectangle for each run of cells in a row."""
+    edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
+    starts, ends = np.argwhere(edges == 1), np.argwhere(edges == -1)
+    words = []
+    for (row, left), (_, right) in zip(starts.tolist(), ends.tolist(), strict=True):
+        length, tall = number((right - left) * cell), number(cell)
+        words.append(f"M{number(1 + left * cell)} {number(1 + row * cell)}h{length}v{tall}h-{length}z")
+    return "".join(words)
+
+
+def _lines(rows: int, columns: int, cell: float, every: tuple[int, int]) -> str:
+    """Path data of the lines inside the frame, at every so many rows and columns."""
+    across = [f"M1 {number(1 + i * cell)}h{number(columns * cell)}" for i in range(every[0], rows, every[0])]
+    down = [f"M{number(1 + j * cell)} 1v{number(rows * cell)}" for j in range(every[1], columns, every[1])]
+    return "".join(across + down)
+
+
+def matrix_svg(array: np.ndarray, *, side: float = 96.0, blocks: tuple[int, int] | None = None) -> str:
+    """Draw an integer matrix as a standalone SVG picture.
+
+    Positive entries are blue, negative ones vermilion, the paler the smaller they are beside the largest; zeros are
+    empty. The light grid is left out where cells are small.
+
+    Args:
+        array: integers, `[rows, columns]`.
+        side: the length in pixels of the longer side, at most; a cell is never larger than 14 pixels.
+        blocks: rows and columns of a block; the borders of blocks get a stronger line.
+
+    Returns:
+        The text of an `<svg>` element, whose title is the shape and the number of entries that are not zero.
+
+    Raises:
+        ShapeError: if the array has not two axes.
+        DTypeError: if its entries are not integers.
+        TooLargeError: if it has more than 2^18 entries.
+        OptionError: if `side` or `blocks` is not positive.
+
+    Cost: one rectangle for each run of equal entries in a row.
+
+    Example:
+        >>> import numpy as np
+        >>> "3 × 3 matrix, 3 entries not zero" in matrix_svg(np.eye(3, dtype=int))
+        True
+    """
+    array = _checked(np.asarray(array), side)
+    rows, columns = array.shape
+    if blocks is not None and min(blocks) < 1:
+        raise OptionError(
+            explain("a block has no size", got=f"blocks={blocks}", expected="positive numbers", step="leave it out")
+        )
+    cell = min(LARGEST_CELL, side / max(rows, columns, 1))
+    # The frame is a pixel wide and lies around the cells; a matrix without rows or columns is a line.
+    width, height = number(columns * cell + 2), number(rows * cell + 2)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        'role="img">',
+        f"<title>{rows} × {columns} matrix, {np.count_nonzero(array)} entries not zero</title>",
+    ]
+    largest = max((abs(int(value)) for value in np.unique(array)), default=0)
+    for value in np.unique(array).tolist():
+        if value:
+            colour = POSITIVE if value > 0 else NEGATIVE
+            opacity = "" if abs(value) == largest else f' fill-opacity="{number(0.25 + 0.75 * abs(value) / largest)}"'
+            lines.append(
+                f'<path class="entries" d="{_runs(array == value, cell)}" fill="{colour}"{opacity} '
+                'shape-rendering="crispEdges"/>'
+            )
+    pen = f'fill="none" stroke="{QUIET}" shape-rendering="crispEdges"'
+    if cell >= SMALLEST_GRID and (grid := _lines(rows, columns, cell, (1, 1))):
+        lines.append(f'<path class="grid" d="{grid}" {pen} stroke-opacity="0.35"/>')
+    if blocks is not None and (borders := _lines(rows, columns, cell, blocks)):
+        lines.append(f'<path class="borders" d="{borders}" {pen}/>')
+    frame = f'x="0.5" y="0.5" width="{number(columns * cell + 1)}" height="{number(rows * cell + 1)}"'
+    lines.append(f'<rect class="frame" {frame} {pen}/>')
+    lines.append("</svg>")
+    return "\n".join(lines)

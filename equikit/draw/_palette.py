@@ -1,0 +1,52 @@
+"""Colours: one hue for each axis label, and near hues of it to tell crossing blocks apart.
+
+Pictures have no background of their own, so every colour has a contrast of three to one or more with white and with
+the dark grey of usual dark themes. The hues are those of Okabe and Ito, which colour-blind readers can tell apart, the
+light ones darkened; where there are more labels than hues they repeat, and the names beside the vertices tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from equikit._errors import OptionError, explain
+
+HUES = (
+    ("#1579bb", "#7565d6", "#2590ae"),  # blue
+    ("#d55e00", "#de4b55", "#b07a00"),  # vermilion
+    ("#009e73", "#748a1e", "#2a8f8f"),  # bluish green
+    ("#c0609f", "#9a5fcf", "#d4587f"),  # reddish purple
+    ("#a67c00", "#b2702a", "#7d8b1a"),  # ochre
+    ("#767676", "#5c7fa3", "#8f7466"),  # grey
+)
+"""For each label its colour, then the tones that its blocks take where they cross."""
+
+QUIET = "#888888"
+"""Rails, grids and outlines."""
+
+POSITIVE, NEGATIVE = "#1579bb", "#d55e00"
+"""Entries of a matrix, by sign."""
+
+
+def hues(own: Iterable[str], labels: Iterable[str] | None) -> Mapping[str, tuple[str, ...]]:
+    """The colours of each label: labels in sorted order take the hues in turn.
+
+    Args:
+        own: the labels that a picture shows.
+        labels: all labels in use where the picture is one of several, `None` where it stands alone.
+
+    Raises:
+        OptionError: if `labels` lacks one of those shown.
+    """
+    wanted = set(own)
+    known = wanted if labels is None else set(labels)
+    if wanted - known:
+        raise OptionError(
+            explain(
+                f"label {min(wanted - known)!r} has no colour",
+                got=f"labels={sorted(known)}",
+                expected=f"labels that include {sorted(wanted)}",
+                step="leave labels out, or give all labels of the pictures that belong together",
+            )
+        )
+    return {label: HUES[i % len(HUES)] for i, label in enumerate(sorted(known))}
