@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -40,27 +41,23 @@ class _Tower(nnx.Module):
                 )
             )
         first = Linear(inputs, {labels: hidden[0]}, p=S, rngs=rngs, **options)
-        rest = [
-            Linear({labels: a}, {labels: b}, p=S, rngs=rngs, **options)
-            for a, b in zip(hidden, hidden[1:], strict=False)
-        ]
-        self.layers = nnx.List([first, *rest])
+        rest = [Linear({labels: a}, {labels: b}, p=S, rngs=rngs, **options) for a, b in itertools.pairwise(hidden)]
+        self.layers: nnx.List[Linear] = nnx.List([first, *rest])
         self.out = out
         self.labels = labels
         self.activation = activation
-        if out == "":
-            self.pool = Invariant(labels, hidden[-1], hidden[-1], p=S, rngs=rngs, **options)
-            self.head = nnx.Linear(hidden[-1], out_channels, rngs=rngs)
-        else:
-            self.head = Linear({labels: hidden[-1]}, {out: out_channels}, p=S, rngs=rngs, **options)
+        self.pool = Invariant(labels, hidden[-1], hidden[-1], p=S, rngs=rngs, **options) if out == "" else None
+        last, groups = (out, {}) if out == "" else (labels, {"p": S})
+        self.head = Linear({last: hidden[-1]}, {out: out_channels}, groups=groups, rngs=rngs, **options)
 
     def _run(self, x: Mapping[str, jax.Array], mask: Mapping[str, jax.Array] | None) -> jax.Array:
         y: Mapping[str, jax.Array] = x
         for layer in self.layers:
             y = {self.labels: self.activation(layer(y, mask=mask)[self.labels])}
-        if self.out == "":
-            return self.head(self.activation(self.pool(y, mask=mask)))
-        return self.head(y, mask=mask)[self.out]
+        if self.pool is not None:
+            y, mask = {"": self.activation(self.pool(y, mask=mask))}, None
+        result: jax.Array = self.head(y, mask=mask)[self.out]
+        return result
 
 
 def _checked_out(out: str, allowed: tuple[str, ...]) -> str:
@@ -77,7 +74,7 @@ def _checked_out(out: str, allowed: tuple[str, ...]) -> str:
 
 
 class DeepSets(_Tower):
-    r"""Deep Sets: layers \(x_i \mapsto \sigma(A x_i + B\, \mathrm{mean}_j x_j + b)\), then an invariant or a per-point head.
+    r"""Deep Sets: layers \(x_i \mapsto \sigma(A x_i + B\, \mathrm{mean}_j x_j + b)\), then a head.
 
     Args:
         in_channels: channels of a point.
@@ -165,9 +162,7 @@ class GraphNetwork(_Tower):
         super().__init__(inputs, "p p", hidden, out_channels, out, activation, rngs, options)
         self.node_channels = node_channels
 
-    def __call__(
-        self, edges: jax.Array, nodes: jax.Array | None = None, *, mask: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, edges: jax.Array, nodes: jax.Array | None = None, *, mask: jax.Array | None = None) -> jax.Array:
         """Apply the network to graphs.
 
         Args:

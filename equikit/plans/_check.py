@@ -92,8 +92,10 @@ def checked_shapes(
         name = f"input {term.name!r}"
         expected = _expected(term, signature, width)
 
-        def wrong(problem: str, step: str, expected: str = expected, shape: tuple[int, ...] = array.shape) -> ShapeError:
-            return ShapeError(explain(problem, got=f"shape {list(shape)}", expected=expected, step=step))
+        got = f"shape {list(array.shape)}"
+
+        def wrong(problem: str, step: str, expected: str = expected, got: str = got) -> ShapeError:
+            return ShapeError(explain(problem, got=got, expected=expected, step=step))
 
         axes = len(term.labels)
         if array.ndim < axes + 1:

@@ -77,14 +77,14 @@ def plan_cost(
         large, small = math.prod(shape(step.large, width)), math.prod(shape(step.small, width))
         read, flops = (large, large) if step.operation == "sum" else (small, 0)
         verb = plan.normalize if step.operation == "sum" else "diagonal"
-        names = [name(plan.signature.inputs, step, half, False) for half in (step.large, step.small)]
-        return Line("reduce", verb, *names, shape(step.small, width), flops, itemsize * (read + small))
+        source, result = (name(plan.signature.inputs, step, half, False) for half in (step.large, step.small))
+        return Line("reduce", verb, source, result, shape(step.small, width), flops, itemsize * (read + small))
 
     def expansion(step: Step, width: int) -> Line:
         large, small = math.prod(shape(step.large, width)), math.prod(shape(step.small, width))
         verb = "broadcast" if step.operation == "sum" else "embed"
-        names = [name(plan.signature.outputs, step, half, True) for half in (step.small, step.large)]
-        return Line("expand", verb, *names, shape(step.large, width), large, itemsize * (2 * large + small))
+        source, result = (name(plan.signature.outputs, step, half, True) for half in (step.small, step.large))
+        return Line("expand", verb, source, result, shape(step.large, width), large, itemsize * (2 * large + small))
 
     features_in, features_out = plan.features
     yield from (reduction(step, features_in[step.term]) for step in plan.reductions)
@@ -100,18 +100,24 @@ def _product_line(plan: Plan, product: Product, rows_shape: tuple[Any, ...], ite
         sum(len(halves) * f for halves, f in zip(side, features, strict=True))
         for side, features in zip((product.inputs, product.outputs), plan.features, strict=True)
     )
-    rows, copies = math.prod(rows_shape), len(product.wires)
-    inner, outer = (width * copies, height) if product.permute == "input" else (width, height * copies)
+    rows, before, after = math.prod(rows_shape), len(product.wires_in), len(product.wires_out)
+    inner, outer = width * before, height * after
     moved = rows * (inner + outer) + inner * outer
-    if copies > 1:
-        moved += rows * (width if product.permute == "input" else height) * (copies + 1)
-    wirings = f", {copies} wirings" if copies > 1 else ""
+    if before > 1:  # permuted copies are written, then read by the product
+        moved += rows * (width + inner)
+    if after > 1:  # the parts of the result are read, permuted and added
+        moved += rows * (outer + height)
     return Line(
         "mix",
         f"product {inner} x {outer}",
-        f"{halves_in} input half{'s' * (halves_in != 1)}".replace("halfs", "halves") + wirings,
-        f"{halves_out} output half{'s' * (halves_out != 1)}".replace("halfs", "halves"),
-        (*rows_shape, outer),
+        _counted(halves_in, "input", before),
+        _counted(halves_out, "output", after),
+        (*rows_shape, height),
         2 * rows * inner * outer,
         itemsize * moved,
     )
+
+
+def _counted(halves: int, side: str, wirings: int) -> str:
+    text = f"{halves} {side}{'s' if halves != 1 else ''}"
+    return f"{text}, {wirings} ways" if wirings > 1 else text

@@ -132,36 +132,45 @@ def _grid(weights: jax.Array, segments: tuple[tuple[int, int], ...]) -> jax.Arra
     return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
 
 
+def _joined(parts: list[jax.Array], axis: int) -> jax.Array:
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis)
+
+
 def _matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array | None, jax.Array | None]:
-    """The matrix [wirings, features in, features out] of a product, and its bias [features out]."""
+    """The matrix of a product, rows (wires in, halves, features) by columns (wires out, halves, features); its bias."""
     features_in, features_out = plan.features
     segments = {(block.source, block.target): block.segments for block in product.blocks}
     dtype = jnp.result_type(*weights.values())
-    wirings = len(product.wires)
+    copies_in, copies_out = len(product.wires_in), len(product.wires_out)
 
     def part(t: int, s: int) -> jax.Array:
-        bottoms, tops = len(product.inputs[t]), len(product.outputs[s])
+        bottoms, tops, f, g = len(product.inputs[t]), len(product.outputs[s]), features_in[t], features_out[s]
         if (t, s) not in segments:
-            return jnp.zeros((wirings, bottoms * features_in[t], tops * features_out[s]), dtype)
+            return jnp.zeros((copies_in, bottoms * f, copies_out, tops * g), dtype)
         grid = _grid(weights[t, s], segments[t, s])
-        grid = grid.reshape(bottoms, tops, wirings, features_in[t], features_out[s]).transpose(2, 0, 3, 1, 4)
-        return grid.reshape(wirings, bottoms * features_in[t], tops * features_out[s])
-
-    def joined(parts: list[jax.Array], axis: int) -> jax.Array:
-        return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis)
+        grid = grid.reshape(bottoms, tops, copies_out, copies_in, f, g).transpose(3, 0, 4, 2, 1, 5)
+        return grid.reshape(copies_in, bottoms * f, copies_out, tops * g)
 
     targets = [s for s, tops in enumerate(product.outputs) if tops]
     sources = [t for t, bottoms in enumerate(product.inputs) if bottoms]
-    matrix = joined([joined([part(t, s) for s in targets], 2) for t in sources], 1) if sources else None
+    matrix = None
+    if sources:
+        whole = _joined([_joined([part(t, s) for s in targets], 3) for t in sources], 1)
+        matrix = whole.reshape(whole.shape[0] * whole.shape[1], whole.shape[2] * whole.shape[3])
     if not any(source is None for source, _ in segments):
         return matrix, None
     rows = [
-        _grid(weights[None, s], segments[None, s]).reshape(-1)
+        _grid(weights[None, s], segments[None, s]).reshape(len(product.outputs[s]) * features_out[s])
         if (None, s) in segments
         else jnp.zeros((len(product.outputs[s]) * features_out[s],), dtype)
         for s in targets
     ]
-    return matrix, joined(rows, 0)
+    return matrix, _joined(rows, 0)
+
+
+def _wired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
+    """Permute the axes of a core: axis j goes to place `wiring[j]`."""
+    return x.transpose(*range(batch), *(batch + int(j) for j in np.argsort(wiring)), x.ndim - 1)
 
 
 def _mix(
@@ -169,26 +178,20 @@ def _mix(
 ) -> jax.Array:
     """The matrix product of one core: [*batch, *core, all features out]."""
     matrix, bias = _matrices(plan, product, weights)
-    batch, wires = len(shapes.batch), product.wires
-
-    def wired(x: jax.Array, wiring: tuple[int, ...]) -> jax.Array:
-        # Bottom wire j meets top wire wiring[j], so the axis of top wire a is that of the j with wiring[j] = a.
-        return x.transpose(*range(batch), *(batch + int(j) for j in np.argsort(wiring)), x.ndim - 1)
-
+    batch = len(shapes.batch)
     if matrix is None:
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
         return jnp.broadcast_to(bias, (*shapes.batch, *core, *bias.shape))
-    pieces = [tensors[t, half] for t, halves in enumerate(product.inputs) for half in halves]
-    x = pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces, -1)
-    wirings, rows, columns = matrix.shape
-    if product.permute == "input":
-        if wirings > 1:
-            x = jnp.concatenate([wired(x, wiring) for wiring in wires], -1)
-        y = matmul(x, matrix.reshape(wirings * rows, columns), precision)
-    else:
-        y = matmul(x, matrix.transpose(1, 0, 2).reshape(rows, wirings * columns), precision)
-        parts = [wired(y[..., i * columns : (i + 1) * columns], wiring) for i, wiring in enumerate(wires)]
+    x = _joined([tensors[t, half] for t, halves in enumerate(product.inputs) for half in halves], -1)
+    if len(product.wires_in) > 1:
+        x = jnp.concatenate([_wired(x, wiring, batch) for wiring in product.wires_in], -1)
+    y = matmul(x, matrix, precision)
+    if len(product.wires_out) > 1:
+        width = y.shape[-1] // len(product.wires_out)
+        parts = [
+            _wired(y[..., i * width : (i + 1) * width], wiring, batch) for i, wiring in enumerate(product.wires_out)
+        ]
         y = sum(parts[1:], parts[0])
     return y if bias is None else y + bias
 

@@ -62,17 +62,17 @@ class Product:
         core: the labels of its axes.
         inputs: for each input term, the half diagrams whose tensors enter, side by side along the channels.
         outputs: for each output term, the half diagrams that come out.
-        wires: how the axes of the core may be permuted between the two.
+        wires_in, wires_out: how axes are permuted before and after the product; each wiring of the core is one of the
+            former followed by one of the latter, and the wirings in order are those pairs, `wires_in` running faster.
         blocks: where each pair of terms keeps its weights.
-        permute: on which side axes are permuted, the one with fewer channels.
     """
 
     core: tuple[str, ...]
     inputs: tuple[tuple[HalfDiagram, ...], ...]
     outputs: tuple[tuple[HalfDiagram, ...], ...]
-    wires: tuple[tuple[int, ...], ...]
+    wires_in: tuple[tuple[int, ...], ...]
+    wires_out: tuple[tuple[int, ...], ...]
     blocks: tuple[WeightBlock, ...]
-    permute: Literal["input", "output"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable
-from typing import Literal
 
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import Core, Diagrams, HalfDiagram, HomSpace, Signature, Term
 from equikit.diagrams._growth import Limits, canonical
+from equikit.diagrams._sequence import iter_wires
 from equikit.groups._group import checked_size
 from equikit.plans._ir import Normalize, Plan, Product, Step, WeightBlock
 
@@ -81,7 +81,9 @@ def lattice(term: int, labels: tuple[str, ...], needed: set[HalfDiagram], sizes:
     return sorted(steps.values(), key=lambda step: (-len(step.small.core), step.small))
 
 
-def _segments(core: Core, start: int, tops: list[HalfDiagram], bottoms: list[HalfDiagram]) -> tuple[tuple[int, int], ...]:
+def _segments(
+    core: Core, start: int, tops: list[HalfDiagram], bottoms: list[HalfDiagram]
+) -> tuple[tuple[int, int], ...]:
     """Lay the diagrams of a core, which begin at `start`, out on the grid of all bottoms × tops × wires."""
     place = {}
     at = start
@@ -98,6 +100,23 @@ def _segments(core: Core, start: int, tops: list[HalfDiagram], bottoms: list[Hal
         else:
             segments.append((begin, count))
     return tuple(segments)
+
+
+def split_wires(
+    core: tuple[str, ...], wires: tuple[tuple[int, ...], ...], width_in: int, width_out: int
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """Share the permutations of the wires between the two sides of a product so that least is copied.
+
+    In lexicographic order, wirings that agree on the first `s` wires are neighbours, and differ by a permutation of the
+    others: that one is done on the input, the rest on the output. With three wires of equal width, two copies of the
+    input and three of the output take the place of six of either.
+    """
+    options = []
+    for s in range(len(core) + 1):
+        inner = tuple((*range(s), *(s + i for i in rest)) for rest in iter_wires(core[s:]))
+        options.append((len(inner) * width_in + len(wires) // len(inner) * width_out, -s, inner))
+    _, _, inner = min(options)
+    return inner, wires[:: len(inner)]
 
 
 def _acted_labels(signature: Signature, term: Term) -> tuple[str, ...]:
@@ -126,15 +145,16 @@ def _products(signature: Signature, features: tuple[tuple[int, ...], tuple[int, 
             if t is not None:
                 inputs[t].update(b for b, allowed in zip(core.bottoms, core.allowed, strict=True) if allowed)
         bottoms, tops = [sorted(halves) for halves in inputs], [sorted(halves) for halves in outputs]
-        wires = pairs[0][2].wires
         blocks = tuple(
             WeightBlock(t, s, _segments(core, start, tops[s], list(core.bottoms) if t is None else bottoms[t]))
             for t, s, core, start in pairs
         )
         width_in = sum(len(halves) * f for halves, f in zip(bottoms, features[0], strict=True))
         width_out = sum(len(halves) * f for halves, f in zip(tops, features[1], strict=True))
-        side: Literal["input", "output"] = "input" if width_in < width_out else "output"
-        products.append(Product(labels, tuple(map(tuple, bottoms)), tuple(map(tuple, tops)), wires, blocks, side))
+        wires_in, wires_out = split_wires(labels, pairs[0][2].wires, width_in, width_out)
+        products.append(
+            Product(labels, tuple(map(tuple, bottoms)), tuple(map(tuple, tops)), wires_in, wires_out, blocks)
+        )
     return products
 
 
@@ -198,8 +218,8 @@ def plan(
 
     Example:
         >>> from equikit import S, hom
-        >>> [len(product.wires) for product in plan(hom("p p -> p p", p=S)).products]
-        [2, 1, 1]
+        >>> [product.core for product in plan(hom("p p -> p p", p=S)).products]
+        [('p', 'p'), ('p',), ()]
     """
     if isinstance(signature, HomSpace):
         signature = signature.signature

@@ -70,9 +70,7 @@ def run_reference(
             limits = tuple((label, group.n) for label, group in signature.groups.items())
             for diagram, weight in zip(Diagrams(tops, bottoms, limits), kernel, strict=True):
                 dense = jnp.asarray(diagram_tensor(diagram, shapes.sizes), total.dtype)
-                summed = jnp.tensordot(
-                    x, dense, (list(range(batch, x.ndim - 1)), list(range(len(tops), dense.ndim)))
-                )
+                summed = jnp.tensordot(x, dense, (list(range(batch, x.ndim - 1)), list(range(len(tops), dense.ndim))))
                 summed = jnp.moveaxis(summed, batch, -1)
                 scale = _scale(diagram, plan, shapes, masks).reshape(*shapes.batch, *(1,) * (summed.ndim - batch))
                 total = total + scale.astype(total.dtype) * summed @ weight

@@ -45,8 +45,8 @@ def total(lines: list[Line]) -> tuple[Any, Any]:
 def _title(plan: Plan, batch: int) -> str:
     groups = ", ".join(f"{label}={what}" for label, what in plan.signature.bindings)
     channels = " -> ".join(" + ".join(map(str, side)) for side in plan.channels)
-    extra = ", bias" if plan.bias else ""
-    return f'plan of "{plan.signature}" with {groups or "no labels"}: channels {channels}, batch {batch}, {plan.normalize}{extra}'
+    options = f"{plan.normalize}, bias" if plan.bias else plan.normalize
+    return f'plan of "{plan.signature}" with {groups or "no labels"}: channels {channels}, batch {batch}, {options}'
 
 
 def plan_table(plan: Plan, *, batch: int = 1, n: int | Mapping[str, int] | None = None) -> str:
