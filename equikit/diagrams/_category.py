@@ -68,6 +68,19 @@ def join(*strings: tuple[int, ...]) -> list[int]:
     return [root(vertex) for vertex in range(len(parent))]
 
 
+def _check_diagrams(verb: str, *operands: object) -> None:
+    for operand in operands:
+        if not isinstance(operand, Diagram):
+            raise DiagramError(
+                explain(
+                    f"only diagrams can be {verb}",
+                    got=repr(operand),
+                    expected="two diagrams",
+                    step="take the diagram of a composite with .diagram, the matrix of a diagram with .matrix(n)",
+                )
+            )
+
+
 def compose(after: Diagram, before: Diagram) -> Composite:
     """Stack `after` on `before`: the map that applies `before` first.
 
@@ -79,7 +92,7 @@ def compose(after: Diagram, before: Diagram) -> Composite:
         The composed diagram, with its loops.
 
     Raises:
-        DiagramError: if the rows that meet have different labels.
+        DiagramError: if the rows that meet have different labels, or one of the two is not a diagram.
 
     Cost: linear in the number of vertices.
 
@@ -88,16 +101,7 @@ def compose(after: Diagram, before: Diagram) -> Composite:
         >>> print(compose(cup_cap, cup_cap))
         n * (p p -> p p: 1 2 | 1' 2')
     """
-    other = next((d for d in (after, before) if not isinstance(d, Diagram)), None)
-    if other is not None:
-        raise DiagramError(
-            explain(
-                "only diagrams can be composed",
-                got=repr(other),
-                expected="two diagrams",
-                step="take the diagram of a composite with .diagram, the matrix of a diagram with .matrix(n)",
-            )
-        )
+    _check_diagrams("composed", after, before)
     if after.bottom != before.top:
         raise DiagramError(
             explain(
@@ -127,6 +131,7 @@ def tensor(left: Diagram, right: Diagram) -> Diagram:
         >>> tensor(one, one) == Diagram.identity("p p")
         True
     """
+    _check_diagrams("put side by side", left, right)
     offset = left.order
     split, other = len(left.top), len(right.top)
     shifted = tuple(block + offset for block in right.growth)

@@ -86,7 +86,7 @@ def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
         else:
             labels.append(token.text)
     finish()
-    start.append(len(text))  # of a last term without a token
+    start.append(tokens[-1].start + 1 if tokens else 0)  # of a last term without a token
     for i, term in enumerate(terms):
         if term.name in (t.name for t in terms[:i]):
             problem = f"two {what} terms have the name {term.name!r}"
@@ -140,10 +140,10 @@ def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
             step = "give the whole signature in one text, or both sides without an arrow"
             raise SignatureError(point_at(problem, terms, arrow.start, 2, expected="terms only", step=step))
         return _terms(terms, tokens, what)
-    bad = next((name for name in terms if not isinstance(name, str)), None)
-    if bad is not None:
-        problem = f"the name of an {what} term is not a text"
-        raise SignatureError(explain(problem, got=repr(bad), expected="a text", step=f'name it "{bad}"'))
+    for name in terms:
+        if not isinstance(name, str):
+            problem = f"the name of an {what} term is not a text"
+            raise SignatureError(explain(problem, got=repr(name), expected="a text", step=f'name it "{name}"'))
     return tuple(Term(name, parse_labels(labels)) for name, labels in terms.items())
 
 

@@ -1,0 +1,102 @@
+"""Importing is light, public names exist and are documented, and the examples in docstrings are true."""
+
+import doctest
+import importlib
+import inspect
+import json
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+PACKAGES = ["equikit", *(f"equikit.{name}" for name in ("diagrams", "draw", "groups", "nn", "plans", "testing"))]
+SYMBOLIC = ["equikit.diagrams", "equikit.groups"]
+
+
+def modules_after(statement: str, *flags: str) -> set[str]:
+    code = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    ran = subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stderr == ""
+    return set(json.loads(ran.stdout))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import equikit",
+        "import equikit.groups",
+        "import equikit.diagrams",
+        'import equikit as ek\nspace = ek.hom("p p -> p", p=ek.S(3))\nspace.matrices()\nrepr(space.diagrams)',
+    ],
+    ids=["equikit", "groups", "diagrams", "a-space"],
+)
+def test_importing_is_light(statement):
+    heavy = {"jax", "jaxlib", "flax", "optax", "matplotlib", "sympy", "networkx", "scipy", "rich", "typer", "IPython"}
+    assert not modules_after(statement) & heavy
+
+
+def test_the_groups_need_numpy_alone():
+    more = modules_after("import equikit.groups") - modules_after("import numpy, dataclasses, abc, functools")
+    outside = {name.split(".")[0] for name in more} - set(sys.stdlib_module_names) - {"equikit"}
+    assert outside == set()
+
+
+def test_the_engine_works_without_asserts():
+    statement = (
+        "import equikit as ek\n"
+        'space = ek.hom("p p -> p p", p=ek.S(3))\n'
+        "if len(space.diagrams) != space.dim or space.dim != 14: raise SystemExit(1)\n"
+        "try: ek.hom('p -> q', p=ek.S)\n"
+        "except ek.SignatureError: pass\n"
+        "else: raise SystemExit(2)\n"
+    )
+    assert "equikit" in modules_after(statement, "-O", "-W", "error")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_exist_and_are_documented(package):
+    module = importlib.import_module(package)
+    assert module.__doc__
+    assert module.__all__ == sorted(set(module.__all__))
+    assert set(module.__all__) <= set(dir(module))
+    for name in module.__all__:
+        value = getattr(module, name)
+        if name.startswith("__"):
+            continue
+        text = inspect.getdoc(value)
+        assert text, f"{package}.{name} has no docstring"
+        # The docstring that dataclass writes is only the signature.
+        assert not text.startswith(f"{name}("), f"{package}.{name} has no docstring of its own"
+        if not inspect.isclass(value) or not value.__module__.startswith("equikit"):
+            continue
+        for member, what in vars(value).items():
+            if not member.startswith("_") and (inspect.isfunction(what) or isinstance(what, property | classmethod)):
+                assert inspect.getdoc(what), f"{package}.{name}.{member} has no docstring"
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    import equikit
+
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = equikit.nothing
+
+
+def symbolic_modules() -> list[str]:
+    names = []
+    for package in SYMBOLIC:
+        names.append(package)
+        names += [m.name for m in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}.")]
+    return names
+
+
+@pytest.mark.parametrize("name", symbolic_modules())
+def test_the_examples_in_docstrings_are_true(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_there_are_examples():
+    tests = [t for name in symbolic_modules() for t in doctest.DocTestFinder().find(importlib.import_module(name))]
+    assert sum(bool(t.examples) for t in tests) > 12
