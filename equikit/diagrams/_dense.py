@@ -14,6 +14,9 @@ from equikit.groups._group import checked_size
 LARGEST_ARRAY = 2**32
 """Bytes above which a dense array is refused."""
 
+MOST_AXES = 64
+"""The most axes a NumPy array can have."""
+
 
 def checked_basis(basis: str) -> str:
     """Return `basis` if it names one, or raise `OptionError`."""
@@ -60,6 +63,15 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
     size = label_sizes(diagram.labels, n)
     shape = tuple(size[label] for label in diagram.labels)
     refuse_if_large("the dense form of the diagram", math.prod(shape))
+    if len(shape) > MOST_AXES:
+        raise TooLargeError(
+            explain(
+                "the diagram has more vertices than an array can have axes",
+                got=f"{len(shape)} vertices",
+                expected=f"at most {MOST_AXES}",
+                step="use a plan or a layer",
+            )
+        )
     result = np.zeros(shape, np.int64)
     labels = diagram.block_labels
     grid = np.indices([size[label] for label in labels], sparse=True) if labels else ()

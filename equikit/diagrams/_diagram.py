@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,25 @@ if TYPE_CHECKING:
 
 def row(labels: Iterable[str]) -> tuple[str, ...]:
     """The labels of a row, given as a text or one by one."""
-    return parse_labels(labels) if isinstance(labels, str) else tuple(labels)
+    return parse_labels(labels) if isinstance(labels, str) else _words(tuple(labels))
+
+
+@functools.lru_cache(maxsize=1024)
+def _words(labels: tuple[object, ...]) -> tuple[str, ...]:
+    """Return labels normalised as in a signature, or raise `DiagramError` where one is not a word."""
+    words = []
+    for label in labels:
+        if not isinstance(label, str) or not label.isidentifier():
+            raise DiagramError(
+                explain(
+                    "a label of the diagram is not a word",
+                    got=repr(label),
+                    expected="one word for each axis",
+                    step='write for example ("p", "p"), or "p p"',
+                )
+            )
+        words.append(unicodedata.normalize("NFKC", label))
+    return tuple(words)
 
 
 @functools.total_ordering
@@ -40,7 +59,7 @@ class Diagram:
         growth: the block of each vertex, numbered by first appearance (a restricted growth string).
 
     Raises:
-        DiagramError: if `growth` has not one entry a vertex, or if a block mixes labels.
+        DiagramError: if a label is not a word, `growth` has not one entry a vertex, or a block mixes labels.
 
     Example:
         >>> trace_to_diagonal = Diagram(("p", "p"), ("p", "p"), (0, 0, 1, 1))

@@ -140,10 +140,10 @@ def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
             step = "give the whole signature in one text, or both sides without an arrow"
             raise SignatureError(point_at(problem, terms, arrow.start, 2, expected="terms only", step=step))
         return _terms(terms, tokens, what)
-    for name in terms:
-        if not isinstance(name, str):
-            problem = f"the name of an {what} term is not a text"
-            raise SignatureError(explain(problem, got=repr(name), expected="a text", step=f'name it "{name}"'))
+    names: list[object] = list(terms)
+    for wrong in (name for name in names if not isinstance(name, str)):
+        problem = f"the name of an {what} term is not a text"
+        raise SignatureError(explain(problem, got=repr(wrong), expected="a text", step=f'name it "{wrong}"'))
     return tuple(Term(name, parse_labels(labels)) for name, labels in terms.items())
 
 

@@ -180,6 +180,7 @@ SIZE_ERRORS = {
     "huge-free": (lambda: hom(arrow(30, 30), p=S).matrices(100), TooLargeError, "would not fit in memory"),
     "huge-fixed": (lambda: hom("i -> j", i=Fixed(10**6), j=Fixed(10**6)).matrices(), TooLargeError, "would not fit"),
     "huge-diagram": (lambda: Diagram.identity("p p p p").matrix(1000), TooLargeError, "would not fit in memory"),
+    "many-axes": (lambda: Diagram.identity(["p"] * 40).matrix(1), TooLargeError, "more vertices than an array can"),
     "terms": (lambda: hom("p + () -> p", p=S).gram(), OptionError, "several terms"),
     "terms-determinant": (lambda: hom("p + () -> p", p=S).gram_determinant(), OptionError, "several terms"),
     "terms-multiplicity": (lambda: hom("p + () -> p", p=S).multiplicity, OptionError, "several terms"),

@@ -87,6 +87,9 @@ BUILD_ERRORS = {
     "short": (lambda: Diagram(("p",), ("p",), (0,)), "one block number for each vertex"),
     "long": (lambda: Diagram(("p",), (), (0, 1)), "one block number for each vertex"),
     "mixed": (lambda: Diagram(("p",), ("q",), (0, 0)), "a block joins axes with different labels"),
+    "label-number": (lambda: Diagram((1,), (), (0,)), "a label of the diagram is not a word"),
+    "label-two-words": (lambda: Diagram(("p q",), (), (0,)), "a label of the diagram is not a word"),
+    "label-empty": (lambda: Diagram(("",), (), (0,)), "a label of the diagram is not a word"),
     "outside": (lambda: Diagram.from_blocks("p", "p", [(0, 2), (1,)]), "not a partition"),
     "negative": (lambda: Diagram.from_blocks("p", "p", [(0, -1)]), "not a partition"),
     "twice": (lambda: Diagram.from_blocks("p", "p", [(0, 1), (1,)]), "not a partition"),
@@ -115,6 +118,7 @@ def test_ways_to_build_one_diagram():
     assert Diagram.from_blocks(iter(["q", "p"]), iter(["p", "p"]), iter([(3,), (2, 1), (0,)])) == expected
     assert Diagram.from_halves(*expected.halves) == expected
     assert Diagram.identity("p q") == Diagram.identity(["p", "q"]) == Diagram.parse("p q -> p q: 1 1' | 2 2'")
+    assert Diagram.identity(["ﬁ"]) == Diagram.identity("fi") == Diagram.parse("ﬁ -> fi: 1 1'")
     assert Diagram.identity("node") == Diagram(("node",), ("node",), (0, 0))
 
 
