@@ -22,6 +22,7 @@ from equikit.diagrams import (
     mckay_quiver,
     stirling,
 )
+from equikit.diagrams._growth import iter_growth
 
 SIZES = [None, *range(10)]
 
@@ -213,6 +214,9 @@ def test_enumeration_is_complete(space):
     assert {d.growth for d in diagrams} == expected
     found = growth_array(colours, diagrams.limits)
     assert [tuple(r) for r in found.tolist()] == sorted(expected)
+    for blocks in range(len(colours) + 2):
+        one_by_one = list(iter_growth(colours, blocks, diagrams.limits))
+        assert one_by_one == sorted(growth for growth in expected if len(set(growth)) == blocks)
 
 
 def test_halves_take_a_diagram_apart(space):
