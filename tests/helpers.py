@@ -1,0 +1,222 @@
+"""What the tests of plans and layers share: signatures to try, random arrays, a NumPy evaluator, a jaxpr walker."""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import equikit as ek
+from equikit.diagrams import Diagrams
+from equikit.plans import Plan, weight_shapes
+
+PLAIN = {"f": 2, "g": 3}
+"""The labels that are plain axes in `SIGNATURES`, with their sizes; all others carry the symmetric group."""
+
+SIGNATURES = [
+    "p -> p",
+    "p p -> p p",
+    "p -> p p",
+    "p p -> ()",
+    "() -> p p",
+    "p p p -> p p",
+    "p p p -> p p p",
+    "q p q -> p q",
+    "p q -> q q p",
+    "p p + p + () -> p p + p + ()",
+    "p f -> g p p",
+    "f p g p -> p f",
+    "p -> q p",
+    "a: p p + b: p p -> c: p",
+]
+
+
+def labels_of(signature: str) -> list[str]:
+    """The labels of a signature, in order of appearance; names of terms aside."""
+    words = signature.replace("->", " ").replace("+", " ").replace("()", " ").split()
+    return list(dict.fromkeys(word for word in words if not word.endswith(":")))
+
+
+def sizes_of(signature: str, n: int) -> dict[str, int]:
+    """Sizes to try: n for the first acted label, one less or more for the others, so that mixed-up labels are seen."""
+    acted = [label for label in labels_of(signature) if label not in PLAIN]
+    sizes = {label: abs(n - i) if i else n for i, label in enumerate(sorted(acted))}
+    return sizes | {label: PLAIN[label] for label in labels_of(signature) if label in PLAIN}
+
+
+def bindings(signature: str, sizes: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """Every label with its group: bound to the sizes, or free where there are none."""
+    return {
+        label: ek.Fixed(PLAIN[label]) if label in PLAIN else ek.S if sizes is None else ek.S(sizes[label])
+        for label in labels_of(signature)
+    }
+
+
+def random_weights(plan: Plan, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.normal(size=shape) for name, shape in weight_shapes(plan).items()}
+
+
+def random_inputs(plan: Plan, sizes: Mapping[str, int], batch: tuple[int, ...] = (), seed: int = 1) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {
+        term.name: rng.normal(size=(*batch, *(sizes[label] for label in term.labels), channels))
+        for term, channels in zip(plan.signature.inputs, plan.channels[0], strict=True)
+    }
+
+
+def random_masks(plan: Plan, sizes: Mapping[str, int], batch: tuple[int, ...] = (), seed: int = 2) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    return {label: rng.random((*batch, sizes[label])) < 0.6 for label in plan.signature.groups}
+
+
+def numpy_apply(
+    plan: Plan,
+    inputs: Mapping[str, np.ndarray],
+    weights: Mapping[str, np.ndarray],
+    sizes: Mapping[str, int],
+    masks: Mapping[str, np.ndarray] | None = None,
+) -> dict[str, np.ndarray]:
+    """What a plan computes, diagram by diagram and entry of the output by entry, in NumPy.
+
+    It works on one batch entry at a time, and sums over blocks of vertices with `einsum`: a diagram is the einsum in
+    which each block is one letter. Shares the order of the diagrams with the code under test, and nothing else.
+    """
+    signature, masks = plan.signature, masks or {}
+    batch = next(
+        (a.shape[: a.ndim - 1 - len(t.labels)] for t in signature.inputs for a in [inputs[t.name]]),
+        (),
+    )
+    limits = tuple((label, group.n) for label, group in signature.groups.items())
+    results = {}
+    for s, target in enumerate(signature.outputs):
+        out = np.zeros((*batch, *(sizes[label] for label in target.labels), plan.channels[1][s]))
+        for index in np.ndindex(*batch):
+            keep = {label: mask[index].astype(float) for label, mask in masks.items()}
+            keep |= {label: np.ones(sizes[label]) for label in sizes if label not in keep}
+            pairs = [(term.labels, inputs[term.name][index], f"{term.name or '()'} -> ") for term in signature.inputs]
+            if plan.bias:
+                pairs.append(((), np.ones(1), "-> "))
+            for labels, x, prefix in pairs:
+                name = prefix + (target.name or "()")
+                if name in weights:
+                    w = weights[name][:, None, :] if prefix == "-> " else weights[name]
+                    out[index] += _pair(signature, labels, target.labels, x, w, keep, plan.normalize, limits)
+            for axis, label in enumerate(target.labels):
+                out[index] *= keep[label].reshape([-1 if i == axis else 1 for i in range(out[index].ndim)])
+        results[target.name] = out
+    return results
+
+
+def _pair(signature, below, above, x, weights, keep, normalize, limits):
+    for axis, label in enumerate(below):
+        shape = [-1 if i == axis else 1 for i in range(x.ndim)]
+        x = np.where(keep[label].reshape(shape) > 0, x, 0.0)
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+    groups = signature.groups
+    plain_in = {i: next(letters) for i, label in enumerate(below) if label not in groups}
+    plain_out = {i: next(letters) for i, label in enumerate(above) if label not in groups}
+    c_in, c_out = next(letters), next(letters)
+    rest = list(letters)
+    fixed = signature.bound
+    split = [fixed[below[i]].size for i in plain_in] + [x.shape[-1]] + [fixed[above[i]].size for i in plain_out]
+    weights = weights.reshape(*weights.shape[:1], *split, -1)
+    spec_w = "".join([*plain_in.values(), c_in, *plain_out.values(), c_out])
+    tops, bottoms = (tuple(label for label in row if label in groups) for row in (above, below))
+    total = 0.0
+    for diagram, weight in zip(Diagrams(tops, bottoms, limits), weights, strict=True):
+        letter = [""] * (len(tops) + len(bottoms))
+        scale, extra, spec_extra = 1.0, [], []
+        for k, block in enumerate(diagram.blocks):
+            for vertex in block:
+                letter[vertex] = rest[k]
+            label = diagram.labels[block[0]]
+            if block[0] >= len(tops) and normalize == "mean":
+                scale /= max(keep[label].sum(), 1.0)
+        # A repeated letter in an einsum's output is not allowed, so each output axis is tied to its block by an identity.
+        out_letters = []
+        for vertex in range(len(tops)):
+            own = rest[len(diagram.blocks) + vertex]
+            out_letters.append(own)
+            extra.append(np.eye(len(keep[tops[vertex]])))
+            spec_extra.append(own + letter[vertex])
+        spec_x, bottom = "", iter(letter[len(tops) :])
+        for i in range(len(below)):
+            spec_x += plain_in[i] if i in plain_in else next(bottom)
+        spec_out, top = "", iter(out_letters)
+        for i in range(len(above)):
+            spec_out += plain_out[i] if i in plain_out else next(top)
+        spec = ",".join([spec_x + c_in, spec_w, *spec_extra]) + "->" + spec_out + c_out
+        total = total + scale * np.einsum(spec, x, weight, *extra, optimize=True)
+    return total
+
+
+def compiled(function, *arguments):
+    """Compile quickly rather than well, and call."""
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(function).lower(*arguments).compile(options)(*arguments)
+
+
+def assert_close(actual: Any, desired: Any, tolerance: float) -> None:
+    """Assert that arrays, or dictionaries of them, agree relative to the largest entry; shapes are part of it."""
+    if isinstance(desired, Mapping):
+        assert actual.keys() == desired.keys()
+        for name in desired:
+            assert_close(actual[name], desired[name], tolerance)
+        return
+    assert actual.shape == desired.shape
+    scale = max(float(np.max(np.abs(np.asarray(desired)), initial=0.0)), 1.0)
+    np.testing.assert_allclose(np.asarray(actual), np.asarray(desired), rtol=0, atol=tolerance * scale)
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations of a jaxpr that compute something, those of nested jaxprs included."""
+    jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
+    for equation in jaxpr.eqns:
+        nested = [
+            value
+            for parameter in equation.params.values()
+            for value in (parameter if isinstance(parameter, list | tuple) else [parameter])
+            if hasattr(value, "eqns") or hasattr(value, "jaxpr")
+        ]
+        for inner in nested:
+            yield from equations(inner)
+        if not nested:
+            yield equation
+
+
+def primitives(jaxpr: Any) -> Counter[str]:
+    return Counter(equation.primitive.name for equation in equations(jaxpr))
+
+
+def largest(jaxpr: Any) -> int:
+    """The number of entries of the largest array that is computed."""
+    return max(math.prod(v.aval.shape) for equation in equations(jaxpr) for v in equation.outvars)
+
+
+def as_floats(tree: Any, dtype: Any = jnp.float32) -> Any:
+    return jax.tree.map(lambda a: jnp.asarray(a, dtype), tree)
+
+
+def message_of(error: type[Exception], call) -> dict[str, str]:
+    """The four parts of one of our error texts: problem, got, expected, step."""
+    with pytest.raises(error) as caught:
+        call()
+    assert type(caught.value).__module__.startswith("equikit")
+    lines = str(caught.value).split("\n")
+    parts = {"problem": lines[0]}
+    for mark in ("got", "expected", "next step"):
+        found = [line for line in lines if line.startswith(f"  {mark}:")]
+        parts[mark] = found[0].split(":", 1)[1].strip() if found else ""
+    assert parts["expected"] and parts["next step"], lines
+    return parts
+
+
+def every(*choices):
+    """All combinations."""
+    return list(itertools.product(*choices))
