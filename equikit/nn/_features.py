@@ -24,10 +24,30 @@ class Typed:
 
 
 def _from_dict(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[int, ...]]:
-    terms, channels = [], []
+    terms: list[Term] = []
+    channels: list[int] = []
     for name, value in features.items():
+        if not isinstance(name, str):
+            raise SignatureError(
+                explain(
+                    f"the name of an {what} term is not a text",
+                    got=repr(name),
+                    expected="a text",
+                    step=f'name it "{name}"',
+                )
+            )
         labels, count = value if isinstance(value, tuple) and len(value) == 2 else (name, value)
-        terms.append(Term(name if isinstance(value, tuple) else " ".join(parse_labels(name)), parse_labels(labels)))
+        term = Term(name if isinstance(value, tuple) else " ".join(parse_labels(name)), parse_labels(labels))
+        if term.name in (other.name for other in terms):
+            raise SignatureError(
+                explain(
+                    f"two {what} terms have the name {term.name!r}",
+                    got=[*features],
+                    expected="different names; labels alone are named by the labels, spaces aside",
+                    step='name them: {"a": ("p p", 16), "b": ("p p", 4)}',
+                )
+            )
+        terms.append(term)
         channels.append(checked_size(f"the number of {what} channels of {name!r}", count))
     if not terms:
         raise SignatureError(
@@ -101,4 +121,13 @@ def typed_side(
     if isinstance(features, str):
         terms = parse_side(features, what)
         return terms, None if channels is None else per_term(channels, terms, what)
+    if channels is not None:
+        raise SignatureError(
+            explain(
+                f"the {what} channels are given twice",
+                got=f"{features!r} and {channels!r}",
+                expected="a dictionary with the channels in it, or labels in one text with the channels apart",
+                step="remove one of them; what follows them is given by its name, as out_channels=10",
+            )
+        )
     return _from_dict(features, what)

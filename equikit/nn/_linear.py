@@ -12,7 +12,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from equikit._errors import DTypeError, SignatureError, explain
+from equikit._errors import DTypeError, OptionError, SignatureError, explain
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.groups._group import checked_size
 from equikit.nn._features import Channels, Features, typed
@@ -26,12 +26,15 @@ def checked_float(argument: str, dtype: DTypeLike | None) -> Any:
     """Return a floating-point dtype that JAX would keep, or raise `DTypeError`."""
     if dtype is None:
         return None
-    wanted = jnp.dtype(dtype)
-    if not jnp.issubdtype(wanted, jnp.inexact):
+    try:
+        wanted = jnp.dtype(dtype)
+    except TypeError:
+        wanted = None
+    if wanted is None or not jnp.issubdtype(wanted, jnp.inexact):
         raise DTypeError(
             explain(
                 f"{argument} is not a floating-point dtype",
-                got=wanted,
+                got=repr(dtype) if wanted is None else wanted,
                 expected="float32, bfloat16, float16, float64 or complex",
                 step=f"pass {argument}=jnp.float32",
             )
@@ -120,6 +123,15 @@ class Linear(nnx.Module):
         self.dtype = checked_float("dtype", dtype)
         self.precision = precision
         stored = checked_float("param_dtype", param_dtype)
+        if not callable(getattr(rngs, "params", None)):
+            raise OptionError(
+                explain(
+                    "rngs is not a set of random keys",
+                    got=repr(rngs),
+                    expected="flax.nnx.Rngs",
+                    step="write rngs=nnx.Rngs(0)",
+                )
+            )
         shapes = weight_shapes(self.plan)
         if not shapes:
             raise SignatureError(
@@ -221,6 +233,15 @@ def cast(x: Any, dtype: Any) -> Any:
     """Cast floating-point arrays to the dtype a layer computes in; other arrays are left for the checks to refuse."""
     if isinstance(x, Mapping):
         return {name: cast(array, dtype) for name, array in x.items()}
-    if hasattr(x, "dtype") and jnp.issubdtype(x.dtype, jnp.inexact):
+    if isinstance(x, jax.Array | np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact):
+        if jnp.issubdtype(x.dtype, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
+            raise DTypeError(
+                explain(
+                    f"the layer computes in {dtype}, which would drop the imaginary part of its input",
+                    got=f"dtype {x.dtype}",
+                    expected="real numbers, or a layer with a complex dtype",
+                    step="pass x.real, or make the layer with dtype=jnp.complex64",
+                )
+            )
         return jnp.asarray(x, dtype)
     return x

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit._errors import OptionError, explain
-from equikit.diagrams._parse import bind
+from equikit.diagrams import Term
+from equikit.diagrams._parse import bind, parse_labels
 from equikit.nn._features import Channels, Features, typed_side
 from equikit.nn._linear import Linear
-from equikit.plans._check import checked_dtype, checked_shapes
+from equikit.plans._check import by_label, checked_dtype, checked_shapes
 
 
 class Invariant(Linear):
@@ -94,15 +95,15 @@ class Pool(nnx.Module):
             raise OptionError(
                 explain("no such pooling", got=repr(how), expected='"sum", "mean" or "max"', step='write how="mean"')
             )
-        terms, _ = typed_side(features, None, "input")
-        self.signature = bind(terms, (), groups, bindings)
+        labels = parse_labels(features)
+        self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings)
         self.how = how
 
     def __call__(self, x: jax.Array, *, mask: Mapping[str, jax.Array] | None = None) -> jax.Array:
         """Pool an array `[*batch, *axes, channels]` to `[*batch, *plain axes, channels]`."""
         (term,) = self.signature.inputs
-        x, masks = checked_dtype(term.name, x), dict(mask or {})
-        shapes = checked_shapes(self.signature, x.shape[-1:], [x], masks)
+        x, masks = checked_dtype(term.name, x), by_label("mask", mask)
+        shapes = checked_shapes(self.signature, x.shape[-1:] or (1,), [x], masks)
         batch = len(shapes.batch)
         acted = self.signature.acted(term)
         keep = jnp.ones((1,) * x.ndim, bool)
@@ -114,8 +115,10 @@ class Pool(nnx.Module):
         axes = tuple(batch + place for place in acted)
         if self.how == "max":
             return jnp.max(x, axis=axes, where=keep, initial=-jnp.inf)
-        total = jnp.sum(x, axis=axes, where=keep)
-        if self.how == "sum":
-            return total
-        count = jnp.sum(jnp.broadcast_to(keep, x.shape), axis=axes)
-        return total / jnp.maximum(count, 1).astype(x.dtype)
+        # Neither the sum nor the number of terms need fit in half precision where their ratio does.
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        total = jnp.sum(x, axis=axes, where=keep, dtype=wide)
+        if self.how == "mean":
+            count = jnp.sum(jnp.broadcast_to(keep, x.shape), axis=axes)
+            total = total / jnp.maximum(count, 1).astype(wide)
+        return total.astype(x.dtype)

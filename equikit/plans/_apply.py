@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError, SignatureError, explain
 from equikit.diagrams import HomSpace, Term
-from equikit.plans._check import checked_dtype, checked_shapes
+from equikit.plans._check import by_label, checked_dtype, checked_shapes
 from equikit.plans._execute import Weights, run
 from equikit.plans._ir import Plan
 from equikit.plans._reference import run_reference
@@ -40,21 +40,33 @@ def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
     """
     signature, (features_in, features_out) = plan.signature, plan.features
     shapes: dict[str, tuple[int, ...]] = {}
+
+    def add(source: Term | None, target: Term, *features: int) -> None:
+        name = weight_name(source, target)
+        if name in shapes:
+            raise SignatureError(
+                explain(
+                    f"two pairs of terms would have the weights {name!r}",
+                    got=f"terms named {[term.name for term in (*signature.inputs, *signature.outputs)]}",
+                    expected="names of terms that tell their pairs apart",
+                    step="choose names without arrows and parentheses",
+                )
+            )
+        count = len(HomSpace(signature.pair(source or Term("", ()), target)).diagrams)
+        if count:
+            shapes[name] = (count, *features)
+
     for target, width_out in zip(signature.outputs, features_out, strict=True):
         for source, width_in in zip(signature.inputs, features_in, strict=True):
-            count = len(HomSpace(signature.pair(source, target)).diagrams)
-            if count:
-                shapes[weight_name(source, target)] = (count, width_in, width_out)
+            add(source, target, width_in, width_out)
         if plan.bias:
-            count = len(HomSpace(signature.pair(Term("", ()), target)).diagrams)
-            if count:
-                shapes[weight_name(None, target)] = (count, width_out)
+            add(None, target, width_out)
     return shapes
 
 
 def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
-    """Weights by name, as weights by pair of term numbers; every shape is checked."""
-    expected = weight_shapes(plan)
+    """Weights by name, as weights by pair of term numbers; every shape and dtype is checked."""
+    expected, weights = weight_shapes(plan), by_label("weights", weights)
     if weights.keys() != expected.keys():
         raise ShapeError(
             explain(
@@ -64,6 +76,7 @@ def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
                 step="see weight_shapes(plan)",
             )
         )
+    weights = {name: checked_dtype(name, weights[name], "weights") for name in expected}
     for name, shape in expected.items():
         if weights[name].shape != shape:
             raise ShapeError(
@@ -154,8 +167,8 @@ def apply(
                 "no such method", got=repr(method), expected='"factored" or "reference"', step='write method="factored"'
             )
         )
-    arrays, masks = ordered(plan, inputs), dict(mask or {})
-    shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, sizes)
+    arrays, masks = ordered(plan, inputs), by_label("mask", mask)
+    shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
     pairs = keyed(plan, weights)
     dtype = jnp.result_type(*arrays, *pairs.values())
     arrays = [array.astype(dtype) for array in arrays]

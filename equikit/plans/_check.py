@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import DTypeError, ShapeError, explain
+from equikit._errors import DTypeError, OptionError, ShapeError, explain
 from equikit.diagrams import Signature, Term
 from equikit.groups._group import checked_size
 
@@ -22,21 +23,36 @@ class Shapes:
     sizes: dict[str, int]
 
 
-def checked_dtype(name: str, array: object) -> jax.Array:
+def by_label(argument: str, given: object) -> dict[str, Any]:
+    """Return what is given for each label as a dictionary, an empty one for `None`, or raise `OptionError`."""
+    if given is not None and not isinstance(given, Mapping):
+        raise OptionError(
+            explain(
+                f"{argument} is not a dictionary",
+                got=type(given).__name__,
+                expected="a dictionary from label to what is given for it",
+                step=f'write {argument}={{"p": ...}}',
+            )
+        )
+    return dict(given or {})
+
+
+def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
     """Return the array as a JAX array if that neither casts it nor meets integers, or raise `DTypeError`."""
-    if not isinstance(array, jax.Array | np.ndarray):
+    if not isinstance(array, jax.Array | np.ndarray) or isinstance(array, np.ma.MaskedArray):
         raise DTypeError(
             explain(
-                f"input {name!r} is not an array",
+                f"{what} {name!r} is not a plain array",
                 got=type(array).__name__,
                 expected="a JAX or NumPy array of floating-point numbers",
                 step="wrap it in jnp.asarray(..., dtype=jnp.float32)",
             )
         )
-    if not jnp.issubdtype(array.dtype, jnp.inexact):
+    long = array.dtype in (np.longdouble, np.clongdouble) and array.dtype not in (np.float64, np.complex128)
+    if long or not jnp.issubdtype(array.dtype, jnp.inexact):
         raise DTypeError(
             explain(
-                f"input {name!r} does not hold floating-point numbers",
+                f"{what} {name!r} does not hold floating-point numbers",
                 got=f"dtype {array.dtype}",
                 expected="float32, bfloat16, float16, float64 or complex",
                 step=f"pass {name if name.isidentifier() else 'x'}.astype(jnp.float32)",
@@ -45,7 +61,7 @@ def checked_dtype(name: str, array: object) -> jax.Array:
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise DTypeError(
             explain(
-                f"input {name!r} would be cast silently",
+                f"{what} {name!r} would be cast silently",
                 got=f"dtype {array.dtype} while jax_enable_x64 is off",
                 expected=f"{jax.dtypes.canonicalize_dtype(array.dtype)}, or x64 switched on",
                 step='cast it yourself, or call jax.config.update("jax_enable_x64", True) first',

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from equikit.diagrams import HalfDiagram, Term
-from equikit.diagrams._dense import label_sizes
+from equikit.diagrams import HalfDiagram, HomSpace, Term
 from equikit.diagrams._gram import size_symbols
 from equikit.plans._ir import Plan, Product, Step
 
@@ -49,7 +48,7 @@ def plan_sizes(plan: Plan, n: int | Mapping[str, int] | None) -> dict[str, Any]:
     """The size of every label that a group acts on: bound, given, or a SymPy symbol."""
     sizes = {label: plan.signature.sizes[label] for label in plan.signature.groups}
     free = tuple(label for label, size in sizes.items() if size is None)
-    given: dict[str, Any] = dict(size_symbols(free)) if n is None else dict(label_sizes(free, n))
+    given: dict[str, Any] = dict(size_symbols(free)) if n is None else dict(HomSpace(plan.signature).sizes(n))
     return {label: given[label] if size is None else size for label, size in sizes.items()}
 
 

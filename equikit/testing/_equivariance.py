@@ -13,7 +13,9 @@ from jax.typing import DTypeLike
 from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow
+from equikit.groups._group import checked_size
 from equikit.nn._features import Channels, Features, per_term, typed_side
+from equikit.nn._linear import checked_float
 
 
 def _act(signature: Signature, term: Term, elements: Mapping[str, np.ndarray], array: Any) -> Any:
@@ -72,12 +74,12 @@ def equivariance_error(
     r"""The largest error \(\lVert f(g x) - g f(x) \rVert_\infty\) over random x and g, relative to the largest entry.
 
     Args:
-        function: takes an array, or a dictionary of arrays if the signature is given as dictionaries.
+        function: takes an array; a dictionary of arrays if there are several inputs or they are given as a dictionary.
         signature, outputs: as for `equikit.nn.Linear`; channels of outputs are not needed.
         key: a JAX random key.
         channels: channels of the inputs, with a signature in text.
         batch: batch axes of the inputs.
-        samples: how many times inputs and elements are drawn.
+        samples: how many times inputs and elements are drawn, once or more.
         mask: draw a random mask for every label as well, and pass it as `mask=`.
         dtype: of the inputs; JAX's default where it is not given.
         groups: what is bound to each label, as a dictionary; labels may also be given as keywords. Groups are bound.
@@ -87,8 +89,9 @@ def equivariance_error(
         The error; not-a-number if the function gives one.
 
     Raises:
-        OptionError: if the channels are missing.
+        OptionError: if the channels are missing, or there are no samples.
         GroupError: if a group is free.
+        DTypeError: if the dtype is not one of floating-point numbers, or needs x64.
         EquivarianceError: if an output has not the shape of its signature.
 
     Example:
@@ -97,7 +100,12 @@ def equivariance_error(
         0.0
     """
     kind, widths = _read(signature, outputs, channels, groups, bindings)
-    as_dict = not isinstance(signature, str)
+    if checked_size("the number of samples", samples) == 0:
+        raise OptionError(
+            explain("no samples are asked for", got=0, expected="one or more", step="write samples=4, the default")
+        )
+    wanted_dtype = checked_float("dtype", jnp.result_type(float) if dtype is None else dtype)
+    as_dict = not isinstance(signature, str) or len(kind.inputs) > 1
     sizes = {label: group._size(None) for label, group in kind.groups.items()}
     sizes |= {label: size for label, size in kind.sizes.items() if size is not None}
     seeds = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
@@ -108,24 +116,29 @@ def equivariance_error(
         result = dict(y) if isinstance(y, Mapping) else {kind.outputs[0].name: y}
         for term in kind.outputs:
             wanted = (*batch, *(sizes[label] for label in term.labels))
-            if result.keys() != {t.name for t in kind.outputs} or result[term.name].shape[:-1] != wanted:
+            shapes = {name: getattr(array, "shape", None) for name, array in result.items()}
+            shape = shapes.get(term.name)
+            if shapes.keys() != {t.name for t in kind.outputs} or not shape or shape[:-1] != wanted:
                 raise EquivarianceError(
                     explain(
                         "the function does not have the outputs of its signature",
-                        got={name: list(array.shape) for name, array in result.items()},
+                        got={name: type(result[name]) if s is None else list(s) for name, s in shapes.items()},
                         expected=f"{term.name!r} with shape {[*wanted, 'channels']}",
                         step="check the signature, or the function",
                     )
                 )
         return result
 
+    def draw(shape: tuple[int, ...]) -> jax.Array:
+        numbers = seeds.normal(size=shape)
+        if jnp.issubdtype(wanted_dtype, jnp.complexfloating):
+            return jnp.asarray(numbers + 1j * seeds.normal(size=shape), wanted_dtype)
+        return jnp.asarray(numbers, wanted_dtype)
+
     for _ in range(samples):
         elements = {label: group.random_element(seeds) for label, group in kind.groups.items()}
         x = {
-            term.name: jnp.asarray(
-                seeds.normal(size=(*batch, *(sizes[label] for label in term.labels), width)),
-                jnp.result_type(float) if dtype is None else dtype,
-            )
+            term.name: draw((*batch, *(sizes[label] for label in term.labels), width))
             for term, width in zip(kind.inputs, widths, strict=True)
         }
         masks = {label: jnp.asarray(seeds.random((*batch, sizes[label])) < 0.7) for label in kind.groups}
@@ -135,8 +148,10 @@ def equivariance_error(
         for term in kind.outputs:
             first = np.asarray(_act(kind, term, elements, before[term.name]), np.complex128)
             second = np.asarray(after[term.name], np.complex128)
-            scale = np.max(np.abs(first), initial=0.0)
-            error = np.max(np.abs(first - second), initial=0.0)
+            differs = first != second  # which equal infinities do not, and not-a-numbers do
+            scale = np.max(np.abs(first), initial=0.0, where=np.isfinite(first))
+            with np.errstate(invalid="ignore"):
+                error = np.max(np.abs(first - second), initial=0.0, where=differs)
             worst = float(np.maximum(worst, error / scale if scale > 0 else error))
     return worst
 
