@@ -1,0 +1,233 @@
+"""The commands. JAX takes most of a second to import: only those that run or plan a layer import it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from equikit import __version__
+from equikit._errors import EquikitError, OptionError, explain
+from equikit.cli._read import needed_sizes, parse_channels, parse_groups, parse_sizes
+from equikit.cli._values import diagram_count, numbered, page, plan_value, print_json, space_value, write
+from equikit.diagrams import Diagram, hom
+
+
+class _Commands(TyperGroup):
+    """Commands whose errors, where equikit raises them on purpose, are a message and exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EquikitError as error:
+            typer.echo(f"equikit: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # plain help texts: signatures and groups are full of brackets
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Signature = Annotated[
+    str, typer.Argument(help='Axis labels of input and output, as in "p p -> p"; "()" where there are no axes.')
+]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group",
+        "-g",
+        metavar="LABEL=GROUP",
+        help="What acts on a label: p=S (any size), p=S(5), or f=Fixed(3) for a plain axis. Once for each label.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
+Limit = Annotated[int, typer.Option("--limit", min=0, help="Show at most so many diagrams.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"equikit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _equikit(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Equivariant neural-network layers, from the diagrams that span every linear map commuting with a group.
+
+    Example: equikit basis "p p -> p p" -g "p=S(5)"
+    """
+
+
+@app.command()
+def basis(
+    signature: Signature,
+    group: Groups = None,
+    matrices: Annotated[bool, typer.Option("--matrices", help="Add the integer matrix of each diagram.")] = False,
+    n: Annotated[str | None, typer.Option("--n", help="Size of free labels for --matrices: 4, or a=4,b=3.")] = None,
+    limit: Limit = 60,
+    as_json: Json = False,
+) -> None:
+    """List the diagrams that span the linear maps commuting with the groups, and count their dimension.
+
+    With plain axes a diagram stands for one map for each pair of their entries; its matrix is that of the other axes.
+
+    Example: equikit basis "p p -> p" -g "p=S(3)" --matrices
+    """
+    from equikit.draw._listing import sections, space_text
+
+    space = hom(signature, groups=parse_groups(group or ()))
+    sizes = needed_sizes(n, space) if matrices or n is not None else {}
+
+    def rows(diagram: Diagram) -> list[list[int]]:
+        result: list[list[int]] = diagram.matrix({label: sizes[label] for label in diagram.labels}).tolist()
+        return result
+
+    parts = sections(space, limit)
+    if as_json:
+        pairs = [
+            {
+                "input": str(part.source),
+                "output": str(part.target),
+                "maps per diagram": part.space.multiplicity,
+                "count": part.count,
+                "diagrams": [
+                    {"text": str(diagram), "propagating number": diagram.propagating_number}
+                    | ({"matrix": rows(diagram)} if matrices else {})
+                    for diagram in part.shown
+                ],
+            }
+            for part in parts
+        ]
+        print_json({**space_value(space), "sizes": sizes or None, "pairs": pairs})
+        return
+    typer.echo(space_text(space, limit))
+    for diagram in (diagram for part in parts for diagram in part.shown if matrices):
+        typer.echo(f"\n{diagram}")
+        for row in rows(diagram):
+            typer.echo("  " + " ".join(map(str, row)))
+
+
+@app.command()
+def plan(
+    signature: Signature,
+    group: Groups = None,
+    channels: Annotated[str, typer.Option("--channels", "-c", help="In, out: 16,32. Several terms: 16+8,32.")] = "1,1",
+    batch: Annotated[int, typer.Option("--batch", min=0, help="Entries of all batch axes together.")] = 1,
+    n: Annotated[str | None, typer.Option("--n", help="Size of free labels: 8, or a=8,b=4; else formulas.")] = None,
+    normalize: Annotated[str, typer.Option("--normalize", help="Sums over input axes: sum or mean.")] = "sum",
+    bias: Annotated[bool, typer.Option("--bias", help="Add the invariant vectors of the output.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the steps by which a layer is computed, with their shapes, FLOPs and bytes.
+
+    Example: equikit plan "p p -> p p" -g p=S --channels 16,32 --batch 32 --n 8 --normalize mean --bias
+    """
+    from equikit.plans import plan as compiled
+
+    space = hom(signature, groups=parse_groups(group or ()))
+    sizes = parse_sizes(n, space)
+    acted = None if sizes is None else {label: sizes[label] for label in space.signature.groups}
+    # Any text may come as `normalize`: `plan` itself says which ones it knows.
+    result = compiled(space, parse_channels(channels), normalize=normalize, bias=bias)  # type: ignore[arg-type]
+    if as_json:
+        print_json({**space_value(space), **plan_value(result, batch, acted)})
+    else:
+        typer.echo(result.table(batch=batch, n=acted))
+
+
+@app.command()
+def draw(
+    signature: Signature,
+    group: Groups = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="FILE.svg for one diagram, FILE.html for a gallery.")
+    ] = None,
+    index: Annotated[int | None, typer.Option("--index", "-i", help="Draw this diagram only; see basis.")] = None,
+    limit: Limit = 60,
+    as_json: Json = False,
+) -> None:
+    """Draw diagrams: as text, one of them as an SVG picture, or all beside their matrices as an HTML page.
+
+    Example: equikit draw "p p -> p p" -g "p=S(3)" --output diagrams.html
+    """
+    from equikit.draw import diagram_svg, diagram_text, space_html
+
+    space = hom(signature, groups=parse_groups(group or ()))
+    total, kind = diagram_count(space), "text" if output is None else output.suffix.lower()
+    if kind == ".svg" and total == 1 and index is None:
+        index = 0
+    one = index is not None
+    chosen = list(numbered(space, index, limit))
+    if kind not in ("text", ".svg", ".html") or (kind == ".svg" and not one) or (kind == ".html" and one):
+        raise OptionError(
+            explain(
+                "the drawing does not fit the file",
+                got=f"--output {output}, {'one diagram' if one else f'{total:,} diagrams'}",
+                expected="FILE.svg for one diagram, or FILE.html for a gallery of all",
+                step="add --index 0 for an SVG picture, or leave --index out for an HTML page",
+            )
+        )
+    if output is not None:
+        write(output, page(space, space_html(space, limit)) if kind == ".html" else diagram_svg(chosen[0][1]))
+    if as_json:
+        drawings = [
+            {"index": i, "text": str(diagram), "drawing": diagram_text(diagram), "svg": diagram_svg(diagram)}
+            for i, diagram in chosen
+        ]
+        print_json(
+            {
+                **space_value(space),
+                "count": total,
+                "output": None if output is None else str(output),
+                "diagrams": drawings,
+            }
+        )
+    elif output is not None:
+        typer.echo(f"wrote {output}: {len(chosen)} of {total:,} diagrams")
+    else:
+        for i, diagram in chosen:
+            typer.echo(f"{i}  {diagram}\n\n{diagram_text(diagram)}\n")
+        if not one and total > len(chosen):
+            typer.echo(f"and {total - len(chosen):,} more")
+        elif not total:
+            typer.echo("no diagrams: zero is the only map that commutes")
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, parameters, order and relabellings.")] = 0,
+    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training graphs.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the plot and the numbers.")] = Path(
+        "results/demo"
+    ),
+    as_json: Json = False,
+) -> None:
+    """Train a graph network on the 1,253 graphs of the graph atlas beside a plain network, in about a minute.
+
+    Example: equikit demo --seed 1 --epochs 50 --output results/demo
+    """
+    from rich.console import Console
+
+    from equikit.demo import EPOCHS
+    from equikit.demo import demo as run
+
+    # With --json the tables are not printed, and progress goes where it disturbs nobody.
+    console = Console(stderr=True, quiet=not Console(stderr=True).is_terminal) if as_json else Console()
+    report = run(seed=seed, epochs=EPOCHS if epochs is None else epochs, output=output, console=console)
+    if as_json:
+        print_json(report.as_dict())
+
+
+def main() -> None:
+    """Run the command line: the entry point of `equikit`."""
+    app(prog_name="equikit")

@@ -1,0 +1,139 @@
+"""From the words on a command line to groups, channels and sizes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import cast
+
+from equikit._errors import OptionError, SignatureError, explain
+from equikit.diagrams import HomSpace
+from equikit.groups import Fixed, Group, S
+
+NUMBER = "[0-9]{1,9}"
+BINDING = re.compile(rf"(?P<label>[^=]*)=(?:(?P<free>S)|(?P<family>S|Fixed)\((?P<size>{NUMBER})\))")
+FAMILIES: dict[str, type[S] | type[Fixed]] = {"S": S, "Fixed": Fixed}
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+def parse_groups(bindings: Sequence[str]) -> dict[str, Group | Fixed]:
+    """Read what is bound to each label.
+
+    Args:
+        bindings: texts such as `"p=S"`, `"p=S(5)"` and `"f=Fixed(3)"`.
+
+    Returns:
+        Label to group, or to a plain axis.
+
+    Raises:
+        SignatureError: if a text is none of these, or a label comes twice.
+
+    Example:
+        >>> parse_groups(["p=S(5)", "f=Fixed(3)"])
+        {'p': S(5), 'f': Fixed(3)}
+    """
+    groups: dict[str, Group | Fixed] = {}
+    for text in bindings:
+        found = BINDING.fullmatch(_squeezed(text))
+        if found is None or not found["label"].isidentifier():
+            raise SignatureError(
+                explain(
+                    "the group of a label cannot be read",
+                    got=f"--group {text!r}",
+                    expected="a label, =, and S, S(5) or Fixed(3)",
+                    step="write for example --group 'p=S(5)', in quotes because of the parentheses",
+                )
+            )
+        label = found["label"]
+        if label in groups:
+            raise SignatureError(
+                explain(
+                    f"label {label!r} is bound twice",
+                    got=", ".join(bindings),
+                    expected="one --group for each label",
+                    step="remove one of them",
+                )
+            )
+        groups[label] = S() if found["free"] else FAMILIES[found["family"]](int(found["size"]))
+    return groups
+
+
+def parse_channels(text: str) -> tuple[int | tuple[int, ...], int | tuple[int, ...]]:
+    """Read `"16,32"`: channels of the inputs and of the outputs, with `+` between those of several terms.
+
+    Raises:
+        OptionError: if there are not two sides of whole numbers.
+
+    Example:
+        >>> parse_channels("16+8,32")
+        ((16, 8), 32)
+    """
+    sides = [side.split("+") for side in _squeezed(text).split(",")]
+    if len(sides) != 2 or not all(re.fullmatch(NUMBER, word) for side in sides for word in side):
+        raise OptionError(
+            explain(
+                "the channels cannot be read",
+                got=f"--channels {text!r}",
+                expected="channels in, a comma, channels out; a + between those of several terms",
+                step="write for example --channels 16,32 or --channels 16+8,32",
+            )
+        )
+    first, second = (tuple(map(int, side)) if len(side) > 1 else int(side[0]) for side in sides)
+    return first, second
+
+
+def parse_sizes(text: str | None, space: HomSpace) -> dict[str, int] | None:
+    """Read `"8"`, a size for all free labels, or `"a=8,b=4"`.
+
+    Returns:
+        The size of every label of the space; `None` where there is no text.
+
+    Raises:
+        OptionError: if the text is neither, or names a label twice.
+        ShapeError: if a free label has no size, or a size contradicts the space.
+
+    Example:
+        >>> from equikit import hom
+        >>> parse_sizes("8", hom("p -> p", p=S))
+        {'p': 8}
+    """
+    if text is None:
+        return None
+    squeezed = _squeezed(text)
+    if re.fullmatch(NUMBER, squeezed):
+        return space.sizes(int(squeezed))
+    found = [re.fullmatch(rf"([^=]+)=({NUMBER})", part) for part in squeezed.split(",")]
+    pairs = [(cast(str, match[1]), int(match[2])) for match in found if match is not None]
+    if len(dict(pairs)) != len(found):
+        raise OptionError(
+            explain(
+                "the sizes cannot be read",
+                got=f"--n {text!r}",
+                expected="one number for every free label, or a number for each",
+                step="write for example --n 8 or --n a=8,b=4",
+            )
+        )
+    return space.sizes(dict(pairs))
+
+
+def needed_sizes(text: str | None, space: HomSpace) -> dict[str, int]:
+    """The size of every label, for matrices.
+
+    Raises:
+        OptionError: if a label is free and there is no text; otherwise as `parse_sizes`.
+    """
+    free = [label for label, size in space.signature.sizes.items() if size is None]
+    sizes = parse_sizes(text, space)
+    if sizes is None and free:
+        raise OptionError(
+            explain(
+                "matrices need a size for every label",
+                got=f"{free[0]}=S, which is free",
+                expected="a size",
+                step=f"add --n 4, or write --group '{free[0]}=S(4)'",
+            )
+        )
+    return space.sizes() if sizes is None else sizes

@@ -1,0 +1,129 @@
+"""What the commands print with `--json`, and what they write to files."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from equikit._errors import OptionError, explain
+from equikit.diagrams import Diagram, HomSpace
+
+if TYPE_CHECKING:
+    from equikit.plans import Plan
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON, and nothing else."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def space_value(space: HomSpace) -> dict[str, Any]:
+    """What every command says about a space."""
+    return {
+        "signature": str(space.signature),
+        "groups": {label: str(what) for label, what in space.signature.bindings},
+        "dimension": space.dim,
+    }
+
+
+def plan_value(plan: Plan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
+    """A plan as numbers; where a size is free, as formulas in text."""
+    from equikit.plans import plan_cost
+    from equikit.plans._table import total
+
+    def cell(value: Any) -> Any:
+        return value if isinstance(value, int) else str(value)
+
+    lines = list(plan_cost(plan, batch=batch, n=n))
+    flops, moved = total(lines)
+    return {
+        "channels": plan.channels,
+        "normalize": plan.normalize,
+        "bias": plan.bias,
+        "batch": batch,
+        "sizes": n,
+        "steps": [
+            {
+                "stage": line.stage,
+                "step": line.operation,
+                "from": line.source,
+                "to": line.result,
+                "shape": [cell(size) for size in line.shape],
+                "flops": cell(line.flops),
+                "bytes": cell(line.bytes),
+            }
+            for line in lines
+        ],
+        "flops": cell(flops),
+        "bytes": cell(moved),
+    }
+
+
+def diagram_count(space: HomSpace) -> int:
+    """The number of diagrams, of all pairs of terms together."""
+    return sum(pair.diagrams.__len__() for pair in space.pairs)  # len() refuses what passes a machine word
+
+
+def numbered(space: HomSpace, index: int | None, limit: int) -> Iterator[tuple[int, Diagram]]:
+    """The diagrams to draw, numbered over all pairs of terms: the one asked for, or the first so many.
+
+    Raises:
+        OptionError: if there is no such diagram.
+    """
+    total = diagram_count(space)
+    if index is not None and not 0 <= index < total:
+        raise OptionError(
+            explain(
+                "there is no such diagram",
+                got=f"--index {index}",
+                expected=f"0 to {total - 1}" if total else "nothing: the space has no diagrams",
+                step="see `equikit basis` for the list",
+            )
+        )
+    first, stop = (0, limit) if index is None else (index, index + 1)
+    start = 0
+    for pair in space.pairs:
+        count = pair.diagrams.__len__()
+        for i in range(max(first - start, 0), min(stop - start, count)):
+            yield start + i, pair.diagrams[i]
+        start += count
+
+
+def page(space: HomSpace, body: str) -> str:
+    """A whole HTML page around a gallery."""
+    return PAGE.format(title=html.escape(str(space.signature)), body=body)
+
+
+def write(output: Path, text: str) -> None:
+    """Write a file, and the folders it is in.
+
+    Raises:
+        OptionError: if it cannot be written.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OptionError(
+            explain(
+                "the file cannot be written",
+                got=f"{output}: {error.strerror}",
+                expected="a file that can be made",
+                step="pass another --output",
+            )
+        ) from error

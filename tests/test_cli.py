@@ -1,0 +1,246 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import equikit as ek
+from equikit.cli import app, parse_channels, parse_groups, parse_sizes
+
+COMMANDS = ("basis", "plan", "draw", "demo")
+GRAPH = ("p p -> p p", "-g")
+
+
+def run(*words):
+    return CliRunner().invoke(app, list(words))
+
+
+def said(*words):
+    """What a command that must succeed prints."""
+    result = run(*words)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def refused(*words):
+    """The message of a command that must fail, which prints nothing else."""
+    result = run(*words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert isinstance(result.exception, SystemExit)
+    return result.stderr
+
+
+# Words on the command line.
+
+
+def test_groups_are_read():
+    assert parse_groups(["p=S", " q = S( 5 ) ", "f=Fixed(3)", "größe=S(0)"]) == {
+        "p": ek.S(),
+        "q": ek.S(5),
+        "f": ek.Fixed(3),
+        "größe": ek.S(0),
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "p", "p=", "=S", "p=s", "p=S()", "p=S(-1)", "p=S(1.5)", "p=S(5", "p=S5", "p=Fixed", "p=O(3)", "p=S(٣)",
+     "p=S(5)+1", "p q=S(5)x", "1=S", "p=S=S", "p=__import__('os')", "p=S(9999999999)"],
+)  # fmt: skip
+def test_anything_else_is_no_group(text):
+    with pytest.raises(ek.SignatureError, match="cannot be read") as error:
+        parse_groups([text])
+    assert repr(text) in str(error.value)
+
+
+def test_a_label_is_bound_once():
+    with pytest.raises(ek.SignatureError, match="'p' is bound twice"):
+        parse_groups(["p=S", "p=S(5)"])
+
+
+def test_channels_are_read():
+    assert parse_channels("16,32") == (16, 32)
+    assert parse_channels(" 16 + 8 , 0") == ((16, 8), 0)
+
+
+@pytest.mark.parametrize("text", ["", "16", "16,", "1,2,3", "a,b", "-1,2", "1.5,2", "1+,2"])
+def test_anything_else_is_no_channels(text):
+    with pytest.raises(ek.OptionError, match="channels cannot be read"):
+        parse_channels(text)
+
+
+def test_sizes_are_read():
+    two = ek.hom("a b f -> a", a=ek.S, b=ek.S, f=ek.Fixed(3))
+    assert parse_sizes(None, two) is None
+    assert parse_sizes("4", two) == {"a": 4, "b": 4, "f": 3}
+    assert parse_sizes("a=4, b=2", two) == {"a": 4, "b": 2, "f": 3}
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5", "a=", "a=1,", "a=1,a=1,b=2", "=3", "a==3"])
+def test_anything_else_is_no_size(text):
+    with pytest.raises(ek.OptionError, match="sizes cannot be read"):
+        parse_sizes(text, ek.hom("a -> b", a=ek.S, b=ek.S))
+
+
+@pytest.mark.parametrize("text", ["a=3", "a=3,b=2,c=1"])
+def test_sizes_fit_the_space(text):
+    with pytest.raises(ek.ShapeError):
+        parse_sizes(text, ek.hom("a -> b", a=ek.S, b=ek.S))
+
+
+# basis
+
+
+def test_basis_lists_the_diagrams():
+    text = said("basis", *GRAPH, "p=S(5)")
+    assert "dimension 15" in text
+    assert all(str(diagram).partition(": ")[2] in text for diagram in ek.hom("p p -> p p", p=ek.S(5)).diagrams)
+
+
+def test_basis_as_json_holds_the_matrices():
+    value = json.loads(said("basis", *GRAPH, "p=S", "--matrices", "--n", "2", "--json"))
+    space = ek.hom("p p -> p p", p=ek.S)
+    assert (value["dimension"], value["groups"], value["sizes"]) == (15, {"p": "S"}, {"p": 2})
+    (pair,) = value["pairs"]
+    assert [diagram["text"] for diagram in pair["diagrams"]] == list(map(str, space.diagrams))
+    np.testing.assert_array_equal([diagram["matrix"] for diagram in pair["diagrams"]], space.matrices(2))
+
+
+def test_basis_prints_matrices():
+    assert said("basis", "p -> p", "-g", "p=S(2)", "--matrices").endswith("p -> p: 1 | 1'\n  1 1\n  1 1\n")
+
+
+def test_basis_of_millions_of_diagrams_is_quick():
+    text = said("basis", "p p p p p p -> p p p p p p", "-g", "p=S", "--limit", "2")
+    assert "dimension 4,213,597" in text
+    assert "and 4,213,595 more" in text
+
+
+def test_basis_of_several_terms_and_plain_axes():
+    value = json.loads(said("basis", "e: p p + v: p f -> p", "-g", "p=S", "-g", "f=Fixed(3)", "--json"))
+    assert [(pair["input"], pair["count"], pair["maps per diagram"]) for pair in value["pairs"]] == [
+        ("e: p p", 5, 1),
+        ("v: p f", 2, 3),
+    ]
+    assert value["dimension"] == 5 + 2 * 3
+
+
+# plan
+
+
+def test_plan_is_the_table():
+    options = ["--channels", "16,32", "--batch", "32", "--n", "8", "--normalize", "mean", "--bias"]
+    made = ek.plans.plan(ek.hom("p p -> p p", p=ek.S), (16, 32), normalize="mean", bias=True)
+    assert said("plan", *GRAPH, "p=S", *options) == made.table(batch=32, n=8) + "\n"
+
+
+def test_plan_as_json_has_numbers_or_formulas():
+    numbers = json.loads(said("plan", "p -> p", "-g", "p=S", "--n", "3", "--json"))
+    formulas = json.loads(said("plan", "p -> p", "-g", "p=S", "--json"))
+    assert numbers["flops"] == sum(step["flops"] for step in numbers["steps"])
+    assert eval(formulas["flops"], {"n": 3}) == numbers["flops"]
+
+
+# draw
+
+
+def test_draw_in_the_terminal():
+    text = said("draw", "p p -> p", "-g", "p=S(3)")
+    for diagram in ek.hom("p p -> p", p=ek.S(3)).diagrams:
+        assert f"{diagram}\n\n{ek.draw.diagram_text(diagram)}\n" in text
+
+
+def test_draw_numbers_diagrams_over_all_pairs():
+    space = ek.hom("p p + p -> p", p=ek.S)
+    assert said("draw", "p p + p -> p", "-g", "p=S", "-i", "6").startswith(f"6  {space.diagrams[6]}")
+    value = json.loads(said("draw", "p p + p -> p", "-g", "p=S", "--json", "--limit", "6"))
+    assert [drawing["text"] for drawing in value["diagrams"]] == list(map(str, space.diagrams[:6]))
+
+
+def test_draw_says_what_it_leaves_out():
+    assert said("draw", *GRAPH, "p=S", "--limit", "2").endswith("and 13 more\n")
+    assert "no diagrams" in said("draw", "p -> q", "-g", "p=S(0)", "-g", "q=S")
+
+
+def test_draw_to_files(tmp_path):
+    page, picture, only = (tmp_path / "new" / name for name in ("all.html", "one.svg", "only.SVG"))
+    said("draw", *GRAPH, "p=S(3)", "-o", str(page))
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert page.read_text(encoding="utf-8").count("<figure") == 14  # of 15 partitions one has four blocks
+    value = json.loads(said("draw", *GRAPH, "p=S(3)", "-i", "2", "-o", str(picture), "--json"))
+    assert value["output"] == str(picture)
+    assert picture.read_text(encoding="utf-8") == value["diagrams"][0]["svg"]
+    said("draw", "p -> ()", "-g", "p=S", "-o", str(only), "--limit", "0")
+    assert only.read_text(encoding="utf-8").startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["-o", "x.svg"], ["-o", "x.html", "-i", "0"], ["-o", "x.png", "-i", "0"], ["-o", "x"], ["-i", "15"], ["-i=-1"]],
+)
+def test_draw_refuses_what_it_cannot_do(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused("draw", *GRAPH, "p=S", *options)
+    assert list(tmp_path.iterdir()) == []
+
+
+# What all commands do.
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["basis", "p p -> q", "-g", "p=S"], "label 'q' is not bound"),
+        (["basis", "p % p", "-g", "p=S"], "bad character"),
+        (["basis", "p -> p"], "label 'p' is not bound"),
+        (["basis", "p -> p", "-g", "p=O(3)"], "cannot be read"),
+        (["basis", "p -> p", "-g", "p=S", "--matrices"], "matrices need a size"),
+        (["plan", "p -> p", "-g", "p=S", "--normalize", "median"], "no such normalisation"),
+        (["plan", "p -> p", "-g", "p=S(3)", "--n", "4"], "does not fit"),
+        (["plan", "p -> p", "-g", "p=S", "-c", "1+2,3"], "channels"),
+        (["draw", "p -> p", "-g", "p=S", "-o", "/dev/null/x.html"], "cannot be written"),
+        (["demo", "--output", "/dev/null/x"], "cannot be made"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_errors_are_messages(words, message, as_json):
+    text = refused(*words, *(["--json"] if as_json else []))
+    assert text.startswith("equikit: ")
+    assert message in text
+    assert "next step:" in text
+    assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_complete(command):
+    text = said(command, "--help")
+    assert f"Example: equikit {command}" in text
+    assert "--json" in text
+
+
+def test_version_and_list_of_commands():
+    assert said("--version") == f"equikit {ek.__version__}\n"
+    assert all(f"  {command}" in said("--help") for command in COMMANDS)
+
+
+def test_console_entry_point():
+    command = [sys.executable, "-m", "equikit", "basis", "p p -> p q", "-g", "p=S(5)"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("equikit: label 'q' is not bound")
+
+
+def test_basis_and_draw_do_not_import_jax():
+    code = """if True:
+        import sys
+        from equikit.cli import app
+        for command in ("basis", "draw"):
+            app([command, "p p -> p", "-g", "p=S(3)", "--json"], standalone_mode=False)
+        heavy = {"jax", "flax", "optax", "networkx", "sympy", "matplotlib"} & set(sys.modules)
+        sys.exit(f"imported {heavy}" if heavy else 0)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
