@@ -138,7 +138,7 @@ def _pair(signature, below, above, x, weights, keep, normalize, limits):
             label = diagram.labels[block[0]]
             if block[0] >= len(tops) and normalize == "mean":
                 scale /= max(keep[label].sum(), 1.0)
-        # A repeated letter in an einsum's output is not allowed, so each output axis is tied to its block by an identity.
+        # A letter cannot repeat in an einsum's output, so each output axis is tied to its block by an identity.
         out_letters = []
         for vertex in range(len(tops)):
             own = rest[len(diagram.blocks) + vertex]
@@ -213,7 +213,8 @@ def message_of(error: type[Exception], call) -> dict[str, str]:
     for mark in ("got", "expected", "next step"):
         found = [line for line in lines if line.startswith(f"  {mark}:")]
         parts[mark] = found[0].split(":", 1)[1].strip() if found else ""
-    assert parts["expected"] and parts["next step"], lines
+    assert parts["expected"], lines
+    assert parts["next step"], lines
     return parts
 
 

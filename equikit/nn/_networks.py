@@ -17,6 +17,11 @@ from equikit.nn._pooling import Invariant
 Activation = Callable[[jax.Array], jax.Array]
 
 
+def relu(x: jax.Array) -> jax.Array:
+    """Return the positive part of each entry; unlike `jax.nn.relu`, as a function that can be pickled."""
+    return jax.nn.relu(x)
+
+
 class _Tower(nnx.Module):
     """Equivariant layers on one signature with a pointwise nonlinearity after each, then a head."""
 
@@ -105,7 +110,7 @@ class DeepSets(_Tower):
         out_channels: int,
         *,
         out: Literal["", "p"] = "",
-        activation: Activation = jax.nn.relu,
+        activation: Activation = relu,
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
@@ -151,7 +156,7 @@ class GraphNetwork(_Tower):
         *,
         node_channels: int = 0,
         out: Literal["", "p", "p p"] = "",
-        activation: Activation = jax.nn.relu,
+        activation: Activation = relu,
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:

@@ -184,7 +184,20 @@ def test_not_a_number_passes_through_to_what_is_summed_over_it():
     assert bool(jnp.any(jnp.isnan(y)))
 
 
-LABELS = ["lambda", "class", "größe", "点", "dtype", "rngs", "mask", "self", "signature", "channels", "groups", "x" * 80]
+LABELS = [
+    "lambda",
+    "class",
+    "größe",
+    "点",
+    "dtype",
+    "rngs",
+    "mask",
+    "self",
+    "signature",
+    "channels",
+    "groups",
+    "x" * 80,
+]
 
 
 @pytest.mark.parametrize("label", LABELS)

@@ -101,7 +101,7 @@ def test_the_default_size_keeps_variance_at_or_below_one_at_every_n():
 
 
 def test_the_default_size_is_exact_for_entries_that_are_all_alike():
-    """With means, a constant input meets 15 maps at n = 9 as at n = 1, on the diagonal; off it, those that are not 0."""
+    """With means, a constant input meets 15 maps at n = 9 as at n = 1, on the diagonal; off it, those not 0."""
 
     def one(key):
         layer = ek.nn.Linear("p -> p", 8, 8, p=ek.S, rngs=nnx.Rngs(key))

@@ -127,9 +127,7 @@ def test_a_plan_prints_as_a_table():
 def test_the_table_of_a_plan_at_a_size():
     program = plan(ek.hom("a: p f + b: () -> p", p=ek.S, f=ek.Fixed(2)), ((3, 4), 5), normalize="mean", bias=True)
     text = program.table(batch=8, n=10).split("\n")
-    assert text[0] == (
-        'plan of "a: p f + b: () -> p" with f=Fixed(2), p=S: channels 3 + 4 -> 5, batch 8, mean, bias'
-    )
+    assert text[0] == ('plan of "a: p f + b: () -> p" with f=Fixed(2), p=S: channels 3 + 4 -> 5, batch 8, mean, bias')
     assert any("a: i->i" in line and "mean" in line for line in text)
     assert "n" not in "".join(text[4:-2]).replace("mean", "").replace("input", "").replace("expand", "").replace(
         "diagonal", ""

@@ -12,7 +12,16 @@ from equikit.plans import apply, plan
 
 CASES = ["p -> p", "p p -> p p", "p p p -> p p", "p p -> p p p", "p p p -> p p p", "q p q -> p q", "p p p -> ()",
          "() -> p p p", "p p + p + () -> p p + p + ()", "p p f -> g p p"]  # fmt: skip
-FORBIDDEN = {"gather", "scatter", "scatter-add", "scatter_add", "dynamic_slice", "dynamic_update_slice", "sort", "while"}
+FORBIDDEN = {
+    "gather",
+    "scatter",
+    "scatter-add",
+    "scatter_add",
+    "dynamic_slice",
+    "dynamic_update_slice",
+    "sort",
+    "while",
+}
 SIZE, BATCH = 7, 2
 SIZES = {"p": SIZE, "q": SIZE - 1, "f": 2, "g": 3}
 

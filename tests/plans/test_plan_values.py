@@ -94,7 +94,9 @@ def test_all_options_together_on_one_signature(normalize, masked, bias, batch):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("n", [2, 3])
-@pytest.mark.parametrize("signature", ["p -> p", "p p -> p", "() -> p p", "q p q -> p q", "p f -> g p p", "p p + p -> p"])
+@pytest.mark.parametrize(
+    "signature", ["p -> p", "p p -> p", "() -> p p", "q p q -> p q", "p f -> g p p", "p p + p -> p"]
+)
 def test_a_plan_is_its_dense_matrices(signature, n):
     """`space.matrices()` lists one matrix a diagram, plain input entry and plain output entry, as the weights do."""
     sizes = sizes_of(signature, n)

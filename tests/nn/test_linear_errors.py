@@ -1,0 +1,720 @@
+"""Bad input to layers: each error names the argument, what came, what was expected, and the next step."""
+
+import subprocess
+import sys
+import textwrap
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from helpers import message_of
+
+import equikit as ek
+from equikit.plans import apply, plan
+
+ones = jnp.ones
+
+
+def linear(signature="p p -> p p", channels=2, out_channels=3, **options):
+    options = options if {"p", "groups"} & options.keys() else options | {"p": ek.S}
+    return ek.nn.Linear(signature, channels, out_channels, **({"rngs": nnx.Rngs(0)} | options))
+
+
+def mixed():
+    return linear({"p p": 2, "p": 3}, {"p": 4}, None)
+
+
+def two():
+    return linear("a b -> a b", groups={"a": ek.S, "b": ek.S})
+
+
+CALLS = {
+    "integers": (
+        ek.DTypeError,
+        lambda: linear()(ones((4, 4, 2), int)),
+        "input 'p p' does not hold floating-point numbers",
+        "dtype int32",
+        "float32, bfloat16",
+        "astype(jnp.float32)",
+    ),
+    "booleans": (
+        ek.DTypeError,
+        lambda: linear()(ones((4, 4, 2), bool)),
+        "input 'p p' does not hold floating-point numbers",
+        "dtype bool",
+        "float32",
+        "astype",
+    ),
+    "integers-despite-dtype": (
+        ek.DTypeError,
+        lambda: linear(dtype=jnp.float32)(ones((4, 4, 2), int)),
+        "input 'p p' does not hold floating-point numbers",
+        "dtype int32",
+        "float32",
+        "astype",
+    ),
+    "float64-without-x64": (
+        ek.DTypeError,
+        lambda: linear()(np.ones((4, 4, 2))),
+        "input 'p p' would be cast silently",
+        "dtype float64 while jax_enable_x64 is off",
+        "float32, or x64 switched on",
+        'jax.config.update("jax_enable_x64", True)',
+    ),
+    "objects": (
+        ek.DTypeError,
+        lambda: linear()(np.ones((4, 4, 2), object)),
+        "input 'p p' does not hold floating-point numbers",
+        "dtype object",
+        "float32",
+        "astype",
+    ),
+    "random-keys": (
+        ek.DTypeError,
+        lambda: linear()(jax.random.split(jax.random.key(0), (4, 4, 2))),
+        "input 'p p' does not hold floating-point numbers",
+        "dtype key<fry>",
+        "float32",
+        "astype",
+    ),
+    "a-list": (
+        ek.DTypeError,
+        lambda: linear()([[1.0]]),
+        "input 'p p' is not a plain array",
+        "list",
+        "a JAX or NumPy array",
+        "jnp.asarray",
+    ),
+    "a-masked-array": (
+        ek.DTypeError,
+        lambda: linear()(np.ma.masked_array(np.ones((4, 4, 2), np.float32))),
+        "input 'p p' is not a plain array",
+        "MaskedArray",
+        "a JAX or NumPy array",
+        "jnp.asarray",
+    ),
+    "complex-into-real": (
+        ek.DTypeError,
+        lambda: linear(dtype=jnp.float32)(ones((4, 4, 2), jnp.complex64)),
+        "would drop the imaginary part",
+        "dtype complex64",
+        "real numbers",
+        "pass x.real",
+    ),
+    "channels": (
+        ek.ShapeError,
+        lambda: linear()(ones((4, 4, 5))),
+        "input 'p p' has 5 channels, not 2",
+        "shape [4, 4, 5]",
+        "[*batch, p, p, 2 channels]",
+        "check the last axis",
+    ),
+    "too-few-axes": (
+        ek.ShapeError,
+        lambda: linear()(ones((4, 2))),
+        "input 'p p' has too few axes",
+        "shape [4, 2]",
+        "[*batch, p, p, 2 channels]",
+        "channels come last",
+    ),
+    "no-axes": (
+        ek.ShapeError,
+        lambda: linear()(ones(())),
+        "input 'p p' has too few axes",
+        "shape []",
+        "[*batch, p, p, 2 channels]",
+        "add the missing axes",
+    ),
+    "size-of-a-bound-axis": (
+        ek.ShapeError,
+        lambda: linear(p=ek.S(5))(ones((4, 4, 2))),
+        "input 'p p' has size 4 on axis 'p', but p is bound to S(5)",
+        "shape [4, 4, 2]",
+        "[*batch, p=5, p=5, 2 channels]",
+        "give every 'p' one size",
+    ),
+    "two-sizes-in-one-array": (
+        ek.ShapeError,
+        lambda: linear()(ones((4, 5, 2))),
+        "input 'p p' has size 5 on axis 'p', but it is 4 in input 'p p'",
+        "shape [4, 5, 2]",
+        "[*batch, p, p, 2 channels]",
+        "give every 'p' one size",
+    ),
+    "two-sizes-across-arrays": (
+        ek.ShapeError,
+        lambda: mixed()({"p p": ones((4, 4, 2)), "p": ones((5, 3))}),
+        "input 'p' has size 5 on axis 'p', but it is 4 in input 'p p'",
+        "shape [5, 3]",
+        "[*batch, p, 3 channels]",
+        "give every 'p' one size",
+    ),
+    "size-of-a-plain-axis": (
+        ek.ShapeError,
+        lambda: linear("p f -> p", p=ek.S, f=ek.Fixed(3))(ones((4, 2, 2))),
+        "input 'p f' has size 2 on axis 'f', but f is bound to Fixed(3)",
+        "shape [4, 2, 2]",
+        "[*batch, p, f=3, 2 channels]",
+        "give every 'f' one size",
+    ),
+    "batch-axes": (
+        ek.ShapeError,
+        lambda: mixed()({"p p": ones((7, 4, 4, 2)), "p": ones((1, 4, 3))}),
+        "input 'p' has batch axes [1], but input 'p p' has [7]",
+        "shape [1, 4, 3]",
+        "[*batch, p, 3 channels]",
+        "make them equal",
+    ),
+    "missing-entry": (
+        ek.ShapeError,
+        lambda: mixed()({"p p": ones((4, 4, 2))}),
+        "the input arrays do not fit the input terms",
+        "arrays named ['p p']",
+        "arrays named ['p', 'p p']",
+        "exactly one array for each term",
+    ),
+    "extra-entry": (
+        ek.ShapeError,
+        lambda: mixed()({"p p": ones((4, 4, 2)), "p": ones((4, 3)), "q": ones((4, 3))}),
+        "the input arrays do not fit the input terms",
+        "arrays named ['p', 'p p', 'q']",
+        "arrays named ['p', 'p p']",
+        "exactly one array for each term",
+    ),
+    "array-for-several-terms": (
+        ek.ShapeError,
+        lambda: mixed()(ones((4, 4, 2))),
+        "one array came for several input terms",
+        "Array",
+        "a dictionary with the arrays ['p p', 'p']",
+        "pass {'p p': ..., ...}",
+    ),
+    "unknown-size-of-an-output": (
+        ek.ShapeError,
+        lambda: linear("() -> p")(ones(2)),
+        "no input says how large 'p' is",
+        "bound to the free group S",
+        "a bound group, or an input with that label",
+        "bind p=S(5), or pass sizes={'p': 5}",
+    ),
+    "sizes-contradict": (
+        ek.ShapeError,
+        lambda: linear()(ones((4, 4, 2)), sizes={"p": 5}),
+        "input 'p p' has size 4 on axis 'p', but sizes gives 5",
+        "shape [4, 4, 2]",
+        "[*batch, p, p, 2 channels]",
+        "give every 'p' one size",
+    ),
+    "sizes-unknown-label": (
+        ek.ShapeError,
+        lambda: linear()(ones((4, 4, 2)), sizes={"q": 5}),
+        "sizes has 'q'=5, but no axis has it",
+        "{'q': 5}",
+        "the labels of the signature",
+        "correct sizes",
+    ),
+    "sizes-not-a-dictionary": (
+        ek.OptionError,
+        lambda: linear()(ones((4, 4, 2)), sizes=4),
+        "sizes is not a dictionary",
+        "int",
+        "a dictionary from label",
+        'sizes={"p": ...}',
+    ),
+    "negative-size": (
+        ek.GroupError,
+        lambda: linear("() -> p")(ones(2), sizes={"p": -1}),
+        "sizes['p'] must be a whole number",
+        "-1",
+        "an integer, zero or more",
+        "give for example 5",
+    ),
+    "mask-shape": (
+        ek.ShapeError,
+        lambda: linear()(ones((7, 4, 4, 2)), mask={"p": ones(4, bool)}),
+        "the mask for 'p' has the wrong shape",
+        "shape [4]",
+        "[7, 4]: the batch axes, then the axis 'p'",
+        "jnp.broadcast_to",
+    ),
+    "mask-channels": (
+        ek.ShapeError,
+        lambda: linear()(ones((4, 4, 2)), mask={"p": ones((4, 1), bool)}),
+        "the mask for 'p' has the wrong shape",
+        "shape [4, 1]",
+        "[4]",
+        "jnp.broadcast_to",
+    ),
+    "mask-dtype": (
+        ek.DTypeError,
+        lambda: linear()(ones((4, 4, 2)), mask={"p": ones(4)}),
+        "the mask for 'p' is not an array of booleans",
+        "dtype float32",
+        "bool: True where the entry is there",
+        "mask.astype(bool)",
+    ),
+    "mask-none": (
+        ek.DTypeError,
+        lambda: linear()(ones((4, 4, 2)), mask={"p": None}),
+        "the mask for 'p' is not an array of booleans",
+        "NoneType",
+        "bool",
+        "mask.astype(bool)",
+    ),
+    "mask-label": (
+        ek.ShapeError,
+        lambda: linear()(ones((4, 4, 2)), mask={"q": ones(4, bool)}),
+        "the mask is for 'q', which is not a label that a group acts on",
+        "mask for 'q'",
+        "a mask for one of p",
+        "correct the label",
+    ),
+    "mask-of-a-plain-axis": (
+        ek.ShapeError,
+        lambda: linear("p f -> p", p=ek.S, f=ek.Fixed(3))(ones((4, 3, 2)), mask={"f": ones(3, bool)}),
+        "the mask is for 'f', which is not a label that a group acts on",
+        "mask for 'f'",
+        "a mask for one of p",
+        "leave the mask out",
+    ),
+    "mask-not-a-dictionary": (
+        ek.OptionError,
+        lambda: linear()(ones((4, 4, 2)), mask=ones(4, bool)),
+        "mask is not a dictionary",
+        "Array",
+        "a dictionary from label",
+        'mask={"p": ...}',
+    ),
+    "mask-of-the-other-label": (
+        ek.ShapeError,
+        lambda: two()(ones((4, 5, 2)), mask={"a": ones(5, bool)}),
+        "the mask for 'a' has the wrong shape",
+        "shape [5]",
+        "[4]: the batch axes, then the axis 'a'",
+        "broadcast",
+    ),
+    "pool-too-few-axes": (
+        ek.ShapeError,
+        lambda: ek.nn.Pool("p", p=ek.S)(ones(())),
+        "input 'p' has too few axes",
+        "shape []",
+        "[*batch, p, 1 channels]",
+        "add the missing axes",
+    ),
+    "pool-mask-not-a-dictionary": (
+        ek.OptionError,
+        lambda: ek.nn.Pool("p", p=ek.S)(ones((4, 1)), mask=ones(4, bool)),
+        "mask is not a dictionary",
+        "Array",
+        "a dictionary from label",
+        'mask={"p": ...}',
+    ),
+    "pool-integers": (
+        ek.DTypeError,
+        lambda: ek.nn.Pool("p", p=ek.S)(ones((4, 1), int)),
+        "input 'p' does not hold floating-point numbers",
+        "dtype int32",
+        "float32",
+        "astype",
+    ),
+    "graph-without-its-nodes": (
+        ek.ShapeError,
+        lambda: ek.nn.GraphNetwork(1, [2], 1, node_channels=3, rngs=nnx.Rngs(0))(ones((4, 4, 1))),
+        "the input arrays do not fit the input terms",
+        "arrays named ['edges']",
+        "arrays named ['edges', 'nodes']",
+        "exactly one array for each term",
+    ),
+    "graph-with-nodes-it-does-not-have": (
+        ek.ShapeError,
+        lambda: ek.nn.GraphNetwork(1, [2], 1, rngs=nnx.Rngs(0))(ones((4, 4, 1)), ones((4, 3))),
+        "the input arrays do not fit the input terms",
+        "arrays named ['edges', 'nodes']",
+        "arrays named ['edges']",
+        "exactly one array for each term",
+    ),
+}
+
+BUILDS = {
+    "no-map": (
+        ek.SignatureError,
+        lambda: linear("p -> p", p=ek.S(0)),
+        "no linear map but zero commutes with the group",
+        'hom("p -> p", p=S(0))',
+        "dimension one or more",
+        "ek.hom(...).dim",
+    ),
+    "normalize": (
+        ek.OptionError,
+        lambda: linear(normalize="average"),
+        "no such normalisation",
+        "'average'",
+        '"mean" or "sum"',
+        'normalize="mean"',
+    ),
+    "init-size-fraction": (
+        ek.GroupError,
+        lambda: linear(init_size=2.5),
+        "init_size of 'p' must be a whole number",
+        "2.5",
+        "an integer, zero or more",
+        "for example 5",
+    ),
+    "init-size-negative": (
+        ek.GroupError,
+        lambda: linear(init_size={"p": -1}),
+        "init_size of 'p' must be a whole number",
+        "-1",
+        "an integer, zero or more",
+        "for example 5",
+    ),
+    "init-size-of-no-label": (
+        ek.SignatureError,
+        lambda: linear(init_size={"q": 3}),
+        "init_size is given for 'q', which is not a free label",
+        "{'q': 3}",
+        "sizes for p",
+        "remove it",
+    ),
+    "init-size-of-a-bound-label": (
+        ek.SignatureError,
+        lambda: linear(p=ek.S(4), init_size={"p": 4}),
+        "init_size is given for 'p', which is not a free label",
+        "{'p': 4}",
+        "every label is bound",
+        "initialised at its own size",
+    ),
+    "negative-channels": (
+        ek.GroupError,
+        lambda: linear(channels=-2),
+        "the number of input channels must be a whole number",
+        "-2",
+        "an integer, zero or more",
+        "for example 5",
+    ),
+    "channels-as-boolean": (
+        ek.GroupError,
+        lambda: linear(out_channels=True),
+        "the number of output channels must be a whole number",
+        "True",
+        "an integer",
+        "for example 5",
+    ),
+    "channels-of-a-term": (
+        ek.GroupError,
+        lambda: linear({"p p": 2.0}, {"p": 3}, None),
+        "the number of input channels of 'p p' must be a whole number",
+        "2.0",
+        "an integer",
+        "for example 5",
+    ),
+    "channels-missing": (
+        ek.SignatureError,
+        lambda: linear("p -> p", 2, None),
+        "a signature in one text needs the channels of its inputs and outputs",
+        "'p -> p', 2, None",
+        "two numbers",
+        'Linear("p p -> p p", 16, 32',
+    ),
+    "channels-too-many": (
+        ek.ShapeError,
+        lambda: linear("p -> p", (2, 3), 4),
+        "the input channels do not fit the input terms",
+        "(2, 3)",
+        "1 numbers, for p",
+        "one number for each term",
+    ),
+    "one-dictionary": (
+        ek.SignatureError,
+        lambda: linear({"p": 2}, 3, None),
+        "inputs and outputs must both be dictionaries",
+        "{'p': 2} and 3",
+        '{"p p": 16, "p": 8}',
+        "one dictionary for the inputs",
+    ),
+    "dictionaries-and-channels": (
+        ek.SignatureError,
+        lambda: linear({"p": 2}, {"p": 3}, 4),
+        "inputs and outputs must both be dictionaries",
+        "{'p': 2} and {'p': 3}",
+        '{"p p": 16, "p": 8}',
+        "one dictionary",
+    ),
+    "empty-dictionary": (
+        ek.SignatureError,
+        lambda: linear({}, {"p": 3}, None),
+        "no input terms",
+        "an empty dictionary",
+        "at least one",
+        "add a term",
+    ),
+    "two-terms-of-one-name": (
+        ek.SignatureError,
+        lambda: linear({"p p": 2, "p  p": 3}, {"p": 3}, None),
+        "two input terms have the name 'p p'",
+        "['p p', 'p  p']",
+        "different names",
+        "name them",
+    ),
+    "two-terms-of-no-axes": (
+        ek.SignatureError,
+        lambda: linear({"()": 2, "": 3}, {"p": 3}, None),
+        "two input terms have the name ''",
+        "['()', '']",
+        "different names",
+        "name them",
+    ),
+    "names-that-collide": (
+        ek.SignatureError,
+        lambda: linear({"a": ("p", 2), "a -> b": ("p", 3)}, {"b -> c": ("p", 3), "c": ("p", 4)}, None),
+        "two pairs of terms would have the weights 'a -> b -> c'",
+        "['a', 'a -> b', 'b -> c', 'c']",
+        "tell their pairs apart",
+        "without arrows",
+    ),
+    "name-not-a-text": (
+        ek.SignatureError,
+        lambda: linear({5: ("p", 2)}, {"p": 3}, None),
+        "the name of an input term is not a text",
+        "5",
+        "a text",
+        'name it "5"',
+    ),
+    "dtype-integer": (
+        ek.DTypeError,
+        lambda: linear(dtype=jnp.int32),
+        "dtype is not a floating-point dtype",
+        "int32",
+        "float32, bfloat16",
+        "dtype=jnp.float32",
+    ),
+    "dtype-unknown": (
+        ek.DTypeError,
+        lambda: linear(param_dtype="real"),
+        "param_dtype is not a floating-point dtype",
+        "'real'",
+        "float32, bfloat16",
+        "param_dtype=jnp.float32",
+    ),
+    "dtype-without-x64": (
+        ek.DTypeError,
+        lambda: linear(dtype=jnp.float64),
+        "dtype cannot be float64 while jax_enable_x64 is off",
+        "float64",
+        "float32, or x64 switched on",
+        'jax.config.update("jax_enable_x64", True)',
+    ),
+    "param-dtype-without-x64": (
+        ek.DTypeError,
+        lambda: linear(param_dtype=np.complex128),
+        "param_dtype cannot be complex128 while jax_enable_x64 is off",
+        "complex128",
+        "complex64, or x64 switched on",
+        'jax.config.update("jax_enable_x64", True)',
+    ),
+    "rngs": (
+        ek.OptionError,
+        lambda: linear(rngs=0),
+        "rngs is not a set of random keys",
+        "0",
+        "flax.nnx.Rngs",
+        "rngs=nnx.Rngs(0)",
+    ),
+    "misspelt-option": (
+        ek.SignatureError,
+        lambda: linear(use_bais=False),
+        "label 'use_bais' is bound to something that is not a group",
+        "False",
+        "a group such as S(5)",
+        "",
+    ),
+    "invariant-without-channels": (
+        ek.OptionError,
+        lambda: ek.nn.Invariant("p", p=ek.S, rngs=nnx.Rngs(0)),
+        "the channels of the input are not given",
+        "p",
+        'Invariant("p p", 16, 10, ...)',
+        "give the channels",
+    ),
+    "invariant-with-channels-twice": (
+        ek.SignatureError,
+        lambda: ek.nn.Invariant({"p": 2}, 4, p=ek.S, rngs=nnx.Rngs(0)),
+        "the input channels are given twice",
+        "{'p': 2} and 4",
+        "a dictionary with the channels in it",
+        "out_channels=10",
+    ),
+    "pool-of-several-terms": (
+        ek.SignatureError,
+        lambda: ek.nn.Pool("p + q", p=ek.S, q=ek.S),
+        "'+' does not belong in the labels of one term",
+        "",
+        "labels separated by spaces",
+        'write "p p"',
+    ),
+    "pool-kind": (
+        ek.OptionError,
+        lambda: ek.nn.Pool("p", how="median", p=ek.S),
+        "no such pooling",
+        "'median'",
+        '"sum", "mean" or "max"',
+        'how="mean"',
+    ),
+    "no-hidden-layer": (
+        ek.OptionError,
+        lambda: ek.nn.DeepSets(3, [], 1, rngs=nnx.Rngs(0)),
+        "the network has no hidden layer",
+        "hidden=[]",
+        "one hidden layer or more",
+        "hidden=[64, 64]",
+    ),
+    "no-such-output": (
+        ek.OptionError,
+        lambda: ek.nn.DeepSets(3, [2], 1, out="p p", rngs=nnx.Rngs(0)),
+        "the network has no such output",
+        "'p p'",
+        "'' or 'p'",
+        "out=''",
+    ),
+}
+
+program = plan(ek.hom("p -> p", p=ek.S), (2, 3))
+good = {"p -> p": ones((2, 2, 3))}
+APPLIES = {
+    "method": (
+        ek.OptionError,
+        lambda: apply(program, ones((4, 2)), good, method="fast"),
+        "no such method",
+        "'fast'",
+        '"factored" or "reference"',
+        'method="factored"',
+    ),
+    "weights-missing": (
+        ek.ShapeError,
+        lambda: apply(program, ones((4, 2)), {}),
+        "the weights do not fit the plan",
+        "weights named []",
+        "weights named ['p -> p']",
+        "weight_shapes(plan)",
+    ),
+    "weights-shape": (
+        ek.ShapeError,
+        lambda: apply(program, ones((4, 2)), {"p -> p": ones((2, 3, 2))}),
+        "the weights 'p -> p' have the wrong shape",
+        "shape [2, 3, 2]",
+        "[2, 2, 3]: diagrams, features in, features out",
+        "weight_shapes(plan)",
+    ),
+    "weights-integers": (
+        ek.DTypeError,
+        lambda: apply(program, ones((4, 2)), {"p -> p": ones((2, 2, 3), int)}),
+        "weights 'p -> p' does not hold floating-point numbers",
+        "dtype int32",
+        "float32",
+        "astype",
+    ),
+    "weights-float64": (
+        ek.DTypeError,
+        lambda: apply(program, ones((4, 2)), {"p -> p": np.ones((2, 2, 3))}),
+        "weights 'p -> p' would be cast silently",
+        "dtype float64 while jax_enable_x64 is off",
+        "float32",
+        "x64",
+    ),
+    "weights-not-a-dictionary": (
+        ek.OptionError,
+        lambda: apply(program, ones((4, 2)), ones((2, 2, 3))),
+        "weights is not a dictionary",
+        "Array",
+        "a dictionary",
+        "weights=",
+    ),
+    "plan-normalize": (
+        ek.OptionError,
+        lambda: plan(ek.hom("p -> p", p=ek.S), normalize=None),
+        "no such normalisation",
+        "None",
+        '"mean" or "sum"',
+        'normalize="mean"',
+    ),
+    "plan-channels": (
+        ek.ShapeError,
+        lambda: plan(ek.hom("p -> p", p=ek.S), ((1, 2), 3)),
+        "the input channels do not fit the input terms",
+        "(1, 2)",
+        "one number for each of 1 terms",
+        "tuple of numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", [*CALLS, *BUILDS, *APPLIES])
+def test_the_error_names_the_argument_the_value_and_the_next_step(case):
+    error, call, problem, got, expected, step = (CALLS | BUILDS | APPLIES)[case]
+    parts = message_of(error, call)
+    for part, text in zip(("problem", "got", "expected", "next step"), (problem, got, expected, step), strict=True):
+        assert text in parts[part]
+
+
+@pytest.mark.skipif(np.dtype(np.longdouble) == np.float64, reason="this machine has no longer double")
+def test_long_doubles_are_refused():
+    parts = message_of(ek.DTypeError, lambda: linear()(np.ones((4, 4, 2), np.longdouble)))
+    assert parts["problem"] == "input 'p p' does not hold floating-point numbers"
+    assert parts["got"] == f"dtype {np.dtype(np.longdouble)}"
+
+
+def test_errors_are_those_that_a_programmer_would_catch():
+    assert issubclass(ek.ShapeError, ValueError)
+    assert issubclass(ek.DTypeError, TypeError)
+    assert issubclass(ek.OptionError, ValueError)
+    assert issubclass(ek.SignatureError, ValueError)
+
+
+def test_errors_come_under_jit_as_well():
+    layer = linear()
+    with pytest.raises(ek.ShapeError, match="has 5 channels, not 2"):
+        jax.jit(lambda x: layer(x))(ones((4, 4, 5)))
+
+
+def test_errors_do_not_depend_on_assertions():
+    """Under `python -O` no check goes away and no result changes."""
+    code = textwrap.dedent(
+        """
+        import sys
+        import jax, jax.numpy as jnp, numpy as np
+        from flax import nnx
+        import equikit as ek
+        assert False, "assertions are off"
+        layer = ek.nn.Linear("p p -> p p", 2, 3, p=ek.S, rngs=nnx.Rngs(0))
+        bad = [
+            lambda: layer(jnp.ones((4, 4, 2), int)),
+            lambda: layer(np.ones((4, 4, 2))),
+            lambda: layer(jnp.ones((4, 5, 2))),
+            lambda: layer(jnp.ones((4, 4, 3))),
+            lambda: layer(jnp.ones((4, 4, 2)), mask={"p": jnp.ones(5, bool)}),
+            lambda: ek.nn.Linear("p -> p", 2, 3, p=ek.S(0), rngs=nnx.Rngs(0)),
+            lambda: ek.nn.Linear("p -> q", 2, 3, p=ek.S, rngs=nnx.Rngs(0)),
+            lambda: ek.nn.Linear("p -> p", -2, 3, p=ek.S, rngs=nnx.Rngs(0)),
+            lambda: ek.testing.assert_equivariant(
+                lambda x: jnp.cumsum(x, 1), "p -> p", p=ek.S(5), channels=2, key=jax.random.key(0)
+            ),
+        ]
+        for i, call in enumerate(bad):
+            try:
+                call()
+            except ek.EquikitError as error:
+                print(i, type(error).__name__)
+            else:
+                sys.exit(f"call {i} raised nothing")
+        ek.testing.assert_equivariant(layer, "p p -> p p", p=ek.S(5), channels=2, key=jax.random.key(0))
+        """
+    )
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = [line.split()[1] for line in done.stdout.splitlines()]
+    assert names == [
+        "DTypeError", "DTypeError", "ShapeError", "ShapeError", "ShapeError", "SignatureError", "SignatureError",
+        "GroupError", "EquivarianceError",
+    ]  # fmt: skip
