@@ -1,0 +1,1 @@
+"""Benchmarks: one file each, all run by `python -m benchmarks`."""

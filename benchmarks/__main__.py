@@ -1,0 +1,113 @@
+"""`python -m benchmarks`: list the benchmarks, or run one."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+import benchmarks
+from benchmarks import _machine
+from benchmarks._plot import plot
+from benchmarks._report import SCHEMA, check_targets, markdown, paste, target_lines, terminal_table, write_json
+
+HERE = Path(__file__).parent
+RESULTS, SCRATCH, README = HERE / "results", HERE / "scratch", HERE / "README.md"
+
+
+def names() -> list[str]:
+    """The benchmarks: the public modules of this package."""
+    return sorted(info.name for info in pkgutil.iter_modules(benchmarks.__path__) if not info.name.startswith("_"))
+
+
+def measured(module: ModuleType, quick: bool, seed: int, console: Console) -> dict[str, Any]:
+    """Run a benchmark with a progress bar, and return all that goes into its JSON file."""
+    result: dict[str, Any] = {
+        "benchmark": module.__name__.rsplit(".", 1)[-1],
+        "schema": SCHEMA,
+        "date": _machine.now(),
+        "quick": quick,
+        "seed": seed,
+        "revision": _machine.revision(),
+        "machine": _machine.machine(),
+        "versions": _machine.versions(),
+        "limits": asdict(module.limits(quick)),
+        "rivals": module.RIVALS,
+    }
+    records: list[dict[str, Any]] = []
+    before, start = _machine.load_average(), time.perf_counter()
+    bar = Progress(
+        SpinnerColumn(),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        refresh_per_second=2,
+    )
+    with bar:
+        task = bar.add_task("", total=len(module.cases(quick)))
+        for measurements in module.run(quick, seed, lambda text: bar.update(task, description=text)):
+            records += [m.record() for m in measurements]
+            bar.advance(task)
+    result["seconds"] = time.perf_counter() - start
+    result["load_average"] = [before, _machine.load_average()]
+    return result | {"targets": check_targets(module.TARGETS, records), "measurements": records}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time equikit against its rivals.")
+    parser.add_argument("benchmark", nargs="?", help="which one to run; without it they are listed")
+    parser.add_argument("--quick", action="store_true", help="small cases and few repeats: does everything work?")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="folder for JSON, plot and table (benchmarks/scratch)"
+    )
+    parser.add_argument(
+        "--store", action="store_true", help="write to benchmarks/results, and the table into the README"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of weights, inputs and the order of turns")
+    options = parser.parse_args(arguments)
+    console = Console()
+    if options.benchmark is None:
+        for name in names():
+            console.print(f"[bold]{name}[/]  {importlib.import_module(f'benchmarks.{name}').SUMMARY}")
+        return 0
+    if options.benchmark not in names():
+        parser.error(f"there is no benchmark {options.benchmark!r}; there are: {', '.join(names())}")
+    if options.store and (options.quick or options.output):
+        parser.error("--store is for complete runs, and takes no --output")
+    if options.seed < 0:
+        parser.error(f"--seed is {options.seed}; it has to be 0 or more")
+    module, name = importlib.import_module(f"benchmarks.{options.benchmark}"), options.benchmark
+    folder: Path = RESULTS if options.store else options.output or SCRATCH
+    folder.mkdir(parents=True, exist_ok=True)  # before the measurements, so that nothing is lost at the end
+    result = measured(module, options.quick, options.seed, console)
+    write_json(folder / f"{name}.json", result)
+    text = markdown(result, module.RIVALS)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    plot(folder / f"{name}.png", result, list(module.RIVALS), module.PANEL, module.AXIS)
+    if options.store:
+        paste(README, name, text)
+    wide = console if console.is_terminal else Console(width=200)
+    wide.print(terminal_table(module.TITLE, result["measurements"], list(module.RIVALS)))
+    for line in target_lines(result):
+        console.print(f"target: {line}", highlight=False, soft_wrap=True)
+    console.print(f"{result['seconds']:.0f} s; written: {name}.json, .md and .png in {folder}", soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

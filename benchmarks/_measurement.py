@@ -1,0 +1,77 @@
+"""What is recorded of a contender, and the ways to say that it is not measured."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+class Skip(Exception):
+    """Raised where a contender cannot or should not be run; the text is recorded as the reason."""
+
+
+class TooSlow(Skip):
+    """Raised where a time limit is passed."""
+
+
+@dataclass
+class Measurement:
+    """What is recorded of a contender; times in seconds, of single calls."""
+
+    case: dict[str, Any]
+    direction: str
+    rival: str
+    status: str = "measured"
+    reason: str | None = None
+    prepare_seconds: float | None = None
+    trace_seconds: float | None = None
+    compile_seconds: float | None = None
+    argument_bytes: int | None = None
+    output_bytes: int | None = None
+    temporary_bytes: int | None = None
+    peak_bytes: int | None = None
+    flops: float | None = None
+    relative_error: float | None = None
+    repeats: int = 0
+    median: float | None = None
+    minimum: float | None = None
+    lower_quartile: float | None = None
+    upper_quartile: float | None = None
+    times: list[float] = field(default_factory=list, repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """The measurement for JSON: without the single times, and without what is not known."""
+        return {key: value for key, value in asdict(self).items() if key != "times" and value is not None}
+
+    def summarise(self) -> None:
+        """Fill in the statistics of the times."""
+        self.repeats = len(self.times)
+        if self.times:
+            self.median, self.minimum = statistics.median(self.times), min(self.times)
+            self.lower_quartile, self.upper_quartile = (float(q) for q in np.quantile(self.times, [0.25, 0.75]))
+
+
+@contextmanager
+def time_limit(seconds: float, what: str) -> Iterator[None]:
+    """Raise `TooSlow` if the block runs longer; between two steps of Python, and only in the main thread on POSIX."""
+    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TooSlow(f"{what} took longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,85 @@
+"""The plot of a benchmark: time over size, one panel a layer and direction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+# Okabe and Ito's colours, told apart by colour-blind readers too; shapes tell the lines apart without colour.
+STYLES = (
+    ("#000000", "o"),
+    ("#E69F00", "s"),
+    ("#D55E00", "D"),
+    ("#56B4E9", "^"),
+    ("#0072B2", "v"),
+    ("#009E73", "P"),
+    ("#CC79A7", "X"),
+    ("#8C8C8C", "*"),
+)
+
+
+def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
+    """Draw medians with their quartiles, log-log, and save them.
+
+    Args:
+        path: of the PNG file.
+        result: as it goes into the JSON file.
+        rivals: names, in the order of the legend; the first is drawn on top.
+        panel: the entries of a case that settle its panel; a panel with a single point is left out.
+        axis: the entry of a case on the horizontal axis.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+    points: dict[tuple[str, tuple[Any, ...]], dict[str, list[tuple[float, ...]]]] = {}
+    for record in result["measurements"]:
+        lines = points.setdefault((record["direction"], tuple(record["case"][key] for key in panel)), {})
+        if "median" in record:
+            value = [record[key] * 1e3 for key in ("median", "lower_quartile", "upper_quartile")]
+            lines.setdefault(record["rival"], []).append((record["case"][axis], *value))
+    shown = {key: lines for key, lines in points.items() if any(len(line) > 1 for line in lines.values())} or points
+    directions = list(dict.fromkeys(direction for direction, _ in shown))
+    columns = list(dict.fromkeys(where for _, where in shown))
+    figure = Figure(figsize=(1.2 + 3.6 * len(columns), 0.9 + 3.1 * len(directions)), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(len(directions), len(columns), squeeze=False, sharex="col")
+    for i, direction in enumerate(directions):
+        for j, where in enumerate(columns):
+            axes = grid[i][j]
+            lines = shown.get((direction, where), {})
+            sizes = sorted({point[0] for line in lines.values() for point in line})
+            for number, rival in enumerate(rivals):
+                colour, marker = STYLES[number % len(STYLES)]
+                x, median, low, high = zip(*sorted(lines.get(rival, [])), strict=True) if rival in lines else ((),) * 4
+                first = number == 0
+                axes.plot(
+                    x,
+                    median,
+                    color=colour,
+                    marker=marker,
+                    markersize=5.5,
+                    linewidth=2.4 if first else 1.4,
+                    zorder=4 if first else 3,
+                    label=rival,
+                )
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            axes.xaxis.set_major_locator(FixedLocator(sizes))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
+            axes.spines[["top", "right"]].set_visible(False)
+            case = dict(zip(panel, where, strict=True))
+            name = f"{case.pop('k')} → {case.pop('l')}" if "k" in case else ""
+            rest = ", ".join(f"{key} {value}" for key, value in case.items())
+            axes.set_title(f"{name}, {direction}" if name else direction, fontsize=10, loc="left")
+            axes.text(1.0, 1.02, rest, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color="#666666")
+            if i == len(directions) - 1:
+                axes.set_xlabel(axis)
+            if j == 0:
+                axes.set_ylabel("ms a call, median and quartiles")
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
+    figure.savefig(path)

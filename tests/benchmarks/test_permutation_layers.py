@@ -1,0 +1,84 @@
+"""Every rival of `permutation_layers` computes what equikit computes: outputs, losses and gradients."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import permutation_layers
+from benchmarks._harness import relative_error
+from benchmarks._measurement import Skip
+from benchmarks._permutation_rivals import Shape
+
+CASES = [
+    *((shape, way) for shape in (Shape(1, 1, 5, 3, 4), Shape(2, 2, 3, 2, 3)) for way in permutation_layers.DIRECTIONS),
+    *((shape, "forward") for shape in (Shape(2, 1, 4, 2, 3), Shape(1, 2, 4, 2, 3))),
+]
+RIVALS = [rival for rival in permutation_layers.RIVALS if rival not in ("equikit", "EMLP")]
+
+
+@pytest.fixture(autouse=True)
+def plain_compile() -> Iterator[None]:
+    """Compile quickly rather than well: much is compiled here, and little is run."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@functools.cache
+def results(shape: Shape, direction: str, rival: str) -> dict[str, jax.Array]:
+    """What a rival computes, in the shared form."""
+    contenders = {one.rival: one for one in permutation_layers.contenders(shape, direction, seed=3)}
+    entry = contenders[rival].make()
+    return dict(entry.comparable(jax.jit(entry.function)(*entry.arguments)))
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+@pytest.mark.parametrize(("shape", "direction"), CASES, ids=[f"{s.k}->{s.l} n={s.n} {way}" for s, way in CASES])
+def test_rivals_compute_the_same(shape: Shape, direction: str, rival: str) -> None:
+    if rival == "dense" and direction != "forward":
+        with pytest.raises(Skip, match="training has to assemble"):
+            results(shape, direction, rival)
+        return
+    expected, got = results(shape, direction, "equikit"), results(shape, direction, rival)
+    assert got.keys() == expected.keys()
+    assert relative_error(got, expected) < permutation_layers.TOLERANCE[direction]
+
+
+@pytest.mark.parametrize("rival", ["dense", "stacked"])
+def test_order_three(rival: str) -> None:
+    # The rivals by einsum take many seconds to compile at 203 diagrams; the benchmark itself checks them there.
+    shape = Shape(3, 3, 3, 2, 2)
+    error = relative_error(results(shape, "forward", rival), results(shape, "forward", "equikit"))
+    assert error < permutation_layers.TOLERANCE["forward"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rival", ["einsum", "einsum, staged", "opt_einsum"])
+def test_order_three_by_einsum(rival: str) -> None:
+    shape = Shape(3, 3, 3, 2, 2)
+    error = relative_error(results(shape, "forward", rival), results(shape, "forward", "equikit"))
+    assert error < permutation_layers.TOLERANCE["forward"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("emlp") is not None, reason="emlp is installed")
+def test_without_emlp_the_reason_is_given() -> None:
+    with pytest.raises(Skip, match="emlp is not installed"):
+        results(CASES[0][0], "forward", "EMLP")
+
+
+def test_the_reference_is_the_definition() -> None:
+    shape = Shape(2, 2, 4, 2, 3)
+    (contender, *_) = permutation_layers.contenders(shape, "forward", seed=3)
+    entry = contender.make()
+    weights, x = entry.arguments
+    (kernel,) = weights.values()
+    basis = shape.space.matrices(4).reshape(-1, 4, 4, 4, 4)
+    expected = np.einsum("dijkl,zklx,dxy->zijy", basis, np.asarray(x, np.float64), np.asarray(kernel, np.float64))
+    np.testing.assert_allclose(np.asarray(entry.function(weights, x)), expected, atol=1e-4 * np.abs(expected).max())
