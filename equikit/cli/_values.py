@@ -44,13 +44,11 @@ def space_value(space: HomSpace) -> dict[str, Any]:
 def plan_value(plan: Plan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
     """A plan as numbers; where a size is free, as formulas in text."""
     from equikit.plans import plan_cost
-    from equikit.plans._table import total
 
     def cell(value: Any) -> Any:
         return value if isinstance(value, int) else str(value)
 
-    lines = list(plan_cost(plan, batch=batch, n=n))
-    flops, moved = total(lines)
+    flops, moved = plan.cost(batch=batch, n=n)
     return {
         "channels": plan.channels,
         "normalize": plan.normalize,
@@ -67,7 +65,7 @@ def plan_value(plan: Plan, batch: int, n: dict[str, int] | None) -> dict[str, An
                 "flops": cell(line.flops),
                 "bytes": cell(line.bytes),
             }
-            for line in lines
+            for line in plan_cost(plan, batch=batch, n=n)
         ],
         "flops": cell(flops),
         "bytes": cell(moved),

@@ -200,13 +200,25 @@ class HomSpace:
             whole = whole.transpose(0, 1, *(2 + axes))
             yield whole.reshape(self.multiplicity, -1, width)
 
-    def gram(self) -> sympy.ImmutableDenseMatrix:
+    def _at(self, expression: Any, n: int | Mapping[str, int] | None) -> Any:
+        """A SymPy expression in the sizes of the labels, with numbers put in where they are given."""
+        if n is None:
+            return expression
+        sizes = self.sizes(n)
+        symbols = _gram.size_symbols(self.signature.groups)
+        return expression.subs({symbol: sizes[label] for label, symbol in symbols.items()})
+
+    def gram(self, n: int | Mapping[str, int] | None = None) -> sympy.ImmutableDenseMatrix:
         r"""The inner products of the diagrams, a SymPy matrix of powers of n (of `n_p` and so on for several labels).
 
         Entry (i, j) is \(\mathrm{tr}(D_i^T D_j)\), n to the number of blocks of the join of the two partitions.
 
+        Args:
+            n: the size of the labels, to have numbers in place of powers.
+
         Raises:
             OptionError: for a space with several terms, whose diagrams belong to different pairs.
+            GroupError, ShapeError: if `n` is no size, or does not fit.
 
         Example:
             >>> from equikit import S
@@ -214,11 +226,15 @@ class HomSpace:
             Matrix([
             [n,    n],
             [n, n**2]])
+            >>> hom("p -> p", p=S).gram(3)
+            Matrix([
+            [3, 3],
+            [3, 9]])
         """
         self._single  # noqa: B018  # raises where there are several terms
-        return _gram.gram_matrix(tuple(self.diagrams))
+        return self._at(_gram.gram_matrix(tuple(self.diagrams)), n)
 
-    def gram_determinant(self) -> sympy.Expr:
+    def gram_determinant(self, n: int | Mapping[str, int] | None = None) -> sympy.Expr:
         r"""The determinant of `gram()`, factored: it vanishes at the n where the diagrams are dependent.
 
         By the unitriangular change to the orbit basis it is \(\prod_\pi n (n-1) \cdots (n-|\pi|+1)\).
@@ -229,7 +245,7 @@ class HomSpace:
             n**2*(n - 1)
         """
         self._single  # noqa: B018  # raises where there are several terms
-        return _gram.gram_determinant(tuple(self.diagrams))
+        return self._at(_gram.gram_determinant(tuple(self.diagrams)), n)
 
     def change_of_basis(self, source: str, target: str) -> np.ndarray:
         """The exact matrix that writes the `source` basis in the `target` basis: row i holds map i's coefficients.

@@ -25,14 +25,18 @@ ROW = "display:flex;align-items:center;justify-content:center;gap:12px"
 def drawing_sizes(space: HomSpace) -> dict[str, int] | None:
     """The size of each label at which the matrices of a single pair are drawn, `None` where all would be too large.
 
-    The number of vertices, but at least three and at most four, where that is small enough; two otherwise. A label that
-    is bound to fewer points keeps its own size.
+    The sizes to which all labels are bound, where those are small enough. Otherwise the number of vertices, but at
+    least three and at most four, or two; a label that is bound to fewer points keeps its own size.
     """
     source, target = space.signature.inputs[0], space.signature.outputs[0]
     groups = space.signature.groups
     rows = [[label for label in term.labels if label in groups] for term in (target, source)]
-    for n in range(max(3, min(4, sum(map(len, rows)))), 1, -1):
-        sizes = {label: n if group.n is None else min(n, group.n) for label, group in groups.items()}
+    bound = [{label: group.n for label, group in groups.items() if group.n is not None}]
+    if len(bound[0]) < len(groups):
+        bound = []
+    common = range(max(3, min(4, sum(map(len, rows)))), 1, -1)
+    tries = ({label: n if group.n is None else min(n, group.n) for label, group in groups.items()} for n in common)
+    for sizes in (*bound, *tries):
         if max(math.prod(sizes[label] for label in row) for row in rows) <= MOST_CELLS:
             return sizes
     return None

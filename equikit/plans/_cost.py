@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,13 @@ class Line:
     shape: tuple[Any, ...]
     flops: Any
     bytes: Any
+
+
+def total(lines: Sequence[Line]) -> tuple[Any, Any]:
+    """FLOPs and bytes of all lines together, expanded where they are polynomials."""
+    sums = [sum(line.flops for line in lines), sum(line.bytes for line in lines)]
+    flops, moved = (value.expand() if hasattr(value, "expand") else value for value in sums)
+    return flops, moved
 
 
 def half_text(half: HalfDiagram, upwards: bool = False) -> str:

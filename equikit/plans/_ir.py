@@ -10,7 +10,7 @@ A plan applies all maps of a signature at once, in three stages:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from equikit.diagrams import HalfDiagram, Signature
 
@@ -118,6 +118,18 @@ class Plan:
         from equikit.plans._table import plan_html
 
         return plan_html(self)
+
+    def cost(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> tuple[Any, Any]:
+        """FLOPs and bytes of all steps together: integers, or polynomials in n where a size is left free.
+
+        Example:
+            >>> from equikit import S, hom
+            >>> hom("p -> p", p=S).plan().cost()
+            (5*n + 2, 32*n + 24)
+        """
+        from equikit.plans._cost import plan_cost, total
+
+        return total(list(plan_cost(self, batch=batch, n=n)))
 
     def table(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> str:
         """The steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels."""

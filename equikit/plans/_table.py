@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from equikit.plans._cost import Line, plan_cost
+from equikit.plans._cost import plan_cost, total
 from equikit.plans._ir import Plan
 
 HEADER = ("stage", "step", "from", "to", "shape", "FLOPs", "bytes")
@@ -33,13 +33,6 @@ def plan_rows(plan: Plan, batch: int, n: int | Mapping[str, int] | None) -> list
     ]
     flops, moved = total(lines)
     return [*rows, ("total", f"{len(lines)} steps", "", "", "", _number(flops), _number(moved))]
-
-
-def total(lines: list[Line]) -> tuple[Any, Any]:
-    """FLOPs and bytes of all lines together, expanded where they are polynomials."""
-    sums = [sum(line.flops for line in lines), sum(line.bytes for line in lines)]
-    flops, moved = (value.expand() if hasattr(value, "expand") else value for value in sums)
-    return flops, moved
 
 
 def _title(plan: Plan, batch: int) -> str:

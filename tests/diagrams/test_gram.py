@@ -6,7 +6,7 @@ import pytest
 import sympy
 from exact import arrow, rank
 
-from equikit import Fixed, S, hom
+from equikit import Fixed, GroupError, S, ShapeError, hom
 from equikit.diagrams import count_partitions
 
 SPACES = {
@@ -94,3 +94,20 @@ def test_determinants_are_factored():
     assert str(hom("p p -> p", p=S).gram_determinant()) == "n**5*(n - 2)*(n - 1)**4"
     assert hom("p -> p", p=S(0)).gram_determinant() == 1
     assert hom("i -> i", i=Fixed(3)).gram_determinant() == 1
+
+
+def test_sizes_can_be_put_in():
+    space = hom("p q i -> q p", p=S, q=S, i=Fixed(2))
+    at = {symbol: {"p": 4, "q": 3}[label] for label, symbol in symbols(space).items()}
+    assert space.gram({"p": 4, "q": 3}) == space.gram().subs(at)
+    assert space.gram_determinant({"p": 4, "q": 3}) == space.gram_determinant().subs(at)
+    assert hom("p -> p", p=S(3)).gram(3).tolist() == [[3, 3], [3, 9]]
+    assert [hom("p -> p", p=S).gram_determinant(n) for n in range(4)] == [0, 0, 4, 18]
+
+
+@pytest.mark.parametrize(
+    ("groups", "n", "error"), [(S(3), 4, ShapeError), (S, {"q": 4}, ShapeError), (S, -1, GroupError)]
+)
+def test_sizes_must_fit(groups, n, error):
+    with pytest.raises(error):
+        hom("p -> p", p=groups).gram(n)

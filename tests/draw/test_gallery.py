@@ -84,6 +84,8 @@ def test_matrices_are_drawn_at_a_small_size():
     assert drawing_sizes(hom("p -> p", p=S)) == {"p": 3}
     assert drawing_sizes(hom("p p p -> p p p", p=S)) == {"p": 3}
     assert drawing_sizes(hom("p p -> p p", p=S(2))) == {"p": 2}
+    assert drawing_sizes(hom("p p -> p p", p=S(5))) == {"p": 5}
+    assert drawing_sizes(hom("p p -> p p", p=S(6))) == {"p": 4}
     assert drawing_sizes(hom("p q -> p", p=S(2), q=S)) == {"p": 2, "q": 3}
     assert drawing_sizes(hom("p p p p p p -> p", p=S)) is None
     assert "p = 4, not at 50" in space_html(hom("p p -> p p", p=S(50)))

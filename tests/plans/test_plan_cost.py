@@ -77,6 +77,14 @@ def test_the_polynomials_are_the_numbers():
             assert tuple(sympy.sympify(s).subs(n, 6) for s in free.shape) == bound.shape
 
 
+def test_the_cost_of_a_plan_is_that_of_its_steps():
+    program = plan(ek.hom("p p -> p p", p=ek.S), (3, 5), bias=True)
+    flops, moved = program.cost(batch=2)
+    assert (flops.subs(n, 6), moved.subs(n, 6)) == program.cost(batch=2, n=6)
+    steps = list(plan_cost(program, batch=2, n=6))
+    assert program.cost(batch=2, n=6) == (sum(step.flops for step in steps), sum(step.bytes for step in steps))
+
+
 def test_cost_is_linear_in_batch_and_bytes_in_the_size_of_a_number():
     program = plan(ek.hom("p p -> p p", p=ek.S(5)), (3, 5))
 
