@@ -17,6 +17,7 @@ from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.groups._group import checked_size
 from equikit.nn._features import Channels, Features, typed
 from equikit.plans import Plan, apply, plan, weight_name, weight_shapes
+from equikit.plans._apply import Inputs, Mask
 from equikit.plans._ir import Normalize
 
 unit_normal = nnx.initializers.normal(1.0)
@@ -202,9 +203,9 @@ class Linear(nnx.Module):
 
     def __call__(
         self,
-        x: jax.Array | Mapping[str, jax.Array],
+        x: Inputs,
         *,
-        mask: Mapping[str, jax.Array] | None = None,
+        mask: Mapping[str, Mask] | None = None,
         sizes: Mapping[str, int] | None = None,
     ) -> Any:
         """Apply the layer.

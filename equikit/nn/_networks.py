@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 import jax
 from flax import nnx
+from jaxtyping import Inexact
 
 from equikit._errors import OptionError, explain
 from equikit.groups import S
 from equikit.nn._linear import Linear
 from equikit.nn._pooling import Invariant
+from equikit.plans._apply import Feature, Mask
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -117,7 +119,7 @@ class DeepSets(_Tower):
         _checked_out(out, ("", "p"))
         super().__init__({"p": ("p", in_channels)}, "p", hidden, out_channels, out, activation, rngs, options)
 
-    def __call__(self, x: jax.Array, *, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: Inexact[jax.Array, "*batch n channels"], *, mask: Mask | None = None) -> Feature:
         """Apply the network to sets `[*batch, n, channels]`; `mask` `[*batch, n]` says which points are there."""
         return self._run({"p": x}, None if mask is None else {"p": mask})
 
@@ -167,7 +169,13 @@ class GraphNetwork(_Tower):
         super().__init__(inputs, "p p", hidden, out_channels, out, activation, rngs, options)
         self.node_channels = node_channels
 
-    def __call__(self, edges: jax.Array, nodes: jax.Array | None = None, *, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(
+        self,
+        edges: Inexact[jax.Array, "*batch n n edge_channels"],
+        nodes: Inexact[jax.Array, "*batch n node_channels"] | None = None,
+        *,
+        mask: Mask | None = None,
+    ) -> Feature:
         """Apply the network to graphs.
 
         Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -14,6 +13,7 @@ from equikit.diagrams import Term
 from equikit.diagrams._parse import bind, parse_labels
 from equikit.nn._features import Channels, Features, typed_side
 from equikit.nn._linear import Linear
+from equikit.plans._apply import Feature, Mask
 from equikit.plans._check import by_label, checked_dtype, checked_shapes
 
 
@@ -99,7 +99,7 @@ class Pool(nnx.Module):
         self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings)
         self.how = how
 
-    def __call__(self, x: jax.Array, *, mask: Mapping[str, jax.Array] | None = None) -> jax.Array:
+    def __call__(self, x: Feature, *, mask: Mapping[str, Mask] | None = None) -> Feature:
         """Pool an array `[*batch, *axes, channels]` to `[*batch, *plain axes, channels]`."""
         (term,) = self.signature.inputs
         x, masks = checked_dtype(term.name, x), by_label("mask", mask)

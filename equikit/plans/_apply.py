@@ -8,6 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Bool, Inexact
 
 from equikit._errors import OptionError, ShapeError, SignatureError, explain
 from equikit.diagrams import HomSpace, Term
@@ -16,7 +17,10 @@ from equikit.plans._execute import Weights, run
 from equikit.plans._ir import Plan
 from equikit.plans._reference import run_reference
 
-Inputs = jax.Array | Mapping[str, jax.Array]
+Feature = Inexact[jax.Array, "*batch_and_axes channels"]
+Inputs = Feature | Mapping[str, Feature]
+Weight = Inexact[jax.Array, "diagrams *features"]
+Mask = Bool[jax.Array, "*batch n"]
 
 
 def weight_name(source: Term | None, target: Term) -> str:
@@ -126,13 +130,13 @@ def ordered(plan: Plan, inputs: Inputs) -> list[jax.Array]:
 def apply(
     plan: Plan,
     inputs: Inputs,
-    weights: Mapping[str, jax.Array],
+    weights: Mapping[str, Weight],
     *,
-    mask: Mapping[str, jax.Array] | None = None,
+    mask: Mapping[str, Mask] | None = None,
     sizes: Mapping[str, int] | None = None,
     precision: lax.PrecisionLike = None,
     method: Literal["factored", "reference"] = "factored",
-) -> jax.Array | dict[str, jax.Array]:
+) -> Feature | dict[str, Feature]:
     r"""Apply all maps of a plan: \(y_s = \sum_t \sum_d D_d x_t W_{t s d}\).
 
     Args:
