@@ -221,3 +221,10 @@ def message_of(error: type[Exception], call) -> dict[str, str]:
 def every(*choices):
     """All combinations."""
     return list(itertools.product(*choices))
+
+
+def assert_error(error: type[Exception], call, problem: str, got: str, expected: str, step: str) -> None:
+    """Check that a call raises one of our errors, and that its four parts say what they should."""
+    parts = message_of(error, call)
+    for part, text in zip(("problem", "got", "expected", "next step"), (problem, got, expected, step), strict=True):
+        assert text in parts[part]

@@ -214,6 +214,15 @@ def test_errors_are_messages(words, message, as_json):
     assert "Traceback" not in text
 
 
+def test_advice_is_for_the_shell():
+    assert "add --group q=S" in refused("basis", "p -> q", "-g", "p=S")
+    assert "add --group dtype=S" in refused("basis", "dtype -> p", "-g", "p=S")
+
+
+def test_many_drawings_cost_one_enumeration():
+    assert "and 2,140 more" in said("draw", "p p p p -> p p p p", "-g", "p=S", "--limit", "2000")
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_complete(command):
     text = said(command, "--help")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,11 @@ from equikit.cli._values import diagram_count, numbered, page, plan_value, print
 from equikit.diagrams import Diagram, hom
 
 
+def _as_option(found: re.Match[str]) -> str:
+    """Advice to bind a label, for the shell."""
+    return f"add --group {found[1] or found[2]}=S"
+
+
 class _Commands(TyperGroup):
     """Commands whose errors, where equikit raises them on purpose, are a message and exit code 2."""
 
@@ -22,7 +28,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except EquikitError as error:
-            typer.echo(f"equikit: {error}", err=True)
+            text = re.sub(r"\badd (?:groups=\{\"(\w+)\": ek\.S\}|(\w+)=ek\.S)", _as_option, str(error))
+            typer.echo(f"equikit: {text}", err=True)
             raise typer.Exit(2) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,8 +98,9 @@ def numbered(space: HomSpace, index: int | None, limit: int) -> Iterator[tuple[i
     start = 0
     for pair in space.pairs:
         count = pair.diagrams.__len__()
-        for i in range(max(first - start, 0), min(stop - start, count)):
-            yield start + i, pair.diagrams[i]
+        begin, end = max(first - start, 0), min(stop - start, count)
+        if begin < end:
+            yield from enumerate(itertools.islice(pair.diagrams, begin, end), start + begin)
         start += count
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from equikit.diagrams import hom
 from equikit.groups import S
 
 EPOCHS = 200
+FILES = ("demo.json", "demo.png")
 
 
 def _compete(contestant: Contestant, data: Split, epochs: int, seed: int, progress: Progress) -> Outcome:
@@ -65,6 +67,16 @@ def _folder(output: str | Path) -> Path:
                 step="pass another one with --output",
             )
         ) from error
+    for file in (folder / name for name in FILES):
+        if file.is_dir() or not os.access(file if file.exists() else folder, os.W_OK):
+            raise OptionError(
+                explain(
+                    "the results cannot be written",
+                    got=f"{file}: a folder, or not writable",
+                    expected="a file that can be written",
+                    step="pass another folder with --output",
+                )
+            )
     return folder
 
 
@@ -93,10 +105,16 @@ def demo(
     Cost: about a minute on two cores for 200 epochs; without Matplotlib the picture is left out, with a message.
     """
     console = Console() if console is None else console
-    if seed < 0:
-        raise OptionError(
-            explain("the seed is negative", got=f"seed={seed}", expected="a whole number, zero or more", step="pass 0")
-        )
+    for name, number, least in (("seed", seed, 0), ("epochs", epochs, 1)):
+        if type(number) is not int or not least <= number < 2**32:
+            raise OptionError(
+                explain(
+                    f"{name} is not a number to work with",
+                    got=f"{name}={number!r}",
+                    expected=f"a whole number, {least} or more and below 2**32",
+                    step=f"pass {name}={least}",
+                )
+            )
     folder = _folder(output)
     started = time.perf_counter()
     graphs = atlas()
@@ -120,12 +138,12 @@ def demo(
         data.test.targets,
         hom("p p -> p p", p=S),
         time.perf_counter() - started,
-        (str(folder / "demo.json"),),
+        (str(folder / FILES[0]),),
     )
     missing = plot_missing()
     if missing is None:
-        plot(report, folder / "demo.png")
-        report = replace(report, files=(*report.files, str(folder / "demo.png")))
+        plot(report, folder / FILES[1])
+        report = replace(report, files=tuple(str(folder / name) for name in FILES))
     Path(report.files[0]).write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
     show(report, console)
     if missing is not None:

@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 
 
 @functools.cache
+def stirling_row(m: int) -> tuple[int, ...]:
+    """The Stirling numbers of the second kind of m points, for 0 to m blocks."""
+    row = [1]
+    for _ in range(m):
+        row = [0, *(i * a + b for i, (a, b) in enumerate(zip([*row[1:], 0], row, strict=True), 1))]
+    return tuple(row)
+
+
 def stirling(m: int, t: int) -> int:
     """The Stirling number of the second kind: set partitions of m points into exactly t blocks.
 
@@ -25,10 +33,17 @@ def stirling(m: int, t: int) -> int:
         >>> [stirling(4, t) for t in range(5)]
         [0, 1, 7, 6, 1]
     """
-    row = [1]
-    for _ in range(m):
-        row = [0, *(i * a + b for i, (a, b) in enumerate(zip([*row[1:], 0], row, strict=True), 1))]
-    return row[t] if 0 <= t <= m else 0
+    return stirling_row(m)[t] if 0 <= t <= m else 0
+
+
+def count_text(count: int) -> str:
+    """A count with commas; the order of magnitude where it has more than 100 digits.
+
+    Example:
+        >>> count_text(4213597), count_text(10**5000)
+        ('4,213,597', 'about 10^5000')
+    """
+    return f"{count:,}" if count < 10**100 else f"about 10^{round(math.log10(count))}"
 
 
 def count_partitions(m: int, most: int | None = None) -> int:
@@ -38,7 +53,7 @@ def count_partitions(m: int, most: int | None = None) -> int:
         >>> count_partitions(4), count_partitions(4, 2)
         (15, 8)
     """
-    return sum(stirling(m, t) for t in range(m + 1 if most is None else min(m, most) + 1))
+    return sum(stirling_row(m)[: None if most is None else most + 1])
 
 
 def count_coloured(labels: tuple[str, ...], limits: Limits) -> int:

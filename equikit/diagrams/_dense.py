@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
@@ -40,10 +41,15 @@ def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
         )
 
 
+def by_words(given: Mapping[str, int]) -> dict[str, int]:
+    """The dictionary with its labels normalised as in a signature."""
+    return {unicodedata.normalize("NFKC", x) if isinstance(x, str) else x: size for x, size in given.items()}
+
+
 def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str, int]:
     """The size of every label, from one number for all of them or a number for each."""
     wanted = sorted(set(labels))
-    given = dict(n) if isinstance(n, Mapping) else dict.fromkeys(wanted, n)
+    given = by_words(n) if isinstance(n, Mapping) else dict.fromkeys(wanted, n)
     missing = [label for label in wanted if label not in given]
     if missing:
         raise ShapeError(

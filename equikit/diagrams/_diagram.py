@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def row(labels: Iterable[str]) -> tuple[str, ...]:
     """The labels of a row, given as a text or one by one."""
-    return parse_labels(labels) if isinstance(labels, str) else _words(tuple(labels))
+    if isinstance(labels, str):
+        return parse_labels(labels)
+    return _words(tuple(labels) if isinstance(labels, Iterable) else (labels,))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -80,6 +82,15 @@ class Diagram:
     def __post_init__(self) -> None:
         object.__setattr__(self, "top", row(self.top))
         object.__setattr__(self, "bottom", row(self.bottom))
+        if not isinstance(self.growth, Sequence):
+            raise DiagramError(
+                explain(
+                    "the blocks of the vertices are not a list",
+                    got=repr(self.growth),
+                    expected="one block number for each vertex",
+                    step="write for example (0, 1, 0)",
+                )
+            )
         object.__setattr__(self, "growth", canonical(self.growth))
         if len(self.growth) != self.order:
             raise DiagramError(
@@ -108,7 +119,7 @@ class Diagram:
         top, bottom = row(top), row(bottom)
         number = [-1] * (len(top) + len(bottom))
         for i, block in enumerate(blocks):
-            for vertex in block:
+            for vertex in block if isinstance(block, Sequence) else (block,):
                 if vertex not in range(len(number)) or number[vertex] >= 0:
                     raise DiagramError(
                         explain(

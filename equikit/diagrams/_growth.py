@@ -11,8 +11,27 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from equikit._errors import TooLargeError, explain
+
 Limits = tuple[tuple[str, int | None], ...]
 """For each colour the largest number of blocks it may have; `None` for no limit."""
+
+
+MOST_VERTICES = 127
+"""Vertices above which diagrams are counted, but not listed."""
+
+
+def refuse_if_long(colours: Sequence[str]) -> None:
+    """Raise `TooLargeError` where there are more vertices than a list of diagrams has room for."""
+    if len(colours) > MOST_VERTICES:
+        raise TooLargeError(
+            explain(
+                "the diagrams have too many vertices to be listed",
+                got=f"{len(colours):,} axes in a row, or in both together",
+                expected=f"at most {MOST_VERTICES}",
+                step="use fewer axes; the dimension is known all the same",
+            )
+        )
 
 
 def canonical(blocks: Iterable[int]) -> tuple[int, ...]:
@@ -34,6 +53,7 @@ def iter_growth(colours: Sequence[str], blocks: int, limits: Limits = ()) -> Ite
         blocks: the number of blocks.
         limits: the largest number of blocks of each colour; a colour not named has no limit.
     """
+    refuse_if_long(colours)
     limit = dict(limits)
     string = [0] * len(colours)
     owner: list[str] = []  # the colour of each block so far
@@ -74,6 +94,7 @@ def growth_array(colours: Sequence[str], limits: Limits = ()) -> np.ndarray:
     from equikit.diagrams._count import count_coloured  # both stand above this module
     from equikit.diagrams._dense import refuse_if_large
 
+    refuse_if_long(colours)
     refuse_if_large("the array of all set partitions", count_coloured(tuple(colours), limits) * len(colours), 1)
     limit = dict(limits)
     names = sorted(set(colours))

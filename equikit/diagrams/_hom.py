@@ -11,8 +11,8 @@ import numpy as np
 
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import _gram
-from equikit.diagrams._count import count_coloured
-from equikit.diagrams._dense import checked_basis, diagram_tensor, label_sizes, refuse_if_large
+from equikit.diagrams._count import count_coloured, count_text
+from equikit.diagrams._dense import by_words, checked_basis, diagram_tensor, label_sizes, refuse_if_large
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._growth import Limits
 from equikit.diagrams._parse import parse_signature
@@ -44,7 +44,7 @@ class HomSpace:
         return f'hom("{self.signature}"{", " if groups else ""}{groups})'
 
     def __repr__(self) -> str:
-        return f"<{self}: dimension {self.dim:,}>"
+        return f"<{self}: dimension {count_text(self.dim)}>"
 
     def _repr_html_(self) -> str:
         from equikit.draw import space_html  # drawing stands above diagrams; only the picture reaches up to it
@@ -113,7 +113,7 @@ class HomSpace:
         sizes = self.signature.sizes
         if n is not None:
             groups = () if None in sizes.values() else self.signature.groups
-            claimed = dict(n) if isinstance(n, Mapping) else dict.fromkeys(groups, n)
+            claimed = by_words(n) if isinstance(n, Mapping) else dict.fromkeys(groups, n)
             for label, size in claimed.items():
                 if label not in sizes or sizes[label] not in (None, size):
                     fits = f"{sizes[label]}, to which it is bound" if label in sizes else f"one of {[*sizes]}"

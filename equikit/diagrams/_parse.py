@@ -23,6 +23,14 @@ EXAMPLE = 'write for example "p p -> p"'
 GRAMMAR = "words separated by spaces, '+' between terms, ':' after a name, '()' for no axes, and one '->'"
 
 
+RESERVED = frozenset(
+    {"self", "signature", "channels", "out_channels", "features", "how", "rngs", "groups", "use_bias", "normalize"}
+    | {"init_size", "dtype", "param_dtype", "precision", "kernel_init", "bias_init"}
+    | {"function", "outputs", "key", "batch", "samples", "mask", "tolerance"}
+)
+"""Arguments of our functions and layers, which are no labels where they are given as keywords."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str  # "word", "->", "+", ":", "()" or "end"
@@ -241,18 +249,19 @@ def _place(text: str, label: str) -> tuple[int, int]:
 
 def _place_in(signature: Signature, label: str) -> tuple[int, int]:
     """Where a label stands in the text of a signature, whose names need not be words."""
-    position = 0
+    position = 0 if signature.inputs else 4  # " -> "
     for term in (*signature.inputs, *signature.outputs):
         if label in term.labels:
             before = term.labels[: term.labels.index(label)]
             return position + len(str(term)) - len(term.text) + sum(len(x) + 1 for x in before), len(label)
-        position += len(str(term)) + (4 if term is signature.inputs[-1] else 3)  # " -> " or " + "
+        before_arrow = bool(signature.inputs) and term is signature.inputs[-1]
+        position += len(str(term)) + (4 if before_arrow else 3)  # " -> " or " + "
     raise AssertionError(f"{label!r} is not in {str(signature)!r}")
 
 
 def _is_argument(label: str) -> bool:
-    """Whether a label is plain to write as a keyword argument."""
-    return label.isascii() and not keyword.iskeyword(label) and label != "groups"
+    """Whether a label is plain to write as a keyword argument, and not one with another meaning."""
+    return label.isascii() and not keyword.iskeyword(label) and label not in RESERVED
 
 
 def parse_signature(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from typing import Any, overload
 
 import numpy as np
 
+from equikit._errors import TooLargeError, explain
 from equikit.diagrams._count import count_coloured
 from equikit.diagrams._dense import refuse_if_large
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._growth import Limits, canonical_array
+from equikit.diagrams._growth import Limits, canonical_array, refuse_if_long
 from equikit.diagrams._half import HalfDiagram, half_arrays, iter_halves
 
 
@@ -101,6 +103,9 @@ class Diagrams(Sequence[Diagram]):
     def __len__(self) -> int:
         return self.count_all
 
+    def __bool__(self) -> bool:
+        return self.count_all > 0
+
     def __iter__(self) -> Iterator[Diagram]:
         for core in cores(self.top, self.bottom, self.limits):
             for below in iter_halves(self.bottom, core, self.limits):
@@ -120,6 +125,15 @@ class Diagrams(Sequence[Diagram]):
                 return self[wanted[-1] : wanted[0] + 1 : -wanted.step][::-1] if wanted else ()
             return tuple(itertools.islice(self, wanted.start, wanted.stop, wanted.step))
         place = range(self.count_all)[index]  # raises IndexError, and counts from the end where negative
+        if place >= sys.maxsize:
+            raise TooLargeError(
+                explain(
+                    "the diagram is too far down the list to be reached",
+                    got=f"number {place:,}",
+                    expected=f"below {sys.maxsize:,}",
+                    step="take one from the front, or make it with Diagram.from_blocks",
+                )
+            )
         return next(itertools.islice(self, place, None))
 
     def __reversed__(self) -> Iterator[Diagram]:
@@ -129,7 +143,9 @@ class Diagrams(Sequence[Diagram]):
         """The place of a diagram; `ValueError` where it is not in the sequence. Costs the enumeration up to it."""
         if value in self:
             places = range(self.count_all)[start:stop]
-            for place, diagram in enumerate(itertools.islice(self, places.stop)):
+            for place, diagram in enumerate(self):
+                if place >= places.stop:
+                    break
                 if place in places and diagram == value:
                     return place
         raise ValueError(f"{value!r} is not among the diagrams")
@@ -161,6 +177,7 @@ class Diagrams(Sequence[Diagram]):
         Cost: that of writing the array.
         """
         order = len(self.top) + len(self.bottom)
+        refuse_if_long(self.top + self.bottom)
         refuse_if_large("the array of all diagrams", self.count_all * order, 1)
         parts = [self._core_array(core) for core in cores(self.top, self.bottom, self.limits)]
         return np.concatenate([np.zeros((0, order), np.int8), *parts])

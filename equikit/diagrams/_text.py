@@ -37,7 +37,7 @@ def parse_diagram(text: str) -> Diagram:
             )
         )
     above, below = parse_labels(top), parse_labels(bottom)
-    lists = []
+    lists: list[list[int]] = []
     for block in blocks.split("|"):
         vertices = []
         for word in block.split():
@@ -51,7 +51,10 @@ def parse_diagram(text: str) -> Diagram:
                         step=f"write for example {EXAMPLE}",
                     )
                 )
-            vertices.append(int(digits) - 1 + before)
+            vertex = int(digits) - 1 + before
+            if vertex in vertices or any(vertex in earlier for earlier in lists):
+                raise _not_once(f"vertex {word} twice", text, "remove it from one of its blocks")
+            vertices.append(vertex)
         if not vertices and blocks.strip():
             raise DiagramError(
                 explain(
@@ -62,4 +65,21 @@ def parse_diagram(text: str) -> Diagram:
                 )
             )
         lists.append(vertices)
+    names = [str(i + 1) for i in range(len(above))] + [f"{i + 1}'" for i in range(len(below))]
+    missing = [name for vertex, name in enumerate(names) if not any(vertex in block for block in lists)]
+    if missing:
+        raise _not_once(
+            f"vertex {missing[0]} in no block", text, f"add it, alone if it is joined to nothing: | {missing[0]}"
+        )
     return Diagram.from_blocks(above, below, lists)
+
+
+def _not_once(problem: str, text: str, step: str) -> DiagramError:
+    return DiagramError(
+        explain(
+            "the blocks are not a partition of the vertices",
+            got=f"{problem}: {text!r}",
+            expected="every vertex in one block",
+            step=step,
+        )
+    )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from equikit._errors import OptionError, explain
 from equikit.diagrams import Diagram, HomSpace, Term
+from equikit.diagrams._count import count_text
 from equikit.draw._text import block_word
 
 
@@ -42,7 +43,7 @@ class Section:
 
 def plural(count: int, what: str) -> str:
     """A count with a noun: `1 diagram`, `2 diagrams`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return f"{count_text(count)} {what}{'' if count == 1 else 's'}"
 
 
 def checked_most(most: int) -> int:
@@ -106,13 +107,13 @@ def dimension_text(space: HomSpace) -> str:
     inputs, outputs = space.signature.inputs, space.signature.outputs
     free = [label for label in groups if sizes[label] is None]
     if not (free and inputs and outputs):
-        return f"dimension {space.dim:,}"
+        return f"dimension {count_text(space.dim)}"
     orders = {
         label: max(term.labels.count(label) for term in inputs) + max(term.labels.count(label) for term in outputs)
         for label in free
     }
     sign = {label: "n" if len(groups) == 1 else f"n_{label}" for label in free}
-    return f"dimension {space.dim:,} where " + ", ".join(f"{sign[label]} ≥ {orders[label]}" for label in free)
+    return f"dimension {count_text(space.dim)} where " + ", ".join(f"{sign[label]} ≥ {orders[label]}" for label in free)
 
 
 def _table(section: Section) -> Iterator[str]:
@@ -128,7 +129,11 @@ def _table(section: Section) -> Iterator[str]:
         letters = f"{above:>{first}} <- {below:<{second}}"
         yield f"  {i:>{digits}}  joins {diagram.propagating_number}  {letters}  {blocks_text(diagram)}"
     if section.left_out:
-        yield f"  and {section.left_out:,} more" if words else f"  {plural(section.left_out, 'diagram')}, not shown"
+        yield (
+            f"  and {count_text(section.left_out)} more"
+            if words
+            else f"  {plural(section.left_out, 'diagram')}, not shown"
+        )
 
 
 def space_text(space: HomSpace, most: int = 60) -> str:

@@ -34,7 +34,7 @@ def _checked(array: np.ndarray, side: float) -> np.ndarray:
                 step="draw it at a smaller size of the labels",
             )
         )
-    if not (math.isfinite(side) and side > 0):
+    if not (isinstance(side, int | float | np.number) and math.isfinite(side) and side > 0):
         raise OptionError(
             explain("the side is not a length", got=repr(side), expected="a positive number", step="write side=96")
         )
@@ -88,9 +88,13 @@ def matrix_svg(array: np.ndarray, *, side: float = 96.0, blocks: tuple[int, int]
     """
     array = _checked(np.asarray(array), side)
     rows, columns = array.shape
-    if blocks is not None and min(blocks) < 1:
+    if blocks is not None and not (
+        isinstance(blocks, tuple) and len(blocks) == 2 and all(type(size) is int and size > 0 for size in blocks)
+    ):
         raise OptionError(
-            explain("a block has no size", got=f"blocks={blocks}", expected="positive numbers", step="leave it out")
+            explain(
+                "a block has no size", got=f"blocks={blocks!r}", expected="two positive numbers", step="leave it out"
+            )
         )
     cell = min(LARGEST_CELL, side / max(rows, columns, 1))
     # The frame is a pixel wide and lies around the cells; a matrix without rows or columns is a line.

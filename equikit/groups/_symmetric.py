@@ -46,7 +46,7 @@ class S(Group):
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the permutation matrix, `[n, n]` integers, with a one at row `element[i]`, column `i`."""
-        element = _permutation(element)
+        element = _permutation(element, self.n)
         size = len(element)
         matrix = np.zeros((size, size), dtype=np.int64)
         matrix[element, np.arange(size)] = 1
@@ -59,7 +59,7 @@ class S(Group):
             GroupError: if `element` is not a permutation.
             ShapeError: if the axis has not as many entries as the permutation.
         """
-        element = _permutation(element)
+        element = _permutation(element, self.n)
         if not -array.ndim <= axis < array.ndim or array.shape[axis] != len(element):
             raise ShapeError(
                 explain(
@@ -72,17 +72,18 @@ class S(Group):
         return array.take(np.argsort(element), axis=axis)
 
 
-def _permutation(element: object) -> np.ndarray:
+def _permutation(element: object, size: int | None) -> np.ndarray:
     """Return `element` as an integer array that lists each of 0..n-1 once, or raise `GroupError`."""
     array = np.asarray(element)
     if array.shape == (0,):
-        return array.astype(np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu" or not np.array_equal(np.sort(array), np.arange(len(array))):
+        array = array.astype(np.int64)
+    points = np.arange(len(array) if size is None and array.ndim else size or 0)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or not np.array_equal(np.sort(array), points):
         raise GroupError(
             explain(
                 "the element is not a permutation",
                 got=repr(element),
-                expected="an integer array [n] that holds each of 0..n-1 once",
+                expected=f"an integer array [n] that holds each of 0..{'n' if size is None else size}-1 once",
                 step="draw one with random_element",
             )
         )

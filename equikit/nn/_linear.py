@@ -18,6 +18,7 @@ from equikit.groups._group import checked_size
 from equikit.nn._features import Channels, Features, typed
 from equikit.plans import Plan, apply, plan, weight_name, weight_shapes
 from equikit.plans._apply import Inputs, Mask
+from equikit.plans._check import foreign, holds_numbers
 from equikit.plans._ir import Normalize
 
 unit_normal = nnx.initializers.normal(1.0)
@@ -31,7 +32,7 @@ def checked_float(argument: str, dtype: DTypeLike | None) -> Any:
         wanted = jnp.dtype(dtype)
     except TypeError:
         wanted = None
-    if wanted is None or not jnp.issubdtype(wanted, jnp.inexact):
+    if wanted is None or not holds_numbers(wanted):
         raise DTypeError(
             explain(
                 f"{argument} is not a floating-point dtype",
@@ -52,6 +53,27 @@ def checked_float(argument: str, dtype: DTypeLike | None) -> Any:
     return wanted
 
 
+def is_complex(dtype: Any) -> bool:
+    """Whether a dtype holds complex numbers."""
+    return bool(jnp.issubdtype(dtype, jnp.complexfloating))
+
+
+def checked_precision(precision: Any) -> Any:
+    """Return a precision that JAX knows, or raise `OptionError`."""
+    try:
+        jax.eval_shape(lambda one: jnp.matmul(one, one, precision=precision), np.ones((1, 1), np.float32))
+    except (TypeError, ValueError):
+        raise OptionError(
+            explain(
+                "no such precision",
+                got=repr(precision),
+                expected='None, "default", "high", "highest" or a jax.lax.Precision',
+                step='write precision="highest"',
+            )
+        ) from None
+    return precision
+
+
 class Linear(nnx.Module):
     r"""All linear maps that commute with the groups on the axes, each with a learned weight for every channel pair.
 
@@ -69,9 +91,10 @@ class Linear(nnx.Module):
         use_bias: add the invariant vectors of the outputs.
         normalize: `"mean"` divides each sum over input axes by its number of terms, so that one set of weights serves
             every n; `"sum"` does not.
-        init_size: the size (for all, or by label) at which free labels have their initial variance preserved. The
-            default of 1 is exact for entries that are all alike, and keeps variance at or below that of the input for
-            independent entries at every n; with the n of the data it is exact for independent entries.
+        init_size: the size (for all, or by label) at which free labels have their initial variance preserved, for
+            independent entries: give the n of the data where it is known. The default of 1 is meant for means, with
+            which it keeps variance at or below that of the input at every n, and exactly so for entries that are all
+            alike where an output has at most one axis. With sums variance grows with n beyond `init_size`.
         dtype: dtype of the computation; that of inputs and parameters together where it is not given.
         param_dtype: dtype of the parameters.
         precision: of the matrix products, as in `jax.lax.dot_general`.
@@ -122,8 +145,17 @@ class Linear(nnx.Module):
         self.normalize = normalize
         self.use_bias = bool(use_bias)
         self.dtype = checked_float("dtype", dtype)
-        self.precision = precision
         stored = checked_float("param_dtype", param_dtype)
+        if self.dtype is not None and is_complex(stored) and not is_complex(self.dtype):
+            raise DTypeError(
+                explain(
+                    "the layer would drop the imaginary part of its parameters",
+                    got=f"param_dtype={stored}, dtype={self.dtype}",
+                    expected="a complex dtype, or real parameters",
+                    step="leave dtype out",
+                )
+            )
+        self.precision = checked_precision(precision)
         if not callable(getattr(rngs, "params", None)):
             raise OptionError(
                 explain(
@@ -234,8 +266,8 @@ def cast(x: Any, dtype: Any) -> Any:
     """Cast floating-point arrays to the dtype a layer computes in; other arrays are left for the checks to refuse."""
     if isinstance(x, Mapping):
         return {name: cast(array, dtype) for name, array in x.items()}
-    if isinstance(x, jax.Array | np.ndarray) and jnp.issubdtype(x.dtype, jnp.inexact):
-        if jnp.issubdtype(x.dtype, jnp.complexfloating) and not jnp.issubdtype(dtype, jnp.complexfloating):
+    if (isinstance(x, jax.Array) or (isinstance(x, np.ndarray) and not foreign(x))) and holds_numbers(x.dtype):
+        if is_complex(x.dtype) and not is_complex(dtype):
             raise DTypeError(
                 explain(
                     f"the layer computes in {dtype}, which would drop the imaginary part of its input",

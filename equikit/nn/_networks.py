@@ -38,13 +38,31 @@ class _Tower(nnx.Module):
         rngs: nnx.Rngs,
         options: Mapping[str, Any],
     ) -> None:
-        if not hidden:
+        if not isinstance(hidden, Sequence) or not hidden:
             raise OptionError(
                 explain(
                     "the network has no hidden layer",
-                    got=f"hidden={list(hidden)}",
-                    expected="the channels of one hidden layer or more",
+                    got=f"hidden={hidden!r}",
+                    expected="a list with the channels of one hidden layer or more",
                     step="write hidden=[64, 64], or use ek.nn.Linear alone",
+                )
+            )
+        if not callable(activation):
+            raise OptionError(
+                explain(
+                    "the activation is not a function",
+                    got=repr(activation),
+                    expected="a function of single numbers",
+                    step="pass activation=jax.nn.gelu, or another function",
+                )
+            )
+        if taken := sorted({"p", "groups"} & options.keys()):
+            raise OptionError(
+                explain(
+                    f"{taken[0]!r} is settled by the network",
+                    got=f"{taken[0]}={options[taken[0]]!r}",
+                    expected="options of Linear other than the groups: they are p=S, for every n",
+                    step="leave it out, or build the network from ek.nn.Linear",
                 )
             )
         first = Linear(inputs, {labels: hidden[0]}, p=S, rngs=rngs, **options)
@@ -55,6 +73,8 @@ class _Tower(nnx.Module):
         self.activation = activation
         self.pool = Invariant(labels, hidden[-1], hidden[-1], p=S, rngs=rngs, **options) if out == "" else None
         last, groups = (out, {}) if out == "" else (labels, {"p": S})
+        if out == "":  # without axes there is no label to have a size
+            options = {name: value for name, value in options.items() if name != "init_size"}
         self.head = Linear({last: hidden[-1]}, {out: out_channels}, groups=groups, rngs=rngs, **options)
 
     def _run(self, x: Mapping[str, jax.Array], mask: Mapping[str, jax.Array] | None) -> jax.Array:

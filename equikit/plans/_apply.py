@@ -12,7 +12,7 @@ from jaxtyping import Bool, Inexact
 
 from equikit._errors import OptionError, ShapeError, SignatureError, explain
 from equikit.diagrams import HomSpace, Term
-from equikit.plans._check import by_label, checked_dtype, checked_shapes
+from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping
 from equikit.plans._execute import Weights, run
 from equikit.plans._ir import Plan
 from equikit.plans._reference import run_reference
@@ -70,12 +70,13 @@ def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
 
 def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
     """Weights by name, as weights by pair of term numbers; every shape and dtype is checked."""
-    expected, weights = weight_shapes(plan), by_label("weights", weights)
+    expected = weight_shapes(plan)
+    weights = by_name(expected, mapping("weights", weights))
     if weights.keys() != expected.keys():
         raise ShapeError(
             explain(
                 "the weights do not fit the plan",
-                got=f"weights named {sorted(weights)}",
+                got=f"weights named {sorted(map(str, weights))}",
                 expected=f"weights named {sorted(expected)}",
                 step="see weight_shapes(plan)",
             )
@@ -104,7 +105,9 @@ def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
 def ordered(plan: Plan, inputs: Inputs) -> list[jax.Array]:
     """The input arrays in the order of the terms, from one array or a dictionary by name."""
     names = [term.name for term in plan.signature.inputs]
-    if not isinstance(inputs, Mapping):
+    if isinstance(inputs, Mapping):
+        inputs = by_name(names, inputs)
+    else:
         if len(names) != 1:
             raise ShapeError(
                 explain(
@@ -119,7 +122,7 @@ def ordered(plan: Plan, inputs: Inputs) -> list[jax.Array]:
         raise ShapeError(
             explain(
                 "the input arrays do not fit the input terms",
-                got=f"arrays named {sorted(inputs)}",
+                got=f"arrays named {sorted(map(str, inputs))}",
                 expected=f"arrays named {sorted(names)}",
                 step="give exactly one array for each term",
             )
@@ -169,6 +172,15 @@ def apply(
         raise OptionError(
             explain(
                 "no such method", got=repr(method), expected='"factored" or "reference"', step='write method="factored"'
+            )
+        )
+    if not isinstance(plan, Plan):
+        raise OptionError(
+            explain(
+                "what is to be applied is not a plan",
+                got=repr(plan),
+                expected="a plan",
+                step="pass space.plan((channels in, channels out)), or equikit.plans.plan(space, ...)",
             )
         )
     arrays, masks = ordered(plan, inputs), by_label("mask", mask)

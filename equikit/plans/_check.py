@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,39 @@ class Shapes:
     sizes: dict[str, int]
 
 
+def holds_numbers(dtype: Any) -> bool:
+    """Whether a dtype holds the floating-point numbers that we compute with; those of eight bits and fewer do not."""
+    return bool(jnp.issubdtype(dtype, jnp.inexact)) and np.dtype(dtype).itemsize > 1
+
+
+def foreign(array: np.ndarray) -> bool:
+    """Whether JAX would change the meaning of an array: masked, of extended precision, or with swapped bytes."""
+    wide = array.dtype in (np.longdouble, np.clongdouble) and array.dtype not in (np.float64, np.complex128)
+    return isinstance(array, np.ma.MaskedArray) or wide or not array.dtype.isnative
+
+
+def normalised(name: Any) -> Any:
+    """A label or the name of a term as a signature has it: in Unicode's form NFKC, spaces aside, `"()"` as nothing."""
+    if not isinstance(name, str):
+        return name
+    words = " ".join(unicodedata.normalize("NFKC", name).split())
+    return "" if words == "()" else words
+
+
+def by_name(names: Iterable[str], given: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The dictionary with each key that is a name but for its spelling replaced by the name."""
+    exact = set(names)
+    spelt = {normalised(name): name for name in exact}
+    return {name if name in exact else spelt.get(normalised(name), name): value for name, value in given.items()}
+
+
 def by_label(argument: str, given: object) -> dict[str, Any]:
-    """Return what is given for each label as a dictionary, an empty one for `None`, or raise `OptionError`."""
+    """What is given for each label as a dictionary, an empty one for `None`, or `OptionError`."""
+    return {normalised(label): value for label, value in mapping(argument, given).items()}
+
+
+def mapping(argument: str, given: object) -> Mapping[Any, Any]:
+    """Return a dictionary, an empty one for `None`, or raise `OptionError`."""
     if given is not None and not isinstance(given, Mapping):
         raise OptionError(
             explain(
@@ -34,28 +66,29 @@ def by_label(argument: str, given: object) -> dict[str, Any]:
                 step=f'write {argument}={{"p": ...}}',
             )
         )
-    return dict(given or {})
+    return given or {}
 
 
 def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
     """Return the array as a JAX array if that neither casts it nor meets integers, or raise `DTypeError`."""
-    if not isinstance(array, jax.Array | np.ndarray) or isinstance(array, np.ma.MaskedArray):
+    if not isinstance(array, jax.Array | np.ndarray) or (isinstance(array, np.ndarray) and foreign(array)):
         raise DTypeError(
             explain(
                 f"{what} {name!r} is not a plain array",
-                got=type(array).__name__,
+                got=f"{type(array).__name__} of dtype {array.dtype}"
+                if hasattr(array, "dtype")
+                else type(array).__name__,
                 expected="a JAX or NumPy array of floating-point numbers",
                 step="wrap it in jnp.asarray(..., dtype=jnp.float32)",
             )
         )
-    long = array.dtype in (np.longdouble, np.clongdouble) and array.dtype not in (np.float64, np.complex128)
-    if long or not jnp.issubdtype(array.dtype, jnp.inexact):
+    if not holds_numbers(array.dtype):
         raise DTypeError(
             explain(
                 f"{what} {name!r} does not hold floating-point numbers",
                 got=f"dtype {array.dtype}",
                 expected="float32, bfloat16, float16, float64 or complex",
-                step=f"pass {name if name.isidentifier() else 'x'}.astype(jnp.float32)",
+                step=f"pass {name if what == 'input' and name.isidentifier() else 'it'}.astype(jnp.float32)",
             )
         )
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:

@@ -9,6 +9,7 @@ from typing import Any
 
 from equikit.diagrams import HalfDiagram, HomSpace, Term
 from equikit.diagrams._gram import size_symbols
+from equikit.groups._group import checked_size
 from equikit.plans._ir import Plan, Product, Step
 
 ITEMSIZE = 4
@@ -70,7 +71,7 @@ def plan_cost(
         n: size of the free labels, or a dictionary from label to size; symbols where it is not given.
         itemsize: bytes of a number.
     """
-    sizes = plan_sizes(plan, n)
+    sizes, batch = plan_sizes(plan, n), checked_size("the batch", batch)
 
     def shape(half: HalfDiagram, width: int) -> tuple[Any, ...]:
         return (batch, *(sizes[label] for label in half.core), width)

@@ -107,12 +107,13 @@ def _reduce(step: Step, x: jax.Array, batch: int, scales: Mapping[str, jax.Array
     if step.operation == "diagonal":
         return diagonal(x, batch + step.axes[0], batch + step.axes[1])
     scale = scales.get(step.large.core[step.axes[0]])
-    total = jnp.sum(x, axis=batch + step.axes[0])
     if scale is None:
-        return total
+        return jnp.sum(x, axis=batch + step.axes[0])
+    # In half precision the sum need not fit where the mean does.
+    total = jnp.sum(x, axis=batch + step.axes[0], dtype=jnp.promote_types(x.dtype, jnp.float32))
     if isinstance(scale, jax.Array):
         scale = scale.astype(total.dtype).reshape(*scale.shape, *(1,) * (total.ndim - batch))
-    return total * scale
+    return (total * scale).astype(x.dtype)
 
 
 def _expand(step: Step, x: jax.Array, batch: int, sizes: Mapping[str, int]) -> jax.Array:

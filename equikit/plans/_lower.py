@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import Core, Diagrams, HalfDiagram, HomSpace, Signature, Term
@@ -179,7 +179,7 @@ def _plan(
 
 
 def _per_term(channels: object, terms: tuple[Term, ...], what: str) -> tuple[int, ...]:
-    given = (channels,) * len(terms) if isinstance(channels, int) else tuple(channels)  # type: ignore[arg-type]
+    given = tuple(channels) if isinstance(channels, Sequence) else (channels,) * len(terms)
     if len(given) != len(terms):
         raise ShapeError(
             explain(
@@ -223,6 +223,24 @@ def plan(
     """
     if isinstance(signature, HomSpace):
         signature = signature.signature
+    if not isinstance(signature, Signature):
+        raise OptionError(
+            explain(
+                "only a signature or its Hom space can be planned",
+                got=repr(signature),
+                expected='what hom("p p -> p", p=S) returns',
+                step="call hom first",
+            )
+        )
+    if not isinstance(channels, Sequence) or len(channels) != 2:
+        raise ShapeError(
+            explain(
+                "the channels are not a pair",
+                got=repr(channels),
+                expected="those of the inputs and those of the outputs",
+                step="write (16, 32), or ((16, 8), 32) where there are several terms",
+            )
+        )
     if normalize not in ("mean", "sum"):
         raise OptionError(
             explain(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -56,6 +56,25 @@ def _read(
     return bind(sources, targets, groups, bindings), widths
 
 
+def _checked_batch(batch: object) -> tuple[int, ...]:
+    if not isinstance(batch, Sequence) or isinstance(batch, str):
+        raise OptionError(
+            explain(
+                "the batch axes are not a tuple", got=repr(batch), expected="(2,), or () for none", step="write (2,)"
+            )
+        )
+    return tuple(checked_size("the size of a batch axis", size) for size in batch)
+
+
+def _key_numbers(key: object) -> np.ndarray:
+    try:
+        return np.asarray(jax.random.key_data(key)).ravel()  # type: ignore[arg-type]  # what is no key raises
+    except (TypeError, ValueError, AttributeError):
+        raise OptionError(
+            explain("key is not a JAX random key", got=repr(key), expected="a key", step="write jax.random.key(0)")
+        ) from None
+
+
 def equivariance_error(
     function: Callable[..., Any],
     signature: str | Features,
@@ -79,7 +98,7 @@ def equivariance_error(
         key: a JAX random key.
         channels: channels of the inputs, with a signature in text.
         batch: batch axes of the inputs.
-        samples: how many times inputs and elements are drawn, once or more.
+        samples: how many times inputs and elements are drawn, once or more; the generators of each group come besides.
         mask: draw a random mask for every label as well, and pass it as `mask=`.
         dtype: of the inputs; JAX's default where it is not given.
         groups: what is bound to each label, as a dictionary; labels may also be given as keywords. Groups are bound.
@@ -104,11 +123,12 @@ def equivariance_error(
         raise OptionError(
             explain("no samples are asked for", got=0, expected="one or more", step="write samples=4, the default")
         )
+    batch = _checked_batch(batch)
     wanted_dtype = checked_float("dtype", jnp.result_type(float) if dtype is None else dtype)
     as_dict = not isinstance(signature, str) or len(kind.inputs) > 1
     sizes = {label: group._size(None) for label, group in kind.groups.items()}
     sizes |= {label: size for label, size in kind.sizes.items() if size is not None}
-    seeds = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel())
+    seeds = np.random.default_rng(_key_numbers(key))
     worst = 0.0
 
     def run(x: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,18 +155,25 @@ def equivariance_error(
             return jnp.asarray(numbers + 1j * seeds.normal(size=shape), wanted_dtype)
         return jnp.asarray(numbers, wanted_dtype)
 
-    for _ in range(samples):
-        elements = {label: group.random_element(seeds) for label, group in kind.groups.items()}
+    def elements() -> Iterator[dict[str, np.ndarray]]:
+        for _ in range(samples):
+            yield {label: group.random_element(seeds) for label, group in kind.groups.items()}
+        # In a small group a few random elements may all be the identity; generators tell of every element.
+        for label, group in kind.groups.items():
+            for generator in group.generators():
+                yield {name: other.random_element(seeds) for name, other in kind.groups.items()} | {label: generator}
+
+    for drawn in elements():
         x = {
             term.name: draw((*batch, *(sizes[label] for label in term.labels), width))
             for term, width in zip(kind.inputs, widths, strict=True)
         }
         masks = {label: jnp.asarray(seeds.random((*batch, sizes[label])) < 0.7) for label in kind.groups}
-        moved = {term.name: _act(kind, term, elements, x[term.name]) for term in kind.inputs}
-        moved_masks = {label: kind.groups[label].act(elements[label], m, m.ndim - 1) for label, m in masks.items()}
+        moved = {term.name: _act(kind, term, drawn, x[term.name]) for term in kind.inputs}
+        moved_masks = {label: kind.groups[label].act(drawn[label], m, m.ndim - 1) for label, m in masks.items()}
         before, after = run(x, masks), run(moved, moved_masks)
         for term in kind.outputs:
-            first = np.asarray(_act(kind, term, elements, before[term.name]), np.complex128)
+            first = np.asarray(_act(kind, term, drawn, before[term.name]), np.complex128)
             second = np.asarray(after[term.name], np.complex128)
             differs = first != second  # which equal infinities do not, and not-a-numbers do
             scale = np.max(np.abs(first), initial=0.0, where=np.isfinite(first))

@@ -228,8 +228,12 @@ def test_without_matplotlib_the_rest_works(tmp_path, monkeypatch):
 
 
 def test_bad_arguments(tmp_path):
-    with pytest.raises(ek.OptionError, match="seed is negative"):
-        demo.demo(seed=-1, output=tmp_path)
+    for wrong in ({"seed": -1}, {"seed": 2**63}, {"seed": "a"}, {"epochs": 0}, {"epochs": 1.5}):
+        with pytest.raises(ek.OptionError, match=f"{next(iter(wrong))} is not a number"):
+            demo.demo(output=tmp_path, **wrong)
     (tmp_path / "file").write_text("")
     with pytest.raises(ek.OptionError, match="output folder"):
         demo.demo(output=tmp_path / "file")
+    (tmp_path / "demo.json").mkdir()
+    with pytest.raises(ek.OptionError, match="cannot be written"):
+        demo.demo(output=tmp_path)

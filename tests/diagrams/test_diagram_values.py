@@ -178,3 +178,25 @@ def test_diagrams_are_ordered_across_spaces():
         _ = diagrams[0] < "p"
     with pytest.raises(TypeError):
         _ = diagrams[0] >= 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("p -> p: 1", "vertex 1' in no block"),
+        ("p -> p: 1 1' | 1'", "vertex 1' twice"),
+        ("p -> p: 1 1 | 1'", "vertex 1 twice"),
+    ],
+)
+def test_errors_of_the_text_form_use_its_numbers(text, message):
+    with pytest.raises(DiagramError, match=message):
+        Diagram.parse(text)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: Diagram("p", "p", 5), lambda: Diagram.identity(5), lambda: Diagram.from_blocks("p", "p", [0, 0])],
+)
+def test_what_is_no_list_is_refused(make):
+    with pytest.raises(DiagramError):
+        make()

@@ -368,3 +368,23 @@ def test_the_repr_of_a_sequence():
     assert repr(hom("p -> p", p=S).diagrams) == "<2 diagrams: p -> p: 1 1'; p -> p: 1 | 1'>"
     assert repr(hom("p p -> p", p=S).diagrams).endswith("...>")
     assert repr(hom("p -> p", p=S(0)).diagrams) == "<0 diagrams: >"
+
+
+def test_lists_that_no_machine_word_counts():
+    diagrams = hom(arrow(20, 20), p=S).diagrams
+    assert diagrams
+    assert diagrams.count_all > 2**63
+    assert diagrams.index(diagrams[1]) == 1
+    for place in (-1, 2**70):
+        with pytest.raises(TooLargeError, match="too far down the list"):
+            diagrams[place]
+
+
+def test_long_rows_are_counted_but_not_listed():
+    space = hom(arrow(600, 1), p=S(2))
+    assert space.dim == 2**600
+    assert "about 10^181" in repr(space)
+    for ask in (lambda: space.diagrams[0], lambda: next(iter(space.diagrams)), space.diagrams.array):
+        with pytest.raises(TooLargeError, match="too many vertices to be listed"):
+            ask()
+    assert repr(hom("f " * 500 + "-> ()", f=Fixed(10**9))).endswith("dimension about 10^4500>")

@@ -248,3 +248,11 @@ def test_flip_of_a_signature():
     signature = hom("a: p p -> b: p", p=S).signature
     assert str(signature.flip()) == "b: p -> a: p p"
     assert signature.flip().flip() == signature
+
+
+@pytest.mark.parametrize("outputs", ["p + q", "q + p"])
+def test_the_caret_stands_right_where_there_are_no_inputs(outputs):
+    with pytest.raises(SignatureError) as error:
+        hom({}, outputs, p=S)
+    line, carets = str(error.value).split("\n")[1:3]
+    assert line[carets.index("^")] == "q"

@@ -155,3 +155,10 @@ def test_values_are_different_and_ordered():
     assert sorted([Fixed(3), Fixed(1)]) == [Fixed(1), Fixed(3)]
     with pytest.raises(TypeError):
         _ = S(1) < Fixed(1)
+
+
+def test_a_bound_group_has_elements_of_its_size_only():
+    for use in (lambda g: S(5).matrix(g), lambda g: S(5).act(g, np.arange(3), 0)):
+        with pytest.raises(GroupError, match="not a permutation"):
+            use([1, 0, 2])
+    assert S().matrix([1, 0, 2]).shape == (3, 3)

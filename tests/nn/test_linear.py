@@ -229,3 +229,23 @@ def test_plan_and_space_belong_to_the_layer():
     assert layer.plan.channels == ((2, 3), (4,))
     inputs = random_inputs(layer.plan, {"p": 5})
     assert layer({name: jnp.asarray(a, jnp.float32) for name, a in inputs.items()})["p"].shape == (5, 4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_means_do_not_overflow_in_half_precision(dtype):
+    layer = ek.nn.Linear("p -> p", 1, 1, p=ek.S, rngs=nnx.Rngs(0), dtype=dtype, kernel_init=nnx.initializers.ones)
+    y = layer(jnp.full((1000, 1), 200.0, dtype))
+    assert y.dtype == dtype
+    assert bool(jnp.all(jnp.isfinite(y)))
+
+
+def test_names_may_be_spelt_as_in_the_signature_or_as_normalised():
+    """Python turns keyword arguments into Unicode's form NFKC, where the micro sign of keyboards is a Greek letter."""
+    micro, mu = "\u00b5", "\u03bc"
+    layer = ek.nn.Linear({micro: 1}, {micro: 1}, groups={micro: ek.S}, rngs=nnx.Rngs(0))
+    for label in (micro, mu):
+        y = layer({label: jnp.ones((3, 1))}, mask={label: jnp.ones(3, bool)})
+        assert y[mu].shape == (3, 1)
+    assert ek.hom(f"{micro} -> {micro}", groups={micro: ek.S}).matrices({micro: 3}).shape == (2, 3, 3)
+    spaced = ek.nn.Linear({"p  p": 1}, {"()": 1}, p=ek.S, rngs=nnx.Rngs(0))
+    assert spaced({"p  p": jnp.ones((3, 3, 1))})[""].shape == (1,)

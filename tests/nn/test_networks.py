@@ -96,3 +96,10 @@ def test_networks_in_half_precision_and_double():
     assert bool(jnp.all(jnp.isfinite(net(normal(5, 3)).astype(jnp.float32))))
     with jax.enable_x64(True):
         assert ek.nn.DeepSets(3, [4], 2, rngs=rngs(), param_dtype=jnp.float64)(np.ones((5, 3))).dtype == jnp.float64
+
+
+@pytest.mark.parametrize("out", ["", "p"])
+def test_init_size_by_label(out):
+    by_label, plain = (ek.nn.DeepSets(3, [4], 1, out=out, init_size=size, rngs=nnx.Rngs(0)) for size in ({"p": 10}, 10))
+    x = normal(5, 3)
+    assert_close(by_label(x), plain(x), 0)

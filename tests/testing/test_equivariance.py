@@ -227,7 +227,26 @@ def test_the_key_decides_the_numbers():
         equivariance_error(
             lambda x: seen.append(float(x.sum())) or x, "p -> p", p=ek.S(3), channels=1, key=jax.random.key(seed)
         )  # fmt: skip
-    assert seen[:8] == seen[8:16]
-    assert seen[:8] != seen[16:]
+    first, again, other = np.array(seen).reshape(3, -1)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
     legacy = jax.random.PRNGKey(0)
     assert equivariance_error(jnp.sin, "p -> p", p=ek.S(3), channels=1, key=legacy) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_small_groups_are_tested_for_every_key(seed):
+    """Of S(2), four random elements are all the identity for one key in sixteen; the generators are tried besides."""
+    key = jax.random.key(seed)
+    scale = jnp.arange(2.0)[:, None]
+    assert equivariance_error(lambda x: x * scale, "p -> p", p=ek.S(2), channels=1, key=key, samples=1) > 0.1
+    rotated = equivariance_error(lambda x: jnp.roll(x, 1, -2), "p -> p", p=ek.S(3), channels=1, key=key, samples=1)
+    assert rotated > 0.1
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch": 3}, {"batch": (-1,)}, {"key": 0}, {"batch": "2"}, {"samples": 0}], ids=str
+)
+def test_odd_options_are_refused(options):
+    with pytest.raises(ek.EquikitError, match="next step"):
+        equivariance_error(jnp.sin, "p -> p", p=ek.S(3), channels=1, **({"key": jax.random.key(0)} | options))

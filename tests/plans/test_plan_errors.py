@@ -1,0 +1,132 @@
+"""Bad arguments to `plan` and `apply`."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_error
+
+import equikit as ek
+from equikit.plans import apply, plan
+
+ones = jnp.ones
+program = plan(ek.hom("p -> p", p=ek.S), (2, 3))
+good = {"p -> p": ones((2, 2, 3))}
+APPLIES = {
+    "method": (
+        ek.OptionError,
+        lambda: apply(program, ones((4, 2)), good, method="fast"),
+        "no such method",
+        "'fast'",
+        '"factored" or "reference"',
+        'method="factored"',
+    ),
+    "weights-missing": (
+        ek.ShapeError,
+        lambda: apply(program, ones((4, 2)), {}),
+        "the weights do not fit the plan",
+        "weights named []",
+        "weights named ['p -> p']",
+        "weight_shapes(plan)",
+    ),
+    "weights-shape": (
+        ek.ShapeError,
+        lambda: apply(program, ones((4, 2)), {"p -> p": ones((2, 3, 2))}),
+        "the weights 'p -> p' have the wrong shape",
+        "shape [2, 3, 2]",
+        "[2, 2, 3]: diagrams, features in, features out",
+        "weight_shapes(plan)",
+    ),
+    "weights-integers": (
+        ek.DTypeError,
+        lambda: apply(program, ones((4, 2)), {"p -> p": ones((2, 2, 3), int)}),
+        "weights 'p -> p' does not hold floating-point numbers",
+        "dtype int32",
+        "float32",
+        "astype",
+    ),
+    "weights-float64": (
+        ek.DTypeError,
+        lambda: apply(program, ones((4, 2)), {"p -> p": np.ones((2, 2, 3))}),
+        "weights 'p -> p' would be cast silently",
+        "dtype float64 while jax_enable_x64 is off",
+        "float32",
+        "x64",
+    ),
+    "weights-not-a-dictionary": (
+        ek.OptionError,
+        lambda: apply(program, ones((4, 2)), ones((2, 2, 3))),
+        "weights is not a dictionary",
+        "Array",
+        "a dictionary",
+        "weights=",
+    ),
+    "plan-normalize": (
+        ek.OptionError,
+        lambda: plan(ek.hom("p -> p", p=ek.S), normalize=None),
+        "no such normalisation",
+        "None",
+        '"mean" or "sum"',
+        'normalize="mean"',
+    ),
+    "plan-channels-alone": (
+        ek.ShapeError,
+        lambda: plan(ek.hom("p -> p", p=ek.S), 16),
+        "the channels are not a pair",
+        "16",
+        "those of the inputs and those of the outputs",
+        "(16, 32)",
+    ),
+    "plan-channels-three": (
+        ek.ShapeError,
+        lambda: ek.hom("p -> p", p=ek.S).plan((1, 2, 3)),
+        "the channels are not a pair",
+        "(1, 2, 3)",
+        "those of the inputs and those of the outputs",
+        "(16, 32)",
+    ),
+    "plan-channels-fraction": (
+        ek.GroupError,
+        lambda: ek.hom("p -> p", p=ek.S).plan((1.5, 2)),
+        "the number of input channels must be a whole number",
+        "1.5",
+        "an integer",
+        "5",
+    ),
+    "plan-text": (
+        ek.OptionError,
+        lambda: plan("p -> p"),
+        "only a signature or its Hom space can be planned",
+        "'p -> p'",
+        "hom(",
+        "call hom",
+    ),
+    "space-for-a-plan": (
+        ek.OptionError,
+        lambda: apply(ek.hom("p -> p", p=ek.S), ones((4, 2)), good),
+        "what is to be applied is not a plan",
+        "dimension 2",
+        "a plan",
+        "space.plan",
+    ),
+    "batch": (
+        ek.GroupError,
+        lambda: program.cost(batch=-1),
+        "the batch must be a whole number",
+        "-1",
+        "zero or more",
+        "5",
+    ),
+    "plan-channels": (
+        ek.ShapeError,
+        lambda: plan(ek.hom("p -> p", p=ek.S), ((1, 2), 3)),
+        "the input channels do not fit the input terms",
+        "(1, 2)",
+        "one number for each of 1 terms",
+        "tuple of numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", APPLIES)
+def test_the_error_names_the_argument_the_value_and_the_next_step(case):
+    assert_error(*APPLIES[case])
