@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from equikit._errors import ShapeError, SignatureError, explain
+from equikit._errors import SignatureError, explain
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
 from equikit.groups._group import checked_size
+from equikit.plans._lower import Channels, per_term
 
 Features = Mapping[str, int | tuple[str, int]]
 """Name to `(labels, channels)`, or labels to channels."""
-Channels = int | Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +59,6 @@ def _from_dict(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[i
             )
         )
     return tuple(terms), tuple(channels)
-
-
-def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> tuple[int, ...]:
-    """Channels for every term, from one number for all or one for each."""
-    given = tuple(channels) if isinstance(channels, Sequence) else (channels,) * len(terms)
-    if len(given) != len(terms):
-        raise ShapeError(
-            explain(
-                f"the {what} channels do not fit the {what} terms",
-                got=channels,
-                expected=f"{len(terms)} numbers, for {' + '.join(map(str, terms))}",
-                step="give one number for each term, or one for all",
-            )
-        )
-    return tuple(checked_size(f"the number of {what} channels", count) for count in given)
 
 
 def typed(

@@ -15,11 +15,12 @@ from jax.typing import DTypeLike
 from equikit._errors import DTypeError, OptionError, SignatureError, explain
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.groups._group import checked_size
-from equikit.nn._features import Channels, Features, typed
+from equikit.nn._features import Features, typed
 from equikit.plans import Plan, apply, plan, weight_name, weight_shapes
 from equikit.plans._apply import Inputs, Mask
 from equikit.plans._check import foreign, holds_numbers
 from equikit.plans._ir import Normalize
+from equikit.plans._lower import Channels
 
 unit_normal = nnx.initializers.normal(1.0)
 

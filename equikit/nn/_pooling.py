@@ -11,10 +11,11 @@ from flax import nnx
 from equikit._errors import OptionError, explain
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind, parse_labels
-from equikit.nn._features import Channels, Features, typed_side
+from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature, Mask
 from equikit.plans._check import by_label, checked_dtype, checked_shapes
+from equikit.plans._lower import Channels
 
 
 class Invariant(Linear):

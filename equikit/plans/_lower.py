@@ -13,6 +13,9 @@ from equikit.diagrams._sequence import iter_wires
 from equikit.groups._group import checked_size
 from equikit.plans._ir import Normalize, Plan, Product, Step, WeightBlock
 
+Channels = int | Sequence[int]
+"""Of each term of a side, or one number for all."""
+
 
 def root(labels: tuple[str, ...]) -> HalfDiagram:
     """The half diagram of the tensor itself: every axis alone and propagating."""
@@ -178,18 +181,19 @@ def _plan(
     return Plan(signature, channels, normalize, bias, down, tuple(products), up[::-1])
 
 
-def _per_term(channels: object, terms: tuple[Term, ...], what: str) -> tuple[int, ...]:
+def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> tuple[int, ...]:
+    """Channels for every term, from one number for all or one for each."""
     given = tuple(channels) if isinstance(channels, Sequence) else (channels,) * len(terms)
     if len(given) != len(terms):
         raise ShapeError(
             explain(
                 f"the {what} channels do not fit the {what} terms",
                 got=channels,
-                expected=f"one number for each of {len(terms)} terms",
-                step="give a tuple of numbers, or one number for all terms",
+                expected=f"{len(terms)} numbers, for {' + '.join(map(str, terms))}",
+                step="give one number for each term, or one for all",
             )
         )
-    return tuple(checked_size(f"the number of {what} channels", c) for c in given)
+    return tuple(checked_size(f"the number of {what} channels", count) for count in given)
 
 
 def plan(
@@ -247,5 +251,6 @@ def plan(
                 "no such normalisation", got=repr(normalize), expected='"mean" or "sum"', step='write normalize="mean"'
             )
         )
-    per_term = _per_term(channels[0], signature.inputs, "input"), _per_term(channels[1], signature.outputs, "output")
-    return _plan(signature, per_term, normalize, bias)
+    wide = per_term(channels[0], signature.inputs, "input")
+    narrow = per_term(channels[1], signature.outputs, "output")
+    return _plan(signature, (wide, narrow), normalize, bias)

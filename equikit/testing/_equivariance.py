@@ -14,8 +14,9 @@ from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow
 from equikit.groups._group import checked_size
-from equikit.nn._features import Channels, Features, per_term, typed_side
+from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import checked_float
+from equikit.plans._lower import Channels, per_term
 
 
 def _act(signature: Signature, term: Term, elements: Mapping[str, np.ndarray], array: Any) -> Any:

@@ -121,8 +121,8 @@ APPLIES = {
         lambda: plan(ek.hom("p -> p", p=ek.S), ((1, 2), 3)),
         "the input channels do not fit the input terms",
         "(1, 2)",
-        "one number for each of 1 terms",
-        "tuple of numbers",
+        "1 numbers, for p",
+        "one number for each term",
     ),
 }
 
