@@ -19,7 +19,7 @@ from equikit._errors import (
     TooLargeError,
 )
 from equikit.diagrams import Diagram, HomSpace, hom
-from equikit.groups import Fixed, S
+from equikit.groups import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp
 
 if TYPE_CHECKING:
     from equikit import diagrams, draw, groups, nn, plans, testing
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "SO",
+    "A",
+    "Bistochastic",
     "DTypeError",
     "Diagram",
     "DiagramError",
@@ -34,11 +37,15 @@ __all__ = [
     "EquivarianceError",
     "Fixed",
     "GroupError",
+    "H",
     "HomSpace",
+    "Lorentz",
+    "O",
     "OptionError",
     "S",
     "ShapeError",
     "SignatureError",
+    "Sp",
     "TooLargeError",
     "__version__",
     "diagrams",

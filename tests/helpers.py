@@ -92,7 +92,7 @@ def numpy_apply(
         (a.shape[: a.ndim - 1 - len(t.labels)] for t in signature.inputs for a in [inputs[t.name]]),
         (),
     )
-    limits = tuple((label, group.n) for label, group in signature.groups.items())
+    bound = tuple(signature.groups.items())
     results = {}
     for s, target in enumerate(signature.outputs):
         out = np.zeros((*batch, *(sizes[label] for label in target.labels), plan.channels[1][s]))
@@ -106,14 +106,14 @@ def numpy_apply(
                 name = prefix + (target.name or "()")
                 if name in weights:
                     w = weights[name][:, None, :] if prefix == "-> " else weights[name]
-                    out[index] += _pair(signature, labels, target.labels, x, w, keep, plan.normalize, limits)
+                    out[index] += _pair(signature, labels, target.labels, x, w, keep, plan.normalize, bound)
             for axis, label in enumerate(target.labels):
                 out[index] *= keep[label].reshape([-1 if i == axis else 1 for i in range(out[index].ndim)])
         results[target.name] = out
     return results
 
 
-def _pair(signature, below, above, x, weights, keep, normalize, limits):
+def _pair(signature, below, above, x, weights, keep, normalize, bound):
     for axis, label in enumerate(below):
         shape = [-1 if i == axis else 1 for i in range(x.ndim)]
         x = np.where(keep[label].reshape(shape) > 0, x, 0.0)
@@ -129,7 +129,7 @@ def _pair(signature, below, above, x, weights, keep, normalize, limits):
     spec_w = "".join([*plain_in.values(), c_in, *plain_out.values(), c_out])
     tops, bottoms = (tuple(label for label in row if label in groups) for row in (above, below))
     total = 0.0
-    for diagram, weight in zip(Diagrams(tops, bottoms, limits), weights, strict=True):
+    for diagram, weight in zip(Diagrams(tops, bottoms, bound), weights, strict=True):
         letter = [""] * (len(tops) + len(bottoms))
         scale, extra, spec_extra = 1.0, [], []
         for k, block in enumerate(diagram.blocks):

@@ -50,7 +50,7 @@ Groups = Annotated[
         "--group",
         "-g",
         metavar="LABEL=GROUP",
-        help="What acts on a label: p=S (any size), p=S(5), or f=Fixed(3) for a plain axis. Once for each label.",
+        help="What acts on a label: p=S (any size), p=S(5), x=O(3), m=Lorentz; f=Fixed(3) for a plain axis.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]

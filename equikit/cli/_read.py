@@ -8,11 +8,13 @@ from typing import cast
 
 from equikit._errors import OptionError, SignatureError, explain
 from equikit.diagrams import HomSpace
-from equikit.groups import Fixed, Group, S
+from equikit.groups import SO, A, Bistochastic, Fixed, Group, H, Lorentz, O, S, Sp
 
 NUMBER = "[0-9]{1,9}"
-BINDING = re.compile(rf"(?P<label>[^=]*)=(?:(?P<free>S)|(?P<family>S|Fixed)\((?P<size>{NUMBER})\))")
-FAMILIES: dict[str, type[S] | type[Fixed]] = {"S": S, "Fixed": Fixed}
+BINDING = re.compile(rf"(?P<label>[^=]*)=(?P<family>[A-Za-z]+)(?:\((?P<sizes>{NUMBER}(?:,{NUMBER})?)\))?")
+FAMILIES: dict[str, type[Group] | type[Fixed]] = {
+    family.__name__: family for family in (A, Bistochastic, Fixed, H, O, S, SO, Sp)
+}
 
 
 def _squeezed(text: str) -> str:
@@ -38,12 +40,13 @@ def parse_groups(bindings: Sequence[str]) -> dict[str, Group | Fixed]:
     groups: dict[str, Group | Fixed] = {}
     for text in bindings:
         found = BINDING.fullmatch(_squeezed(text))
-        if found is None or not found["label"].isidentifier():
+        known = found is not None and found["family"] in (*FAMILIES, "Lorentz")
+        if found is None or not known or not found["label"].isidentifier():
             raise SignatureError(
                 explain(
                     "the group of a label cannot be read",
                     got=f"--group {text!r}",
-                    expected="a label, =, and S, S(5) or Fixed(3)",
+                    expected=f"a label, =, and one of {', '.join(FAMILIES)} with its size, as S(5), O(1,3) or Fixed(3)",
                     step="write for example --group 'p=S(5)', in quotes because of the parentheses",
                 )
             )
@@ -57,8 +60,25 @@ def parse_groups(bindings: Sequence[str]) -> dict[str, Group | Fixed]:
                     step="remove one of them",
                 )
             )
-        groups[label] = S() if found["free"] else FAMILIES[found["family"]](int(found["size"]))
+        groups[label] = _group(text, found["family"], found["sizes"])
     return groups
+
+
+def _group(text: str, family: str, sizes: str | None) -> Group | Fixed:
+    numbers = tuple(map(int, sizes.split(","))) if sizes else ()
+    if family == "Lorentz" and not numbers:
+        return Lorentz
+    try:
+        return FAMILIES[family](*numbers)
+    except (KeyError, TypeError):
+        raise SignatureError(
+            explain(
+                "the group of a label cannot be read",
+                got=f"--group {text!r}",
+                expected="as many sizes as the group has: S or S(5), Fixed(3), O(3) or O(1,3), Lorentz",
+                step="correct the sizes",
+            )
+        ) from None
 
 
 def parse_channels(text: str) -> tuple[int | tuple[int, ...], int | tuple[int, ...]]:

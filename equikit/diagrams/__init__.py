@@ -1,7 +1,7 @@
 """Signatures, diagrams, and the spaces of equivariant maps they span: exact, symbolic, without JAX."""
 
 from equikit.diagrams._category import Composite, compose, flip, tensor
-from equikit.diagrams._count import count_partitions, count_walks, mckay_quiver, stirling
+from equikit.diagrams._count import count_pairings, count_partitions, stirling
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._gain import mean_square_gains
 from equikit.diagrams._gram import moebius_matrix, refines, zeta_matrix
@@ -11,6 +11,7 @@ from equikit.diagrams._hom import HomSpace, hom
 from equikit.diagrams._parse import parse_signature
 from equikit.diagrams._sequence import Core, Diagrams
 from equikit.diagrams._signature import Signature, Term
+from equikit.diagrams._walks import count_walks, mckay_quiver
 
 __all__ = [
     "Composite",
@@ -22,6 +23,7 @@ __all__ = [
     "Signature",
     "Term",
     "compose",
+    "count_pairings",
     "count_partitions",
     "count_walks",
     "flip",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from equikit._errors import DiagramError, explain
 from equikit.diagrams._dense import label_sizes
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._forms import edges, symplectic_sign
 
 if TYPE_CHECKING:
     import sympy
@@ -27,15 +28,18 @@ class Composite:
     Attributes:
         diagram: the composed diagram.
         loops: each label with the number of its loops, sorted by label; labels without loops are left out.
+        sign: minus one where symplectic forms met so that their product is negative, otherwise one.
     """
 
     diagram: Diagram
     loops: tuple[tuple[str, int], ...]
+    sign: int = 1
 
     def factor(self, n: int | Mapping[str, int]) -> int:
         """The scalar at given sizes, an exact integer."""
         sizes = label_sizes(tuple(label for label, _ in self.loops), n)
-        return math.prod(sizes[label] ** count for label, count in self.loops)
+        result: int = self.sign * math.prod(sizes[label] ** count for label, count in self.loops)
+        return result
 
     @property
     def symbol(self) -> sympy.Expr:
@@ -45,10 +49,10 @@ class Composite:
         from equikit.diagrams._gram import size_symbols
 
         symbols = size_symbols({*self.diagram.labels, *(label for label, _ in self.loops)})
-        return sympy.Mul(*(symbols[label] ** count for label, count in self.loops))
+        return sympy.Mul(self.sign, *(symbols[label] ** count for label, count in self.loops))
 
     def __str__(self) -> str:
-        return str(self.diagram) if not self.loops else f"{self.symbol} * ({self.diagram})"
+        return str(self.diagram) if not self.loops and self.sign == 1 else f"{self.symbol} * ({self.diagram})"
 
 
 def join(*strings: tuple[int, ...]) -> list[int]:
@@ -81,6 +85,18 @@ def _check_diagrams(verb: str, *operands: object) -> None:
             )
 
 
+def _refuse_heads(verb: str, *operands: Diagram) -> None:
+    if any(diagram.heads for diagram in operands):
+        raise DiagramError(
+            explain(
+                f"diagrams with a Levi-Civita tensor cannot be {verb} as diagrams",
+                got=" and ".join(map(str, operands)),
+                expected="diagrams without legs marked ^",
+                step="multiply their matrices",
+            )
+        )
+
+
 def compose(after: Diagram, before: Diagram) -> Composite:
     """Stack `after` on `before`: the map that applies `before` first.
 
@@ -102,12 +118,13 @@ def compose(after: Diagram, before: Diagram) -> Composite:
         n * (p p -> p p: 1 2 | 1' 2')
     """
     _check_diagrams("composed", after, before)
-    if after.bottom != before.top:
+    _refuse_heads("composed", after, before)
+    if after.bottom != before.top or _contradict(after, before):
         raise DiagramError(
             explain(
                 "the diagrams cannot be composed",
                 got=f"{after} after {before}",
-                expected="the bottom row of the first to have the labels of the top row of the second",
+                expected="the bottom row of the first to have the labels, and forms, of the top row of the second",
                 step="flip or permute one of them",
             )
         )
@@ -120,7 +137,19 @@ def compose(after: Diagram, before: Diagram) -> Composite:
     labels = after.labels
     loops = Counter({b: labels[b] for b in block[tops : tops + middles] if b not in outer}.values())
     growth = (*block[:tops], *block[tops + middles :])
-    return Composite(Diagram(after.top, before.bottom, growth), tuple(sorted(loops.items())))
+    forms = dict(after.forms) | dict(before.forms)
+    result = Diagram(after.top, before.bottom, growth, tuple(forms.items()))
+    turned = {label for label, form in forms.items() if form.kind == "symplectic"}
+    sign = symplectic_sign(
+        [*edges(after, turned, range(tops + middles)), *edges(before, turned, range(tops, tops + before.order))]
+    )
+    return Composite(result, tuple(sorted(loops.items())), sign)
+
+
+def _contradict(first: Diagram, second: Diagram) -> bool:
+    """Whether a label that both diagrams have carries different forms in them."""
+    one, other = dict(first.forms), dict(second.forms)
+    return any(one.get(label) != other.get(label) for label in {*first.labels} & {*second.labels})
 
 
 def tensor(left: Diagram, right: Diagram) -> Diagram:
@@ -132,11 +161,21 @@ def tensor(left: Diagram, right: Diagram) -> Diagram:
         True
     """
     _check_diagrams("put side by side", left, right)
+    _refuse_heads("put side by side", left, right)
     offset = left.order
     split, other = len(left.top), len(right.top)
     shifted = tuple(block + offset for block in right.growth)
     growth = (*left.growth[:split], *shifted[:other], *left.growth[split:], *shifted[other:])
-    return Diagram(left.top + right.top, left.bottom + right.bottom, growth)
+    if _contradict(left, right):
+        raise DiagramError(
+            explain(
+                "one label has different forms in the two diagrams",
+                got=f"{left!r} and {right!r}",
+                expected="one form for each label",
+                step="give the axes different labels",
+            )
+        )
+    return Diagram(left.top + right.top, left.bottom + right.bottom, growth, left.forms + right.forms)
 
 
 def flip(diagram: Diagram) -> Diagram:
@@ -146,5 +185,6 @@ def flip(diagram: Diagram) -> Diagram:
         >>> print(flip(Diagram.parse("p p -> p: 1 1' | 2'")))
         p -> p p: 1 1' | 2
     """
+    _refuse_heads("turned upside down", diagram)
     split = len(diagram.top)
-    return Diagram(diagram.bottom, diagram.top, diagram.growth[split:] + diagram.growth[:split])
+    return Diagram(diagram.bottom, diagram.top, diagram.growth[split:] + diagram.growth[:split], diagram.forms)

@@ -1,20 +1,14 @@
-"""Dimensions without enumeration: Stirling sums, and walks on the McKay quiver of the permutation representation."""
+"""Dimensions in closed form: Stirling sums and double factorials."""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
-from equikit._errors import GroupError, explain
-from equikit.diagrams._growth import Limits
-from equikit.groups import S
-from equikit.groups._group import checked_size
-
-if TYPE_CHECKING:
-    import networkx
+from equikit.diagrams._rules import Groups, group_of
+from equikit.diagrams._walks import count_walks
+from equikit.groups import SO, Bistochastic, Group, Sp
 
 
 @functools.cache
@@ -56,105 +50,79 @@ def count_partitions(m: int, most: int | None = None) -> int:
     return sum(stirling_row(m)[: None if most is None else most + 1])
 
 
-def count_coloured(labels: tuple[str, ...], limits: Limits) -> int:
-    """Coloured set partitions: the product over labels, since blocks do not mix them."""
-    limit = dict(limits)
-    return math.prod(count_partitions(m, limit.get(label)) for label, m in Counter(labels).items())
-
-
-def _integer_partitions(n: int, largest: int) -> Iterator[tuple[int, ...]]:
-    if n == 0:
-        yield ()
-    for first in range(min(n, largest), 0, -1):
-        for rest in _integer_partitions(n - first, first):
-            yield (first, *rest)
-
-
-def _bound_size(group: S) -> int:
-    """The n of a bound symmetric group, or `GroupError`."""
-    if not isinstance(group, S) or group.n is None:
-        raise GroupError(
-            explain(
-                "the McKay quiver needs a bound symmetric group",
-                got=getattr(group, "__name__", repr(group)),
-                expected="a symmetric group with a size",
-                step="write for example S(5)",
-            )
-        )
-    return group.n
-
-
-def mckay_quiver(group: S) -> networkx.DiGraph:
-    r"""The McKay quiver of the permutation representation \(M\) of \(S_n\), as a NetworkX graph.
-
-    Vertices are the irreducible representations, integer partitions of n; the attribute `arrows` of an edge from λ to μ
-    is the multiplicity of μ in \(\lambda \otimes M\). Since \(\lambda \otimes M\) is λ restricted to
-    \(S_{n-1}\) and induced back, it counts the ways to move one box of the Young diagram of λ to get μ.
-
-    Args:
-        group: a bound symmetric group.
-
-    Returns:
-        A directed graph with integer edge attribute `arrows`.
-
-    Raises:
-        GroupError: if the group is free.
-
-    Cost: proportional to the number of integer partitions of n, times n.
+@functools.cache
+def even_stirling(m: int, t: int) -> int:
+    """Set partitions of m points into exactly t blocks, all of an even number of points.
 
     Example:
-        >>> quiver = mckay_quiver(S(3))
-        >>> quiver.edges[(2, 1), (2, 1)]["arrows"]
-        2
+        >>> [even_stirling(6, t) for t in range(4)]
+        [0, 1, 15, 15]
+    """
+    if m == 0 or t == 0:
+        return int(m == t)
+    return sum(math.comb(m - 1, size - 1) * even_stirling(m - size, t - 1) for size in range(2, m + 1, 2))
+
+
+def count_pairings(m: int) -> int:
+    """Perfect matchings of m points: the product of the odd numbers below m.
+
+    Example:
+        >>> [count_pairings(m) for m in range(7)]
+        [1, 0, 1, 0, 3, 0, 15]
+    """
+    return 0 if m % 2 else math.prod(range(1, m, 2))
+
+
+def independent(group: Group, m: int) -> bool:
+    """Whether the diagrams of a family of pairs or small blocks on m vertices are linearly independent.
+
+    From 2n ≥ m on for the orthogonal group, from n ≥ m on for the symplectic one; a bistochastic matrix is an
+    orthogonal one of size n - 1 and a fixed vector.
 
     Source:
-        Pearce-Crump, "Connecting Permutation Equivariant Neural Networks and Partition Diagrams", on the McKay quiver.
+        Brauer, On algebras which are connected with the semisimple continuous groups, 1937; Weyl, The classical groups.
     """
-    import networkx
-
-    n = _bound_size(group)
-    quiver = networkx.DiGraph()
-    for shape in _integer_partitions(n, n):
-        quiver.add_node(shape)
-        for row in range(len(shape)):
-            if row + 1 < len(shape) and shape[row] == shape[row + 1]:
-                continue  # only a corner box can be removed
-            smaller = (*shape[:row], shape[row] - 1, *shape[row + 1 :])
-            for target in range(len(shape) + 1):
-                padded = [*smaller, 0]
-                padded[target] += 1
-                if target and padded[target] > padded[target - 1]:
-                    continue  # rows must not grow past the one above
-                image = tuple(length for length in padded if length)
-                if quiver.has_edge(shape, image):
-                    quiver.edges[shape, image]["arrows"] += 1
-                else:
-                    quiver.add_edge(shape, image, arrows=1)
-    return quiver
+    if group.n is None or group.blocks in ("any", "even"):
+        return True
+    if isinstance(group, Bistochastic):
+        return m // 2 <= group.n - 1 or m == 0
+    if group.legs and m >= group.n and (m - group.n) % 2 == 0 and m > group.n:
+        return False  # an antisymmetric tensor of n + 1 legs is zero
+    return m % 2 == 1 or (group.n if isinstance(group, Sp) else 2 * group.n) >= m
 
 
-def count_walks(group: S, length: int) -> int:
-    r"""The dimension of \((M^{\otimes \text{length}})^{S_n}\), counted as walks on the McKay quiver.
-
-    The walks go from the trivial representation to itself.
-
-    Independent of the diagrams: it agrees with `count_partitions(length, n)`, and the tests say so.
-
-    Args:
-        group: a bound symmetric group.
-        length: the number of steps, k + l.
+def count_invariants(group: Group, m: int) -> int:
+    """The number of diagrams of a family on m vertices that form a basis; all of them where the group is free.
 
     Example:
-        >>> count_walks(S(3), 4)
-        14
+        >>> from equikit.groups import O
+        >>> count_invariants(O(), 6), count_invariants(O(2), 6)
+        (15, 10)
     """
-    quiver = mckay_quiver(group)
-    trivial: tuple[int, ...] = (group.n,) if group.n else ()
-    walks = Counter({trivial: 1})
-    for _ in range(checked_size("the length of the walks", length)):
-        longer: Counter[tuple[int, ...]] = Counter()
-        for shape, count in walks.items():
-            for _, image, arrows in quiver.out_edges(shape, data="arrows"):
-                longer[image] += count * arrows
-        walks = longer
-    return walks[trivial]
+    if group.blocks == "any":
+        heads = sum(stirling(m, group.legs - loose) for loose in (0, 1)) if group.legs else 0
+        return count_partitions(m, group.n) + heads
+    if group.blocks == "even":
+        return sum(even_stirling(m, t) for t in range((m if group.n is None else min(m, group.n)) + 1))
+    if not independent(group, m) or isinstance(group, SO):
+        return count_walks(group, m)
+    if group.blocks == "pair":
+        return count_pairings(m)
+    return sum(math.comb(m, j) * count_pairings(j) for j in range(m + 1))
+
+
+def why_none(labels: tuple[str, ...], groups: Groups) -> str | None:
+    """Why there is no diagram on vertices with these labels, for a message; `None` where there is one."""
+    for label, m in sorted(Counter(labels).items()):
+        group = group_of(groups, label)
+        if count_invariants(group, m):
+            continue
+        if group.n == 0:
+            return f"{label!r} has no entries"
+        return f"the axes of {label!r} are {m} in all, and {group} joins an even number" if m % 2 else f"n is {group.n}"
+    return None
+
+
+def count_coloured(labels: tuple[str, ...], groups: Groups) -> int:
+    """Diagrams on vertices with these labels: the product over labels, since blocks do not mix them."""
+    return math.prod(count_invariants(group_of(groups, label), m) for label, m in Counter(labels).items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -66,6 +66,15 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
 def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str = "diagram") -> np.ndarray:
     """The map as an integer tensor with one axis a vertex; the arguments are those of `Diagram.matrix`."""
     orbit = checked_basis(basis) == "orbit"
+    if orbit and diagram.forms:
+        raise OptionError(
+            explain(
+                "a diagram whose label has a form has no orbit map",
+                got=repr(diagram),
+                expected="groups that permute a basis",
+                step='write basis="diagram"',
+            )
+        )
     size = label_sizes(diagram.labels, n)
     shape = tuple(size[label] for label in diagram.labels)
     refuse_if_large("the dense form of the diagram", math.prod(shape))
@@ -79,6 +88,8 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
             )
         )
     result = np.zeros(shape, np.int64)
+    if not result.size:
+        return result
     labels = diagram.block_labels
     grid = np.indices([size[label] for label in labels], sparse=True) if labels else ()
     keep = np.ones((1,) * len(labels), bool)
@@ -87,7 +98,64 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
             for j in range(i):
                 if labels[i] == labels[j]:
                     keep = keep & (grid[i] != grid[j])
-    result[tuple(grid[block] for block in diagram.growth)] = keep
+    values: np.ndarray = keep.astype(np.int64)
+    index = [grid[block] for block in diagram.growth]
+    formed, split = dict(diagram.forms), len(diagram.top)
+    for block, vertices in enumerate(diagram.blocks):
+        form = formed.get(labels[block])
+        if form is None or len(vertices) < 2 or (vertices[0] < split) != (vertices[-1] < split):
+            continue
+        # The entries of the form that are not zero: one in each row.
+        matrix = form.matrix(size[labels[block]])
+        index[vertices[1]] = np.argmax(matrix != 0, axis=1)[grid[block]]
+        values = values * matrix.sum(axis=1)[grid[block]]
+    for label, legs, _ in diagram.heads:
+        refuse_if_other(label, size[label], legs)
+        shared, above, below = leg_order(diagram, label)
+        values = values * permutation_sign([grid[block] for block in (*shared, *above, *below)], legs)
+        if label in formed:
+            signs = formed[label].signs()
+            for block in below:
+                values = values * signs[grid[block]]
+    result[tuple(index)] = values
+    return result
+
+
+def refuse_if_other(label: str, size: int, legs: int) -> None:
+    """Raise `ShapeError` where a Levi-Civita tensor has not one leg for each entry of its axes."""
+    if size != legs:
+        raise ShapeError(
+            explain(
+                f"the Levi-Civita tensor on {label!r} has {legs} legs",
+                got=f"size {size}",
+                expected=f"{legs}",
+                step=f"pass n={legs}",
+            )
+        )
+
+
+def leg_order(diagram: Diagram, label: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """The blocks that are legs of the head of a label: those in both rows, in the top row, in the bottom row only."""
+    ((_, _, legs),) = [head for head in diagram.heads if head[0] == label]
+    split = len(diagram.top)
+    upper, lower = dict.fromkeys(diagram.growth[:split]), dict.fromkeys(diagram.growth[split:])
+    above, below = ([b for b in row if b in legs and b not in other] for row, other in ((upper, lower), (lower, upper)))
+    both = upper if len(above) > len(below) else lower
+    return tuple(b for b in both if b in legs and b in upper and b in lower), tuple(above), tuple(below)
+
+
+def permutation_sign(indices: Sequence[np.ndarray], n: int) -> np.ndarray:
+    """The sign of index arrays as a permutation of 0..n-1, zero where two agree; one missing leg is summed over.
+
+    Example:
+        >>> permutation_sign([np.array([0, 1, 0]), np.array([1, 0, 0])], 2).tolist()
+        [1, -1, 0]
+    """
+    rest = [np.array(n * (n - 1) // 2) - sum(indices, np.array(0))] if len(indices) < n else []
+    result: np.ndarray = np.array(1)
+    for j, second in enumerate([*indices, *rest]):
+        for first in indices[:j]:
+            result = result * np.sign(second - first)
     return result
 
 

@@ -12,11 +12,16 @@ import numpy as np
 
 from equikit._errors import DiagramError, explain
 from equikit.diagrams._growth import canonical
-from equikit.diagrams._half import HalfDiagram
+from equikit.diagrams._half import HalfDiagram, Head
 from equikit.diagrams._parse import parse_labels
+from equikit.groups._form import Form
 
 if TYPE_CHECKING:
     from equikit.diagrams._category import Composite
+
+Forms = tuple[tuple[str, Form], ...]
+Heads = tuple[tuple[str, int, tuple[int, ...]], ...]
+"""For a label the number of legs of its Levi-Civita tensor, and the blocks that are legs."""
 
 
 def row(labels: Iterable[str]) -> tuple[str, ...]:
@@ -51,7 +56,15 @@ class Diagram:
 
     Vertices are numbered from the left, the top row first. The diagram stands for the linear map
     \(D : V^{\otimes k} \to V^{\otimes l}\) with \(D_{I,J} = 1\) where the indices \((I, J)\) are equal within every
-    block, and 0 elsewhere; these maps span \(\mathrm{Hom}_{S_n}\). A block holds axes of one label only.
+    block, and 0 elsewhere; these maps span \(\mathrm{Hom}_{S_n}\), those of pairs \(\mathrm{Hom}_{O(n)}\). A block
+    holds axes of one label only. Where a label has a form, its blocks are pairs, and a pair inside one row stands for
+    the entry of the form, row and column in the order of the vertices.
+
+    A *head* is a Levi-Civita tensor whose legs are blocks of its label: the entry is multiplied by the sign of their
+    indices as a permutation. If the blocks are one fewer than the legs, the last leg is summed over. Legs stand in the
+    order: blocks in both rows, blocks in the top row only, blocks in the bottom row only; those in both rows as they
+    come in the row with more legs of its own, the bottom one where there are as many. With a metric, legs in the bottom
+    row are lowered by it.
 
     Diagrams are ordered by propagating number, largest first, then by input half, output half and wires.
 
@@ -59,9 +72,12 @@ class Diagram:
         top: labels of the output axes.
         bottom: labels of the input axes.
         growth: the block of each vertex, numbered by first appearance (a restricted growth string).
+        forms: the labels that have a form other than the identity matrix, sorted, each with its form.
+        heads: the labels that have a head, sorted, with the number of its legs and the blocks that are legs.
 
     Raises:
-        DiagramError: if a label is not a word, `growth` has not one entry a vertex, or a block mixes labels.
+        DiagramError: if a label is not a word, `growth` has not one entry a vertex, a block mixes labels, or a label
+            with a form has a block that is not a pair.
 
     Example:
         >>> trace_to_diagonal = Diagram(("p", "p"), ("p", "p"), (0, 0, 1, 1))
@@ -78,6 +94,8 @@ class Diagram:
     top: tuple[str, ...]
     bottom: tuple[str, ...]
     growth: tuple[int, ...]
+    forms: tuple[tuple[str, Form], ...] = ()
+    heads: Heads = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "top", row(self.top))
@@ -91,7 +109,11 @@ class Diagram:
                     step="write for example (0, 1, 0)",
                 )
             )
-        object.__setattr__(self, "growth", canonical(self.growth))
+        given, growth = self.growth, canonical(self.growth)
+        new = dict(zip(given, growth, strict=True))
+        heads = [(label, legs, tuple(sorted(new[block] for block in blocks))) for label, legs, blocks in self.heads]
+        object.__setattr__(self, "growth", growth)
+        object.__setattr__(self, "heads", tuple(sorted(heads)))
         if len(self.growth) != self.order:
             raise DiagramError(
                 explain(
@@ -101,7 +123,19 @@ class Diagram:
                     step="give the block of each top vertex, then of each bottom vertex",
                 )
             )
-        for block in self.blocks:
+        formed = dict(self.forms)
+        object.__setattr__(self, "forms", tuple(sorted((x, formed[x]) for x in formed if x in self.labels)))
+        legs = {block for _, _, blocks in heads for block in blocks}
+        for number, block in enumerate(self.blocks):
+            if self.labels[block[0]] in formed and len(block) != (1 if number in legs else 2):
+                raise DiagramError(
+                    explain(
+                        f"label {self.labels[block[0]]!r} has a form, which joins two vertices",
+                        got=f"a block of {len(block)}",
+                        expected="pairs",
+                        step="leave the form out, or join the vertices in pairs",
+                    )
+                )
             colours = {self.labels[vertex] for vertex in block}
             if len(colours) > 1:
                 raise DiagramError(
@@ -114,7 +148,14 @@ class Diagram:
                 )
 
     @classmethod
-    def from_blocks(cls, top: Iterable[str], bottom: Iterable[str], blocks: Iterable[Sequence[int]]) -> Diagram:
+    def from_blocks(
+        cls,
+        top: Iterable[str],
+        bottom: Iterable[str],
+        blocks: Iterable[Sequence[int]],
+        forms: Forms = (),
+        heads: Heads = (),
+    ) -> Diagram:
         """Build a diagram from lists of vertices: tops are 0..l-1, bottoms l..l+k-1."""
         top, bottom = row(top), row(bottom)
         number = [-1] * (len(top) + len(bottom))
@@ -139,27 +180,41 @@ class Diagram:
                     step="add it, alone if it is joined to nothing",
                 )
             )
-        return cls(top, bottom, tuple(number))
+        return cls(top, bottom, tuple(number), forms, heads)
 
     @classmethod
-    def from_halves(cls, top: HalfDiagram, bottom: HalfDiagram, wires: Sequence[int]) -> Diagram:
+    def from_halves(cls, top: HalfDiagram, bottom: HalfDiagram, wires: Sequence[int], forms: Forms = ()) -> Diagram:
         """Join an output half and an input half: bottom wire `j` meets top wire `wires[j]`."""
-        number = {block: -1 - j for j, block in enumerate(bottom.closed)}
+        own = [block for block in range(bottom.size) if block not in bottom.propagating]
+        number = {block: -1 - j for j, block in enumerate(own)}
         number |= {block: top.wires[wires[j]] for j, block in enumerate(bottom.wires)}
-        return cls(top.labels, bottom.labels, (*top.growth, *(number[block] for block in bottom.growth)))
+        heads = []
+        for above, below in zip(top.heads, bottom.heads, strict=True):
+            legs = [*above.blocks, *(number[block] for block in below.blocks)]
+            if above.wired:
+                legs += [block for block in top.wires if top.block_labels[block] == above.label]
+            heads.append((above.label, len(legs) + above.loose, tuple(legs)))
+        growth = (*top.growth, *(number[block] for block in bottom.growth))
+        return cls(top.labels, bottom.labels, growth, forms, tuple(heads))
 
     @classmethod
-    def identity(cls, labels: Iterable[str] | str) -> Diagram:
+    def identity(cls, labels: Iterable[str] | str, forms: Forms = ()) -> Diagram:
         """The identity map on axes with these labels."""
         labels = row(labels)
-        return cls(labels, labels, (*range(len(labels)), *range(len(labels))))
+        return cls(labels, labels, (*range(len(labels)), *range(len(labels))), forms)
 
     @classmethod
-    def parse(cls, text: str) -> Diagram:
-        """Read the text form: labels, a colon, blocks separated by bars; bottom vertices carry a prime."""
+    def parse(cls, text: str, *, groups: Mapping[str, object] | None = None, **bindings: object) -> Diagram:
+        """Read the text form: labels, a colon, blocks separated by bars; bottom vertices carry a prime.
+
+        Args:
+            text: such as `"p p -> p: 1 1' | 2'"`.
+            groups: what is bound to labels, as a dictionary; labels may also be given as keywords. Only groups with a
+                form of their own need be named, as in `m=ek.Lorentz`.
+        """
         from equikit.diagrams._text import parse_diagram
 
-        return parse_diagram(text)
+        return parse_diagram(text, groups, bindings)
 
     @property
     def order(self) -> int:
@@ -192,15 +247,28 @@ class Diagram:
         split = len(self.top)
         above, below = self.growth[:split], self.growth[split:]
         shared = set(above) & set(below)
-        top = HalfDiagram(self.top, above, tuple(sorted(shared)))
         renumbered = dict(zip(below, canonical(below), strict=True))
-        bottom = HalfDiagram(self.bottom, canonical(below), tuple(sorted(renumbered[block] for block in shared)))
+        upper: list[Head] = []
+        lower: list[Head] = []
+        for label, count, legs in self.heads:
+            up = tuple(sorted(block for block in legs if block in above and block not in shared))
+            down = tuple(sorted(renumbered[block] for block in legs if block in below and block not in shared))
+            rest = len(legs) - len(up) - len(down), count - len(legs)
+            at_top = len(up) > len(down)
+            upper.append(Head(label, up, len(down if at_top else up), at_top, *rest))
+            lower.append(Head(label, down, len(down if at_top else up), not at_top, *rest))
+        top = HalfDiagram(self.top, above, tuple(sorted(shared)), tuple(upper))
+        marks = tuple(sorted(renumbered[block] for block in shared))
+        bottom = HalfDiagram(self.bottom, canonical(below), marks, tuple(lower))
         original = {new: old for old, new in renumbered.items()}
         return top, bottom, tuple(top.wires.index(original[block]) for block in bottom.wires)
 
     def _key(self) -> tuple[Any, ...]:
         top, bottom, wires = self.halves
-        return self.top, self.bottom, -len(wires), top.core, bottom, top, wires
+        pairs = zip(top.heads, bottom.heads, strict=True)
+        kinds = [(head.label, len(head.blocks), len(other.blocks)) for head, other in pairs]
+        core = tuple(top.block_labels[block] for block in top.wires)
+        return self.top, self.bottom, self.forms, len(kinds), -len(wires), core, kinds, bottom, top, wires
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Diagram):
@@ -213,7 +281,11 @@ class Diagram:
         return format_diagram(self)
 
     def __repr__(self) -> str:
-        return f'Diagram.parse("{self}")'
+        bound = {label: str(form) for label, form in self.forms}
+        for label, legs, blocks in self.heads:
+            single = all(len(self.blocks[block]) == 1 for block in blocks)
+            bound[label] = f"S{bound[label]}" if label in bound else f"{'SO' if single else 'A'}({legs})"
+        return f'Diagram.parse("{self}"{"".join(f", {label}={what}" for label, what in sorted(bound.items()))})'
 
     def _repr_svg_(self) -> str:
         from equikit.draw import diagram_svg  # drawing stands above diagrams; only the picture reaches up to it

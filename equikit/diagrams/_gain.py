@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 
@@ -11,8 +12,10 @@ from equikit.diagrams._sequence import Diagrams
 
 def _top_gain(half: HalfDiagram, sizes: Mapping[str, int]) -> Fraction:
     gain = Fraction(1)
-    for label in half.block_labels:
-        gain *= sizes[label]
+    labels = half.block_labels
+    for block in (*half.closed, *half.propagating):
+        if not any(head.wired and head.label == labels[block] for head in half.heads):
+            gain *= sizes[labels[block]]
     for label in half.labels:
         gain /= sizes[label]
     return gain
@@ -48,8 +51,10 @@ def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: boo
     gains: list[Fraction] = []
     for core in diagrams.cores:
         tops = [_top_gain(half, sizes) for half in core.tops]
-        for bottom, allowed in zip(core.bottoms, core.allowed, strict=True):
+        for b, (bottom, allowed) in enumerate(zip(core.bottoms, core.allowed, strict=True)):
             below = _bottom_gain(bottom, sizes, mean)
+            for head in bottom.heads:  # a Levi-Civita tensor has n! entries that are not zero
+                below *= math.factorial(sizes[head.label])
             for t in allowed:
-                gains += [tops[t] * below] * len(core.wires)
+                gains += [tops[t] * below for w in range(len(core.wires)) if (b, t, w) not in core.holes]
     return gains

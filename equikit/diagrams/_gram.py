@@ -16,6 +16,8 @@ import numpy as np
 from equikit._errors import DiagramError, explain
 from equikit.diagrams._category import join
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._forms import edges, symplectic_sign
+from equikit.diagrams._heads import head_product
 
 if TYPE_CHECKING:
     import sympy
@@ -31,6 +33,22 @@ def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
     }
 
 
+def inner_product(first: Diagram, second: Diagram) -> tuple[int, tuple[tuple[str, int], ...]]:
+    r"""The factor of \(\mathrm{tr}(D^T E)\), a sign unless there are heads, and the power of the size of each label."""
+    if first.heads or second.heads:
+        return head_product(first, second)
+    count = Counter(first.labels[block] for block in set(join(first.growth, second.growth)))
+    turned = {label for label, form in first.forms if form.kind == "symplectic"}
+    loops = [edge for diagram in (first, second) for edge in edges(diagram, turned, range(diagram.order))]
+    return symplectic_sign(loops), tuple(sorted(count.items()))
+
+
+def inner_exponents(first: Diagram, second: Diagram) -> tuple[int, int]:
+    """The sign and the power of n in the inner product of two diagrams of one label."""
+    sign, count = inner_product(first, second)
+    return sign, sum(number for _, number in count)
+
+
 def gram_matrix(diagrams: Sequence[Diagram]) -> sympy.ImmutableDenseMatrix:
     r"""The matrix of \(\langle D_i, D_j\rangle = \mathrm{tr}(D_i^T D_j) = n^{|\pi_i \vee \pi_j|}\), powers of n.
 
@@ -42,11 +60,10 @@ def gram_matrix(diagrams: Sequence[Diagram]) -> sympy.ImmutableDenseMatrix:
     powers: dict[tuple[tuple[str, int], ...], sympy.Expr] = {}
 
     def entry(i: int, j: int) -> sympy.Expr:
-        first, second = diagrams[i], diagrams[j]
-        count = tuple(sorted(Counter(first.labels[b] for b in set(join(first.growth, second.growth))).items()))
+        sign, count = inner_product(diagrams[i], diagrams[j])
         if count not in powers:
             powers[count] = sympy.Mul(*(symbols[label] ** number for label, number in count))
-        return powers[count]
+        return sign * powers[count]
 
     upper = {(i, j): entry(i, j) for i in range(len(diagrams)) for j in range(i, len(diagrams))}
     return sympy.ImmutableDenseMatrix(len(diagrams), len(diagrams), lambda i, j: upper[min(i, j), max(i, j)])
@@ -67,6 +84,20 @@ def gram_determinant(diagrams: Sequence[Diagram]) -> sympy.Expr:
         for label, count in Counter(diagram.block_labels).items():
             powers.update((label, i) for i in range(count))
     return sympy.Mul(*((symbols[label] - i) ** power for (label, i), power in sorted(powers.items())))
+
+
+def dense_determinant(diagrams: Sequence[Diagram]) -> sympy.Expr:
+    """The determinant of a Gram matrix, from the matrix, factored.
+
+    Cost: the cube of the number of diagrams, in polynomials of a degree as large as their vertices together.
+    """
+    import sympy
+    from sympy.polys.matrices import DomainMatrix
+
+    gram = gram_matrix(diagrams)
+    if not len(diagrams):
+        return sympy.Integer(1)
+    return sympy.factor(DomainMatrix.from_Matrix(gram).det().as_expr() if gram.free_symbols else gram.det())
 
 
 def refines(finer: Diagram, coarser: Diagram) -> bool:

@@ -7,6 +7,8 @@ colours, a block holds vertices of one colour only.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -45,16 +47,20 @@ def canonical(blocks: Iterable[int]) -> tuple[int, ...]:
     return tuple(seen.setdefault(block, len(seen)) for block in blocks)
 
 
-def iter_growth(colours: Sequence[str], blocks: int, limits: Limits = ()) -> Iterator[tuple[int, ...]]:
+def iter_growth(
+    colours: Sequence[str], blocks: int, limits: Limits = (), sizes: Limits = ()
+) -> Iterator[tuple[int, ...]]:
     """Yield the coloured set partitions with exactly `blocks` blocks, in lexicographic order of their strings.
 
     Args:
         colours: the colour of each vertex.
         blocks: the number of blocks.
         limits: the largest number of blocks of each colour; a colour not named has no limit.
+        sizes: the largest number of vertices of a block of each colour; a colour not named has no limit.
     """
     refuse_if_long(colours)
-    limit = dict(limits)
+    limit, largest = dict(limits), dict(sizes)
+    held: list[int] = []  # the number of vertices of each block so far
     string = [0] * len(colours)
     owner: list[str] = []  # the colour of each block so far
 
@@ -67,15 +73,19 @@ def iter_growth(colours: Sequence[str], blocks: int, limits: Limits = ()) -> Ite
             return
         colour = colours[vertex]
         for block, its_colour in enumerate(owner):
-            if its_colour == colour:
+            if its_colour == colour and held[block] < (largest.get(colour) or len(colours)):
                 string[vertex] = block
+                held[block] += 1
                 yield from extend(vertex + 1)
+                held[block] -= 1
         most = limit.get(colour)
         if len(owner) < blocks and (most is None or owner.count(colour) < most):
             string[vertex] = len(owner)
             owner.append(colour)
+            held.append(1)
             yield from extend(vertex + 1)
             owner.pop()
+            held.pop()
 
     return extend(0)
 
@@ -91,12 +101,13 @@ def growth_array(colours: Sequence[str], limits: Limits = ()) -> np.ndarray:
     Raises:
         TooLargeError: if the array would pass 4 GiB.
     """
-    from equikit.diagrams._count import count_coloured  # both stand above this module
+    from equikit.diagrams._count import count_partitions  # both stand above this module
     from equikit.diagrams._dense import refuse_if_large
 
     refuse_if_long(colours)
-    refuse_if_large("the array of all set partitions", count_coloured(tuple(colours), limits) * len(colours), 1)
     limit = dict(limits)
+    total = math.prod(count_partitions(m, limit.get(colour)) for colour, m in Counter(colours).items())
+    refuse_if_large("the array of all set partitions", total * len(colours), 1)
     names = sorted(set(colours))
     # Within a colour, number the blocks of that colour alone: a choice for the next vertex is then a plain range. The
     # order of rows is the same, because where two rows first differ they have the same blocks to choose from.

@@ -10,11 +10,35 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from equikit.diagrams._growth import Limits, growth_array, iter_growth
+from equikit.diagrams._rules import Groups, block_limits, group_of, largest_block, part_of_block, whole_block
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Head:
+    """The part in one row of a Levi-Civita tensor, whose legs are blocks.
+
+    Attributes:
+        label: the label of the legs.
+        blocks: the legs that lie in this row only, ascending.
+        axes: how many axes it leaves in the core: one for each of `blocks`; where the tensor is applied in this row,
+            one for each leg that lies in the other row only.
+        applied: whether the tensor is applied in this row: in the one with more legs of its own, so that the core is
+            small.
+        wired: how many propagating blocks are legs too: all of the label, or none.
+        loose: how many legs are summed over, joined to nothing.
+    """
+
+    label: str
+    blocks: tuple[int, ...]
+    axes: int
+    applied: bool
+    wired: int = 0
+    loose: int = 0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -27,12 +51,14 @@ class HalfDiagram:
         labels: the label of each vertex.
         growth: the block of each vertex, a restricted growth string.
         propagating: the numbers of the propagating blocks, ascending.
+        heads: the Levi-Civita tensors, at most one for a label, sorted by label.
     """
 
     labels: tuple[str, ...]
     size: int = field(init=False)
     growth: tuple[int, ...]
     propagating: tuple[int, ...]
+    heads: tuple[Head, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", max(self.growth, default=-1) + 1)
@@ -58,14 +84,16 @@ class HalfDiagram:
 
     @property
     def core(self) -> tuple[str, ...]:
-        """The labels of the wires, sorted: the axes of the tensor between reduction and expansion."""
+        """The axes of the tensor between reduction and expansion: labels of the wires, sorted, then of the heads."""
         labels = self.block_labels
-        return tuple(labels[block] for block in self.wires)
+        own = tuple(head.label for head in self.heads for _ in range(head.axes))
+        return tuple(labels[block] for block in self.wires) + own
 
     @property
     def closed(self) -> tuple[int, ...]:
-        """The blocks that do not propagate."""
-        return tuple(block for block in range(self.size) if block not in self.propagating)
+        """The blocks that neither propagate nor are legs of a head."""
+        taken = {*self.propagating, *(block for head in self.heads for block in head.blocks)}
+        return tuple(block for block in range(self.size) if block not in taken)
 
 
 def _markings(block_labels: tuple[str, ...], core: tuple[str, ...]) -> list[tuple[int, ...]]:
@@ -78,13 +106,45 @@ def _markings(block_labels: tuple[str, ...], core: tuple[str, ...]) -> list[tupl
     return sorted(tuple(sorted(itertools.chain(*parts))) for parts in itertools.product(*choices))
 
 
-def iter_halves(labels: tuple[str, ...], core: tuple[str, ...], limits: Limits = ()) -> Iterator[HalfDiagram]:
-    """Yield the half diagrams on a row whose propagating blocks have the labels of the core, in order."""
+def _legs(
+    block_labels: tuple[str, ...], propagating: tuple[int, ...], heads: tuple[Head, ...], groups: Groups
+) -> Iterator[tuple[Head, ...]]:
+    """Choose the blocks that are legs of the heads; where blocks can be of any size, all of the label have to be."""
+    choices = []
+    for head in heads:
+        free = [b for b, label in enumerate(block_labels) if label == head.label and b not in propagating]
+        if group_of(groups, head.label).blocks == "any" and len(free) != len(head.blocks):
+            return
+        choices.append([replace(head, blocks=blocks) for blocks in itertools.combinations(free, len(head.blocks))])
+    yield from itertools.product(*choices)
+
+
+def iter_halves(
+    labels: tuple[str, ...], core: tuple[str, ...], groups: Groups = (), heads: tuple[Head, ...] = ()
+) -> Iterator[HalfDiagram]:
+    """Yield the half diagrams on a row whose propagating blocks have the labels of the core, in order.
+
+    Args:
+        labels: the label of each vertex.
+        core: the labels of the wires, sorted.
+        groups: the groups of the labels.
+        heads: what the heads are like; their `blocks` only say how many.
+    """
+    limits = block_limits(groups)
+    sizes = tuple((label, largest_block(group)) for label, group in groups)
+    of = {label: group_of(groups, label) for label in labels}
     for size in range(len(core), len(labels) + 1):
-        for growth in iter_growth(labels, size, limits):
+        for growth in iter_growth(labels, size, limits, sizes):
             first = HalfDiagram(labels, growth, ())
-            for propagating in _markings(first.block_labels, core):
-                yield HalfDiagram(labels, growth, propagating)
+            names, counts = first.block_labels, [len(block) for block in first.blocks]
+            for propagating in _markings(names, core):
+                for own in _legs(names, propagating, heads, groups):
+                    legs = {*propagating, *(block for head in own for block in head.blocks)}
+                    if all(
+                        part_of_block(of[name], count) if block in legs else whole_block(of[name], count)
+                        for block, (name, count) in enumerate(zip(names, counts, strict=True))
+                    ):
+                        yield HalfDiagram(labels, growth, propagating, own)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,6 @@ from equikit.diagrams import _gram
 from equikit.diagrams._count import count_coloured, count_text
 from equikit.diagrams._dense import by_words, checked_basis, diagram_tensor, label_sizes, refuse_if_large
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._growth import Limits
 from equikit.diagrams._parse import parse_signature
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import Signature, Term
@@ -80,19 +79,16 @@ class HomSpace:
     def diagrams(self) -> Sequence[Diagram]:
         """The diagrams, canonical, ordered and made as they are asked for.
 
-        Those with at most n blocks where n is bound, which is a basis; all of them where n is free, a basis from
-        n = k + l on. A space with several terms has the diagrams of its pairs, one pair after another.
+        A basis where n is bound: for the symmetric group the diagrams with at most n blocks, for groups whose
+        pairings are dependent the first independent ones. All of them where n is free, a basis from n = k + l on. A
+        space with several terms has the diagrams of its pairs, one pair after another.
         """
         if len(self.signature.inputs) * len(self.signature.outputs) != 1:
             return tuple(diagram for pair in self.pairs for diagram in pair.diagrams)
         source, target = self._single
         groups = self.signature.groups
         top, bottom = (tuple(label for label in term.labels if label in groups) for term in (target, source))
-        return Diagrams(top, bottom, self._limits)
-
-    @property
-    def _limits(self) -> Limits:
-        return tuple((label, group.n) for label, group in self.signature.groups.items())
+        return Diagrams(top, bottom, tuple(groups.items()))
 
     @property
     def dim(self) -> int:
@@ -102,7 +98,7 @@ class HomSpace:
         source, target = self._single
         groups = self.signature.groups
         labels = tuple(label for label in (*target.labels, *source.labels) if label in groups)
-        return count_coloured(labels, self._limits) * self.multiplicity
+        return count_coloured(labels, tuple(groups.items())) * self.multiplicity
 
     def sizes(self, n: int | Mapping[str, int] | None = None) -> dict[str, int]:
         """The size of every label: the bound ones, and `n` for the free ones.
@@ -127,6 +123,9 @@ class HomSpace:
                     )
         free = tuple(label for label, size in sizes.items() if size is None)
         given = label_sizes(free, {} if n is None else n)
+        for label, group in self.signature.groups.items():
+            if label in given:
+                group.checked(given[label])
         return {label: given[label] if size is None else size for label, size in sizes.items()}
 
     def matrices(self, n: int | Mapping[str, int] | None = None, *, basis: str = "diagram") -> np.ndarray:
@@ -154,7 +153,8 @@ class HomSpace:
             >>> hom("p -> p", p=S(2)).matrices(basis="orbit").tolist()
             [[[1, 0], [0, 1]], [[0, 1], [1, 0]]]
         """
-        checked_basis(basis)
+        if checked_basis(basis) == "orbit":
+            self._refuse_orbits()
         sizes = self.sizes(n)
         inputs, outputs = self.signature.inputs, self.signature.outputs
         columns, rows = ([math.prod(sizes[x] for x in term.labels) for term in side] for side in (inputs, outputs))
@@ -208,6 +208,22 @@ class HomSpace:
         symbols = _gram.size_symbols(self.signature.groups)
         return expression.subs({symbol: sizes[label] for label, symbol in symbols.items()})
 
+    @property
+    def _has_orbits(self) -> bool:
+        """Whether the diagrams are sums of orbit maps: those of groups that permute a basis."""
+        return all(what.blocks in ("any", "even") and not what.legs for what in self.signature.groups.values())
+
+    def _refuse_orbits(self) -> None:
+        if not self._has_orbits:
+            raise OptionError(
+                explain(
+                    "the space has no orbit basis",
+                    got=self,
+                    expected="groups that permute a basis, as S and H do",
+                    step='use the diagram basis, basis="diagram"',
+                )
+            )
+
     def gram(self, n: int | Mapping[str, int] | None = None) -> sympy.ImmutableDenseMatrix:
         r"""The inner products of the diagrams, a SymPy matrix of powers of n (of `n_p` and so on for several labels).
 
@@ -237,7 +253,8 @@ class HomSpace:
     def gram_determinant(self, n: int | Mapping[str, int] | None = None) -> sympy.Expr:
         r"""The determinant of `gram()`, factored: it vanishes at the n where the diagrams are dependent.
 
-        By the unitriangular change to the orbit basis it is \(\prod_\pi n (n-1) \cdots (n-|\pi|+1)\).
+        Where the group permutes a basis it is \(\prod_\pi n (n-1) \cdots (n-|\pi|+1)\), by the unitriangular change to
+        the orbit basis; otherwise it is computed from the matrix.
 
         Example:
             >>> from equikit import S
@@ -245,7 +262,8 @@ class HomSpace:
             n**2*(n - 1)
         """
         self._single  # noqa: B018  # raises where there are several terms
-        return self._at(_gram.gram_determinant(tuple(self.diagrams)), n)
+        make = _gram.gram_determinant if self._has_orbits else _gram.dense_determinant
+        return self._at(make(tuple(self.diagrams)), n)
 
     def change_of_basis(self, source: str, target: str) -> np.ndarray:
         """The exact matrix that writes the `source` basis in the `target` basis: row i holds map i's coefficients.
@@ -262,6 +280,7 @@ class HomSpace:
             [[1, 0], [-1, 1]]
         """
         self._single  # noqa: B018  # raises where there are several terms
+        self._refuse_orbits()
         diagrams = tuple(self.diagrams)
         if checked_basis(source) == checked_basis(target):
             return np.eye(len(diagrams), dtype=np.int64)

@@ -171,19 +171,9 @@ def _binding(label: str, what: object) -> Group | Fixed:
     )
 
 
-def bind(
-    inputs: tuple[Term, ...],
-    outputs: tuple[Term, ...],
-    groups: Mapping[str, object] | None,
-    keywords: Mapping[str, object],
-    text: str | None = None,
-) -> Signature:
-    """Bind every label of the terms, from a dictionary, from keywords, or from both.
-
-    Raises:
-        SignatureError: for a label without a binding, a binding without a label, a label bound twice.
-    """
-    bindings: dict[str, Group | Fixed] = {}
+def bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, Group | Fixed]:
+    """What is bound to each label, from a dictionary, from keywords, or from both."""
+    found: dict[str, Group | Fixed] = {}
     if groups is not None and not isinstance(groups, Mapping):
         raise SignatureError(
             explain(
@@ -200,20 +190,36 @@ def bind(
                     explain("a label is not a text", got=repr(raw), expected="a text", step=f'write "{raw}"')
                 )
             label = unicodedata.normalize("NFKC", raw)
-            if label in bindings:
+            if label in found:
                 raise SignatureError(
                     explain(
                         f"label {label!r} is bound twice",
-                        got=f"{bindings[label]} and {what}",
+                        got=f"{found[label]} and {what}",
                         expected="one binding for each label",
                         step="give it in groups= or as a keyword, not both",
                     )
                 )
-            bindings[label] = _binding(label, what)
-    signature = Signature(inputs, outputs, tuple(sorted(bindings.items(), key=lambda item: item[0])))
+            found[label] = _binding(label, what)
+    return found
+
+
+def bind(
+    inputs: tuple[Term, ...],
+    outputs: tuple[Term, ...],
+    groups: Mapping[str, object] | None,
+    keywords: Mapping[str, object],
+    text: str | None = None,
+) -> Signature:
+    """Bind every label of the terms, from a dictionary, from keywords, or from both.
+
+    Raises:
+        SignatureError: for a label without a binding, a binding without a label, a label bound twice.
+    """
+    bound = bindings(groups, keywords)
+    signature = Signature(inputs, outputs, tuple(sorted(bound.items(), key=lambda item: item[0])))
     shown = str(signature) if text is None else _line(text, "the signature", '"inputs -> outputs"')
     labels = {label for term in (*inputs, *outputs) for label in term.labels}
-    for label in sorted(labels - bindings.keys()):
+    for label in sorted(labels - bound.keys()):
         place, length = _place(shown, label) if text is not None else _place_in(signature, label)
         raise SignatureError(
             point_at(
@@ -225,12 +231,12 @@ def bind(
                 step=f"add {label}=ek.S" if _is_argument(label) else f'add groups={{"{label}": ek.S}}',
             )
         )
-    unused = sorted(bindings.keys() - labels)
+    unused = sorted(bound.keys() - labels)
     if unused:
         raise SignatureError(
             explain(
                 f"no axis has the label {unused[0]!r}",
-                got=f"{unused[0]}={bindings[unused[0]]} for {shown!r}",
+                got=f"{unused[0]}={bound[unused[0]]} for {shown!r}",
                 expected=f"bindings for {', '.join(sorted(labels)) or 'no label at all'}",
                 step="remove the binding, or correct the label",
             )

@@ -12,12 +12,15 @@ from typing import Any, overload
 
 import numpy as np
 
-from equikit._errors import TooLargeError, explain
+from equikit._errors import OptionError, TooLargeError, explain
+from equikit.diagrams._basis import in_basis, keeps_rules
 from equikit.diagrams._count import count_coloured
 from equikit.diagrams._dense import refuse_if_large
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._growth import Limits, canonical_array, refuse_if_long
-from equikit.diagrams._half import HalfDiagram, half_arrays, iter_halves
+from equikit.diagrams._half import HalfDiagram, Head, half_arrays, iter_halves
+from equikit.diagrams._rules import Groups, block_limits, forms_of, group_of, matching_parts
+from equikit.groups import Group
 
 
 def iter_wires(core: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
@@ -34,18 +37,67 @@ def iter_wires(core: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
     return extend((), 0)
 
 
-def cores(top: tuple[str, ...], bottom: tuple[str, ...], limits: Limits = ()) -> tuple[tuple[str, ...], ...]:
-    """The cores that diagrams between two rows can have within the limits, longest first, then by labels."""
-    limit = {label: most for label, most in limits if most is not None}
-    most = {
-        label: min(count, Counter(top)[label], limit.get(label, count))
-        for label, count in sorted(Counter(bottom).items())
-    }
-    choices = itertools.product(*(range(count + 1) for count in most.values()))
-    found = (
-        tuple(itertools.chain(*([label] * c for label, c in zip(most, counts, strict=True)))) for counts in choices
-    )
-    return tuple(sorted(found, key=lambda core: (-len(core), core)))
+@dataclass(frozen=True, slots=True, order=True)
+class HeadKind:
+    """How the legs of a Levi-Civita tensor are shared out.
+
+    Attributes:
+        label: the label of the legs.
+        above, below: legs that lie in one row only.
+        wired: legs that lie in both.
+        loose: legs that are summed over.
+    """
+
+    label: str
+    above: int
+    below: int
+    wired: int
+    loose: int
+
+    def row(self, top: bool) -> Head:
+        """The part in one row, with placeholders for its blocks."""
+        own, other = (self.above, self.below) if top else (self.below, self.above)
+        applied = (self.above > self.below) == top
+        return Head(self.label, tuple(range(own)), other if applied else own, applied, self.wired, self.loose)
+
+
+CoreKey = tuple[tuple[str, ...], tuple[HeadKind, ...]]
+"""The labels of the wires, sorted, and the heads."""
+
+
+def _head_kinds(group: Group, label: str, above: int, below: int, wires: int) -> Iterator[HeadKind | None]:
+    """No head, or a head, for a label with so many vertices in the rows of which so many wires are made."""
+    yield None
+    if not group.legs:
+        return
+    any_block = group.blocks == "any"
+    for loose in (0, 1) if any_block else (0,):
+        wired = wires if any_block else 0
+        for down in range(group.legs - loose - wired + 1):
+            up = group.legs - loose - wired - down
+            if down <= below - wires and up <= above - wires:
+                yield HeadKind(label, up, down, wired, loose)
+
+
+def cores(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups = ()) -> tuple[CoreKey, ...]:
+    """The cores that diagrams between two rows can have: those without heads first, longest first, then by labels."""
+    limit = {label: most for label, most in block_limits(groups) if most is not None}
+    above, below = Counter(top), Counter(bottom)
+    options = []
+    for label in sorted({*top, *bottom}):
+        most = min(above[label], below[label], limit.get(label, len(top)))
+        options.append(
+            [
+                ((label,) * wires, kind)
+                for wires in range(most + 1)
+                for kind in _head_kinds(group_of(groups, label), label, above[label], below[label], wires)
+            ]
+        )
+    found = [
+        (tuple(itertools.chain(*(labels for labels, _ in parts))), tuple(kind for _, kind in parts if kind is not None))
+        for parts in itertools.product(*options)
+    ]
+    return tuple(sorted(found, key=lambda core: (len(core[1]), -len(core[0]), *core)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +108,9 @@ class Core:
         labels: the labels of the wires, sorted; their number is the propagating number.
         tops, bottoms: the output and input halves, in order.
         wires: the label-keeping permutations of the wires.
-        allowed: for each input half, the output halves with which the limits on blocks are kept.
+        allowed: for each input half, the output halves with which some wiring is a diagram of the space.
+        holes: the wirings that are none, as numbers of an input half, an output half and a wiring.
+        heads: the Levi-Civita tensors between the rows.
     """
 
     labels: tuple[str, ...]
@@ -64,41 +118,54 @@ class Core:
     bottoms: tuple[HalfDiagram, ...]
     wires: tuple[tuple[int, ...], ...]
     allowed: tuple[tuple[int, ...], ...]
+    holes: frozenset[tuple[int, int, int]] = frozenset()
+    heads: tuple[HeadKind, ...] = ()
 
     @property
     def count(self) -> int:
         """The number of diagrams."""
-        return sum(map(len, self.allowed)) * len(self.wires)
+        return sum(map(len, self.allowed)) * len(self.wires) - len(self.holes)
 
 
 def _fits(top: HalfDiagram, bottom: HalfDiagram, limits: Limits) -> bool:
     if all(most is None for _, most in limits):
         return True
     total = Counter(top.block_labels) + Counter(bottom.block_labels)
-    total.subtract(top.core)
+    labels = top.block_labels
+    total.subtract(labels[block] for block in top.wires)
     return all(most is None or total[label] <= most for label, most in limits)
+
+
+def _parities_fit(top: HalfDiagram, bottom: HalfDiagram, wiring: tuple[int, ...], groups: Groups) -> bool:
+    """Whether every wire joins parts that make an allowed block."""
+    sizes = [[len(half.blocks[block]) for block in half.wires] for half in (top, bottom)]
+    return all(
+        matching_parts(group_of(groups, bottom.core[j]), sizes[0][up], sizes[1][j]) for j, up in enumerate(wiring)
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Diagrams(Sequence[Diagram]):
-    """The diagrams from a bottom row to a top row, in canonical order, with at most so many blocks of each label.
+    """The diagrams from a bottom row to a top row that form a basis, in canonical order.
 
     A sequence that makes diagrams as they are asked for: `len` counts without enumerating, iteration is lazy. An index
     or a slice costs the enumeration up to it. Python's `len` ends at 2**63, `count_all` does not.
 
     Attributes:
         top, bottom: the labels of the rows.
-        limits: for each label the largest number of blocks, `None` for no limit.
+        groups: the group of each label; a label that is not named carries the free symmetric group.
+        every: take dependent diagrams too, where n is small.
     """
 
     top: tuple[str, ...]
     bottom: tuple[str, ...]
-    limits: Limits = ()
+    groups: Groups = ()
+    every: bool = False
 
     @property
     def count_all(self) -> int:
         """The number of diagrams, however large."""
-        return count_coloured(self.top + self.bottom, self.limits)
+        return count_coloured(self.top + self.bottom, self.groups)
 
     def __len__(self) -> int:
         return self.count_all
@@ -107,12 +174,22 @@ class Diagrams(Sequence[Diagram]):
         return self.count_all > 0
 
     def __iter__(self) -> Iterator[Diagram]:
-        for core in cores(self.top, self.bottom, self.limits):
-            for below in iter_halves(self.bottom, core, self.limits):
-                for above in iter_halves(self.top, core, self.limits):
-                    if _fits(above, below, self.limits):
+        limits, forms = block_limits(self.groups), forms_of(self.groups, self.top + self.bottom)
+        for core, kinds in cores(self.top, self.bottom, self.groups):
+            up, down = (tuple(kind.row(top) for kind in kinds) for top in (True, False))
+            for below in iter_halves(self.bottom, core, self.groups, down):
+                for above in iter_halves(self.top, core, self.groups, up):
+                    if _fits(above, below, limits):
                         for wiring in iter_wires(core):
-                            yield Diagram.from_halves(above, below, wiring)
+                            if self._plain or _parities_fit(above, below, wiring, self.groups):
+                                diagram = Diagram.from_halves(above, below, wiring, forms)
+                                if self._plain or self.every or in_basis(diagram, self.groups):
+                                    yield diagram
+
+    @property
+    def _plain(self) -> bool:
+        """Whether all labels allow any blocks, and none has a Levi-Civita tensor."""
+        return all(group.blocks == "any" and not group.legs for _, group in self.groups)
 
     @overload
     def __getitem__(self, index: int) -> Diagram: ...
@@ -153,8 +230,7 @@ class Diagrams(Sequence[Diagram]):
     def __contains__(self, item: object) -> bool:
         if not isinstance(item, Diagram) or (item.top, item.bottom) != (self.top, self.bottom):
             return False
-        blocks = Counter(item.block_labels)
-        return all(most is None or blocks[label] <= most for label, most in self.limits)
+        return keeps_rules(item, self.groups) and (self.every or in_basis(item, self.groups))
 
     def __repr__(self) -> str:
         shown = [str(diagram) for diagram in itertools.islice(self, 3)]
@@ -174,19 +250,31 @@ class Diagrams(Sequence[Diagram]):
         Raises:
             TooLargeError: if the array would pass 4 GiB.
 
-        Cost: that of writing the array.
+        Cost: that of writing the array; where groups other than the symmetric one act, that of the enumeration.
         """
         order = len(self.top) + len(self.bottom)
         refuse_if_long(self.top + self.bottom)
         refuse_if_large("the array of all diagrams", self.count_all * order, 1)
-        parts = [self._core_array(core) for core in cores(self.top, self.bottom, self.limits)]
+        if any(group.legs for _, group in self.groups):
+            raise OptionError(
+                explain(
+                    "block numbers alone do not tell diagrams with a Levi-Civita tensor apart",
+                    got=f"groups {', '.join(str(group) for _, group in self.groups)}",
+                    expected="groups other than SO and A",
+                    step="iterate over the diagrams",
+                )
+            )
+        if not self._plain:
+            return np.array([diagram.growth for diagram in self], np.int8).reshape(-1, order)
+        parts = [self._core_array(core) for core, _ in cores(self.top, self.bottom, self.groups)]
         return np.concatenate([np.zeros((0, order), np.int8), *parts])
 
     def _core_array(self, core: tuple[str, ...]) -> np.ndarray:
-        top, bottom = (half_arrays(row, core, self.limits) for row in (self.top, self.bottom))
+        limits = block_limits(self.groups)
+        top, bottom = (half_arrays(row, core, limits) for row in (self.top, self.bottom))
         wires = np.array(list(iter_wires(core)), np.int64)  # [wirings, wires]
         allowed = np.ones((len(bottom.growth), len(top.growth)), bool)
-        for label, most in self.limits:
+        for label, most in limits:
             if most is not None and label in {*self.top, *self.bottom}:
                 zero = np.zeros(1, np.int64)
                 total = bottom.blocks.get(label, zero)[:, None] + top.blocks.get(label, zero)[None, :]
@@ -215,13 +303,29 @@ class Diagrams(Sequence[Diagram]):
 @functools.lru_cache(maxsize=512)
 def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
     result = []
-    for labels in cores(diagrams.top, diagrams.bottom, diagrams.limits):
-        tops = tuple(iter_halves(diagrams.top, labels, diagrams.limits))
-        bottoms = tuple(iter_halves(diagrams.bottom, labels, diagrams.limits))
-        allowed = tuple(
-            tuple(t for t, top in enumerate(tops) if _fits(top, bottom, diagrams.limits)) for bottom in bottoms
+    groups, limits = diagrams.groups, block_limits(diagrams.groups)
+    forms = forms_of(groups, diagrams.top + diagrams.bottom)
+    for labels, kinds in cores(diagrams.top, diagrams.bottom, groups):
+        tops, bottoms = (
+            tuple(iter_halves(row, labels, groups, tuple(kind.row(row_is_top) for kind in kinds)))
+            for row, row_is_top in ((diagrams.top, True), (diagrams.bottom, False))
         )
-        core = Core(labels, tops, bottoms, tuple(iter_wires(labels)), allowed)
+        wires = tuple(iter_wires(labels))
+        fitting = [tuple(t for t, top in enumerate(tops) if _fits(top, bottom, limits)) for bottom in bottoms]
+        holes: set[tuple[int, int, int]] = set()
+        if not diagrams._plain:
+            for b, bottom in enumerate(bottoms):
+                for t in fitting[b]:
+                    kept = [
+                        _parities_fit(tops[t], bottom, wiring, groups)
+                        and in_basis(Diagram.from_halves(tops[t], bottom, wiring, forms), groups)
+                        for wiring in wires
+                    ]
+                    if not any(kept):
+                        fitting[b] = tuple(other for other in fitting[b] if other != t)
+                    else:
+                        holes.update((b, t, w) for w, there in enumerate(kept) if not there)
+        core = Core(labels, tops, bottoms, wires, tuple(fitting), frozenset(holes), kinds)
         if core.count:
             result.append(core)
     assert sum(core.count for core in result) == len(diagrams), "the halves do not add up to the diagrams"

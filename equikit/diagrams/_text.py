@@ -1,10 +1,17 @@
-"""The text form of a diagram: `p p -> p p: 1 1' | 2 2'`, tops unprimed, bottoms primed, numbered from one."""
+"""The text form of a diagram: `p p -> p p: 1 1' | 2 2'`, tops unprimed, bottoms primed, numbered from one.
+
+A block that is a leg of a Levi-Civita tensor begins with `^`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from equikit._errors import DiagramError, explain
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._parse import parse_labels
+from equikit.diagrams._parse import bindings, parse_labels
+from equikit.diagrams._rules import forms_of, group_of
+from equikit.groups import Group
 
 EXAMPLE = "\"p p -> p: 1 1' | 2'\""
 
@@ -13,13 +20,17 @@ def format_diagram(diagram: Diagram) -> str:
     """Write a diagram as text that `parse_diagram` reads back."""
     split = len(diagram.top)
     names = [str(i + 1) for i in range(split)] + [f"{i + 1}'" for i in range(len(diagram.bottom))]
-    blocks = " | ".join(" ".join(names[vertex] for vertex in block) for block in diagram.blocks)
+    legs = {block for _, _, blocks in diagram.heads for block in blocks}
+    words = (" ".join(names[vertex] for vertex in block) for block in diagram.blocks)
+    blocks = " | ".join(f"^{word}" if number in legs else word for number, word in enumerate(words))
     rows = f"{' '.join(diagram.bottom) or '()'} -> {' '.join(diagram.top) or '()'}"
     return f"{rows}: {blocks}".strip()
 
 
-def parse_diagram(text: str) -> Diagram:
-    """Read the text form of a diagram.
+def parse_diagram(
+    text: str, groups: Mapping[str, object] | None = None, keywords: Mapping[str, object] | None = None
+) -> Diagram:
+    """Read the text form of a diagram, with the groups of labels that have a form of their own.
 
     Raises:
         DiagramError: if the text is not labels, a colon and blocks of numbered vertices that form a partition.
@@ -38,7 +49,11 @@ def parse_diagram(text: str) -> Diagram:
         )
     above, below = parse_labels(top), parse_labels(bottom)
     lists: list[list[int]] = []
-    for block in blocks.split("|"):
+    legs: list[int] = []
+    for number, block in enumerate(blocks.split("|")):
+        if block.lstrip().startswith("^"):
+            legs.append(number)
+            block = block.replace("^", " ", 1)
         vertices = []
         for word in block.split():
             digits, row, before = (word[:-1], below, len(above)) if word.endswith("'") else (word, above, 0)
@@ -71,7 +86,24 @@ def parse_diagram(text: str) -> Diagram:
         raise _not_once(
             f"vertex {missing[0]} in no block", text, f"add it, alone if it is joined to nothing: | {missing[0]}"
         )
-    return Diagram.from_blocks(above, below, lists)
+    bound = tuple(bindings(groups, keywords or {}).items())
+    acted = tuple((label, group) for label, group in bound if isinstance(group, Group))
+    labels = above + below
+    heads = []
+    for label in dict.fromkeys(labels[lists[number][0]] for number in legs):
+        own = tuple(number for number in legs if labels[lists[number][0]] == label)
+        count = group_of(acted, label).legs
+        if len(own) not in (count, count - 1):
+            raise DiagramError(
+                explain(
+                    f"the legs marked with ^ do not fit the group of {label!r}",
+                    got=f"{len(own)} of them in {text!r}, {group_of(acted, label)}",
+                    expected=f"{count or 'none'}" if not count else f"{count - 1} or {count}",
+                    step=f"name the group, as in Diagram.parse(..., {label}=ek.SO({len(own)}))",
+                )
+            )
+        heads.append((label, count, own))
+    return Diagram.from_blocks(above, below, lists, forms_of(acted, labels), tuple(heads))
 
 
 def _not_once(problem: str, text: str, step: str) -> DiagramError:

@@ -127,6 +127,14 @@ def block_curves(diagram: Diagram, points: Sequence[complex], height: float) -> 
     return result
 
 
+def head_curves(diagram: Diagram, legs: Sequence[int], points: Sequence[complex], height: float) -> list[Curve]:
+    """The curves that join the legs of a Levi-Civita tensor, each at its first vertex, as if they were one block."""
+    first = {diagram.blocks[block][0] for block in legs}
+    growth = tuple(0 if vertex in first else vertex + 1 for vertex in range(diagram.order))
+    joined = Diagram(diagram.top, diagram.bottom, growth)
+    return block_curves(joined, points, height)[joined.growth[min(first)]] if first else []
+
+
 def crossings(one: Curve, other: Curve) -> list[tuple[float, float]]:
     """The parameters of both curves at each of their crossings."""
     if one.right <= other.left or other.right <= one.left:

@@ -13,6 +13,7 @@ from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._listing import Section, blocks_text, checked_most, dimension_text, plural, sections
 from equikit.draw._matrix import matrix_svg
 from equikit.draw._svg import diagram_svg, xml_text
+from equikit.groups import Group, Sp
 
 MOST_CELLS = 32
 """Rows or columns of the largest matrix in a gallery; smaller cells could not be told apart."""
@@ -26,7 +27,8 @@ def drawing_sizes(space: HomSpace) -> dict[str, int] | None:
     """The size of each label at which the matrices of a single pair are drawn, `None` where all would be too large.
 
     The sizes to which all labels are bound, where those are small enough. Otherwise the number of vertices, but at
-    least three and at most four, or two; a label that is bound to fewer points keeps its own size.
+    least three and at most four, or two; a label that is bound to fewer points, or whose diagrams fit one size only,
+    keeps its own size.
     """
     source, target = space.signature.inputs[0], space.signature.outputs[0]
     groups = space.signature.groups
@@ -35,11 +37,19 @@ def drawing_sizes(space: HomSpace) -> dict[str, int] | None:
     if len(bound[0]) < len(groups):
         bound = []
     common = range(max(3, min(4, sum(map(len, rows)))), 1, -1)
-    tries = ({label: n if group.n is None else min(n, group.n) for label, group in groups.items()} for n in common)
+    tries = ({label: drawn(group, n) for label, group in groups.items()} for n in common)
     for sizes in (*bound, *tries):
         if max(math.prod(sizes[label] for label in row) for row in rows) <= MOST_CELLS:
             return sizes
     return None
+
+
+def drawn(group: Group, n: int) -> int:
+    """The size at which a label is drawn where n would be nice: its own where its diagrams fit no other."""
+    if group.n is not None and (group.legs or group.form is not None):
+        return group.n
+    n = n if group.n is None else min(n, group.n)
+    return n - n % 2 if isinstance(group, Sp) else n
 
 
 def _borders(row: Sequence[str], sizes: dict[str, int]) -> int:

@@ -9,7 +9,7 @@ from html import escape
 
 from equikit._errors import OptionError, explain
 from equikit.diagrams import Diagram
-from equikit.draw._curves import PITCH, Curve, Weave, block_curves, weave
+from equikit.draw._curves import PITCH, Curve, Weave, block_curves, head_curves, weave
 from equikit.draw._palette import QUIET, hues
 
 RADIUS, LINE = 5.0, 2.6
@@ -83,9 +83,8 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
 
     The output axes are the top row, the input axes the bottom row; a dashed rail stands for a row without axes. A
     vertex has the colour of its label, and is hollow where it is joined to nothing. The curves of a block have the hue
-    of its label; where two blocks cross, the later one passes below and
-    takes another tone. There is no background, and
-    the colours are legible on white and on dark pages.
+    of its label; where two blocks cross, the later one passes below and takes another tone. The legs of a Levi-Civita
+    tensor are joined by broken lines. There is no background, and the colours are legible on white and on dark pages.
 
     Args:
         diagram: the diagram.
@@ -142,7 +141,14 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
                 f'<path class="block" d="{_path(curves)}" fill="none" stroke="{tones[tone % len(tones)]}" '
                 f'stroke-width="{number(LINE)}"/>'
             )
-    alone = {block[0] for block in diagram.blocks if len(block) == 1}
+    for label, _, legs in diagram.heads:
+        for curve in head_curves(diagram, legs, points, height):
+            lines.append(
+                f'<path class="head" d="{_path([curve])}" fill="none" stroke="{colours[label][0]}" '
+                f'stroke-width="{number(LINE * 0.7)}" stroke-dasharray="3 3"/>'
+            )
+    joined = {block for _, _, legs in diagram.heads for block in legs}
+    alone = {block[0] for i, block in enumerate(diagram.blocks) if len(block) == 1 and i not in joined}
     for vertex, (point, label) in enumerate(zip(points, diagram.labels, strict=True)):
         colour = colours[label][0]
         # The outline of a hollow vertex lies inside, so that all vertices have one size.

@@ -147,6 +147,8 @@ def _rows(diagram: Diagram) -> Iterator[str]:
     yield _spread({column: block_name(block) for column, block in below.items()}) or "()"
     if named and below:
         yield _spread(dict(zip(sorted(below), diagram.bottom, strict=True)))
+    for _, count, legs in diagram.heads:
+        yield f"sign of {' '.join([*map(block_name, legs), *['*'] * (count - len(legs))])}"
 
 
 def diagram_text(diagram: Diagram) -> str:
@@ -155,7 +157,7 @@ def diagram_text(diagram: Diagram) -> str:
     The output axes are the upper row of letters, the input axes the lower one; equal letters are one block, and lines
     join them. Where two blocks cross, the vertical line is the one that is not broken. A row without axes is `()`. The
     lower row stands half a place to the right where lines would otherwise overlap. Labels are written outside the rows
-    where there are several.
+    where there are several. The legs of a Levi-Civita tensor are listed below, a leg that is summed over as `*`.
 
     Args:
         diagram: the diagram.

@@ -6,11 +6,14 @@ import functools
 import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from equikit._errors import GroupError, explain
+from equikit.groups._form import Form
+
+Blocks = Literal["any", "even", "pair", "small"]
 
 
 def checked_size(owner: str, size: object) -> int:
@@ -43,14 +46,38 @@ class Group(ABC):
     `n` is `None` while the group is *free*: it then stands for the whole family, and an array decides `n` at run time.
     Subclasses say how elements are drawn and how one acts; elements are whatever suits the family (for the symmetric
     group, an integer array that lists a permutation). Ordered by family, then by size, a free group first.
+
+    Attributes:
+        n: the number of entries of the axis.
+        family: the name of the family.
+        blocks: which blocks the diagrams of the family have: `"any"`, `"even"` numbers of vertices, `"pair"`s only, or
+            `"small"` ones of one or two vertices.
+        permutes: whether elements only permute entries, up to sign, so that absent entries can be masked.
     """
 
     n: int | None = None
     family: ClassVar[str] = ""
+    blocks: ClassVar[Blocks] = "any"
+    permutes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.n is not None:
-            object.__setattr__(self, "n", checked_size(type(self).__name__, self.n))
+            object.__setattr__(self, "n", self.checked(self.n))
+
+    @property
+    def form(self) -> Form | None:
+        """The form that joins two axes of one row; `None` for the identity matrix."""
+        return None
+
+    @property
+    def legs(self) -> int:
+        """The legs of the Levi-Civita tensor that the group leaves as it is; none for most groups."""
+        return 0
+
+    @classmethod
+    def checked(cls, n: object) -> int:
+        """Return a size that the family has, or raise `GroupError`."""
+        return checked_size(cls.__name__, n)
 
     def __str__(self) -> str:
         return type(self).__name__ if self.n is None else f"{type(self).__name__}({self.n})"
@@ -60,12 +87,14 @@ class Group(ABC):
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Group):
             return NotImplemented
-        mine, its = ((type(group).__name__, -1 if group.n is None else group.n) for group in (self, other))
-        return mine < its
+        return self._order() < other._order()
+
+    def _order(self) -> tuple[str, int, int]:
+        return type(self).__name__, -1 if self.n is None else self.n, 0
 
     def _size(self, n: int | None) -> int:
         """The size to work at: the bound one, or the one given for a free group."""
-        size = self.n if n is None else checked_size(type(self).__name__, n)
+        size = self.n if n is None else self.checked(n)
         if size is None or (self.n is not None and size != self.n):
             raise GroupError(
                 explain(

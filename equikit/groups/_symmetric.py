@@ -30,6 +30,7 @@ class S(Group):
     """
 
     family: ClassVar[str] = "symmetric"
+    permutes: ClassVar[bool] = True
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List a transposition and an n-cycle, which generate the group (none where it is trivial)."""

@@ -14,6 +14,7 @@ from jax.typing import DTypeLike
 
 from equikit._errors import DTypeError, OptionError, SignatureError, explain
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
+from equikit.diagrams._count import why_none
 from equikit.groups._group import checked_size
 from equikit.nn._features import Features, typed
 from equikit.plans import Plan, apply, plan, weight_name, weight_shapes
@@ -171,7 +172,7 @@ class Linear(nnx.Module):
             raise SignatureError(
                 explain(
                     "no linear map but zero commutes with the group",
-                    got=HomSpace(self.signature),
+                    got=f"{HomSpace(self.signature)!r}: {'; '.join(self._reasons())}",
                     expected="a space of dimension one or more",
                     step="look at ek.hom(...).dim, and choose another output or a larger n",
                 )
@@ -203,6 +204,16 @@ class Linear(nnx.Module):
     def space(self) -> HomSpace:
         """The Hom space whose diagrams the parameters belong to, in its order."""
         return HomSpace(self.signature)
+
+    def _reasons(self) -> list[str]:
+        """Why there is no map, pair by pair of terms."""
+        reasons = []
+        for pair in self.space.pairs:
+            acted = pair.signature.groups
+            labels = tuple(x for term in (*pair.signature.inputs, *pair.signature.outputs) for x in term.labels)
+            why = why_none(tuple(x for x in labels if x in acted), tuple(acted.items()))
+            reasons.append(why or "a plain axis has no entries")
+        return list(dict.fromkeys(reasons))
 
     def _scales(self, init_size: int | Mapping[str, int]) -> dict[str, np.ndarray]:
         r"""The standard deviation of each diagram's weights: \((c_{in}\, |D|\, \lVert D \rVert^2 / n^l)^{-1/2}\)."""

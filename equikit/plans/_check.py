@@ -137,6 +137,7 @@ def checked_shapes(
                 explain(problem, got=dict(given or {}), expected="the labels of the signature", step="correct sizes")
             )
     batch: tuple[tuple[int, ...], str] | None = None
+    groups = signature.groups
     for term, width, array in zip(signature.inputs, channels, arrays, strict=True):
         name = f"input {term.name!r}"
         expected = _expected(term, signature, width)
@@ -152,6 +153,8 @@ def checked_shapes(
         if array.shape[-1] != width:
             raise wrong(f"{name} has {array.shape[-1]} channels, not {width}", "check the last axis, or the layer")
         for label, size in zip(term.labels, array.shape[array.ndim - 1 - axes : -1], strict=True):
+            if label in groups and isinstance(size, int):  # not a symbol of jax.export
+                groups[label].checked(size)
             known, where = sizes.setdefault(label, (size, f"it is {size} in {name}"))
             if size != known:
                 raise wrong(f"{name} has size {size} on axis {label!r}, but {where}", f"give every {label!r} one size")
@@ -193,6 +196,16 @@ def _check_mask(label: str, mask: object, found: Shapes, signature: Signature) -
                 got=f"dtype {getattr(mask, 'dtype', type(mask).__name__)}",
                 expected="bool: True where the entry is there",
                 step="pass mask.astype(bool)",
+            )
+        )
+    group = signature.groups[label]
+    if not group.permutes:
+        raise OptionError(
+            explain(
+                f"entries of {label!r} cannot be masked",
+                got=f"a mask for an axis on which {group} acts",
+                expected="a group that permutes the entries of the axis, such as S",
+                step="leave the mask out: it would not commute with the group",
             )
         )
     expected = (*found.batch, found.sizes[label])

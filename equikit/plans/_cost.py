@@ -49,6 +49,8 @@ def half_text(half: HalfDiagram, upwards: bool = False) -> str:
     letters = [chr(ord("i") + block) if block < 18 else f"<{block}>" for block in range(half.size)]
     axes = "".join(letters[block] for block in half.growth)
     core = "".join(letters[block] for block in half.wires)
+    for head in half.heads:  # in brackets the legs in this row, or how many there are in the other one
+        core += f"[{head.axes}]" if head.applied else f"[{''.join(letters[block] for block in head.blocks)}]"
     return f"{core}->{axes}" if upwards else f"{axes}->{core}"
 
 
@@ -82,16 +84,25 @@ def plan_cost(
 
     def reduction(step: Step, width: int) -> Line:
         large, small = math.prod(shape(step.large, width)), math.prod(shape(step.small, width))
-        read, flops = (large, large) if step.operation == "sum" else (small, 0)
-        verb = plan.normalize if step.operation == "sum" else "diagonal"
+        read, flops = (small, 0) if step.operation == "diagonal" else (large, large)
+        verb: str = plan.normalize if step.operation == "sum" else step.operation
+        if step.operation == "head":
+            verb, flops = head(step, small, len(step.axes))
         source, result = (name(plan.signature.inputs, step, half, False) for half in (step.large, step.small))
         return Line("reduce", verb, source, result, shape(step.small, width), flops, itemsize * (read + small))
 
     def expansion(step: Step, width: int) -> Line:
         large, small = math.prod(shape(step.large, width)), math.prod(shape(step.small, width))
-        verb = "broadcast" if step.operation == "sum" else "embed"
+        verb, flops = "broadcast" if step.operation == "sum" else "embed", large
+        if step.operation == "head":
+            verb, product = head(step, large, step.small.heads[-1].axes)
+            flops += product
         source, result = (name(plan.signature.outputs, step, half, True) for half in (step.small, step.large))
-        return Line("expand", verb, source, result, shape(step.large, width), large, itemsize * (2 * large + small))
+        return Line("expand", verb, source, result, shape(step.large, width), flops, itemsize * (2 * large + small))
+
+    def head(step: Step, result: Any, contracted: int) -> tuple[str, Any]:
+        own = step.small.heads[-1]
+        return ("Levi-Civita", 2 * result * sizes[own.label] ** contracted) if own.applied else ("transpose", 0)
 
     features_in, features_out = plan.features
     yield from (reduction(step, features_in[step.term]) for step in plan.reductions)

@@ -15,6 +15,9 @@ import numpy as np
 from jax import lax
 
 from equikit.diagrams import HalfDiagram, Signature, Term
+from equikit.diagrams._dense import permutation_sign
+from equikit.diagrams._half import Head
+from equikit.groups import Form
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
 from equikit.plans._lower import root
@@ -45,11 +48,31 @@ def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
     return jnp.zeros((*before, n, *between, *after), x.dtype)
 
 
-def embed(x: jax.Array, first: int, second: int) -> jax.Array:
-    """Insert an axis at `second`, with zeros where its index differs from that of axis `first`."""
-    shape = (*x.shape[:second], x.shape[first], *x.shape[second:])
-    index = lax.broadcasted_iota(jnp.int32, shape, first) == lax.broadcasted_iota(jnp.int32, shape, second)
-    return jnp.where(index, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
+def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
+    """Insert an axis at `second`, with zeros where its index is not that of axis `first` (plus a shift, modulo n)."""
+    n = x.shape[first]
+    shape = (*x.shape[:second], n, *x.shape[second:])
+    row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (first, second))
+    place = row == column if not shift else row == jnp.where(column < shift, column + (n - shift), column - shift)
+    return jnp.where(place, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
+
+
+def _symplectic_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
+    """The entries of x where the symplectic form is not zero, times the form, the result staying at `first`."""
+    half = x.shape[first] // 2
+
+    def quarter(rows: slice, columns: slice) -> jax.Array:
+        index = [slice(None)] * x.ndim
+        index[first], index[second] = rows, columns
+        return diagonal(x[tuple(index)], first, second)
+
+    upper, lower = slice(None, half), slice(half, None)
+    return jnp.concatenate([quarter(upper, lower), -quarter(lower, upper)], first)
+
+
+def _signed(x: jax.Array, axis: int, signs: np.ndarray) -> jax.Array:
+    """Multiply the entries of an axis by signs."""
+    return x * signs.reshape(-1, *(1,) * (x.ndim - 1 - axis)).astype(x.dtype)
 
 
 def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
@@ -103,25 +126,96 @@ def _scales(plan: Plan, shapes: Shapes, masks: Mapping[str, jax.Array]) -> dict[
     return scales
 
 
-def _reduce(step: Step, x: jax.Array, batch: int, scales: Mapping[str, jax.Array | float]) -> jax.Array:
+def _apply_head(step: Step, x: jax.Array, batch: int, form: Form | None, n: int, *, upwards: bool) -> jax.Array:
+    """Between a tensor whose legs are axes like others, and one that has the axes of the head last.
+
+    Where the head is applied in this row, the legs of this row are contracted with the Levi-Civita tensor and leave
+    axes for the legs of the other row (upwards the other way round); where it is not, axes change places only.
+    """
+    head = step.small.heads[-1]
+    count = len(step.large.core)
+    wired = [i for i, block in enumerate(step.large.wires) if block in step.small.propagating] if head.wired else []
+    wired = [i for i in wired if step.large.core[i] == head.label]
+    rest = [i for i in range(count) if i not in step.axes and i not in wired]
+    if not upwards:
+        x = x.transpose(*range(batch), *(batch + i for i in (*rest, *wired, *step.axes)), x.ndim - 1)
+    else:  # all but the axes of the head stand as below, without its legs
+        below = [i for i in range(count) if i not in step.axes]
+        order = [below.index(i) for i in (*rest, *wired)] + list(range(len(below), len(below) + head.axes))
+        x = x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
+    if head.applied:
+        x = _levi_civita(x, len(wired), head, form, n, upwards=upwards)
+    back = (*rest, *wired, *step.axes) if upwards else None
+    if back is not None:
+        return x.transpose(*range(batch), *(batch + int(i) for i in np.argsort(back)), x.ndim - 1)
+    kept = sorted((*rest, *wired))
+    order = [(*rest, *wired).index(i) for i in kept] + list(range(len(kept), len(kept) + head.axes))
+    return x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
+
+
+def _levi_civita(x: jax.Array, wired: int, head: Head, form: Form | None, n: int, *, upwards: bool) -> jax.Array:
+    """Contract the last axes but channels with the Levi-Civita tensor, elementwise on `wired` axes before them.
+
+    Its legs in the bottom row are lowered by the metric: downwards the legs that are contracted, upwards too.
+    """
+    own, other = (head.axes, len(head.blocks)) if upwards else (len(head.blocks), head.axes)
+    above, below = other, own  # contracted legs are those of the bottom row in either direction
+    grid = np.indices((n,) * (wired + above + below), sparse=True)
+    tensor = np.array(permutation_sign(list(grid), wired + above + below + head.loose))
+    if form is not None:
+        for axis in range(wired + above, wired + above + below):
+            tensor = tensor * form.signs()[grid[axis]]
+    tensor = np.broadcast_to(tensor, (n,) * (wired + above + below))
+    matrix = tensor.reshape(n**wired, n**above, n**below).astype(np.float32)
+    lead = x.shape[: x.ndim - 1 - wired - own]
+    flat = x.reshape(*lead, n**wired, n**own, x.shape[-1])
+    result = jnp.einsum("...wbc,wab->...wac", flat, jnp.asarray(matrix, x.dtype))
+    return result.reshape(*lead, *(n,) * (wired + other), x.shape[-1])
+
+
+def _reduce(
+    step: Step,
+    x: jax.Array,
+    batch: int,
+    scales: Mapping[str, jax.Array | float],
+    sizes: Mapping[str, int],
+    forms: Mapping[str, Form | None],
+) -> jax.Array:
+    if step.operation == "head":
+        name = step.small.heads[-1].label
+        return _apply_head(step, x, batch, forms[name], sizes[name], upwards=False)
+    label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
+    form = forms[label]
     if step.operation == "diagonal":
-        return diagonal(x, batch + step.axes[0], batch + step.axes[1])
-    scale = scales.get(step.large.core[step.axes[0]])
+        turned = form is not None and form.kind == "symplectic"
+        return (_symplectic_diagonal if turned else diagonal)(x, axis, batch + step.axes[1])
+    scale = scales.get(label)
+    if form is not None and form.kind == "metric":
+        x = _signed(x, axis, form.signs())
     if scale is None:
-        return jnp.sum(x, axis=batch + step.axes[0])
+        return jnp.sum(x, axis=axis)
     # In half precision the sum need not fit where the mean does.
-    total = jnp.sum(x, axis=batch + step.axes[0], dtype=jnp.promote_types(x.dtype, jnp.float32))
+    total = jnp.sum(x, axis=axis, dtype=jnp.promote_types(x.dtype, jnp.float32))
     if isinstance(scale, jax.Array):
         scale = scale.astype(total.dtype).reshape(*scale.shape, *(1,) * (total.ndim - batch))
     return (total * scale).astype(x.dtype)
 
 
-def _expand(step: Step, x: jax.Array, batch: int, sizes: Mapping[str, int]) -> jax.Array:
+def _expand(
+    step: Step, x: jax.Array, batch: int, sizes: Mapping[str, int], forms: Mapping[str, Form | None]
+) -> jax.Array:
+    if step.operation == "head":
+        name = step.small.heads[-1].label
+        return _apply_head(step, x, batch, forms[name], sizes[name], upwards=True)
+    label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
+    form, n = forms[label], sizes[label]
     if step.operation == "diagonal":
-        return embed(x, batch + step.axes[0], batch + step.axes[1])
-    axis = batch + step.axes[0]
-    shape = (*x.shape[:axis], sizes[step.large.core[step.axes[0]]], *x.shape[axis:])
-    return jnp.broadcast_to(jnp.expand_dims(x, axis), shape)
+        if form is not None and form.kind == "symplectic":
+            return embed(_signed(x, axis, form.matrix(n).sum(axis=1)), axis, batch + step.axes[1], n // 2)
+        return embed(x, axis, batch + step.axes[1])
+    shape = (*x.shape[:axis], n, *x.shape[axis:])
+    grown = jnp.broadcast_to(jnp.expand_dims(x, axis), shape)
+    return _signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown
 
 
 def _grid(weights: jax.Array, segments: tuple[tuple[int, int], ...]) -> jax.Array:
@@ -170,8 +264,9 @@ def _matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array
 
 
 def _wired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
-    """Permute the axes of a core: axis j goes to place `wiring[j]`."""
-    return x.transpose(*range(batch), *(batch + int(j) for j in np.argsort(wiring)), x.ndim - 1)
+    """Permute the wires of a core: axis j goes to place `wiring[j]`; axes of heads stay behind them."""
+    last = range(batch + len(wiring), x.ndim)
+    return x.transpose(*range(batch), *(batch + int(j) for j in np.argsort(wiring)), *last)
 
 
 def _mix(
@@ -208,12 +303,13 @@ def run(
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
     signature, batch = plan.signature, len(shapes.batch)
     scales = _scales(plan, shapes, masks)
+    forms = {label: group.form for label, group in signature.groups.items()}
     down: Tensors = {}
     for t, (term, x) in enumerate(zip(signature.inputs, inputs, strict=True)):
         top = root(tuple(term.labels[i] for i in signature.acted(term)))
         down[t, top] = _masked(_inward(signature, term, x), top.core, masks, batch)
     for step in plan.reductions:
-        down[step.term, step.small] = _reduce(step, down[step.term, step.large], batch, scales)
+        down[step.term, step.small] = _reduce(step, down[step.term, step.large], batch, scales, shapes.sizes, forms)
     up: Tensors = {}
     for product in plan.products:
         y, start = _mix(plan, product, down, weights, shapes, precision), 0
@@ -223,7 +319,7 @@ def run(
                 up[s, half] = y[..., start : start + width]
                 start += width
     for step in plan.expansions:
-        grown = _expand(step, up[step.term, step.small], batch, shapes.sizes)
+        grown = _expand(step, up[step.term, step.small], batch, shapes.sizes, forms)
         key = step.term, step.large
         up[key] = up[key] + grown if key in up else grown
     results = []

@@ -21,20 +21,21 @@ Normalize = Literal["mean", "sum"]
 class Step:
     """One edge of the lattice of half diagrams: a larger tensor and a smaller one.
 
-    Read downwards it is a reduction (`diagonal` or `sum`, large to small), read upwards an expansion (`diagonal`
-    embedding or broadcast, small to large).
+    Read downwards it is a reduction (`diagonal`, `sum` or `head`, large to small), read upwards an expansion (diagonal
+    embedding, broadcast or `head`, small to large).
 
     Attributes:
         term: which input (or output) term of the signature.
-        large, small: the half diagrams; the core of `small` has one axis less.
+        large, small: the half diagrams; the core of `small` has one axis less, or its last head more.
         operation: what the reduction does.
-        axes: places in the core of `large`: the two axes of a diagonal, which stays at the first; or the axis of a sum.
+        axes: places in the core of `large`: the two axes of a diagonal, which stays at the first; the axis of a sum; or
+            the axes that are legs of the head.
     """
 
     term: int
     large: HalfDiagram
     small: HalfDiagram
-    operation: Literal["diagonal", "sum"]
+    operation: Literal["diagonal", "sum", "head"]
     axes: tuple[int, ...]
 
 
@@ -59,7 +60,7 @@ class Product:
     """The matrix product of one core.
 
     Attributes:
-        core: the labels of its axes.
+        core: the labels of its axes: those of the wires, then those that heads leave.
         inputs: for each input term, the half diagrams whose tensors enter, side by side along the channels.
         outputs: for each output term, the half diagrams that come out.
         wires_in, wires_out: how axes are permuted before and after the product; each wiring of the core is one of the

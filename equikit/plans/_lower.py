@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import Core, Diagrams, HalfDiagram, HomSpace, Signature, Term
-from equikit.diagrams._growth import Limits, canonical
-from equikit.diagrams._sequence import iter_wires
+from equikit.diagrams._growth import canonical
+from equikit.diagrams._sequence import CoreKey, iter_wires
 from equikit.groups._group import checked_size
 from equikit.plans._ir import Normalize, Plan, Product, Step, WeightBlock
 
@@ -24,7 +24,13 @@ def root(labels: tuple[str, ...]) -> HalfDiagram:
 
 
 def _larger(half: HalfDiagram) -> Iterable[Step]:
-    """The steps by which a half diagram can be made from one with an axis more."""
+    """The steps by which a half diagram can be made from one with an axis more, or a head less."""
+    if half.heads:
+        last = half.heads[-1]
+        marks = tuple(sorted((*half.propagating, *last.blocks)))
+        without = HalfDiagram(half.labels, half.growth, marks, half.heads[:-1])
+        yield Step(0, without, half, "head", tuple(without.wires.index(block) for block in last.blocks))
+        return
     for closed in half.closed:
         kept = HalfDiagram(half.labels, half.growth, tuple(sorted((*half.propagating, closed))))
         yield Step(0, kept, half, "sum", (kept.wires.index(closed),))
@@ -36,8 +42,8 @@ def _larger(half: HalfDiagram) -> Iterable[Step]:
         split = list(half.growth)
         split[vertices[-1]] = half.size
         growth = canonical(split)
-        marks = {split[v]: growth[v] for v in range(len(growth))}
-        kept_blocks = sorted(marks[b] for b in (*half.propagating, half.size))
+        renumbered = {split[v]: growth[v] for v in range(len(growth))}
+        kept_blocks = sorted(renumbered[b] for b in (*half.propagating, half.size))
         larger = HalfDiagram(half.labels, growth, tuple(kept_blocks))
         pair = (larger.wires.index(growth[vertices[0]]), larger.wires.index(growth[vertices[-1]]))
         yield Step(0, larger, half, "diagonal", pair)
@@ -64,7 +70,7 @@ def lattice(term: int, labels: tuple[str, ...], needed: set[HalfDiagram], sizes:
     @functools.cache
     def best(half: HalfDiagram) -> tuple[int, Step]:
         def cost(step: Step) -> int:
-            own = entries(step.large) if step.operation == "sum" else entries(step.small)
+            own = entries(step.small) if step.operation == "diagonal" else entries(step.large)
             there = step.large in needed or step.large == top
             return own if there else own + best(step.large)[0]
 
@@ -81,27 +87,31 @@ def lattice(term: int, labels: tuple[str, ...], needed: set[HalfDiagram], sizes:
         _, step = best(half)
         steps[half] = Step(term, step.large, step.small, step.operation, step.axes)
         waiting.append(step.large)
-    return sorted(steps.values(), key=lambda step: (-len(step.small.core), step.small))
+    # A head can leave more axes than it takes, but is always made after what has none.
+    return sorted(steps.values(), key=lambda step: (len(step.small.heads), -len(step.small.core), step.small))
 
 
 def _segments(
     core: Core, start: int, tops: list[HalfDiagram], bottoms: list[HalfDiagram]
 ) -> tuple[tuple[int, int], ...]:
     """Lay the diagrams of a core, which begin at `start`, out on the grid of all bottoms × tops × wires."""
-    place = {}
+    place: dict[tuple[HalfDiagram, HalfDiagram], list[int]] = {}
     at = start
-    for bottom, allowed in zip(core.bottoms, core.allowed, strict=True):
+    for b, (bottom, allowed) in enumerate(zip(core.bottoms, core.allowed, strict=True)):
         for t in allowed:
-            place[bottom, core.tops[t]] = at
-            at += len(core.wires)
+            here = place[bottom, core.tops[t]] = []
+            for w in range(len(core.wires)):
+                there = (b, t, w) not in core.holes
+                here.append(at if there else -1)
+                at += there
     segments: list[tuple[int, int]] = []
     for pair in itertools.product(bottoms, tops):
-        begin, count = place.get(pair, -1), len(core.wires)
-        last, length = segments[-1] if segments else (-2, 0)
-        if segments and ((begin < 0 and last < 0) or (begin >= 0 and last >= 0 and begin == last + length)):
-            segments[-1] = last, length + count
-        else:
-            segments.append((begin, count))
+        for begin in place.get(pair, [-1] * len(core.wires)):
+            last, length = segments[-1] if segments else (-2, 0)
+            if (begin < 0 and last == -1) or (begin >= 0 and last >= 0 and begin == last + length):
+                segments[-1] = last, length + 1
+            else:
+                segments.append((begin, 1))
     return tuple(segments)
 
 
@@ -128,19 +138,20 @@ def _acted_labels(signature: Signature, term: Term) -> tuple[str, ...]:
 
 def _products(signature: Signature, features: tuple[tuple[int, ...], tuple[int, ...]], bias: bool) -> list[Product]:
     """Collect the cores of all pairs of terms, and lay their weights out."""
-    limits: Limits = tuple((label, group.n) for label, group in signature.groups.items())
-    found: dict[tuple[str, ...], list[tuple[int | None, int, Core, int]]] = {}
+    groups = tuple(signature.groups.items())
+    found: dict[CoreKey, list[tuple[int | None, int, Core, int]]] = {}
     sources: list[int | None] = [*range(len(signature.inputs)), *([None] if bias else [])]
     for s, target in enumerate(signature.outputs):
         for t in sources:
             bottom = () if t is None else _acted_labels(signature, signature.inputs[t])
             start = 0
-            for core in Diagrams(_acted_labels(signature, target), bottom, limits).cores:
-                found.setdefault(core.labels, []).append((t, s, core, start))
+            for core in Diagrams(_acted_labels(signature, target), bottom, groups).cores:
+                found.setdefault((core.labels, core.heads), []).append((t, s, core, start))
                 start += core.count
     products = []
-    for labels in sorted(found, key=lambda labels: (-len(labels), labels)):
-        pairs = found[labels]
+    for key in sorted(found, key=lambda key: (len(key[1]), -len(key[0]), key)):
+        (labels, kinds), pairs = key, found[key]
+        axes = labels + tuple(kind.label for kind in kinds for _ in range(min(kind.above, kind.below)))
         inputs: list[set[HalfDiagram]] = [set() for _ in signature.inputs]
         outputs: list[set[HalfDiagram]] = [set() for _ in signature.outputs]
         for t, s, core, _ in pairs:
@@ -155,9 +166,7 @@ def _products(signature: Signature, features: tuple[tuple[int, ...], tuple[int, 
         width_in = sum(len(halves) * f for halves, f in zip(bottoms, features[0], strict=True))
         width_out = sum(len(halves) * f for halves, f in zip(tops, features[1], strict=True))
         wires_in, wires_out = split_wires(labels, pairs[0][2].wires, width_in, width_out)
-        products.append(
-            Product(labels, tuple(map(tuple, bottoms)), tuple(map(tuple, tops)), wires_in, wires_out, blocks)
-        )
+        products.append(Product(axes, tuple(map(tuple, bottoms)), tuple(map(tuple, tops)), wires_in, wires_out, blocks))
     return products
 
 

@@ -20,8 +20,9 @@ from equikit.plans._ir import Plan
 def _scale(diagram: Diagram, plan: Plan, shapes: Shapes, masks: Mapping[str, jax.Array]) -> jax.Array:
     """One over the number of terms of each mean, `[*batch]`."""
     scale = jnp.ones(shapes.batch)
-    for block in diagram.blocks if plan.normalize == "mean" else ():
-        if block[0] >= len(diagram.top):
+    legs = {block for _, _, blocks in diagram.heads for block in blocks}
+    for number, block in enumerate(diagram.blocks if plan.normalize == "mean" else ()):
+        if block[0] >= len(diagram.top) and number not in legs:
             label = diagram.labels[block[0]]
             count = jnp.sum(masks[label], -1) if label in masks else jnp.full(shapes.batch, shapes.sizes[label])
             scale = scale / jnp.maximum(count, 1)
@@ -67,8 +68,8 @@ def run_reference(
                 x = x.reshape(*x.shape[: batch + len(bottoms)], plan.features[0][t])
                 kernel = weights[t, s]
             tops = tuple(target.labels[i] for i in acted[target])
-            limits = tuple((label, group.n) for label, group in signature.groups.items())
-            for diagram, weight in zip(Diagrams(tops, bottoms, limits), kernel, strict=True):
+            groups = tuple(signature.groups.items())
+            for diagram, weight in zip(Diagrams(tops, bottoms, groups), kernel, strict=True):
                 dense = jnp.asarray(diagram_tensor(diagram, shapes.sizes), total.dtype)
                 summed = jnp.tensordot(x, dense, (list(range(batch, x.ndim - 1)), list(range(len(tops), dense.ndim))))
                 summed = jnp.moveaxis(summed, batch, -1)

@@ -100,7 +100,7 @@ def equivariance_error(
         channels: channels of the inputs, with a signature in text.
         batch: batch axes of the inputs.
         samples: how many times inputs and elements are drawn, once or more; the generators of each group come besides.
-        mask: draw a random mask for every label as well, and pass it as `mask=`.
+        mask: draw a random mask for every label whose group permutes entries as well, and pass it as `mask=`.
         dtype: of the inputs; JAX's default where it is not given.
         groups: what is bound to each label, as a dictionary; labels may also be given as keywords. Groups are bound.
         **bindings: labels with their groups.
@@ -169,7 +169,8 @@ def equivariance_error(
             term.name: draw((*batch, *(sizes[label] for label in term.labels), width))
             for term, width in zip(kind.inputs, widths, strict=True)
         }
-        masks = {label: jnp.asarray(seeds.random((*batch, sizes[label])) < 0.7) for label in kind.groups}
+        masked = [label for label, group in kind.groups.items() if mask and group.permutes]
+        masks = {label: jnp.asarray(seeds.random((*batch, sizes[label])) < 0.7) for label in masked}
         moved = {term.name: _act(kind, term, drawn, x[term.name]) for term in kind.inputs}
         moved_masks = {label: kind.groups[label].act(drawn[label], m, m.ndim - 1) for label, m in masks.items()}
         before, after = run(x, masks), run(moved, moved_masks)

@@ -141,9 +141,9 @@ def test_the_quiver_of_the_empty_set():
 
 @pytest.mark.parametrize("group", [S, S(), Fixed(3), 3, None], ids=repr)
 def test_the_quiver_needs_a_bound_group(group):
-    with pytest.raises(GroupError, match="needs a bound symmetric group"):
+    with pytest.raises(GroupError, match="needs a bound group"):
         mckay_quiver(group)
-    with pytest.raises(GroupError, match="needs a bound symmetric group"):
+    with pytest.raises(GroupError, match="needs a bound group"):
         count_walks(group, 3)
 
 
@@ -202,7 +202,8 @@ def test_enumerations_agree(space):
 def test_enumeration_is_complete(space):
     diagrams = space.diagrams
     colours = (*diagrams.top, *diagrams.bottom)
-    limit = dict(diagrams.limits)
+    limits = tuple((label, group.n) for label, group in diagrams.groups)
+    limit = dict(limits)
     expected = {
         growth
         for growth in set_partitions(len(colours), colours)
@@ -212,10 +213,10 @@ def test_enumeration_is_complete(space):
         )
     }
     assert {d.growth for d in diagrams} == expected
-    found = growth_array(colours, diagrams.limits)
+    found = growth_array(colours, limits)
     assert [tuple(r) for r in found.tolist()] == sorted(expected)
     for blocks in range(len(colours) + 2):
-        one_by_one = list(iter_growth(colours, blocks, diagrams.limits))
+        one_by_one = list(iter_growth(colours, blocks, limits))
         assert one_by_one == sorted(growth for growth in expected if len(set(growth)) == blocks)
 
 

@@ -1,0 +1,125 @@
+"""A basis among dependent diagrams: the first ones in canonical order, by exact rank.
+
+Where n is small the pairings of the orthogonal and symplectic groups are dependent. Diagrams of several labels are
+products, and so is the basis that is chosen, because canonical order compares label by label: what is first in the
+product is first in each factor.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import Counter
+
+from equikit._errors import TooLargeError, explain
+from equikit.diagrams._count import count_invariants, count_pairings, independent
+from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._growth import canonical
+from equikit.diagrams._rules import Groups, block_limits, forms_of, group_of, whole_block
+from equikit.groups import Group
+
+Marked = tuple[tuple[int, ...], tuple[int, ...]]
+
+PRIME = 2**61 - 1
+MOST_CANDIDATES = 2000
+"""Diagrams above which no basis is chosen: the matrix of their inner products would take minutes."""
+
+
+@functools.lru_cache(maxsize=256)
+def chosen(group: Group, tops: int, bottoms: int) -> frozenset[Marked] | None:
+    """The growth strings of the diagrams in the basis, with their legs; `None` where all diagrams are independent.
+
+    The rank of the matrix of inner products is that of the diagrams themselves. It is taken modulo a prime, where it
+    can only be too small, and certified by the dimension as counted without diagrams.
+
+    Raises:
+        TooLargeError: if there are too many diagrams to choose from.
+
+    Cost: the cube of the number of diagrams.
+    """
+    from equikit.diagrams._gram import inner_exponents
+    from equikit.diagrams._sequence import Diagrams
+
+    if independent(group, tops + bottoms):
+        return None
+    order = tops + bottoms
+    wanted = count_invariants(group, order)
+    if wanted == 0:
+        return frozenset()
+    count = count_candidates(group, order)
+    if count > MOST_CANDIDATES:
+        raise TooLargeError(
+            explain(
+                f"the diagrams of {group} with {order} vertices are dependent, and too many to choose a basis from",
+                got=f"{count:,} diagrams for {wanted:,} dimensions",
+                expected=f"at most {MOST_CANDIDATES:,} diagrams",
+                step="use a larger n, where they are independent, or fewer axes; .dim is known all the same",
+            )
+        )
+    import flint
+
+    candidates = tuple(Diagrams(("x",) * tops, ("x",) * bottoms, (("x", group),), every=True))
+    n = group.n
+    assert n is not None
+    rows = [
+        [sign * pow(n, power, PRIME) % PRIME for sign, power in (inner_exponents(a, b) for b in candidates)]
+        for a in candidates
+    ]
+    reduced, rank = flint.nmod_mat(rows, PRIME).rref()
+    assert rank == wanted, f"the rank {rank} modulo a prime is not the dimension {wanted}"
+    pivots, column = [], 0
+    for row in range(rank):
+        while int(reduced[row, column]) == 0:
+            column += 1
+        pivots.append(column)
+    return frozenset(restricted(candidates[pivot], "x") for pivot in pivots)
+
+
+def count_candidates(group: Group, order: int) -> int:
+    """The number of all diagrams of a family of pairs or small blocks, dependent ones too."""
+    if group.blocks == "small":
+        return sum(math.comb(order, j) * count_pairings(j) for j in range(order + 1))
+    heads = math.comb(order, group.legs) * count_pairings(order - group.legs) if 0 < group.legs <= order else 0
+    return count_pairings(order) + heads
+
+
+def in_basis(diagram: Diagram, groups: Groups) -> bool:
+    """Whether a diagram is in the basis of its space: label by label."""
+    for label, group in groups:
+        if group.n is None or group.blocks in ("any", "even"):
+            continue
+        tops, bottoms = diagram.top.count(label), diagram.bottom.count(label)
+        kept = chosen(group, tops, bottoms)
+        if kept is not None and restricted(diagram, label) not in kept:
+            return False
+    return True
+
+
+def restricted(diagram: Diagram, label: str) -> Marked:
+    """The growth string of the vertices of one label, and the blocks in it that are legs."""
+    own = [block for block, name in zip(diagram.growth, diagram.labels, strict=True) if name == label]
+    legs = {block for head, _, blocks in diagram.heads if head == label for block in blocks}
+    growth = canonical(own)
+    return growth, tuple(sorted({new for new, old in zip(growth, own, strict=True) if old in legs}))
+
+
+def keeps_rules(diagram: Diagram, groups: Groups) -> bool:
+    """Whether a diagram has only blocks that its families allow, and not too many."""
+    limit = dict(block_limits(groups))
+    names = diagram.block_labels
+    legs = {block for _, _, blocks in diagram.heads for block in blocks}
+    for label, count, blocks in diagram.heads:
+        group = group_of(groups, label)
+        if group.legs != count or (group.blocks == "any" and len(blocks) != names.count(label)):
+            return False
+        if group.blocks != "any" and len(blocks) != count:
+            return False
+    return (
+        diagram.forms == forms_of(groups, diagram.labels)
+        and all((most := limit.get(label)) is None or count <= most for label, count in Counter(names).items())
+        and all(
+            len(block) == 1 if number in legs and of.blocks != "any" else whole_block(of, len(block))
+            for number, block in enumerate(diagram.blocks)
+            for of in [group_of(groups, names[number])]
+        )
+    )

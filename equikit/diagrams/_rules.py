@@ -1,0 +1,48 @@
+"""Which blocks the diagrams of a family have: the whole of a block, and the parts of it that lie in one row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from equikit.diagrams._growth import Limits
+from equikit.groups import Group, S
+from equikit.groups._form import Form
+
+Groups = tuple[tuple[str, Group], ...]
+"""The group of each label; a label that is not named carries the free symmetric group."""
+
+
+def group_of(groups: Groups, label: str) -> Group:
+    """The group of a label."""
+    return dict(groups).get(label) or S()
+
+
+def block_limits(groups: Groups) -> Limits:
+    """For each label the largest number of blocks, where the family has one: that of its points."""
+    return tuple((label, group.n if group.blocks in ("any", "even") else None) for label, group in groups)
+
+
+def largest_block(group: Group) -> int | None:
+    """The most vertices that a block can have."""
+    return 2 if group.blocks in ("pair", "small") else None
+
+
+def whole_block(group: Group, size: int) -> bool:
+    """Whether a block of so many vertices is allowed."""
+    return {"any": True, "even": size % 2 == 0, "pair": size == 2, "small": size <= 2}[group.blocks]
+
+
+def part_of_block(group: Group, size: int) -> bool:
+    """Whether so many vertices of one row can be the part of a block that goes on in the other row."""
+    return group.blocks in ("any", "even") or size == 1
+
+
+def matching_parts(group: Group, above: int, below: int) -> bool:
+    """Whether parts of these sizes can be the two halves of one block."""
+    return group.blocks != "even" or (above + below) % 2 == 0
+
+
+def forms_of(groups: Groups, labels: Iterable[str]) -> tuple[tuple[str, Form], ...]:
+    """The forms of the labels that have one other than the identity matrix, sorted by label."""
+    used = set(labels)
+    return tuple(sorted((label, group.form) for label, group in groups if label in used and group.form is not None))

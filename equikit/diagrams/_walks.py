@@ -1,0 +1,199 @@
+r"""Dimensions without diagrams: walks on the graph of irreducible representations.
+
+An arrow from λ to μ says that μ is in \(\lambda \otimes V\), V being the representation on an axis. The dimension of
+\((V^{\otimes m})^G\) is the number of walks of m arrows from the trivial representation to itself. The branching rules
+are those of Weyl's *Classical Groups* and of the symmetric and hyperoctahedral groups; nothing here knows of diagrams.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from equikit._errors import GroupError, explain
+from equikit.groups import SO, A, Bistochastic, Group, H, O, S, Sp
+from equikit.groups._group import checked_size
+
+if TYPE_CHECKING:
+    import networkx
+
+Shape = tuple[int, ...]
+"""An integer partition: the rows of a Young diagram."""
+
+
+def smaller(shape: Shape) -> Iterator[Shape]:
+    """Take one box away, in every way."""
+    for row in range(len(shape)):
+        if row + 1 == len(shape) or shape[row] > shape[row + 1]:  # only a corner box can go
+            rest = (*shape[:row], shape[row] - 1, *shape[row + 1 :])
+            yield tuple(length for length in rest if length)
+
+
+def larger(shape: Shape) -> Iterator[Shape]:
+    """Add one box, in every way."""
+    for row in range(len(shape) + 1):
+        if row == 0 or row == len(shape) or shape[row] < shape[row - 1]:  # rows must not grow past the one above
+            padded = [*shape, 0]
+            padded[row] += 1
+            yield tuple(length for length in padded if length)
+
+
+def columns(shape: Shape, count: int) -> int:
+    """The number of boxes in the first `count` columns."""
+    return sum(min(length, count) for length in shape)
+
+
+def successors(group: Group, vertex: Any) -> Iterator[Any]:
+    r"""The constituents of \(\lambda \otimes V\), each as often as it is in it.
+
+    Representations are integer partitions, pairs of them for the hyperoctahedral group; those of O(n) have at most n
+    boxes in their first two columns, those of Sp(n) at most n / 2 rows. SO(n) and O(n) share their graph, as do all
+    metrics of one dimension: complexified they are one group.
+    """
+    n = bound_size(group)
+    if not n:
+        return  # V is zero
+    match group:
+        case S():  # restriction to n - 1 points, then induction
+            for rest in smaller(vertex):
+                yield from larger(rest)
+        case H():  # the sign of the point that is left out changes its side
+            left, right = vertex
+            for rest in smaller(left):
+                yield from ((rest, more) for more in larger(right))
+            for rest in smaller(right):
+                yield from ((more, rest) for more in larger(left))
+        case Sp():
+            yield from smaller(vertex)
+            yield from (shape for shape in larger(vertex) if len(shape) <= n // 2)
+        case O():
+            yield from smaller(vertex)
+            yield from (shape for shape in larger(vertex) if columns(shape, 2) <= n)
+        case Bistochastic():  # the vector of ones, and the vector representation of O(n - 1)
+            yield vertex
+            yield from smaller(vertex)
+            yield from (shape for shape in larger(vertex) if columns(shape, 2) <= n - 1)
+        case _:
+            raise _unknown(group)
+
+
+def trivial(group: Group) -> Any:
+    """The trivial representation."""
+    n = bound_size(group)
+    if isinstance(group, H):
+        return ((n,) if n else (), ())
+    return ((n,) if n else ()) if isinstance(group, S) else ()
+
+
+def _ends(group: Group) -> set[Any]:
+    """The representations that hold an invariant vector: the trivial one, for SO and A the determinant and the sign."""
+    return {trivial(group), (1,) * bound_size(group)} if isinstance(group, SO | A) else {trivial(group)}
+
+
+def bound_size(group: object) -> int:
+    """The n of a bound group, or `GroupError`."""
+    if not isinstance(group, Group) or group.n is None:
+        raise GroupError(
+            explain(
+                "the McKay quiver needs a bound group",
+                got=getattr(group, "__name__", repr(group)),
+                expected="a group with a size",
+                step="write for example S(5)",
+            )
+        )
+    return group.n
+
+
+def _unknown(group: Group) -> GroupError:
+    return GroupError(
+        explain(
+            f"the representations of {group} are not known here",
+            got=group,
+            expected="S, A, H, O, SO, Sp or Bistochastic",
+            step="count its diagrams or take the rank of its matrices",
+        )
+    )
+
+
+def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
+    r"""The McKay quiver of the representation V on an axis, as a NetworkX graph.
+
+    Vertices are irreducible representations, integer partitions (pairs of them for H); the attribute `arrows` of an
+    edge from λ to μ is the multiplicity of μ in \(\lambda \otimes V\). For \(S_n\) it counts the ways to move one box
+    of the Young diagram of λ to get μ. For a continuous group it is infinite, and drawn as far as `steps` arrows lead
+    from the trivial representation: the Bratteli diagram of the Brauer algebras, folded up.
+
+    Args:
+        group: a bound group.
+        steps: how far from the trivial representation; for a finite group all of it where not given.
+
+    Returns:
+        A directed graph with integer edge attribute `arrows`.
+
+    Raises:
+        GroupError: if the group is free, or its representations are not known.
+
+    Cost: proportional to the number of vertices, times n.
+
+    Example:
+        >>> quiver = mckay_quiver(S(3))
+        >>> quiver.edges[(2, 1), (2, 1)]["arrows"]
+        2
+
+    Source:
+        Pearce-Crump, "Connecting Permutation Equivariant Neural Networks and Partition Diagrams", on the McKay quiver.
+    """
+    import networkx
+
+    n = bound_size(group)
+    if steps is None and not isinstance(group, S | H):
+        raise GroupError(
+            explain(
+                f"the McKay quiver of {group} is infinite",
+                got="steps=None",
+                expected="how many arrows to follow from the trivial representation",
+                step="pass steps=6",
+            )
+        )
+    quiver = networkx.DiGraph()
+    edge, depth = {trivial(group)}, 0
+    quiver.add_nodes_from(edge)
+    while edge and (steps is None or depth < steps):
+        found = set()
+        for vertex in sorted(edge):
+            for image, arrows in sorted(Counter(successors(group, vertex)).items()):
+                if image not in quiver:
+                    found.add(image)
+                quiver.add_edge(vertex, image, arrows=arrows)
+        edge, depth = found, depth + 1
+    assert n or len(quiver) == 1
+    return quiver
+
+
+def count_walks(group: Group, length: int) -> int:
+    r"""The dimension of \((V^{\otimes \text{length}})^G\), counted as walks on the McKay quiver.
+
+    The walks go from the trivial representation to itself (for SO also to the determinant, for A to the sign).
+    Independent of the diagrams.
+
+    Args:
+        group: a bound group.
+        length: the number of steps, k + l.
+
+    Raises:
+        GroupError: if the group is free, or its representations are not known.
+
+    Example:
+        >>> from equikit.groups import O
+        >>> count_walks(S(3), 4), count_walks(O(2), 6)
+        (14, 10)
+    """
+    walks: Counter[Any] = Counter({trivial(group): 1})
+    for _ in range(checked_size("the length of the walks", length)):
+        longer: Counter[Any] = Counter()
+        for vertex, count in walks.items():
+            for image in successors(group, vertex):
+                longer[image] += count
+        walks = longer
+    return sum(walks[end] for end in _ends(group))

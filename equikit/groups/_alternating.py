@@ -1,0 +1,71 @@
+"""The alternating group: even permutations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from equikit._errors import GroupError, explain
+from equikit.groups._symmetric import S
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class A(S):
+    r"""The alternating group \(A_n\), acting on \(\mathbb{R}^n\) by even permutations of the standard basis.
+
+    Elements are those of `S`. Always bound: which maps commute depends on n, through the sign of a permutation.
+
+    Args:
+        n: number of points, zero or more.
+
+    Raises:
+        GroupError: if `n` is missing or not a whole number, zero or more.
+
+    Example:
+        >>> A(5)
+        A(5)
+
+    Source:
+        Pearce-Crump, How Jellyfish Characterise Alternating Group Equivariant Neural Networks, arXiv:2301.10152.
+    """
+
+    family: ClassVar[str] = "alternating"
+    permutes: ClassVar[bool] = False  # absent entries would leave no sign of a permutation
+
+    def __post_init__(self) -> None:
+        S.__post_init__(self)
+        if self.n is None:
+            raise GroupError(
+                explain(
+                    "A needs a size: its maps depend on it",
+                    got="A",
+                    expected="A(n)",
+                    step="write A(5); S without a size serves every n",
+                )
+            )
+
+    @property
+    def legs(self) -> int:
+        """One for each point, from two points on."""
+        assert self.n is not None
+        return self.n if self.n > 1 else 0
+
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """List cycles of three points, which generate the group (none where it is trivial)."""
+        size = self._size(n)
+        found = []
+        for point in range(2, size):
+            cycle = np.arange(size)
+            cycle[[0, 1, point]] = 1, point, 0
+            found.append(cycle)
+        return found
+
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw an even permutation uniformly: an integer array `[n]`."""
+        element = S.random_element(self, generator, n)
+        inversions = np.sum(np.triu(element[:, None] > element[None, :]))
+        if inversions % 2:
+            element[[0, 1]] = element[[1, 0]]
+        return element

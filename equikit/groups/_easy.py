@@ -1,0 +1,160 @@
+"""The other easy groups: signed permutations, and orthogonal matrices whose rows sum to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from equikit._errors import GroupError, ShapeError, explain
+from equikit.groups._group import Blocks, Group
+from equikit.groups._linear import MatrixElements, haar
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class H(Group):
+    r"""The hyperoctahedral group \(H_n\): permutations of the standard basis with signs, acting on \(\mathbb{R}^n\).
+
+    An element is an integer array `[n]` with entries \(\pm 1, \dots, \pm n\): entry i moves to place `|g[i]| - 1` and
+    takes the sign of `g[i]`.
+
+    Args:
+        n: number of points, zero or more; none for the free group.
+
+    Raises:
+        GroupError: if `n` is not a whole number, zero or more.
+
+    Example:
+        >>> H(2).matrix(np.array([-2, 1])).tolist()
+        [[0, 1], [-1, 0]]
+
+    Source:
+        Banica and Speicher, Liberation of orthogonal Lie groups, arXiv:0808.2628: the easy groups.
+    """
+
+    family: ClassVar[str] = "hyperoctahedral"
+    blocks: ClassVar[Blocks] = "even"
+    permutes: ClassVar[bool] = True
+
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """List a change of one sign, a transposition and a cycle."""
+        size = self._size(n)
+        points = np.arange(1, size + 1)
+        found = []
+        if size:
+            found.append(np.where(points == 1, -1, points))
+        if size > 1:
+            found.append(np.concatenate([[2, 1], points[2:]]))
+        if size > 2:
+            found.append(np.roll(points, -1))
+        return found
+
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw a signed permutation uniformly: an integer array `[n]`."""
+        size = self._size(n)
+        result: np.ndarray = (generator.permutation(size) + 1) * generator.choice([-1, 1], size)
+        return result
+
+    def matrix(self, element: np.ndarray) -> np.ndarray:
+        """Return the signed permutation matrix, int64 `[n, n]`."""
+        element = _signed(element)
+        size = len(element)
+        matrix = np.zeros((size, size), np.int64)
+        matrix[np.abs(element) - 1, np.arange(size)] = np.sign(element)
+        return matrix
+
+    def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
+        """Move entry i of the axis to place `|element[i]| - 1`, with its sign; masks, being boolean, keep theirs.
+
+        Raises:
+            GroupError: if `element` is not a signed permutation.
+            ShapeError: if the axis has not as many entries as the permutation.
+        """
+        element = _signed(element)
+        if not -array.ndim <= axis < array.ndim or array.shape[axis] != len(element):
+            raise ShapeError(
+                explain(
+                    "the signed permutation does not fit the axis",
+                    got=f"{len(element)} points, axis {axis} of an array of shape {tuple(array.shape)}",
+                    expected=f"an axis of size {len(element)}",
+                    step="draw the element for the size of the axis, or name another axis",
+                )
+            )
+        source = np.argsort(np.abs(element))
+        moved = array.take(source, axis=axis)
+        if moved.dtype == bool:
+            return moved
+        shape = [1] * array.ndim
+        shape[axis] = len(element)
+        return moved * np.sign(element)[source].reshape(shape).astype(moved.dtype)
+
+
+def _signed(element: object) -> np.ndarray:
+    """Return `element` as an integer array that lists each of 1..n once, up to sign, or raise `GroupError`."""
+    array = np.asarray(element)
+    if array.shape == (0,):
+        return array.astype(np.int64)
+    wanted = np.arange(1, array.size + 1)
+    if array.ndim != 1 or array.dtype.kind != "i" or not np.array_equal(np.sort(np.abs(array)), wanted):
+        raise GroupError(
+            explain(
+                "the element is not a signed permutation",
+                got=repr(element),
+                expected="an integer array [n] that holds each of 1..n once, up to sign",
+                step="draw one with random_element",
+            )
+        )
+    return array
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Bistochastic(MatrixElements):
+    r"""The bistochastic group \(B_n\): orthogonal matrices whose rows and columns sum to one, \(\cong O(n-1)\).
+
+    Args:
+        n: the dimension; none for the free group.
+
+    Raises:
+        GroupError: if `n` is not a whole number, zero or more.
+
+    Example:
+        >>> Bistochastic(3)
+        Bistochastic(3)
+
+    Source:
+        Banica and Speicher, Liberation of orthogonal Lie groups, arXiv:0808.2628: the easy groups.
+    """
+
+    family: ClassVar[str] = "bistochastic"
+    blocks: ClassVar[Blocks] = "small"
+
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """List the exchange of two axes, a reflection that generates the group with its Lie algebra."""
+        size = self._size(n)
+        if size < 2:
+            return []
+        swap = np.eye(size, dtype=np.int64)
+        swap[[0, 1]] = swap[[1, 0]]
+        return [swap]
+
+    def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
+        """List the antisymmetric matrices that take the vector of ones to zero."""
+        size = self._size(n)
+        differences = [np.eye(size, dtype=np.int64)[i] - np.eye(size, dtype=np.int64)[-1] for i in range(size - 1)]
+        return [
+            np.outer(differences[i], differences[j]) - np.outer(differences[j], differences[i])
+            for i in range(len(differences))
+            for j in range(i)
+        ]
+
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw an element from the Haar distribution, float64 `[n, n]`."""
+        size = self._size(n)
+        if not size:
+            return np.zeros((0, 0))
+        basis, _ = np.linalg.qr(np.concatenate([np.ones((size, 1)), np.eye(size)[:, : size - 1]], axis=1))
+        inner = np.eye(size)
+        inner[1:, 1:] = haar(generator, size - 1)
+        result: np.ndarray = basis @ inner @ basis.T
+        return result

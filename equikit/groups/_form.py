@@ -1,0 +1,45 @@
+"""The bilinear form that joins two axes of one row in a diagram."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Form:
+    r"""A form other than the identity matrix: a metric, or the symplectic form.
+
+    A metric is \(\eta = \mathrm{diag}(1, \dots, 1, -1, \dots, -1)\); the symplectic form is
+    \(\Omega = \begin{pmatrix} 0 & I \\ -I & 0 \end{pmatrix}\). Both are their own inverse up to sign, so one matrix
+    joins two input axes as well as two output axes.
+
+    Attributes:
+        kind: `"metric"` or `"symplectic"`.
+        positive, negative: the signature of a metric.
+    """
+
+    kind: Literal["metric", "symplectic"]
+    positive: int = 0
+    negative: int = 0
+
+    def __str__(self) -> str:
+        return "Sp" if self.kind == "symplectic" else f"O({self.positive}, {self.negative})"
+
+    def matrix(self, n: int) -> np.ndarray:
+        """The matrix of the form, int64 `[n, n]`.
+
+        Example:
+            >>> Form("symplectic").matrix(2).tolist()
+            [[0, 1], [-1, 0]]
+        """
+        if self.kind == "metric":
+            return np.diag(self.signs())
+        half = np.eye(n // 2, dtype=np.int64)
+        return np.block([[0 * half, half], [-half, 0 * half]])
+
+    def signs(self) -> np.ndarray:
+        """The diagonal of a metric, int64 `[n]`."""
+        return np.repeat(np.array([1, -1]), [self.positive, self.negative])

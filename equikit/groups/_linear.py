@@ -1,0 +1,72 @@
+"""Groups of matrices: what the orthogonal, symplectic and other continuous families share."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from equikit._errors import GroupError, ShapeError, explain
+from equikit.groups._group import Group
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MatrixElements(Group):
+    """A group whose elements are given as the matrices by which they act."""
+
+    @abstractmethod
+    def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
+        """List integer matrices that span the Lie algebra; with `generators`, they determine the equivariant maps."""
+
+    def matrix(self, element: np.ndarray) -> np.ndarray:
+        """Return the element itself."""
+        return _square(element)
+
+    def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
+        """Multiply one axis of a NumPy or JAX array by the matrix.
+
+        Raises:
+            GroupError: if `element` is not a square matrix.
+            ShapeError: if the axis has not as many entries as the matrix.
+        """
+        element = _square(element)
+        if not -array.ndim <= axis < array.ndim or array.shape[axis] != len(element):
+            raise ShapeError(
+                explain(
+                    "the matrix does not fit the axis",
+                    got=f"a matrix of size {len(element)}, axis {axis} of an array of shape {tuple(array.shape)}",
+                    expected=f"an axis of size {len(element)}",
+                    step="draw the element for the size of the axis, or name another axis",
+                )
+            )
+        space = np if isinstance(array, np.ndarray) else array.__array_namespace__()
+        cast = element.astype(array.dtype)
+        return space.moveaxis(space.tensordot(cast, array, axes=((1,), (axis,))), 0, axis)
+
+
+def _square(element: object) -> np.ndarray:
+    array = np.asarray(element)
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        raise GroupError(
+            explain(
+                "the element is not a square matrix",
+                got=f"shape {array.shape}",
+                expected="[n, n]",
+                step="draw one with random_element",
+            )
+        )
+    return array
+
+
+def haar(generator: np.random.Generator, n: int) -> np.ndarray:
+    """Draw an orthogonal matrix from the Haar distribution: QR, with the signs of the diagonal taken out."""
+    q, r = np.linalg.qr(generator.normal(size=(n, n)))
+    return q * np.where(np.diag(r) < 0, -1.0, 1.0)
+
+
+def cayley(algebra: np.ndarray) -> np.ndarray:
+    """Take an element of a Lie algebra defined by a form to the group: \\((1 - A)^{-1} (1 + A)\\)."""
+    one = np.eye(len(algebra))
+    return np.linalg.solve(one - algebra, one + algebra)

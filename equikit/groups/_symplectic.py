@@ -1,0 +1,80 @@
+"""The symplectic group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from equikit._errors import GroupError, explain
+from equikit.groups._form import Form
+from equikit.groups._group import Blocks, checked_size
+from equikit.groups._linear import MatrixElements, cayley
+from equikit.groups._orthogonal import BOOST
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Sp(MatrixElements):
+    r"""The real symplectic group \(Sp(n)\), n even: the matrices with \(g^T \Omega g = \Omega\).
+
+    The form is \(\Omega = \begin{pmatrix} 0 & I \\ -I & 0 \end{pmatrix}\): positions first, then momenta.
+
+    Args:
+        n: the dimension, even; none for the free group.
+
+    Raises:
+        GroupError: if n is not an even whole number, zero or more.
+
+    Example:
+        >>> Sp(4), Sp()
+        (Sp(4), Sp)
+    """
+
+    family: ClassVar[str] = "symplectic"
+    blocks: ClassVar[Blocks] = "pair"
+
+    @classmethod
+    def checked(cls, n: object) -> int:
+        """Return an even size, or raise `GroupError`."""
+        size = checked_size(cls.__name__, n)
+        if size % 2:
+            raise GroupError(
+                explain(
+                    "Sp needs an even number of points",
+                    got=size,
+                    expected="an even number: as many positions as momenta",
+                    step=f"write Sp({size + 1})",
+                )
+            )
+        return size
+
+    @property
+    def form(self) -> Form:
+        """The symplectic form."""
+        return Form("symplectic")
+
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """None: the group is connected, and its Lie algebra generates it."""
+        self._size(n)
+        return []
+
+    def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
+        r"""List \(\Omega^{-1}\) times the elementary symmetric matrices."""
+        size = self._size(n)
+        omega, found = self.form.matrix(size), []
+        for i in range(size):
+            for j in range(i + 1):
+                symmetric = np.zeros((size, size), np.int64)
+                symmetric[i, j] = symmetric[j, i] = 1
+                found.append(-omega @ symmetric)
+        return found
+
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw an element of moderate size, float64 `[n, n]`; the group is not compact, and has no uniform one."""
+        size = self._size(n)
+        element = np.eye(size)
+        for _ in range(2):
+            noise = BOOST * generator.normal(size=(size, size))
+            element = element @ cayley(-self.form.matrix(size) @ (noise + noise.T) / 2)
+        return element

@@ -1,0 +1,133 @@
+"""Plans of every family, and of mixtures: against dense tensors, and against the definition of equivariance."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_close, random_weights
+
+import equikit as ek
+from equikit import SO, A, Bistochastic, H, Lorentz, O, S, Sp
+from equikit.plans import apply, plan
+
+CASES = [
+    ("x x -> x x", {"x": O(3)}),
+    ("x x x -> x x x", {"x": O(2)}),
+    ("x x x -> x x x", {"x": O(4)}),
+    ("x x -> x x", {"x": Sp(2)}),
+    ("x x x -> x x x", {"x": Sp(4)}),
+    ("x x x x -> x x", {"x": Sp(6)}),
+    ("x x x -> x x x", {"x": H(3)}),
+    ("x x x -> x", {"x": H(2)}),
+    ("x x -> x x", {"x": Bistochastic(3)}),
+    ("x x x -> x x", {"x": Bistochastic(2)}),
+    ("m m m m -> m m", {"m": O(2, 1)}),
+    ("m m -> m m", {"m": Lorentz}),
+    ("x x -> x", {"x": SO(3)}),
+    ("x -> x x", {"x": SO(3)}),
+    ("x x x -> x x", {"x": SO(3)}),
+    ("x x -> x x x", {"x": SO(3)}),
+    ("x x x -> x x x", {"x": SO(4)}),
+    ("x x -> x x", {"x": SO(2)}),
+    ("x -> x", {"x": SO(1)}),
+    ("x -> x x x", {"x": SO(1, 3)}),
+    ("x x -> x x", {"x": SO(1, 3)}),
+    ("x x x x -> ()", {"x": SO(1, 3)}),
+    ("x x x -> x", {"x": SO(2, 2)}),
+    ("x x -> x x", {"x": A(3)}),
+    ("x x -> x x x", {"x": A(4)}),
+    ("x x x -> x x", {"x": A(3)}),
+    ("x -> x", {"x": A(2)}),
+    ("p x -> p x", {"p": S(4), "x": O(3)}),
+    ("p x p x -> x p x + p", {"p": S(3), "x": Sp(2)}),
+    ("p x y x -> y x + y x p x", {"p": S(3), "x": Lorentz, "y": O(2)}),
+    ("y p x y p x -> x p y", {"x": SO(3), "y": A(3), "p": S(3)}),
+    ("a: p x + b: f x x -> x f + ()", {"p": S(3), "x": SO(3), "f": ek.Fixed(2)}),
+]
+cases = pytest.mark.parametrize(("text", "groups"), CASES, ids=[f"{t}, {g}" for t, g in CASES])
+
+
+def inputs_of(program, sizes, batch=(2,)):
+    rng = np.random.default_rng(1)
+    terms = zip(program.signature.inputs, program.channels[0], strict=True)
+    return {term.name: rng.normal(size=(*batch, *(sizes[x] for x in term.labels), c)) for term, c in terms}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("normalize", ["sum", "mean"])
+@cases
+def test_a_plan_is_its_reference(text, groups, normalize):
+    space = ek.hom(text, groups=groups)
+    program = plan(space, (2, 3), normalize=normalize, bias=True)
+    x, w = inputs_of(program, space.sizes()), random_weights(program)
+    fast, slow = (apply(program, x, w, method=method) for method in ("factored", "reference"))
+    for name in slow:
+        assert_close(fast[name], slow[name], 1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@cases
+def test_a_plan_commutes(text, groups):
+    space = ek.hom(text, groups=groups)
+    program = plan(space, (2, 3), bias=True)
+    w = random_weights(program)
+    ek.testing.assert_equivariant(
+        lambda x: apply(program, x, w), text, groups=groups, channels=2, key=jax.random.key(1), dtype=jnp.float64
+    )
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("text", ["x x x -> x x", "x x -> x x x"])
+@pytest.mark.parametrize("group", [O(3), SO(3), Sp(2), Lorentz, A(3), H(3)], ids=str)
+def test_gradients_are_those_of_the_reference(group, text):
+    program = plan(ek.hom(text, x=group), (2, 2), normalize="mean")
+    x, w = inputs_of(program, {"x": group.n})[text.split(" -> ")[0]], random_weights(program)
+
+    def loss(x, w, method):
+        return jnp.sum(jnp.sin(apply(program, x, w, method=method)))
+
+    fast, slow = (jax.grad(loss, argnums=(0, 1))(x, w, method) for method in ("factored", "reference"))
+    for a, b in zip(jax.tree.leaves(fast), jax.tree.leaves(slow), strict=True):
+        assert_close(a, b, 1e-11)
+
+
+def test_a_plan_is_its_dense_matrices():
+    space = ek.hom("x x -> x", x=SO(3))
+    w = np.array([[[2.0]]], np.float32)
+    x, y = np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32)
+    result = apply(space.plan(), np.outer(x, y)[..., None], {"x x -> x": w})
+    np.testing.assert_allclose(result[:, 0], 2 * np.cross(x, y), rtol=1e-5)
+
+
+@cases
+def test_tables_print(text, groups):
+    program = ek.hom(text, groups=groups).plan((2, 3), bias=True)
+    flops, moved = program.cost(batch=2)
+    assert flops >= 0
+    assert moved >= 0
+    assert "total" in str(program)
+
+
+def test_no_scatter_and_no_gather():
+    found = set()
+    for text, groups in CASES:
+        space = ek.hom(text, groups=groups)
+        program = plan(space, (2, 3), bias=True)
+        x, w = inputs_of(program, space.sizes()), random_weights(program)
+        jaxpr = jax.make_jaxpr(lambda x, w, program=program: apply(program, x, w))(*jax.tree.map(np.float32, (x, w)))
+        found |= {str(equation.primitive) for equation in jaxpr.jaxpr.eqns}
+    assert not {name for name in found if "gather" in name or "scatter" in name or "dynamic" in name}
+
+
+@pytest.mark.parametrize("group", [O(3), SO(3), Sp(2), Bistochastic(3), A(3)], ids=str)
+def test_masks_are_refused_where_they_do_not_commute(group):
+    program = ek.hom("x x -> x x", x=group).plan()
+    x = inputs_of(program, {"x": group.n}, ())["x x"].astype(np.float32)
+    with pytest.raises(ek.OptionError, match="cannot be masked"):
+        apply(program, x, random_weights(program), mask={"x": np.ones(group.n, bool)})
+
+
+def test_the_size_of_a_free_group_is_checked():
+    program = ek.hom("x x -> x x", x=Sp).plan()
+    with pytest.raises(ek.GroupError, match="even"):
+        apply(program, np.ones((3, 3, 1), np.float32), jax.tree.map(np.float32, random_weights(program)))
