@@ -1,6 +1,7 @@
 """Signatures, diagrams, and the spaces of equivariant maps they span: exact, symbolic, without JAX."""
 
 from equikit.diagrams._category import Composite, compose, flip, tensor
+from equikit.diagrams._core import Core
 from equikit.diagrams._count import count_pairings, count_partitions, stirling
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._gain import mean_square_gains
@@ -9,7 +10,7 @@ from equikit.diagrams._growth import growth_array
 from equikit.diagrams._half import HalfDiagram
 from equikit.diagrams._hom import HomSpace, hom
 from equikit.diagrams._parse import parse_signature
-from equikit.diagrams._sequence import Core, Diagrams
+from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import Signature, Term
 from equikit.diagrams._walks import count_walks, mckay_quiver
 

@@ -1,7 +1,7 @@
 """Running a plan in JAX.
 
-No gather, no scatter, and no array above the size of the largest input or output is formed: a diagonal is a pad and a
-strided slice, its embedding a select that fuses into the sum that it enters, and weights are laid out by slices.
+No gather, no scatter, and no array above the size of the largest input or output is formed; weights are laid out by
+slices. The operations on single arrays are in `_arrays.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import numpy as np
 from jax import lax
 
 from equikit.diagrams import HalfDiagram, Signature, Term
-from equikit.diagrams._dense import permutation_sign
-from equikit.diagrams._half import Head
 from equikit.groups import Form
+from equikit.plans._arrays import diagonal, embed, levi_civita, signed, symplectic_diagonal
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
 from equikit.plans._lower import root
@@ -26,53 +25,6 @@ Tensors = dict[tuple[int, HalfDiagram], jax.Array]
 Weights = Mapping[tuple[int | None, int], jax.Array]
 """For each pair (input term, output term) an array [diagrams, features in, features out]; for the bias (None, output
 term) an array [diagrams, features out]."""
-
-
-def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
-    """Keep the entries with equal index on two axes, the result staying at the first; the axes have one size.
-
-    The entries wanted lie at `i*(m*n) + j*n + i` in row-major order: padded by n, the array is one of rows of `m*n + 1`
-    in which they form a strided slice.
-    """
-    n, before, between, after = x.shape[first], x.shape[:first], x.shape[first + 1 : second], x.shape[second + 1 :]
-    rows, m, width = math.prod(before), math.prod(between), math.prod(after)
-    if n and m:
-        flat = x.reshape(rows, n * m * n, width)
-        if m > 1:
-            flat = lax.pad(flat, jnp.zeros((), x.dtype), ((0, 0, 0), (0, n, 0), (0, 0, 0)))
-            flat = flat.reshape(rows, n, m * n + 1, width)
-            flat = lax.slice(flat, (0, 0, 0, 0), (rows, n, (m - 1) * n + 1, width), (1, 1, n, 1))
-        else:
-            flat = lax.slice(flat, (0, 0, 0), flat.shape, (1, n + 1, 1))
-        return flat.reshape(*before, n, *between, *after)
-    return jnp.zeros((*before, n, *between, *after), x.dtype)
-
-
-def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
-    """Insert an axis at `second`, with zeros where its index is not that of axis `first` (plus a shift, modulo n)."""
-    n = x.shape[first]
-    shape = (*x.shape[:second], n, *x.shape[second:])
-    row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (first, second))
-    place = row == column if not shift else row == jnp.where(column < shift, column + (n - shift), column - shift)
-    return jnp.where(place, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
-
-
-def _symplectic_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
-    """The entries of x where the symplectic form is not zero, times the form, the result staying at `first`."""
-    half = x.shape[first] // 2
-
-    def quarter(rows: slice, columns: slice) -> jax.Array:
-        index = [slice(None)] * x.ndim
-        index[first], index[second] = rows, columns
-        return diagonal(x[tuple(index)], first, second)
-
-    upper, lower = slice(None, half), slice(half, None)
-    return jnp.concatenate([quarter(upper, lower), -quarter(lower, upper)], first)
-
-
-def _signed(x: jax.Array, axis: int, signs: np.ndarray) -> jax.Array:
-    """Multiply the entries of an axis by signs."""
-    return x * signs.reshape(-1, *(1,) * (x.ndim - 1 - axis)).astype(x.dtype)
 
 
 def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
@@ -144,33 +96,13 @@ def _apply_head(step: Step, x: jax.Array, batch: int, form: Form | None, n: int,
         order = [below.index(i) for i in (*rest, *wired)] + list(range(len(below), len(below) + head.axes))
         x = x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
     if head.applied:
-        x = _levi_civita(x, len(wired), head, form, n, upwards=upwards)
+        x = levi_civita(x, len(wired), head, form, n, upwards=upwards)
     back = (*rest, *wired, *step.axes) if upwards else None
     if back is not None:
         return x.transpose(*range(batch), *(batch + int(i) for i in np.argsort(back)), x.ndim - 1)
     kept = sorted((*rest, *wired))
     order = [(*rest, *wired).index(i) for i in kept] + list(range(len(kept), len(kept) + head.axes))
     return x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
-
-
-def _levi_civita(x: jax.Array, wired: int, head: Head, form: Form | None, n: int, *, upwards: bool) -> jax.Array:
-    """Contract the last axes but channels with the Levi-Civita tensor, elementwise on `wired` axes before them.
-
-    Its legs in the bottom row are lowered by the metric: downwards the legs that are contracted, upwards too.
-    """
-    own, other = (head.axes, len(head.blocks)) if upwards else (len(head.blocks), head.axes)
-    above, below = other, own  # contracted legs are those of the bottom row in either direction
-    grid = np.indices((n,) * (wired + above + below), sparse=True)
-    tensor = np.array(permutation_sign(list(grid), wired + above + below + head.loose))
-    if form is not None:
-        for axis in range(wired + above, wired + above + below):
-            tensor = tensor * form.signs()[grid[axis]]
-    tensor = np.broadcast_to(tensor, (n,) * (wired + above + below))
-    matrix = tensor.reshape(n**wired, n**above, n**below).astype(np.float32)
-    lead = x.shape[: x.ndim - 1 - wired - own]
-    flat = x.reshape(*lead, n**wired, n**own, x.shape[-1])
-    result = jnp.einsum("...wbc,wab->...wac", flat, jnp.asarray(matrix, x.dtype))
-    return result.reshape(*lead, *(n,) * (wired + other), x.shape[-1])
 
 
 def _reduce(
@@ -188,10 +120,10 @@ def _reduce(
     form = forms[label]
     if step.operation == "diagonal":
         turned = form is not None and form.kind == "symplectic"
-        return (_symplectic_diagonal if turned else diagonal)(x, axis, batch + step.axes[1])
+        return (symplectic_diagonal if turned else diagonal)(x, axis, batch + step.axes[1])
     scale = scales.get(label)
     if form is not None and form.kind == "metric":
-        x = _signed(x, axis, form.signs())
+        x = signed(x, axis, form.signs())
     if scale is None:
         return jnp.sum(x, axis=axis)
     # In half precision the sum need not fit where the mean does.
@@ -211,11 +143,11 @@ def _expand(
     form, n = forms[label], sizes[label]
     if step.operation == "diagonal":
         if form is not None and form.kind == "symplectic":
-            return embed(_signed(x, axis, form.matrix(n).sum(axis=1)), axis, batch + step.axes[1], n // 2)
+            return embed(signed(x, axis, form.matrix(n).sum(axis=1)), axis, batch + step.axes[1], n // 2)
         return embed(x, axis, batch + step.axes[1])
     shape = (*x.shape[:axis], n, *x.shape[axis:])
     grown = jnp.broadcast_to(jnp.expand_dims(x, axis), shape)
-    return _signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown
+    return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown
 
 
 def _grid(weights: jax.Array, segments: tuple[tuple[int, int], ...]) -> jax.Array:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import Core, Diagrams, HalfDiagram, HomSpace, Signature, Term
+from equikit.diagrams._core import CoreKey, iter_wires
 from equikit.diagrams._growth import canonical
-from equikit.diagrams._sequence import CoreKey, iter_wires
 from equikit.groups._group import checked_size
 from equikit.plans._ir import Normalize, Plan, Product, Step, WeightBlock
 

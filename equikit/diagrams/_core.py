@@ -1,0 +1,134 @@
+"""Cores: what the diagrams of a pair of rows have in common between reduction and expansion."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from equikit.diagrams._growth import Limits
+from equikit.diagrams._half import HalfDiagram, Head
+from equikit.diagrams._rules import Groups, block_limits, group_of, matching_parts
+from equikit.groups import Group
+
+
+def iter_wires(core: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield the permutations of the wires of a core that keep labels, in lexicographic order."""
+    groups = [list(places) for _, places in itertools.groupby(range(len(core)), key=core.__getitem__)]
+
+    def extend(head: tuple[int, ...], group: int) -> Iterator[tuple[int, ...]]:  # product() would list them first
+        if group == len(groups):
+            yield head
+            return
+        for part in itertools.permutations(groups[group]):
+            yield from extend(head + part, group + 1)
+
+    return extend((), 0)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class HeadKind:
+    """How the legs of a Levi-Civita tensor are shared out.
+
+    Attributes:
+        label: the label of the legs.
+        above, below: legs that lie in one row only.
+        wired: legs that lie in both.
+        loose: legs that are summed over.
+    """
+
+    label: str
+    above: int
+    below: int
+    wired: int
+    loose: int
+
+    def row(self, top: bool) -> Head:
+        """The part in one row, with placeholders for its blocks."""
+        own, other = (self.above, self.below) if top else (self.below, self.above)
+        applied = (self.above > self.below) == top
+        return Head(self.label, tuple(range(own)), other if applied else own, applied, self.wired, self.loose)
+
+
+CoreKey = tuple[tuple[str, ...], tuple[HeadKind, ...]]
+"""The labels of the wires, sorted, and the heads."""
+
+
+def _head_kinds(group: Group, label: str, above: int, below: int, wires: int) -> Iterator[HeadKind | None]:
+    """No head, or a head, for a label with so many vertices in the rows of which so many wires are made."""
+    yield None
+    if not group.legs:
+        return
+    any_block = group.blocks == "any"
+    for loose in (0, 1) if any_block else (0,):
+        wired = wires if any_block else 0
+        for down in range(group.legs - loose - wired + 1):
+            up = group.legs - loose - wired - down
+            if down <= below - wires and up <= above - wires:
+                yield HeadKind(label, up, down, wired, loose)
+
+
+def cores(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups = ()) -> tuple[CoreKey, ...]:
+    """The cores that diagrams between two rows can have: those without heads first, longest first, then by labels."""
+    limit = {label: most for label, most in block_limits(groups) if most is not None}
+    above, below = Counter(top), Counter(bottom)
+    options = []
+    for label in sorted({*top, *bottom}):
+        most = min(above[label], below[label], limit.get(label, len(top)))
+        options.append(
+            [
+                ((label,) * wires, kind)
+                for wires in range(most + 1)
+                for kind in _head_kinds(group_of(groups, label), label, above[label], below[label], wires)
+            ]
+        )
+    found = [
+        (tuple(itertools.chain(*(labels for labels, _ in parts))), tuple(kind for _, kind in parts if kind is not None))
+        for parts in itertools.product(*options)
+    ]
+    return tuple(sorted(found, key=lambda core: (len(core[1]), -len(core[0]), *core)))
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The diagrams with one core: all pairs of an input half and an output half that fit, with all wirings.
+
+    Attributes:
+        labels: the labels of the wires, sorted; their number is the propagating number.
+        tops, bottoms: the output and input halves, in order.
+        wires: the label-keeping permutations of the wires.
+        allowed: for each input half, the output halves with which some wiring is a diagram of the space.
+        holes: the wirings that are none, as numbers of an input half, an output half and a wiring.
+        heads: the Levi-Civita tensors between the rows.
+    """
+
+    labels: tuple[str, ...]
+    tops: tuple[HalfDiagram, ...]
+    bottoms: tuple[HalfDiagram, ...]
+    wires: tuple[tuple[int, ...], ...]
+    allowed: tuple[tuple[int, ...], ...]
+    holes: frozenset[tuple[int, int, int]] = frozenset()
+    heads: tuple[HeadKind, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """The number of diagrams."""
+        return sum(map(len, self.allowed)) * len(self.wires) - len(self.holes)
+
+
+def fits(top: HalfDiagram, bottom: HalfDiagram, limits: Limits) -> bool:
+    if all(most is None for _, most in limits):
+        return True
+    total = Counter(top.block_labels) + Counter(bottom.block_labels)
+    labels = top.block_labels
+    total.subtract(labels[block] for block in top.wires)
+    return all(most is None or total[label] <= most for label, most in limits)
+
+
+def parities_fit(top: HalfDiagram, bottom: HalfDiagram, wiring: tuple[int, ...], groups: Groups) -> bool:
+    """Whether every wire joins parts that make an allowed block."""
+    sizes = [[len(half.blocks[block]) for block in half.wires] for half in (top, bottom)]
+    return all(
+        matching_parts(group_of(groups, bottom.core[j]), sizes[0][up], sizes[1][j]) for j, up in enumerate(wiring)
+    )

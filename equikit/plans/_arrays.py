@@ -1,0 +1,85 @@
+"""The array operations that a plan is made of: diagonals and their embedding, forms, the Levi-Civita tensor.
+
+No gather and no scatter: a diagonal is a pad and a strided slice, its embedding a select that fuses into the sum that
+it enters.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from equikit.diagrams._dense import permutation_sign
+from equikit.diagrams._half import Head
+from equikit.groups import Form
+
+
+def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
+    """Keep the entries with equal index on two axes, the result staying at the first; the axes have one size.
+
+    The entries wanted lie at `i*(m*n) + j*n + i` in row-major order: padded by n, the array is one of rows of `m*n + 1`
+    in which they form a strided slice.
+    """
+    n, before, between, after = x.shape[first], x.shape[:first], x.shape[first + 1 : second], x.shape[second + 1 :]
+    rows, m, width = math.prod(before), math.prod(between), math.prod(after)
+    if n and m:
+        flat = x.reshape(rows, n * m * n, width)
+        if m > 1:
+            flat = lax.pad(flat, jnp.zeros((), x.dtype), ((0, 0, 0), (0, n, 0), (0, 0, 0)))
+            flat = flat.reshape(rows, n, m * n + 1, width)
+            flat = lax.slice(flat, (0, 0, 0, 0), (rows, n, (m - 1) * n + 1, width), (1, 1, n, 1))
+        else:
+            flat = lax.slice(flat, (0, 0, 0), flat.shape, (1, n + 1, 1))
+        return flat.reshape(*before, n, *between, *after)
+    return jnp.zeros((*before, n, *between, *after), x.dtype)
+
+
+def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
+    """Insert an axis at `second`, with zeros where its index is not that of axis `first` (plus a shift, modulo n)."""
+    n = x.shape[first]
+    shape = (*x.shape[:second], n, *x.shape[second:])
+    row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (first, second))
+    place = row == column if not shift else row == jnp.where(column < shift, column + (n - shift), column - shift)
+    return jnp.where(place, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
+
+
+def symplectic_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
+    """The entries of x where the symplectic form is not zero, times the form, the result staying at `first`."""
+    half = x.shape[first] // 2
+
+    def quarter(rows: slice, columns: slice) -> jax.Array:
+        index = [slice(None)] * x.ndim
+        index[first], index[second] = rows, columns
+        return diagonal(x[tuple(index)], first, second)
+
+    upper, lower = slice(None, half), slice(half, None)
+    return jnp.concatenate([quarter(upper, lower), -quarter(lower, upper)], first)
+
+
+def signed(x: jax.Array, axis: int, signs: np.ndarray) -> jax.Array:
+    """Multiply the entries of an axis by signs."""
+    return x * signs.reshape(-1, *(1,) * (x.ndim - 1 - axis)).astype(x.dtype)
+
+
+def levi_civita(x: jax.Array, wired: int, head: Head, form: Form | None, n: int, *, upwards: bool) -> jax.Array:
+    """Contract the last axes but channels with the Levi-Civita tensor, elementwise on `wired` axes before them.
+
+    Its legs in the bottom row are lowered by the metric: downwards the legs that are contracted, upwards too.
+    """
+    own, other = (head.axes, len(head.blocks)) if upwards else (len(head.blocks), head.axes)
+    above, below = other, own  # contracted legs are those of the bottom row in either direction
+    grid = np.indices((n,) * (wired + above + below), sparse=True)
+    tensor = np.array(permutation_sign(list(grid), wired + above + below + head.loose))
+    if form is not None:
+        for axis in range(wired + above, wired + above + below):
+            tensor = tensor * form.signs()[grid[axis]]
+    tensor = np.broadcast_to(tensor, (n,) * (wired + above + below))
+    matrix = tensor.reshape(n**wired, n**above, n**below).astype(np.float32)
+    lead = x.shape[: x.ndim - 1 - wired - own]
+    flat = x.reshape(*lead, n**wired, n**own, x.shape[-1])
+    result = jnp.einsum("...wbc,wab->...wac", flat, jnp.asarray(matrix, x.dtype))
+    return result.reshape(*lead, *(n,) * (wired + other), x.shape[-1])
