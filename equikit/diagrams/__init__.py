@@ -1,6 +1,8 @@
 """Signatures, diagrams, and the spaces of equivariant maps they span: exact, symbolic, without JAX."""
 
-from equikit.diagrams._category import Composite, compose, flip, tensor
+from equikit.diagrams._category import compose, flip, tensor
+from equikit.diagrams._combination import Combination
+from equikit.diagrams._composite import Composite
 from equikit.diagrams._core import Core
 from equikit.diagrams._count import count_pairings, count_partitions, stirling
 from equikit.diagrams._diagram import Diagram
@@ -15,6 +17,7 @@ from equikit.diagrams._signature import Signature, Term
 from equikit.diagrams._walks import count_walks, mckay_quiver
 
 __all__ = [
+    "Combination",
     "Composite",
     "Core",
     "Diagram",

@@ -6,53 +6,13 @@ composed diagram, where the loops are the blocks left in the middle row, joined 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from equikit._errors import DiagramError, explain
-from equikit.diagrams._dense import label_sizes
+from equikit.diagrams._combination import Combination, Stack, combine
+from equikit.diagrams._composite import Composite
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._forms import edges, symplectic_sign
-
-if TYPE_CHECKING:
-    import sympy
-
-
-@dataclass(frozen=True, slots=True)
-class Composite:
-    """The product of two diagrams: a diagram, times the size of a label for every loop.
-
-    Attributes:
-        diagram: the composed diagram.
-        loops: each label with the number of its loops, sorted by label; labels without loops are left out.
-        sign: minus one where symplectic forms met so that their product is negative, otherwise one.
-    """
-
-    diagram: Diagram
-    loops: tuple[tuple[str, int], ...]
-    sign: int = 1
-
-    def factor(self, n: int | Mapping[str, int]) -> int:
-        """The scalar at given sizes, an exact integer."""
-        sizes = label_sizes(tuple(label for label, _ in self.loops), n)
-        result: int = self.sign * math.prod(sizes[label] ** count for label, count in self.loops)
-        return result
-
-    @property
-    def symbol(self) -> sympy.Expr:
-        """The scalar as a SymPy expression in the sizes; `n` alone where the diagram has one label."""
-        import sympy
-
-        from equikit.diagrams._gram import size_symbols
-
-        symbols = size_symbols({*self.diagram.labels, *(label for label, _ in self.loops)})
-        return sympy.Mul(self.sign, *(symbols[label] ** count for label, count in self.loops))
-
-    def __str__(self) -> str:
-        return str(self.diagram) if not self.loops and self.sign == 1 else f"{self.symbol} * ({self.diagram})"
 
 
 def join(*strings: tuple[int, ...]) -> list[int]:
@@ -85,19 +45,7 @@ def _check_diagrams(verb: str, *operands: object) -> None:
             )
 
 
-def _refuse_heads(verb: str, *operands: Diagram) -> None:
-    if any(diagram.heads for diagram in operands):
-        raise DiagramError(
-            explain(
-                f"diagrams with a Levi-Civita tensor cannot be {verb} as diagrams",
-                got=" and ".join(map(str, operands)),
-                expected="diagrams without legs marked ^",
-                step="multiply their matrices",
-            )
-        )
-
-
-def compose(after: Diagram, before: Diagram) -> Composite:
+def compose(after: Diagram, before: Diagram) -> Composite | Combination:
     """Stack `after` on `before`: the map that applies `before` first.
 
     Args:
@@ -105,7 +53,7 @@ def compose(after: Diagram, before: Diagram) -> Composite:
         before: the diagram applied first.
 
     Returns:
-        The composed diagram, with its loops.
+        The composed diagram, with its loops; a combination of diagrams where one of the two has a Levi-Civita tensor.
 
     Raises:
         DiagramError: if the rows that meet have different labels, or one of the two is not a diagram.
@@ -118,7 +66,6 @@ def compose(after: Diagram, before: Diagram) -> Composite:
         n * (p p -> p p: 1 2 | 1' 2')
     """
     _check_diagrams("composed", after, before)
-    _refuse_heads("composed", after, before)
     if after.bottom != before.top or _contradict(after, before):
         raise DiagramError(
             explain(
@@ -138,11 +85,14 @@ def compose(after: Diagram, before: Diagram) -> Composite:
     loops = Counter({b: labels[b] for b in block[tops : tops + middles] if b not in outer}.values())
     growth = (*block[:tops], *block[tops + middles :])
     forms = dict(after.forms) | dict(before.forms)
-    result = Diagram(after.top, before.bottom, growth, tuple(forms.items()))
     turned = {label for label, form in forms.items() if form.kind == "symplectic"}
-    sign = symplectic_sign(
-        [*edges(after, turned, range(tops + middles)), *edges(before, turned, range(tops, tops + before.order))]
-    )
+    upward, downward = range(tops + middles), range(tops, tops + before.order)
+    sign = symplectic_sign([*edges(after, turned, upward), *edges(before, turned, downward)])
+    if after.heads or before.heads:
+        rows = range(tops), range(tops + middles, tops + middles + bottoms)
+        operands = (after, upward), (before, downward)
+        return combine(Stack.of(operands, block, (*labels, *before.bottom), *rows), forms, sign)
+    result = Diagram(after.top, before.bottom, growth, tuple(forms.items()))
     return Composite(result, tuple(sorted(loops.items())), sign)
 
 
@@ -152,8 +102,10 @@ def _contradict(first: Diagram, second: Diagram) -> bool:
     return any(one.get(label) != other.get(label) for label in {*first.labels} & {*second.labels})
 
 
-def tensor(left: Diagram, right: Diagram) -> Diagram:
+def tensor(left: Diagram, right: Diagram) -> Diagram | Combination:
     """Put two diagrams side by side: the Kronecker product of the maps.
+
+    Where there are Levi-Civita tensors the result is a combination of diagrams.
 
     Example:
         >>> one = Diagram.identity("p")
@@ -161,7 +113,6 @@ def tensor(left: Diagram, right: Diagram) -> Diagram:
         True
     """
     _check_diagrams("put side by side", left, right)
-    _refuse_heads("put side by side", left, right)
     offset = left.order
     split, other = len(left.top), len(right.top)
     shifted = tuple(block + offset for block in right.growth)
@@ -175,16 +126,29 @@ def tensor(left: Diagram, right: Diagram) -> Diagram:
                 step="give the axes different labels",
             )
         )
+    if left.heads or right.heads:
+        blocks, labels = (*left.growth, *shifted), left.labels + right.labels
+        top = (*range(split), *range(offset, offset + other))
+        bottom = (*range(split, offset), *range(offset + other, offset + right.order))
+        operands = (left, range(offset)), (right, range(offset, offset + right.order))
+        return combine(Stack.of(operands, blocks, labels, top, bottom), dict(left.forms) | dict(right.forms))
     return Diagram(left.top + right.top, left.bottom + right.bottom, growth, left.forms + right.forms)
 
 
-def flip(diagram: Diagram) -> Diagram:
+def flip(diagram: Diagram) -> Diagram | Combination:
     """Turn a diagram upside down: the transposed map.
+
+    Where there are Levi-Civita tensors the result is a combination, of one diagram with its sign.
 
     Example:
         >>> print(flip(Diagram.parse("p p -> p: 1 1' | 2'")))
         p -> p p: 1 1' | 2
     """
-    _refuse_heads("turned upside down", diagram)
     split = len(diagram.top)
+    if diagram.heads:
+        forms = dict(diagram.forms)
+        lowered = sum(forms[label].negative for label, _, _ in diagram.heads if label in forms)
+        rows = range(split, diagram.order), range(split)
+        stack = Stack.of([(diagram, range(diagram.order))], diagram.growth, diagram.labels, *rows)
+        return combine(stack, forms, (-1) ** lowered)
     return Diagram(diagram.bottom, diagram.top, diagram.growth[split:] + diagram.growth[:split], diagram.forms)

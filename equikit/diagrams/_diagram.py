@@ -17,7 +17,8 @@ from equikit.diagrams._parse import parse_labels
 from equikit.groups._form import Form
 
 if TYPE_CHECKING:
-    from equikit.diagrams._category import Composite
+    from equikit.diagrams._combination import Combination
+    from equikit.diagrams._composite import Composite
 
 Forms = tuple[tuple[str, Form], ...]
 Heads = tuple[tuple[str, int, tuple[int, ...]], ...]
@@ -313,7 +314,7 @@ class Diagram:
 
         return diagram_matrix(self, n, basis=basis)
 
-    def compose(self, other: Diagram) -> Composite:
+    def compose(self, other: Diagram) -> Composite | Combination:
         """`self` after `other`; see `equikit.diagrams.compose`."""
         from equikit.diagrams._category import compose
 
@@ -321,13 +322,13 @@ class Diagram:
 
     __matmul__ = compose
 
-    def tensor(self, other: Diagram) -> Diagram:
+    def tensor(self, other: Diagram) -> Diagram | Combination:
         """`self` beside `other`; see `equikit.diagrams.tensor`."""
         from equikit.diagrams._category import tensor
 
         return tensor(self, other)
 
-    def flip(self) -> Diagram:
+    def flip(self) -> Diagram | Combination:
         """The diagram upside down, which is the transposed map; see `equikit.diagrams.flip`."""
         from equikit.diagrams._category import flip
 

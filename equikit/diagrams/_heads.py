@@ -1,4 +1,9 @@
-r"""Inner products of diagrams with Levi-Civita tensors.
+r"""Products of diagrams with Levi-Civita tensors.
+
+One head goes through a composition with the sign of its new order of legs; it is zero where two of its legs are joined
+or summed over. Of two heads on one label nothing is left but pairs,
+\(\varepsilon_{a_1 \dots a_n} \varepsilon_{b_1 \dots b_n} = \det(\eta) \sum_\sigma \mathrm{sgn}(\sigma)
+\prod_i \eta_{a_i b_{\sigma(i)}}\), a combination of diagrams.
 
 A diagram with a head on a label changes its sign under an odd permutation, or a reflection, of that label, a diagram
 without one does not: their inner product is zero. Of two heads, \(\varepsilon \cdot \varepsilon = n!\) where the

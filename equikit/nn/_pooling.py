@@ -11,6 +11,7 @@ from flax import nnx
 from equikit._errors import OptionError, explain
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind, parse_labels
+from equikit.groups import S
 from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature, Mask
@@ -75,7 +76,7 @@ class Pool(nnx.Module):
         **bindings: labels with their groups.
 
     Raises:
-        OptionError: if there is no such pooling.
+        OptionError: if there is no such pooling, or a group does more than permute entries.
         SignatureError: if the labels cannot be read or are not bound.
 
     Example:
@@ -99,6 +100,16 @@ class Pool(nnx.Module):
         labels = parse_labels(features)
         self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings)
         self.how = how
+        for label, group in self.signature.groups.items():
+            if not isinstance(group, S):
+                raise OptionError(
+                    explain(
+                        f"pooling over {label!r} would not give invariants",
+                        got=f"{label}={group}",
+                        expected="groups that permute entries, S or A",
+                        step="use ek.nn.Invariant, which knows the invariants of every group",
+                    )
+                )
 
     def __call__(self, x: Feature, *, mask: Mapping[str, Mask] | None = None) -> Feature:
         """Pool an array `[*batch, *axes, channels]` to `[*batch, *plain axes, channels]`."""

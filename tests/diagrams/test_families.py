@@ -132,7 +132,7 @@ def test_matrix_is_a_functor(group):
         product = after @ before
         assert np.array_equal(after.matrix(n) @ before.matrix(n), product.factor(n) * product.diagram.matrix(n))
         assert np.array_equal(before.flip().matrix(n), before.matrix(n).T)
-        signs.add(product.sign)
+        signs.add(product.coefficient)
         loops.add(sum(count for _, count in product.loops))
         if n ** (a + b + b + c) <= 4**8:
             assert np.array_equal(before.tensor(after).matrix(n), np.kron(before.matrix(n), after.matrix(n)))
@@ -140,11 +140,63 @@ def test_matrix_is_a_functor(group):
     assert signs == ({1, -1} if isinstance(group, Sp) else {1})
 
 
+HEADS = [SO(1), SO(2), SO(3), SO(4), SO(1, 1), SO(1, 2), SO(1, 3), A(2), A(3), A(4)]
+
+
+def dense(diagram, n):
+    return diagram.matrix(n)
+
+
+@pytest.mark.parametrize("group", HEADS, ids=str)
+def test_matrix_is_a_functor_with_heads(group):
+    n, rng = group.n, np.random.default_rng(1)
+    most = 4 if n < 4 else 3
+    every = {(k, l): list(space_of(group, k, l).diagrams) for k, l in splits(2 * most) if max(k, l) <= most}
+    with_head = {key: [d for d in found if d.heads] for key, found in every.items()}
+    tried, terms = 0, set()
+    while tried < 150:
+        a, b, c = rng.integers(0, most + 1, 3)
+        pools = [(with_head if rng.random() < 0.7 else every)[key] for key in ((a, b), (b, c))]
+        if not all(pools):
+            continue
+        tried += 1
+        before, after = (pool[rng.integers(len(pool))] for pool in pools)
+        product = after @ before
+        assert np.array_equal(after.matrix(n) @ before.matrix(n), matrix_of(product, n))
+        assert np.array_equal(before.matrix(n).T, dense(before.flip(), n))
+        terms.add(len(getattr(product, "terms", (product,))))
+        if n ** (a + b + b + c) <= 4**7:
+            assert np.array_equal(np.kron(before.matrix(n), after.matrix(n)), dense(before.tensor(after), n))
+    assert len(terms) > 1 or n == 1
+
+
+def matrix_of(product, n):
+    return product.factor(n) * product.diagram.matrix(n) if hasattr(product, "factor") else product.matrix(n)
+
+
+def test_heads_of_two_labels_go_through_products():
+    groups = {"x": SO(2), "y": SO(3), "p": S(3)}
+    n = {"x": 2, "y": 3, "p": 3}
+    before = [d for d in hom("x y p y -> x y p", groups=groups).diagrams if d.heads]
+    after = [d for d in hom("x y p -> y y x p", groups=groups).diagrams if d.heads]
+    assert before
+    assert after
+    for one, other in itertools.product(before[:12], after[:12]):
+        assert np.array_equal(other.matrix(n) @ one.matrix(n), (other @ one).matrix(n))
+
+
+def test_two_cross_products():
+    cross = hom("x x -> x", x=SO(3)).diagrams[0]
+    assert str(cross @ cross.flip().terms[0].diagram) == "2 * (x -> x: 1 1')"
+    assert str(cross.flip()) == "x -> x x: ^1 | ^2 | ^1'"
+    assert len((cross.flip().terms[0].diagram @ cross).terms) == 2
+
+
 def test_the_snake_of_the_symplectic_group_is_minus_the_identity():
     one, pair = Diagram.identity("x", (("x", Sp().form),)), {"x": Sp}
     cup, cap = (Diagram.parse(text, groups=pair) for text in ("() -> x x: 1 2", "x x -> (): 1' 2'"))
     snake = one.tensor(cap) @ cup.tensor(one)
-    assert (snake.sign, snake.diagram) == (-1, one)
+    assert (snake.coefficient, snake.diagram) == (-1, one)
     assert str(snake) == "-1 * (x -> x: 1 1')"
     assert (cap @ cup).symbol == sympy.Symbol("n", integer=True, nonnegative=True)
 
@@ -204,7 +256,7 @@ def test_mixed_labels_multiply():
         (lambda: hom("x -> x", x=Sp).matrices(3), "Sp needs an even number"),
         (lambda: hom("x x -> x x", x=O(2)).matrices(basis="orbit"), "no orbit basis"),
         (lambda: hom("x x -> x x", x=O(2)).change_of_basis("orbit", "diagram"), "no orbit basis"),
-        (lambda: hom("x -> x", x=SO(3)).diagrams[0] @ hom("x x -> x", x=SO(3)).diagrams[0], "cannot be composed"),
+        (lambda: hom("x x -> x", x=SO(3)).diagrams[0] @ hom("x -> x", x=SO(3)).diagrams[0], "cannot be composed"),
         (lambda: hom("x x -> x", x=SO(3)).diagrams[0].matrix(4), "has 3 legs"),
         (lambda: Diagram.parse("x x -> x: ^1 | ^1' | ^2'"), "do not fit the group"),
         (lambda: Diagram.parse("m m m -> m: 1 1' 2' 3'", m=ek.Lorentz), "has a form, which joins two"),

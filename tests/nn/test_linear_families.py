@@ -90,3 +90,17 @@ def test_layers_are_pytrees_and_pickle():
     np.testing.assert_array_equal(again(x), layer(x))
     y = jax.jit(lambda module, x: module(x))(layer, x)
     np.testing.assert_allclose(y, layer(x), rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("group", [O(3), H(3), Sp(2), Bistochastic(3)], ids=str)
+def test_pooling_is_for_permutations(group):
+    with pytest.raises(ek.OptionError, match="pooling over 'x' would not give invariants"):
+        ek.nn.Pool("p x", p=S, x=group)
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=str)
+def test_invariants(group):
+    head = ek.nn.Invariant("x x", 4, 2, x=group, rngs=nnx.Rngs(0))
+    ek.testing.assert_equivariant(
+        head, "x x -> ()", x=group, channels=4, key=jax.random.key(0), tolerance=1e-4 if group.form else None
+    )
