@@ -6,6 +6,7 @@ from equikit.diagrams._composite import Composite
 from equikit.diagrams._core import Core
 from equikit.diagrams._count import count_pairings, count_partitions, stirling
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._factor import Factorization, FactorStep, factor
 from equikit.diagrams._gain import mean_square_gains
 from equikit.diagrams._gram import moebius_matrix, refines, zeta_matrix
 from equikit.diagrams._growth import growth_array
@@ -22,6 +23,8 @@ __all__ = [
     "Core",
     "Diagram",
     "Diagrams",
+    "FactorStep",
+    "Factorization",
     "HalfDiagram",
     "HomSpace",
     "Signature",
@@ -30,6 +33,7 @@ __all__ = [
     "count_pairings",
     "count_partitions",
     "count_walks",
+    "factor",
     "flip",
     "growth_array",
     "hom",

@@ -19,6 +19,7 @@ from equikit.groups._form import Form
 if TYPE_CHECKING:
     from equikit.diagrams._combination import Combination
     from equikit.diagrams._composite import Composite
+    from equikit.diagrams._factor import Factorization
 
 Forms = tuple[tuple[str, Form], ...]
 Heads = tuple[tuple[str, int, tuple[int, ...]], ...]
@@ -333,3 +334,9 @@ class Diagram:
         from equikit.diagrams._category import flip
 
         return flip(self)
+
+    def factor(self) -> Factorization:
+        """The diagram as permutation, planar diagram and permutation; see `equikit.diagrams.factor`."""
+        from equikit.diagrams._factor import factor
+
+        return factor(self)

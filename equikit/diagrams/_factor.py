@@ -1,0 +1,248 @@
+r"""A diagram as a permutation, a planar diagram and a permutation, and the fast product that follows from it.
+
+The planar diagram is a row of *components*: blocks of the output alone, blocks that join the rows, blocks of the input
+alone. Its matrix is the Kronecker product of theirs, so that a vector is multiplied component by component: the input
+is summed first, and copied into the output last. Nothing is ever multiplied by a matrix of \(n^{k+l}\) entries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from equikit._errors import ShapeError, explain
+from equikit.diagrams._dense import diagram_tensor, label_sizes
+from equikit.diagrams._diagram import Diagram
+
+
+@dataclass(frozen=True, slots=True)
+class FactorStep:
+    """One step of the product of a diagram with a vector.
+
+    Attributes:
+        kind: `"permute"`, `"contract"` (input axes are summed), `"transfer"` (axes of the input become axes of the
+            output) or `"copy"` (output axes are added).
+        diagram: the permutation, or the component.
+        axes: the labels of the axes of the result.
+        multiplications, additions: of numbers, as integers or polynomials in the sizes. Multiplications by one and
+            minus one are not counted, nor are copies.
+    """
+
+    kind: str
+    diagram: Diagram
+    axes: tuple[str, ...]
+    multiplications: Any
+    additions: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Factorization:
+    """An output permutation after a planar diagram after an input permutation.
+
+    Attributes:
+        output, planar, input: the three diagrams; composed, they are the diagram that was factored.
+        components: the planar diagram from left to right; its matrix is the Kronecker product of theirs.
+    """
+
+    output: Diagram
+    planar: Diagram
+    input: Diagram
+    components: tuple[Diagram, ...]
+
+    def __str__(self) -> str:
+        return f"({self.output}) @ ({self.planar}) @ ({self.input})"
+
+    def _repr_html_(self) -> str:
+        from equikit.draw import factorization_html  # drawing stands above diagrams; only the picture reaches up to it
+
+        return factorization_html(self)
+
+    def steps(self, n: int | Mapping[str, int] | None = None) -> tuple[FactorStep, ...]:
+        """The steps of the product with a vector, with their numbers of operations.
+
+        Args:
+            n: the size of every label, or a dictionary; symbols where it is not given.
+        """
+        return tuple(_steps(self, n))
+
+    def operations(self, n: int | Mapping[str, int] | None = None) -> tuple[Any, Any]:
+        """Multiplications and additions of all steps together; `naive_operations` has those of the matrix.
+
+        Example:
+            >>> Diagram.parse("p p -> p p: 1 | 2 | 1' 2'").factor().operations()
+            (0, n - 1)
+        """
+        steps = self.steps(n)
+        return sum(step.multiplications for step in steps), sum(step.additions for step in steps)
+
+    def naive_operations(self, n: int | Mapping[str, int] | None = None) -> tuple[Any, Any]:
+        """Multiplications and additions of the product with the dense matrix."""
+        size = _sizes(self.planar, n)
+        rows, columns = (math.prod(size[x] for x in row) for row in (self.output.top, self.input.bottom))
+        return rows * columns, rows * (columns - 1)
+
+    def apply(self, x: np.ndarray, n: int | Mapping[str, int]) -> np.ndarray:
+        """Multiply a vector, given as a tensor, step by step.
+
+        Args:
+            x: one axis for each input axis, of its size.
+            n: the size of every label, or a dictionary.
+
+        Returns:
+            One axis for each output axis.
+
+        Raises:
+            ShapeError: if `x` has another shape.
+
+        Cost: that of `operations`, and one pass over every array that is read or written.
+
+        Example:
+            >>> Diagram.parse("p p -> p: 1 | 1' 2'").factor().apply(np.arange(4).reshape(2, 2), 2).tolist()
+            [3, 3]
+        """
+        size = _sizes(self.planar, n)
+        expected = tuple(size[label] for label in self.input.bottom)
+        if np.shape(x) != expected:
+            raise ShapeError(
+                explain(
+                    "the tensor does not fit the diagram",
+                    got=f"shape {np.shape(x)}",
+                    expected=f"{expected}: one axis for each input axis",
+                    step="reshape it, or check the sizes",
+                )
+            )
+        x = np.transpose(x, _axes(self.input))
+        for component, offset in _right_to_left(self.components):
+            x = _applied(component, x, offset, size)
+        return np.transpose(x, _axes(self.output))
+
+
+def factor(diagram: Diagram) -> Factorization:
+    r"""Write a diagram as output permutation, planar diagram and input permutation.
+
+    Components are ordered: those of the output alone, those of both rows, those of the input alone, each by its first
+    vertex. The order within a component is kept, so no form and no Levi-Civita tensor changes its sign.
+
+    Returns:
+        The factorization; `output @ planar @ input` is the diagram.
+
+    Cost: linear in the number of vertices.
+
+    Example:
+        >>> swap = Diagram.parse("p p -> p p: 1 2' | 2 1'").factor()
+        >>> print(swap.planar)
+        p p -> p p: 1 1' | 2 2'
+
+    Source:
+        Pearce-Crump and Knottenbelt, arXiv:2412.10837, the algorithm PlanarMult; Godfrey et al., arXiv:2303.06208.
+    """
+    split = len(diagram.top)
+    groups: dict[int, list[int]] = {}
+    joined = {block: legs[0] for _, _, legs in diagram.heads for block in legs}
+    for vertex, block in enumerate(diagram.growth):
+        groups.setdefault(joined.get(block, block), []).append(vertex)
+
+    def place(vertices: list[int]) -> int:
+        return 0 if vertices[-1] < split else 2 if vertices[0] >= split else 1
+
+    ordered = sorted(groups.values(), key=lambda vertices: (place(vertices), vertices))
+    tops = [vertex for vertices in ordered for vertex in vertices if vertex < split]
+    bottoms = [vertex for vertices in ordered for vertex in vertices if vertex >= split]
+    above, below = (tuple(diagram.labels[vertex] for vertex in row) for row in (tops, bottoms))
+    growth = tuple(diagram.growth[vertex] for vertex in (*tops, *bottoms))
+    first = tuple(bottoms.index(vertex) for vertex in range(split, diagram.order))
+    last = tuple(tops.index(vertex) for vertex in range(split))
+    return Factorization(
+        Diagram(diagram.top, above, (*last, *range(split)), diagram.forms),
+        Diagram(above, below, growth, diagram.forms, diagram.heads),
+        Diagram(below, diagram.bottom, (*range(len(bottoms)), *first), diagram.forms),
+        tuple(_component(diagram, vertices) for vertices in ordered),
+    )
+
+
+def _component(diagram: Diagram, vertices: list[int]) -> Diagram:
+    split = len(diagram.top)
+    rows = [[v for v in vertices if v < split], [v for v in vertices if v >= split]]
+    top, bottom = (tuple(diagram.labels[vertex] for vertex in row) for row in rows)
+    growth = tuple(diagram.growth[vertex] for vertex in vertices)
+    heads = tuple(head for head in diagram.heads if set(head[2]) & set(growth))
+    return Diagram(top, bottom, growth, diagram.forms, heads)
+
+
+def _right_to_left(components: tuple[Diagram, ...]) -> Iterator[tuple[Diagram, int]]:
+    """The components in the order of computation, each with the number of input axes to its left."""
+    offset = sum(len(component.bottom) for component in components)
+    for component in reversed(components):
+        offset -= len(component.bottom)
+        yield component, offset
+
+
+def _sizes(diagram: Diagram, n: int | Mapping[str, int] | None) -> dict[str, Any]:
+    if n is not None:
+        return dict(label_sizes(diagram.labels, n))
+    from equikit.diagrams._gram import size_symbols
+
+    return dict(size_symbols(diagram.labels)) | {label: count for label, count, _ in diagram.heads}
+
+
+def _axes(permutation: Diagram) -> list[int]:
+    """For each top vertex of a permutation diagram the place of the bottom vertex that it is joined to."""
+    split = len(permutation.top)
+    return [permutation.growth.index(block, split) - split for block in permutation.growth[:split]]
+
+
+def _applied(component: Diagram, x: np.ndarray, offset: int, size: Mapping[str, int]) -> np.ndarray:
+    """Replace the input axes of a component, which begin at `offset`, by its output axes."""
+    count, new = len(component.bottom), len(component.top)
+    places = range(offset, offset + count)
+    x = np.moveaxis(x, places, range(x.ndim - count, x.ndim))
+    if component.heads or component.forms:
+        tensor = diagram_tensor(component, {label: size[label] for label in component.labels})
+        result = np.tensordot(x, tensor, (list(range(x.ndim - count, x.ndim)), list(range(new, new + count))))
+    else:
+        result = _block(x, count, tuple(size[label] for label in component.top))
+    moved: np.ndarray = np.moveaxis(result, range(result.ndim - new, result.ndim), range(offset, offset + new))
+    return moved
+
+
+def _block(x: np.ndarray, count: int, tops: tuple[int, ...]) -> np.ndarray:
+    """Take the diagonal of the last axes; sum it where there are no new axes, else put it on their diagonal."""
+    rest = x.shape[: x.ndim - count]
+    if count:
+        x = np.einsum(x, [*range(len(rest)), *[len(rest)] * count], [*range(len(rest)), len(rest)])
+    if not tops:
+        return x.sum(-1)
+    result = np.zeros((*rest, *tops), x.dtype)
+    axes = [*range(len(rest)), *[len(rest)] * len(tops)]
+    diagonal = np.einsum(result, axes, [*range(len(rest)), len(rest)])  # a view that can be written to
+    diagonal[...] = x if count else x[..., None]
+    return result
+
+
+def _steps(factored: Factorization, n: int | Mapping[str, int] | None) -> Iterator[FactorStep]:
+    size = _sizes(factored.planar, n)
+    axes = list(factored.input.top)
+    yield FactorStep("permute", factored.input, tuple(axes), 0, 0)
+    for component, offset in _right_to_left(factored.components):
+        count = len(component.bottom)
+        axes[offset : offset + count] = []
+        rest = math.prod(size[label] for label in axes)
+        axes[offset:offset] = component.top
+        kind = "copy" if not count else "transfer" if component.top else "contract"
+        yield FactorStep(kind, component, tuple(axes), 0, _additions(component, size) * rest)
+    yield FactorStep("permute", factored.output, tuple(factored.output.top), 0, 0)
+
+
+def _additions(component: Diagram, size: Mapping[str, Any]) -> Any:
+    """Additions for one entry of the other axes: of the input alone a block is a sum; a head sums over its legs."""
+    if component.heads:
+        tensor = diagram_tensor(component, {label: size[label] for label in component.labels})
+        terms = np.count_nonzero(tensor.reshape(math.prod(tensor.shape[: len(component.top)]), -1), axis=1)
+        return int(np.maximum(terms - 1, 0).sum())
+    if component.top or not component.bottom:
+        return 0
+    return size[component.bottom[0]] - 1
