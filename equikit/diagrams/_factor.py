@@ -215,7 +215,8 @@ def _block(x: np.ndarray, count: int, tops: tuple[int, ...]) -> np.ndarray:
     if count:
         x = np.einsum(x, [*range(len(rest)), *[len(rest)] * count], [*range(len(rest)), len(rest)])
     if not tops:
-        return x.sum(-1)
+        total: np.ndarray = x.sum(-1)
+        return total
     result = np.zeros((*rest, *tops), x.dtype)
     axes = [*range(len(rest)), *[len(rest)] * len(tops)]
     diagonal = np.einsum(result, axes, [*range(len(rest)), len(rest)])  # a view that can be written to

@@ -1,0 +1,198 @@
+"""Seconds to a basis of the equivariant maps: equikit against EMLP's numerical solver and dense null spaces."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+import equikit as ek
+from benchmarks._harness import Limits
+from benchmarks._measurement import Measurement, Skip, TooSlow, time_limit
+from benchmarks._permutation_peers import load_emlp
+from benchmarks._report import Target
+from equikit.diagrams import _basis, _count, _sequence
+from equikit.plans import _lower, plan, weight_shapes
+
+TITLE = "Bases of equivariant maps"
+SUMMARY = "seconds to a basis of the k -> l maps of S, O, SO, Sp and O(1,3) against EMLP and null spaces"
+PANEL, AXIS = ("group", "k", "l"), "n"
+RIVALS: dict[str, str] = {
+    "equikit": "diagrams and a plan: all that a layer needs",
+    "equikit, dense": "the basis as dense integer matrices, which a layer never forms",
+    "EMLP": "EMLP's numerical solver: a dense orthonormal basis",
+    "NumPy": "null space of the constraints of generators and Lie algebra, by singular values",
+    "SymPy": "the same null space, exactly",
+}
+TARGETS = (
+    Target("EMLP", {"group": "S", "k": 2, "l": 2, "n": 8}, "basis", 1e4),
+    Target("EMLP", {"group": "O", "k": 1, "l": 1, "n": 16}, "basis", 1e4),
+    Target("EMLP", {"group": "O", "k": 3, "l": 3, "n": 6}, "basis", 1e4),
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """The maps of a group from k axes to l axes of size n."""
+
+    group: str
+    k: int
+    l: int
+    n: int
+
+    @property
+    def bound(self) -> Any:
+        return ek.Lorentz if self.group == "O(1,3)" else getattr(ek, self.group)(self.n)
+
+    @property
+    def entries(self) -> int:
+        return self.n ** (self.k + self.l)
+
+    def space(self) -> ek.HomSpace:
+        return ek.hom(f"{' '.join('x' * self.k)} -> {' '.join('x' * self.l)}", x=self.bound)
+
+
+FULL = (
+    *(Case("S", 1, 1, n) for n in (4, 8, 16)),
+    *(Case("S", 2, 2, n) for n in (2, 4, 8)),
+    *(Case("O", 1, 1, n) for n in (4, 8, 16)),
+    *(Case("O", 2, 2, n) for n in (2, 4, 8)),
+    *(Case("O", 3, 3, n) for n in (2, 3, 4, 6)),
+    *(Case("SO", 2, 1, n) for n in (2, 3, 4)),
+    *(Case("SO", 2, 2, n) for n in (2, 3, 4)),
+    *(Case("Sp", 2, 2, n) for n in (2, 4, 6)),
+    Case("Sp", 3, 3, 2),
+    Case("O(1,3)", 2, 2, 4),
+)
+QUICK = (Case("S", 1, 1, 4), Case("O", 2, 2, 2), Case("SO", 2, 1, 3))
+CACHES = (_basis.chosen, _count.stirling_row, _count.even_stirling, _lower._plan, _sequence._grouped)
+
+
+def limits(quick: bool) -> Limits:
+    """Seconds for one construction, and how often it is repeated."""
+    return Limits(seconds=0.2, least=2, most=20, prepare=10.0) if quick else Limits(seconds=1.0, most=50, prepare=75.0)
+
+
+def equikit_plan(case: Case) -> int:
+    """From the signature to the shapes of the weights, nothing being known before."""
+    for cache in CACHES:
+        cache.cache_clear()
+    return sum(shape[0] for shape in weight_shapes(plan(case.space())).values())
+
+
+def equikit_dense(case: Case) -> int:
+    """The dense matrices, the diagrams being made anew."""
+    for cache in CACHES:
+        cache.cache_clear()
+    return len(case.space().matrices())
+
+
+def emlp(case: Case) -> int:
+    """EMLP's basis, its cache being emptied first."""
+    library = load_emlp()
+    if library is None:
+        raise Skip("emlp is not installed")
+    groups = library.groups
+    known = {"S": groups.S, "O": groups.O, "SO": groups.SO, "Sp": lambda n: groups.Sp(n // 2)}
+    group = groups.O13() if case.group == "O(1,3)" else known[case.group](case.n)
+    np.random.seed(0)  # EMLP's solver starts from NumPy's global random state
+    library.reps.Rep.solcache.clear()
+    try:
+        basis = (library.reps.T(case.k)(group) >> library.reps.T(case.l)(group)).equivariant_basis()
+        return int(jax.block_until_ready(basis).shape[-1])
+    except (Skip, MemoryError):
+        raise
+    except Exception as error:  # EMLP raises plain exceptions where a problem is too large for it
+        raise Skip(f"EMLP: {str(error).splitlines()[0] if str(error) else type(error).__name__}") from error
+
+
+def constraints(case: Case) -> np.ndarray:
+    """A matrix whose null space are the invariant tensors with one index for each axis, output axes first."""
+    group, n, order = case.bound, case.n, case.k + case.l
+    if case.entries**2 * 8 * 4 > 6 * 2**30:
+        raise Skip("the constraints would not fit in memory")
+    # An input axis transforms by the dual, which a form takes back to the vector representation.
+    one = [np.eye(n**i) for i in range(order + 1)]
+    rows = []
+    for element in group.generators():
+        matrix = group.matrix(element)
+        whole = functools.reduce(np.kron, [matrix] * order, np.eye(1))
+        rows.append(whole - one[order])
+    for element in group.lie_algebra() if hasattr(group, "lie_algebra") else ():
+        rows.append(sum(np.kron(np.kron(one[i], element), one[order - 1 - i]) for i in range(order)))
+    return np.concatenate(rows) if rows else np.zeros((1, case.entries))
+
+
+def numpy_null_space(case: Case) -> int:
+    """The rank of the Gram matrix of the constraints, which is smaller than they are."""
+    matrix = constraints(case)
+    values, _ = np.linalg.eigh(matrix.T @ matrix)
+    return int(np.sum(values < 1e-8 * max(values.max(initial=0.0), 1.0)))
+
+
+def sympy_null_space(case: Case) -> int:
+    """Exactly, in rational numbers."""
+    import sympy
+
+    if case.entries > 300:
+        raise Skip("more than 300 unknowns")
+    return len(sympy.Matrix(constraints(case).astype(int)).nullspace())
+
+
+MAKERS: dict[str, Callable[[Case], int]] = {
+    "equikit": equikit_plan,
+    "equikit, dense": equikit_dense,
+    "EMLP": emlp,
+    "NumPy": numpy_null_space,
+    "SymPy": sympy_null_space,
+}
+
+
+def cases(quick: bool) -> list[Case]:
+    """In the order in which they are run."""
+    return list(QUICK if quick else FULL)
+
+
+def measure(
+    case: Case, limit: Limits, tell: Callable[[str], None], given_up: set[tuple[str, ...]]
+) -> list[Measurement]:
+    """Construct the basis with each rival; the dimensions have to agree."""
+    measurements: list[Measurement] = []
+    for rival, maker in MAKERS.items():
+        m = Measurement(asdict(case), "basis", rival)
+        measurements.append(m)
+        tell(f"{case}: {rival}")
+        family = (rival, case.group, str(case.k), str(case.l))
+        if family in given_up:
+            m.status, m.reason = "skipped", "it took too long in a smaller case"
+            continue
+        gc.collect()
+        try:
+            while not m.times or (sum(m.times) < limit.seconds and len(m.times) < limit.most):
+                with time_limit(limit.prepare, "it"):
+                    start = time.perf_counter()
+                    dimension = maker(case)
+                    m.times.append(time.perf_counter() - start)
+        except Skip as reason:
+            m.status, m.reason = "skipped", str(reason)
+            if isinstance(reason, TooSlow):
+                given_up.add(family)
+        if m.times and dimension != case.space().dim:
+            raise AssertionError(f"{rival} finds {dimension} maps, not {case.space().dim}: {case}")
+        m.summarise()
+    return measurements
+
+
+def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
+    """Measure case after case; nothing here is drawn at random but by EMLP, so the seed is not used."""
+    load_emlp()
+    equikit_plan(QUICK[0])  # imports
+    given_up: set[tuple[str, ...]] = set()
+    for case in cases(quick):
+        yield measure(case, limits(quick), tell, given_up)
