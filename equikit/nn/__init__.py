@@ -1,7 +1,10 @@
 """Flax NNX layers over plans, and networks built from them."""
 
+from equikit.nn._bilinear import Bilinear
 from equikit.nn._linear import Linear
+from equikit.nn._mlp import MLP
 from equikit.nn._networks import DeepSets, GraphNetwork
+from equikit.nn._nonlinear import Gated, Pointwise
 from equikit.nn._pooling import Invariant, Pool
 
-__all__ = ["DeepSets", "GraphNetwork", "Invariant", "Linear", "Pool"]
+__all__ = ["MLP", "Bilinear", "DeepSets", "Gated", "GraphNetwork", "Invariant", "Linear", "Pointwise", "Pool"]

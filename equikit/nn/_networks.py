@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -12,16 +12,10 @@ from jaxtyping import Inexact
 
 from equikit._errors import OptionError, explain
 from equikit.groups import S
+from equikit.nn._functions import Activation, relu
 from equikit.nn._linear import Linear
 from equikit.nn._pooling import Invariant
 from equikit.plans._apply import Feature, Mask
-
-Activation = Callable[[jax.Array], jax.Array]
-
-
-def relu(x: jax.Array) -> jax.Array:
-    """Return the positive part of each entry; unlike `jax.nn.relu`, as a function that can be pickled."""
-    return jax.nn.relu(x)
 
 
 class _Tower(nnx.Module):

@@ -1,0 +1,24 @@
+"""Activations as plain functions: those of `jax.nn` cannot be pickled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+
+Activation = Callable[[jax.Array], jax.Array]
+
+
+def relu(x: jax.Array) -> jax.Array:
+    """Return the positive part of each entry."""
+    return jax.nn.relu(x)
+
+
+def silu(x: jax.Array) -> jax.Array:
+    """Return each entry times its logistic sigmoid."""
+    return jax.nn.silu(x)
+
+
+def sigmoid(x: jax.Array) -> jax.Array:
+    """Return the logistic sigmoid of each entry."""
+    return jax.nn.sigmoid(x)

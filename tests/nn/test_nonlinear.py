@@ -1,0 +1,174 @@
+"""Nonlinearities that commute, those that are refused, and networks for any group."""
+
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import equikit as ek
+from equikit import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp
+
+GROUPS = [O(3), SO(3), Lorentz, Sp(2), H(3), Bistochastic(3), A(3), S(4)]
+groups = pytest.mark.parametrize("group", GROUPS, ids=str)
+
+
+def tolerance(group):
+    return 2e-4 if group.form else 2e-5
+
+
+def rngs():
+    return nnx.Rngs(0)
+
+
+@pytest.mark.parametrize("group", [S(4), A(4)], ids=str)
+def test_permutations_allow_any_function(group):
+    layer = ek.nn.Pointwise(jax.nn.relu, "p p", p=group)
+    ek.testing.assert_equivariant(layer, "p p -> p p", p=group, channels=2, key=jax.random.key(0))
+
+
+def test_signed_permutations_allow_odd_functions():
+    ek.testing.assert_equivariant(
+        ek.nn.Pointwise(jnp.tanh, "x", x=H(4)), "x -> x", x=H(4), channels=2, key=jax.random.key(0)
+    )
+    for function in (jax.nn.relu, jnp.cos, jnp.abs, jax.nn.gelu):
+        with pytest.raises(ek.OptionError, match="the function is not odd"):
+            ek.nn.Pointwise(function, "x", x=H)
+
+
+@pytest.mark.parametrize("group", [O(3), SO(3), Lorentz, Sp(2), Bistochastic(3), O], ids=str)
+def test_groups_that_mix_entries_allow_none(group):
+    with pytest.raises(ek.OptionError, match=r"(?s)does not commute with .*mix entries") as error:
+        ek.nn.Pointwise(jnp.tanh, "p x", p=S, x=group)
+    assert "ek.nn.Gated" in str(error.value)
+    # The refusal is right: the function really does not commute.
+    if not isinstance(group, type):
+        assert ek.testing.equivariance_error(jnp.tanh, "x -> x", x=group, channels=2, key=jax.random.key(0)) > 1e-2
+
+
+@groups
+def test_gates_commute(group):
+    gated = ek.nn.Gated({"": 3, "x": 2, "x x": 4, "p": 2, "p x": 5, "p x f": 2}, x=group, p=S, f=Fixed(2))
+    only_permuted = isinstance(group, S)
+    assert ("gate of x" in gated.inputs) != only_permuted
+    if not only_permuted:
+        assert gated.inputs["gate of p x f"] == ("p", 2)
+    widths = {name: (labels, channels) for name, (labels, channels) in gated.inputs.items()}
+    bound = {"x": group, "p": S(5), "f": Fixed(2)}
+    ek.testing.assert_equivariant(
+        gated, widths, {"": 3, "x": 2, "x x": 4, "p": 2, "p x": 5, "p x f": 2}, groups=bound, key=jax.random.key(0),
+        tolerance=tolerance(group),
+    )  # fmt: skip
+
+
+def test_gates_are_where_they_belong():
+    gated = ek.nn.Gated({"": 1, "x": 1}, x=O(2))
+    x = {"": jnp.array([2.0]), "x": jnp.array([[3.0], [4.0]]), "gate of x": jnp.array([0.0])}
+    y = gated(x)
+    np.testing.assert_allclose(y["x"][:, 0], [1.5, 2.0])
+    np.testing.assert_allclose(y[""], jax.nn.silu(jnp.array([2.0])))
+    with pytest.raises(ek.ShapeError, match="do not fit the gated features"):
+        gated({"": x[""]})
+
+
+@groups
+def test_products_commute(group):
+    layer = ek.nn.Bilinear({"x": 2, "": 1}, 3, {"": 2, "x": 2, "x x": 1}, x=group, rngs=rngs())
+    ek.testing.assert_equivariant(
+        layer, {"x": 2, "": 1}, {"": 2, "x": 2, "x x": 1}, x=group, key=jax.random.key(0), tolerance=tolerance(group)
+    )
+
+
+def test_products_are_of_second_degree():
+    layer = ek.nn.Bilinear({"p x": 2}, 3, {"p": 2, "x": 1}, p=S, x=SO(3), use_bias=False, rngs=rngs())
+    x = {"p x": jax.random.normal(jax.random.key(0), (5, 3, 2))}
+    y, z = layer(x), layer({"p x": 3 * x["p x"]})
+    for name in y:
+        np.testing.assert_allclose(z[name], 9 * y[name], rtol=1e-4, atol=1e-4)
+    assert float(jnp.abs(y["x"]).max()) > 0  # the cross product
+
+
+def test_the_inner_product_is_found():
+    layer = ek.nn.Bilinear({"x": 1}, 1, {"": 1}, x=O(4), use_bias=False, normalize="sum", rngs=rngs())
+    x = jax.random.normal(jax.random.key(0), (6, 4, 1))
+    ratio = layer({"x": x})[""] / jnp.sum(x**2, 1)
+    np.testing.assert_allclose(ratio, jnp.broadcast_to(ratio[:1], ratio.shape), rtol=1e-5)
+
+
+@groups
+def test_networks_commute(group):
+    net = ek.nn.MLP([{"x": 2}, {"": 8, "x": 4}, {"": 8, "x": 4}, {"": 1, "x": 1}], x=group, rngs=rngs())
+    ek.testing.assert_equivariant(
+        net, {"x": 2}, {"": 1, "x": 1}, x=group, key=jax.random.key(0), tolerance=tolerance(group)
+    )
+
+
+def test_a_network_of_mixed_groups_with_masks():
+    net = ek.nn.MLP([{"p x": 1}, {"p": 8, "p x": 4}, {"": 1, "x": 1}], p=S, x=O(3), rngs=rngs())
+    ek.testing.assert_equivariant(
+        net, {"p x": 1}, {"": 1, "x": 1}, p=S(5), x=O(3), mask=True, key=jax.random.key(0), tolerance=2e-5
+    )
+    x = jax.random.normal(jax.random.key(0), (2, 5, 3, 1))
+    mask = jnp.arange(5) < jnp.array([[3], [5]])
+    padded = net({"p x": jnp.where(mask[..., None, None], x, jnp.nan)}, mask={"p": mask})
+    alone = net({"p x": x[:1, :3]})
+    np.testing.assert_allclose(padded["x"][0], alone["x"][0], rtol=1e-4, atol=1e-5)
+
+
+def test_it_learns_an_invariant_function():
+    """The first of EMLP's synthetic tasks: a function of two vectors that rotations of five dimensions leave alone."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 5, 2)).astype(np.float32)
+    one, two = np.linalg.norm(x, axis=1).T
+    y = (np.sin(one) - two**3 / 2 + (x[..., 0] * x[..., 1]).sum(1) / (one * two))[:, None]
+    y = ((y - y.mean()) / y.std()).astype(np.float32)
+    net = ek.nn.MLP([{"x": 2}, {"": 32, "x": 8}, {"": 32, "x": 8}, {"": 1}], x=O(5), rngs=rngs())
+    static, params = nnx.split(net)
+    optimiser = optax.adam(3e-3)
+
+    def loss(params, x, y):
+        return jnp.mean((nnx.merge(static, params)({"x": x})[""] - y) ** 2)
+
+    @jax.jit
+    def step(params, memory):
+        value, slope = jax.value_and_grad(loss)(params, x[:500], y[:500])
+        updates, memory = optimiser.update(slope, memory)
+        return optax.apply_updates(params, updates), memory, value
+
+    memory = optimiser.init(params)
+    for _ in range(400):
+        params, memory, _ = step(params, memory)
+    assert float(loss(params, x[500:], y[500:])) < 0.1
+
+
+def test_networks_are_modules():
+    net = ek.nn.MLP([{"x": 2}, {"": 4, "x": 2}, {"": 1}], x=SO(3), rngs=rngs())
+    x = {"x": jnp.ones((3, 3, 2))}
+    again = pickle.loads(pickle.dumps(net))
+    np.testing.assert_array_equal(again(x)[""], net(x)[""])
+    graph, state = nnx.split(net)
+    assert graph == nnx.split(again)[0]
+    np.testing.assert_allclose(jax.jit(lambda s, x: nnx.merge(graph, s)(x)[""])(state, x), net(x)[""], rtol=1e-5)
+    leaves = jax.tree.leaves(nnx.state(net))
+    assert len(leaves) == len(jax.tree.leaves(nnx.state(net, nnx.Param)))
+    linear = ek.nn.MLP([{"x": 2}, {"": 4, "x": 2}, {"": 1}], x=SO(3), products=0, rngs=rngs())
+    assert not linear.bilinear
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: ek.nn.MLP([{"x": 2}], x=O(3), rngs=rngs()), "not a list of dictionaries"),
+        (lambda: ek.nn.MLP("x", x=O(3), rngs=rngs()), "not a list of dictionaries"),
+        (lambda: ek.nn.MLP([{"x": 2}, {"y": 1}], x=O(3), rngs=rngs()), "'y' is not bound"),
+        (lambda: ek.nn.Bilinear({"x": 2}, 0, {"": 1}, x=O(3), rngs=rngs()), "no products"),
+        (lambda: ek.nn.Bilinear({"x": 2}, 1.5, {"": 1}, x=O(3), rngs=rngs()), "whole number"),
+        (lambda: ek.nn.Gated({"x": 1}), "'x' is not bound"),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(ek.EquikitError, match=message):
+        call()
