@@ -5,6 +5,18 @@ from equikit.nn._linear import Linear
 from equikit.nn._mlp import MLP
 from equikit.nn._networks import DeepSets, GraphNetwork
 from equikit.nn._nonlinear import Gated, Pointwise
+from equikit.nn._normalization import RMSNorm
 from equikit.nn._pooling import Invariant, Pool
 
-__all__ = ["MLP", "Bilinear", "DeepSets", "Gated", "GraphNetwork", "Invariant", "Linear", "Pointwise", "Pool"]
+__all__ = [
+    "MLP",
+    "Bilinear",
+    "DeepSets",
+    "Gated",
+    "GraphNetwork",
+    "Invariant",
+    "Linear",
+    "Pointwise",
+    "Pool",
+    "RMSNorm",
+]

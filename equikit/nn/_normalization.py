@@ -1,0 +1,105 @@
+"""Normalisation that commutes with groups of orthogonal matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from equikit._errors import OptionError, ShapeError, explain
+from equikit.diagrams import Signature
+from equikit.diagrams._parse import bind
+from equikit.groups import S
+from equikit.nn._features import Features, typed_side
+from equikit.nn._linear import checked_float
+from equikit.plans._apply import Feature
+from equikit.plans._check import by_name
+
+
+class RMSNorm(nnx.Module):
+    r"""Divide features by the root of their mean square, which orthogonal matrices leave as it is, and scale channels.
+
+    \(y = g \odot x / \sqrt{\mathrm{mean}(x^2) + \epsilon}\). The mean runs over the channels of a term and its axes,
+    except those that are only permuted: every node of a graph is normalised by itself.
+
+    Args:
+        features: what comes in and goes out, as for `Linear`, in a dictionary.
+        epsilon: added to the mean square.
+        param_dtype: dtype of the scales.
+        rngs: not used, as the scales begin at one; taken so that all layers are made alike.
+        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        **bindings: labels with their groups.
+
+    Attributes:
+        scale: name of a term to a parameter `[channels]`.
+
+    Raises:
+        OptionError: if a group does not keep the sum of squares, as boosts and symplectic matrices do not.
+
+    Example:
+        >>> from equikit import O
+        >>> norm = RMSNorm({"x": 1}, x=O(2))
+        >>> bool(jnp.allclose(norm({"x": jnp.array([[3.0], [4.0]])})["x"][:, 0], jnp.array([3.0, 4.0]) / 12.5**0.5))
+        True
+
+    Source:
+        Zhang and Sennrich, Root mean square layer normalization, arXiv:1910.07467.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        *,
+        epsilon: float = 1e-6,
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs | None = None,
+        groups: Mapping[str, object] | None = None,
+        **bindings: object,
+    ) -> None:
+        terms, widths = typed_side(features, None, "input")
+        assert widths is not None
+        self.signature: Signature = bind(terms, (), groups, bindings)
+        for label, group in self.signature.groups.items():
+            if group.form is not None:
+                raise OptionError(
+                    explain(
+                        f"the mean square over {label!r} is not left as it is by {group}",
+                        got=f"{label}={group}",
+                        expected="a group of orthogonal matrices",
+                        step="leave the term out; ek.nn.Gated scales it by invariants",
+                    )
+                )
+        self.epsilon = epsilon
+        stored = checked_float("param_dtype", param_dtype)
+        self.scale = nnx.Dict(
+            {term.name: nnx.Param(jnp.ones(width, stored)) for term, width in zip(terms, widths, strict=True)}
+        )
+
+    def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
+        """Normalise a dictionary of arrays `[*batch, *axes, channels]`; entries that are zero stay so."""
+        x = by_name(self.scale, x)
+        if x.keys() != set(self.scale):
+            raise ShapeError(
+                explain(
+                    "the arrays do not fit the features",
+                    got=f"arrays named {sorted(map(str, x))}",
+                    expected=f"arrays named {sorted(self.scale)}",
+                    step="give exactly one array for each term",
+                )
+            )
+        groups, result = self.signature.groups, dict[str, Any]()
+        for term in self.signature.inputs:
+            array, start = x[term.name], x[term.name].ndim - 1 - len(term.labels)
+            mixed = [
+                start + i
+                for i, label in enumerate(term.labels)
+                if label not in groups or not isinstance(groups[label], S)
+            ]
+            wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+            square = jnp.mean(jnp.abs(wide) ** 2, axis=(*mixed, array.ndim - 1), keepdims=True)
+            scale = self.scale[term.name][...]
+            result[term.name] = (wide / jnp.sqrt(square + self.epsilon)).astype(array.dtype) * scale.astype(array.dtype)
+        return result
