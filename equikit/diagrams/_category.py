@@ -6,7 +6,10 @@ composed diagram, where the loops are the blocks left in the middle row, joined 
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
+from collections.abc import Callable
 
 from equikit._errors import DiagramError, explain
 from equikit.diagrams._combination import Combination, Stack, combine
@@ -32,24 +35,57 @@ def join(*strings: tuple[int, ...]) -> list[int]:
     return [root(vertex) for vertex in range(len(parent))]
 
 
+Product = Diagram | Composite | Combination
+"""What a product can be, and what can be multiplied."""
+
+
 def _check_diagrams(verb: str, *operands: object) -> None:
     for operand in operands:
-        if not isinstance(operand, Diagram):
+        if not isinstance(operand, Product):
             raise DiagramError(
                 explain(
                     f"only diagrams can be {verb}",
                     got=repr(operand),
-                    expected="two diagrams",
-                    step="take the diagram of a composite with .diagram, the matrix of a diagram with .matrix(n)",
+                    expected="diagrams, or products of diagrams",
+                    step="make one with Diagram.parse, or take one from space.diagrams",
                 )
             )
 
 
-def compose(after: Diagram, before: Diagram) -> Composite | Combination:
+def terms_of(product: Product) -> tuple[Composite, ...]:
+    """A product as a sum of diagrams with scalars."""
+    return (Composite(product, ()),) if isinstance(product, Diagram) else product.terms
+
+
+def _distributed(
+    operation: Callable[..., Product], rows: tuple[tuple[str, ...], tuple[str, ...]], *operands: Product
+) -> Composite | Combination:
+    """Apply an operation on diagrams to sums of diagrams with scalars; `rows` are those of the result."""
+    terms: list[Composite] = []
+    single = not any(isinstance(operand, Combination) for operand in operands)
+    for choice in itertools.product(*map(terms_of, operands)):
+        result = operation(*(term.diagram for term in choice))
+        single = single and not isinstance(result, Combination)
+        for term in terms_of(result):
+            loops = Counter[str]()
+            for part in (*choice, term):
+                loops.update(dict(part.loops))
+            coefficient = math.prod(part.coefficient for part in (*choice, term))
+            terms.append(Composite(term.diagram, tuple(sorted(loops.items())), coefficient))
+    return terms[0] if single else Combination.of(*rows, terms)
+
+
+def rows_of(product: Product) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The labels of the top row and of the bottom row."""
+    holder = product.diagram if isinstance(product, Composite) else product
+    return holder.top, holder.bottom
+
+
+def compose(after: Product, before: Product) -> Composite | Combination:
     """Stack `after` on `before`: the map that applies `before` first.
 
     Args:
-        after: a diagram whose bottom row has the labels of the top row of `before`.
+        after: a diagram whose bottom row has the labels of the top row of `before`; products are taken term by term.
         before: the diagram applied first.
 
     Returns:
@@ -66,15 +102,12 @@ def compose(after: Diagram, before: Diagram) -> Composite | Combination:
         n * (p p -> p p: 1 2 | 1' 2')
     """
     _check_diagrams("composed", after, before)
+    if not (isinstance(after, Diagram) and isinstance(before, Diagram)):
+        if rows_of(after)[1] != rows_of(before)[0]:
+            raise _not_composable(after, before)
+        return _distributed(compose, (rows_of(after)[0], rows_of(before)[1]), after, before)
     if after.bottom != before.top or _contradict(after, before):
-        raise DiagramError(
-            explain(
-                "the diagrams cannot be composed",
-                got=f"{after} after {before}",
-                expected="the bottom row of the first to have the labels, and forms, of the top row of the second",
-                step="flip or permute one of them",
-            )
-        )
+        raise _not_composable(after, before)
     tops, middles, bottoms = len(after.top), len(after.bottom), len(before.bottom)
     # Vertices of the stack: top row, middle row, bottom row. Vertices outside a diagram get blocks of their own.
     upper = (*after.growth, *range(after.order, after.order + bottoms))
@@ -96,13 +129,24 @@ def compose(after: Diagram, before: Diagram) -> Composite | Combination:
     return Composite(result, tuple(sorted(loops.items())), sign)
 
 
+def _not_composable(after: Product, before: Product) -> DiagramError:
+    return DiagramError(
+        explain(
+            "the diagrams cannot be composed",
+            got=f"{after} after {before}",
+            expected="the bottom row of the first to have the labels, and forms, of the top row of the second",
+            step="flip or permute one of them",
+        )
+    )
+
+
 def _contradict(first: Diagram, second: Diagram) -> bool:
     """Whether a label that both diagrams have carries different forms in them."""
     one, other = dict(first.forms), dict(second.forms)
     return any(one.get(label) != other.get(label) for label in {*first.labels} & {*second.labels})
 
 
-def tensor(left: Diagram, right: Diagram) -> Diagram | Combination:
+def tensor(left: Product, right: Product) -> Product:
     """Put two diagrams side by side: the Kronecker product of the maps.
 
     Where there are Levi-Civita tensors the result is a combination of diagrams.
@@ -113,6 +157,9 @@ def tensor(left: Diagram, right: Diagram) -> Diagram | Combination:
         True
     """
     _check_diagrams("put side by side", left, right)
+    if not (isinstance(left, Diagram) and isinstance(right, Diagram)):
+        (upper, lower), (more, rest) = rows_of(left), rows_of(right)
+        return _distributed(tensor, (upper + more, lower + rest), left, right)
     offset = left.order
     split, other = len(left.top), len(right.top)
     shifted = tuple(block + offset for block in right.growth)
@@ -135,7 +182,7 @@ def tensor(left: Diagram, right: Diagram) -> Diagram | Combination:
     return Diagram(left.top + right.top, left.bottom + right.bottom, growth, left.forms + right.forms)
 
 
-def flip(diagram: Diagram) -> Diagram | Combination:
+def flip(diagram: Product) -> Product:
     """Turn a diagram upside down: the transposed map.
 
     Where there are Levi-Civita tensors the result is a combination, of one diagram with its sign.
@@ -144,6 +191,9 @@ def flip(diagram: Diagram) -> Diagram | Combination:
         >>> print(flip(Diagram.parse("p p -> p: 1 1' | 2'")))
         p -> p p: 1 1' | 2
     """
+    _check_diagrams("turned upside down", diagram)
+    if not isinstance(diagram, Diagram):
+        return _distributed(flip, rows_of(diagram)[::-1], diagram)
     split = len(diagram.top)
     if diagram.heads:
         forms = dict(diagram.forms)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from equikit.diagrams._dense import label_sizes, leg_order
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._heads import parity
 from equikit.groups import Form
+
+if TYPE_CHECKING:
+    from equikit.diagrams._category import Product
 
 Leg = int | None
 """The joined block of a leg, `None` where the leg is summed over."""
@@ -49,8 +53,43 @@ class Combination:
             total += term.factor(sizes) * term.diagram.matrix(size)
         return total
 
+    def compose(self, other: Product) -> Composite | Combination:
+        """`self` after `other`; see `equikit.diagrams.compose`."""
+        from equikit.diagrams._category import compose
+
+        return compose(self, other)
+
+    __matmul__ = compose
+
+    def tensor(self, other: Product) -> Product:
+        """`self` beside `other`; see `equikit.diagrams.tensor`."""
+        from equikit.diagrams._category import tensor
+
+        return tensor(self, other)
+
+    def flip(self) -> Product:
+        """The transposed map; see `equikit.diagrams.flip`."""
+        from equikit.diagrams._category import flip
+
+        return flip(self)
+
     def __str__(self) -> str:
-        return " + ".join(map(str, self.terms)) or "0"
+        text = ""
+        for term in self.terms:
+            negative = term.coefficient < 0
+            scalar = replace(term, coefficient=abs(term.coefficient)).symbol
+            text += (" - " if text else "-") if negative else (" + " if text else "")
+            text += f"({term.diagram})" if scalar == 1 else f"{scalar} * ({term.diagram})"
+        return text or "0"
+
+    @classmethod
+    def of(cls, top: tuple[str, ...], bottom: tuple[str, ...], terms: Iterable[Composite]) -> Combination:
+        """Add terms up: equal diagrams with equal loops are one term, those that cancel are left out."""
+        total: Counter[tuple[Diagram, tuple[tuple[str, int], ...]]] = Counter()
+        for term in terms:
+            total[term.diagram, term.loops] += term.coefficient
+        kept = sorted(key for key, coefficient in total.items() if coefficient)
+        return cls(top, bottom, tuple(Composite(*key, total[key]) for key in kept))
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +176,7 @@ def combine(stack: Stack, forms: Mapping[str, Form], sign: int = 1) -> Combinati
         summed |= {leg for leg in heads[0] if leg is not None and leg not in outer}
     top, bottom = (tuple(stack.labels[vertex] for vertex in row) for row in (stack.top, stack.bottom))
     size = {label: len(heads[0]) for label, heads in stack.legs.items()}
-    total: Counter[tuple[Diagram, tuple[tuple[str, int], ...]]] = Counter()
+    terms: list[Composite] = []
     for choice in itertools.product(*expansions) if sign else ():
         coefficient = sign * math.prod(factor for factor, _ in choice)
         blocks = _joined(stack.blocks, [pair for _, pairs in choice for pair in pairs])
@@ -154,9 +193,8 @@ def combine(stack: Stack, forms: Mapping[str, Form], sign: int = 1) -> Combinati
         loops = Counter(label_of[b] for b in {*blocks.values()} - {*growth} - {blocks[b] for b in summed})
         for label in loops.keys() & size.keys():  # the size of a label with a head is known
             coefficient *= size[label] ** loops.pop(label)
-        total[diagram, tuple(sorted(loops.items()))] += coefficient
-    terms = sorted((key for key, coefficient in total.items() if coefficient))
-    return Combination(top, bottom, tuple(Composite(*key, total[key]) for key in terms))
+        terms.append(Composite(diagram, tuple(sorted(loops.items())), coefficient))
+    return Combination.of(top, bottom, terms)
 
 
 def _joined(blocks: Sequence[int], pairs: Sequence[tuple[int, int]]) -> dict[int, int]:

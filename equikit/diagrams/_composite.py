@@ -7,11 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from equikit.diagrams._dense import label_sizes
 from equikit.diagrams._diagram import Diagram
 
 if TYPE_CHECKING:
     import sympy
+
+    from equikit.diagrams._category import Product
+    from equikit.diagrams._combination import Combination
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,35 @@ class Composite:
 
         symbols = size_symbols({*self.diagram.labels, *(label for label, _ in self.loops)})
         return sympy.Mul(self.coefficient, *(symbols[label] ** count for label, count in self.loops))
+
+    @property
+    def terms(self) -> tuple[Composite, ...]:
+        """Itself alone, as a combination has its terms."""
+        return (self,)
+
+    def matrix(self, n: int | Mapping[str, int]) -> np.ndarray:
+        """The map as a dense integer matrix, scalar included; the arguments are those of `Diagram.matrix`."""
+        return self.factor(n) * self.diagram.matrix(n)
+
+    def compose(self, other: Product) -> Composite | Combination:
+        """`self` after `other`; see `equikit.diagrams.compose`."""
+        from equikit.diagrams._category import compose
+
+        return compose(self, other)
+
+    __matmul__ = compose
+
+    def tensor(self, other: Product) -> Product:
+        """`self` beside `other`; see `equikit.diagrams.tensor`."""
+        from equikit.diagrams._category import tensor
+
+        return tensor(self, other)
+
+    def flip(self) -> Product:
+        """The transposed map; see `equikit.diagrams.flip`."""
+        from equikit.diagrams._category import flip
+
+        return flip(self)
 
     def __str__(self) -> str:
         return str(self.diagram) if not self.loops and self.coefficient == 1 else f"{self.symbol} * ({self.diagram})"

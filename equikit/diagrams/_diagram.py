@@ -17,6 +17,7 @@ from equikit.diagrams._parse import parse_labels
 from equikit.groups._form import Form
 
 if TYPE_CHECKING:
+    from equikit.diagrams._category import Product
     from equikit.diagrams._combination import Combination
     from equikit.diagrams._composite import Composite
     from equikit.diagrams._factor import Factorization
@@ -315,7 +316,7 @@ class Diagram:
 
         return diagram_matrix(self, n, basis=basis)
 
-    def compose(self, other: Diagram) -> Composite | Combination:
+    def compose(self, other: Product) -> Composite | Combination:
         """`self` after `other`; see `equikit.diagrams.compose`."""
         from equikit.diagrams._category import compose
 
@@ -323,13 +324,13 @@ class Diagram:
 
     __matmul__ = compose
 
-    def tensor(self, other: Diagram) -> Diagram | Combination:
+    def tensor(self, other: Product) -> Product:
         """`self` beside `other`; see `equikit.diagrams.tensor`."""
         from equikit.diagrams._category import tensor
 
         return tensor(self, other)
 
-    def flip(self) -> Diagram | Combination:
+    def flip(self) -> Product:
         """The diagram upside down, which is the transposed map; see `equikit.diagrams.flip`."""
         from equikit.diagrams._category import flip
 

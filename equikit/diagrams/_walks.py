@@ -122,7 +122,8 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
     Vertices are irreducible representations, integer partitions (pairs of them for H); the attribute `arrows` of an
     edge from λ to μ is the multiplicity of μ in \(\lambda \otimes V\). For \(S_n\) it counts the ways to move one box
     of the Young diagram of λ to get μ. For a continuous group it is infinite, and drawn as far as `steps` arrows lead
-    from the trivial representation: the Bratteli diagram of the Brauer algebras, folded up.
+    from the trivial representation: the Bratteli diagram of the Brauer algebras, folded up. The last vertices have no
+    arrows then, so that walks there and back are those of at most twice `steps`, half of them out.
 
     Args:
         group: a bound group.

@@ -174,7 +174,7 @@ class Linear(nnx.Module):
                     "no linear map but zero commutes with the group",
                     got=f"{HomSpace(self.signature)!r}: {'; '.join(self._reasons())}",
                     expected="a space of dimension one or more",
-                    step="look at ek.hom(...).dim, and choose another output or a larger n",
+                    step="look at ek.hom(...).dim, and choose another number of axes, a larger n or another group",
                 )
             )
         scales = self._scales(init_size)

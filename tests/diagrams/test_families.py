@@ -143,10 +143,6 @@ def test_matrix_is_a_functor(group):
 HEADS = [SO(1), SO(2), SO(3), SO(4), SO(1, 1), SO(1, 2), SO(1, 3), A(2), A(3), A(4)]
 
 
-def dense(diagram, n):
-    return diagram.matrix(n)
-
-
 @pytest.mark.parametrize("group", HEADS, ids=str)
 def test_matrix_is_a_functor_with_heads(group):
     n, rng = group.n, np.random.default_rng(1)
@@ -162,16 +158,12 @@ def test_matrix_is_a_functor_with_heads(group):
         tried += 1
         before, after = (pool[rng.integers(len(pool))] for pool in pools)
         product = after @ before
-        assert np.array_equal(after.matrix(n) @ before.matrix(n), matrix_of(product, n))
-        assert np.array_equal(before.matrix(n).T, dense(before.flip(), n))
-        terms.add(len(getattr(product, "terms", (product,))))
+        assert np.array_equal(after.matrix(n) @ before.matrix(n), product.matrix(n))
+        assert np.array_equal(before.matrix(n).T, before.flip().matrix(n))
+        terms.add(len(product.terms))
         if n ** (a + b + b + c) <= 4**7:
-            assert np.array_equal(np.kron(before.matrix(n), after.matrix(n)), dense(before.tensor(after), n))
+            assert np.array_equal(np.kron(before.matrix(n), after.matrix(n)), before.tensor(after).matrix(n))
     assert len(terms) > 1 or n == 1
-
-
-def matrix_of(product, n):
-    return product.factor(n) * product.diagram.matrix(n) if hasattr(product, "factor") else product.matrix(n)
 
 
 def test_heads_of_two_labels_go_through_products():
@@ -186,10 +178,29 @@ def test_heads_of_two_labels_go_through_products():
 
 
 def test_two_cross_products():
-    cross = hom("x x -> x", x=SO(3)).diagrams[0]
-    assert str(cross @ cross.flip().terms[0].diagram) == "2 * (x -> x: 1 1')"
-    assert str(cross.flip()) == "x -> x x: ^1 | ^2 | ^1'"
-    assert len((cross.flip().terms[0].diagram @ cross).terms) == 2
+    (cross,) = hom("x x -> x", x=SO(3)).diagrams
+    assert str(cross @ cross.flip()) == "2 * (x -> x: 1 1')"
+    assert str(cross.flip()) == "(x -> x x: ^1 | ^2 | ^1')"
+    assert str(cross.flip() @ cross) == "(x x -> x x: 1 1' | 2 2') - (x x -> x x: 1 2' | 2 1')"
+    assert str(cross @ Diagram.parse("() -> x x: 1 2")) == "0"
+
+
+def test_products_of_products():
+    n = {"x": 3, "y": 2}
+    (cross,) = hom("x x -> x", x=SO(3)).diagrams
+    pair, omega = hom("x x -> x x", x=O).diagrams[2], hom("y y -> y y", y=Sp).diagrams[2]
+    wedge = cross.flip() @ cross
+    for one, other in itertools.product([wedge, pair @ pair, pair, wedge.flip()], repeat=2):
+        assert np.array_equal((one @ other).matrix(n), one.matrix(n) @ other.matrix(n))
+        assert np.array_equal(one.tensor(other).matrix(n), np.kron(one.matrix(n), other.matrix(n)))
+    assert np.array_equal((omega @ omega).flip().matrix(n), (omega @ omega).matrix(n).T)
+    zero = cross @ Diagram.parse("() -> x x: 1 2")
+    assert zero.terms == ()
+    assert np.array_equal((cross.flip() @ zero).matrix(n), np.zeros((9, 1)))
+    assert zero.flip().matrix(n).shape == (1, 3)
+    assert zero.tensor(omega @ omega).matrix(n).shape == (12, 4)
+    with pytest.raises(ek.DiagramError, match="cannot be composed"):
+        zero @ wedge
 
 
 def test_the_snake_of_the_symplectic_group_is_minus_the_identity():
