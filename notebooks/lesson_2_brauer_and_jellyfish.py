@@ -930,7 +930,7 @@ plane = ek.hom("x -> x", x=ek.SO(2))
 identity, J = plane.diagrams
 assert plane.dim == 2
 assert (J.matrix(2) == [[0, 1], [-1, 0]]).all()
-assert str(J @ J) == "-1 * (x -> x: 1 1')"
+assert str(J @ J) == "-(x -> x: 1 1')"
 
 first, second = 2 + 3j, -1 + 0.5j
 as_matrix = {z: z.real * identity.matrix(2) + z.imag * J.matrix(2) for z in (first, second, first * second)}
