@@ -139,15 +139,16 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     body = [[label(case), direction, *cells(by_rival, names)] for case, direction, by_rival in grouped]
     lines += [*_grid(["case", "direction", *names], body, 2), "", "Targets:", ""]
     lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
-    lines += ["", "Seconds to trace and compile / MiB that XLA allots (arguments, results and temporaries):", ""]
 
     def costs(record: Mapping[str, Any] | None) -> str:
         if not record or "compile_seconds" not in record or "peak_bytes" not in record:
             return "–"
         return f"{record['trace_seconds'] + record['compile_seconds']:.1f} / {record['peak_bytes'] / 2**20:,.1f}"
 
-    body = [[label(case), direction, *(costs(by.get(name)) for name in names)] for case, direction, by in grouped]
-    lines += _grid(["case", "direction", *names], body, 2)
+    if any("compile_seconds" in record for record in measurements):
+        lines += ["", "Seconds to trace and compile / MiB that XLA allots (arguments, results and temporaries):", ""]
+        body = [[label(case), direction, *(costs(by.get(name)) for name in names)] for case, direction, by in grouped]
+        lines += _grid(["case", "direction", *names], body, 2)
     notes: dict[str, list[str]] = {}
     for record in measurements:
         if "reason" in record:

@@ -220,6 +220,12 @@ def test_advice_is_for_the_shell():
     assert "add --group dtype=S" in refused("basis", "dtype -> p", "-g", "p=S")
 
 
+def test_advice_keeps_the_group():
+    text = refused("basis", "m m -> ()", "-g", "m=Sp", "--matrices")
+    assert "got:       m=Sp, which is free" in text
+    assert "m=Sp(4)" in text
+
+
 def test_many_drawings_cost_one_enumeration():
     assert "and 2,140 more" in said("draw", "p p p p -> p p p p", "-g", "p=S", "--limit", "2000")
 

@@ -151,9 +151,9 @@ def needed_sizes(text: str | None, space: HomSpace) -> dict[str, int]:
         raise OptionError(
             explain(
                 "matrices need a size for every label",
-                got=f"{free[0]}=S, which is free",
+                got=f"{free[0]}={space.signature.groups[free[0]]}, which is free",
                 expected="a size",
-                step=f"add --n 4, or write --group '{free[0]}=S(4)'",
+                step=f"add --n 4, or write --group '{free[0]}={space.signature.groups[free[0]]}(4)'",
             )
         )
     return space.sizes() if sizes is None else sizes

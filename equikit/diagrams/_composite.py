@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from equikit.diagrams._dense import label_sizes
+from equikit.diagrams._dense import label_sizes, refuse_if_formless
 from equikit.diagrams._diagram import Diagram
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Composite:
     def factor(self, n: int | Mapping[str, int]) -> int:
         """The scalar at given sizes, an exact integer."""
         sizes = label_sizes(tuple(label for label, _ in self.loops), n)
+        refuse_if_formless(self.diagram.forms, sizes)
         result: int = self.coefficient * math.prod(sizes[label] ** count for label, count in self.loops)
         return result
 

@@ -119,7 +119,10 @@ def why_none(labels: tuple[str, ...], groups: Groups) -> str | None:
             continue
         if group.n == 0:
             return f"{label!r} has no entries"
-        return f"the axes of {label!r} are {m} in all, and {group} joins an even number" if m % 2 else f"n is {group.n}"
+        if m % 2 and group.blocks in ("pair", "even"):
+            more = f", or {group.legs} and an even number" if group.legs else ""
+            return f"the axes of {label!r} are {m} in all, and {group} joins an even number{more}"
+        return f"{group} has no diagram on {m} axes {label!r}"
     return None
 
 

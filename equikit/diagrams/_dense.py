@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from equikit._errors import OptionError, ShapeError, TooLargeError, explain
 from equikit.diagrams._diagram import Diagram
+from equikit.groups._form import Form
 from equikit.groups._group import checked_size
 
 LARGEST_ARRAY = 2**32
@@ -63,6 +64,20 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
     return {label: checked_size("the size of a label", given[label]) for label in wanted}
 
 
+def refuse_if_formless(forms: Iterable[tuple[str, Form]], size: Mapping[str, int]) -> None:
+    """Raise `ShapeError` where axes have not the size of their form."""
+    for label, form in forms:
+        if label in size and not form.fits(size[label]):
+            raise ShapeError(
+                explain(
+                    f"axes {label!r} of this size do not have the form of {form}",
+                    got=f"size {size[label]}",
+                    expected="an even size" if form.kind == "symplectic" else f"{form.positive + form.negative}",
+                    step="correct n",
+                )
+            )
+
+
 def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str = "diagram") -> np.ndarray:
     """The map as an integer tensor with one axis a vertex; the arguments are those of `Diagram.matrix`."""
     orbit = checked_basis(basis) == "orbit"
@@ -76,6 +91,7 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
             )
         )
     size = label_sizes(diagram.labels, n)
+    refuse_if_formless(diagram.forms, size)
     shape = tuple(size[label] for label in diagram.labels)
     refuse_if_large("the dense form of the diagram", math.prod(shape))
     if len(shape) > MOST_AXES:

@@ -13,7 +13,7 @@ import numpy as np
 from equikit._errors import DiagramError, explain
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._half import HalfDiagram, Head
-from equikit.diagrams._parse import parse_labels
+from equikit.diagrams._parse import is_argument, parse_labels
 from equikit.groups._form import Form
 
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ class Diagram:
             )
         given, growth = self.growth, canonical(self.growth)
         new = dict(zip(given, growth, strict=True))
-        heads = [(label, legs, tuple(sorted(new[block] for block in blocks))) for label, legs, blocks in self.heads]
+        heads = [
+            (label, legs, tuple(sorted(new.get(block, -1) for block in blocks))) for label, legs, blocks in self.heads
+        ]
         object.__setattr__(self, "growth", growth)
         object.__setattr__(self, "heads", tuple(sorted(heads)))
         if len(self.growth) != self.order:
@@ -126,11 +128,22 @@ class Diagram:
                     step="give the block of each top vertex, then of each bottom vertex",
                 )
             )
+        for label, legs, blocks in heads:
+            own = {block for block, name in zip(growth, self.labels, strict=True) if name == label}
+            if len({*blocks}) < len(blocks) or not {*blocks} <= own or legs - len(blocks) not in (0, 1):
+                raise DiagramError(
+                    explain(
+                        f"the legs of the Levi-Civita tensor on {label!r} are not blocks of it",
+                        got=f"{legs} legs, blocks {blocks}",
+                        expected=f"different ones of {sorted(own)}, as many as there are legs or one fewer",
+                        step="see the heads of a diagram in space.diagrams",
+                    )
+                )
         formed = dict(self.forms)
         object.__setattr__(self, "forms", tuple(sorted((x, formed[x]) for x in formed if x in self.labels)))
-        legs = {block for _, _, blocks in heads for block in blocks}
+        taken = {block for _, _, blocks in heads for block in blocks}
         for number, block in enumerate(self.blocks):
-            if self.labels[block[0]] in formed and len(block) != (1 if number in legs else 2):
+            if self.labels[block[0]] in formed and len(block) != (1 if number in taken else 2):
                 raise DiagramError(
                     explain(
                         f"label {self.labels[block[0]]!r} has a form, which joins two vertices",
@@ -286,8 +299,11 @@ class Diagram:
     def __repr__(self) -> str:
         bound = {label: str(form) for label, form in self.forms}
         for label, legs, blocks in self.heads:
-            single = all(len(self.blocks[block]) == 1 for block in blocks)
+            single = len(blocks) == legs and all(len(self.blocks[block]) == 1 for block in blocks)
             bound[label] = f"S{bound[label]}" if label in bound else f"{'SO' if single else 'A'}({legs})"
+        if any(not is_argument(label) or label == "text" for label in bound):
+            groups = ", ".join(f"{label!r}: {what}" for label, what in sorted(bound.items()))
+            return f'Diagram.parse("{self}", groups={{{groups}}})'
         return f'Diagram.parse("{self}"{"".join(f", {label}={what}" for label, what in sorted(bound.items()))})'
 
     def _repr_svg_(self) -> str:

@@ -133,7 +133,13 @@ def iter_halves(
     limits = block_limits(groups)
     sizes = tuple((label, largest_block(group)) for label, group in groups)
     of = {label: group_of(groups, label) for label in labels}
-    for size in range(len(core), len(labels) + 1):
+    sizes_tried = range(len(core), len(labels) + 1)
+    if all(group.blocks == "pair" for group in of.values()):  # all blocks but wires and legs are pairs
+        single = len(core) + sum(len(head.blocks) for head in heads)
+        if (len(labels) - single) % 2 or single > len(labels):
+            return
+        sizes_tried = range((len(labels) + single) // 2, (len(labels) + single) // 2 + 1)
+    for size in sizes_tried:
         for growth in iter_growth(labels, size, limits, sizes):
             first = HalfDiagram(labels, growth, ())
             names, counts = first.block_labels, [len(block) for block in first.blocks]

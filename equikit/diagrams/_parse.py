@@ -228,7 +228,7 @@ def bind(
                 place,
                 length,
                 expected="every label bound to a group, or to Fixed(size) where nothing acts",
-                step=f"add {label}=ek.S" if _is_argument(label) else f'add groups={{"{label}": ek.S}}',
+                step=f"add {label}=ek.S" if is_argument(label) else f'add groups={{"{label}": ek.S}}',
             )
         )
     unused = sorted(bound.keys() - labels)
@@ -265,7 +265,7 @@ def _place_in(signature: Signature, label: str) -> tuple[int, int]:
     raise AssertionError(f"{label!r} is not in {str(signature)!r}")
 
 
-def _is_argument(label: str) -> bool:
+def is_argument(label: str) -> bool:
     """Whether a label is plain to write as a keyword argument, and not one with another meaning."""
     return label.isascii() and not keyword.iskeyword(label) and label not in RESERVED
 

@@ -92,13 +92,23 @@ def parse_diagram(
     heads = []
     for label in dict.fromkeys(labels[lists[number][0]] for number in legs):
         own = tuple(number for number in legs if labels[lists[number][0]] == label)
-        count = group_of(acted, label).legs
-        if len(own) not in (count, count - 1):
+        group = group_of(acted, label)
+        count = group.legs
+        whole = [number for number, block in enumerate(lists) if labels[block[0]] == label]
+        if group.blocks == "any":
+            fitting = len(own) in (count, count - 1) and len(own) == len(whole)
+        else:
+            fitting = len(own) == count and all(len(lists[number]) == 1 for number in own)
+        if not fitting:
             raise DiagramError(
                 explain(
                     f"the legs marked with ^ do not fit the group of {label!r}",
                     got=f"{len(own)} of them in {text!r}, {group_of(acted, label)}",
-                    expected=f"{count or 'none'}" if not count else f"{count - 1} or {count}",
+                    expected="none"
+                    if not count
+                    else f"all blocks, {count - 1} or {count}"
+                    if group.blocks == "any"
+                    else f"{count} single vertices",
                     step=f"name the group, as in Diagram.parse(..., {label}=ek.SO({len(own)}))",
                 )
             )

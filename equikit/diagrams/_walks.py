@@ -133,7 +133,7 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
         A directed graph with integer edge attribute `arrows`.
 
     Raises:
-        GroupError: if the group is free, or its representations are not known.
+        GroupError: if the group is free, or its representations are not known (A, SO).
 
     Cost: proportional to the number of vertices, times n.
 
@@ -148,6 +148,16 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
     import networkx
 
     n = bound_size(group)
+    if isinstance(group, SO | A):
+        larger_group = O(n - group.negative, group.negative) if isinstance(group, SO) else S(n)
+        raise GroupError(
+            explain(
+                f"the McKay quiver of {group} is not known here",
+                got=group,
+                expected=f"{larger_group}, on whose quiver its invariants are walks to the determinant or the sign too",
+                step=f"pass {larger_group}; count_walks({group}, length) counts them",
+            )
+        )
     if steps is None and not isinstance(group, S | H):
         raise GroupError(
             explain(

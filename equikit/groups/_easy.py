@@ -58,7 +58,7 @@ class H(Group):
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the signed permutation matrix, int64 `[n, n]`."""
-        element = _signed(element)
+        element = _signed(element, self.n)
         size = len(element)
         matrix = np.zeros((size, size), np.int64)
         matrix[np.abs(element) - 1, np.arange(size)] = np.sign(element)
@@ -71,7 +71,7 @@ class H(Group):
             GroupError: if `element` is not a signed permutation.
             ShapeError: if the axis has not as many entries as the permutation.
         """
-        element = _signed(element)
+        element = _signed(element, self.n)
         if not -array.ndim <= axis < array.ndim or array.shape[axis] != len(element):
             raise ShapeError(
                 explain(
@@ -87,15 +87,16 @@ class H(Group):
             return moved
         shape = [1] * array.ndim
         shape[axis] = len(element)
-        return moved * np.sign(element)[source].reshape(shape).astype(moved.dtype)
+        signs = np.sign(element)[source].reshape(shape)
+        return moved * (signs if moved.dtype.kind == "u" else signs.astype(moved.dtype))
 
 
-def _signed(element: object) -> np.ndarray:
+def _signed(element: object, size: int | None) -> np.ndarray:
     """Return `element` as an integer array that lists each of 1..n once, up to sign, or raise `GroupError`."""
     array = np.asarray(element)
     if array.shape == (0,):
-        return array.astype(np.int64)
-    wanted = np.arange(1, array.size + 1)
+        array = array.astype(np.int64)
+    wanted = np.arange(1, (array.size if size is None else size) + 1)
     if array.ndim != 1 or array.dtype.kind != "i" or not np.array_equal(np.sort(np.abs(array)), wanted):
         raise GroupError(
             explain(

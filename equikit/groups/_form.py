@@ -28,6 +28,10 @@ class Form:
     def __str__(self) -> str:
         return "Sp" if self.kind == "symplectic" else f"O({self.positive}, {self.negative})"
 
+    def fits(self, n: int) -> bool:
+        """Whether axes of this size can have the form."""
+        return n == self.positive + self.negative if self.kind == "metric" else n % 2 == 0
+
     def matrix(self, n: int) -> np.ndarray:
         """The matrix of the form, int64 `[n, n]`.
 

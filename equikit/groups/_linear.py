@@ -21,8 +21,8 @@ class MatrixElements(Group):
         """List integer matrices that span the Lie algebra; with `generators`, they determine the equivariant maps."""
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
-        """Return the element itself."""
-        return _square(element)
+        """Return the element itself, or raise `GroupError` where it is no square matrix of the size of the group."""
+        return _square(element, self.n)
 
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
         """Multiply one axis of a NumPy or JAX array by the matrix.
@@ -31,7 +31,7 @@ class MatrixElements(Group):
             GroupError: if `element` is not a square matrix.
             ShapeError: if the axis has not as many entries as the matrix.
         """
-        element = _square(element)
+        element = _square(element, self.n)
         if not -array.ndim <= axis < array.ndim or array.shape[axis] != len(element):
             raise ShapeError(
                 explain(
@@ -42,18 +42,19 @@ class MatrixElements(Group):
                 )
             )
         space = np if isinstance(array, np.ndarray) else array.__array_namespace__()
-        cast = element.astype(array.dtype)
+        exact = array.dtype.kind in "biu"  # which would cut off what is behind the point
+        cast = element if exact else element.astype(array.dtype)
         return space.moveaxis(space.tensordot(cast, array, axes=((1,), (axis,))), 0, axis)
 
 
-def _square(element: object) -> np.ndarray:
+def _square(element: object, size: int | None) -> np.ndarray:
     array = np.asarray(element)
-    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or size not in (None, len(array)):
         raise GroupError(
             explain(
-                "the element is not a square matrix",
+                "the element is not a square matrix of the size of the group",
                 got=f"shape {array.shape}",
-                expected="[n, n]",
+                expected="[n, n]" if size is None else f"[{size}, {size}]",
                 step="draw one with random_element",
             )
         )

@@ -102,7 +102,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
         positive = size - self.negative
         turn = np.zeros((size, size))
         turn[:positive, :positive], turn[positive:, positive:] = (haar(generator, m) for m in (positive, self.negative))
-        noise = BOOST * generator.normal(size=(size, size))
+        noise = BOOST * generator.normal(size=(size, size)) / max(1.0, np.sqrt(size / 4))
         return cayley(metric[:, None] * (noise - noise.T) / 2) @ turn
 
 

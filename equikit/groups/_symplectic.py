@@ -75,6 +75,6 @@ class Sp(MatrixElements):
         size = self._size(n)
         element = np.eye(size)
         for _ in range(2):
-            noise = BOOST * generator.normal(size=(size, size))
+            noise = BOOST * generator.normal(size=(size, size)) / max(1.0, np.sqrt(size / 4))
             element = element @ cayley(-self.form.matrix(size) @ (noise + noise.T) / 2)
         return element

@@ -160,7 +160,8 @@ def apply(
         ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
         OptionError: if there is no such method.
 
-    Cost: \(O(n^{\max(k, l)})\) time and memory; the reference takes \(O(n^{k+l})\) for each diagram.
+    Cost: \(O(n^{\max(k, l)})\) time and memory; a Levi-Civita tensor adds a constant of \(n^n\) entries, and is refused
+    above \(2^{26}\). The reference takes \(O(n^{k+l})\) for each diagram.
 
     Example:
         >>> from equikit import S, hom

@@ -13,9 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from equikit.diagrams._dense import permutation_sign
+from equikit.diagrams._dense import permutation_sign, refuse_if_large
 from equikit.diagrams._half import Head
 from equikit.groups import Form
+
+CONSTANT_BYTES = 64
+"""Bytes reckoned for each entry of a constant tensor, so that one of 2^26 entries is the largest."""
 
 
 def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
@@ -65,13 +68,23 @@ def signed(x: jax.Array, axis: int, signs: np.ndarray) -> jax.Array:
     return x * signs.reshape(-1, *(1,) * (x.ndim - 1 - axis)).astype(x.dtype)
 
 
-def levi_civita(x: jax.Array, wired: int, head: Head, form: Form | None, n: int, *, upwards: bool) -> jax.Array:
+def levi_civita(
+    x: jax.Array,
+    wired: int,
+    head: Head,
+    form: Form | None,
+    n: int,
+    *,
+    upwards: bool,
+    precision: lax.PrecisionLike = None,
+) -> jax.Array:
     """Contract the last axes but channels with the Levi-Civita tensor, elementwise on `wired` axes before them.
 
     Its legs in the bottom row are lowered by the metric: downwards the legs that are contracted, upwards too.
     """
     own, other = (head.axes, len(head.blocks)) if upwards else (len(head.blocks), head.axes)
     above, below = other, own  # contracted legs are those of the bottom row in either direction
+    refuse_if_large("the Levi-Civita tensor", n ** (wired + above + below), CONSTANT_BYTES)
     grid = np.indices((n,) * (wired + above + below), sparse=True)
     tensor = np.array(permutation_sign(list(grid), wired + above + below + head.loose))
     if form is not None:
@@ -81,5 +94,5 @@ def levi_civita(x: jax.Array, wired: int, head: Head, form: Form | None, n: int,
     matrix = tensor.reshape(n**wired, n**above, n**below).astype(np.float32)
     lead = x.shape[: x.ndim - 1 - wired - own]
     flat = x.reshape(*lead, n**wired, n**own, x.shape[-1])
-    result = jnp.einsum("...wbc,wab->...wac", flat, jnp.asarray(matrix, x.dtype))
+    result = jnp.einsum("...wbc,wab->...wac", flat, jnp.asarray(matrix, x.dtype), precision=precision)
     return result.reshape(*lead, *(n,) * (wired + other), x.shape[-1])

@@ -78,7 +78,16 @@ def _scales(plan: Plan, shapes: Shapes, masks: Mapping[str, jax.Array]) -> dict[
     return scales
 
 
-def _apply_head(step: Step, x: jax.Array, batch: int, form: Form | None, n: int, *, upwards: bool) -> jax.Array:
+def _apply_head(
+    step: Step,
+    x: jax.Array,
+    batch: int,
+    form: Form | None,
+    n: int,
+    precision: lax.PrecisionLike,
+    *,
+    upwards: bool,
+) -> jax.Array:
     """Between a tensor whose legs are axes like others, and one that has the axes of the head last.
 
     Where the head is applied in this row, the legs of this row are contracted with the Levi-Civita tensor and leave
@@ -96,7 +105,7 @@ def _apply_head(step: Step, x: jax.Array, batch: int, form: Form | None, n: int,
         order = [below.index(i) for i in (*rest, *wired)] + list(range(len(below), len(below) + head.axes))
         x = x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
     if head.applied:
-        x = levi_civita(x, len(wired), head, form, n, upwards=upwards)
+        x = levi_civita(x, len(wired), head, form, n, upwards=upwards, precision=precision)
     back = (*rest, *wired, *step.axes) if upwards else None
     if back is not None:
         return x.transpose(*range(batch), *(batch + int(i) for i in np.argsort(back)), x.ndim - 1)
@@ -112,10 +121,11 @@ def _reduce(
     scales: Mapping[str, jax.Array | float],
     sizes: Mapping[str, int],
     forms: Mapping[str, Form | None],
+    precision: lax.PrecisionLike,
 ) -> jax.Array:
     if step.operation == "head":
         name = step.small.heads[-1].label
-        return _apply_head(step, x, batch, forms[name], sizes[name], upwards=False)
+        return _apply_head(step, x, batch, forms[name], sizes[name], precision, upwards=False)
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form = forms[label]
     if step.operation == "diagonal":
@@ -134,11 +144,16 @@ def _reduce(
 
 
 def _expand(
-    step: Step, x: jax.Array, batch: int, sizes: Mapping[str, int], forms: Mapping[str, Form | None]
+    step: Step,
+    x: jax.Array,
+    batch: int,
+    sizes: Mapping[str, int],
+    forms: Mapping[str, Form | None],
+    precision: lax.PrecisionLike,
 ) -> jax.Array:
     if step.operation == "head":
         name = step.small.heads[-1].label
-        return _apply_head(step, x, batch, forms[name], sizes[name], upwards=True)
+        return _apply_head(step, x, batch, forms[name], sizes[name], precision, upwards=True)
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form, n = forms[label], sizes[label]
     if step.operation == "diagonal":
@@ -241,7 +256,9 @@ def run(
         top = root(tuple(term.labels[i] for i in signature.acted(term)))
         down[t, top] = _masked(_inward(signature, term, x), top.core, masks, batch)
     for step in plan.reductions:
-        down[step.term, step.small] = _reduce(step, down[step.term, step.large], batch, scales, shapes.sizes, forms)
+        down[step.term, step.small] = _reduce(
+            step, down[step.term, step.large], batch, scales, shapes.sizes, forms, precision
+        )
     up: Tensors = {}
     for product in plan.products:
         y, start = _mix(plan, product, down, weights, shapes, precision), 0
@@ -251,7 +268,7 @@ def run(
                 up[s, half] = y[..., start : start + width]
                 start += width
     for step in plan.expansions:
-        grown = _expand(step, up[step.term, step.small], batch, shapes.sizes, forms)
+        grown = _expand(step, up[step.term, step.small], batch, shapes.sizes, forms, precision)
         key = step.term, step.large
         up[key] = up[key] + grown if key in up else grown
     results = []

@@ -270,6 +270,17 @@ def test_mixed_labels_multiply():
         (lambda: hom("x x -> x", x=SO(3)).diagrams[0] @ hom("x -> x", x=SO(3)).diagrams[0], "cannot be composed"),
         (lambda: hom("x x -> x", x=SO(3)).diagrams[0].matrix(4), "has 3 legs"),
         (lambda: Diagram.parse("x x -> x: ^1 | ^1' | ^2'"), "do not fit the group"),
+        (lambda: Diagram.parse("x x -> (): ^1' | ^2'", x=SO(3)), "do not fit the group"),
+        (lambda: Diagram.parse("x x x -> (): ^1' 2' | ^3'", x=SO(2)), "do not fit the group"),
+        (lambda: Diagram.parse("x x x x -> (): ^1' | ^2' | ^3' | 4'", x=A(3)), "do not fit the group"),
+        (lambda: Diagram(("x", "x"), (), (0, 1), heads=(("x", 2, (0, 5)),)), "are not blocks of it"),
+        (lambda: Diagram(("x", "x"), (), (0, 1), heads=(("x", 7, (0, 1)),)), "are not blocks of it"),
+        (lambda: Diagram(("x", "x"), (), (0, 1), heads=(("y", 2, (0, 1)),)), "are not blocks of it"),
+        (lambda: Diagram.parse("m m -> (): 1' 2'", m=ek.Lorentz).matrix(5), r"do not have the form of O\(1, 3\)"),
+        (lambda: Diagram.parse("m -> m: 1 1'", m=ek.Lorentz).matrix(3), "do not have the form"),
+        (lambda: Diagram.parse("m -> m: 1 1'", m=Sp).matrix(3), "do not have the form of Sp"),
+        (lambda: ek.diagrams.mckay_quiver(A(3)), r"the McKay quiver of A\(3\) is not known here"),
+        (lambda: ek.diagrams.mckay_quiver(SO(3), 2), r"pass O\(3\)"),
         (lambda: Diagram.parse("m m m -> m: 1 1' 2' 3'", m=ek.Lorentz), "has a form, which joins two"),
         (lambda: list(hom("x " * 14 + "-> ()", x=O(2)).diagrams), "too many to choose a basis from"),
     ],
@@ -285,6 +296,17 @@ def test_a_dimension_too_large_to_enumerate():
     catalan = [math.comb(2 * k, k) // (k + 1) for k in range(49)]
     riordan = sum((-1) ** k * math.comb(48, k) * catalan[k] for k in range(49))
     assert hom("x " * 24 + "-> " + "x " * 24, x=SO(3)).dim == riordan > 10**19
+
+
+def test_odd_labels_have_a_repr_that_reads_back():
+    for label in ("text", "groups", "lambda", "m"):
+        diagram = Diagram.parse(f"{label} {label} -> (): 1' 2'", groups={label: ek.Lorentz})
+        assert eval(repr(diagram), vars(ek)) == diagram
+
+
+def test_long_rows_of_pairs_begin_at_once():
+    assert str(hom("x " * 40 + "->", x=O).diagrams[0]).endswith("39' 40'")
+    assert str(hom("x " * 20 + "->", x=O(30)).diagrams[5]).count("|") == 9
 
 
 def test_quivers():

@@ -108,7 +108,10 @@ def test_even_permutations_are_drawn():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: O(3).act(np.eye(2), np.ones(3), 0), ShapeError, "does not fit the axis"),
+        (lambda: O().act(np.eye(2), np.ones(3), 0), ShapeError, "does not fit the axis"),
+        (lambda: SO(3).act(np.eye(2), np.ones(2), 0), GroupError, "not a square matrix of the size"),
+        (lambda: Lorentz.act(np.eye(5), np.ones(5), 0), GroupError, "not a square matrix of the size"),
+        (lambda: H(3).matrix([-1, 2]), GroupError, "not a signed permutation"),
         (lambda: O(3).matrix(np.ones(3)), GroupError, "not a square matrix"),
         (lambda: H(2).matrix([1, 1]), GroupError, "not a signed permutation"),
         (lambda: H(2).act([1, -2], np.ones(3), 0), ShapeError, "does not fit the axis"),
@@ -122,3 +125,17 @@ def test_even_permutations_are_drawn():
 def test_errors(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_integers_are_not_cut_off():
+    turn = np.array([[0.6, -0.8], [0.8, 0.6]])
+    np.testing.assert_allclose(SO(2).act(turn, np.array([10, 0]), 0), [6, 8])
+    np.testing.assert_allclose(SO(2).act(turn, jnp.array([10, 0]), 0), [6, 8], rtol=1e-6)
+    assert H(2).act(np.array([2, -1]), np.array([1, 2], np.uint8), 0).tolist() == [-2, 1]
+    assert H(2).act(np.array([2, -1]), np.array([True, False]), 0).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("group", [O(8, 8), Sp(20), SO(6, 6)], ids=str)
+def test_random_elements_are_of_moderate_size(group):
+    rng = np.random.default_rng(0)
+    assert np.median([np.abs(group.random_element(rng)).max() for _ in range(50)]) < 10

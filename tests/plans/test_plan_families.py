@@ -131,3 +131,19 @@ def test_the_size_of_a_free_group_is_checked():
     program = ek.hom("x x -> x x", x=Sp).plan()
     with pytest.raises(ek.GroupError, match="even"):
         apply(program, np.ones((3, 3, 1), np.float32), jax.tree.map(np.float32, random_weights(program)))
+
+
+def test_a_levi_civita_tensor_too_large_is_refused_before_it_is_made():
+    program = ek.hom("x " * 5 + "-> " + "x " * 5, x=SO(10)).plan()
+    shapes = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in ek.plans.weight_shapes(program).items()}
+    with pytest.raises(ek.TooLargeError, match="Levi-Civita"):
+        jax.eval_shape(lambda x, w: apply(program, x, w), jax.ShapeDtypeStruct((10,) * 5 + (1,), jnp.float32), shapes)
+
+
+def test_precision_reaches_every_product():
+    program = ek.hom("x x x -> x x", x=SO(3)).plan()
+    x, w = inputs_of(program, {"x": 3}, ())["x x x"], random_weights(program)
+    jaxpr = jax.make_jaxpr(lambda x, w: apply(program, x, w, precision="highest"))(*jax.tree.map(np.float32, (x, w)))
+    products = [e for e in jaxpr.jaxpr.eqns if e.primitive.name == "dot_general"]
+    assert len(products) > 2
+    assert all("HIGHEST" in str(e.params["precision"]) for e in products)
