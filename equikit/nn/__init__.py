@@ -4,7 +4,7 @@ from equikit.nn._bilinear import Bilinear
 from equikit.nn._linear import Linear
 from equikit.nn._mlp import MLP
 from equikit.nn._networks import DeepSets, GraphNetwork
-from equikit.nn._nonlinear import Gated, Pointwise
+from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
 from equikit.nn._pooling import Invariant, Pool
 
@@ -16,6 +16,7 @@ __all__ = [
     "GraphNetwork",
     "Invariant",
     "Linear",
+    "NormGated",
     "Pointwise",
     "Pool",
     "RMSNorm",

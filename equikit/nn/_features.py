@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from equikit._errors import SignatureError, explain
+from equikit._errors import ShapeError, SignatureError, explain
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
 from equikit.groups._group import checked_size
+from equikit.plans._check import by_name, mapping
 from equikit.plans._lower import Channels, per_term
 
 Features = Mapping[str, int | tuple[str, int]]
@@ -116,3 +118,19 @@ def typed_side(
             )
         )
     return _from_dict(features, what)
+
+
+def given_terms(names: Iterable[str], x: object) -> dict[str, Any]:
+    """Return a dictionary of arrays that has exactly these names, however they are spelt, or raise `ShapeError`."""
+    wanted = list(names)
+    found = by_name(wanted, mapping("x", x))
+    if found.keys() != set(wanted):
+        raise ShapeError(
+            explain(
+                "the arrays do not fit the features",
+                got=f"arrays named {sorted(map(str, found))}",
+                expected=f"arrays named {sorted(wanted)}",
+                step="give exactly one array for each term; of ek.nn.Gated they are gated.inputs",
+            )
+        )
+    return found

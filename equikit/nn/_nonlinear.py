@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, explain
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import Group, H, S
-from equikit.nn._features import Features, typed_side
+from equikit.nn._features import Features, given_terms, typed_side
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.plans._apply import Feature
-from equikit.plans._check import by_name
 
 PROBES = np.linspace(0.1, 3.0, 30, dtype=np.float32)
 """Where a function is looked at to see whether it is odd."""
@@ -145,17 +144,7 @@ class Gated(nnx.Module):
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
         """Apply it to a dictionary of arrays, named as in `inputs`."""
-        names = [name for name, _ in self._inputs]
-        x = by_name(names, x)
-        if x.keys() != set(names):
-            raise ShapeError(
-                explain(
-                    "the arrays do not fit the gated features",
-                    got=f"arrays named {sorted(map(str, x))}",
-                    expected=f"arrays named {sorted(names)}",
-                    step="let the layer before produce gated.inputs",
-                )
-            )
+        x = given_terms([name for name, _ in self._inputs], x)
         result: dict[str, Any] = {}
         for term, gate in zip(self.signature.inputs, self.gates, strict=True):
             array = x[term.name]
@@ -170,4 +159,88 @@ class Gated(nnx.Module):
                 if label not in groups or not isinstance(groups[label], S)
             ]
             result[term.name] = array * jnp.expand_dims(factor, missing)
+        return result
+
+
+class NormGated(nnx.Module):
+    r"""Multiply features by functions of their own squared norms, where a function of single entries does not commute.
+
+    \(y_c = x_c\, \sigma(w_c \langle x_c, x_c \rangle + b_c)\) for each channel, with the metric of the group where it
+    has one, so that the squared norm of a timelike vector is positive and that of a spacelike one negative. The norm is
+    a mean over all axes but those that are only permuted.
+
+    Args:
+        features: what comes in and goes out, as for `Linear`, in a dictionary.
+        activation: for terms on which only permutations act.
+        gate: the function σ.
+        rngs: not used, as the parameters begin at one and zero; taken so that all layers are made alike.
+        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        **bindings: labels with their groups.
+
+    Raises:
+        OptionError: for a symplectic group, under which no vector has a norm.
+
+    Example:
+        >>> from equikit import O
+        >>> layer = NormGated({"x": 1}, x=O(2))
+        >>> layer({"x": jnp.zeros((2, 1))})["x"].shape
+        (2, 1)
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        *,
+        activation: Activation = silu,
+        gate: Activation = sigmoid,
+        rngs: nnx.Rngs | None = None,
+        groups: Mapping[str, object] | None = None,
+        **bindings: object,
+    ) -> None:
+        terms, widths = typed_side(features, None, "input")
+        assert widths is not None
+        self.signature: Signature = bind(terms, (), groups, bindings)
+        self.activation, self.gate = activation, gate
+        for label, group in self.signature.groups.items():
+            if group.form is not None and group.form.kind == "symplectic":
+                raise OptionError(
+                    explain(
+                        f"a vector on {label!r} has no norm under {group}",
+                        got=f"{label}={group}, whose form is antisymmetric",
+                        expected="a group with a symmetric form",
+                        step="use ek.nn.Gated with ek.nn.Bilinear, which finds the invariants of two vectors",
+                    )
+                )
+        own = [(term.name, width) for term, width in zip(terms, widths, strict=True) if self._mixed(term.labels)]
+        self.weight = nnx.Dict({name: nnx.Param(jnp.ones(width)) for name, width in own})
+        self.bias = nnx.Dict({name: nnx.Param(jnp.zeros(width)) for name, width in own})
+
+    def _mixed(self, labels: tuple[str, ...]) -> list[int]:
+        """The axes that a group mixes; where there are any, plain axes come to them."""
+        groups = self.signature.groups
+        mixed = [i for i, label in enumerate(labels) if label in groups and not isinstance(groups[label], S)]
+        plain = [i for i, label in enumerate(labels) if label not in groups]
+        return sorted(mixed + plain) if mixed else []
+
+    def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
+        """Apply it to a dictionary of arrays `[*batch, *axes, channels]`."""
+        x = given_terms([term.name for term in self.signature.inputs], x)
+        result: dict[str, Any] = {}
+        for term in self.signature.inputs:
+            array = x[term.name]
+            places = self._mixed(term.labels)
+            if not places:
+                result[term.name] = self.activation(array)
+                continue
+            start = array.ndim - 1 - len(term.labels)
+            square = jnp.abs(array) ** 2
+            for i in places:
+                form = self.signature.groups[term.labels[i]].form if term.labels[i] in self.signature.groups else None
+                if form is not None:
+                    square = square * form.signs().reshape(-1, *(1,) * (array.ndim - 1 - start - i)).astype(
+                        square.dtype
+                    )
+            norm = jnp.mean(square, axis=tuple(start + i for i in places), keepdims=True)
+            weight, bias = (part[term.name][...].astype(norm.dtype) for part in (self.weight, self.bias))
+            result[term.name] = array * self.gate(norm * weight + bias).astype(array.dtype)
         return result

@@ -9,14 +9,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, explain
 from equikit.diagrams import Signature
 from equikit.diagrams._parse import bind
 from equikit.groups import S
-from equikit.nn._features import Features, typed_side
+from equikit.nn._features import Features, given_terms, typed_side
 from equikit.nn._linear import checked_float
 from equikit.plans._apply import Feature
-from equikit.plans._check import by_name
 
 
 class RMSNorm(nnx.Module):
@@ -80,16 +79,7 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
         """Normalise a dictionary of arrays `[*batch, *axes, channels]`; entries that are zero stay so."""
-        x = by_name(self.scale, x)
-        if x.keys() != set(self.scale):
-            raise ShapeError(
-                explain(
-                    "the arrays do not fit the features",
-                    got=f"arrays named {sorted(map(str, x))}",
-                    expected=f"arrays named {sorted(self.scale)}",
-                    step="give exactly one array for each term",
-                )
-            )
+        x = given_terms(self.scale, x)
         groups, result = self.signature.groups, dict[str, Any]()
         for term in self.signature.inputs:
             array, start = x[term.name], x[term.name].ndim - 1 - len(term.labels)

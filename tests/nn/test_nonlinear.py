@@ -70,8 +70,33 @@ def test_gates_are_where_they_belong():
     y = gated(x)
     np.testing.assert_allclose(y["x"][:, 0], [1.5, 2.0])
     np.testing.assert_allclose(y[""], jax.nn.silu(jnp.array([2.0])))
-    with pytest.raises(ek.ShapeError, match="do not fit the gated features"):
+    with pytest.raises(ek.ShapeError, match="do not fit the features"):
         gated({"": x[""]})
+
+
+@pytest.mark.parametrize("group", [g for g in GROUPS if not isinstance(g, Sp)], ids=str)
+def test_gates_of_norms_commute(group):
+    features = {"": 3, "x": 2, "x x": 4, "p": 2, "p x": 5, "p x f": 2}
+    gated = ek.nn.NormGated(features, x=group, p=S, f=Fixed(2))
+    bound = {"x": group, "p": S(5), "f": Fixed(2)}
+    ek.testing.assert_equivariant(
+        gated, features, features, groups=bound, key=jax.random.key(0), tolerance=tolerance(group)
+    )
+
+
+@pytest.mark.parametrize("x", [{}, {"y": jnp.ones((3, 1))}, jnp.ones((3, 1)), {1: 2}], ids=str)
+def test_arrays_have_to_fit(x):
+    for layer in (ek.nn.NormGated({"x": 1}, x=O(3)), ek.nn.Gated({"x": 1}, x=O(3)), ek.nn.RMSNorm({"x": 1}, x=O(3))):
+        with pytest.raises(ek.EquikitError, match=r"do not fit the features|is not a dictionary"):
+            layer(x)
+
+
+def test_a_norm_has_the_sign_of_the_metric():
+    layer = ek.nn.NormGated({"m": 1}, m=Lorentz, gate=lambda x: x)
+    timelike, spacelike = (layer({"m": jnp.eye(4)[i, :, None]})["m"][i, 0] for i in (0, 3))
+    assert (float(timelike), float(spacelike)) == (0.25, -0.25)
+    with pytest.raises(ek.OptionError, match="has no norm under"):
+        ek.nn.NormGated({"x": 1}, x=Sp(4))
 
 
 @groups
