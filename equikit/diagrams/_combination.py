@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._composite import Composite
 from equikit.diagrams._dense import label_sizes, leg_order
 from equikit.diagrams._diagram import Diagram
@@ -24,14 +25,14 @@ from equikit.diagrams._heads import parity
 from equikit.groups import Form
 
 if TYPE_CHECKING:
-    from equikit.diagrams._category import Product
+    pass
 
 Leg = int | None
 """The joined block of a leg, `None` where the leg is summed over."""
 
 
 @dataclass(frozen=True, slots=True)
-class Combination:
+class Combination(Multipliable):
     """A sum of diagrams with integer coefficients and loops; zero where there are no terms.
 
     Attributes:
@@ -52,26 +53,6 @@ class Combination:
             sizes = size | {label: label_sizes((label,), n)[label] for label, _ in term.loops}
             total += term.factor(sizes) * term.diagram.matrix(size)
         return total
-
-    def compose(self, other: Product) -> Composite | Combination:
-        """`self` after `other`; see `equikit.diagrams.compose`."""
-        from equikit.diagrams._category import compose
-
-        return compose(self, other)
-
-    __matmul__ = compose
-
-    def tensor(self, other: Product) -> Product:
-        """`self` beside `other`; see `equikit.diagrams.tensor`."""
-        from equikit.diagrams._category import tensor
-
-        return tensor(self, other)
-
-    def flip(self) -> Product:
-        """The transposed map; see `equikit.diagrams.flip`."""
-        from equikit.diagrams._category import flip
-
-        return flip(self)
 
     def __str__(self) -> str:
         text = ""

@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._dense import label_sizes, refuse_if_formless
 from equikit.diagrams._diagram import Diagram
 
 if TYPE_CHECKING:
     import sympy
 
-    from equikit.diagrams._category import Product
-    from equikit.diagrams._combination import Combination
 
 
 @dataclass(frozen=True, slots=True)
-class Composite:
+class Composite(Multipliable):
     """The product of two diagrams: a diagram, times the size of a label for every loop.
 
     Attributes:
@@ -58,26 +57,6 @@ class Composite:
     def matrix(self, n: int | Mapping[str, int]) -> np.ndarray:
         """The map as a dense integer matrix, scalar included; the arguments are those of `Diagram.matrix`."""
         return self.factor(n) * self.diagram.matrix(n)
-
-    def compose(self, other: Product) -> Composite | Combination:
-        """`self` after `other`; see `equikit.diagrams.compose`."""
-        from equikit.diagrams._category import compose
-
-        return compose(self, other)
-
-    __matmul__ = compose
-
-    def tensor(self, other: Product) -> Product:
-        """`self` beside `other`; see `equikit.diagrams.tensor`."""
-        from equikit.diagrams._category import tensor
-
-        return tensor(self, other)
-
-    def flip(self) -> Product:
-        """The transposed map; see `equikit.diagrams.flip`."""
-        from equikit.diagrams._category import flip
-
-        return flip(self)
 
     def __str__(self) -> str:
         return str(self.diagram) if not self.loops and self.coefficient == 1 else f"{self.symbol} * ({self.diagram})"

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equikit._errors import DiagramError, explain
+from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._half import HalfDiagram, Head
 from equikit.diagrams._parse import is_argument, parse_labels
 from equikit.groups._form import Form
 
 if TYPE_CHECKING:
-    from equikit.diagrams._category import Product
-    from equikit.diagrams._combination import Combination
-    from equikit.diagrams._composite import Composite
     from equikit.diagrams._factor import Factorization
 
 Forms = tuple[tuple[str, Form], ...]
@@ -54,7 +52,7 @@ def _words(labels: tuple[object, ...]) -> tuple[str, ...]:
 
 @functools.total_ordering
 @dataclass(frozen=True, slots=True)
-class Diagram:
+class Diagram(Multipliable):
     r"""A set partition of the axes of an output (top row) and an input (bottom row).
 
     Vertices are numbered from the left, the top row first. The diagram stands for the linear map
@@ -331,26 +329,6 @@ class Diagram:
         from equikit.diagrams._dense import diagram_matrix
 
         return diagram_matrix(self, n, basis=basis)
-
-    def compose(self, other: Product) -> Composite | Combination:
-        """`self` after `other`; see `equikit.diagrams.compose`."""
-        from equikit.diagrams._category import compose
-
-        return compose(self, other)
-
-    __matmul__ = compose
-
-    def tensor(self, other: Product) -> Product:
-        """`self` beside `other`; see `equikit.diagrams.tensor`."""
-        from equikit.diagrams._category import tensor
-
-        return tensor(self, other)
-
-    def flip(self) -> Product:
-        """The diagram upside down, which is the transposed map; see `equikit.diagrams.flip`."""
-        from equikit.diagrams._category import flip
-
-        return flip(self)
 
     def factor(self) -> Factorization:
         """The diagram as permutation, planar diagram and permutation; see `equikit.diagrams.factor`."""
