@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import sympy
 
 
-
 @dataclass(frozen=True, slots=True)
 class Composite(Multipliable):
     """The product of two diagrams: a diagram, times the size of a label for every loop.

@@ -14,8 +14,8 @@ from equikit._errors import DiagramError, explain
 from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._half import HalfDiagram, Head
-from equikit.diagrams._parse import is_argument, parse_labels
-from equikit.groups._form import Form
+from equikit.diagrams._parse import bindings, is_argument, parse_labels
+from equikit.groups import Form, Group
 
 if TYPE_CHECKING:
     from equikit.diagrams._factor import Factorization
@@ -30,6 +30,14 @@ def row(labels: Iterable[str]) -> tuple[str, ...]:
     if isinstance(labels, str):
         return parse_labels(labels)
     return _words(tuple(labels) if isinstance(labels, Iterable) else (labels,))
+
+
+def bound_forms(groups: Mapping[str, object] | None, keywords: Mapping[str, object], labels: Iterable[str]) -> Forms:
+    """The forms of the labels that are bound to a group with one."""
+    from equikit.diagrams._rules import forms_of  # the rules stand above the values
+
+    found = bindings(groups, keywords)
+    return forms_of(tuple((label, what) for label, what in found.items() if isinstance(what, Group)), labels)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -212,10 +220,12 @@ class Diagram(Multipliable):
         return cls(top.labels, bottom.labels, growth, forms, tuple(heads))
 
     @classmethod
-    def identity(cls, labels: Iterable[str] | str, forms: Forms = ()) -> Diagram:
-        """The identity map on axes with these labels."""
+    def identity(
+        cls, labels: Iterable[str] | str, *, groups: Mapping[str, object] | None = None, **bindings: object
+    ) -> Diagram:
+        """The identity map on axes with these labels; groups with a form of their own are named as in `parse`."""
         labels = row(labels)
-        return cls(labels, labels, (*range(len(labels)), *range(len(labels))), forms)
+        return cls(labels, labels, (*range(len(labels)), *range(len(labels))), bound_forms(groups, bindings, labels))
 
     @classmethod
     def parse(cls, text: str, *, groups: Mapping[str, object] | None = None, **bindings: object) -> Diagram:

@@ -204,7 +204,7 @@ def test_products_of_products():
 
 
 def test_the_snake_of_the_symplectic_group_is_minus_the_identity():
-    one, pair = Diagram.identity("x", (("x", Sp().form),)), {"x": Sp}
+    one, pair = Diagram.identity("x", x=Sp), {"x": Sp}
     cup, cap = (Diagram.parse(text, groups=pair) for text in ("() -> x x: 1 2", "x x -> (): 1' 2'"))
     snake = one.tensor(cap) @ cup.tensor(one)
     assert (snake.coefficient, snake.diagram) == (-1, one)
