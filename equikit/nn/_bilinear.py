@@ -13,7 +13,7 @@ from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind
 from equikit.groups import S
 from equikit.groups._group import checked_size
-from equikit.nn._features import Features, typed_side
+from equikit.nn._features import Features, masks_for, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature
 
@@ -25,7 +25,7 @@ class Bilinear(nnx.Module):
 
     A and B are `Linear` layers to features of the kinds that come in, C is one from their products. A product is the
     outer product over the axes that rotations and the like act on, and entry by entry over the axes that are permuted:
-    `"p x"` times `"p x"` is `"p x x"`.
+    `"p x"` times `"p x"` is `"p x x"`. Only features of one kind are multiplied with each other.
 
     Args:
         inputs: what comes in, as for `Linear`, in a dictionary.
@@ -103,7 +103,8 @@ class Bilinear(nnx.Module):
 
     def __call__(self, x: Mapping[str, Feature], *, mask: Mapping[str, Any] | None = None) -> dict[str, Feature]:
         """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`."""
-        left, right = self.left(x, mask=mask), self.right(x, mask=mask)
+        before, after = (masks_for(layer.signature, self.signature, mask) for layer in (self.left, self.mix))
+        left, right = self.left(x, mask=before), self.right(x, mask=before)
         products = {}
         for kind in self.kinds:
             name = " ".join(kind)
@@ -114,5 +115,5 @@ class Bilinear(nnx.Module):
             outer = ["".join(c for c in row if c not in shared) for row in (first, second)]
             formula = f"...{first}z,...{second}z->...{shared}{outer[0]}{outer[1]}z"
             products[self._name(kind)] = jnp.einsum(formula, left[name], right[name])
-        result: dict[str, Feature] = self.mix(products, mask=mask)
+        result: dict[str, Feature] = self.mix(products, mask=after)
         return result

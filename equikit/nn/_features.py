@@ -10,7 +10,7 @@ from equikit._errors import ShapeError, SignatureError, explain
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
 from equikit.groups._group import checked_size
-from equikit.plans._check import by_name, mapping
+from equikit.plans._check import by_label, by_name, mapping
 from equikit.plans._lower import Channels, per_term
 
 Features = Mapping[str, int | tuple[str, int]]
@@ -118,6 +118,14 @@ def typed_side(
             )
         )
     return _from_dict(features, what)
+
+
+def masks_for(layer: Signature, network: Signature, mask: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The masks of a network that one of its layers takes, and those that no layer takes, for the layer to refuse."""
+    if mask is None:
+        return None
+    masks = by_label("mask", mask)
+    return {label: m for label, m in masks.items() if label in layer.groups or label not in network.groups}
 
 
 def given_terms(names: Iterable[str], x: object) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from flax import nnx
 
 from equikit._errors import OptionError, explain
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._features import Features
+from equikit.nn._features import Features, masks_for
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._linear import Linear
 from equikit.nn._nonlinear import Gated
@@ -21,7 +21,8 @@ class MLP(nnx.Module):
     """A multilayer perceptron on tensors of any group, from a list of features.
 
     Each hidden layer adds a linear and a bilinear map of what came before, and puts the sum through gates; the last
-    layer is linear. By linear layers alone a vector under rotations would never become an invariant.
+    layer is linear. By linear layers alone a vector under rotations would never become an invariant. Every hidden layer
+    doubles the degree: with long-tailed inputs a bounded activation, such as tanh, may train better than the default.
 
     Args:
         features: of the input, of each hidden layer, of the output; each a dictionary, labels to channels or name to
@@ -86,13 +87,15 @@ class MLP(nnx.Module):
 
     def __call__(self, x: Mapping[str, Feature], *, mask: Mapping[str, Any] | None = None) -> dict[str, Feature]:
         """Apply the network to a dictionary of arrays `[*batch, *axes, channels]`; masks as for `Linear`."""
+        whole = self.linear[0].signature if self.linear else self.head.signature
         for i, gates in enumerate(self.gated):
-            y = self.linear[i](x, mask=mask)
+            masks = masks_for(self.linear[i].signature, whole, mask)
+            y = self.linear[i](x, mask=masks)
             if self.bilinear:
-                second = self.bilinear[i](x, mask=mask)
+                second = self.bilinear[i](x, mask=masks)
                 y = {name: array + second[name] for name, array in y.items()}
             x = gates(y)
-        result: dict[str, Feature] = self.head(x, mask=mask)
+        result: dict[str, Feature] = self.head(x, mask=masks_for(self.head.signature, whole, mask))
         return result
 
 

@@ -143,6 +143,18 @@ def test_a_network_of_mixed_groups_with_masks():
     np.testing.assert_allclose(padded["x"][0], alone["x"][0], rtol=1e-4, atol=1e-5)
 
 
+def test_masks_go_as_far_as_their_label():
+    net = ek.nn.MLP([{"p x": 1}, {"": 4, "x x": 2}, {"": 4, "x": 1}, {"x x": 1}], p=S, x=O(3), rngs=rngs())
+    x = jax.random.normal(jax.random.key(0), (2, 5, 3, 1))
+    mask = jnp.arange(5) < jnp.array([[3], [5]])
+    padded = net({"p x": jnp.where(mask[..., None, None], x, jnp.nan)}, mask={"p": mask})
+    np.testing.assert_allclose(padded["x x"][0], net({"p x": x[:1, :3]})["x x"][0], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ek.ShapeError, match="the mask is for 'q'"):
+        net({"p x": x}, mask={"q": mask})
+    with pytest.raises(ek.OptionError, match="cannot be masked"):
+        net({"p x": x}, mask={"x": jnp.ones((2, 3), bool)})
+
+
 def test_it_learns_an_invariant_function():
     """The first of EMLP's synthetic tasks: a function of two vectors that rotations of five dimensions leave alone."""
     rng = np.random.default_rng(0)
