@@ -20,7 +20,7 @@ from equikit.groups import Group
 
 Marked = tuple[tuple[int, ...], tuple[int, ...]]
 
-PRIME = 2**61 - 1
+PRIMES = (2**61 - 1, 2**31 - 1, 2**19 - 1)
 MOST_CANDIDATES = 2000
 """Diagrams above which no basis is chosen: the matrix of their inner products would take minutes."""
 
@@ -30,7 +30,8 @@ def chosen(group: Group, tops: int, bottoms: int) -> frozenset[Marked] | None:
     """The growth strings of the diagrams in the basis, with their legs; `None` where all diagrams are independent.
 
     The rank of the matrix of inner products is that of the diagrams themselves. It is taken modulo a prime, where it
-    can only be too small, and certified by the dimension as counted without diagrams.
+    can only be too small, and certified by the dimension as counted without diagrams; where it falls short, another
+    prime is taken.
 
     Raises:
         TooLargeError: if there are too many diagrams to choose from.
@@ -61,12 +62,16 @@ def chosen(group: Group, tops: int, bottoms: int) -> frozenset[Marked] | None:
     candidates = tuple(Diagrams(("x",) * tops, ("x",) * bottoms, (("x", group),), every=True))
     n = group.n
     assert n is not None
-    rows = [
-        [sign * pow(n, power, PRIME) % PRIME for sign, power in (inner_exponents(a, b) for b in candidates)]
-        for a in candidates
-    ]
-    reduced, rank = flint.nmod_mat(rows, PRIME).rref()
-    assert rank == wanted, f"the rank {rank} modulo a prime is not the dimension {wanted}"
+    products = [[inner_exponents(a, b) for b in candidates] for a in candidates]
+    for prime in PRIMES:
+        rows = [[factor * pow(n, power, prime) % prime for factor, power in row] for row in products]
+        reduced, rank = flint.nmod_mat(rows, prime).rref()
+        if rank == wanted:
+            break
+    else:  # not an assertion: the certificate has to hold under python -O too
+        raise AssertionError(
+            f"{count} diagrams of {group} have rank {rank}, not the dimension {wanted}: a bug of equikit"
+        )
     pivots, column = [], 0
     for row in range(rank):
         while int(reduced[row, column]) == 0:
