@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from equikit._errors import GroupError, ShapeError, explain
-from equikit.groups._group import Blocks, Group
+from equikit._errors import GroupError, explain
+from equikit.groups._group import Blocks, Group, refuse_misfit
 from equikit.groups._linear import MatrixElements, haar
 
 
@@ -72,15 +72,7 @@ class H(Group):
             ShapeError: if the axis has not as many entries as the permutation.
         """
         element = _signed(element, self.n)
-        if not -array.ndim <= axis < array.ndim or array.shape[axis] != len(element):
-            raise ShapeError(
-                explain(
-                    "the signed permutation does not fit the axis",
-                    got=f"{len(element)} points, axis {axis} of an array of shape {tuple(array.shape)}",
-                    expected=f"an axis of size {len(element)}",
-                    step="draw the element for the size of the axis, or name another axis",
-                )
-            )
+        refuse_misfit("signed permutation", len(element), array, axis)
         source = np.argsort(np.abs(element))
         moved = array.take(source, axis=axis)
         if moved.dtype == bool:

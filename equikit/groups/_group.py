@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError, ShapeError, explain
 from equikit.groups._form import Form
 
 Blocks = Literal["any", "even", "pair", "small"]
@@ -36,6 +36,19 @@ def checked_size(owner: str, size: object) -> int:
     if number < 0:
         raise wrong
     return number
+
+
+def refuse_misfit(element: str, size: int, array: Any, axis: int) -> None:
+    """Raise `ShapeError` where an axis of an array has not the size of a group element."""
+    if not -array.ndim <= axis < array.ndim or array.shape[axis] != size:
+        raise ShapeError(
+            explain(
+                f"the {element} does not fit the axis",
+                got=f"size {size}, axis {axis} of an array of shape {tuple(array.shape)}",
+                expected=f"an axis of size {size}",
+                step="draw the element for the size of the axis, or name another axis",
+            )
+        )
 
 
 @functools.total_ordering

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import GroupError, ShapeError, explain
-from equikit.groups._group import Group
+from equikit._errors import GroupError, explain
+from equikit.groups._group import Group, refuse_misfit
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -32,15 +32,7 @@ class MatrixElements(Group):
             ShapeError: if the axis has not as many entries as the matrix.
         """
         element = _square(element, self.n)
-        if not -array.ndim <= axis < array.ndim or array.shape[axis] != len(element):
-            raise ShapeError(
-                explain(
-                    "the matrix does not fit the axis",
-                    got=f"a matrix of size {len(element)}, axis {axis} of an array of shape {tuple(array.shape)}",
-                    expected=f"an axis of size {len(element)}",
-                    step="draw the element for the size of the axis, or name another axis",
-                )
-            )
+        refuse_misfit("matrix", len(element), array, axis)
         space = np if isinstance(array, np.ndarray) else array.__array_namespace__()
         exact = array.dtype.kind in "biu"  # which would cut off what is behind the point
         cast = element if exact else element.astype(array.dtype)

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from equikit._errors import GroupError, ShapeError, explain
-from equikit.groups._group import Group
+from equikit._errors import GroupError, explain
+from equikit.groups._group import Group, refuse_misfit
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -61,15 +61,7 @@ class S(Group):
             ShapeError: if the axis has not as many entries as the permutation.
         """
         element = _permutation(element, self.n)
-        if not -array.ndim <= axis < array.ndim or array.shape[axis] != len(element):
-            raise ShapeError(
-                explain(
-                    "the permutation does not fit the axis",
-                    got=f"{len(element)} points, axis {axis} of an array of shape {tuple(array.shape)}",
-                    expected=f"an axis of size {len(element)}",
-                    step="draw the element for the size of the axis, or name another axis",
-                )
-            )
+        refuse_misfit("permutation", len(element), array, axis)
         return array.take(np.argsort(element), axis=axis)
 
 
