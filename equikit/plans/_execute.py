@@ -106,11 +106,11 @@ def _apply_head(
         x = x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
     if head.applied:
         x = levi_civita(x, len(wired), head, form, n, upwards=upwards, precision=precision)
-    back = (*rest, *wired, *step.axes) if upwards else None
-    if back is not None:
-        return x.transpose(*range(batch), *(batch + int(i) for i in np.argsort(back)), x.ndim - 1)
-    kept = sorted((*rest, *wired))
-    order = [(*rest, *wired).index(i) for i in kept] + list(range(len(kept), len(kept) + head.axes))
+    if upwards:
+        order = [int(i) for i in np.argsort((*rest, *wired, *step.axes))]
+    else:
+        order = [int(i) for i in np.argsort((*rest, *wired))]
+        order += range(len(order), len(order) + head.axes)
     return x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
 
 
@@ -119,13 +119,8 @@ def _reduce(
     x: jax.Array,
     batch: int,
     scales: Mapping[str, jax.Array | float],
-    sizes: Mapping[str, int],
     forms: Mapping[str, Form | None],
-    precision: lax.PrecisionLike,
 ) -> jax.Array:
-    if step.operation == "head":
-        name = step.small.heads[-1].label
-        return _apply_head(step, x, batch, forms[name], sizes[name], precision, upwards=False)
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form = forms[label]
     if step.operation == "diagonal":
@@ -149,11 +144,7 @@ def _expand(
     batch: int,
     sizes: Mapping[str, int],
     forms: Mapping[str, Form | None],
-    precision: lax.PrecisionLike,
 ) -> jax.Array:
-    if step.operation == "head":
-        name = step.small.heads[-1].label
-        return _apply_head(step, x, batch, forms[name], sizes[name], precision, upwards=True)
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form, n = forms[label], sizes[label]
     if step.operation == "diagonal":
@@ -251,13 +242,19 @@ def run(
     signature, batch = plan.signature, len(shapes.batch)
     scales = _scales(plan, shapes, masks)
     forms = {label: group.form for label, group in signature.groups.items()}
+
+    def headed(step: Step, x: jax.Array, upwards: bool) -> jax.Array:
+        label = step.small.heads[-1].label
+        return _apply_head(step, x, batch, forms[label], shapes.sizes[label], precision, upwards=upwards)
+
     down: Tensors = {}
     for t, (term, x) in enumerate(zip(signature.inputs, inputs, strict=True)):
         top = root(tuple(term.labels[i] for i in signature.acted(term)))
         down[t, top] = _masked(_inward(signature, term, x), top.core, masks, batch)
     for step in plan.reductions:
-        down[step.term, step.small] = _reduce(
-            step, down[step.term, step.large], batch, scales, shapes.sizes, forms, precision
+        x = down[step.term, step.large]
+        down[step.term, step.small] = (
+            headed(step, x, False) if step.operation == "head" else _reduce(step, x, batch, scales, forms)
         )
     up: Tensors = {}
     for product in plan.products:
@@ -268,7 +265,8 @@ def run(
                 up[s, half] = y[..., start : start + width]
                 start += width
     for step in plan.expansions:
-        grown = _expand(step, up[step.term, step.small], batch, shapes.sizes, forms, precision)
+        y = up[step.term, step.small]
+        grown = headed(step, y, True) if step.operation == "head" else _expand(step, y, batch, shapes.sizes, forms)
         key = step.term, step.large
         up[key] = up[key] + grown if key in up else grown
     results = []
