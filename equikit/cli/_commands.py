@@ -219,7 +219,7 @@ def demo(
     ),
     as_json: Json = False,
 ) -> None:
-    """Train a graph network on the 1,253 graphs of the graph atlas beside a plain network, in about a minute.
+    """Train a graph network on the 1,253 graphs of the graph atlas beside a plain network, in about half a minute.
 
     Example: equikit demo --seed 1 --epochs 50 --output results/demo
     """

@@ -102,7 +102,7 @@ def demo(
     Raises:
         OptionError: if the seed is negative, there is no epoch, or the folder cannot be made.
 
-    Cost: about a minute on two cores for 200 epochs; without Matplotlib the picture is left out, with a message.
+    Cost: about half a minute on two cores for 200 epochs; without Matplotlib the picture is left out, with a message.
     """
     console = Console() if console is None else console
     for name, number, least in (("seed", seed, 0), ("epochs", epochs, 1)):
