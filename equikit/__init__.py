@@ -19,7 +19,7 @@ from equikit._errors import (
     TooLargeError,
 )
 from equikit.diagrams import Diagram, HomSpace, hom
-from equikit.groups import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp
+from equikit.groups import GL, SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp, U
 
 if TYPE_CHECKING:
     from equikit import diagrams, draw, groups, nn, plans, testing
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "GL",
     "SO",
     "A",
     "Bistochastic",
@@ -47,6 +48,7 @@ __all__ = [
     "SignatureError",
     "Sp",
     "TooLargeError",
+    "U",
     "__version__",
     "diagrams",
     "draw",

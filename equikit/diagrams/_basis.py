@@ -15,8 +15,9 @@ from equikit._errors import TooLargeError, explain
 from equikit.diagrams._count import count_invariants, count_pairings, independent
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._growth import canonical
-from equikit.diagrams._rules import Groups, block_limits, forms_of, group_of, whole_block
-from equikit.groups import Group
+from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, group_of, whole_block
+from equikit.diagrams._signature import base
+from equikit.groups import Dual, Group
 
 Marked = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -26,12 +27,16 @@ MOST_CANDIDATES = 2000
 
 
 @functools.lru_cache(maxsize=256)
-def chosen(group: Group, tops: int, bottoms: int) -> frozenset[Marked] | None:
+def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> frozenset[Marked] | None:
     """The growth strings of the diagrams in the basis, with their legs; `None` where all diagrams are independent.
 
     The rank of the matrix of inner products is that of the diagrams themselves. It is taken modulo a prime, where it
     can only be too small, and certified by the dimension as counted without diagrams; where it falls short, another
     prime is taken.
+
+    Args:
+        group: the group.
+        tops, bottoms: for each axis of a row whether its label has a star.
 
     Raises:
         TooLargeError: if there are too many diagrams to choose from.
@@ -41,10 +46,11 @@ def chosen(group: Group, tops: int, bottoms: int) -> frozenset[Marked] | None:
     from equikit.diagrams._gram import inner_exponents
     from equikit.diagrams._sequence import Diagrams
 
-    if independent(group, tops + bottoms):
+    order = len(tops) + len(bottoms)
+    if independent(group, order):
         return None
-    order = tops + bottoms
-    wanted = count_invariants(group, order)
+    top, bottom = (tuple("x*" if star else "x" for star in row) for row in (tops, bottoms))
+    wanted = count_invariants(group, order, sum(axes_of("x", top, bottom)))
     if wanted == 0:
         return frozenset()
     count = count_candidates(group, order)
@@ -59,7 +65,7 @@ def chosen(group: Group, tops: int, bottoms: int) -> frozenset[Marked] | None:
         )
     import flint
 
-    candidates = tuple(Diagrams(("x",) * tops, ("x",) * bottoms, (("x", group),), every=True))
+    candidates = tuple(Diagrams(top, bottom, (("x", group),), every=True))
     n = group.n
     assert n is not None
     products = [[inner_exponents(a, b) for b in candidates] for a in candidates]
@@ -82,6 +88,8 @@ def chosen(group: Group, tops: int, bottoms: int) -> frozenset[Marked] | None:
 
 def count_candidates(group: Group, order: int) -> int:
     """The number of all diagrams of a family of pairs or small blocks, dependent ones too."""
+    if group.has_dual:
+        return math.factorial(order // 2)
     if group.blocks == "small":
         return sum(math.comb(order, j) * count_pairings(j) for j in range(order + 1))
     heads = math.comb(order, group.legs) * count_pairings(order - group.legs) if 0 < group.legs <= order else 0
@@ -91,9 +99,11 @@ def count_candidates(group: Group, order: int) -> int:
 def in_basis(diagram: Diagram, groups: Groups) -> bool:
     """Whether a diagram is in the basis of its space: label by label."""
     for label, group in groups:
-        if group.n is None or group.blocks in ("any", "even"):
+        if group.n is None or group.blocks in ("any", "even") or isinstance(group, Dual):
             continue
-        tops, bottoms = diagram.top.count(label), diagram.bottom.count(label)
+        tops, bottoms = (
+            tuple(other != label for other in row if base(other) == label) for row in (diagram.top, diagram.bottom)
+        )
         kept = chosen(group, tops, bottoms)
         if kept is not None and restricted(diagram, label) not in kept:
             return False
@@ -102,7 +112,7 @@ def in_basis(diagram: Diagram, groups: Groups) -> bool:
 
 def restricted(diagram: Diagram, label: str) -> Marked:
     """The growth string of the vertices of one label, and the blocks in it that are legs."""
-    own = [block for block, name in zip(diagram.growth, diagram.labels, strict=True) if name == label]
+    own = [block for block, name in zip(diagram.growth, diagram.labels, strict=True) if base(name) == label]
     legs = {block for head, _, blocks in diagram.heads if head == label for block in blocks}
     growth = canonical(own)
     return growth, tuple(sorted({new for new, old in zip(growth, own, strict=True) if old in legs}))
@@ -123,7 +133,9 @@ def keeps_rules(diagram: Diagram, groups: Groups) -> bool:
         diagram.forms == forms_of(groups, diagram.labels)
         and all((most := limit.get(label)) is None or count <= most for label, count in Counter(names).items())
         and all(
-            len(block) == 1 if number in legs and of.blocks != "any" else whole_block(of, len(block))
+            len(block) == 1
+            if number in legs and of.blocks != "any"
+            else whole_block(of, [diagram.labels[v] for v in block], sum(v >= len(diagram.top) for v in block))
             for number, block in enumerate(diagram.blocks)
             for of in [group_of(groups, names[number])]
         )

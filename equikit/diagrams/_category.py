@@ -16,6 +16,7 @@ from equikit.diagrams._combination import Combination, Stack, combine
 from equikit.diagrams._composite import Composite
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._forms import edges, symplectic_sign
+from equikit.diagrams._signature import base
 
 
 def join(*strings: tuple[int, ...]) -> list[int]:
@@ -115,7 +116,7 @@ def compose(after: Product, before: Product) -> Composite | Combination:
     block = join(upper, lower)
     outer = {*block[:tops], *block[tops + middles :]}
     labels = after.labels
-    loops = Counter({b: labels[b] for b in block[tops : tops + middles] if b not in outer}.values())
+    loops = Counter({b: base(labels[b]) for b in block[tops : tops + middles] if b not in outer}.values())
     growth = (*block[:tops], *block[tops + middles :])
     forms = dict(after.forms) | dict(before.forms)
     turned = {label for label, form in forms.items() if form.kind == "symplectic"}

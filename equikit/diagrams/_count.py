@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter
+from collections.abc import Iterator
 
-from equikit.diagrams._rules import Groups, group_of
+from equikit.diagrams._rules import Groups, axes_of, group_of
+from equikit.diagrams._signature import base
 from equikit.diagrams._walks import count_walks
 from equikit.groups import SO, Bistochastic, Group, Sp
 
@@ -91,8 +92,13 @@ def independent(group: Group, m: int) -> bool:
     return m % 2 == 1 or (group.n if isinstance(group, Sp) else 2 * group.n) >= m
 
 
-def count_invariants(group: Group, m: int) -> int:
+def count_invariants(group: Group, m: int, dual: int = 0) -> int:
     """The number of diagrams of a family on m vertices that form a basis; all of them where the group is free.
+
+    Args:
+        group: the group.
+        m: the number of axes of an invariant tensor.
+        dual: how many of them carry the dual, where the group has one.
 
     Example:
         >>> from equikit.groups import O
@@ -104,21 +110,37 @@ def count_invariants(group: Group, m: int) -> int:
         return count_partitions(m, group.n) + heads
     if group.blocks == "even":
         return sum(even_stirling(m, t) for t in range((m if group.n is None else min(m, group.n)) + 1))
+    if group.has_dual and 2 * dual != m:
+        return 0
     if not independent(group, m) or isinstance(group, SO):
-        return count_walks(group, m)
+        return count_walks(group, m, dual)
+    if group.has_dual:
+        return math.factorial(dual)
     if group.blocks == "pair":
         return count_pairings(m)
     return sum(math.comb(m, j) * count_pairings(j) for j in range(m + 1))
 
 
-def why_none(labels: tuple[str, ...], groups: Groups) -> str | None:
-    """Why there is no diagram on vertices with these labels, for a message; `None` where there is one."""
-    for label, m in sorted(Counter(labels).items()):
-        group = group_of(groups, label)
-        if count_invariants(group, m):
+def _axes(
+    top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups
+) -> Iterator[tuple[str, Group, tuple[bool, ...]]]:
+    """Every label, without stars, with its group and its axes."""
+    for label in sorted({base(label) for label in (*top, *bottom)}):
+        yield label, group_of(groups, label), axes_of(label, top, bottom)
+
+
+def why_none(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> str | None:
+    """Why there is no diagram between rows with these labels, for a message; `None` where there is one."""
+    for label, group, axes in _axes(top, bottom, groups):
+        m = len(axes)
+        if count_invariants(group, m, sum(axes)):
             continue
         if group.n == 0:
             return f"{label!r} has no entries"
+        if group.has_dual and group.blocks == "pair":
+            return (
+                f"{group} joins vectors to dual vectors, and read as a tensor a map has {m - sum(axes)} and {sum(axes)}"
+            )
         if m % 2 and group.blocks in ("pair", "even"):
             more = f", or {group.legs} and an even number" if group.legs else ""
             return f"the axes of {label!r} are {m} in all, and {group} joins an even number{more}"
@@ -126,6 +148,6 @@ def why_none(labels: tuple[str, ...], groups: Groups) -> str | None:
     return None
 
 
-def count_coloured(labels: tuple[str, ...], groups: Groups) -> int:
-    """Diagrams on vertices with these labels: the product over labels, since blocks do not mix them."""
-    return math.prod(count_invariants(group_of(groups, label), m) for label, m in Counter(labels).items())
+def count_coloured(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
+    """Diagrams between rows with these labels: the product over labels, since blocks do not mix them."""
+    return math.prod(count_invariants(group, len(axes), sum(axes)) for _, group, axes in _axes(top, bottom, groups))

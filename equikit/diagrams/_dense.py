@@ -10,6 +10,7 @@ import numpy as np
 
 from equikit._errors import OptionError, ShapeError, TooLargeError, explain
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._signature import base
 from equikit.groups._form import Form
 from equikit.groups._group import checked_size
 
@@ -51,7 +52,8 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
     """The size of every label, from one number for all of them or a number for each."""
     wanted = sorted(set(labels))
     given = by_words(n) if isinstance(n, Mapping) else dict.fromkeys(wanted, n)
-    missing = [label for label in wanted if label not in given]
+    given |= {label: given[base(label)] for label in wanted if base(label) in given}
+    missing = [base(label) for label in wanted if label not in given]
     if missing:
         raise ShapeError(
             explain(

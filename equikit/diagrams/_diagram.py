@@ -15,6 +15,7 @@ from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._half import HalfDiagram, Head
 from equikit.diagrams._parse import bindings, is_argument, parse_labels
+from equikit.diagrams._signature import base
 from equikit.groups import Form, Group
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _words(labels: tuple[object, ...]) -> tuple[str, ...]:
     """Return labels normalised as in a signature, or raise `DiagramError` where one is not a word."""
     words = []
     for label in labels:
-        if not isinstance(label, str) or not label.isidentifier():
+        if not isinstance(label, str) or not base(label).isidentifier():
             raise DiagramError(
                 explain(
                     "a label of the diagram is not a word",
@@ -135,7 +136,7 @@ class Diagram(Multipliable):
                 )
             )
         for label, legs, blocks in heads:
-            own = {block for block, name in zip(growth, self.labels, strict=True) if name == label}
+            own = {block for block, name in zip(growth, self.labels, strict=True) if base(name) == label}
             if len({*blocks}) < len(blocks) or not {*blocks} <= own or legs - len(blocks) not in (0, 1):
                 raise DiagramError(
                     explain(
@@ -158,7 +159,7 @@ class Diagram(Multipliable):
                         step="leave the form out, or join the vertices in pairs",
                     )
                 )
-            colours = {self.labels[vertex] for vertex in block}
+            colours = {base(self.labels[vertex]) for vertex in block}
             if len(colours) > 1:
                 raise DiagramError(
                     explain(
@@ -257,8 +258,8 @@ class Diagram(Multipliable):
 
     @property
     def block_labels(self) -> tuple[str, ...]:
-        """The label of each block."""
-        return tuple(self.labels[block[0]] for block in self.blocks)
+        """The label of each block; one that holds a vector and a dual vector has the label without a star."""
+        return HalfDiagram(self.labels, self.growth, ()).block_labels
 
     @property
     def propagating_number(self) -> int:

@@ -18,6 +18,7 @@ from equikit.diagrams._category import join
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._forms import edges, symplectic_sign
 from equikit.diagrams._heads import head_product
+from equikit.diagrams._signature import base
 
 if TYPE_CHECKING:
     import sympy
@@ -27,9 +28,10 @@ def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
     """A SymPy symbol for the size of each label: `n` for a single label, `n_p` and so on for several."""
     import sympy
 
-    names = sorted(set(labels))
+    labels = sorted(set(labels))
+    single = len({*map(base, labels)}) == 1  # a label and its dual have one size
     return {
-        label: sympy.Symbol("n" if len(names) == 1 else f"n_{label}", integer=True, nonnegative=True) for label in names
+        label: sympy.Symbol("n" if single else f"n_{base(label)}", integer=True, nonnegative=True) for label in labels
     }
 
 
@@ -37,7 +39,7 @@ def inner_product(first: Diagram, second: Diagram) -> tuple[int, tuple[tuple[str
     r"""The factor of \(\mathrm{tr}(D^T E)\), a sign unless there are heads, and the power of the size of each label."""
     if first.heads or second.heads:
         return head_product(first, second)
-    count = Counter(first.labels[block] for block in set(join(first.growth, second.growth)))
+    count = Counter(base(first.labels[block]) for block in set(join(first.growth, second.growth)))
     turned = {label for label, form in first.forms if form.kind == "symplectic"}
     loops = [edge for diagram in (first, second) for edge in edges(diagram, turned, range(diagram.order))]
     return symplectic_sign(loops), tuple(sorted(count.items()))
@@ -56,7 +58,7 @@ def gram_matrix(diagrams: Sequence[Diagram]) -> sympy.ImmutableDenseMatrix:
     """
     import sympy
 
-    symbols = size_symbols({label for diagram in diagrams[:1] for label in diagram.labels})
+    symbols = size_symbols({base(label) for diagram in diagrams[:1] for label in diagram.labels})
     powers: dict[tuple[tuple[str, int], ...], sympy.Expr] = {}
 
     def entry(i: int, j: int) -> sympy.Expr:

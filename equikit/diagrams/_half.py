@@ -16,6 +16,7 @@ import numpy as np
 
 from equikit.diagrams._growth import Limits, growth_array, iter_growth
 from equikit.diagrams._rules import Groups, block_limits, group_of, largest_block, part_of_block, whole_block
+from equikit.diagrams._signature import base
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,14 +74,18 @@ class HalfDiagram:
 
     @property
     def block_labels(self) -> tuple[str, ...]:
-        """The label of each block."""
-        return tuple(self.labels[block[0]] for block in self.blocks)
+        """The label of each block; one that holds a vector and a dual vector has the label without a star."""
+        return tuple(min(self.labels[vertex] for vertex in block) for block in self.blocks)
 
     @property
     def wires(self) -> tuple[int, ...]:
-        """The propagating blocks in the order of the core: by label, then by block."""
-        labels = self.block_labels
-        return tuple(sorted(self.propagating, key=lambda block: (labels[block], block)))
+        """The propagating blocks in the order of the core: by label, then by the first vertex with that label."""
+
+        def place(block: int) -> tuple[str, int]:
+            return min((self.labels[vertex], vertex) for vertex in blocks[block])
+
+        blocks = self.blocks
+        return tuple(sorted(self.propagating, key=place))
 
     @property
     def core(self) -> tuple[str, ...]:
@@ -132,7 +137,7 @@ def iter_halves(
     """
     limits = block_limits(groups)
     sizes = tuple((label, largest_block(group)) for label, group in groups)
-    of = {label: group_of(groups, label) for label in labels}
+    of = {label: group_of(groups, label) for label in labels} | {base(x): group_of(groups, x) for x in labels}
     sizes_tried = range(len(core), len(labels) + 1)
     if all(group.blocks == "pair" for group in of.values()):  # all blocks but wires and legs are pairs
         single = len(core) + sum(len(head.blocks) for head in heads)
@@ -140,15 +145,15 @@ def iter_halves(
             return
         sizes_tried = range((len(labels) + single) // 2, (len(labels) + single) // 2 + 1)
     for size in sizes_tried:
-        for growth in iter_growth(labels, size, limits, sizes):
+        for growth in iter_growth(tuple(map(base, labels)), size, limits, sizes):
             first = HalfDiagram(labels, growth, ())
-            names, counts = first.block_labels, [len(block) for block in first.blocks]
+            names, parts = first.block_labels, [[labels[v] for v in block] for block in first.blocks]
             for propagating in _markings(names, core):
                 for own in _legs(names, propagating, heads, groups):
                     legs = {*propagating, *(block for head in own for block in head.blocks)}
                     if all(
-                        part_of_block(of[name], count) if block in legs else whole_block(of[name], count)
-                        for block, (name, count) in enumerate(zip(names, counts, strict=True))
+                        part_of_block(of[name], len(part)) if block in legs else whole_block(of[name], part)
+                        for block, (name, part) in enumerate(zip(names, parts, strict=True))
                     ):
                         yield HalfDiagram(labels, growth, propagating, own)
 

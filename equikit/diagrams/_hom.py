@@ -11,7 +11,7 @@ import numpy as np
 
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import _gram
-from equikit.diagrams._count import count_coloured, count_text
+from equikit.diagrams._count import count_text
 from equikit.diagrams._dense import by_words, checked_basis, diagram_tensor, label_sizes, refuse_if_large
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import parse_signature
@@ -95,10 +95,9 @@ class HomSpace:
         """The dimension; where n is free, that for n at least k + l. Counted, not enumerated."""
         if len(self.signature.inputs) * len(self.signature.outputs) != 1:
             return sum(pair.dim for pair in self.pairs)
-        source, target = self._single
-        groups = self.signature.groups
-        labels = tuple(label for label in (*target.labels, *source.labels) if label in groups)
-        return count_coloured(labels, tuple(groups.items())) * self.multiplicity
+        diagrams = self.diagrams
+        assert isinstance(diagrams, Diagrams)
+        return diagrams.count_all * self.multiplicity
 
     def sizes(self, n: int | Mapping[str, int] | None = None) -> dict[str, int]:
         """The size of every label: the bound ones, and `n` for the free ones.

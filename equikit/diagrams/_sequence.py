@@ -43,7 +43,7 @@ class Diagrams(Sequence[Diagram]):
     @property
     def count_all(self) -> int:
         """The number of diagrams, however large."""
-        return count_coloured(self.top + self.bottom, self.groups)
+        return count_coloured(self.top, self.bottom, self.groups)
 
     def __len__(self) -> int:
         return self.count_all

@@ -45,8 +45,9 @@ def _larger(half: HalfDiagram) -> Iterable[Step]:
         renumbered = {split[v]: growth[v] for v in range(len(growth))}
         kept_blocks = sorted(renumbered[b] for b in (*half.propagating, half.size))
         larger = HalfDiagram(half.labels, growth, tuple(kept_blocks))
-        pair = (larger.wires.index(growth[vertices[0]]), larger.wires.index(growth[vertices[-1]]))
-        yield Step(0, larger, half, "diagonal", pair)
+        # A vector stands before a dual vector in the core, whichever comes first in the row.
+        first, second = sorted(larger.wires.index(growth[vertex]) for vertex in (vertices[0], vertices[-1]))
+        yield Step(0, larger, half, "diagonal", (first, second))
 
 
 def lattice(term: int, labels: tuple[str, ...], needed: set[HalfDiagram], sizes: dict[str, int | None]) -> list[Step]:

@@ -13,6 +13,8 @@ from jax.typing import DTypeLike
 from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow
+from equikit.diagrams._signature import base
+from equikit.groups import Group
 from equikit.groups._group import checked_size
 from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import checked_float
@@ -23,7 +25,7 @@ def _act(signature: Signature, term: Term, elements: Mapping[str, np.ndarray], a
     start = array.ndim - 1 - len(term.labels)
     for place in signature.acted(term):
         label = term.labels[place]
-        array = signature.groups[label].act(elements[label], array, start + place)
+        array = signature.groups[label].act(elements[base(label)], array, start + place)
     return array
 
 
@@ -101,7 +103,7 @@ def equivariance_error(
         batch: batch axes of the inputs.
         samples: how many times inputs and elements are drawn, once or more; the generators of each group come besides.
         mask: draw a random mask for every label whose group permutes entries as well, and pass it as `mask=`.
-        dtype: of the inputs; JAX's default where it is not given.
+        dtype: of the inputs; JAX's default, complex where a group is, where it is not given.
         groups: what is bound to each label, as a dictionary; labels may also be given as keywords. Groups are bound.
         **bindings: labels with their groups.
 
@@ -125,7 +127,9 @@ def equivariance_error(
             explain("no samples are asked for", got=0, expected="one or more", step="write samples=4, the default")
         )
     batch = _checked_batch(batch)
-    wanted_dtype = checked_float("dtype", jnp.result_type(float) if dtype is None else dtype)
+    usual = jnp.result_type(complex if kind.is_complex else float)
+    wanted_dtype = checked_float("dtype", usual if dtype is None else dtype)
+    groups_of = {label: what for label, what in kind.bindings if isinstance(what, Group)}
     as_dict = not isinstance(signature, str) or len(kind.inputs) > 1
     sizes = {label: group._size(None) for label, group in kind.groups.items()}
     sizes |= {label: size for label, size in kind.sizes.items() if size is not None}
@@ -158,11 +162,11 @@ def equivariance_error(
 
     def elements() -> Iterator[dict[str, np.ndarray]]:
         for _ in range(samples):
-            yield {label: group.random_element(seeds) for label, group in kind.groups.items()}
+            yield {label: group.random_element(seeds) for label, group in groups_of.items()}
         # In a small group a few random elements may all be the identity; generators tell of every element.
-        for label, group in kind.groups.items():
+        for label, group in groups_of.items():
             for generator in group.generators():
-                yield {name: other.random_element(seeds) for name, other in kind.groups.items()} | {label: generator}
+                yield {name: other.random_element(seeds) for name, other in groups_of.items()} | {label: generator}
 
     for drawn in elements():
         x = {
