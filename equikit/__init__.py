@@ -19,7 +19,7 @@ from equikit._errors import (
     TooLargeError,
 )
 from equikit.diagrams import Diagram, HomSpace, hom
-from equikit.groups import GL, SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp, U
+from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, U, Z
 
 if TYPE_CHECKING:
     from equikit import diagrams, draw, groups, nn, plans, testing
@@ -31,6 +31,7 @@ __all__ = [
     "SO",
     "A",
     "Bistochastic",
+    "D",
     "DTypeError",
     "Diagram",
     "DiagramError",
@@ -41,6 +42,7 @@ __all__ = [
     "H",
     "HomSpace",
     "Lorentz",
+    "MatrixGroup",
     "O",
     "OptionError",
     "S",
@@ -49,6 +51,7 @@ __all__ = [
     "Sp",
     "TooLargeError",
     "U",
+    "Z",
     "__version__",
     "diagrams",
     "draw",

@@ -15,7 +15,7 @@ from equikit._errors import TooLargeError, explain
 from equikit.diagrams._count import count_invariants, count_pairings, independent
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._growth import canonical
-from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, group_of, whole_block
+from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, group_of, whole_block, whole_labels
 from equikit.diagrams._signature import base
 from equikit.groups import Dual, Group
 
@@ -99,7 +99,7 @@ def count_candidates(group: Group, order: int) -> int:
 def in_basis(diagram: Diagram, groups: Groups) -> bool:
     """Whether a diagram is in the basis of its space: label by label."""
     for label, group in groups:
-        if group.n is None or group.blocks in ("any", "even") or isinstance(group, Dual):
+        if group.n is None or group.blocks in ("any", "even", "whole") or isinstance(group, Dual):
             continue
         tops, bottoms = (
             tuple(other != label for other in row if base(other) == label) for row in (diagram.top, diagram.bottom)
@@ -122,6 +122,13 @@ def keeps_rules(diagram: Diagram, groups: Groups) -> bool:
     """Whether a diagram has only blocks that its families allow, and not too many."""
     limit = dict(block_limits(groups))
     names = diagram.block_labels
+    whole = whole_labels(groups, diagram.labels)
+    if [element[:2] for element in diagram.elements] != list(whole):
+        return False
+    for label, group, number in diagram.elements:
+        axes = axes_of(label, diagram.top, diagram.bottom)
+        if not 0 <= number < group.count_invariants(len(axes), sum(axes)):
+            return False
     legs = {block for _, _, blocks in diagram.heads for block in blocks}
     for label, count, blocks in diagram.heads:
         group = group_of(groups, label)
@@ -138,5 +145,6 @@ def keeps_rules(diagram: Diagram, groups: Groups) -> bool:
             else whole_block(of, [diagram.labels[v] for v in block], sum(v >= len(diagram.top) for v in block))
             for number, block in enumerate(diagram.blocks)
             for of in [group_of(groups, names[number])]
+            if of.blocks != "whole"
         )
     )

@@ -83,7 +83,7 @@ def independent(group: Group, m: int) -> bool:
     Source:
         Brauer, On algebras which are connected with the semisimple continuous groups, 1937; Weyl, The classical groups.
     """
-    if group.n is None or group.blocks in ("any", "even"):
+    if group.n is None or group.blocks in ("any", "even", "whole"):
         return True
     if isinstance(group, Bistochastic):
         return m // 2 <= group.n - 1 or m == 0
@@ -105,6 +105,8 @@ def count_invariants(group: Group, m: int, dual: int = 0) -> int:
         >>> count_invariants(O(), 6), count_invariants(O(2), 6)
         (15, 10)
     """
+    if group.blocks == "whole":
+        return group.count_invariants(m, dual)
     if group.blocks == "any":
         heads = sum(stirling(m, group.legs - loose) for loose in (0, 1)) if group.legs else 0
         return count_partitions(m, group.n) + heads
@@ -144,7 +146,8 @@ def why_none(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> s
         if m % 2 and group.blocks in ("pair", "even"):
             more = f", or {group.legs} and an even number" if group.legs else ""
             return f"the axes of {label!r} are {m} in all, and {group} joins an even number{more}"
-        return f"{group} has no diagram on {m} axes {label!r}"
+        kind = "invariant tensor" if group.blocks == "whole" else "diagram"
+        return f"{group} has no {kind} on {m} axes {label!r}"
     return None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from equikit._errors import ShapeError, explain
-from equikit.diagrams._dense import diagram_tensor, label_sizes
+from equikit.diagrams._dense import diagram_tensor, label_sizes, refuse_elements
 from equikit.diagrams._diagram import Diagram
 
 
@@ -140,6 +140,7 @@ def factor(diagram: Diagram) -> Factorization:
     Source:
         Pearce-Crump and Knottenbelt, arXiv:2412.10837, the algorithm PlanarMult; Godfrey et al., arXiv:2303.06208.
     """
+    refuse_elements("the factorisation", diagram)
     split = len(diagram.top)
     groups: dict[int, list[int]] = {}
     joined = {block: legs[0] for _, _, legs in diagram.heads for block in legs}

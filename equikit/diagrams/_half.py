@@ -21,7 +21,9 @@ from equikit.diagrams._signature import base
 
 @dataclass(frozen=True, slots=True, order=True)
 class Head:
-    """The part in one row of a Levi-Civita tensor, whose legs are blocks.
+    """The part in one row of a tensor whose legs are blocks: a Levi-Civita tensor, or one of a group without diagrams.
+
+    The latter is not applied in either row, but enters the product between them.
 
     Attributes:
         label: the label of the legs.
@@ -32,6 +34,7 @@ class Head:
             small.
         wired: how many propagating blocks are legs too: all of the label, or none.
         loose: how many legs are summed over, joined to nothing.
+        stars: for a group without diagrams, which axes of its invariant tensors carry the dual, the top row first.
     """
 
     label: str
@@ -40,6 +43,7 @@ class Head:
     applied: bool
     wired: int = 0
     loose: int = 0
+    stars: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -117,8 +121,8 @@ def _legs(
     """Choose the blocks that are legs of the heads; where blocks can be of any size, all of the label have to be."""
     choices = []
     for head in heads:
-        free = [b for b, label in enumerate(block_labels) if label == head.label and b not in propagating]
-        if group_of(groups, head.label).blocks == "any" and len(free) != len(head.blocks):
+        free = [b for b, label in enumerate(block_labels) if base(label) == head.label and b not in propagating]
+        if group_of(groups, head.label).blocks in ("any", "whole") and len(free) != len(head.blocks):
             return
         choices.append([replace(head, blocks=blocks) for blocks in itertools.combinations(free, len(head.blocks))])
     yield from itertools.product(*choices)

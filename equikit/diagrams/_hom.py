@@ -17,6 +17,7 @@ from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import parse_signature
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import Signature, Term
+from equikit.groups import Group
 
 if TYPE_CHECKING:
     import sympy
@@ -138,7 +139,7 @@ class HomSpace:
             basis: `"diagram"`, or `"orbit"` for maps with disjoint supports.
 
         Returns:
-            int64 `[dim, n^l, n^k]`.
+            int64 `[dim, n^l, n^k]`; float64 or complex128 where a group is given by generators that are not exact.
 
         Raises:
             OptionError: if there is no such basis.
@@ -158,7 +159,7 @@ class HomSpace:
         inputs, outputs = self.signature.inputs, self.signature.outputs
         columns, rows = ([math.prod(sizes[x] for x in term.labels) for term in side] for side in (inputs, outputs))
         refuse_if_large("the basis as dense matrices", self.dim * sum(rows) * sum(columns))
-        result = np.zeros((self.dim, sum(rows), sum(columns)), np.int64)
+        result = np.zeros((self.dim, sum(rows), sum(columns)), self._dtype)
         count, top = 0, 0
         pairs = iter(self.pairs)
         for height in rows:
@@ -175,6 +176,13 @@ class HomSpace:
                 left += width
             top += height
         return result
+
+    @property
+    def _dtype(self) -> np.dtype[Any]:
+        """The dtype of the matrices: that of integers, but for groups given by generators that are not exact."""
+        bound = [what for _, what in self.signature.bindings if isinstance(what, Group)]
+        whole = [group for group in bound if group.blocks == "whole"]
+        return np.result_type(np.int64, *(group.invariants(()) for group in whole))
 
     def _blocks(self, sizes: dict[str, int], basis: str) -> Iterator[np.ndarray]:
         """The dense matrices of each diagram of a single pair, `[multiplicity, rows, columns]`."""

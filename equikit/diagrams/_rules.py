@@ -35,7 +35,7 @@ def block_limits(groups: Groups) -> Limits:
 
 def largest_block(group: Group) -> int | None:
     """The most vertices that a block can have."""
-    return 2 if group.blocks in ("pair", "small") else None
+    return {"pair": 2, "small": 2, "whole": 1}.get(group.blocks)
 
 
 def whole_block(group: Group, labels: Sequence[str], turned: int = 0) -> bool:
@@ -43,12 +43,18 @@ def whole_block(group: Group, labels: Sequence[str], turned: int = 0) -> bool:
     size = len(labels)
     if group.has_dual and size == 2:
         return (labels[0] == labels[1]) == (turned == 1)
-    return {"any": True, "even": size % 2 == 0, "pair": size == 2, "small": size <= 2}[group.blocks]
+    return {"any": True, "even": size % 2 == 0, "pair": size == 2, "small": size <= 2, "whole": False}[group.blocks]
 
 
 def part_of_block(group: Group, size: int) -> bool:
     """Whether so many vertices of one row can be the part of a block that goes on in the other row."""
     return group.blocks in ("any", "even") or size == 1
+
+
+def whole_labels(groups: Groups, labels: Iterable[str]) -> tuple[tuple[str, Group], ...]:
+    """The labels, without stars, whose axes are held together by an invariant tensor, with their groups."""
+    used = {base(label) for label in labels}
+    return tuple((label, group) for label, group in groups if label in used and group.blocks == "whole")
 
 
 def matching_parts(group: Group, above: int, below: int) -> bool:

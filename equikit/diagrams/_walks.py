@@ -64,6 +64,8 @@ def successors(group: Group, vertex: Any, *, dual: bool = False) -> Iterator[Any
     n = bound_size(group)
     if not n:
         return  # V is zero
+    if group.blocks == "whole":
+        raise _unknown(group)
     match group:
         case S():  # restriction to n - 1 points, then induction
             for rest in smaller(vertex):
@@ -162,6 +164,8 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
     import networkx
 
     n = bound_size(group)
+    if group.blocks == "whole":
+        raise _unknown(group)
     if isinstance(group, SO | A):
         larger_group = O(n - group.negative, group.negative) if isinstance(group, SO) else S(n)
         raise GroupError(

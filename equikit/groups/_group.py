@@ -13,7 +13,7 @@ import numpy as np
 from equikit._errors import GroupError, ShapeError, explain
 from equikit.groups._form import Form
 
-Blocks = Literal["any", "even", "pair", "small"]
+Blocks = Literal["any", "even", "pair", "small", "whole"]
 
 
 def checked_size(owner: str, size: object) -> int:
@@ -64,7 +64,7 @@ class Group(ABC):
         n: the number of entries of the axis.
         family: the name of the family.
         blocks: which blocks the diagrams of the family have: `"any"`, `"even"` numbers of vertices, `"pair"`s only, or
-            `"small"` ones of one or two vertices.
+            `"small"` ones of one or two vertices; `"whole"` where there are no diagrams, but a tensor on all axes.
         permutes: whether elements only permute entries, up to sign, so that absent entries can be masked.
         has_dual: whether vectors and dual vectors are told apart, so that a label may carry a star.
         is_complex: whether the group acts on complex arrays only.
@@ -159,6 +159,14 @@ class Group(ABC):
                 )
             )
         return Dual(self)
+
+    def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
+        """A basis of the invariant tensors, for groups without diagrams; `stars` says which axes carry the dual."""
+        raise NotImplementedError(f"{type(self).__name__}.invariants")
+
+    def count_invariants(self, order: int, dual: int = 0) -> int:
+        """The dimension of the invariant tensors, for groups without diagrams."""
+        raise NotImplementedError(f"{type(self).__name__}.count_invariants")
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
         """Return the element whose matrix is that of the dual representation, for groups that have one."""
