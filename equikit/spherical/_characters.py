@@ -16,7 +16,7 @@ def checked_symmetry(symmetry: object) -> Symmetry | None:
     """Return the symmetry if it is one, or raise `OptionError`."""
     known: tuple[Symmetry, ...] = get_args(Symmetry)
     if symmetry is None or (isinstance(symmetry, str) and symmetry in known):
-        return symmetry  # type: ignore[return-value]  # it is one of the two words
+        return symmetry
     raise OptionError(
         explain(
             "no such symmetry of tensors",

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from equikit._errors import DTypeError, OptionError, explain
-from equikit.diagrams._dense import refuse_if_large
 from equikit.groups._group import checked_size
 from equikit.spherical._characters import Symmetry, checked_symmetry, count_irreps
-from equikit.spherical._harmonics import path_rows, symmetric_rows
+from equikit.spherical._rows import coupling_paths, exact_rows
 
 if TYPE_CHECKING:
     import sympy
-
-BYTES = 16
-"""Bytes for each entry of a change of basis: the integer, and the number in floating point."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -166,34 +161,6 @@ class Decomposition:
         roots = [1 / sympy.sqrt(int(norm)) for norm in norms]
         entries = [[int(x) * root for x in row] for row, root in zip(rows, roots, strict=True)]
         return sympy.ImmutableDenseMatrix(self.dim, 3**self.order, [x for row in entries for x in row])
-
-
-def coupling_paths(order: int) -> list[tuple[int, ...]]:
-    """All sequences of degrees that start at 1 and change by one at most, zero following only one; by their ends."""
-    paths: list[tuple[int, ...]] = [()]
-    for _ in range(order):
-        ends = [path[-1] if path else 0 for path in paths]
-        paths = [
-            (*path, degree) for path, end in zip(paths, ends, strict=True) for degree in range(abs(end - 1), end + 2)
-        ]
-    return sorted(paths, key=lambda path: (path[-1:], path))
-
-
-@functools.lru_cache(maxsize=32)
-def exact_rows(order: int, symmetry: Symmetry | None) -> tuple[np.ndarray, np.ndarray]:
-    """The rows and squared norms of a decomposition."""
-    found = Decomposition(order, symmetry)
-    refuse_if_large("the change of basis", found.dim * 3**order, BYTES)
-    blocks = [
-        symmetric_rows(order, piece.degree) if symmetry == "sym" else path_rows(piece.path) for piece in found.pieces
-    ]
-    rows = np.concatenate([np.zeros((0, 3**order), np.int64), *blocks])
-    rows //= np.gcd.reduce(rows, axis=1, keepdims=True)
-    assert 3**order * int(abs(rows).max(initial=0)) ** 2 < 2**63, "squared norms of this order need more than 64 bits"
-    norms = np.einsum("ij,ij->i", rows, rows)
-    for array in (rows, norms):
-        array.setflags(write=False)
-    return rows, norms
 
 
 def decompose(order: int, symmetry: Symmetry | None = None, *, pseudo: bool = False) -> Decomposition:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-from itertools import pairwise
 
 import numpy as np
 
@@ -136,30 +135,3 @@ def _image(p: Polynomial, axis: int, change: int) -> Polynomial:
     before, after = (axis + 1) % 3, (axis + 2) % 3
     turns = [product({AXES[i]: 1}, derivative(p, j)) for i, j in ((before, after), (after, before))]
     return total((1, turns[0]), (-1, turns[1]))
-
-
-def path_rows(path: tuple[int, ...]) -> np.ndarray:
-    r"""Orthogonal rows that span the irrep at the end of a path of degrees in \(V^{\otimes k}\): int64 `[2l+1, 3^k]`.
-
-    Their lengths are those of the solid harmonics, up to one common factor.
-    """
-    rows = np.ones((1, 1), np.int64)
-    for source, target in pairwise((0, *path)):
-        matrix = step_matrix(source, target)
-        bound = int(abs(matrix).max()) * int(abs(rows).max()) * (2 * source + 1)
-        assert bound < 2**62, "the integers of this order need more than 64 bits"
-        rows = np.einsum("tsi,sj->tji", matrix, rows).reshape(2 * target + 1, -1)
-        rows //= np.gcd.reduce(rows, axis=None)
-    return rows
-
-
-def symmetric_rows(order: int, degree: int) -> np.ndarray:
-    r"""Orthogonal rows that span the irrep of a degree in the symmetric tensors of an order: int64 `[2l+1, 3^k]`.
-
-    They are the tensors of \(r^{k-l} Y_m\), the degree being as even or odd as the order.
-    """
-    square = power({(2, 0, 0): 1, (0, 2, 0): 1, (0, 0, 2): 1}, (order - degree) // 2)
-    places = np.indices((3,) * order).reshape(order, 3**order).T
-    counts = [(int(count[0]), int(count[1]), int(count[2])) for count in (places[:, :, None] == range(3)).sum(axis=1)]
-    polynomials = [product(square, harmonic) for harmonic in solid_harmonics(degree)]
-    return np.array([[p.get(c, 0) * factorials(c) for c in counts] for p in polynomials], np.int64)

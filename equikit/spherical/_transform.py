@@ -101,7 +101,7 @@ def from_irreps(
     """
     space = inhabited(decompose(order, symmetry, pseudo=pseudo))
     arrays = checked_parts(y, space)
-    flat = [array.reshape(*array.shape[:-3], -1, array.shape[-1]) for array in arrays]
+    flat = [lax.collapse(array, array.ndim - 3, array.ndim - 1) for array in arrays]
     whole = jnp.concatenate(flat, axis=-2)
     x = jnp.einsum("yx,...yc->...xc", basis(space, whole), whole, precision=precision)
     return x.reshape(*x.shape[:-2], *(3,) * space.order, x.shape[-1])
