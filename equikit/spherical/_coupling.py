@@ -14,10 +14,13 @@ from equikit._errors import OptionError, explain
 from equikit.diagrams import Diagram
 from equikit.diagrams._dense import refuse_if_large
 from equikit.groups._group import checked_size
-from equikit.spherical._decomposition import exact_rows
+from equikit.spherical._rows import exact_rows
 
 if TYPE_CHECKING:
     import sympy
+
+BYTES = 64
+"""Bytes reckoned for each entry of a dense diagram and of the products that it enters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ def coupling(first: int, second: int, result: int) -> Coupling:
     Raises:
         GroupError: if a degree is not a whole number, zero or more.
         OptionError: if there is no such map.
-        TooLargeError: if the dense diagram would pass 4 GiB.
+        TooLargeError: if a + b + c is above 16, where dense diagrams take gigabytes.
 
     Cost: \(3^{a + b + c}\) integers.
 
@@ -138,7 +141,7 @@ def contraction(a: int, b: int, c: int) -> Diagram:
 def _components(degrees: tuple[int, int, int], diagram: Diagram) -> tuple[np.ndarray, np.ndarray]:
     """The map between integer rows, int64 `[2a+1, 2b+1, 2c+1]`, and the product of their squared norms."""
     a, b, c = degrees
-    refuse_if_large("the dense form of the diagram", 3 ** (a + b + c))
+    refuse_if_large("the dense form of the diagram", 3 ** (a + b + c), BYTES)
     sources = []
     for degree in degrees:
         rows, norms = exact_rows(degree, "sym")

@@ -11,8 +11,8 @@ from equikit.diagrams._dense import refuse_if_large
 from equikit.spherical._characters import Symmetry, count_irreps
 from equikit.spherical._harmonics import factorials, power, product, solid_harmonics, step_matrix
 
-BYTES = 16
-"""Bytes for each entry of a change of basis: the integer, and the number in floating point."""
+BYTES = 64
+"""Bytes reckoned for each entry of a change of basis: the integer, the floating-point number, and Python's own."""
 
 
 def coupling_paths(order: int) -> list[tuple[int, ...]]:

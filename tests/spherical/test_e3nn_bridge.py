@@ -37,7 +37,7 @@ def test_rotations_become_its_wigner_matrices(e3nn, x64, order, symmetry, pseudo
         power = np.linalg.det(turn) ** pseudo * np.eye(1)
         for _ in range(order):
             power = np.kron(power, turn)
-        np.testing.assert_allclose(basis @ power @ basis.T, irreps.D_from_matrix(jnp.asarray(turn)), atol=1e-6)
+        np.testing.assert_allclose(basis @ power @ basis.T, irreps.D_from_matrix(jnp.asarray(turn)), atol=1e-12)
 
 
 @pytest.mark.parametrize("degree", range(5))
@@ -49,7 +49,7 @@ def test_components_are_its_spherical_harmonics(e3nn, x64, degree):
         e3nn.Irreps([(1, (degree, (-1) ** degree))]), jnp.asarray(point), False, normalization="norm"
     ).array
     scale = np.linalg.norm(found) / np.linalg.norm(expected)
-    np.testing.assert_allclose(found, scale * expected, rtol=1e-6)
+    np.testing.assert_allclose(found, scale * expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
