@@ -13,6 +13,7 @@ from equikit._errors import (
     EquikitError,
     EquivarianceError,
     GroupError,
+    MissingPackageError,
     OptionError,
     ShapeError,
     SignatureError,
@@ -22,7 +23,7 @@ from equikit.diagrams import Diagram, HomSpace, hom
 from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, U, Z
 
 if TYPE_CHECKING:
-    from equikit import diagrams, draw, groups, nn, plans, testing
+    from equikit import diagrams, draw, groups, nn, plans, spherical, testing
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ __all__ = [
     "HomSpace",
     "Lorentz",
     "MatrixGroup",
+    "MissingPackageError",
     "O",
     "OptionError",
     "S",
@@ -59,10 +61,11 @@ __all__ = [
     "hom",
     "nn",
     "plans",
+    "spherical",
     "testing",
 ]
 
-_LATER = ("draw", "nn", "plans", "testing")  # these import JAX, or what only some users need
+_LATER = ("draw", "nn", "plans", "spherical", "testing")  # these import JAX, or what only some users need
 
 
 def __getattr__(name: str) -> Any:
