@@ -137,7 +137,7 @@ class Harness:
                 )
             if not m.times:
                 ready.append((m, call))
-        self._rounds(ready)
+        self.rounds(ready)
         for m in measurements:
             m.summarise()
         return measurements
@@ -192,7 +192,7 @@ class Harness:
         if cost:
             m.flops = float(cost.get("flops", 0.0))
 
-    def _rounds(self, ready: list[tuple[Measurement, Callable[[], Any]]]) -> None:
+    def rounds(self, ready: list[tuple[Measurement, Callable[[], Any]]]) -> None:
         limits, order = self.limits, random.Random(self.seed)
         waiting = list(ready)
         gc.collect()

@@ -19,6 +19,17 @@ STYLES = (
 )
 
 
+def spaced(sizes: Sequence[float]) -> list[float]:
+    """Those of many sizes whose labels do not overlap."""
+    if len(sizes) <= 8:
+        return list(sizes)
+    found = [sizes[0]]
+    for size in sizes[1:]:
+        if size > 1.7 * found[-1]:
+            found.append(size)
+    return found
+
+
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw medians with their quartiles, log-log, and save them.
 
@@ -36,7 +47,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     points: dict[tuple[str, tuple[Any, ...]], dict[str, list[tuple[float, ...]]]] = {}
     for record in result["measurements"]:
         lines = points.setdefault((record["direction"], tuple(record["case"][key] for key in panel)), {})
-        if "median" in record:
+        if "median" in record and record["rival"] in rivals:
             value = [record[key] * 1e3 for key in ("median", "lower_quartile", "upper_quartile")]
             lines.setdefault(record["rival"], []).append((record["case"][axis], *value))
     shown = {key: lines for key, lines in points.items() if any(len(line) > 1 for line in lines.values())} or points
@@ -49,7 +60,8 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         for j, where in enumerate(columns):
             axes = grid[i][j]
             lines = shown.get((direction, where), {})
-            sizes = sorted({point[0] for line in lines.values() for point in line})
+            column = [points for (_, place), points in shown.items() if place == where]
+            sizes = spaced(sorted({point[0] for lines in column for line in lines.values() for point in line}))
             for number, rival in enumerate(rivals):
                 colour, marker = STYLES[number % len(STYLES)]
                 x, median, low, high = zip(*sorted(lines.get(rival, [])), strict=True) if rival in lines else ((),) * 4

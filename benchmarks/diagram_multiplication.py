@@ -1,0 +1,270 @@
+"""One diagram times a tensor: the complexity of the paper, operations counted, and how measured time grows with n."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks._diagram_cases import HEADED, Row, degree, free_rows, headed_rows, text
+from benchmarks._harness import Harness, Limits, relative_error
+from benchmarks._measurement import Measurement
+from benchmarks._power_law import Exponent, exponent
+from benchmarks._report import Target, duration, grid
+from equikit.diagrams import Diagram, Factorization
+from equikit.plans import apply, plan, plan_cost, weight_shapes
+
+TITLE = "A diagram times a tensor"
+SUMMARY = "one diagram of S, O, SO, Sp, A times a tensor: the paper's complexity, operations counted, growth of time"
+PANEL, AXIS = ("group",), "n"
+RIVALS: dict[str, str] = {
+    "factored": "`Factorization.apply`, step by step in NumPy; what can be a view is one",
+    "factored, written": "the same, and the result copied into a contiguous array",
+    "plan": "the plan of all diagrams of the shape at once, compiled, the weights of the others being zero",
+    "dense": "the product with the dense matrix, compiled",
+}
+TARGETS: tuple[Target, ...] = ()
+BATCH = 4096
+"""Vectors at once where there is a head: n is small there, and one of them takes no time."""
+
+OVERHEAD = ", overhead"
+"""Behind the name of a rival: its time where there is next to nothing to compute."""
+
+# No powers of two, where strided axes meet in few cache lines; even for Sp.
+SIZES = {(2, 2): (500, 700, 1000, 1400, 2000, 2800), (3, 1): (160, 200, 250, 300, 350, 400)}
+SIZES |= dict.fromkeys([(3, 3), (2, 3)], (70, 90, 110, 140, 170, 210))
+DENSE_SIZES = {4: (28, 34, 40, 48, 56, 70), 5: (16, 20, 24, 28, 32), 6: (10, 12, 14, 16, 18)}
+QUICK_SIZES = {(2, 2): (300, 500, 800), (3, 1): (60, 80, 100)}
+QUICK_DENSE = {4: (16, 24, 34)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A diagram at a size, and which rivals run: the factored ones, the dense one, or both.
+
+    Attributes:
+        row: the diagram.
+        n: its size.
+        factored, dense: which rivals.
+        batch: vectors at once where there is a head.
+        overhead: whether it is run for the sake of the overhead.
+    """
+
+    row: Row
+    n: int
+    factored: bool = True
+    dense: bool = True
+    batch: int = BATCH
+    overhead: bool = False
+
+    @property
+    def record(self) -> dict[str, Any]:
+        row = self.row
+        record = {"k": row.k, "l": row.l, "group": row.family, "diagram": row.blocks, "n": self.n}
+        return record if row.bound is None else record | {"batch": self.batch}
+
+
+def cases(quick: bool) -> list[Case]:
+    """In the order in which they are run."""
+    found = []
+    for row in free_rows():
+        if quick and (row.k, row.l) not in QUICK_SIZES:
+            continue
+        sizes = (QUICK_SIZES if quick else SIZES)[row.k, row.l]
+        dense = (QUICK_DENSE if quick else DENSE_SIZES)[row.k + row.l]
+        found += [Case(row, 2, overhead=True)]
+        found += [Case(row, n, n in sizes, n in dense) for n in sorted({*sizes, *dense})]
+    for row in headed_rows():
+        if row.bound is not None and not (quick and (row.k + row.l > 4 or row.bound > 4)):
+            found += [Case(row, row.bound, batch=1, overhead=True), Case(row, row.bound)]
+    return found
+
+
+def limits(quick: bool) -> Limits:
+    """Seconds of timed calls for a rival at one size."""
+    return Limits(seconds=0.02, least=3, patience=0.3) if quick else Limits(seconds=0.15, least=7, patience=1.0)
+
+
+def batched(row: Row) -> Factorization:
+    """The factorization to apply: with a head that of the diagram beside an identity, whose label is the batch."""
+    if row.bound is None:
+        return row.diagram.factor()
+    (term,) = row.diagram.tensor(Diagram.identity("batch")).terms
+    return term.diagram.factor()
+
+
+def calls(case: Case, seed: int) -> dict[str, tuple[Callable[[], Any], Callable[[], np.ndarray]]]:
+    """For each rival what is timed, and its result as an array `[*axes]`, with a head `[*axes, batch]`."""
+    row, n = case.row, case.n
+    batch = () if row.bound is None else (case.batch,)
+    x = np.random.default_rng(seed).standard_normal((*(n,) * row.k, *batch), np.float32)
+    found: dict[str, tuple[Callable[[], Any], Callable[[], np.ndarray]]] = {}
+    if case.factored:
+        factored, size = batched(row), {"x": n, "batch": case.batch}
+        out = np.empty((*(n,) * row.l, *batch), np.float32)
+        step_by_step = functools.partial(factored.apply, x, size)
+        planned = compiled_plan(row, n, x)
+        found["factored"] = step_by_step, step_by_step
+        found["factored, written"] = (lambda: np.copyto(out, step_by_step())), lambda: out
+        found["plan"] = planned, lambda: np.moveaxis(np.asarray(planned()), 0, -1).reshape(out.shape)
+    if case.dense:
+        matrix = jnp.asarray(row.diagram.matrix(n).astype(np.float32))
+        product = compiled(jnp.matmul, matrix, jnp.asarray(x.reshape(n**row.k, *batch)))
+        found["dense"] = product, lambda: np.asarray(product()).reshape(*(n,) * row.l, *batch)
+    return found
+
+
+def compiled(function: Callable[..., jax.Array], *arguments: Any) -> Callable[[], jax.Array]:
+    """The call of a function with these arguments, compiled ahead."""
+    run = jax.jit(function).lower(*arguments).compile()
+    return lambda: jax.block_until_ready(run(*arguments))
+
+
+def compiled_plan(row: Row, n: int, x: np.ndarray) -> Callable[[], jax.Array]:
+    """The plan of the shape at this size, with a weight for the row's diagram only: `[batch, *axes, 1]`."""
+    the_plan = plan(row.space)
+    ((name, shape),) = weight_shapes(the_plan).items()
+    weights = jnp.zeros(shape).at[list(row.space.diagrams).index(row.diagram)].set(1.0)
+    array = jnp.asarray(x[None] if row.bound is None else np.moveaxis(x, -1, 0))[..., None]
+    return compiled(lambda weights, x: apply(the_plan, x, {name: weights}), weights, array)
+
+
+def measure(case: Case, harness: Harness, seed: int) -> list[Measurement]:
+    """Time the rivals by turns; before, their results are compared.
+
+    Raises:
+        AssertionError: if two rivals differ by more than rounding of float32 sums.
+    """
+    ready, expected = [], None
+    for rival, (call, result) in calls(case, seed).items():
+        m = Measurement(case.record, f"{case.row.k} → {case.row.l}", rival + OVERHEAD * case.overhead)
+        call()
+        got = result()
+        expected = got if expected is None else expected
+        m.relative_error = relative_error({"y": jnp.asarray(got)}, {"y": jnp.asarray(expected)})
+        if m.relative_error > 1e-3:
+            raise AssertionError(f"{rival} differs by {m.relative_error:.1e} of the largest entry: {case}")
+        ready.append((m, call))
+    harness.rounds(ready)
+    for m, _ in ready:
+        m.summarise()
+    return [m for m, _ in ready]
+
+
+def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
+    """Measure case after case."""
+    harness = Harness(limits(quick), seed)
+    for case in cases(quick):
+        tell(f"{case.record}")
+        yield measure(case, harness, seed)
+
+
+def summary(measurements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is counted for every row that was measured, and exponents of the times."""
+    medians: dict[tuple[Any, ...], dict[int, float]] = {}
+    for m in measurements:
+        key = (*(m["case"][name] for name in ("group", "k", "l")), m["rival"])
+        medians.setdefault(key, {})[m["case"]["n"]] = m["median"]
+
+    def times(row: Row, rival: str) -> dict[int, float]:
+        """Seconds at each n, less the overhead."""
+        key = (row.family, row.k, row.l)
+        overhead = medians.get((*key, rival + OVERHEAD), {})
+        found = medians.get((*key, rival), {})
+        return {n: seconds - overhead[n if row.bound else 2] for n, seconds in found.items()}
+
+    free, headed = [], []
+    for row in free_rows():
+        if times(row, "factored"):
+            overhead = {rival: medians[row.family, row.k, row.l, rival + OVERHEAD][2] for rival in RIVALS}
+            fits = {rival: growth(times(row, rival), overhead[rival]) for rival in RIVALS}
+            flops = sum(line.flops for line in plan_cost(plan(row.space)))
+            degrees = {"degree": degree(row.counted()[1]), "moved_degree": degree(row.moved())}
+            free.append(counted(row) | degrees | {"plan_degree": degree(flops), "exponents": fits})
+    for row in headed_rows():
+        if row.bound in times(row, "factored"):
+            seconds = {rival: times(row, rival)[row.bound] for rival in RIVALS}
+            headed.append(counted(row) | {"n": row.bound, "s": row.legs_above, "seconds": seconds})
+    return {"free": free, "headed": headed, "headed_exponents": headed_exponents(headed)}
+
+
+def growth(times: Mapping[int, float], overhead: float) -> dict[str, Any] | None:
+    """The exponent of times less overhead, of those above half of it; `None` where they are fewer than three."""
+    points = sorted((n, seconds) for n, seconds in times.items() if seconds > overhead / 2)
+    return asdict(exponent(*zip(*points, strict=True))) if len(points) > 2 else None
+
+
+def headed_exponents(headed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """For each family with a head the growth of time with additions and entries moved, over all shapes and n."""
+    found = {}
+    for family in HEADED:
+        points = [
+            (r["additions"] + r["moved"], r["seconds"]["factored, written"]) for r in headed if r["family"] == family
+        ]
+        points = [point for point in points if point[1] > 0]
+        if len({count for count, _ in points}) > 2:
+            found[family] = asdict(exponent(*zip(*points, strict=True)))
+    return found
+
+
+def counted(row: Row) -> dict[str, Any]:
+    """What is known of a row without a clock, for JSON: numbers where n is bound, else texts."""
+    keep = text if row.bound is None else int
+    paper, (multiplications, additions) = row.paper(), row.counted()
+    return {
+        "family": row.family,
+        "k": row.k,
+        "l": row.l,
+        "diagram": row.blocks,
+        "paper": None if paper is None else keep(math.ceil(paper) if row.bound else paper),
+        "multiplications": keep(multiplications),
+        "additions": keep(additions),
+        "moved": keep(row.moved()),
+        "naive": keep(row.naive()),
+    }
+
+
+def report(result: Mapping[str, Any]) -> list[str]:
+    """The tables as lines of Markdown."""
+    found = result["summary"]
+
+    def common(row: Mapping[str, Any]) -> list[str]:
+        return [row["family"], f"{row['k']} → {row['l']}", f"`{row['diagram']}`"]
+
+    free = [
+        [*common(r), f"O({r['paper']})", r["multiplications"], r["additions"], r["moved"], r["naive"]]
+        + [fitted(fit) for fit in r["exponents"].values()]
+        for r in found["free"]
+    ]
+    bound = [
+        [*common(r), str(r["n"]), "–" if r["paper"] is None else str(r["paper"])]
+        + [str(r[key]) for key in ("multiplications", "additions", "moved", "naive")]
+        + [duration(seconds) for seconds in r["seconds"].values()]
+        for r in found["headed"]
+    ]
+    first, counts = ["family", "shape", "diagram"], ["paper", "×", "+", "moved", "naive ×"]
+    lines = ["Operations as polynomials in n, and the exponent of measured time in n ± its standard error:", ""]
+    lines += grid([*first, *counts, *RIVALS], escaped(free), 3)
+    lines += ["", f"With a head, where n is bound; ms for {BATCH} vectors, less the time for one:", ""]
+    lines += [*grid([*first, "n", *counts, *RIVALS], escaped(bound), 3), ""]
+    for family, fit in found["headed_exponents"].items():
+        lines.append(
+            f"- {family}: *factored, written* grows as additions and entries moved to the power {fitted(fit)}."
+        )
+    return lines
+
+
+def fitted(fit: Mapping[str, Any] | None) -> str:
+    """An exponent as it stands in the table."""
+    return "–" if fit is None else str(Exponent(**fit))
+
+
+def escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Rows in which no bar ends a cell."""
+    return [[cell.replace("|", "\\|") for cell in row] for row in rows]
