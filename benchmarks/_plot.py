@@ -60,6 +60,12 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         for j, where in enumerate(columns):
             axes = grid[i][j]
             lines = shown.get((direction, where), {})
+            if not any(lines.values()):
+                axes.set_visible(False)
+                continue
+            below = [shown.get((later, where), {}) for later in directions[i + 1 :]]
+            lowest = not any(any(panel.values()) for panel in below)
+            axes.tick_params(labelbottom=lowest)
             column = [points for (_, place), points in shown.items() if place == where]
             sizes = spaced(sorted({point[0] for lines in column for line in lines.values() for point in line}))
             for number, rival in enumerate(rivals):
@@ -89,7 +95,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             rest = ", ".join(f"{key} {value}" for key, value in case.items())
             axes.set_title(f"{name}, {direction}" if name else direction, fontsize=10, loc="left")
             axes.text(1.0, 1.02, rest, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color="#666666")
-            if i == len(directions) - 1:
+            if lowest:
                 axes.set_xlabel(axis)
             if j == 0:
                 axes.set_ylabel("ms a call, median and quartiles")
