@@ -37,10 +37,13 @@ BATCH = 4096
 OVERHEAD = ", overhead"
 """Behind the name of a rival: its time where there is next to nothing to compute."""
 
-# No powers of two, where strided axes meet in few cache lines; even for Sp; arrays larger than the caches of a core, as
-# leaving them looks like growth.
+# No powers of two, where strided axes meet in few cache lines; even for Sp. Arrays are larger than the caches of a core,
+# and smaller than what is fetched from the system anew for each call (32 MiB with glibc; for a plan all its buffers
+# together): crossing either border looks like growth.
 SIZES = {(2, 2): (1000, 1260, 1600, 2000, 2400, 2800), (3, 1): (200, 230, 260, 300, 350, 400)}
-SIZES |= dict.fromkeys([(3, 3), (2, 3)], (100, 116, 136, 160, 184, 210))
+SIZES |= dict.fromkeys([(3, 3), (2, 3)], (100, 116, 134, 152, 174, 196))
+PLAN_SIZES = {(2, 2): (400, 500, 640, 800, 1000, 1260), (3, 1): (100, 120, 140, 160, 180, 200)}
+PLAN_SIZES |= {(3, 3): (36, 44, 52, 60, 70, 84), (2, 3): (54, 62, 70, 84, 100, 116)}
 DENSE_SIZES = {4: (34, 40, 48, 56, 62, 70), 5: (18, 20, 24, 28, 32), 6: (10, 12, 14, 16, 18)}
 QUICK_SIZES = {(2, 2): (300, 500, 800), (3, 1): (60, 80, 100)}
 QUICK_DENSE = {4: (16, 24, 34)}
@@ -48,12 +51,12 @@ QUICK_DENSE = {4: (16, 24, 34)}
 
 @dataclass(frozen=True)
 class Case:
-    """A diagram at a size, and which rivals run: the factored ones, the dense one, or both.
+    """A diagram at a size, and which rivals run.
 
     Attributes:
         row: the diagram.
         n: its size.
-        factored, dense: which rivals.
+        factored, plan, dense: which rivals, the first of them in both forms.
         batch: vectors at once where there is a head.
         overhead: whether it is run for the sake of the overhead.
     """
@@ -61,6 +64,7 @@ class Case:
     row: Row
     n: int
     factored: bool = True
+    plan: bool = True
     dense: bool = True
     batch: int = BATCH
     overhead: bool = False
@@ -78,10 +82,10 @@ def cases(quick: bool) -> list[Case]:
     for row in free_rows():
         if quick and (row.k, row.l) not in QUICK_SIZES:
             continue
-        sizes = (QUICK_SIZES if quick else SIZES)[row.k, row.l]
+        sizes, plans = ((QUICK_SIZES if quick else table)[row.k, row.l] for table in (SIZES, PLAN_SIZES))
         dense = (QUICK_DENSE if quick else DENSE_SIZES)[row.k + row.l]
         found += [Case(row, 2, overhead=True)]
-        found += [Case(row, n, n in sizes, n in dense) for n in sorted({*sizes, *dense})]
+        found += [Case(row, n, n in sizes, n in plans, n in dense) for n in sorted({*sizes, *plans, *dense})]
     for row in headed_rows():
         if row.bound is not None and not (quick and (row.k + row.l > 4 or row.bound > 4)):
             found += [Case(row, row.bound, batch=1, overhead=True), Case(row, row.bound)]
@@ -91,7 +95,7 @@ def cases(quick: bool) -> list[Case]:
 def limits(quick: bool) -> Limits:
     """Seconds of timed calls for a rival at one size."""
     return (
-        Limits(seconds=0.02, least=3, patience=0.3) if quick else Limits(seconds=0.15, least=7, most=200, patience=1.0)
+        Limits(seconds=0.02, least=3, patience=0.3) if quick else Limits(seconds=0.08, least=5, most=100, patience=0.6)
     )
 
 
@@ -104,23 +108,24 @@ def batched(row: Row) -> Factorization:
 
 
 def calls(case: Case, seed: int) -> dict[str, tuple[Callable[[], Any], Callable[[], np.ndarray]]]:
-    """For each rival what is timed, and its result as an array `[*axes]`, with a head `[*axes, batch]`."""
+    """For each rival what is timed, and its result `[*axes]`, with a head `[*axes, batch]`; also what is expected."""
     row, n = case.row, case.n
     batch = () if row.bound is None else (case.batch,)
     x = np.random.default_rng(seed).standard_normal((*(n,) * row.k, *batch), np.float32)
-    found: dict[str, tuple[Callable[[], Any], Callable[[], np.ndarray]]] = {}
+    shape = (*(n,) * row.l, *batch)
+    factored = functools.partial(batched(row).apply, x, {"x": n, "batch": case.batch})
+    found: dict[str, tuple[Callable[[], Any], Callable[[], np.ndarray]]] = {"expected": (factored, factored)}
     if case.factored:
-        factored, size = batched(row), {"x": n, "batch": case.batch}
-        out = np.empty((*(n,) * row.l, *batch), np.float32)
-        step_by_step = functools.partial(factored.apply, x, size)
+        out = np.empty(shape, np.float32)
+        found["factored"] = factored, factored
+        found["factored, written"] = (lambda: np.copyto(out, factored())), lambda: out
+    if case.plan:
         planned = compiled_plan(row, n, x)
-        found["factored"] = step_by_step, step_by_step
-        found["factored, written"] = (lambda: np.copyto(out, step_by_step())), lambda: out
-        found["plan"] = planned, lambda: np.moveaxis(np.asarray(planned()), 0, -1).reshape(out.shape)
+        found["plan"] = planned, lambda: np.moveaxis(np.asarray(planned()), 0, -1).reshape(shape)
     if case.dense:
         matrix = jnp.asarray(row.diagram.matrix(n).astype(np.float32))
         product = compiled(jnp.matmul, matrix, jnp.asarray(x.reshape(n**row.k, *batch)))
-        found["dense"] = product, lambda: np.asarray(product()).reshape(*(n,) * row.l, *batch)
+        found["dense"] = product, lambda: np.asarray(product()).reshape(shape)
     return found
 
 
@@ -145,12 +150,12 @@ def measure(case: Case, harness: Harness, seed: int) -> list[Measurement]:
     Raises:
         AssertionError: if two rivals differ by more than rounding of float32 sums.
     """
-    ready, expected = [], None
-    for rival, (call, result) in calls(case, seed).items():
+    ready, rivals = [], calls(case, seed)
+    expected = rivals.pop("expected")[1]()
+    for rival, (call, result) in rivals.items():
         m = Measurement(case.record, f"{case.row.k} → {case.row.l}", rival + OVERHEAD * case.overhead)
         call()
         got = result()
-        expected = got if expected is None else expected
         m.relative_error = relative_error({"y": jnp.asarray(got)}, {"y": jnp.asarray(expected)})
         if m.relative_error > 1e-3:
             raise AssertionError(f"{rival} differs by {m.relative_error:.1e} of the largest entry: {case}")
