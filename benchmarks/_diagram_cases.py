@@ -12,6 +12,18 @@ import sympy
 import equikit as ek
 from equikit.diagrams import Diagram
 
+RIVALS: dict[str, str] = {
+    "factored": "`Factorization.apply`, step by step in NumPy; what can be a view is one",
+    "factored, written": "the same, and the result copied into a contiguous array",
+    "plan": "the plan of all diagrams of the shape at once, compiled, the weights of the others being zero",
+    "dense": "the product with the dense matrix, compiled",
+}
+BATCH = 4096
+"""Vectors at once where there is a head: n is small there, and one of them takes no time."""
+
+OVERHEAD = ", overhead"
+"""Behind the name of a rival: its time where there is next to nothing to compute."""
+
 N = sympy.Symbol("n", integer=True, nonnegative=True)
 SHAPES = ((2, 2), (3, 3), (3, 1), (2, 3))
 GROUPS = {"S, worst": ek.S, "S, best": ek.S, "O, SO": ek.O, "Sp": ek.Sp, "SO, head": ek.SO, "A, head": ek.A}

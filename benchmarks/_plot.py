@@ -25,7 +25,7 @@ def spaced(sizes: Sequence[float]) -> list[float]:
         return list(sizes)
     found = [sizes[0]]
     for size in sizes[1:]:
-        if size > 1.7 * found[-1]:
+        if size > 2.2 * found[-1]:
             found.append(size)
     return found
 

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 import functools
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks._diagram_cases import HEADED, Row, degree, free_rows, headed_rows, text
+from benchmarks._diagram_cases import BATCH, OVERHEAD, RIVALS, Row, free_rows, headed_rows
+from benchmarks._diagram_report import report, summary
 from benchmarks._harness import Harness, Limits, relative_error
 from benchmarks._measurement import Measurement
-from benchmarks._power_law import Exponent, exponent
-from benchmarks._report import Target, duration, grid
+from benchmarks._report import Target
 from equikit.diagrams import Diagram, Factorization
-from equikit.plans import apply, plan, plan_cost, weight_shapes
+from equikit.plans import apply, plan, weight_shapes
+
+__all__ = ["AXIS", "PANEL", "RIVALS", "SUMMARY", "TARGETS", "TITLE", "cases", "limits", "report", "run", "summary"]
 
 TITLE = "A diagram times a tensor"
 SUMMARY = "one diagram of S, O, SO, Sp, A times a tensor: the paper's complexity, operations counted, growth of time"
 PANEL, AXIS = ("group",), "n"
-RIVALS: dict[str, str] = {
-    "factored": "`Factorization.apply`, step by step in NumPy; what can be a view is one",
-    "factored, written": "the same, and the result copied into a contiguous array",
-    "plan": "the plan of all diagrams of the shape at once, compiled, the weights of the others being zero",
-    "dense": "the product with the dense matrix, compiled",
-}
 TARGETS: tuple[Target, ...] = ()
-BATCH = 4096
-"""Vectors at once where there is a head: n is small there, and one of them takes no time."""
 
-OVERHEAD = ", overhead"
-"""Behind the name of a rival: its time where there is next to nothing to compute."""
-
-# No powers of two, where strided axes meet in few cache lines; even for Sp. Arrays are larger than the caches of a core,
+# No powers of two, where strided axes meet in few cache lines; even for Sp. Arrays are larger than the caches of a core
 # and smaller than what is fetched from the system anew for each call (32 MiB with glibc; for a plan all its buffers
 # together): crossing either border looks like growth.
 SIZES = {(2, 2): (1000, 1260, 1600, 2000, 2400, 2800), (3, 1): (200, 230, 260, 300, 350, 400)}
@@ -172,115 +162,3 @@ def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Me
     for case in cases(quick):
         tell(f"{case.record}")
         yield measure(case, harness, seed)
-
-
-def summary(measurements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is counted for every row that was measured, and exponents of the times."""
-    medians: dict[tuple[Any, ...], dict[int, float]] = {}
-    for m in measurements:
-        key = (*(m["case"][name] for name in ("group", "k", "l")), m["rival"])
-        medians.setdefault(key, {})[m["case"]["n"]] = m["median"]
-
-    def times(row: Row, rival: str) -> dict[int, float]:
-        """Seconds at each n, less the overhead."""
-        key = (row.family, row.k, row.l)
-        overhead = medians.get((*key, rival + OVERHEAD), {})
-        found = medians.get((*key, rival), {})
-        return {n: seconds - overhead[n if row.bound else 2] for n, seconds in found.items()}
-
-    free, headed = [], []
-    for row in free_rows():
-        if times(row, "factored"):
-            overhead = {rival: medians[row.family, row.k, row.l, rival + OVERHEAD][2] for rival in RIVALS}
-            fits = {rival: growth(times(row, rival), overhead[rival]) for rival in RIVALS}
-            flops = sum(line.flops for line in plan_cost(plan(row.space)))
-            degrees = {"degree": degree(row.counted()[1]), "moved_degree": degree(row.moved())}
-            free.append(counted(row) | degrees | {"plan_degree": degree(flops), "exponents": fits})
-    for row in headed_rows():
-        if row.bound in times(row, "factored"):
-            seconds = {rival: times(row, rival)[row.bound] for rival in RIVALS}
-            headed.append(counted(row) | {"n": row.bound, "s": row.legs_above, "seconds": seconds})
-    return {"free": free, "headed": headed, "headed_exponents": headed_exponents(headed)}
-
-
-def growth(times: Mapping[int, float], overhead: float) -> dict[str, Any] | None:
-    """The exponent of times less overhead, of those above half of it; `None` where they are fewer than three."""
-    points = sorted((n, seconds) for n, seconds in times.items() if seconds > overhead / 2)
-    return asdict(exponent(*zip(*points, strict=True))) if len(points) > 2 else None
-
-
-def headed_exponents(headed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """For each family with a head the growth of time with additions and entries moved, over all shapes and n."""
-    found = {}
-    for family in HEADED:
-        points = [
-            (r["additions"] + r["moved"], r["seconds"]["factored, written"]) for r in headed if r["family"] == family
-        ]
-        points = [point for point in points if point[1] > 0]
-        if len({count for count, _ in points}) > 2:
-            found[family] = asdict(exponent(*zip(*points, strict=True)))
-    return found
-
-
-def counted(row: Row) -> dict[str, Any]:
-    """What is known of a row without a clock, for JSON: numbers where n is bound, else texts."""
-    keep = text if row.bound is None else int
-    paper, (multiplications, additions) = row.paper(), row.counted()
-    return {
-        "family": row.family,
-        "k": row.k,
-        "l": row.l,
-        "diagram": row.blocks,
-        "paper": None if paper is None else keep(math.ceil(paper) if row.bound else paper),
-        "multiplications": keep(multiplications),
-        "additions": keep(additions),
-        "moved": keep(row.moved()),
-        "naive": keep(row.naive()),
-    }
-
-
-def report(result: Mapping[str, Any]) -> list[str]:
-    """The tables as lines of Markdown."""
-    found = result["summary"]
-
-    def common(row: Mapping[str, Any]) -> list[str]:
-        return [row["family"], f"{row['k']} → {row['l']}", f"`{row['diagram']}`"]
-
-    free = [
-        [*common(r), f"O({r['paper']})", r["multiplications"], r["additions"], r["moved"], r["naive"]]
-        + [fitted(fit) for fit in r["exponents"].values()]
-        for r in found["free"]
-    ]
-    bound = [
-        [*common(r), str(r["n"]), "–" if r["paper"] is None else str(r["paper"])]
-        + [str(r[key]) for key in ("multiplications", "additions", "moved", "naive")]
-        + [duration(seconds) for seconds in r["seconds"].values()]
-        for r in found["headed"]
-    ]
-    first, counts = ["family", "shape", "diagram"], ["paper", "×", "+", "moved", "naive ×"]
-    lines = [
-        "Operations as polynomials in n, and the exponent of measured processor time in n ± its standard error:",
-        "",
-    ]
-    lines += grid([*first, *counts, *RIVALS], escaped(free), 3)
-    lines += [
-        "",
-        f"With a head, where n is bound; ms of processor time for {BATCH} vectors, less the time for one:",
-        "",
-    ]
-    lines += [*grid([*first, "n", *counts, *RIVALS], escaped(bound), 3), ""]
-    for family, fit in found["headed_exponents"].items():
-        lines.append(
-            f"- {family}: *factored, written* grows as additions and entries moved to the power {fitted(fit)}."
-        )
-    return lines
-
-
-def fitted(fit: Mapping[str, Any] | None) -> str:
-    """An exponent as it stands in the table."""
-    return "–" if fit is None else str(Exponent(**fit))
-
-
-def escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Rows in which no bar ends a cell."""
-    return [[cell.replace("|", "\\|") for cell in row] for row in rows]

@@ -13,10 +13,10 @@ import sympy
 
 from benchmarks import __main__ as command
 from benchmarks import diagram_multiplication as benchmark
-from benchmarks._diagram_cases import GROUPS, HEADED, N, Row, degree, free_rows, headed_rows, text
+from benchmarks._diagram_cases import GROUPS, HEADED, OVERHEAD, RIVALS, N, Row, degree, free_rows, headed_rows, text
 from benchmarks._harness import Harness
 from benchmarks._power_law import Exponent, exponent
-from benchmarks.diagram_multiplication import OVERHEAD, RIVALS, Case
+from benchmarks.diagram_multiplication import Case
 
 
 def name(row: Row) -> str:
