@@ -16,6 +16,7 @@ import numpy as np
 
 from equikit.diagrams._dense import diagram_matrix
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._signature import base
 from equikit.groups._form import Form
 
 Part = tuple[int, slice, slice]
@@ -50,7 +51,7 @@ def additions(component: Diagram, size: Mapping[str, Any]) -> Any:
 
 def _parts(component: Diagram, size: Mapping[str, int]) -> list[Part]:
     """The entries of the component's block that are not zero; a form counts in a pair within one row only."""
-    (label,) = {*component.labels}
+    (label,) = {*map(base, component.labels)}
     n, forms = size[label], dict(component.forms)
     form: Form | None = forms.get(label)
     if form is None or len(component.labels) < 2 or (component.top and component.bottom):

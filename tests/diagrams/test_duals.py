@@ -68,6 +68,15 @@ def test_four_counts_agree(n):
     assert seen > 40
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_all_rows_of_six_axes(n):
+    """The diagrams that are listed against walks, for every arrangement of stars."""
+    for below, above in itertools.product(ROWS, ROWS):
+        if below + above != "()()":
+            space = hom(f"{below} -> {above}", u=U(n))
+            assert len(list(space.diagrams)) == space.dim == count_walks(U(n), *axes(below, above))
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_maps_commute_exactly(n):
     """With the integer elements that span the Lie algebra of GL, whose complex span is also that of U."""
