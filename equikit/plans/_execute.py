@@ -1,14 +1,14 @@
 """Running a plan in JAX.
 
 No gather, no scatter, and no array above the size of the largest input or output is formed; weights are laid out by
-slices. The operations on single arrays are in `_arrays.py`.
+slices. (For groups without diagrams they are looked up, and fill a matrix.) The operations on single arrays are in
+`_arrays.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,12 @@ import numpy as np
 from jax import lax
 
 from equikit.diagrams import HalfDiagram, Signature, Term
-from equikit.diagrams._dense import refuse_if_large
 from equikit.groups import Form
-from equikit.plans._arrays import CONSTANT_BYTES, diagonal, embed, levi_civita, signed, symplectic_diagonal
+from equikit.plans._arrays import diagonal, embed, levi_civita, signed, symplectic_diagonal
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
 from equikit.plans._lower import root
+from equikit.plans._whole import folded, invariant_tensors, unfolded
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
 Weights = Mapping[tuple[int | None, int], jax.Array]
@@ -171,20 +171,6 @@ def _joined(parts: list[jax.Array], axis: int) -> jax.Array:
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis)
 
 
-def _whole_tensors(plan: Plan, product: Product, dtype: Any) -> jax.Array | None:
-    """The invariant tensors of groups without diagrams as matrices `[choices, axes above, axes below]`."""
-    if not product.tensors:
-        return None
-    result = np.ones((1, 1, 1), np.int64)
-    for kind in product.tensors:
-        group = plan.signature.groups[kind.label]
-        assert group.n is not None
-        tensors = group.invariants(kind.stars)
-        refuse_if_large(f"the invariant tensors of {group}", result.size * tensors.size, CONSTANT_BYTES)
-        result = np.kron(result, tensors.reshape(len(tensors), group.n**kind.above, group.n**kind.below))
-    return jnp.asarray(result, dtype)
-
-
 def _matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array | None, jax.Array | None]:
     """The matrix of a product, rows (wires in, halves, features) by columns (wires out, halves, features); its bias.
 
@@ -194,17 +180,17 @@ def _matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array
     segments = {(block.source, block.target): block.segments for block in product.blocks}
     dtype = jnp.result_type(*weights.values())
     copies_in, copies_out = len(product.wires_in), len(product.wires_out)
-    tensors = _whole_tensors(plan, product, dtype)
-    choices, above, below = (1, 1, 1) if tensors is None else tensors.shape
+    tensors = invariant_tensors(plan.signature, product.tensors)
+    choices, above, below = tensors.shape
 
     def part(t: int, s: int) -> jax.Array:
         bottoms, tops, f, g = len(product.inputs[t]), len(product.outputs[s]), features_in[t], features_out[s]
         if (t, s) not in segments:
             return jnp.zeros((copies_in, bottoms * below * f, copies_out, tops * above * g), dtype)
         grid = _grid(weights[t, s], segments[t, s])
-        if tensors is not None:
+        if product.tensors:
             grid = grid.reshape(bottoms, tops, copies_out, copies_in, choices, f, g)
-            grid = jnp.einsum("btoiefg,eyx->ibxfotyg", grid, tensors, precision=lax.Precision.HIGHEST)
+            grid = tensors.spread(grid, 4).transpose(3, 0, 5, 6, 2, 1, 4, 7)
             return grid.reshape(copies_in, bottoms * below * f, copies_out, tops * above * g)
         grid = grid.reshape(bottoms, tops, copies_out, copies_in, f, g).transpose(3, 0, 4, 2, 1, 5)
         return grid.reshape(copies_in, bottoms * f, copies_out, tops * g)
@@ -224,45 +210,10 @@ def _matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array
             rows.append(jnp.zeros((tops * above * g,), dtype))
             continue
         grid = _grid(weights[None, s], segments[None, s])
-        if tensors is not None:
-            grid = jnp.einsum("teg,eyx->tyg", grid.reshape(tops, choices, g), tensors, precision=lax.Precision.HIGHEST)
+        if product.tensors:
+            grid = tensors.spread(grid.reshape(tops, choices, g), 1)
         rows.append(grid.reshape(tops * above * g))
     return matrix, _joined(rows, 0)
-
-
-def _whole_axes(half: HalfDiagram, batch: int) -> tuple[int, ...]:
-    """Where the tensor of a half diagram has the axes of groups without diagrams."""
-    found: list[int] = []
-    place = batch + len(half.wires)
-    for head in half.heads:
-        if head.stars:
-            found += range(place, place + head.axes)
-        place += head.axes
-    return tuple(found)
-
-
-def _folded(x: jax.Array, half: HalfDiagram, batch: int) -> jax.Array:
-    """Fold the axes of groups without diagrams into the features."""
-    axes = _whole_axes(half, batch)
-    if not axes:
-        return x
-    rest = [axis for axis in range(x.ndim - 1) if axis not in axes]
-    moved = x.transpose(*rest, *axes, x.ndim - 1)
-    return moved.reshape(*moved.shape[: len(rest)], math.prod(moved.shape[len(rest) :]))
-
-
-def _unfolded(y: jax.Array, half: HalfDiagram, batch: int, sizes: Mapping[str, int]) -> jax.Array:
-    """The inverse of `_folded`."""
-    axes = _whole_axes(half, batch)
-    if not axes:
-        return y
-    lead = y.ndim - 1
-    folded = [sizes[head.label] for head in half.heads if head.stars for _ in range(head.axes)]
-    y = y.reshape(*y.shape[:-1], *folded, y.shape[-1] // math.prod(folded))
-    rest = [axis for axis in range(y.ndim - 1) if axis not in axes]
-    order = [int(i) for i in np.argsort((*rest, *axes))]
-    assert len(rest) == lead
-    return y.transpose(*order, y.ndim - 1)
 
 
 def _wired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
@@ -282,7 +233,7 @@ def _mix(
         core = tuple(shapes.sizes[label] for label in product.core)
         return jnp.broadcast_to(bias, (*shapes.batch, *core, *bias.shape))
     x = _joined(
-        [_folded(tensors[t, half], half, batch) for t, halves in enumerate(product.inputs) for half in halves], -1
+        [folded(tensors[t, half], half, batch) for t, halves in enumerate(product.inputs) for half in halves], -1
     )
     if len(product.wires_in) > 1:
         x = jnp.concatenate([_wired(x, wiring, batch) for wiring in product.wires_in], -1)
@@ -325,11 +276,11 @@ def run(
     up: Tensors = {}
     for product in plan.products:
         y, start = _mix(plan, product, down, weights, shapes, precision), 0
-        folded = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
+        entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
         for s, halves in enumerate(product.outputs):
-            width = plan.features[1][s] * folded
+            width = plan.features[1][s] * entries
             for half in halves:
-                up[s, half] = _unfolded(y[..., start : start + width], half, batch, shapes.sizes)
+                up[s, half] = unfolded(y[..., start : start + width], half, batch, shapes.sizes)
                 start += width
     for step in plan.expansions:
         y = up[step.term, step.small]
