@@ -21,18 +21,23 @@ from equikit.groups import Dual, Group
 
 Marked = tuple[tuple[int, ...], tuple[int, ...]]
 
-PRIMES = (2**61 - 1, 2**31 - 1, 2**19 - 1)
-MOST_CANDIDATES = 2000
-"""Diagrams above which no basis is chosen: the matrix of their inner products would take minutes."""
+PRIMES = (2**31 - 1, 2**31 - 19, 2**31 - 61)
+"""Primes below 2^31, so that products of two residues fit in 64 bits."""
+
+SPARE = 16
+"""Random tensors beyond the dimension on which diagrams are evaluated."""
+
+MOST_OPERATIONS = 4_000_000_000
+"""Diagrams times the square of the dimension, above which no basis is chosen: it would take more than some seconds."""
 
 
 @functools.lru_cache(maxsize=256)
 def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> frozenset[Marked] | None:
     """The growth strings of the diagrams in the basis, with their legs; `None` where all diagrams are independent.
 
-    The rank of the matrix of inner products is that of the diagrams themselves. It is taken modulo a prime, where it
-    can only be too small, and certified by the dimension as counted without diagrams; where it falls short, another
-    prime is taken.
+    Diagrams are multilinear functions of as many vectors as there are vertices. Their values at random vectors modulo a
+    prime make a matrix whose rank can only be too small; it is certified by the dimension as counted without diagrams,
+    and where it falls short, other vectors and another prime are taken.
 
     Args:
         group: the group.
@@ -41,9 +46,9 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
     Raises:
         TooLargeError: if there are too many diagrams to choose from.
 
-    Cost: the cube of the number of diagrams.
+    Cost: the number of diagrams times the square of the dimension.
     """
-    from equikit.diagrams._gram import inner_exponents
+    from equikit.diagrams._evaluate import evaluated
     from equikit.diagrams._sequence import Diagrams
 
     order = len(tops) + len(bottoms)
@@ -54,24 +59,22 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
     if wanted == 0:
         return frozenset()
     count = count_candidates(group, order)
-    if count > MOST_CANDIDATES:
+    if count * wanted**2 > MOST_OPERATIONS:
         raise TooLargeError(
             explain(
                 f"the diagrams of {group} with {order} vertices are dependent, and too many to choose a basis from",
                 got=f"{count:,} diagrams for {wanted:,} dimensions",
-                expected=f"at most {MOST_CANDIDATES:,} diagrams",
+                expected=f"at most {MOST_OPERATIONS:,} as diagrams times the square of dimensions",
                 step="use a larger n, where they are independent, or fewer axes; .dim is known all the same",
             )
         )
     import flint
 
     candidates = tuple(Diagrams(top, bottom, (("x", group),), every=True))
-    n = group.n
-    assert n is not None
-    products = [[inner_exponents(a, b) for b in candidates] for a in candidates]
-    for prime in PRIMES:
-        rows = [[factor * pow(n, power, prime) % prime for factor, power in row] for row in products]
-        reduced, rank = flint.nmod_mat(rows, prime).rref()
+    rank = 0
+    for attempt, prime in enumerate(PRIMES):
+        values = evaluated(candidates, group, wanted + SPARE, prime, attempt)
+        reduced, rank = flint.nmod_mat(values.T.tolist(), prime).rref()
         if rank == wanted:
             break
     else:  # not an assertion: the certificate has to hold under python -O too

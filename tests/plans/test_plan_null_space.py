@@ -103,7 +103,7 @@ def test_orbits_look_weights_up_and_gather_nothing_else():
     program, _ = program_of("p z z -> z p", {"z": Z(3), "p": S(2)})
     weights = {name: jnp.ones(shape) for name, shape in weight_shapes(program).items()}
     found = primitives(jax.make_jaxpr(lambda x: apply(program, x, weights))(jnp.ones((2, 3, 3, 2))).jaxpr)
-    assert found["gather"] == len(program.products) == 2
+    assert found["gather"] == len(program.products)
     assert not {name for name in found if "scatter" in name}
 
 
