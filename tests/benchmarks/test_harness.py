@@ -129,7 +129,8 @@ def test_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["nothing"])
     assert (
-        "there is no benchmark 'nothing'; there are: basis_construction, permutation_layers" in capsys.readouterr().err
+        "there is no benchmark 'nothing'; there are: basis_construction, emlp_tasks, permutation_layers"
+        in capsys.readouterr().err
     )
     with pytest.raises(SystemExit):
         command.main(["permutation_layers", "--quick", "--store"])
