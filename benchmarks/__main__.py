@@ -14,13 +14,12 @@ from types import ModuleType
 from typing import Any
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import benchmarks
 from benchmarks import _machine
-from benchmarks._plot import plot
-from benchmarks._report import SCHEMA, check_targets, markdown, paste, target_lines, terminal_table, write_json
+from benchmarks._report import SCHEMA, paste, write_json
+from benchmarks._style import TIMES, Style
 
 HERE = Path(__file__).parent
 RESULTS, SCRATCH, README = HERE / "results", HERE / "scratch", HERE / "README.md"
@@ -29,6 +28,12 @@ RESULTS, SCRATCH, README = HERE / "results", HERE / "scratch", HERE / "README.md
 def names() -> list[str]:
     """The benchmarks: the public modules of this package."""
     return sorted(info.name for info in pkgutil.iter_modules(benchmarks.__path__) if not info.name.startswith("_"))
+
+
+def style(module: ModuleType) -> Style:
+    """How the results of a benchmark are shown: as times, unless it says otherwise."""
+    found: Style = getattr(module, "STYLE", TIMES)
+    return found
 
 
 def measured(module: ModuleType, quick: bool, seed: int, console: Console) -> dict[str, Any]:
@@ -65,9 +70,10 @@ def measured(module: ModuleType, quick: bool, seed: int, console: Console) -> di
             bar.advance(task)
     result["seconds"] = time.perf_counter() - start
     result["load_average"] = [before, _machine.load_average()]
-    if hasattr(module, "summary"):
-        result["summary"] = module.summary(records)
-    return result | {"targets": check_targets(module.TARGETS, records), "measurements": records}
+    summary = style(module).summary
+    if summary is not None:
+        result["summary"] = summary(records)
+    return result | {"targets": style(module).check_targets(module.TARGETS, records), "measurements": records}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,18 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)  # before the measurements, so that nothing is lost at the end
     result = measured(module, options.quick, options.seed, console)
     write_json(folder / f"{name}.json", result)
-    body = module.report(result) if hasattr(module, "report") else None
-    text = markdown(result, module.RIVALS, body)
+    shown = style(module)
+    text = shown.markdown(result, module.RIVALS)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
-    plot(folder / f"{name}.png", result, list(module.RIVALS), module.PANEL, module.AXIS)
+    shown.plot(folder / f"{name}.png", result, list(module.RIVALS), module.PANEL, module.AXIS)
     if options.store:
         paste(README, name, text)
     wide = console if console.is_terminal else Console(width=200)
-    if body is not None:
-        wide.print(Markdown("\n".join(body)))
-    else:
-        wide.print(terminal_table(module.TITLE, result["measurements"], list(module.RIVALS)))
-    for line in target_lines(result):
+    wide.print(shown.terminal_table(module.TITLE, result["measurements"], list(module.RIVALS)))
+    for line in shown.target_lines(result):
         console.print(f"target: {line}", highlight=False, soft_wrap=True)
     console.print(f"{result['seconds']:.0f} s; written: {name}.json, .md and .png in {folder}", soft_wrap=True)
     return 0

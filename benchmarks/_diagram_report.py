@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
+
+from rich.markdown import Markdown
 
 from benchmarks._diagram_cases import BATCH, HEADED, OVERHEAD, RIVALS, Row, degree, free_rows, headed_rows, text
 from benchmarks._power_law import Exponent, exponent
-from benchmarks._report import duration, grid
+from benchmarks._report import circumstances, duration, grid
+from benchmarks._style import TIMES
 from equikit.plans import plan, plan_cost
 
 
@@ -78,9 +81,8 @@ def counted(row: Row) -> dict[str, Any]:
     }
 
 
-def report(result: Mapping[str, Any]) -> list[str]:
-    """The tables as lines of Markdown."""
-    found = result["summary"]
+def report(found: Mapping[str, Any]) -> list[str]:
+    """The tables of a summary as lines of Markdown."""
 
     def common(row: Mapping[str, Any]) -> list[str]:
         return [row["family"], f"{row['k']} → {row['l']}", f"`{row['diagram']}`"]
@@ -123,3 +125,16 @@ def fitted(fit: Mapping[str, Any] | None) -> str:
 def escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
     """Rows in which no bar ends a cell."""
     return [[cell.replace("|", "\\|") for cell in row] for row in rows]
+
+
+def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+    """The results as Markdown."""
+    return "\n".join([circumstances(result), "", *report(result["summary"])]) + "\n"
+
+
+def terminal_table(title: str, records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Markdown:
+    """The tables for a terminal."""
+    return Markdown("\n".join([f"**{title}**", "", *report(summary(records))]))
+
+
+STYLE = replace(TIMES, markdown=markdown, terminal_table=terminal_table, summary=summary)

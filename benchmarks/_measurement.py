@@ -23,7 +23,7 @@ class TooSlow(Skip):
 
 @dataclass
 class Measurement:
-    """What is recorded of a contender; times in seconds, of single calls."""
+    """What is recorded of a contender; times in seconds, of single calls; scores of other kinds, by name."""
 
     case: dict[str, Any]
     direction: str
@@ -44,6 +44,7 @@ class Measurement:
     minimum: float | None = None
     lower_quartile: float | None = None
     upper_quartile: float | None = None
+    scores: dict[str, float] | None = None
     times: list[float] = field(default_factory=list, repr=False)
 
     def record(self) -> dict[str, Any]:

@@ -117,28 +117,43 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def grid(head: Sequence[str], body: Iterable[Sequence[str]], left: int) -> list[str]:
-    """A table in Markdown, the first columns left, the others right."""
+    """A Markdown table, line by line; the first columns are set to the left."""
     rule = ["---"] * left + ["---:"] * (len(head) - left)
     return ["| " + " | ".join(line) + " |" for line in (head, rule, *body)]
 
 
-def markdown(result: Mapping[str, Any], rivals: Mapping[str, str], body: Sequence[str] | None = None) -> str:
-    """The results as Markdown: what was compared, times, targets, compilation and memory, and what was left out.
-
-    Where a benchmark has a body of its own, that stands in place of all but the first paragraph.
-    """
-    measurements, machine, names = result["measurements"], result["machine"], list(rivals)
+def circumstances(result: Mapping[str, Any]) -> str:
+    """When, on what and with what a result was measured, in one line."""
+    machine = result["machine"]
     memory = f", {machine['memory_bytes'] / 2**30:.0f} GiB" if machine["memory_bytes"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if version)
     before, after = result["load_average"]
-    lines = [
+    return (
         f"{result['date']}, {machine['cpu']}, {machine['cores']} cores{memory}, {machine['os']}; {versions}; revision "
         f"{result['revision']}; seed {result['seed']}; load average {before} before and {after} after"
-        + ("; a quick run, not for quoting." if result["quick"] else "."),
+        + ("; a quick run, not for quoting." if result["quick"] else ".")
+    )
+
+
+def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Lines that say what was not measured, and why."""
+    notes: dict[str, list[str]] = {}
+    for record in measurements:
+        if "reason" in record:
+            text = f"{record['rival']} {record['status']}: {record['reason']}"
+            notes.setdefault(text, []).append(f"{label(record['case'])} {record['direction']}")
+    if not notes:
+        return []
+    return ["", "Not measured, or not in full:", "", *(f"- {text} ({'; '.join(at)})" for text, at in notes.items())]
+
+
+def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+    """The results as Markdown: what was compared, times, targets, compilation and memory, and what was left out."""
+    measurements, names = result["measurements"], list(rivals)
+    lines = [
+        circumstances(result),
         "",
     ]
-    if body is not None:
-        return "\n".join([*lines, *body]) + "\n"
     lines += [
         f"Median ms of a call, and how many times as long as {names[0]}:",
         "",
@@ -157,14 +172,7 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str], body: Sequenc
         lines += ["", "Seconds to trace and compile / MiB that XLA allots (arguments, results and temporaries):", ""]
         body = [[label(case), direction, *(costs(by.get(name)) for name in names)] for case, direction, by in grouped]
         lines += grid(["case", "direction", *names], body, 2)
-    notes: dict[str, list[str]] = {}
-    for record in measurements:
-        if "reason" in record:
-            text = f"{record['rival']} {record['status']}: {record['reason']}"
-            notes.setdefault(text, []).append(f"{label(record['case'])} {record['direction']}")
-    if notes:
-        lines += ["", "Not measured, or not in full:", ""]
-        lines += [f"- {text} ({'; '.join(where)})" for text, where in notes.items()]
+    lines += left_out(measurements)
     return "\n".join(lines) + "\n"
 
 

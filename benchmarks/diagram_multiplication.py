@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks._diagram_cases import BATCH, OVERHEAD, RIVALS, Row, free_rows, headed_rows
-from benchmarks._diagram_report import report, summary
+from benchmarks._diagram_report import STYLE
 from benchmarks._harness import Harness, Limits, relative_error
 from benchmarks._measurement import Measurement
 from benchmarks._report import Target
 from equikit.diagrams import Diagram, Factorization
 from equikit.plans import apply, plan, weight_shapes
 
-__all__ = ["AXIS", "PANEL", "RIVALS", "SUMMARY", "TARGETS", "TITLE", "cases", "limits", "report", "run", "summary"]
+__all__ = ["AXIS", "PANEL", "RIVALS", "STYLE", "SUMMARY", "TARGETS", "TITLE", "cases", "limits", "run"]
 
 TITLE = "A diagram times a tensor"
 SUMMARY = "one diagram of S, O, SO, Sp, A times a tensor: the paper's complexity, operations counted, growth of time"

@@ -13,7 +13,7 @@ from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind
 from equikit.groups import S
 from equikit.groups._group import checked_size
-from equikit.nn._features import Features, masks_for, typed_side
+from equikit.nn._features import Features, masks_for, options_for, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature
 
@@ -79,8 +79,9 @@ class Bilinear(nnx.Module):
         self.kinds = kinds
         factors = {" ".join(kind): (" ".join(kind), channels) for kind in kinds}
         products = {self._name(kind): (" ".join(self._product(kind)), channels) for kind in kinds}
-        self.left = Linear(inputs, factors, groups=self._of(bound, sides[0]), rngs=rngs, **options)
-        self.right = Linear(inputs, factors, groups=self._of(bound, sides[0]), rngs=rngs, **options)
+        before = options_for(options, {label for term in sides[0] for label in term.labels}, labels)
+        self.left = Linear(inputs, factors, groups=self._of(bound, sides[0]), rngs=rngs, **before)
+        self.right = Linear(inputs, factors, groups=self._of(bound, sides[0]), rngs=rngs, **before)
         self.mix = Linear(products, outputs, groups=bound, rngs=rngs, **options)
 
     @staticmethod

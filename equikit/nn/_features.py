@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +118,20 @@ def typed_side(
             )
         )
     return _from_dict(features, what)
+
+
+def labels_of(features: Sequence[Features]) -> set[str]:
+    """Every label in some features."""
+    return {label for side in features for term in typed_side(side, None, "feature")[0] for label in term.labels}
+
+
+def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -> dict[str, Any]:
+    """The options of a network for one of its layers; sizes of labels that no layer has stay, for it to refuse."""
+    found = dict(options)
+    sizes = found.get("init_size")
+    if isinstance(sizes, Mapping):
+        found["init_size"] = {label: n for label, n in sizes.items() if label in used or label not in network}
+    return found
 
 
 def masks_for(layer: Signature, network: Signature, mask: Mapping[str, Any] | None) -> dict[str, Any] | None:

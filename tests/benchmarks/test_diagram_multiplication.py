@@ -127,7 +127,7 @@ def test_overhead_is_taken_off_before_the_fit() -> None:
         for rival, power in zip(RIVALS, (1, 2, 2, 4), strict=True)
         for n, tail in ((2, OVERHEAD), (100, ""), (1000, ""), (10000, ""), (100000, ""))
     ]
-    (found,) = benchmark.summary(records)["free"]
+    (found,) = benchmark.STYLE.summary(records)["free"]
     values = [found["exponents"][rival] and round(found["exponents"][rival]["value"], 2) for rival in RIVALS]
     assert values == [None, 2, 2, 4]  # of the first only the last two sizes take longer than half of the overhead
     assert (found["degree"], found["moved_degree"], found["plan_degree"]) == (1, 2, 2)

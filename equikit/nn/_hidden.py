@@ -1,0 +1,119 @@
+"""What the hidden layers of a network are made of, besides the linear and bilinear maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.diagrams import Term
+from equikit.diagrams._parse import bind
+from equikit.nn._features import Features, given_terms, labels_of, typed_side
+from equikit.nn._functions import Activation
+from equikit.nn._linear import Linear
+from equikit.nn._nonlinear import Gated, NormGated, Pointwise
+from equikit.nn._normalization import RMSNorm
+from equikit.plans._apply import Feature, weight_name
+
+Nonlinearity = Literal["gated", "norm", "pointwise"]
+
+
+class PerTerm(nnx.Module):
+    """A `Pointwise` nonlinearity for every term of some features."""
+
+    def __init__(self, function: Activation, features: Features, groups: Mapping[str, object]) -> None:
+        terms, _ = typed_side(features, None, "output")
+        self.names = tuple(term.name for term in terms)
+        self.layers = nnx.List(
+            [
+                Pointwise(function, " ".join(term.labels) or "()", groups={x: groups[x] for x in {*term.labels}})
+                for term in terms
+            ]
+        )
+
+    def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
+        """Apply the function to a dictionary of arrays."""
+        x = given_terms(self.names, x)
+        return {name: layer(x[name]) for name, layer in zip(self.names, self.layers, strict=True)}
+
+
+def nonlinear_layer(
+    kind: Nonlinearity,
+    features: Features,
+    activation: Activation,
+    gate: Activation,
+    groups: Mapping[str, object],
+) -> tuple[nnx.Module, Features]:
+    """A nonlinearity onto some features, and the features that have to go into it."""
+    if kind == "gated":
+        gated = Gated(features, activation=activation, gate=gate, groups=groups)
+        return gated, gated.inputs
+    if kind == "norm":
+        return NormGated(features, activation=activation, gate=gate, groups=groups), features
+    if kind == "pointwise":
+        return PerTerm(activation, features, groups), features
+    raise OptionError(
+        explain(
+            "no such nonlinearity",
+            got=repr(kind),
+            expected='"gated", "norm" or "pointwise"',
+            step='write nonlinearity="gated", which every group allows',
+        )
+    )
+
+
+def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str, Any]) -> Normalized | None:
+    """`RMSNorm` on the terms that have an invariant mean square; `None` if there is no such term."""
+    terms, widths = typed_side(features, None, "input")
+    assert widths is not None
+    bound = bind(terms, (), groups, {}).groups
+    kept = {
+        term.name: (" ".join(term.labels), width)
+        for term, width in zip(terms, widths, strict=True)
+        if all(bound[label].form is None for label in term.labels if label in bound)
+    }
+    return Normalized(kept, groups, options) if kept else None
+
+
+class Normalized(nnx.Module):
+    """`RMSNorm` on some terms of a dictionary; the others are passed on."""
+
+    def __init__(self, kept: Features, groups: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+        self.names = tuple(kept)
+        used = labels_of([kept])
+        self.norm = RMSNorm(kept, groups={label: what for label, what in groups.items() if label in used}, **options)
+
+    def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
+        """Normalise what can be."""
+        return {**x, **self.norm({name: x[name] for name in self.names})}
+
+
+def agree(before: Features, after: Features) -> bool:
+    """Whether two dictionaries stand for the same features, in whatever order and spelling."""
+
+    def known(side: Features) -> set[tuple[str, tuple[str, ...], int]]:
+        terms, widths = typed_side(side, None, "feature")
+        assert widths is not None
+        return {(term.name, term.labels, width) for term, width in zip(terms, widths, strict=True)}
+
+    return known(before) == known(after)
+
+
+def reached(layer: Linear, name: str) -> bool:
+    """Whether any input of a layer is mapped to an output, its bias aside."""
+    (target,) = (term for term in layer.signature.outputs if term.name == name)
+    return any(weight_name(source, target) in layer.kernel for source in layer.signature.inputs)
+
+
+def present(term: Term, array: Feature, masks: Mapping[str, Any] | None) -> Feature:
+    """An array with the entries that masks call absent set to zero, whatever they hold."""
+    start = array.ndim - 1 - len(term.labels)
+    for i, label in enumerate(term.labels):
+        if masks and label in masks:
+            mask = jnp.asarray(masks[label])
+            others = [place for place in range(start, array.ndim) if place != start + i]
+            array = jnp.where(jnp.expand_dims(mask, others), array, jnp.zeros((), array.dtype))
+    return array

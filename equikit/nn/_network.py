@@ -1,0 +1,236 @@
+"""A network for any group, from a list of features."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flax import nnx
+
+from equikit._errors import OptionError, SignatureError, explain
+from equikit.groups._group import checked_size
+from equikit.nn._bilinear import Bilinear
+from equikit.nn._features import Features, given_terms, labels_of, masks_for, options_for, typed_side
+from equikit.nn._functions import Activation, sigmoid, silu
+from equikit.nn._hidden import Nonlinearity, Normalized, agree, nonlinear_layer, present, reached, rms_norm
+from equikit.nn._linear import Linear, cast
+from equikit.plans._apply import Feature
+
+
+class Network(nnx.Module):
+    r"""A network on tensors of any groups, from a list of features.
+
+    A hidden layer maps x to \(\sigma(s\,(L x + B(x)))\): L is a `Linear` layer, B a `Bilinear` one, σ the
+    nonlinearity, and \(s = 2^{-1/2}\) for a term that both L and B reach, so that the sum of two terms of variance one
+    has variance one too. The last layer is linear. By linear layers alone a vector under rotations would never become
+    an invariant.
+
+    Products double the degree with every layer, and with long-tailed inputs the largest ones come to rule the loss.
+    With `normalize_features` every layer but the first, the last included, divides what comes in by its root mean
+    square. The first does not, since the target often depends on the size of the inputs. Vectors and tensors that come
+    out are then bounded, while invariants know the size: leave it off for outputs that grow with the inputs.
+
+    Args:
+        features: of the input, of each hidden layer, of the output; each a dictionary, labels to channels or name to
+            labels and channels.
+        out_channels: channels of an invariant output `{"": out_channels}`, which is then not in the list.
+        nonlinearity: `"gated"`, gates that the layer before learns; `"norm"`, gates from a feature's own norm;
+            `"pointwise"`, the activation on every entry, where that commutes.
+        products: channels of the products in each bilinear layer; one number, or one for each hidden layer; 0 for
+            linear layers alone.
+        normalize_features: put `RMSNorm` before every layer but the first, on all terms whose groups are orthogonal; a
+            term with boosts or symplectic matrices has no invariant mean square, and is left as it is.
+        residual: add the input of a hidden layer to its output where their features agree.
+        activation: for terms on which only permutations act, and for all with `"pointwise"`.
+        gate: for the gates of all others.
+        rngs: random keys for the parameters.
+        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        **options: options of the `Linear` layers, and labels with their groups.
+
+    Attributes:
+        linear, nonlinear: the layers and nonlinearities, one for each hidden layer.
+        bilinear, norms: what else comes before a nonlinearity, by the number of the layer, where there is any; `"0"` is
+            the first, `"head"` the last.
+        head: the last layer.
+
+    Raises:
+        OptionError: if the features are no list, an option is unknown, or an option would change nothing.
+        SignatureError, GroupError: if features cannot be read, or a layer has no map but zero.
+
+    Cost: of each hidden layer that of one `Linear` and one `Bilinear` layer.
+
+    Example:
+        >>> from equikit import O
+        >>> import jax.numpy as jnp
+        >>> net = Network([{"x": 2}, {"": 32, "x": 8}, {"": 16, "x": 4}, {"": 1}], x=O(5), rngs=nnx.Rngs(0))
+        >>> net({"x": jnp.ones((7, 5, 2))})[""].shape
+        (7, 1)
+
+    Source:
+        Finzi et al., A practical method for constructing equivariant multilayer perceptrons, arXiv:2104.09459,
+        section 6, which joins linear, bilinear and gated layers; normalisation before each layer as in Xiong et al.,
+        arXiv:2002.04745.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[Features],
+        *,
+        out_channels: int | None = None,
+        nonlinearity: Nonlinearity = "gated",
+        products: int | Sequence[int] = 8,
+        normalize_features: bool = False,
+        residual: bool = False,
+        activation: Activation = silu,
+        gate: Activation = sigmoid,
+        rngs: nnx.Rngs,
+        groups: Mapping[str, object] | None = None,
+        **options: Any,
+    ) -> None:
+        features = _checked_features(features, out_channels)
+        labels = labels_of(features)
+        bound = {**(groups or {}), **{name: options.pop(name) for name in [*options] if name in labels}}
+
+        def of(*parts: Features) -> dict[str, Any]:
+            used = labels_of(parts)
+            return {
+                "groups": {label: what for label, what in bound.items() if label in used or label not in labels},
+                **options_for(options, used, labels),
+            }
+
+        pairs = list(itertools.pairwise(features[:-1]))
+        widths = _checked_products(products, len(pairs))
+        self.residual = tuple(residual and agree(before, after) for before, after in pairs)
+        stored = {"param_dtype": options["param_dtype"]} if "param_dtype" in options else {}
+        linear: list[Linear] = []
+        bilinear: dict[str, Bilinear] = {}
+        norms: dict[str, Normalized] = {}
+        nonlinear: list[nnx.Module] = []
+        for number, ((before, after), width) in enumerate(zip(pairs, widths, strict=True)):
+            layer, wanted = nonlinear_layer(nonlinearity, after, activation, gate, of(after)["groups"])
+            linear.append(Linear(before, wanted, rngs=rngs, **of(before, after)))
+            if width:
+                bilinear[f"{number}"] = _products(before, width, wanted, number, rngs, of(before, after))
+            norm = rms_norm(before, of(before)["groups"], stored) if normalize_features and number else None
+            if norm is not None:
+                norms[f"{number}"] = norm
+            nonlinear.append(layer)
+        norm = rms_norm(features[-2], of(features[-2])["groups"], stored) if normalize_features and pairs else None
+        if norm is not None:
+            norms["head"] = norm
+        _checked_use("residual", residual, any(self.residual), "hidden layers that keep their features")
+        _checked_use("normalize_features", normalize_features, bool(norms), "a hidden layer with a term to normalise")
+        self.linear = nnx.List(linear)
+        self.bilinear = nnx.Dict(bilinear)
+        self.norms = nnx.Dict(norms)
+        self.nonlinear = nnx.List(nonlinear)
+        self.head = Linear(features[-2], features[-1], rngs=rngs, **of(*features[-2:]))
+
+    def __call__(self, x: Mapping[str, Feature], *, mask: Mapping[str, Any] | None = None) -> dict[str, Feature]:
+        """Apply the network.
+
+        Args:
+            x: arrays `[*batch, *axes, channels]`, one for each input term.
+            mask: for a label, booleans `[*batch, n]`: which entries are there; as for `Linear`, in every layer that has
+                the label.
+
+        Returns:
+            `[*batch, *axes, channels]` for each output term; absent entries are zero.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit.
+        """
+        whole = self.linear[0].signature if self.linear else self.head.signature
+        if self.head.dtype is not None:
+            x = cast(x, self.head.dtype)
+        for i, linear in enumerate(self.linear):
+            masks = masks_for(linear.signature, whole, mask)
+            before = x
+            if f"{i}" in self.norms:
+                x = self.norms[f"{i}"](x)
+            y = linear(x, mask=masks)
+            if f"{i}" in self.bilinear:
+                bilinear = self.bilinear[f"{i}"]
+                second = bilinear(x, mask=masks)
+                y = {name: _scaled_sum(name, array, second[name], linear, bilinear) for name, array in y.items()}
+            x = self.nonlinear[i](y)
+            if self.residual[i]:
+                names = {term.name: term for term in linear.signature.inputs}
+                kept = given_terms(names, before)
+                x = {name: array + present(names[name], kept[name], masks) for name, array in x.items()}
+        if "head" in self.norms:
+            x = self.norms["head"](x)
+        result: dict[str, Feature] = self.head(x, mask=masks_for(self.head.signature, whole, mask))
+        return result
+
+
+def _scaled_sum(name: str, one: Feature, two: Feature, linear: Linear, bilinear: Bilinear) -> Feature:
+    both = reached(linear, name) and reached(bilinear.mix, name)
+    return (one + two) * math.sqrt(0.5) if both else one + two
+
+
+def _products(
+    before: Features, width: int, after: Features, number: int, rngs: nnx.Rngs, options: Mapping[str, Any]
+) -> Bilinear:
+    try:
+        return Bilinear(before, width, after, rngs=rngs, **options)
+    except SignatureError as error:
+        raise OptionError(
+            explain(
+                f"no product of features reaches hidden layer {number + 1}",
+                got=f"products={width}, from {dict(before)} to {dict(after)}",
+                expected="features that a product of two features of one kind can be mapped to",
+                step="write products=0, or give the layer invariants",
+            )
+        ) from error
+
+
+def _checked_features(features: object, out_channels: int | None) -> list[Features]:
+    if isinstance(features, Sequence) and all(isinstance(side, Mapping) for side in features):
+        found = [*features]
+        if out_channels is not None:
+            found.append({"": checked_size("out_channels", out_channels)})
+        if len(found) > 1:
+            for i, side in enumerate(found):
+                typed_side(side, None, "output" if i else "input")
+            return found
+    raise OptionError(
+        explain(
+            "the features of the network are not a list of dictionaries",
+            got=repr(features),
+            expected="those of the input, of hidden layers, and of the output",
+            step='write [{"x": 2}, {"": 32, "x": 16}, {"": 1}]',
+        )
+    )
+
+
+def _checked_products(products: object, layers: int) -> list[int]:
+    widths = [*products] if isinstance(products, Sequence) and not isinstance(products, str) else [products] * layers
+    if len(widths) != layers:
+        raise OptionError(
+            explain(
+                "the numbers of products do not fit the hidden layers",
+                got=f"products={products!r} for {layers} hidden layers",
+                expected="one number for all, or one for each hidden layer",
+                step=f"write products={[8] * layers}",
+            )
+        )
+    return [checked_size("the number of products", width) for width in widths]
+
+
+def _checked_use(option: str, asked: object, used: bool, expected: str) -> None:
+    if not isinstance(asked, bool):
+        raise OptionError(
+            explain(f"{option} is neither on nor off", got=repr(asked), expected="True or False", step=f"{option}=True")
+        )
+    if asked and not used:
+        raise OptionError(
+            explain(
+                f"{option} would change nothing in this network",
+                got=f"{option}=True",
+                expected=expected,
+                step=f"leave {option} out, or change the features",
+            )
+        )
