@@ -6,15 +6,17 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 
 from equikit._errors import SignatureError, explain, point_at
 from equikit.diagrams._count import count_text
 from equikit.diagrams._dense import diagram_tensor, refuse_if_large
+from equikit.diagrams._gain import mean_square_gains
 from equikit.diagrams._hom import HomSpace
 from equikit.diagrams._multilinear_parse import Exchange, Operand, parse_multilinear, place_of
-from equikit.diagrams._orbits import Move, OrbitSum, orbit_sums
+from equikit.diagrams._orbits import Move, OrbitSum, orbit_sums, square_norm
 from equikit.diagrams._parse import bindings, is_argument
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import Signature, Term
@@ -234,6 +236,38 @@ class MultilinearSpace:
             start = count * self.multiplicity
             result[start : start + self.multiplicity] = whole.reshape(-1, height, width)
         return result
+
+    def mean_square_gains(self, n: int | Mapping[str, int] | None = None, *, mean: bool = False) -> list[Fraction]:
+        r"""For each basis element the mean square of an output entry, for independent input entries of variance one.
+
+        That is \(\lVert b \rVert_F^2 / n^l\), by the inner products of diagrams. Entries of a symmetric tensor are not
+        independent: with those, the mean square is larger by at most the number of exchanges of its axes.
+
+        Args:
+            n: the size of the free labels; sizes are one or more.
+            mean: whether sums over the inputs are divided by their number of terms.
+
+        Returns:
+            Exact fractions, in the order of `basis`.
+
+        Example:
+            >>> from equikit import O, hom
+            >>> hom("x, x -> ()", x=O(3)).mean_square_gains()
+            [Fraction(3, 1)]
+        """
+        sizes, diagrams = self.sizes(n), self.all_diagrams
+        if not self.symmetric:
+            return mean_square_gains(diagrams, sizes, mean=mean)
+        entries = math.prod(sizes[label] for label in diagrams.top)
+        gains = []
+        for total in self.basis:
+            gain = Fraction(square_norm(total, sizes), entries)
+            legs = {block for _, _, blocks in total.first.heads for block in blocks}
+            for number, block in enumerate(total.first.blocks):
+                if mean and number not in legs and block[0] >= len(diagrams.top):
+                    gain /= sizes[total.first.labels[block[0]]] ** 2
+            gains.append(gain)
+        return gains
 
 
 def _swap(order: int, first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._linear import Linear
 from equikit.nn._mlp import MLP
+from equikit.nn._multilinear import Multilinear
 from equikit.nn._networks import DeepSets, GraphNetwork
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
@@ -16,6 +17,7 @@ __all__ = [
     "GraphNetwork",
     "Invariant",
     "Linear",
+    "Multilinear",
     "NormGated",
     "Pointwise",
     "Pool",
