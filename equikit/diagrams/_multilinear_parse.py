@@ -158,14 +158,13 @@ class _Reader:
 
     def groups_inputs(self) -> bool:
         """Whether the parentheses that open here hold a comma of their own."""
-        depth = 0
+        depth, comma = 0, False
         for token in self.tokens[self.place + 1 :]:
             depth += (token.kind == "(") - (token.kind == ")")
-            if token.kind == "," and depth == 1:
-                return True
+            comma = comma or (token.kind == "," and depth == 1)
             if depth == 0:
-                break
-        return False
+                return comma
+        return False  # nothing closes them
 
     def axes(self) -> tuple[int, list[str]]:
         word = self.take("word", "expected 'sym' or 'alt'")

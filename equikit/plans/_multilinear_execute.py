@@ -279,12 +279,12 @@ def run_multilinear(
             y = _times(y, scales[label])
         for i, use in enumerate(uses):
             if channelwise:
-                part = y * (weights[use.element] * jnp.asarray(use.coefficient, weights.dtype))
+                part = y * (lax.index_in_dim(weights, use.element, keepdims=False) * use.coefficient)
             else:
                 part = lax.index_in_dim(y, i, y.ndim - 2, keepdims=False)
             expander.add(use.row, part.transpose(0, *(1 + axis for axis in use.axes), part.ndim - 1))
     result = expander.result()
     if result is None:
-        size = [shapes.sizes[label] for label in rows[0]]
-        result = jnp.zeros((math.prod(shapes.batch), *size, weights.shape[-1]), weights.dtype)
+        axes = [shapes.sizes[label] for label in rows[0]]
+        result = jnp.zeros((math.prod(shapes.batch), *axes, weights.shape[-1]), weights.dtype)
     return symmetrised(result, space.target.exchanges, places[0])
