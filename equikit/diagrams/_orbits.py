@@ -166,7 +166,9 @@ def _independent(sums: list[OrbitSum], diagrams: Diagrams, moves: tuple[Move, ..
     """The first independent orbit sums, by rank modulo a prime; certified by the trace of the projection."""
     import flint
 
-    sizes = {label: group.n or 0 for label, group in diagrams.groups}
+    # A free label stands for every large n, where its diagrams are independent: an even one of twice the vertices.
+    many = 2 * (len(diagrams.top) + len(diagrams.bottom))
+    sizes = {label: many if group.n is None else group.n for label, group in diagrams.groups}
     products = [
         [sum(sign * inner(one.first, member, sizes) for member, sign in other.terms) for other in sums] for one in sums
     ]
@@ -193,7 +195,7 @@ def _trace(
     sizes: Mapping[str, int],
     prime: int,
 ) -> int:
-    r"""The trace of the projection on the span of the basis, \(\mathrm{tr}(G^{-1} M)\), a whole number below the prime.
+    r"""The trace of the projection on the span of the basis, \(\mathrm{tr}(G^{-1} M)\), a whole number below the prime; -1 where the prime does not do.
 
     M holds the inner products of the basis with its projections.
     """
@@ -212,6 +214,8 @@ def _trace(
         )
     count = len(basis)
     matrix = flint.nmod_mat([[columns[j][i] for j in range(count)] for i in range(count)], prime)
-    inverse = flint.nmod_mat([[x % prime for x in row] for row in gram], prime).inv()
-    product = inverse * matrix
+    try:
+        product = flint.nmod_mat([[x % prime for x in row] for row in gram], prime).inv() * matrix
+    except ZeroDivisionError:  # the prime divides the determinant
+        return -1
     return sum(int(product[i, i]) for i in range(count)) % prime

@@ -222,6 +222,7 @@ def run_multilinear(
     *,
     channelwise: bool,
     precision: lax.PrecisionLike = None,
+    chosen: tuple[int, ...] | None = None,
 ) -> jax.Array:
     """Apply the maps of a space to checked arrays of one dtype; `equikit.plans.apply_multilinear` is the public way.
 
@@ -233,6 +234,7 @@ def run_multilinear(
         scales: for each label what sums are multiplied by; empty for sums.
         channelwise: whether channel c of the output is made of channel c of every input.
         precision: of the products.
+        chosen: the numbers of the basis elements that the weights belong to; all where not given.
 
     Returns:
         `[batch, *acted axes of the output, features out]`.
@@ -262,7 +264,7 @@ def run_multilinear(
             found.append((_head(head, form, n, weights.dtype), head.letters))
         return found
 
-    for pattern, uses in contractions(space):
+    for pattern, uses in contractions(space, chosen):
         pooled = len(pattern.labels)
         last = pooled + 1 + len(arrays)
         channel = [pooled + 1] * len(arrays) if channelwise else [pooled + 1 + i for i in range(len(arrays))]

@@ -208,13 +208,18 @@ def _pattern(space: MultilinearSpace, diagram: Diagram) -> tuple[Pattern, Row, t
 
 
 @functools.lru_cache(maxsize=256)
-def contractions(space: MultilinearSpace) -> Contractions:
-    """The contractions that apply all maps of a space, each with the places where its result is used.
+def contractions(space: MultilinearSpace, chosen: tuple[int, ...] | None = None) -> Contractions:
+    """The contractions that apply the maps of a space, each with the places where its result is used.
+
+    Args:
+        space: the space.
+        chosen: the numbers of the basis elements to apply, which are then numbered as they come; all where not given.
 
     Cost: linear in the number of diagrams.
     """
     found: dict[Pattern, list[Use]] = {}
-    for element, total in enumerate(space.basis):
+    basis = space.basis
+    for element, total in enumerate(basis if chosen is None else [basis[i] for i in chosen]):
         for diagram, coefficient in _terms(space, total):
             pattern, row, axes = _pattern(space, diagram)
             found.setdefault(pattern, []).append(Use(element, coefficient, row, axes))

@@ -175,6 +175,17 @@ def test_dimensions_known_from_elsewhere():
     assert ek.hom("sym(x, x) -> x", x=S).dim == 4
 
 
+@pytest.mark.parametrize("text", ["sym(p x x, p x x) -> p", "p sym(x x), p x x -> x x", "alt(p x, p x) -> p x x"])
+def test_a_free_label_beside_a_dependent_one(text):
+    """The dimension is that at every large n of the free label."""
+    free = ek.hom(text, p=S, x=O(2))
+    assert free.dim == ek.hom(text, p=S(6), x=O(2)).dim > 0
+    bound = ek.hom(text, p=S(3), x=O(2))
+    whole, own = projected(bound), bound.matrices()
+    flat = [m.reshape(len(m), m.shape[1] * m.shape[2]) for m in (whole, own)]
+    assert bound.dim == rank(flat[0]) == rank(flat[1])
+
+
 def test_the_map_is_symmetric_as_it_says():
     space = ek.hom("sym(x x), alt(x, x) -> sym(x x)", x=SO(3))
     tensor = space.matrices().reshape(space.dim, *[3] * 6)
@@ -271,7 +282,14 @@ ERRORS = [
     ("sym(), x -> x", {"x": S}, "'sym' without axes", "^^^", "words", "write for example"),
     ("x, x -> x -> x", {"x": S}, "expected the end", "          ^^", "words", "write for example"),
     ("x, x? -> x", {"x": S}, "bad character '?'", "    ^", "words", "write for example"),
-    ("sym(x f, x f) -> x", {"x": S, "f": Fixed(2)}, "the plain axis 'f' is inside", "Fixed(2)", "groups act", "channels"),
+    (
+        "sym(x f, x f) -> x",
+        {"x": S, "f": Fixed(2)},
+        "the plain axis 'f' is inside",
+        "Fixed(2)",
+        "groups act",
+        "channels",
+    ),
     ("sym(f f), x -> x", {"x": S, "f": Fixed(2)}, "the plain axis 'f' is inside", "Fixed(2)", "groups act", "channels"),
 ]
 
