@@ -195,9 +195,9 @@ def _trace(
     sizes: Mapping[str, int],
     prime: int,
 ) -> int:
-    r"""The trace of the projection on the span of the basis, \(\mathrm{tr}(G^{-1} M)\), a whole number below the prime; -1 where the prime does not do.
+    r"""The trace of the projection on the span of the basis, a whole number; -1 where the prime does not do.
 
-    M holds the inner products of the basis with its projections.
+    It is \(\mathrm{tr}(G^{-1} M)\), where M holds the inner products of the basis with its projections.
     """
     import flint
 

@@ -200,6 +200,10 @@ class ConstitutiveLaw(nnx.Module):
             invariants = layer(silu(invariants) if i else invariants)
         return invariants
 
+    def _potential(self, strain: jax.Array) -> jax.Array:
+        """The energy before stress at rest is taken away; times the scale of strains, so that stresses are about one."""
+        return self.scale * self._network(self.invariants_of(strain))[..., 0]
+
     def energy(self, strain: jax.Array) -> jax.Array:
         """The energy density of a hyperelastic law, `[*batch]`, up to a constant.
 
@@ -216,7 +220,7 @@ class ConstitutiveLaw(nnx.Module):
                 )
             )
         strain = self._checked(strain)
-        energy = self._network(self.invariants_of(strain))[..., 0]
+        energy = self._potential(strain)
         if self.stress_free:
             energy = energy - jnp.sum(self._at_rest(strain.dtype) * strain, (-2, -1))
         return energy
@@ -227,7 +231,7 @@ class ConstitutiveLaw(nnx.Module):
 
     def _stress(self, strain: jax.Array) -> jax.Array:
         if self.hyperelastic:
-            gradient: jax.Array = jax.grad(lambda strain: jnp.sum(self._network(self.invariants_of(strain))))(strain)
+            gradient: jax.Array = jax.grad(lambda strain: jnp.sum(self._potential(strain)))(strain)
             return gradient
         factors = self._network(self.invariants_of(strain))
         maps = self._evaluate(self._maps, strain / self.scale)

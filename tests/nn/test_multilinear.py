@@ -181,19 +181,68 @@ def make(text="x, x -> x", *arguments, **options):
 
 
 ERRORS = {
-    "zero": (ek.SignatureError, make("x, x -> x", x=O(3)), "no multilinear map but zero", "the axes of 'x' are 3", "one or more", "look at"),
-    "sign": (ek.SignatureError, make("sym(x, x) -> x"), "no multilinear map but zero", "changes its sign", "one or more", "look at"),
-    "no channels": (ek.OptionError, make("x, x -> x", 2, None), "channels of the output are not given", "'x, x -> x', 2", "output", "channelwise"),
-    "channel count": (ek.ShapeError, make("x, x -> x", (2, 2, 2), 2), "do not fit the inputs", "(2, 2, 2)", "2 numbers", "each input"),
-    "channelwise": (ek.ShapeError, make("x, x -> x", (2, 3), 2, mode="channelwise"), "one number of channels", "(2, 3)", "same", "full"),
+    "zero": (
+        ek.SignatureError,
+        make("x, x -> x", x=O(3)),
+        "no multilinear map but zero",
+        "the axes of 'x' are 3",
+        "one or more",
+        "look at",
+    ),
+    "sign": (
+        ek.SignatureError,
+        make("sym(x, x) -> x"),
+        "no multilinear map but zero",
+        "changes its sign",
+        "one or more",
+        "look at",
+    ),
+    "no channels": (
+        ek.OptionError,
+        make("x, x -> x", 2, None),
+        "channels of the output are not given",
+        "'x, x -> x', 2",
+        "output",
+        "channelwise",
+    ),
+    "channel count": (
+        ek.ShapeError,
+        make("x, x -> x", (2, 2, 2), 2),
+        "do not fit the inputs",
+        "(2, 2, 2)",
+        "2 numbers",
+        "each input",
+    ),
+    "channelwise": (
+        ek.ShapeError,
+        make("x, x -> x", (2, 3), 2, mode="channelwise"),
+        "one number of channels",
+        "(2, 3)",
+        "same",
+        "full",
+    ),
     "mode": (ek.OptionError, make(mode="both"), "no such mode", "'both'", "full", "full"),
     "normalize": (ek.OptionError, make(normalize="max"), "no such normalisation", "'max'", "mean", "mean"),
     "rngs": (ek.OptionError, make(rngs=3), "rngs is not", "3", "Rngs", "Rngs(0)"),
     "dtype": (ek.DTypeError, make(dtype=jnp.int32), "dtype is not a floating-point", "int32", "float32", "float32"),
     "init_size": (ek.SignatureError, make(init_size={"x": 3}), "init_size is given for 'x'", "3", "bound", "remove"),
-    "input": (ek.ShapeError, lambda: make()()(jnp.ones((3, 2)), jnp.ones((3, 1))), "input 2 has 1 channels, not 2", "[3, 1]", "2 channels", "last axis"),
-    "too few": (ek.ShapeError, lambda: make()()(jnp.ones((3, 2))), "do not fit the inputs", "1 arrays", "2 arrays", "order"),
-}  # fmt: skip
+    "input": (
+        ek.ShapeError,
+        lambda: make()()(jnp.ones((3, 2)), jnp.ones((3, 1))),
+        "input 2 has 1 channels, not 2",
+        "[3, 1]",
+        "2 channels",
+        "last axis",
+    ),
+    "too few": (
+        ek.ShapeError,
+        lambda: make()()(jnp.ones((3, 2))),
+        "do not fit the inputs",
+        "1 arrays",
+        "2 arrays",
+        "order",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ERRORS)

@@ -283,37 +283,122 @@ def test_sizes_of_labels_that_no_input_has():
 
 def test_equations_do_not_hold_the_dense_tensors():
     space, x, w = prepare("x, x -> x", {"x": SO(3)}, dtype=np.float32)
-    sizes = [math.prod(v.aval.shape) for e in equations(jax.make_jaxpr(lambda x, w: apply_multilinear(space, x, w))(x, w))
-             for v in e.outvars]  # fmt: skip
+    sizes = [
+        math.prod(v.aval.shape)
+        for e in equations(jax.make_jaxpr(lambda x, w: apply_multilinear(space, x, w))(x, w))
+        for v in e.outvars
+    ]
     assert max(sizes) <= 2 * 3 * 2 * 3 * 4
 
 
 ONE = ek.hom("x, x -> x", x=SO(3))
 A3, W = np.ones((3, 2), np.float32), np.ones((1, 2, 2, 5), np.float32)
 ERRORS = {
-    "space": (ek.OptionError, lambda: apply_multilinear(ek.hom("x -> x", x=SO(3)), (A3,), W),
-              "not a space of multilinear maps", "hom", "hom(", "comma"),
-    "mode": (ek.OptionError, lambda: apply_multilinear(ONE, (A3, A3), W, mode="all"), "no such mode", "'all'", '"full"', "full"),
-    "normalize": (ek.OptionError, lambda: apply_multilinear(ONE, (A3, A3), W, normalize="max"),
-                  "no such normalize", "'max'", '"sum"', "sum"),
-    "method": (ek.OptionError, lambda: apply_multilinear(ONE, (A3, A3), W, method="fast"),
-               "no such method", "'fast'", '"factored"', "factored"),
-    "count": (ek.ShapeError, lambda: apply_multilinear(ONE, (A3,), W), "do not fit the inputs", "1 arrays", "2 arrays", "order"),
-    "one array": (ek.ShapeError, lambda: apply_multilinear(ONE, A3, W), "do not fit the inputs", "ndarray", "2 arrays", "order"),
-    "weights": (ek.ShapeError, lambda: apply_multilinear(ONE, (A3, A3), W[:, :1]),
-                "the weights have the wrong shape", "[1, 1, 2, 5]", "[1, 2, 2, 5]", "multilinear_weight_shape"),
-    "size": (ek.ShapeError, lambda: apply_multilinear(ONE, (A3, A3[:2]), W),
-             "has size 2 on axis 'x'", "[2, 2]", "x=3", "one size"),
-    "integers": (ek.DTypeError, lambda: apply_multilinear(ONE, (A3, A3.astype(int)), W),
-                 "does not hold floating-point", "int", "float32", "astype"),
-    "plain": (ek.OptionError, lambda: multilinear_weight_shape(ek.hom("x f, x -> ()", x=O(3), f=Fixed(2)), (1, 1), 1, mode="channelwise"),
-              "plain axes have no channelwise maps", "plain axes f", "groups act", "full"),
-    "channels": (ek.ShapeError, lambda: multilinear_weight_shape(ONE, (1, 2), 1, mode="channelwise"),
-                 "one number of channels", "(1, 2) in, 1 out", "same", "full"),
-    "channel count": (ek.ShapeError, lambda: multilinear_weight_shape(ONE, (1,), 1), "the channels do not fit", "(1,)", "2 numbers", "each"),
-    "mask": (ek.OptionError, lambda: apply_multilinear(ONE, (A3, A3), W, mask={"x": np.ones(3, bool)}),
-             "cannot be masked", "SO(3)", "permutes", "leave"),
-}  # fmt: skip
+    "space": (
+        ek.OptionError,
+        lambda: apply_multilinear(ek.hom("x -> x", x=SO(3)), (A3,), W),
+        "not a space of multilinear maps",
+        "hom",
+        "hom(",
+        "comma",
+    ),
+    "mode": (
+        ek.OptionError,
+        lambda: apply_multilinear(ONE, (A3, A3), W, mode="all"),
+        "no such mode",
+        "'all'",
+        '"full"',
+        "full",
+    ),
+    "normalize": (
+        ek.OptionError,
+        lambda: apply_multilinear(ONE, (A3, A3), W, normalize="max"),
+        "no such normalize",
+        "'max'",
+        '"sum"',
+        "sum",
+    ),
+    "method": (
+        ek.OptionError,
+        lambda: apply_multilinear(ONE, (A3, A3), W, method="fast"),
+        "no such method",
+        "'fast'",
+        '"factored"',
+        "factored",
+    ),
+    "count": (
+        ek.ShapeError,
+        lambda: apply_multilinear(ONE, (A3,), W),
+        "do not fit the inputs",
+        "1 arrays",
+        "2 arrays",
+        "order",
+    ),
+    "one array": (
+        ek.ShapeError,
+        lambda: apply_multilinear(ONE, A3, W),
+        "do not fit the inputs",
+        "ndarray",
+        "2 arrays",
+        "order",
+    ),
+    "weights": (
+        ek.ShapeError,
+        lambda: apply_multilinear(ONE, (A3, A3), W[:, :1]),
+        "the weights have the wrong shape",
+        "[1, 1, 2, 5]",
+        "[1, 2, 2, 5]",
+        "multilinear_weight_shape",
+    ),
+    "size": (
+        ek.ShapeError,
+        lambda: apply_multilinear(ONE, (A3, A3[:2]), W),
+        "has size 2 on axis 'x'",
+        "[2, 2]",
+        "x=3",
+        "one size",
+    ),
+    "integers": (
+        ek.DTypeError,
+        lambda: apply_multilinear(ONE, (A3, A3.astype(int)), W),
+        "does not hold floating-point",
+        "int",
+        "float32",
+        "astype",
+    ),
+    "plain": (
+        ek.OptionError,
+        lambda: multilinear_weight_shape(ek.hom("x f, x -> ()", x=O(3), f=Fixed(2)), (1, 1), 1, mode="channelwise"),
+        "plain axes have no channelwise maps",
+        "plain axes f",
+        "groups act",
+        "full",
+    ),
+    "channels": (
+        ek.ShapeError,
+        lambda: multilinear_weight_shape(ONE, (1, 2), 1, mode="channelwise"),
+        "one number of channels",
+        "(1, 2) in, 1 out",
+        "same",
+        "full",
+    ),
+    "channel count": (
+        ek.ShapeError,
+        lambda: multilinear_weight_shape(ONE, (1,), 1),
+        "the channels do not fit",
+        "(1,)",
+        "2 numbers",
+        "each",
+    ),
+    "mask": (
+        ek.OptionError,
+        lambda: apply_multilinear(ONE, (A3, A3), W, mask={"x": np.ones(3, bool)}),
+        "cannot be masked",
+        "SO(3)",
+        "permutes",
+        "leave",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ERRORS)
