@@ -23,7 +23,7 @@ from equikit.plans import apply_multilinear
 from equikit.plans._check import checked_dtype
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
-"""A space, its connected basis elements, how often the strain enters, and the number of a structural tensor or -1."""
+"""A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""
 
 
 def _connected(diagram: Diagram, inputs: int) -> bool:
@@ -45,8 +45,11 @@ def _connected(diagram: Diagram, inputs: int) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def _parts(group: Group, degree: int, structures: int, target: str) -> tuple[Part, ...]:
-    """The connected maps from strains, and at most one structural tensor, to stress or to a number."""
+def _parts(group: Group, degree: int, structures: int, target: str, products: bool = False) -> tuple[Part, ...]:
+    """The connected maps from strains, and at most one structural tensor, to stress or to a number.
+
+    With `products` those that are not connected too: products of invariants with lower maps.
+    """
     found = []
     for count, structure in itertools.product(range(degree + 1), range(-1, structures)):
         strain = "sym(x x)" if count == 1 else f"sym({', '.join(['sym(x x)'] * count)})"
@@ -55,7 +58,7 @@ def _parts(group: Group, degree: int, structures: int, target: str) -> tuple[Par
             continue  # a number that depends on nothing
         space = multilinear(f"{', '.join(inputs) or '()'} -> {target}", {"x": group})
         tensors = count + (structure >= 0)
-        chosen = tuple(i for i, total in enumerate(space.basis) if _connected(total.first, tensors))
+        chosen = tuple(i for i, total in enumerate(space.basis) if products or _connected(total.first, tensors))
         if chosen:
             found.append((space, chosen, count, structure))
     return tuple(found)
@@ -67,7 +70,8 @@ class ConstitutiveLaw(nnx.Module):
     \(G_a\) are the polynomial equivariant maps of symmetric tensors, found as symmetric multilinear maps in which the
     strain enters several times (\(1, E, E^2\) for an isotropic material), \(I\) the invariants likewise
     (\(\mathrm{tr} E, \mathrm{tr} E^2, \mathrm{tr} E^3\)), and \(f_a\) a small network. Maps that are an invariant
-    times a lower map are left out. A hyperelastic law is the gradient of an energy \(\psi(I(E))\), and so conservative.
+    times a lower map are left out. A hyperelastic law is the gradient of an energy \(\psi(I(E))\), and so conservative;
+    to its invariants belong the products up to the same degree.
 
     Which material it is says the group that acts on an axis, and the structural tensors \(a \otimes a\) of its axes:
 
@@ -169,7 +173,8 @@ class ConstitutiveLaw(nnx.Module):
 
     @property
     def _invariants(self) -> tuple[Part, ...]:
-        parts = _parts(self.group, self.invariants, len(self.axes), "()")
+        # An energy is to have the squares of invariants without a hidden layer too: the law of Hooke is one of them.
+        parts = _parts(self.group, self.invariants, len(self.axes), "()", self.hyperelastic)
         # Of structural tensors alone an invariant is a constant.
         return tuple(part for part in parts if part[2] and part[2] + (part[3] >= 0) <= self.invariants)
 
@@ -201,7 +206,7 @@ class ConstitutiveLaw(nnx.Module):
         return invariants
 
     def _potential(self, strain: jax.Array) -> jax.Array:
-        """The energy before stress at rest is taken away; times the scale of strains, so that stresses are about one."""
+        """The energy before stress at rest is taken away; times the scale of strains, so that stress is about one."""
         return self.scale * self._network(self.invariants_of(strain))[..., 0]
 
     def energy(self, strain: jax.Array) -> jax.Array:
