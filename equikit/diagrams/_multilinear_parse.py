@@ -12,6 +12,7 @@ it is symmetric or antisymmetric in them; around several inputs, that the map is
 from __future__ import annotations
 
 import itertools
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,8 +91,8 @@ def place_of(text: str, label: str) -> tuple[str, int, int]:
 
 
 def is_multilinear(text: object) -> bool:
-    """Whether a text is the signature of a multilinear map: it has a comma, or an axis list in parentheses."""
-    return isinstance(text, str) and ("," in text or "(" in text.replace("()", ""))
+    """Whether a text is the signature of a multilinear map: it has a comma, or a word before parentheses."""
+    return isinstance(text, str) and ("," in text or re.search(r"\w\s*\((?!\s*\))", text) is not None)
 
 
 def _error(problem: str, text: str, token: _Token, expected: str = GRAMMAR, step: str = EXAMPLE) -> SignatureError:

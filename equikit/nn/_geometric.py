@@ -34,7 +34,9 @@ def message_maps(group: Group, source: int, power: int, target: int) -> tuple[Mu
     """The maps from a feature of point j and a power of the direction from i to j to a feature of point i, summed
     over j: a space, and the numbers of those of its basis elements.
 
-    Left out are maps that join two axes of the direction: it has length one, and they are maps of a lower power.
+    Left out are maps that join two axes of the direction: it has length one, and they are maps of a lower power. All
+    that are left are different, but for few: under SO(3) the tensor ε, for one, is the sum of its three products with
+    the square of the direction.
     """
     axes = [" ".join([SPACE] * count) for count in (source, power, target)]
     direction = f"sym({axes[1]})" if power > 1 else axes[1]
