@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import benchmarks
@@ -64,6 +65,8 @@ def measured(module: ModuleType, quick: bool, seed: int, console: Console) -> di
             bar.advance(task)
     result["seconds"] = time.perf_counter() - start
     result["load_average"] = [before, _machine.load_average()]
+    if hasattr(module, "summary"):
+        result["summary"] = module.summary(records)
     return result | {"targets": check_targets(module.TARGETS, records), "measurements": records}
 
 
@@ -96,13 +99,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)  # before the measurements, so that nothing is lost at the end
     result = measured(module, options.quick, options.seed, console)
     write_json(folder / f"{name}.json", result)
-    text = markdown(result, module.RIVALS)
+    body = module.report(result) if hasattr(module, "report") else None
+    text = markdown(result, module.RIVALS, body)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
     plot(folder / f"{name}.png", result, list(module.RIVALS), module.PANEL, module.AXIS)
     if options.store:
         paste(README, name, text)
     wide = console if console.is_terminal else Console(width=200)
-    wide.print(terminal_table(module.TITLE, result["measurements"], list(module.RIVALS)))
+    if body is not None:
+        wide.print(Markdown("\n".join(body)))
+    else:
+        wide.print(terminal_table(module.TITLE, result["measurements"], list(module.RIVALS)))
     for line in target_lines(result):
         console.print(f"target: {line}", highlight=False, soft_wrap=True)
     console.print(f"{result['seconds']:.0f} s; written: {name}.json, .md and .png in {folder}", soft_wrap=True)

@@ -97,11 +97,13 @@ class Harness:
         limits: see `Limits`.
         seed: of the order of turns.
         tell: called with a short text whenever something begins.
+        clock: what the time of a call is read from.
     """
 
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
     tell: Callable[[str], None] = lambda text: None
+    clock: Callable[[], float] = time.perf_counter
     _given_up: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def measure(
@@ -137,7 +139,7 @@ class Harness:
                 )
             if not m.times:
                 ready.append((m, call))
-        self._rounds(ready)
+        self.rounds(ready)
         for m in measurements:
             m.summarise()
         return measurements
@@ -192,7 +194,8 @@ class Harness:
         if cost:
             m.flops = float(cost.get("flops", 0.0))
 
-    def _rounds(self, ready: list[tuple[Measurement, Callable[[], Any]]]) -> None:
+    def rounds(self, ready: list[tuple[Measurement, Callable[[], Any]]]) -> None:
+        """Time calls by turns, and add the times to their measurements."""
         limits, order = self.limits, random.Random(self.seed)
         waiting = list(ready)
         gc.collect()
@@ -202,7 +205,7 @@ class Harness:
                 order.shuffle(waiting)
                 for m, call in waiting:
                     self.tell(f"time {m.rival}")
-                    _turn(m.times, call, limits)
+                    _turn(m.times, call, limits, self.clock)
                 waiting = [pair for pair in waiting if not _enough(pair[0].times, limits)]
         finally:
             gc.enable()
@@ -215,15 +218,15 @@ def _enough(times: list[float], limits: Limits) -> bool:
     )
 
 
-def _turn(times: list[float], call: Callable[[], Any], limits: Limits) -> None:
+def _turn(times: list[float], call: Callable[[], Any], limits: Limits, clock: Callable[[], float]) -> None:
     share = limits.seconds / 10
     if not times or times[-1] < share:  # a longer call finds nothing of its own in the caches anyway
         call()
     spent, most = 0.0, max(1, limits.most // 10)
     for _ in range(most):
-        start = time.perf_counter()
+        start = clock()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
         spent += times[-1]
         if spent > share:
             return

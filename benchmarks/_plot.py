@@ -19,6 +19,17 @@ STYLES = (
 )
 
 
+def spaced(sizes: Sequence[float]) -> list[float]:
+    """Those of many sizes whose labels do not overlap."""
+    if len(sizes) <= 8:
+        return list(sizes)
+    found = [sizes[0]]
+    for size in sizes[1:]:
+        if size > 2.2 * found[-1]:
+            found.append(size)
+    return found
+
+
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
     """Draw medians with their quartiles, log-log, and save them.
 
@@ -36,7 +47,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     points: dict[tuple[str, tuple[Any, ...]], dict[str, list[tuple[float, ...]]]] = {}
     for record in result["measurements"]:
         lines = points.setdefault((record["direction"], tuple(record["case"][key] for key in panel)), {})
-        if "median" in record:
+        if "median" in record and record["rival"] in rivals:
             value = [record[key] * 1e3 for key in ("median", "lower_quartile", "upper_quartile")]
             lines.setdefault(record["rival"], []).append((record["case"][axis], *value))
     shown = {key: lines for key, lines in points.items() if any(len(line) > 1 for line in lines.values())} or points
@@ -49,7 +60,14 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         for j, where in enumerate(columns):
             axes = grid[i][j]
             lines = shown.get((direction, where), {})
-            sizes = sorted({point[0] for line in lines.values() for point in line})
+            if not any(lines.values()):
+                axes.set_visible(False)
+                continue
+            below = [shown.get((later, where), {}) for later in directions[i + 1 :]]
+            lowest = not any(any(panel.values()) for panel in below)
+            axes.tick_params(labelbottom=lowest)
+            column = [points for (_, place), points in shown.items() if place == where]
+            sizes = spaced(sorted({point[0] for lines in column for line in lines.values() for point in line}))
             for number, rival in enumerate(rivals):
                 colour, marker = STYLES[number % len(STYLES)]
                 x, median, low, high = zip(*sorted(lines.get(rival, [])), strict=True) if rival in lines else ((),) * 4
@@ -77,7 +95,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             rest = ", ".join(f"{key} {value}" for key, value in case.items())
             axes.set_title(f"{name}, {direction}" if name else direction, fontsize=10, loc="left")
             axes.text(1.0, 1.02, rest, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color="#666666")
-            if i == len(directions) - 1:
+            if lowest:
                 axes.set_xlabel(axis)
             if j == 0:
                 axes.set_ylabel("ms a call, median and quartiles")

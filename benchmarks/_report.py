@@ -116,13 +116,17 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _grid(head: Sequence[str], body: Iterable[Sequence[str]], left: int) -> list[str]:
+def grid(head: Sequence[str], body: Iterable[Sequence[str]], left: int) -> list[str]:
+    """A table in Markdown, the first columns left, the others right."""
     rule = ["---"] * left + ["---:"] * (len(head) - left)
     return ["| " + " | ".join(line) + " |" for line in (head, rule, *body)]
 
 
-def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
-    """The results as Markdown: what was compared, times, targets, compilation and memory, and what was left out."""
+def markdown(result: Mapping[str, Any], rivals: Mapping[str, str], body: Sequence[str] | None = None) -> str:
+    """The results as Markdown: what was compared, times, targets, compilation and memory, and what was left out.
+
+    Where a benchmark has a body of its own, that stands in place of all but the first paragraph.
+    """
     measurements, machine, names = result["measurements"], result["machine"], list(rivals)
     memory = f", {machine['memory_bytes'] / 2**30:.0f} GiB" if machine["memory_bytes"] else ""
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if version)
@@ -132,12 +136,16 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
         f"{result['revision']}; seed {result['seed']}; load average {before} before and {after} after"
         + ("; a quick run, not for quoting." if result["quick"] else "."),
         "",
+    ]
+    if body is not None:
+        return "\n".join([*lines, *body]) + "\n"
+    lines += [
         f"Median ms of a call, and how many times as long as {names[0]}:",
         "",
     ]
     grouped = rows(measurements)
     body = [[label(case), direction, *cells(by_rival, names)] for case, direction, by_rival in grouped]
-    lines += [*_grid(["case", "direction", *names], body, 2), "", "Targets:", ""]
+    lines += [*grid(["case", "direction", *names], body, 2), "", "Targets:", ""]
     lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
 
     def costs(record: Mapping[str, Any] | None) -> str:
@@ -148,7 +156,7 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     if any("compile_seconds" in record for record in measurements):
         lines += ["", "Seconds to trace and compile / MiB that XLA allots (arguments, results and temporaries):", ""]
         body = [[label(case), direction, *(costs(by.get(name)) for name in names)] for case, direction, by in grouped]
-        lines += _grid(["case", "direction", *names], body, 2)
+        lines += grid(["case", "direction", *names], body, 2)
     notes: dict[str, list[str]] = {}
     for record in measurements:
         if "reason" in record:

@@ -18,10 +18,11 @@ from benchmarks._measurement import Measurement, Skip, TooSlow, time_limit
 from benchmarks._permutation_peers import load_emlp
 from benchmarks._report import Target
 from equikit.diagrams import _basis, _count, _sequence
+from equikit.groups import _finite, _matrix
 from equikit.plans import _lower, plan, weight_shapes
 
 TITLE = "Bases of equivariant maps"
-SUMMARY = "seconds to a basis of the k -> l maps of S, O, SO, Sp and O(1,3) against EMLP and null spaces"
+SUMMARY = "seconds to a basis of the k -> l maps of every family against EMLP and null spaces"
 PANEL, AXIS = ("group", "k", "l"), "n"
 RIVALS: dict[str, str] = {
     "equikit": "diagrams and a plan: all that a layer needs",
@@ -37,6 +38,10 @@ TARGETS = (
 )
 
 
+CUBE = ek.MatrixGroup([[[0, -1, 0], [1, 0, 0], [0, 0, 1]], [[0, 0, 1], [1, 0, 0], [0, 1, 0]]], name="cube")
+"""The rotations of a cube, given by two of them."""
+
+
 @dataclass(frozen=True)
 class Case:
     """The maps of a group from k axes to l axes of size n."""
@@ -48,6 +53,8 @@ class Case:
 
     @property
     def bound(self) -> Any:
+        if self.group == "cube":
+            return CUBE
         return ek.Lorentz if self.group == "O(1,3)" else getattr(ek, self.group)(self.n)
 
     @property
@@ -69,9 +76,21 @@ FULL = (
     *(Case("Sp", 2, 2, n) for n in (2, 4, 6)),
     Case("Sp", 3, 3, 2),
     Case("O(1,3)", 2, 2, 4),
+    *(Case("A", 2, 2, n) for n in (3, 4)),
+    *(Case("H", 2, 2, n) for n in (3, 4)),
+    *(Case("Bistochastic", 2, 2, n) for n in (3, 4)),
+    *(Case("U", 2, 2, n) for n in (2, 3)),
+    *(Case("GL", 2, 2, n) for n in (2, 3)),
+    *(Case("Z", 2, 2, n) for n in (3, 6)),
+    *(Case("D", 2, 2, n) for n in (3, 6)),
+    Case("cube", 2, 2, 3),
+    Case("cube", 3, 3, 3),
 )
 QUICK = (Case("S", 1, 1, 4), Case("O", 2, 2, 2), Case("SO", 2, 1, 3))
-CACHES = (_basis.chosen, _count.stirling_row, _count.even_stirling, _lower._plan, _sequence._grouped)
+CACHES = (
+    *(_basis.chosen, _count.stirling_row, _count.even_stirling, _lower._plan, _sequence._grouped),
+    *(_finite._invariants, _finite._fixed_points, _matrix._invariants, _matrix._traces),
+)
 
 
 def limits(quick: bool) -> Limits:
@@ -99,7 +118,11 @@ def emlp(case: Case) -> int:
     if library is None:
         raise Skip("emlp is not installed")
     groups = library.groups
-    known = {"S": groups.S, "O": groups.O, "SO": groups.SO, "Sp": lambda n: groups.Sp(n // 2)}
+    known = {"Sp": lambda n: groups.Sp(n // 2)} | {
+        name: getattr(groups, name) for name in ("S", "O", "SO", "U", "GL", "Z")
+    }
+    if case.group not in known and case.group != "O(1,3)":
+        raise Skip("EMLP has no such group")
     group = groups.O13() if case.group == "O(1,3)" else known[case.group](case.n)
     np.random.seed(0)  # EMLP's solver starts from NumPy's global random state
     library.reps.Rep.solcache.clear()
@@ -117,22 +140,23 @@ def constraints(case: Case) -> np.ndarray:
     group, n, order = case.bound, case.n, case.k + case.l
     if case.entries**2 * 8 * 4 > 6 * 2**30:
         raise Skip("the constraints would not fit in memory")
-    # An input axis transforms by the dual, which a form takes back to the vector representation.
+    # An input axis transforms by the dual.
     one = [np.eye(n**i) for i in range(order + 1)]
     rows = []
     for element in group.generators():
         matrix = group.matrix(element)
-        whole = functools.reduce(np.kron, [matrix] * order, np.eye(1))
-        rows.append(whole - one[order])
+        dual = np.round(np.linalg.inv(matrix)).T
+        rows.append(functools.reduce(np.kron, [matrix] * case.l + [dual] * case.k, np.eye(1)) - one[order])
     for element in group.lie_algebra() if hasattr(group, "lie_algebra") else ():
-        rows.append(sum(np.kron(np.kron(one[i], element), one[order - 1 - i]) for i in range(order)))
+        parts = [element] * case.l + [-element.T] * case.k
+        rows.append(sum(np.kron(np.kron(one[i], part), one[order - 1 - i]) for i, part in enumerate(parts)))
     return np.concatenate(rows) if rows else np.zeros((1, case.entries))
 
 
 def numpy_null_space(case: Case) -> int:
     """The rank of the Gram matrix of the constraints, which is smaller than they are."""
     matrix = constraints(case)
-    values, _ = np.linalg.eigh(matrix.T @ matrix)
+    values, _ = np.linalg.eigh(matrix.conj().T @ matrix)
     return int(np.sum(values < 1e-8 * max(values.max(initial=0.0), 1.0)))
 
 
@@ -142,7 +166,10 @@ def sympy_null_space(case: Case) -> int:
 
     if case.entries > 300:
         raise Skip("more than 300 unknowns")
-    return len(sympy.Matrix(constraints(case).astype(int)).nullspace())
+    matrix = constraints(case)
+    parts = [matrix.real, matrix.imag]  # whole numbers
+    real, imaginary = (sympy.Matrix(part.astype(int)) for part in parts)
+    return len((real + sympy.I * imaginary if np.iscomplexobj(matrix) else real).nullspace())
 
 
 MAKERS: dict[str, Callable[[Case], int]] = {

@@ -13,23 +13,26 @@ from equikit._errors import (
     EquikitError,
     EquivarianceError,
     GroupError,
+    MissingPackageError,
     OptionError,
     ShapeError,
     SignatureError,
     TooLargeError,
 )
 from equikit.diagrams import Diagram, HomSpace, hom
-from equikit.groups import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp
+from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, U, Z
 
 if TYPE_CHECKING:
-    from equikit import diagrams, draw, groups, nn, plans, testing
+    from equikit import diagrams, draw, groups, nn, plans, spherical, testing
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "GL",
     "SO",
     "A",
     "Bistochastic",
+    "D",
     "DTypeError",
     "Diagram",
     "DiagramError",
@@ -40,6 +43,8 @@ __all__ = [
     "H",
     "HomSpace",
     "Lorentz",
+    "MatrixGroup",
+    "MissingPackageError",
     "O",
     "OptionError",
     "S",
@@ -47,6 +52,8 @@ __all__ = [
     "SignatureError",
     "Sp",
     "TooLargeError",
+    "U",
+    "Z",
     "__version__",
     "diagrams",
     "draw",
@@ -54,10 +61,11 @@ __all__ = [
     "hom",
     "nn",
     "plans",
+    "spherical",
     "testing",
 ]
 
-_LATER = ("draw", "nn", "plans", "testing")  # these import JAX, or what only some users need
+_LATER = ("draw", "nn", "plans", "spherical", "testing")  # these import JAX, or what only some users need
 
 
 def __getattr__(name: str) -> Any:

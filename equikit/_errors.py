@@ -39,6 +39,10 @@ class TooLargeError(EquikitError, ValueError):
     """The result would not fit in memory; raised before anything is allocated."""
 
 
+class MissingPackageError(EquikitError, ImportError):
+    """A package is asked for that is not installed with equikit."""
+
+
 class EquivarianceError(EquikitError, AssertionError):
     """A function that was claimed to be equivariant is not."""
 

@@ -856,6 +856,51 @@ costs = Counter(sympy.expand(D.factor().operations()[1]) for D in free.diagrams)
 assert costs == {0: 6, n**2 - n: 9}
 
 # %% [markdown]
+# The paper of Pearce-Crump and Knottenbelt (the last of the sources below) says how the work grows with $n$: as $n^k$
+# for $S_n$, as $n^{k-1}$ for pairings, and as $n^{k-(n-s)}\,(n! + n^{s-1})$ for a Levi-Civita tensor with $s$ of its
+# legs in the output. It counts arithmetic only, as we do: moving axes and copying are free, and so is a change of sign.
+# Here is the costliest diagram of each space. Counts and paper agree in the power of $n$. For the Levi-Civita tensor we
+# count less than the paper allows, as pairs in the input are summed before the tensor is applied.
+
+
+# %%
+def costliest(space, size=None):
+    """The largest number of additions that any diagram of a space needs, and that diagram."""
+    counts = []
+    for D in space.diagrams:
+        multiplications, additions = D.factor().operations(size)
+        assert multiplications == 0
+        counts.append((sympy.expand(additions), D))
+    return max(counts, key=lambda pair: pair[0].subs(n, 10))
+
+
+rows = []
+for k, l in ((2, 2), (3, 3), (3, 1), (2, 3)):
+    signature = f"{' '.join('x' * k)} -> {' '.join('x' * l)}"
+    for group, power in ((ek.S, k), (ek.O, k - 1), (ek.Sp, k - 1)):
+        mixed = ek.hom(signature, x=group)
+        if mixed.dim:
+            additions, D = costliest(mixed)
+            assert sympy.degree(additions, n) == power
+            rows.append((group.__name__, f"{k} to {l}", n**power, additions, n ** (k + l)))
+    for group in (ek.SO(3), ek.SO(4), ek.SO(6), ek.A(4)):
+        headed = [D for D in ek.hom(signature, x=group).diagrams if D.heads]
+        if headed:
+            size = group.n
+            additions, D = max(((D.factor().operations(size)[1], D) for D in headed), key=lambda pair: pair[0])
+            s = sum(block in D.heads[0][2] for block in D.growth[:l])
+            paper = size ** (k - size + s) * (sympy.factorial(size) + sympy.Rational(size) ** (s - 1))
+            assert isinstance(group, ek.A) or additions < paper
+            rows.append((group, f"{k} to {l}", "" if isinstance(group, ek.A) else paper, additions, size ** (k + l)))
+
+rows = [[str(cell).replace("**", "^").replace("*", " ") for cell in row] for row in rows]
+table(["group", "shape", "the paper, inside O( )", "additions, counted", "multiplications, dense matrix"], rows)
+
+# %% [markdown]
+# Nothing is said there about $A_n$. And copies are free on paper only: an output with $l$ axes takes $n^l$ numbers to
+# write. The benchmark `diagram_multiplication` (in the folder `benchmarks`) has the times.
+
+# %% [markdown]
 # ## 8. A layer
 #
 # A layer is a sum of all diagrams with learned weights, one for each pair of channels. The plan of lesson 1 does the

@@ -10,7 +10,10 @@ import sys
 
 import pytest
 
-PACKAGES = ["equikit", *(f"equikit.{name}" for name in ("diagrams", "draw", "groups", "nn", "plans", "testing"))]
+PACKAGES = [
+    "equikit",
+    *(f"equikit.{name}" for name in ("diagrams", "draw", "groups", "nn", "plans", "spherical", "testing")),
+]
 SYMBOLIC = ["equikit.diagrams", "equikit.groups"]
 
 

@@ -8,12 +8,12 @@ from typing import cast
 
 from equikit._errors import OptionError, SignatureError, explain
 from equikit.diagrams import HomSpace, hom
-from equikit.groups import SO, A, Bistochastic, Fixed, Group, H, Lorentz, O, S, Sp
+from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, Group, H, Lorentz, O, S, Sp, U, Z
 
 NUMBER = "[0-9]{1,9}"
 BINDING = re.compile(rf"(?P<label>[^=]*)=(?P<family>[A-Za-z]+)(?:\((?P<sizes>{NUMBER}(?:,{NUMBER})?)\))?")
 FAMILIES: dict[str, type[Group] | type[Fixed]] = {
-    family.__name__: family for family in (A, Bistochastic, Fixed, H, O, S, SO, Sp)
+    family.__name__: family for family in (A, Bistochastic, D, Fixed, GL, H, O, S, SO, Sp, U, Z)
 }
 
 

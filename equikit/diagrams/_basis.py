@@ -15,57 +15,66 @@ from equikit._errors import TooLargeError, explain
 from equikit.diagrams._count import count_invariants, count_pairings, independent
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._growth import canonical
-from equikit.diagrams._rules import Groups, block_limits, forms_of, group_of, whole_block
-from equikit.groups import Group
+from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, group_of, whole_block, whole_labels
+from equikit.diagrams._signature import base
+from equikit.groups import Dual, Group
 
 Marked = tuple[tuple[int, ...], tuple[int, ...]]
 
-PRIMES = (2**61 - 1, 2**31 - 1, 2**19 - 1)
-MOST_CANDIDATES = 2000
-"""Diagrams above which no basis is chosen: the matrix of their inner products would take minutes."""
+PRIMES = (2**31 - 1, 2**31 - 19, 2**31 - 61)
+"""Primes below 2^31, so that products of two residues fit in 64 bits."""
+
+SPARE = 16
+"""Random tensors beyond the dimension on which diagrams are evaluated."""
+
+MOST_OPERATIONS = 4_000_000_000
+"""Diagrams times the square of the dimension, above which no basis is chosen: it would take more than some seconds."""
 
 
 @functools.lru_cache(maxsize=256)
-def chosen(group: Group, tops: int, bottoms: int) -> frozenset[Marked] | None:
+def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> frozenset[Marked] | None:
     """The growth strings of the diagrams in the basis, with their legs; `None` where all diagrams are independent.
 
-    The rank of the matrix of inner products is that of the diagrams themselves. It is taken modulo a prime, where it
-    can only be too small, and certified by the dimension as counted without diagrams; where it falls short, another
-    prime is taken.
+    Diagrams are multilinear functions of as many vectors as there are vertices. Their values at random vectors modulo a
+    prime make a matrix whose rank can only be too small; it is certified by the dimension as counted without diagrams,
+    and where it falls short, other vectors and another prime are taken.
+
+    Args:
+        group: the group.
+        tops, bottoms: for each axis of a row whether its label has a star.
 
     Raises:
         TooLargeError: if there are too many diagrams to choose from.
 
-    Cost: the cube of the number of diagrams.
+    Cost: the number of diagrams times the square of the dimension.
     """
-    from equikit.diagrams._gram import inner_exponents
+    from equikit.diagrams._evaluate import evaluated
     from equikit.diagrams._sequence import Diagrams
 
-    if independent(group, tops + bottoms):
+    order = len(tops) + len(bottoms)
+    if independent(group, order):
         return None
-    order = tops + bottoms
-    wanted = count_invariants(group, order)
+    top, bottom = (tuple("x*" if star else "x" for star in row) for row in (tops, bottoms))
+    wanted = count_invariants(group, order, sum(axes_of("x", top, bottom)))
     if wanted == 0:
         return frozenset()
     count = count_candidates(group, order)
-    if count > MOST_CANDIDATES:
+    if count * wanted**2 > MOST_OPERATIONS:
         raise TooLargeError(
             explain(
                 f"the diagrams of {group} with {order} vertices are dependent, and too many to choose a basis from",
                 got=f"{count:,} diagrams for {wanted:,} dimensions",
-                expected=f"at most {MOST_CANDIDATES:,} diagrams",
+                expected=f"at most {MOST_OPERATIONS:,} as diagrams times the square of dimensions",
                 step="use a larger n, where they are independent, or fewer axes; .dim is known all the same",
             )
         )
     import flint
 
-    candidates = tuple(Diagrams(("x",) * tops, ("x",) * bottoms, (("x", group),), every=True))
-    n = group.n
-    assert n is not None
-    products = [[inner_exponents(a, b) for b in candidates] for a in candidates]
-    for prime in PRIMES:
-        rows = [[factor * pow(n, power, prime) % prime for factor, power in row] for row in products]
-        reduced, rank = flint.nmod_mat(rows, prime).rref()
+    candidates = tuple(Diagrams(top, bottom, (("x", group),), every=True))
+    rank = 0
+    for attempt, prime in enumerate(PRIMES):
+        values = evaluated(candidates, group, wanted + SPARE, prime, attempt)
+        reduced, rank = flint.nmod_mat(values.T.tolist(), prime).rref()
         if rank == wanted:
             break
     else:  # not an assertion: the certificate has to hold under python -O too
@@ -82,6 +91,8 @@ def chosen(group: Group, tops: int, bottoms: int) -> frozenset[Marked] | None:
 
 def count_candidates(group: Group, order: int) -> int:
     """The number of all diagrams of a family of pairs or small blocks, dependent ones too."""
+    if group.has_dual:
+        return math.factorial(order // 2)
     if group.blocks == "small":
         return sum(math.comb(order, j) * count_pairings(j) for j in range(order + 1))
     heads = math.comb(order, group.legs) * count_pairings(order - group.legs) if 0 < group.legs <= order else 0
@@ -91,9 +102,11 @@ def count_candidates(group: Group, order: int) -> int:
 def in_basis(diagram: Diagram, groups: Groups) -> bool:
     """Whether a diagram is in the basis of its space: label by label."""
     for label, group in groups:
-        if group.n is None or group.blocks in ("any", "even"):
+        if group.n is None or group.blocks in ("any", "even", "whole") or isinstance(group, Dual):
             continue
-        tops, bottoms = diagram.top.count(label), diagram.bottom.count(label)
+        tops, bottoms = (
+            tuple(other != label for other in row if base(other) == label) for row in (diagram.top, diagram.bottom)
+        )
         kept = chosen(group, tops, bottoms)
         if kept is not None and restricted(diagram, label) not in kept:
             return False
@@ -102,7 +115,7 @@ def in_basis(diagram: Diagram, groups: Groups) -> bool:
 
 def restricted(diagram: Diagram, label: str) -> Marked:
     """The growth string of the vertices of one label, and the blocks in it that are legs."""
-    own = [block for block, name in zip(diagram.growth, diagram.labels, strict=True) if name == label]
+    own = [block for block, name in zip(diagram.growth, diagram.labels, strict=True) if base(name) == label]
     legs = {block for head, _, blocks in diagram.heads if head == label for block in blocks}
     growth = canonical(own)
     return growth, tuple(sorted({new for new, old in zip(growth, own, strict=True) if old in legs}))
@@ -112,6 +125,13 @@ def keeps_rules(diagram: Diagram, groups: Groups) -> bool:
     """Whether a diagram has only blocks that its families allow, and not too many."""
     limit = dict(block_limits(groups))
     names = diagram.block_labels
+    whole = whole_labels(groups, diagram.labels)
+    if [element[:2] for element in diagram.elements] != list(whole):
+        return False
+    for label, group, number in diagram.elements:
+        axes = axes_of(label, diagram.top, diagram.bottom)
+        if not 0 <= number < group.count_invariants(len(axes), sum(axes)):
+            return False
     legs = {block for _, _, blocks in diagram.heads for block in blocks}
     for label, count, blocks in diagram.heads:
         group = group_of(groups, label)
@@ -123,8 +143,11 @@ def keeps_rules(diagram: Diagram, groups: Groups) -> bool:
         diagram.forms == forms_of(groups, diagram.labels)
         and all((most := limit.get(label)) is None or count <= most for label, count in Counter(names).items())
         and all(
-            len(block) == 1 if number in legs and of.blocks != "any" else whole_block(of, len(block))
+            len(block) == 1
+            if number in legs and of.blocks != "any"
+            else whole_block(of, [diagram.labels[v] for v in block], sum(v >= len(diagram.top) for v in block))
             for number, block in enumerate(diagram.blocks)
             for of in [group_of(groups, names[number])]
+            if of.blocks != "whole"
         )
     )

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from equikit._errors import DiagramError, explain
 from equikit.diagrams._combination import Combination, Stack, combine
 from equikit.diagrams._composite import Composite
+from equikit.diagrams._dense import refuse_elements
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._forms import edges, symplectic_sign
+from equikit.diagrams._signature import base
 
 
 def join(*strings: tuple[int, ...]) -> list[int]:
@@ -106,6 +108,7 @@ def compose(after: Product, before: Product) -> Composite | Combination:
         if rows_of(after)[1] != rows_of(before)[0]:
             raise _not_composable(after, before)
         return _distributed(compose, (rows_of(after)[0], rows_of(before)[1]), after, before)
+    refuse_elements("composition", after, before)
     if after.bottom != before.top or _contradict(after, before):
         raise _not_composable(after, before)
     tops, middles, bottoms = len(after.top), len(after.bottom), len(before.bottom)
@@ -115,7 +118,7 @@ def compose(after: Product, before: Product) -> Composite | Combination:
     block = join(upper, lower)
     outer = {*block[:tops], *block[tops + middles :]}
     labels = after.labels
-    loops = Counter({b: labels[b] for b in block[tops : tops + middles] if b not in outer}.values())
+    loops = Counter({b: base(labels[b]) for b in block[tops : tops + middles] if b not in outer}.values())
     growth = (*block[:tops], *block[tops + middles :])
     forms = dict(after.forms) | dict(before.forms)
     turned = {label for label, form in forms.items() if form.kind == "symplectic"}
@@ -160,6 +163,7 @@ def tensor(left: Product, right: Product) -> Product:
     if not (isinstance(left, Diagram) and isinstance(right, Diagram)):
         (upper, lower), (more, rest) = rows_of(left), rows_of(right)
         return _distributed(tensor, (upper + more, lower + rest), left, right)
+    refuse_elements("the tensor product", left, right)
     offset = left.order
     split, other = len(left.top), len(right.top)
     shifted = tuple(block + offset for block in right.growth)
@@ -194,6 +198,7 @@ def flip(diagram: Product) -> Product:
     _check_diagrams("turned upside down", diagram)
     if not isinstance(diagram, Diagram):
         return _distributed(flip, rows_of(diagram)[::-1], diagram)
+    refuse_elements("the flip", diagram)
     split = len(diagram.top)
     if diagram.heads:
         forms = dict(diagram.forms)

@@ -22,6 +22,7 @@ from equikit.diagrams._composite import Composite
 from equikit.diagrams._dense import label_sizes, leg_order
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._heads import parity
+from equikit.diagrams._signature import base
 from equikit.groups import Form
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def combine(stack: Stack, forms: Mapping[str, Form], sign: int = 1) -> Combinati
     Cost: n! terms for each label with two heads.
     """
     outer = {stack.blocks[vertex] for vertex in (*stack.top, *stack.bottom)}
-    label_of = dict(zip(stack.blocks, stack.labels, strict=True))
+    label_of = dict(zip(stack.blocks, map(base, stack.labels), strict=True))
     single: dict[str, list[Leg]] = {}
     expansions: list[list[tuple[int, list[tuple[int, int]]]]] = []
     summed: set[int] = set()

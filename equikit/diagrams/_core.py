@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from equikit.diagrams._growth import Limits
 from equikit.diagrams._half import HalfDiagram, Head
-from equikit.diagrams._rules import Groups, block_limits, group_of, matching_parts
+from equikit.diagrams._rules import Groups, axes_of, block_limits, group_of, matching_parts, whole_labels
+from equikit.diagrams._signature import base
 from equikit.groups import Group
 
 
@@ -36,17 +37,21 @@ class HeadKind:
         above, below: legs that lie in one row only.
         wired: legs that lie in both.
         loose: legs that are summed over.
+        stars: for a tensor of a group without diagrams, which of its axes carry the dual, the top row first.
     """
 
     label: str
     above: int
     below: int
-    wired: int
-    loose: int
+    wired: int = 0
+    loose: int = 0
+    stars: tuple[bool, ...] = ()
 
     def row(self, top: bool) -> Head:
         """The part in one row, with placeholders for its blocks."""
         own, other = (self.above, self.below) if top else (self.below, self.above)
+        if self.stars:
+            return Head(self.label, tuple(range(own)), own, False, stars=self.stars)
         applied = (self.above > self.below) == top
         return Head(self.label, tuple(range(own)), other if applied else own, applied, self.wired, self.loose)
 
@@ -73,8 +78,15 @@ def cores(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups = ()) ->
     """The cores that diagrams between two rows can have: those without heads first, longest first, then by labels."""
     limit = {label: most for label, most in block_limits(groups) if most is not None}
     above, below = Counter(top), Counter(bottom)
-    options = []
+    options: list[list[tuple[tuple[str, ...], HeadKind | None]]] = []
+    whole = whole_labels(groups, (*top, *bottom))
+    for label, _ in whole:
+        stars = axes_of(label, top, bottom)
+        up = sum(base(other) == label for other in top)
+        options.append([((), HeadKind(label, up, len(stars) - up, stars=stars))])
     for label in sorted({*top, *bottom}):
+        if group_of(groups, label).blocks == "whole":
+            continue
         most = min(above[label], below[label], limit.get(label, len(top)))
         options.append(
             [
@@ -84,7 +96,10 @@ def cores(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups = ()) ->
             ]
         )
     found = [
-        (tuple(itertools.chain(*(labels for labels, _ in parts))), tuple(kind for _, kind in parts if kind is not None))
+        (
+            tuple(itertools.chain(*(labels for labels, _ in parts))),
+            tuple(sorted(kind for _, kind in parts if kind is not None)),
+        )
         for parts in itertools.product(*options)
     ]
     return tuple(sorted(found, key=lambda core: (len(core[1]), -len(core[0]), *core)))
@@ -100,7 +115,8 @@ class Core:
         wires: the label-keeping permutations of the wires.
         allowed: for each input half, the output halves with which some wiring is a diagram of the space.
         holes: the wirings that are none, as numbers of an input half, an output half and a wiring.
-        heads: the Levi-Civita tensors between the rows.
+        heads: the tensors between the rows.
+        copies: how many diagrams a wiring stands for: one for each invariant tensor of groups without diagrams.
     """
 
     labels: tuple[str, ...]
@@ -110,11 +126,12 @@ class Core:
     allowed: tuple[tuple[int, ...], ...]
     holes: frozenset[tuple[int, int, int]] = frozenset()
     heads: tuple[HeadKind, ...] = ()
+    copies: int = 1
 
     @property
     def count(self) -> int:
         """The number of diagrams."""
-        return sum(map(len, self.allowed)) * len(self.wires) - len(self.holes)
+        return (sum(map(len, self.allowed)) * len(self.wires) - len(self.holes)) * self.copies
 
 
 def fits(top: HalfDiagram, bottom: HalfDiagram, limits: Limits) -> bool:

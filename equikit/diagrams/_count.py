@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import math
-from collections import Counter
+from collections.abc import Iterator
 
-from equikit.diagrams._rules import Groups, group_of
+from equikit.diagrams._rules import Groups, axes_of, group_of
+from equikit.diagrams._signature import base
 from equikit.diagrams._walks import count_walks
 from equikit.groups import SO, Bistochastic, Group, Sp
 
@@ -82,7 +83,7 @@ def independent(group: Group, m: int) -> bool:
     Source:
         Brauer, On algebras which are connected with the semisimple continuous groups, 1937; Weyl, The classical groups.
     """
-    if group.n is None or group.blocks in ("any", "even"):
+    if group.n is None or group.blocks in ("any", "even", "whole"):
         return True
     if isinstance(group, Bistochastic):
         return m // 2 <= group.n - 1 or m == 0
@@ -91,41 +92,65 @@ def independent(group: Group, m: int) -> bool:
     return m % 2 == 1 or (group.n if isinstance(group, Sp) else 2 * group.n) >= m
 
 
-def count_invariants(group: Group, m: int) -> int:
+def count_invariants(group: Group, m: int, dual: int = 0) -> int:
     """The number of diagrams of a family on m vertices that form a basis; all of them where the group is free.
+
+    Args:
+        group: the group.
+        m: the number of axes of an invariant tensor.
+        dual: how many of them carry the dual, where the group has one.
 
     Example:
         >>> from equikit.groups import O
         >>> count_invariants(O(), 6), count_invariants(O(2), 6)
         (15, 10)
     """
+    if group.blocks == "whole":
+        return group.count_invariants(m, dual)
     if group.blocks == "any":
         heads = sum(stirling(m, group.legs - loose) for loose in (0, 1)) if group.legs else 0
         return count_partitions(m, group.n) + heads
     if group.blocks == "even":
         return sum(even_stirling(m, t) for t in range((m if group.n is None else min(m, group.n)) + 1))
+    if group.has_dual and 2 * dual != m:
+        return 0
     if not independent(group, m) or isinstance(group, SO):
-        return count_walks(group, m)
+        return count_walks(group, m, dual)
+    if group.has_dual:
+        return math.factorial(dual)
     if group.blocks == "pair":
         return count_pairings(m)
     return sum(math.comb(m, j) * count_pairings(j) for j in range(m + 1))
 
 
-def why_none(labels: tuple[str, ...], groups: Groups) -> str | None:
-    """Why there is no diagram on vertices with these labels, for a message; `None` where there is one."""
-    for label, m in sorted(Counter(labels).items()):
-        group = group_of(groups, label)
-        if count_invariants(group, m):
+def _axes(
+    top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups
+) -> Iterator[tuple[str, Group, tuple[bool, ...]]]:
+    """Every label, without stars, with its group and its axes."""
+    for label in sorted({base(label) for label in (*top, *bottom)}):
+        yield label, group_of(groups, label), axes_of(label, top, bottom)
+
+
+def why_none(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> str | None:
+    """Why there is no diagram between rows with these labels, for a message; `None` where there is one."""
+    for label, group, axes in _axes(top, bottom, groups):
+        m = len(axes)
+        if count_invariants(group, m, sum(axes)):
             continue
         if group.n == 0:
             return f"{label!r} has no entries"
+        if group.has_dual and group.blocks == "pair":
+            return (
+                f"{group} joins vectors to dual vectors, and read as a tensor a map has {m - sum(axes)} and {sum(axes)}"
+            )
         if m % 2 and group.blocks in ("pair", "even"):
             more = f", or {group.legs} and an even number" if group.legs else ""
             return f"the axes of {label!r} are {m} in all, and {group} joins an even number{more}"
-        return f"{group} has no diagram on {m} axes {label!r}"
+        kind = "invariant tensor" if group.blocks == "whole" else "diagram"
+        return f"{group} has no {kind} on {m} axes {label!r}"
     return None
 
 
-def count_coloured(labels: tuple[str, ...], groups: Groups) -> int:
-    """Diagrams on vertices with these labels: the product over labels, since blocks do not mix them."""
-    return math.prod(count_invariants(group_of(groups, label), m) for label, m in Counter(labels).items())
+def count_coloured(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
+    """Diagrams between rows with these labels: the product over labels, since blocks do not mix them."""
+    return math.prod(count_invariants(group, len(axes), sum(axes)) for _, group, axes in _axes(top, bottom, groups))

@@ -8,8 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from equikit._errors import OptionError, ShapeError, TooLargeError, explain
+from equikit._errors import DiagramError, OptionError, ShapeError, TooLargeError, explain
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._rules import axes_of
+from equikit.diagrams._signature import base
+from equikit.groups import Group
 from equikit.groups._form import Form
 from equikit.groups._group import checked_size
 
@@ -51,7 +54,8 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
     """The size of every label, from one number for all of them or a number for each."""
     wanted = sorted(set(labels))
     given = by_words(n) if isinstance(n, Mapping) else dict.fromkeys(wanted, n)
-    missing = [label for label in wanted if label not in given]
+    given |= {label: given[base(label)] for label in wanted if base(label) in given}
+    missing = [base(label) for label in wanted if label not in given]
     if missing:
         raise ShapeError(
             explain(
@@ -81,6 +85,8 @@ def refuse_if_formless(forms: Iterable[tuple[str, Form]], size: Mapping[str, int
 def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str = "diagram") -> np.ndarray:
     """The map as an integer tensor with one axis a vertex; the arguments are those of `Diagram.matrix`."""
     orbit = checked_basis(basis) == "orbit"
+    if orbit:
+        refuse_elements("the orbit map", diagram)
     if orbit and diagram.forms:
         raise OptionError(
             explain(
@@ -90,7 +96,7 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
                 step='write basis="diagram"',
             )
         )
-    size = label_sizes(diagram.labels, n)
+    size = label_sizes((*diagram.labels, *(label for label, _, _ in diagram.elements)), n)
     refuse_if_formless(diagram.forms, size)
     shape = tuple(size[label] for label in diagram.labels)
     refuse_if_large("the dense form of the diagram", math.prod(shape))
@@ -133,8 +139,49 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
             signs = formed[label].signs()
             for block in below:
                 values = values * signs[grid[block]]
+    for label, group, number in diagram.elements:
+        values = (
+            values
+            * _element(diagram, label, group, number, size[label])[
+                tuple(
+                    grid[diagram.growth[vertex]] for vertex, other in enumerate(diagram.labels) if base(other) == label
+                )
+            ]
+        )
+    if values.dtype != result.dtype:
+        result = result.astype(values.dtype)
     result[tuple(index)] = values
     return result
+
+
+def _element(diagram: Diagram, label: str, group: Group, number: int, size: int) -> np.ndarray:
+    """An invariant tensor of a group without diagrams, or `DiagramError` where it has none of this number or size."""
+    tensors = group.invariants(axes_of(label, diagram.top, diagram.bottom))
+    if number >= len(tensors) or size != group.n:
+        raise DiagramError(
+            explain(
+                f"{group} has no such invariant tensor on the axes {label!r}",
+                got=f"number {number + 1}, size {size}",
+                expected=f"up to {len(tensors)}, size {group.n}",
+                step="take a diagram from space.diagrams",
+            )
+        )
+    tensor: np.ndarray = tensors[number]
+    return tensor
+
+
+def refuse_elements(what: str, *diagrams: Diagram) -> None:
+    """Raise `OptionError` where a diagram holds an invariant tensor of a group without diagrams."""
+    for diagram in diagrams:
+        for label, group, _ in diagram.elements:
+            raise OptionError(
+                explain(
+                    f"{what} is not defined for {group}, which has no diagrams",
+                    got=f"{diagram} with {label}={group}",
+                    expected="groups whose maps are diagrams",
+                    step="work with the matrices, diagram.matrix(n)",
+                )
+            )
 
 
 def refuse_if_other(label: str, size: int, legs: int) -> None:

@@ -15,6 +15,8 @@ from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._half import HalfDiagram, Head
 from equikit.diagrams._parse import bindings, is_argument, parse_labels
+from equikit.diagrams._rules import axes_of
+from equikit.diagrams._signature import base
 from equikit.groups import Form, Group
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 Forms = tuple[tuple[str, Form], ...]
 Heads = tuple[tuple[str, int, tuple[int, ...]], ...]
 """For a label the number of legs of its Levi-Civita tensor, and the blocks that are legs."""
+
+Elements = tuple[tuple[str, Group, int], ...]
+"""For a label without a star its group, and the number of an invariant tensor of the group."""
 
 
 def row(labels: Iterable[str]) -> tuple[str, ...]:
@@ -45,7 +50,7 @@ def _words(labels: tuple[object, ...]) -> tuple[str, ...]:
     """Return labels normalised as in a signature, or raise `DiagramError` where one is not a word."""
     words = []
     for label in labels:
-        if not isinstance(label, str) or not label.isidentifier():
+        if not isinstance(label, str) or not base(label).isidentifier():
             raise DiagramError(
                 explain(
                     "a label of the diagram is not a word",
@@ -75,6 +80,9 @@ class Diagram(Multipliable):
     come in the row with more legs of its own, the bottom one where there are as many. With a metric, legs in the bottom
     row are lowered by it.
 
+    A group that is given by generators has no diagrams. All axes of its label are single vertices then, and the entry
+    is multiplied by that of an *element* of a basis of its invariant tensors, `group.invariants`.
+
     Diagrams are ordered by propagating number, largest first, then by input half, output half and wires.
 
     Attributes:
@@ -83,6 +91,7 @@ class Diagram(Multipliable):
         growth: the block of each vertex, numbered by first appearance (a restricted growth string).
         forms: the labels that have a form other than the identity matrix, sorted, each with its form.
         heads: the labels that have a head, sorted, with the number of its legs and the blocks that are legs.
+        elements: the labels whose groups have no diagrams, sorted, with the group and the number of the tensor.
 
     Raises:
         DiagramError: if a label is not a word, `growth` has not one entry a vertex, a block mixes labels, or a label
@@ -105,6 +114,7 @@ class Diagram(Multipliable):
     growth: tuple[int, ...]
     forms: tuple[tuple[str, Form], ...] = ()
     heads: Heads = ()
+    elements: Elements = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "top", row(self.top))
@@ -135,7 +145,7 @@ class Diagram(Multipliable):
                 )
             )
         for label, legs, blocks in heads:
-            own = {block for block, name in zip(growth, self.labels, strict=True) if name == label}
+            own = {block for block, name in zip(growth, self.labels, strict=True) if base(name) == label}
             if len({*blocks}) < len(blocks) or not {*blocks} <= own or legs - len(blocks) not in (0, 1):
                 raise DiagramError(
                     explain(
@@ -143,6 +153,18 @@ class Diagram(Multipliable):
                         got=f"{legs} legs, blocks {blocks}",
                         expected=f"different ones of {sorted(own)}, as many as there are legs or one fewer",
                         step="see the heads of a diagram in space.diagrams",
+                    )
+                )
+        object.__setattr__(self, "elements", tuple(sorted(self.elements, key=lambda element: element[0])))
+        whole = {label for label, _, _ in self.elements}
+        for label in sorted(whole):
+            if any(base(self.labels[block[0]]) == label and len(block) > 1 for block in self.blocks):
+                raise DiagramError(
+                    explain(
+                        f"axes of {label!r} are joined by a block, but held together by an invariant tensor",
+                        got=repr(growth),
+                        expected="single vertices",
+                        step="see the elements of a diagram in space.diagrams",
                     )
                 )
         formed = dict(self.forms)
@@ -158,7 +180,7 @@ class Diagram(Multipliable):
                         step="leave the form out, or join the vertices in pairs",
                     )
                 )
-            colours = {self.labels[vertex] for vertex in block}
+            colours = {base(self.labels[vertex]) for vertex in block}
             if len(colours) > 1:
                 raise DiagramError(
                     explain(
@@ -177,6 +199,7 @@ class Diagram(Multipliable):
         blocks: Iterable[Sequence[int]],
         forms: Forms = (),
         heads: Heads = (),
+        elements: Elements = (),
     ) -> Diagram:
         """Build a diagram from lists of vertices: tops are 0..l-1, bottoms l..l+k-1."""
         top, bottom = row(top), row(bottom)
@@ -202,22 +225,26 @@ class Diagram(Multipliable):
                     step="add it, alone if it is joined to nothing",
                 )
             )
-        return cls(top, bottom, tuple(number), forms, heads)
+        return cls(top, bottom, tuple(number), forms, heads, elements)
 
     @classmethod
-    def from_halves(cls, top: HalfDiagram, bottom: HalfDiagram, wires: Sequence[int], forms: Forms = ()) -> Diagram:
+    def from_halves(
+        cls, top: HalfDiagram, bottom: HalfDiagram, wires: Sequence[int], forms: Forms = (), elements: Elements = ()
+    ) -> Diagram:
         """Join an output half and an input half: bottom wire `j` meets top wire `wires[j]`."""
         own = [block for block in range(bottom.size) if block not in bottom.propagating]
         number = {block: -1 - j for j, block in enumerate(own)}
         number |= {block: top.wires[wires[j]] for j, block in enumerate(bottom.wires)}
         heads = []
         for above, below in zip(top.heads, bottom.heads, strict=True):
+            if above.stars:
+                continue
             legs = [*above.blocks, *(number[block] for block in below.blocks)]
             if above.wired:
                 legs += [block for block in top.wires if top.block_labels[block] == above.label]
             heads.append((above.label, len(legs) + above.loose, tuple(legs)))
         growth = (*top.growth, *(number[block] for block in bottom.growth))
-        return cls(top.labels, bottom.labels, growth, forms, tuple(heads))
+        return cls(top.labels, bottom.labels, growth, forms, tuple(heads), elements)
 
     @classmethod
     def identity(
@@ -257,8 +284,8 @@ class Diagram(Multipliable):
 
     @property
     def block_labels(self) -> tuple[str, ...]:
-        """The label of each block."""
-        return tuple(self.labels[block[0]] for block in self.blocks)
+        """The label of each block; one that holds a vector and a dual vector has the label without a star."""
+        return HalfDiagram(self.labels, self.growth, ()).block_labels
 
     @property
     def propagating_number(self) -> int:
@@ -281,8 +308,15 @@ class Diagram(Multipliable):
             at_top = len(up) > len(down)
             upper.append(Head(label, up, len(down if at_top else up), at_top, *rest))
             lower.append(Head(label, down, len(down if at_top else up), not at_top, *rest))
-        top = HalfDiagram(self.top, above, tuple(sorted(shared)), tuple(upper))
         marks = tuple(sorted(renumbered[block] for block in shared))
+        for label, _, _ in self.elements:
+            stars = axes_of(label, self.top, self.bottom)
+            for row_labels, row_growth, found in ((self.top, above, upper), (self.bottom, canonical(below), lower)):
+                own = tuple(b for b, name in zip(row_growth, row_labels, strict=True) if base(name) == label)
+                found.append(Head(label, own, len(own), False, stars=stars))
+        upper.sort()
+        lower.sort()
+        top = HalfDiagram(self.top, above, tuple(sorted(shared)), tuple(upper))
         bottom = HalfDiagram(self.bottom, canonical(below), marks, tuple(lower))
         original = {new: old for old, new in renumbered.items()}
         return top, bottom, tuple(top.wires.index(original[block]) for block in bottom.wires)
@@ -292,7 +326,8 @@ class Diagram(Multipliable):
         pairs = zip(top.heads, bottom.heads, strict=True)
         kinds = [(head.label, len(head.blocks), len(other.blocks)) for head, other in pairs]
         core = tuple(top.block_labels[block] for block in top.wires)
-        return self.top, self.bottom, self.forms, len(kinds), -len(wires), core, kinds, bottom, top, wires
+        numbers = [(label, number) for label, _, number in self.elements]
+        return self.top, self.bottom, self.forms, len(kinds), -len(wires), core, kinds, bottom, top, wires, numbers
 
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Diagram):
@@ -309,6 +344,7 @@ class Diagram(Multipliable):
         for label, legs, blocks in self.heads:
             single = len(blocks) == legs and all(len(self.blocks[block]) == 1 for block in blocks)
             bound[label] = f"S{bound[label]}" if label in bound else f"{'SO' if single else 'A'}({legs})"
+        bound |= {label: repr(group) for label, group, _ in self.elements}
         if any(not is_argument(label) or label == "text" for label in bound):
             groups = ", ".join(f"{label!r}: {what}" for label, what in sorted(bound.items()))
             return f'Diagram.parse("{self}", groups={{{groups}}})'

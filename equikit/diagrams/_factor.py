@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from equikit._errors import ShapeError, explain
-from equikit.diagrams._dense import diagram_tensor, label_sizes
+from equikit.diagrams._dense import label_sizes, refuse_elements
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._product import additions, applied
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Factorization:
             n: the size of every label, or a dictionary.
 
         Returns:
-            One axis for each output axis.
+            One axis for each output axis; a view of `x` where axes are only moved.
 
         Raises:
             ShapeError: if `x` has another shape.
@@ -117,7 +118,7 @@ class Factorization:
             )
         x = np.transpose(x, _axes(self.input))
         for component, offset in _right_to_left(self.components):
-            x = _applied(component, x, offset, size)
+            x = applied(component, x, offset, size)
         return np.transpose(x, _axes(self.output))
 
 
@@ -140,6 +141,7 @@ def factor(diagram: Diagram) -> Factorization:
     Source:
         Pearce-Crump and Knottenbelt, arXiv:2412.10837, the algorithm PlanarMult; Godfrey et al., arXiv:2303.06208.
     """
+    refuse_elements("the factorisation", diagram)
     split = len(diagram.top)
     groups: dict[int, list[int]] = {}
     joined = {block: legs[0] for _, _, legs in diagram.heads for block in legs}
@@ -195,35 +197,6 @@ def _axes(permutation: Diagram) -> list[int]:
     return [permutation.growth.index(block, split) - split for block in permutation.growth[:split]]
 
 
-def _applied(component: Diagram, x: np.ndarray, offset: int, size: Mapping[str, int]) -> np.ndarray:
-    """Replace the input axes of a component, which begin at `offset`, by its output axes."""
-    count, new = len(component.bottom), len(component.top)
-    places = range(offset, offset + count)
-    x = np.moveaxis(x, places, range(x.ndim - count, x.ndim))
-    if component.heads or component.forms:
-        tensor = diagram_tensor(component, {label: size[label] for label in component.labels})
-        result = np.tensordot(x, tensor, (list(range(x.ndim - count, x.ndim)), list(range(new, new + count))))
-    else:
-        result = _block(x, count, tuple(size[label] for label in component.top))
-    moved: np.ndarray = np.moveaxis(result, range(result.ndim - new, result.ndim), range(offset, offset + new))
-    return moved
-
-
-def _block(x: np.ndarray, count: int, tops: tuple[int, ...]) -> np.ndarray:
-    """Take the diagonal of the last axes; sum it where there are no new axes, else put it on their diagonal."""
-    rest = x.shape[: x.ndim - count]
-    if count:
-        x = np.einsum(x, [*range(len(rest)), *[len(rest)] * count], [*range(len(rest)), len(rest)])
-    if not tops:
-        total: np.ndarray = x.sum(-1)
-        return total
-    result = np.zeros((*rest, *tops), x.dtype)
-    axes = [*range(len(rest)), *[len(rest)] * len(tops)]
-    diagonal = np.einsum(result, axes, [*range(len(rest)), len(rest)])  # a view that can be written to
-    diagonal[...] = x if count else x[..., None]
-    return result
-
-
 def _steps(factored: Factorization, n: int | Mapping[str, int] | None) -> Iterator[FactorStep]:
     size = _sizes(factored.planar, n)
     axes = list(factored.input.top)
@@ -234,16 +207,5 @@ def _steps(factored: Factorization, n: int | Mapping[str, int] | None) -> Iterat
         rest = math.prod(size[label] for label in axes)
         axes[offset:offset] = component.top
         kind = "copy" if not count else "transfer" if component.top else "contract"
-        yield FactorStep(kind, component, tuple(axes), 0, _additions(component, size) * rest)
+        yield FactorStep(kind, component, tuple(axes), 0, additions(component, size) * rest)
     yield FactorStep("permute", factored.output, tuple(factored.output.top), 0, 0)
-
-
-def _additions(component: Diagram, size: Mapping[str, Any]) -> Any:
-    """Additions for one entry of the other axes: of the input alone a block is a sum; a head sums over its legs."""
-    if component.heads:
-        tensor = diagram_tensor(component, {label: size[label] for label in component.labels})
-        terms = np.count_nonzero(tensor.reshape(math.prod(tensor.shape[: len(component.top)]), -1), axis=1)
-        return int(np.maximum(terms - 1, 0).sum())
-    if component.top or not component.bottom:
-        return 0
-    return size[component.bottom[0]] - 1

@@ -6,7 +6,10 @@ import math
 from collections.abc import Mapping
 from fractions import Fraction
 
+import numpy as np
+
 from equikit.diagrams._half import HalfDiagram
+from equikit.diagrams._rules import axes_of
 from equikit.diagrams._sequence import Diagrams
 
 
@@ -49,12 +52,26 @@ def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: boo
         [Fraction(1, 1), Fraction(1, 5)]
     """
     gains: list[Fraction] = []
+    norms = _norms(diagrams)
     for core in diagrams.cores:
         tops = [_top_gain(half, sizes) for half in core.tops]
         for b, (bottom, allowed) in enumerate(zip(core.bottoms, core.allowed, strict=True)):
             below = _bottom_gain(bottom, sizes, mean)
             for head in bottom.heads:  # a Levi-Civita tensor has n! entries that are not zero
-                below *= math.factorial(sizes[head.label])
+                below *= 1 if head.stars else math.factorial(sizes[head.label])
             for t in allowed:
-                gains += [tops[t] * below for w in range(len(core.wires)) if (b, t, w) not in core.holes]
+                present = [w for w in range(len(core.wires)) if (b, t, w) not in core.holes]
+                gains += [tops[t] * below * norm for _ in present for norm in norms]
     return gains
+
+
+def _norms(diagrams: Diagrams) -> list[Fraction]:
+    """The squared norm of each choice of invariant tensors, for groups without diagrams."""
+    norms = []
+    for element in diagrams.elements:
+        norm = Fraction(1)
+        for label, group, number in element:
+            tensor = group.invariants(axes_of(label, diagrams.top, diagrams.bottom))[number]
+            norm *= Fraction(np.vdot(tensor, tensor).real.item())
+        norms.append(norm)
+    return norms

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from equikit.diagrams._category import join
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._forms import edges, symplectic_sign
 from equikit.diagrams._heads import head_product
+from equikit.diagrams._rules import axes_of
+from equikit.diagrams._signature import base
 
 if TYPE_CHECKING:
     import sympy
@@ -27,20 +29,41 @@ def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
     """A SymPy symbol for the size of each label: `n` for a single label, `n_p` and so on for several."""
     import sympy
 
-    names = sorted(set(labels))
+    labels = sorted(set(labels))
+    single = len({*map(base, labels)}) == 1  # a label and its dual have one size
     return {
-        label: sympy.Symbol("n" if len(names) == 1 else f"n_{label}", integer=True, nonnegative=True) for label in names
+        label: sympy.Symbol("n" if single else f"n_{base(label)}", integer=True, nonnegative=True) for label in labels
     }
 
 
-def inner_product(first: Diagram, second: Diagram) -> tuple[int, tuple[tuple[str, int], ...]]:
-    r"""The factor of \(\mathrm{tr}(D^T E)\), a sign unless there are heads, and the power of the size of each label."""
+def inner_product(first: Diagram, second: Diagram) -> tuple[Any, tuple[tuple[str, int], ...]]:
+    r"""The factor of \(\mathrm{tr}(D^T E)\), a sign where there are pairs only, and the power of each label's size."""
+    if first.elements or second.elements:
+        return _element_product(first, second)
     if first.heads or second.heads:
         return head_product(first, second)
-    count = Counter(first.labels[block] for block in set(join(first.growth, second.growth)))
+    count = Counter(base(first.labels[block]) for block in set(join(first.growth, second.growth)))
     turned = {label for label, form in first.forms if form.kind == "symplectic"}
     loops = [edge for diagram in (first, second) for edge in edges(diagram, turned, range(diagram.order))]
     return symplectic_sign(loops), tuple(sorted(count.items()))
+
+
+def _element_product(first: Diagram, second: Diagram) -> tuple[Any, tuple[tuple[str, int], ...]]:
+    """The product of the invariant tensors of each label that has one, and the inner product on all other labels."""
+    factor: Any = 1
+    for (label, group, number), (_, _, other) in zip(first.elements, second.elements, strict=True):
+        tensors = group.invariants(axes_of(label, first.top, first.bottom))
+        factor *= np.vdot(tensors[number], tensors[other]).item()
+    scalar, count = inner_product(*(_without_elements(diagram) for diagram in (first, second)))
+    return factor * scalar, count
+
+
+def _without_elements(diagram: Diagram) -> Diagram:
+    """The diagram on the labels that no invariant tensor holds together."""
+    whole = {label for label, _, _ in diagram.elements}
+    top, bottom = (tuple(label for label in row if base(label) not in whole) for row in (diagram.top, diagram.bottom))
+    growth = [b for b, label in zip(diagram.growth, diagram.labels, strict=True) if base(label) not in whole]
+    return Diagram(top, bottom, tuple(growth), diagram.forms, diagram.heads)
 
 
 def inner_exponents(first: Diagram, second: Diagram) -> tuple[int, int]:
@@ -56,7 +79,7 @@ def gram_matrix(diagrams: Sequence[Diagram]) -> sympy.ImmutableDenseMatrix:
     """
     import sympy
 
-    symbols = size_symbols({label for diagram in diagrams[:1] for label in diagram.labels})
+    symbols = size_symbols({base(label) for diagram in diagrams[:1] for label in diagram.labels})
     powers: dict[tuple[tuple[str, int], ...], sympy.Expr] = {}
 
     def entry(i: int, j: int) -> sympy.Expr:

@@ -16,11 +16,14 @@ import numpy as np
 
 from equikit.diagrams._growth import Limits, growth_array, iter_growth
 from equikit.diagrams._rules import Groups, block_limits, group_of, largest_block, part_of_block, whole_block
+from equikit.diagrams._signature import base
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Head:
-    """The part in one row of a Levi-Civita tensor, whose legs are blocks.
+    """The part in one row of a tensor whose legs are blocks: a Levi-Civita tensor, or one of a group without diagrams.
+
+    The latter is not applied in either row, but enters the product between them.
 
     Attributes:
         label: the label of the legs.
@@ -31,6 +34,7 @@ class Head:
             small.
         wired: how many propagating blocks are legs too: all of the label, or none.
         loose: how many legs are summed over, joined to nothing.
+        stars: for a group without diagrams, which axes of its invariant tensors carry the dual, the top row first.
     """
 
     label: str
@@ -39,6 +43,7 @@ class Head:
     applied: bool
     wired: int = 0
     loose: int = 0
+    stars: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,14 +78,18 @@ class HalfDiagram:
 
     @property
     def block_labels(self) -> tuple[str, ...]:
-        """The label of each block."""
-        return tuple(self.labels[block[0]] for block in self.blocks)
+        """The label of each block; one that holds a vector and a dual vector has the label without a star."""
+        return tuple(min(self.labels[vertex] for vertex in block) for block in self.blocks)
 
     @property
     def wires(self) -> tuple[int, ...]:
-        """The propagating blocks in the order of the core: by label, then by block."""
-        labels = self.block_labels
-        return tuple(sorted(self.propagating, key=lambda block: (labels[block], block)))
+        """The propagating blocks in the order of the core: by label, then by the first vertex with that label."""
+
+        def place(block: int) -> tuple[str, int]:
+            return min((self.labels[vertex], vertex) for vertex in blocks[block])
+
+        blocks = self.blocks
+        return tuple(sorted(self.propagating, key=place))
 
     @property
     def core(self) -> tuple[str, ...]:
@@ -112,8 +121,8 @@ def _legs(
     """Choose the blocks that are legs of the heads; where blocks can be of any size, all of the label have to be."""
     choices = []
     for head in heads:
-        free = [b for b, label in enumerate(block_labels) if label == head.label and b not in propagating]
-        if group_of(groups, head.label).blocks == "any" and len(free) != len(head.blocks):
+        free = [b for b, label in enumerate(block_labels) if base(label) == head.label and b not in propagating]
+        if group_of(groups, head.label).blocks in ("any", "whole") and len(free) != len(head.blocks):
             return
         choices.append([replace(head, blocks=blocks) for blocks in itertools.combinations(free, len(head.blocks))])
     yield from itertools.product(*choices)
@@ -132,7 +141,7 @@ def iter_halves(
     """
     limits = block_limits(groups)
     sizes = tuple((label, largest_block(group)) for label, group in groups)
-    of = {label: group_of(groups, label) for label in labels}
+    of = {label: group_of(groups, label) for label in labels} | {base(x): group_of(groups, x) for x in labels}
     sizes_tried = range(len(core), len(labels) + 1)
     if all(group.blocks == "pair" for group in of.values()):  # all blocks but wires and legs are pairs
         single = len(core) + sum(len(head.blocks) for head in heads)
@@ -140,15 +149,15 @@ def iter_halves(
             return
         sizes_tried = range((len(labels) + single) // 2, (len(labels) + single) // 2 + 1)
     for size in sizes_tried:
-        for growth in iter_growth(labels, size, limits, sizes):
+        for growth in iter_growth(tuple(map(base, labels)), size, limits, sizes):
             first = HalfDiagram(labels, growth, ())
-            names, counts = first.block_labels, [len(block) for block in first.blocks]
+            names, parts = first.block_labels, [[labels[v] for v in block] for block in first.blocks]
             for propagating in _markings(names, core):
                 for own in _legs(names, propagating, heads, groups):
                     legs = {*propagating, *(block for head in own for block in head.blocks)}
                     if all(
-                        part_of_block(of[name], count) if block in legs else whole_block(of[name], count)
-                        for block, (name, count) in enumerate(zip(names, counts, strict=True))
+                        part_of_block(of[name], len(part)) if block in legs else whole_block(of[name], part)
+                        for block, (name, part) in enumerate(zip(names, parts, strict=True))
                     ):
                         yield HalfDiagram(labels, growth, propagating, own)
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from equikit.diagrams._dense import leg_order
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._signature import base
 
 
 def parity(permutation: Sequence[int]) -> int:
@@ -48,4 +49,4 @@ def head_product(first: Diagram, second: Diagram) -> tuple[int, tuple[tuple[str,
             return 0, ()
         factor *= math.factorial(legs) * parity([ends[1].index(end) for end in ends[0]])
         taken.update(ends[0])
-    return factor, tuple(sorted(Counter(first.labels[b] for b in set(block) - taken).items()))
+    return factor, tuple(sorted(Counter(base(first.labels[b]) for b in set(block) - taken).items()))

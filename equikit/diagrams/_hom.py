@@ -11,12 +11,13 @@ import numpy as np
 
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import _gram
-from equikit.diagrams._count import count_coloured, count_text
+from equikit.diagrams._count import count_text
 from equikit.diagrams._dense import by_words, checked_basis, diagram_tensor, label_sizes, refuse_if_large
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import parse_signature
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import Signature, Term
+from equikit.groups import Group
 
 if TYPE_CHECKING:
     import sympy
@@ -95,10 +96,9 @@ class HomSpace:
         """The dimension; where n is free, that for n at least k + l. Counted, not enumerated."""
         if len(self.signature.inputs) * len(self.signature.outputs) != 1:
             return sum(pair.dim for pair in self.pairs)
-        source, target = self._single
-        groups = self.signature.groups
-        labels = tuple(label for label in (*target.labels, *source.labels) if label in groups)
-        return count_coloured(labels, tuple(groups.items())) * self.multiplicity
+        diagrams = self.diagrams
+        assert isinstance(diagrams, Diagrams)
+        return diagrams.count_all * self.multiplicity
 
     def sizes(self, n: int | Mapping[str, int] | None = None) -> dict[str, int]:
         """The size of every label: the bound ones, and `n` for the free ones.
@@ -139,7 +139,7 @@ class HomSpace:
             basis: `"diagram"`, or `"orbit"` for maps with disjoint supports.
 
         Returns:
-            int64 `[dim, n^l, n^k]`.
+            int64 `[dim, n^l, n^k]`; float64 or complex128 where a group is given by generators that are not exact.
 
         Raises:
             OptionError: if there is no such basis.
@@ -159,7 +159,7 @@ class HomSpace:
         inputs, outputs = self.signature.inputs, self.signature.outputs
         columns, rows = ([math.prod(sizes[x] for x in term.labels) for term in side] for side in (inputs, outputs))
         refuse_if_large("the basis as dense matrices", self.dim * sum(rows) * sum(columns))
-        result = np.zeros((self.dim, sum(rows), sum(columns)), np.int64)
+        result = np.zeros((self.dim, sum(rows), sum(columns)), self._dtype)
         count, top = 0, 0
         pairs = iter(self.pairs)
         for height in rows:
@@ -176,6 +176,13 @@ class HomSpace:
                 left += width
             top += height
         return result
+
+    @property
+    def _dtype(self) -> np.dtype[Any]:
+        """The dtype of the matrices: that of integers, but for groups given by generators that are not exact."""
+        bound = [what for _, what in self.signature.bindings if isinstance(what, Group)]
+        whole = [group for group in bound if group.blocks == "whole"]
+        return np.result_type(np.int64, *(group.invariants(()) for group in whole))
 
     def _blocks(self, sizes: dict[str, int], basis: str) -> Iterator[np.ndarray]:
         """The dense matrices of each diagram of a single pair, `[multiplicity, rows, columns]`."""

@@ -17,7 +17,7 @@ from equikit.diagrams._gain import mean_square_gains
 from equikit.diagrams._hom import HomSpace
 from equikit.diagrams._multilinear_parse import Exchange, Operand, parse_multilinear, place_of
 from equikit.diagrams._orbits import Move, OrbitSum, orbit_sums, square_norm
-from equikit.diagrams._parse import bindings, is_argument
+from equikit.diagrams._parse import bindings, is_argument, refuse_mixture
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import Signature, Term
 from equikit.groups import Fixed, Group
@@ -310,7 +310,18 @@ def multilinear(
                 step="remove the binding, or correct the label",
             )
         )
+    for label, what in sorted(found.items()):
+        if isinstance(what, Group) and what.blocks == "whole":
+            raise SignatureError(
+                explain(
+                    f"multilinear maps need diagrams, and {what} has none",
+                    got=f"{label}={what} for {signature!r}",
+                    expected="a group with diagrams: S, A, O, SO, Sp, H, Bistochastic, U or GL",
+                    step="join the inputs to one outer product, and write its axes as one input",
+                )
+            )
     space = MultilinearSpace(operands, target, exchanges, tuple(sorted(found.items(), key=lambda item: item[0])))
+    refuse_mixture(space.signature)
     acted = space.signature.groups
     for operand in (*operands, target):
         members = {i for exchange in operand.exchanges for i in exchange.members}

@@ -121,6 +121,9 @@ def _tokens(text: str) -> Iterator[_Token]:
             if text[position] == ":":
                 step = "leave the name out; inputs are given in the order of the signature"
                 raise _error("inputs that commas separate have no names", text, bad, "labels", step)
+            if text[position] == "*":
+                step = "join the inputs to one outer product, and write its axes as one input"
+                raise _error("duals have no multilinear maps yet", text, bad, "labels without a star", step)
             raise _error(f"bad character {text[position]!r} in the signature", text, bad)
         yield _Token("word", text[position:end], position)
         position = end

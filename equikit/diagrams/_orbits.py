@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from equikit._errors import TooLargeError, explain
-from equikit.diagrams._basis import MOST_CANDIDATES, PRIMES
+from equikit.diagrams._basis import PRIMES
 from equikit.diagrams._count import independent
 from equikit.diagrams._dense import leg_order
 from equikit.diagrams._diagram import Diagram
@@ -26,6 +26,9 @@ from equikit.diagrams._sequence import Diagrams
 
 Move = tuple[int, tuple[int, ...]]
 """A sign, and for each vertex the place it goes to, in its row."""
+
+MOST_CANDIDATES = 2000
+"""Orbits above which no basis is chosen among dependent ones: the matrix of their inner products would take minutes."""
 
 MOST_ORBITED = 100_000
 """Diagrams above which no orbits are listed: it would take minutes."""

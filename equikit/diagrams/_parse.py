@@ -4,7 +4,8 @@
     terms:      term ('+' term)*
     term:       [name ':'] (label* | '()')
 
-Labels and names are words: Python identifiers, keywords and Unicode letters included.
+Labels and names are words: Python identifiers, keywords and Unicode letters included. A star right after a label
+stands for the dual.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from equikit._errors import SignatureError, explain, point_at
-from equikit.diagrams._signature import Signature, Term
-from equikit.groups import Fixed, Group
+from equikit.diagrams._signature import Signature, Term, base
+from equikit.groups import Bistochastic, Dual, Fixed, Group, O, Sp
 
 EXAMPLE = 'write for example "p p -> p"'
 GRAMMAR = "words separated by spaces, '+' between terms, ':' after a name, '()' for no axes, and one '->'"
@@ -57,6 +58,8 @@ def _tokens(text: str) -> Iterator[_Token]:
         if end == position:
             problem = f"bad character {character!r} in the signature"
             raise SignatureError(point_at(problem, text, position, expected=GRAMMAR, step=EXAMPLE))
+        if text.startswith("*", end):  # the dual
+            end += 1
         # Python normalises keyword arguments to NFKC, so a label must be normalised to meet its binding.
         yield _Token("word", unicodedata.normalize("NFKC", text[position:end]), position, end - position)
         position = end
@@ -156,6 +159,15 @@ def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
 
 
 def _binding(label: str, what: object) -> Group | Fixed:
+    if isinstance(what, Dual):
+        raise SignatureError(
+            explain(
+                f"label {label!r} is bound to a dual",
+                got=what,
+                expected="the group itself",
+                step=f"bind {label}={what.of}, and write {label}* for the dual",
+            )
+        )
     if isinstance(what, Group | Fixed):
         return what
     if isinstance(what, type) and issubclass(what, Group) and what is not Group:
@@ -218,9 +230,14 @@ def bind(
     bound = bindings(groups, keywords)
     signature = Signature(inputs, outputs, tuple(sorted(bound.items(), key=lambda item: item[0])))
     shown = str(signature) if text is None else _line(text, "the signature", '"inputs -> outputs"')
-    labels = {label for term in (*inputs, *outputs) for label in term.labels}
+    written = {label for term in (*inputs, *outputs) for label in term.labels}
+    labels = {base(label) for label in written}
+
+    def place_of(label: str) -> tuple[int, int]:
+        return _place(shown, label) if text is not None else _place_in(signature, label)
+
     for label in sorted(labels - bound.keys()):
-        place, length = _place(shown, label) if text is not None else _place_in(signature, label)
+        place, length = place_of(label if label in written else f"{label}*")
         raise SignatureError(
             point_at(
                 f"label {label!r} is not bound to a group",
@@ -241,7 +258,37 @@ def bind(
                 step="remove the binding, or correct the label",
             )
         )
+    for label in sorted(written - labels):
+        what = bound[base(label)]
+        if isinstance(what, Fixed) or not what.has_dual:
+            raise SignatureError(
+                point_at(
+                    f"{what}, which is bound to {base(label)!r}, has no dual of its own",
+                    shown,
+                    *place_of(label),
+                    expected="a star on a label of U, GL or MatrixGroup",
+                    step=f"leave the star out: {base(label)}",
+                )
+            )
+    refuse_mixture(signature)
     return signature
+
+
+def refuse_mixture(signature: Signature) -> None:
+    """Raise `SignatureError` where one group acts on complex vectors and another is defined by real ones."""
+    groups = signature.groups
+    complexes = [label for label, group in groups.items() if group.is_complex]
+    reals = [label for label, group in groups.items() if isinstance(group, O | Sp | Bistochastic)]
+    if complexes and reals:
+        one, other = complexes[0], reals[0]
+        raise SignatureError(
+            explain(
+                "the signature mixes real and complex vectors",
+                got=f"{one}={groups[one]} and {other}={groups[other]} in {str(signature)!r}",
+                expected="axes of complex groups with each other, or with axes that are permuted",
+                step=f"bind {other} to GL, whose axes may be complex, or give the real axes a layer of their own",
+            )
+        )
 
 
 def _place(text: str, label: str) -> tuple[int, int]:

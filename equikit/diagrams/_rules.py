@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from equikit.diagrams._growth import Limits
+from equikit.diagrams._signature import base
 from equikit.groups import Group, S
 from equikit.groups._form import Form
 
@@ -13,8 +14,18 @@ Groups = tuple[tuple[str, Group], ...]
 
 
 def group_of(groups: Groups, label: str) -> Group:
-    """The group of a label."""
-    return dict(groups).get(label) or S()
+    """The group of a label, with a star or without."""
+    return dict(groups).get(base(label)) or S()
+
+
+def axes_of(label: str, top: Iterable[str], bottom: Iterable[str]) -> tuple[bool, ...]:
+    """For each axis of a label, top row first, whether it carries the dual when a map is read as an invariant tensor.
+
+    An input axis is turned up, and thereby into its dual: a star in the top row counts as none in the bottom row.
+    """
+    stars = [other != label for other in top if base(other) == label]
+    turned = [other == label for other in bottom if base(other) == label]
+    return *stars, *turned
 
 
 def block_limits(groups: Groups) -> Limits:
@@ -24,17 +35,26 @@ def block_limits(groups: Groups) -> Limits:
 
 def largest_block(group: Group) -> int | None:
     """The most vertices that a block can have."""
-    return 2 if group.blocks in ("pair", "small") else None
+    return {"pair": 2, "small": 2, "whole": 1}.get(group.blocks)
 
 
-def whole_block(group: Group, size: int) -> bool:
-    """Whether a block of so many vertices is allowed."""
-    return {"any": True, "even": size % 2 == 0, "pair": size == 2, "small": size <= 2}[group.blocks]
+def whole_block(group: Group, labels: Sequence[str], turned: int = 0) -> bool:
+    """Whether a block of vertices with these labels is allowed; so many of the last ones lie in the bottom row."""
+    size = len(labels)
+    if group.has_dual and size == 2:
+        return (labels[0] == labels[1]) == (turned == 1)
+    return {"any": True, "even": size % 2 == 0, "pair": size == 2, "small": size <= 2, "whole": False}[group.blocks]
 
 
 def part_of_block(group: Group, size: int) -> bool:
     """Whether so many vertices of one row can be the part of a block that goes on in the other row."""
     return group.blocks in ("any", "even") or size == 1
+
+
+def whole_labels(groups: Groups, labels: Iterable[str]) -> tuple[tuple[str, Group], ...]:
+    """The labels, without stars, whose axes are held together by an invariant tensor, with their groups."""
+    used = {base(label) for label in labels}
+    return tuple((label, group) for label, group in groups if label in used and group.blocks == "whole")
 
 
 def matching_parts(group: Group, above: int, below: int) -> bool:

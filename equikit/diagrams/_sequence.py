@@ -6,7 +6,7 @@ import functools
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
@@ -19,7 +19,8 @@ from equikit.diagrams._dense import refuse_if_large
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._growth import canonical_array, refuse_if_long
 from equikit.diagrams._half import half_arrays, iter_halves
-from equikit.diagrams._rules import Groups, block_limits, forms_of
+from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, whole_labels
+from equikit.groups import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Diagrams(Sequence[Diagram]):
     @property
     def count_all(self) -> int:
         """The number of diagrams, however large."""
-        return count_coloured(self.top + self.bottom, self.groups)
+        return count_coloured(self.top, self.bottom, self.groups)
 
     def __len__(self) -> int:
         return self.count_all
@@ -53,6 +54,8 @@ class Diagrams(Sequence[Diagram]):
 
     def __iter__(self) -> Iterator[Diagram]:
         limits, forms = block_limits(self.groups), forms_of(self.groups, self.top + self.bottom)
+        elements = self.elements
+        whole = bool(whole_labels(self.groups, self.top + self.bottom))
         for core, kinds in cores(self.top, self.bottom, self.groups):
             up, down = (tuple(kind.row(top) for kind in kinds) for top in (True, False))
             for below in iter_halves(self.bottom, core, self.groups, down):
@@ -62,7 +65,16 @@ class Diagrams(Sequence[Diagram]):
                             if self._plain or parities_fit(above, below, wiring, self.groups):
                                 diagram = Diagram.from_halves(above, below, wiring, forms)
                                 if self._plain or self.every or in_basis(diagram, self.groups):
-                                    yield diagram
+                                    yield from (replace(diagram, elements=e) for e in elements) if whole else [diagram]
+
+    @property
+    def elements(self) -> list[tuple[tuple[str, Group, int], ...]]:
+        """The choices of an invariant tensor for each label whose group has no diagrams; one empty choice for none."""
+        ranges = []
+        for label, group in whole_labels(self.groups, self.top + self.bottom):
+            axes = axes_of(label, self.top, self.bottom)
+            ranges.append([(label, group, number) for number in range(group.count_invariants(len(axes), sum(axes)))])
+        return list(itertools.product(*ranges))
 
     @property
     def _plain(self) -> bool:
@@ -133,12 +145,12 @@ class Diagrams(Sequence[Diagram]):
         order = len(self.top) + len(self.bottom)
         refuse_if_long(self.top + self.bottom)
         refuse_if_large("the array of all diagrams", self.count_all * order, 1)
-        if any(group.legs for _, group in self.groups):
+        if any(group.legs or group.blocks == "whole" for _, group in self.groups):
             raise OptionError(
                 explain(
-                    "block numbers alone do not tell diagrams with a Levi-Civita tensor apart",
+                    "block numbers alone do not tell the diagrams of these groups apart",
                     got=f"groups {', '.join(str(group) for _, group in self.groups)}",
-                    expected="groups other than SO and A",
+                    expected="groups without Levi-Civita tensors, and with diagrams",
                     step="iterate over the diagrams",
                 )
             )
@@ -182,7 +194,7 @@ class Diagrams(Sequence[Diagram]):
 def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
     result = []
     groups, limits = diagrams.groups, block_limits(diagrams.groups)
-    forms = forms_of(groups, diagrams.top + diagrams.bottom)
+    forms, elements = forms_of(groups, diagrams.top + diagrams.bottom), diagrams.elements
     for labels, kinds in cores(diagrams.top, diagrams.bottom, groups):
         tops, bottoms = (
             tuple(iter_halves(row, labels, groups, tuple(kind.row(row_is_top) for kind in kinds)))
@@ -203,7 +215,7 @@ def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
                         fitting[b] = tuple(other for other in fitting[b] if other != t)
                     else:
                         holes.update((b, t, w) for w, there in enumerate(kept) if not there)
-        core = Core(labels, tops, bottoms, wires, tuple(fitting), frozenset(holes), kinds)
+        core = Core(labels, tops, bottoms, wires, tuple(fitting), frozenset(holes), kinds, len(elements))
         if core.count:
             result.append(core)
     assert sum(core.count for core in result) == len(diagrams), "the halves do not add up to the diagrams"

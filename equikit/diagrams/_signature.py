@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from equikit.groups import Fixed, Group
 
 
+def base(label: str) -> str:
+    """The label without the star that stands for the dual."""
+    return label.removesuffix("*")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Term:
     """One tensor of a signature: a name, and a label for each axis. An unnamed term is named by its labels."""
@@ -29,7 +34,7 @@ class Signature:
 
     Attributes:
         inputs, outputs: the terms, in the order given.
-        bindings: each label with what is bound to it, sorted by label.
+        bindings: each label, without a star, with what is bound to it, sorted by label.
     """
 
     inputs: tuple[Term, ...]
@@ -41,18 +46,29 @@ class Signature:
 
     @property
     def bound(self) -> dict[str, Group | Fixed]:
-        """The bindings as a dictionary."""
-        return dict(self.bindings)
+        """What is bound to each label; to one with a star, the dual of what is bound to it without."""
+        starred = {label for term in (*self.inputs, *self.outputs) for label in term.labels if base(label) != label}
+        bound = dict(self.bindings)
+        for label in sorted(starred):
+            group = bound[base(label)]
+            assert isinstance(group, Group), "only groups have duals"
+            bound[label] = group.dual
+        return bound
 
     @property
     def groups(self) -> dict[str, Group]:
         """The labels on which a group acts."""
-        return {label: what for label, what in self.bindings if isinstance(what, Group)}
+        return {label: what for label, what in self.bound.items() if isinstance(what, Group)}
 
     @property
     def sizes(self) -> dict[str, int | None]:
         """The size of each label; `None` where it is free."""
-        return {label: what.size if isinstance(what, Fixed) else what.n for label, what in self.bindings}
+        return {label: what.size if isinstance(what, Fixed) else what.n for label, what in self.bound.items()}
+
+    @property
+    def is_complex(self) -> bool:
+        """Whether a group acts on complex arrays only."""
+        return any(group.is_complex for group in self.groups.values())
 
     def acted(self, term: Term) -> tuple[int, ...]:
         """The positions of the axes of a term on which a group acts."""
@@ -75,7 +91,7 @@ class Signature:
 
     def pair(self, source: Term, target: Term) -> Signature:
         """The signature of the maps from one input term to one output term."""
-        used = {*source.labels, *target.labels}
+        used = {base(label) for label in (*source.labels, *target.labels)}
         return Signature((source,), (target,), tuple(item for item in self.bindings if item[0] in used))
 
     def flip(self) -> Signature:

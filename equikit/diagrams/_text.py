@@ -1,6 +1,7 @@
 """The text form of a diagram: `p p -> p p: 1 1' | 2 2'`, tops unprimed, bottoms primed, numbered from one.
 
-A block that is a leg of a Levi-Civita tensor begins with `^`.
+A block that is a leg of a Levi-Civita tensor begins with `^`. The axes of a group without diagrams follow `#` and the
+number of the invariant tensor that holds them together.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Mapping
 from equikit._errors import DiagramError, explain
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import bindings, parse_labels
-from equikit.diagrams._rules import forms_of, group_of
+from equikit.diagrams._rules import Groups, axes_of, forms_of, group_of
+from equikit.diagrams._signature import base
 from equikit.groups import Group
 
 EXAMPLE = "\"p p -> p: 1 1' | 2'\""
@@ -21,8 +23,16 @@ def format_diagram(diagram: Diagram) -> str:
     split = len(diagram.top)
     names = [str(i + 1) for i in range(split)] + [f"{i + 1}'" for i in range(len(diagram.bottom))]
     legs = {block for _, _, blocks in diagram.heads for block in blocks}
-    words = (" ".join(names[vertex] for vertex in block) for block in diagram.blocks)
-    blocks = " | ".join(f"^{word}" if number in legs else word for number, word in enumerate(words))
+    whole = {label for label, _, _ in diagram.elements}
+    words = [
+        ("^" if number in legs else "") + " ".join(names[vertex] for vertex in block)
+        for number, block in enumerate(diagram.blocks)
+        if base(diagram.labels[block[0]]) not in whole
+    ]
+    for label, _, number in diagram.elements:
+        held = [name for name, other in zip(names, diagram.labels, strict=True) if base(other) == label]
+        words.append(" ".join([f"#{number + 1}", *held]))
+    blocks = " | ".join(words)
     rows = f"{' '.join(diagram.bottom) or '()'} -> {' '.join(diagram.top) or '()'}"
     return f"{rows}: {blocks}".strip()
 
@@ -50,10 +60,12 @@ def parse_diagram(
     above, below = parse_labels(top), parse_labels(bottom)
     lists: list[list[int]] = []
     legs: list[int] = []
+    tensors: list[tuple[int, list[int]]] = []
     for number, block in enumerate(blocks.split("|")):
         if block.lstrip().startswith("^"):
             legs.append(number)
             block = block.replace("^", " ", 1)
+        tensor, block = _tensor_number(block, text)
         vertices = []
         for word in block.split():
             digits, row, before = (word[:-1], below, len(above)) if word.endswith("'") else (word, above, 0)
@@ -79,7 +91,11 @@ def parse_diagram(
                     step="remove a bar",
                 )
             )
-        lists.append(vertices)
+        if tensor is not None:
+            tensors.append((tensor, vertices))
+            lists += [[vertex] for vertex in vertices]
+        else:
+            lists.append(vertices)
     names = [str(i + 1) for i in range(len(above))] + [f"{i + 1}'" for i in range(len(below))]
     missing = [name for vertex, name in enumerate(names) if not any(vertex in block for block in lists)]
     if missing:
@@ -113,7 +129,54 @@ def parse_diagram(
                 )
             )
         heads.append((label, count, own))
-    return Diagram.from_blocks(above, below, lists, forms_of(acted, labels), tuple(heads))
+    elements = _elements(tensors, above, below, acted, text)
+    return Diagram.from_blocks(above, below, lists, forms_of(acted, labels), tuple(heads), elements)
+
+
+def _tensor_number(block: str, text: str) -> tuple[int | None, str]:
+    """Split `"#3 1 2'"` into the number, from zero, and the vertices."""
+    stripped = block.lstrip()
+    if not stripped.startswith("#"):
+        return None, block
+    digits, _, rest = stripped[1:].partition(" ")
+    if not digits.isdecimal() or int(digits) < 1:
+        raise DiagramError(
+            explain(
+                "the number of an invariant tensor cannot be read",
+                got=f"{stripped.strip()!r} in {text!r}",
+                expected="#, a number from one on, and the vertices that it holds together",
+                step='write for example "z -> z: #1 1 1\'"',
+            )
+        )
+    return int(digits) - 1, rest
+
+
+def _elements(
+    tensors: list[tuple[int, list[int]]], top: tuple[str, ...], bottom: tuple[str, ...], acted: Groups, text: str
+) -> tuple[tuple[str, Group, int], ...]:
+    """The elements of a diagram; each holds all axes of one label whose group has no diagrams, or `DiagramError`."""
+    found, labels = [], top + bottom
+    for number, vertices in tensors:
+        own = {base(labels[vertex]) for vertex in vertices}
+        label = min(own, default="")
+        group = group_of(acted, label)
+        every = [vertex for vertex, name in enumerate(labels) if base(name) == label]
+        known = group.blocks == "whole" and len(own) == 1 and sorted(vertices) == every
+        axes = axes_of(label, top, bottom)
+        count = group.count_invariants(len(axes), sum(axes)) if known else 0
+        if not known or number >= count:
+            raise DiagramError(
+                explain(
+                    f"the axes held together by invariant tensor {number + 1} do not fit the group of {label!r}",
+                    got=f"{text!r} with {label}={group}",
+                    expected=f"all axes of a label whose group has no diagrams, and a number up to {count}"
+                    if known
+                    else "all axes of one label whose group has no diagrams, as Z, D or MatrixGroup",
+                    step=f"name the group, as in Diagram.parse(..., {label or 'z'}=ek.Z(4))",
+                )
+            )
+        found.append((label, group, number))
+    return tuple(found)
 
 
 def _not_once(problem: str, text: str, step: str) -> DiagramError:

@@ -7,12 +7,13 @@ are those of Weyl's *Classical Groups* and of the symmetric and hyperoctahedral 
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from equikit._errors import GroupError, explain
-from equikit.groups import SO, A, Bistochastic, Group, H, O, S, Sp
+from equikit.groups import GL, SO, A, Bistochastic, Group, H, O, S, Sp, U
 from equikit.groups._group import checked_size
 
 if TYPE_CHECKING:
@@ -44,16 +45,27 @@ def columns(shape: Shape, count: int) -> int:
     return sum(min(length, count) for length in shape)
 
 
-def successors(group: Group, vertex: Any) -> Iterator[Any]:
-    r"""The constituents of \(\lambda \otimes V\), each as often as it is in it.
+def shifted(weight: Shape, by: int) -> Iterator[Shape]:
+    """Add a number to one entry, in every way that leaves the entries in descending order."""
+    for place in range(len(weight)):
+        moved = (*weight[:place], weight[place] + by, *weight[place + 1 :])
+        if all(first >= second for first, second in itertools.pairwise(moved)):
+            yield moved
+
+
+def successors(group: Group, vertex: Any, *, dual: bool = False) -> Iterator[Any]:
+    r"""The constituents of \(\lambda \otimes V\), or of \(\lambda \otimes V^*\), each as often as it is in it.
 
     Representations are integer partitions, pairs of them for the hyperoctahedral group; those of O(n) have at most n
-    boxes in their first two columns, those of Sp(n) at most n / 2 rows. SO(n) and O(n) share their graph, as do all
+    boxes in their first two columns, those of Sp(n) at most n / 2 rows. Those of U(n) and GL(n) are descending lists of
+    n integers, and those that are trivial there all zero. SO(n) and O(n) share their graph, as do all
     metrics of one dimension: complexified they are one group.
     """
     n = bound_size(group)
     if not n:
         return  # V is zero
+    if group.blocks == "whole":
+        raise _unknown(group)
     match group:
         case S():  # restriction to n - 1 points, then induction
             for rest in smaller(vertex):
@@ -70,6 +82,8 @@ def successors(group: Group, vertex: Any) -> Iterator[Any]:
         case O():
             yield from smaller(vertex)
             yield from (shape for shape in larger(vertex) if columns(shape, 2) <= n)
+        case U() | GL():
+            yield from shifted(vertex, -1 if dual else 1)
         case Bistochastic():  # the vector of ones, and the vector representation of O(n - 1)
             yield vertex
             yield from smaller(vertex)
@@ -83,6 +97,8 @@ def trivial(group: Group) -> Any:
     n = bound_size(group)
     if isinstance(group, H):
         return ((n,) if n else (), ())
+    if isinstance(group, U | GL):
+        return (0,) * n
     return ((n,) if n else ()) if isinstance(group, S) else ()
 
 
@@ -110,7 +126,7 @@ def _unknown(group: Group) -> GroupError:
         explain(
             f"the representations of {group} are not known here",
             got=group,
-            expected="S, A, H, O, SO, Sp or Bistochastic",
+            expected="S, A, H, O, SO, Sp, U, GL or Bistochastic",
             step="count its diagrams or take the rank of its matrices",
         )
     )
@@ -148,6 +164,8 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
     import networkx
 
     n = bound_size(group)
+    if group.blocks == "whole":
+        raise _unknown(group)
     if isinstance(group, SO | A):
         larger_group = O(n - group.negative, group.negative) if isinstance(group, SO) else S(n)
         raise GroupError(
@@ -182,8 +200,9 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
     return quiver
 
 
-def count_walks(group: Group, length: int) -> int:
-    r"""The dimension of \((V^{\otimes \text{length}})^G\), counted as walks on the McKay quiver.
+def count_walks(group: Group, length: int, dual: int = 0) -> int:
+    r"""The dimension of \((V^{\otimes (\text{length} - \text{dual})} \otimes V^{* \otimes \text{dual}})^G\), counted as
+    walks on the McKay quiver.
 
     The walks go from the trivial representation to itself (for SO also to the determinant, for A to the sign).
     Independent of the diagrams.
@@ -191,6 +210,7 @@ def count_walks(group: Group, length: int) -> int:
     Args:
         group: a bound group.
         length: the number of steps, k + l.
+        dual: how many of the steps are taken with the dual, where the group has one.
 
     Raises:
         GroupError: if the group is free, or its representations are not known.
@@ -201,10 +221,10 @@ def count_walks(group: Group, length: int) -> int:
         (14, 10)
     """
     walks: Counter[Any] = Counter({trivial(group): 1})
-    for _ in range(checked_size("the length of the walks", length)):
+    for step in range(checked_size("the length of the walks", length)):
         longer: Counter[Any] = Counter()
         for vertex, count in walks.items():
-            for image in successors(group, vertex):
+            for image in successors(group, vertex, dual=step < dual):
                 longer[image] += count
         walks = longer
     return sum(walks[end] for end in _ends(group))

@@ -79,6 +79,8 @@ def _size_note(section: Section, sizes: dict[str, int] | None) -> str:
     bound = section.space.signature.groups
     parts = []
     for label, n in sizes.items():
+        if label.endswith("*"):  # of the size of its vectors
+            continue
         own = bound[label].n
         parts.append(f"{label} = {n}" if own in (None, n) else f"{label} = {n}, not at {own}")
     return f"matrices drawn at {'; '.join(parts)}" if parts else ""

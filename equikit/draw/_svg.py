@@ -9,6 +9,7 @@ from html import escape
 
 from equikit._errors import OptionError, explain
 from equikit.diagrams import Diagram
+from equikit.diagrams._signature import base
 from equikit.draw._curves import PITCH, Curve, Weave, block_curves, head_curves, weave
 from equikit.draw._palette import QUIET, hues
 
@@ -84,7 +85,8 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
     The output axes are the top row, the input axes the bottom row; a dashed rail stands for a row without axes. A
     vertex has the colour of its label, and is hollow where it is joined to nothing. The curves of a block have the hue
     of its label; where two blocks cross, the later one passes below and takes another tone. The legs of a Levi-Civita
-    tensor are joined by broken lines. There is no background, and the colours are legible on white and on dark pages.
+    tensor, and the axes of an invariant tensor of a group without diagrams, are joined by broken lines. There is no
+    background, and the colours are legible on white and on dark pages.
 
     Args:
         diagram: the diagram.
@@ -141,13 +143,19 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
                 f'<path class="block" d="{_path(curves)}" fill="none" stroke="{tones[tone % len(tones)]}" '
                 f'stroke-width="{number(LINE)}"/>'
             )
-    for label, _, legs in diagram.heads:
+    whole = [
+        tuple(i for i, name in enumerate(diagram.block_labels) if base(name) == label)
+        for label, _, _ in diagram.elements
+    ]
+    tensors = [*(legs for _, _, legs in diagram.heads), *whole]
+    for legs in tensors:
+        colour = colours[diagram.labels[diagram.blocks[legs[0]][0]]][0] if legs else ""
         for curve in head_curves(diagram, legs, points, height):
             lines.append(
-                f'<path class="head" d="{_path([curve])}" fill="none" stroke="{colours[label][0]}" '
+                f'<path class="head" d="{_path([curve])}" fill="none" stroke="{colour}" '
                 f'stroke-width="{number(LINE * 0.7)}" stroke-dasharray="3 3"/>'
             )
-    joined = {block for _, _, legs in diagram.heads for block in legs}
+    joined = {block for legs in tensors for block in legs}
     alone = {block[0] for i, block in enumerate(diagram.blocks) if len(block) == 1 and i not in joined}
     for vertex, (point, label) in enumerate(zip(points, diagram.labels, strict=True)):
         colour = colours[label][0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from equikit.diagrams import Diagram
+from equikit.diagrams._signature import base
 from equikit.draw._svg import columns
 
 Columns = dict[int, int]
@@ -149,6 +150,9 @@ def _rows(diagram: Diagram) -> Iterator[str]:
         yield _spread(dict(zip(sorted(below), diagram.bottom, strict=True)))
     for _, count, legs in diagram.heads:
         yield f"sign of {' '.join([*map(block_name, legs), *['*'] * (count - len(legs))])}"
+    for label, _, number in diagram.elements:
+        held = [block for block, name in enumerate(diagram.block_labels) if base(name) == label]
+        yield f"tensor {number + 1} of {' '.join(map(block_name, held))}"
 
 
 def diagram_text(diagram: Diagram) -> str:
@@ -157,7 +161,8 @@ def diagram_text(diagram: Diagram) -> str:
     The output axes are the upper row of letters, the input axes the lower one; equal letters are one block, and lines
     join them. Where two blocks cross, the vertical line is the one that is not broken. A row without axes is `()`. The
     lower row stands half a place to the right where lines would otherwise overlap. Labels are written outside the rows
-    where there are several. The legs of a Levi-Civita tensor are listed below, a leg that is summed over as `*`.
+    where there are several. The legs of a Levi-Civita tensor are listed below, a leg that is summed over as `*`, and
+    so are the axes of each invariant tensor of a group without diagrams.
 
     Args:
         diagram: the diagram.

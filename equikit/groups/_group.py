@@ -13,7 +13,7 @@ import numpy as np
 from equikit._errors import GroupError, ShapeError, explain
 from equikit.groups._form import Form
 
-Blocks = Literal["any", "even", "pair", "small"]
+Blocks = Literal["any", "even", "pair", "small", "whole"]
 
 
 def checked_size(owner: str, size: object) -> int:
@@ -64,14 +64,18 @@ class Group(ABC):
         n: the number of entries of the axis.
         family: the name of the family.
         blocks: which blocks the diagrams of the family have: `"any"`, `"even"` numbers of vertices, `"pair"`s only, or
-            `"small"` ones of one or two vertices.
+            `"small"` ones of one or two vertices; `"whole"` where there are no diagrams, but a tensor on all axes.
         permutes: whether elements only permute entries, up to sign, so that absent entries can be masked.
+        has_dual: whether vectors and dual vectors are told apart, so that a label may carry a star.
+        is_complex: whether the group acts on complex arrays only.
     """
 
     n: int | None = None
     family: ClassVar[str] = ""
     blocks: ClassVar[Blocks] = "any"
     permutes: ClassVar[bool] = False
+    has_dual: ClassVar[bool] = False
+    is_complex: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.n is not None:
@@ -81,6 +85,11 @@ class Group(ABC):
     def form(self) -> Form | None:
         """The form that joins two axes of one row; `None` for the identity matrix."""
         return None
+
+    @property
+    def keeps_norm(self) -> bool:
+        """Whether elements are orthogonal or unitary matrices, which leave the norm of a vector as it is."""
+        return self.form is None
 
     @property
     def legs(self) -> int:
@@ -130,6 +139,38 @@ class Group(ABC):
     @abstractmethod
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the matrix by which an element acts, `[n, n]`."""
+
+    @property
+    def dual(self) -> Group:
+        r"""The dual representation, by which elements act on an axis with a star.
+
+        Raises:
+            GroupError: if the group tells no dual vectors from vectors.
+        """
+        from equikit.groups._dual import Dual  # which is a group itself
+
+        if not self.has_dual:
+            raise GroupError(
+                explain(
+                    f"{self} has no dual of its own",
+                    got=f"the dual of {self}",
+                    expected="a group that tells dual vectors apart: U, GL or MatrixGroup",
+                    step=f"use {self} itself, which is its own dual",
+                )
+            )
+        return Dual(self)
+
+    def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
+        """A basis of the invariant tensors, for groups without diagrams; `stars` says which axes carry the dual."""
+        raise NotImplementedError(f"{type(self).__name__}.invariants")
+
+    def count_invariants(self, order: int, dual: int = 0) -> int:
+        """The dimension of the invariant tensors, for groups without diagrams."""
+        raise NotImplementedError(f"{type(self).__name__}.count_invariants")
+
+    def dual_element(self, element: np.ndarray) -> np.ndarray:
+        """Return the element whose matrix is that of the dual representation, for groups that have one."""
+        raise NotImplementedError(f"{type(self).__name__}.dual_element")
 
     @abstractmethod
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:

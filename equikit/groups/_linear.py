@@ -33,6 +33,15 @@ class MatrixElements(Group):
         """
         element = _square(element, self.n)
         refuse_misfit("matrix", len(element), array, axis)
+        if np.iscomplexobj(element) and array.dtype.kind not in "cV":
+            raise GroupError(
+                explain(
+                    "a complex matrix cannot act on a real array",
+                    got=f"dtype {array.dtype}",
+                    expected="a complex array",
+                    step="pass array.astype(complex)",
+                )
+            )
         space = np if isinstance(array, np.ndarray) else array.__array_namespace__()
         exact = array.dtype.kind in "biu"  # which would cut off what is behind the point
         cast = element if exact else element.astype(array.dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -15,10 +16,10 @@ def relu(x: jax.Array) -> jax.Array:
 
 
 def silu(x: jax.Array) -> jax.Array:
-    """Return each entry times its logistic sigmoid."""
-    return jax.nn.silu(x)
+    """Return each entry times its logistic sigmoid, that of its real part where it is complex."""
+    return x * sigmoid(x) if jnp.iscomplexobj(x) else jax.nn.silu(x)
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
-    """Return the logistic sigmoid of each entry."""
-    return jax.nn.sigmoid(x)
+    """Return the logistic sigmoid of each entry, of its real part where it is complex."""
+    return jax.nn.sigmoid(x.real if jnp.iscomplexobj(x) else x)

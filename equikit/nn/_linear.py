@@ -148,7 +148,7 @@ class Linear(nnx.Module):
             which it keeps variance at or below that of the input at every n, and exactly so for entries that are all
             alike where an output has at most one axis. With sums variance grows with n beyond `init_size`.
         dtype: dtype of the computation; that of inputs and parameters together where it is not given.
-        param_dtype: dtype of the parameters.
+        param_dtype: dtype of the parameters; float32 where it is not given, complex64 where a group is complex.
         precision: of the matrix products, as in `jax.lax.dot_general`.
         kernel_init: initializer with variance one; what it draws is scaled, for each diagram, by the exact norm.
         bias_init: initializer of the bias.
@@ -185,7 +185,7 @@ class Linear(nnx.Module):
         normalize: Normalize = "mean",
         init_size: int | Mapping[str, int] = 1,
         dtype: DTypeLike | None = None,
-        param_dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike | None = None,
         precision: lax.PrecisionLike = None,
         kernel_init: nnx.Initializer = unit_normal,
         bias_init: nnx.Initializer = nnx.initializers.zeros,
@@ -196,7 +196,8 @@ class Linear(nnx.Module):
         self.channels = kind.channels
         self.normalize = normalize
         self.use_bias = bool(use_bias)
-        self.dtype, stored = checked_dtypes(dtype, param_dtype)
+        usual = jnp.complex64 if self.signature.is_complex else jnp.float32
+        self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
         self.precision = checked_precision(precision)
         checked_rngs(rngs)
         shapes = weight_shapes(self.plan)
@@ -241,9 +242,9 @@ class Linear(nnx.Module):
         """Why there is no map, pair by pair of terms."""
         reasons = []
         for pair in self.space.pairs:
-            acted = pair.signature.groups
-            labels = tuple(x for term in (*pair.signature.inputs, *pair.signature.outputs) for x in term.labels)
-            why = why_none(tuple(x for x in labels if x in acted), tuple(acted.items()))
+            diagrams = pair.diagrams
+            assert isinstance(diagrams, Diagrams)
+            why = why_none(diagrams.top, diagrams.bottom, diagrams.groups)
             reasons.append(why or "a plain axis has no entries")
         return list(dict.fromkeys(reasons))
 

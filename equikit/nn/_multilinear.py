@@ -42,7 +42,7 @@ class Multilinear(nnx.Module):
         normalize: `"mean"` divides each sum over an index that is not in the output by its size; `"sum"` does not.
         init_size: the size (for all, or by label) at which free labels have their initial variance preserved.
         dtype: dtype of the computation; that of inputs and parameters together where it is not given.
-        param_dtype: dtype of the parameters.
+        param_dtype: dtype of the parameters; float32 where it is not given, complex64 where the group is complex.
         precision: of the products, as in `jax.lax.dot_general`.
         kernel_init: initializer with variance one; what it draws is scaled, for each basis element, by its exact norm,
             so that independent inputs of variance one have an output of variance one.
@@ -79,7 +79,7 @@ class Multilinear(nnx.Module):
         normalize: Normalize = "mean",
         init_size: int | Mapping[str, int] = 1,
         dtype: DTypeLike | None = None,
-        param_dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike | None = None,
         precision: lax.PrecisionLike = None,
         kernel_init: nnx.Initializer = unit_normal,
         **bindings: object,
@@ -118,7 +118,8 @@ class Multilinear(nnx.Module):
                 )
             )
         self.mode, self.normalize = mode, normalize
-        self.dtype, stored = checked_dtypes(dtype, param_dtype)
+        usual = jnp.complex64 if self.space.signature.is_complex else jnp.float32
+        self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
         self.precision = checked_precision(precision)
         checked_rngs(rngs)
         shape = multilinear_weight_shape(self.space, self.channels, self.out_channels, mode=mode)
@@ -144,7 +145,7 @@ class Multilinear(nnx.Module):
     def _reason(self) -> str:
         """Why there is no map."""
         diagrams = self.space.all_diagrams
-        why = why_none(diagrams.top + diagrams.bottom, diagrams.groups)
+        why = why_none(diagrams.top, diagrams.bottom, diagrams.groups)
         if why is not None or not self.space.symmetric:
             return why or "a plain axis has no entries"
         return "every diagram changes its sign under an exchange that should leave it, or the reverse"

@@ -202,11 +202,12 @@ class NormGated(nnx.Module):
         self.signature: Signature = bind(terms, (), groups, bindings)
         self.activation, self.gate = activation, gate
         for label, group in self.signature.groups.items():
-            if group.form is not None and group.form.kind == "symplectic":
+            metric = group.form is not None and group.form.kind == "metric"
+            if not group.keeps_norm and not metric:
                 raise OptionError(
                     explain(
                         f"a vector on {label!r} has no norm under {group}",
-                        got=f"{label}={group}, whose form is antisymmetric",
+                        got=f"{label}={group}, {'whose form is antisymmetric' if group.form else 'which has no form'}",
                         expected="a group with a symmetric form",
                         step="use ek.nn.Gated with ek.nn.Bilinear, which finds the invariants of two vectors",
                     )

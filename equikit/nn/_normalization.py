@@ -62,7 +62,7 @@ class RMSNorm(nnx.Module):
         assert widths is not None
         self.signature: Signature = bind(terms, (), groups, bindings)
         for label, group in self.signature.groups.items():
-            if group.form is not None:
+            if not group.keeps_norm:
                 raise OptionError(
                     explain(
                         f"the mean square over {label!r} is not left as it is by {group}",

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Inexact
 
 from equikit._errors import OptionError, ShapeError, SignatureError, explain
 from equikit.diagrams import HomSpace, Term
-from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping
+from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_real
 from equikit.plans._execute import Weights, run
 from equikit.plans._ir import Plan
 from equikit.plans._reference import run_reference
@@ -185,6 +185,7 @@ def apply(
             )
         )
     arrays, masks = ordered(plan, inputs), by_label("mask", mask)
+    refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
     pairs = keyed(plan, weights)
     dtype = jnp.result_type(*arrays, *pairs.values())

@@ -13,6 +13,7 @@ import numpy as np
 
 from equikit._errors import DTypeError, OptionError, ShapeError, explain
 from equikit.diagrams import Signature, Term
+from equikit.diagrams._signature import base
 from equikit.groups._group import checked_size
 
 
@@ -103,6 +104,25 @@ def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
     return jnp.asarray(array)
 
 
+def refuse_real(signature: Signature, names: Iterable[str], arrays: Iterable[jax.Array]) -> None:
+    """Raise `DTypeError` where real arrays come for a complex group, or real ones together with complex ones."""
+    kinds = {
+        name: bool(jnp.issubdtype(array.dtype, jnp.complexfloating)) for name, array in zip(names, arrays, strict=True)
+    }
+    if all(kinds.values()) or (not any(kinds.values()) and not signature.is_complex):
+        return
+    name = next(name for name, kind in kinds.items() if not kind)
+    acting = [f"{label}={group}" for label, group in signature.groups.items() if group.is_complex]
+    raise DTypeError(
+        explain(
+            f"input {name!r} is real, but {acting[0] if acting else 'another input'} is complex",
+            got=", ".join(f"{'complex' if kind else 'real'} {name!r}" for name, kind in kinds.items()),
+            expected="complex arrays" if acting else "inputs that are all real, or all complex",
+            step="cast it yourself: x.astype(jnp.complex64)",
+        )
+    )
+
+
 def _expected(term: Term, signature: Signature, channels: int) -> str:
     sizes = signature.sizes
     axes = [label if sizes[label] is None else f"{label}={sizes[label]}" for label in term.labels]
@@ -129,6 +149,7 @@ def checked_shapes(
         if size is not None
     }
     for label, size in (given or {}).items():
+        label = base(label)
         number = checked_size(f"sizes[{label!r}]", size)
         known, where = sizes.setdefault(label, (number, f"sizes gives {number}"))
         if label not in signature.sizes or known != number:
@@ -155,7 +176,7 @@ def checked_shapes(
         for label, size in zip(term.labels, array.shape[array.ndim - 1 - axes : -1], strict=True):
             if label in groups and isinstance(size, int):  # not a symbol of jax.export
                 groups[label].checked(size)
-            known, where = sizes.setdefault(label, (size, f"it is {size} in {name}"))
+            known, where = sizes.setdefault(base(label), (size, f"it is {size} in {name}"))
             if size != known:
                 raise wrong(f"{name} has size {size} on axis {label!r}, but {where}", f"give every {label!r} one size")
         here = array.shape[: array.ndim - 1 - axes]
@@ -163,7 +184,9 @@ def checked_shapes(
             batch = here, name
         elif batch[0] != here:
             raise wrong(f"{name} has batch axes {list(here)}, but {batch[1]} has {list(batch[0])}", "make them equal")
-    found = Shapes(batch[0] if batch else (), {label: size for label, (size, _) in sizes.items()})
+    known_sizes = {label: size for label, (size, _) in sizes.items()}
+    known_sizes |= {label: known_sizes[base(label)] for label in signature.sizes if base(label) in known_sizes}
+    found = Shapes(batch[0] if batch else (), known_sizes)
     missing = sorted({x for term in signature.outputs for x in term.labels} - found.sizes.keys())
     if missing:
         raise ShapeError(

@@ -118,6 +118,10 @@ def _product_line(plan: Plan, product: Product, rows_shape: tuple[Any, ...], ite
         sum(len(halves) * f for halves, f in zip(side, features, strict=True))
         for side, features in zip((product.inputs, product.outputs), plan.features, strict=True)
     )
+    for kind in product.tensors:  # axes of groups without diagrams are folded into the matrix
+        n = plan.signature.sizes[kind.label]
+        assert n is not None
+        width, height = width * n**kind.below, height * n**kind.above
     rows, before, after = math.prod(rows_shape), len(product.wires_in), len(product.wires_out)
     inner, outer = width * before, height * after
     moved = rows * (inner + outer) + inner * outer

@@ -1,7 +1,8 @@
 """Running a plan in JAX.
 
 No gather, no scatter, and no array above the size of the largest input or output is formed; weights are laid out by
-slices. The operations on single arrays are in `_arrays.py`.
+slices. (For groups without diagrams they are looked up, and fill a matrix.) The operations on single arrays are in
+`_arrays.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from equikit.plans._arrays import diagonal, embed, levi_civita, signed, symplect
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
 from equikit.plans._lower import root
+from equikit.plans._whole import folded, invariant_tensors, unfolded
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
 Weights = Mapping[tuple[int | None, int], jax.Array]
@@ -170,17 +172,26 @@ def _joined(parts: list[jax.Array], axis: int) -> jax.Array:
 
 
 def _matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array | None, jax.Array | None]:
-    """The matrix of a product, rows (wires in, halves, features) by columns (wires out, halves, features); its bias."""
+    """The matrix of a product, rows (wires in, halves, features) by columns (wires out, halves, features); its bias.
+
+    Axes of groups without diagrams stand before the features, in rows and in columns.
+    """
     features_in, features_out = plan.features
     segments = {(block.source, block.target): block.segments for block in product.blocks}
     dtype = jnp.result_type(*weights.values())
     copies_in, copies_out = len(product.wires_in), len(product.wires_out)
+    tensors = invariant_tensors(plan.signature, product.tensors)
+    choices, above, below = tensors.shape
 
     def part(t: int, s: int) -> jax.Array:
         bottoms, tops, f, g = len(product.inputs[t]), len(product.outputs[s]), features_in[t], features_out[s]
         if (t, s) not in segments:
-            return jnp.zeros((copies_in, bottoms * f, copies_out, tops * g), dtype)
+            return jnp.zeros((copies_in, bottoms * below * f, copies_out, tops * above * g), dtype)
         grid = _grid(weights[t, s], segments[t, s])
+        if product.tensors:
+            grid = grid.reshape(bottoms, tops, copies_out, copies_in, choices, f, g)
+            grid = tensors.spread(grid, 4).transpose(3, 0, 5, 6, 2, 1, 4, 7)
+            return grid.reshape(copies_in, bottoms * below * f, copies_out, tops * above * g)
         grid = grid.reshape(bottoms, tops, copies_out, copies_in, f, g).transpose(3, 0, 4, 2, 1, 5)
         return grid.reshape(copies_in, bottoms * f, copies_out, tops * g)
 
@@ -192,12 +203,16 @@ def _matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array
         matrix = whole.reshape(whole.shape[0] * whole.shape[1], whole.shape[2] * whole.shape[3])
     if not any(source is None for source, _ in segments):
         return matrix, None
-    rows = [
-        _grid(weights[None, s], segments[None, s]).reshape(len(product.outputs[s]) * features_out[s])
-        if (None, s) in segments
-        else jnp.zeros((len(product.outputs[s]) * features_out[s],), dtype)
-        for s in targets
-    ]
+    rows = []
+    for s in targets:
+        tops, g = len(product.outputs[s]), features_out[s]
+        if (None, s) not in segments:
+            rows.append(jnp.zeros((tops * above * g,), dtype))
+            continue
+        grid = _grid(weights[None, s], segments[None, s])
+        if product.tensors:
+            grid = tensors.spread(grid.reshape(tops, choices, g), 1)
+        rows.append(grid.reshape(tops * above * g))
     return matrix, _joined(rows, 0)
 
 
@@ -217,7 +232,9 @@ def _mix(
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
         return jnp.broadcast_to(bias, (*shapes.batch, *core, *bias.shape))
-    x = _joined([tensors[t, half] for t, halves in enumerate(product.inputs) for half in halves], -1)
+    x = _joined(
+        [folded(tensors[t, half], half, batch) for t, halves in enumerate(product.inputs) for half in halves], -1
+    )
     if len(product.wires_in) > 1:
         x = jnp.concatenate([_wired(x, wiring, batch) for wiring in product.wires_in], -1)
     y = matmul(x, matrix, precision)
@@ -259,10 +276,11 @@ def run(
     up: Tensors = {}
     for product in plan.products:
         y, start = _mix(plan, product, down, weights, shapes, precision), 0
+        entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
         for s, halves in enumerate(product.outputs):
-            width = plan.features[1][s]
+            width = plan.features[1][s] * entries
             for half in halves:
-                up[s, half] = y[..., start : start + width]
+                up[s, half] = unfolded(y[..., start : start + width], half, batch, shapes.sizes)
                 start += width
     for step in plan.expansions:
         y = up[step.term, step.small]

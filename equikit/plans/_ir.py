@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from equikit.diagrams import HalfDiagram, Signature
+from equikit.diagrams._core import HeadKind
 
 Normalize = Literal["mean", "sum"]
 
@@ -66,6 +67,8 @@ class Product:
         wires_in, wires_out: how axes are permuted before and after the product; each wiring of the core is one of the
             former followed by one of the latter, and the wirings in order are those pairs, `wires_in` running faster.
         blocks: where each pair of terms keeps its weights.
+        tensors: labels whose groups have no diagrams: their axes are folded into the rows and columns of the matrix,
+            which is the sum of their invariant tensors, each with its weights.
     """
 
     core: tuple[str, ...]
@@ -74,6 +77,7 @@ class Product:
     wires_in: tuple[tuple[int, ...], ...]
     wires_out: tuple[tuple[int, ...], ...]
     blocks: tuple[WeightBlock, ...]
+    tensors: tuple[HeadKind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, repr=False)

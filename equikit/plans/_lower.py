@@ -45,8 +45,9 @@ def _larger(half: HalfDiagram) -> Iterable[Step]:
         renumbered = {split[v]: growth[v] for v in range(len(growth))}
         kept_blocks = sorted(renumbered[b] for b in (*half.propagating, half.size))
         larger = HalfDiagram(half.labels, growth, tuple(kept_blocks))
-        pair = (larger.wires.index(growth[vertices[0]]), larger.wires.index(growth[vertices[-1]]))
-        yield Step(0, larger, half, "diagonal", pair)
+        # A vector stands before a dual vector in the core, whichever comes first in the row.
+        first, second = sorted(larger.wires.index(growth[vertex]) for vertex in (vertices[0], vertices[-1]))
+        yield Step(0, larger, half, "diagonal", (first, second))
 
 
 def lattice(term: int, labels: tuple[str, ...], needed: set[HalfDiagram], sizes: dict[str, int | None]) -> list[Step]:
@@ -103,15 +104,15 @@ def _segments(
             for w in range(len(core.wires)):
                 there = (b, t, w) not in core.holes
                 here.append(at if there else -1)
-                at += there
+                at += there * core.copies
     segments: list[tuple[int, int]] = []
     for pair in itertools.product(bottoms, tops):
         for begin in place.get(pair, [-1] * len(core.wires)):
             last, length = segments[-1] if segments else (-2, 0)
             if (begin < 0 and last == -1) or (begin >= 0 and last >= 0 and begin == last + length):
-                segments[-1] = last, length + 1
+                segments[-1] = last, length + core.copies
             else:
-                segments.append((begin, 1))
+                segments.append((begin, core.copies))
     return tuple(segments)
 
 
@@ -151,7 +152,9 @@ def _products(signature: Signature, features: tuple[tuple[int, ...], tuple[int, 
     products = []
     for key in sorted(found, key=lambda key: (len(key[1]), -len(key[0]), key)):
         (labels, kinds), pairs = key, found[key]
-        axes = labels + tuple(kind.label for kind in kinds for _ in range(min(kind.above, kind.below)))
+        tensors = tuple(kind for kind in kinds if kind.stars)
+        left = [(kind.label, min(kind.above, kind.below)) for kind in kinds if not kind.stars]
+        axes = labels + tuple(label for label, count in left for _ in range(count))
         inputs: list[set[HalfDiagram]] = [set() for _ in signature.inputs]
         outputs: list[set[HalfDiagram]] = [set() for _ in signature.outputs]
         for t, s, core, _ in pairs:
@@ -166,7 +169,8 @@ def _products(signature: Signature, features: tuple[tuple[int, ...], tuple[int, 
         width_in = sum(len(halves) * f for halves, f in zip(bottoms, features[0], strict=True))
         width_out = sum(len(halves) * f for halves, f in zip(tops, features[1], strict=True))
         wires_in, wires_out = split_wires(labels, pairs[0][2].wires, width_in, width_out)
-        products.append(Product(axes, tuple(map(tuple, bottoms)), tuple(map(tuple, tops)), wires_in, wires_out, blocks))
+        halves = tuple(map(tuple, bottoms)), tuple(map(tuple, tops))
+        products.append(Product(axes, *halves, wires_in, wires_out, blocks, tensors))
     return products
 
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from equikit.diagrams import Diagram, Diagrams
 from equikit.diagrams._dense import diagram_tensor
+from equikit.diagrams._signature import base
 from equikit.plans._check import Shapes
 from equikit.plans._execute import Weights
 from equikit.plans._ir import Plan
@@ -21,9 +22,10 @@ def _scale(diagram: Diagram, plan: Plan, shapes: Shapes, masks: Mapping[str, jax
     """One over the number of terms of each mean, `[*batch]`."""
     scale = jnp.ones(shapes.batch)
     legs = {block for _, _, blocks in diagram.heads for block in blocks}
+    whole = {label for label, _, _ in diagram.elements}
     for number, block in enumerate(diagram.blocks if plan.normalize == "mean" else ()):
-        if block[0] >= len(diagram.top) and number not in legs:
-            label = diagram.labels[block[0]]
+        label = base(diagram.labels[block[0]])
+        if block[0] >= len(diagram.top) and number not in legs and label not in whole:
             count = jnp.sum(masks[label], -1) if label in masks else jnp.full(shapes.batch, shapes.sizes[label])
             scale = scale / jnp.maximum(count, 1)
     return scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,17 +14,22 @@ from jax.typing import DTypeLike
 from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow
+from equikit.diagrams._signature import base
+from equikit.groups import Group
 from equikit.groups._group import checked_size
 from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import checked_float
 from equikit.plans._lower import Channels, per_term
+
+OPTIONS = ("channels", "batch", "samples", "mask", "groups")
+"""The arguments of `equivariance_error` that are no labels."""
 
 
 def _act(signature: Signature, term: Term, elements: Mapping[str, np.ndarray], array: Any) -> Any:
     start = array.ndim - 1 - len(term.labels)
     for place in signature.acted(term):
         label = term.labels[place]
-        array = signature.groups[label].act(elements[label], array, start + place)
+        array = signature.groups[label].act(elements[base(label)], array, start + place)
     return array
 
 
@@ -101,7 +107,7 @@ def equivariance_error(
         batch: batch axes of the inputs.
         samples: how many times inputs and elements are drawn, once or more; the generators of each group come besides.
         mask: draw a random mask for every label whose group permutes entries as well, and pass it as `mask=`.
-        dtype: of the inputs; JAX's default where it is not given.
+        dtype: of the inputs; JAX's default, complex where a group is, where it is not given.
         groups: what is bound to each label, as a dictionary; labels may also be given as keywords. Groups are bound.
         **bindings: labels with their groups.
 
@@ -119,18 +125,54 @@ def equivariance_error(
         >>> equivariance_error(jnp.sin, "p -> p", p=S(5), channels=2, key=jax.random.key(0))
         0.0
     """
+    return _measured(
+        function,
+        signature,
+        outputs,
+        key=key,
+        channels=channels,
+        batch=batch,
+        samples=samples,
+        mask=mask,
+        dtype=dtype,
+        groups=groups,
+        bindings=bindings,
+    )[0]
+
+
+def _measured(
+    function: Callable[..., Any],
+    signature: str | Features,
+    outputs: str | Features | None,
+    *,
+    key: jax.Array,
+    channels: Channels | None = None,
+    batch: Sequence[int] = (2,),
+    samples: int = 4,
+    mask: bool = False,
+    dtype: DTypeLike | None = None,
+    groups: Mapping[str, object] | None = None,
+    bindings: Mapping[str, object],
+) -> tuple[float, float]:
+    """The error, and the most by which an element that was drawn makes the entries of a term grow.
+
+    The elements of a group that is not compact can stretch an input by much, and what cancels in the result leaves
+    rounding errors of the size of what was stretched.
+    """
     kind, widths = _read(signature, outputs, channels, groups, bindings)
     if checked_size("the number of samples", samples) == 0:
         raise OptionError(
             explain("no samples are asked for", got=0, expected="one or more", step="write samples=4, the default")
         )
     batch = _checked_batch(batch)
-    wanted_dtype = checked_float("dtype", jnp.result_type(float) if dtype is None else dtype)
+    usual = jnp.result_type(complex if kind.is_complex else float)
+    wanted_dtype = checked_float("dtype", usual if dtype is None else dtype)
+    groups_of = {label: what for label, what in kind.bindings if isinstance(what, Group)}
     as_dict = not isinstance(signature, str) or len(kind.inputs) > 1
     sizes = {label: group._size(None) for label, group in kind.groups.items()}
     sizes |= {label: size for label, size in kind.sizes.items() if size is not None}
     seeds = np.random.default_rng(_key_numbers(key))
-    worst = 0.0
+    worst, growth = 0.0, 1.0
 
     def run(x: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
         y = function(x if as_dict else next(iter(x.values())), **({"mask": masks} if mask else {}))
@@ -158,11 +200,11 @@ def equivariance_error(
 
     def elements() -> Iterator[dict[str, np.ndarray]]:
         for _ in range(samples):
-            yield {label: group.random_element(seeds) for label, group in kind.groups.items()}
+            yield {label: group.random_element(seeds) for label, group in groups_of.items()}
         # In a small group a few random elements may all be the identity; generators tell of every element.
-        for label, group in kind.groups.items():
+        for label, group in groups_of.items():
             for generator in group.generators():
-                yield {name: other.random_element(seeds) for name, other in kind.groups.items()} | {label: generator}
+                yield {name: other.random_element(seeds) for name, other in groups_of.items()} | {label: generator}
 
     for drawn in elements():
         x = {
@@ -182,7 +224,15 @@ def equivariance_error(
             with np.errstate(invalid="ignore"):
                 error = np.max(np.abs(first - second), initial=0.0, where=differs)
             worst = float(np.maximum(worst, error / scale if scale > 0 else error))
-    return worst
+        norms = {label: _norm(group, drawn[base(label)]) for label, group in kind.groups.items()}
+        for term in (*kind.inputs, *kind.outputs):
+            growth = max(growth, math.prod(norms.get(label, 1.0) for label in term.labels))
+    return worst, growth
+
+
+def _norm(group: Group, element: np.ndarray) -> float:
+    """The most by which an element stretches a vector; one where it does not."""
+    return 1.0 if group.keeps_norm else float(np.linalg.norm(group.matrix(element), 2))
 
 
 def assert_equivariant(
@@ -201,7 +251,8 @@ def assert_equivariant(
     Args:
         function, signature, outputs, key, dtype, **options: as for `equivariance_error`.
         tolerance: the largest relative error that passes; where it is not given, 64 times the spacing of the dtype's
-            numbers at one (8e-6 in float32).
+            numbers at one (8e-6 in float32), for groups that stretch vectors times the most by which an element
+            that was drawn stretches a term.
 
     Raises:
         EquivarianceError: with the error found; not-a-numbers never pass.
@@ -210,10 +261,11 @@ def assert_equivariant(
         >>> from equikit import S
         >>> assert_equivariant(jnp.sin, "p -> p", p=S(5), channels=2, key=jax.random.key(0))
     """
-    error = equivariance_error(function, signature, outputs, key=key, dtype=dtype, **options)
+    given = {name: options.pop(name) for name in [*options] if name in OPTIONS}
+    error, growth = _measured(function, signature, outputs, key=key, dtype=dtype, bindings=options, **given)
     kind = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     finfo: Any = jnp.finfo  # which JAX leaves untyped
-    limit = 64 * float(finfo(kind).eps) if tolerance is None else tolerance
+    limit = 64 * float(finfo(kind).eps) * growth if tolerance is None else tolerance
     if not error <= limit:
         raise EquivarianceError(
             explain(

@@ -88,30 +88,46 @@ def test_operations_are_counted():
     assert cross.factor().naive_operations() == (27, 24)
 
 
-def test_additions_are_those_of_an_instrumented_product():
-    """Sums of arrays of objects that count how often they are added."""
+@pytest.mark.parametrize("group", [S(3), A(3), A(4), O(3), O(1, 2), SO(3), SO(4), Sp(2), Sp(4)], ids=str)
+def test_the_product_does_the_arithmetic_that_is_counted(group):
+    """`apply`, on numbers that count how often they are added, subtracted, or multiplied by anything but a sign."""
+    done = {"additions": 0, "multiplications": 0}
 
     class Counted:
-        added = 0
-
-        def __init__(self, value=0):
+        def __init__(self, value):
             self.value = value
 
         def __add__(self, other):
-            Counted.added += 1
+            done["additions"] += 1
             return Counted(self.value + other.value)
 
-    for diagram in hom("p p p -> p p", p=S).diagrams:
-        Counted.added = 0
-        x = np.frompyfunc(Counted, 1, 1)(np.arange(27).reshape(3, 3, 3))
-        factored = diagram.factor()
-        total = np.transpose(x, [factored.input.growth.index(b, 3) - 3 for b in factored.input.growth[:3]])
-        for component in factored.components[::-1]:
-            if not component.top:  # axes of blocks of the input alone are the last ones
-                m = len(component.bottom)
-                total = np.einsum(total, [*range(total.ndim - m), *[49] * m], [*range(total.ndim - m), 49])
-                total = np.add.reduce(total, -1)
-        assert Counted.added == factored.operations(3)[1]
+        def __sub__(self, other):
+            done["additions"] += 1
+            return Counted(self.value - other.value)
+
+        def __mul__(self, factor):
+            done["multiplications"] += abs(factor) != 1
+            return Counted(self.value * int(factor))
+
+        __rmul__ = __mul__
+
+    size, rng = group.n, np.random.default_rng(0)
+    for k, l in [(2, 2), (3, 1), (2, 3)]:
+        for diagram in hom(" ".join("p" * k) + " -> " + " ".join("p" * l), p=group).diagrams:
+            x, factored = rng.integers(-9, 9, (size,) * k), diagram.factor()
+            done.update(additions=0, multiplications=0)
+            y = factored.apply(np.frompyfunc(Counted, 1, 1)(x), size)
+            assert (done["multiplications"], done["additions"]) == factored.operations(size)
+            values = np.frompyfunc(lambda entry: getattr(entry, "value", entry), 1, 1)(y)
+            assert np.array_equal(np.reshape(values, -1).astype(int), diagram.matrix(size) @ x.reshape(-1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64])
+def test_the_dtype_is_kept(dtype):
+    for group in (S(3), SO(3), SO(1, 2), Sp(2)):
+        for diagram in (*hom("p p -> p p", p=group).diagrams, *hom("p p -> p", p=group).diagrams):
+            y = diagram.factor().apply(np.ones((group.n,) * 2, dtype), group.n)
+            assert y.dtype == dtype
 
 
 def test_pictures_and_texts():

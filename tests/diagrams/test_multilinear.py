@@ -9,7 +9,7 @@ from exact import rank
 from helpers import assert_error
 
 import equikit as ek
-from equikit import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp
+from equikit import GL, SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp, U, Z
 from equikit.diagrams import Diagram, Diagrams, MultilinearSpace, compose, count_walks
 from equikit.diagrams._multilinear_parse import parse_multilinear
 from equikit.diagrams._orbits import inner, moved
@@ -44,6 +44,8 @@ SYMMETRIC = [
     ("alt(x y, x y) -> x y", {"x": SO(3), "y": SO(3)}),
     ("sym(y x, y x) -> x x", {"x": O(1, 1), "y": Sp(2)}),
     ("alt(x x), sym(y y), x y -> x y", {"x": SO(3), "y": Sp(2)}),
+    ("sym(u u), u -> u u u", {"u": U(2)}),
+    ("alt(u, u), u -> alt(u u) u", {"u": GL(2)}),
 ]
 PLAIN = [
     ("x, x -> x x", {"x": O(3)}),
@@ -290,6 +292,9 @@ ERRORS = [
         "groups act",
         "channels",
     ),
+    ("u, u* -> ()", {"u": U(2)}, "duals have no multilinear maps yet", "    ^", "without a star", "outer product"),
+    ("u, x -> u x", {"u": U(2), "x": O(2)}, "mixes real and complex", "u=U(2) and x=O(2)", "complex groups", "GL"),
+    ("z, z -> z", {"z": Z(4)}, "need diagrams, and Z(4) has none", "z=Z(4)", "a group with diagrams", "outer product"),
     ("sym(f f), x -> x", {"x": S, "f": Fixed(2)}, "the plain axis 'f' is inside", "Fixed(2)", "groups act", "channels"),
 ]
 

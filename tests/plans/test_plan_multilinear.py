@@ -10,7 +10,7 @@ from helpers import assert_close, assert_error, compiled, equations, largest, pr
 from jax.test_util import check_grads
 
 import equikit as ek
-from equikit import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp
+from equikit import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp, U
 from equikit.plans import apply_multilinear, multilinear_weight_shape
 from equikit.plans._multilinear_lower import Row, best_order, contractions, narrowing
 
@@ -265,6 +265,18 @@ def test_only_the_symmetric_part_of_an_input_enters():
     part = (matrix - matrix.swapaxes(1, 2)) / 2
     assert_close(apply_multilinear(space, (part, vector), w), y, 1e-12)
     assert_close(apply_multilinear(space, (matrix - part, vector), w), 0 * y, 1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_complex_groups_take_complex_arrays():
+    group, rng = U(2), np.random.default_rng(0)
+    space, x, w = prepare("u u, u -> u u u", {"u": group}, dtype=np.complex128)
+    x = [a + 1j * jnp.asarray(rng.normal(size=a.shape)) for a in x]
+    y = apply_multilinear(space, x, w)
+    assert_close(y, apply_multilinear(space, x, w, method="reference"), 1e-12)
+    g = jnp.asarray(group.matrix(group.random_element(rng)))
+    moved = jnp.einsum("ai,bj,zijc->zabc", g, g, x[0]), jnp.einsum("ai,zic->zac", g, x[1])
+    assert_close(apply_multilinear(space, moved, w), jnp.einsum("ai,bj,ck,zijkd->zabcd", g, g, g, y), 1e-12)
 
 
 @pytest.mark.usefixtures("x64")

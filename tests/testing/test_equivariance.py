@@ -250,3 +250,12 @@ def test_small_groups_are_tested_for_every_key(seed):
 def test_odd_options_are_refused(options):
     with pytest.raises(ek.EquikitError, match="next step"):
         equivariance_error(jnp.sin, "p -> p", p=ek.S(3), channels=1, **({"key": jax.random.key(0)} | options))
+
+
+def test_the_tolerance_grows_with_boosts():
+    """An invariant of four boosted axes is a small rest of large terms; one that is none is still refused."""
+    layer = ek.nn.Linear("m m m m -> ()", 4, 4, m=ek.Lorentz, rngs=nnx.Rngs(0))
+    for seed in range(20):
+        assert_equivariant(layer, "m m m m -> ()", m=ek.Lorentz, channels=4, key=jax.random.key(seed))
+    with pytest.raises(ek.EquivarianceError):
+        assert_equivariant(jnp.sin, "m -> m", m=ek.Lorentz, channels=4, key=jax.random.key(0))

@@ -1,0 +1,81 @@
+"""The dual of a group's representation: what acts on an axis whose label has a star."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from equikit.groups._group import Blocks, Group
+
+
+@dataclass(frozen=True, slots=True, repr=False, init=False)
+class Dual(Group):
+    r"""The dual representation of a group: the same elements, each acting by \(g^{-T}\).
+
+    Made by `group.dual`; in a signature it is written with a star, `"u u* -> "`.
+
+    Attributes:
+        of: the group.
+    """
+
+    of: Group = field(init=False)
+
+    def __init__(self, of: Group) -> None:
+        object.__setattr__(self, "of", of)
+        object.__setattr__(self, "n", of.n)
+
+    def __str__(self) -> str:
+        return f"{self.of}*"
+
+    __repr__ = __str__
+
+    def _order(self) -> tuple[Any, ...]:
+        return *self.of._order(), 1
+
+    @property
+    def blocks(self) -> Blocks:  # type: ignore[override]  # a class variable elsewhere, here that of another group
+        """The blocks of the group."""
+        return self.of.blocks
+
+    @property
+    def family(self) -> str:  # type: ignore[override]
+        """The family of the group."""
+        return self.of.family
+
+    @property
+    def is_complex(self) -> bool:  # type: ignore[override]
+        """Whether the group acts on complex arrays."""
+        return self.of.is_complex
+
+    @property
+    def permutes(self) -> bool:  # type: ignore[override]
+        """Whether elements only permute entries: then the dual is the representation itself."""
+        return self.of.permutes
+
+    @property
+    def keeps_norm(self) -> bool:
+        """Whether the group leaves norms as they are; its dual does then too."""
+        return self.of.keeps_norm
+
+    @property
+    def dual(self) -> Group:
+        """The group itself."""
+        return self.of
+
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """List the generators of the group."""
+        return self.of.generators(n)
+
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw an element of the group."""
+        return self.of.random_element(generator, n)
+
+    def matrix(self, element: np.ndarray) -> np.ndarray:
+        """Return the matrix by which an element acts."""
+        return self.of.dual_element(element)
+
+    def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
+        """Apply an element to one axis of a NumPy or JAX array."""
+        return self.of.act(self.of.dual_element(element), array, axis)

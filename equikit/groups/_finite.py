@@ -1,0 +1,130 @@
+"""Groups of permutations without diagrams: the cyclic and the dihedral group."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from equikit._errors import GroupError, explain
+from equikit.groups._group import Blocks
+from equikit.groups._null_space import Action, invariant_tensors
+from equikit.groups._symmetric import S
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Z(S):
+    r"""The cyclic group \(\mathbb{Z}_n\), acting on \(\mathbb{R}^n\) by rotating the standard basis.
+
+    It has no diagrams: equivariant maps are sums over orbits of index tuples, circulant matrices where there is one
+    axis on either side. Always bound.
+
+    Args:
+        n: number of points, zero or more.
+
+    Raises:
+        GroupError: if `n` is missing or not a whole number, zero or more.
+
+    Example:
+        >>> from equikit import hom
+        >>> hom("z -> z", z=Z(5)).dim
+        5
+    """
+
+    family: ClassVar[str] = "cyclic"
+    blocks: ClassVar[Blocks] = "whole"
+
+    def __post_init__(self) -> None:
+        S.__post_init__(self)
+        if self.n is None:
+            name = type(self).__name__
+            raise GroupError(
+                explain(
+                    f"{name} needs a size: its maps depend on it",
+                    got=name,
+                    expected=f"{name}(n)",
+                    step=f"write {name}(5); S without a size serves every n",
+                )
+            )
+
+    def elements(self) -> Iterator[np.ndarray]:
+        """Yield every element, an integer array `[n]`."""
+        assert self.n is not None
+        points = np.arange(self.n)
+        yield from ((points + shift) % self.n for shift in range(max(self.n, 1)))
+
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """List the rotation by one point (none where the group is trivial)."""
+        size = self._size(n)
+        return [np.roll(np.arange(size), -1)] if size > 1 else []
+
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw an element uniformly: an integer array `[n]`."""
+        self._size(n)
+        elements = list(self.elements())
+        return elements[generator.integers(len(elements))]
+
+    def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
+        """A basis of the invariant tensors, int64 `[count, n, ..., n]` with an axis for each of `stars`.
+
+        Raises:
+            TooLargeError: if a tensor has too many entries.
+        """
+        return _invariants(self, len(stars))
+
+    def count_invariants(self, order: int, dual: int = 0) -> int:
+        """The dimension of the invariant tensors, by Burnside's lemma: the mean number of fixed index tuples."""
+        fixed = _fixed_points(self)
+        total: int = sum(count * points**order for points, count in fixed)
+        return total // sum(count for _, count in fixed)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class D(Z):
+    r"""The dihedral group \(D_n\) of order 2n: the symmetries of a polygon, permuting its n corners.
+
+    It has no diagrams: equivariant maps are sums over orbits of index tuples. Always bound.
+
+    Args:
+        n: number of corners, zero or more.
+
+    Raises:
+        GroupError: if `n` is missing or not a whole number, zero or more.
+
+    Example:
+        >>> from equikit import hom
+        >>> hom("z -> z", z=D(5)).dim
+        3
+    """
+
+    family: ClassVar[str] = "dihedral"
+
+    def elements(self) -> Iterator[np.ndarray]:
+        """Yield every permutation of the corners that the group has, an integer array `[n]`."""
+        for rotation in Z.elements(self):
+            yield from (rotation, rotation[::-1])
+
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """List the rotation by one corner and the reflection."""
+        size = self._size(n)
+        return [*Z.generators(self, n), np.arange(size)[::-1]] if size > 1 else []
+
+
+@functools.lru_cache(maxsize=128)
+def _invariants(group: Z, order: int) -> np.ndarray:
+    assert group.n is not None
+    matrices = [group.matrix(element) for element in group.generators()]
+    tensors = invariant_tensors(str(group), Action(group.n, tuple((m, m) for m in matrices)), (False,) * order, 0.0)
+    tensors.setflags(write=False)  # one array serves all who ask
+    return tensors
+
+
+@functools.lru_cache(maxsize=128)
+def _fixed_points(group: Z) -> tuple[tuple[int, int], ...]:
+    """How many elements leave so many points where they are."""
+    points = np.arange(group.n or 0)
+    return tuple(sorted(Counter(int(np.sum(element == points)) for element in group.elements()).items()))

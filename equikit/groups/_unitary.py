@@ -1,0 +1,120 @@
+"""Groups whose vectors are not their own dual: the unitary and the general linear group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from equikit.groups._group import Blocks
+from equikit.groups._linear import MatrixElements, haar
+from equikit.groups._orthogonal import BOOST
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class U(MatrixElements):
+    r"""The unitary group \(U(n)\), acting on \(\mathbb{C}^n\).
+
+    An axis with the label of the group and a star carries the dual representation, \(\bar g\). Arrays are complex.
+
+    Args:
+        n: the dimension; none for the free group.
+
+    Raises:
+        GroupError: if n is not a whole number, zero or more.
+
+    Example:
+        >>> U(3), U(3).dual
+        (U(3), U(3)*)
+
+    Source:
+        Koike, On the decomposition of tensor products of the representations of the classical groups, 1989.
+    """
+
+    family: ClassVar[str] = "unitary"
+    blocks: ClassVar[Blocks] = "pair"
+    has_dual: ClassVar[bool] = True
+    is_complex: ClassVar[bool] = True
+
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """None: the group is connected, and its Lie algebra generates it."""
+        self._size(n)
+        return []
+
+    def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
+        """List antihermitian matrices, complex128 `[n, n]`, that span the Lie algebra."""
+        size, found = self._size(n), []
+        for i in range(size):
+            for j in range(i + 1):
+                for entry in (1, 1j) if i != j else (1j,):
+                    matrix = np.zeros((size, size), np.complex128)
+                    matrix[i, j], matrix[j, i] = entry, -np.conj(entry)
+                    found.append(matrix)
+        return found
+
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw an element from the Haar distribution, complex128 `[n, n]`."""
+        size = self._size(n)
+        q, r = np.linalg.qr(generator.normal(size=(size, size)) + 1j * generator.normal(size=(size, size)))
+        phases = np.diag(r)
+        result: np.ndarray = q * (phases / np.abs(phases))
+        return result
+
+    def dual_element(self, element: np.ndarray) -> np.ndarray:
+        """Return the conjugate, by which an element acts on an axis with a star."""
+        result: np.ndarray = np.conj(self.matrix(element))
+        return result
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class GL(MatrixElements):
+    r"""The general linear group \(GL(n)\), acting on \(\mathbb{R}^n\), or on \(\mathbb{C}^n\) where arrays are complex.
+
+    An axis with the label of the group and a star carries the dual representation, \(g^{-T}\).
+
+    Args:
+        n: the dimension; none for the free group.
+
+    Raises:
+        GroupError: if n is not a whole number, zero or more.
+
+    Example:
+        >>> from equikit import hom
+        >>> hom("v v* -> ", v=GL(3)).dim, hom("v v -> ", v=GL(3)).dim
+        (1, 0)
+
+    Source:
+        Weyl, The classical groups, chapter IV.
+    """
+
+    family: ClassVar[str] = "general linear"
+    blocks: ClassVar[Blocks] = "pair"
+    has_dual: ClassVar[bool] = True
+
+    @property
+    def keeps_norm(self) -> bool:
+        """False: elements are any invertible matrices."""
+        return False
+
+    def generators(self, n: int | None = None) -> list[np.ndarray]:
+        """List a reflection, which generates the group with its Lie algebra."""
+        size = self._size(n)
+        return [np.diag([-1] + [1] * (size - 1))] if size else []
+
+    def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
+        """List the elementary matrices, int64 `[n, n]`."""
+        size = self._size(n)
+        return [np.eye(1, size * size, i, np.int64).reshape(size, size) for i in range(size * size)]
+
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw an element of moderate size, float64 `[n, n]`; the group is not compact, and has no uniform one."""
+        size = self._size(n)
+        stretch = np.exp(BOOST * generator.normal(size=size))
+        result: np.ndarray = (haar(generator, size) * stretch) @ haar(generator, size)
+        return result
+
+    def dual_element(self, element: np.ndarray) -> np.ndarray:
+        """Return the inverse transposed, by which an element acts on an axis with a star."""
+        result: np.ndarray = np.linalg.inv(self.matrix(element)).T
+        return result

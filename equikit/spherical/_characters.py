@@ -1,0 +1,84 @@
+"""How often each irrep occurs in a space of tensors, counted by characters alone."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from equikit._errors import OptionError, explain
+from equikit.groups._group import checked_size
+
+Symmetry = Literal["sym", "alt"]
+Weights = dict[int, int]
+"""The weights of a representation with their multiplicities: its character on rotations about one axis."""
+
+
+def checked_symmetry(symmetry: object) -> Symmetry | None:
+    """Return the symmetry if it is one, or raise `OptionError`."""
+    known: tuple[Symmetry, ...] = get_args(Symmetry)
+    if symmetry is None or (isinstance(symmetry, str) and symmetry in known):
+        return symmetry
+    raise OptionError(
+        explain(
+            "no such symmetry of tensors",
+            got=repr(symmetry),
+            expected='None for all tensors, "sym" for symmetric or "alt" for alternating ones',
+            step='write symmetry="sym"',
+        )
+    )
+
+
+def weights(order: int, symmetry: Symmetry | None) -> Weights:
+    """The weights of the tensors of an order: sums of as many weights of a vector, which are -1, 0 and 1.
+
+    Generating functions: of all words in the three weights, of multisets, or of sets of them.
+    """
+    found: dict[tuple[int, int], int] = {(0, 0): 1}
+    if symmetry is None:
+        for _ in range(order):
+            found = _spread(found, [(1, w) for w in (-1, 0, 1)])
+    else:
+        most = order if symmetry == "sym" else 1
+        for w in (-1, 0, 1):
+            found = _spread(found, [(count, count * w) for count in range(most + 1)])
+    return {weight: number for (degree, weight), number in found.items() if degree == order}
+
+
+def _spread(found: dict[tuple[int, int], int], steps: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
+    result: dict[tuple[int, int], int] = {}
+    for (degree, weight), number in found.items():
+        for more, shift in steps:
+            place = (degree + more, weight + shift)
+            result[place] = result.get(place, 0) + number
+    return result
+
+
+def count_irreps(order: int, symmetry: Symmetry | None = None) -> dict[int, int]:
+    r"""The multiplicity of each irrep of SO(3) in the tensors of an order, by degree; those that do not occur left out.
+
+    The irrep of degree l has the weights -l, ..., l once each, so that its multiplicity is that of the weight l less
+    that of the weight l + 1. Independent of the coupling paths that `decompose` follows.
+
+    Args:
+        order: the number of axes, each of size three.
+        symmetry: `None` for all tensors, `"sym"` for symmetric ones, `"alt"` for alternating ones.
+
+    Returns:
+        From degree to multiplicity.
+
+    Raises:
+        GroupError: if the order is not a whole number, zero or more.
+        OptionError: if there is no such symmetry.
+
+    Cost: proportional to the cube of the order.
+
+    Example:
+        >>> count_irreps(3), count_irreps(3, "sym"), count_irreps(3, "alt")
+        ({0: 1, 1: 3, 2: 2, 3: 1}, {1: 1, 3: 1}, {0: 1})
+
+    Source:
+        Weyl, The classical groups, chapter VII, on characters of the orthogonal groups.
+    """
+    order = checked_size("the order", order)
+    found = weights(order, checked_symmetry(symmetry))
+    counts = {degree: found.get(degree, 0) - found.get(degree + 1, 0) for degree in range(order + 1)}
+    return {degree: count for degree, count in counts.items() if count}

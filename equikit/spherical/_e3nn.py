@@ -1,0 +1,149 @@
+"""The bridge to e3nn-jax: Cartesian tensors to `IrrepsArray` and back."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+from jax import lax
+
+from equikit._errors import DTypeError, MissingPackageError, ShapeError, explain
+from equikit.plans._check import checked_dtype
+from equikit.spherical._characters import Symmetry
+from equikit.spherical._decomposition import Decomposition, decompose
+from equikit.spherical._transform import Tensor, from_irreps, inhabited, to_irreps
+
+if TYPE_CHECKING:
+    from e3nn_jax import IrrepsArray
+
+
+def e3nn_jax() -> Any:
+    """Import e3nn-jax, or raise `MissingPackageError`."""
+    try:
+        return importlib.import_module("e3nn_jax")
+    except ModuleNotFoundError as error:
+        if error.name != "e3nn_jax":
+            raise
+        raise MissingPackageError(
+            explain(
+                "e3nn-jax is not installed",
+                got="no module e3nn_jax",
+                expected="e3nn-jax, which makes an IrrepsArray",
+                step="pip install 'equikit[e3nn]', or use to_irreps, which does without",
+            )
+        ) from None
+
+
+def to_irreps_array(
+    x: Tensor,
+    order: int,
+    symmetry: Symmetry | None = None,
+    *,
+    pseudo: bool = False,
+    precision: lax.PrecisionLike = "highest",
+) -> IrrepsArray:
+    r"""Cartesian tensors as an e3nn-jax `IrrepsArray`, in its basis, with channels as multiplicities.
+
+    Args:
+        x: `[*batch, 3, ..., 3, channels]` with `order` axes of size three, x, y, z.
+        order, symmetry, pseudo, precision: as in `to_irreps`.
+
+    Returns:
+        An array `[*batch, irreps.dim]` with each irrep of `decompose(order, symmetry)` as often as it has copies times
+        channels: copy after copy, all channels of one beside each other. Irreps are sorted as e3nn sorts them.
+
+    Raises:
+        MissingPackageError: if e3nn-jax is not installed.
+        GroupError, OptionError, ShapeError, DTypeError: as `to_irreps`.
+
+    Cost: \(9^k\) multiplications for each batch entry and channel, and a copy.
+
+    Example:
+        >>> to_irreps_array(jnp.ones((5, 3, 3, 8)), 2).irreps
+        8x0e+8x1e+8x2e
+
+    Source:
+        Geiger and Smidt, e3nn: Euclidean neural networks, arXiv:2207.09453.
+    """
+    e3nn = e3nn_jax()
+    parts = to_irreps(x, order, symmetry, pseudo=pseudo, precision=precision)
+    irreps, flat = [], []
+    for irrep, part in parts.items():
+        *batch, copies, size, channels = part.shape
+        irreps.append((copies * channels, irrep))
+        flat.append(jnp.swapaxes(part, -1, -2).reshape(*batch, copies * channels * size))
+    return e3nn.IrrepsArray(e3nn.Irreps(irreps), jnp.concatenate(flat, axis=-1))
+
+
+def from_irreps_array(
+    y: IrrepsArray,
+    order: int,
+    symmetry: Symmetry | None = None,
+    *,
+    pseudo: bool = False,
+    precision: lax.PrecisionLike = "highest",
+) -> Tensor:
+    r"""Cartesian tensors from an e3nn-jax `IrrepsArray`, the way back from `to_irreps_array`.
+
+    Args:
+        y: an array whose irreps are those of `decompose(order, symmetry, pseudo=pseudo)`, each as often as it has
+            copies times channels. They may stand in any order; equal ones keep theirs.
+        order, symmetry, pseudo, precision: as in `from_irreps`.
+
+    Returns:
+        `[*batch, 3, ..., 3, channels]`.
+
+    Raises:
+        MissingPackageError: if e3nn-jax is not installed.
+        ShapeError: if an irrep is missing or too many, or they are not multiples of one number of channels.
+        GroupError, OptionError, DTypeError: as `from_irreps`; also if y is no `IrrepsArray`.
+
+    Cost: \(9^k\) multiplications for each batch entry and channel, and a copy.
+
+    Example:
+        >>> from_irreps_array(to_irreps_array(jnp.ones((5, 3, 3, 8)), 2), 2).shape
+        (5, 3, 3, 8)
+
+    Source:
+        Geiger and Smidt, e3nn: Euclidean neural networks, arXiv:2207.09453.
+    """
+    e3nn = e3nn_jax()
+    space = inhabited(decompose(order, symmetry, pseudo=pseudo))
+    if not isinstance(y, e3nn.IrrepsArray):
+        raise DTypeError(
+            explain(
+                "y is not an IrrepsArray",
+                got=type(y).__name__,
+                expected="an e3nn_jax.IrrepsArray",
+                step='wrap it in e3nn_jax.IrrepsArray("8x1o", array), or use from_irreps',
+            )
+        )
+    grouped = y.regroup()
+    array = checked_dtype("y", grouped.array)
+    channels = _channels({(ir.l, ir.p): count for count, ir in grouped.irreps}, space, y.irreps)
+    parts, start = {}, 0
+    for (degree, parity), copies in space.multiplicities.items():
+        size = copies * channels * (2 * degree + 1)
+        part = array[..., start : start + size]
+        part = part.reshape(*array.shape[:-1], copies, channels, 2 * degree + 1)
+        parts[degree, parity] = jnp.swapaxes(part, -1, -2)
+        start += size
+    return from_irreps(parts, order, symmetry, pseudo=pseudo, precision=precision)
+
+
+def _channels(counts: dict[tuple[int, int], int], space: Decomposition, came: object) -> int:
+    """The number of channels that irreps stand for, or `ShapeError`."""
+    wanted = space.multiplicities
+    (irrep, copies), *_ = wanted.items()
+    channels = counts.get(irrep, 0) // copies
+    if counts != {irrep: copies * channels for irrep, copies in wanted.items() if channels}:
+        raise ShapeError(
+            explain(
+                f"the irreps do not fit tensors of order {space.order}",
+                got=f"{came}",
+                expected=f"a multiple of {space}",
+                step="pick the irreps with y.filter(...), or add zeros; pseudo=True changes the parity",
+            )
+        )
+    return channels

@@ -1,0 +1,79 @@
+"""The change of basis as whole numbers: one row for each component of each irrep."""
+
+from __future__ import annotations
+
+import functools
+from itertools import pairwise
+
+import numpy as np
+
+from equikit.diagrams._dense import refuse_if_large
+from equikit.spherical._characters import Symmetry, count_irreps
+from equikit.spherical._harmonics import factorials, power, product, solid_harmonics, step_matrix
+
+BYTES = 64
+"""Bytes reckoned for each entry of a change of basis: the integer, the floating-point number, and Python's own."""
+
+
+def coupling_paths(order: int) -> list[tuple[int, ...]]:
+    """All sequences of degrees that start at 1 and change by one at most, only one following zero; by their ends.
+
+    Example:
+        >>> coupling_paths(2)
+        [(1, 0), (1, 1), (1, 2)]
+    """
+    paths: list[tuple[int, ...]] = [()]
+    for _ in range(order):
+        ends = [path[-1] if path else 0 for path in paths]
+        paths = [
+            (*path, degree) for path, end in zip(paths, ends, strict=True) for degree in range(abs(end - 1), end + 2)
+        ]
+    return sorted(paths, key=lambda path: (path[-1:], path))
+
+
+def path_rows(path: tuple[int, ...]) -> np.ndarray:
+    r"""Orthogonal rows that span the irrep at the end of a path of degrees in \(V^{\otimes k}\): int64 `[2l+1, 3^k]`.
+
+    Their lengths are those of the solid harmonics, up to one common factor.
+    """
+    rows = np.ones((1, 1), np.int64)
+    for source, target in pairwise((0, *path)):
+        matrix = step_matrix(source, target)
+        bound = int(abs(matrix).max()) * int(abs(rows).max()) * (2 * source + 1)
+        assert bound < 2**62, "the integers of this order need more than 64 bits"
+        rows = np.einsum("tsi,sj->tji", matrix, rows).reshape(2 * target + 1, -1)
+        rows //= np.gcd.reduce(rows, axis=None)
+    return rows
+
+
+def symmetric_rows(order: int, degree: int) -> np.ndarray:
+    r"""Orthogonal rows that span the irrep of a degree in the symmetric tensors of an order: int64 `[2l+1, 3^k]`.
+
+    They are the tensors of \(r^{k-l} Y_m\), the degree being as even or odd as the order.
+    """
+    square = power({(2, 0, 0): 1, (0, 2, 0): 1, (0, 0, 2): 1}, (order - degree) // 2)
+    places = np.indices((3,) * order).reshape(order, 3**order).T
+    counts = [(int(count[0]), int(count[1]), int(count[2])) for count in (places[:, :, None] == range(3)).sum(axis=1)]
+    polynomials = [product(square, harmonic) for harmonic in solid_harmonics(degree)]
+    return np.array([[p.get(c, 0) * factorials(c) for c in counts] for p in polynomials], np.int64)
+
+
+@functools.lru_cache(maxsize=32)
+def exact_rows(order: int, symmetry: Symmetry | None) -> tuple[np.ndarray, np.ndarray]:
+    """The basis vectors of the irreps, coprime and orthogonal rows int64 `[dim, 3^k]`, and their squared norms.
+
+    An irrep of alternating tensors occurs once in all tensors of its order, so that its path is the only one.
+    """
+    counts = count_irreps(order, symmetry)
+    refuse_if_large("the change of basis", sum(c * (2 * l + 1) for l, c in counts.items()) * 3**order, BYTES)
+    if symmetry == "sym":
+        blocks = [symmetric_rows(order, degree) for degree in counts]
+    else:
+        blocks = [path_rows(path) for path in (coupling_paths(order) if counts else ()) if (path or (0,))[-1] in counts]
+    rows = np.concatenate([np.zeros((0, 3**order), np.int64), *blocks])
+    rows //= np.gcd.reduce(rows, axis=1, keepdims=True)
+    assert 3**order * int(abs(rows).max(initial=0)) ** 2 < 2**63, "squared norms of this order need more than 64 bits"
+    norms = np.einsum("ij,ij->i", rows, rows)
+    for array in (rows, norms):
+        array.setflags(write=False)
+    return rows, norms

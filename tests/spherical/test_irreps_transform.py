@@ -1,0 +1,134 @@
+"""Cartesian tensors to irreps and back, under the transformations of JAX."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_error
+
+import equikit as ek
+from equikit.spherical import change_of_basis, decompose, from_irreps, to_irreps
+
+SPACES = [(0, None), (1, None), (2, None), (2, "sym"), (2, "alt"), (3, None), (3, "sym"), (3, "alt"), (4, None)]
+
+
+def tensors(order: int, batch=(2, 5), channels: int = 4, dtype=np.float32) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(order).normal(size=(*batch, *(3,) * order, channels)), dtype)
+
+
+@pytest.mark.parametrize(("order", "symmetry"), SPACES)
+def test_the_definition_and_the_way_back(order, symmetry, x64):
+    x = tensors(order, dtype=np.float64)
+    parts = to_irreps(x, order, symmetry)
+    space, matrix = decompose(order, symmetry), change_of_basis(order, symmetry)
+    assert list(parts) == list(space.multiplicities)
+    flat = np.einsum("yx,...xc->...yc", matrix, np.asarray(x).reshape(2, 5, -1, 4))
+    start = 0
+    for (degree, _), part in parts.items():
+        copies = space.multiplicities[degree, space.parity]
+        assert part.shape == (2, 5, copies, 2 * degree + 1, 4)
+        assert part.dtype == np.float64
+        size = copies * (2 * degree + 1)
+        np.testing.assert_allclose(part.reshape(2, 5, size, 4), flat[:, :, start : start + size], atol=1e-13)
+        start += size
+    back = from_irreps(parts, order, symmetry)
+    projected = np.einsum("yx,...yc->...xc", matrix, flat).reshape(x.shape)
+    np.testing.assert_allclose(back, projected, atol=1e-13)
+    if symmetry is None:
+        np.testing.assert_allclose(back, x, atol=1e-13)
+    for irrep, part in to_irreps(back, order, symmetry).items():
+        np.testing.assert_allclose(part, parts[irrep], atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(jnp.float32, 2e-6), (jnp.bfloat16, 0.05), (jnp.float16, 5e-3), (jnp.complex64, 2e-6)],
+    ids=str,
+)
+def test_dtypes_stay(dtype, tolerance):
+    x = tensors(3, dtype=dtype)
+    parts = to_irreps(x, 3)
+    assert {part.dtype for part in parts.values()} == {jnp.dtype(dtype)}
+    back = from_irreps(parts, 3)
+    assert back.dtype == dtype
+    assert float(jnp.max(jnp.abs(back - x))) < tolerance
+
+
+def test_components_turn_with_the_tensors(x64):
+    turn = ek.O(3).random_element(np.random.default_rng(3))
+    x = tensors(2, dtype=np.float64)
+    parts, moved = (to_irreps(value, 2) for value in (x, jnp.einsum("ai,bj,...ijc->...abc", turn, turn, x)))
+    np.testing.assert_allclose(moved[0, 1], parts[0, 1], atol=1e-13)
+    expected = np.linalg.det(turn) * jnp.einsum("ai,...ic->...ac", turn, parts[1, 1])
+    np.testing.assert_allclose(moved[1, 1], expected, atol=1e-13)  # a pseudovector
+    lengths = [jnp.sum(value[2, 1] ** 2, axis=-2) for value in (parts, moved)]
+    np.testing.assert_allclose(*lengths, atol=1e-12)
+
+
+def test_a_cross_product_is_even():
+    cross = jnp.cross(tensors(1), tensors(1)[..., ::-1], axis=-2)
+    assert list(to_irreps(cross, 1, pseudo=True)) == [(1, 1)]
+    np.testing.assert_allclose(to_irreps(cross, 1, pseudo=True)[1, 1][..., 0, :, :], cross, atol=1e-6)
+    outer = tensors(1)[..., :, None, :] * tensors(1)[..., None, :, ::-1]
+    np.testing.assert_allclose(to_irreps(outer, 2)[1, 1][..., 0, :, :], cross / np.sqrt(2), atol=1e-6)
+
+
+def test_jit_vmap_and_grad():
+    x = tensors(3)
+    plain = to_irreps(x, 3)
+    compiled = jax.jit(functools.partial(to_irreps, order=3))(x)
+    mapped = jax.vmap(functools.partial(to_irreps, order=3))(x)
+    for irrep, part in plain.items():
+        np.testing.assert_allclose(compiled[irrep], part, atol=1e-6)
+        np.testing.assert_allclose(mapped[irrep], part, atol=1e-6)
+
+    def energy(x):
+        return sum(jnp.sum(part**2) for part in to_irreps(x, 3).values())
+
+    np.testing.assert_allclose(jax.grad(energy)(x), 2 * x, atol=1e-5)  # an orthogonal matrix keeps the energy
+
+    def back_energy(parts):
+        return jnp.sum(from_irreps(parts, 3) ** 2)
+
+    for irrep, slope in jax.jit(jax.grad(back_energy))(plain).items():
+        np.testing.assert_allclose(slope, 2 * plain[irrep], atol=1e-5)
+    (value, change) = jax.jvp(functools.partial(to_irreps, order=3), (x,), (2 * x,))
+    np.testing.assert_allclose(change[3, -1], 2 * value[3, -1], atol=1e-5)
+
+
+def test_empty_batches_and_channels():
+    assert to_irreps(jnp.ones((0, 3, 3, 2)), 2)[2, 1].shape == (0, 1, 5, 2)
+    empty = to_irreps(jnp.ones((3, 3, 0)), 2)
+    assert empty[2, 1].shape == (1, 5, 0)
+    assert from_irreps(empty, 2).shape == (3, 3, 0)
+
+
+ONES = jnp.ones((2, 3, 3, 4))
+PARTS = to_irreps(ONES, 2)
+ERRORS = [
+    (ek.GroupError, lambda: to_irreps(ONES, -1), "the order must be a whole number", "-1", "zero or more", "5"),
+    (ek.ShapeError, lambda: to_irreps(ONES[0, 0], 2), "too few axes", "[3, 4]", "[*batch, 3, 3, channels]", "add"),
+    (ek.ShapeError, lambda: to_irreps(ONES, 3), "not three long", "[2, 3, 3, 4]", "3, 3, 3, channels]", "the order"),
+    (ek.ShapeError, lambda: to_irreps(jnp.ones((2, 3, 3)), 2), "not three long", "[2, 3, 3]", "channels]", "last"),
+    (ek.DTypeError, lambda: to_irreps(jnp.ones((3, 1), int), 1), "floating-point", "int32", "float32", "astype"),
+    (ek.DTypeError, lambda: to_irreps(np.ones((3, 1)), 1), "cast silently", "float64", "float32", "cast it"),
+    (ek.DTypeError, lambda: to_irreps([[1.0]], 0), "'x' is not a plain array", "list", "JAX", "jnp.asarray"),
+    (ek.OptionError, lambda: to_irreps(ONES, 2, "odd"), "no such symmetry", "'odd'", "None", "sym"),
+    (ek.OptionError, lambda: to_irreps(jnp.ones((3, 3, 3, 3, 1)), 4, "alt"), "are zero", "order=4", "three", "leave"),
+    (ek.OptionError, lambda: from_irreps({}, 4, "alt"), "are zero", "order=4", "three", "leave them out"),
+    (ek.ShapeError, lambda: from_irreps({}, 2), "do not fit tensors of order 2", "[]", "(0, 1), (1, 1)", "zeros"),
+    (ek.ShapeError, lambda: from_irreps(ONES, 2), "do not fit", "ArrayImpl", "a dictionary", "zeros"),
+    (ek.ShapeError, lambda: from_irreps(PARTS, 2, pseudo=True), "do not fit", "(0, 1)", "(0, -1)", "pseudo=True"),
+    (ek.ShapeError, lambda: from_irreps(PARTS, 2, "sym"), "do not fit", "(1, 1)", "[(0, 1), (2, 1)]", "zeros"),
+    (ek.ShapeError, lambda: from_irreps(PARTS | {(1, 1): ONES}, 2), "irrep (1, 1)", "[2, 3, 3, 4]", "1, 3", "see"),
+    (ek.ShapeError, lambda: from_irreps({(1, -1): ONES[0, 0]}, 1), "(1, -1)", "[3, 4]", "1, 3, channels]", "to_irreps"),
+    (ek.DTypeError, lambda: from_irreps(PARTS | {(0, 1): PARTS[0, 1].astype(jnp.bfloat16)}, 2), "differ in dtype",
+     "float32 for (1, 1), bfloat16 for (0, 1)", "one dtype", "cast"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "call", "problem", "got", "expected", "step"), ERRORS)
+def test_errors_of_transforms(error, call, problem, got, expected, step):
+    assert_error(error, call, problem, got, expected, step)
