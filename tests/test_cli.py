@@ -260,3 +260,10 @@ def test_basis_and_draw_do_not_import_jax():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", ["basis", "plan", "draw"])
+def test_multilinear_maps_are_refused_with_the_way_to_them(command):
+    message = refused(command, "x, x -> x", "-g", "x=SO(3)")
+    assert "the command works on linear maps" in message
+    assert "apply_multilinear" in message

@@ -11,9 +11,9 @@ from typer.core import TyperGroup
 
 from equikit import __version__
 from equikit._errors import EquikitError, OptionError, explain
-from equikit.cli._read import needed_sizes, parse_channels, parse_groups, parse_sizes
+from equikit.cli._read import needed_sizes, parse_channels, parse_groups, parse_sizes, parse_space
 from equikit.cli._values import diagram_count, numbered, page, plan_value, print_json, space_value, write
-from equikit.diagrams import Diagram, hom
+from equikit.diagrams import Diagram
 
 
 def _as_option(found: re.Match[str]) -> str:
@@ -92,7 +92,7 @@ def basis(
     """
     from equikit.draw._listing import sections, space_text
 
-    space = hom(signature, groups=parse_groups(group or ()))
+    space = parse_space(signature, parse_groups(group or ()))
     sizes = needed_sizes(n, space) if matrices or n is not None else {}
 
     def rows(diagram: Diagram) -> list[list[int]]:
@@ -141,7 +141,7 @@ def plan(
     """
     from equikit.plans import plan as compiled
 
-    space = hom(signature, groups=parse_groups(group or ()))
+    space = parse_space(signature, parse_groups(group or ()))
     sizes = parse_sizes(n, space)
     acted = None if sizes is None else {label: sizes[label] for label in space.signature.groups}
     # Any text may come as `normalize`: `plan` itself says which ones it knows.
@@ -169,7 +169,7 @@ def draw(
     """
     from equikit.draw import diagram_svg, diagram_text, space_html
 
-    space = hom(signature, groups=parse_groups(group or ()))
+    space = parse_space(signature, parse_groups(group or ()))
     total, kind = diagram_count(space), "text" if output is None else output.suffix.lower()
     if kind == ".svg" and total == 1 and index is None:
         index = 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from equikit._errors import OptionError, SignatureError, explain
-from equikit.diagrams import HomSpace
+from equikit.diagrams import HomSpace, hom
 from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, Group, H, Lorentz, O, S, Sp, U, Z
 
 NUMBER = "[0-9]{1,9}"
@@ -15,6 +15,25 @@ BINDING = re.compile(rf"(?P<label>[^=]*)=(?P<family>[A-Za-z]+)(?:\((?P<sizes>{NU
 FAMILIES: dict[str, type[Group] | type[Fixed]] = {
     family.__name__: family for family in (A, Bistochastic, D, Fixed, GL, H, O, S, SO, Sp, U, Z)
 }
+
+
+def parse_space(signature: str, groups: Mapping[str, Group | Fixed]) -> HomSpace:
+    """The space of linear maps of a signature.
+
+    Raises:
+        SignatureError: if it cannot be read, or is one of multilinear maps.
+    """
+    space = hom(signature, groups=groups)
+    if not isinstance(space, HomSpace):
+        raise SignatureError(
+            explain(
+                "the command works on linear maps",
+                got=f"{signature!r}, a signature of multilinear maps",
+                expected="inputs separated by +, no sym and no alt",
+                step="use ek.hom and ek.plans.apply_multilinear in Python",
+            )
+        )
+    return space
 
 
 def _squeezed(text: str) -> str:

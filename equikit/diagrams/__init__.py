@@ -12,6 +12,8 @@ from equikit.diagrams._gram import moebius_matrix, refines, zeta_matrix
 from equikit.diagrams._growth import growth_array
 from equikit.diagrams._half import HalfDiagram
 from equikit.diagrams._hom import HomSpace, hom
+from equikit.diagrams._multilinear import MultilinearSpace
+from equikit.diagrams._orbits import OrbitSum
 from equikit.diagrams._parse import parse_signature
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import Signature, Term
@@ -27,6 +29,8 @@ __all__ = [
     "Factorization",
     "HalfDiagram",
     "HomSpace",
+    "MultilinearSpace",
+    "OrbitSum",
     "Signature",
     "Term",
     "compose",

@@ -40,11 +40,12 @@ def inner_product(first: Diagram, second: Diagram) -> tuple[Any, tuple[tuple[str
     r"""The factor of \(\mathrm{tr}(D^T E)\), a sign where there are pairs only, and the power of each label's size."""
     if first.elements or second.elements:
         return _element_product(first, second)
-    if first.heads or second.heads:
-        return head_product(first, second)
-    count = Counter(base(first.labels[block]) for block in set(join(first.growth, second.growth)))
     turned = {label for label, form in first.forms if form.kind == "symplectic"}
     loops = [edge for diagram in (first, second) for edge in edges(diagram, turned, range(diagram.order))]
+    if first.heads or second.heads:
+        factor, powers = head_product(first, second)
+        return factor * symplectic_sign(loops), powers
+    count = Counter(base(first.labels[block]) for block in set(join(first.growth, second.growth)))
     return symplectic_sign(loops), tuple(sorted(count.items()))
 
 

@@ -307,18 +307,21 @@ def hom(
     *,
     groups: Mapping[str, object] | None = None,
     **bindings: object,
-) -> HomSpace:
-    r"""The space of linear maps that commute with the groups on the axes.
+) -> HomSpace | Any:
+    r"""The space of linear maps that commute with the groups on the axes; with commas, of multilinear ones.
 
     Args:
         signature: `"inputs -> outputs"`, each a list of axis labels; terms are separated by `+`. Or the inputs alone,
-            as a text or a dictionary from name to labels.
+            as a text or a dictionary from name to labels. Commas separate inputs in each of which the maps are linear,
+            `"x, x y -> y"`; `sym(x x)` and `alt(x x)` stand for axes in which a tensor is symmetric or antisymmetric,
+            `sym(x, x)` and `alt(x, x)` for inputs that may be exchanged.
         outputs: the output terms, if `signature` has only the inputs.
         groups: what is bound to each label, as a dictionary.
         **bindings: the same as keywords: a group (`S(5)`), a free group (`S`), or `Fixed(size)`.
 
     Returns:
-        The space; its dimension, diagrams and matrices are computed when asked for.
+        The `HomSpace`, or with commas, `sym` or `alt` the `MultilinearSpace`; its dimension, diagrams and matrices are
+        computed when asked for.
 
     Raises:
         SignatureError: if the signature cannot be read, a label is not bound or bound twice, or a binding has no label.
@@ -330,8 +333,17 @@ def hom(
         15
         >>> print(space.diagrams[0])
         p p -> p p: 1 1' | 2 2'
+        >>> from equikit import SO
+        >>> hom("x, x -> x", x=SO(3)).dim  # the cross product
+        1
 
     Source:
-        Maron et al., arXiv:1812.09902; Pearce-Crump, arXiv:2212.08648.
+        Maron et al., arXiv:1812.09902; Pearce-Crump, arXiv:2212.08648; Zhang et al., arXiv:2508.12596.
     """
+    from equikit.diagrams._multilinear import multilinear  # made of Hom spaces
+    from equikit.diagrams._multilinear_parse import is_multilinear
+
+    whole = f"{signature} -> {outputs}" if isinstance(signature, str) and isinstance(outputs, str) else signature
+    if is_multilinear(whole):
+        return multilinear(str(whole), groups, bindings)
     return HomSpace(parse_signature(signature, outputs, groups=groups, keywords=bindings))

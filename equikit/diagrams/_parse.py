@@ -26,7 +26,7 @@ GRAMMAR = "words separated by spaces, '+' between terms, ':' after a name, '()' 
 
 RESERVED = frozenset(
     {"self", "signature", "channels", "out_channels", "features", "how", "rngs", "groups", "use_bias", "normalize"}
-    | {"init_size", "dtype", "param_dtype", "precision", "kernel_init", "bias_init"}
+    | {"init_size", "dtype", "param_dtype", "precision", "kernel_init", "bias_init", "mode"}
     | {"function", "outputs", "key", "batch", "samples", "mask", "tolerance"}
 )
 """Arguments of our functions and layers, which are no labels where they are given as keywords."""
@@ -270,11 +270,11 @@ def bind(
                     step=f"leave the star out: {base(label)}",
                 )
             )
-    _refuse_mixture(signature)
+    refuse_mixture(signature)
     return signature
 
 
-def _refuse_mixture(signature: Signature) -> None:
+def refuse_mixture(signature: Signature) -> None:
     """Raise `SignatureError` where one group acts on complex vectors and another is defined by real ones."""
     groups = signature.groups
     complexes = [label for label, group in groups.items() if group.is_complex]

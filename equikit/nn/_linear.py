@@ -76,6 +76,56 @@ def checked_precision(precision: Any) -> Any:
     return precision
 
 
+def checked_rngs(rngs: Any) -> Any:
+    """Return a set of random keys, or raise `OptionError`."""
+    if not callable(getattr(rngs, "params", None)):
+        raise OptionError(
+            explain(
+                "rngs is not a set of random keys",
+                got=repr(rngs),
+                expected="flax.nnx.Rngs",
+                step="write rngs=nnx.Rngs(0)",
+            )
+        )
+    return rngs
+
+
+def checked_dtypes(dtype: DTypeLike | None, param_dtype: DTypeLike) -> tuple[Any, Any]:
+    """The dtypes of the computation and of the parameters; no imaginary part of the latter may be dropped."""
+    computed, stored = checked_float("dtype", dtype), checked_float("param_dtype", param_dtype)
+    if computed is not None and is_complex(stored) and not is_complex(computed):
+        raise DTypeError(
+            explain(
+                "the layer would drop the imaginary part of its parameters",
+                got=f"param_dtype={stored}, dtype={computed}",
+                expected="a complex dtype, or real parameters",
+                step="leave dtype out",
+            )
+        )
+    return computed, stored
+
+
+def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str, int]) -> dict[str, int]:
+    """The size of every label at which weights are initialised: the bound one, `init_size` for free labels."""
+    free = [label for label, size in known.items() if size is None]
+    given = init_size if isinstance(init_size, Mapping) else dict.fromkeys(free, init_size)
+    sizes = {
+        label: max(1, checked_size(f"init_size of {label!r}", given.get(label, 1)) if size is None else size)
+        for label, size in known.items()
+    }
+    unknown = sorted(given.keys() - set(free))
+    if unknown:
+        raise SignatureError(
+            explain(
+                f"init_size is given for {unknown[0]!r}, which is not a free label",
+                got=dict(given),
+                expected=f"sizes for {', '.join(free) or 'nothing: every label is bound'}",
+                step="remove it; a bound label is initialised at its own size",
+            )
+        )
+    return sizes
+
+
 class Linear(nnx.Module):
     r"""All linear maps that commute with the groups on the axes, each with a learned weight for every channel pair.
 
@@ -146,28 +196,10 @@ class Linear(nnx.Module):
         self.channels = kind.channels
         self.normalize = normalize
         self.use_bias = bool(use_bias)
-        self.dtype = checked_float("dtype", dtype)
         usual = jnp.complex64 if self.signature.is_complex else jnp.float32
-        stored = checked_float("param_dtype", usual if param_dtype is None else param_dtype)
-        if self.dtype is not None and is_complex(stored) and not is_complex(self.dtype):
-            raise DTypeError(
-                explain(
-                    "the layer would drop the imaginary part of its parameters",
-                    got=f"param_dtype={stored}, dtype={self.dtype}",
-                    expected="a complex dtype, or real parameters",
-                    step="leave dtype out",
-                )
-            )
+        self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
         self.precision = checked_precision(precision)
-        if not callable(getattr(rngs, "params", None)):
-            raise OptionError(
-                explain(
-                    "rngs is not a set of random keys",
-                    got=repr(rngs),
-                    expected="flax.nnx.Rngs",
-                    step="write rngs=nnx.Rngs(0)",
-                )
-            )
+        checked_rngs(rngs)
         shapes = weight_shapes(self.plan)
         if not shapes:
             raise SignatureError(
@@ -218,22 +250,7 @@ class Linear(nnx.Module):
 
     def _scales(self, init_size: int | Mapping[str, int]) -> dict[str, np.ndarray]:
         r"""The standard deviation of each diagram's weights: \((c_{in}\, |D|\, \lVert D \rVert^2 / n^l)^{-1/2}\)."""
-        free = [label for label, size in self.signature.sizes.items() if size is None]
-        given = init_size if isinstance(init_size, Mapping) else dict.fromkeys(free, init_size)
-        sizes = {
-            label: max(1, checked_size(f"init_size of {label!r}", given.get(label, 1)) if size is None else size)
-            for label, size in self.signature.sizes.items()
-        }
-        unknown = sorted(given.keys() - set(free))
-        if unknown:
-            raise SignatureError(
-                explain(
-                    f"init_size is given for {unknown[0]!r}, which is not a free label",
-                    got=dict(given),
-                    expected=f"sizes for {', '.join(free) or 'nothing: every label is bound'}",
-                    step="remove it; a bound label is initialised at its own size",
-                )
-            )
+        sizes = initial_sizes(self.signature.sizes, init_size)
         scales: dict[str, np.ndarray] = {}
         for target in self.signature.outputs:
             gains = {}

@@ -4,6 +4,7 @@ from equikit.plans._apply import apply, weight_name, weight_shapes
 from equikit.plans._cost import Line, plan_cost
 from equikit.plans._ir import Plan, Product, Step, WeightBlock
 from equikit.plans._lower import plan
+from equikit.plans._multilinear import apply_multilinear, multilinear_weight_shape
 
 __all__ = [
     "Line",
@@ -12,6 +13,8 @@ __all__ = [
     "Step",
     "WeightBlock",
     "apply",
+    "apply_multilinear",
+    "multilinear_weight_shape",
     "plan",
     "plan_cost",
     "weight_name",

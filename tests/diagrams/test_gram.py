@@ -6,8 +6,9 @@ import pytest
 import sympy
 from exact import arrow, rank
 
-from equikit import Fixed, GroupError, S, ShapeError, hom
+from equikit import SO, Fixed, GroupError, S, ShapeError, Sp, hom
 from equikit.diagrams import count_partitions
+from equikit.diagrams._gram import inner_product
 
 SPACES = {
     **{f"{k}to{l}": (arrow(k, l), {"p": S}) for k, l in [(1, 0), (1, 1), (2, 1), (1, 2), (2, 2), (4, 0)]},
@@ -111,3 +112,14 @@ def test_sizes_can_be_put_in():
 def test_sizes_must_fit(groups, n, error):
     with pytest.raises(error):
         hom("p -> p", p=groups).gram(n)
+
+
+def test_symplectic_signs_beside_a_levi_civita_tensor():
+    """Inner products are those of the dense matrices where one label has a head and another a symplectic form."""
+    space = hom("x x x y y -> y y", x=SO(3), y=Sp(4))
+    matrices, diagrams = space.matrices(), tuple(space.diagrams)
+    for i, j in np.ndindex(len(diagrams), len(diagrams)):
+        factor, powers = inner_product(diagrams[i], diagrams[j])
+        for label, power in powers:
+            factor *= {"x": 3, "y": 4}[label] ** power
+        assert factor == np.sum(matrices[i] * matrices[j])

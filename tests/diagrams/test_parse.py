@@ -21,7 +21,7 @@ def caret_error(call) -> tuple[str, str, str]:
 
 CARETS = {
     "bad-character": ("p p -> p?", "        ^", "bad character '?' in the signature"),
-    "comma": ("p, p -> p", " ^", "bad character ',' in the signature"),
+    "comma": ("p, p -> ?", "        ^", "bad character '?' in the signature"),
     "digit-first": ("2p -> p", "^", "bad character '2' in the signature"),
     "lone-minus": ("p - p", "  ^", "bad character '-' in the signature"),
     "spaced-arrow": ("p - > p", "  ^", "bad character '-' in the signature"),

@@ -1,0 +1,339 @@
+"""The space of equivariant maps that are linear in each of several tensors."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from equikit._errors import SignatureError, explain, point_at
+from equikit.diagrams._count import count_text
+from equikit.diagrams._dense import diagram_tensor, refuse_if_large
+from equikit.diagrams._gain import mean_square_gains
+from equikit.diagrams._hom import HomSpace
+from equikit.diagrams._multilinear_parse import Exchange, Operand, parse_multilinear, place_of
+from equikit.diagrams._orbits import Move, OrbitSum, orbit_sums, square_norm
+from equikit.diagrams._parse import bindings, is_argument, refuse_mixture
+from equikit.diagrams._sequence import Diagrams
+from equikit.diagrams._signature import Signature, Term
+from equikit.groups import Fixed, Group
+
+
+@dataclass(frozen=True, slots=True)
+class MultilinearSpace:
+    r"""The space of maps \(V_1 \times \dots \times V_m \to W\), linear in each argument, that commute with a group.
+
+    It is \(\mathrm{Hom}_G(V_1 \otimes \dots \otimes V_m, W)\), and spanned by the diagrams whose bottom row has the
+    axes of all inputs, one input after another. Where tensors are symmetric or antisymmetric in some axes, or the map
+    is when inputs are exchanged, the basis is made of signed sums over the orbits of diagrams; a map with an
+    antisymmetric tensor among its inputs sees the antisymmetric part of what it is given.
+
+    Made by `hom`, from a text with commas. Axes bound to `Fixed` are not part of the diagrams: each basis element
+    stands for `multiplicity` maps, one for each choice of entries of the plain axes.
+
+    Attributes:
+        operands: the inputs, each with the axes in which it is symmetric or antisymmetric.
+        target: the output, likewise.
+        exchanges: the sets of inputs that may be exchanged.
+        bindings: each label with what is bound to it, sorted by label.
+
+    Source:
+        Zhang et al., Constructing Invariant and Equivariant Operations by Symmetric Tensor Network, arXiv:2508.12596.
+    """
+
+    operands: tuple[Operand, ...]
+    target: Operand
+    exchanges: tuple[Exchange, ...]
+    bindings: tuple[tuple[str, Group | Fixed], ...]
+
+    @property
+    def text(self) -> str:
+        """The signature, as it may be typed."""
+        words, place = [], 0
+        first = {exchange.members[0]: exchange for exchange in self.exchanges}
+        while place < len(self.operands):
+            exchange = first.get(place)
+            if exchange is None:
+                words.append(str(self.operands[place]))
+                place += 1
+            else:
+                inside = ", ".join(str(self.operands[i]) for i in exchange.members)
+                words.append(f"{exchange.word}({inside})")
+                place += len(exchange.members)
+        return f"{', '.join(words)} -> {self.target}"
+
+    def __str__(self) -> str:
+        groups = "".join(f", {label}={what}" for label, what in self.bindings)
+        return f'hom("{self.text}"{groups})'
+
+    def __repr__(self) -> str:
+        return f"<{self}: dimension {count_text(self.dim)}>"
+
+    @property
+    def signature(self) -> Signature:
+        """The inputs and the output as terms; inputs with the same labels are told apart by their number."""
+        texts = [" ".join(operand.labels) for operand in self.operands]
+        names = [f"{text or '()'} (input {i + 1})" if texts.count(text) > 1 else text for i, text in enumerate(texts)]
+        inputs = tuple(Term(name, operand.labels) for name, operand in zip(names, self.operands, strict=True))
+        return Signature(inputs, (Term(" ".join(self.target.labels), self.target.labels),), self.bindings)
+
+    @property
+    def inputs(self) -> tuple[Term, ...]:
+        """The input terms, in order."""
+        return self.signature.inputs
+
+    @property
+    def output(self) -> Term:
+        """The output term."""
+        return self.signature.outputs[0]
+
+    @property
+    def joined(self) -> HomSpace:
+        """The linear maps from the outer product of the inputs, symmetries aside."""
+        labels = tuple(label for operand in self.operands for label in operand.labels)
+        return HomSpace(Signature((Term(" ".join(labels), labels),), (self.output,), self.bindings))
+
+    @property
+    def all_diagrams(self) -> Diagrams:
+        """The diagrams between the joined inputs and the output, symmetries aside."""
+        groups = self.signature.groups
+        rows = (self.target,), self.operands
+        top, bottom = (tuple(x for operand in row for x in operand.labels if x in groups) for row in rows)
+        return Diagrams(top, bottom, tuple(groups.items()))
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether anything is symmetric or antisymmetric."""
+        return bool(self.exchanges or any(operand.exchanges for operand in (self.target, *self.operands)))
+
+    @property
+    def multiplicity(self) -> int:
+        """The number of maps a basis element stands for: the product of the sizes of the plain axes."""
+        signature = self.signature
+        return math.prod(signature.multiplicity(term) for term in (*signature.inputs, self.output))
+
+    @property
+    def basis(self) -> Sequence[OrbitSum]:
+        """The basis: signed sums of diagrams, in the order of their first diagrams; single diagrams without symmetry.
+
+        Raises:
+            TooLargeError: where there are symmetries, and too many diagrams to list their orbits.
+        """
+        if self.symmetric:
+            return orbit_sums(self.all_diagrams, self.moves)
+        return tuple(OrbitSum(((diagram, 1),)) for diagram in self.all_diagrams)
+
+    @property
+    def diagrams(self) -> Sequence[object]:
+        """The diagrams of the basis, in canonical order; where there are symmetries, the first of each orbit."""
+        return tuple(total.first for total in self.basis) if self.symmetric else self.all_diagrams
+
+    @property
+    def dim(self) -> int:
+        """The dimension; where n is free, that for n at least the number of axes. Counted where nothing is symmetric.
+
+        Example:
+            >>> from equikit import O, hom
+            >>> hom("x x, x x -> x x", x=O(3)).dim, hom("sym(sym(x x), sym(x x)) -> sym(x x)", x=O(3)).dim
+            (15, 4)
+        """
+        count = len(self.basis) if self.symmetric else self.all_diagrams.count_all
+        return count * self.multiplicity
+
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The first vertex of the output and of each input, and the number of vertices."""
+        groups = self.signature.groups
+        counts = [sum(label in groups for label in operand.labels) for operand in (self.target, *self.operands)]
+        return tuple(itertools.accumulate(counts, initial=0))
+
+    def vertices(self, place: int) -> tuple[int, ...]:
+        """The vertex of each axis of a tensor, the output being number 0; -1 for a plain axis."""
+        groups, operand = self.signature.groups, (self.target, *self.operands)[place]
+        numbers = itertools.count(self.starts[place])
+        return tuple(next(numbers) if label in groups else -1 for label in operand.labels)
+
+    def axis_moves(self, place: int) -> tuple[Move, ...]:
+        """The exchanges of neighbouring axes of one tensor, the output being number 0."""
+        vertices, operand = self.vertices(place), (self.target, *self.operands)[place]
+        found = []
+        for exchange in operand.exchanges:
+            for one, other in itertools.pairwise(exchange.members):
+                found.append((exchange.sign, _swap(self.starts[-1], [vertices[one]], [vertices[other]])))
+        return tuple(found)
+
+    @property
+    def input_moves(self) -> tuple[Move, ...]:
+        """The exchanges of neighbouring inputs."""
+        found = []
+        for exchange in self.exchanges:
+            for one, other in itertools.pairwise(exchange.members):
+                rows = (range(self.starts[i + 1], self.starts[i + 2]) for i in (one, other))
+                found.append((exchange.sign, _swap(self.starts[-1], *rows)))
+        return tuple(found)
+
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        """All exchanges of neighbours: they generate the group under which the maps change by a sign."""
+        own = (move for place in range(len(self.operands) + 1) for move in self.axis_moves(place))
+        return (*own, *self.input_moves)
+
+    def sizes(self, n: int | Mapping[str, int] | None = None) -> dict[str, int]:
+        """The size of every label: the bound ones, and `n` for the free ones.
+
+        Raises:
+            ShapeError: if a free label has no size, or `n` contradicts a bound one or names a label that is not there.
+        """
+        return self.joined.sizes(n)
+
+    def matrices(self, n: int | Mapping[str, int] | None = None) -> np.ndarray:
+        r"""The basis as dense integer matrices on the outer product of the inputs.
+
+        Rows run over the indices of the output, columns over those of all inputs, both in row-major order. With plain
+        axes each basis element gives one matrix for each choice of entries of the inputs' plain axes and of the
+        output's, in that order.
+
+        Args:
+            n: the size of the free labels; not needed where every label is bound.
+
+        Returns:
+            int64 `[dim, n^l, n^k]`, k being the number of axes of all inputs together.
+
+        Raises:
+            ShapeError: if a free label has no size, or `n` contradicts a bound label or names none.
+            TooLargeError: if the result would pass 4 GiB; raised before anything is allocated.
+
+        Cost: time and memory dim · \(n^{k+l}\).
+
+        Example:
+            >>> from equikit import SO, hom
+            >>> cross = hom("x, x -> x", x=SO(3)).matrices()
+            >>> (cross[0] @ np.kron([1, 0, 0], [0, 1, 0])).tolist()
+            [0, 0, 1]
+        """
+        sizes, groups = self.sizes(n), self.signature.groups
+        rows = (*self.target.labels,), tuple(label for operand in self.operands for label in operand.labels)
+        labels = rows[0] + rows[1]
+        height, width = (math.prod(sizes[label] for label in row) for row in rows)
+        refuse_if_large("the basis as dense matrices", self.dim * height * width)
+        plain = [i for i, label in enumerate(labels) if label not in groups]
+        entry = {axis: len(labels) + j for j, axis in enumerate(plain)}
+        order = [axis for axis in plain if axis >= len(rows[0])] + [axis for axis in plain if axis < len(rows[0])]
+        result = np.zeros((self.dim, height, width), np.int64)
+        if not result.size:
+            return result
+        for count, total in enumerate(self.basis):
+            acted = {label: sizes[label] for label in total.first.labels}
+            core = sum(sign * diagram_tensor(diagram, acted) for diagram, sign in total.terms)
+            operands: list[object] = [core, [i for i in range(len(labels)) if i not in entry]]
+            for axis in plain:
+                operands += [np.eye(sizes[labels[axis]], dtype=np.int64), [entry[axis], axis]]
+            whole = np.einsum(*operands, [*(entry[axis] for axis in order), *range(len(labels))])  # type: ignore[call-overload]
+            start = count * self.multiplicity
+            result[start : start + self.multiplicity] = whole.reshape(-1, height, width)
+        return result
+
+    def mean_square_gains(self, n: int | Mapping[str, int] | None = None, *, mean: bool = False) -> list[Fraction]:
+        r"""For each basis element the mean square of an output entry, for independent input entries of variance one.
+
+        That is \(\lVert b \rVert_F^2 / n^l\), by the inner products of diagrams. Entries of a symmetric tensor are not
+        independent: with those, the mean square is larger by at most the number of exchanges of its axes.
+
+        Args:
+            n: the size of the free labels; sizes are one or more.
+            mean: whether sums over the inputs are divided by their number of terms.
+
+        Returns:
+            Exact fractions, in the order of `basis`.
+
+        Example:
+            >>> from equikit import O, hom
+            >>> hom("x, x -> ()", x=O(3)).mean_square_gains()
+            [Fraction(3, 1)]
+        """
+        sizes, diagrams = self.sizes(n), self.all_diagrams
+        if not self.symmetric:
+            return mean_square_gains(diagrams, sizes, mean=mean)
+        entries = math.prod(sizes[label] for label in diagrams.top)
+        gains = []
+        for total in self.basis:
+            gain = Fraction(square_norm(total, sizes), entries)
+            legs = {block for _, _, blocks in total.first.heads for block in blocks}
+            for number, block in enumerate(total.first.blocks):
+                if mean and number not in legs and block[0] >= len(diagrams.top):
+                    gain /= sizes[total.first.labels[block[0]]] ** 2
+            gains.append(gain)
+        return gains
+
+
+def _swap(order: int, first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
+    places = list(range(order))
+    for one, other in zip(first, second, strict=True):
+        places[one], places[other] = other, one
+    return tuple(places)
+
+
+def multilinear(
+    signature: str, groups: Mapping[str, object] | None = None, keywords: Mapping[str, object] | None = None
+) -> MultilinearSpace:
+    """Read a signature with commas, and bind its labels; `hom` is the public way.
+
+    Raises:
+        SignatureError: if it cannot be read, a label is not bound, or `sym` or `alt` holds plain axes.
+    """
+    operands, target, exchanges = parse_multilinear(signature)
+    found = bindings(groups, keywords or {})
+    labels = {label for operand in (*operands, target) for label in operand.labels}
+    for label in sorted(labels - found.keys()):
+        line, start, length = place_of(signature, label)
+        raise SignatureError(
+            point_at(
+                f"label {label!r} is not bound to a group",
+                line,
+                start,
+                length,
+                expected="every label bound to a group, or to Fixed(size) where nothing acts",
+                step=f"add {label}=ek.S" if is_argument(label) else f'add groups={{"{label}": ek.S}}',
+            )
+        )
+    unused = sorted(found.keys() - labels)
+    if unused:
+        raise SignatureError(
+            explain(
+                f"no axis has the label {unused[0]!r}",
+                got=f"{unused[0]}={found[unused[0]]} for {signature!r}",
+                expected=f"bindings for {', '.join(sorted(labels)) or 'no label at all'}",
+                step="remove the binding, or correct the label",
+            )
+        )
+    for label, what in sorted(found.items()):
+        if isinstance(what, Group) and what.blocks == "whole":
+            raise SignatureError(
+                explain(
+                    f"multilinear maps need diagrams, and {what} has none",
+                    got=f"{label}={what} for {signature!r}",
+                    expected="a group with diagrams: S, A, O, SO, Sp, H, Bistochastic, U or GL",
+                    step="join the inputs to one outer product, and write its axes as one input",
+                )
+            )
+    space = MultilinearSpace(operands, target, exchanges, tuple(sorted(found.items(), key=lambda item: item[0])))
+    refuse_mixture(space.signature)
+    acted = space.signature.groups
+    for operand in (*operands, target):
+        members = {i for exchange in operand.exchanges for i in exchange.members}
+        swapped = any(operand is operands[i] for exchange in exchanges for i in exchange.members)
+        for i, label in enumerate(operand.labels):
+            if label not in acted and (i in members or swapped):
+                raise SignatureError(
+                    explain(
+                        f"the plain axis {label!r} is inside sym or alt",
+                        got=f"{space.text!r}, where {label} is bound to {found[label]}",
+                        expected="axes on which groups act: entries of plain axes are told apart, as channels are",
+                        step="make the plain axis channels, or leave sym and alt out",
+                    )
+                )
+    return space

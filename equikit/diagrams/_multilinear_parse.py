@@ -1,0 +1,261 @@
+"""From what a user types for a multilinear map to its tensors, with an error that points at the place.
+
+    signature:  inputs '->' tensor
+    inputs:     input (',' input)*
+    input:      tensor | ('sym' | 'alt') '(' tensor (',' tensor)+ ')'
+    tensor:     '()' | (label | ('sym' | 'alt') '(' label label+ ')')+
+
+A comma stands between inputs that the map is linear in, one by one. `sym` and `alt` around axes of one tensor say that
+it is symmetric or antisymmetric in them; around several inputs, that the map is when they are exchanged.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from equikit._errors import SignatureError, explain, point_at
+
+EXAMPLE = 'write for example "x, x y -> y", "sym(x x), x -> x" or "sym(x, x) -> x x"'
+GRAMMAR = "words separated by spaces, ',' between inputs, 'sym(...)' or 'alt(...)', '()' for no axes, and one '->'"
+SIGNS = {"sym": 1, "alt": -1}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Exchange:
+    """What a sign comes with when it is exchanged: axes of one tensor, or inputs of one map.
+
+    Attributes:
+        sign: 1 where an exchange of two changes nothing, -1 where it changes the sign.
+        members: the places of the axes in their tensor, or of the inputs in the map, ascending.
+    """
+
+    sign: int
+    members: tuple[int, ...]
+
+    @property
+    def word(self) -> str:
+        """How it is written."""
+        return "sym" if self.sign > 0 else "alt"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Operand:
+    """One tensor of a multilinear map.
+
+    Attributes:
+        labels: the label of each axis.
+        exchanges: the sets of axes in which it is symmetric or antisymmetric.
+    """
+
+    labels: tuple[str, ...]
+    exchanges: tuple[Exchange, ...] = ()
+
+    def __str__(self) -> str:
+        words, place = [], 0
+        first = {exchange.members[0]: exchange for exchange in self.exchanges}
+        while place < len(self.labels):
+            exchange = first.get(place)
+            if exchange is None:
+                words.append(self.labels[place])
+                place += 1
+            else:
+                words.append(f"{exchange.word}({' '.join(self.labels[i] for i in exchange.members)})")
+                place += len(exchange.members)
+        return " ".join(words) or "()"
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str  # "word", "->", "()", "(", ")", ",", or "end"
+    text: str
+    start: int
+
+
+def _line(text: str) -> str:
+    """A text with every white space as a plain space, so that carets stand where they should."""
+    return "".join(" " if character.isspace() else character for character in text)
+
+
+def place_of(text: str, label: str) -> tuple[str, int, int]:
+    """The line in which a label is pointed at, where it stands, and its length."""
+    line = _line(text)
+    tokens = list(_tokens(line))
+    for token, after in itertools.pairwise(tokens):
+        if token.kind == "word" and after.kind != "(" and unicodedata.normalize("NFKC", token.text) == label:
+            return line, token.start, len(token.text)
+    raise AssertionError(f"{label!r} is not in {text!r}")
+
+
+def is_multilinear(text: object) -> bool:
+    """Whether a text is the signature of a multilinear map: it has a comma, or a word before parentheses."""
+    return isinstance(text, str) and ("," in text or re.search(r"\w\s*\((?!\s*\))", text) is not None)
+
+
+def _error(problem: str, text: str, token: _Token, expected: str = GRAMMAR, step: str = EXAMPLE) -> SignatureError:
+    return SignatureError(point_at(problem, text, token.start, len(token.text), expected=expected, step=step))
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    position = 0
+    while position < len(text):
+        if text[position] == " ":
+            position += 1
+            continue
+        symbol = next((s for s in ("->", "()", "(", ")", ",") if text.startswith(s, position)), None)
+        end = position
+        if symbol is not None:
+            yield _Token(symbol, symbol, position)
+            position += len(symbol)
+            continue
+        while end < len(text) and text[position : end + 1].isidentifier():
+            end += 1
+        if end == position:
+            bad = _Token("", text[position], position)
+            if text[position] == "+":
+                step = "make one space for each term, and add up what they give"
+                raise _error("a sum of terms cannot stand beside a comma", text, bad, "single tensors", step)
+            if text[position] == ":":
+                step = "leave the name out; inputs are given in the order of the signature"
+                raise _error("inputs that commas separate have no names", text, bad, "labels", step)
+            if text[position] == "*":
+                step = "join the inputs to one outer product, and write its axes as one input"
+                raise _error("duals have no multilinear maps yet", text, bad, "labels without a star", step)
+            raise _error(f"bad character {text[position]!r} in the signature", text, bad)
+        yield _Token("word", text[position:end], position)
+        position = end
+    yield _Token("end", "", len(text))
+
+
+class _Reader:
+    """Reads tokens from the left; every method leaves the place behind what it has read."""
+
+    def __init__(self, text: str) -> None:
+        self.text, self.place = text, 0
+        self.tokens = list(_tokens(text))
+
+    @property
+    def now(self) -> _Token:
+        return self.tokens[self.place]
+
+    def take(self, kind: str, problem: str) -> _Token:
+        token = self.now
+        if token.kind != kind:
+            raise _error(problem, self.text, token)
+        self.place += 1
+        return token
+
+    def opens(self) -> bool:
+        """Whether a `sym(` or `alt(` begins here."""
+        after = self.tokens[min(self.place + 1, len(self.tokens) - 1)]
+        if self.now.kind == "word" and after.kind == "()" and self.now.text in SIGNS:
+            raise _error(f"{self.now.text!r} without axes", self.text, self.now)
+        if self.now.kind != "word" or after.kind != "(":
+            return False
+        if self.now.text not in SIGNS:
+            step = "write sym(...) or alt(...), or leave the parentheses out"
+            raise _error(f"{self.now.text!r} before parentheses", self.text, self.now, "'sym' or 'alt'", step)
+        return True
+
+    def groups_inputs(self) -> bool:
+        """Whether the parentheses that open here hold a comma of their own."""
+        depth, comma = 0, False
+        for token in self.tokens[self.place + 1 :]:
+            depth += (token.kind == "(") - (token.kind == ")")
+            comma = comma or (token.kind == "," and depth == 1)
+            if depth == 0:
+                return comma
+        return False  # nothing closes them
+
+    def axes(self) -> tuple[int, list[str]]:
+        word = self.take("word", "expected 'sym' or 'alt'")
+        self.take("(", "expected '('")
+        labels: list[str] = []
+        while self.now.kind == "word":
+            if self.tokens[self.place + 1].kind == "(":
+                raise _error("parentheses inside the parentheses of axes", self.text, self.now)
+            label = unicodedata.normalize("NFKC", self.now.text)
+            if labels and label != labels[0]:
+                step = "axes with different labels cannot be exchanged: leave one out"
+                raise _error(f"{word.text!r} of axes with different labels", self.text, self.now, labels[0], step)
+            labels.append(label)
+            self.place += 1
+        closing = self.take(")", "a ')' is missing, or something is in its place")
+        if len(labels) < 2:
+            step = f"write {word.text}({labels[0]} {labels[0]}), or leave {word.text!r} out"
+            raise _error(f"{word.text!r} of one axis", self.text, closing, "two axes or more", step)
+        return SIGNS[word.text], labels
+
+    def tensor(self) -> Operand:
+        if self.now.kind == "()":
+            self.place += 1
+            return Operand(())
+        labels: list[str] = []
+        exchanges: list[Exchange] = []
+        first = self.now
+        while self.now.kind == "word":
+            if self.opens():
+                sign, own = self.axes()
+                exchanges.append(Exchange(sign, tuple(range(len(labels), len(labels) + len(own)))))
+                labels += own
+            else:
+                labels.append(unicodedata.normalize("NFKC", self.now.text))
+                self.place += 1
+        if not labels:
+            raise _error("a tensor is missing; one without axes is written '()'", self.text, first)
+        return Operand(tuple(labels), tuple(exchanges))
+
+    def inputs(self) -> tuple[tuple[Operand, ...], tuple[Exchange, ...]]:
+        operands: list[Operand] = []
+        exchanges: list[Exchange] = []
+        while True:
+            if self.opens() and self.groups_inputs():
+                word = self.take("word", "expected 'sym' or 'alt'")
+                self.take("(", "expected '('")
+                start, begin = len(operands), self.now
+                operands.append(self.tensor())
+                while self.now.kind == ",":
+                    self.place += 1
+                    begin = self.now
+                    operands.append(self.tensor())
+                    if operands[-1] != operands[start]:
+                        step = f"give {word.text}(...) tensors of one kind"
+                        problem = f"{word.text!r} of inputs that differ"
+                        raise _error(problem, self.text, begin, f"{operands[start]}", step)
+                self.take(")", "a ')' is missing, or something is in its place")
+                exchanges.append(Exchange(SIGNS[word.text], tuple(range(start, len(operands)))))
+            else:
+                operands.append(self.tensor())
+            if self.now.kind != ",":
+                return tuple(operands), tuple(exchanges)
+            self.place += 1
+
+
+def parse_multilinear(text: str) -> tuple[tuple[Operand, ...], Operand, tuple[Exchange, ...]]:
+    """Read the signature of a multilinear map: its inputs, its output, and which inputs may be exchanged.
+
+    Raises:
+        SignatureError: with a caret under the place.
+
+    Example:
+        >>> inputs, output, exchanges = parse_multilinear("sym(x, x), y -> alt(x x) y")
+        >>> [str(operand) for operand in inputs], str(output), exchanges
+        (['x', 'x', 'y'], 'alt(x x) y', (Exchange(sign=1, members=(0, 1)),))
+    """
+    if not isinstance(text, str):
+        raise SignatureError(
+            explain("the signature is not a text", got=repr(text), expected='"inputs -> output"', step=EXAMPLE)
+        )
+    reader = _Reader(_line(text))
+    inputs, exchanges = reader.inputs()
+    reader.take("->", "expected ',' or '->'")
+    if reader.opens() and reader.groups_inputs():
+        raise _error("a second output", reader.text, reader.now, "one output", "make a space for each output")
+    output = reader.tensor()
+    if reader.now.kind == ",":
+        raise _error("a second output", reader.text, reader.now, "one output", "make a space for each output")
+    reader.take("end", "expected the end of the signature")
+    return inputs, output, exchanges

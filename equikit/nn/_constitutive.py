@@ -1,0 +1,266 @@
+"""Constitutive laws: stress from strain, with the symmetry of a material."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+from equikit._errors import OptionError, ShapeError, explain
+from equikit.diagrams import Diagram, MultilinearSpace
+from equikit.diagrams._multilinear import multilinear
+from equikit.groups import Group, O
+from equikit.groups._group import checked_size
+from equikit.nn._functions import silu
+from equikit.nn._linear import Linear, checked_rngs
+from equikit.plans import apply_multilinear
+from equikit.plans._check import checked_dtype
+
+Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
+"""A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""
+
+
+def _connected(diagram: Diagram, inputs: int) -> bool:
+    """Whether all tensors of a diagram hang together: no invariant of some of them stands apart as a factor.
+
+    All inputs have two axes; the output is tensor number 0.
+    """
+    split = len(diagram.top)
+    tensor = [0 if v < split else 1 + (v - split) // 2 for v in range(diagram.order)]
+    nodes = {*range(0 if split else 1, inputs + 1)}
+    reached, edge = set[int](), [min(nodes)] if nodes else []
+    while edge:
+        one = edge.pop()
+        reached.add(one)
+        blocks = {diagram.growth[v] for v in range(diagram.order) if tensor[v] == one}
+        blocks |= {b for _, _, legs in diagram.heads if blocks & {*legs} for b in legs}
+        edge += [t for v, t in enumerate(tensor) if diagram.growth[v] in blocks and t not in reached]
+    return reached == nodes
+
+
+@functools.lru_cache(maxsize=64)
+def _parts(group: Group, degree: int, structures: int, target: str, products: bool = False) -> tuple[Part, ...]:
+    """The connected maps from strains, and at most one structural tensor, to stress or to a number.
+
+    With `products` those that are not connected too: products of invariants with lower maps.
+    """
+    found = []
+    for count, structure in itertools.product(range(degree + 1), range(-1, structures)):
+        strain = "sym(x x)" if count == 1 else f"sym({', '.join(['sym(x x)'] * count)})"
+        inputs = [strain] * (count > 0) + ["sym(x x)"] * (structure >= 0)
+        if not inputs and target == "()":
+            continue  # a number that depends on nothing
+        space = multilinear(f"{', '.join(inputs) or '()'} -> {target}", {"x": group})
+        tensors = count + (structure >= 0)
+        chosen = tuple(i for i, total in enumerate(space.basis) if products or _connected(total.first, tensors))
+        if chosen:
+            found.append((space, chosen, count, structure))
+    return tuple(found)
+
+
+class ConstitutiveLaw(nnx.Module):
+    r"""Stress as a function of strain that has the symmetry of a material: \(\sigma = \sum_a f_a(I(E))\, G_a(E)\).
+
+    \(G_a\) are the polynomial equivariant maps of symmetric tensors, found as symmetric multilinear maps in which the
+    strain enters several times (\(1, E, E^2\) for an isotropic material), \(I\) the invariants likewise
+    (\(\mathrm{tr} E, \mathrm{tr} E^2, \mathrm{tr} E^3\)), and \(f_a\) a small network. Maps that are an invariant
+    times a lower map are left out. A hyperelastic law is the gradient of an energy \(\psi(I(E))\), and so conservative;
+    to its invariants belong the products up to the same degree.
+
+    Which material it is says the group that acts on an axis, and the structural tensors \(a \otimes a\) of its axes:
+
+    | material | arguments |
+    | --- | --- |
+    | isotropic | `group=O(3)` |
+    | transversely isotropic | `axes=((0, 0, 1),)` |
+    | orthotropic | `axes=((1, 0, 0), (0, 1, 0), (0, 0, 1))` |
+    | cubic, axes along the coordinates | `group=H(3)`, with `degree=3` or more |
+
+    Args:
+        group: O(n) (or SO(n)), H(n), or another group of orthogonal matrices; bound, n being the dimension.
+        axes: unit vectors a of the material.
+        degree: how often the strain enters the maps, at most.
+        invariants: how many tensors enter an invariant, at most.
+        hidden: widths of the hidden layers of the network; with none \(f_a\) is an affine function of the invariants.
+        hyperelastic: the stress is the gradient of an energy.
+        stress_free: no stress where there is no strain.
+        scale: strains are divided by it: give their usual size.
+        rngs: random keys for the parameters.
+        param_dtype: dtype of the parameters.
+
+    Attributes:
+        network: the layers of the network, a list of `Linear`.
+
+    Raises:
+        OptionError: if the group does not keep lengths, or an axis is not a unit vector of its dimension.
+
+    Cost: a few products of n × n matrices, and the network, for each strain.
+
+    Example:
+        >>> law = ConstitutiveLaw(O(3), hidden=(16,), rngs=nnx.Rngs(0))
+        >>> law(jnp.zeros((4, 3, 3))).shape
+        (4, 3, 3)
+
+    Source:
+        Zhang et al., arXiv:2508.12596, section on constitutive laws; Boehler, Applications of Tensor Functions in Solid
+        Mechanics, 1987, for structural tensors.
+    """
+
+    def __init__(
+        self,
+        group: Group | None = None,
+        *,
+        axes: Sequence[Sequence[float]] = (),
+        degree: int = 2,
+        invariants: int = 3,
+        hidden: Sequence[int] = (32, 32),
+        hyperelastic: bool = False,
+        stress_free: bool = True,
+        scale: float = 1.0,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        self.group = O(3) if group is None else group
+        if not isinstance(self.group, Group) or self.group.n is None or self.group.form is not None:
+            raise OptionError(
+                explain(
+                    "the group of a material is a bound group of orthogonal matrices",
+                    got=repr(group),
+                    expected="O(3), SO(3), H(3) or another group that keeps lengths",
+                    step="write group=ek.O(3)",
+                )
+            )
+        self.axes = tuple(tuple(float(entry) for entry in axis) for axis in axes)
+        for axis in self.axes:
+            if len(axis) != self.group.n or abs(sum(entry**2 for entry in axis) - 1) > 1e-6:
+                raise OptionError(
+                    explain(
+                        "an axis of the material is not a unit vector",
+                        got=axis,
+                        expected=f"{self.group.n} numbers whose squares sum to one",
+                        step="divide it by its length",
+                    )
+                )
+        if not scale > 0:
+            raise OptionError(
+                explain(
+                    "the scale of strains is not positive", got=scale, expected="above zero", step="write scale=1.0"
+                )
+            )
+        self.degree = checked_size("degree", degree)
+        self.invariants = checked_size("invariants", invariants)
+        self.hyperelastic, self.stress_free, self.scale = bool(hyperelastic), bool(stress_free), float(scale)
+        checked_rngs(rngs)
+        widths = [sum(len(chosen) for _, chosen, _, _ in self._invariants)]
+        widths += [checked_size("the width of a hidden layer", width) for width in hidden]
+        widths.append(1 if self.hyperelastic else sum(len(chosen) for _, chosen, _, _ in self._maps))
+        self.network = nnx.List(
+            [
+                Linear("() -> ()", before, after, rngs=rngs, param_dtype=param_dtype)
+                for before, after in itertools.pairwise(widths)
+            ]
+        )
+
+    @property
+    def _maps(self) -> tuple[Part, ...]:
+        return _parts(self.group, self.degree, len(self.axes), "sym(x x)")
+
+    @property
+    def _invariants(self) -> tuple[Part, ...]:
+        # An energy is to have the squares of invariants without a hidden layer too: the law of Hooke is one of them.
+        parts = _parts(self.group, self.invariants, len(self.axes), "()", self.hyperelastic)
+        # Of structural tensors alone an invariant is a constant.
+        return tuple(part for part in parts if part[2] and part[2] + (part[3] >= 0) <= self.invariants)
+
+    def _evaluate(self, parts: tuple[Part, ...], strain: jax.Array) -> jax.Array:
+        """The values of some maps, side by side as channels."""
+        values = []
+        batch = strain.shape[:-2]
+        for space, chosen, count, structure in parts:
+            inputs = [strain[..., None]] * count
+            if structure >= 0:
+                axis = np.array(self.axes[structure])
+                tensor = jnp.asarray(np.outer(axis, axis), strain.dtype)[..., None]
+                inputs.append(jnp.broadcast_to(tensor, (*batch, *tensor.shape)))
+            if not inputs:
+                inputs = [jnp.ones((*batch, 1), strain.dtype)]
+            unit = np.zeros((len(space.basis), *[1] * len(inputs), len(chosen)))
+            for place, element in enumerate(chosen):
+                unit[element, ..., place] = 1 / np.sqrt(float(space.mean_square_gains()[element]))
+            values.append(apply_multilinear(space, inputs, jnp.asarray(unit, strain.dtype)))
+        return jnp.concatenate(values, -1)
+
+    def invariants_of(self, strain: jax.Array) -> jax.Array:
+        """The invariants that enter the network, `[*batch, count]`, of the scaled strain; each divided by its norm."""
+        return self._evaluate(self._invariants, strain / self.scale)
+
+    def _network(self, invariants: jax.Array) -> jax.Array:
+        for i, layer in enumerate(self.network):
+            invariants = layer(silu(invariants) if i else invariants)
+        return invariants
+
+    def _potential(self, strain: jax.Array) -> jax.Array:
+        """The energy before stress at rest is taken away; times the scale of strains, so that stress is about one."""
+        return self.scale * self._network(self.invariants_of(strain))[..., 0]
+
+    def energy(self, strain: jax.Array) -> jax.Array:
+        """The energy density of a hyperelastic law, `[*batch]`, up to a constant.
+
+        Raises:
+            OptionError: if the law is not hyperelastic.
+        """
+        if not self.hyperelastic:
+            raise OptionError(
+                explain(
+                    "the law has no energy",
+                    got="hyperelastic=False",
+                    expected="a hyperelastic law",
+                    step="make it with hyperelastic=True",
+                )
+            )
+        strain = self._checked(strain)
+        energy = self._potential(strain)
+        if self.stress_free:
+            energy = energy - jnp.sum(self._at_rest(strain.dtype) * strain, (-2, -1))
+        return energy
+
+    def _at_rest(self, dtype: jnp.dtype) -> jax.Array:
+        """The stress without strain, before it is taken away."""
+        return self._stress(jnp.zeros((self.group.n, self.group.n), dtype))
+
+    def _stress(self, strain: jax.Array) -> jax.Array:
+        if self.hyperelastic:
+            gradient: jax.Array = jax.grad(lambda strain: jnp.sum(self._potential(strain)))(strain)
+            return gradient
+        factors = self._network(self.invariants_of(strain))
+        maps = self._evaluate(self._maps, strain / self.scale)
+        return jnp.einsum("...ijc,...c->...ij", maps, factors)
+
+    def _checked(self, strain: jax.Array) -> jax.Array:
+        strain, n = checked_dtype("strain", strain), self.group.n
+        if strain.shape[-2:] != (n, n):
+            raise ShapeError(
+                explain(
+                    "the strain is not a tensor of second order",
+                    got=f"shape {list(strain.shape)}",
+                    expected=f"[*batch, {n}, {n}]",
+                    step="leave channels out; write strains in Voigt's notation as matrices",
+                )
+            )
+        return strain
+
+    def __call__(self, strain: jax.Array) -> jax.Array:
+        """The stress `[*batch, n, n]` of strains `[*batch, n, n]`, symmetric; only their symmetric part counts.
+
+        Raises:
+            ShapeError, DTypeError: if the strain is no such array.
+        """
+        strain = self._checked(strain)
+        stress = self._stress(strain)
+        return stress - self._at_rest(strain.dtype) if self.stress_free else stress

@@ -1,0 +1,292 @@
+"""The equivariant message of a geometric graph network."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+from equikit._errors import OptionError, ShapeError, SignatureError, explain
+from equikit.diagrams import MultilinearSpace, Signature, Term
+from equikit.diagrams._multilinear import multilinear
+from equikit.diagrams._parse import bind
+from equikit.groups import Group, O, S
+from equikit.groups._group import checked_size
+from equikit.nn._features import Features, given_terms, typed_side
+from equikit.nn._linear import checked_dtypes, checked_rngs, unit_normal
+from equikit.nn._radial import Radial
+from equikit.plans._apply import Feature, Mask
+from equikit.plans._check import Shapes, checked_dtype, checked_shapes
+from equikit.plans._multilinear_execute import run_multilinear
+
+POINT, OTHER, SPACE = "i", "j", "x"
+"""The labels of the receiving point, the sending one, and the axes of space."""
+
+
+@functools.lru_cache(maxsize=256)
+def message_maps(group: Group, source: int, power: int, target: int) -> tuple[MultilinearSpace, tuple[int, ...]]:
+    """The maps from a feature of point j and a power of the direction from i to j to a feature of point i, summed
+    over j: a space, and the numbers of those of its basis elements.
+
+    Left out are maps that join two axes of the direction: it has length one, and they are maps of a lower power. All
+    that are left are different, but for few: under SO(3) the tensor ε, for one, is the sum of its three products with
+    the square of the direction.
+    """
+    axes = [" ".join([SPACE] * count) for count in (source, power, target)]
+    direction = f"sym({axes[1]})" if power > 1 else axes[1]
+    text = f"{OTHER} {axes[0]}, {POINT} {OTHER} {direction} -> {POINT} {axes[2]}"
+    bound: dict[str, object] = {POINT: S, OTHER: S}
+    if source + power + target:
+        bound[SPACE] = group
+    space = multilinear(text, bound)
+    _, _, start, stop = space.starts
+    found = []
+    for number, total in enumerate(space.basis):
+        diagram = total.first
+        blocks = [{diagram.growth[v] for v, name in enumerate(diagram.labels) if name == x} for x in (POINT, OTHER)]
+        own = [block for block in diagram.blocks if len(block) > 1 and set(block) <= {*range(start, stop)}]
+        if all(len(joined) == 1 for joined in blocks) and not own:
+            found.append(number)
+    return space, tuple(found)
+
+
+class GeometricMessage(nnx.Module):
+    r"""What the points around a point send to it, by every equivariant map of their features and their direction.
+
+    \(m_i = \sum_{j \ne i} \sum_b f_b(r_{ij})\, b(h_j, \hat r_{ij}, \dots, \hat r_{ij})\): b runs over the maps that are
+    linear in a feature \(h_j\) and of degree 0 to `powers` in the direction \(\hat r_{ij}\) from i to j, and \(f_b\)
+    are learned functions of the distance that vanish smoothly at the cutoff, for each pair of channels. The result
+    moves as its labels say when points are permuted and space is rotated or reflected, and does not when it is shifted.
+
+    Args:
+        inputs: features of the points: labels to channels (`{"p": 16, "p x": 8}`) or name to labels and channels; the
+            label of the points comes first, then any number of axes of space.
+        outputs: the messages, likewise.
+        cutoff: the distance from which points do not see each other.
+        powers: the highest power of the direction.
+        radial: how many functions of the distance the network of `Radial` gives, from which the \(f_b\) are mixed.
+        basis, basis_size, hidden: as for `Radial`.
+        neighbours: how many points there usually are within the cutoff; initial weights are made so much smaller that
+            the sum over them keeps its size.
+        rngs: random keys for the parameters.
+        groups: what is bound to each label, as a dictionary; labels may also be given as keywords: `p=S`, `x=O(3)`.
+        param_dtype: dtype of the parameters.
+        kernel_init: initializer with variance one; scaled by the exact norm of each map.
+        **bindings: labels with their groups.
+
+    Attributes:
+        radial: the functions of the distance, a `Radial`.
+        kernel: `"in, power -> out"` to a parameter `[maps, channels in, radial, channels out]`.
+
+    Raises:
+        SignatureError, OptionError: if the features are not of this kind, or no map leads to an output.
+
+    Cost: \(p^2\) pairs are formed, each with `radial` · \(n^{powers}\) numbers; time \(p^2\) times channels and maps.
+
+    Example:
+        >>> layer = GeometricMessage({"p": 4}, {"p": 8, "p x": 2}, cutoff=2.0, p=S, x=O(3), rngs=nnx.Rngs(0))
+        >>> message = layer({"p": jnp.ones((5, 4))}, jnp.zeros((5, 3)))
+        >>> message["p x"].shape
+        (5, 3, 2)
+
+    Source:
+        Zhang et al., arXiv:2508.12596, section on geometric graph networks; Thomas et al., Tensor field networks,
+        arXiv:1802.08219, for radial functions times maps.
+    """
+
+    def __init__(
+        self,
+        inputs: Features,
+        outputs: Features,
+        *,
+        cutoff: float,
+        powers: int = 2,
+        radial: int = 8,
+        basis: Literal["bessel", "gaussian"] = "bessel",
+        basis_size: int = 8,
+        hidden: Sequence[int] = (32,),
+        neighbours: float = 1.0,
+        rngs: nnx.Rngs,
+        groups: Mapping[str, object] | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        kernel_init: nnx.Initializer = unit_normal,
+        **bindings: object,
+    ) -> None:
+        (sources, wide), (targets, narrow) = (
+            typed_side(side, None, what) for side, what in ((inputs, "input"), (outputs, "output"))
+        )
+        assert wide is not None
+        assert narrow is not None
+        bound = {**(groups or {}), **bindings}
+        used = {label for term in (*sources, *targets) for label in term.labels}
+        spatial = [label for label in bound if label not in used]  # features may all be numbers; directions are not
+        extra = Term("positions", (*sources[0].labels[:1], *spatial[:1]))
+        self.signature: Signature = bind((*sources, extra), targets, bound, {})
+        self.channels = wide, narrow
+        self.point, self.space = self._labels()
+        checked_rngs(rngs)
+        _, stored = checked_dtypes(None, param_dtype)
+        if not neighbours > 0:
+            raise OptionError(
+                explain(
+                    "the number of neighbours is not positive",
+                    got=neighbours,
+                    expected="how many points are usually within the cutoff",
+                    step="write neighbours=1.0",
+                )
+            )
+        self.powers = checked_size("powers", powers)
+        self.radial = Radial(
+            cutoff, radial, basis=basis, basis_size=basis_size, hidden=hidden, rngs=rngs, param_dtype=param_dtype
+        )
+        kernel = {}
+        for term, out in zip(targets, narrow, strict=True):
+            parts = {}
+            for source, width in zip(sources, wide, strict=True):
+                for power in range(self.powers + 1):
+                    gains = self._gains(source, power, term)
+                    if len(gains):
+                        parts[self._name(source, power, term)] = gains, width
+            count = sum(len(gains) for gains, _ in parts.values())
+            if not count:
+                raise SignatureError(
+                    explain(
+                        f"no map leads to the message {term.name!r}",
+                        got=f"powers of the direction up to {self.powers}, features {', '.join(map(str, sources))}",
+                        expected="a feature, or a power of the direction, with as many axes",
+                        step="raise powers=",
+                    )
+                )
+            for name, (gains, width) in parts.items():
+                scale = 1 / np.sqrt(count * max(width, 1) * radial * neighbours * gains)
+                shape = len(gains), width, radial, out
+                kernel[name] = nnx.Param(
+                    kernel_init(rngs.params(), shape, stored) * jnp.asarray(scale, stored)[:, None, None, None]
+                )
+        self.kernel = nnx.Dict(kernel)
+
+    @property
+    def sources(self) -> tuple[Term, ...]:
+        """The terms of the features."""
+        return self.signature.inputs[:-1]
+
+    def _labels(self) -> tuple[str, str]:
+        """The label of the points and that of space."""
+        groups = self.signature.groups
+        points = [label for label, group in groups.items() if type(group) is S]
+        spaces = [label for label, group in groups.items() if isinstance(group, O) and group.form is None and group.n]
+        terms = (*self.sources, *self.signature.outputs)
+        fits = len(points) == len(spaces) == 1 and len(groups) == len(self.signature.bindings) == 2
+        if not fits or any(term.labels[:1] != (points[0],) or points[0] in term.labels[1:] for term in terms):
+            raise OptionError(
+                explain(
+                    "the features are not those of points in space",
+                    got=f"{', '.join(map(str, terms))}, "
+                    f"with {', '.join(f'{label}={what}' for label, what in self.signature.bindings)}",
+                    expected="one label of points bound to S, first in every feature, and one bound to O(n) or SO(n)",
+                    step='write {"p": 16, "p x": 8}, p=ek.S, x=ek.O(3)',
+                )
+            )
+        return points[0], spaces[0]
+
+    def _name(self, source: Term, power: int, target: Term) -> str:
+        return f"{source.name}, {power} -> {target.name}"
+
+    def _maps(self, source: Term, power: int, target: Term) -> tuple[MultilinearSpace, tuple[int, ...]]:
+        group = self.signature.groups[self.space]
+        return message_maps(group, len(source.labels) - 1, power, len(target.labels) - 1)
+
+    def _gains(self, source: Term, power: int, target: Term) -> np.ndarray:
+        """The mean square of a message of one neighbour, for features of variance one; directions have length one."""
+        space, chosen = self._maps(source, power, target)
+        n = self.signature.groups[self.space].n
+        assert n is not None
+        gains = space.mean_square_gains({POINT: 1, OTHER: 1})
+        return np.array([float(gains[element]) / n**power for element in chosen])
+
+    def __call__(
+        self, features: Mapping[str, Feature], positions: jax.Array, *, mask: Mapping[str, Mask] | None = None
+    ) -> dict[str, Feature]:
+        """The messages that all points receive.
+
+        Args:
+            features: arrays `[*batch, points, *axes, channels]`, named as in `inputs`.
+            positions: `[*batch, points, n]`.
+            mask: for the label of the points, booleans `[*batch, points]`: which points are there.
+
+        Returns:
+            Arrays `[*batch, points, *axes, channels]`, named as in `outputs`; zero for absent points. Points in one
+            place have no direction: only maps without it pass between them.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit.
+        """
+        features = given_terms([term.name for term in self.sources], features)
+        arrays = [checked_dtype(term.name, features[term.name]) for term in self.sources]
+        positions = checked_dtype("positions", positions)
+        if positions.ndim < 2:
+            raise ShapeError(
+                explain(
+                    "positions has too few axes",
+                    got=f"shape {list(positions.shape)}",
+                    expected="[*batch, points, n]",
+                    step="give the coordinates of every point",
+                )
+            )
+        masks = {} if mask is None else dict(mask)
+        extra = Term("positions", (self.point, self.space))
+        typed = Signature((*self.sources, extra), self.signature.outputs, self.signature.bindings)
+        shapes = checked_shapes(typed, (*self.channels[0], 1), [*arrays, positions[..., None]], masks)
+        dtype = jnp.result_type(*arrays, positions, *(kernel[...] for kernel in self.kernel.values()))
+        count, n = positions.shape[-2:]
+        flat = Shapes(shapes.batch, {POINT: count, OTHER: count, SPACE: n})
+        rows = [x.astype(dtype).reshape(-1, *x.shape[len(shapes.batch) :]) for x in arrays]
+        present = jnp.asarray(masks[self.point]).reshape(-1, count) if self.point in masks else None
+        if present is not None:
+            rows = [jnp.where(jnp.expand_dims(present, [*range(2, x.ndim)]), x, jnp.zeros((), dtype)) for x in rows]
+        directions, weights = self._pairs(positions.astype(dtype).reshape(-1, count, n), present)
+        results: dict[str, Any] = {}
+        powers: dict[int, jax.Array] = {}
+        for power in range(self.powers + 1):
+            last = weights if not power else powers[power - 1]
+            powers[power] = (
+                last
+                if not power
+                else last[..., None, :] * directions.reshape(*directions.shape[:3], *[1] * (power - 1), n, 1)
+            )
+        for term in self.signature.outputs:
+            total: jax.Array | None = None
+            for source, x in zip(self.sources, rows, strict=True):
+                for power in range(self.powers + 1):
+                    name = self._name(source, power, term)
+                    if name in self.kernel:
+                        space, chosen = self._maps(source, power, term)
+                        kernel = self.kernel[name][...].astype(dtype)
+                        y = run_multilinear(
+                            space, [x, powers[power]], kernel, flat, {}, channelwise=False, chosen=chosen
+                        )
+                        total = y if total is None else total + y
+            assert total is not None
+            results[term.name] = total.reshape(*shapes.batch, *total.shape[1:])
+        return results
+
+    def _pairs(self, positions: jax.Array, present: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """Directions `[batch, i, j, n]` and radial functions `[batch, i, j, radial]`, zero where there is no pair."""
+        count = positions.shape[1]
+        there = ~jnp.eye(count, dtype=bool)[None]
+        if present is not None:
+            there = there & present[:, :, None] & present[:, None, :]
+            positions = jnp.where(present[..., None], positions, jnp.zeros((), positions.dtype))
+        difference = positions[:, None, :, :] - positions[:, :, None, :]
+        square = jnp.sum(difference**2, -1)
+        apart = square > 0
+        distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)  # the root has no derivative at zero
+        directions = difference / jnp.where(apart, distance, 1)[..., None]
+        functions = self.radial(distance).astype(positions.dtype)
+        return directions, jnp.where(there[..., None], functions, jnp.zeros((), functions.dtype))

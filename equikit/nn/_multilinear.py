@@ -1,0 +1,194 @@
+"""The multilinear layer: all equivariant products of several tensors, each with a learned weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+
+from equikit._errors import OptionError, ShapeError, SignatureError, explain
+from equikit.diagrams import MultilinearSpace
+from equikit.diagrams._count import why_none
+from equikit.diagrams._multilinear import multilinear
+from equikit.groups._group import checked_size
+from equikit.nn._linear import cast, checked_dtypes, checked_precision, checked_rngs, initial_sizes, unit_normal
+from equikit.plans import apply_multilinear, multilinear_weight_shape
+from equikit.plans._apply import Feature, Mask
+from equikit.plans._ir import Normalize
+from equikit.plans._multilinear import Mode
+
+
+class Multilinear(nnx.Module):
+    r"""All maps linear in each of several tensors that commute with the groups, each with a learned weight.
+
+    \(y = \sum_b b(x_1, \dots, x_m)\, W_b\), where b runs over the basis of `hom("x, x y -> x", ...)`. The outer product
+    of the inputs is never formed.
+
+    Args:
+        signature: with a comma between the inputs: `"x, x y -> x"`; `sym(x x)` and `alt(x x)` stand for axes in which a
+            tensor is symmetric or antisymmetric, `sym(x, x)` for inputs that may be exchanged, as where one tensor
+            enters twice. What is exchanged are the tensors, channels stay where they are.
+        channels: channels of each input, or one number for all.
+        out_channels: channels of the output; in mode `"channelwise"` those of the inputs.
+        mode: `"full"` has a weight for each choice of a channel from every input and the output; `"channelwise"`
+            multiplies equal channels, and has one weight for each channel.
+        rngs: random keys for the parameters.
+        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        normalize: `"mean"` divides each sum over an index that is not in the output by its size; `"sum"` does not.
+        init_size: the size (for all, or by label) at which free labels have their initial variance preserved.
+        dtype: dtype of the computation; that of inputs and parameters together where it is not given.
+        param_dtype: dtype of the parameters; float32 where it is not given, complex64 where the group is complex.
+        precision: of the products, as in `jax.lax.dot_general`.
+        kernel_init: initializer with variance one; what it draws is scaled, for each basis element, by its exact norm,
+            so that independent inputs of variance one have an output of variance one.
+        **bindings: labels with their groups.
+
+    Attributes:
+        kernel: a parameter `[basis, *features in, features out]`, or `[basis, channels]`.
+
+    Raises:
+        SignatureError: if the signature cannot be read, or if no map but zero commutes.
+        GroupError, ShapeError, DTypeError, OptionError: if an argument does not fit.
+
+    Cost: as `equikit.plans.apply_multilinear`.
+
+    Example:
+        >>> from equikit import O
+        >>> layer = Multilinear("x, x x -> x", (4, 2), 8, x=O(3), rngs=nnx.Rngs(0))
+        >>> layer(jnp.ones((5, 3, 4)), jnp.ones((5, 3, 3, 2))).shape
+        (5, 3, 8)
+
+    Source:
+        Zhang et al., Constructing Invariant and Equivariant Operations by Symmetric Tensor Network, arXiv:2508.12596.
+    """
+
+    def __init__(
+        self,
+        signature: str,
+        channels: int | Sequence[int],
+        out_channels: int | None = None,
+        *,
+        mode: Mode = "full",
+        rngs: nnx.Rngs,
+        groups: Mapping[str, object] | None = None,
+        normalize: Normalize = "mean",
+        init_size: int | Mapping[str, int] = 1,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike | None = None,
+        precision: lax.PrecisionLike = None,
+        kernel_init: nnx.Initializer = unit_normal,
+        **bindings: object,
+    ) -> None:
+        self.space: MultilinearSpace = multilinear(signature, groups, bindings)
+        count = len(self.space.operands)
+        given = tuple(channels) if isinstance(channels, Sequence) else (channels,) * count
+        if len(given) != count:
+            raise ShapeError(
+                explain(
+                    "the channels do not fit the inputs",
+                    got=channels,
+                    expected=f"{count} numbers, for {self.space.text!r}",
+                    step="give one number for each input, or one for all",
+                )
+            )
+        self.channels = tuple(checked_size("the number of input channels", c) for c in given)
+        if out_channels is None and mode != "channelwise":
+            raise OptionError(
+                explain(
+                    "the channels of the output are not given",
+                    got=f"{signature!r}, {channels!r}",
+                    expected="channels of the inputs and of the output",
+                    step='write Multilinear("x, x -> x", (4, 4), 8, ...), or mode="channelwise"',
+                )
+            )
+        wanted = self.channels[0] if out_channels is None else out_channels
+        self.out_channels = checked_size("the number of output channels", wanted)
+        if normalize not in ("mean", "sum"):
+            raise OptionError(
+                explain(
+                    "no such normalisation",
+                    got=repr(normalize),
+                    expected='"mean" or "sum"',
+                    step='write normalize="mean"',
+                )
+            )
+        self.mode, self.normalize = mode, normalize
+        usual = jnp.complex64 if self.space.signature.is_complex else jnp.float32
+        self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
+        self.precision = checked_precision(precision)
+        checked_rngs(rngs)
+        shape = multilinear_weight_shape(self.space, self.channels, self.out_channels, mode=mode)
+        if not self.space.dim:
+            raise SignatureError(
+                explain(
+                    "no multilinear map but zero commutes with the group",
+                    got=f"{self.space!r}: {self._reason()}",
+                    expected="a space of dimension one or more",
+                    step="look at ek.hom(...).dim, and choose another number of axes, a larger n or another group",
+                )
+            )
+        sizes = initial_sizes(self.space.signature.sizes, init_size)
+        acted = {label: size for label, size in sizes.items() if label in self.space.signature.groups}
+        free = {label: size for label, size in acted.items() if self.space.signature.sizes[label] is None}
+        gains = np.array([float(gain) for gain in self.space.mean_square_gains(free, mean=normalize == "mean")])
+        width = 1 if mode == "channelwise" else max(int(np.prod(shape[1:-1])), 1)
+        scale = 1 / np.sqrt(len(gains) * width * gains)
+        self.kernel = nnx.Param(
+            kernel_init(rngs.params(), shape, stored) * jnp.asarray(scale, stored).reshape(-1, *(1,) * (len(shape) - 1))
+        )
+
+    def _reason(self) -> str:
+        """Why there is no map."""
+        diagrams = self.space.all_diagrams
+        why = why_none(diagrams.top, diagrams.bottom, diagrams.groups)
+        if why is not None or not self.space.symmetric:
+            return why or "a plain axis has no entries"
+        return "every diagram changes its sign under an exchange that should leave it, or the reverse"
+
+    def __call__(
+        self,
+        *inputs: Feature,
+        mask: Mapping[str, Mask] | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> Feature:
+        """Apply the layer to an array `[*batch, *axes, channels]` for each input, in order.
+
+        Args:
+            *inputs: the arrays.
+            mask: for a label, booleans `[*batch, n]`: which entries are there.
+            sizes: sizes of free labels that no input has.
+
+        Returns:
+            `[*batch, *axes, channels]`.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
+        """
+        kernel: Any = self.kernel[...]
+        if self.dtype is not None:
+            kernel, inputs = kernel.astype(self.dtype), tuple(cast(x, self.dtype) for x in inputs)
+        for i, (x, width) in enumerate(zip(inputs, self.channels, strict=False)):
+            if getattr(x, "ndim", 0) and x.shape[-1] != width:
+                raise ShapeError(
+                    explain(
+                        f"input {i + 1} has {x.shape[-1]} channels, not {width}",
+                        got=f"shape {list(x.shape)}",
+                        expected=f"{width} channels, last",
+                        step="check the last axis, or the layer",
+                    )
+                )
+        return apply_multilinear(
+            self.space,
+            inputs,
+            kernel,
+            mode=self.mode,
+            normalize=self.normalize,
+            mask=mask,
+            sizes=sizes,
+            precision=self.precision,
+        )

@@ -1,0 +1,105 @@
+"""Functions of a distance: a basis with a smooth cutoff, put through a small network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from equikit._errors import OptionError, explain
+from equikit.groups._group import checked_size
+from equikit.nn._functions import silu
+from equikit.nn._linear import Linear, checked_rngs
+
+
+def cutoff_envelope(distance: jax.Array) -> jax.Array:
+    r"""The polynomial \(1 - 28 x^6 + 48 x^7 - 21 x^8\) below one, zero above: twice differentiable, flat at both ends.
+
+    Source:
+        Gasteiger et al., Directional Message Passing for Molecular Graphs, arXiv:2003.03123, equation 8 with p = 6.
+    """
+    x = jnp.minimum(distance, 1)
+    return 1 - x**6 * (28 - 48 * x + 21 * x**2)
+
+
+class Radial(nnx.Module):
+    r"""Learned functions of a distance that vanish smoothly at a cutoff.
+
+    A basis of `basis_size` functions, a network of hidden layers on them, and the product with an envelope that is zero
+    from the cutoff on. The basis is \(\sqrt{2 / c}\, \sin(k \pi r / c) / r\), or Gaussians around equidistant points.
+
+    Args:
+        cutoff: the distance c from which all functions are zero.
+        channels: how many functions.
+        basis: `"bessel"` or `"gaussian"`.
+        basis_size: how many functions of the basis.
+        hidden: widths of the hidden layers.
+        rngs: random keys for the parameters.
+        param_dtype: dtype of the parameters.
+
+    Raises:
+        OptionError: if there is no such basis, or the cutoff is not positive.
+
+    Example:
+        >>> functions = Radial(5.0, 4, rngs=nnx.Rngs(0))
+        >>> functions(jnp.array([1.0, 5.0])).shape, float(jnp.abs(functions(jnp.array([5.0, 9.0]))).max())
+        ((2, 4), 0.0)
+
+    Source:
+        Gasteiger et al., arXiv:2003.03123, for the basis and the envelope; Schütt et al., arXiv:1706.08566.
+    """
+
+    def __init__(
+        self,
+        cutoff: float,
+        channels: int,
+        *,
+        basis: Literal["bessel", "gaussian"] = "bessel",
+        basis_size: int = 8,
+        hidden: Sequence[int] = (32,),
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        if basis not in ("bessel", "gaussian"):
+            raise OptionError(
+                explain(
+                    "no such radial basis",
+                    got=repr(basis),
+                    expected='"bessel" or "gaussian"',
+                    step='write basis="bessel"',
+                )
+            )
+        if not cutoff > 0:
+            raise OptionError(
+                explain("the cutoff is not positive", got=cutoff, expected="a distance", step="write cutoff=5.0")
+            )
+        checked_rngs(rngs)
+        self.cutoff, self.basis = float(cutoff), basis
+        self.basis_size = checked_size("basis_size", basis_size)
+        widths = [self.basis_size, *(checked_size("the width of a hidden layer", width) for width in hidden)]
+        widths.append(checked_size("the number of radial functions", channels))
+        self.network = nnx.List(
+            [
+                Linear("() -> ()", before, after, rngs=rngs, param_dtype=param_dtype)
+                for before, after in itertools.pairwise(widths)
+            ]
+        )
+
+    def __call__(self, distance: jax.Array) -> jax.Array:
+        """The functions at distances `[*batch]`, zero or more: `[*batch, channels]`."""
+        x = (distance / self.cutoff)[..., None]
+        if self.basis == "bessel":
+            # sinc is sin(πx) / (πx), with the right value and derivative at zero.
+            numbers = jnp.arange(1, self.basis_size + 1, dtype=distance.dtype)
+            y = jnp.sqrt(2 / self.cutoff).astype(x.dtype) * numbers * jnp.pi / self.cutoff * jnp.sinc(numbers * x)
+        else:
+            centres = jnp.linspace(0, 1, self.basis_size, dtype=distance.dtype)
+            y = jnp.exp(-0.5 * ((x - centres) * max(self.basis_size - 1, 1)) ** 2)
+        for i, layer in enumerate(self.network):
+            y = layer(silu(y) if i else y)
+        return y * cutoff_envelope(x)

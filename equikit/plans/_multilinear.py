@@ -1,0 +1,226 @@
+"""Applying multilinear maps to arrays: the shape of their weights, and the one public entry point."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from equikit._errors import OptionError, ShapeError, explain
+from equikit.diagrams import MultilinearSpace
+from equikit.plans._apply import Feature, Mask
+from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes
+from equikit.plans._ir import Normalize
+from equikit.plans._multilinear_execute import Scales, folded, run_multilinear, unfolded
+from equikit.plans._multilinear_reference import run_reference
+
+Mode = Literal["full", "channelwise"]
+
+
+def _checked(space: object, mode: object, normalize: object) -> None:
+    if not isinstance(space, MultilinearSpace):
+        raise OptionError(
+            explain(
+                "what is to be applied is not a space of multilinear maps",
+                got=repr(space),
+                expected='what hom("x, x -> x", x=SO(3)) returns',
+                step="write a comma between the inputs; a linear map is applied by its plan",
+            )
+        )
+    for name, value, allowed in (("mode", mode, ("full", "channelwise")), ("normalize", normalize, ("sum", "mean"))):
+        if value not in allowed:
+            raise OptionError(
+                explain(
+                    f"no such {name}",
+                    got=repr(value),
+                    expected=" or ".join(f'"{word}"' for word in allowed),
+                    step=f'write {name}="{allowed[0]}"',
+                )
+            )
+    if mode == "channelwise" and space.multiplicity != 1:
+        plain = sorted(set(space.signature.sizes) - set(space.signature.groups))
+        raise OptionError(
+            explain(
+                "plain axes have no channelwise maps",
+                got=f"{space}, with plain axes {', '.join(plain)}",
+                expected="axes on which groups act",
+                step='make the plain axes channels, or write mode="full"',
+            )
+        )
+
+
+def multilinear_weight_shape(
+    space: MultilinearSpace, channels: Sequence[int], out_channels: int, *, mode: Mode = "full"
+) -> tuple[int, ...]:
+    """The shape of the weights of `apply_multilinear`.
+
+    Args:
+        space: from `hom`, with commas.
+        channels: of each input.
+        out_channels: of the output.
+        mode: `"full"` or `"channelwise"`.
+
+    Returns:
+        `(basis, *features in, features out)`, features being channels times the sizes of plain axes; or
+        `(basis, channels)`.
+
+    Raises:
+        OptionError, ShapeError: if an argument does not fit.
+
+    Example:
+        >>> from equikit import O, hom
+        >>> multilinear_weight_shape(hom("x x, x -> x", x=O(3)), (16, 8), 32)
+        (3, 16, 8, 32)
+    """
+    _checked(space, mode, "sum")
+    if len(channels) != len(space.operands):
+        raise ShapeError(
+            explain(
+                "the channels do not fit the inputs",
+                got=tuple(channels),
+                expected=f"{len(space.operands)} numbers, for {space.text!r}",
+                step="give one number for each input",
+            )
+        )
+    if mode == "channelwise":
+        if {*channels} != {out_channels}:
+            raise ShapeError(
+                explain(
+                    "channelwise maps need one number of channels",
+                    got=f"{tuple(channels)} in, {out_channels} out",
+                    expected="the same for all inputs and the output",
+                    step='write mode="full" to mix channels',
+                )
+            )
+        return len(space.diagrams), out_channels
+    signature = space.signature
+    wide = [signature.multiplicity(term) * c for term, c in zip(space.inputs, channels, strict=True)]
+    return len(space.diagrams), *wide, signature.multiplicity(space.output) * out_channels
+
+
+def _scales(space: MultilinearSpace, shapes: Shapes, masks: Mapping[str, jax.Array], normalize: str) -> Scales:
+    """For each label what a sum is multiplied by to make it a mean; an empty mean is zero."""
+    if normalize == "sum":
+        return {}
+    scales: dict[str, jax.Array | float] = {}
+    for label in space.signature.groups:
+        if label in masks:
+            count = jnp.maximum(jnp.sum(masks[label], axis=-1), 1)
+            scales[label] = 1 / count.reshape(math.prod(shapes.batch))
+        else:
+            scales[label] = 1 / max(shapes.sizes[label], 1)
+    return scales
+
+
+def _masked(x: jax.Array, labels: Sequence[str], masks: Mapping[str, jax.Array], batch: int) -> jax.Array:
+    """Set entries outside the masks to zero, whatever they hold."""
+    for axis, label in enumerate(labels):
+        if label in masks:
+            others = [i for i in range(batch, x.ndim) if i != batch + axis]
+            x = jnp.where(jnp.expand_dims(masks[label], others), x, jnp.zeros((), x.dtype))
+    return x
+
+
+def apply_multilinear(
+    space: MultilinearSpace,
+    inputs: Sequence[Feature],
+    weights: jax.Array,
+    *,
+    mode: Mode = "full",
+    normalize: Normalize = "sum",
+    mask: Mapping[str, Mask] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    precision: lax.PrecisionLike = None,
+    method: Literal["factored", "reference"] = "factored",
+) -> Feature:
+    r"""Apply all multilinear maps of a space: \(y = \sum_b b(x_1, \dots, x_m)\, W_b\).
+
+    The inputs are reduced, and contracted two by two in the order that takes the fewest multiplications; their outer
+    product is never formed. Inputs in which the maps are symmetric or antisymmetric are replaced by their symmetric or
+    antisymmetric part, and the output is made so.
+
+    Args:
+        space: from `hom`, with commas.
+        inputs: an array `[*batch, *axes, channels]` for each input, in order.
+        weights: as `multilinear_weight_shape` has it. In mode `"full"` `[basis, *features in, features out]`: a weight
+            for each choice of one channel from every input and the output. In mode `"channelwise"` `[basis, channels]`:
+            channel c of the output is made of channel c of every input.
+        mode: `"full"` or `"channelwise"`.
+        normalize: `"sum"`, or `"mean"` to divide each sum over an index that is not in the output by its size.
+        mask: for a label, booleans `[*batch, n]` that say which entries are there; others count as absent in every
+            sum and mean, and are zero in the result.
+        sizes: sizes of free labels that no input has.
+        precision: of the products, as in `jax.lax.dot_general`.
+        method: `"factored"`, or `"reference"` for the definition by dense tensors, which is slow.
+
+    Returns:
+        The output array `[*batch, *axes, channels]`.
+
+    Raises:
+        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
+        OptionError: if there is no such mode, normalisation or method.
+        TooLargeError: for a Levi-Civita tensor of more than \(2^{26}\) entries.
+
+    Cost: for two inputs memory is that of the larger of them and the output, times channels and the ways to place the
+    axes of a product in the output; for more inputs also that of the best order of contracting them. Time is a product
+    over the different indices of two tensors at a time, never over those of all.
+
+    Example:
+        >>> from equikit import SO, hom
+        >>> cross = hom("x, x -> x", x=SO(3))
+        >>> one, other = jnp.array([[1.0], [0.0], [0.0]]), jnp.array([[0.0], [1.0], [0.0]])
+        >>> apply_multilinear(cross, (one, other), jnp.ones((1, 1, 1, 1)))[:, 0].tolist()
+        [0.0, 0.0, 1.0]
+    """
+    _checked(space, mode, normalize)
+    if method not in ("factored", "reference"):
+        raise OptionError(
+            explain(
+                "no such method", got=repr(method), expected='"factored" or "reference"', step='write method="factored"'
+            )
+        )
+    if not isinstance(inputs, Sequence) or len(inputs) != len(space.operands):
+        raise ShapeError(
+            explain(
+                "the arrays do not fit the inputs",
+                got=f"{len(inputs)} arrays" if isinstance(inputs, Sequence) else type(inputs).__name__,
+                expected=f"a tuple of {len(space.operands)} arrays, for {space.text!r}",
+                step="give one array for each input, in the order of the signature",
+            )
+        )
+    signature = space.signature
+    arrays = [checked_dtype(term.name, x) for term, x in zip(space.inputs, inputs, strict=True)]
+    masks = {label: jnp.asarray(m) if hasattr(m, "dtype") else m for label, m in by_label("mask", mask).items()}
+    channels = [x.shape[-1] if x.ndim else 1 for x in arrays]
+    shapes = checked_shapes(signature, channels, arrays, masks, by_label("sizes", sizes))
+    weights = checked_dtype("weights", weights, "weights")
+    copies = signature.multiplicity(space.output)
+    out_channels = weights.shape[-1] // max(copies, 1) if weights.ndim else 0
+    expected = multilinear_weight_shape(space, channels, out_channels, mode=mode)
+    if weights.shape != expected:
+        what = "basis, channels" if mode == "channelwise" else "basis, features of each input, features out"
+        raise ShapeError(
+            explain(
+                "the weights have the wrong shape",
+                got=f"shape {list(weights.shape)}",
+                expected=f"{list(expected)}: {what}",
+                step="see multilinear_weight_shape(space, channels, out_channels)",
+            )
+        )
+    dtype = jnp.result_type(*arrays, weights)
+    weights, batch = weights.astype(dtype), len(shapes.batch)
+    rows = [
+        folded(space, term, _masked(x.astype(dtype), term.labels, masks, batch))
+        for term, x in zip(space.inputs, arrays, strict=True)
+    ]
+    scales = _scales(space, shapes, masks, normalize)
+    options: dict[str, Any] = {"channelwise": mode == "channelwise"}
+    if method == "reference":
+        y = run_reference(space, rows, weights, shapes, scales, **options)
+    else:
+        y = run_multilinear(space, rows, weights, shapes, scales, precision=precision, **options)
+    return _masked(unfolded(space, y, shapes.batch, out_channels), space.output.labels, masks, batch)

@@ -1,0 +1,296 @@
+"""Messages between points in space: equivariant, invariant under shifts, smooth, and all maps there are."""
+
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from helpers import assert_close, assert_error, compiled, primitives
+
+import equikit as ek
+from equikit import SO, Lorentz, O, S, Sp
+from equikit.nn import GeometricMessage, Radial
+from equikit.nn._geometric import message_maps
+from equikit.nn._radial import cutoff_envelope
+
+INPUTS, OUTPUTS = {"p": 3, "p x": 2}, {"p": 4, "p x": 3, "p x x": 2}
+
+
+def make(group=O(3), inputs=INPUTS, outputs=OUTPUTS, dtype=jnp.float64, seed=0, **options):  # noqa: B008
+    options = {"cutoff": 3.0, "radial": 4, "hidden": (8,)} | options
+    return GeometricMessage(inputs, outputs, p=S, x=group, rngs=nnx.Rngs(seed), param_dtype=dtype, **options)
+
+
+def draw(n=3, points=5, batch=(2,), seed=0, inputs=INPUTS):
+    rng = np.random.default_rng(seed)
+    features = {name: rng.normal(size=(*batch, points, *[n] * name.count("x"), c)) for name, c in inputs.items()}
+    return features, rng.normal(size=(*batch, points, n))
+
+
+def turned(features, matrix):
+    """The features with a matrix applied to every axis of space."""
+    result = {}
+    for name, array in features.items():
+        axes = name.count("x")
+        for i in range(axes):
+            place = array.ndim - 1 - axes + i
+            array = np.moveaxis(np.tensordot(matrix, array, ((1,), (place,))), 0, place)
+        result[name] = array
+    return result
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("basis", ["bessel", "gaussian"])
+@pytest.mark.parametrize("group", [O(3), SO(3), O(2)], ids=str)
+def test_it_moves_with_its_points(group, basis):
+    layer, rng = make(group, basis=basis), np.random.default_rng(1)
+    features, positions = draw(group.n)
+    run = jax.jit(lambda f, p: layer(f, p))
+    y = run(features, positions)
+    for _ in range(3):
+        matrix, order = group.random_element(rng), rng.permutation(5)
+        moved = {name: array[:, order] for name, array in turned(features, matrix).items()}
+        found = run(moved, (positions @ matrix.T + rng.normal(size=group.n))[:, order])
+        wanted = turned({name: np.asarray(array) for name, array in y.items()}, matrix)
+        assert_close(found, {name: array[:, order] for name, array in wanted.items()}, 1e-12)
+    assert all(float(jnp.max(jnp.abs(array))) > 1e-2 for array in y.values())
+
+
+@pytest.mark.usefixtures("x64")
+def test_reflections_are_seen_where_the_group_has_none():
+    features, positions = draw()
+    mirror = np.diag([-1.0, 1, 1])
+    for group, same in ((O(3), True), (SO(3), False)):
+        layer = make(group, outputs={"p x": 3})
+        wanted = turned({"p x": np.asarray(layer(features, positions)["p x"])}, mirror)["p x"]
+        error = np.max(np.abs(layer(turned(features, mirror), positions @ mirror)["p x"] - wanted))
+        assert (error < 1e-12) == same
+
+
+@pytest.mark.usefixtures("x64")
+def test_it_is_the_sum_over_neighbours_pair_by_pair():
+    """One point after another, in NumPy: numbers and vectors to vectors."""
+    layer = make(outputs={"p x": 1}, inputs={"p": 1, "p x": 1}, powers=2)
+    features, positions = draw(batch=(), inputs={"p": 1, "p x": 1})
+    kernel = {name: np.asarray(param[...])[..., 0] for name, param in layer.kernel.items()}
+    assert {name: k.shape for name, k in kernel.items()} == {
+        "p, 1 -> p x": (1, 1, 4),
+        "p x, 0 -> p x": (1, 1, 4),
+        "p x, 2 -> p x": (1, 1, 4),
+    }
+    wanted = np.zeros((5, 3))
+    for i in range(5):
+        for j in range(5):
+            if i == j:
+                continue
+            r = positions[j] - positions[i]
+            u = r / np.linalg.norm(r)
+            f = np.asarray(layer.radial(jnp.asarray(np.linalg.norm(r))))
+            s, v = features["p"][j, 0], features["p x"][j, :, 0]
+            wanted[i] += (kernel["p, 1 -> p x"] @ f)[0, 0] * s * u + (kernel["p x, 0 -> p x"] @ f)[0, 0] * v
+            # The basis element is the sum over the exchange of the two directions: twice u (u·v).
+            wanted[i] += (kernel["p x, 2 -> p x"] @ f)[0, 0] * 2 * u * (u @ v)
+    assert_close(layer(features, jnp.asarray(positions))["p x"][..., 0], wanted, 1e-12)
+
+
+@pytest.mark.parametrize("group", [O(3), SO(3), O(2)], ids=str)
+@pytest.mark.parametrize(("source", "target"), [(0, 0), (0, 1), (1, 1), (1, 2), (0, 3)])
+def test_the_maps_are_all_there_are(group, source, target):
+    """By Frobenius, equivariant functions on the sphere are the maps that the stabilizer of a direction leaves.
+
+    Their number is that of the maps between the features under the group of one dimension less.
+    """
+    n, rotations = group.n, isinstance(group, SO)
+    found = sum(len(message_maps(group, source, power, target)[1]) for power in range(source + target + 1))
+    # Characters of the stabilizer: O(2), SO(2), or O(1), on a vector 1 + (n - 1).
+    angles = 2 * np.pi * np.arange(16) / 16
+    if n == 3:
+        traces = [1 + 2 * np.cos(angles)] + ([] if rotations else [np.full(16, 1.0)])
+    else:
+        traces = [np.array([2.0]), np.array([0.0])]
+    wanted = np.mean([np.mean(trace ** (source + target)) for trace in traces])
+    if rotations and source + target == 3:
+        # On directions of length one ε_abc is the sum of ε_abd u_d u_c and its two cyclic turns: one map too many.
+        assert found == round(wanted) + 1
+    else:
+        assert found == round(wanted)
+
+
+@pytest.mark.usefixtures("x64")
+def test_messages_vanish_smoothly_at_the_cutoff():
+    layer = make(outputs={"p": 1}, inputs={"p": 1})
+    features = {"p": np.ones((2, 1))}
+
+    def message(r):
+        positions = jnp.zeros((2, 3)).at[1, 0].set(r)
+        return layer(features, positions)["p"][0, 0]
+
+    for order, size in ((0, 1e-10), (1, 1e-6), (2, 1e-3)):
+        function = message
+        for _ in range(order):
+            function = jax.grad(function)
+        function = jax.jit(function)
+        assert abs(float(function(3.0 - 1e-5))) < size
+        assert float(function(3.1)) == 0
+    assert abs(float(jax.jit(message)(1.0))) > 1e-3
+
+
+@pytest.mark.usefixtures("x64")
+def test_points_in_one_place_have_finite_gradients():
+    layer = make()
+    features, _ = draw()
+    positions = jnp.zeros((2, 5, 3))
+    loss = jax.grad(lambda p: sum(jnp.sum(y**2) for y in layer(features, p).values()))
+    gradient = compiled(loss, positions)
+    assert bool(jnp.all(jnp.isfinite(gradient)))
+
+
+@pytest.mark.usefixtures("x64")
+def test_absent_points_are_not_there():
+    layer, keep = make(), np.array([True, True, False, True, False])
+    features, positions = draw(batch=())
+    holed = {name: np.where(keep.reshape(-1, *[1] * (a.ndim - 1)), a, np.nan) for name, a in features.items()}
+    y = layer(holed, jnp.asarray(np.where(keep[:, None], positions, np.nan)), mask={"p": jnp.asarray(keep)})
+    wanted = layer({name: a[keep] for name, a in features.items()}, jnp.asarray(positions[keep]))
+    assert_close({name: a[keep] for name, a in y.items()}, wanted, 1e-12)
+    assert all(float(jnp.max(jnp.abs(a[~keep]))) == 0 for a in y.values())
+
+
+def test_the_sum_keeps_its_size():
+    """Its mean square does not depend on the number of neighbours, where that is told."""
+    squares = []
+    for count in (4, 32):
+        layer = make(dtype=jnp.float32, neighbours=count, cutoff=10.0, inputs={"p": 16}, outputs={"p": 16})
+        features, positions = draw(points=count + 1, batch=(64,), inputs={"p": 16})
+        arrays = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), (features, positions))
+        squares.append(float(jnp.mean(layer(*arrays)["p"] ** 2)))
+    assert 0.5 < squares[0] / squares[1] < 2
+
+
+def test_it_is_a_module_like_the_others():
+    layer, other = make(dtype=jnp.float32), make(dtype=jnp.float32, seed=1)
+    features, positions = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), draw())
+    y = compiled(lambda m, f, p: m(f, p), layer, features, positions)
+    graph, state = nnx.split(layer)
+    assert graph == nnx.split(other)[0]
+    run = jax.jit(lambda m, f, p: m(f, p))
+    assert_close(run(nnx.merge(graph, state), features, positions), y, 1e-5)
+    assert_close(run(pickle.loads(pickle.dumps(layer)), features, positions), y, 1e-5)
+    loss = nnx.grad(lambda m: sum(jnp.sum(a**2) for a in m(features, positions).values()))
+    gradient = compiled(loss, layer)
+    assert all(float(jnp.max(jnp.abs(leaf))) > 0 for leaf in jax.tree.leaves(gradient))
+    found = primitives(jax.make_jaxpr(lambda f, p: layer(f, p))(features, positions))
+    assert not found.keys() & {"gather", "scatter", "scatter-add", "dynamic_slice"}
+
+
+def test_radial_functions():
+    x = jnp.linspace(0, 1.5, 31)
+    envelope = cutoff_envelope(x)
+    assert envelope[0] == 1
+    assert bool(jnp.all(envelope[20:] == 0))
+    assert bool(jnp.all(jnp.diff(envelope) <= 1e-6))
+    for basis in ("bessel", "gaussian"):
+        functions = Radial(2.0, 3, basis=basis, rngs=nnx.Rngs(0))
+        assert jax.eval_shape(functions, jnp.zeros((4, 2))).shape == (4, 2, 3)
+        assert bool(jnp.all(jnp.isfinite(jax.jit(jax.jacobian(functions))(jnp.array(0.0)))))
+
+
+def single(*arguments, **options):
+    return make(*arguments, dtype=jnp.float32, **options)
+
+
+ERRORS = {
+    "metric": (
+        ek.OptionError,
+        lambda: single(Lorentz),
+        "not those of points in space",
+        "x=O(1, 3)",
+        "O(n) or SO(n)",
+        "x=ek.O(3)",
+    ),
+    "symplectic": (
+        ek.OptionError,
+        lambda: single(Sp(4)),
+        "not those of points in space",
+        "x=Sp(4)",
+        "O(n) or SO(n)",
+        "x=ek.O(3)",
+    ),
+    "free": (ek.OptionError, lambda: single(O), "not those of points in space", "x=O", "O(n) or SO(n)", "x=ek.O(3)"),
+    "no point": (
+        ek.OptionError,
+        lambda: single(inputs={"p": 1, "x": 1}),
+        "not those of points in space",
+        "p, x",
+        "first in every",
+        "p=ek.S",
+    ),
+    "two points": (
+        ek.OptionError,
+        lambda: single(outputs={"p p": 1}),
+        "not those of points in space",
+        "p p",
+        "first in every",
+        "p=ek.S",
+    ),
+    "no map": (
+        ek.SignatureError,
+        lambda: single(powers=0, outputs={"p x": 1}, inputs={"p": 1}),
+        "no map leads to the message 'p x'",
+        "up to 0",
+        "as many axes",
+        "raise powers",
+    ),
+    "neighbours": (
+        ek.OptionError,
+        lambda: single(neighbours=0),
+        "neighbours is not positive",
+        "0",
+        "how many",
+        "neighbours=1.0",
+    ),
+    "cutoff": (
+        ek.OptionError,
+        lambda: single(cutoff=-1.0),
+        "the cutoff is not positive",
+        "-1.0",
+        "a distance",
+        "cutoff",
+    ),
+    "basis": (ek.OptionError, lambda: single(basis="sine"), "no such radial basis", "'sine'", "bessel", "bessel"),
+    "positions": (
+        ek.ShapeError,
+        lambda: single()(
+            {"p": np.ones((5, 3), np.float32), "p x": np.ones((5, 3, 2), np.float32)}, np.ones((5, 2), np.float32)
+        ),
+        "has size 2 on axis 'x'",
+        "[5, 2, 1]",
+        "x=3",
+        "one size",
+    ),
+    "one axis": (
+        ek.ShapeError,
+        lambda: single()(
+            {"p": np.ones((5, 3), np.float32), "p x": np.ones((5, 3, 2), np.float32)}, np.ones(3, np.float32)
+        ),
+        "too few axes",
+        "[3]",
+        "points",
+        "coordinates",
+    ),
+    "names": (
+        ek.ShapeError,
+        lambda: single()({"p": np.ones((5, 3), np.float32)}, np.ones((5, 3), np.float32)),
+        "do not fit the features",
+        "['p']",
+        "['p', 'p x']",
+        "exactly one",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(name):
+    assert_error(*ERRORS[name])

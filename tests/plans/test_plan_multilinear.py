@@ -1,0 +1,418 @@
+"""Multilinear maps applied: against dense tensors, against finite differences, and counted in the jaxpr."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_close, assert_error, compiled, equations, largest, primitives
+from jax.test_util import check_grads
+
+import equikit as ek
+from equikit import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp, U
+from equikit.plans import apply_multilinear, multilinear_weight_shape
+from equikit.plans._multilinear_lower import Row, best_order, contractions, narrowing
+
+CASES = [
+    ("x, x -> x x", {"x": O(3)}),
+    ("x, x -> x", {"x": SO(3)}),
+    ("x x, x x -> x x", {"x": O(2)}),
+    ("x x, x x -> x x", {"x": O(1, 2)}),
+    ("x x, x x -> x x", {"x": Sp(2)}),
+    ("x x, x, x -> x x", {"x": Sp(4)}),
+    ("x x, x, x -> x", {"x": SO(3)}),
+    ("x x, x -> x x x", {"x": SO(1, 2)}),
+    ("x, x -> x x", {"x": SO(2)}),
+    ("x x, x -> x", {"x": A(3)}),
+    ("x, x -> x x", {"x": A(4)}),
+    ("x x, x -> x", {"x": S(2)}),
+    ("x x, x x -> x x", {"x": S(4)}),
+    ("x x, x -> x x x", {"x": H(2)}),
+    ("x x, x -> x", {"x": Bistochastic(2)}),
+    ("p x, p x -> p", {"p": S(3), "x": O(3)}),
+    ("x p, p x x -> p x", {"p": S(3), "x": SO(3)}),
+    ("p m f, g m -> f p", {"p": S(3), "m": Lorentz, "f": Fixed(2), "g": Fixed(3)}),
+    ("sym(x x), sym(x x) -> sym(x x)", {"x": O(3)}),
+    ("sym(sym(x x), sym(x x)) -> sym(x x)", {"x": O(2)}),
+    ("alt(x x), x -> x", {"x": Sp(4)}),
+    ("alt(x, x) -> x", {"x": SO(3)}),
+    ("alt(x x), x x -> alt(x x)", {"x": SO(1, 2)}),
+    ("sym(x, x, x) -> sym(x x)", {"x": S(3)}),
+    ("alt(p x, p x) -> p", {"p": S(2), "x": Sp(2)}),
+    ("sym(x x x) -> x", {"x": O(3)}),
+    ("sym(x x) y, x y -> ()", {"x": A(3), "y": Sp(2)}),
+    ("alt(x x x), x -> x x", {"x": SO(3)}),
+    ("(), x -> x", {"x": O(3)}),
+    ("x x, () -> ()", {"x": O(3)}),
+    ("x x, x -> x x", {"x": O(3)}),  # no map but zero
+]
+cases = pytest.mark.parametrize(("text", "groups"), CASES, ids=[f"{t}, {g}" for t, g in CASES])
+
+
+def prepare(text, groups, mode="full", batch=(2,), n=None, dtype=np.float64, width=None):
+    space = ek.hom(text, groups=groups)
+    sizes = space.sizes(n)
+    rng = np.random.default_rng(1)
+    count = len(space.operands)
+    channels = [2] * count if mode == "channelwise" else [2, 3, 2][:count] if width is None else [width] * count
+    out = 2 if mode == "channelwise" else 4 if width is None else width
+    inputs = [
+        jnp.asarray(rng.normal(size=(*batch, *(sizes[x] for x in term.labels), c)), dtype)
+        for term, c in zip(space.inputs, channels, strict=True)
+    ]
+    weights = jnp.asarray(rng.normal(size=multilinear_weight_shape(space, channels, out, mode=mode)), dtype)
+    return space, inputs, weights
+
+
+@pytest.mark.usefixtures("x64")
+@cases
+def test_it_is_its_reference(text, groups):
+    for mode, normalize in (("full", "mean"), ("channelwise", "sum")):
+        if mode == "channelwise" and "f" in groups:
+            continue  # plain axes have no channelwise maps
+        space, x, w = prepare(text, groups, mode)
+
+        def both(x, w, space=space, mode=mode, normalize=normalize):
+            methods = ("factored", "reference")
+            return [apply_multilinear(space, x, w, mode=mode, normalize=normalize, method=m) for m in methods]
+
+        assert_close(*compiled(both, x, w), 1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("text", ["x, x -> x", "sym(x x), x -> x", "x x, x x -> x x", "alt(x, x) -> alt(x x)"])
+@pytest.mark.parametrize("group", [SO(3), Sp(2), SO(1, 1), S(2)], ids=str)
+def test_it_is_its_matrices(text, group):
+    """The reference shares the basis with the contractions; the matrices are made another way."""
+    space, x, w = prepare(text, {"x": group}, "channelwise", batch=())
+    n, c = group.n, 2
+    outer = x[0].reshape(-1, c)
+    for other in x[1:]:
+        outer = (outer[:, None, :] * other.reshape(-1, c)[None, :, :]).reshape(-1, c)
+    wanted = jnp.einsum("dij,jc,dc->ic", jnp.asarray(space.matrices(), jnp.float64), outer, w)
+    shape = (*[n] * len(space.output.labels), c)
+    assert_close(apply_multilinear(space, x, w, mode="channelwise"), wanted.reshape(shape), 1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("text", "groups"), [CASES[i] for i in (1, 5, 7, 9, 16, 18, 21)], ids=str)
+def test_gradients_are_finite_differences(text, groups):
+    space, x, w = prepare(text, groups)
+
+    @jax.jit
+    def loss(x, w):
+        return jnp.sum(jnp.sin(apply_multilinear(space, x, w)))
+
+    check_grads(loss, (x, w), order=1, modes=("fwd", "rev"), eps=1e-6, atol=1e-6, rtol=1e-6)
+
+
+FORBIDDEN = {
+    "gather",
+    "scatter",
+    "scatter-add",
+    "scatter_add",
+    "dynamic_slice",
+    "dynamic_update_slice",
+    "sort",
+    "while",
+}
+PAIRS = [
+    ("p p, p p -> p p", {"p": S}),
+    ("p, p -> p p", {"p": S}),
+    ("p p, p -> p", {"p": H}),
+    ("x x, x x -> x x", {"x": O}),
+    ("x x x, x -> x x", {"x": O}),
+    ("x x, x x -> ()", {"x": Sp}),
+    ("x x, x x -> x x", {"x": Sp}),
+    ("sym(x x), sym(x x) -> sym(x x)", {"x": O}),
+]
+
+
+@pytest.mark.parametrize("mode", ["full", "channelwise"])
+@pytest.mark.parametrize(("text", "groups"), PAIRS, ids=[f"{t}, {g}" for t, g in PAIRS])
+def test_two_inputs_need_no_array_above_the_largest_tensor(text, groups, mode):
+    """The outer product of the inputs would be n to the number of all their axes."""
+    n, batch, width = 8, 2, 2
+    space, x, w = prepare(text, groups, mode, (batch,), n, np.float32, width)
+
+    def forward(x, w):
+        return apply_multilinear(space, x, w, mode=mode)
+
+    def loss(x, w):
+        return jnp.sum(forward(x, w) ** 2)
+
+    axes = max(len(term.labels) for term in (*space.inputs, space.output))
+    together = sum(len(term.labels) for term in space.inputs)
+    uses = max(len(uses) for _, uses in contractions(space))
+    wide = width * uses if mode == "full" else 1
+    limit = batch * n**axes * width * wide * 1.02
+    for function in (forward, jax.grad(loss, argnums=(0, 1))):
+        jaxpr = jax.make_jaxpr(function)(x, w)
+        assert not FORBIDDEN & primitives(jaxpr).keys()
+        assert largest(jaxpr) <= max(limit, w.size)
+    if mode == "channelwise" and together > axes:
+        assert 2 * limit < batch * n**together * width
+
+
+def test_diagrams_share_contractions():
+    space = ek.hom("p p, p p -> p p", p=S)
+    found = contractions(space)
+    assert sum(len(uses) for _, uses in found) == space.dim == 203
+    # Partitions of the four input axes with up to two of their blocks marked to go on: 15 + 37 + 31.
+    assert len(found) == 83
+    _, x, w = prepare("p p, p p -> p p", {"p": S}, n=5, dtype=np.float32)
+    products = primitives(jax.make_jaxpr(lambda x, w: apply_multilinear(space, x, w))(x, w))["dot_general"]
+    assert products <= 2 * 83
+
+
+def test_three_inputs_are_contracted_in_the_best_order():
+    """The trace of a product of three matrices is n³ multiplications and no array above n²."""
+    space, x, w = prepare("x x, x x, x x -> ()", {"x": O}, "channelwise", (), 16, np.float32)
+    jaxpr = jax.make_jaxpr(lambda x, w: apply_multilinear(space, x, w, mode="channelwise"))(x, w)
+    assert largest(jaxpr) <= 16**2 * 2 * 1.01
+
+
+def test_the_best_order_is_the_cheapest_within_the_limit():
+    # A vector through two matrices: from the side of the vector.
+    assert best_order(((0, 1), (1, 2), (2,)), (0,), (10, 10, 10), 100) == ((1, 2, (1,)), (0, 1, (0,)))
+    # The cheapest order forms [1, 2, 3] = 1000 entries; with a limit another is taken.
+    chain = ((0, 1), (1, 2), (2, 3))
+    cheap = best_order(chain, (0, 3), (2, 100, 2, 50), 10**6)
+    assert cheap == ((0, 1, (0, 2)), (0, 1, (0, 3)))
+    assert best_order(chain, (0, 3), (2, 2, 2, 2), 0)[-1][2] == (0, 3)
+
+
+def test_rows_are_narrowed_one_step_at_a_time():
+    row, none = Row((0, 1, 0, 2), (1,)), frozenset()
+    steps = []
+    while not row.whole:
+        step = narrowing(row, none)
+        assert len(step.larger.open) == len(row.open) + 1
+        steps.append(step.operation)
+        row = step.larger
+    assert steps == ["sum", "sum", "diagonal"]
+    traced = narrowing(Row((0, 1, 0), (1,)), frozenset({0, 1, 2}))
+    assert (traced.operation, traced.axes, traced.larger) == ("trace", (0, 2), Row((0, 1, 2), (0, 1, 2)))
+
+
+@pytest.mark.parametrize("batch", [(), (0,), (3,), (2, 3), (2, 0)], ids=str)
+def test_batch_axes(batch):
+    space, x, w = prepare("sym(x x), x -> x", {"x": SO(3)}, batch=batch, dtype=np.float32)
+    y = apply_multilinear(space, x, w)
+    assert y.shape == (*batch, 3, 4)
+    if math.prod(batch):
+        assert_close(y, apply_multilinear(space, x, w, method="reference"), 1e-5)
+
+
+def test_jit_and_vmap():
+    space, x, w = prepare("p x, p x -> p", {"p": S, "x": O(3)}, batch=(4,), n={"p": 5}, dtype=np.float32)
+    y = apply_multilinear(space, x, w)
+    assert_close(jax.jit(lambda x, w: apply_multilinear(space, x, w))(x, w), y, 1e-5)
+    assert_close(compiled(jax.vmap(lambda x: apply_multilinear(space, x, w)), x), y, 1e-5)
+    many = compiled(jax.vmap(lambda w: apply_multilinear(space, x, w)), jnp.stack([w, 2 * w]))
+    assert_close(many[1], 2 * y, 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("text", ["x x, x -> x", "sym(x x), x -> x", "x, x -> x x"])
+def test_half_precision(text, dtype):
+    space, x, w = prepare(text, {"x": SO(3)} if text[0] == "s" else {"x": S(3)}, dtype=np.float32)
+
+    def run(x, w):
+        return apply_multilinear(space, x, w, normalize="mean")
+
+    exact = compiled(run, x, w)
+    half = compiled(run, [a.astype(dtype) for a in x], w.astype(dtype))
+    assert half.dtype == dtype
+    assert_close(half.astype(jnp.float32), exact, 0.05)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("normalize", ["sum", "mean"])
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [("p p, p -> p p", {"p": S}), ("p x, p x -> p", {"p": S, "x": O(2)}), ("p, p p -> p", {"p": H})],
+    ids=["pairs", "points", "signs"],
+)
+def test_masked_entries_are_not_there(text, groups, normalize):
+    """A masked set is the smaller set without the masked points, whatever they hold."""
+    space, x, w = prepare(text, groups, batch=(), n={"p": 5})
+    keep = np.array([True, False, True, True, False])
+    holed, small = [], []
+    for term, a in zip(space.inputs, x, strict=True):
+        part, whole = a, a
+        for axis, label in enumerate(term.labels):
+            if label == "p":
+                part = part.take(np.flatnonzero(keep), axis=axis)
+                whole = jnp.where(keep.reshape([-1 if i == axis else 1 for i in range(a.ndim)]), whole, jnp.nan)
+        holed.append(whole)
+        small.append(part)
+    masked = {"p": jnp.asarray(keep)}
+    y = compiled(lambda x, w, m: apply_multilinear(space, x, w, normalize=normalize, mask=m), holed, w, masked)
+    wanted = compiled(lambda x, w: apply_multilinear(space, x, w, normalize=normalize), small, w)
+    for axis, label in enumerate(space.output.labels):
+        if label == "p":
+            assert_close(y.take(np.flatnonzero(~keep), axis=axis), 0 * y.take(np.flatnonzero(~keep), axis=axis), 0)
+            y = y.take(np.flatnonzero(keep), axis=axis)
+    assert_close(y, wanted, 1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_only_the_symmetric_part_of_an_input_enters():
+    space, (matrix, vector), w = prepare("alt(x x), x -> x", {"x": O(3)})
+    y = apply_multilinear(space, (matrix, vector), w)
+    part = (matrix - matrix.swapaxes(1, 2)) / 2
+    assert_close(apply_multilinear(space, (part, vector), w), y, 1e-12)
+    assert_close(apply_multilinear(space, (matrix - part, vector), w), 0 * y, 1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_complex_groups_take_complex_arrays():
+    group, rng = U(2), np.random.default_rng(0)
+    space, x, w = prepare("u u, u -> u u u", {"u": group}, dtype=np.complex128)
+    x = [a + 1j * jnp.asarray(rng.normal(size=a.shape)) for a in x]
+    y = apply_multilinear(space, x, w)
+    assert_close(y, apply_multilinear(space, x, w, method="reference"), 1e-12)
+    g = jnp.asarray(group.matrix(group.random_element(rng)))
+    moved = jnp.einsum("ai,bj,zijc->zabc", g, g, x[0]), jnp.einsum("ai,zic->zac", g, x[1])
+    assert_close(apply_multilinear(space, moved, w), jnp.einsum("ai,bj,ck,zijkd->zabcd", g, g, g, y), 1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_cross_product():
+    space = ek.hom("x, x -> x", x=SO(3))
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 5, 3, 1))
+    y = apply_multilinear(space, (a, b), np.ones((1, 1, 1, 1)))
+    assert_close(y[..., 0], np.cross(a[..., 0], b[..., 0]), 1e-12)
+
+
+def test_sizes_of_labels_that_no_input_has():
+    space, x, w = prepare("p, p -> q", {"p": S, "q": S}, batch=(), n={"p": 3, "q": 4}, dtype=np.float32)
+    assert apply_multilinear(space, x, w, sizes={"q": 4}).shape == (4, 4)
+
+
+def test_equations_do_not_hold_the_dense_tensors():
+    space, x, w = prepare("x, x -> x", {"x": SO(3)}, dtype=np.float32)
+    sizes = [
+        math.prod(v.aval.shape)
+        for e in equations(jax.make_jaxpr(lambda x, w: apply_multilinear(space, x, w))(x, w))
+        for v in e.outvars
+    ]
+    assert max(sizes) <= 2 * 3 * 2 * 3 * 4
+
+
+ONE = ek.hom("x, x -> x", x=SO(3))
+A3, W = np.ones((3, 2), np.float32), np.ones((1, 2, 2, 5), np.float32)
+ERRORS = {
+    "space": (
+        ek.OptionError,
+        lambda: apply_multilinear(ek.hom("x -> x", x=SO(3)), (A3,), W),
+        "not a space of multilinear maps",
+        "hom",
+        "hom(",
+        "comma",
+    ),
+    "mode": (
+        ek.OptionError,
+        lambda: apply_multilinear(ONE, (A3, A3), W, mode="all"),
+        "no such mode",
+        "'all'",
+        '"full"',
+        "full",
+    ),
+    "normalize": (
+        ek.OptionError,
+        lambda: apply_multilinear(ONE, (A3, A3), W, normalize="max"),
+        "no such normalize",
+        "'max'",
+        '"sum"',
+        "sum",
+    ),
+    "method": (
+        ek.OptionError,
+        lambda: apply_multilinear(ONE, (A3, A3), W, method="fast"),
+        "no such method",
+        "'fast'",
+        '"factored"',
+        "factored",
+    ),
+    "count": (
+        ek.ShapeError,
+        lambda: apply_multilinear(ONE, (A3,), W),
+        "do not fit the inputs",
+        "1 arrays",
+        "2 arrays",
+        "order",
+    ),
+    "one array": (
+        ek.ShapeError,
+        lambda: apply_multilinear(ONE, A3, W),
+        "do not fit the inputs",
+        "ndarray",
+        "2 arrays",
+        "order",
+    ),
+    "weights": (
+        ek.ShapeError,
+        lambda: apply_multilinear(ONE, (A3, A3), W[:, :1]),
+        "the weights have the wrong shape",
+        "[1, 1, 2, 5]",
+        "[1, 2, 2, 5]",
+        "multilinear_weight_shape",
+    ),
+    "size": (
+        ek.ShapeError,
+        lambda: apply_multilinear(ONE, (A3, A3[:2]), W),
+        "has size 2 on axis 'x'",
+        "[2, 2]",
+        "x=3",
+        "one size",
+    ),
+    "integers": (
+        ek.DTypeError,
+        lambda: apply_multilinear(ONE, (A3, A3.astype(int)), W),
+        "does not hold floating-point",
+        "int",
+        "float32",
+        "astype",
+    ),
+    "plain": (
+        ek.OptionError,
+        lambda: multilinear_weight_shape(ek.hom("x f, x -> ()", x=O(3), f=Fixed(2)), (1, 1), 1, mode="channelwise"),
+        "plain axes have no channelwise maps",
+        "plain axes f",
+        "groups act",
+        "full",
+    ),
+    "channels": (
+        ek.ShapeError,
+        lambda: multilinear_weight_shape(ONE, (1, 2), 1, mode="channelwise"),
+        "one number of channels",
+        "(1, 2) in, 1 out",
+        "same",
+        "full",
+    ),
+    "channel count": (
+        ek.ShapeError,
+        lambda: multilinear_weight_shape(ONE, (1,), 1),
+        "the channels do not fit",
+        "(1,)",
+        "2 numbers",
+        "each",
+    ),
+    "mask": (
+        ek.OptionError,
+        lambda: apply_multilinear(ONE, (A3, A3), W, mask={"x": np.ones(3, bool)}),
+        "cannot be masked",
+        "SO(3)",
+        "permutes",
+        "leave",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors(name):
+    assert_error(*ERRORS[name])
