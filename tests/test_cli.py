@@ -48,7 +48,7 @@ def test_groups_are_read():
 @pytest.mark.parametrize(
     "text",
     ["", "p", "p=", "=S", "p=s", "p=S()", "p=S(-1)", "p=S(1.5)", "p=S(5", "p=S5", "p=Fixed", "p=O(3,", "p=O()",
-     "p=Lorentz(3)", "p=S(1,2)", "p=U(3)", "p=S(٣)", "p=S(5)+1", "p q=S(5)x", "1=S", "p=S=S", "p=__import__('os')",
+     "p=Lorentz(3)", "p=S(1,2)", "p=V(3)", "p=S(٣)", "p=S(5)+1", "p q=S(5)x", "1=S", "p=S=S", "p=__import__('os')",
      "p=S(9999999999)"],
 )  # fmt: skip
 def test_anything_else_is_no_group(text):
@@ -197,7 +197,7 @@ def test_draw_refuses_what_it_cannot_do(options, tmp_path, monkeypatch):
         (["basis", "p p -> q", "-g", "p=S"], "label 'q' is not bound"),
         (["basis", "p % p", "-g", "p=S"], "bad character"),
         (["basis", "p -> p"], "label 'p' is not bound"),
-        (["basis", "p -> p", "-g", "p=U(3)"], "cannot be read"),
+        (["basis", "p -> p", "-g", "p=V(3)"], "cannot be read"),
         (["basis", "p -> p", "-g", "p=S", "--matrices"], "matrices need a size"),
         (["plan", "p -> p", "-g", "p=S", "--normalize", "median"], "no such normalisation"),
         (["plan", "p -> p", "-g", "p=S(3)", "--n", "4"], "does not fit"),

@@ -54,6 +54,17 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
     """The size of every label, from one number for all of them or a number for each."""
     wanted = sorted(set(labels))
     given = by_words(n) if isinstance(n, Mapping) else dict.fromkeys(wanted, n)
+    for label in [*given]:  # a label and its dual have one size
+        known = given.setdefault(base(label), given[label]) if isinstance(label, str) else given[label]
+        if known != given[label]:
+            raise ShapeError(
+                explain(
+                    f"a label and its dual have one size, {base(label)!r} and {label!r} were given two",
+                    got=f"{known} and {given[label]}",
+                    expected="one size for both",
+                    step=f"give that of {base(label)!r} alone",
+                )
+            )
     given |= {label: given[base(label)] for label in wanted if base(label) in given}
     missing = [base(label) for label in wanted if label not in given]
     if missing:
@@ -139,15 +150,11 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
             signs = formed[label].signs()
             for block in below:
                 values = values * signs[grid[block]]
+    refuse_if_overflowing(diagram)
     for label, group, number in diagram.elements:
-        values = (
-            values
-            * _element(diagram, label, group, number, size[label])[
-                tuple(
-                    grid[diagram.growth[vertex]] for vertex, other in enumerate(diagram.labels) if base(other) == label
-                )
-            ]
-        )
+        held = [block for block, other in zip(diagram.growth, diagram.labels, strict=True) if base(other) == label]
+        tensor = _element(diagram, label, group, number, size[label])
+        values = values * tensor[tuple(grid[block] for block in held)]
     if values.dtype != result.dtype:
         result = result.astype(values.dtype)
     result[tuple(index)] = values
@@ -168,6 +175,24 @@ def _element(diagram: Diagram, label: str, group: Group, number: int, size: int)
         )
     tensor: np.ndarray = tensors[number]
     return tensor
+
+
+def refuse_if_overflowing(diagram: Diagram) -> None:
+    """Raise `TooLargeError` where products of the entries of several invariant tensors need not fit in 64 bits."""
+    most = 1
+    for label, group, number in diagram.elements:
+        tensors = group.invariants(axes_of(label, diagram.top, diagram.bottom))
+        if tensors.dtype.kind == "i" and number < len(tensors):
+            most *= int(abs(tensors[number]).max(initial=1))
+    if most >= 2**63:
+        raise TooLargeError(
+            explain(
+                "entries of the matrix would not fit in 64 bits",
+                got=f"products up to {most:,}",
+                expected="below 2^63",
+                step="write MatrixGroup(..., exact=False), or look at each label alone",
+            )
+        )
 
 
 def refuse_elements(what: str, *diagrams: Diagram) -> None:

@@ -159,7 +159,7 @@ class HomSpace:
         inputs, outputs = self.signature.inputs, self.signature.outputs
         columns, rows = ([math.prod(sizes[x] for x in term.labels) for term in side] for side in (inputs, outputs))
         refuse_if_large("the basis as dense matrices", self.dim * sum(rows) * sum(columns))
-        result = np.zeros((self.dim, sum(rows), sum(columns)), self._dtype)
+        result = np.zeros((self.dim, sum(rows), sum(columns)), self.dtype)
         count, top = 0, 0
         pairs = iter(self.pairs)
         for height in rows:
@@ -178,7 +178,7 @@ class HomSpace:
         return result
 
     @property
-    def _dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[Any]:
         """The dtype of the matrices: that of integers, but for groups given by generators that are not exact."""
         bound = [what for _, what in self.signature.bindings if isinstance(what, Group)]
         whole = [group for group in bound if group.blocks == "whole"]
@@ -201,7 +201,7 @@ class HomSpace:
         axes = np.argsort(order)
         width = math.prod(sizes[label] for label in source.labels)
         for diagram in self.diagrams:
-            core = diagram_tensor(diagram, {label: sizes[label] for label in diagram.labels}, basis=basis)
+            core = diagram_tensor(diagram, sizes, basis=basis)
             whole = np.multiply.outer(core, np.multiply.outer(units[0], units[1]))
             whole = np.moveaxis(whole, (core.ndim + 1 + len(shapes[0]), core.ndim), (0, 1))
             whole = whole.transpose(0, 1, *(2 + axes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -54,7 +55,6 @@ class Diagrams(Sequence[Diagram]):
 
     def __iter__(self) -> Iterator[Diagram]:
         limits, forms = block_limits(self.groups), forms_of(self.groups, self.top + self.bottom)
-        elements = self.elements
         whole = bool(whole_labels(self.groups, self.top + self.bottom))
         for core, kinds in cores(self.top, self.bottom, self.groups):
             up, down = (tuple(kind.row(top) for kind in kinds) for top in (True, False))
@@ -65,16 +65,24 @@ class Diagrams(Sequence[Diagram]):
                             if self._plain or parities_fit(above, below, wiring, self.groups):
                                 diagram = Diagram.from_halves(above, below, wiring, forms)
                                 if self._plain or self.every or in_basis(diagram, self.groups):
-                                    yield from (replace(diagram, elements=e) for e in elements) if whole else [diagram]
+                                    yield from self._with_elements(diagram) if whole else [diagram]
 
     @property
-    def elements(self) -> list[tuple[tuple[str, Group, int], ...]]:
-        """The choices of an invariant tensor for each label whose group has no diagrams; one empty choice for none."""
-        ranges = []
+    def _element_counts(self) -> list[tuple[str, Group, int]]:
+        """The labels whose groups have no diagrams, with the number of invariant tensors on their axes."""
+        found = []
         for label, group in whole_labels(self.groups, self.top + self.bottom):
             axes = axes_of(label, self.top, self.bottom)
-            ranges.append([(label, group, number) for number in range(group.count_invariants(len(axes), sum(axes)))])
-        return list(itertools.product(*ranges))
+            found.append((label, group, group.count_invariants(len(axes), sum(axes))))
+        return found
+
+    @property
+    def elements(self) -> Iterator[tuple[tuple[str, Group, int], ...]]:
+        """The choices of an invariant tensor for each label whose group has no diagrams; one empty choice for none."""
+        return _choices(self._element_counts)
+
+    def _with_elements(self, diagram: Diagram) -> Iterator[Diagram]:
+        return (replace(diagram, elements=choice) for choice in self.elements)
 
     @property
     def _plain(self) -> bool:
@@ -190,11 +198,22 @@ class Diagrams(Sequence[Diagram]):
         return canonical_array(rows, len(self.top) + len(self.bottom))
 
 
+def _choices(counts: Sequence[tuple[str, Group, int]]) -> Iterator[tuple[tuple[str, Group, int], ...]]:
+    """One number for each label, the last label's running fastest; lazily, as there can be millions."""
+    if not counts:
+        yield ()
+        return
+    *others, (label, group, count) = counts
+    for choice in _choices(others):
+        yield from ((*choice, (label, group, number)) for number in range(count))
+
+
 @functools.lru_cache(maxsize=512)
 def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
     result = []
     groups, limits = diagrams.groups, block_limits(diagrams.groups)
-    forms, elements = forms_of(groups, diagrams.top + diagrams.bottom), diagrams.elements
+    forms = forms_of(groups, diagrams.top + diagrams.bottom)
+    copies = math.prod(count for _, _, count in diagrams._element_counts)
     for labels, kinds in cores(diagrams.top, diagrams.bottom, groups):
         tops, bottoms = (
             tuple(iter_halves(row, labels, groups, tuple(kind.row(row_is_top) for kind in kinds)))
@@ -215,7 +234,7 @@ def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
                         fitting[b] = tuple(other for other in fitting[b] if other != t)
                     else:
                         holes.update((b, t, w) for w, there in enumerate(kept) if not there)
-        core = Core(labels, tops, bottoms, wires, tuple(fitting), frozenset(holes), kinds, len(elements))
+        core = Core(labels, tops, bottoms, wires, tuple(fitting), frozenset(holes), kinds, copies)
         if core.count:
             result.append(core)
     assert sum(core.count for core in result) == len(diagrams), "the halves do not add up to the diagrams"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._listing import Section, blocks_text, checked_most, dimension_text, plural, sections
 from equikit.draw._matrix import matrix_svg
@@ -32,6 +34,8 @@ def drawing_sizes(space: HomSpace) -> dict[str, int] | None:
     """
     source, target = space.signature.inputs[0], space.signature.outputs[0]
     groups = space.signature.groups
+    if space.dtype != np.int64:  # only integers are drawn
+        return None
     rows = [[label for label in term.labels if label in groups] for term in (target, source)]
     bound = [{label: group.n for label, group in groups.items() if group.n is not None}]
     if len(bound[0]) < len(groups):
@@ -75,7 +79,8 @@ def _card(index: int, diagram: Diagram, sizes: dict[str, int] | None, labels: Se
 def _size_note(section: Section, sizes: dict[str, int] | None) -> str:
     """At which sizes the matrices are drawn."""
     if sizes is None:
-        return "matrices left out: they are large even at two points a label"
+        exact = section.space.dtype == np.int64
+        return f"matrices left out: they are {'large even at two points a label' if exact else 'no integers'}"
     bound = section.space.signature.groups
     parts = []
     for label, n in sizes.items():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from equikit._errors import OptionError, explain
 from equikit.diagrams import Diagram, HomSpace, Term
 from equikit.diagrams._count import count_text
+from equikit.diagrams._signature import base
 from equikit.draw._text import block_word
 
 
@@ -105,14 +106,14 @@ def dimension_text(space: HomSpace) -> str:
     """The dimension, and from which n on it holds where a group is free."""
     sizes, groups = space.signature.sizes, space.signature.groups
     inputs, outputs = space.signature.inputs, space.signature.outputs
-    free = [label for label in groups if sizes[label] is None]
+    free = [label for label, _ in space.signature.bindings if label in groups and sizes[label] is None]
     if not (free and inputs and outputs):
         return f"dimension {count_text(space.dim)}"
     orders = {
-        label: max(term.labels.count(label) for term in inputs) + max(term.labels.count(label) for term in outputs)
+        label: sum(max(sum(base(x) == label for x in term.labels) for term in side) for side in (inputs, outputs))
         for label in free
     }
-    sign = {label: "n" if len(groups) == 1 else f"n_{label}" for label in free}
+    sign = {label: "n" if len({*map(base, groups)}) == 1 else f"n_{label}" for label in free}
     return f"dimension {count_text(space.dim)} where " + ", ".join(f"{sign[label]} ≥ {orders[label]}" for label in free)
 
 

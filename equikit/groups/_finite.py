@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +10,7 @@ import numpy as np
 
 from equikit._errors import GroupError, explain
 from equikit.groups._group import Blocks
-from equikit.groups._null_space import Action, invariant_tensors
+from equikit.groups._null_space import orbit_tensors
 from equikit.groups._symmetric import S
 
 
@@ -51,12 +49,6 @@ class Z(S):
                 )
             )
 
-    def elements(self) -> Iterator[np.ndarray]:
-        """Yield every element, an integer array `[n]`."""
-        assert self.n is not None
-        points = np.arange(self.n)
-        yield from ((points + shift) % self.n for shift in range(max(self.n, 1)))
-
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the rotation by one point (none where the group is trivial)."""
         size = self._size(n)
@@ -64,9 +56,8 @@ class Z(S):
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw an element uniformly: an integer array `[n]`."""
-        self._size(n)
-        elements = list(self.elements())
-        return elements[generator.integers(len(elements))]
+        size = self._size(n)
+        return np.roll(np.arange(size), generator.integers(max(size, 1)))
 
     def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
         """A basis of the invariant tensors, int64 `[count, n, ..., n]` with an axis for each of `stars`.
@@ -78,14 +69,18 @@ class Z(S):
 
     def count_invariants(self, order: int, dual: int = 0) -> int:
         """The dimension of the invariant tensors, by Burnside's lemma: the mean number of fixed index tuples."""
-        fixed = _fixed_points(self)
-        total: int = sum(count * points**order for points, count in fixed)
-        return total // sum(count for _, count in fixed)
+        total: int = sum(count * points**order for points, count in self._fixed_points())
+        return total // sum(count for _, count in self._fixed_points())
+
+    def _fixed_points(self) -> list[tuple[int, int]]:
+        """How many points are left where they are, and by how many elements."""
+        assert self.n is not None
+        return [(self.n, 1), (0, max(self.n - 1, 0))]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class D(Z):
-    r"""The dihedral group \(D_n\) of order 2n: the symmetries of a polygon, permuting its n corners.
+    r"""The dihedral group \(D_n\), of order 2n: the symmetries of a polygon, permuting its n corners.
 
     It has no diagrams: equivariant maps are sums over orbits of index tuples. Always bound.
 
@@ -103,28 +98,26 @@ class D(Z):
 
     family: ClassVar[str] = "dihedral"
 
-    def elements(self) -> Iterator[np.ndarray]:
-        """Yield every permutation of the corners that the group has, an integer array `[n]`."""
-        for rotation in Z.elements(self):
-            yield from (rotation, rotation[::-1])
-
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the rotation by one corner and the reflection."""
         size = self._size(n)
         return [*Z.generators(self, n), np.arange(size)[::-1]] if size > 1 else []
 
+    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
+        """Draw an element uniformly: an integer array `[n]`."""
+        rotation = Z.random_element(self, generator, n)
+        return rotation[::-1] if generator.integers(2) else rotation
+
+    def _fixed_points(self) -> list[tuple[int, int]]:
+        assert self.n is not None
+        half, odd = divmod(self.n, 2)  # the mirrors go through corners, one if n is odd, or through none
+        return [*Z._fixed_points(self), *([(1, self.n)] if odd else [(2, half), (0, half)])]
+
 
 @functools.lru_cache(maxsize=128)
 def _invariants(group: Z, order: int) -> np.ndarray:
     assert group.n is not None
-    matrices = [group.matrix(element) for element in group.generators()]
-    tensors = invariant_tensors(str(group), Action(group.n, tuple((m, m) for m in matrices)), (False,) * order, 0.0)
+    moves = [(element, np.ones(group.n, np.int64)) for element in group.generators()]
+    tensors = orbit_tensors(str(group), group.n, moves, order)
     tensors.setflags(write=False)  # one array serves all who ask
     return tensors
-
-
-@functools.lru_cache(maxsize=128)
-def _fixed_points(group: Z) -> tuple[tuple[int, int], ...]:
-    """How many elements leave so many points where they are."""
-    points = np.arange(group.n or 0)
-    return tuple(sorted(Counter(int(np.sum(element == points)) for element in group.elements()).items()))

@@ -62,6 +62,22 @@ def _square(element: object, size: int | None) -> np.ndarray:
     return array
 
 
+def inverse_transposed(matrix: np.ndarray) -> np.ndarray:
+    """The inverse transposed, by which a matrix acts on dual vectors, or `GroupError` where there is none."""
+    try:
+        result: np.ndarray = np.linalg.inv(matrix).T
+    except np.linalg.LinAlgError:
+        raise GroupError(
+            explain(
+                "the element is not invertible",
+                got=repr(matrix),
+                expected="an invertible matrix",
+                step="draw one with random_element",
+            )
+        ) from None
+    return result
+
+
 def haar(generator: np.random.Generator, n: int) -> np.ndarray:
     """Draw an orthogonal matrix from the Haar distribution: QR, with the signs of the diagonal taken out."""
     q, r = np.linalg.qr(generator.normal(size=(n, n)))

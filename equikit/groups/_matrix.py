@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from numbers import Rational
@@ -15,12 +14,15 @@ import numpy as np
 
 from equikit._errors import GroupError, explain
 from equikit.groups._group import Blocks, Group, checked_size
-from equikit.groups._linear import MatrixElements
+from equikit.groups._linear import MatrixElements, inverse_transposed
 from equikit.groups._null_space import Action, invariant_tensors
 
 Entries = tuple[tuple[Any, ...], ...]
 MOST_ELEMENTS = 2000
 """Elements above which a group is not listed."""
+
+LARGEST_NUMBER = 2**62
+"""Entries, numerators and denominators above which a matrix is refused."""
 
 WORD = 24
 """How many generators are multiplied to a random element."""
@@ -38,7 +40,8 @@ class MatrixGroup(MatrixElements):
         generators: invertible matrices `[n, n]`: arrays, or lists of integers, fractions or floats.
         lie_algebra: matrices `[n, n]`, elements of the Lie algebra that generate it.
         n: the size, where there are no matrices to tell it.
-        tolerance: singular values of the constraints up to this count as zero, where entries are not exact.
+        tolerance: singular values of the constraints up to this count as zero, in a numerical null space.
+        exact: whether the null space is exact; where not given, if all entries are integers or fractions.
         name: how the group is shown.
 
     Raises:
@@ -58,9 +61,11 @@ class MatrixGroup(MatrixElements):
         section 4, on the constraints.
     """
 
-    given: tuple[Entries, ...] = field(default=())
-    algebra: tuple[Entries, ...] = field(default=())
+    given: tuple[Entries, ...] = field(default=(), compare=False)
+    algebra: tuple[Entries, ...] = field(default=(), compare=False)
+    text: str = field(default="")
     tolerance: float = field(default=1e-10)
+    exact: bool = field(default=True)
     name: str | None = field(default=None)
     family: ClassVar[str] = "matrix"
     blocks: ClassVar[Blocks] = "whole"
@@ -73,10 +78,10 @@ class MatrixGroup(MatrixElements):
         *,
         n: int | None = None,
         tolerance: float = 1e-10,
+        exact: bool | None = None,
         name: str | None = None,
     ) -> None:
-        given = tuple(_entries("generator", matrix) for matrix in generators)
-        algebra = tuple(_entries("element of the Lie algebra", matrix) for matrix in lie_algebra)
+        given, algebra = _matrices("a generator", generators), _matrices("an element of the Lie algebra", lie_algebra)
         sizes = {len(matrix) for matrix in (*given, *algebra)}
         if n is not None:
             sizes.add(checked_size("n", n))
@@ -89,17 +94,39 @@ class MatrixGroup(MatrixElements):
                     step="write for example MatrixGroup([[[0, 1], [1, 0]]])",
                 )
             )
-        if not isinstance(tolerance, float | int) or not 0 < tolerance < 1:
+        rational = all(isinstance(x, Rational) for matrix in (*given, *algebra) for row in matrix for x in row)
+        if exact not in (None, False, True) or (exact and not rational):
             raise GroupError(
-                explain("the tolerance is not a small number", got=repr(tolerance), expected="0 < tolerance < 1",
-                        step="leave it out, or write tolerance=1e-10")
-            )  # fmt: skip
+                explain(
+                    "a null space can be exact for integers and fractions only",
+                    got=f"exact={exact!r}",
+                    expected="exact=False, or leave it out",
+                    step="give fractions.Fraction(1, 2) in place of 0.5",
+                )
+            )
+        number: Any = tolerance  # of any kind, as far as is known yet
+        if not isinstance(number, float | int | np.floating) or not 0 < number <= 0.01:
+            raise GroupError(
+                explain(
+                    "the tolerance is not a small number",
+                    got=repr(tolerance),
+                    expected="0 < tolerance <= 0.01",
+                    step="leave it out, or write tolerance=1e-10",
+                )
+            )
+        given_name: Any = name
+        if given_name is not None and not isinstance(given_name, str):
+            raise GroupError(
+                explain("the name is not a text", got=repr(name), expected="a text", step='write name="C4"')
+            )
         for matrix in given:
             _refuse_singular(matrix)
         object.__setattr__(self, "n", sizes.pop())
         object.__setattr__(self, "given", given)
+        object.__setattr__(self, "text", repr((given, algebra)))  # what is compared: 1/2 and 0.5 are not the same
         object.__setattr__(self, "algebra", algebra)
         object.__setattr__(self, "tolerance", float(tolerance))
+        object.__setattr__(self, "exact", rational if exact is None else exact)
         object.__setattr__(self, "name", name)
 
     def __str__(self) -> str:
@@ -117,17 +144,14 @@ class MatrixGroup(MatrixElements):
             parts.append(f"n={self.n}")
         if self.tolerance != 1e-10:
             parts.append(f"tolerance={self.tolerance}")
+        if not self.exact and all(isinstance(x, Rational) for m in (*self.given, *self.algebra) for r in m for x in r):
+            parts.append("exact=False")
         if self.name is not None:
             parts.append(f"name={self.name!r}")
         return f"MatrixGroup({', '.join(parts)})"
 
     def _order(self) -> tuple[Any, ...]:
-        return *Group._order(self)[:2], repr(self)
-
-    @property
-    def exact(self) -> bool:
-        """Whether all entries are integers or fractions."""
-        return all(isinstance(x, Rational) for m in (*self.given, *self.algebra) for row in m for x in row)
+        return *Group._order(self)[:2], self.text, self.tolerance, self.name or ""
 
     @property
     def is_complex(self) -> bool:  # type: ignore[override]  # a class variable where it does not depend on the group
@@ -137,10 +161,14 @@ class MatrixGroup(MatrixElements):
     @property
     def keeps_norm(self) -> bool:
         """Whether all matrices are orthogonal or unitary, to the tolerance where they are not exact."""
-        size = np.eye(self.n or 0)
-        bound = max(self.tolerance, 1e-12)
-        turns = all(np.allclose(m @ m.conj().T, size, atol=bound) for m in self.generators())
-        return turns and all(np.allclose(m, -m.conj().T, atol=bound) for m in self.lie_algebra())
+        if self.exact:
+            given, algebra = ([_exact_array(m) for m in part] for part in (self.given, self.algebra))
+            one = np.eye(self.n or 0, dtype=np.int64)
+            return all(np.all(m.dot(m.T) == one) for m in given) and all(np.all(m == -m.T) for m in algebra)
+        size, bound = np.eye(self.n or 0), max(self.tolerance, 1e-12)
+        return all(np.allclose(m @ m.conj().T, size, 0, bound) for m in self.generators()) and all(
+            np.allclose(m, -m.conj().T, 0, bound * max(1.0, float(abs(m).max(initial=0)))) for m in self.lie_algebra()
+        )
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the generators as float64 or complex128 arrays; int64 where they are integers."""
@@ -155,25 +183,25 @@ class MatrixGroup(MatrixElements):
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw a product of random generators, their inverses, and exponentials of the Lie algebra, `[n, n]`.
 
-        The distribution is not uniform, but every element of a finite group can come up.
+        The distribution is not uniform, but every element of a finite group can come up. Of a group that is not compact
+        no element comes up that stretches vectors by more than its mildest generator does, or by four.
         """
         from scipy.linalg import expm  # with JAX, but not with NumPy alone
 
         size = self._size(n)
-        element = np.eye(size)
-        choices = [m for g in self.generators() for m in (g, np.linalg.inv(g))]
-        for _ in range(WORD if choices else 0):
-            if generator.random() < 0.5:
-                element = element @ choices[generator.integers(len(choices))]
-        if self.algebra:
-            basis = np.array(self.lie_algebra())
+        letters = [m for g in self.generators() for m in (g, np.linalg.inv(g))]
+        element, most = np.eye(size), max(4.0, min(map(_stretch, letters), default=1.0) + 1e-6)
+        for place in generator.integers(0, 2 * len(letters), WORD if letters else 0):
+            longer = element @ letters[place // 2] if place % 2 else element
+            element = longer if _stretch(longer) <= most else element
+        if self.algebra and size:
+            basis = np.array([m / max(float(np.linalg.norm(m, 2)), 1e-300) for m in self.lie_algebra()])
             element = element @ expm(np.tensordot(generator.normal(size=len(basis)) / 2, basis, 1))
         return element
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
         """Return the inverse transposed, by which an element acts on an axis with a star."""
-        result: np.ndarray = np.linalg.inv(self.matrix(element)).T
-        return result
+        return inverse_transposed(self.matrix(element))
 
     def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
         """A basis of the invariant tensors, `[count, n, ..., n]` with an axis for each of `stars`, dual where true.
@@ -185,55 +213,79 @@ class MatrixGroup(MatrixElements):
             TooLargeError: if a tensor has too many entries.
             GroupError: if the numerical rank is in doubt.
         """
-        return _invariants(self, stars)
+        return np.ones((len(stars) == 0, *(0,) * len(stars)), np.int64) if self.n == 0 else _invariants(self, stars)
 
     def count_invariants(self, order: int, dual: int = 0) -> int:
         """The dimension of the invariant tensors with so many axes, of which so many carry the dual.
 
         The mean of the traces over the group where it is exact and small enough to be listed, else from a basis.
         """
+        if self.n == 0:
+            return int(order == 0)
         traces = _traces(self)
         if traces is None:
             return len(self.invariants((False,) * (order - dual) + (True,) * dual))
-        total = sum(count * trace ** (order - dual) * other**dual for (trace, other), count in traces.items())
-        return int(Fraction(total, sum(traces.values())))
+        total: int = sum(count * trace ** (order - dual) * other**dual for (trace, other), count in traces.items())
+        return total // sum(traces.values())
+
+
+def _stretch(matrix: np.ndarray) -> float:
+    """The most by which a matrix or its inverse stretches a vector."""
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    return float(max(singular.max(initial=1.0), 1 / max(singular.min(initial=1.0), 1e-300)))
+
+
+def _matrices(what: str, given: Any) -> tuple[Entries, ...]:
+    """Matrices as tuples of rows, integers and fractions kept, or `GroupError`."""
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        raise _not_matrices(what, repr(given))
+    return tuple(_entries(what, matrix) for matrix in given)
 
 
 def _entries(what: str, matrix: Any) -> Entries:
-    """A matrix as a tuple of rows, integers and fractions kept, or `GroupError`."""
-    array = np.asarray(matrix)
-    rows = array.tolist() if array.ndim == 2 else []
-    wrong = array.ndim != 2 or array.shape[0] != array.shape[1]
-    numbers = tuple(tuple(_number(entry) for entry in row) for row in rows)
-    if wrong or any(entry is None for row in numbers for entry in row):
-        raise GroupError(
-            explain(
-                f"a {what} is not a square matrix of finite numbers",
-                got=f"shape {array.shape}" if wrong else repr(matrix),
-                expected="[n, n]: integers, fractions, floats or complex numbers",
-                step="write for example [[0, -1], [1, 0]]",
-            )
-        )
+    try:
+        array = np.asarray(matrix)
+    except ValueError:  # rows of different lengths
+        raise _not_matrices(what, repr(matrix)) from None
+    array = array.reshape(0, 0) if array.shape == (0,) else array
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or isinstance(matrix, np.ma.MaskedArray):
+        raise _not_matrices(what, f"shape {array.shape}")
+    numbers = tuple(tuple(_number(entry) for entry in row) for row in array.tolist())
+    if any(entry is None for row in numbers for entry in row):
+        raise _not_matrices(what, repr(matrix))
     return numbers
+
+
+def _not_matrices(what: str, got: str) -> GroupError:
+    return GroupError(
+        explain(
+            f"{what} is not a square matrix of finite numbers",
+            got=got,
+            expected="a list of matrices [n, n]: integers, fractions, floats or complex numbers up to 2^62",
+            step="write for example MatrixGroup([[[0, -1], [1, 0]]])",
+        )
+    )
 
 
 def _number(entry: Any) -> int | Fraction | float | complex | None:
     """The entry as an exact number where it is one: also a float that is a whole number; `None` where it is none."""
-    if isinstance(entry, bool):
-        return int(entry)
-    if isinstance(entry, Rational):
+    if isinstance(entry, str | bytes):
+        return None
+    if getattr(entry, "is_Rational", False):  # SymPy's
+        entry = Fraction(int(entry.p), int(entry.q))
+    if isinstance(entry, Rational | bool):
         fraction = Fraction(int(entry.numerator), int(entry.denominator))
+        if max(abs(fraction.numerator), fraction.denominator) >= LARGEST_NUMBER:
+            return None
         return int(fraction) if fraction.denominator == 1 else fraction
     try:
-        if getattr(entry, "is_Rational", False):  # SymPy's
-            return _number(Fraction(int(entry.p), int(entry.q)))
         number = complex(entry)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    if not math.isfinite(abs(number)):
+    if not abs(number) < LARGEST_NUMBER:
         return None
     if number.imag:
-        return number
+        return number + 0  # so that no zero has a sign
     return int(number.real) if number.real.is_integer() else number.real
 
 
@@ -246,8 +298,9 @@ def _array(matrix: Entries) -> np.ndarray:
 
 
 def _refuse_singular(matrix: Entries) -> None:
-    array = _array(matrix)
-    if len(matrix) and np.linalg.matrix_rank(array) < len(matrix):
+    exact = all(isinstance(x, Rational) for row in matrix for x in row)
+    singular = _determinant(matrix) == 0 if exact else np.linalg.matrix_rank(_array(matrix)) < len(matrix)
+    if len(matrix) and singular:
         raise GroupError(
             explain(
                 "a generator is not invertible",
@@ -258,58 +311,73 @@ def _refuse_singular(matrix: Entries) -> None:
         )
 
 
+def _exact_array(matrix: Entries) -> np.ndarray:
+    """A matrix of integers and fractions; int64 where products of two entries fit."""
+    small = all(isinstance(x, int) and abs(x) < 2**31 for row in matrix for x in row)
+    return np.array(matrix, np.int64 if small else object).reshape(len(matrix), len(matrix))
+
+
 def _pair(matrix: Entries, exact: bool, *, algebra: bool) -> tuple[np.ndarray, np.ndarray]:
     """What a matrix does on a vector and on a dual vector: inverse and transposed, or negative and transposed."""
-    if not exact:
-        array = _array(matrix)
-        return array, -array.T if algebra else np.linalg.inv(array).T
-    whole = all(isinstance(x, int) for row in matrix for x in row)
-    array = np.array(matrix, np.int64 if whole else object).reshape(len(matrix), len(matrix))
-    return array, -array.T if algebra else _inverse(matrix).T
+    if exact:
+        array = _exact_array(matrix)
+        return array, -array.T if algebra else _inverse(matrix).T
+    array = _array(matrix)
+    if algebra:  # a multiple spans the same line, and a tolerance needs a scale
+        array = array / max(float(np.linalg.norm(array, 2)), 1e-300)
+        return array, -array.T
+    return array, inverse_transposed(array)
 
 
-def _inverse(matrix: Entries) -> np.ndarray:
-    """The exact inverse, of integers where they are integers."""
+def _flint(matrix: Entries) -> Any:
     import flint
 
     size = len(matrix)
-    if not size:
-        return np.zeros((0, 0), np.int64)
-    fractions = [[flint.fmpq(Fraction(x).numerator, Fraction(x).denominator) for x in row] for row in matrix]
-    inverse = flint.fmpq_mat(size, size, [x for row in fractions for x in row]).inv()
+    entries = [flint.fmpq(Fraction(x).numerator, Fraction(x).denominator) for row in matrix for x in row]
+    return flint.fmpq_mat(size, size, entries)
+
+
+def _determinant(matrix: Entries) -> Any:
+    return _flint(matrix).det() if len(matrix) else 1
+
+
+def _inverse(matrix: Entries) -> np.ndarray:
+    """The exact inverse."""
+    inverse, size = _flint(matrix).inv(), len(matrix)
     entries = [[Fraction(int(inverse[i, j].p), int(inverse[i, j].q)) for j in range(size)] for i in range(size)]
-    if all(x.denominator == 1 and abs(x) < 2**31 for row in entries for x in row):
-        return np.array([[int(x) for x in row] for row in entries], np.int64)
-    return np.array(entries, object)
+    return _exact_array(tuple(tuple(int(x) if x.denominator == 1 else x for x in row) for row in entries))
 
 
 @functools.lru_cache(maxsize=128)
-def _traces(group: MatrixGroup) -> Counter[tuple[Fraction, Fraction]] | None:
-    """How many elements have which traces on vectors and on dual vectors; `None` where there are too many elements."""
-    if group.algebra or not group.exact:
+def _traces(group: MatrixGroup) -> Counter[tuple[int, int]] | None:
+    """How many elements have which traces on vectors and on dual vectors; `None` where they are too many to be listed.
+
+    For groups of integer matrices only.
+    """
+    if group.algebra or not group.exact or not all(isinstance(x, int) for m in group.given for row in m for x in row):
         return None
-    given = [np.array([[Fraction(x) for x in row] for row in m], object) for m in group.given]
-    one = np.array([[Fraction(i == j) for j in range(group.n or 0)] for i in range(group.n or 0)], object)
-    known = {_key(one): one}
+    letters = [_array(matrix) for matrix in group.given]
+    if any(letter.dtype != np.int64 for letter in letters):
+        return None
+    one = np.eye(group.n or 0, dtype=np.int64)
+    known = {one.tobytes(): one}
     edge = [one]
     while edge:
         found = []
         for element in edge:
-            for matrix in given:
-                product = matrix.dot(element)
-                if _key(product) not in known:
-                    known[_key(product)] = product
+            for letter in letters:
+                product = letter @ element
+                if abs(product).max() >= 2**31 // len(one):  # the next product might not fit, and the group is infinite
+                    return None
+                if product.tobytes() not in known:
+                    known[product.tobytes()] = product
                     found.append(product)
         edge = found
         if len(known) > MOST_ELEMENTS:
             return None
-    # Of a finite group every inverse is there too, and its trace is that of the dual.
-    inverses = {key: _inverse(key) for key in known}
-    return Counter((Fraction(np.trace(known[key])), Fraction(np.trace(inverses[key]))) for key in known)
-
-
-def _key(matrix: np.ndarray) -> Entries:
-    return tuple(map(tuple, matrix.tolist()))
+    # The elements are all there, so every inverse is among them; its trace is that of the dual.
+    duals = [np.rint(np.linalg.inv(matrix)) for matrix in known.values()]
+    return Counter((int(np.trace(m)), int(np.trace(d))) for m, d in zip(known.values(), duals, strict=True))
 
 
 @functools.lru_cache(maxsize=128)

@@ -8,6 +8,7 @@ matrices an exact null space, found modulo a prime and proved over the integers;
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +27,18 @@ MOST_INDICES = 2**22
 MOST_ENTRIES = 2**26
 """Entries of all invariant tensors together above which they are not written down."""
 
-PRIMES = (2**61 - 1, 2**59 - 55, 2**57 - 13)
+MOST_PRIMES = 64
+"""Primes of 61 bits that are joined before exact tensors are given up."""
+
+LARGEST_ENTRY = 2**31
+"""Entries of exact tensors, so that products of two fit in 64 bits."""
+
+GAP = 10
+"""How much larger than the tolerance a singular value has to be to count as not zero."""
+
+
+Moves = tuple[np.ndarray, np.ndarray]
+"""A signed permutation: where each entry goes, and its sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +56,6 @@ class Action:
     algebra: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
     @property
-    def monomial(self) -> bool:
-        """Whether generators are permutation matrices up to signs, and there is no Lie algebra."""
-        return not self.algebra and all(_is_monomial(matrix) for matrix, _ in self.elements)
-
-    @property
     def dtype(self) -> Any:
         """The dtype of tensors that are not exact."""
         matrices = [matrix for pair in (*self.elements, *self.algebra) for matrix in pair]
@@ -60,16 +67,16 @@ class Action:
         return all(matrix.dtype.kind in "iO" for pair in (*self.elements, *self.algebra) for matrix in pair)
 
 
-def _is_monomial(matrix: np.ndarray) -> bool:
-    size = np.arange(len(matrix))
+def moves_of(matrix: np.ndarray) -> Moves | None:
+    """A matrix as a signed permutation; `None` where it is none."""
+    if np.iscomplexobj(matrix):
+        return None
     absolute = abs(matrix)
-    places = [list(np.flatnonzero(row)) for row in absolute]
-    return (
-        all(len(place) == 1 for place in places)
-        and sorted(int(place[0]) for place in places) == size.tolist()
-        and bool(np.all((absolute == 0) | (absolute == 1)))
-        and not np.iscomplexobj(matrix)
-    )
+    if not np.all((absolute == 0) | (absolute == 1)):
+        return None
+    if not (np.all((absolute != 0).sum(0) == 1) and np.all((absolute != 0).sum(1) == 1)):
+        return None
+    return (absolute != 0).argmax(0), matrix.sum(0).astype(np.int64)
 
 
 def refuse_if_many(what: str, entries: int, most: int) -> None:
@@ -92,63 +99,66 @@ def invariant_tensors(what: str, action: Action, stars: Sequence[bool], toleranc
         what: the group, for messages.
         action: its generators.
         stars: for each axis whether it carries the dual.
-        tolerance: singular values up to this count as zero, where entries are not exact.
+        tolerance: singular values up to this, or up to rounding where entries are large, count as zero, where entries
+            are not exact.
 
     Returns:
         int64 for exact entries, ordered by their first entries; else float64 or complex128, orthonormal.
 
     Raises:
-        TooLargeError: if a tensor has too many entries.
+        TooLargeError: if a tensor has too many entries, or the exact ones are too large.
         GroupError: if the numerical rank is in doubt.
     """
-    entries, shape = action.n ** len(stars), (action.n,) * len(stars)
-    if action.monomial:
-        refuse_if_many(what, entries, MOST_INDICES)
-        basis = _orbits(what, action, len(stars))
-    else:
-        refuse_if_many(what, entries, MOST_UNKNOWNS)
-        rows = _constraints(action, stars)
-        basis = _exact(rows, entries) if action.exact else _numerical(what, rows, entries, action.dtype, tolerance)
-    return basis.reshape(len(basis), *shape)
+    moves = [moves_of(matrix) for matrix, _ in action.elements]
+    found = [move for move in moves if move is not None]
+    if len(found) == len(moves) and not action.algebra:
+        return orbit_tensors(what, action.n, found, len(stars))
+    entries = action.n ** len(stars)
+    refuse_if_many(what, entries, MOST_UNKNOWNS)
+    rows = _constraints(action, stars)
+    basis = _exact(what, rows, entries) if action.exact else _numerical(what, rows, entries, action.dtype, tolerance)
+    return basis.reshape(len(basis), *(action.n,) * len(stars))
 
 
-def _orbits(what: str, action: Action, order: int) -> np.ndarray:
+def orbit_tensors(what: str, n: int, moves: Sequence[Moves], order: int) -> np.ndarray:
     """Signed sums over the orbits of index tuples that no element takes to minus themselves.
 
+    The result is int64 `[count, n, ..., n]`.
     Each index tuple is there twice, once for either sign; an orbit that holds both signs of one tuple vanishes.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    n, size = action.n, action.n**order
-    index = np.indices((n,) * order).reshape(order, size) if order else np.zeros((0, 1), np.int64)
+    size = n**order
+    refuse_if_many(what, size, MOST_INDICES)
+    index = np.indices((n,) * order).reshape(order, size)
     tail, head = [np.arange(0)], [np.arange(0)]
-    for matrix, _ in action.elements:
-        target = np.array([int(np.flatnonzero(column)[0]) for column in matrix.T], np.int64)
-        sign = np.array([int(matrix[t, i]) for i, t in enumerate(target)], np.int64)
+    for target, sign in moves:
         image, product = np.zeros(size, np.int64), np.ones(size, np.int64)
         for axis in index:
             image, product = image * n + target[axis], product * sign[axis]
         here = np.arange(size)
         for copy in (0, 1):
-            flipped = np.where(product > 0, copy, 1 - copy)
             tail.append(here + copy * size)
-            head.append(image + flipped * size)
+            head.append(image + np.where(product > 0, copy, 1 - copy) * size)
     edges = np.concatenate(tail), np.concatenate(head)
     graph = coo_matrix((np.ones(len(edges[0]), np.int8), edges), (2 * size, 2 * size))
     component = connected_components(graph, directed=False)[1]
     plus, minus = component[:size], component[size:]
-    kept, first = np.unique(plus[plus != minus], return_index=True)
-    refuse_if_many(what, len(kept) * size, MOST_ENTRIES)
-    seen: set[int] = set()
-    basis = []
-    for name in kept[np.argsort(first)]:
-        partner = int(minus[np.flatnonzero(plus == name)[0]])
-        if int(name) in seen:
-            continue
-        seen |= {int(name), partner}
-        basis.append((plus == name).astype(np.int64) - (minus == name))
-    return np.array(basis, np.int64).reshape(len(basis), size)
+    # Of an orbit and its negative the one that holds the first of their index tuples with a plus is kept.
+    alive = plus != minus
+    pair = np.minimum(plus, minus)
+    names, first = np.unique(pair[alive], return_index=True)
+    order_of = np.argsort(first)
+    refuse_if_many(what, len(names) * size, MOST_ENTRIES)
+    number = np.full(int(pair.max(initial=-1)) + 1, -1)
+    number[names[order_of]] = np.arange(len(names))
+    lead = plus[alive][first][order_of]
+    places = np.flatnonzero(alive)
+    which = number[pair[places]]
+    basis = np.zeros((len(names), size), np.int64)
+    basis[which, places] = np.where(plus[places] == lead[which], 1, -1)
+    return basis.reshape(len(names), *(n,) * order)
 
 
 def _kronecker(matrices: Iterable[np.ndarray]) -> np.ndarray:
@@ -173,92 +183,110 @@ def _constraints(action: Action, stars: Sequence[bool]) -> list[np.ndarray]:
 
 def _wide(matrix: np.ndarray, order: int) -> np.ndarray:
     """The matrix as Python integers where products of its entries could pass 64 bits."""
-    if matrix.dtype.kind == "i" and int(abs(matrix).max(initial=1)) ** order >= 2**62:
+    if matrix.dtype.kind == "i" and max((abs(int(x)) for x in matrix.ravel()), default=1) ** order >= 2**62:
         return matrix.astype(object)
     return matrix
 
 
-def _exact(rows: Sequence[np.ndarray], entries: int) -> np.ndarray:
-    """The null space modulo a prime, lifted to fractions, and proved.
+def _exact(what: str, rows: Sequence[np.ndarray], entries: int) -> np.ndarray:
+    """The null space modulo primes, lifted to fractions, and proved.
 
     Modulo a prime the rank can only be too small and the null space too large, so that as many proved vectors as there
-    are modulo the prime are all there are.
+    are modulo the prime are all there are. One prime is enough for small fractions; more are joined until it is.
     """
     import flint
 
     whole = [_cleared(row) for row in rows]
-    for prime in PRIMES:
-        basis = np.eye(entries, dtype=object)  # rows: a basis modulo the prime of what the constraints so far allow
-        for row in whole:
-            image = flint.nmod_mat((row % prime).astype(object).tolist(), prime) * flint.nmod_mat(
-                basis.T.tolist(), prime
-            )
-            basis = np.array(_null_rows(image, prime), object).reshape(-1, len(basis)).dot(basis) % prime
-            if not len(basis):
+    residues: np.ndarray | None = None
+    modulus, prime = 1, 2**61
+    for _ in range(MOST_PRIMES):
+        prime = _prime_below(prime)
+        found = _null_space_modulo(whole, entries, prime)
+        if not len(found):
+            return np.zeros((0, entries), np.int64)
+        if residues is None or found.shape[0] < len(residues):  # a prime that divides a pivot finds too many
+            residues, modulus = found, prime
+        elif found.shape[0] == len(residues):
+            step = pow(modulus, -1, prime)
+            residues = residues + modulus * ((found - residues) * step % prime)
+            modulus *= prime
+        lifted = [_lifted(vector, modulus) for vector in residues.tolist()]
+        if any(vector is None for vector in lifted):
+            continue
+        basis = np.array(lifted, object).reshape(len(lifted), entries)
+        columns = flint.fmpz_mat(basis.T.tolist())
+        if all(not any(map(int, (flint.fmpz_mat(row.tolist()) * columns).entries())) for row in whole):
+            if max(abs(x) for x in basis.ravel()) >= LARGEST_ENTRY:
                 break
-        reduced = _echelon(basis, entries, prime)
-        lifted = [_lifted(vector, prime) for vector in reduced]
-        if all(vector is not None for vector in lifted):
-            found = np.array(lifted, object).reshape(-1, entries)
-            if all(not np.any(row.dot(found.T)) for row in whole):
-                return found.astype(np.int64)
-    raise AssertionError(f"no prime of {PRIMES} gives a null space that can be proved: a bug of equikit")
+            return basis.astype(np.int64)
+    raise TooLargeError(
+        explain(
+            f"the exact invariant tensors of {what} have too large entries",
+            got=f"integers beyond {LARGEST_ENTRY:,}",
+            expected="generators of small integers and fractions",
+            step="write MatrixGroup(..., exact=False), for a numerical null space",
+        )
+    )
+
+
+def _prime_below(number: int) -> int:
+    import flint
+
+    number -= 1
+    while not flint.fmpz(number).is_prime():
+        number -= 1
+    return number
+
+
+def _null_space_modulo(whole: Sequence[np.ndarray], entries: int, prime: int) -> np.ndarray:
+    """The reduced echelon form of the common null space of integer matrices modulo a prime, `[dim, entries]`."""
+    import flint
+
+    basis: Any = None  # columns: what the constraints so far allow
+    for row in whole:
+        matrix = flint.nmod_mat((row % prime).tolist(), prime)
+        image = matrix if basis is None else matrix * basis
+        null, count = image.nullspace()
+        if count == 0:
+            return np.zeros((0, entries), object)
+        null = flint.nmod_mat(null.nrows(), count, [x for line in null.tolist() for x in line[:count]], prime)
+        basis = null if basis is None else basis * null
+    if basis is None:
+        return np.eye(entries, dtype=object)
+    reduced, rank = basis.transpose().rref()
+    assert rank == reduced.nrows(), "the columns of a null space are independent"
+    return np.array([[int(x) for x in line] for line in reduced.tolist()], object)
 
 
 def _cleared(matrix: np.ndarray) -> np.ndarray:
     """Each row times its common denominator, as Python integers."""
+    if matrix.dtype.kind == "i":
+        return matrix.astype(object)
     result = np.empty(matrix.shape, object)
     for i, row in enumerate(matrix.tolist()):
-        fractions = [Fraction(entry) for entry in row]
-        scale = int(np.lcm.reduce([f.denominator for f in fractions], dtype=object)) if fractions else 1
-        result[i] = [int(f * scale) for f in fractions]
+        scale = math.lcm(*(Fraction(entry).denominator for entry in row))
+        result[i] = [int(entry * scale) for entry in row]
     return result
 
 
-def _null_rows(image: Any, prime: int) -> list[list[int]]:
-    """Combinations of the columns of a matrix modulo a prime that vanish."""
-    columns = image.ncols()
-    reduced, rank = image.rref()
-    pivots = []
-    column = 0
-    for row in range(rank):
-        while int(reduced[row, column]) == 0:
-            column += 1
-        pivots.append(column)
-    rows = []
-    for free in (c for c in range(columns) if c not in set(pivots)):
-        vector = [0] * columns
-        vector[free] = 1
-        for row, pivot in enumerate(pivots):
-            vector[pivot] = -int(reduced[row, free]) % prime
-        rows.append(vector)
-    return rows
-
-
-def _echelon(basis: np.ndarray, entries: int, prime: int) -> list[list[int]]:
-    import flint
-
-    if not len(basis):
-        return []
-    reduced, rank = flint.nmod_mat(basis.tolist(), prime).rref()
-    return [[int(reduced[row, column]) for column in range(entries)] for row in range(rank)]
-
-
-def _lifted(vector: Sequence[int], prime: int) -> list[int] | None:
-    """The smallest integers in the proportions of a vector modulo a prime; `None` where they are not small."""
-    found = [_fraction(entry, prime) for entry in vector]
-    if any(f is None for f in found):
-        return None
-    fractions = [f for f in found if f is not None]
-    scale = int(np.lcm.reduce([f.denominator for f in fractions], dtype=object))
+def _lifted(vector: Sequence[int], modulus: int) -> list[int] | None:
+    """The smallest integers in the proportions of a vector modulo a number; `None` where they are not small."""
+    bound = math.isqrt(modulus // 2)
+    fractions = []
+    for entry in vector:
+        fraction = Fraction(entry) if entry <= 1 else _fraction(entry, modulus, bound)
+        if fraction is None:
+            return None
+        fractions.append(fraction)
+    scale = math.lcm(*(f.denominator for f in fractions))
     numbers = [int(f * scale) for f in fractions]
-    return numbers if max(map(abs, numbers)) < 2**31 else None
+    common = math.gcd(*numbers)
+    return [x // common for x in numbers]
 
 
-def _fraction(value: int, prime: int) -> Fraction | None:
-    """The fraction with numerator and denominator below the root of half the prime, by Euclid's algorithm."""
-    bound = int((prime // 2) ** 0.5)
-    before, now = (prime, 0), (value % prime, 1)
+def _fraction(value: int, modulus: int, bound: int) -> Fraction | None:
+    """The fraction with numerator and denominator up to the bound, by Euclid's algorithm."""
+    before, now = (modulus, 0), (value % modulus, 1)
     while now[0] > bound:
         quotient = before[0] // now[0]
         before, now = now, (before[0] - quotient * now[0], before[1] - quotient * now[1])
@@ -269,20 +297,17 @@ def _fraction(value: int, prime: int) -> Fraction | None:
 
 def _numerical(what: str, rows: Sequence[np.ndarray], entries: int, kind: Any, tolerance: float) -> np.ndarray:
     """An orthonormal basis by singular values: the columns of the projector with the longest rest, one by one."""
-    stacked = np.concatenate([np.zeros((1, entries)), *rows]).astype(kind)
-    values, vectors = np.linalg.eigh(stacked.conj().T @ stacked)
-    singular = np.sqrt(np.maximum(values, 0))
-    # Squaring the matrix leaves singular values that are zero at the root of the rounding error.
-    null = vectors[:, singular < 1e-6 * max(1.0, float(singular.max(initial=0)))]
-    exact = np.linalg.svd(stacked @ null, compute_uv=False) if null.shape[1] else np.zeros(0)
-    above = singular[null.shape[1] :]
-    if np.any(exact > tolerance) or np.any(above < 100 * tolerance):
-        smallest = float(above.min(initial=np.inf))
+    stacked = np.concatenate([np.zeros((entries, entries)), *rows]).astype(kind)
+    _, singular, vectors = np.linalg.svd(np.linalg.qr(stacked, mode="r"))
+    tolerance = max(tolerance, 64 * float(np.finfo(np.float64).eps * singular.max(initial=0)))
+    null = vectors[singular <= tolerance].conj().T
+    above = float(singular[singular > tolerance].min(initial=np.inf))
+    if above < GAP * tolerance:
         raise GroupError(
             explain(
                 f"which tensors {what} leaves as they are cannot be told at this tolerance",
-                got=f"singular values {exact.max(initial=0):.1e} and {smallest:.1e}, tolerance {tolerance:.0e}",
-                expected="a clear gap between what is zero and what is not",
+                got=f"a singular value of {above:.1e}, tolerance {tolerance:.0e}",
+                expected=f"values up to the tolerance, and values {GAP} times as large",
                 step="give generators of full precision, or integers and fractions, or another tolerance=",
             )
         )

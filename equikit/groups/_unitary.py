@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from equikit.groups._group import Blocks
-from equikit.groups._linear import MatrixElements, haar
+from equikit.groups._linear import MatrixElements, haar, inverse_transposed
 from equikit.groups._orthogonal import BOOST
 
 
@@ -116,5 +116,4 @@ class GL(MatrixElements):
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
         """Return the inverse transposed, by which an element acts on an axis with a star."""
-        result: np.ndarray = np.linalg.inv(self.matrix(element)).T
-        return result
+        return inverse_transposed(self.matrix(element))

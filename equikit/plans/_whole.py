@@ -69,6 +69,8 @@ def _tensors(kinds: tuple[tuple[Group, HeadKind], ...]) -> InvariantTensors:
         assert group.n is not None
         tensors = group.invariants(kind.stars)
         refuse_if_large(f"the invariant tensors of {group}", result.size * tensors.size, CONSTANT_BYTES)
+        if result.dtype.kind == tensors.dtype.kind == "i":  # products need not fit in 64 bits, and are cast anyway
+            result = result.astype(np.float64) if abs(result).max(initial=1) > 1 else result
         result = np.kron(result, tensors.reshape(len(tensors), group.n**kind.above, group.n**kind.below))
     count, rows, columns = result.shape
     if count and result.dtype.kind == "i" and abs(result).max(initial=0) == 1 and (result != 0).sum(0).max() <= 1:

@@ -21,6 +21,9 @@ from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import checked_float
 from equikit.plans._lower import Channels, per_term
 
+MOST_TOLERANCE = 0.01
+"""The most by which a function may miss, where rounding in the dtype itself is not more, however elements stretch."""
+
 OPTIONS = ("channels", "batch", "samples", "mask", "groups")
 """The arguments of `equivariance_error` that are no labels."""
 
@@ -252,7 +255,7 @@ def assert_equivariant(
         function, signature, outputs, key, dtype, **options: as for `equivariance_error`.
         tolerance: the largest relative error that passes; where it is not given, 64 times the spacing of the dtype's
             numbers at one (8e-6 in float32), for groups that stretch vectors times the most by which an element
-            that was drawn stretches a term.
+            that was drawn stretches a term, and no more than a hundredth.
 
     Raises:
         EquivarianceError: with the error found; not-a-numbers never pass.
@@ -265,7 +268,8 @@ def assert_equivariant(
     error, growth = _measured(function, signature, outputs, key=key, dtype=dtype, bindings=options, **given)
     kind = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     finfo: Any = jnp.finfo  # which JAX leaves untyped
-    limit = 64 * float(finfo(kind).eps) * growth if tolerance is None else tolerance
+    rounding = 64 * float(finfo(kind).eps)
+    limit = min(rounding * growth, max(rounding, MOST_TOLERANCE)) if tolerance is None else tolerance
     if not error <= limit:
         raise EquivarianceError(
             explain(

@@ -149,6 +149,80 @@ def test_groups_are_values():
     assert invariants(MatrixGroup(n=2), 2) == 4
 
 
+def test_exact_and_floating_entries_are_different_groups():
+    floating, exact = (MatrixGroup([[[0, 1], [1, 0]], [[half, 0], [0, half]]]) for half in (0.5, Fraction(1, 2)))
+    assert floating != exact
+    assert hom("x -> x", x=floating).matrices().dtype == np.float64
+    assert hom("x -> x", x=exact).matrices().dtype == np.int64
+    assert MatrixGroup([[[2, 1], [1, 1]]], exact=False) != MatrixGroup([[[2, 1], [1, 1]]])
+
+
+def test_large_entries_of_generators():
+    """Fractions that one prime cannot hold, and integers past 64 bits in the constraints."""
+    assert hom("u u* -> u u*", u=MatrixGroup([[[1, 0], [2001, -1]]])).dim == 8
+    assert hom("x x x x -> ", x=MatrixGroup(lie_algebra=[[[2**61]]])).dim == 0
+    assert MatrixGroup([[[1, 10**8], [0, 1]]]).n == 2
+    big = MatrixGroup([[[1, 0], [20000001, -1]]])
+    with pytest.raises(TooLargeError, match="would not fit in 64 bits"):
+        hom(" -> a b c", a=big, b=big, c=big).matrices()
+    commutant = np.random.default_rng(3).integers(-9, 10, (8, 8))
+    with pytest.raises(TooLargeError, match=r"write MatrixGroup\(..., exact=False\)"):
+        hom("x -> x", x=MatrixGroup([commutant])).matrices()
+    assert hom("x -> x", x=MatrixGroup([commutant], exact=False)).dim == 8
+
+
+def test_numerical_null_spaces_are_told_by_their_gap():
+    def turn(angle):
+        return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+    def both(one, other):
+        return np.block([[turn(one), np.zeros((2, 2))], [np.zeros((2, 2)), turn(other)]])
+
+    assert [hom("x -> x", x=MatrixGroup([both(1, 1 + d)])).dim for d in (0.0, 1e-8, 1e-6)] == [8, 4, 4]
+    assert hom("x x -> ", x=MatrixGroup([turn(1).round(4)], tolerance=1e-3)).dim == 2
+    assert hom("x -> x", x=MatrixGroup(lie_algebra=[[[0, -1.1e-11], [1.1e-11, 0]]])).dim == 2
+    skewed = np.diag([1.0, 1.0, 100.0]) @ np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    algebra = [skewed @ np.array(matrix) @ np.linalg.inv(skewed) for matrix in ROTATIONS]
+    assert hom("x x -> x x", x=MatrixGroup(lie_algebra=algebra)).dim == 3
+
+
+def test_norms_are_kept_exactly_or_not():
+    assert not MatrixGroup([[[Fraction(1000001, 1000000)]]]).keeps_norm
+    assert not MatrixGroup([[[1.000004]]]).keeps_norm
+
+
+def test_no_entries():
+    for group in (MatrixGroup(n=0), MatrixGroup([np.zeros((0, 0))]), Z(0), D(0)):
+        assert hom("x -> x", x=group).dim == 0
+        assert len(list(hom("x -> x", x=group).diagrams)) == 0
+        assert hom("() -> ()").dim == 1
+    assert eval(repr(MatrixGroup([np.zeros((0, 0))])), vars(ek)) == MatrixGroup([np.zeros((0, 0))])
+
+
+def test_large_groups_are_quick():
+    twenty = [np.eye(20, dtype=int)[order] for order in (np.roll(np.arange(20), 1), [1, 0, *range(2, 20)])]
+    assert hom("x -> x", x=MatrixGroup(twenty)).dim == 2
+    assert hom("z -> ", z=Z(50000)).matrices().shape == (1, 1, 50000)
+    assert hom("z -> z", z=D(50000)).dim == 25001
+    assert str(hom(" ".join("z" * 24) + " -> ", z=Z(2)).diagrams[0]).endswith("24'")
+
+
+def test_only_starred_axes():
+    quarter = MatrixGroup([[[0, -1], [1, 0]]])
+    assert hom("x* -> x*", x=quarter).matrices().shape == (2, 2, 2)
+    assert hom(" -> x* x*", x=quarter).matrices().shape == (2, 4, 1)
+
+
+def test_spaces_that_are_not_of_integers_are_listed_without_matrices():
+    assert "matrices left out: they are no integers" in hom("x -> x", x=TRIANGLE_FLOAT)._repr_html_()
+
+
+def test_elements_do_not_explode():
+    rng = np.random.default_rng(0)
+    for group in (MatrixGroup([[[2, 1], [1, 1]]]), MatrixGroup([[[3, 0], [0, 1]]]), STRETCH):
+        assert all(np.linalg.norm(group.random_element(rng), 2) <= 7 for _ in range(50))
+
+
 one = hom("z -> z", z=Z(3)).diagrams[0]
 
 
@@ -173,10 +247,18 @@ one = hom("z -> z", z=Z(3)).diagrams[0]
         (lambda: MatrixGroup([np.eye(2), np.eye(3)]), GroupError, "do not settle the size"),
         (lambda: MatrixGroup([[[1, 1], [1, 1]]]), GroupError, "a generator is not invertible"),
         (lambda: MatrixGroup([[[1, 2, 3], [1, 1, 1]]]), GroupError, "is not a square matrix"),
+        (lambda: MatrixGroup([[[1, 0], [0]]]), GroupError, "is not a square matrix"),
+        (lambda: MatrixGroup(5), GroupError, "is not a square matrix"),
+        (lambda: MatrixGroup([[["1"]]]), GroupError, "is not a square matrix of finite numbers"),
+        (lambda: MatrixGroup([[[2**70]]]), GroupError, "up to 2^62"),
+        (lambda: MatrixGroup([[[1]]], name=5), GroupError, "the name is not a text"),
+        (lambda: MatrixGroup([[[0.5]]], exact=True), GroupError, "can be exact for integers and fractions only"),
+        (lambda: MatrixGroup([[[1, 0], [0, 1]]]).dual_element(np.ones((2, 2))), GroupError, "is not invertible"),
+        (lambda: hom("u u* -> ", u=ek.U).matrices({"u": 3, "u*": 4}), ek.ShapeError, "a label and its dual"),
         (lambda: MatrixGroup([[["a"]]]), GroupError, "is not a square matrix of finite numbers"),
         (lambda: MatrixGroup([[[float("nan")]]]), GroupError, "is not a square matrix of finite numbers"),
         (lambda: MatrixGroup([[[1]]], tolerance=-1), GroupError, "the tolerance is not a small number"),
-        (lambda: MatrixGroup([[[1.0, 0], [0, 1 + 1e-9]]]).invariants((False,)), GroupError, "cannot be told"),
+        (lambda: MatrixGroup([[[1.0, 0], [0, 1 + 5e-10]]]).invariants((False,)), GroupError, "cannot be told"),
         (lambda: STRETCH.invariants((False,) * 12), TooLargeError, "too large to be found"),
         (lambda: Z(16).invariants((False,) * 6), TooLargeError, "too large to be found"),
         (lambda: Z(16).invariants((False,) * 5), TooLargeError, "too large to be found"),

@@ -259,3 +259,12 @@ def test_the_tolerance_grows_with_boosts():
         assert_equivariant(layer, "m m m m -> ()", m=ek.Lorentz, channels=4, key=jax.random.key(seed))
     with pytest.raises(ek.EquivarianceError):
         assert_equivariant(jnp.sin, "m -> m", m=ek.Lorentz, channels=4, key=jax.random.key(0))
+
+
+def test_what_stretches_hides_nothing():
+    for group in (ek.MatrixGroup([[[2, 1], [1, 1]]]), ek.MatrixGroup([[[100, 0], [0, 1]]]), ek.GL(3)):
+        layer = ek.nn.Linear("x x* -> x x*", 2, 2, x=group, rngs=nnx.Rngs(0))
+        for seed in range(4):
+            assert_equivariant(layer, "x x* -> x x*", x=group, channels=2, key=jax.random.key(seed))
+            with pytest.raises(ek.EquivarianceError):
+                assert_equivariant(jnp.sin, "x -> x", x=group, channels=2, key=jax.random.key(seed))
