@@ -73,7 +73,8 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
     candidates = tuple(Diagrams(top, bottom, (("x", group),), every=True))
     rank = 0
     for attempt, prime in enumerate(PRIMES):
-        values = evaluated(candidates, group, wanted + SPARE, prime, attempt)
+        assert group.n is not None
+        values = evaluated(candidates, group, wanted + SPARE, prime, attempt, group.n)
         reduced, rank = flint.nmod_mat(values.T.tolist(), prime).rref()
         if rank == wanted:
             break

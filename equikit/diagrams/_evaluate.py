@@ -11,41 +11,45 @@ from equikit.diagrams._diagram import Diagram
 from equikit.groups import Group
 
 
-def evaluated(diagrams: Sequence[Diagram], group: Group, count: int, prime: int, seed: int) -> np.ndarray:
+def evaluated(diagrams: Sequence[Diagram], group: Group, count: int, prime: int, seed: int, size: int) -> np.ndarray:
     """The values of diagrams of one label on random vectors, one for each vertex.
 
     Args:
-        diagrams: diagrams with the same rows.
-        group: the group of their label, bound.
+        diagrams: diagrams with the same rows, without invariant tensors of groups without diagrams.
+        group: the group of their label.
         count: how many choices of vectors.
         prime: below 2^31.
         seed: tells choices of vectors apart.
+        size: that of the label.
 
     Returns:
         int64 `[diagrams, count]`, residues.
 
     Cost: the number of diagrams times `count`, for each vertex.
     """
-    size, order, split = group.n, diagrams[0].order, len(diagrams[0].top)
-    assert size is not None
+    order, split = diagrams[0].order, len(diagrams[0].top)
     vectors = np.random.default_rng(seed).integers(0, prime, (order, size, count))
-    form = np.eye(size, dtype=np.int64) if group.form is None else group.form.matrix(size)
-    lowered = np.stack([_times(form, vector, prime) for vector in vectors])
+    form = None if group.form is None else group.form.matrix(size)
+    lowered = vectors if form is None else np.stack([form @ vector % prime for vector in vectors])
     known: dict[tuple[object, ...], np.ndarray] = {}
+
+    def product(block: tuple[int, ...]) -> np.ndarray:
+        """The entrywise product of the vectors of a block, `[size, count]`; the form joins pairs within a row."""
+        within = len(block) == 2 and (block[0] < split) == (block[1] < split)
+        result: np.ndarray = vectors[block[0]]
+        for vertex in block[1:]:
+            result = result * (lowered if within else vectors)[vertex] % prime
+        return result
 
     def block_value(block: tuple[int, ...]) -> np.ndarray:
         if block not in known:
-            if len(block) == 1:
-                known[block] = vectors[block[0]].sum(0) % prime
-            else:
-                first, second = block
-                within = (first < split) == (second < split)
-                known[block] = _dot(vectors[first], (lowered if within else vectors)[second], prime)
+            known[block] = product(block).sum(0) % prime
         return known[block]
 
-    def head_value(legs: tuple[int, ...]) -> np.ndarray:
+    def head_value(legs: tuple[tuple[int, ...], ...]) -> np.ndarray:
         if ("head", legs) not in known:
-            rows = [lowered[leg] if leg >= split and group.form is not None else vectors[leg] for leg in legs]
+            rows = [lowered[leg[0]] if form is not None and leg[0] >= split else product(leg) for leg in legs]
+            rows += [np.ones((size, count), np.int64)] * (size - len(legs))  # a leg that is summed over
             known["head", legs] = determinants(np.stack(rows), prime)
         return known["head", legs]
 
@@ -56,22 +60,11 @@ def evaluated(diagrams: Sequence[Diagram], group: Group, count: int, prime: int,
         for label, _, _ in diagram.heads:
             legs = [block for part in leg_order(diagram, label) for block in part]
             taken.update(legs)
-            row[:] = row * head_value(tuple(blocks[leg][0] for leg in legs)) % prime
+            row[:] = row * head_value(tuple(blocks[leg] for leg in legs)) % prime
         for number, block in enumerate(blocks):
             if number not in taken:
                 row[:] = row * block_value(block) % prime
     return values
-
-
-def _dot(first: np.ndarray, second: np.ndarray, prime: int) -> np.ndarray:
-    result: np.ndarray = (first * second % prime).sum(0) % prime
-    return result
-
-
-def _times(matrix: np.ndarray, vector: np.ndarray, prime: int) -> np.ndarray:
-    """A matrix of small entries times vectors `[n, count]`."""
-    result: np.ndarray = matrix @ vector % prime
-    return result
 
 
 def _inverse(x: np.ndarray, prime: int) -> np.ndarray:

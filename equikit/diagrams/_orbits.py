@@ -13,22 +13,23 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from equikit._errors import TooLargeError, explain
-from equikit.diagrams._basis import PRIMES
+from equikit.diagrams._basis import MOST_OPERATIONS, PRIMES, SPARE
 from equikit.diagrams._count import independent
 from equikit.diagrams._dense import leg_order
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._evaluate import evaluated
 from equikit.diagrams._gram import inner_product
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._heads import parity
 from equikit.diagrams._rules import group_of
 from equikit.diagrams._sequence import Diagrams
+from equikit.diagrams._signature import base
 
 Move = tuple[int, tuple[int, ...]]
 """A sign, and for each vertex the place it goes to, in its row."""
-
-MOST_CANDIDATES = 2000
-"""Orbits above which no basis is chosen among dependent ones: the matrix of their inner products would take minutes."""
 
 MOST_ORBITED = 100_000
 """Diagrams above which no orbits are listed: it would take minutes."""
@@ -135,18 +136,18 @@ def orbit_sums(diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, .
         seen |= signs.keys()
         if not vanishes:
             sums.append(OrbitSum(tuple(signs.items())))
-            _refuse_if_many(len(sums) if dependent else 0, MOST_CANDIDATES, "choose a basis from")
     return _independent(sums, diagrams, moves) if dependent else tuple(sums)
 
 
 @functools.lru_cache(maxsize=2**16)
 def _part(diagram: Diagram, label: str) -> Diagram:
     """The vertices of one label."""
-    keep = [vertex for vertex, name in enumerate(diagram.labels) if name == label]
+    keep = [vertex for vertex, name in enumerate(diagram.labels) if base(name) == label]
     growth = tuple(diagram.growth[vertex] for vertex in keep)
     heads = tuple(head for head in diagram.heads if head[0] == label)
-    above = diagram.top.count(label)
-    return Diagram((label,) * above, (label,) * (len(keep) - above), growth, diagram.forms, heads)
+    names = [diagram.labels[vertex] for vertex in keep]
+    above = sum(vertex < len(diagram.top) for vertex in keep)
+    return Diagram(tuple(names[:above]), tuple(names[above:]), growth, diagram.forms, heads)
 
 
 def inner(first: Diagram, second: Diagram, sizes: Mapping[str, int]) -> int:
@@ -166,59 +167,55 @@ def square_norm(total: OrbitSum, sizes: Mapping[str, int]) -> int:
 
 
 def _independent(sums: list[OrbitSum], diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, ...]:
-    """The first independent orbit sums, by rank modulo a prime; certified by the trace of the projection."""
+    """The first independent orbit sums, by the rank of their values at random vectors modulo a prime.
+
+    That rank can only be too small. So can that of the differences between diagrams and what an exchange makes of them,
+    which span what is left of the space; both are exact where together they have its dimension.
+    """
+
+    basis = tuple(diagrams)
+    _refuse_if_many(len(basis) ** 3 * max(len(moves), 1), MOST_OPERATIONS, "choose a basis from")
+    exchanged = [
+        (diagram, sign * turned, other)
+        for diagram in basis
+        for sign, places in moves
+        for turned, other in [moved(diagram, places)]
+    ]
+    members = {member for total in sums for member, _ in total.terms}
+    members.update(basis, (other for _, _, other in exchanged))
+    for attempt, prime in enumerate(PRIMES):
+        value = _values(sorted(members), diagrams, len(basis) + SPARE, prime, attempt)
+        rows = [np.sum([sign * value[member] for member, sign in total.terms], axis=0) % prime for total in sums]
+        rest = [(value[diagram] - sign * value[other]) % prime for diagram, sign, other in exchanged]
+        pivots = _pivots(rows, prime)
+        if len(pivots) + len(_pivots(rest, prime)) == len(basis):
+            return tuple(sums[pivot] for pivot in pivots)
+    raise AssertionError(f"orbit sums of {diagrams.groups} have no certified rank: a bug of equikit")
+
+
+def _pivots(rows: Sequence[np.ndarray], prime: int) -> list[int]:
+    """The first independent rows."""
     import flint
 
+    if not rows:
+        return []
+    reduced, rank = flint.nmod_mat(np.array(rows).T.tolist(), prime).rref()
+    return [next(c for c in range(len(rows)) if int(reduced[row, c])) for row in range(rank)]
+
+
+def _values(
+    members: Sequence[Diagram], diagrams: Diagrams, count: int, prime: int, seed: int
+) -> dict[Diagram, np.ndarray]:
+    """Diagrams as multilinear functions at random vectors: the product over labels."""
     # A free label stands for every large n, where its diagrams are independent: an even one of twice the vertices.
     many = 2 * (len(diagrams.top) + len(diagrams.bottom))
-    sizes = {label: many if group.n is None else group.n for label, group in diagrams.groups}
-    products = [
-        [sum(sign * inner(one.first, member, sizes) for member, sign in other.terms) for other in sums] for one in sums
-    ]
-    basis = tuple(diagrams)
-    gram = [[inner(a, b, sizes) for b in basis] for a in basis]
-    averaged = [orbit(b, moves) for b in basis]
-    for prime in PRIMES:
-        wanted = _trace(gram, basis, averaged, sizes, prime)
-        if not sums:
-            rank, pivots = 0, []
-        else:
-            # A row is one over the length of its orbit times the row of the Gram matrix: the pivots are the same.
-            reduced, rank = flint.nmod_mat([[x % prime for x in row] for row in products], prime).rref()
-            pivots = [next(c for c in range(len(sums)) if int(reduced[row, c])) for row in range(rank)]
-        if rank == wanted:
-            return tuple(sums[pivot] for pivot in pivots)
-    raise AssertionError(f"orbit sums have rank {rank}, not the dimension {wanted}: a bug of equikit")
-
-
-def _trace(
-    gram: list[list[int]],
-    basis: tuple[Diagram, ...],
-    averaged: list[OrbitSum | None],
-    sizes: Mapping[str, int],
-    prime: int,
-) -> int:
-    r"""The trace of the projection on the span of the basis, a whole number; -1 where the prime does not do.
-
-    It is \(\mathrm{tr}(G^{-1} M)\), where M holds the inner products of the basis with its projections.
-    """
-    import flint
-
-    if not basis:
-        return 0
-    columns = []
-    for total in averaged:
-        if total is None:
-            columns.append([0] * len(basis))
-            continue
-        scale = pow(len(total.terms), -1, prime)
-        columns.append(
-            [scale * sum(sign * inner(b, member, sizes) for member, sign in total.terms) % prime for b in basis]
-        )
-    count = len(basis)
-    matrix = flint.nmod_mat([[columns[j][i] for j in range(count)] for i in range(count)], prime)
-    try:
-        product = flint.nmod_mat([[x % prime for x in row] for row in gram], prime).inv() * matrix
-    except ZeroDivisionError:  # the prime divides the determinant
-        return -1
-    return sum(int(product[i, i]) for i in range(count)) % prime
+    result = {member: np.ones(count, np.int64) for member in members}
+    for place, label in enumerate(sorted({base(name) for name in diagrams.top + diagrams.bottom})):
+        group = group_of(diagrams.groups, label)
+        parts = sorted({_part(member, label) for member in members})
+        size = many if group.n is None else group.n
+        rows = evaluated(parts, group, count, prime, seed + len(PRIMES) * place, size) if parts else ()
+        table = dict(zip(parts, rows, strict=True))
+        for member in members:
+            result[member] = result[member] * table[_part(member, label)] % prime
+    return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -211,16 +211,39 @@ def apply_multilinear(
                 step="see multilinear_weight_shape(space, channels, out_channels)",
             )
         )
-    dtype = jnp.result_type(*arrays, weights)
-    weights, batch = weights.astype(dtype), len(shapes.batch)
+    settled = tuple(sorted(shapes.sizes.items()))
+    if method == "reference":
+        return _run(space, arrays, weights, masks, mode, normalize, settled, precision, reference=True)
+    y: jax.Array = _compiled(space, arrays, weights, masks, mode, normalize, settled, precision)
+    return y
+
+
+def _run(
+    space: MultilinearSpace,
+    arrays: Sequence[jax.Array],
+    weights: jax.Array,
+    masks: Mapping[str, jax.Array],
+    mode: Mode,
+    normalize: Normalize,
+    sizes: tuple[tuple[str, int], ...],
+    precision: lax.PrecisionLike,
+    reference: bool = False,
+) -> jax.Array:
+    """Apply the maps to checked arrays."""
+    batch = arrays[0].shape[: arrays[0].ndim - 1 - len(space.inputs[0].labels)]
+    shapes, dtype = Shapes(batch, dict(sizes)), jnp.result_type(*arrays, weights)
     rows = [
-        folded(space, term, _masked(x.astype(dtype), term.labels, masks, batch))
+        folded(space, term, _masked(x.astype(dtype), term.labels, masks, len(batch)))
         for term, x in zip(space.inputs, arrays, strict=True)
     ]
-    scales = _scales(space, shapes, masks, normalize)
-    options: dict[str, Any] = {"channelwise": mode == "channelwise"}
-    if method == "reference":
-        y = run_reference(space, rows, weights, shapes, scales, **options)
+    arguments = space, rows, weights.astype(dtype), shapes, _scales(space, shapes, masks, normalize)
+    if reference:
+        y = run_reference(*arguments, channelwise=mode == "channelwise")
     else:
-        y = run_multilinear(space, rows, weights, shapes, scales, precision=precision, **options)
-    return _masked(unfolded(space, y, shapes.batch, out_channels), space.output.labels, masks, batch)
+        y = run_multilinear(*arguments, channelwise=mode == "channelwise", precision=precision)
+    out_channels = weights.shape[-1] // max(space.signature.multiplicity(space.output), 1)
+    return _masked(unfolded(space, y, batch, out_channels), space.output.labels, masks, len(batch))
+
+
+_compiled = jax.jit(_run, static_argnames=("space", "mode", "normalize", "sizes", "precision"))
+"""Compiled at once: a call has hundreds of operations, and one by one they take seconds to compile."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from equikit import SO, Bistochastic, O, Sp, U, hom
+from equikit import SO, A, Bistochastic, H, O, S, Sp, U, hom
 from equikit.diagrams._evaluate import determinants, evaluated
 
 PRIME = 2**31 - 1
@@ -19,12 +19,15 @@ PRIME = 2**31 - 1
         ("x x -> x x x", SO(3)),
         ("x x -> x", Bistochastic(3)),
         ("x x* -> x x*", U(2)),
+        ("x x -> x x", S(3)),
+        ("x x x -> x", H(2)),
+        ("x x -> x x", A(3)),
     ],
 )
 def test_values_are_those_of_the_dense_tensors(text, group):
     diagrams = list(hom(text, x=group).diagrams)
     order, n = diagrams[0].order, group.n
-    values = evaluated(diagrams, group, 5, PRIME, 3)
+    values = evaluated(diagrams, group, 5, PRIME, 3, n)
     vectors = np.random.default_rng(3).integers(0, PRIME, (order, n, 5)).astype(object)
     for diagram, row in zip(diagrams, values, strict=True):
         for sample in range(5):
