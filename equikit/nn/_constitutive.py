@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,10 +17,11 @@ from jax.typing import DTypeLike
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import Diagram, MultilinearSpace
 from equikit.diagrams._multilinear import multilinear
-from equikit.groups import Group, O
+from equikit.groups import Group, H, O
 from equikit.groups._group import checked_size
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear, checked_rngs
+from equikit.nn._radial import checked_width, checked_widths
 from equikit.plans import apply_multilinear
 from equikit.plans._check import checked_dtype
 
@@ -64,6 +67,21 @@ def _parts(group: Group, degree: int, structures: int, target: str, products: bo
     return tuple(found)
 
 
+def _checked_axes(axes: Any) -> tuple[tuple[float, ...], ...]:
+    """Return axes as tuples of numbers, or raise `OptionError`."""
+    try:
+        return tuple(tuple(float(entry) for entry in axis) for axis in axes)
+    except (TypeError, ValueError):
+        raise OptionError(
+            explain(
+                "the axes of the material are not a list of vectors",
+                got=repr(axes),
+                expected="vectors of real numbers, also where it is one",
+                step="write axes=((0, 0, 1),)",
+            )
+        ) from None
+
+
 class ConstitutiveLaw(nnx.Module):
     r"""Stress as a function of strain that has the symmetry of a material: \(\sigma = \sum_a f_a(I(E))\, G_a(E)\).
 
@@ -83,9 +101,10 @@ class ConstitutiveLaw(nnx.Module):
     | cubic, axes along the coordinates | `group=H(3)`, with `degree=3` or more |
 
     Args:
-        group: O(n) (or SO(n)), H(n), or another group of orthogonal matrices; bound, n being the dimension.
+        group: O(n), SO(n) or H(n), bound, n being the dimension.
         axes: unit vectors a of the material.
-        degree: how often the strain enters the maps, at most.
+        degree: how often the strain enters the maps, at most; two where it is not given. A hyperelastic law has no maps
+            but the gradients of its invariants, and no degree.
         invariants: how many tensors enter an invariant, at most.
         hidden: widths of the hidden layers of the network; with none \(f_a\) is an affine function of the invariants.
         hyperelastic: the stress is the gradient of an energy.
@@ -98,7 +117,7 @@ class ConstitutiveLaw(nnx.Module):
         network: the layers of the network, a list of `Linear`.
 
     Raises:
-        OptionError: if the group does not keep lengths, or an axis is not a unit vector of its dimension.
+        OptionError: if the group is another one, or an axis is not a unit vector of its dimension.
 
     Cost: a few products of n × n matrices, and the network, for each strain.
 
@@ -117,7 +136,7 @@ class ConstitutiveLaw(nnx.Module):
         group: Group | None = None,
         *,
         axes: Sequence[Sequence[float]] = (),
-        degree: int = 2,
+        degree: int | None = None,
         invariants: int = 3,
         hidden: Sequence[int] = (32, 32),
         hyperelastic: bool = False,
@@ -127,18 +146,18 @@ class ConstitutiveLaw(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         self.group = O(3) if group is None else group
-        if not isinstance(self.group, Group) or self.group.n is None or self.group.form is not None:
+        if not isinstance(self.group, O | H) or not self.group.n or self.group.form is not None:
             raise OptionError(
                 explain(
-                    "the group of a material is a bound group of orthogonal matrices",
+                    "the group of a material is not one of orthogonal matrices that is known here",
                     got=repr(group),
-                    expected="O(3), SO(3), H(3) or another group that keeps lengths",
-                    step="write group=ek.O(3)",
+                    expected="O(n), SO(n) or H(n), bound, without negative directions",
+                    step="write group=ek.O(3), and give the axes of the material by axes=",
                 )
             )
-        self.axes = tuple(tuple(float(entry) for entry in axis) for axis in axes)
+        self.axes = _checked_axes(axes)
         for axis in self.axes:
-            if len(axis) != self.group.n or abs(sum(entry**2 for entry in axis) - 1) > 1e-6:
+            if len(axis) != self.group.n or not abs(sum(entry**2 for entry in axis) - 1) <= 1e-6:
                 raise OptionError(
                     explain(
                         "an axis of the material is not a unit vector",
@@ -147,18 +166,40 @@ class ConstitutiveLaw(nnx.Module):
                         step="divide it by its length",
                     )
                 )
-        if not scale > 0:
+        if not isinstance(scale, int | float) or not 0 < scale < math.inf:
             raise OptionError(
                 explain(
-                    "the scale of strains is not positive", got=scale, expected="above zero", step="write scale=1.0"
+                    "the scale of strains is not a positive number",
+                    got=repr(scale),
+                    expected="above zero",
+                    step="write scale=1.0",
                 )
             )
-        self.degree = checked_size("degree", degree)
-        self.invariants = checked_size("invariants", invariants)
-        self.hyperelastic, self.stress_free, self.scale = bool(hyperelastic), bool(stress_free), float(scale)
+        for option, value in (("hyperelastic", hyperelastic), ("stress_free", stress_free)):
+            if not isinstance(value, bool):
+                raise OptionError(
+                    explain(
+                        f"{option} is neither true nor false",
+                        got=repr(value),
+                        expected="True or False",
+                        step=f"write {option}=True",
+                    )
+                )
+        if hyperelastic and degree is not None:
+            raise OptionError(
+                explain(
+                    "a hyperelastic law has no maps to choose a degree of",
+                    got=f"hyperelastic=True, degree={degree!r}",
+                    expected="invariants=, whose gradients are its maps",
+                    step="leave degree out",
+                )
+            )
+        self.degree = checked_size("the degree of the maps", 2 if degree is None else degree)
+        self.invariants = checked_width("the degree of the invariants", invariants)
+        self.hyperelastic, self.stress_free, self.scale = hyperelastic, stress_free, float(scale)
         checked_rngs(rngs)
         widths = [sum(len(chosen) for _, chosen, _, _ in self._invariants)]
-        widths += [checked_size("the width of a hidden layer", width) for width in hidden]
+        widths += checked_widths(hidden)
         widths.append(1 if self.hyperelastic else sum(len(chosen) for _, chosen, _, _ in self._maps))
         self.network = nnx.List(
             [
@@ -244,6 +285,8 @@ class ConstitutiveLaw(nnx.Module):
 
     def _checked(self, strain: jax.Array) -> jax.Array:
         strain, n = checked_dtype("strain", strain), self.group.n
+        kernels = [kernel[...] for layer in self.network for kernel in layer.kernel.values()]
+        strain = strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
         if strain.shape[-2:] != (n, n):
             raise ShapeError(
                 explain(

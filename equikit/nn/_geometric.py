@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from equikit.nn._features import Features, given_terms, typed_side
 from equikit.nn._linear import checked_dtypes, checked_rngs, unit_normal
 from equikit.nn._radial import Radial
 from equikit.plans._apply import Feature, Mask
-from equikit.plans._check import Shapes, checked_dtype, checked_shapes
+from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes
 from equikit.plans._multilinear_execute import run_multilinear
 
 POINT, OTHER, SPACE = "i", "j", "x"
@@ -121,8 +122,15 @@ class GeometricMessage(nnx.Module):
         (sources, wide), (targets, narrow) = (
             typed_side(side, None, what) for side, what in ((inputs, "input"), (outputs, "output"))
         )
-        assert wide is not None
-        assert narrow is not None
+        if wide is None or narrow is None:
+            raise SignatureError(
+                explain(
+                    "the features of the points have no channels",
+                    got=f"{inputs!r} and {outputs!r}",
+                    expected="two dictionaries, from labels to channels",
+                    step='write {"p": 16, "p x": 8}',
+                )
+            )
         bound = {**(groups or {}), **bindings}
         used = {label for term in (*sources, *targets) for label in term.labels}
         spatial = [label for label in bound if label not in used]  # features may all be numbers; directions are not
@@ -132,16 +140,16 @@ class GeometricMessage(nnx.Module):
         self.point, self.space = self._labels()
         checked_rngs(rngs)
         _, stored = checked_dtypes(None, param_dtype)
-        if not neighbours > 0:
+        if not isinstance(neighbours, int | float) or not 0 < neighbours < math.inf:
             raise OptionError(
                 explain(
-                    "the number of neighbours is not positive",
-                    got=neighbours,
+                    "the number of neighbours is not a positive number",
+                    got=repr(neighbours),
                     expected="how many points are usually within the cutoff",
                     step="write neighbours=1.0",
                 )
             )
-        self.powers = checked_size("powers", powers)
+        self.powers = checked_size("the highest power of the direction", powers)
         self.radial = Radial(
             cutoff, radial, basis=basis, basis_size=basis_size, hidden=hidden, rngs=rngs, param_dtype=param_dtype
         )
@@ -239,18 +247,19 @@ class GeometricMessage(nnx.Module):
                     step="give the coordinates of every point",
                 )
             )
-        masks = {} if mask is None else dict(mask)
+        masks = by_label("mask", mask)
         extra = Term("positions", (self.point, self.space))
         typed = Signature((*self.sources, extra), self.signature.outputs, self.signature.bindings)
         shapes = checked_shapes(typed, (*self.channels[0], 1), [*arrays, positions[..., None]], masks)
         dtype = jnp.result_type(*arrays, positions, *(kernel[...] for kernel in self.kernel.values()))
         count, n = positions.shape[-2:]
         flat = Shapes(shapes.batch, {POINT: count, OTHER: count, SPACE: n})
-        rows = [x.astype(dtype).reshape(-1, *x.shape[len(shapes.batch) :]) for x in arrays]
-        present = jnp.asarray(masks[self.point]).reshape(-1, count) if self.point in masks else None
+        batch = math.prod(shapes.batch)
+        rows = [x.astype(dtype).reshape(batch, *x.shape[len(shapes.batch) :]) for x in arrays]
+        present = jnp.asarray(masks[self.point]).reshape(batch, count) if self.point in masks else None
         if present is not None:
             rows = [jnp.where(jnp.expand_dims(present, [*range(2, x.ndim)]), x, jnp.zeros((), dtype)) for x in rows]
-        directions, weights = self._pairs(positions.astype(dtype).reshape(-1, count, n), present)
+        directions, weights = self._pairs(positions.astype(dtype).reshape(batch, count, n), present)
         results: dict[str, Any] = {}
         powers: dict[int, jax.Array] = {}
         for power in range(self.powers + 1):
@@ -284,6 +293,11 @@ class GeometricMessage(nnx.Module):
             there = there & present[:, :, None] & present[:, None, :]
             positions = jnp.where(present[..., None], positions, jnp.zeros((), positions.dtype))
         difference = positions[:, None, :, :] - positions[:, :, None, :]
+        # What is beyond the cutoff is nothing, also where its square overflows.
+        reach = self.radial.cutoff
+        near = jnp.all(jnp.abs(difference) < reach, -1)
+        difference = jnp.where(near[..., None], difference, jnp.zeros((), difference.dtype))
+        there = there & near
         square = jnp.sum(difference**2, -1)
         apart = square > 0
         distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)  # the root has no derivative at zero

@@ -73,7 +73,7 @@ def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str
     kept = {
         term.name: (" ".join(term.labels), width)
         for term, width in zip(terms, widths, strict=True)
-        if all(bound[label].form is None for label in term.labels if label in bound)
+        if all(bound[label].keeps_norm for label in term.labels if label in bound)
     }
     return Normalized(kept, groups, options) if kept else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -25,6 +26,27 @@ def cutoff_envelope(distance: jax.Array) -> jax.Array:
     """
     x = jnp.minimum(distance, 1)
     return 1 - x**6 * (28 - 48 * x + 21 * x**2)
+
+
+def checked_width(owner: str, width: object) -> int:
+    """Return a width that is one or more, or raise `OptionError`."""
+    if checked_size(owner, width) == 0:
+        raise OptionError(explain(f"{owner} is zero", got=0, expected="one or more", step="write for example 8"))
+    return checked_size(owner, width)
+
+
+def checked_widths(hidden: object) -> list[int]:
+    """Return the widths of hidden layers, or raise `OptionError`."""
+    if not isinstance(hidden, Sequence) or isinstance(hidden, str):
+        raise OptionError(
+            explain(
+                "the widths of the hidden layers are not a list",
+                got=repr(hidden),
+                expected="one width for each hidden layer",
+                step="write hidden=(32,)",
+            )
+        )
+    return [checked_width("the width of a hidden layer", width) for width in hidden]
 
 
 class Radial(nnx.Module):
@@ -74,15 +96,19 @@ class Radial(nnx.Module):
                     step='write basis="bessel"',
                 )
             )
-        if not cutoff > 0:
+        if not isinstance(cutoff, int | float) or not 0 < cutoff < math.inf:
             raise OptionError(
-                explain("the cutoff is not positive", got=cutoff, expected="a distance", step="write cutoff=5.0")
+                explain(
+                    "the cutoff is not a positive number",
+                    got=repr(cutoff),
+                    expected="a distance",
+                    step="write cutoff=5.0",
+                )
             )
         checked_rngs(rngs)
         self.cutoff, self.basis = float(cutoff), basis
-        self.basis_size = checked_size("basis_size", basis_size)
-        widths = [self.basis_size, *(checked_size("the width of a hidden layer", width) for width in hidden)]
-        widths.append(checked_size("the number of radial functions", channels))
+        self.basis_size = checked_width("the size of the radial basis", basis_size)
+        widths = [self.basis_size, *checked_widths(hidden), checked_width("the number of radial functions", channels)]
         self.network = nnx.List(
             [
                 Linear("() -> ()", before, after, rngs=rngs, param_dtype=param_dtype)

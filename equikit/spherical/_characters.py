@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError, TooLargeError, explain
 from equikit.groups._group import checked_size
 
 Symmetry = Literal["sym", "alt"]
@@ -27,11 +27,24 @@ def checked_symmetry(symmetry: object) -> Symmetry | None:
     )
 
 
+MOST_ORDER = 500
+"""The order above which irreps are not counted: it takes the cube of it."""
+
+
 def weights(order: int, symmetry: Symmetry | None) -> Weights:
     """The weights of the tensors of an order: sums of as many weights of a vector, which are -1, 0 and 1.
 
     Generating functions: of all words in the three weights, of multisets, or of sets of them.
     """
+    if order > MOST_ORDER:
+        raise TooLargeError(
+            explain(
+                "irreps of tensors of this order would take long to count",
+                got=f"order {order:,}",
+                expected=f"at most {MOST_ORDER}",
+                step="use tensors of lower order",
+            )
+        )
     found: dict[tuple[int, int], int] = {(0, 0): 1}
     if symmetry is None:
         for _ in range(order):

@@ -282,3 +282,33 @@ ERRORS = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_errors(name):
     assert_error(*ERRORS[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"invariants": 0}, "the degree of the invariants is zero"),
+        ({"group": ek.U(3)}, "not one of orthogonal matrices"),
+        ({"group": ek.GL(3)}, "not one of orthogonal matrices"),
+        ({"group": ek.O(0)}, "not one of orthogonal matrices"),
+        ({"group": ek.Z(3)}, "not one of orthogonal matrices"),
+        ({"hyperelastic": True, "degree": 2}, "no maps to choose a degree of"),
+        ({"hyperelastic": "no"}, "hyperelastic is neither true nor false"),
+        ({"stress_free": 1}, "stress_free is neither true nor false"),
+        ({"axes": ((float("nan"), 0, 1),)}, "not a unit vector"),
+        ({"axes": (0, 0, 1.0)}, "not a list of vectors"),
+        ({"scale": float("inf")}, "the scale of strains is not a positive number"),
+        ({"hidden": (0,)}, "the width of a hidden layer is zero"),
+        ({"hidden": 4}, "the widths of the hidden layers are not a list"),
+        ({"degree": 5, "invariants": 1}, "too many to choose a basis from"),
+    ],
+)
+def test_options_that_do_not_fit(options, message):
+    with pytest.raises(ek.EquikitError, match=message):
+        ConstitutiveLaw(rngs=nnx.Rngs(0), **options)
+
+
+def test_stress_has_the_wider_dtype(x64):
+    for hyperelastic in (False, True):
+        law = ConstitutiveLaw(hidden=(4,), hyperelastic=hyperelastic, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
+        assert law(jnp.zeros((2, 3, 3), jnp.float32)).dtype == jnp.float64

@@ -294,3 +294,48 @@ ERRORS = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_errors(name):
     assert_error(*ERRORS[name])
+
+
+def small(**options):
+    return GeometricMessage(
+        {"p": 2}, {"p": 2, "p x": 1}, **({"cutoff": 2.0, "p": S, "x": O(3), "rngs": nnx.Rngs(0)} | options)
+    )
+
+
+def test_no_points():
+    assert small()({"p": jnp.ones((0, 2))}, jnp.zeros((0, 3)))["p x"].shape == (0, 3, 1)
+
+
+def test_points_far_beyond_the_cutoff_are_nothing():
+    """Also where the square of their distance overflows."""
+    layer, features = small(), {"p": jnp.ones((2, 2))}
+    far = jnp.array([[0.0, 0.0, 0.0], [1e25, 0.0, 0.0]], jnp.float32)
+    y, slope = jax.value_and_grad(lambda x: sum(jnp.sum(array**2) for array in layer(features, x).values()))(far)
+    assert y == 0
+    assert jnp.all(slope == 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"radial": 0}, "the number of radial functions is zero"),
+        ({"basis_size": 0}, "the size of the radial basis is zero"),
+        ({"hidden": 4}, "the widths of the hidden layers are not a list"),
+        ({"cutoff": "2"}, "the cutoff is not a positive number"),
+        ({"cutoff": float("inf")}, "the cutoff is not a positive number"),
+        ({"neighbours": float("nan")}, "the number of neighbours is not a positive number"),
+        ({"powers": -1}, "the highest power of the direction"),
+    ],
+)
+def test_options_that_do_not_fit(options, message):
+    with pytest.raises(ek.EquikitError, match=message):
+        small(**options)
+
+
+def test_masks_are_dictionaries():
+    features, positions, here = {"p": jnp.ones((4, 2))}, jnp.zeros((4, 3)), jnp.ones(4, bool)
+    with pytest.raises(ek.OptionError, match="mask is not a dictionary"):
+        small()(features, positions, mask=here)
+    assert small()(features, positions, mask={" p ": here})["p"].shape == (4, 2)
+    with pytest.raises(ek.SignatureError, match="have no channels"):
+        GeometricMessage("p", {"p": 2}, cutoff=2.0, p=S, x=O(3), rngs=nnx.Rngs(0))

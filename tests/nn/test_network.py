@@ -296,3 +296,9 @@ def test_bad_arrays():
         net({"x": normal(5, 3, 4)})
     with pytest.raises(ek.ShapeError, match="arrays named"):
         net({"y": normal(5, 3, 2)})
+
+
+def test_terms_without_a_norm_are_not_normalised():
+    features = [{"u": 2}, {"u": 2, "": 2}, {"u": 1}]
+    network = ek.nn.Network(features, u=ek.GL(2), normalize_features=True, rngs=nnx.Rngs(0))
+    assert network({"u": jnp.ones((3, 2, 2))})["u"].shape == (3, 2, 1)
