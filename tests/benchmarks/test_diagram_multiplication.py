@@ -143,6 +143,7 @@ def test_what_differs_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
         benchmark.measure(Case(Row("Sp", 2, 2), 4), Harness(benchmark.limits(quick=True)), 0)
 
 
+@pytest.mark.slow
 def test_a_quick_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     chosen = [case for case in benchmark.cases(quick=True) if (case.row.k, case.row.l) == (2, 2)]
     assert {case.row.family for case in chosen} == set(GROUPS)

@@ -158,6 +158,7 @@ def test_absent_points_are_not_there():
     assert all(float(jnp.max(jnp.abs(a[~keep]))) == 0 for a in y.values())
 
 
+@pytest.mark.slow
 def test_the_sum_keeps_its_size():
     """Its mean square does not depend on the number of neighbours, where that is told."""
     squares = []
@@ -169,6 +170,7 @@ def test_the_sum_keeps_its_size():
     assert 0.5 < squares[0] / squares[1] < 2
 
 
+@pytest.mark.slow
 def test_it_is_a_module_like_the_others():
     layer, other = make(dtype=jnp.float32), make(dtype=jnp.float32, seed=1)
     features, positions = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), draw())

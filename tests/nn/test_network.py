@@ -76,6 +76,7 @@ def test_pointwise_where_it_commutes():
         ek.nn.Network(FEATURES, nonlinearity="pointwise", x=O(3), rngs=rngs())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"normalize_features": True}, {"residual": True}, {"normalize_features": True, "residual": True}],
@@ -162,6 +163,7 @@ def fit(net, x, y, steps=300):
     return float(run(params))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("residual", [False, True])
 def test_normalised_features_learn_from_long_tailed_inputs(residual):
     """Vectors whose lengths are spread over three powers of ten: degree eight without normalisation."""
@@ -198,6 +200,7 @@ def test_out_channels_and_products_by_layer():
     assert ek.nn.Network([{"x": 2}], out_channels=1, products=0, x=O(3), rngs=rngs())(x)[""].shape == (5, 1)
 
 
+@pytest.mark.slow
 def test_options_reach_the_layers():
     by_label, plain = (ek.nn.Network(SETS, p=S, x=O(3), init_size=n, rngs=rngs()) for n in ({"p": 10}, 10))
     x = {"p x": normal(5, 3, 2)}

@@ -131,6 +131,7 @@ def test_networks_commute(group):
     )
 
 
+@pytest.mark.slow
 def test_a_network_of_mixed_groups_with_masks():
     net = ek.nn.MLP([{"p x": 1}, {"p": 8, "p x": 4}, {"": 1, "x": 1}], p=S, x=O(3), rngs=rngs())
     ek.testing.assert_equivariant(

@@ -120,7 +120,13 @@ def test_its_transformations(e3nn):
     np.testing.assert_allclose(moved.array, y.transform_by_matrix(turn).array, atol=1e-5)
 
 
-@pytest.mark.parametrize(("a", "b"), list(itertools.product(range(4), repeat=2)))
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        pytest.param(a, b, marks=[pytest.mark.slow] if 3 in (a, b) else [])
+        for a, b in itertools.product(range(4), repeat=2)
+    ],
+)
 def test_its_tensor_product_is_a_diagram(e3nn, x64, a, b):
     """Irreps to Cartesian tensors, outer product, one diagram as a plan, back to irreps: the same numbers."""
     x, y = (to_irreps_array(tensors(degree, seed=seed), degree, "sym") for degree, seed in ((a, 1), (b, 2)))
