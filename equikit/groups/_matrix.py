@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from numbers import Rational
 from typing import Any, ClassVar
 
 import numpy as np
 
 from equikit._errors import GroupError, explain
+from equikit.groups._entries import (
+    Entries,
+    exact_array,
+    exact_inverse,
+    numbers,
+    read_matrices,
+    refuse_singular,
+    stretch,
+)
 from equikit.groups._group import Blocks, Group, checked_size
 from equikit.groups._linear import MatrixElements, inverse_transposed
 from equikit.groups._null_space import Action, invariant_tensors
 
-Entries = tuple[tuple[Any, ...], ...]
 MOST_ELEMENTS = 2000
 """Elements above which a group is not listed."""
-
-LARGEST_NUMBER = 2**62
-"""Entries, numerators and denominators above which a matrix is refused."""
 
 WORD = 24
 """How many generators are multiplied to a random element."""
@@ -81,7 +85,10 @@ class MatrixGroup(MatrixElements):
         exact: bool | None = None,
         name: str | None = None,
     ) -> None:
-        given, algebra = _matrices("a generator", generators), _matrices("an element of the Lie algebra", lie_algebra)
+        given, algebra = (
+            read_matrices("a generator", generators),
+            read_matrices("an element of the Lie algebra", lie_algebra),
+        )
         sizes = {len(matrix) for matrix in (*given, *algebra)}
         if n is not None:
             sizes.add(checked_size("n", n))
@@ -120,7 +127,7 @@ class MatrixGroup(MatrixElements):
                 explain("the name is not a text", got=repr(name), expected="a text", step='write name="C4"')
             )
         for matrix in given:
-            _refuse_singular(matrix)
+            refuse_singular(matrix)
         object.__setattr__(self, "n", sizes.pop())
         object.__setattr__(self, "given", given)
         object.__setattr__(self, "text", repr((given, algebra)))  # what is compared: 1/2 and 0.5 are not the same
@@ -162,7 +169,7 @@ class MatrixGroup(MatrixElements):
     def keeps_norm(self) -> bool:
         """Whether all matrices are orthogonal or unitary, to the tolerance where they are not exact."""
         if self.exact:
-            given, algebra = ([_exact_array(m) for m in part] for part in (self.given, self.algebra))
+            given, algebra = ([exact_array(m) for m in part] for part in (self.given, self.algebra))
             one = np.eye(self.n or 0, dtype=np.int64)
             return all(np.all(m.dot(m.T) == one) for m in given) and all(np.all(m == -m.T) for m in algebra)
         size, bound = np.eye(self.n or 0), max(self.tolerance, 1e-12)
@@ -173,12 +180,12 @@ class MatrixGroup(MatrixElements):
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the generators as float64 or complex128 arrays; int64 where they are integers."""
         self._size(n)
-        return [_array(matrix) for matrix in self.given]
+        return [numbers(matrix) for matrix in self.given]
 
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
         """List the given elements of the Lie algebra."""
         self._size(n)
-        return [_array(matrix) for matrix in self.algebra]
+        return [numbers(matrix) for matrix in self.algebra]
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw a product of random generators, their inverses, and exponentials of the Lie algebra, `[n, n]`.
@@ -190,10 +197,10 @@ class MatrixGroup(MatrixElements):
 
         size = self._size(n)
         letters = [m for g in self.generators() for m in (g, np.linalg.inv(g))]
-        element, most = np.eye(size), max(4.0, min(map(_stretch, letters), default=1.0) + 1e-6)
+        element, most = np.eye(size), max(4.0, min(map(stretch, letters), default=1.0) + 1e-6)
         for place in generator.integers(0, 2 * len(letters), WORD if letters else 0):
             longer = element @ letters[place // 2] if place % 2 else element
-            element = longer if _stretch(longer) <= most else element
+            element = longer if stretch(longer) <= most else element
         if self.algebra and size:
             basis = np.array([m / max(float(np.linalg.norm(m, 2)), 1e-300) for m in self.lie_algebra()])
             element = element @ expm(np.tensordot(generator.normal(size=len(basis)) / 2, basis, 1))
@@ -229,123 +236,16 @@ class MatrixGroup(MatrixElements):
         return total // sum(traces.values())
 
 
-def _stretch(matrix: np.ndarray) -> float:
-    """The most by which a matrix or its inverse stretches a vector."""
-    singular = np.linalg.svd(matrix, compute_uv=False)
-    return float(max(singular.max(initial=1.0), 1 / max(singular.min(initial=1.0), 1e-300)))
-
-
-def _matrices(what: str, given: Any) -> tuple[Entries, ...]:
-    """Matrices as tuples of rows, integers and fractions kept, or `GroupError`."""
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
-        raise _not_matrices(what, repr(given))
-    return tuple(_entries(what, matrix) for matrix in given)
-
-
-def _entries(what: str, matrix: Any) -> Entries:
-    try:
-        array = np.asarray(matrix)
-    except ValueError:  # rows of different lengths
-        raise _not_matrices(what, repr(matrix)) from None
-    array = array.reshape(0, 0) if array.shape == (0,) else array
-    if array.ndim != 2 or array.shape[0] != array.shape[1] or isinstance(matrix, np.ma.MaskedArray):
-        raise _not_matrices(what, f"shape {array.shape}")
-    numbers = tuple(tuple(_number(entry) for entry in row) for row in array.tolist())
-    if any(entry is None for row in numbers for entry in row):
-        raise _not_matrices(what, repr(matrix))
-    return numbers
-
-
-def _not_matrices(what: str, got: str) -> GroupError:
-    return GroupError(
-        explain(
-            f"{what} is not a square matrix of finite numbers",
-            got=got,
-            expected="a list of matrices [n, n]: integers, fractions, floats or complex numbers up to 2^62",
-            step="write for example MatrixGroup([[[0, -1], [1, 0]]])",
-        )
-    )
-
-
-def _number(entry: Any) -> int | Fraction | float | complex | None:
-    """The entry as an exact number where it is one: also a float that is a whole number; `None` where it is none."""
-    if isinstance(entry, str | bytes):
-        return None
-    if getattr(entry, "is_Rational", False):  # SymPy's
-        entry = Fraction(int(entry.p), int(entry.q))
-    if isinstance(entry, Rational | bool):
-        fraction = Fraction(int(entry.numerator), int(entry.denominator))
-        if max(abs(fraction.numerator), fraction.denominator) >= LARGEST_NUMBER:
-            return None
-        return int(fraction) if fraction.denominator == 1 else fraction
-    try:
-        number = complex(entry)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    if not abs(number) < LARGEST_NUMBER:
-        return None
-    if number.imag:
-        return number + 0  # so that no zero has a sign
-    return int(number.real) if number.real.is_integer() else number.real
-
-
-def _array(matrix: Entries) -> np.ndarray:
-    """A matrix as numbers of one NumPy kind."""
-    if all(isinstance(x, int) and abs(x) < 2**31 for row in matrix for x in row):
-        return np.array(matrix, np.int64).reshape(len(matrix), len(matrix))
-    kind = np.complex128 if any(isinstance(x, complex) for row in matrix for x in row) else np.float64
-    return np.array([[kind(x) for x in row] for row in matrix], kind)
-
-
-def _refuse_singular(matrix: Entries) -> None:
-    exact = all(isinstance(x, Rational) for row in matrix for x in row)
-    singular = _determinant(matrix) == 0 if exact else np.linalg.matrix_rank(_array(matrix)) < len(matrix)
-    if len(matrix) and singular:
-        raise GroupError(
-            explain(
-                "a generator is not invertible",
-                got=repr([list(row) for row in matrix]),
-                expected="an invertible matrix",
-                step="check its entries; elements of a Lie algebra are given by lie_algebra=",
-            )
-        )
-
-
-def _exact_array(matrix: Entries) -> np.ndarray:
-    """A matrix of integers and fractions; int64 where products of two entries fit."""
-    small = all(isinstance(x, int) and abs(x) < 2**31 for row in matrix for x in row)
-    return np.array(matrix, np.int64 if small else object).reshape(len(matrix), len(matrix))
-
-
 def _pair(matrix: Entries, exact: bool, *, algebra: bool) -> tuple[np.ndarray, np.ndarray]:
     """What a matrix does on a vector and on a dual vector: inverse and transposed, or negative and transposed."""
     if exact:
-        array = _exact_array(matrix)
-        return array, -array.T if algebra else _inverse(matrix).T
-    array = _array(matrix)
+        array = exact_array(matrix)
+        return array, -array.T if algebra else exact_inverse(matrix).T
+    array = numbers(matrix)
     if algebra:  # a multiple spans the same line, and a tolerance needs a scale
         array = array / max(float(np.linalg.norm(array, 2)), 1e-300)
         return array, -array.T
     return array, inverse_transposed(array)
-
-
-def _flint(matrix: Entries) -> Any:
-    import flint
-
-    size = len(matrix)
-    entries = [flint.fmpq(Fraction(x).numerator, Fraction(x).denominator) for row in matrix for x in row]
-    return flint.fmpq_mat(size, size, entries)
-
-
-def _determinant(matrix: Entries) -> Any:
-    return _flint(matrix).det() if len(matrix) else 1
-
-
-def _inverse(matrix: Entries) -> np.ndarray:
-    """The exact inverse."""
-    inverse, size = _flint(matrix).inv(), len(matrix)
-    entries = [[Fraction(int(inverse[i, j].p), int(inverse[i, j].q)) for j in range(size)] for i in range(size)]
-    return _exact_array(tuple(tuple(int(x) if x.denominator == 1 else x for x in row) for row in entries))
 
 
 @functools.lru_cache(maxsize=128)
@@ -356,7 +256,7 @@ def _traces(group: MatrixGroup) -> Counter[tuple[int, int]] | None:
     """
     if group.algebra or not group.exact or not all(isinstance(x, int) for m in group.given for row in m for x in row):
         return None
-    letters = [_array(matrix) for matrix in group.given]
+    letters = [numbers(matrix) for matrix in group.given]
     if any(letter.dtype != np.int64 for letter in letters):
         return None
     one = np.eye(group.n or 0, dtype=np.int64)

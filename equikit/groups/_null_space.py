@@ -8,15 +8,14 @@ matrices an exact null space, found modulo a prime and proved over the integers;
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from equikit._errors import GroupError, TooLargeError, explain
+from equikit.groups._null_space_exact import exact_null_space
 
 MOST_UNKNOWNS = 2000
 """Entries of a tensor above which no null space is computed: the constraints are a matrix with the square of it."""
@@ -26,12 +25,6 @@ MOST_INDICES = 2**22
 
 MOST_ENTRIES = 2**26
 """Entries of all invariant tensors together above which they are not written down."""
-
-MOST_PRIMES = 64
-"""Primes of 61 bits that are joined before exact tensors are given up."""
-
-LARGEST_ENTRY = 2**31
-"""Entries of exact tensors, so that products of two fit in 64 bits."""
 
 GAP = 10
 """How much larger than the tolerance a singular value has to be to count as not zero."""
@@ -116,7 +109,11 @@ def invariant_tensors(what: str, action: Action, stars: Sequence[bool], toleranc
     entries = action.n ** len(stars)
     refuse_if_many(what, entries, MOST_UNKNOWNS)
     rows = _constraints(action, stars)
-    basis = _exact(what, rows, entries) if action.exact else _numerical(what, rows, entries, action.dtype, tolerance)
+    basis = (
+        exact_null_space(what, rows, entries)
+        if action.exact
+        else _numerical(what, rows, entries, action.dtype, tolerance)
+    )
     return basis.reshape(len(basis), *(action.n,) * len(stars))
 
 
@@ -186,113 +183,6 @@ def _wide(matrix: np.ndarray, order: int) -> np.ndarray:
     if matrix.dtype.kind == "i" and max((abs(int(x)) for x in matrix.ravel()), default=1) ** order >= 2**62:
         return matrix.astype(object)
     return matrix
-
-
-def _exact(what: str, rows: Sequence[np.ndarray], entries: int) -> np.ndarray:
-    """The null space modulo primes, lifted to fractions, and proved.
-
-    Modulo a prime the rank can only be too small and the null space too large, so that as many proved vectors as there
-    are modulo the prime are all there are. One prime is enough for small fractions; more are joined until it is.
-    """
-    import flint
-
-    whole = [_cleared(row) for row in rows]
-    residues: np.ndarray | None = None
-    modulus, prime = 1, 2**61
-    for _ in range(MOST_PRIMES):
-        prime = _prime_below(prime)
-        found = _null_space_modulo(whole, entries, prime)
-        if not len(found):
-            return np.zeros((0, entries), np.int64)
-        if residues is None or found.shape[0] < len(residues):  # a prime that divides a pivot finds too many
-            residues, modulus = found, prime
-        elif found.shape[0] == len(residues):
-            step = pow(modulus, -1, prime)
-            residues = residues + modulus * ((found - residues) * step % prime)
-            modulus *= prime
-        lifted = [_lifted(vector, modulus) for vector in residues.tolist()]
-        if any(vector is None for vector in lifted):
-            continue
-        basis = np.array(lifted, object).reshape(len(lifted), entries)
-        columns = flint.fmpz_mat(basis.T.tolist())
-        if all(not any(map(int, (flint.fmpz_mat(row.tolist()) * columns).entries())) for row in whole):
-            if max(abs(x) for x in basis.ravel()) >= LARGEST_ENTRY:
-                break
-            return basis.astype(np.int64)
-    raise TooLargeError(
-        explain(
-            f"the exact invariant tensors of {what} have too large entries",
-            got=f"integers beyond {LARGEST_ENTRY:,}",
-            expected="generators of small integers and fractions",
-            step="write MatrixGroup(..., exact=False), for a numerical null space",
-        )
-    )
-
-
-def _prime_below(number: int) -> int:
-    import flint
-
-    number -= 1
-    while not flint.fmpz(number).is_prime():
-        number -= 1
-    return number
-
-
-def _null_space_modulo(whole: Sequence[np.ndarray], entries: int, prime: int) -> np.ndarray:
-    """The reduced echelon form of the common null space of integer matrices modulo a prime, `[dim, entries]`."""
-    import flint
-
-    basis: Any = None  # columns: what the constraints so far allow
-    for row in whole:
-        matrix = flint.nmod_mat((row % prime).tolist(), prime)
-        image = matrix if basis is None else matrix * basis
-        null, count = image.nullspace()
-        if count == 0:
-            return np.zeros((0, entries), object)
-        null = flint.nmod_mat(null.nrows(), count, [x for line in null.tolist() for x in line[:count]], prime)
-        basis = null if basis is None else basis * null
-    if basis is None:
-        return np.eye(entries, dtype=object)
-    reduced, rank = basis.transpose().rref()
-    assert rank == reduced.nrows(), "the columns of a null space are independent"
-    return np.array([[int(x) for x in line] for line in reduced.tolist()], object)
-
-
-def _cleared(matrix: np.ndarray) -> np.ndarray:
-    """Each row times its common denominator, as Python integers."""
-    if matrix.dtype.kind == "i":
-        return matrix.astype(object)
-    result = np.empty(matrix.shape, object)
-    for i, row in enumerate(matrix.tolist()):
-        scale = math.lcm(*(Fraction(entry).denominator for entry in row))
-        result[i] = [int(entry * scale) for entry in row]
-    return result
-
-
-def _lifted(vector: Sequence[int], modulus: int) -> list[int] | None:
-    """The smallest integers in the proportions of a vector modulo a number; `None` where they are not small."""
-    bound = math.isqrt(modulus // 2)
-    fractions = []
-    for entry in vector:
-        fraction = Fraction(entry) if entry <= 1 else _fraction(entry, modulus, bound)
-        if fraction is None:
-            return None
-        fractions.append(fraction)
-    scale = math.lcm(*(f.denominator for f in fractions))
-    numbers = [int(f * scale) for f in fractions]
-    common = math.gcd(*numbers)
-    return [x // common for x in numbers]
-
-
-def _fraction(value: int, modulus: int, bound: int) -> Fraction | None:
-    """The fraction with numerator and denominator up to the bound, by Euclid's algorithm."""
-    before, now = (modulus, 0), (value % modulus, 1)
-    while now[0] > bound:
-        quotient = before[0] // now[0]
-        before, now = now, (before[0] - quotient * now[0], before[1] - quotient * now[1])
-    if now[1] == 0 or abs(now[1]) > bound:
-        return None
-    return Fraction(now[0], now[1])
 
 
 def _numerical(what: str, rows: Sequence[np.ndarray], entries: int, kind: Any, tolerance: float) -> np.ndarray:
