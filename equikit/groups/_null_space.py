@@ -107,14 +107,26 @@ def invariant_tensors(what: str, action: Action, stars: Sequence[bool], toleranc
     if len(found) == len(moves) and not action.algebra:
         return orbit_tensors(what, action.n, found, len(stars))
     entries = action.n ** len(stars)
-    refuse_if_many(what, entries, MOST_UNKNOWNS)
+    refuse_if_many(what, entries, MOST_UNKNOWNS)  # before the constraints are made
     rows = _constraints(action, stars)
-    basis = (
-        exact_null_space(what, rows, entries)
-        if action.exact
-        else _numerical(what, rows, entries, action.dtype, tolerance)
-    )
+    if not action.exact:
+        rows = [row.astype(action.dtype) for row in rows]
+    basis = common_null_space(what, rows, entries, action.exact, tolerance)
     return basis.reshape(len(basis), *(action.n,) * len(stars))
+
+
+def common_null_space(what: str, rows: Sequence[np.ndarray], entries: int, exact: bool, tolerance: float) -> np.ndarray:
+    """A basis of the vectors that all matrices `[entries, entries]` take to zero, `[count, entries]`.
+
+    Raises:
+        TooLargeError: if there are too many unknowns, or exact vectors have too large entries.
+        GroupError: if the numerical rank is in doubt.
+    """
+    refuse_if_many(what, entries, MOST_UNKNOWNS)
+    if exact:
+        return exact_null_space(what, rows, entries)
+    kind = np.result_type(np.float64, *rows)
+    return _numerical(what, rows, entries, kind, tolerance)
 
 
 def orbit_tensors(what: str, n: int, moves: Sequence[Moves], order: int) -> np.ndarray:

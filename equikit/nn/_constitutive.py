@@ -17,10 +17,11 @@ from jax.typing import DTypeLike
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import Diagram, MultilinearSpace
 from equikit.diagrams._multilinear import multilinear
-from equikit.groups import Group, H, O
+from equikit.groups import Group, H, MatrixGroup, O
 from equikit.groups._group import checked_size
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear, checked_rngs
+from equikit.nn._point_group import counts, invariants_of, maps_of
 from equikit.nn._radial import checked_width, checked_widths
 from equikit.plans import apply_multilinear
 from equikit.plans._check import checked_dtype
@@ -99,9 +100,13 @@ class ConstitutiveLaw(nnx.Module):
     | transversely isotropic | `axes=((0, 0, 1),)` |
     | orthotropic | `axes=((1, 0, 0), (0, 1, 0), (0, 0, 1))` |
     | cubic, axes along the coordinates | `group=H(3)`, with `degree=3` or more |
+    | of any point group | `group=MatrixGroup(generators)` |
+
+    For a point group \(I\) and \(G_a\) are all polynomials of the entries of the strain up to their degrees that its
+    generators allow, products of lower ones among them.
 
     Args:
-        group: O(n), SO(n) or H(n), bound, n being the dimension.
+        group: O(n), SO(n) or H(n), bound, n being the dimension; or a finite group of orthogonal matrices.
         axes: unit vectors a of the material.
         degree: how often the strain enters the maps, at most; two where it is not given. A hyperelastic law has no maps
             but the gradients of its invariants, and no degree.
@@ -146,16 +151,28 @@ class ConstitutiveLaw(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         self.group = O(3) if group is None else group
-        if not isinstance(self.group, O | H) or not self.group.n or self.group.form is not None:
+        known = isinstance(self.group, O | H) and self.group.form is None
+        if isinstance(self.group, MatrixGroup):  # a point group
+            known = self.group.keeps_norm and not self.group.is_complex and not self.group.algebra
+        if not known or not self.group.n:
             raise OptionError(
                 explain(
                     "the group of a material is not one of orthogonal matrices that is known here",
                     got=repr(group),
-                    expected="O(n), SO(n) or H(n), bound, without negative directions",
+                    expected="O(n), SO(n) or H(n), bound, or a MatrixGroup of orthogonal generators",
                     step="write group=ek.O(3), and give the axes of the material by axes=",
                 )
             )
         self.axes = _checked_axes(axes)
+        if self.axes and isinstance(self.group, MatrixGroup):
+            raise OptionError(
+                explain(
+                    "a point group knows the axes of its material",
+                    got=f"axes={self.axes}, group={self.group}",
+                    expected="axes= with O(n), SO(n) or H(n) only",
+                    step="leave axes out",
+                )
+            )
         for axis in self.axes:
             if len(axis) != self.group.n or not abs(sum(entry**2 for entry in axis) - 1) <= 1e-6:
                 raise OptionError(
@@ -198,9 +215,12 @@ class ConstitutiveLaw(nnx.Module):
         self.invariants = checked_width("the degree of the invariants", invariants)
         self.hyperelastic, self.stress_free, self.scale = hyperelastic, stress_free, float(scale)
         checked_rngs(rngs)
-        widths = [sum(len(chosen) for _, chosen, _, _ in self._invariants)]
-        widths += checked_widths(hidden)
-        widths.append(1 if self.hyperelastic else sum(len(chosen) for _, chosen, _, _ in self._maps))
+        if isinstance(self.group, MatrixGroup):
+            found, maps = counts(self.group, self.invariants, 0 if hyperelastic else self.degree)
+        else:
+            found = sum(len(chosen) for _, chosen, _, _ in self._invariants)
+            maps = 0 if hyperelastic else sum(len(chosen) for _, chosen, _, _ in self._maps)
+        widths = [found, *checked_widths(hidden), 1 if hyperelastic else maps]
         self.network = nnx.List(
             [
                 Linear("() -> ()", before, after, rngs=rngs, param_dtype=param_dtype)
@@ -239,7 +259,14 @@ class ConstitutiveLaw(nnx.Module):
 
     def invariants_of(self, strain: jax.Array) -> jax.Array:
         """The invariants that enter the network, `[*batch, count]`, of the scaled strain; each divided by its norm."""
+        if isinstance(self.group, MatrixGroup):
+            return invariants_of(self.group, self.invariants, (strain + jnp.swapaxes(strain, -1, -2)) / 2 / self.scale)
         return self._evaluate(self._invariants, strain / self.scale)
+
+    def _maps_of(self, strain: jax.Array) -> jax.Array:
+        if isinstance(self.group, MatrixGroup):
+            return maps_of(self.group, self.degree, (strain + jnp.swapaxes(strain, -1, -2)) / 2 / self.scale)
+        return self._evaluate(self._maps, strain / self.scale)
 
     def _network(self, invariants: jax.Array) -> jax.Array:
         for i, layer in enumerate(self.network):
@@ -280,7 +307,7 @@ class ConstitutiveLaw(nnx.Module):
             gradient: jax.Array = jax.grad(lambda strain: jnp.sum(self._potential(strain)))(strain)
             return gradient
         factors = self._network(self.invariants_of(strain))
-        maps = self._evaluate(self._maps, strain / self.scale)
+        maps = self._maps_of(strain)
         return jnp.einsum("...ijc,...c->...ij", maps, factors)
 
     def _checked(self, strain: jax.Array) -> jax.Array:

@@ -312,3 +312,74 @@ def test_stress_has_the_wider_dtype(x64):
     for hyperelastic in (False, True):
         law = ConstitutiveLaw(hidden=(4,), hyperelastic=hyperelastic, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
         assert law(jnp.zeros((2, 3, 3), jnp.float32)).dtype == jnp.float64
+
+
+QUARTER = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
+TRIAD = [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
+POINT_GROUPS = {
+    "triclinic": ek.MatrixGroup([[[-1, 0, 0], [0, -1, 0], [0, 0, -1]]]),
+    "tetragonal": ek.MatrixGroup([QUARTER, [[1, 0, 0], [0, -1, 0], [0, 0, 1]]]),
+    "cubic": ek.MatrixGroup([QUARTER, TRIAD]),
+    "trigonal": ek.MatrixGroup([[[-0.5, -(0.75**0.5), 0], [0.75**0.5, -0.5, 0], [0, 0, 1]]]),
+}
+
+
+def elements(group):
+    rng = np.random.default_rng(0)
+    return [*group.generators(), *(group.random_element(rng) for _ in range(3))]
+
+
+@pytest.mark.parametrize("group", POINT_GROUPS.values(), ids=[*POINT_GROUPS])
+@pytest.mark.parametrize("hyperelastic", [False, True])
+def test_point_groups(x64, group, hyperelastic):
+    law = ConstitutiveLaw(group, hidden=(8,), hyperelastic=hyperelastic, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+    stress = jax.jit(law)
+    strain = jnp.asarray(np.random.default_rng(1).normal(size=(4, 3, 3)))
+    strain = (strain + jnp.swapaxes(strain, 1, 2)) / 2
+    for g in map(jnp.asarray, elements(group)):
+        assert jnp.allclose(stress(g @ strain @ g.T), g @ stress(strain) @ g.T, atol=1e-10)
+    if len(group.given) > 1 or group.exact is False:
+        turn = jnp.asarray(ek.SO(3).random_element(np.random.default_rng(2)))
+        assert not jnp.allclose(stress(turn @ strain @ turn.T), turn @ stress(strain) @ turn.T, atol=1e-3)
+    assert jnp.allclose(stress(jnp.zeros((3, 3))), 0, atol=1e-12)
+    assert jnp.allclose(stress(strain), jnp.swapaxes(stress(strain), 1, 2))
+
+
+def test_elastic_constants_of_crystals():
+    """Maps of first degree: the independent constants without the symmetry of an energy, as Nye lists them."""
+    from equikit.nn._point_group import polynomials
+
+    counted = {name: len(polynomials(group, 1, tensors=True)) for name, group in POINT_GROUPS.items()}
+    # With an energy 21, 6, 3 and 7; without, the parts antisymmetric under exchange of stress and strain come in.
+    assert counted == {"triclinic": 36, "tetragonal": 7, "cubic": 3, "trigonal": 12}
+    quadratic = {name: len(polynomials(group, 2, tensors=False)) for name, group in POINT_GROUPS.items()}
+    assert quadratic == {"triclinic": 21, "tetragonal": 6, "cubic": 3, "trigonal": 7}
+
+
+def test_invariants_are_counted_by_molien():
+    """The mean over the group of 1 / det(1 - t g) on symmetric tensors, as a power series."""
+    from equikit.nn._point_group import _on_entries, polynomials
+
+    group = POINT_GROUPS["tetragonal"]
+    known = {np.eye(3, dtype=int).tobytes(): np.eye(3, dtype=int)}
+    edge = [*known.values()]
+    while edge:
+        edge = [g @ e for g in group.generators() for e in edge]
+        edge = [e for e in edge if e.tobytes() not in known]
+        known |= {e.tobytes(): e for e in edge}
+    assert len(known) == 8
+    for degree in range(4):
+        total = 0
+        for element in known.values():
+            traces = [np.trace(np.linalg.matrix_power(_on_entries(element), m)) for m in range(degree + 1)]
+            symmetric = [1.0]
+            for d in range(1, degree + 1):  # Newton's identities, from power sums to complete symmetric functions
+                symmetric.append(sum(traces[m] * symmetric[d - m] for m in range(1, d + 1)) / d)
+            total += symmetric[degree]
+        assert round(total / len(known), 9) == len(polynomials(group, degree, tensors=False))
+
+
+def test_point_groups_that_do_not_fit():
+    for group, axes in ((ek.MatrixGroup([[[2, 0], [0, 1]]]), ()), (POINT_GROUPS["cubic"], ((0, 0, 1),))):
+        with pytest.raises(ek.OptionError, match=r"not one of orthogonal matrices|knows the axes"):
+            ConstitutiveLaw(group, axes=axes, rngs=nnx.Rngs(0))

@@ -1,0 +1,139 @@
+r"""Polynomials of a symmetric tensor that a point group leaves as they are, or that move with it.
+
+A finite group G of orthogonal matrices, given by generators, acts on symmetric tensors, and so on the monomials of
+their entries. Invariant polynomials of a degree, and polynomial maps to symmetric tensors, are the null space of what
+the generators demand of the coefficients: exact where the generators are.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit.groups import MatrixGroup
+from equikit.groups._null_space import common_null_space
+
+Monomial = tuple[int, ...]
+"""Places of entries, ascending, one for each factor."""
+
+
+def places(n: int) -> list[tuple[int, int]]:
+    """The entries of a symmetric matrix on and above the diagonal."""
+    return list(itertools.combinations_with_replacement(range(n), 2))
+
+
+def monomials(n: int, degree: int) -> list[Monomial]:
+    """The monomials of a degree in the entries of a symmetric matrix."""
+    return list(itertools.combinations_with_replacement(range(len(places(n))), degree))
+
+
+def _on_entries(matrix: np.ndarray) -> np.ndarray:
+    r"""The matrix of \(E \mapsto g E g^T\) on the entries on and above the diagonal."""
+    found = places(len(matrix))
+    result = np.zeros((len(found), len(found)), matrix.dtype)
+    for column, (i, j) in enumerate(found):
+        for row, (k, l) in enumerate(found):
+            result[row, column] = matrix[k, i] * matrix[l, j] + (matrix[k, j] * matrix[l, i] if i != j else 0)
+    return result
+
+
+def _on_monomials(action: np.ndarray, own: list[Monomial]) -> np.ndarray:
+    """Each monomial of the moved entries, in monomials of the entries."""
+    place = {monomial: i for i, monomial in enumerate(own)}
+    result = np.zeros((len(own), len(own)), action.dtype)
+    for row, monomial in enumerate(own):
+        terms: Counter[Monomial] = Counter({(): 1})
+        for factor in monomial:
+            longer: Counter[Monomial] = Counter()
+            for known, coefficient in terms.items():
+                for entry in np.flatnonzero(action[factor]).tolist():
+                    longer[tuple(sorted((*known, entry)))] += coefficient * action[factor, entry]
+            terms = longer
+        for known, coefficient in terms.items():
+            result[row, place[known]] = coefficient
+    return result
+
+
+@functools.lru_cache(maxsize=64)
+def polynomials(group: MatrixGroup, degree: int, *, tensors: bool) -> np.ndarray:
+    r"""Coefficients of the invariant polynomials of a degree, or of the polynomial maps to symmetric tensors.
+
+    Args:
+        group: a finite group of orthogonal matrices, given by generators.
+        degree: that of the polynomials.
+        tensors: whether to return maps to symmetric tensors.
+
+    Returns:
+        float64 `[count, monomials]`, or `[count, entries, monomials]`; each of norm one.
+
+    Raises:
+        TooLargeError: if there are too many coefficients.
+
+    Cost: the cube of the number of coefficients.
+    """
+    assert group.n is not None
+    own, width = monomials(group.n, degree), len(places(group.n)) if tensors else 1
+    rows = []
+    for generator in group.given:
+        kind: Any = object if group.exact else np.float64
+        matrix = np.array([[Fraction(x) if group.exact else float(x) for x in row] for row in generator], kind)
+        action = _on_entries(matrix)
+        moved = _on_monomials(action, own)
+        one, identity = np.eye(width, dtype=np.int64), np.eye(len(own), dtype=np.int64)
+        # A map F has F(g E) = g F(E): coefficients times moved monomials are moved entries of coefficients.
+        rows.append(np.kron(one, moved.T) - np.kron(action if tensors else one, identity))
+    basis = common_null_space(str(group), rows, width * len(own), group.exact, group.tolerance).astype(np.float64)
+    basis /= np.maximum(np.linalg.norm(basis, axis=1, keepdims=True), 1e-300)
+    return basis.reshape(len(basis), width, len(own)) if tensors else basis
+
+
+def evaluated_monomials(strain: jax.Array, degree: int) -> jax.Array:
+    """The monomials of a degree of a symmetric matrix `[*batch, n, n]`: `[*batch, monomials]`."""
+    n = strain.shape[-1]
+    entries = [strain[..., i, j] for i, j in places(n)]
+    values = [
+        functools.reduce(
+            jnp.multiply, [entries[place] for place in monomial], jnp.ones(strain.shape[:-2], strain.dtype)
+        )
+        for monomial in monomials(n, degree)
+    ]
+    return jnp.stack(values, -1)
+
+
+def symmetric_matrix(entries: jax.Array, n: int) -> jax.Array:
+    """The matrix with given entries on and above the diagonal, `[..., entries]` to `[..., n, n]`."""
+    number = {place: i for i, place in enumerate(places(n))}
+    rows = [jnp.stack([entries[..., number[min(i, j), max(i, j)]] for j in range(n)], -1) for i in range(n)]
+    return jnp.stack(rows, -2)
+
+
+def invariants_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Array:
+    """The invariants of degree one up to a degree, `[*batch, count]`."""
+    parts = [
+        evaluated_monomials(strain, d) @ jnp.asarray(polynomials(group, d, tensors=False).T, strain.dtype)
+        for d in range(1, degree + 1)
+    ]
+    return jnp.concatenate(parts, -1)
+
+
+def maps_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Array:
+    """The maps of degree zero up to a degree at a strain, `[*batch, n, n, count]`."""
+    n, parts = strain.shape[-1], []
+    for d in range(degree + 1):
+        coefficients = jnp.asarray(polynomials(group, d, tensors=True), strain.dtype)
+        entries = jnp.einsum("...m,cem->...ce", evaluated_monomials(strain, d), coefficients)
+        parts.append(jnp.moveaxis(symmetric_matrix(entries, n), -3, -1))
+    return jnp.concatenate(parts, -1)
+
+
+def counts(group: MatrixGroup, invariants: int, degree: int) -> tuple[int, int]:
+    """How many invariants and how many maps there are."""
+    own = sum(len(polynomials(group, d, tensors=False)) for d in range(1, invariants + 1))
+    return own, sum(len(polynomials(group, d, tensors=True)) for d in range(degree + 1))
