@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import Diagram, MultilinearSpace
 from equikit.diagrams._multilinear import multilinear
-from equikit.groups import Group, H, MatrixGroup, O
+from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
 from equikit.groups._group import checked_size
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear, checked_rngs
@@ -106,7 +106,8 @@ class ConstitutiveLaw(nnx.Module):
     generators allow, products of lower ones among them.
 
     Args:
-        group: O(n), SO(n) or H(n), bound, n being the dimension; or a finite group of orthogonal matrices.
+        group: O(n), SO(n), H(n) or Bistochastic(n), bound, n being the dimension; or a finite group of orthogonal
+            matrices.
         axes: unit vectors a of the material.
         degree: how often the strain enters the maps, at most; two where it is not given. A hyperelastic law has no maps
             but the gradients of its invariants, and no degree.
@@ -151,7 +152,7 @@ class ConstitutiveLaw(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         self.group = O(3) if group is None else group
-        known = isinstance(self.group, O | H) and self.group.form is None
+        known = isinstance(self.group, O | H | Bistochastic) and self.group.form is None
         if isinstance(self.group, MatrixGroup):  # a point group
             known = self.group.keeps_norm and not self.group.is_complex and not self.group.algebra
         if not known or not self.group.n:
@@ -159,7 +160,7 @@ class ConstitutiveLaw(nnx.Module):
                 explain(
                     "the group of a material is not one of orthogonal matrices that is known here",
                     got=repr(group),
-                    expected="O(n), SO(n) or H(n), bound, or a MatrixGroup of orthogonal generators",
+                    expected="O(n), SO(n), H(n) or Bistochastic(n), bound, or a MatrixGroup of orthogonal generators",
                     step="write group=ek.O(3), and give the axes of the material by axes=",
                 )
             )
@@ -169,7 +170,7 @@ class ConstitutiveLaw(nnx.Module):
                 explain(
                     "a point group knows the axes of its material",
                     got=f"axes={self.axes}, group={self.group}",
-                    expected="axes= with O(n), SO(n) or H(n) only",
+                    expected="axes= with other groups only",
                     step="leave axes out",
                 )
             )

@@ -230,17 +230,17 @@ ERRORS = {
     "metric": (
         ek.OptionError,
         lambda: ConstitutiveLaw(Lorentz, rngs=nnx.Rngs(0)),
-        "bound group of orthogonal matrices",
+        "not one of orthogonal matrices",
         "O(1, 3)",
-        "keeps lengths",
+        "H(n)",
         "ek.O(3)",
     ),
     "free": (
         ek.OptionError,
         lambda: ConstitutiveLaw(O(), rngs=nnx.Rngs(0)),
-        "bound group of orthogonal matrices",
+        "not one of orthogonal matrices",
         "O",
-        "keeps lengths",
+        "H(n)",
         "ek.O(3)",
     ),
     "axis": (

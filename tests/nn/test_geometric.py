@@ -248,7 +248,7 @@ ERRORS = {
     "neighbours": (
         ek.OptionError,
         lambda: single(neighbours=0),
-        "neighbours is not positive",
+        "neighbours is not a positive number",
         "0",
         "how many",
         "neighbours=1.0",
@@ -256,7 +256,7 @@ ERRORS = {
     "cutoff": (
         ek.OptionError,
         lambda: single(cutoff=-1.0),
-        "the cutoff is not positive",
+        "the cutoff is not a positive number",
         "-1.0",
         "a distance",
         "cutoff",
