@@ -13,7 +13,7 @@ from jax import lax
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Mask
-from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes
+from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, refuse_real
 from equikit.plans._ir import Normalize
 from equikit.plans._multilinear_execute import Scales, folded, run_multilinear, unfolded
 from equikit.plans._multilinear_reference import run_reference
@@ -196,6 +196,7 @@ def apply_multilinear(
     arrays = [checked_dtype(term.name, x) for term, x in zip(space.inputs, inputs, strict=True)]
     masks = {label: jnp.asarray(m) if hasattr(m, "dtype") else m for label, m in by_label("mask", mask).items()}
     channels = [x.shape[-1] if x.ndim else 1 for x in arrays]
+    refuse_real(signature, [term.name for term in space.inputs], arrays)
     shapes = checked_shapes(signature, channels, arrays, masks, by_label("sizes", sizes))
     weights = checked_dtype("weights", weights, "weights")
     copies = signature.multiplicity(space.output)

@@ -416,3 +416,11 @@ ERRORS = {
 @pytest.mark.parametrize("name", ERRORS)
 def test_errors(name):
     assert_error(*ERRORS[name])
+
+
+def test_real_arrays_are_not_made_complex():
+    space = ek.hom("p u, p -> p u", p=ek.S, u=ek.U(2))
+    one, other = jnp.ones((3, 2, 1), jnp.complex64), jnp.ones((3, 1))
+    weights = jnp.ones((space.dim, 1, 1, 1), jnp.complex64)
+    with pytest.raises(ek.DTypeError, match="input 'p' is real, but u=U"):
+        ek.plans.apply_multilinear(space, (one, other), weights)
