@@ -10,14 +10,14 @@ from fractions import Fraction
 
 import numpy as np
 
-from equikit._errors import SignatureError, explain, point_at
+from equikit._errors import SignatureError, explain
 from equikit.diagrams._count import count_text
 from equikit.diagrams._dense import diagram_tensor, refuse_if_large
 from equikit.diagrams._gain import mean_square_gains
 from equikit.diagrams._hom import HomSpace
 from equikit.diagrams._multilinear_parse import Exchange, Operand, parse_multilinear, place_of
 from equikit.diagrams._orbits import Move, OrbitSum, orbit_sums, square_norm
-from equikit.diagrams._parse import bindings, is_argument, refuse_mixture
+from equikit.diagrams._parse import bindings, refuse_mixture, refuse_unused, unbound
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import Signature, Term
 from equikit.groups import Fixed, Group
@@ -290,26 +290,8 @@ def multilinear(
     labels = {label for operand in (*operands, target) for label in operand.labels}
     for label in sorted(labels - found.keys()):
         line, start, length = place_of(signature, label)
-        raise SignatureError(
-            point_at(
-                f"label {label!r} is not bound to a group",
-                line,
-                start,
-                length,
-                expected="every label bound to a group, or to Fixed(size) where nothing acts",
-                step=f"add {label}=ek.S" if is_argument(label) else f'add groups={{"{label}": ek.S}}',
-            )
-        )
-    unused = sorted(found.keys() - labels)
-    if unused:
-        raise SignatureError(
-            explain(
-                f"no axis has the label {unused[0]!r}",
-                got=f"{unused[0]}={found[unused[0]]} for {signature!r}",
-                expected=f"bindings for {', '.join(sorted(labels)) or 'no label at all'}",
-                step="remove the binding, or correct the label",
-            )
-        )
+        raise unbound(label, line, start, length)
+    refuse_unused(found, labels, signature)
     for label, what in sorted(found.items()):
         if isinstance(what, Group) and what.blocks == "whole":
             raise SignatureError(

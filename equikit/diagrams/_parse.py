@@ -238,26 +238,8 @@ def bind(
 
     for label in sorted(labels - bound.keys()):
         place, length = place_of(label if label in written else f"{label}*")
-        raise SignatureError(
-            point_at(
-                f"label {label!r} is not bound to a group",
-                shown,
-                place,
-                length,
-                expected="every label bound to a group, or to Fixed(size) where nothing acts",
-                step=f"add {label}=ek.S" if is_argument(label) else f'add groups={{"{label}": ek.S}}',
-            )
-        )
-    unused = sorted(bound.keys() - labels)
-    if unused:
-        raise SignatureError(
-            explain(
-                f"no axis has the label {unused[0]!r}",
-                got=f"{unused[0]}={bound[unused[0]]} for {shown!r}",
-                expected=f"bindings for {', '.join(sorted(labels)) or 'no label at all'}",
-                step="remove the binding, or correct the label",
-            )
-        )
+        raise unbound(label, shown, place, length)
+    refuse_unused(bound, labels, shown)
     for label in sorted(written - labels):
         what = bound[base(label)]
         if isinstance(what, Fixed) or not what.has_dual:
@@ -272,6 +254,34 @@ def bind(
             )
     refuse_mixture(signature)
     return signature
+
+
+def unbound(label: str, line: str, start: int, length: int) -> SignatureError:
+    """What is said of a label without a group, which stands at this place of a line."""
+    return SignatureError(
+        point_at(
+            f"label {label!r} is not bound to a group",
+            line,
+            start,
+            length,
+            expected="every label bound to a group, or to Fixed(size) where nothing acts",
+            step=f"add {label}=ek.S" if is_argument(label) else f'add groups={{"{label}": ek.S}}',
+        )
+    )
+
+
+def refuse_unused(bound: Mapping[str, object], labels: set[str], shown: str) -> None:
+    """Raise `SignatureError` where something is bound to a label that no axis has."""
+    unused = sorted(bound.keys() - labels)
+    if unused:
+        raise SignatureError(
+            explain(
+                f"no axis has the label {unused[0]!r}",
+                got=f"{unused[0]}={bound[unused[0]]} for {shown!r}",
+                expected=f"bindings for {', '.join(sorted(labels)) or 'no label at all'}",
+                step="remove the binding, or correct the label",
+            )
+        )
 
 
 def refuse_mixture(signature: Signature) -> None:
