@@ -1,7 +1,7 @@
 """The array operations that a plan is made of: diagonals and their embedding, forms, the Levi-Civita tensor.
 
-No gather and no scatter: a diagonal is a pad and a strided slice, its embedding a select that fuses into the sum that
-it enters.
+No gather and no scatter: a diagonal is a pad and a strided slice, its embedding a strided pad that fuses into the sum
+that it enters.
 """
 
 from __future__ import annotations
@@ -42,12 +42,28 @@ def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
 
 
 def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
-    """Insert an axis at `second`, with zeros where its index is not that of axis `first` (plus a shift, modulo n)."""
-    n = x.shape[first]
-    shape = (*x.shape[:second], n, *x.shape[second:])
-    row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (first, second))
-    place = row == column if not shift else row == jnp.where(column < shift, column + (n - shift), column - shift)
-    return jnp.where(place, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
+    """Insert an axis at `second`, with zeros where its index is not that of axis `first` (plus a shift, modulo n).
+
+    `diagonal` backwards: a pad between the entries. A select would do as well forwards, but its gradient is a sum over
+    the whole array, where that of a pad is a strided slice.
+    """
+    n, before, between, after = x.shape[first], x.shape[:first], x.shape[first + 1 : second], x.shape[second:]
+    shape = (*before, n, *between, n, *after)
+    rows, m, width = math.prod(before), math.prod(between), math.prod(after)
+    if not (n and m):
+        return jnp.zeros(shape, x.dtype)
+    zero = jnp.zeros((), x.dtype)
+    if m > 1:
+        grown = lax.pad(x.reshape(rows, n, m, width), zero, ((0, 0, 0), (0, 0, 0), (0, n, n - 1), (0, 0, 0)))
+        grown = grown.reshape(rows, n * (m * n + 1), width)[:, : n * m * n]
+    else:
+        grown = lax.pad(x.reshape(rows, n, width), zero, ((0, 0, 0), (0, 0, n), (0, 0, 0)))
+    grown = grown.reshape(shape)
+    if not shift:
+        return grown
+    cut = n - shift
+    parts = lax.slice_in_dim(grown, cut, n, axis=second), lax.slice_in_dim(grown, 0, cut, axis=second)
+    return jnp.concatenate(parts, second)
 
 
 def symplectic_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
