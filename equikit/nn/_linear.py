@@ -22,6 +22,7 @@ from equikit.plans._apply import Inputs, Mask
 from equikit.plans._check import foreign, holds_numbers
 from equikit.plans._ir import Normalize
 from equikit.plans._lower import Channels
+from equikit.plans._sharding import OutSharding
 
 unit_normal = nnx.initializers.normal(1.0)
 
@@ -269,6 +270,7 @@ class Linear(nnx.Module):
         *,
         mask: Mapping[str, Mask] | None = None,
         sizes: Mapping[str, int] | None = None,
+        out_sharding: OutSharding | None = None,
     ) -> Any:
         """Apply the layer.
 
@@ -277,6 +279,7 @@ class Linear(nnx.Module):
             mask: for a label, booleans `[*batch, n]`: which entries are there. Absent entries count nowhere, whatever
                 they hold, and are zero in the result.
             sizes: sizes of free labels that no input has.
+            out_sharding: how the result is spread over a mesh, as in `equikit.plans.apply`.
 
         Returns:
             `[*batch, *axes, channels]`; a dictionary if the layer has several outputs or `x` is one. Not-a-numbers in
@@ -289,7 +292,7 @@ class Linear(nnx.Module):
         if self.dtype is not None:
             x = cast(x, self.dtype)
             weights = {name: weight.astype(self.dtype) for name, weight in weights.items()}
-        return apply(self.plan, x, weights, mask=mask, sizes=sizes, precision=self.precision)
+        return apply(self.plan, x, weights, mask=mask, sizes=sizes, precision=self.precision, out_sharding=out_sharding)
 
 
 def cast(x: Any, dtype: Any) -> Any:

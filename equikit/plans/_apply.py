@@ -16,6 +16,7 @@ from equikit.plans._check import by_label, by_name, checked_dtype, checked_shape
 from equikit.plans._execute import Weights, run
 from equikit.plans._ir import Plan
 from equikit.plans._reference import run_reference
+from equikit.plans._sharding import OutSharding, placed, result
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
 Inputs = Feature | Mapping[str, Feature]
@@ -139,6 +140,7 @@ def apply(
     sizes: Mapping[str, int] | None = None,
     precision: lax.PrecisionLike = None,
     method: Literal["factored", "reference"] = "factored",
+    out_sharding: OutSharding | None = None,
 ) -> Feature | dict[str, Feature]:
     r"""Apply all maps of a plan: \(y_s = \sum_t \sum_d D_d x_t W_{t s d}\).
 
@@ -151,6 +153,10 @@ def apply(
         sizes: sizes of free labels that no input has.
         precision: of the matrix products, as in `jax.lax.dot_general`.
         method: `"factored"`, or `"reference"` for the definition by dense tensors, which is slow.
+        out_sharding: how the result is spread over the devices of a mesh, as a `jax.sharding.PartitionSpec` or
+            `NamedSharding`; for several outputs a dictionary by name. Without it XLA decides on automatic axes; on
+            explicit ones batch and tensor axes stay as they are in the inputs, channels are as the last axis of the
+            weights, and the sums that this takes are done.
 
     Returns:
         The output array `[*batch, *axes, channels]`, or a dictionary of them if there are several output terms or the
@@ -158,7 +164,7 @@ def apply(
 
     Raises:
         ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
-        OptionError: if there is no such method.
+        OptionError: if there is no such method, or the mesh does not have what `out_sharding` names.
 
     Cost: \(O(n^{\max(k, l)})\) time and memory; a Levi-Civita tensor adds a constant of \(n^n\) entries, and is refused
     above \(2^{26}\). The reference takes \(O(n^{k+l})\) for each diagram.
@@ -191,10 +197,20 @@ def apply(
     dtype = jnp.result_type(*arrays, *pairs.values())
     arrays = [array.astype(dtype) for array in arrays]
     pairs = {pair: array.astype(dtype) for pair, array in pairs.items()}
-    if method == "reference":
-        results = run_reference(plan, arrays, pairs, shapes, masks)
-    else:
-        results = run(plan, arrays, pairs, shapes, masks, precision)
+    keys = list(pairs)
+
+    def compute(arrays: list[jax.Array], values: list[jax.Array], masks: Mapping[str, jax.Array]) -> list[jax.Array]:
+        pairs = dict(zip(keys, values, strict=True))
+        if method == "reference":
+            return run_reference(plan, arrays, pairs, shapes, masks)
+        return run(plan, arrays, pairs, shapes, masks, precision)
+
+    outputs = [
+        result(term, shapes, plan.channels[1][s], [pairs[key] for key in keys if key[1] == s])
+        for s, term in enumerate(plan.signature.outputs)
+    ]
+    operands = arrays, list(pairs.values()), masks
+    results = placed(compute, operands, plan.signature.inputs, outputs, out_sharding)
     return named(plan, results, isinstance(inputs, Mapping))
 
 
