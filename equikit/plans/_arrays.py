@@ -7,6 +7,7 @@ it enters.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +49,12 @@ def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
     row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (first, second))
     place = row == column if not shift else row == jnp.where(column < shift, column + (n - shift), column - shift)
     return jnp.where(place, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
+
+
+def spread(x: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Broadcast to a shape; in half precision by way of float32, so that the sums of the backward pass run in it."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.broadcast_to(x.astype(wide), shape).astype(x.dtype)
 
 
 def symplectic_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:

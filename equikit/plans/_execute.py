@@ -17,7 +17,7 @@ from jax import lax
 
 from equikit.diagrams import HalfDiagram, Signature, Term
 from equikit.groups import Form
-from equikit.plans._arrays import diagonal, embed, levi_civita, signed, symplectic_diagonal
+from equikit.plans._arrays import diagonal, embed, levi_civita, signed, spread, symplectic_diagonal
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
 from equikit.plans._lower import root
@@ -154,7 +154,7 @@ def _expand(
             return embed(signed(x, axis, form.matrix(n).sum(axis=1)), axis, batch + step.axes[1], n // 2)
         return embed(x, axis, batch + step.axes[1])
     shape = (*x.shape[:axis], n, *x.shape[axis:])
-    grown = jnp.broadcast_to(jnp.expand_dims(x, axis), shape)
+    grown = spread(jnp.expand_dims(x, axis), shape)
     return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown
 
 
@@ -231,7 +231,7 @@ def _mix(
     if matrix is None:
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
-        return jnp.broadcast_to(bias, (*shapes.batch, *core, *bias.shape))
+        return spread(bias, (*shapes.batch, *core, *bias.shape))
     x = _joined(
         [folded(tensors[t, half], half, batch) for t, halves in enumerate(product.inputs) for half in halves], -1
     )
@@ -244,7 +244,7 @@ def _mix(
             _wired(y[..., i * width : (i + 1) * width], wiring, batch) for i, wiring in enumerate(product.wires_out)
         ]
         y = sum(parts[1:], parts[0])
-    return y if bias is None else y + bias
+    return y if bias is None else y + spread(bias, y.shape)
 
 
 def run(
