@@ -12,7 +12,7 @@ from jaxtyping import Bool, Inexact
 
 from equikit._errors import OptionError, ShapeError, SignatureError, explain
 from equikit.diagrams import HomSpace, Term
-from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_real
+from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
 from equikit.plans._execute import Weights, run
 from equikit.plans._ir import Plan
 from equikit.plans._reference import run_reference
@@ -102,6 +102,16 @@ def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
     return pairs
 
 
+def described(plan: Plan, arrays: Sequence[jax.Array], pairs: Weights) -> dict[str, jax.Array]:
+    """Inputs and weights, by what messages call them."""
+    signature = plan.signature
+    found = {f"input {term.name!r}": array for term, array in zip(signature.inputs, arrays, strict=True)}
+    for (t, s), array in pairs.items():
+        name = weight_name(None if t is None else signature.inputs[t], signature.outputs[s])
+        found[f"weights {name!r}"] = array
+    return found
+
+
 def ordered(plan: Plan, inputs: Inputs) -> list[jax.Array]:
     """The input arrays in the order of the terms, from one array or a dictionary by name."""
     names = [term.name for term in plan.signature.inputs]
@@ -157,7 +167,8 @@ def apply(
         inputs came as a dictionary.
 
     Raises:
-        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
+        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast. Arrays in half precision come
+            together with float32, but not with float64, nor bfloat16 with float16.
         OptionError: if there is no such method.
 
     Cost: \(O(n^{\max(k, l)})\) time and memory; a Levi-Civita tensor adds a constant of \(n^n\) entries, and is refused
@@ -188,6 +199,8 @@ def apply(
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
     pairs = keyed(plan, weights)
+    if len({array.dtype for array in (*arrays, *pairs.values())}) > 1:
+        refuse_mixture(described(plan, arrays, pairs))
     dtype = jnp.result_type(*arrays, *pairs.values())
     arrays = [array.astype(dtype) for array in arrays]
     pairs = {pair: array.astype(dtype) for pair, array in pairs.items()}
