@@ -114,7 +114,9 @@ def refuse_mixture(arrays: Mapping[str, jax.Array]) -> None:
     Args:
         arrays: what an array is called in the text, such as `"input 'p'"`, to the array.
     """
-    of = {dtype: name for name, array in reversed(arrays.items()) for dtype in [str(array.dtype)]}
+    of: dict[str, str] = {}
+    for name, array in arrays.items():
+        of.setdefault(str(array.dtype), name)
     halves = [dtype for dtype in ("bfloat16", "float16") if dtype in of]
     doubles = [dtype for dtype in ("float64", "complex128") if dtype in of]
     if not halves or len(halves + doubles) < 2:
