@@ -24,7 +24,7 @@ from equikit.nn._linear import Linear, checked_rngs
 from equikit.nn._point_group import counts, invariants_of, maps_of
 from equikit.nn._radial import checked_width, checked_widths
 from equikit.plans import apply_multilinear
-from equikit.plans._check import checked_dtype
+from equikit.plans._check import checked_dtype, refuse_mixture
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
 """A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""
@@ -314,6 +314,7 @@ class ConstitutiveLaw(nnx.Module):
     def _checked(self, strain: jax.Array) -> jax.Array:
         strain, n = checked_dtype("strain", strain), self.group.n
         kernels = [kernel[...] for layer in self.network for kernel in layer.kernel.values()]
+        refuse_mixture({"strain": strain} | {f"weights {i}": kernel for i, kernel in enumerate(kernels)})
         strain = strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
         if strain.shape[-2:] != (n, n):
             raise ShapeError(

@@ -23,7 +23,7 @@ from equikit.nn._features import Features, given_terms, typed_side
 from equikit.nn._linear import checked_dtypes, checked_rngs, unit_normal
 from equikit.nn._radial import Radial
 from equikit.plans._apply import Feature, Mask
-from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes
+from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, refuse_mixture
 from equikit.plans._multilinear_execute import run_multilinear
 
 POINT, OTHER, SPACE = "i", "j", "x"
@@ -251,7 +251,10 @@ class GeometricMessage(nnx.Module):
         extra = Term("positions", (self.point, self.space))
         typed = Signature((*self.sources, extra), self.signature.outputs, self.signature.bindings)
         shapes = checked_shapes(typed, (*self.channels[0], 1), [*arrays, positions[..., None]], masks)
-        dtype = jnp.result_type(*arrays, positions, *(kernel[...] for kernel in self.kernel.values()))
+        kernels = {f"weights {name!r}": kernel[...] for name, kernel in self.kernel.items()}
+        given = {f"input {term.name!r}": array for term, array in zip(self.sources, arrays, strict=True)}
+        refuse_mixture(given | {"positions": positions} | kernels)
+        dtype = jnp.result_type(*arrays, positions, *kernels.values())
         count, n = positions.shape[-2:]
         flat = Shapes(shapes.batch, {POINT: count, OTHER: count, SPACE: n})
         batch = math.prod(shapes.batch)

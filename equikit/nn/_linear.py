@@ -148,7 +148,8 @@ class Linear(nnx.Module):
             independent entries: give the n of the data where it is known. The default of 1 is meant for means, with
             which it keeps variance at or below that of the input at every n, and exactly so for entries that are all
             alike where an output has at most one axis. With sums variance grows with n beyond `init_size`.
-        dtype: dtype of the computation; that of inputs and parameters together where it is not given.
+        dtype: dtype of the computation, to which inputs and parameters are cast; where it is not given, that of both
+            together: float32 goes with every other, half precision and float64 do not go together.
         param_dtype: dtype of the parameters; float32 where it is not given, complex64 where a group is complex.
         precision: of the matrix products, as in `jax.lax.dot_general`.
         kernel_init: initializer with variance one; what it draws is scaled, for each diagram, by the exact norm.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +11,11 @@ from jaxtyping import Bool, Inexact
 
 from equikit._errors import OptionError, ShapeError, SignatureError, explain
 from equikit.diagrams import HomSpace, Term
-from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_real
-from equikit.plans._execute import Weights, run
+from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
+from equikit.plans._execute import Weights
 from equikit.plans._ir import Plan
-from equikit.plans._reference import run_reference
+from equikit.plans._method import Method, checked_method
+from equikit.plans._program import execute
 from equikit.plans._sharding import OutSharding, placed, result
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
@@ -103,6 +103,16 @@ def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
     return pairs
 
 
+def described(plan: Plan, arrays: Sequence[jax.Array], pairs: Weights) -> dict[str, jax.Array]:
+    """Inputs and weights, by what messages call them."""
+    signature = plan.signature
+    found = {f"input {term.name!r}": array for term, array in zip(signature.inputs, arrays, strict=True)}
+    for (t, s), array in pairs.items():
+        name = weight_name(None if t is None else signature.inputs[t], signature.outputs[s])
+        found[f"weights {name!r}"] = array
+    return found
+
+
 def ordered(plan: Plan, inputs: Inputs) -> list[jax.Array]:
     """The input arrays in the order of the terms, from one array or a dictionary by name."""
     names = [term.name for term in plan.signature.inputs]
@@ -139,7 +149,8 @@ def apply(
     mask: Mapping[str, Mask] | None = None,
     sizes: Mapping[str, int] | None = None,
     precision: lax.PrecisionLike = None,
-    method: Literal["factored", "reference"] = "factored",
+    method: Method = "auto",
+    remat: bool = False,
     out_sharding: OutSharding | None = None,
 ) -> Feature | dict[str, Feature]:
     r"""Apply all maps of a plan: \(y_s = \sum_t \sum_d D_d x_t W_{t s d}\).
@@ -152,7 +163,11 @@ def apply(
             sum and mean, and are zero in the result.
         sizes: sizes of free labels that no input has.
         precision: of the matrix products, as in `jax.lax.dot_general`.
-        method: `"factored"`, or `"reference"` for the definition by dense tensors, which is slow.
+        method: `"factored"` runs the steps of the plan; `"dense"` multiplies by the whole matrix, assembled in each
+            call; `"naive"` is the definition, one dense tensor a diagram; `"auto"` takes the one that a cost model
+            expects to be fastest, for these shapes on the default backend.
+        remat: keep nothing but inputs and weights for the backward pass, and compute the rest again. Without it the
+            reduced tensors, side by side as they enter the products, are kept too.
         out_sharding: how the result is spread over the devices of a mesh, as a `jax.sharding.PartitionSpec` or
             `NamedSharding`; for several outputs a dictionary by name. Without it XLA decides on automatic axes; on
             explicit ones batch and tensor axes stay as they are in the inputs, channels are as the last axis of the
@@ -163,11 +178,14 @@ def apply(
         inputs came as a dictionary.
 
     Raises:
-        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
-        OptionError: if there is no such method, or the mesh does not have what `out_sharding` names.
+        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast. Arrays in half precision come
+            together with float32, but not with float64, nor bfloat16 with float16.
+        OptionError: if there is no such method or it cannot serve the case, or if the mesh does not have what
+            `out_sharding` names.
+        TooLargeError: if the dense matrix, or that of a diagram for the naive method, would not fit in memory.
 
     Cost: \(O(n^{\max(k, l)})\) time and memory; a Levi-Civita tensor adds a constant of \(n^n\) entries, and is refused
-    above \(2^{26}\). The reference takes \(O(n^{k+l})\) for each diagram.
+    above \(2^{26}\). The naive method takes \(O(n^{k+l})\) for each diagram.
 
     Example:
         >>> from equikit import S, hom
@@ -175,12 +193,6 @@ def apply(
         >>> apply(program, jnp.array([[1.0], [2.0]]), {"p -> p": jnp.array([[[1.0]], [[10.0]]])}).tolist()
         [[31.0], [32.0]]
     """
-    if method not in ("factored", "reference"):
-        raise OptionError(
-            explain(
-                "no such method", got=repr(method), expected='"factored" or "reference"', step='write method="factored"'
-            )
-        )
     if not isinstance(plan, Plan):
         raise OptionError(
             explain(
@@ -194,16 +206,17 @@ def apply(
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
     pairs = keyed(plan, weights)
+    if len({array.dtype for array in (*arrays, *pairs.values())}) > 1:
+        refuse_mixture(described(plan, arrays, pairs))
     dtype = jnp.result_type(*arrays, *pairs.values())
     arrays = [array.astype(dtype) for array in arrays]
     pairs = {pair: array.astype(dtype) for pair, array in pairs.items()}
     keys = list(pairs)
+    method = checked_method(plan, method, shapes, masks, dtype)
 
     def compute(arrays: list[jax.Array], values: list[jax.Array], masks: Mapping[str, jax.Array]) -> list[jax.Array]:
         pairs = dict(zip(keys, values, strict=True))
-        if method == "reference":
-            return run_reference(plan, arrays, pairs, shapes, masks)
-        return run(plan, arrays, pairs, shapes, masks, precision)
+        return execute(plan, arrays, pairs, shapes, masks, method=method, precision=precision, remat=remat)
 
     outputs = [
         result(term, shapes, plan.channels[1][s], [pairs[key] for key in keys if key[1] == s])

@@ -7,6 +7,7 @@ that it enters.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +65,12 @@ def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
     cut = n - shift
     parts = lax.slice_in_dim(grown, cut, n, axis=second), lax.slice_in_dim(grown, 0, cut, axis=second)
     return jnp.concatenate(parts, second)
+
+
+def spread(x: jax.Array, shape: Sequence[int]) -> jax.Array:
+    """Broadcast to a shape; in half precision by way of float32, so that the sums of the backward pass run in it."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.broadcast_to(x.astype(wide), shape).astype(x.dtype)
 
 
 def symplectic_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:

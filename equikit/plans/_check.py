@@ -104,6 +104,36 @@ def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
     return jnp.asarray(array)
 
 
+def refuse_mixture(arrays: Mapping[str, jax.Array]) -> None:
+    """Raise `DTypeError` where half and double precision meet, or both kinds of half precision.
+
+    Single precision goes with everything: JAX computes in the wider of the two, and nothing is lost. A result in double
+    precision made of weights with eight bits would look like more than it is, and what bfloat16 and float16 make
+    together, float32, is neither.
+
+    Args:
+        arrays: what an array is called in the text, such as `"input 'p'"`, to the array.
+    """
+    of: dict[str, str] = {}
+    for name, array in arrays.items():
+        of.setdefault(str(array.dtype), name)
+    halves = [dtype for dtype in ("bfloat16", "float16") if dtype in of]
+    doubles = [dtype for dtype in ("float64", "complex128") if dtype in of]
+    if not halves or len(halves + doubles) < 2:
+        return
+    one, other, *_ = halves + doubles
+    wide = "float32" if other == "float16" else "float64"
+    narrow = "" if other == "complex128" else f", or {of[other]} to {one} to compute in half precision"
+    raise DTypeError(
+        explain(
+            f"{of[one]} in {one} cannot go with {of[other]} in {other}",
+            got=", ".join(f"{name} of dtype {array.dtype}" for name, array in arrays.items()),
+            expected="arrays of one dtype; only float32 and complex64 may come together with others",
+            step=f"cast {of[one]} to {wide}{narrow}; a layer casts both to its dtype=",
+        )
+    )
+
+
 def refuse_real(signature: Signature, names: Iterable[str], arrays: Iterable[jax.Array]) -> None:
     """Raise `DTypeError` where real arrays come for a complex group, or real ones together with complex ones."""
     kinds = {

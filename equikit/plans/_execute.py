@@ -17,7 +17,7 @@ from jax import lax
 
 from equikit.diagrams import HalfDiagram, Signature, Term
 from equikit.groups import Form
-from equikit.plans._arrays import diagonal, embed, levi_civita, signed, symplectic_diagonal
+from equikit.plans._arrays import diagonal, embed, levi_civita, signed, spread, symplectic_diagonal
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
 from equikit.plans._lower import root
@@ -35,27 +35,31 @@ def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax
     return jnp.matmul(flat, matrix, precision=precision).reshape(*x.shape[:-1], matrix.shape[1])
 
 
-def _inward(signature: Signature, term: Term, x: jax.Array) -> jax.Array:
-    """Bring a tensor to the layout of its root node: acted axes sorted by label, plain axes folded into channels."""
+def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
+    return sorted(acted, key=lambda i: (term.labels[i], i)) if by_label else list(acted)
+
+
+def inward(signature: Signature, term: Term, x: jax.Array, by_label: bool = True) -> jax.Array:
+    """Acted axes first, sorted by label as in a root node unless told otherwise; plain axes folded into channels."""
     start = x.ndim - 1 - len(term.labels)
     acted, plain = signature.acted(term), signature.plain(term)
-    order = sorted(acted, key=lambda i: (term.labels[i], i))
-    x = x.transpose(*range(start), *(start + i for i in order), *(start + i for i in plain), x.ndim - 1)
+    order = [*_axis_order(term, acted, by_label), *plain]
+    x = x.transpose(*range(start), *(start + i for i in order), x.ndim - 1)
     return x.reshape(*x.shape[: start + len(acted)], math.prod(x.shape[start + len(acted) :]))
 
 
-def _outward(signature: Signature, term: Term, x: jax.Array, channels: int) -> jax.Array:
-    """The inverse of `_inward`."""
+def outward(signature: Signature, term: Term, x: jax.Array, channels: int, by_label: bool = True) -> jax.Array:
+    """The inverse of `inward`."""
     acted, plain = signature.acted(term), signature.plain(term)
     start = x.ndim - 1 - len(acted)
-    order = [*sorted(acted, key=lambda i: (term.labels[i], i)), *plain]
+    order = [*_axis_order(term, acted, by_label), *plain]
     sizes = signature.sizes
     folded = [sizes[term.labels[i]] for i in plain]
     x = x.reshape(*x.shape[:-1], *folded, channels)
     return x.transpose(*range(start), *(start + int(i) for i in np.argsort(order)), x.ndim - 1)
 
 
-def _masked(x: jax.Array, core: tuple[str, ...], masks: Mapping[str, jax.Array], batch: int) -> jax.Array:
+def masked(x: jax.Array, core: Sequence[str], masks: Mapping[str, jax.Array], batch: int) -> jax.Array:
     """Set entries outside the masks to zero, whatever they hold."""
     keep: jax.Array | None = None
     for axis, label in enumerate(core):
@@ -154,7 +158,7 @@ def _expand(
             return embed(signed(x, axis, form.matrix(n).sum(axis=1)), axis, batch + step.axes[1], n // 2)
         return embed(x, axis, batch + step.axes[1])
     shape = (*x.shape[:axis], n, *x.shape[axis:])
-    grown = jnp.broadcast_to(jnp.expand_dims(x, axis), shape)
+    grown = spread(jnp.expand_dims(x, axis), shape)
     return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown
 
 
@@ -231,7 +235,7 @@ def _mix(
     if matrix is None:
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
-        return jnp.broadcast_to(bias, (*shapes.batch, *core, *bias.shape))
+        return spread(bias, (*shapes.batch, *core, *bias.shape))
     x = _joined(
         [folded(tensors[t, half], half, batch) for t, halves in enumerate(product.inputs) for half in halves], -1
     )
@@ -244,7 +248,7 @@ def _mix(
             _wired(y[..., i * width : (i + 1) * width], wiring, batch) for i, wiring in enumerate(product.wires_out)
         ]
         y = sum(parts[1:], parts[0])
-    return y if bias is None else y + bias
+    return y if bias is None else y + spread(bias, y.shape)
 
 
 def run(
@@ -267,7 +271,7 @@ def run(
     down: Tensors = {}
     for t, (term, x) in enumerate(zip(signature.inputs, inputs, strict=True)):
         top = root(tuple(term.labels[i] for i in signature.acted(term)))
-        down[t, top] = _masked(_inward(signature, term, x), top.core, masks, batch)
+        down[t, top] = masked(inward(signature, term, x), top.core, masks, batch)
     for step in plan.reductions:
         x = down[step.term, step.large]
         down[step.term, step.small] = (
@@ -291,9 +295,9 @@ def run(
     for s, term in enumerate(signature.outputs):
         top = root(tuple(term.labels[i] for i in signature.acted(term)))
         if (s, top) in up:
-            y = _masked(up[s, top], top.core, masks, batch)
+            y = masked(up[s, top], top.core, masks, batch)
         else:  # no map leads here: the zero map
             sizes = tuple(shapes.sizes[label] for label in top.core)
             y = jnp.zeros((*shapes.batch, *sizes, plan.features[1][s]), jnp.result_type(*inputs))
-        results.append(_outward(signature, term, y, plan.channels[1][s]))
+        results.append(outward(signature, term, y, plan.channels[1][s]))
     return results

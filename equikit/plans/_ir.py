@@ -112,6 +112,11 @@ class Plan:
             tuple(fold(term) * c for term, c in zip(outputs, self.channels[1], strict=True)),
         )
 
+    def __hash__(self) -> int:
+        """Of what plans differ in, and not of thousands of steps: a plan is looked up in a cache at every call."""
+        counts = len(self.reductions), len(self.products), len(self.expansions)
+        return hash((self.signature, self.channels, self.normalize, self.bias, counts))
+
     def __str__(self) -> str:
         from equikit.plans._table import plan_table
 

@@ -133,7 +133,7 @@ def split_wires(
     return inner, wires[:: len(inner)]
 
 
-def _acted_labels(signature: Signature, term: Term) -> tuple[str, ...]:
+def acted_labels(signature: Signature, term: Term) -> tuple[str, ...]:
     return tuple(term.labels[i] for i in signature.acted(term))
 
 
@@ -144,9 +144,9 @@ def _products(signature: Signature, features: tuple[tuple[int, ...], tuple[int, 
     sources: list[int | None] = [*range(len(signature.inputs)), *([None] if bias else [])]
     for s, target in enumerate(signature.outputs):
         for t in sources:
-            bottom = () if t is None else _acted_labels(signature, signature.inputs[t])
+            bottom = () if t is None else acted_labels(signature, signature.inputs[t])
             start = 0
-            for core in Diagrams(_acted_labels(signature, target), bottom, groups).cores:
+            for core in Diagrams(acted_labels(signature, target), bottom, groups).cores:
                 found.setdefault((core.labels, core.heads), []).append((t, s, core, start))
                 start += core.count
     products = []
@@ -177,7 +177,7 @@ def _products(signature: Signature, features: tuple[tuple[int, ...], tuple[int, 
 def _lattices(signature: Signature, terms: tuple[Term, ...], needed: list[set[HalfDiagram]]) -> tuple[Step, ...]:
     steps = []
     for i, term in enumerate(terms):
-        steps += lattice(i, _acted_labels(signature, term), needed[i], signature.sizes)
+        steps += lattice(i, acted_labels(signature, term), needed[i], signature.sizes)
     return tuple(steps)
 
 

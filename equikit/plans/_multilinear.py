@@ -13,7 +13,7 @@ from jax import lax
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Mask
-from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, refuse_real
+from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, refuse_mixture, refuse_real
 from equikit.plans._ir import Normalize
 from equikit.plans._multilinear_execute import Scales, folded, run_multilinear, unfolded
 from equikit.plans._multilinear_reference import run_reference
@@ -212,6 +212,8 @@ def apply_multilinear(
                 step="see multilinear_weight_shape(space, channels, out_channels)",
             )
         )
+    names = [f"input {term.name!r}" for term in space.inputs]
+    refuse_mixture(dict(zip([*names, "weights"], [*arrays, weights], strict=True)))
     settled = tuple(sorted(shapes.sizes.items()))
     if method == "reference":
         return _run(space, arrays, weights, masks, mode, normalize, settled, precision, reference=True)

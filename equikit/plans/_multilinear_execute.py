@@ -20,7 +20,7 @@ from equikit.diagrams._dense import permutation_sign, refuse_if_large
 from equikit.diagrams._heads import parity
 from equikit.diagrams._multilinear_parse import Exchange
 from equikit.groups import Form
-from equikit.plans._arrays import CONSTANT_BYTES, diagonal, embed, signed, symplectic_diagonal
+from equikit.plans._arrays import CONSTANT_BYTES, diagonal, embed, signed, spread, symplectic_diagonal
 from equikit.plans._check import Shapes
 from equikit.plans._multilinear_lower import (
     Head,
@@ -156,7 +156,7 @@ class Expander:
             label = self.labels[step.larger.growth.index(step.larger.open[step.axes[0]])]
             if step.operation != "diagonal":
                 n = self.sizes[label]
-                x = jnp.broadcast_to(jnp.expand_dims(x, axes[0]), (*x.shape[: axes[0]], n, *x.shape[axes[0] :]))
+                x = spread(jnp.expand_dims(x, axes[0]), (*x.shape[: axes[0]], n, *x.shape[axes[0] :]))
             shift = 0
             if step.operation == "trace":
                 form = self.forms[label]
@@ -281,7 +281,8 @@ def run_multilinear(
             y = _times(y, scales[label])
         for i, use in enumerate(uses):
             if channelwise:
-                part = y * (lax.index_in_dim(weights, use.element, keepdims=False) * use.coefficient)
+                weight = lax.index_in_dim(weights, use.element, keepdims=False) * use.coefficient
+                part = y * spread(weight, y.shape)
             else:
                 part = lax.index_in_dim(y, i, y.ndim - 2, keepdims=False)
             expander.add(use.row, part.transpose(0, *(1 + axis for axis in use.axes), part.ndim - 1))

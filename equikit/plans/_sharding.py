@@ -79,7 +79,7 @@ def _by_output(results: Sequence[Result], given: object) -> list[Any]:
                     step=f"write out_sharding={{{names[0]!r}: ...}}",
                 )
             )
-        return [given]
+        return [given] * len(names)
     given = by_name(names, given)
     unknown = [name for name in given if name not in names]
     if unknown:

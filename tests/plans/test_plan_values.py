@@ -77,7 +77,7 @@ def test_a_plan_agrees_with_the_reference_evaluator(signature):
         program, sizes, inputs, weights, masks = prepare(signature, 3, free, *setting(number))
         given = {label: sizes[label] for label in program.signature.groups}
         actual = run(program, inputs, weights, masks, given)
-        assert_close(actual, run(program, inputs, weights, masks, given, method="reference"), 1e-12)
+        assert_close(actual, run(program, inputs, weights, masks, given, method="naive"), 1e-12)
 
 
 @pytest.mark.usefixtures("x64")

@@ -1,0 +1,106 @@
+"""The dense method: one product with the whole matrix, which pays where it is small.
+
+The matrix of a pair of terms is made by a plan: applied to the unit vectors of the input, with all pairs of features as
+channels of its output, it gives every entry, and shares what plans share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from equikit.diagrams import Signature, Term
+from equikit.diagrams._dense import refuse_if_large
+from equikit.diagrams._signature import base
+from equikit.plans._arrays import spread
+from equikit.plans._check import Shapes
+from equikit.plans._execute import Weights, inward, masked, matmul, outward, run
+from equikit.plans._ir import Plan
+from equikit.plans._lower import acted_labels, plan
+
+
+def pair_plan(whole: Plan, source: Term | None, target: Term, features: int) -> Plan:
+    """The plan of one pair of terms without plain axes, from one channel to as many as there are pairs of features."""
+    signature = whole.signature
+    columns = Term("columns", () if source is None else acted_labels(signature, source))
+    rows = Term("rows", acted_labels(signature, target))
+    used = {base(label) for label in (*columns.labels, *rows.labels)}
+    bindings = tuple(item for item in signature.bindings if item[0] in used)
+    return plan(Signature((columns,), (rows,), bindings), (1, features), normalize=whole.normalize)
+
+
+def matrix_shape(whole: Plan, source: Term | None, target: Term, sizes: Mapping[str, int]) -> tuple[int, int]:
+    """The numbers of entries of the acted axes of a term that comes in, and of one that goes out."""
+    labels = () if source is None else acted_labels(whole.signature, source)
+    other = acted_labels(whole.signature, target)
+    return math.prod(sizes[label] for label in labels), math.prod(sizes[label] for label in other)
+
+
+def dense_entries(whole: Plan, sizes: Mapping[str, int]) -> int:
+    """The number of entries of the matrices of all pairs of terms together."""
+    signature = whole.signature
+
+    def width(terms: Sequence[Term], features: Sequence[int]) -> int:
+        pairs = zip(terms, features, strict=True)
+        return sum(f * math.prod(sizes[label] for label in acted_labels(signature, term)) for term, f in pairs)
+
+    return width(signature.inputs, whole.features[0]) * width(signature.outputs, whole.features[1])
+
+
+def _matrix(
+    whole: Plan,
+    source: Term | None,
+    target: Term,
+    weight: jax.Array,
+    shapes: Shapes,
+    precision: lax.PrecisionLike,
+) -> jax.Array:
+    """The matrix of a pair of terms, rows (axes in, features in) by columns (axes out, features out)."""
+    wide, narrow = (1, *weight.shape[1:])[-2:]
+    below, above = matrix_shape(whole, source, target, shapes.sizes)
+    program = pair_plan(whole, source, target, wide * narrow)
+    axes = [shapes.sizes[label] for label in program.signature.inputs[0].labels]
+    units = jnp.eye(below, dtype=weight.dtype).reshape(below, *axes, 1)
+    weights = {(0, 0): weight.reshape(weight.shape[0], 1, wide * narrow)}
+    found = run(program, [units], weights, Shapes((below,), shapes.sizes), {}, precision)[0]
+    return found.reshape(below, above, wide, narrow).transpose(0, 2, 1, 3).reshape(below * wide, above * narrow)
+
+
+def run_dense(
+    plan: Plan,
+    inputs: Sequence[jax.Array],
+    weights: Weights,
+    shapes: Shapes,
+    masks: Mapping[str, jax.Array],
+    precision: lax.PrecisionLike = None,
+) -> list[jax.Array]:
+    """Apply the maps of a plan by the whole matrix of each pair of terms; the arguments are those of `run`.
+
+    Raises:
+        TooLargeError: if the matrices have too many entries.
+    """
+    signature, batch = plan.signature, len(shapes.batch)
+    refuse_if_large("the dense matrix", dense_entries(plan, shapes.sizes))
+    flat = []
+    for term, x in zip(signature.inputs, inputs, strict=True):
+        x = masked(inward(signature, term, x, by_label=False), acted_labels(signature, term), masks, batch)
+        flat.append(x.reshape(*shapes.batch, math.prod(x.shape[batch:])))
+    results = []
+    for s, term in enumerate(signature.outputs):
+        labels = acted_labels(signature, term)
+        shape = (*shapes.batch, *(shapes.sizes[label] for label in labels), plan.features[1][s])
+        total: jax.Array | None = None
+        for (t, target), weight in weights.items():
+            if target == s:
+                source = None if t is None else signature.inputs[t]
+                matrix = _matrix(plan, source, term, weight, shapes, precision)
+                y = spread(matrix.reshape(shape[batch:]), shape) if t is None else matmul(flat[t], matrix, precision)
+                total = y.reshape(shape) if total is None else total + y.reshape(shape)
+        if total is None:  # no map leads here: the zero map
+            total = jnp.zeros(shape, jnp.result_type(*inputs))
+        results.append(outward(signature, term, masked(total, labels, masks, batch), plan.channels[1][s], by_label=False))
+    return results

@@ -1,0 +1,97 @@
+"""The program of a plan: from checked arrays to results, compiled as one."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+
+import jax
+from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
+
+from equikit.plans._check import Shapes
+from equikit.plans._dense import run_dense
+from equikit.plans._execute import Weights, run
+from equikit.plans._ir import Plan
+from equikit.plans._method import Chosen
+from equikit.plans._reference import run_reference
+
+LEAST_BYTES = 2**18
+"""Results from this size on are written out before they are used; below, calls cost more than they save."""
+
+
+@functools.partial(
+    jax.jit, static_argnames=("plan", "pairs", "batch", "sizes", "method", "precision", "remat"), inline=False
+)
+def _compiled(
+    arrays: Sequence[jax.Array],
+    values: Sequence[jax.Array],
+    masks: Mapping[str, jax.Array],
+    *,
+    plan: Plan,
+    pairs: tuple[tuple[int | None, int], ...],
+    batch: tuple[int, ...],
+    sizes: tuple[tuple[str, int], ...],
+    method: Chosen,
+    precision: lax.PrecisionLike,
+    remat: bool,
+) -> list[jax.Array]:
+    shapes = Shapes(batch, dict(sizes))
+
+    def program(arrays: Sequence[jax.Array], values: Sequence[jax.Array], masks: Mapping[str, jax.Array]) -> list[jax.Array]:
+        weights: Weights = dict(zip(pairs, values, strict=True))
+        if method == "naive":
+            return run_reference(plan, arrays, weights, shapes, masks)
+        return (run_dense if method == "dense" else run)(plan, arrays, weights, shapes, masks, precision)
+
+    with set_xla_metadata(inlineable=None):  # what `execute` asks for holds for the whole, not for calls in it
+        return (jax.checkpoint(program) if remat else program)(arrays, values, masks)
+
+
+def _written_out(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bool:
+    """Whether the results should be in memory before they are used.
+
+    XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then computed
+    five times, for the next product and each reduction. A call that is not inlined stops that. With several devices
+    calls stay inlined, as the partitioner has to see through them.
+    """
+    if jax.default_backend() != "cpu" or jax.device_count() > 1 or len(plan.products) < 2:
+        return False
+    if not any(isinstance(array, jax.core.Tracer) for array in arrays):
+        return False
+    entries = math.prod(shapes.batch) * sum(
+        width * math.prod(shapes.sizes[label] for label in term.labels)
+        for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)
+    )
+    return isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
+
+
+def execute(
+    plan: Plan,
+    arrays: Sequence[jax.Array],
+    pairs: Weights,
+    shapes: Shapes,
+    masks: Mapping[str, jax.Array],
+    *,
+    method: Chosen,
+    precision: lax.PrecisionLike,
+    remat: bool,
+) -> list[jax.Array]:
+    """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
+    apart = _written_out(plan, arrays, shapes)
+    with set_xla_metadata(inlineable="false") if apart else nullcontext():
+        found: list[jax.Array] = _compiled(
+            arrays,
+            list(pairs.values()),
+            masks,
+            plan=plan,
+            pairs=tuple(pairs),
+            batch=shapes.batch,
+            sizes=tuple(sorted(shapes.sizes.items())),
+            method=method,
+            precision=precision,
+            remat=remat,
+        )
+    return found
