@@ -1,0 +1,41 @@
+"""What a unit of work costs on each platform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Prices of a cost model, in seconds.
+
+    Attributes:
+        call: of a program.
+        product: of each matrix product, or contraction with a constant tensor.
+        flop: of each floating-point operation of a product.
+        product_byte: of each byte that a product reads or writes.
+        step: of each reduction or expansion.
+        step_byte: of each byte that a step reads or writes, if it went through memory; most steps are fused.
+    """
+
+    call: float
+    product: float
+    flop: float
+    product_byte: float
+    step: float
+    step_byte: float
+
+
+RATES = {
+    # Fitted to forward times of 21 layers at four batch sizes by `benchmarks/methods.py`: Intel Xeon, 2 cores, jax 0.10.2.
+    "cpu": Rates(8.6e-6, 4.4e-7, 4.3e-12, 6.9e-11, 3.5e-6, 4.7e-11),
+    # Not measured: half of the 67 TFLOP/s (float32) and 3.35 TB/s of NVIDIA's H100 data sheet, 3 µs a kernel.
+    "gpu": Rates(1e-5, 3e-6, 3e-14, 6e-13, 3e-6, 6e-13),
+    # Not measured: half of the 459 TFLOP/s (bfloat16) and 2.77 TB/s that Google states for TPU v5p, 2 µs a kernel.
+    "tpu": Rates(1e-5, 2e-6, 5e-15, 7e-13, 2e-6, 7e-13),
+}
+
+
+def rates_of(platform: str) -> Rates:
+    """The rates of a platform as JAX names it; those of a GPU for accelerators that nobody has measured."""
+    return RATES.get(platform, RATES["gpu"])
