@@ -126,17 +126,22 @@ def cases(quick: bool) -> list[tuple[Case, str]]:
     return [(case, direction) for case in (QUICK if quick else FULL) for direction in DIRECTIONS]
 
 
+def contenders(case: Case, direction: str, seed: int) -> list[Contender]:
+    """All methods for one case and direction, the chosen one first."""
+
+    def contender(name: str) -> Contender:
+        return Contender(name, lambda: entry(case, name, direction, seed), tolerance=2e-3)
+
+    return [contender(name) for name in RIVALS]
+
+
 def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
     """Measure case after case."""
     harness = Harness(limits(quick), seed)
     for case, direction in cases(quick):
         where = f"{case.layer}, batch {case.batch}, {case.channels} channels, {direction}"
         harness.tell = lambda text, where=where: tell(f"{where}: {text}")  # type: ignore[misc]
-        rivals = [
-            Contender(name, lambda name=name: entry(case, name, direction, seed), tolerance=2e-3)  # type: ignore[misc]
-            for name in RIVALS
-        ]
-        yield harness.measure(asdict(case), direction, rivals, family=case.layer)
+        yield harness.measure(asdict(case), direction, contenders(case, direction, seed), family=case.layer)
 
 
 def regrets(targets: Sequence[float], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

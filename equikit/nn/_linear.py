@@ -22,6 +22,7 @@ from equikit.plans._apply import Inputs, Mask
 from equikit.plans._check import foreign, holds_numbers
 from equikit.plans._ir import Normalize
 from equikit.plans._lower import Channels
+from equikit.plans._method import Method, known_method
 from equikit.plans._sharding import OutSharding
 
 unit_normal = nnx.initializers.normal(1.0)
@@ -152,6 +153,8 @@ class Linear(nnx.Module):
             together: float32 goes with every other, half precision and float64 do not go together.
         param_dtype: dtype of the parameters; float32 where it is not given, complex64 where a group is complex.
         precision: of the matrix products, as in `jax.lax.dot_general`.
+        method: how the plan is run: `"auto"`, `"factored"`, `"dense"` or `"naive"`, as in `equikit.plans.apply`.
+        remat: keep nothing but inputs and weights for the backward pass, and compute the rest again.
         kernel_init: initializer with variance one; what it draws is scaled, for each diagram, by the exact norm.
         bias_init: initializer of the bias.
         **bindings: labels with their groups: `p=ek.S` (any n), `p=ek.S(5)`, `f=ek.Fixed(3)`.
@@ -189,6 +192,8 @@ class Linear(nnx.Module):
         dtype: DTypeLike | None = None,
         param_dtype: DTypeLike | None = None,
         precision: lax.PrecisionLike = None,
+        method: Method = "auto",
+        remat: bool = False,
         kernel_init: nnx.Initializer = unit_normal,
         bias_init: nnx.Initializer = nnx.initializers.zeros,
         **bindings: object,
@@ -201,6 +206,8 @@ class Linear(nnx.Module):
         usual = jnp.complex64 if self.signature.is_complex else jnp.float32
         self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
         self.precision = checked_precision(precision)
+        self.method = known_method(method)
+        self.remat = bool(remat)
         checked_rngs(rngs)
         shapes = weight_shapes(self.plan)
         if not shapes:
@@ -293,7 +300,17 @@ class Linear(nnx.Module):
         if self.dtype is not None:
             x = cast(x, self.dtype)
             weights = {name: weight.astype(self.dtype) for name, weight in weights.items()}
-        return apply(self.plan, x, weights, mask=mask, sizes=sizes, precision=self.precision, out_sharding=out_sharding)
+        return apply(
+            self.plan,
+            x,
+            weights,
+            mask=mask,
+            sizes=sizes,
+            precision=self.precision,
+            method=self.method,
+            remat=self.remat,
+            out_sharding=out_sharding,
+        )
 
 
 def cast(x: Any, dtype: Any) -> Any:

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Inexact
 from equikit._errors import OptionError, ShapeError, SignatureError, explain
 from equikit.diagrams import HomSpace, Term
 from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
-from equikit.plans._execute import Weights
 from equikit.plans._ir import Plan
-from equikit.plans._method import Method, checked_method
+from equikit.plans._layout import Layout, Weights, laid_out
+from equikit.plans._method import Chosen, Method, checked_method
 from equikit.plans._program import execute
 from equikit.plans._sharding import OutSharding, placed, result
 
@@ -103,11 +103,65 @@ def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
     return pairs
 
 
-def described(plan: Plan, arrays: Sequence[jax.Array], pairs: Weights) -> dict[str, jax.Array]:
+def lay_out(plan: Plan, weights: Mapping[str, Weight]) -> Layout:
+    """Lay weights out for the matrix products of a plan, once for many calls of `apply`.
+
+    In a jit-compiled call this is a few small transpositions, and in a loop XLA moves them out of it; what is gained is
+    that a program for inference has none.
+
+    Args:
+        plan: the plan.
+        weights: by name, with the shapes of `weight_shapes(plan)`.
+
+    Returns:
+        A `Layout`, a pytree: for each product a matrix `[inputs, outputs]` and a bias `[outputs]`. `apply` takes it in
+        place of the weights.
+
+    Raises:
+        ShapeError, DTypeError: if an array does not fit.
+
+    Cost: as many entries as the weights; for groups without diagrams also those of their axes.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> program = hom("p -> p", p=S).plan()
+        >>> layout = lay_out(program, {"p -> p": jnp.array([[[1.0]], [[10.0]]])})
+        >>> apply(program, jnp.array([[1.0], [2.0]]), layout).tolist()
+        [[31.0], [32.0]]
+    """
+    return laid_out(plan, keyed(plan, weights))
+
+
+def checked_layout(plan: Plan, layout: Layout, method: Method) -> Layout:
+    """Return the layout if it belongs to the plan and the method takes it, or raise `OptionError`."""
+    if layout.plan != plan:
+        raise OptionError(
+            explain(
+                "the layout was made for another plan",
+                got=f"one for {layout.plan.signature}, channels {layout.plan.channels}",
+                expected=f"one for {plan.signature}, channels {plan.channels}",
+                step="call lay_out(plan, weights) with this plan",
+            )
+        )
+    if method not in ("auto", "factored"):
+        raise OptionError(
+            explain(
+                "weights that are laid out serve the factored method only",
+                got=f"method={method!r}",
+                expected='"auto" or "factored"',
+                step="pass the weights themselves",
+            )
+        )
+    return layout
+
+
+def described(plan: Plan, arrays: Sequence[jax.Array], given: Weights | Layout) -> dict[str, jax.Array]:
     """Inputs and weights, by what messages call them."""
     signature = plan.signature
     found = {f"input {term.name!r}": array for term, array in zip(signature.inputs, arrays, strict=True)}
-    for (t, s), array in pairs.items():
+    if isinstance(given, Layout):
+        return found | {f"matrix {i}": array for i, array in enumerate(jax.tree.leaves(given))}
+    for (t, s), array in given.items():
         name = weight_name(None if t is None else signature.inputs[t], signature.outputs[s])
         found[f"weights {name!r}"] = array
     return found
@@ -144,7 +198,7 @@ def ordered(plan: Plan, inputs: Inputs) -> list[jax.Array]:
 def apply(
     plan: Plan,
     inputs: Inputs,
-    weights: Mapping[str, Weight],
+    weights: Mapping[str, Weight] | Layout,
     *,
     mask: Mapping[str, Mask] | None = None,
     sizes: Mapping[str, int] | None = None,
@@ -158,7 +212,7 @@ def apply(
     Args:
         plan: from `plan`, or `space.plan(...)`.
         inputs: an array `[*batch, *axes, channels]`, or one for each input term, by name.
-        weights: by name, with the shapes of `weight_shapes(plan)`.
+        weights: by name, with the shapes of `weight_shapes(plan)`; or what `lay_out` has made of them.
         mask: for a label, booleans `[*batch, n]` that say which entries are there; others count as absent in every
             sum and mean, and are zero in the result.
         sizes: sizes of free labels that no input has.
@@ -205,25 +259,27 @@ def apply(
     arrays, masks = ordered(plan, inputs), by_label("mask", mask)
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
-    pairs = keyed(plan, weights)
-    if len({array.dtype for array in (*arrays, *pairs.values())}) > 1:
-        refuse_mixture(described(plan, arrays, pairs))
-    dtype = jnp.result_type(*arrays, *pairs.values())
+    laid = isinstance(weights, Layout)
+    given = checked_layout(plan, weights, method) if isinstance(weights, Layout) else keyed(plan, weights)
+    leaves, structure = jax.tree.flatten(given if isinstance(given, Layout) else [*given.values()])
+    if len({array.dtype for array in (*arrays, *leaves)}) > 1:
+        refuse_mixture(described(plan, arrays, given))
+    dtype = jnp.result_type(*arrays, *leaves)
     arrays = [array.astype(dtype) for array in arrays]
-    pairs = {pair: array.astype(dtype) for pair, array in pairs.items()}
-    keys = list(pairs)
-    method = checked_method(plan, method, shapes, masks, dtype)
+    leaves = [leaf.astype(dtype) for leaf in leaves]
+    chosen: Chosen = "factored" if laid else checked_method(plan, method, shapes, masks, dtype)
+    names = [] if isinstance(given, Layout) else [*given]
 
-    def compute(arrays: list[jax.Array], values: list[jax.Array], masks: Mapping[str, jax.Array]) -> list[jax.Array]:
-        pairs = dict(zip(keys, values, strict=True))
-        return execute(plan, arrays, pairs, shapes, masks, method=method, precision=precision, remat=remat)
+    def compute(arrays: list[jax.Array], leaves: list[jax.Array], masks: Mapping[str, jax.Array]) -> list[jax.Array]:
+        found = jax.tree.unflatten(structure, leaves)
+        weights = found if laid else dict(zip(names, found, strict=True))
+        return execute(plan, arrays, weights, shapes, masks, method=chosen, precision=precision, remat=remat)
 
     outputs = [
-        result(term, shapes, plan.channels[1][s], [pairs[key] for key in keys if key[1] == s])
+        result(term, shapes, plan.channels[1][s], [w for (_, t), w in zip(names, leaves, strict=False) if t == s])
         for s, term in enumerate(plan.signature.outputs)
     ]
-    operands = arrays, list(pairs.values()), masks
-    results = placed(compute, operands, plan.signature.inputs, outputs, out_sharding)
+    results = placed(compute, (arrays, leaves, masks), plan.signature.inputs, outputs, out_sharding)
     return named(plan, results, isinstance(inputs, Mapping))
 
 

@@ -18,8 +18,9 @@ from equikit.diagrams._dense import refuse_if_large
 from equikit.diagrams._signature import base
 from equikit.plans._arrays import spread
 from equikit.plans._check import Shapes
-from equikit.plans._execute import Weights, inward, masked, matmul, outward, run
+from equikit.plans._execute import inward, masked, matmul, outward, run
 from equikit.plans._ir import Plan
+from equikit.plans._layout import Weights, laid_out
 from equikit.plans._lower import acted_labels, plan
 
 
@@ -65,8 +66,8 @@ def _matrix(
     program = pair_plan(whole, source, target, wide * narrow)
     axes = [shapes.sizes[label] for label in program.signature.inputs[0].labels]
     units = jnp.eye(below, dtype=weight.dtype).reshape(below, *axes, 1)
-    weights = {(0, 0): weight.reshape(weight.shape[0], 1, wide * narrow)}
-    found = run(program, [units], weights, Shapes((below,), shapes.sizes), {}, precision)[0]
+    weights: Weights = {(0, 0): weight.reshape(weight.shape[0], 1, wide * narrow)}
+    found = run(program, [units], laid_out(program, weights), Shapes((below,), shapes.sizes), {}, precision)[0]
     return found.reshape(below, above, wide, narrow).transpose(0, 2, 1, 3).reshape(below * wide, above * narrow)
 
 
@@ -102,5 +103,7 @@ def run_dense(
                 total = y.reshape(shape) if total is None else total + y.reshape(shape)
         if total is None:  # no map leads here: the zero map
             total = jnp.zeros(shape, jnp.result_type(*inputs))
-        results.append(outward(signature, term, masked(total, labels, masks, batch), plan.channels[1][s], by_label=False))
+        results.append(
+            outward(signature, term, masked(total, labels, masks, batch), plan.channels[1][s], by_label=False)
+        )
     return results

@@ -20,13 +20,11 @@ from equikit.groups import Form
 from equikit.plans._arrays import diagonal, embed, levi_civita, signed, spread, symplectic_diagonal
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
+from equikit.plans._layout import Layout, joined
 from equikit.plans._lower import root
-from equikit.plans._whole import folded, invariant_tensors, unfolded
+from equikit.plans._whole import folded, unfolded
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
-Weights = Mapping[tuple[int | None, int], jax.Array]
-"""For each pair (input term, output term) an array [diagrams, features in, features out]; for the bias (None, output
-term) an array [diagrams, features out]."""
 
 
 def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
@@ -162,64 +160,6 @@ def _expand(
     return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown
 
 
-def _grid(weights: jax.Array, segments: tuple[tuple[int, int], ...]) -> jax.Array:
-    """Cut the diagram axis into the pieces of a matrix, with zeros where a pair of halves is not allowed."""
-    pieces = [
-        jnp.zeros((count, *weights.shape[1:]), weights.dtype) if start < 0 else weights[start : start + count]
-        for start, count in segments
-    ]
-    return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
-
-
-def _joined(parts: list[jax.Array], axis: int) -> jax.Array:
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis)
-
-
-def _matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array | None, jax.Array | None]:
-    """The matrix of a product, rows (wires in, halves, features) by columns (wires out, halves, features); its bias.
-
-    Axes of groups without diagrams stand before the features, in rows and in columns.
-    """
-    features_in, features_out = plan.features
-    segments = {(block.source, block.target): block.segments for block in product.blocks}
-    dtype = jnp.result_type(*weights.values())
-    copies_in, copies_out = len(product.wires_in), len(product.wires_out)
-    tensors = invariant_tensors(plan.signature, product.tensors)
-    choices, above, below = tensors.shape
-
-    def part(t: int, s: int) -> jax.Array:
-        bottoms, tops, f, g = len(product.inputs[t]), len(product.outputs[s]), features_in[t], features_out[s]
-        if (t, s) not in segments:
-            return jnp.zeros((copies_in, bottoms * below * f, copies_out, tops * above * g), dtype)
-        grid = _grid(weights[t, s], segments[t, s])
-        if product.tensors:
-            grid = grid.reshape(bottoms, tops, copies_out, copies_in, choices, f, g)
-            grid = tensors.spread(grid, 4).transpose(3, 0, 5, 6, 2, 1, 4, 7)
-            return grid.reshape(copies_in, bottoms * below * f, copies_out, tops * above * g)
-        grid = grid.reshape(bottoms, tops, copies_out, copies_in, f, g).transpose(3, 0, 4, 2, 1, 5)
-        return grid.reshape(copies_in, bottoms * f, copies_out, tops * g)
-
-    targets = [s for s, tops in enumerate(product.outputs) if tops]
-    sources = [t for t, bottoms in enumerate(product.inputs) if bottoms]
-    matrix = None
-    if sources:
-        whole = _joined([_joined([part(t, s) for s in targets], 3) for t in sources], 1)
-        matrix = whole.reshape(whole.shape[0] * whole.shape[1], whole.shape[2] * whole.shape[3])
-    if not any(source is None for source, _ in segments):
-        return matrix, None
-    rows = []
-    for s in targets:
-        tops, g = len(product.outputs[s]), features_out[s]
-        if (None, s) not in segments:
-            rows.append(jnp.zeros((tops * above * g,), dtype))
-            continue
-        grid = _grid(weights[None, s], segments[None, s])
-        if product.tensors:
-            grid = tensors.spread(grid.reshape(tops, choices, g), 1)
-        rows.append(grid.reshape(tops * above * g))
-    return matrix, _joined(rows, 0)
-
-
 def _wired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
     """Permute the wires of a core: axis j goes to place `wiring[j]`; axes of heads stay behind them."""
     last = range(batch + len(wiring), x.ndim)
@@ -227,16 +167,20 @@ def _wired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
 
 
 def _mix(
-    plan: Plan, product: Product, tensors: Tensors, weights: Weights, shapes: Shapes, precision: lax.PrecisionLike
+    product: Product,
+    matrix: jax.Array | None,
+    bias: jax.Array | None,
+    tensors: Tensors,
+    shapes: Shapes,
+    precision: lax.PrecisionLike,
 ) -> jax.Array:
     """The matrix product of one core: [*batch, *core, all features out]."""
-    matrix, bias = _matrices(plan, product, weights)
     batch = len(shapes.batch)
     if matrix is None:
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
         return spread(bias, (*shapes.batch, *core, *bias.shape))
-    x = _joined(
+    x = joined(
         [folded(tensors[t, half], half, batch) for t, halves in enumerate(product.inputs) for half in halves], -1
     )
     if len(product.wires_in) > 1:
@@ -254,7 +198,7 @@ def _mix(
 def run(
     plan: Plan,
     inputs: Sequence[jax.Array],
-    weights: Weights,
+    layout: Layout,
     shapes: Shapes,
     masks: Mapping[str, jax.Array],
     precision: lax.PrecisionLike = None,
@@ -278,8 +222,8 @@ def run(
             headed(step, x, False) if step.operation == "head" else _reduce(step, x, batch, scales, forms)
         )
     up: Tensors = {}
-    for product in plan.products:
-        y, start = _mix(plan, product, down, weights, shapes, precision), 0
+    for product, (matrix, bias) in zip(plan.products, layout.products, strict=True):
+        y, start = _mix(product, matrix, bias, down, shapes, precision), 0
         entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
         for s, halves in enumerate(product.outputs):
             width = plan.features[1][s] * entries

@@ -135,7 +135,7 @@ class Plan:
         Example:
             >>> from equikit import S, hom
             >>> hom("p -> p", p=S).plan().cost()
-            (5*n + 2, 32*n + 24)
+            (4*n + 2, 20*n + 24)
         """
         from equikit.plans._cost import plan_cost, total
 

@@ -40,7 +40,7 @@ class Work:
 
     def seconds(self, rates: Rates) -> float:
         """The time that it is expected to take."""
-        return sum(a * b for a, b in zip(astuple(self), astuple(rates), strict=True))
+        return float(sum(a * b for a, b in zip(astuple(self), astuple(rates), strict=True)))
 
 
 def factored_work(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: int = 4) -> Work:
@@ -65,7 +65,9 @@ def dense_work(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: int =
             part = pair_plan(plan, source, target, wide * narrow)
             found += factored_work(part, below, sizes, itemsize)
             moved = 3 * rows * columns + batch * (rows + columns)  # the matrix is transposed, then read
-            found += Work(calls=-1, products=1, product_flops=2 * batch * rows * columns, product_bytes=itemsize * moved)
+            found += Work(
+                calls=-1, products=1, product_flops=2 * batch * rows * columns, product_bytes=itemsize * moved
+            )
     return found
 
 
@@ -87,8 +89,8 @@ def fastest(plan: Plan, batch: int, sizes: tuple[tuple[str, int], ...], itemsize
     return "dense" if dense < factored_work(plan, batch, known, itemsize).seconds(rates) else "factored"
 
 
-def checked_method(plan: Plan, method: Method, shapes: Shapes, masks: Mapping[str, jax.Array], dtype: Any) -> Chosen:
-    """Return the method to run, or raise `OptionError` where there is none of this name or it cannot serve the case."""
+def known_method(method: Method) -> Method:
+    """Return the name of a method, or raise `OptionError` where there is none of this name."""
     if method not in ("auto", "factored", "dense", "naive"):
         raise OptionError(
             explain(
@@ -98,6 +100,12 @@ def checked_method(plan: Plan, method: Method, shapes: Shapes, masks: Mapping[st
                 step='write method="auto"',
             )
         )
+    return method
+
+
+def checked_method(plan: Plan, method: Method, shapes: Shapes, masks: Mapping[str, jax.Array], dtype: Any) -> Chosen:
+    """Return the method to run, or raise `OptionError` where there is none of this name or it cannot serve the case."""
+    known_method(method)
     symbols = [size for size in (*shapes.batch, *shapes.sizes.values()) if not isinstance(size, int)]
     masked_means = bool(masks) and plan.normalize == "mean"
     if method == "auto":

@@ -135,7 +135,7 @@ def apply_multilinear(
     mask: Mapping[str, Mask] | None = None,
     sizes: Mapping[str, int] | None = None,
     precision: lax.PrecisionLike = None,
-    method: Literal["factored", "reference"] = "factored",
+    method: Literal["factored", "naive"] = "factored",
 ) -> Feature:
     r"""Apply all multilinear maps of a space: \(y = \sum_b b(x_1, \dots, x_m)\, W_b\).
 
@@ -155,7 +155,7 @@ def apply_multilinear(
             sum and mean, and are zero in the result.
         sizes: sizes of free labels that no input has.
         precision: of the products, as in `jax.lax.dot_general`.
-        method: `"factored"`, or `"reference"` for the definition by dense tensors, which is slow.
+        method: `"factored"`, or `"naive"` for the definition by dense tensors, which is slow.
 
     Returns:
         The output array `[*batch, *axes, channels]`.
@@ -177,10 +177,10 @@ def apply_multilinear(
         [0.0, 0.0, 1.0]
     """
     _checked(space, mode, normalize)
-    if method not in ("factored", "reference"):
+    if method not in ("factored", "naive"):
         raise OptionError(
             explain(
-                "no such method", got=repr(method), expected='"factored" or "reference"', step='write method="factored"'
+                "no such method", got=repr(method), expected='"factored" or "naive"', step='write method="factored"'
             )
         )
     if not isinstance(inputs, Sequence) or len(inputs) != len(space.operands):
@@ -215,7 +215,7 @@ def apply_multilinear(
     names = [f"input {term.name!r}" for term in space.inputs]
     refuse_mixture(dict(zip([*names, "weights"], [*arrays, weights], strict=True)))
     settled = tuple(sorted(shapes.sizes.items()))
-    if method == "reference":
+    if method == "naive":
         return _run(space, arrays, weights, masks, mode, normalize, settled, precision, reference=True)
     y: jax.Array = _compiled(space, arrays, weights, masks, mode, normalize, settled, precision)
     return y

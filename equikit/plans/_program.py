@@ -13,8 +13,9 @@ from jax.experimental.xla_metadata import set_xla_metadata
 
 from equikit.plans._check import Shapes
 from equikit.plans._dense import run_dense
-from equikit.plans._execute import Weights, run
+from equikit.plans._execute import run
 from equikit.plans._ir import Plan
+from equikit.plans._layout import Layout, Weights, laid_out
 from equikit.plans._method import Chosen
 from equikit.plans._reference import run_reference
 
@@ -27,7 +28,7 @@ LEAST_BYTES = 2**18
 )
 def _compiled(
     arrays: Sequence[jax.Array],
-    values: Sequence[jax.Array],
+    weights: Sequence[jax.Array] | Layout,
     masks: Mapping[str, jax.Array],
     *,
     plan: Plan,
@@ -40,22 +41,28 @@ def _compiled(
 ) -> list[jax.Array]:
     shapes = Shapes(batch, dict(sizes))
 
-    def program(arrays: Sequence[jax.Array], values: Sequence[jax.Array], masks: Mapping[str, jax.Array]) -> list[jax.Array]:
-        weights: Weights = dict(zip(pairs, values, strict=True))
+    def program(
+        arrays: Sequence[jax.Array], weights: Sequence[jax.Array] | Layout, masks: Mapping[str, jax.Array]
+    ) -> list[jax.Array]:
+        if isinstance(weights, Layout):
+            return run(plan, arrays, weights, shapes, masks, precision)
+        given: Weights = dict(zip(pairs, weights, strict=True))
         if method == "naive":
-            return run_reference(plan, arrays, weights, shapes, masks)
-        return (run_dense if method == "dense" else run)(plan, arrays, weights, shapes, masks, precision)
+            return run_reference(plan, arrays, given, shapes, masks)
+        if method == "dense":
+            return run_dense(plan, arrays, given, shapes, masks, precision)
+        return run(plan, arrays, laid_out(plan, given), shapes, masks, precision)
 
     with set_xla_metadata(inlineable=None):  # what `execute` asks for holds for the whole, not for calls in it
-        return (jax.checkpoint(program) if remat else program)(arrays, values, masks)
+        return (jax.checkpoint(program) if remat else program)(arrays, weights, masks)
 
 
 def _written_out(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bool:
     """Whether the results should be in memory before they are used.
 
-    XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then computed
-    five times, for the next product and each reduction. A call that is not inlined stops that. With several devices
-    calls stay inlined, as the partitioner has to see through them.
+    XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then
+    computed five times, for the next product and each reduction. A call that is not inlined stops that. With several
+    devices calls stay inlined, as the partitioner has to see through them.
     """
     if jax.default_backend() != "cpu" or jax.device_count() > 1 or len(plan.products) < 2:
         return False
@@ -71,7 +78,7 @@ def _written_out(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> boo
 def execute(
     plan: Plan,
     arrays: Sequence[jax.Array],
-    pairs: Weights,
+    weights: Weights | Layout,
     shapes: Shapes,
     masks: Mapping[str, jax.Array],
     *,
@@ -84,10 +91,10 @@ def execute(
     with set_xla_metadata(inlineable="false") if apart else nullcontext():
         found: list[jax.Array] = _compiled(
             arrays,
-            list(pairs.values()),
+            weights if isinstance(weights, Layout) else list(weights.values()),
             masks,
             plan=plan,
-            pairs=tuple(pairs),
+            pairs=() if isinstance(weights, Layout) else tuple(weights),
             batch=shapes.batch,
             sizes=tuple(sorted(shapes.sizes.items())),
             method=method,

@@ -27,7 +27,7 @@ class Rates:
 
 
 RATES = {
-    # Fitted to forward times of 21 layers at four batch sizes by `benchmarks/methods.py`: Intel Xeon, 2 cores, jax 0.10.2.
+    # Fitted to forward times of 21 layers at four batch sizes by `benchmarks/methods.py`: Intel Xeon, 2 cores.
     "cpu": Rates(8.6e-6, 4.4e-7, 4.3e-12, 6.9e-11, 3.5e-6, 4.7e-11),
     # Not measured: half of the 67 TFLOP/s (float32) and 3.35 TB/s of NVIDIA's H100 data sheet, 3 µs a kernel.
     "gpu": Rates(1e-5, 3e-6, 3e-14, 6e-13, 3e-6, 6e-13),

@@ -14,8 +14,8 @@ from equikit.diagrams import Diagram, Diagrams
 from equikit.diagrams._dense import diagram_tensor
 from equikit.diagrams._signature import base
 from equikit.plans._check import Shapes
-from equikit.plans._execute import Weights
 from equikit.plans._ir import Plan
+from equikit.plans._layout import Weights
 
 
 def _scale(diagram: Diagram, plan: Plan, shapes: Shapes, masks: Mapping[str, jax.Array]) -> jax.Array:

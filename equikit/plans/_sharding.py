@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 from jax import lax
-from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.diagrams import Term
@@ -168,7 +168,8 @@ def _usual(each: Result, terms: Sequence[Term], arrays: Sequence[jax.Array]) -> 
     """The sharding of an output where none is asked for, by explicit axes.
 
     Batch axes are spread as those of the first input that has them spread, the j-th axis of a label as the j-th axis
-    of this label in an input, channels as the last axis of the weights. An axis of the mesh is used once, in this order.
+    of this label in an input, channels as the last axis of the weights. Each axis of the mesh is used once, in this
+    order.
     """
     batch = len(each.shape) - 1 - len(each.term.labels)
     spread: dict[object, Entry] = {}
@@ -231,7 +232,9 @@ def placed(
     explicit = mesh.explicit_axes
     if not explicit or not (any(any(entries(array)) for array in flat) or any(spec is not None for spec in wanted)):
         found = compute(*operands)
-        concrete = [s if isinstance(s, NamedSharding) and not context else w for s, w in zip(given, wanted, strict=True)]
+        concrete = [
+            s if isinstance(s, NamedSharding) and not context else w for s, w in zip(given, wanted, strict=True)
+        ]
         return [y if s is None else lax.with_sharding_constraint(y, s) for y, s in zip(found, concrete, strict=True)]
     specs = [
         _usual(each, terms, operands[0]) if spec is None else _only(spec, explicit)

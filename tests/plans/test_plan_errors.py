@@ -17,8 +17,8 @@ APPLIES = {
         lambda: apply(program, ones((4, 2)), good, method="fast"),
         "no such method",
         "'fast'",
-        '"factored" or "reference"',
-        'method="factored"',
+        '"auto", "factored", "dense" or "naive"',
+        'method="auto"',
     ),
     "weights-missing": (
         ek.ShapeError,

@@ -1,11 +1,8 @@
 """Decompositions of tensors into irreps, and the exact change of basis."""
 
-import doctest
-import importlib
 import itertools
 import math
 import pickle
-import pkgutil
 import time
 
 import numpy as np
@@ -227,15 +224,3 @@ ERRORS = [
 @pytest.mark.parametrize(("error", "call", "problem", "got", "expected", "step"), ERRORS)
 def test_errors_say_what_was_wrong(error, call, problem, got, expected, step):
     assert_error(error, call, problem, got, expected, step)
-
-
-MODULES = [m.name for m in pkgutil.iter_modules(ek.spherical.__path__, "equikit.spherical.")]
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_the_examples_of_irreps_are_true(name):
-    if name.endswith("_e3nn"):
-        pytest.importorskip("e3nn_jax")
-    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
-    assert result.failed == 0
-    assert result.attempted > 0

@@ -1,0 +1,266 @@
+"""The methods of a plan: one function whichever runs, the choice between them, and what compiled programs hold."""
+
+import pickle
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import (
+    as_floats,
+    assert_close,
+    assert_error,
+    bindings,
+    labels_of,
+    random_inputs,
+    random_masks,
+    random_weights,
+)
+
+import equikit as ek
+from equikit.plans import Layout, apply, lay_out, plan, weight_shapes
+from equikit.plans._method import dense_work, factored_work, fastest
+from equikit.plans._rates import RATES, rates_of
+
+SIZES = {"p": 3, "q": 2, "x": 3, "f": 2, "g": 3}
+SIGNATURES = [
+    "p -> p",
+    "p p -> p p",
+    "q p q -> p q",
+    "p p + p -> p + ()",
+    "p f -> g p p",
+    "f p g p -> p f",
+    "() -> p p",
+]
+
+
+def prepare(signature, normalize="mean", masked=False, batch=(2,), channels=1):
+    space = ek.hom(signature, groups=bindings(signature))
+    count = [len(side) for side in (space.signature.inputs, space.signature.outputs)]
+    program = plan(space, ((channels,) * count[0], (channels + 1,) * count[1]), normalize=normalize, bias=True)
+    sizes = {label: SIZES[label] for label in labels_of(signature)}
+    x, w = as_floats((random_inputs(program, sizes, batch), random_weights(program)), float)
+    mask = jax.tree.map(jnp.asarray, random_masks(program, sizes, batch)) if masked else None
+    given = {label: size for label, size in sizes.items() if label in program.signature.groups}
+    return lambda x, w, **options: apply(program, x, w, mask=mask, sizes=given, **options), x, w
+
+
+def loss(function, **options):
+    return lambda x, w: sum(jnp.sum(jnp.sin(y)) for y in function(x, w, **options).values())
+
+
+@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.parametrize("batch", [(), (2, 2), (0,)])
+@pytest.mark.parametrize("normalize", ["sum", "mean"])
+@pytest.mark.parametrize("signature", SIGNATURES)
+def test_every_method_computes_the_same(signature, normalize, batch):
+    function, x, w = prepare(signature, normalize, batch=batch, channels=2)
+    expected = function(x, w, method="naive")
+    for method in ("auto", "factored", "dense"):
+        assert_close(function(x, w, method=method), expected, 1e-12)
+
+
+@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.parametrize("signature", ["p p -> p p", "p p + p -> p + ()"])
+def test_the_dense_method_keeps_masks_where_sums_are_sums(signature):
+    function, x, w = prepare(signature, "sum", masked=True)
+    assert_close(function(x, w, method="dense"), function(x, w, method="naive"), 1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("options", [{"method": "dense"}, {"method": "factored", "remat": True}, {"remat": True}])
+@pytest.mark.parametrize("signature", ["p p -> p p", "p p + p -> p + ()"])
+def test_derivatives_of_both_orders_agree_with_the_naive_method(signature, options):
+    function, x, w = prepare(signature)
+    fast, slow = loss(function, **options), loss(function, method="naive")
+    assert_close(jax.jit(jax.grad(fast))(x, w), jax.jit(jax.grad(slow))(x, w), 1e-11)
+    by_weights = [jax.jit(jax.grad(f, 1))(x, w) for f in (fast, slow)]
+    assert_close(*by_weights, 1e-11)
+    tangent = jax.tree.map(jnp.ones_like, (x, w))
+    forward = [jax.jit(lambda x, w, f=f: jax.jvp(f, (x, w), tangent))(x, w)[1] for f in (fast, slow)]
+    assert_close(*forward, 1e-11)
+    second = [jax.jit(lambda x, w, f=f: jax.jvp(jax.grad(f), (x, w), tangent))(x, w)[1] for f in (fast, slow)]
+    assert_close(*second, 1e-11)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("method", ["auto", "factored", "dense"])
+def test_methods_under_vmap_and_scan(method):
+    function, x, w = prepare("p p -> p p", batch=(4,), channels=1)
+    whole = function(x, w, method=method)["p p"]
+    one = jax.vmap(lambda x: function({"p p": x}, w, method=method)["p p"])(x["p p"])
+    assert_close(one, whole, 1e-12)
+    _, rows = jax.lax.scan(lambda c, x: (c, function({"p p": x}, w, method=method)["p p"]), 0, x["p p"])
+    assert_close(rows, whole, 1e-12)
+    many = jax.vmap(lambda w: function(x, w, method=method)["p p"])(jax.tree.map(lambda a: jnp.stack([a, 2 * a]), w))
+    assert_close(many[1], 2 * whole, 1e-12)
+
+
+SMALL = ek.hom("p -> p", p=ek.S).plan()
+BIG = ek.hom("p p -> p p", p=ek.S).plan((8, 8))
+
+
+def big():
+    rng = np.random.default_rng(0)
+    w = {name: jnp.asarray(rng.normal(size=shape), jnp.float32) for name, shape in weight_shapes(BIG).items()}
+    return jnp.asarray(rng.normal(size=(8, 32, 32, 8)), jnp.float32), w
+
+
+@pytest.mark.usefixtures("x64")
+def test_large_results_are_written_out_before_they_are_used():
+    """A network of two layers: the sum of all contributions, a select or pad for the diagonal among them, is computed
+    once a layer, and not again for each of the reductions and products that use it."""
+    x, w = big()
+
+    def network(x, w, wrap):
+        return apply(BIG, jax.nn.relu(wrap(apply(BIG, x, w, method="factored"))), w, method="factored")
+
+    text = jax.jit(lambda x, w: network(x, w, lambda y: y)).lower(x, w).compile().as_text()
+    calls = re.findall(r"= f32\[8,32,32,8\]\S* call\(", text)
+    assert len(calls) == 2
+    gradient = jax.jit(jax.grad(lambda x, w: jnp.sum(network(x, w, lambda y: y)), (0, 1))).lower(x, w).compile()
+    assert len(re.findall(r" call\(", gradient.as_text())) == 4
+
+
+def test_small_results_are_fused_with_what_uses_them():
+    x, w = big()
+    text = jax.jit(lambda x, w: apply(BIG, x, w)).lower(x[:1, :4, :4], w).compile().as_text()
+    assert " call(" not in text
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_call_that_is_not_inlined_leaves_values_derivatives_and_batches_alone():
+    x, w = (jax.tree.map(lambda a: a.astype(float), part) for part in big())
+    f = jax.jit(lambda x, w: jnp.sum(jnp.sin(apply(BIG, x, w, method="factored"))))
+    slow = jax.jit(lambda x, w: jnp.sum(jnp.sin(apply(BIG, x, w, method="dense" if x.shape[1] < 5 else "factored"))))
+    tangent = jax.tree.map(jnp.ones_like, (x, w))
+    _, ahead = jax.jvp(f, (x, w), tangent)
+    back = jax.grad(f, (0, 1))(x, w)
+    assert_close(ahead, sum(jnp.sum(g) for g in jax.tree.leaves(back)), 1e-9)
+    assert_close(jax.vmap(f, (0, None))(x[:, None], w).sum(), slow(x, w), 1e-12)
+
+
+def test_remat_keeps_inputs_and_weights_only():
+    x, w = big()
+
+    def kept(remat):
+        _, pull = jax.vjp(lambda x, w: apply(BIG, x, w, method="factored", remat=remat), x, w)
+        return sum(a.size for a in jax.tree.leaves(pull))
+
+    given = x.size + sum(a.size for a in jax.tree.leaves(w))
+    assert kept(True) <= given
+    assert kept(False) > given
+
+
+def test_the_choice_follows_the_rates():
+    tiny = ek.hom("a a a -> a a a", a=ek.A(5)).plan()
+    assert fastest(tiny, 4096, (("a", 5),), 4, "cpu") == "dense"
+    assert fastest(tiny, 1, (("a", 5),), 4, "cpu") == "factored"
+    assert fastest(BIG, 32, (("p", 64),), 4, "cpu") == "factored"
+    huge = ek.hom("p p p -> p p p", p=ek.S).plan((64, 64))
+    assert fastest(huge, 1, (("p", 100),), 4, "gpu") == "factored"
+    assert rates_of("cpu") == RATES["cpu"]
+    assert rates_of("metal") == RATES["gpu"]
+
+
+def test_the_work_of_a_method_in_numbers():
+    """S 1 -> 1 at n = 3, batch 2, 4 channels to 5: one product over all points, one over sums."""
+    program = ek.hom("p -> p", p=ek.S).plan((4, 5))
+    work = factored_work(program, 2, {"p": 3})
+    assert (work.calls, work.products, work.steps) == (1, 2, 2)
+    assert work.product_flops == 2 * (2 * 3) * 4 * 5 + 2 * 2 * 4 * 5
+    dense = dense_work(program, 2, {"p": 3})
+    assert dense.product_flops == 2 * 2 * 12 * 15 + (2 * 9 * 20 + 2 * 3 * 20)  # the product, and units through the plan
+    assert dense.calls == 1
+
+
+def test_compiled_programs_of_equal_plans_are_shared():
+    again = pickle.loads(pickle.dumps(BIG))
+    assert again == BIG
+    assert hash(again) == hash(BIG)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("groups", [{"z": ek.Z(4)}, {"z": ek.S(4)}, {"z": ek.SO(3)}], ids=["Z", "S", "SO"])
+def test_weights_laid_out_beforehand_give_the_same(groups):
+    program = ek.hom("z z -> z z", groups=groups).plan((2, 3), bias=True, normalize="mean")
+    w = as_floats(random_weights(program), float)
+    x = as_floats(random_inputs(program, program.signature.sizes, (2,)), float)
+    layout = lay_out(program, w)
+    assert isinstance(layout, Layout)
+    expected = apply(program, x, w, method="factored")
+    assert_close(apply(program, x, layout), expected, 1e-12)
+    assert_close(jax.jit(lambda x, layout: apply(program, x, layout))(x, layout), expected, 1e-12)
+    text = str(jax.make_jaxpr(lambda x, layout: apply(program, x["z z"], layout))(x, layout))
+    assert "transpose" not in text or "concatenate" in text
+
+
+ERRORS = {
+    "dense-masks": (
+        ek.OptionError,
+        lambda: apply(
+            ek.hom("p -> p", p=ek.S).plan(normalize="mean"),
+            jnp.ones((2, 3, 1)),
+            {"p -> p": jnp.ones((2, 1, 1))},
+            mask={"p": jnp.ones((2, 3), bool)},
+            method="dense",
+        ),
+        "the dense method has one matrix for the whole batch",
+        "masks for ['p']",
+        'normalize="sum"',
+        'method="factored"',
+    ),
+    "dense-large": (
+        ek.TooLargeError,
+        lambda: jax.eval_shape(
+            lambda x, w: apply(BIG, x, w, method="dense"),
+            jax.ShapeDtypeStruct((1, 300, 300, 8), "float32"),
+            {"p p -> p p": jax.ShapeDtypeStruct((15, 8, 8), "float32")},
+        ),
+        "the dense matrix would not fit in memory",
+        "518,400,000,000 entries",
+        "at most",
+        "use a smaller size, or a plan",
+    ),
+    "layer-method": (
+        ek.OptionError,
+        lambda: ek.nn.Linear("p -> p", 1, 1, p=ek.S, rngs=ek.nn._linear.nnx.Rngs(0), method="fast"),
+        "no such method",
+        "'fast'",
+        '"auto"',
+        'method="auto"',
+    ),
+    "layout-of-another-plan": (
+        ek.OptionError,
+        lambda: apply(BIG, jnp.ones((1, 3, 3, 8)), lay_out(SMALL, {"p -> p": jnp.ones((2, 1, 1))})),
+        "the layout was made for another plan",
+        "p -> p",
+        "p p -> p p",
+        "lay_out(plan, weights)",
+    ),
+    "layout-dense": (
+        ek.OptionError,
+        lambda: apply(BIG, big()[0], lay_out(BIG, big()[1]), method="dense"),
+        "weights that are laid out serve the factored method only",
+        "method='dense'",
+        '"factored"',
+        "pass the weights themselves",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_say_what_was_wrong(case):
+    assert_error(*ERRORS[case])
+
+
+@pytest.mark.parametrize("method", ["dense", "naive"])
+def test_methods_that_need_sizes_refuse_symbols(method):
+    n = jax.export.symbolic_shape("n")[0]
+    x = jax.ShapeDtypeStruct((1, n, 1), "float32")
+    w = {"p -> p": jnp.ones((2, 1, 1))}
+    export = jax.export.export(jax.jit(lambda x: apply(program, x, w, method=method)))
+    assert_error(
+        ek.OptionError, lambda: export(x), f"the {method} method needs to know every size", "n", "whole", "factored"
+    )
