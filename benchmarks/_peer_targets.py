@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks._report import Target, check_targets
+from benchmarks._targets import Target, check_targets
 from benchmarks._style import TIMES
 
 BASES = Path(__file__).parent / "results" / "basis_construction.json"

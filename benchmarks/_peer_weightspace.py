@@ -50,9 +50,7 @@ class WeightSpace:
     def inputs(self, key: jax.Array) -> Arrays:
         keys = jax.random.split(key, len(self.terms))
         shapes = [(self.batch, *(self.n,) * len(term.split()), self.channels) for term in self.terms]
-        return {
-            term: jax.random.normal(key, shape) for term, key, shape in zip(self.terms, keys, shapes, strict=True)
-        }
+        return {term: jax.random.normal(key, shape) for term, key, shape in zip(self.terms, keys, shapes, strict=True)}
 
 
 def mlp(layers: int, n: int, batch: int, channels: int) -> WeightSpace:

@@ -90,9 +90,7 @@ def _space(case: Case, seed: int) -> Made:
     return lambda: layer, made, x, _peer_irreps.lengths
 
 
-def _weight_space(
-    make: Callable[[int, int, int], _peer_weightspace.WeightSpace], case: Case, seed: int
-) -> Made:
+def _weight_space(make: Callable[[int, int, int], _peer_weightspace.WeightSpace], case: Case, seed: int) -> Made:
     space = make(case.n, case.batch, case.channels)
     module = space.module(seed)
     makers = {
@@ -121,8 +119,8 @@ LAYERS: dict[str, tuple[Callable[[Case, int], Made], tuple[str, ...]]] = {
         functools.partial(_weight_space, functools.partial(_peer_weightspace.mlp, 12)),
         ("one term at a time",),
     ),
-    "MLP, 62 terms": (
-        functools.partial(_weight_space, functools.partial(_peer_weightspace.mlp, 3)),
+    "MLP, 32 terms": (
+        functools.partial(_weight_space, functools.partial(_peer_weightspace.mlp, 2)),
         ("one term at a time",),
     ),
 }
@@ -144,11 +142,11 @@ QUICK = (
     Case("S 2 → 2", 8, 4),
     Case("S 2 → 2", 16, 4),
     Case("S 3 → 3", 4, 2),
+    Case("O 2 → 2", 3, 4),
     Case("O 2 → 2", 4, 4),
-    Case("O 2 → 2", 8, 4),
     Case("O(3) 3 → 3", 3, 4),
     Case("RNN kernel, 15 terms", 16, 2),
-    Case("MLP, 62 terms", 8, 2),
+    Case("MLP, 32 terms", 8, 2),
 )
 
 

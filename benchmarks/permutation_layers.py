@@ -22,7 +22,7 @@ from benchmarks._permutation_rivals import (
     equikit_module,
     shared_weights,
 )
-from benchmarks._report import Target
+from benchmarks._targets import Target
 
 TITLE = "Permutation-equivariant linear layers"
 SUMMARY = "k -> l layers of S_n against dense matrices, einsum, opt_einsum, stacked layers and EMLP"
