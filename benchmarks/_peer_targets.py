@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks._targets import Target, check_targets
 from benchmarks._style import TIMES
+from benchmarks._targets import Target, check_targets
 
 BASES = Path(__file__).parent / "results" / "basis_construction.json"
 

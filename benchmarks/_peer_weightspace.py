@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 import equikit as ek
@@ -80,60 +81,72 @@ def _places(blocks: Sequence[int], order: Sequence[int], n: int) -> tuple[jax.Ar
     return tuple(jnp.arange(n).reshape([-1 if block == one else 1 for one in order]) for block in blocks)
 
 
-def one_term(diagram: Diagram, orders: tuple[int, int], n: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """One term: from one input tensor and its own matrix of weights to its part of one output tensor.
+def one_term(diagram: Diagram, orders: tuple[int, int], n: int) -> Callable[[jax.Array], jax.Array]:
+    """One term, before its channels are mixed: from an input tensor to an array that can be added to the output.
 
     Vertices of the input that are in one block are read off a diagonal, blocks that lie in the input alone are summed
-    over, channels are mixed, and the result is written on a diagonal of zeros where a block holds several vertices of
-    the output; other axes are left to broadcasting.
+    over, and where a block holds several vertices of the output the result is written on a diagonal of zeros; other
+    axes are left to broadcasting, with size one.
     """
     top, bottom = diagram.growth[: orders[1]], diagram.growth[orders[1] :]
     inside, outside = list(dict.fromkeys(bottom)), list(dict.fromkeys(top))
     summed = tuple(1 + i for i, block in enumerate(inside) if block not in top)
     wires = [block for block in inside if block in top]
-    shape = [n if block in bottom or top.count(block) > 1 else 1 for block in top]
+    order = [1 + wires.index(block) for block in outside if block in bottom]
     grid = [n if block in bottom else 1 for block in outside]
+    is_wide = [block in bottom or top.count(block) > 1 for block in top]
 
-    def run(x: jax.Array, weights: jax.Array) -> jax.Array:
+    def run(x: jax.Array) -> jax.Array:
         if len(inside) < len(bottom):
             x = x[:, *_places(bottom, inside, n)]
-        y = jnp.sum(x, axis=summed) @ weights
+        y = jnp.sum(x, axis=summed)
         batch, channels = y.shape[0], y.shape[-1]
-        kept = [block for block in outside if block in bottom]
-        y = y.transpose(0, *(1 + wires.index(block) for block in kept), y.ndim - 1).reshape(batch, *grid, channels)
+        y = y.transpose(0, *order, y.ndim - 1).reshape(batch, *grid, channels)
         if len(outside) == len(top):
             return y
-        spread = [n if top.count(block) > 1 or block in bottom else 1 for block in outside]
-        places = tuple(
-            place if size > 1 else jnp.zeros((1,) * len(outside), int)
-            for place, size in zip(_places(top, outside, n), shape, strict=True)
-        )
-        written = jnp.broadcast_to(y, (batch, *spread, channels))
-        return jnp.zeros((batch, *shape, channels), y.dtype).at[:, *places].set(written)
+        places = [
+            place if wide else jnp.zeros((1,) * len(outside), int)
+            for place, wide in zip(_places(top, outside, n), is_wide, strict=True)
+        ]
+        zeros = jnp.zeros((batch, *(n if wide else 1 for wide in is_wide), channels), y.dtype)
+        return zeros.at[:, *places].add(y)
 
     return run
 
 
 def one_term_at_a_time(space: WeightSpace, module: ek.nn.Linear) -> Layer:
-    """Every term of every pair of tensors by itself, each brought to the full output and added."""
-    terms: dict[str, list[tuple[str, str, list[Callable[[jax.Array, jax.Array], jax.Array]]]]] = {}
+    """Every term of every pair of tensors by itself, each with its own product, brought to the full output and added.
+
+    As in UNF, the weights of an output are one array `[terms, channels in, channels out]`, and channels are mixed after
+    a term is written on a diagonal, before it is broadcast.
+    """
+    terms: dict[str, list[tuple[str, Callable[[jax.Array], jax.Array]]]] = {term: [] for term in space.terms}
+    names: dict[str, list[str]] = {term: [] for term in space.terms}
     for pair in module.space.pairs:
         (source,), (target,) = pair.signature.inputs, pair.signature.outputs
         orders = len(source.labels), len(target.labels)
-        functions = [one_term(diagram, orders, space.n) for diagram in pair.diagrams]
-        terms.setdefault(target.name, []).append((source.name, f"{source.name} -> {target.name}", functions))
+        terms[target.name] += [(source.name, one_term(diagram, orders, space.n)) for diagram in pair.diagrams]
+        names[target.name].append(f"{source.name} -> {target.name}")
+    shared = shared_weights(module)
 
     def apply(weights: Arrays, x: Arrays) -> Arrays:
         outputs = {}
-        for target, sources in terms.items():
+        for target, functions in terms.items():
             y = jnp.zeros_like(x[target])
-            for source, name, functions in sources:
-                for i, function in enumerate(functions):
-                    y = y + function(x[source], weights[name][i])
+            for i, (source, function) in enumerate(functions):
+                y = y + function(x[source]) @ weights[target][i]
             outputs[target] = y
         return outputs
 
-    return Layer(apply, shared_weights(module))
+    def back(gradient: Arrays) -> Arrays:
+        found: Arrays = {}
+        for target, parts in names.items():
+            ends = np.cumsum([len(shared[name]) for name in parts])[:-1]
+            found |= dict(zip(parts, jnp.split(gradient[target], ends), strict=True))
+        return found
+
+    parameters = {target: jnp.concatenate([shared[name] for name in parts]) for target, parts in names.items()}
+    return Layer(apply, parameters, back)
 
 
 def kernel_staged(space: WeightSpace, module: ek.nn.Linear) -> Layer:

@@ -69,10 +69,13 @@ def check_targets(targets: Iterable[Target], measurements: Sequence[Mapping[str,
             if direction != target.direction or target.case.items() - case.items():
                 continue
             base, *_ = by_rival.values()
+            one = isinstance(target.rival, str)
             ratio = _ratio(target, base, by_key.get((json.dumps(case), target.against or direction), {}))
             found.append(
                 {
-                    "rival": target.rival if isinstance(target.rival, str) else " and ".join(target.rival),
+                    "rival": target.rival
+                    if isinstance(target.rival, str)
+                    else f"the slower of {' and '.join(target.rival)}",
                     "case": case,
                     "direction": direction,
                     "against": target.against,

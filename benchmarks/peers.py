@@ -36,7 +36,7 @@ RIVALS: dict[str, str] = {
     "stacked": "as IGN and UNF do: every diagram's full output, stacked, then channels mixed by one product",
     "einsum": "one `jnp.einsum` a diagram, default contraction order",
     "einsum, staged": "each diagram by hand: reduce by `jnp.einsum`, mix channels, expand by identity matrices",
-    "one term at a time": "as UNF does: each term reduced, mixed and brought to the full output by itself",
+    "one term at a time": "as UNF does: each term reduced, written on a diagonal, mixed and broadcast by itself",
     "dense, assembled": "one product with the whole matrix, assembled from the weights in each call",
     "EMLP": "EMLP's layer: a full matrix projected onto the equivariant ones in each call",
     "e3nn-jax": "`e3nn_jax.flax.Linear` on the same irreps, its input being in irreps already",
@@ -154,7 +154,7 @@ def limits(quick: bool) -> Limits:
     """The limits of a run."""
     if quick:
         return Limits(seconds=0.1, least=3, patience=0.5, call=5.0, prepare=8.0)
-    return Limits(compile=240.0)
+    return Limits(compile=240.0, prepare=60.0)
 
 
 def contenders(case: Case, direction: str, seed: int, rivals: tuple[str, ...] | None = None) -> list[Contender]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks import _peer_irreps, _peer_layers, _peer_weightspace, peers
 from benchmarks._harness import relative_error
 from benchmarks._measurement import Skip
@@ -97,7 +100,7 @@ def test_counts_of_terms() -> None:
         space = _peer_weightspace.mlp(layers, 4, 1, 1)
         assert len(space.terms) == 2 * layers
         assert len(space.labels) == layers + 1
-    # 4 L^2 + 10 L - 4, as counted by the authors of UNF; 692 for L = 12 is counted by hand below.
+    # 4 L^2 + 10 L - 4 of them; the 692 for L = 12 are counted pair by pair below, as making that layer takes seconds.
     module = _peer_weightspace.mlp(3, 4, 1, 1).module(0)
     assert sum(len(weights) for weights in _peer_weightspace.shared_weights(module).values()) == 62
     assert len(_peer_weightspace.rnn(4, 1, 1).module(0).kernel["h h -> h h"][...]) == 15
@@ -149,7 +152,7 @@ def test_targets_of_each_kind() -> None:
     records += [record(large, "forward", "equikit", 1.0, 2.0), record(large, "forward", "one term at a time", 1.0, 7.0)]
     found = {line["rival"]: line for line in STYLE.check_targets(TARGETS, records) if line["direction"] == "forward"}
     assert (found["stacked"]["ratio"], found["stacked"]["met"]) == (7.0, True)
-    limit = found["core product and copy"]
+    limit = found["the slower of core product and copy"]
     assert (limit["ratio"], limit["met"]) == (pytest.approx(4 / 3), True)  # the slower of the two counts
     assert (found["one term at a time"]["ratio"], found["one term at a time"]["met"]) == (3.5, True)
     whole = [line for line in STYLE.check_targets(TARGETS, records) if line.get("against")]
@@ -172,3 +175,20 @@ def test_every_target_has_its_cases() -> None:
         assert matching, target
         names = (target.rival,) if isinstance(target.rival, str) else target.rival
         assert all(name == "equikit" or name in LAYERS[case.layer][1] for case in matching for name in names)
+
+
+@pytest.mark.slow
+def test_a_quick_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    chosen = [(case, way) for case, way in peers.cases(quick=True) if case.layer in ("S 1 → 1", "O(3) 3 → 3")]
+    monkeypatch.setattr(peers, "cases", lambda quick: chosen)
+    assert command.main(["peers", "--quick", "--output", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "Peers, S 1 → 1: median ms, and the ratio to equikit" in shown
+    result = json.loads((tmp_path / "peers.json").read_text(encoding="utf-8"))
+    assert {m["rival"] for m in result["measurements"]} == {"equikit", "by hand", "e3nn-jax", "cuEquivariance"}
+    assert all(m["relative_error"] < 1e-3 for m in result["measurements"] if m["status"] == "measured")
+    table = (tmp_path / "peers.md").read_text(encoding="utf-8")
+    assert "*S 1 → 1*\n\n| case | direction | equikit | by hand |" in table  # each kind with its own rivals
+    assert "*O(3) 3 → 3*\n\n| case | direction | equikit | e3nn-jax | cuEquivariance |" in table
+    assert (tmp_path / "peers.png").stat().st_size > 10_000
