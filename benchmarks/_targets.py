@@ -73,9 +73,7 @@ def check_targets(targets: Iterable[Target], measurements: Sequence[Mapping[str,
             ratio = _ratio(target, base, by_key.get((json.dumps(case), target.against or direction), {}))
             found.append(
                 {
-                    "rival": target.rival
-                    if isinstance(target.rival, str)
-                    else f"the slower of {' and '.join(target.rival)}",
+                    "rival": target.rival if one else f"the slower of {' and '.join(target.rival)}",
                     "case": case,
                     "direction": direction,
                     "against": target.against,
