@@ -12,10 +12,10 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses $(WORKERS)
 USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint types bench clean FORCE
+.PHONY: help setup demo test test-slow lint types bench bench-check clean FORCE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## make .venv and install equikit with its development tools
 
@@ -63,6 +63,9 @@ types: setup ## check the package's types
 
 bench: setup ## run the benchmarks
 	@$(BIN)/python -m benchmarks
+
+bench-check: setup ## compare the speed of three small cases with the stored ratios
+	@$(BIN)/python -m benchmarks check
 
 clean: ## remove .venv, caches, builds and scratch outputs
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis benchmarks/scratch results/demo

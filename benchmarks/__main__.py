@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: list the benchmarks, or run one."""
+"""`python -m benchmarks`: list the benchmarks, run one, or check for regressions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def measured(module: ModuleType, quick: bool, seed: int, console: Console) -> di
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time equikit against its rivals.")
-    parser.add_argument("benchmark", nargs="?", help="which one to run; without it they are listed")
+    parser.add_argument("benchmark", nargs="?", help="which one to run, or `check`; without it they are listed")
     parser.add_argument("--quick", action="store_true", help="small cases and few repeats: does everything work?")
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="folder for JSON, plot and table (benchmarks/scratch)"
@@ -93,7 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.benchmark is None:
         for name in names():
             console.print(f"[bold]{name}[/]  {importlib.import_module(f'benchmarks.{name}').SUMMARY}")
+        console.print("[bold]check[/]  compare the ratios of three small cases with the stored ones")
         return 0
+    if options.benchmark == "check":
+        if options.quick or options.output:
+            parser.error("check is quick already, and takes neither --quick nor --output")
+        from benchmarks import _check
+
+        return _check.run(console, keep=options.store)
     if options.benchmark not in names():
         parser.error(f"there is no benchmark {options.benchmark!r}; there are: {', '.join(names())}")
     if options.store and (options.quick or options.output):

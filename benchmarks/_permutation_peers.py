@@ -94,7 +94,7 @@ def emlp(shape: Shape, weights: jax.Array) -> Layer:
     if library is None:
         raise Skip("emlp is not installed")
     np.random.seed(0)  # EMLP's solver starts from NumPy's global random state
-    group, channels = library.groups.S(shape.n), shape.channels
+    group, channels = getattr(library.groups, shape.GROUP)(shape.n), shape.channels
     source, target = (channels * library.reps.T(order)(group) for order in (shape.k, shape.l))
     try:
         projector = (source >> target).equivariant_projector()

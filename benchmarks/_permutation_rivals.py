@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ from equikit.diagrams import Diagram
 class Shape:
     """One layer, and the arrays that it is applied to."""
 
+    GROUP: ClassVar[str] = "S"
+
     k: int
     l: int
     n: int
@@ -34,7 +36,7 @@ class Shape:
 
     @property
     def space(self) -> ek.HomSpace:
-        return ek.hom(self.signature, p=ek.S)
+        return ek.hom(self.signature, p=getattr(ek, self.GROUP))
 
     @property
     def diagrams(self) -> Sequence[Diagram]:
@@ -84,7 +86,7 @@ def equikit_module(shape: Shape, seed: int) -> ek.nn.Linear:
         shape.signature,
         shape.channels,
         shape.channels,
-        p=ek.S,
+        p=getattr(ek, shape.GROUP),
         use_bias=False,
         normalize="sum",
         init_size=shape.n,

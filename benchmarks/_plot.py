@@ -16,6 +16,10 @@ STYLES = (
     ("#009E73", "P"),
     ("#CC79A7", "X"),
     ("#8C8C8C", "*"),
+    ("#332288", "<"),
+    ("#882255", ">"),
+    ("#44AA99", "p"),
+    ("#999933", "h"),
 )
 
 
@@ -51,6 +55,8 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             value = [record[key] * 1e3 for key in ("median", "lower_quartile", "upper_quartile")]
             lines.setdefault(record["rival"], []).append((record["case"][axis], *value))
     shown = {key: lines for key, lines in points.items() if any(len(line) > 1 for line in lines.values())} or points
+    drawn = {rival for lines in shown.values() for rival, line in lines.items() if line}
+    rivals = [rival for rival in rivals if rival in drawn]
     directions = list(dict.fromkeys(direction for direction, _ in shown))
     columns = list(dict.fromkeys(where for _, where in shown))
     figure = Figure(figsize=(1.2 + 3.6 * len(columns), 0.9 + 3.1 * len(directions)), dpi=130, layout="constrained")
@@ -91,7 +97,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
             axes.spines[["top", "right"]].set_visible(False)
             case = dict(zip(panel, where, strict=True))
-            name = f"{case.pop('k')} → {case.pop('l')}" if "k" in case else ""
+            name = f"{case.pop('k')} → {case.pop('l')}" if "k" in case else case.pop("layer", "")
             rest = ", ".join(f"{key} {value}" for key, value in case.items())
             axes.set_title(f"{name}, {direction}" if name else direction, fontsize=10, loc="left")
             axes.text(1.0, 1.02, rest, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color="#666666")
@@ -99,5 +105,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
                 axes.set_xlabel(axis)
             if j == 0:
                 axes.set_ylabel("ms a call, median and quartiles")
-    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=len(rivals), frameon=False)
+    handles, names = grid[0][0].get_legend_handles_labels()
+    each = min(len(names), 3 * len(columns) if len(names) > 8 else len(names))
+    figure.legend(handles, names, loc="outside lower center", ncols=each, frameon=False)
     figure.savefig(path)

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
+from benchmarks._targets import Row, rows, value
+
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Target:
-    """A claim: in this case and direction, `rival` takes at least `factor` times as long as the first rival."""
-
-    rival: str
-    case: Mapping[str, int]
-    direction: str
-    factor: float
 
 
 def duration(seconds: float | None) -> str:
@@ -37,47 +29,25 @@ def times_as_long(value: float) -> str:
     return f"{value:.0f}x" if value >= 20 else f"{value:.1f}x" if value >= 2 else f"{value:.2f}x"
 
 
-Row = tuple[dict[str, Any], str, dict[str, dict[str, Any]]]
-
-
-def rows(measurements: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Measurements of one case and direction together: the case, the direction, rival to record."""
-    found: dict[str, Row] = {}
-    for record in measurements:
-        key = json.dumps([record["case"], record["direction"]])
-        _, _, by_rival = found.setdefault(key, (record["case"], record["direction"], {}))
-        by_rival[record["rival"]] = dict(record)
-    return list(found.values())
-
-
-def check_targets(targets: Iterable[Target], measurements: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Ratios for the targets whose cases were run."""
-    found = []
-    for target in targets:
-        for case, direction, by_rival in rows(measurements):
-            if direction != target.direction or target.case.items() - case.items():
-                continue
-            base, *_ = by_rival.values()
-            base_time, time = base.get("median"), by_rival.get(target.rival, {}).get("median")
-            ratio = time / base_time if time and base_time else None
-            found.append(
-                {
-                    "rival": target.rival,
-                    "case": case,
-                    "direction": direction,
-                    "wanted": target.factor,
-                    "ratio": ratio,
-                    "met": ratio is not None and ratio >= target.factor,
-                }
-            )
-    return found
-
-
 def label(case: Mapping[str, Any]) -> str:
     """A case in a few characters."""
-    rest = {key: value for key, value in case.items() if key not in ("k", "l")}
-    layer = [f"{case['k']} → {case['l']}"] if "k" in case else []
-    return ", ".join([*layer, *(f"{key} {value}" for key, value in rest.items() if key != "channels")])
+    rest = {key: value for key, value in case.items() if key not in ("k", "l", "layer", "channels")}
+    layer = [f"{case['k']} → {case['l']}"] if "k" in case else [case["layer"]] if case.get("layer") else []
+    return ", ".join([*layer, *(f"{key} {value}" for key, value in rest.items())])
+
+
+def sections(
+    measurements: Sequence[Mapping[str, Any]], rivals: Sequence[str]
+) -> list[tuple[str, list[str], list[Row]]]:
+    """Tables to make: a heading, rivals, rows. One for each `layer` of the cases, with the rivals that it has."""
+    found: dict[str, list[Row]] = {}
+    for case, direction, by_rival in rows(measurements):
+        rest = {key: value for key, value in case.items() if key != "layer"}
+        found.setdefault(case.get("layer", ""), []).append((rest, direction, by_rival))
+    return [
+        (name, [rival for rival in rivals if not name or any(rival in by for *_, by in grouped)], grouped)
+        for name, grouped in found.items()
+    ]
 
 
 def cells(by_rival: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> list[str]:
@@ -91,16 +61,20 @@ def cells(by_rival: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> l
     return texts
 
 
-def terminal_table(title: str, measurements: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Table:
-    """The results as a rich table."""
-    table = Table(title=f"{title}: median ms, and the ratio to {rivals[0]}", title_justify="left")
-    table.add_column("case", no_wrap=True)
-    table.add_column("direction")
-    for rival in rivals:
-        table.add_column(rival, justify="right")
-    for case, direction, by_rival in rows(measurements):
-        table.add_row(label(case), direction, *cells(by_rival, rivals))
-    return table
+def terminal_table(title: str, measurements: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Group:
+    """The results as rich tables."""
+    tables = []
+    for name, names, grouped in sections(measurements, rivals):
+        about = f"{title}{name and f', {name}'}: median ms, and the ratio to {names[0]}"
+        table = Table(title=about, title_justify="left")
+        table.add_column("case", no_wrap=True)
+        table.add_column("direction")
+        for rival in names:
+            table.add_column(rival, justify="right")
+        for case, direction, by_rival in grouped:
+            table.add_row(label(case), direction, *cells(by_rival, names))
+        tables.append(table)
+    return Group(*tables)
 
 
 def target_lines(result: Mapping[str, Any]) -> list[str]:
@@ -109,9 +83,13 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
     for target in result["targets"]:
         ratio = "not measured" if target["ratio"] is None else times_as_long(target["ratio"])
         verdict = "met" if target["met"] else "missed"
+        against = f", {target['against']}" if target.get("against") else ""
+        what = "seconds to compile " if target.get("quantity") == "compile" else ""
+        most = target.get("most")
         lines.append(
-            f"{label(target['case'])}, {target['direction']}, over {target['rival']}: "
-            f"{ratio}, wanted {target['wanted']:g}x, {verdict}"
+            f"{label(target['case'])}, {target['direction']}, {what}{'as a multiple of' if most else 'over'} "
+            f"{target['rival']}{against}: {ratio}, wanted {'at most ' if most else ''}{target['wanted']:g}x, {verdict}"
+            + (f" ({target['from']})" if "from" in target else "")
         )
     return lines
 
@@ -147,31 +125,31 @@ def left_out(measurements: Iterable[Mapping[str, Any]]) -> list[str]:
     return ["", "Not measured, or not in full:", "", *(f"- {text} ({'; '.join(at)})" for text, at in notes.items())]
 
 
+def costs(record: Mapping[str, Any] | None) -> str:
+    """Seconds to trace and compile, and the memory that XLA allots."""
+    if not record or "compile_seconds" not in record or "peak_bytes" not in record:
+        return "–"
+    return f"{value(record, 'compile'):.1f} / {record['peak_bytes'] / 2**20:,.1f}"
+
+
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown: what was compared, times, targets, compilation and memory, and what was left out."""
-    measurements, names = result["measurements"], list(rivals)
-    lines = [
-        circumstances(result),
-        "",
-    ]
-    lines += [
-        f"Median ms of a call, and how many times as long as {names[0]}:",
-        "",
-    ]
-    grouped = rows(measurements)
-    body = [[label(case), direction, *cells(by_rival, names)] for case, direction, by_rival in grouped]
-    lines += [*grid(["case", "direction", *names], body, 2), "", "Targets:", ""]
+    measurements, first = result["measurements"], next(iter(rivals))
+    tables = sections(measurements, list(rivals))
+
+    def each(cells: Callable[[Mapping[str, Any], list[str]], list[str]]) -> list[str]:
+        lines: list[str] = []
+        for name, names, grouped in tables:
+            body = [[label(case), direction, *cells(by_rival, names)] for case, direction, by_rival in grouped]
+            lines += [*([f"*{name}*", ""] if name else []), *grid(["case", "direction", *names], body, 2), ""]
+        return lines
+
+    lines = [circumstances(result), "", f"Median ms of a call, and how many times as long as {first}:", ""]
+    lines += [*each(cells), "Targets:", ""]
     lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
-
-    def costs(record: Mapping[str, Any] | None) -> str:
-        if not record or "compile_seconds" not in record or "peak_bytes" not in record:
-            return "–"
-        return f"{record['trace_seconds'] + record['compile_seconds']:.1f} / {record['peak_bytes'] / 2**20:,.1f}"
-
     if any("compile_seconds" in record for record in measurements):
         lines += ["", "Seconds to trace and compile / MiB that XLA allots (arguments, results and temporaries):", ""]
-        body = [[label(case), direction, *(costs(by.get(name)) for name in names)] for case, direction, by in grouped]
-        lines += grid(["case", "direction", *names], body, 2)
+        lines += each(lambda by_rival, names: [costs(by_rival.get(name)) for name in names])[:-1]
     lines += left_out(measurements)
     return "\n".join(lines) + "\n"
 

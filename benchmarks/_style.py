@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import _plot, _report
+from benchmarks import _plot, _report, _targets
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ class Style:
     summary: Callable[..., dict[str, Any]] | None = None
 
 
-TIMES = Style(_report.check_targets, _report.markdown, _report.terminal_table, _report.target_lines, _plot.plot)
+TIMES = Style(_targets.check_targets, _report.markdown, _report.terminal_table, _report.target_lines, _plot.plot)

@@ -16,7 +16,7 @@ import equikit as ek
 from benchmarks._harness import Limits
 from benchmarks._measurement import Measurement, Skip, TooSlow, time_limit
 from benchmarks._permutation_peers import load_emlp
-from benchmarks._report import Target
+from benchmarks._targets import Target
 from equikit.diagrams import _basis, _count, _sequence
 from equikit.groups import _finite, _matrix
 from equikit.plans import _lower, plan, weight_shapes

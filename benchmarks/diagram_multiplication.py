@@ -16,7 +16,7 @@ from benchmarks._diagram_cases import BATCH, OVERHEAD, RIVALS, Row, free_rows, h
 from benchmarks._diagram_report import STYLE
 from benchmarks._harness import Harness, Limits, relative_error
 from benchmarks._measurement import Measurement
-from benchmarks._report import Target
+from benchmarks._targets import Target
 from equikit.diagrams import Diagram, Factorization
 from equikit.plans import apply, plan, weight_shapes
 

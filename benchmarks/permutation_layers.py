@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 
+from benchmarks._entry import entry
 from benchmarks._harness import Contender, Entry, Harness, Limits
 from benchmarks._measurement import Measurement, Skip
 from benchmarks._permutation_einsum import best_path, one_einsum, three_steps
@@ -23,7 +22,7 @@ from benchmarks._permutation_rivals import (
     equikit_module,
     shared_weights,
 )
-from benchmarks._report import Target
+from benchmarks._targets import Target
 
 TITLE = "Permutation-equivariant linear layers"
 SUMMARY = "k -> l layers of S_n against dense matrices, einsum, opt_einsum, stacked layers and EMLP"
@@ -99,23 +98,6 @@ def known_bytes(rival: str, shape: Shape, direction: str) -> int:
         one = shape.batch * shape.n**shape.l * shape.channels * 4
         return one * len(shape.diagrams)
     return 0
-
-
-def entry(layer: Layer, x: jax.Array, direction: str) -> Entry:
-    """The function to time: the layer, or the gradient of mean(relu(y)^2) by weights and input."""
-    inputs = layer.enter(x)
-    if direction == "forward":
-        return Entry(layer.apply, (layer.parameters, inputs), lambda y: {"output": layer.leave_output(y)})
-
-    def loss(parameters: Any, x: jax.Array) -> jax.Array:
-        return jnp.mean(jax.nn.relu(layer.apply(parameters, x)) ** 2)
-
-    def comparable(result: tuple[jax.Array, tuple[Any, jax.Array]]) -> Mapping[str, jax.Array]:
-        value, (by_parameters, by_input) = result
-        found = {"loss": value, "gradient by input": layer.leave_input(by_input)}
-        return found if layer.weights is None else found | {"gradient by weights": layer.weights(by_parameters)}
-
-    return Entry(jax.value_and_grad(loss, argnums=(0, 1)), (layer.parameters, inputs), comparable)
 
 
 def _not_trainable() -> Entry:
