@@ -5,6 +5,7 @@ from equikit.plans._cost import Line, plan_cost
 from equikit.plans._ir import Plan, Product, Step, WeightBlock
 from equikit.plans._layout import Layout
 from equikit.plans._lower import plan
+from equikit.plans._memory import retain_memory
 from equikit.plans._multilinear import apply_multilinear, multilinear_weight_shape
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "multilinear_weight_shape",
     "plan",
     "plan_cost",
+    "retain_memory",
     "weight_name",
     "weight_shapes",
 ]

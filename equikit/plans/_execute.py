@@ -28,9 +28,17 @@ Tensors = dict[tuple[int, HalfDiagram], jax.Array]
 
 
 def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """Multiply the last axis by a matrix, all other axes as one: a single contracted axis in the backward pass too."""
-    flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    return jnp.matmul(flat, matrix, precision=precision).reshape(*x.shape[:-1], matrix.shape[1])
+    """Multiply the last axis by a matrix, all other axes as one: a single contracted axis in the backward pass too.
+
+    What is kept for the backward pass is x as it came, and not a second array that is x with other axes.
+    """
+
+    def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
+        flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        return jnp.matmul(flat, matrix, precision=precision).reshape(*x.shape[:-1], matrix.shape[1])
+
+    y: jax.Array = jax.checkpoint(product, prevent_cse=False)(x, matrix)
+    return y
 
 
 def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:

@@ -260,7 +260,7 @@ def test_methods_that_need_sizes_refuse_symbols(method):
     n = jax.export.symbolic_shape("n")[0]
     x = jax.ShapeDtypeStruct((1, n, 1), "float32")
     w = {"p -> p": jnp.ones((2, 1, 1))}
-    export = jax.export.export(jax.jit(lambda x: apply(program, x, w, method=method)))
+    export = jax.export.export(jax.jit(lambda x: apply(SMALL, x, w, method=method)))
     assert_error(
         ek.OptionError, lambda: export(x), f"the {method} method needs to know every size", "n", "whole", "factored"
     )
