@@ -154,7 +154,7 @@ def limits(quick: bool) -> Limits:
     """The limits of a run."""
     if quick:
         return Limits(seconds=0.1, least=3, patience=0.5, call=5.0, prepare=8.0)
-    return Limits(compile=240.0, prepare=60.0)
+    return Limits(compile=240.0, prepare=40.0)
 
 
 def contenders(case: Case, direction: str, seed: int, rivals: tuple[str, ...] | None = None) -> list[Contender]:
