@@ -19,7 +19,7 @@ from benchmarks._permutation_peers import load_emlp
 from benchmarks._targets import Target
 from equikit.diagrams import _basis, _count, _sequence
 from equikit.groups import _finite, _matrix
-from equikit.plans import _lower, plan, weight_shapes
+from equikit.plans import _apply, _lower, plan, weight_shapes
 
 TITLE = "Bases of equivariant maps"
 SUMMARY = "seconds to a basis of the k -> l maps of every family against EMLP and null spaces"
@@ -89,6 +89,7 @@ FULL = (
 QUICK = (Case("S", 1, 1, 4), Case("O", 2, 2, 2), Case("SO", 2, 1, 3))
 CACHES = (
     *(_basis.chosen, _count.stirling_row, _count.even_stirling, _lower._plan, _sequence._grouped),
+    *(_apply._weight_shapes,),
     *(_finite._invariants, _matrix._invariants, _matrix._traces),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -10,7 +11,7 @@ from jax import lax
 from jaxtyping import Bool, Inexact
 
 from equikit._errors import OptionError, ShapeError, SignatureError, explain
-from equikit.diagrams import HomSpace, Term
+from equikit.diagrams import HomSpace, Signature, Term
 from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
 from equikit.plans._ir import Plan
 from equikit.plans._layout import Layout, Weights, laid_out
@@ -43,10 +44,17 @@ def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
         >>> weight_shapes(hom("p p -> p", p=S).plan((16, 32), bias=True))
         {'p p -> p': (5, 16, 32), '-> p': (1, 32)}
     """
-    signature, (features_in, features_out) = plan.signature, plan.features
+    return dict(_weight_shapes(plan.signature, plan.features, plan.bias))
+
+
+@functools.lru_cache(maxsize=256)
+def _weight_shapes(
+    signature: Signature, features: tuple[tuple[int, ...], tuple[int, ...]], bias: bool
+) -> dict[str, tuple[int, ...]]:
+    """As above, found once: every call of a layer asks for it."""
     shapes: dict[str, tuple[int, ...]] = {}
 
-    def add(source: Term | None, target: Term, *features: int) -> None:
+    def add(source: Term | None, target: Term, *widths: int) -> None:
         name = weight_name(source, target)
         if name in shapes:
             raise SignatureError(
@@ -59,12 +67,12 @@ def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
             )
         count = len(HomSpace(signature.pair(source or Term("", ()), target)).diagrams)
         if count:
-            shapes[name] = (count, *features)
+            shapes[name] = (count, *widths)
 
-    for target, width_out in zip(signature.outputs, features_out, strict=True):
-        for source, width_in in zip(signature.inputs, features_in, strict=True):
+    for target, width_out in zip(signature.outputs, features[1], strict=True):
+        for source, width_in in zip(signature.inputs, features[0], strict=True):
             add(source, target, width_in, width_out)
-        if plan.bias:
+        if bias:
             add(None, target, width_out)
     return shapes
 

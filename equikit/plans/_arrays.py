@@ -32,10 +32,13 @@ def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
     rows, m, width = math.prod(before), math.prod(between), math.prod(after)
     if n and m:
         flat = x.reshape(rows, n * m * n, width)
-        if m > 1:
+        if between:  # which need not have a number as size, under jax.export
             flat = lax.pad(flat, jnp.zeros((), x.dtype), ((0, 0, 0), (0, n, 0), (0, 0, 0)))
             flat = flat.reshape(rows, n, m * n + 1, width)
-            flat = lax.slice(flat, (0, 0, 0, 0), (rows, n, (m - 1) * n + 1, width), (1, 1, n, 1))
+            # All but the last of each row; where sizes are symbols, jax.export can tell the shape of all of them only.
+            stop = (m - 1) * n + 1 if isinstance(m * n, int) else m * n + 1
+            flat = lax.slice(flat, (0, 0, 0, 0), (rows, n, stop, width), (1, 1, n, 1))
+            flat = lax.slice_in_dim(flat, 0, m, axis=2)
         else:
             flat = lax.slice(flat, (0, 0, 0), flat.shape, (1, n + 1, 1))
         return flat.reshape(*before, n, *between, *after)
@@ -82,8 +85,14 @@ def symplectic_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
         index[first], index[second] = rows, columns
         return diagonal(x[tuple(index)], first, second)
 
-    upper, lower = slice(None, half), slice(half, None)
+    upper, lower = slice(None, half), slice(half, 2 * half)
     return jnp.concatenate([quarter(upper, lower), -quarter(lower, upper)], first)
+
+
+def symplectic_signs(x: jax.Array, axis: int) -> jax.Array:
+    """Multiply by the row sums of the symplectic form: one in the upper half of an axis, minus one in the lower."""
+    shape = (x.shape[axis], *(1,) * (x.ndim - 1 - axis))
+    return jnp.where(lax.broadcasted_iota(jnp.int32, shape, 0) < x.shape[axis] // 2, x, -x)
 
 
 def signed(x: jax.Array, axis: int, signs: np.ndarray) -> jax.Array:

@@ -14,6 +14,7 @@ import numpy as np
 from equikit._errors import DTypeError, OptionError, ShapeError, explain
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._signature import base
+from equikit.groups import Group
 from equikit.groups._group import checked_size
 
 
@@ -204,8 +205,10 @@ def checked_shapes(
         if array.shape[-1] != width:
             raise wrong(f"{name} has {array.shape[-1]} channels, not {width}", "check the last axis, or the layer")
         for label, size in zip(term.labels, array.shape[array.ndim - 1 - axes : -1], strict=True):
-            if label in groups and isinstance(size, int):  # not a symbol of jax.export
+            if label in groups and isinstance(size, int):
                 groups[label].checked(size)
+            elif label in groups:
+                _check_symbol(label, groups[label], size)
             known, where = sizes.setdefault(base(label), (size, f"it is {size} in {name}"))
             if size != known:
                 raise wrong(f"{name} has size {size} on axis {label!r}, but {where}", f"give every {label!r} one size")
@@ -230,6 +233,22 @@ def checked_shapes(
     for label, mask in masks.items():
         _check_mask(label, mask, found, signature)
     return found
+
+
+def _check_symbol(label: str, group: Group, size: Any) -> None:
+    """Raise `ShapeError` where a size that is a symbol of jax.export could be odd, and the group has even sizes only.
+
+    That the symbol is even may also be a constraint, but then JAX cannot tell the shapes of the backward pass.
+    """
+    if group.form is not None and group.form.kind == "symplectic" and (size % 2 != 0 or "floordiv" in str(size // 2)):
+        raise ShapeError(
+            explain(
+                f"the symbolic size of axis {label!r} is not twice a symbol, and {group} needs an even one",
+                got=size,
+                expected="an even number: as many positions as momenta",
+                step='write it as twice a symbol: jax.export.symbolic_shape("batch, 2*half")',
+            )
+        )
 
 
 def _check_mask(label: str, mask: object, found: Shapes, signature: Signature) -> None:

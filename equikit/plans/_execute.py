@@ -17,7 +17,15 @@ from jax import lax
 
 from equikit.diagrams import HalfDiagram, Signature, Term
 from equikit.groups import Form
-from equikit.plans._arrays import diagonal, embed, levi_civita, signed, spread, symplectic_diagonal
+from equikit.plans._arrays import (
+    diagonal,
+    embed,
+    levi_civita,
+    signed,
+    spread,
+    symplectic_diagonal,
+    symplectic_signs,
+)
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
 from equikit.plans._layout import Layout, joined
@@ -161,7 +169,7 @@ def _expand(
     form, n = forms[label], sizes[label]
     if step.operation == "diagonal":
         if form is not None and form.kind == "symplectic":
-            return embed(signed(x, axis, form.matrix(n).sum(axis=1)), axis, batch + step.axes[1], n // 2)
+            return embed(symplectic_signs(x, axis), axis, batch + step.axes[1], n // 2)
         return embed(x, axis, batch + step.axes[1])
     shape = (*x.shape[:axis], n, *x.shape[axis:])
     grown = spread(jnp.expand_dims(x, axis), shape)

@@ -20,7 +20,7 @@ from equikit.diagrams._dense import permutation_sign, refuse_if_large
 from equikit.diagrams._heads import parity
 from equikit.diagrams._multilinear_parse import Exchange
 from equikit.groups import Form
-from equikit.plans._arrays import CONSTANT_BYTES, diagonal, embed, signed, spread, symplectic_diagonal
+from equikit.plans._arrays import CONSTANT_BYTES, diagonal, embed, signed, spread, symplectic_diagonal, symplectic_signs
 from equikit.plans._check import Shapes
 from equikit.plans._multilinear_lower import (
     Head,
@@ -160,8 +160,10 @@ class Expander:
             shift = 0
             if step.operation == "trace":
                 form = self.forms[label]
-                x = signed(x, axes[0], form.matrix(n).sum(axis=1))
-                shift = n // 2 if form.kind == "symplectic" else 0
+                if form.kind == "symplectic":
+                    x, shift = symplectic_signs(x, axes[0]), self.sizes[label] // 2
+                else:
+                    x = signed(x, axes[0], form.signs())
             self.add(step.larger, x if step.operation == "sum" else embed(x, axes[0], axes[1], shift))
         return next(iter(self.total.values()), None)
 
