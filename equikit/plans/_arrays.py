@@ -57,9 +57,9 @@ def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
     if not (n and m):
         return jnp.zeros(shape, x.dtype)
     zero = jnp.zeros((), x.dtype)
-    if m > 1:
+    if between:
         grown = lax.pad(x.reshape(rows, n, m, width), zero, ((0, 0, 0), (0, 0, 0), (0, n, n - 1), (0, 0, 0)))
-        grown = grown.reshape(rows, n * (m * n + 1), width)[:, : n * m * n]
+        grown = lax.slice_in_dim(grown.reshape(rows, n * (m * n + 1), width), 0, n * m * n, axis=1)
     else:
         grown = lax.pad(x.reshape(rows, n, width), zero, ((0, 0, 0), (0, 0, n), (0, 0, 0)))
     grown = grown.reshape(shape)
