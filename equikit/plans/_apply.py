@@ -15,8 +15,9 @@ from equikit.diagrams import HomSpace, Term
 from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_real
 from equikit.plans._execute import Weights, run
 from equikit.plans._ir import Plan
+from equikit.plans._out_sharding import OutSharding
 from equikit.plans._reference import run_reference
-from equikit.plans._sharding import OutSharding, placed, result
+from equikit.plans._sharding import placed, result
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
 Inputs = Feature | Mapping[str, Feature]
@@ -199,11 +200,13 @@ def apply(
     pairs = {pair: array.astype(dtype) for pair, array in pairs.items()}
     keys = list(pairs)
 
-    def compute(arrays: list[jax.Array], values: list[jax.Array], masks: Mapping[str, jax.Array]) -> list[jax.Array]:
+    def compute(
+        arrays: list[jax.Array], values: list[jax.Array], masks: Mapping[str, jax.Array], spread: bool
+    ) -> list[jax.Array]:
         pairs = dict(zip(keys, values, strict=True))
         if method == "reference":
             return run_reference(plan, arrays, pairs, shapes, masks)
-        return run(plan, arrays, pairs, shapes, masks, precision)
+        return run(plan, arrays, pairs, shapes, masks, precision, spread)
 
     outputs = [
         result(term, shapes, plan.channels[1][s], [pairs[key] for key in keys if key[1] == s])

@@ -1,0 +1,115 @@
+"""The steps of a plan for arrays whose tensor axes or channels are spread over devices.
+
+The usual steps fold the axes of an array, take diagonals as strided slices of the folded ones, and lay features of
+several tensors side by side. That is fast on one device, and where the batch alone is spread; but an axis that is
+spread has to be gathered by every device before it is folded. The steps here fold no axis of a feature: a diagonal is a
+masked sum, of which each device does its part; tensors that enter a product are stacked on an axis of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from equikit.diagrams import HalfDiagram
+from equikit.plans._arrays import signed
+from equikit.plans._check import Shapes
+from equikit.plans._ir import Plan, Product
+from equikit.plans._whole import folded, invariant_tensors, unfolded
+
+
+def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | None = None) -> jax.Array:
+    """Keep the entries with equal index on two axes, the result staying at the first, as a sum with a mask.
+
+    With signs, those of a symplectic form, the entries are the ones where it is not zero, times the form.
+    """
+    n = x.shape[first]
+    row, column = (lax.broadcasted_iota(jnp.int32, x.shape, axis) for axis in (first, second))
+    place = row == column if signs is None else jnp.abs(row - column) == n // 2
+    y = jnp.sum(jnp.where(place, x, jnp.zeros((), x.dtype)), second)
+    return y if signs is None else signed(y, first, signs)
+
+
+def rewired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
+    """Permute the wires of a core: axis j goes to place `wiring[j]`; other axes stay."""
+    last = range(batch + len(wiring), x.ndim)
+    return x.transpose(*range(batch), *(batch + int(j) for j in np.argsort(wiring)), *last)
+
+
+def _laid_out(plan: Plan, product: Product, weights: jax.Array, source: int, target: int) -> jax.Array:
+    """The weights of a pair of terms: [wires in and halves, features in, wires out, halves, features out]."""
+    segments = next(b.segments for b in product.blocks if (b.source, b.target) == (source, target))
+    bottoms, tops = len(product.inputs[source]), len(product.outputs[target])
+    copies_in, copies_out = len(product.wires_in), len(product.wires_out)
+    f, g = weights.shape[1:]
+    grid = pieces(weights, segments)
+    if not product.tensors:
+        grid = grid.reshape(bottoms, tops, copies_out, copies_in, f, g).transpose(3, 0, 4, 2, 1, 5)
+        return grid.reshape(copies_in * bottoms, f, copies_out, tops, g)
+    tensors = invariant_tensors(plan.signature, product.tensors)
+    choices, above, below = tensors.shape
+    grid = tensors.spread(grid.reshape(bottoms, tops, copies_out, copies_in, choices, f, g), 4)
+    grid = grid.transpose(3, 0, 5, 6, 2, 1, 4, 7)
+    return grid.reshape(copies_in * bottoms, below * f, copies_out, tops, above * g)
+
+
+def pieces(weights: jax.Array, segments: tuple[tuple[int, int], ...]) -> jax.Array:
+    """Cut the diagram axis into pieces, with zeros where a pair of halves is not allowed."""
+    found = [
+        jnp.zeros((count, *weights.shape[1:]), weights.dtype) if start < 0 else weights[start : start + count]
+        for start, count in segments
+    ]
+    return found[0] if len(found) == 1 else jnp.concatenate(found)
+
+
+def mix_spread(
+    plan: Plan,
+    product: Product,
+    tensors: Mapping[tuple[int, HalfDiagram], jax.Array],
+    weights: Mapping[tuple[int | None, int], jax.Array],
+    shapes: Shapes,
+    precision: lax.PrecisionLike,
+) -> dict[tuple[int, HalfDiagram], jax.Array]:
+    """The matrix products of one core, one for each pair of terms: a tensor for every output half."""
+    batch = len(shapes.batch)
+    blocks = {(block.source, block.target): block.segments for block in product.blocks}
+    stacks = {}
+    for t, halves in enumerate(product.inputs):
+        rows = [folded(tensors[t, half], half, batch) for half in halves]
+        if rows:
+            stacks[t] = jnp.stack([rewired(x, wiring, batch) for wiring in product.wires_in for x in rows], -2)
+    found: dict[tuple[int, HalfDiagram], jax.Array] = {}
+    core = tuple(shapes.sizes[label] for label in product.core)
+    for s, halves in enumerate(product.outputs):
+        parts = []
+        for t, x in stacks.items():
+            if (t, s) in blocks:
+                kernel = _laid_out(plan, product, weights[t, s], t, s)
+                parts.append(lax.dot_general(x, kernel, (((x.ndim - 2, x.ndim - 1), (0, 1)), ((), ())), precision))
+        y = sum(parts[1:], parts[0]) if parts else None
+        bias = _bias(plan, product, weights[None, s], blocks[None, s], len(halves)) if (None, s) in blocks else None
+        for j, half in enumerate(halves):
+            z = None
+            if y is not None:
+                wired = [rewired(y[..., i, j, :], wiring, batch) for i, wiring in enumerate(product.wires_out)]
+                z = sum(wired[1:], wired[0])
+            if bias is not None:
+                z = jnp.broadcast_to(bias[j], (*shapes.batch, *core, bias.shape[1])) if z is None else z + bias[j]
+            if z is not None:
+                found[s, half] = unfolded(z, half, batch, shapes.sizes)
+    return found
+
+
+def _bias(
+    plan: Plan, product: Product, weights: jax.Array, segments: tuple[tuple[int, int], ...], tops: int
+) -> jax.Array:
+    """The bias of each output half of a term: [halves, features out]."""
+    grid = pieces(weights, segments)
+    if product.tensors:
+        tensors = invariant_tensors(plan.signature, product.tensors)
+        grid = tensors.spread(grid.reshape(tops, tensors.shape[0], weights.shape[1]), 1)
+    return grid.reshape(tops, -1)
