@@ -11,13 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
 from equikit._errors import OptionError, explain
 from equikit.demo._data import Graphs, Split
 
 Arrays = tuple[jax.Array, jax.Array, jax.Array]
+_spec: Callable[..., PartitionSpec] = PartitionSpec  # JAX gives these two no types
+_constrained: Callable[..., Any] = jax.lax.with_sharding_constraint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +75,7 @@ def _replicated(devices: Sequence[jax.Device], batch: int) -> NamedSharding:
                 step=f"pass batch={-(-batch // max(len(devices), 1)) * max(len(devices), 1)}, or other devices",
             )
         )
-    return NamedSharding(Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,)), jax.P())
+    return NamedSharding(Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,)), _spec())
 
 
 def _on_all(sharding: NamedSharding, tree: Any) -> Any:
@@ -119,7 +121,7 @@ def _epoch(
     def epoch(params: Any, memory: Any, train: Arrays, validation: Arrays, order: jax.Array, key: jax.Array) -> Any:
         batches = jax.tree.map(lambda array: array[order], train)
         if shared is not None:
-            batches = jax.lax.with_sharding_constraint(batches, shared)
+            batches = _constrained(batches, shared)
         keys = jax.random.split(key, len(order))
         (params, memory), values = jax.lax.scan(step, (params, memory), (batches, keys))
         return params, memory, jnp.stack([jnp.mean(values), jnp.mean(jnp.abs(errors(params, validation)))])
@@ -185,7 +187,7 @@ def train(
     if devices is not None:
         everywhere = _replicated(devices, batch)
         params, memory, arrays, held = _on_all(everywhere, (params, memory, arrays, held))
-        shared = NamedSharding(everywhere.mesh, jax.P(None, "data"))
+        shared = NamedSharding(everywhere.mesh, _spec(None, "data"))
     run = _epoch(graphdef, optimiser, relabel, shared)
     generator, key = np.random.default_rng(seed), jax.random.key(seed)
     losses = np.zeros((epochs, 2), np.float32)

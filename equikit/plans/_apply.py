@@ -18,6 +18,7 @@ from equikit.plans._ir import Plan
 from equikit.plans._out_sharding import OutSharding
 from equikit.plans._reference import run_reference
 from equikit.plans._sharding import placed, result
+from equikit.plans._spread import Spread
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
 Inputs = Feature | Mapping[str, Feature]
@@ -201,7 +202,7 @@ def apply(
     keys = list(pairs)
 
     def compute(
-        arrays: list[jax.Array], values: list[jax.Array], masks: Mapping[str, jax.Array], spread: bool
+        arrays: list[jax.Array], values: list[jax.Array], masks: Mapping[str, jax.Array], spread: Spread | None
     ) -> list[jax.Array]:
         pairs = dict(zip(keys, values, strict=True))
         if method == "reference":

@@ -21,7 +21,7 @@ from equikit.plans._arrays import diagonal, embed, levi_civita, signed, symplect
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
 from equikit.plans._lower import root
-from equikit.plans._spread import masked_diagonal, mix_spread
+from equikit.plans._spread import Spread, masked_diagonal, mix_spread
 from equikit.plans._whole import folded, invariant_tensors, unfolded
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
@@ -123,13 +123,13 @@ def _reduce(
     batch: int,
     scales: Mapping[str, jax.Array | float],
     forms: Mapping[str, Form | None],
-    spread: bool,
+    spread: Spread | None,
 ) -> jax.Array:
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form = forms[label]
     if step.operation == "diagonal":
         turned = form is not None and form.kind == "symplectic"
-        if spread:
+        if spread is not None:
             signs = form.matrix(x.shape[axis]).sum(axis=1) if form is not None and turned else None
             return masked_diagonal(x, axis, batch + step.axes[1], signs)
         return (symplectic_diagonal if turned else diagonal)(x, axis, batch + step.axes[1])
@@ -259,11 +259,11 @@ def run(
     shapes: Shapes,
     masks: Mapping[str, jax.Array],
     precision: lax.PrecisionLike = None,
-    spread: bool = False,
+    spread: Spread | None = None,
 ) -> list[jax.Array]:
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way.
 
-    `spread` says that tensor axes or channels are spread over devices, so that they are not to be folded.
+    `spread` says whether tensor axes or channels are spread over devices, so that they are not to be folded.
     """
     signature, batch = plan.signature, len(shapes.batch)
     scales = _scales(plan, shapes, masks)
@@ -284,8 +284,8 @@ def run(
         )
     up: Tensors = {}
     for product in plan.products:
-        if spread:
-            up |= mix_spread(plan, product, down, weights, shapes, precision)
+        if spread is not None:
+            up |= mix_spread(plan, product, down, weights, shapes, precision, spread)
             continue
         y, start = _mix(plan, product, down, weights, shapes, precision), 0
         entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)

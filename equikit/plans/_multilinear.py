@@ -218,7 +218,7 @@ def apply_multilinear(
         )
     settled = tuple(sorted(shapes.sizes.items()))
 
-    def compute(arrays: list[jax.Array], weights: list[jax.Array], masks: dict[str, jax.Array], _: bool) -> Any:
+    def compute(arrays: list[jax.Array], weights: list[jax.Array], masks: dict[str, jax.Array], _: object) -> Any:
         if method == "reference":
             return [_run(space, arrays, weights[0], masks, mode, normalize, settled, precision, reference=True)]
         return [_compiled(space, arrays, weights[0], masks, mode, normalize, settled, precision)]

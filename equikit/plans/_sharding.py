@@ -17,11 +17,12 @@ from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 from equikit.diagrams import Term
 from equikit.plans._check import Shapes
 from equikit.plans._out_sharding import Entry, OutSharding, Result, Spec, by_output, checked_spec, over
+from equikit.plans._spread import Spread
 
 Operands = tuple[Sequence[jax.Array], Sequence[jax.Array], Mapping[str, jax.Array]]
 """Inputs, weights, masks."""
 
-_spec: Callable[..., PartitionSpec] = PartitionSpec
+_spec: Callable[..., PartitionSpec] = PartitionSpec  # JAX gives these two no types
 _constrained: Callable[..., jax.Array] = lax.with_sharding_constraint
 
 
@@ -75,17 +76,30 @@ def _usual(each: Result, terms: Sequence[Term], arrays: Sequence[jax.Array]) -> 
     return _spec(*found)
 
 
-def _beyond_batch(operands: Operands, batch: int, wanted: Sequence[PartitionSpec | None], mesh: AbstractMesh) -> bool:
-    """Whether a tensor axis or channels are known to be spread over devices, of inputs, weights or results.
+def _beyond_batch(
+    operands: Operands, results: Sequence[Result], wanted: Sequence[PartitionSpec | None], mesh: AbstractMesh
+) -> Spread | None:
+    """What is known to be spread over devices beside the batch, of inputs, weights or results.
 
     Weights that are spread over the devices of the batch do not count: they are only stored so, and gathered for use.
     """
     inputs, weights, _ = operands
-    shown = [entry for array in inputs for entry in entries(array)[batch:]]
-    shown += [over(entry) for spec in wanted if spec is not None for entry in spec[batch:]]
+    batch = results[0].batch if results else 0
+    rows = [entries(array)[batch:] for array in inputs]
+    axes = [entry for row in rows for entry in row[:-1]]
+    channels = [row[-1] for row in rows]
+    for each, spec in zip(results, wanted, strict=True):
+        if spec is not None:
+            last = len(each.shape) - 1
+            axes += [over(entry) for entry in spec[batch:last]]
+            channels += [over(entry) for entry in spec[last:]]
     by_batch = {axis for array in inputs for entry in entries(array)[:batch] for axis in entry}
-    stored = [entry for array in weights for entry in entries(array)[1:] if by_batch.isdisjoint(entry)]
-    return any(mesh.shape[axis] > 1 for entry in [*shown, *stored] for axis in entry)
+    channels += [entry for array in weights for entry in entries(array)[1:] if by_batch.isdisjoint(entry)]
+
+    def many(found: Sequence[Entry]) -> bool:
+        return any(mesh.shape[axis] > 1 for entry in found for axis in entry)
+
+    return "axes" if many(axes) else "channels" if many(channels) else None
 
 
 def placed(
@@ -98,8 +112,8 @@ def placed(
     """Call `compute(inputs, weights, masks, spread)` so that its results are sharded as wanted.
 
     Args:
-        compute: gives a list with an array for each of `results`; `spread` tells it that tensor axes or channels are
-            spread over devices, not the batch alone.
+        compute: gives a list with an array for each of `results`; `spread` tells it what is spread over devices
+            beside the batch.
         operands: inputs, weights and masks.
         terms: those of the inputs.
         results: what is known of the outputs.
@@ -112,7 +126,7 @@ def placed(
     given = by_output(results, out_sharding)
     mesh = _mesh(flat, given)
     wanted = [checked_spec(each, spec, mesh) for each, spec in zip(results, given, strict=True)]
-    spread = _beyond_batch(operands, results[0].batch, wanted, mesh) if results else False
+    spread = _beyond_batch(operands, results, wanted, mesh)
     context = not jax.sharding.get_abstract_mesh().empty
     asked = any(spec is not None for spec in wanted)
 

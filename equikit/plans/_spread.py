@@ -9,6 +9,7 @@ masked sum, of which each device does its part; tensors that enter a product are
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,9 @@ from equikit.plans._arrays import signed
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product
 from equikit.plans._whole import folded, invariant_tensors, unfolded
+
+Spread = Literal["axes", "channels"]
+"""What is spread over devices beside the batch: tensor axes, and perhaps channels; or channels alone."""
 
 
 def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | None = None) -> jax.Array:
@@ -35,7 +39,7 @@ def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | N
 
 
 def rewired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
-    """Permute the wires of a core: axis j goes to place `wiring[j]`; other axes stay."""
+    """Permute the wires of a core: axis j goes to place `wiring[j]`; axes after them stay."""
     last = range(batch + len(wiring), x.ndim)
     return x.transpose(*range(batch), *(batch + int(j) for j in np.argsort(wiring)), *last)
 
@@ -73,6 +77,7 @@ def mix_spread(
     weights: Mapping[tuple[int | None, int], jax.Array],
     shapes: Shapes,
     precision: lax.PrecisionLike,
+    spread: Spread,
 ) -> dict[tuple[int, HalfDiagram], jax.Array]:
     """The matrix products of one core, one for each pair of terms: a tensor for every output half."""
     batch = len(shapes.batch)
@@ -85,18 +90,22 @@ def mix_spread(
     found: dict[tuple[int, HalfDiagram], jax.Array] = {}
     core = tuple(shapes.sizes[label] for label in product.core)
     for s, halves in enumerate(product.outputs):
-        parts = []
-        for t, x in stacks.items():
-            if (t, s) in blocks:
-                kernel = _laid_out(plan, product, weights[t, s], t, s)
-                parts.append(lax.dot_general(x, kernel, (((x.ndim - 2, x.ndim - 1), (0, 1)), ((), ())), precision))
-        y = sum(parts[1:], parts[0]) if parts else None
+        kernels = {t: _laid_out(plan, product, weights[t, s], t, s) for t in stacks if (t, s) in blocks}
         bias = _bias(plan, product, weights[None, s], blocks[None, s], len(halves)) if (None, s) in blocks else None
+        wired: list[jax.Array] = []
+        # With axes spread a product for each wiring: of one for all, XLA would send all between devices, not only what
+        # is permuted. With channels spread one for all: the sums over devices in the backward pass are then one.
+        count = len(product.wires_out)
+        for i in range(0, count if kernels else 0, 1 if spread == "axes" else count):
+            parts = []
+            for t, kernel in kernels.items():
+                some = kernel[:, :, i : i + 1] if spread == "axes" else kernel
+                x = stacks[t]
+                parts.append(lax.dot_general(x, some, (((x.ndim - 2, x.ndim - 1), (0, 1)), ((), ())), precision))
+            y = sum(parts[1:], parts[0])
+            wired += [rewired(y[..., j, :, :], product.wires_out[i + j], batch) for j in range(y.shape[-3])]
         for j, half in enumerate(halves):
-            z = None
-            if y is not None:
-                wired = [rewired(y[..., i, j, :], wiring, batch) for i, wiring in enumerate(product.wires_out)]
-                z = sum(wired[1:], wired[0])
+            z = sum((y[..., j, :] for y in wired[1:]), wired[0][..., j, :]) if wired else None
             if bias is not None:
                 z = jnp.broadcast_to(bias[j], (*shapes.batch, *core, bias.shape[1])) if z is None else z + bias[j]
             if z is not None:
