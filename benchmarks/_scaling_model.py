@@ -37,7 +37,7 @@ Eight in a node, each with one InfiniBand NDR port of 400 Gb/s: "NVIDIA DGX H100
 
 H100_LATENCY = Machine(67e12, 3.35e12, 450e9, 8, 50e9, 6.8, 0.6, 5.0)
 """The same, with the latencies by which NCCL chooses its algorithms, those of a tree and the protocol LL: `baseLat` and
-`hwLat` in `src/graph/tuning.cc` of NVIDIA/nccl."""
+`hwLat` in `src/graph/tuning.cc` of NVIDIA/nccl, in its versions for Hopper."""
 
 TPU = Machine(459e12, 2765e9, 600e9, 1 << 20, 600e9)
 """BF16, in which JAX multiplies float32 by default there; memory; and ICI (1,200 GB/s in both directions together; in a
