@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eight_devices import NAMES
+from eight_devices import NAMES, SLOW
 
 HERE = Path(__file__).parent
 
@@ -41,6 +41,15 @@ def test_eight_devices_agree_with_one(name: str, found: dict[str, float | str]) 
     error = found[name]
     assert isinstance(error, float), error
     assert error < 1e-12
+
+
+@pytest.mark.slow
+def test_eight_devices_agree_with_one_in_slow_checks() -> None:
+    found = run("eight_devices.py", 8)
+    assert list(found) == SLOW
+    for name, error in found.items():
+        assert isinstance(error, float), f"{name}: {error}"
+        assert error < 1e-12, name
 
 
 def test_every_check_ran(found: dict[str, float | str]) -> None:
