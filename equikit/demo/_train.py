@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
 from equikit._errors import OptionError, explain
 from equikit.demo._data import Graphs, Split
 
 Arrays = tuple[jax.Array, jax.Array, jax.Array]
+_spec: Callable[..., PartitionSpec] = PartitionSpec  # JAX gives these two no types
+_constrained: Callable[..., Any] = jax.lax.with_sharding_constraint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,8 +60,45 @@ def _relabel(adjacency: jax.Array, mask: jax.Array, key: jax.Array) -> jax.Array
     return jnp.take_along_axis(rows, order[:, None, :], axis=2)
 
 
-def _epoch(graphdef: Any, optimiser: optax.GradientTransformation, relabel: bool) -> Callable[..., Any]:
-    """Compile one pass over the training graphs and a look at the validation graphs."""
+def _replicated(devices: Sequence[jax.Device], batch: int) -> NamedSharding:
+    """The sharding, over a mesh of one axis `"data"`, of what every device has in full.
+
+    Raises:
+        OptionError: if the devices cannot share a batch equally.
+    """
+    if not devices or batch % len(devices):
+        raise OptionError(
+            explain(
+                f"{len(devices)} devices cannot share a batch of {batch} equally",
+                got=f"batch={batch}, {len(devices)} devices",
+                expected="a batch that is a multiple of the number of devices",
+                step=f"pass batch={-(-batch // max(len(devices), 1)) * max(len(devices), 1)}, or other devices",
+            )
+        )
+    return NamedSharding(Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,)), _spec())
+
+
+def _on_all(sharding: NamedSharding, tree: Any) -> Any:
+    """Arrays that this process has, as arrays that every device of every process has."""
+
+    def put(array: Any) -> jax.Array:
+        whole = np.asarray(array)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(put, tree)
+
+
+def _epoch(
+    graphdef: Any, optimiser: optax.GradientTransformation, relabel: bool, shared: NamedSharding | None
+) -> Callable[..., Any]:
+    """Compile one pass over the training graphs and a look at the validation graphs.
+
+    Args:
+        graphdef: the model without its parameters.
+        optimiser: how they are changed.
+        relabel: whether graphs are relabelled.
+        shared: how batches `[steps, batch, ...]` are spread over devices.
+    """
 
     def errors(params: Any, arrays: Arrays) -> jax.Array:
         adjacency, mask, targets = arrays
@@ -80,6 +120,8 @@ def _epoch(graphdef: Any, optimiser: optax.GradientTransformation, relabel: bool
     @jax.jit
     def epoch(params: Any, memory: Any, train: Arrays, validation: Arrays, order: jax.Array, key: jax.Array) -> Any:
         batches = jax.tree.map(lambda array: array[order], train)
+        if shared is not None:
+            batches = _constrained(batches, shared)
         keys = jax.random.split(key, len(order))
         (params, memory), values = jax.lax.scan(step, (params, memory), (batches, keys))
         return params, memory, jnp.stack([jnp.mean(values), jnp.mean(jnp.abs(errors(params, validation)))])
@@ -98,6 +140,7 @@ def train(
     decay: float = 1e-4,
     relabel: bool = False,
     tell: Callable[[int, float], None] | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Trained:
     """Train a model with AdamW, a short warm-up and a cosine decay to zero, on the mean squared error.
 
@@ -111,12 +154,14 @@ def train(
         decay: weight decay.
         relabel: name the nodes anew at random whenever a graph is seen.
         tell: called after every epoch with its number and its validation error.
+        devices: devices that share every batch equally, those of all processes under `jax.distributed`; each process
+            then calls with the same arguments. The default device alone if it is not given.
 
     Returns:
         The model with the parameters of the epoch that did best on the validation graphs, and the losses.
 
     Raises:
-        OptionError: if there is no epoch, or no whole batch.
+        OptionError: if there is no epoch, or no whole batch, or the devices do not divide it.
     """
     steps = len(data.train) // batch if batch > 0 else 0
     if epochs < 1 or steps < 1:
@@ -138,16 +183,23 @@ def train(
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=decay))
     graphdef, params = nnx.split(model)
     memory = optimiser.init(params)
-    run = _epoch(graphdef, optimiser, relabel)
+    shared = None
+    if devices is not None:
+        everywhere = _replicated(devices, batch)
+        params, memory, arrays, held = _on_all(everywhere, (params, memory, arrays, held))
+        shared = NamedSharding(everywhere.mesh, _spec(None, "data"))
+    run = _epoch(graphdef, optimiser, relabel, shared)
     generator, key = np.random.default_rng(seed), jax.random.key(seed)
     losses = np.zeros((epochs, 2), np.float32)
     best, kept = 0, params
     for epoch in range(epochs):
-        order = jnp.asarray(generator.permutation(len(data.train))[: steps * batch].reshape(steps, batch))
+        order = generator.permutation(len(data.train))[: steps * batch].astype(np.int32).reshape(steps, batch)
         params, memory, both = run(params, memory, arrays, held, order, jax.random.fold_in(key, epoch))
         losses[epoch] = both
         if epoch == 0 or losses[epoch, 1] < losses[best, 1]:
             best, kept = epoch, params
         if tell is not None:
             tell(epoch, float(losses[epoch, 1]))
+    if devices is not None:  # every device has them in full; the first of this process gives its own
+        kept = jax.tree.map(lambda array: jnp.asarray(array.addressable_data(0)), kept)
     return Trained(nnx.merge(graphdef, kept), mean, std, losses, best)

@@ -243,15 +243,15 @@ class ConstitutiveLaw(nnx.Module):
     def _evaluate(self, parts: tuple[Part, ...], strain: jax.Array) -> jax.Array:
         """The values of some maps, side by side as channels."""
         values = []
-        batch = strain.shape[:-2]
         for space, chosen, count, structure in parts:
             inputs = [strain[..., None]] * count
             if structure >= 0:
                 axis = np.array(self.axes[structure])
                 tensor = jnp.asarray(np.outer(axis, axis), strain.dtype)[..., None]
-                inputs.append(jnp.broadcast_to(tensor, (*batch, *tensor.shape)))
+                # Made from the strain, so that it is spread over devices as the strain is.
+                inputs.append(jnp.zeros_like(strain[..., None]) + tensor)
             if not inputs:
-                inputs = [jnp.ones((*batch, 1), strain.dtype)]
+                inputs = [jnp.ones_like(strain[..., 0, :1])]
             unit = np.zeros((len(space.basis), *[1] * len(inputs), len(chosen)))
             for place, element in enumerate(chosen):
                 unit[element, ..., place] = 1 / np.sqrt(float(space.mean_square_gains()[element]))

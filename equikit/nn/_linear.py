@@ -23,7 +23,7 @@ from equikit.plans._check import foreign, holds_numbers
 from equikit.plans._ir import Normalize
 from equikit.plans._lower import Channels
 from equikit.plans._method import Method, known_method
-from equikit.plans._sharding import OutSharding
+from equikit.plans._out_sharding import OutSharding
 
 unit_normal = nnx.initializers.normal(1.0)
 

@@ -16,8 +16,10 @@ from equikit.plans._check import by_label, by_name, checked_dtype, checked_shape
 from equikit.plans._ir import Plan
 from equikit.plans._layout import Layout, Weights, laid_out
 from equikit.plans._method import Chosen, Method, checked_method
+from equikit.plans._out_sharding import OutSharding
 from equikit.plans._program import execute
-from equikit.plans._sharding import OutSharding, placed, result
+from equikit.plans._sharding import placed, result
+from equikit.plans._spread import Spread
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
 Inputs = Feature | Mapping[str, Feature]
@@ -278,10 +280,23 @@ def apply(
     chosen: Chosen = "factored" if laid else checked_method(plan, method, shapes, masks, dtype)
     names = [] if isinstance(given, Layout) else [*given]
 
-    def compute(arrays: list[jax.Array], leaves: list[jax.Array], masks: Mapping[str, jax.Array]) -> list[jax.Array]:
+    def compute(
+        arrays: list[jax.Array], leaves: list[jax.Array], masks: Mapping[str, jax.Array], spread: Spread | None
+    ) -> list[jax.Array]:
         found = jax.tree.unflatten(structure, leaves)
         weights = found if laid else dict(zip(names, found, strict=True))
-        return execute(plan, arrays, weights, shapes, masks, method=chosen, precision=precision, remat=remat)
+        how = "factored" if method == "auto" and spread is not None else chosen
+        return execute(
+            plan,
+            arrays,
+            weights,
+            shapes,
+            masks,
+            method=how,
+            precision=precision,
+            remat=remat,
+            spread=None if laid else spread,
+        )
 
     outputs = [
         result(term, shapes, plan.channels[1][s], [w for (_, t), w in zip(names, leaves, strict=False) if t == s])

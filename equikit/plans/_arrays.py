@@ -70,10 +70,16 @@ def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
     return jnp.concatenate(parts, second)
 
 
-def spread(x: jax.Array, shape: Sequence[int]) -> jax.Array:
+def broadcast(x: jax.Array, shape: Sequence[int]) -> jax.Array:
     """Broadcast to a shape; in half precision by way of float32, so that the sums of the backward pass run in it."""
     wide = jnp.promote_types(x.dtype, jnp.float32)
     return jnp.broadcast_to(x.astype(wide), shape).astype(x.dtype)
+
+
+def rewired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
+    """Permute the wires of a core: axis j goes to place `wiring[j]`; axes after them stay."""
+    last = range(batch + len(wiring), x.ndim)
+    return x.transpose(*range(batch), *(batch + int(j) for j in np.argsort(wiring)), *last)
 
 
 def symplectic_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:

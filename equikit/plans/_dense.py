@@ -16,11 +16,11 @@ from jax import lax
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._dense import refuse_if_large
 from equikit.diagrams._signature import base
-from equikit.plans._arrays import spread
+from equikit.plans._arrays import broadcast
 from equikit.plans._check import Shapes
 from equikit.plans._execute import inward, masked, matmul, outward, run
 from equikit.plans._ir import Plan
-from equikit.plans._layout import Weights, laid_out
+from equikit.plans._layout import Weights
 from equikit.plans._lower import acted_labels, plan
 
 
@@ -67,7 +67,7 @@ def _matrix(
     axes = [shapes.sizes[label] for label in program.signature.inputs[0].labels]
     units = jnp.eye(below, dtype=weight.dtype).reshape(below, *axes, 1)
     weights: Weights = {(0, 0): weight.reshape(weight.shape[0], 1, wide * narrow)}
-    found = run(program, [units], laid_out(program, weights), Shapes((below,), shapes.sizes), {}, precision)[0]
+    found = run(program, [units], weights, Shapes((below,), shapes.sizes), {}, precision)[0]
     return found.reshape(below, above, wide, narrow).transpose(0, 2, 1, 3).reshape(below * wide, above * narrow)
 
 
@@ -99,7 +99,7 @@ def run_dense(
             if target == s:
                 source = None if t is None else signature.inputs[t]
                 matrix = _matrix(plan, source, term, weight, shapes, precision)
-                y = spread(matrix.reshape(shape[batch:]), shape) if t is None else matmul(flat[t], matrix, precision)
+                y = broadcast(matrix.reshape(shape[batch:]), shape) if t is None else matmul(flat[t], matrix, precision)
                 total = y.reshape(shape) if total is None else total + y.reshape(shape)
         if total is None:  # no map leads here: the zero map
             total = jnp.zeros(shape, jnp.result_type(*inputs))

@@ -18,18 +18,20 @@ from jax import lax
 from equikit.diagrams import HalfDiagram, Signature, Term
 from equikit.groups import Form
 from equikit.plans._arrays import (
+    broadcast,
     diagonal,
     embed,
     levi_civita,
+    rewired,
     signed,
-    spread,
     symplectic_diagonal,
     symplectic_signs,
 )
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
-from equikit.plans._layout import Layout, joined
+from equikit.plans._layout import Layout, Weights, joined, laid_out
 from equikit.plans._lower import root
+from equikit.plans._spread import Spread, masked_diagonal, masked_embed, mix_spread
 from equikit.plans._whole import folded, unfolded
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
@@ -140,11 +142,15 @@ def _reduce(
     batch: int,
     scales: Mapping[str, jax.Array | float],
     forms: Mapping[str, Form | None],
+    spread: Spread | None,
 ) -> jax.Array:
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form = forms[label]
     if step.operation == "diagonal":
         turned = form is not None and form.kind == "symplectic"
+        if spread is not None:
+            signs = form.matrix(x.shape[axis]).sum(axis=1) if form is not None and turned else None
+            return masked_diagonal(x, axis, batch + step.axes[1], signs)
         return (symplectic_diagonal if turned else diagonal)(x, axis, batch + step.axes[1])
     scale = scales.get(label)
     if form is not None and form.kind == "metric":
@@ -164,62 +170,72 @@ def _expand(
     batch: int,
     sizes: Mapping[str, int],
     forms: Mapping[str, Form | None],
+    spread: Spread | None,
 ) -> jax.Array:
     label, axis = step.large.core[step.axes[0]], batch + step.axes[0]
     form, n = forms[label], sizes[label]
     if step.operation == "diagonal":
+        grow = embed if spread is None else masked_embed
         if form is not None and form.kind == "symplectic":
-            return embed(symplectic_signs(x, axis), axis, batch + step.axes[1], n // 2)
-        return embed(x, axis, batch + step.axes[1])
+            return grow(symplectic_signs(x, axis), axis, batch + step.axes[1], n // 2)
+        return grow(x, axis, batch + step.axes[1])
     shape = (*x.shape[:axis], n, *x.shape[axis:])
-    grown = spread(jnp.expand_dims(x, axis), shape)
+    grown = broadcast(jnp.expand_dims(x, axis), shape)
     return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown
 
 
-def _wired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
-    """Permute the wires of a core: axis j goes to place `wiring[j]`; axes of heads stay behind them."""
-    last = range(batch + len(wiring), x.ndim)
-    return x.transpose(*range(batch), *(batch + int(j) for j in np.argsort(wiring)), *last)
-
-
 def _mix(
+    plan: Plan,
     product: Product,
     matrix: jax.Array | None,
     bias: jax.Array | None,
     tensors: Tensors,
     shapes: Shapes,
     precision: lax.PrecisionLike,
-) -> jax.Array:
-    """The matrix product of one core: [*batch, *core, all features out]."""
+) -> Tensors:
+    """The matrix product of one core: a tensor for every output half."""
     batch = len(shapes.batch)
     if matrix is None:
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
-        return spread(bias, (*shapes.batch, *core, *bias.shape))
-    x = joined(
-        [folded(tensors[t, half], half, batch) for t, halves in enumerate(product.inputs) for half in halves], -1
-    )
-    if len(product.wires_in) > 1:
-        x = jnp.concatenate([_wired(x, wiring, batch) for wiring in product.wires_in], -1)
-    y = matmul(x, matrix, precision)
-    if len(product.wires_out) > 1:
-        width = y.shape[-1] // len(product.wires_out)
-        parts = [
-            _wired(y[..., i * width : (i + 1) * width], wiring, batch) for i, wiring in enumerate(product.wires_out)
-        ]
-        y = sum(parts[1:], parts[0])
-    return y if bias is None else y + spread(bias, y.shape)
+        y = broadcast(bias, (*shapes.batch, *core, *bias.shape))
+    else:
+        halves_in = [(t, half) for t, halves in enumerate(product.inputs) for half in halves]
+        x = joined([folded(tensors[key], key[1], batch) for key in halves_in], -1)
+        if len(product.wires_in) > 1:
+            x = jnp.concatenate([rewired(x, wiring, batch) for wiring in product.wires_in], -1)
+        y = matmul(x, matrix, precision)
+        if len(product.wires_out) > 1:
+            width = y.shape[-1] // len(product.wires_out)
+            parts = [y[..., i * width : (i + 1) * width] for i in range(len(product.wires_out))]
+            wired = [rewired(part, wiring, batch) for part, wiring in zip(parts, product.wires_out, strict=True)]
+            y = sum(wired[1:], wired[0])
+        if bias is not None:
+            y = y + broadcast(bias, y.shape)
+    entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
+    found: Tensors = {}
+    start = 0
+    for s, halves in enumerate(product.outputs):
+        width = plan.features[1][s] * entries
+        for half in halves:
+            found[s, half] = unfolded(y[..., start : start + width], half, batch, shapes.sizes)
+            start += width
+    return found
 
 
 def run(
     plan: Plan,
     inputs: Sequence[jax.Array],
-    layout: Layout,
+    weights: Weights | Layout,
     shapes: Shapes,
     masks: Mapping[str, jax.Array],
     precision: lax.PrecisionLike = None,
+    spread: Spread | None = None,
 ) -> list[jax.Array]:
-    """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
+    """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way.
+
+    `spread` says whether tensor axes or channels are spread over devices, so that they are not to be folded.
+    """
     signature, batch = plan.signature, len(shapes.batch)
     scales = _scales(plan, shapes, masks)
     forms = {label: group.form for label, group in signature.groups.items()}
@@ -235,20 +251,21 @@ def run(
     for step in plan.reductions:
         x = down[step.term, step.large]
         down[step.term, step.small] = (
-            headed(step, x, False) if step.operation == "head" else _reduce(step, x, batch, scales, forms)
+            headed(step, x, False) if step.operation == "head" else _reduce(step, x, batch, scales, forms, spread)
         )
     up: Tensors = {}
-    for product, (matrix, bias) in zip(plan.products, layout.products, strict=True):
-        y, start = _mix(product, matrix, bias, down, shapes, precision), 0
-        entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
-        for s, halves in enumerate(product.outputs):
-            width = plan.features[1][s] * entries
-            for half in halves:
-                up[s, half] = unfolded(y[..., start : start + width], half, batch, shapes.sizes)
-                start += width
+    if spread is not None and not isinstance(weights, Layout):
+        for product in plan.products:
+            up |= mix_spread(plan, product, down, weights, shapes, precision, spread)
+    else:
+        layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
+        for product, (matrix, bias) in zip(plan.products, layout.products, strict=True):
+            up |= _mix(plan, product, matrix, bias, down, shapes, precision)
     for step in plan.expansions:
         y = up[step.term, step.small]
-        grown = headed(step, y, True) if step.operation == "head" else _expand(step, y, batch, shapes.sizes, forms)
+        grown = (
+            headed(step, y, True) if step.operation == "head" else _expand(step, y, batch, shapes.sizes, forms, spread)
+        )
         key = step.term, step.large
         up[key] = up[key] + grown if key in up else grown
     results = []

@@ -32,13 +32,13 @@ class Layout:
     plan: Plan
 
 
-def _grid(weights: jax.Array, segments: tuple[tuple[int, int], ...]) -> jax.Array:
+def pieces(weights: jax.Array, segments: tuple[tuple[int, int], ...]) -> jax.Array:
     """Cut the diagram axis into the pieces of a matrix, with zeros where a pair of halves is not allowed."""
-    pieces = [
+    found = [
         jnp.zeros((count, *weights.shape[1:]), weights.dtype) if start < 0 else weights[start : start + count]
         for start, count in segments
     ]
-    return pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
+    return found[0] if len(found) == 1 else jnp.concatenate(found)
 
 
 def joined(parts: list[jax.Array], axis: int) -> jax.Array:
@@ -61,7 +61,7 @@ def matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array 
         bottoms, tops, f, g = len(product.inputs[t]), len(product.outputs[s]), features_in[t], features_out[s]
         if (t, s) not in segments:
             return jnp.zeros((copies_in, bottoms * below * f, copies_out, tops * above * g), dtype)
-        grid = _grid(weights[t, s], segments[t, s])
+        grid = pieces(weights[t, s], segments[t, s])
         if product.tensors:
             grid = grid.reshape(bottoms, tops, copies_out, copies_in, choices, f, g)
             grid = tensors.spread(grid, 4).transpose(3, 0, 5, 6, 2, 1, 4, 7)
@@ -83,7 +83,7 @@ def matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array 
         if (None, s) not in segments:
             rows.append(jnp.zeros((tops * above * g,), dtype))
             continue
-        grid = _grid(weights[None, s], segments[None, s])
+        grid = pieces(weights[None, s], segments[None, s])
         if product.tensors:
             grid = tensors.spread(grid.reshape(tops, choices, g), 1)
         rows.append(grid.reshape(tops * above * g))

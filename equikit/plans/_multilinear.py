@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,8 @@ from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes
 from equikit.plans._ir import Normalize
 from equikit.plans._multilinear_execute import Scales, folded, run_multilinear, unfolded
 from equikit.plans._multilinear_reference import run_reference
+from equikit.plans._out_sharding import Spec
+from equikit.plans._sharding import placed, result
 
 Mode = Literal["full", "channelwise"]
 
@@ -136,6 +138,7 @@ def apply_multilinear(
     sizes: Mapping[str, int] | None = None,
     precision: lax.PrecisionLike = None,
     method: Literal["factored", "naive"] = "factored",
+    out_sharding: Spec | None = None,
 ) -> Feature:
     r"""Apply all multilinear maps of a space: \(y = \sum_b b(x_1, \dots, x_m)\, W_b\).
 
@@ -156,6 +159,7 @@ def apply_multilinear(
         sizes: sizes of free labels that no input has.
         precision: of the products, as in `jax.lax.dot_general`.
         method: `"factored"`, or `"naive"` for the definition by dense tensors, which is slow.
+        out_sharding: how the result is spread over the devices of a mesh, as in `apply`.
 
     Returns:
         The output array `[*batch, *axes, channels]`.
@@ -215,10 +219,14 @@ def apply_multilinear(
     names = [f"input {term.name!r}" for term in space.inputs]
     refuse_mixture(dict(zip([*names, "weights"], [*arrays, weights], strict=True)))
     settled = tuple(sorted(shapes.sizes.items()))
-    if method == "naive":
-        return _run(space, arrays, weights, masks, mode, normalize, settled, precision, reference=True)
-    y: jax.Array = _compiled(space, arrays, weights, masks, mode, normalize, settled, precision)
-    return y
+
+    def compute(arrays: list[jax.Array], weights: list[jax.Array], masks: dict[str, jax.Array], _: object) -> Any:
+        if method == "naive":
+            return [_run(space, arrays, weights[0], masks, mode, normalize, settled, precision, reference=True)]
+        return [_compiled(space, arrays, weights[0], masks, mode, normalize, settled, precision)]
+
+    outputs = [result(space.output, shapes, out_channels, [weights])]
+    return placed(compute, (arrays, [weights], masks), space.inputs, outputs, out_sharding)[0]
 
 
 def _run(

@@ -20,7 +20,15 @@ from equikit.diagrams._dense import permutation_sign, refuse_if_large
 from equikit.diagrams._heads import parity
 from equikit.diagrams._multilinear_parse import Exchange
 from equikit.groups import Form
-from equikit.plans._arrays import CONSTANT_BYTES, diagonal, embed, signed, spread, symplectic_diagonal, symplectic_signs
+from equikit.plans._arrays import (
+    CONSTANT_BYTES,
+    broadcast,
+    diagonal,
+    embed,
+    signed,
+    symplectic_diagonal,
+    symplectic_signs,
+)
 from equikit.plans._check import Shapes
 from equikit.plans._multilinear_lower import (
     Head,
@@ -156,7 +164,7 @@ class Expander:
             label = self.labels[step.larger.growth.index(step.larger.open[step.axes[0]])]
             if step.operation != "diagonal":
                 n = self.sizes[label]
-                x = spread(jnp.expand_dims(x, axes[0]), (*x.shape[: axes[0]], n, *x.shape[axes[0] :]))
+                x = broadcast(jnp.expand_dims(x, axes[0]), (*x.shape[: axes[0]], n, *x.shape[axes[0] :]))
             shift = 0
             if step.operation == "trace":
                 form = self.forms[label]
@@ -284,7 +292,7 @@ def run_multilinear(
         for i, use in enumerate(uses):
             if channelwise:
                 weight = lax.index_in_dim(weights, use.element, keepdims=False) * use.coefficient
-                part = y * spread(weight, y.shape)
+                part = y * broadcast(weight, y.shape)
             else:
                 part = lax.index_in_dim(y, i, y.ndim - 2, keepdims=False)
             expander.add(use.row, part.transpose(0, *(1 + axis for axis in use.axes), part.ndim - 1))

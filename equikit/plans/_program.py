@@ -15,16 +15,17 @@ from equikit.plans._check import Shapes
 from equikit.plans._dense import run_dense
 from equikit.plans._execute import run
 from equikit.plans._ir import Plan
-from equikit.plans._layout import Layout, Weights, laid_out
+from equikit.plans._layout import Layout, Weights
 from equikit.plans._method import Chosen
 from equikit.plans._reference import run_reference
+from equikit.plans._spread import Spread
 
 LEAST_BYTES = 2**18
 """Results from this size on are written out before they are used; below, calls cost more than they save."""
 
 
 @functools.partial(
-    jax.jit, static_argnames=("plan", "pairs", "batch", "sizes", "method", "precision", "remat"), inline=False
+    jax.jit, static_argnames=("plan", "pairs", "batch", "sizes", "method", "precision", "remat", "spread"), inline=False
 )
 def _compiled(
     arrays: Sequence[jax.Array],
@@ -38,6 +39,7 @@ def _compiled(
     method: Chosen,
     precision: lax.PrecisionLike,
     remat: bool,
+    spread: Spread | None,
 ) -> list[jax.Array]:
     shapes = Shapes(batch, dict(sizes))
 
@@ -51,7 +53,7 @@ def _compiled(
             return run_reference(plan, arrays, given, shapes, masks)
         if method == "dense":
             return run_dense(plan, arrays, given, shapes, masks, precision)
-        return run(plan, arrays, laid_out(plan, given), shapes, masks, precision)
+        return run(plan, arrays, given, shapes, masks, precision, spread)
 
     with set_xla_metadata(inlineable=None):  # what `execute` asks for holds for the whole, not for calls in it
         return (jax.checkpoint(program) if remat else program)(arrays, weights, masks)
@@ -85,6 +87,7 @@ def execute(
     method: Chosen,
     precision: lax.PrecisionLike,
     remat: bool,
+    spread: Spread | None = None,
 ) -> list[jax.Array]:
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
     apart = _written_out(plan, arrays, shapes)
@@ -100,5 +103,6 @@ def execute(
             method=method,
             precision=precision,
             remat=remat,
+            spread=spread,
         )
     return found

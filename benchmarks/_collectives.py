@@ -1,0 +1,99 @@
+"""What a compiled program sends between devices, read off its HLO text."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+SIZES = {"pred": 1, "bf16": 2, "f16": 2, "f32": 4, "f64": 8, "c64": 8, "c128": 16} | {
+    f"{sign}{bits}": bits // 8 for sign in "su" for bits in (8, 16, 32, 64)
+}
+_LINE = re.compile(rf"^\s*(?:ROOT )?%?\S+ = (.*?) ({'|'.join(KINDS)})(-start)?\((.*)$", re.MULTILINE)
+_SHAPE = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
+
+
+@dataclass(frozen=True)
+class Collective:
+    """One exchange between devices.
+
+    Attributes:
+        kind: one of `KINDS`.
+        bytes: of its result on one device.
+        group: numbers of the devices of the first group that takes part.
+    """
+
+    kind: str
+    bytes: int
+    group: tuple[int, ...]
+
+    @property
+    def moved(self) -> float:
+        """Bytes that each device sends, by the ring algorithm, with g devices in a group.
+
+        A reduce-scatter and an all-gather move (g - 1)/g of the whole array, an all-reduce is one after the other; in
+        an all-to-all each device keeps one part of g; a permute sends everything.
+        """
+        g = len(self.group)
+        if self.kind == "collective-permute":
+            return float(self.bytes)
+        factor = {"all-reduce": 2 * (g - 1) / g, "reduce-scatter": g - 1.0}.get(self.kind, (g - 1) / g)
+        return factor * self.bytes
+
+
+def _bytes(shapes: list[tuple[str, str]]) -> int:
+    return sum(SIZES[dtype] * math.prod(int(size) for size in sizes.split(",") if size) for dtype, sizes in shapes)
+
+
+def _group(rest: str, devices: int) -> tuple[int, ...]:
+    """The first group of `replica_groups=`, which has three notations; all devices where it is empty or not there."""
+    found = re.search(r"replica_groups=(\{\{[\d,]+\}|\{\}|\[[^ ]*|mesh\[[^\]]*\][^{]*\{[^}]*\})", rest)
+    if found is None or found[1] == "{}":
+        return tuple(range(devices))
+    text = found[1]
+    if text.startswith("{{"):
+        return tuple(int(number) for number in text[2:-1].split(","))
+    if text.startswith("["):  # [groups, members]<=[sizes]T(order): the numbers in that order, cut into rows
+        parts = re.fullmatch(r"\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?,?", text)
+        if parts is None:
+            raise ValueError(f"replica groups that are not understood: {text}")
+        sizes = [int(size) for size in parts[3].split(",")]
+        order = [int(axis) for axis in parts[4].split(",")] if parts[4] else range(len(sizes))
+        rows = np.arange(math.prod(sizes)).reshape(sizes).transpose(order).reshape(int(parts[1]), int(parts[2]))
+        return tuple(rows[0].tolist())
+    sizes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", text)}
+    used = text[text.index("{") :]
+    names = re.findall(r"'([^']+)'", used)
+    if ":" in used or not sizes.keys() >= set(names):
+        raise ValueError(f"replica groups that are not understood: {text}")
+    grid = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
+    return tuple(grid[tuple(slice(None) if name in names else 0 for name in sizes)].ravel().tolist())
+
+
+def collectives(hlo: str, devices: int) -> list[Collective]:
+    """Every collective of a compiled program for a number of devices, in the order of the text.
+
+    Raises:
+        ValueError: for a notation of groups that is not known, or collectives inside a loop, which run more than once.
+    """
+    loops = set(re.findall(r"body=%?([\w.\-]+)", hlo))
+    for block in re.split(r"\n(?=\S)", hlo):
+        name = re.match(r"%?([\w.\-]+) \(", block)
+        if name and name[1] in loops and _LINE.search(block):
+            raise ValueError(f"the loop {name[1]} has collectives, which run an unknown number of times")
+    found = []
+    for result, kind, start, rest in _LINE.findall(hlo):
+        shapes = _SHAPE.findall(result)
+        if start and kind in ("all-gather", "collective-permute"):
+            shapes = shapes[1:2]  # the operand comes first, the result second
+        if kind == "collective-permute":
+            pairs = re.search(r"source_target_pairs=\{(\{[\d,]+\})", rest)
+            group = tuple(int(number) for number in re.findall(r"\d+", pairs[1])) if pairs else (0,)
+        else:
+            group = _group(rest, devices)
+        if len(group) > 1:
+            found.append(Collective(kind, _bytes(shapes), group))
+    return found

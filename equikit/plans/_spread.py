@@ -1,0 +1,118 @@
+"""The steps of a plan for arrays whose tensor axes or channels are spread over devices.
+
+The usual steps fold the axes of an array, take diagonals as strided slices of the folded ones, and lay features of
+several tensors side by side. That is fast on one device, and where the batch alone is spread; but an axis that is
+spread has to be gathered by every device before it is folded. The steps here fold no axis of a feature: a diagonal is a
+masked sum, of which each device does its part; tensors that enter a product are stacked on an axis of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from equikit.diagrams import HalfDiagram
+from equikit.plans._arrays import rewired, signed
+from equikit.plans._check import Shapes
+from equikit.plans._ir import Plan, Product
+from equikit.plans._layout import Weights, pieces
+from equikit.plans._whole import folded, invariant_tensors, unfolded
+
+Spread = Literal["axes", "channels"]
+"""What is spread over devices beside the batch: tensor axes, and perhaps channels; or channels alone."""
+
+
+def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | None = None) -> jax.Array:
+    """Keep the entries with equal index on two axes, the result staying at the first, as a sum with a mask.
+
+    With signs, those of a symplectic form, the entries are the ones where it is not zero, times the form.
+    """
+    n = x.shape[first]
+    row, column = (lax.broadcasted_iota(jnp.int32, x.shape, axis) for axis in (first, second))
+    place = row == column if signs is None else jnp.abs(row - column) == n // 2
+    y = jnp.sum(jnp.where(place, x, jnp.zeros((), x.dtype)), second)
+    return y if signs is None else signed(y, first, signs)
+
+
+def masked_embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
+    """Insert an axis at `second`, with zeros where its index is not that of axis `first` plus a shift, modulo n."""
+    n = x.shape[first]
+    shape = (*x.shape[:second], n, *x.shape[second:])
+    row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (first, second))
+    return jnp.where(row == (column + (n - shift)) % n, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
+
+
+def _laid_out(plan: Plan, product: Product, weights: jax.Array, source: int, target: int) -> jax.Array:
+    """The weights of a pair of terms: [wires in and halves, features in, wires out, halves, features out]."""
+    segments = next(b.segments for b in product.blocks if (b.source, b.target) == (source, target))
+    bottoms, tops = len(product.inputs[source]), len(product.outputs[target])
+    copies_in, copies_out = len(product.wires_in), len(product.wires_out)
+    f, g = weights.shape[1:]
+    grid = pieces(weights, segments)
+    if not product.tensors:
+        grid = grid.reshape(bottoms, tops, copies_out, copies_in, f, g).transpose(3, 0, 4, 2, 1, 5)
+        return grid.reshape(copies_in * bottoms, f, copies_out, tops, g)
+    tensors = invariant_tensors(plan.signature, product.tensors)
+    choices, above, below = tensors.shape
+    grid = tensors.spread(grid.reshape(bottoms, tops, copies_out, copies_in, choices, f, g), 4)
+    grid = grid.transpose(3, 0, 5, 6, 2, 1, 4, 7)
+    return grid.reshape(copies_in * bottoms, below * f, copies_out, tops, above * g)
+
+
+def mix_spread(
+    plan: Plan,
+    product: Product,
+    tensors: Mapping[tuple[int, HalfDiagram], jax.Array],
+    weights: Weights,
+    shapes: Shapes,
+    precision: lax.PrecisionLike,
+    spread: Spread,
+) -> dict[tuple[int, HalfDiagram], jax.Array]:
+    """The matrix products of one core, one for each pair of terms: a tensor for every output half."""
+    batch = len(shapes.batch)
+    blocks = {(block.source, block.target): block.segments for block in product.blocks}
+    stacks = {}
+    for t, halves in enumerate(product.inputs):
+        rows = [folded(tensors[t, half], half, batch) for half in halves]
+        if rows:
+            stacks[t] = jnp.stack([rewired(x, wiring, batch) for wiring in product.wires_in for x in rows], -2)
+    found: dict[tuple[int, HalfDiagram], jax.Array] = {}
+    core = tuple(shapes.sizes[label] for label in product.core)
+    for s, halves in enumerate(product.outputs):
+        kernels = {t: _laid_out(plan, product, weights[t, s], t, s) for t in stacks if (t, s) in blocks}
+        bias = _bias(plan, product, weights[None, s], blocks[None, s], len(halves)) if (None, s) in blocks else None
+        wired: list[jax.Array] = []
+        # With axes spread a product for each wiring: of one for all, XLA would send all between devices, not only what
+        # is permuted. With channels spread one for all: the sums over devices in the backward pass are then one.
+        count = len(product.wires_out)
+        for i in range(0, count if kernels else 0, 1 if spread == "axes" else count):
+            parts = []
+            for t, kernel in kernels.items():
+                some = kernel[:, :, i : i + 1] if spread == "axes" else kernel
+                x = stacks[t]
+                parts.append(lax.dot_general(x, some, (((x.ndim - 2, x.ndim - 1), (0, 1)), ((), ())), precision))
+            y = sum(parts[1:], parts[0])
+            wired += [rewired(y[..., j, :, :], product.wires_out[i + j], batch) for j in range(y.shape[-3])]
+        for j, half in enumerate(halves):
+            z = sum((y[..., j, :] for y in wired[1:]), wired[0][..., j, :]) if wired else None
+            if bias is not None:
+                z = jnp.broadcast_to(bias[j], (*shapes.batch, *core, bias.shape[1])) if z is None else z + bias[j]
+            if z is not None:
+                found[s, half] = unfolded(z, half, batch, shapes.sizes)
+    return found
+
+
+def _bias(
+    plan: Plan, product: Product, weights: jax.Array, segments: tuple[tuple[int, int], ...], tops: int
+) -> jax.Array:
+    """The bias of each output half of a term: [halves, features out]."""
+    grid = pieces(weights, segments)
+    if product.tensors:
+        tensors = invariant_tensors(plan.signature, product.tensors)
+        grid = tensors.spread(grid.reshape(tops, tensors.shape[0], weights.shape[1]), 1)
+    return grid.reshape(tops, -1)

@@ -1,0 +1,66 @@
+"""The steps for arrays spread over devices give what the usual ones give, for every family and kind of step."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from helpers import bindings, random_inputs, random_masks, random_weights, sizes_of
+
+import equikit as ek
+from equikit.plans import _apply, _execute, apply, plan
+
+CASES: list[tuple[str, dict[str, Any], dict[str, int]]] = [
+    *(
+        (text, bindings(text), sizes_of(text, 3))
+        for text in ("p p -> p p", "q p q -> p q", "f p g p -> p f", "p -> q p")
+    ),
+    ("p p + p + () -> p p + p + ()", {"p": ek.S(2)}, {"p": 2}),  # fewer points than blocks: weights have gaps
+    ("x x -> x x", {"x": ek.Sp(4)}, {"x": 4}),
+    ("m m m -> m", {"m": ek.Lorentz}, {"m": 4}),
+    ("x x -> x x", {"x": ek.SO(3)}, {"x": 3}),
+    ("p x -> p x x", {"p": ek.S, "x": ek.Z(3)}, {"p": 4, "x": 3}),
+    ("u u* -> u u*", {"u": ek.GL(3)}, {"u": 3, "u*": 3}),
+]
+
+
+@pytest.mark.parametrize("spread", ["axes", "channels"])
+@pytest.mark.parametrize(("text", "groups", "sizes"), CASES, ids=[f"{text}, {groups}" for text, groups, _ in CASES])
+def test_same_values_and_gradients(
+    text: str, groups: Any, sizes: Any, spread: Any, x64: None, quick_compile: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space = ek.hom(text, **groups)
+    inputs, outputs = len(space.signature.inputs), len(space.signature.outputs)
+    the_plan = plan(space, (tuple(range(2, 2 + inputs)), tuple(range(3, 3 + outputs))), bias=True)
+    weights, x = random_weights(the_plan), random_inputs(the_plan, sizes, (2,))
+    masks = (
+        random_masks(the_plan, sizes, (2,)) if all(group.permutes for group in space.signature.groups.values()) else {}
+    )
+    free = {} if "q" not in groups or text != "p -> q p" else {"q": sizes["q"]}
+
+    def values() -> Any:
+        def run(weights: Any, x: Any) -> Any:
+            return apply(the_plan, x, weights, mask=masks, sizes=free)
+
+        def both(weights: Any, x: Any) -> Any:
+            y, back = jax.vjp(run, weights, x)
+            return y, back(jax.tree.map(jax.numpy.cos, y))
+
+        return jax.jit(both)(weights, x)
+
+    expected = values()
+    calls = []
+
+    @functools.wraps(_execute.run)
+    def spread_run(*arguments: Any) -> Any:
+        calls.append(arguments[-1])
+        return _execute.run(*arguments[:-1], spread)
+
+    monkeypatch.setattr(_apply, "run", spread_run)
+    found = values()
+    assert calls == [None]
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
