@@ -22,7 +22,7 @@ from equikit.plans._apply import Inputs, Mask
 from equikit.plans._check import foreign, holds_numbers
 from equikit.plans._ir import Normalize
 from equikit.plans._lower import Channels
-from equikit.plans._method import Method, known_method
+from equikit.plans._method import Method, checked_chunk_size, known_method
 from equikit.plans._out_sharding import OutSharding
 
 unit_normal = nnx.initializers.normal(1.0)
@@ -155,6 +155,7 @@ class Linear(nnx.Module):
         precision: of the matrix products, as in `jax.lax.dot_general`.
         method: how the plan is run: `"auto"`, `"factored"`, `"dense"` or `"naive"`, as in `equikit.plans.apply`.
         remat: keep nothing but inputs and weights for the backward pass, and compute the rest again.
+        chunk_size: how many samples are computed at a time, in a loop over the batch, to save memory.
         kernel_init: initializer with variance one; what it draws is scaled, for each diagram, by the exact norm.
         bias_init: initializer of the bias.
         **bindings: labels with their groups: `p=ek.S` (any n), `p=ek.S(5)`, `f=ek.Fixed(3)`.
@@ -194,6 +195,7 @@ class Linear(nnx.Module):
         precision: lax.PrecisionLike = None,
         method: Method = "auto",
         remat: bool = False,
+        chunk_size: int | None = None,
         kernel_init: nnx.Initializer = unit_normal,
         bias_init: nnx.Initializer = nnx.initializers.zeros,
         **bindings: object,
@@ -208,6 +210,7 @@ class Linear(nnx.Module):
         self.precision = checked_precision(precision)
         self.method = known_method(method)
         self.remat = bool(remat)
+        self.chunk_size = checked_chunk_size(chunk_size)
         checked_rngs(rngs)
         shapes = weight_shapes(self.plan)
         if not shapes:
@@ -309,6 +312,7 @@ class Linear(nnx.Module):
             precision=self.precision,
             method=self.method,
             remat=self.remat,
+            chunk_size=self.chunk_size,
             out_sharding=out_sharding,
         )
 

@@ -15,7 +15,7 @@ from equikit.diagrams import HomSpace, Signature, Term
 from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
 from equikit.plans._ir import Plan
 from equikit.plans._layout import Layout, Weights, laid_out
-from equikit.plans._method import Chosen, Method, checked_method
+from equikit.plans._method import Chosen, Method, checked_chunk_size, checked_method
 from equikit.plans._out_sharding import OutSharding
 from equikit.plans._program import execute
 from equikit.plans._sharding import placed, result
@@ -215,6 +215,7 @@ def apply(
     precision: lax.PrecisionLike = None,
     method: Method = "auto",
     remat: bool = False,
+    chunk_size: int | None = None,
     out_sharding: OutSharding | None = None,
 ) -> Feature | dict[str, Feature]:
     r"""Apply all maps of a plan: \(y_s = \sum_t \sum_d D_d x_t W_{t s d}\).
@@ -232,6 +233,8 @@ def apply(
             expects to be fastest, for these shapes on the default backend.
         remat: keep nothing but inputs and weights for the backward pass, and compute the rest again. Without it the
             reduced tensors, side by side as they enter the products, are kept too.
+        chunk_size: how many samples are computed at a time, in a loop over the batch: less memory, for some time. The
+            six wirings of three axes to three take five times the memory of input and output otherwise.
         out_sharding: how the result is spread over the devices of a mesh, as a `jax.sharding.PartitionSpec` or
             `NamedSharding`; for several outputs a dictionary by name. Without it XLA decides on automatic axes; on
             explicit ones batch and tensor axes stay as they are in the inputs, channels are as the last axis of the
@@ -269,6 +272,7 @@ def apply(
     arrays, masks = ordered(plan, inputs), by_label("mask", mask)
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
+    chunk_size = checked_chunk_size(chunk_size, shapes.batch)
     laid = isinstance(weights, Layout)
     given = checked_layout(plan, weights, method) if isinstance(weights, Layout) else keyed(plan, weights)
     leaves, structure = jax.tree.flatten(given if isinstance(given, Layout) else [*given.values()])
@@ -295,6 +299,7 @@ def apply(
             method=how,
             precision=precision,
             remat=remat,
+            chunk_size=chunk_size,
             spread=None if laid else spread,
         )
 

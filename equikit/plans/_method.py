@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
 import jax
+import numpy as np
 
 from equikit._errors import OptionError, explain
 from equikit.plans._check import Shapes
@@ -134,3 +135,29 @@ def checked_method(plan: Plan, method: Method, shapes: Shapes, masks: Mapping[st
             )
         )
     return method
+
+
+def checked_chunk_size(chunk_size: int | None, batch: tuple[Any, ...] = ()) -> int | None:
+    """Return a number of samples, one or more, or `None`; raise `OptionError` where it is neither, or nobody knows how
+    large the batch is."""
+    if chunk_size is None:
+        return None
+    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
+        raise OptionError(
+            explain(
+                "chunk_size is not a number of samples",
+                got=repr(chunk_size),
+                expected="a whole number, one or more; or None, for all samples at once",
+                step="write chunk_size=8",
+            )
+        )
+    if not all(isinstance(size, int) for size in batch):
+        raise OptionError(
+            explain(
+                "a batch of symbolic size cannot be computed in chunks",
+                got=f"chunk_size={chunk_size}, batch axes {list(batch)}",
+                expected="a batch whose size is known",
+                step="leave chunk_size out, or export with a fixed batch",
+            )
+        )
+    return int(chunk_size)

@@ -6,8 +6,10 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
@@ -25,7 +27,9 @@ LEAST_BYTES = 2**18
 
 
 @functools.partial(
-    jax.jit, static_argnames=("plan", "pairs", "batch", "sizes", "method", "precision", "remat", "spread"), inline=False
+    jax.jit,
+    static_argnames=("plan", "pairs", "batch", "sizes", "method", "precision", "remat", "chunk_size", "spread"),
+    inline=False,
 )
 def _compiled(
     arrays: Sequence[jax.Array],
@@ -39,13 +43,11 @@ def _compiled(
     method: Chosen,
     precision: lax.PrecisionLike,
     remat: bool,
+    chunk_size: int | None,
     spread: Spread | None,
 ) -> list[jax.Array]:
-    shapes = Shapes(batch, dict(sizes))
-
-    def program(
-        arrays: Sequence[jax.Array], weights: Sequence[jax.Array] | Layout, masks: Mapping[str, jax.Array]
-    ) -> list[jax.Array]:
+    def computed(arrays: Any, weights: Any, masks: Any, *, batch: tuple[int, ...]) -> list[jax.Array]:
+        shapes = Shapes(batch, dict(sizes))
         if isinstance(weights, Layout):
             return run(plan, arrays, weights, shapes, masks, precision)
         given: Weights = dict(zip(pairs, weights, strict=True))
@@ -55,8 +57,24 @@ def _compiled(
             return run_dense(plan, arrays, given, shapes, masks, precision)
         return run(plan, arrays, given, shapes, masks, precision, spread)
 
+    def program(part: Any, batch: tuple[int, ...]) -> list[jax.Array]:
+        arrays, masks = part
+        one = functools.partial(computed, batch=batch)
+        return (jax.checkpoint(one) if remat else one)(arrays, weights, masks)
+
     with set_xla_metadata(inlineable=None):  # what `execute` asks for holds for the whole, not for calls in it
-        return (jax.checkpoint(program) if remat else program)(arrays, weights, masks)
+        rows = math.prod(batch)
+        if chunk_size is None or rows <= chunk_size:
+            return program((arrays, masks), batch)
+        whole = rows - rows % chunk_size
+        flat = jax.tree.map(lambda a: a.reshape(rows, *a.shape[len(batch) :]), (arrays, masks))
+        chunks = jax.tree.map(lambda a: a[:whole].reshape(-1, chunk_size, *a.shape[1:]), flat)
+        found = lax.map(lambda chunk: program(chunk, (chunk_size,)), chunks)
+        found = [y.reshape(whole, *y.shape[2:]) for y in found]
+        if rows > whole:
+            rest = program(jax.tree.map(lambda a: a[whole:], flat), (rows - whole,))
+            found = [jnp.concatenate(parts) for parts in zip(found, rest, strict=True)]
+        return [y.reshape(*batch, *y.shape[1:]) for y in found]
 
 
 def _written_out(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bool:
@@ -87,6 +105,7 @@ def execute(
     method: Chosen,
     precision: lax.PrecisionLike,
     remat: bool,
+    chunk_size: int | None,
     spread: Spread | None = None,
 ) -> list[jax.Array]:
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
@@ -103,6 +122,7 @@ def execute(
             method=method,
             precision=precision,
             remat=remat,
+            chunk_size=chunk_size,
             spread=spread,
         )
     return found

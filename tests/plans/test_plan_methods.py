@@ -153,6 +153,17 @@ def test_remat_keeps_inputs_and_weights_only():
     assert kept(False) > given
 
 
+@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize(("batch", "chunk_size"), [((7,), 3), ((2, 3), 2), ((4,), 9), ((5,), 1), ((0,), 2), ((), 1)])
+def test_a_batch_in_chunks_is_the_batch(batch, chunk_size, remat):
+    function, x, w = prepare("p p + p -> p + ()", "mean", masked=True, batch=batch)
+    whole, cut = loss(function, method="factored"), loss(function, chunk_size=chunk_size, remat=remat)
+    assert_close(function(x, w, chunk_size=chunk_size), function(x, w, method="naive"), 1e-12)
+    for slow, fast in zip(jax.grad(whole, (0, 1))(x, w), jax.grad(cut, (0, 1))(x, w), strict=True):
+        assert_close(fast, slow, 1e-12)
+
+
 def test_the_choice_follows_the_rates():
     tiny = ek.hom("a a a -> a a a", a=ek.A(5)).plan()
     assert fastest(tiny, 4096, (("a", 5),), 4, "cpu") == "dense"
@@ -231,6 +242,22 @@ ERRORS = {
         '"auto"',
         'method="auto"',
     ),
+    "chunk": (
+        ek.OptionError,
+        lambda: apply(BIG, big()[0], big()[1], chunk_size=0),
+        "chunk_size is not a number of samples",
+        "0",
+        "one or more",
+        "chunk_size=8",
+    ),
+    "layer-chunk": (
+        ek.OptionError,
+        lambda: ek.nn.Linear("p -> p", 1, 1, p=ek.S, rngs=ek.nn._linear.nnx.Rngs(0), chunk_size=2.5),
+        "chunk_size is not a number of samples",
+        "2.5",
+        "one or more",
+        "chunk_size=8",
+    ),
     "layout-of-another-plan": (
         ek.OptionError,
         lambda: apply(BIG, jnp.ones((1, 3, 3, 8)), lay_out(SMALL, {"p -> p": jnp.ones((2, 1, 1))})),
@@ -264,3 +291,9 @@ def test_methods_that_need_sizes_refuse_symbols(method):
     assert_error(
         ek.OptionError, lambda: export(x), f"the {method} method needs to know every size", "n", "whole", "factored"
     )
+
+
+def test_a_batch_of_unknown_size_is_not_cut():
+    x = jax.ShapeDtypeStruct((jax.export.symbolic_shape("b")[0], 3, 1), "float32")
+    export = jax.export.export(jax.jit(lambda x: apply(SMALL, x, {"p -> p": jnp.ones((2, 1, 1))}, chunk_size=2)))
+    assert_error(ek.OptionError, lambda: export(x), "symbolic size cannot be computed in chunks", "b", "known", "leave")
