@@ -52,14 +52,14 @@ def series(records: Iterable[Record]) -> dict[tuple[str, int, int, str], list[Re
 
 
 def summary(records: Sequence[Record]) -> dict[str, Any]:
-    """The exponents of every layer and direction; time is that of the fastest call, as other work only adds to it."""
+    """The exponents of every layer and direction."""
     fits = []
     for (group, k, l, direction), line in series(records).items():
         n = [record["case"]["n"] for record in line]
         fits.append(
             {"group": group, "k": k, "l": l, "direction": direction, "expected": max(k, l)}
             | {"memory": asdict(exponent(n, [record["peak_bytes"] for record in line]))}
-            | {"time": asdict(exponent(n, [record["minimum"] for record in line]))}
+            | {"time": asdict(exponent(n, [record["median"] for record in line]))}
         )
     return {"fits": fits}
 
@@ -140,7 +140,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
 
     lines = series(result["measurements"])
     orders = sorted({max(k, l) for _, k, l, _ in lines})
-    kinds = (("ms of processor time", "minimum", 1e3), ("MiB", "peak_bytes", 2.0**-20))
+    kinds = (("ms of processor time", "median", 1e3), ("MiB", "peak_bytes", 2.0**-20))
     names = sorted({key[:3] for key in lines}, key=lambda key: (max(key[1:]), key))
     figure = Figure(figsize=(1.2 + 3.8 * len(orders), 6.6), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)

@@ -31,12 +31,12 @@ PANEL, AXIS = ("group",), "n"
 RIVALS: dict[str, str] = {"equikit": "the layer, and the gradient of a loss with a nonlinearity"}
 TARGETS = BOUNDS
 
-# No powers of two, where strided axes meet in few cache lines. Tensors are of 8 to 33 MiB, far larger than the caches
+# No powers of two, where strided axes meet in few cache lines. Tensors are of 6 to 23 MiB, far larger than the caches
 # of a core, and rows too long for permuted axes to be read from them: crossing either border would look like growth.
 SIZES = {
-    1: (130_000, 180_000, 260_000, 370_000, 520_000),
-    2: (360, 430, 510, 610, 720),
-    3: (50, 56, 63, 71, 80),
+    1: (90_000, 130_000, 180_000, 260_000, 370_000),
+    2: (300, 360, 430, 510, 610),
+    3: (45, 50, 56, 63, 71),
 }
 QUICK_SIZES = {1: (1_000, 2_000, 4_000), 2: (32, 45, 64), 3: (10, 13, 16)}
 LAYERS = (
