@@ -60,11 +60,14 @@ class LayerCase:
 
     def arrays(self, dtype: Any = jnp.float32, seed: int = 0) -> tuple[Weights, jax.Array]:
         """Weights that keep the variance about one, and a normal input; drawn in float64, so in any dtype alike."""
-        rng = np.random.default_rng(seed)
-        shapes = weight_shapes(self.plan)
+        x = np.random.default_rng([seed, 1]).normal(size=self.shape(self.k))
+        return self.weights(dtype, seed), jnp.asarray(x, dtype)
+
+    def weights(self, dtype: Any = jnp.float32, seed: int = 0) -> Weights:
+        """The weights alone."""
+        rng, shapes = np.random.default_rng(seed), weight_shapes(self.plan)
         scale = 1 / math.sqrt(self.channels * sum(shape[0] for shape in shapes.values() if len(shape) == 3))
-        weights = {name: jnp.asarray(scale * rng.normal(size=shape), dtype) for name, shape in shapes.items()}
-        return weights, jnp.asarray(rng.normal(size=self.shape(self.k)), dtype)
+        return {name: jnp.asarray(scale * rng.normal(size=shape), dtype) for name, shape in shapes.items()}
 
     def abstract(self, dtype: Any = jnp.float32) -> tuple[Weights, jax.ShapeDtypeStruct]:
         """The same without numbers, to compile with."""
