@@ -21,6 +21,7 @@ from equikit.plans._arrays import (
     broadcast,
     diagonal,
     embed,
+    joined,
     levi_civita,
     rewired,
     signed,
@@ -29,26 +30,13 @@ from equikit.plans._arrays import (
 )
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
-from equikit.plans._layout import Layout, Weights, joined, laid_out
+from equikit.plans._layout import Layout, Weights, cut, laid_out
 from equikit.plans._lower import root
+from equikit.plans._matmul import matmul_rows
 from equikit.plans._spread import Spread, masked_diagonal, masked_embed, mix_spread
 from equikit.plans._whole import folded, unfolded
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
-
-
-def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """Multiply the last axis by a matrix, all other axes as one: a single contracted axis in the backward pass too.
-
-    What is kept for the backward pass is x as it came, and not a second array that is x with other axes.
-    """
-
-    def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
-        flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        return jnp.matmul(flat, matrix, precision=precision).reshape(*x.shape[:-1], matrix.shape[1])
-
-    y: jax.Array = jax.checkpoint(product, prevent_cse=False)(x, matrix)
-    return y
 
 
 def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
@@ -187,7 +175,7 @@ def _expand(
 def _mix(
     plan: Plan,
     product: Product,
-    matrix: jax.Array | None,
+    rows: tuple[jax.Array, ...],
     bias: jax.Array | None,
     tensors: Tensors,
     shapes: Shapes,
@@ -195,32 +183,28 @@ def _mix(
 ) -> Tensors:
     """The matrix product of one core: a tensor for every output half."""
     batch = len(shapes.batch)
-    if matrix is None:
+    if not rows:
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
         y = broadcast(bias, (*shapes.batch, *core, *bias.shape))
     else:
-        halves_in = [(t, half) for t, halves in enumerate(product.inputs) for half in halves]
-        x = joined([folded(tensors[key], key[1], batch) for key in halves_in], -1)
-        if len(product.wires_in) > 1:
-            x = jnp.concatenate([rewired(x, wiring, batch) for wiring in product.wires_in], -1)
-        y = matmul(x, matrix, precision)
+        sides = []
+        for t, halves in enumerate(product.inputs):
+            if halves:
+                x = joined([folded(tensors[t, half], half, batch) for half in halves], -1)
+                sides.append(joined([rewired(x, wiring, batch) for wiring in product.wires_in], -1))
+        y = matmul_rows(sides if len(rows) > 1 else [joined(sides, -1)], rows, precision)
         if len(product.wires_out) > 1:
-            width = y.shape[-1] // len(product.wires_out)
-            parts = [y[..., i * width : (i + 1) * width] for i in range(len(product.wires_out))]
-            wired = [rewired(part, wiring, batch) for part, wiring in zip(parts, product.wires_out, strict=True)]
+            apart = zip(jnp.split(y, len(product.wires_out), -1), product.wires_out, strict=True)
+            wired = [rewired(part, wiring, batch) for part, wiring in apart]
             y = sum(wired[1:], wired[0])
         if bias is not None:
             y = y + broadcast(bias, y.shape)
     entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
-    found: Tensors = {}
-    start = 0
-    for s, halves in enumerate(product.outputs):
-        width = plan.features[1][s] * entries
-        for half in halves:
-            found[s, half] = unfolded(y[..., start : start + width], half, batch, shapes.sizes)
-            start += width
-    return found
+    keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
+    widths = plan.features[1]
+    parts = lax.split(y, [widths[s] * entries for s, _ in keys], y.ndim - 1)
+    return {key: unfolded(part, key[1], batch, shapes.sizes) for key, part in zip(keys, parts, strict=True)}
 
 
 def run(
@@ -255,12 +239,13 @@ def run(
         )
     up: Tensors = {}
     if spread is not None and not isinstance(weights, Layout):
+        given = cut(plan, weights)
         for product in plan.products:
-            up |= mix_spread(plan, product, down, weights, shapes, precision, spread)
+            up |= mix_spread(plan, product, down, given, shapes, precision, spread)
     else:
         layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
-        for product, (matrix, bias) in zip(plan.products, layout.products, strict=True):
-            up |= _mix(plan, product, matrix, bias, down, shapes, precision)
+        for product, (rows, bias) in zip(plan.products, layout.products, strict=True):
+            up |= _mix(plan, product, rows, bias, down, shapes, precision)
     for step in plan.expansions:
         y = up[step.term, step.small]
         grown = (
