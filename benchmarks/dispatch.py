@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks._harness import Limits
 from benchmarks._layers import LayerCase
 from benchmarks._measurement import Measurement
-from benchmarks._report import Target
+from benchmarks._targets import Target
 
 TITLE = "The overhead of a call"
 SUMMARY = "a small layer against three lines of jnp: compiled, eager and traced"
