@@ -8,6 +8,7 @@ slices. (For groups without diagrams they are looked up, and fill a matrix.) The
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -29,8 +30,8 @@ from equikit.plans._arrays import (
 )
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
+from equikit.plans._lattice import root
 from equikit.plans._layout import Layout, Weights, joined, laid_out
-from equikit.plans._lower import root
 from equikit.plans._spread import Spread, masked_diagonal, masked_embed, mix_spread
 from equikit.plans._whole import folded, unfolded
 
@@ -202,10 +203,10 @@ def _mix(
     else:
         halves_in = [(t, half) for t, halves in enumerate(product.inputs) for half in halves]
         x = joined([folded(tensors[key], key[1], batch) for key in halves_in], -1)
-        if len(product.wires_in) > 1:
+        if product.permutes_in:
             x = jnp.concatenate([rewired(x, wiring, batch) for wiring in product.wires_in], -1)
         y = matmul(x, matrix, precision)
-        if len(product.wires_out) > 1:
+        if product.permutes_out:
             width = y.shape[-1] // len(product.wires_out)
             parts = [y[..., i * width : (i + 1) * width] for i in range(len(product.wires_out))]
             wired = [rewired(part, wiring, batch) for part, wiring in zip(parts, product.wires_out, strict=True)]
@@ -253,26 +254,37 @@ def run(
         down[step.term, step.small] = (
             headed(step, x, False) if step.operation == "head" else _reduce(step, x, batch, scales, forms, spread)
         )
-    up: Tensors = {}
+    found: list[Tensors] = []
     if spread is not None and not isinstance(weights, Layout):
         for product in plan.products:
-            up |= mix_spread(plan, product, down, weights, shapes, precision, spread)
+            found.append(mix_spread(plan, product, down, weights, shapes, precision, spread))
     else:
         layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
         for product, (matrix, bias) in zip(plan.products, layout.products, strict=True):
-            up |= _mix(plan, product, matrix, bias, down, shapes, precision)
+            found.append(_mix(plan, product, matrix, bias, down, shapes, precision))
+    up: dict[tuple[int, HalfDiagram], list[jax.Array]] = {}
+    for tensors in found:
+        for key, y in tensors.items():
+            up.setdefault(key, []).append(y)
+    to_come = Counter((step.term, step.small) for step in plan.expansions)
     for step in plan.expansions:
-        y = up[step.term, step.small]
+        key = step.term, step.small
+        to_come[key] -= 1
+        taken = up[key][:1] if to_come[key] else up[key]  # the last expansion of a tensor takes all that is left
+        up[key] = up[key][len(taken) :]
+        if not taken:
+            continue
+        y = sum(taken[1:], taken[0])
         grown = (
             headed(step, y, True) if step.operation == "head" else _expand(step, y, batch, shapes.sizes, forms, spread)
         )
-        key = step.term, step.large
-        up[key] = up[key] + grown if key in up else grown
+        up.setdefault((step.term, step.large), []).append(grown)
     results = []
     for s, term in enumerate(signature.outputs):
         top = root(tuple(term.labels[i] for i in signature.acted(term)))
         if (s, top) in up:
-            y = masked(up[s, top], top.core, masks, batch)
+            y = sum(up[s, top][1:], up[s, top][0])
+            y = masked(y, top.core, masks, batch)
         else:  # no map leads here: the zero map
             sizes = tuple(shapes.sizes[label] for label in top.core)
             y = jnp.zeros((*shapes.batch, *sizes, plan.features[1][s]), jnp.result_type(*inputs))
