@@ -16,6 +16,7 @@ from equikit.plans._passes import (
     share_reductions,
     stages,
 )
+from equikit.plans._transpose import transpose_weights
 from equikit.plans._unshared import unshared
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "retain_memory",
     "share_reductions",
     "stages",
+    "transpose_weights",
     "unshared",
     "weight_name",
     "weight_shapes",

@@ -130,6 +130,11 @@ class Plan:
         )
 
     @property
+    def steps(self) -> int:
+        """The number of steps: reductions, products and expansions together."""
+        return len(self.reductions) + len(self.products) + len(self.expansions)
+
+    @property
     def T(self) -> Plan:
         """The plan of the transposed maps, and so of the gradient with respect to the inputs.
 

@@ -51,7 +51,7 @@ def drawn(program, sizes, batch=(2,), seed=0):
         return values + 1j * rng.normal(size=shape) if program.signature.is_complex else values
 
     terms = zip(program.signature.inputs, program.channels[0], strict=True)
-    inputs = {term.name: draw((*batch, *(sizes[label] for label in term.labels), c)) for term, c in terms}
+    inputs = {term.name: draw((*batch, *(sizes[base(label)] for label in term.labels), c)) for term, c in terms}
     return inputs, {name: draw(shape) for name, shape in weight_shapes(program).items()}
 
 
