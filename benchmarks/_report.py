@@ -132,7 +132,11 @@ def costs(record: Mapping[str, Any] | None) -> str:
     return f"{value(record, 'compile'):.1f} / {record['peak_bytes'] / 2**20:,.1f}"
 
 
-def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+def markdown(
+    result: Mapping[str, Any],
+    rivals: Mapping[str, str],
+    sentences: Callable[[Mapping[str, Any]], list[str]] = target_lines,
+) -> str:
     """The results as Markdown: what was compared, times, targets, compilation and memory, and what was left out."""
     measurements, first = result["measurements"], next(iter(rivals))
     tables = sections(measurements, list(rivals))
@@ -146,7 +150,7 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
 
     lines = [circumstances(result), "", f"Median ms of a call, and how many times as long as {first}:", ""]
     lines += [*each(cells), "Targets:", ""]
-    lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
+    lines += [f"- {line}" for line in sentences(result)] or ["- none of their cases was run"]
     if any("compile_seconds" in record for record in measurements):
         lines += ["", "Seconds to trace and compile / MiB that XLA allots (arguments, results and temporaries):", ""]
         lines += each(lambda by_rival, names: [costs(by_rival.get(name)) for name in names])[:-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from scipy.optimize import nnls
 import equikit as ek
 from benchmarks._harness import Contender, Entry, Harness, Limits
 from benchmarks._measurement import Measurement, Skip
-from benchmarks._report import label, rows, times_as_long
+from benchmarks._report import label, markdown, rows, times_as_long
 from benchmarks._style import TIMES
 from equikit.plans import Plan, apply, weight_shapes
 from equikit.plans._method import dense_work, factored_work
@@ -189,4 +190,10 @@ def fitted_rates(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 WORK = {"factored": factored_work, "dense": dense_work}
 TARGETS = (1.2,)
-STYLE = replace(TIMES, check_targets=regrets, target_lines=regret_lines, summary=fitted_rates)
+STYLE = replace(
+    TIMES,
+    check_targets=regrets,
+    markdown=partial(markdown, sentences=regret_lines),
+    target_lines=regret_lines,
+    summary=fitted_rates,
+)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from equikit.groups import Fixed, Group
@@ -66,28 +67,29 @@ class Signature:
         return {label: what.size if isinstance(what, Fixed) else what.n for label, what in self.bound.items()}
 
     @property
+    def _fixed(self) -> dict[str, int]:
+        """The size of each label on which nothing acts; none of them has a star."""
+        return {label: what.size for label, what in self.bindings if isinstance(what, Fixed)}
+
+    @property
     def is_complex(self) -> bool:
         """Whether a group acts on complex arrays only."""
         return any(group.is_complex for group in self.groups.values())
 
     def acted(self, term: Term) -> tuple[int, ...]:
         """The positions of the axes of a term on which a group acts."""
-        groups = self.groups
-        return tuple(i for i, label in enumerate(term.labels) if label in groups)
+        fixed = self._fixed
+        return tuple(i for i, label in enumerate(term.labels) if label not in fixed)
 
     def plain(self, term: Term) -> tuple[int, ...]:
         """The positions of the axes of a term on which nothing acts."""
-        groups = self.groups
-        return tuple(i for i, label in enumerate(term.labels) if label not in groups)
+        fixed = self._fixed
+        return tuple(i for i, label in enumerate(term.labels) if label in fixed)
 
     def multiplicity(self, term: Term) -> int:
         """The number of entries of the plain axes of a term: how many copies of the acted tensor it holds."""
-        bound, count = self.bound, 1
-        for label in term.labels:
-            what = bound[label]
-            if isinstance(what, Fixed):
-                count *= what.size
-        return count
+        fixed = self._fixed
+        return math.prod(fixed.get(label, 1) for label in term.labels)
 
     def pair(self, source: Term, target: Term) -> Signature:
         """The signature of the maps from one input term to one output term."""

@@ -225,9 +225,7 @@ class Linear(nnx.Module):
         scales = self._scales(init_size)
         self.kernel = nnx.Dict(
             {
-                name: nnx.Param(
-                    kernel_init(rngs.params(), shape, stored) * jnp.asarray(scales[name], stored)[:, None, None]
-                )
+                name: nnx.Param(kernel_init(rngs.params(), shape, stored) * scales[name][:, None, None].astype(stored))
                 for name, shape in shapes.items()
                 if len(shape) == 3
             }

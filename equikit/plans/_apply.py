@@ -14,7 +14,7 @@ from equikit._errors import OptionError, ShapeError, SignatureError, explain
 from equikit.diagrams import HomSpace, Signature, Term
 from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
 from equikit.plans._ir import Plan
-from equikit.plans._layout import Layout, Weights, laid_out
+from equikit.plans._layout import Layout, Weights, as_whole, laid_out
 from equikit.plans._method import Chosen, Method, checked_chunk_size, checked_method
 from equikit.plans._out_sharding import OutSharding
 from equikit.plans._program import execute
@@ -139,7 +139,7 @@ def lay_out(plan: Plan, weights: Mapping[str, Weight]) -> Layout:
         >>> apply(program, jnp.array([[1.0], [2.0]]), layout).tolist()
         [[31.0], [32.0]]
     """
-    return laid_out(plan, keyed(plan, weights))
+    return as_whole(laid_out(plan, keyed(plan, weights)))
 
 
 def checked_layout(plan: Plan, layout: Layout, method: Method) -> Layout:

@@ -76,6 +76,11 @@ def broadcast(x: jax.Array, shape: Sequence[int]) -> jax.Array:
     return jnp.broadcast_to(x.astype(wide), shape).astype(x.dtype)
 
 
+def joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
+    """Arrays end to end; a single one as it is."""
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis)
+
+
 def rewired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
     """Permute the wires of a core: axis j goes to place `wiring[j]`; axes after them stay."""
     last = range(batch + len(wiring), x.ndim)

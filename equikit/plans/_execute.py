@@ -22,6 +22,7 @@ from equikit.plans._arrays import (
     broadcast,
     diagonal,
     embed,
+    joined,
     levi_civita,
     rewired,
     signed,
@@ -31,25 +32,12 @@ from equikit.plans._arrays import (
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
 from equikit.plans._lattice import root
-from equikit.plans._layout import Layout, Weights, joined, laid_out
+from equikit.plans._layout import Layout, Weights, cut, laid_out
+from equikit.plans._matmul import matmul_rows
 from equikit.plans._spread import Spread, masked_diagonal, masked_embed, mix_spread
 from equikit.plans._whole import folded, unfolded
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
-
-
-def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """Multiply the last axis by a matrix, all other axes as one: a single contracted axis in the backward pass too.
-
-    What is kept for the backward pass is x as it came, and not a second array that is x with other axes.
-    """
-
-    def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
-        flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        return jnp.matmul(flat, matrix, precision=precision).reshape(*x.shape[:-1], matrix.shape[1])
-
-    y: jax.Array = jax.checkpoint(product, prevent_cse=False)(x, matrix)
-    return y
 
 
 def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
@@ -188,7 +176,7 @@ def _expand(
 def _mix(
     plan: Plan,
     product: Product,
-    matrix: jax.Array | None,
+    rows: tuple[jax.Array, ...],
     bias: jax.Array | None,
     tensors: Tensors,
     shapes: Shapes,
@@ -196,32 +184,28 @@ def _mix(
 ) -> Tensors:
     """The matrix product of one core: a tensor for every output half."""
     batch = len(shapes.batch)
-    if matrix is None:
+    if not rows:
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
         y = broadcast(bias, (*shapes.batch, *core, *bias.shape))
     else:
-        halves_in = [(t, half) for t, halves in enumerate(product.inputs) for half in halves]
-        x = joined([folded(tensors[key], key[1], batch) for key in halves_in], -1)
-        if product.permutes_in:
-            x = jnp.concatenate([rewired(x, wiring, batch) for wiring in product.wires_in], -1)
-        y = matmul(x, matrix, precision)
+        sides = []
+        for t, halves in enumerate(product.inputs):
+            if halves:
+                x = joined([folded(tensors[t, half], half, batch) for half in halves], -1)
+                sides.append(joined([rewired(x, wiring, batch) for wiring in product.wires_in], -1))
+        y = matmul_rows(sides if len(rows) > 1 else [joined(sides, -1)], rows, precision)
         if product.permutes_out:
-            width = y.shape[-1] // len(product.wires_out)
-            parts = [y[..., i * width : (i + 1) * width] for i in range(len(product.wires_out))]
-            wired = [rewired(part, wiring, batch) for part, wiring in zip(parts, product.wires_out, strict=True)]
+            apart = zip(jnp.split(y, len(product.wires_out), -1), product.wires_out, strict=True)
+            wired = [rewired(part, wiring, batch) for part, wiring in apart]
             y = sum(wired[1:], wired[0])
         if bias is not None:
             y = y + broadcast(bias, y.shape)
     entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
-    found: Tensors = {}
-    start = 0
-    for s, halves in enumerate(product.outputs):
-        width = plan.features[1][s] * entries
-        for half in halves:
-            found[s, half] = unfolded(y[..., start : start + width], half, batch, shapes.sizes)
-            start += width
-    return found
+    keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
+    widths = plan.features[1]
+    parts = lax.split(y, [widths[s] * entries for s, _ in keys], y.ndim - 1)
+    return {key: unfolded(part, key[1], batch, shapes.sizes) for key, part in zip(keys, parts, strict=True)}
 
 
 def run(
@@ -254,36 +238,42 @@ def run(
         down[step.term, step.small] = (
             headed(step, x, False) if step.operation == "head" else _reduce(step, x, batch, scales, forms, spread)
         )
-    found: list[Tensors] = []
+    up: dict[tuple[int, HalfDiagram], list[jax.Array]] = {}
+    expansions = Counter((step.term, step.small) for step in plan.expansions)
+
+    def add(key: tuple[int, HalfDiagram], y: jax.Array) -> None:
+        """Let a tensor wait for an expansion, added to the last that waits where they will be taken together."""
+        waiting = up.setdefault(key, [])
+        if waiting and expansions[key] < 2:
+            y = waiting.pop() + y
+        waiting.append(y)
+
     if spread is not None and not isinstance(weights, Layout):
+        given = cut(plan, weights)
         for product in plan.products:
-            found.append(mix_spread(plan, product, down, weights, shapes, precision, spread))
+            for key, y in mix_spread(plan, product, down, given, shapes, precision, spread).items():
+                add(key, y)
     else:
         layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
-        for product, (matrix, bias) in zip(plan.products, layout.products, strict=True):
-            found.append(_mix(plan, product, matrix, bias, down, shapes, precision))
-    up: dict[tuple[int, HalfDiagram], list[jax.Array]] = {}
-    for tensors in found:
-        for key, y in tensors.items():
-            up.setdefault(key, []).append(y)
-    to_come = Counter((step.term, step.small) for step in plan.expansions)
+        for product, (rows, bias) in zip(plan.products, layout.products, strict=True):
+            for key, y in _mix(plan, product, rows, bias, down, shapes, precision).items():
+                add(key, y)
     for step in plan.expansions:
         key = step.term, step.small
-        to_come[key] -= 1
-        taken = up[key][:1] if to_come[key] else up[key]  # the last expansion of a tensor takes all that is left
+        expansions[key] -= 1
+        taken = up[key][:1] if expansions[key] else up[key]  # the last one takes all that are left
         up[key] = up[key][len(taken) :]
-        if not taken:
-            continue
-        y = sum(taken[1:], taken[0])
-        grown = (
-            headed(step, y, True) if step.operation == "head" else _expand(step, y, batch, shapes.sizes, forms, spread)
-        )
-        up.setdefault((step.term, step.large), []).append(grown)
+        if taken:
+            y = sum(taken[1:], taken[0])
+            if step.operation == "head":
+                add((step.term, step.large), headed(step, y, True))
+            else:
+                add((step.term, step.large), _expand(step, y, batch, shapes.sizes, forms, spread))
     results = []
     for s, term in enumerate(signature.outputs):
         top = root(tuple(term.labels[i] for i in signature.acted(term)))
         if (s, top) in up:
-            y = sum(up[s, top][1:], up[s, top][0])
+            (y,) = up[s, top]
             y = masked(y, top.core, masks, batch)
         else:  # no map leads here: the zero map
             sizes = tuple(shapes.sizes[label] for label in top.core)

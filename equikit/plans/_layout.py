@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
+from equikit.plans._arrays import joined
 from equikit.plans._ir import Plan, Product
 from equikit.plans._whole import invariant_tensors
 
@@ -23,73 +27,109 @@ class Layout:
     """The matrices of a plan; made by `lay_out`, taken by `apply` in place of weights.
 
     Attributes:
-        products: for each product of the plan its matrix `[inputs, outputs]` and its bias `[outputs]`, `None` where
-            there is none.
+        products: for each product of the plan its matrix `[inputs, outputs]`, in one or more blocks of rows, and its
+            bias `[outputs]`, `None` where there is none.
         plan: the plan.
     """
 
-    products: tuple[tuple[jax.Array | None, jax.Array | None], ...]
+    products: tuple[tuple[tuple[jax.Array, ...], jax.Array | None], ...]
     plan: Plan
 
 
-def pieces(weights: jax.Array, segments: tuple[tuple[int, int], ...]) -> jax.Array:
-    """Cut the diagram axis into the pieces of a matrix, with zeros where a pair of halves is not allowed."""
-    found = [
-        jnp.zeros((count, *weights.shape[1:]), weights.dtype) if start < 0 else weights[start : start + count]
-        for start, count in segments
-    ]
-    return found[0] if len(found) == 1 else jnp.concatenate(found)
+Pieces = Mapping[tuple[int | None, int], Mapping[int, jax.Array]]
+"""Weights cut up along the diagrams, each piece with the number of its first diagram."""
 
 
-def joined(parts: list[jax.Array], axis: int) -> jax.Array:
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis)
+def cut(plan: Plan, weights: Weights) -> Pieces:
+    """Cut all weights where the segments of the products begin: each piece is needed once.
 
-
-def matrices(plan: Plan, product: Product, weights: Weights) -> tuple[jax.Array | None, jax.Array | None]:
-    """The matrix of a product, rows (wires in, halves, features) by columns (wires out, halves, features); its bias.
-
-    Axes of groups without diagrams stand before the features, in rows and in columns.
+    Cut by one operation, and not a slice a product, weights have a gradient that is put together by one as well.
     """
-    features_in, features_out = plan.features
+    found: dict[tuple[int | None, int], Mapping[int, jax.Array]] = {}
+    starts: dict[tuple[int | None, int], dict[int, int]] = {pair: {} for pair in weights}
+    for product in plan.products:
+        for block in product.blocks:
+            starts[block.source, block.target] |= {start: count for start, count in block.segments if start >= 0}
+    for pair, counts in starts.items():
+        order = sorted(counts)
+        parts = lax.split(weights[pair], [counts[start] for start in order]) if len(order) > 1 else [weights[pair]]
+        found[pair] = dict(zip(order, parts, strict=True))
+    return found
+
+
+def pieces(given: Mapping[int, jax.Array], segments: tuple[tuple[int, int], ...]) -> list[jax.Array]:
+    """The pieces of a pair of terms in the order of a matrix, zeros where a pair of halves is not allowed."""
+    some = next(iter(given.values()))
+    return [
+        given[start] if start >= 0 else jnp.zeros((count, *some.shape[1:]), some.dtype) for start, count in segments
+    ]
+
+
+def _row_blocks(
+    plan: Plan, product: Product, given: Pieces, dtype: Any
+) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
+    """The matrix of a product, and its bias: a block of rows for each input term that enters.
+
+    Rows are (wires in, halves, features) of the term, columns (wires out, output terms, halves, features). Axes of
+    groups without diagrams stand before the features, in rows and in columns. A block is put together from all its
+    pairs of terms before its axes are brought in order, so that hundreds of pairs take few operations.
+    """
     segments = {(block.source, block.target): block.segments for block in product.blocks}
-    dtype = jnp.result_type(*weights.values())
-    copies_in, copies_out = len(product.wires_in), len(product.wires_out)
-    tensors = invariant_tensors(plan.signature, product.tensors)
-    choices, above, below = tensors.shape
+    features_in, features_out = plan.features
+    wires_in, wires_out = len(product.wires_in), len(product.wires_out)
+    tensors = invariant_tensors(plan.signature, product.tensors) if product.tensors else None
+    choices, above, below = tensors.shape if tensors is not None else (1, 1, 1)
+    tops = [len(halves) for halves in product.outputs]
+    targets = [s for s, count in enumerate(tops) if count]
+    alike = [(g, list(some)) for g, some in itertools.groupby(targets, features_out.__getitem__)]
 
-    def part(t: int, s: int) -> jax.Array:
-        bottoms, tops, f, g = len(product.inputs[t]), len(product.outputs[s]), features_in[t], features_out[s]
-        if (t, s) not in segments:
-            return jnp.zeros((copies_in, bottoms * below * f, copies_out, tops * above * g), dtype)
-        grid = pieces(weights[t, s], segments[t, s])
-        if product.tensors:
-            grid = grid.reshape(bottoms, tops, copies_out, copies_in, choices, f, g)
-            grid = tensors.spread(grid, 4).transpose(3, 0, 5, 6, 2, 1, 4, 7)
-            return grid.reshape(copies_in, bottoms * below * f, copies_out, tops * above * g)
-        grid = grid.reshape(bottoms, tops, copies_out, copies_in, f, g).transpose(3, 0, 4, 2, 1, 5)
-        return grid.reshape(copies_in, bottoms * f, copies_out, tops * g)
+    def of_pair(t: int | None, s: int, count: int, *features: int) -> list[jax.Array]:
+        if (t, s) in segments:
+            return pieces(given[t, s], segments[t, s])
+        return [jnp.zeros((count, *features), dtype)]
 
-    targets = [s for s, tops in enumerate(product.outputs) if tops]
-    sources = [t for t, bottoms in enumerate(product.inputs) if bottoms]
-    matrix = None
-    if sources:
-        whole = joined([joined([part(t, s) for s in targets], 3) for t in sources], 1)
-        matrix = whole.reshape(whole.shape[0] * whole.shape[1], whole.shape[2] * whole.shape[3])
-    if not any(source is None for source, _ in segments):
-        return matrix, None
-    rows = []
-    for s in targets:
-        tops, g = len(product.outputs[s]), features_out[s]
-        if (None, s) not in segments:
-            rows.append(jnp.zeros((tops * above * g,), dtype))
-            continue
-        grid = pieces(weights[None, s], segments[None, s])
-        if product.tensors:
-            grid = tensors.spread(grid.reshape(tops, choices, g), 1)
-        rows.append(grid.reshape(tops * above * g))
-    return matrix, joined(rows, 0)
+    def block(t: int) -> jax.Array:
+        bottoms, f = len(product.inputs[t]), features_in[t]
+        found = []
+        for g, some in alike:
+            many, parts = sum(tops[s] for s in some), []
+            for s in some:
+                count = tops[s] * wires_out * wires_in * choices
+                part = of_pair(t, s, bottoms * count, f, g)
+                parts += part if bottoms == 1 else [joined(part, 0).reshape(bottoms, count, f, g)]
+            if tensors is None and bottoms * wires_in * wires_out == 1 and many == len(some):
+                found.append(joined(parts, 2).reshape(f, 1, many * g))
+                continue
+            grid = joined(parts, 0 if bottoms == 1 else 1)
+            if tensors is None:
+                grid = grid.reshape(bottoms, many, wires_out, wires_in, f, g).transpose(3, 0, 4, 2, 1, 5)
+            else:
+                grid = grid.reshape(bottoms, many, wires_out, wires_in, choices, f, g)
+                grid = tensors.spread(grid, 4).transpose(3, 0, 5, 6, 2, 1, 4, 7)
+            found.append(grid.reshape(wires_in * bottoms * below * f, wires_out, many * above * g))
+        whole = joined(found, 2)
+        return whole.reshape(whole.shape[0], whole.shape[1] * whole.shape[2])
+
+    def bias() -> jax.Array:
+        found = []
+        for g, some in alike:
+            many = sum(tops[s] for s in some)
+            grid = joined([piece for s in some for piece in of_pair(None, s, tops[s] * choices, g)], 0)
+            if tensors is not None:
+                grid = tensors.spread(grid.reshape(many, choices, g), 1)
+            found.append(grid.reshape(many * above * g))
+        return joined(found, 0)
+
+    rows = tuple(block(t) for t, halves in enumerate(product.inputs) if halves)
+    return rows, bias() if any(source is None for source, _ in segments) else None
 
 
 def laid_out(plan: Plan, weights: Weights) -> Layout:
-    """The layout of checked weights."""
-    return Layout(tuple(matrices(plan, product, weights) for product in plan.products), plan)
+    """The layout of checked weights, each matrix in a block of rows for each input term."""
+    given, dtype = cut(plan, weights), next((weight.dtype for weight in weights.values()), None)
+    return Layout(tuple(_row_blocks(plan, product, given, dtype) for product in plan.products), plan)
+
+
+def as_whole(layout: Layout) -> Layout:
+    """The layout with each matrix in one block."""
+    return Layout(tuple(((joined(rows, 0),) if rows else (), bias) for rows, bias in layout.products), layout.plan)

@@ -17,10 +17,10 @@ import numpy as np
 from jax import lax
 
 from equikit.diagrams import HalfDiagram
-from equikit.plans._arrays import rewired, signed
+from equikit.plans._arrays import joined, rewired, signed
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product
-from equikit.plans._layout import Weights, pieces
+from equikit.plans._layout import Pieces, pieces
 from equikit.plans._whole import folded, invariant_tensors, unfolded
 
 Spread = Literal["axes", "channels"]
@@ -47,13 +47,13 @@ def masked_embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.A
     return jnp.where(row == (column + (n - shift)) % n, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
 
 
-def _laid_out(plan: Plan, product: Product, weights: jax.Array, source: int, target: int) -> jax.Array:
+def _laid_out(plan: Plan, product: Product, given: Mapping[int, jax.Array], source: int, target: int) -> jax.Array:
     """The weights of a pair of terms: [wires in and halves, features in, wires out, halves, features out]."""
     segments = next(b.segments for b in product.blocks if (b.source, b.target) == (source, target))
     bottoms, tops = len(product.inputs[source]), len(product.outputs[target])
     copies_in, copies_out = len(product.wires_in), len(product.wires_out)
-    f, g = weights.shape[1:]
-    grid = pieces(weights, segments)
+    grid = joined(pieces(given, segments), 0)
+    f, g = grid.shape[1:]
     if not product.tensors:
         grid = grid.reshape(bottoms, tops, copies_out, copies_in, f, g).transpose(3, 0, 4, 2, 1, 5)
         return grid.reshape(copies_in * bottoms, f, copies_out, tops, g)
@@ -68,7 +68,7 @@ def mix_spread(
     plan: Plan,
     product: Product,
     tensors: Mapping[tuple[int, HalfDiagram], jax.Array],
-    weights: Weights,
+    given: Pieces,
     shapes: Shapes,
     precision: lax.PrecisionLike,
     spread: Spread,
@@ -84,8 +84,8 @@ def mix_spread(
     found: dict[tuple[int, HalfDiagram], jax.Array] = {}
     core = tuple(shapes.sizes[label] for label in product.core)
     for s, halves in enumerate(product.outputs):
-        kernels = {t: _laid_out(plan, product, weights[t, s], t, s) for t in stacks if (t, s) in blocks}
-        bias = _bias(plan, product, weights[None, s], blocks[None, s], len(halves)) if (None, s) in blocks else None
+        kernels = {t: _laid_out(plan, product, given[t, s], t, s) for t in stacks if (t, s) in blocks}
+        bias = _bias(plan, product, given[None, s], blocks[None, s], len(halves)) if (None, s) in blocks else None
         wired: list[jax.Array] = []
         # With axes spread a product for each wiring: of one for all, XLA would send all between devices, not only what
         # is permuted. With channels spread one for all: the sums over devices in the backward pass are then one.
@@ -108,11 +108,11 @@ def mix_spread(
 
 
 def _bias(
-    plan: Plan, product: Product, weights: jax.Array, segments: tuple[tuple[int, int], ...], tops: int
+    plan: Plan, product: Product, given: Mapping[int, jax.Array], segments: tuple[tuple[int, int], ...], tops: int
 ) -> jax.Array:
     """The bias of each output half of a term: [halves, features out]."""
-    grid = pieces(weights, segments)
+    grid = joined(pieces(given, segments), 0)
     if product.tensors:
         tensors = invariant_tensors(plan.signature, product.tensors)
-        grid = tensors.spread(grid.reshape(tops, tensors.shape[0], weights.shape[1]), 1)
+        grid = tensors.spread(grid.reshape(tops, tensors.shape[0], grid.shape[1]), 1)
     return grid.reshape(tops, -1)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, random_weights
+from helpers import assert_close, equations, random_weights
 
 import equikit as ek
 from equikit import SO, A, Bistochastic, H, Lorentz, O, S, Sp
@@ -150,6 +150,6 @@ def test_precision_reaches_every_product():
     program = ek.hom("x x x -> x x", x=SO(3)).plan()
     x, w = inputs_of(program, {"x": 3}, ())["x x x"], random_weights(program)
     jaxpr = jax.make_jaxpr(lambda x, w: apply(program, x, w, precision="highest"))(*jax.tree.map(np.float32, (x, w)))
-    products = [e for e in jaxpr.jaxpr.eqns if e.primitive.name == "dot_general"]
+    products = [e for e in equations(jaxpr.jaxpr) if e.primitive.name == "dot_general"]
     assert len(products) > 2
     assert all("HIGHEST" in str(e.params["precision"]) for e in products)

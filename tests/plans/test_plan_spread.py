@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
@@ -11,7 +10,7 @@ import pytest
 from helpers import bindings, random_inputs, random_masks, random_weights, sizes_of
 
 import equikit as ek
-from equikit.plans import _apply, _execute, apply, plan
+from equikit.plans import _apply, _program, apply, plan
 
 CASES: list[tuple[str, dict[str, Any], dict[str, int]]] = [
     *(
@@ -43,7 +42,7 @@ def test_same_values_and_gradients(
 
     def values() -> Any:
         def run(weights: Any, x: Any) -> Any:
-            return apply(the_plan, x, weights, mask=masks, sizes=free)
+            return apply(the_plan, x, weights, mask=masks, sizes=free, method="factored")
 
         def both(weights: Any, x: Any) -> Any:
             y, back = jax.vjp(run, weights, x)
@@ -54,12 +53,11 @@ def test_same_values_and_gradients(
     expected = values()
     calls = []
 
-    @functools.wraps(_execute.run)
-    def spread_run(*arguments: Any) -> Any:
-        calls.append(arguments[-1])
-        return _execute.run(*arguments[:-1], spread)
+    def spread_out(*arguments: Any, **options: Any) -> Any:
+        calls.append(options["spread"])
+        return _program.execute(*arguments, **options | {"spread": spread})
 
-    monkeypatch.setattr(_apply, "run", spread_run)
+    monkeypatch.setattr(_apply, "execute", spread_out)
     found = values()
     assert calls == [None]
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
