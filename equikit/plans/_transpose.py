@@ -113,8 +113,8 @@ def _scales(how: Transposition, sizes: Mapping[str, int], space: Diagrams) -> np
 
 def _turned(weight: jax.Array, how: Transposition, scales: np.ndarray | None) -> jax.Array:
     """Weights `[diagrams, features in, features out]` as those of the transposed maps."""
-    _, wide, narrow = weight.shape
-    grid = weight.reshape(len(how.closed), -1, wide, narrow)
+    count, wide, narrow = weight.shape
+    grid = weight.reshape(len(how.closed), count // len(how.closed), wide, narrow)
 
     def scaled(grid: jax.Array, factors: np.ndarray) -> jax.Array:
         return grid * jnp.asarray(factors, weight.dtype)[:, None, None, None]
@@ -127,5 +127,5 @@ def _turned(weight: jax.Array, how: Transposition, scales: np.ndarray | None) ->
         dtype = jnp.promote_types(weight.dtype, jnp.complex64) if np.iscomplexobj(how.elements) else weight.dtype
         tensors = jnp.asarray(how.elements, dtype)
         grid = jnp.einsum("dcfg,ce->dgfe", grid.astype(dtype), tensors, precision=lax.Precision.HIGHEST)
-        return grid.transpose(0, 3, 1, 2).reshape(-1, narrow, wide)
-    return grid.reshape(-1, wide, narrow).swapaxes(1, 2)
+        return grid.transpose(0, 3, 1, 2).reshape(count, narrow, wide)
+    return grid.reshape(count, wide, narrow).swapaxes(1, 2)

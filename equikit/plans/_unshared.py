@@ -44,8 +44,7 @@ def unshared(
         [15, 3]
 
     Source:
-        Pearce-Crump and Knottenbelt, "A Diagrammatic Approach to Improve Computational Efficiency in Group Equivariant
-        Neural Networks".
+        Pearce-Crump and Knottenbelt, arXiv:2412.10837: diagram by diagram, factored.
     """
     signature, wide, normalize = checked_request(signature, channels, normalize)
     chains = functools.cache(chain)

@@ -91,6 +91,13 @@ def test_weights_are_transposed_inside_jit_and_keep_their_dtype():
     np.testing.assert_array_equal(turned["p -> p"][:, 0, 0].astype(jnp.float32), [1, 0.25])
 
 
+@pytest.mark.parametrize("channels", [(0, 3), (2, 0)])
+def test_no_channels(channels):
+    program = plan(ek.hom("p z -> z", p=ek.S(3), z=ek.Z(2)), channels)
+    w = {name: jnp.ones(shape) for name, shape in weight_shapes(program).items()}
+    assert {name: array.shape for name, array in transpose_weights(program, w).items()} == weight_shapes(program.T)
+
+
 def test_real_weights_of_a_complex_group(x64):
     """Their transposes have complex coefficients where a basis of invariant tensors is complex."""
     turn = ek.MatrixGroup([[[1j, 0], [0, -1]]])
