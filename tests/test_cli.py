@@ -145,6 +145,22 @@ def test_plan_as_json_has_numbers_or_formulas():
     assert eval(formulas["flops"], {"n": 3}) == numbers["flops"]
 
 
+def test_plan_shows_what_each_pass_saves():
+    options = ["--channels", "16,32", "--batch", "32", "--bias", "--passes"]
+    lines = said("plan", *GRAPH, "p=S", *options, "--n", "8").splitlines()
+    found = ek.plans.stages(ek.hom("p p -> p p", p=ek.S), (16, 32), bias=True)
+    assert lines[0] == 'plan of "p p -> p p" with p=S: channels 16 -> 32, batch 32, sum, bias'
+    rows = [line.split() for line in lines[4:]]
+    assert [row[0] for row in rows] == list(found)
+    for (_, steps, flops, moved), program in zip(rows, found.values(), strict=True):
+        assert int(steps.replace(",", "")) == program.steps
+        assert (int(flops.replace(",", "")), int(moved.replace(",", ""))) == program.cost(batch=32, n=8)
+    value = json.loads(said("plan", *GRAPH, "p=S", *options, "--json"))
+    assert [row["after pass"] for row in value["passes"]] == list(found)
+    assert eval(value["passes"][0]["bytes"], {"n": 8}) == found["unshared"].cost(batch=32, n=8)[1]
+    assert value["batch"] == 32
+
+
 # draw
 
 

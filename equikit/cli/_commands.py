@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from equikit import __version__
 from equikit._errors import EquikitError, OptionError, explain
 from equikit.cli._read import needed_sizes, parse_channels, parse_groups, parse_sizes, parse_space
-from equikit.cli._values import diagram_count, numbered, page, plan_value, print_json, space_value, write
+from equikit.cli._values import diagram_count, numbered, page, plan_value, print_json, space_value, stages_value, write
 from equikit.diagrams import Diagram
 
 
@@ -133,6 +133,7 @@ def plan(
     n: Annotated[str | None, typer.Option("--n", help="Size of free labels: 8, or a=8,b=4; else formulas.")] = None,
     normalize: Annotated[str, typer.Option("--normalize", help="Sums over input axes: sum or mean.")] = "sum",
     bias: Annotated[bool, typer.Option("--bias", help="Add the invariant vectors of the output.")] = False,
+    passes: Annotated[bool, typer.Option("--passes", help="Show what each pass of the optimiser saves.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the steps by which a layer is computed, with their shapes, FLOPs and bytes.
@@ -140,12 +141,22 @@ def plan(
     Example: equikit plan "p p -> p p" -g p=S --channels 16,32 --batch 32 --n 8 --normalize mean --bias
     """
     from equikit.plans import plan as compiled
+    from equikit.plans import stages
+    from equikit.plans._table import stages_table
 
     space = parse_space(signature, parse_groups(group or ()))
     sizes = parse_sizes(n, space)
     acted = None if sizes is None else {label: sizes[label] for label in space.signature.groups}
     # Any text may come as `normalize`: `plan` itself says which ones it knows.
-    result = compiled(space, parse_channels(channels), normalize=normalize, bias=bias)  # type: ignore[arg-type]
+    options: Any = {"normalize": normalize, "bias": bias}
+    if passes:
+        found = stages(space, parse_channels(channels), **options)
+        if as_json:
+            print_json({**space_value(space), **stages_value(found, batch, acted)})
+        else:
+            typer.echo(stages_table(found, batch=batch, n=acted))
+        return
+    result = compiled(space, parse_channels(channels), **options)
     if as_json:
         print_json({**space_value(space), **plan_value(result, batch, acted)})
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,34 +42,55 @@ def space_value(space: HomSpace) -> dict[str, Any]:
     }
 
 
-def plan_value(plan: Plan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
-    """A plan as numbers; where a size is free, as formulas in text."""
-    from equikit.plans import plan_cost
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, int) else str(value)
 
-    def cell(value: Any) -> Any:
-        return value if isinstance(value, int) else str(value)
 
-    flops, moved = plan.cost(batch=batch, n=n)
+def _request_value(plan: Plan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
+    """What was asked for when a plan was."""
     return {
         "channels": plan.channels,
         "normalize": plan.normalize,
         "bias": plan.bias,
         "batch": batch,
         "sizes": n,
+    }
+
+
+def plan_value(plan: Plan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
+    """A plan as numbers; where a size is free, as formulas in text."""
+    from equikit.plans import plan_cost
+
+    flops, moved = plan.cost(batch=batch, n=n)
+    return {
+        **_request_value(plan, batch, n),
         "steps": [
             {
                 "stage": line.stage,
                 "step": line.operation,
                 "from": line.source,
                 "to": line.result,
-                "shape": [cell(size) for size in line.shape],
-                "flops": cell(line.flops),
-                "bytes": cell(line.bytes),
+                "shape": [_cell(size) for size in line.shape],
+                "flops": _cell(line.flops),
+                "bytes": _cell(line.bytes),
             }
             for line in plan_cost(plan, batch=batch, n=n)
         ],
-        "flops": cell(flops),
-        "bytes": cell(moved),
+        "flops": _cell(flops),
+        "bytes": _cell(moved),
+    }
+
+
+def stages_value(stages: Mapping[str, Plan], batch: int, n: dict[str, int] | None) -> dict[str, Any]:
+    """What a plan costs before all passes and after each."""
+    costs = {name: plan.cost(batch=batch, n=n) for name, plan in stages.items()}
+    last = [*stages.values()][-1]
+    return {
+        **_request_value(last, batch, n),
+        "passes": [
+            {"after pass": name, "steps": plan.steps, "flops": _cell(costs[name][0]), "bytes": _cell(costs[name][1])}
+            for name, plan in stages.items()
+        ],
     }
 
 

@@ -160,6 +160,29 @@ def _expected(term: Term, signature: Signature, channels: int) -> str:
     return f"[*batch, {''.join(axis + ', ' for axis in axes)}{channels} channels]"
 
 
+def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tuple[int, str]]:
+    """The sizes that labels are bound to, or given, each with where it is known from.
+
+    Raises:
+        ShapeError: if a size is given for a label that is not there, or bound to another.
+    """
+    sizes: dict[str, tuple[int, str]] = {
+        label: (size, f"{label} is bound to {signature.bound[label]}")
+        for label, size in signature.sizes.items()
+        if size is not None
+    }
+    for label, size in given.items():
+        label = base(label)
+        number = checked_size(f"sizes[{label!r}]", size)
+        known, where = sizes.setdefault(label, (number, f"sizes gives {number}"))
+        if label not in signature.sizes or known != number:
+            problem = f"sizes has {label!r}={number}, but " + (where if label in signature.sizes else "no axis has it")
+            raise ShapeError(
+                explain(problem, got=dict(given), expected="the labels of the signature", step="correct sizes")
+            )
+    return sizes
+
+
 def checked_shapes(
     signature: Signature,
     channels: Sequence[int],
@@ -174,20 +197,7 @@ def checked_shapes(
     Raises:
         ShapeError: naming the term, the shape that came and the one expected.
     """
-    sizes: dict[str, tuple[int, str]] = {
-        label: (size, f"{label} is bound to {signature.bound[label]}")
-        for label, size in signature.sizes.items()
-        if size is not None
-    }
-    for label, size in (given or {}).items():
-        label = base(label)
-        number = checked_size(f"sizes[{label!r}]", size)
-        known, where = sizes.setdefault(label, (number, f"sizes gives {number}"))
-        if label not in signature.sizes or known != number:
-            problem = f"sizes has {label!r}={number}, but " + (where if label in signature.sizes else "no axis has it")
-            raise ShapeError(
-                explain(problem, got=dict(given or {}), expected="the labels of the signature", step="correct sizes")
-            )
+    sizes = given_sizes(signature, given or {})
     batch: tuple[tuple[int, ...], str] | None = None
     groups = signature.groups
     for term, width, array in zip(signature.inputs, channels, arrays, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from equikit.diagrams import HalfDiagram, HomSpace, Term
 from equikit.diagrams._gram import size_symbols
 from equikit.groups._group import checked_size
 from equikit.plans._ir import Plan, Product, Step
+from equikit.plans._lattice import acted_labels, root
 
 ITEMSIZE = 4
 
@@ -106,13 +108,23 @@ def plan_cost(
 
     features_in, features_out = plan.features
     yield from (reduction(step, features_in[step.term]) for step in plan.reductions)
+    taken = Counter((step.term, step.small) for step in plan.expansions)
+    taken += Counter((s, root(acted_labels(plan.signature, term))) for s, term in enumerate(plan.signature.outputs))
     for product in plan.products:
-        yield _product_line(plan, product, (batch, *(sizes[label] for label in product.core)), itemsize)
+        added = 0  # the width of all tensors that are added to one that is there already
+        for s, halves in enumerate(product.outputs):
+            for half in halves:
+                taken[s, half] -= 1
+                added += features_out[s] if taken[s, half] < 0 else 0
+        yield _product_line(plan, product, (batch, *(sizes[label] for label in product.core)), added, itemsize)
     yield from (expansion(step, features_out[step.term]) for step in plan.expansions)
 
 
-def _product_line(plan: Plan, product: Product, rows_shape: tuple[Any, ...], itemsize: int) -> Line:
-    """The cost of a product: its matrix, what goes in and out, and the permuted copies where wires can cross."""
+def _product_line(plan: Plan, product: Product, rows_shape: tuple[Any, ...], added: int, itemsize: int) -> Line:
+    """The cost of a product: its matrix, what goes in and out, and the permuted copies where wires can cross.
+
+    Some of what comes out, so many features, is then added to what other products gave.
+    """
     halves_in, halves_out = (sum(map(len, side)) for side in (product.inputs, product.outputs))
     width, height = (
         sum(len(halves) * f for halves, f in zip(side, features, strict=True))
@@ -121,13 +133,13 @@ def _product_line(plan: Plan, product: Product, rows_shape: tuple[Any, ...], ite
     for kind in product.tensors:  # axes of groups without diagrams are folded into the matrix
         n = plan.signature.sizes[kind.label]
         assert n is not None
-        width, height = width * n**kind.below, height * n**kind.above
+        width, height, added = width * n**kind.below, height * n**kind.above, added * n**kind.above
     rows, before, after = math.prod(rows_shape), len(product.wires_in), len(product.wires_out)
     inner, outer = width * before, height * after
-    moved = rows * (inner + outer) + inner * outer
-    if before > 1:  # permuted copies are written, then read by the product
+    moved = rows * (inner + outer + 3 * added) + inner * outer
+    if product.permutes_in:  # permuted copies are written, then read by the product
         moved += rows * (width + inner)
-    if after > 1:  # the parts of the result are read, permuted and added
+    if product.permutes_out:  # the parts of the result are read, permuted and added
         moved += rows * (outer + height)
     return Line(
         "mix",
@@ -135,7 +147,7 @@ def _product_line(plan: Plan, product: Product, rows_shape: tuple[Any, ...], ite
         _counted(halves_in, "input", before),
         _counted(halves_out, "output", after),
         (*rows_shape, height),
-        2 * rows * inner * outer,
+        2 * rows * inner * outer + rows * added,
         itemsize * moved,
     )
 

@@ -20,8 +20,9 @@ from equikit.plans._arrays import broadcast
 from equikit.plans._check import Shapes
 from equikit.plans._execute import inward, masked, outward, run
 from equikit.plans._ir import Plan
+from equikit.plans._lattice import acted_labels
 from equikit.plans._layout import Weights
-from equikit.plans._lower import acted_labels, plan
+from equikit.plans._lower import plan
 from equikit.plans._matmul import matmul
 
 

@@ -8,6 +8,7 @@ slices. (For groups without diagrams they are looked up, and fill a matrix.) The
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -30,8 +31,8 @@ from equikit.plans._arrays import (
 )
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Step
+from equikit.plans._lattice import root
 from equikit.plans._layout import Layout, Weights, cut, laid_out
-from equikit.plans._lower import root
 from equikit.plans._matmul import matmul_rows
 from equikit.plans._spread import Spread, masked_diagonal, masked_embed, mix_spread
 from equikit.plans._whole import folded, unfolded
@@ -194,7 +195,7 @@ def _mix(
                 x = joined([folded(tensors[t, half], half, batch) for half in halves], -1)
                 sides.append(joined([rewired(x, wiring, batch) for wiring in product.wires_in], -1))
         y = matmul_rows(sides if len(rows) > 1 else [joined(sides, -1)], rows, precision)
-        if len(product.wires_out) > 1:
+        if product.permutes_out:
             apart = zip(jnp.split(y, len(product.wires_out), -1), product.wires_out, strict=True)
             wired = [rewired(part, wiring, batch) for part, wiring in apart]
             y = sum(wired[1:], wired[0])
@@ -237,27 +238,43 @@ def run(
         down[step.term, step.small] = (
             headed(step, x, False) if step.operation == "head" else _reduce(step, x, batch, scales, forms, spread)
         )
-    up: Tensors = {}
+    up: dict[tuple[int, HalfDiagram], list[jax.Array]] = {}
+    expansions = Counter((step.term, step.small) for step in plan.expansions)
+
+    def add(key: tuple[int, HalfDiagram], y: jax.Array) -> None:
+        """Let a tensor wait for an expansion, added to the last that waits where they will be taken together."""
+        waiting = up.setdefault(key, [])
+        if waiting and expansions[key] < 2:
+            y = waiting.pop() + y
+        waiting.append(y)
+
     if spread is not None and not isinstance(weights, Layout):
         given = cut(plan, weights)
         for product in plan.products:
-            up |= mix_spread(plan, product, down, given, shapes, precision, spread)
+            for key, y in mix_spread(plan, product, down, given, shapes, precision, spread).items():
+                add(key, y)
     else:
         layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
         for product, (rows, bias) in zip(plan.products, layout.products, strict=True):
-            up |= _mix(plan, product, rows, bias, down, shapes, precision)
+            for key, y in _mix(plan, product, rows, bias, down, shapes, precision).items():
+                add(key, y)
     for step in plan.expansions:
-        y = up[step.term, step.small]
-        grown = (
-            headed(step, y, True) if step.operation == "head" else _expand(step, y, batch, shapes.sizes, forms, spread)
-        )
-        key = step.term, step.large
-        up[key] = up[key] + grown if key in up else grown
+        key = step.term, step.small
+        expansions[key] -= 1
+        taken = up[key][:1] if expansions[key] else up[key]  # the last one takes all that are left
+        up[key] = up[key][len(taken) :]
+        if taken:
+            y = sum(taken[1:], taken[0])
+            if step.operation == "head":
+                add((step.term, step.large), headed(step, y, True))
+            else:
+                add((step.term, step.large), _expand(step, y, batch, shapes.sizes, forms, spread))
     results = []
     for s, term in enumerate(signature.outputs):
         top = root(tuple(term.labels[i] for i in signature.acted(term)))
         if (s, top) in up:
-            y = masked(up[s, top], top.core, masks, batch)
+            (y,) = up[s, top]
+            y = masked(y, top.core, masks, batch)
         else:  # no map leads here: the zero map
             sizes = tuple(shapes.sizes[label] for label in top.core)
             y = jnp.zeros((*shapes.batch, *sizes, plan.features[1][s]), jnp.result_type(*inputs))

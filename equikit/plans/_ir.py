@@ -79,10 +79,27 @@ class Product:
     blocks: tuple[WeightBlock, ...]
     tensors: tuple[HeadKind, ...] = ()
 
+    @property
+    def permutes_in(self) -> bool:
+        """Whether axes are permuted before the product."""
+        return _permutes(self.wires_in)
+
+    @property
+    def permutes_out(self) -> bool:
+        """Whether axes are permuted after the product."""
+        return _permutes(self.wires_out)
+
+
+def _permutes(wirings: tuple[tuple[int, ...], ...]) -> bool:
+    return wirings != (tuple(range(len(wirings[0]))),)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """All maps of a signature as one list of steps; made by `plan`, run by `apply`.
+
+    Several products may write one output half; their results are added. An expansion takes one of the tensors that wait
+    at its smaller end, and the last expansion from there takes the sum of all that are left.
 
     Attributes:
         signature: the terms and the groups of their axes.
@@ -90,7 +107,7 @@ class Plan:
         normalize: whether sums over the input are means.
         bias: whether the invariant vectors of the output are added.
         reductions: steps from the inputs down, in order of computation.
-        products: one for each core, longest core first.
+        products: one for each core, longest core first; in a plan that `unshared` makes, one for each diagram.
         expansions: steps up to the outputs, in order of computation.
     """
 
@@ -111,6 +128,28 @@ class Plan:
             tuple(fold(term) * c for term, c in zip(inputs, self.channels[0], strict=True)),
             tuple(fold(term) * c for term, c in zip(outputs, self.channels[1], strict=True)),
         )
+
+    @property
+    def steps(self) -> int:
+        """The number of steps: reductions, products and expansions together."""
+        return len(self.reductions) + len(self.products) + len(self.expansions)
+
+    @property
+    def T(self) -> Plan:
+        """The plan of the transposed maps, and so of the gradient with respect to the inputs.
+
+        Outputs and inputs change places, terms keep their names, and there is no bias; labels of groups that tell
+        vectors from dual vectors gain or lose their star. Sums are sums, also where those of this plan are means. Its
+        weights are made by `transpose_weights`.
+
+        Example:
+            >>> from equikit import S, hom
+            >>> hom("p p -> p", p=S).plan((2, 3)).T.signature == hom("p -> p p", p=S).signature
+            True
+        """
+        from equikit.plans._transpose import transposed
+
+        return transposed(self)
 
     def __hash__(self) -> int:
         """Of what plans differ in, and not of thousands of steps: a plan is looked up in a cache at every call."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from equikit.plans._cost import plan_cost, total
@@ -42,17 +42,33 @@ def _title(plan: Plan, batch: int) -> str:
     return f'plan of "{plan.signature}" with {groups or "no labels"}: channels {channels}, batch {batch}, {options}'
 
 
-def plan_table(plan: Plan, *, batch: int = 1, n: int | Mapping[str, int] | None = None) -> str:
-    """The table of a plan as text: steps in order, with shapes, FLOPs and bytes."""
-    rows = [HEADER, *plan_rows(plan, batch, n)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
-    left = (True, True, True, True, True, False, False)
-    text = [
-        "  ".join(cell.ljust(w) if l else cell.rjust(w) for cell, w, l in zip(row, widths, left, strict=True)).rstrip()
+def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
+    """Rows as lines of text, the first columns aligned to the left and all others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]
+
+
+def plan_table(plan: Plan, *, batch: int = 1, n: int | Mapping[str, int] | None = None) -> str:
+    """The table of a plan as text: steps in order, with shapes, FLOPs and bytes."""
+    text = _aligned([HEADER, *plan_rows(plan, batch, n)], 5)
     rule = "-" * max(map(len, text))
     return "\n".join([_title(plan, batch), rule, text[0], rule, *text[1:-1], rule, text[-1]])
+
+
+def stages_table(stages: Mapping[str, Plan], *, batch: int = 1, n: int | dict[str, int] | None = None) -> str:
+    """What a plan costs before all passes and after each: a row a pass, with the number of steps, FLOPs and bytes."""
+    rows: list[tuple[str, ...]] = [("after pass", "steps", "FLOPs", "bytes")]
+    rows += [(name, f"{plan.steps:,}", *map(_number, plan.cost(batch=batch, n=n))) for name, plan in stages.items()]
+    text = _aligned(rows, 1)
+    rule = "-" * max(map(len, text))
+    last = [*stages.values()][-1]
+    return "\n".join([_title(last, batch), rule, text[0], rule, *text[1:]])
 
 
 def plan_html(plan: Plan) -> str:

@@ -1,0 +1,143 @@
+"""The optimiser: passes that take a plan to a plan of the same map that costs less.
+
+From `unshared`, the plan of one diagram at a time, the passes in order lead to what `plan` returns; `plan` goes there
+directly, with the same functions, since a plan of thousands of diagrams is soon made only where they are never listed
+one by one. Each pass alone keeps the map of any plan, and leaves alone what it is not about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from equikit.diagrams import HomSpace, Signature
+from equikit.plans._ir import Normalize, Plan
+from equikit.plans._lattice import cheapest_expansions, cheapest_reductions
+from equikit.plans._products import joined_product, parts_of, with_split_wires
+from equikit.plans._unshared import unshared
+
+
+def share_reductions(plan: Plan) -> Plan:
+    """Do equal reductions once: common subexpressions of the input halves.
+
+    Cost: linear in the number of steps.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> before = unshared(hom("p p -> p p", p=S))
+        >>> len(before.reductions), len(share_reductions(before).reductions)
+        (17, 5)
+    """
+    return replace(plan, reductions=tuple(dict.fromkeys(plan.reductions)))
+
+
+def reduce_from_smallest(plan: Plan) -> Plan:
+    """Make each input half from the cheapest tensor there is.
+
+    This is at once the choice of the smallest parent and of the order of contractions: an order is a path from the
+    whole input down to a half diagram, and the cheapest path takes the cheapest parent at each place. A parent that
+    some product takes, too, costs nothing; one that is made for this purpose alone costs its own making.
+
+    Cost: proportional to the number of half diagrams on the way.
+
+    Example:
+        >>> from equikit import O, hom
+        >>> before = share_reductions(unshared(hom("x x x x -> x x", x=O)))
+        >>> [plan.cost(n=10)[1] for plan in (before, reduce_from_smallest(before))]
+        [108708, 105228]
+    """
+    return replace(plan, reductions=cheapest_reductions(plan.signature, plan.products))
+
+
+def add_before_broadcasting(plan: Plan) -> Plan:
+    """Expand each output half once, after all that is to be added to it is there; into the cheapest larger tensor.
+
+    This is what `share_reductions` and `reduce_from_smallest` do, read upwards.
+
+    Cost: proportional to the number of half diagrams on the way.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> before = unshared(hom("p p -> p p", p=S))
+        >>> len(before.expansions), len(add_before_broadcasting(before).expansions)
+        (17, 5)
+    """
+    return replace(plan, expansions=cheapest_expansions(plan.signature, plan.products))
+
+
+def batch_products(plan: Plan) -> Plan:
+    """Make the products of one core one matrix product, of all halves, terms and wirings together.
+
+    Every diagram is expected in one product only. Wires are permuted after the product, as those of `unshared` are.
+
+    Cost: proportional to the number of pairs of half diagrams, times that of wirings.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> before = unshared(hom("p p -> p p", p=S))
+        >>> len(before.products), len(batch_products(before).products)
+        (15, 3)
+    """
+    parts = parts_of(plan).items()
+    return replace(plan, products=tuple(joined_product(plan.signature, *item) for item in parts))
+
+
+def permute_smaller_side(plan: Plan) -> Plan:
+    """Permute wires before or after a product, or some here and some there, so that least is copied.
+
+    Cost: linear in the number of wirings.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> before = batch_products(unshared(hom("p p p -> p p p", p=S)))
+        >>> [len(plan.products[0].wires_out) for plan in (before, permute_smaller_side(before))]
+        [6, 3]
+    """
+    return replace(plan, products=tuple(with_split_wires(product, plan.features) for product in plan.products))
+
+
+PASSES: tuple[Callable[[Plan], Plan], ...] = (
+    share_reductions,
+    reduce_from_smallest,
+    add_before_broadcasting,
+    batch_products,
+    permute_smaller_side,
+)
+"""All passes, in order."""
+
+
+def stages(
+    signature: Signature | HomSpace,
+    channels: tuple[int | tuple[int, ...], int | tuple[int, ...]] = (1, 1),
+    *,
+    normalize: Normalize = "sum",
+    bias: bool = False,
+) -> dict[str, Plan]:
+    """The plan before all passes and after each, by the name of the pass; the first is called `"unshared"`.
+
+    Args:
+        signature, channels, normalize, bias: as for `plan`.
+
+    Returns:
+        As many plans as there are passes, and one; the last is that of `plan`.
+
+    Raises:
+        OptionError, ShapeError, GroupError: as `plan` does.
+
+    Cost: that of `unshared`.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> for name, plan in stages(hom("p p -> p p", p=S)).items():
+        ...     print(name, plan.cost(n=10))
+        unshared (2868, 19764)
+        share_reductions (2248, 16716)
+        reduce_from_smallest (2248, 16716)
+        add_before_broadcasting (1290, 8892)
+        batch_products (1128, 6452)
+        permute_smaller_side (1128, 6452)
+    """
+    found = {"unshared": unshared(signature, channels, normalize=normalize, bias=bias)}
+    for improve in PASSES:
+        found[improve.__name__] = improve([*found.values()][-1])
+    return found

@@ -1,0 +1,69 @@
+"""The plan that shares nothing: what the passes begin with."""
+
+from __future__ import annotations
+
+import functools
+
+from equikit.diagrams import HomSpace, Signature
+from equikit.diagrams._core import iter_wires
+from equikit.plans._ir import Normalize, Plan, Product, Step, WeightBlock
+from equikit.plans._lattice import chain
+from equikit.plans._lower import checked_request
+from equikit.plans._products import core_axes, found_cores
+
+
+def unshared(
+    signature: Signature | HomSpace,
+    channels: tuple[int | tuple[int, ...], int | tuple[int, ...]] = (1, 1),
+    *,
+    normalize: Normalize = "sum",
+    bias: bool = False,
+) -> Plan:
+    r"""Compile a signature to the plan that applies its maps one diagram at a time, as the papers do.
+
+    Every diagram has a product of its own, with its one input half, one output half and one wiring. Its input half is
+    made from the whole input, one axis at a time: diagonals, then sums, then heads. Its result is taken back up alone,
+    and added to those of the others at the output. `PASSES` turn this into what `plan` returns.
+
+    A group without diagrams has none to take one by one: all its invariant tensors share a product.
+
+    Args:
+        signature, channels, normalize, bias: as for `plan`.
+
+    Returns:
+        A plan that `apply` runs, with the weights of the other.
+
+    Raises:
+        OptionError, ShapeError, GroupError: as `plan` does.
+
+    Cost: proportional to the number of diagrams, times that of axes.
+
+    Example:
+        >>> from equikit import S, hom
+        >>> [len(make(hom("p p -> p p", p=S)).products) for make in (unshared, HomSpace.plan)]
+        [15, 3]
+
+    Source:
+        Pearce-Crump and Knottenbelt, arXiv:2412.10837: diagram by diagram, factored.
+    """
+    signature, wide, normalize = checked_request(signature, channels, normalize)
+    chains = functools.cache(chain)
+    reductions: list[Step] = []
+    products: list[Product] = []
+    expansions: list[Step] = []
+    for key, parts in found_cores(signature, bias).items():
+        axes, tensors = core_axes(key)
+        wires = tuple(iter_wires(key[0]))
+        for part in parts:
+            for (bottom, top), places in part.places.items():
+                inputs = tuple((bottom,) if bottom and t == part.source else () for t in range(len(signature.inputs)))
+                outputs = tuple((top,) if s == part.target else () for s in range(len(signature.outputs)))
+                for wiring, begin in zip(wires, places, strict=True):
+                    if begin < 0:
+                        continue
+                    block = WeightBlock(part.source, part.target, ((begin, part.copies),))
+                    products.append(Product(axes, inputs, outputs, wires[:1], (wiring,), (block,), tensors))
+                    if part.source is not None and bottom is not None:
+                        reductions += chains(part.source, bottom)
+                    expansions += reversed(chains(part.target, top))
+    return Plan(signature, wide, normalize, bias, tuple(reductions), tuple(products), tuple(expansions))
