@@ -17,7 +17,6 @@ from benchmarks._accelerator_report import STYLE, Share
 from benchmarks._harness import relative_error
 from benchmarks._layers import DIRECTIONS, MIXED, LayerCase, account, function
 from benchmarks._measurement import Measurement
-from equikit import OptionError
 
 __all__ = ["AXIS", "PANEL", "RIVALS", "STYLE", "SUMMARY", "TARGETS", "TITLE", "cases", "limits", "run"]
 
@@ -98,17 +97,6 @@ def timed(call: Callable[[], Any], budget: Budget) -> list[float]:
     return times
 
 
-def naive(case: LayerCase) -> str:
-    """What the naive method is called."""
-    for method in ("naive", "reference"):
-        try:
-            jax.eval_shape(function(case, "forward", method=method), *case.abstract())
-        except OptionError:
-            continue
-        return method
-    raise AssertionError("equikit.plans.apply has no naive method")
-
-
 def flat(result: Any) -> dict[str, jax.Array]:
     """The arrays of an output, or of a loss with gradients, by place, in float32."""
     return {str(i): leaf.astype(jnp.float32) for i, leaf in enumerate(jax.tree.leaves(result))}
@@ -121,7 +109,7 @@ def check(case: LayerCase, direction: str) -> dict[str, float]:
         AssertionError: if one is larger than rounding explains.
     """
     case, errors = small(case), {}
-    wanted = jax.jit(function(case, direction, method=naive(case), precision="highest"))
+    wanted = jax.jit(function(case, direction, method="naive", precision="highest"))
     for rival, dtype in DTYPES.items():
         arrays = case.arrays(dtype)
         exact = flat(wanted(*jax.tree.map(lambda a: a.astype(jnp.float32), arrays)))

@@ -19,7 +19,7 @@ CASES = {
 
 # Two copies of the input, for two orders of its axes, and three of the output stand side by side in one product: five
 # tensors beside the two that have to be there, unless the batch is computed in chunks.
-WHOLE = dict(zip(DIRECTIONS, (4.5, 7.0), strict=True))
+WHOLE = dict(zip(DIRECTIONS, (4.5, 6.6), strict=True))
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -34,7 +34,7 @@ def test_memory_is_a_few_times_input_and_output(name, direction):
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("S 3->3")])
 def test_memory_of_six_wirings_without_chunks(name, direction):
-    assert BOUNDS[direction] < footprint(CASES[name], direction).ratio <= WHOLE[direction]
+    assert 0.9 * BOUNDS[direction] < footprint(CASES[name], direction).ratio <= WHOLE[direction]
 
 
 def test_what_is_kept_for_nothing_is_seen():
