@@ -223,6 +223,21 @@ def every(*choices):
     return list(itertools.product(*choices))
 
 
+def with_groups(cases, always: int | None = None):
+    """Signatures with groups as a parametrization; if `always` is given, of those before it every eighth is not slow.
+
+    What takes seconds to compile is then run for some families each time, and for all of them with the slow tests.
+    """
+    return pytest.mark.parametrize(
+        ("text", "groups"),
+        [
+            pytest.param(text, groups, id=f"{text}, {groups}", marks=[pytest.mark.slow] if late else [])
+            for place, (text, groups) in enumerate(cases)
+            for late in [place < (always or 0) and place % 8 > 0]
+        ],
+    )
+
+
 def assert_error(error: type[Exception], call, problem: str, got: str, expected: str, step: str) -> None:
     """Check that a call raises one of our errors, and that its four parts say what they should."""
     parts = message_of(error, call)

@@ -10,7 +10,7 @@ import pytest
 import test_plan_duals
 import test_plan_families
 import test_plan_null_space
-from helpers import SIGNATURES, assert_close, bindings, sizes_of
+from helpers import SIGNATURES, assert_close, bindings, sizes_of, with_groups
 
 import equikit as ek
 from equikit.diagrams._signature import base
@@ -32,7 +32,7 @@ SYMMETRIC = [
     *((text, bindings(text, sizes_of(text, 2))) for text in SIGNATURES),  # fewer points than blocks: weights have gaps
 ]
 CASES = [*FAMILIES, *SYMMETRIC]
-cases = pytest.mark.parametrize(("text", "groups"), CASES, ids=[f"{text}, {groups}" for text, groups in CASES])
+cases, compiled_cases = with_groups(CASES), with_groups(CASES, len(CASES))
 
 
 def sizes_in(signature):
@@ -67,7 +67,7 @@ def test_the_passes_lead_to_the_plan(text, groups, channels, options):
 
 
 @pytest.mark.usefixtures("x64", "quick_compile")
-@cases
+@compiled_cases
 def test_every_pass_keeps_the_map(text, groups):
     space = ek.hom(text, groups=groups)
     found = stages(space, (2, 3), normalize="mean", bias=True)

@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, assert_error
-from test_plan_passes import CASES, drawn, sizes_in
+from helpers import assert_close, assert_error, with_groups
+from test_plan_passes import CASES as USUAL
+from test_plan_passes import drawn, sizes_in
 
 import equikit as ek
 from equikit.plans import apply, plan, transpose_weights, weight_shapes
 from equikit.plans._transposition import transposition
 
 CASES = [
-    *CASES,
+    *USUAL,
     ("x x -> x x x x", {"x": ek.O(2)}),  # dependent diagrams
     ("x x x -> x x x", {"x": ek.Bistochastic(2)}),  # of which the transposes need not be in the basis
     ("p x x x -> x x p", {"x": ek.Bistochastic(2), "p": ek.S}),
@@ -26,11 +27,11 @@ CASES = [
     ("v v v* -> v v* v", {"v": ek.GL(2)}),
     ("g -> g g g*", {"g": ek.MatrixGroup([[[1, 1], [0, 1]]])}),  # a group that transposes do not keep
 ]
-cases = pytest.mark.parametrize(("text", "groups"), CASES, ids=[f"{text}, {groups}" for text, groups in CASES])
+cases, compiled_cases = with_groups(CASES), with_groups(CASES, len(USUAL))
 
 
 @pytest.mark.usefixtures("x64", "quick_compile")
-@cases
+@compiled_cases
 def test_the_transposed_plan_is_the_gradient(text, groups):
     """With means, whose weights are those of sums times scales; the test with masks has sums."""
     space = ek.hom(text, groups=groups)
