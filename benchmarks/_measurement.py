@@ -18,12 +18,23 @@ class Skip(Exception):
 
 
 class TooSlow(Skip):
-    """Raised where a time limit is passed."""
+    """Raised where a time limit is passed.
+
+    Attributes:
+        seconds: the limit.
+    """
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
 
 
 @dataclass
 class Measurement:
-    """What is recorded of a contender; times in seconds, of single calls; scores of other kinds, by name."""
+    """What is recorded of a contender; times in seconds, of single calls; scores of other kinds, by name.
+
+    `longer_than` is the limit that the thing to be timed itself has passed, where it was given up.
+    """
 
     case: dict[str, Any]
     direction: str
@@ -40,6 +51,7 @@ class Measurement:
     flops: float | None = None
     relative_error: float | None = None
     repeats: int = 0
+    longer_than: float | None = None
     median: float | None = None
     minimum: float | None = None
     lower_quartile: float | None = None
@@ -67,7 +79,7 @@ def time_limit(seconds: float, what: str) -> Iterator[None]:
         return
 
     def stop(*_: object) -> None:
-        raise TooSlow(f"{what} took longer than {seconds:g} s")
+        raise TooSlow(f"{what} took longer than {seconds:g} s", seconds)
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -82,6 +82,7 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
     lines = []
     for target in result["targets"]:
         ratio = "not measured" if target["ratio"] is None else times_as_long(target["ratio"])
+        ratio = f"more than {ratio}" if target.get("at_least") else ratio
         verdict = "met" if target["met"] else "missed"
         against = f", {target['against']}" if target.get("against") else ""
         what = "seconds to compile " if target.get("quantity") == "compile" else ""

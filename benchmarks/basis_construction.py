@@ -211,6 +211,7 @@ def measure(
             m.status, m.reason = "skipped", str(reason)
             if isinstance(reason, TooSlow):
                 given_up.add(family)
+                m.longer_than = reason.seconds
         if m.times and dimension != case.space().dim:
             raise AssertionError(f"{rival} finds {dimension} maps, not {case.space().dim}: {case}")
         m.summarise()
