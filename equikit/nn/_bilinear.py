@@ -13,7 +13,7 @@ from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind
 from equikit.groups import S
 from equikit.groups._group import checked_size
-from equikit.nn._features import Features, masks_for, options_for, typed_side
+from equikit.nn._features import Features, given_terms, masks_for, options_for, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature
 
@@ -104,6 +104,7 @@ class Bilinear(nnx.Module):
 
     def __call__(self, x: Mapping[str, Feature], *, mask: Mapping[str, Any] | None = None) -> dict[str, Feature]:
         """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`."""
+        x = given_terms([term.name for term in self.left.signature.inputs], x)
         before, after = (masks_for(layer.signature, self.signature, mask) for layer in (self.left, self.mix))
         left, right = self.left(x, mask=before), self.right(x, mask=before)
         products = {}

@@ -23,6 +23,7 @@ from equikit.plans._check import foreign, holds_numbers
 from equikit.plans._ir import Normalize
 from equikit.plans._lower import Channels
 from equikit.plans._method import Method, checked_chunk_size, known_method
+from equikit.plans._options import checked_precision
 from equikit.plans._out_sharding import OutSharding
 
 unit_normal = nnx.initializers.normal(1.0)
@@ -60,22 +61,6 @@ def checked_float(argument: str, dtype: DTypeLike | None) -> Any:
 def is_complex(dtype: Any) -> bool:
     """Whether a dtype holds complex numbers."""
     return bool(jnp.issubdtype(dtype, jnp.complexfloating))
-
-
-def checked_precision(precision: Any) -> Any:
-    """Return a precision that JAX knows, or raise `OptionError`."""
-    try:
-        jax.eval_shape(lambda one: jnp.matmul(one, one, precision=precision), np.ones((1, 1), np.float32))
-    except (TypeError, ValueError):
-        raise OptionError(
-            explain(
-                "no such precision",
-                got=repr(precision),
-                expected='None, "default", "high", "highest" or a jax.lax.Precision',
-                step='write precision="highest"',
-            )
-        ) from None
-    return precision
 
 
 def checked_rngs(rngs: Any) -> Any:

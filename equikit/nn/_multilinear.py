@@ -16,11 +16,12 @@ from equikit.diagrams import MultilinearSpace
 from equikit.diagrams._count import why_none
 from equikit.diagrams._multilinear import multilinear
 from equikit.groups._group import checked_size
-from equikit.nn._linear import cast, checked_dtypes, checked_precision, checked_rngs, initial_sizes, unit_normal
+from equikit.nn._linear import cast, checked_dtypes, checked_rngs, initial_sizes, unit_normal
 from equikit.plans import apply_multilinear, multilinear_weight_shape
 from equikit.plans._apply import Feature, Mask
 from equikit.plans._ir import Normalize
 from equikit.plans._multilinear import Mode
+from equikit.plans._options import checked_precision
 
 
 class Multilinear(nnx.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from equikit.groups import S
 from equikit.nn._features import Features, given_terms, typed_side
 from equikit.nn._linear import checked_float
 from equikit.plans._apply import Feature
+from equikit.plans._check import checked_dtype, checked_shapes
 
 
 class RMSNorm(nnx.Module):
@@ -71,15 +73,31 @@ class RMSNorm(nnx.Module):
                         step="leave the term out; ek.nn.Gated scales it by invariants",
                     )
                 )
-        self.epsilon = epsilon
+        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < math.inf:
+            raise OptionError(
+                explain(
+                    "epsilon is not a positive number",
+                    got=repr(epsilon),
+                    expected="what keeps the division from being one by zero",
+                    step="write epsilon=1e-6",
+                )
+            )
+        self.epsilon = float(epsilon)
         stored = checked_float("param_dtype", param_dtype)
         self.scale = nnx.Dict(
             {term.name: nnx.Param(jnp.ones(width, stored)) for term, width in zip(terms, widths, strict=True)}
         )
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
-        """Normalise a dictionary of arrays `[*batch, *axes, channels]`; entries that are zero stay so."""
-        x = given_terms(self.scale, x)
+        """Normalise a dictionary of arrays `[*batch, *axes, channels]`; entries that are zero stay so.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
+        """
+        x = {name: checked_dtype(name, array) for name, array in given_terms(self.scale, x).items()}
+        terms = self.signature.inputs
+        widths = [self.scale[term.name].shape[0] for term in terms]
+        checked_shapes(self.signature, widths, [x[term.name] for term in terms], {})
         groups, result = self.signature.groups, dict[str, Any]()
         for term in self.signature.inputs:
             array, start = x[term.name], x[term.name].ndim - 1 - len(term.labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,19 @@ from jaxtyping import Bool, Inexact
 
 from equikit._errors import OptionError, ShapeError, SignatureError, explain
 from equikit.diagrams import HomSpace, Signature, Term
-from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
+from equikit.plans._check import (
+    by_label,
+    by_name,
+    checked_dtype,
+    checked_shapes,
+    mapping,
+    refuse_mixture,
+    refuse_real,
+)
 from equikit.plans._ir import Plan
 from equikit.plans._layout import Layout, Weights, as_whole, laid_out
 from equikit.plans._method import Chosen, Method, checked_chunk_size, checked_method
+from equikit.plans._options import checked_plan, checked_precision
 from equikit.plans._out_sharding import OutSharding
 from equikit.plans._program import execute
 from equikit.plans._sharding import placed, result
@@ -46,6 +56,7 @@ def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
         >>> weight_shapes(hom("p p -> p", p=S).plan((16, 32), bias=True))
         {'p p -> p': (5, 16, 32), '-> p': (1, 32)}
     """
+    plan = checked_plan(plan)
     return dict(_weight_shapes(plan.signature, plan.features, plan.bias))
 
 
@@ -139,7 +150,7 @@ def lay_out(plan: Plan, weights: Mapping[str, Weight]) -> Layout:
         >>> apply(program, jnp.array([[1.0], [2.0]]), layout).tolist()
         [[31.0], [32.0]]
     """
-    return as_whole(laid_out(plan, keyed(plan, weights)))
+    return as_whole(laid_out(plan, keyed(checked_plan(plan), weights)))
 
 
 def checked_layout(plan: Plan, layout: Layout, method: Method) -> Layout:
@@ -148,8 +159,8 @@ def checked_layout(plan: Plan, layout: Layout, method: Method) -> Layout:
         raise OptionError(
             explain(
                 "the layout was made for another plan",
-                got=f"one for {layout.plan.signature}, channels {layout.plan.channels}",
-                expected=f"one for {plan.signature}, channels {plan.channels}",
+                got=_described(layout.plan),
+                expected=_described(plan),
                 step="call lay_out(plan, weights) with this plan",
             )
         )
@@ -162,7 +173,35 @@ def checked_layout(plan: Plan, layout: Layout, method: Method) -> Layout:
                 step="pass the weights themselves",
             )
         )
+    arrays = [
+        (path, checked_dtype(str(i), leaf, "matrix"))
+        for i, (path, leaf) in enumerate(jax.tree.leaves_with_path(layout.products))
+    ]
+    found, expected = ([(path, leaf.shape) for path, leaf in leaves] for leaves in (arrays, _layout_leaves(plan)))
+    if found != expected:
+        raise ShapeError(
+            explain(
+                "the layout does not fit its plan",
+                got=f"shapes {[list(shape) for _, shape in found]}",
+                expected=f"{[list(shape) for _, shape in expected]}",
+                step="pass what lay_out(plan, weights) returns, as it is",
+            )
+        )
     return layout
+
+
+def _described(plan: Plan) -> str:
+    """What tells a plan from others."""
+    options = f"normalize={plan.normalize!r}, bias={plan.bias}"
+    return f"{plan.signature}, channels {plan.channels}, {options}, {plan.steps} steps"
+
+
+@functools.lru_cache(maxsize=64)
+def _layout_leaves(plan: Plan) -> list[tuple[Any, jax.ShapeDtypeStruct]]:
+    """The matrices and biases of a plan's layout: where each stands, and its shape."""
+    weights = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in weight_shapes(plan).items()}
+    layout: Layout = jax.eval_shape(lambda weights: lay_out(plan, weights), weights)
+    return list(jax.tree.leaves_with_path(layout.products))
 
 
 def described(plan: Plan, arrays: Sequence[jax.Array], given: Weights | Layout) -> dict[str, jax.Array]:
@@ -260,15 +299,7 @@ def apply(
         >>> apply(program, jnp.array([[1.0], [2.0]]), {"p -> p": jnp.array([[[1.0]], [[10.0]]])}).tolist()
         [[31.0], [32.0]]
     """
-    if not isinstance(plan, Plan):
-        raise OptionError(
-            explain(
-                "what is to be applied is not a plan",
-                got=repr(plan),
-                expected="a plan",
-                step="pass space.plan((channels in, channels out)), or equikit.plans.plan(space, ...)",
-            )
-        )
+    plan, precision = checked_plan(plan), checked_precision(precision)
     arrays, masks = ordered(plan, inputs), by_label("mask", mask)
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
@@ -298,7 +329,7 @@ def apply(
             masks,
             method=how,
             precision=precision,
-            remat=remat,
+            remat=bool(remat),
             chunk_size=chunk_size,
             spread=None if laid else spread,
         )

@@ -172,7 +172,7 @@ def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tup
         if size is not None
     }
     for label, size in given.items():
-        label = base(label)
+        label = base(label) if isinstance(label, str) else label
         number = checked_size(f"sizes[{label!r}]", size)
         known, where = sizes.setdefault(label, (number, f"sizes gives {number}"))
         if label not in signature.sizes or known != number:

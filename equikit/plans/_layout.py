@@ -22,7 +22,7 @@ term) an array [diagrams, features out]."""
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("products",), meta_fields=("plan",))
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """The matrices of a plan; made by `lay_out`, taken by `apply` in place of weights.
 

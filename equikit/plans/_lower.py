@@ -74,7 +74,7 @@ def plan(
         >>> [product.core for product in plan(hom("p p -> p p", p=S)).products]
         [('p', 'p'), ('p',), ()]
     """
-    return planned(*checked_request(signature, channels, normalize), bias)
+    return planned(*checked_request(signature, channels, normalize), bool(bias))
 
 
 def checked_request(

@@ -204,6 +204,11 @@ def _rows_of(weights: jax.Array, uses: Sequence[Use]) -> jax.Array:
     return rows * jnp.asarray(factors, rows.dtype).reshape(-1, *(1,) * (rows.ndim - 1))
 
 
+def _known(size: object) -> int:
+    """A size where it matters for an order; symbolic sizes of jax.export, and empty axes, tell nothing about that."""
+    return max(size, 1) if isinstance(size, int) else 1
+
+
 def _contract(
     operands: list[tuple[jax.Array, Letters]], result: Letters, most: int, precision: lax.PrecisionLike
 ) -> jax.Array:
@@ -211,8 +216,7 @@ def _contract(
     sizes: dict[int, int] = {}
     for array, letters in operands:
         sizes |= dict(zip(letters, array.shape, strict=True))
-    # Symbolic sizes of jax.export, and empty axes, tell nothing about which order is best.
-    known = tuple(max(size, 1) if isinstance(size := sizes.get(i), int) else 1 for i in range(max(sizes) + 1))
+    known = tuple(_known(sizes.get(i)) for i in range(max(sizes) + 1))
     if len(operands) == 1:
         (array, letters), *_ = operands
         return jnp.einsum(array, letters, result, precision=precision)
@@ -260,8 +264,8 @@ def run_multilinear(
     reducers = [Reducer(x, row, forms, scales) for x, row in zip(arrays, rows[1:], strict=True)]
     expander = Expander(rows[0], forms, shapes.sizes)
     widths = [x.shape[-1] for x in arrays]
-    copies = max(math.prod(shapes.batch), 1)
-    bound = copies * max(math.prod(x.shape[1:]) for x in arrays) * max(*widths, weights.shape[-1])
+    copies = math.prod(map(_known, shapes.batch))
+    bound = copies * max(math.prod(map(_known, x.shape[1:])) for x in arrays) * max(*widths, weights.shape[-1])
 
     def operands_of(pattern: Pattern, channel: Sequence[int]) -> list[tuple[jax.Array, Letters]]:
         batch = len(pattern.labels)
@@ -284,7 +288,7 @@ def run_multilinear(
         else:
             kernel = _rows_of(weights, uses)
             operands.append((kernel, (last, *channel, last + 1)))
-            size = math.prod(shapes.sizes[pattern.labels[letter]] for letter in pattern.kept)
+            size = math.prod(_known(shapes.sizes[pattern.labels[letter]]) for letter in pattern.kept)
             most = max(bound, copies * size * len(uses) * weights.shape[-1])
             y = _contract(operands, (pooled, *pattern.kept, last, last + 1), most, precision)
         for label in pattern.averaged if scales else ():

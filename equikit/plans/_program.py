@@ -68,7 +68,7 @@ def _compiled(
             return program((arrays, masks), batch)
         whole = rows - rows % chunk_size
         flat = jax.tree.map(lambda a: a.reshape(rows, *a.shape[len(batch) :]), (arrays, masks))
-        chunks = jax.tree.map(lambda a: a[:whole].reshape(-1, chunk_size, *a.shape[1:]), flat)
+        chunks = jax.tree.map(lambda a: a[:whole].reshape(whole // chunk_size, chunk_size, *a.shape[1:]), flat)
         found = lax.map(lambda chunk: program(chunk, (chunk_size,)), chunks)
         found = [y.reshape(whole, *y.shape[2:]) for y in found]
         if rows > whole:

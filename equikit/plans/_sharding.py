@@ -128,7 +128,6 @@ def placed(
     wanted = [checked_spec(each, spec, mesh) for each, spec in zip(results, given, strict=True)]
     spread = _beyond_batch(operands, results, wanted, mesh)
     context = not jax.sharding.get_abstract_mesh().empty
-    asked = any(spec is not None for spec in wanted)
 
     def settled(spec: PartitionSpec | None) -> Spec | None:
         return spec if context or spec is None else NamedSharding(mesh, spec)
@@ -139,7 +138,7 @@ def placed(
         return [y if goal is None else _constrained(y, goal) for y, goal in zip(found, goals, strict=True)]
 
     explicit = set(mesh.explicit_axes)
-    if not explicit or not (asked or any(any(entries(array)) for array in flat)):
+    if not explicit:
         return on_automatic_axes(*operands)
     out = [
         _usual(each, terms, operands[0])

@@ -19,6 +19,7 @@ from equikit.plans._check import by_label, given_sizes
 from equikit.plans._ir import Plan
 from equikit.plans._lattice import acted_labels
 from equikit.plans._lower import planned
+from equikit.plans._options import checked_plan
 from equikit.plans._transposition import Transposition, transposition
 
 
@@ -75,7 +76,7 @@ def transpose_weights(
         >>> bool(jnp.allclose(gradient, apply(plan.T, cotangent, transpose_weights(plan, weights)), atol=1e-5))
         True
     """
-    given, turned = keyed(plan, weights), plan.T
+    given, turned = keyed(checked_plan(plan), weights), plan.T
     signature, known = plan.signature, _sizes(plan, sizes)
     found = {}
     for (t, s), weight in given.items():

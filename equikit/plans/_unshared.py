@@ -47,6 +47,7 @@ def unshared(
         Pearce-Crump and Knottenbelt, arXiv:2412.10837: diagram by diagram, factored.
     """
     signature, wide, normalize = checked_request(signature, channels, normalize)
+    bias = bool(bias)
     chains = functools.cache(chain)
     reductions: list[Step] = []
     products: list[Product] = []

@@ -236,6 +236,7 @@ def of_plan(space: ek.HomSpace, shape: tuple[int, ...], spec: P, out: P) -> floa
 def transforms() -> float:
     """Forward mode, second derivatives, batching, scan and remat, with a tensor axis spread."""
     layer = Linear("p -> p", 2, 2, p=ek.S, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+    pair_layer = Linear("p p -> p p", 2, 2, p=ek.S, rngs=nnx.Rngs(1), param_dtype=jnp.float64)
     mesh, x = mesh_of("explicit"), jax.random.normal(jax.random.key(0), (8, 2))
 
     def energy(x: jax.Array) -> jax.Array:
@@ -253,8 +254,12 @@ def transforms() -> float:
         found = [jax.jit(function)(put(mesh, x, P("d"))) for function in functions]
         rows = put(mesh, jax.random.normal(jax.random.key(1), (8, 8, 2)), P("d"))
         mapped = jax.jit(jax.vmap(layer))(rows)
+        pairs = put(mesh, jax.random.normal(jax.random.key(2), (8, 4, 4, 2)), P("d"))
+        flattened = jax.jit(jax.vmap(pair_layer))(pairs)  # inside, nothing says that the axis beside is spread
     assert jax.typeof(mapped).sharding.spec == P("d", None, None)
-    return max(error(found, expected), error(mapped, layer(np.asarray(rows))))
+    assert jax.typeof(flattened).sharding.spec == P("d", None, None, None)
+    apart = error(flattened, pair_layer(np.asarray(pairs)))
+    return max(error(found, expected), error(mapped, layer(np.asarray(rows))), apart)
 
 
 def by_shard_map() -> float:

@@ -210,3 +210,30 @@ def test_networks_are_modules():
 def test_bad_arguments(call, message):
     with pytest.raises(ek.EquikitError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "error"),
+    [
+        ((4, 2), float, ek.ShapeError),
+        ((3, 1), float, ek.ShapeError),
+        ((2,), float, ek.ShapeError),
+        ((3, 2), int, ek.DTypeError),
+    ],
+)
+def test_what_does_not_fit_a_norm_is_refused(shape, dtype, error):
+    norm = ek.nn.RMSNorm({"x": 2}, x=ek.O(3))
+    with pytest.raises(error):
+        norm({"x": jnp.ones(shape, dtype)})
+
+
+@pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan"), "a", True])
+def test_epsilon_is_a_positive_number(epsilon):
+    with pytest.raises(ek.OptionError, match="epsilon is not a positive number"):
+        ek.nn.RMSNorm({"x": 2}, x=ek.O(3), epsilon=epsilon)
+
+
+def test_products_take_dictionaries():
+    network = ek.nn.MLP([{"x": 2}, {"": 4}, {"": 1}], x=ek.O(5), rngs=nnx.Rngs(0))
+    with pytest.raises(ek.OptionError, match="x is not a dictionary"):
+        network(jnp.ones((4, 5, 2)))

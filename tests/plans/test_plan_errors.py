@@ -103,7 +103,7 @@ APPLIES = {
     "space-for-a-plan": (
         ek.OptionError,
         lambda: apply(ek.hom("p -> p", p=ek.S), ones((4, 2)), good),
-        "what is to be applied is not a plan",
+        "what came for the plan is not one",
         "dimension 2",
         "a plan",
         "space.plan",

@@ -112,3 +112,15 @@ def test_a_symbol_for_a_bound_axis_is_refused():
         "[*batch, p=3, 1 channels]",
         "one size",
     )
+
+
+@pytest.mark.parametrize(("signature", "group"), [("p p, p -> p p", ek.S), ("p, p -> p p", ek.O)])
+def test_multilinear_layers(signature, group):
+    layer = ek.nn.Multilinear(signature, (2, 2), 3, p=group, rngs=nnx.Rngs(0))
+    batch, n = export.symbolic_shape("batch, n")
+    axes = [len(part.split()) for part in signature.split("->")[0].split(",")]
+    shapes = [jax.ShapeDtypeStruct((batch, *(n,) * k, 2), jnp.float32) for k in axes]
+    saved = export.export(jax.jit(lambda *x: layer(*x)))(*shapes)
+    for count, size in ((1, 2), (3, 5)):
+        x = [jnp.ones((count, *(size,) * k, 2)) * (1 + i) for i, k in enumerate(axes)]
+        assert_close(saved.call(*x), layer(*x), 1e-5)

@@ -207,6 +207,7 @@ def test_weights_laid_out_beforehand_give_the_same(groups):
     assert "transpose" not in text or "concatenate" in text
 
 
+LAYOUT = lay_out(plan(ek.hom("p -> p", p=ek.S)), {"p -> p": jnp.ones((2, 1, 1))})
 ERRORS = {
     "dense-masks": (
         ek.OptionError,
@@ -266,6 +267,54 @@ ERRORS = {
         "p p -> p p",
         "lay_out(plan, weights)",
     ),
+    "layout-cut": (
+        ek.ShapeError,
+        lambda: apply(BIG, big()[0], jax.tree.map(lambda array: array[..., :1], lay_out(BIG, big()[1]))),
+        "the layout does not fit its plan",
+        "shapes [[",
+        "[[",
+        "as it is",
+    ),
+    "layout-integers": (
+        ek.DTypeError,
+        lambda: apply(BIG, big()[0], jax.tree.map(lambda array: array.astype(int), lay_out(BIG, big()[1]))),
+        "matrix '0' does not hold floating-point numbers",
+        "int",
+        "float32",
+        "astype",
+    ),
+    "layout-of-another-normalisation": (
+        ek.OptionError,
+        lambda: apply(plan(ek.hom("p -> p", p=ek.S), normalize="mean"), jnp.ones((3, 1)), LAYOUT),
+        "the layout was made for another plan",
+        "normalize='sum'",
+        "normalize='mean'",
+        "lay_out(plan, weights)",
+    ),
+    "precision": (
+        ek.OptionError,
+        lambda: apply(SMALL, jnp.ones((3, 1)), {"p -> p": jnp.ones((2, 1, 1))}, precision={}, method="naive"),
+        "no such precision",
+        "{}",
+        "highest",
+        "precision=",
+    ),
+    "sizes": (
+        ek.ShapeError,
+        lambda: apply(SMALL, jnp.ones((3, 1)), {"p -> p": jnp.ones((2, 1, 1))}, sizes={3: 3}),
+        "no axis has it",
+        "3",
+        "labels",
+        "correct sizes",
+    ),
+    "no-plan": (
+        ek.OptionError,
+        lambda: lay_out(None, {}),
+        "what came for the plan is not one",
+        "None",
+        "a plan",
+        "space.plan",
+    ),
     "layout-dense": (
         ek.OptionError,
         lambda: apply(BIG, big()[0], lay_out(BIG, big()[1]), method="dense"),
@@ -297,3 +346,14 @@ def test_a_batch_of_unknown_size_is_not_cut():
     x = jax.ShapeDtypeStruct((jax.export.symbolic_shape("b")[0], 3, 1), "float32")
     export = jax.export.export(jax.jit(lambda x: apply(SMALL, x, {"p -> p": jnp.ones((2, 1, 1))}, chunk_size=2)))
     assert_error(ek.OptionError, lambda: export(x), "symbolic size cannot be computed in chunks", "b", "known", "leave")
+
+
+def test_chunks_of_nothing():
+    program = plan(ek.hom("p p -> p p", p=ek.S), (2, 3))
+    weights = {"p p -> p p": jnp.ones((15, 2, 3))}
+    assert apply(program, jnp.ones((4, 0, 0, 2)), weights, chunk_size=3).shape == (4, 0, 0, 3)
+
+
+def test_layouts_compare_by_identity():
+    assert hash(LAYOUT) == hash(LAYOUT)
+    assert lay_out(SMALL, {"p -> p": jnp.ones((2, 1, 1))}) != LAYOUT
