@@ -34,7 +34,7 @@ def test_memory_is_a_few_times_input_and_output(name, direction):
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @pytest.mark.parametrize("name", [name for name in CASES if name.startswith("S 3->3")])
 def test_memory_of_six_wirings_without_chunks(name, direction):
-    assert 0.9 * BOUNDS[direction] < footprint(CASES[name], direction).ratio <= WHOLE[direction]
+    assert 0.8 * BOUNDS[direction] < footprint(CASES[name], direction).ratio <= WHOLE[direction]
 
 
 def test_what_is_kept_for_nothing_is_seen():
