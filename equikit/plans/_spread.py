@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from equikit.diagrams import HalfDiagram
-from equikit.plans._arrays import joined, rewired, signed
+from equikit.plans._arrays import joined, rewired, signed, unstacked
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product
 from equikit.plans._layout import Pieces, pieces
@@ -27,13 +27,20 @@ Spread = Literal["axes", "channels"]
 """What is spread over devices beside the batch: tensor axes, and perhaps channels; or channels alone."""
 
 
+def _indices(ndim: int, n: int, first: int, second: int) -> list[jax.Array]:
+    """The indices of two axes, with all other axes of size one: a mask is made once, and not for every sample."""
+    return [
+        lax.broadcasted_iota(jnp.int32, [n if i == axis else 1 for i in range(ndim)], axis) for axis in (first, second)
+    ]
+
+
 def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | None = None) -> jax.Array:
     """Keep the entries with equal index on two axes, the result staying at the first, as a sum with a mask.
 
     With signs, those of a symplectic form, the entries are the ones where it is not zero, times the form.
     """
     n = x.shape[first]
-    row, column = (lax.broadcasted_iota(jnp.int32, x.shape, axis) for axis in (first, second))
+    row, column = _indices(x.ndim, n, first, second)
     place = row == column if signs is None else jnp.abs(row - column) == n // 2
     y = jnp.sum(jnp.where(place, x, jnp.zeros((), x.dtype)), second)
     return y if signs is None else signed(y, first, signs)
@@ -42,8 +49,7 @@ def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | N
 def masked_embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
     """Insert an axis at `second`, with zeros where its index is not that of axis `first` plus a shift, modulo n."""
     n = x.shape[first]
-    shape = (*x.shape[:second], n, *x.shape[second:])
-    row, column = (lax.broadcasted_iota(jnp.int32, shape, axis) for axis in (first, second))
+    row, column = _indices(x.ndim + 1, n, first, second)
     return jnp.where(row == (column + (n - shift)) % n, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
 
 
@@ -97,9 +103,9 @@ def mix_spread(
                 x = stacks[t]
                 parts.append(lax.dot_general(x, some, (((x.ndim - 2, x.ndim - 1), (0, 1)), ((), ())), precision))
             y = sum(parts[1:], parts[0])
-            wired += [rewired(y[..., j, :, :], product.wires_out[i + j], batch) for j in range(y.shape[-3])]
-        for j, half in enumerate(halves):
-            z = sum((y[..., j, :] for y in wired[1:]), wired[0][..., j, :]) if wired else None
+            wired += [rewired(z, product.wires_out[i + j], batch) for j, z in enumerate(unstacked(y, y.ndim - 3))]
+        columns = unstacked(sum(wired[1:], wired[0]), wired[0].ndim - 2) if wired else [None] * len(halves)
+        for j, (half, z) in enumerate(zip(halves, columns, strict=True)):
             if bias is not None:
                 z = jnp.broadcast_to(bias[j], (*shapes.batch, *core, bias.shape[1])) if z is None else z + bias[j]
             if z is not None:

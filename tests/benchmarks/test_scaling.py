@@ -117,8 +117,7 @@ def test_with_the_batch_spread_only_the_gradient_is_exchanged(compiled: dict[str
 def test_work_is_divided_however_arrays_are_spread(compiled: dict[str, Any]) -> None:
     own = 4 * 2 * 8 * 8 * 8  # bytes of the input on one device
     for layout in LAYOUTS:
-        # Done by every device it would be 8 times; what masks of diagonals add makes it 2.03 by XLA of jax 0.12.
-        assert compiled[layout]["flops"] < 2.5 * compiled["batch"]["flops"]
+        assert compiled[layout]["flops"] < 2 * compiled["batch"]["flops"]  # done by every device it would be 8 times
     for each in compiled["tensor axis"]["collectives"]:
         assert each["bytes"] < 8 * own  # parts of the input are exchanged, it is never gathered
     assert "all-to-all" in {each["kind"] for each in compiled["tensor axis"]["collectives"]}
