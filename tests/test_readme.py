@@ -40,6 +40,7 @@ print(found["cache_hits"] > 0, found["cache_misses"] > 0)
 
 def test_a_second_process_finds_what_the_first_has_compiled(tmp_path: Path) -> None:
     (recipe,) = re.findall(r"^```python\n(import jax.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert len(recipe.splitlines()) == 7
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "JAX_PLATFORMS": "cpu"}
     shown = []
     for _ in range(2):
