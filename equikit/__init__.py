@@ -12,6 +12,7 @@ from equikit._errors import (
     DTypeError,
     EquikitError,
     EquivarianceError,
+    FrameError,
     GroupError,
     MissingPackageError,
     OptionError,
@@ -23,7 +24,8 @@ from equikit.diagrams import Diagram, HomSpace, hom
 from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, U, Z
 
 if TYPE_CHECKING:
-    from equikit import diagrams, draw, groups, nn, plans, spherical, testing
+    from equikit import diagrams, draw, groups, nn, plans, spherical, symmetrization, testing
+    from equikit.symmetrization import frames, symmetrize
 
 __version__ = "0.1.0"
 
@@ -39,6 +41,7 @@ __all__ = [
     "EquikitError",
     "EquivarianceError",
     "Fixed",
+    "FrameError",
     "GroupError",
     "H",
     "HomSpace",
@@ -57,20 +60,26 @@ __all__ = [
     "__version__",
     "diagrams",
     "draw",
+    "frames",
     "groups",
     "hom",
     "nn",
     "plans",
     "spherical",
+    "symmetrization",
+    "symmetrize",
     "testing",
 ]
 
-_LATER = ("draw", "nn", "plans", "spherical", "testing")  # these import JAX, or what only some users need
+_LATER = ("draw", "nn", "plans", "spherical", "symmetrization", "testing")  # these import JAX, or what some users need
+_OF_SYMMETRIZATION = ("frames", "symmetrize")
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return importlib.import_module(f"equikit.{name}")
+    if name in _OF_SYMMETRIZATION:
+        return getattr(importlib.import_module("equikit.symmetrization"), name)
     raise AttributeError(f"module 'equikit' has no attribute {name!r}")
 
 

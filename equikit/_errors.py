@@ -43,6 +43,10 @@ class MissingPackageError(EquikitError, ImportError):
     """A package is asked for that is not installed with equikit."""
 
 
+class FrameError(EquikitError, ValueError):
+    """An input has no frame: a symmetry of its own leaves open which group element moves it."""
+
+
 class EquivarianceError(EquikitError, AssertionError):
     """A function that was claimed to be equivariant is not."""
 

@@ -12,7 +12,11 @@ import pytest
 
 PACKAGES = [
     "equikit",
-    *(f"equikit.{name}" for name in ("diagrams", "draw", "groups", "nn", "plans", "spherical", "testing")),
+    *(
+        f"equikit.{name}"
+        for name in ("diagrams", "draw", "groups", "nn", "plans", "spherical", "symmetrization", "testing")
+    ),
+    "equikit.symmetrization.frames",
 ]
 SYMBOLIC = ["equikit.diagrams", "equikit.groups"]
 

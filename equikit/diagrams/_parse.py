@@ -27,6 +27,7 @@ GRAMMAR = "words separated by spaces, '+' between terms, ':' after a name, '()' 
 RESERVED = frozenset(
     {"self", "signature", "channels", "out_channels", "features", "how", "rngs", "groups", "use_bias", "normalize"}
     | {"init_size", "dtype", "param_dtype", "precision", "kernel_init", "bias_init", "mode"}
+    | {"backbone", "translate", "key_argument", "chunk_size", "remat"}
     | {"function", "outputs", "key", "batch", "samples", "mask", "tolerance"}
 )
 """Arguments of our functions and layers, which are no labels where they are given as keywords."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from equikit._errors import ShapeError, explain
+from equikit.symmetrization._element import rounding
 
 CLOSE = 16
 """Eigenvalues that differ by less than this many roundings of the largest count as one in derivatives."""
@@ -121,7 +122,6 @@ def _eigh_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[An
     turned = jnp.swapaxes(vectors, -1, -2) @ ((tangent + jnp.swapaxes(tangent, -1, -2)) / 2) @ vectors
     gaps = values[..., None, :] - values[..., :, None]
     largest = jnp.max(jnp.abs(values), axis=-1, initial=0)[..., None, None]
-    rounding = jnp.finfo(values.dtype).eps  # type: ignore[no-untyped-call]
-    apart = jnp.abs(gaps) > CLOSE * rounding * largest
+    apart = jnp.abs(gaps) > CLOSE * rounding(values.dtype) * largest
     rates = jnp.where(apart, 1 / jnp.where(apart, gaps, 1), 0)
     return (values, vectors), (jnp.diagonal(turned, axis1=-2, axis2=-1), vectors @ (rates * turned))

@@ -1,0 +1,171 @@
+"""How a group element acts on the terms of a signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit.diagrams import Signature, Term
+from equikit.diagrams._signature import base
+from equikit.groups import Fixed, Group
+from equikit.symmetrization._element import Array, Element, inverse_linear, is_permutation
+from equikit.symmetrization._image import turned
+
+
+@dataclass(frozen=True)
+class Action:
+    """What acts on the inputs and outputs of a backbone: a value, hashable, so that programs are compiled once for it.
+
+    Attributes:
+        signature: the terms, with a group on every label.
+        translated: for the name of a term, the label along which its entries are positions in space.
+        channels: whether arrays have an axis of channels, the last one.
+    """
+
+    signature: Signature
+    translated: tuple[tuple[str, str], ...] = ()
+    channels: bool = True
+
+    @property
+    def groups(self) -> dict[str, Group]:
+        """The labels on which a group acts."""
+        return self.signature.groups
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """The labels on which nothing acts."""
+        return tuple(label for label, what in self.signature.bindings if isinstance(what, Fixed))
+
+    @property
+    def inputs(self) -> tuple[Term, ...]:
+        """The input terms."""
+        return self.signature.inputs
+
+    def translation(self, term: Term) -> str | None:
+        """The label along which the entries of a term are positions in space."""
+        return dict(self.translated).get(term.name)
+
+    def moves(self, element: Element, term: Term) -> bool:
+        """Whether an element of this structure does anything to a term."""
+        return (
+            any(base(label) in element.linear for label in term.labels)
+            or self.translation(term) in element.shift
+            or any(set(labels) <= set(term.labels) for labels in element.grid)
+        )
+
+    def batch(self, term: Term, array: Array) -> tuple[int, ...]:
+        """The batch axes of an array of a term."""
+        return tuple(array.shape[: array.ndim - len(term.labels) - self.channels])
+
+    def act(self, element: Element, term: Term, array: Array) -> Array:
+        """Apply an element to an array `[*axes, channels]` of one sample."""
+        for label, blocks in element.stabilizer.items():
+            if term.labels.count(label) == 1:
+                array = block_means(array, blocks, term.labels.index(label))
+        for place, label in enumerate(term.labels):
+            if base(label) in element.linear:
+                array = _on_axis(self._of(label, element), array, place)
+        for labels, turn in element.grid.items():
+            if set(labels) <= set(term.labels):
+                array = turned(turn, array, (term.labels.index(labels[0]), term.labels.index(labels[1])))
+        translation = self.translation(term)
+        if translation in element.shift:
+            array = array + self._positions(element.shift[translation], term, translation, array)
+        return array
+
+    def act_inverse(self, element: Element, term: Term, array: Array) -> Array:
+        """Apply the inverse of an element to an array `[*axes, channels]` of one sample."""
+        translation = self.translation(term)
+        if translation in element.shift:
+            array = array - self._positions(element.shift[translation], term, translation, array)
+        for place, label in enumerate(term.labels):
+            if base(label) in element.linear:
+                by = element.linear[base(label)]
+                if base(label) == label and is_permutation(by):
+                    array = jnp.take(array, by, axis=place)
+                    continue
+                array = _on_axis(inverse_linear(self.groups[label], self._of(label, element)), array, place)
+        for labels, turn in element.grid.items():
+            if set(labels) <= set(term.labels):
+                places = term.labels.index(labels[0]), term.labels.index(labels[1])
+                array = turned(jnp.swapaxes(turn, -1, -2), array, places)
+        return array
+
+    def _of(self, label: str, element: Element) -> Array:
+        """What acts on an axis with this label, which may carry a star."""
+        by = element.linear[base(label)]
+        if base(label) == label:
+            return by
+        group = self.groups[base(label)]
+        return jnp.swapaxes(inverse_linear(group, by), -1, -2)
+
+    def _positions(self, shift: Array, term: Term, label: str | None, array: Array) -> Array:
+        assert label is not None, "only labels along which entries are positions are asked for"
+        place = term.labels.index(label)
+        return jnp.expand_dims(shift, [i for i in range(array.ndim) if i != place])
+
+
+def block_means(array: Array, blocks: Array, axis: int) -> Array:
+    """Every entry of an axis replaced by the mean over its block; entries alone in theirs stay as they are, exactly."""
+    count = array.shape[axis]
+    moved = jnp.moveaxis(array, axis, 0)
+    wide = jnp.promote_types(array.dtype, jnp.float32)
+    sums = jax.ops.segment_sum(moved.astype(wide), blocks, count)
+    sizes = jax.ops.segment_sum(jnp.ones(count, wide), blocks, count)
+    shape = (count,) + (1,) * (array.ndim - 1)
+    means = (sums / jnp.maximum(sizes, 1).reshape(shape))[blocks]
+    alone = (sizes[blocks] < 2).reshape(shape)
+    return jnp.moveaxis(jnp.where(alone, moved, means.astype(array.dtype)), 0, axis)
+
+
+def _on_axis(by: Array, array: Array, axis: int) -> Array:
+    if is_permutation(by):
+        return jnp.take(array, jnp.argsort(by), axis=axis)
+    by = by.astype(jnp.promote_types(by.dtype, array.dtype))
+    result = jnp.moveaxis(jnp.tensordot(by, array, (1, axis), precision=jax.lax.Precision.HIGHEST), 0, axis)
+    return result.astype(jnp.promote_types(array.dtype, _kind(by.dtype, array.dtype)))
+
+
+def _kind(by: Any, array: Any) -> Any:
+    """Complex matrices make real arrays complex; otherwise the dtype of the array stays."""
+    complex_now = jnp.issubdtype(by, jnp.complexfloating) and not jnp.issubdtype(array, jnp.complexfloating)
+    return by if complex_now else array
+
+
+def act(
+    action: Action,
+    element: Element,
+    terms: tuple[Term, ...],
+    arrays: Mapping[str, Array],
+    *,
+    batch: int,
+    backwards: bool = False,
+) -> dict[str, Array]:
+    """Apply elements `[*batch, ...]` to arrays `[*batch, *axes, channels]`, each to its own sample."""
+    result = {}
+    for term in terms:
+        array = arrays[term.name]
+        if action.moves(element, term):
+
+            def one(element: Element, array: Array, term: Term = term) -> Array:
+                return action.act_inverse(element, term, array) if backwards else action.act(element, term, array)
+
+            for _ in range(batch):
+                one = jax.vmap(one)
+            array = one(element, array)
+        result[term.name] = array
+    return result
+
+
+def moved_masks(element: Element, masks: Mapping[str, Array]) -> dict[str, Array]:
+    """The masks of an input that the inverse of an element is applied to."""
+    return {
+        label: jnp.take_along_axis(mask, element.linear[label], axis=-1)
+        if label in element.linear and is_permutation(element.linear[label])
+        else mask
+        for label, mask in masks.items()
+    }

@@ -1,0 +1,241 @@
+"""Frames: for every input a few group elements with weights, and what is known of how good they are."""
+
+from __future__ import annotations
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import GroupError, OptionError, explain
+from equikit.groups import Group
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._element import Array, Element, compose, rounding
+
+OnDegenerate = Literal["error", "flag", "sample", "weighted"]
+"""What is done where an input has no frame of its own, since a symmetry of the input itself leaves it undecided."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Info:
+    """What a frame knows of itself, an entry for each sample; `None` where it has no meaning.
+
+    Attributes:
+        size: number of elements, float32 where it may not fit in integers.
+        degenerate: whether the elements are not equivariant for this input.
+        refused: whether such an input is an error.
+        gap: the smallest difference between neighbouring eigenvalues (or keys) that decide, over the largest.
+        rank: the dimension that the input spans.
+        ties: the number of entries that no key tells from another.
+        more: other quantities by name, such as scores and matrices that losses are made of.
+        standard_error: of the average, for each output, where elements were drawn at random.
+    """
+
+    size: Array
+    degenerate: Array
+    refused: Array
+    gap: Array | None = None
+    rank: Array | None = None
+    ties: Array | None = None
+    more: dict[str, Array] = field(default_factory=dict)
+    standard_error: dict[str, Array] = field(default_factory=dict)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["elements", "weights", "info"], meta_fields=["drawn"])
+@dataclass(frozen=True)
+class Frame:
+    r"""A probability measure \(\sum_g w_g\,\delta_g\) on the group for every input: elements g and weights \(w_g\).
+
+    Attributes:
+        elements: with an axis of elements before the batch axes, `[elements, *batch, ...]`.
+        weights: `[elements, *batch]`, which sum to one over the elements.
+        info: gap, rank, ties and size, and whether the input is degenerate, `[*batch]` each.
+        drawn: whether the elements are independent draws, so that the average has a standard error.
+    """
+
+    elements: Element
+    weights: Array
+    info: Info
+    drawn: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many elements are listed, those of weight zero included."""
+        return int(self.weights.shape[0])
+
+
+def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
+    """Elements of a frame drawn independently, each with the probability that is its weight."""
+    chances = jnp.log(frame.weights)
+    picks = jax.random.categorical(key, chances, axis=0, shape=(samples, *frame.weights.shape[1:]))
+
+    def picked(array: Array) -> Array:
+        index = jnp.expand_dims(picks, range(picks.ndim, array.ndim))
+        return jnp.take_along_axis(array, index, axis=0)
+
+    weights = jnp.where(jnp.any(jnp.isnan(frame.weights), axis=0), jnp.nan, jnp.full(picks.shape, 1 / samples))
+    return Frame(jax.tree.map(picked, frame.elements), weights.astype(frame.weights.dtype), frame.info, drawn=True)
+
+
+def settled(weights: Array, info: Info) -> Array:
+    """The weights, not-a-number for inputs that are refused: a compiled program cannot raise an error."""
+    return jnp.where(info.refused, jnp.nan, weights)
+
+
+def joined(one: Frame, two: Frame) -> Frame:
+    """The products of each element of the one with those of its own frame, whose arrays are `[two, one, *batch]`."""
+
+    def flat(array: Array) -> Array:
+        return jnp.moveaxis(array, 0, 1).reshape(-1, *array.shape[2:])
+
+    first = jax.tree.map(lambda array: jnp.repeat(array, two.size, axis=0), one.elements)
+    weights = (one.weights * two.weights).swapaxes(0, 1).reshape(-1, *one.weights.shape[1:])
+    elements = compose(first, jax.tree.map(flat, two.elements))
+    return Frame(elements, weights, _both(one, two.info), one.drawn or two.drawn)
+
+
+def _both(one: Frame, later: Info) -> Info:
+    """What is known of products: of the later frames, those that a nonzero weight leads to."""
+    first, used = one.info, one.weights != 0
+
+    def worst(name: str) -> Array | None:
+        mine, theirs = getattr(first, name), getattr(later, name)
+        if theirs is None:
+            return mine
+        if name == "gap":
+            least = jnp.min(jnp.where(used, theirs, jnp.inf), axis=0)
+            return least if mine is None else jnp.minimum(mine, least)
+        most = jnp.max(jnp.where(used, theirs, 0), axis=0)
+        return most if mine is None else mine + most if name == "ties" else mine
+
+    return Info(
+        size=jnp.sum(jnp.where(used, later.size, 0), axis=0),
+        degenerate=first.degenerate | jnp.any(later.degenerate & used, axis=0),
+        refused=first.refused | jnp.any(later.refused & used, axis=0),
+        gap=worst("gap"),
+        rank=worst("rank"),
+        ties=worst("ties"),
+        more={**first.more, **later.more},
+    )
+
+
+class Method(ABC):
+    """How an input gets its frame: the argument `how` of `symmetrize`."""
+
+    needs_key = False
+    """Whether every frame is drawn at random, so that a key is needed always."""
+
+    @abstractmethod
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The labels on which the elements act.
+
+        Raises:
+            GroupError, OptionError: if the groups of the signature are not those that the method is for.
+        """
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """The labels whose groups change the frame beyond what they should: methods for them have to come before."""
+        return frozenset(action.groups) - self.acts_on(action)
+
+    @abstractmethod
+    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+        """The frame of the inputs `[*batch, *axes, channels]`; a key means that it may be drawn at random."""
+
+    def draw(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
+    ) -> Frame:
+        """A frame of elements drawn independently with the probabilities that their weights are."""
+        for_frame, for_draws = jax.random.split(key)
+        return drawn(self.frame(action, x, masks, for_frame), for_draws, samples)
+
+
+class Framed(Method):
+    """A method without parameters, which says what the frame of one sample is. Subclasses are frozen dataclasses."""
+
+    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+        """The frames of all samples, by one compiled program."""
+        found: Frame = _frames(self, action, dict(x), dict(masks), key)
+        return found
+
+    @abstractmethod
+    def of_sample(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
+    ) -> Frame:
+        """The frame of one sample, with an axis of elements in front of elements and weights."""
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _frames(
+    method: Framed, action: Action, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None
+) -> Frame:
+    first = action.inputs[0]
+    batch = action.batch(first, x[first.name])
+    keys = None if key is None else jax.random.split(key, batch)
+
+    def one(x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> Frame:
+        return method.of_sample(action, x, masks, key)
+
+    for _ in batch:
+        one = jax.vmap(one)
+    frame = one(x, masks, keys)
+    front = functools.partial(jnp.moveaxis, source=len(batch), destination=0)
+    return replace(frame, elements=jax.tree.map(front, frame.elements), weights=front(frame.weights))
+
+
+def only_label(method: object, action: Action, label: str | None, kinds: tuple[type[Group], ...]) -> str:
+    """The label that a method is for: the one given, or the only one with a group of these kinds.
+
+    Raises:
+        GroupError: if there is none, more than one, or it has another group.
+    """
+    groups = action.groups
+    fitting = [name for name, group in groups.items() if isinstance(group, kinds) and not name.endswith("*")]
+    name = type(method).__name__
+    wanted = " or ".join(kind.__name__ for kind in kinds)
+    found = ", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels"
+    if label is None and len(fitting) == 1:
+        return fitting[0]
+    if label is not None and label in fitting:
+        return label
+    if label is None:
+        problem = f"{name} finds no axis to act on" if not fitting else f"{name} does not know which axis to act on"
+        step = (
+            f'name it: {name}("{fitting[0]}")'
+            if fitting
+            else f"bind a label to {kinds[0].__name__}, or use another method"
+        )
+    else:
+        problem = f"{name} cannot act on {label!r}"
+        step = (
+            f'write {name}("{fitting[0]}")'
+            if fitting
+            else f"bind {label} to {kinds[0].__name__}, or use another method"
+        )
+    raise GroupError(explain(problem, got=found, expected=f"a label bound to {wanted}", step=step))
+
+
+def checked_choice(argument: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise `OptionError` unless a value is one of those allowed."""
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
+        listed = ", ".join(map(repr, choices))
+        raise OptionError(
+            explain(f"no such {argument}", got=repr(value), expected=listed, step=f"write {argument}={choices[0]!r}")
+        )
+
+
+def checked_on_degenerate(value: object, allowed: tuple[str, ...] = get_args(OnDegenerate)) -> None:
+    """Raise `OptionError` unless a method knows what to do with degenerate inputs."""
+    checked_choice("on_degenerate", value, allowed)
+
+
+def standard_tolerance(tolerance: float | None, dtype: Any) -> float:
+    """The gap, relative to the largest eigenvalue, below which two count as one: the root of the rounding error."""
+    if tolerance is not None:
+        return tolerance
+    return math.sqrt(rounding(dtype))

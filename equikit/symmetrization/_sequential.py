@@ -1,0 +1,105 @@
+"""Methods for several groups, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.symmetrization._action import Action, act, moved_masks
+from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._frame import Frame, Method, joined
+
+
+class _Chain(Method):
+    methods: Sequence[Method]
+
+    @property
+    def needs_key(self) -> bool:  # type: ignore[override]
+        """Whether one of the methods needs a key."""
+        return any(method.needs_key for method in self.methods)
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The labels of all methods."""
+        return frozenset().union(*(method.acts_on(action) for method in self.methods))
+
+    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+        """The products of an element of each method, the later ones of inputs that the earlier ones have moved back."""
+        first, *rest = self.methods
+        keys = [None] * len(self.methods) if key is None else [*jax.random.split(key, len(self.methods))]
+        frame = first.frame(action, x, masks, keys[0])
+        for method, its_key in zip(rest, keys[1:], strict=True):
+            frame = _extended(frame, method, action, x, masks, its_key)
+        return frame
+
+
+def _extended(
+    frame: Frame, method: Method, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: Any
+) -> Frame:
+    """Every element with the frame that the input has once the element is taken away: one more batch axis in front."""
+    batch = frame.weights.ndim - 1
+
+    def of_element(element: Element) -> tuple[dict[str, Array], dict[str, Array]]:
+        moved = act(action, element, action.inputs, x, batch=batch, backwards=True)
+        return moved, moved_masks(element, masks)
+
+    moved, seen = jax.vmap(of_element)(frame.elements)
+    return joined(frame, method.frame(action, moved, seen, key))
+
+
+@dataclass(frozen=True)
+class Sequential(_Chain):
+    """Methods without parameters, one after another."""
+
+    methods: tuple[Method, ...]
+
+
+class SequentialModule(_Chain, nnx.Module):
+    """Methods one after another, some of which are modules."""
+
+    def __init__(self, methods: Sequence[Method]) -> None:
+        self.methods = nnx.List(methods)
+
+
+def in_sequence(methods: Sequence[Method], action: Action) -> Method:
+    """One method of several, after checks that they go together in this order.
+
+    Raises:
+        OptionError: if two act on one label, or a frame changes with a group that comes later.
+    """
+    if not methods:
+        raise OptionError(
+            explain(
+                "there is nothing to symmetrize",
+                got="how=[], no translate",
+                expected="a method or more, or translate= alone",
+                step="write how=ek.frames.PCA()",
+            )
+        )
+    acted = [method.acts_on(action) for method in methods]
+    for i, method in enumerate(methods):
+        for j in range(i + 1, len(methods)):
+            both = acted[i] & acted[j]
+            early = method.reads(action) & acted[j]
+            if both or early:
+                label = sorted(both or early)[0]
+                one, two = type(method).__name__, type(methods[j]).__name__
+                raise OptionError(
+                    explain(
+                        f"{one} and {two} both act on {label!r}"
+                        if both
+                        else f"{one} comes before {two}, but reads {label!r}",
+                        got=f"how=[{', '.join(map(repr, methods))}]",
+                        expected="one method for each label, each after those for the labels that it reads",
+                        step="leave one out" if both else f"put {two} before {one}",
+                    )
+                )
+    if len(methods) == 1:
+        return methods[0]
+    if any(isinstance(method, nnx.Module) for method in methods):
+        return SequentialModule(methods)
+    return Sequential(tuple(methods))

@@ -1,0 +1,326 @@
+"""The front door: an equivariant function from any backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import FrameError, OptionError, SignatureError, explain
+from equikit.diagrams._parse import parse_signature
+from equikit.groups._group import checked_size
+from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._backbone import Call, KeyArgument
+from equikit.symmetrization._element import Array
+from equikit.symmetrization._evaluate import mean_over
+from equikit.symmetrization._frame import Frame, Info, Method, checked_choice
+from equikit.symmetrization._sequential import in_sequence
+from equikit.symmetrization.frames._center import Center
+
+
+class Symmetrized:
+    r"""A backbone made equivariant: \(x \mapsto \sum_g w_g(x)\, g f(g^{-1} x)\). Made by `symmetrize`.
+
+    Attributes:
+        backbone: the function or module.
+        how: the method that gives every input its frame.
+        action: the signature, and how elements of the groups act on its terms.
+    """
+
+    backbone: Callable[..., Any]
+    how: Method
+    action: Action
+    key_argument: KeyArgument | None
+    chunk_size: int | None
+    remat: bool
+
+    def __call__(
+        self,
+        x: Any,
+        *arguments: Any,
+        key: jax.Array | None = None,
+        mask: Mapping[str, Array] | None = None,
+        with_info: bool = False,
+        **keywords: Any,
+    ) -> Any:
+        """Apply the backbone to every element of the frame, and average.
+
+        Args:
+            x: `[*batch, *axes, channels]`, or a dictionary with one such array for each input term. The backbone sees
+                arrays of the same shapes, a dictionary if there are several terms, or `x` is one.
+            *arguments, **keywords: passed on to the backbone as they are.
+            key: for what is drawn at random: elements of frames, degenerate inputs, dropout of the backbone.
+            mask: for a label, booleans `[*batch, n]`, which entries are there; the backbone gets it as `mask=`.
+            with_info: return `(y, info)`.
+
+        Returns:
+            What the backbone returns: an array, or a dictionary of arrays.
+
+        Raises:
+            FrameError: for an input that has no frame, where the method says that this is an error.
+            ShapeError, DTypeError: if an array does not fit, or the backbone returns something else than declared.
+            OptionError: if a key is missing, or the backbone has a state.
+        """
+        arrays, masks, call = self._read(x, arguments, keywords, mask)
+        for_frame, for_backbone = (None, None) if key is None else jax.random.split(key)
+        frame = self._frame(arrays, masks, for_frame)
+        y, errors = mean_over(
+            call,
+            frame,
+            arrays,
+            masks,
+            for_backbone if self.key_argument is not None else None,
+            chunk_size=self.chunk_size,
+            remat=self.remat,
+        )
+        dtypes = jnp.result_type(*arrays.values())
+        y = {name: array.astype(_narrow(array.dtype, dtypes)) for name, array in y.items()}
+        result = y if len(y) > 1 or call.as_mapping else next(iter(y.values()))
+        return (result, replace(frame.info, standard_error=errors)) if with_info else result
+
+    def frame(self, x: Any, *, key: jax.Array | None = None, mask: Mapping[str, Array] | None = None) -> Frame:
+        """The elements and weights for an input, without the backbone; arguments as in a call."""
+        arrays, masks, _ = self._read(x, (), {}, mask)
+        for_frame = None if key is None else jax.random.split(key)[0]
+        return self._frame(arrays, masks, for_frame, refuse=False)
+
+    def info(self, x: Any, *, key: jax.Array | None = None, mask: Mapping[str, Array] | None = None) -> Info:
+        """Spectral gap, rank, ties and size of the frame, and whether the input is degenerate; no input is refused."""
+        return self.frame(x, key=key, mask=mask).info
+
+    def _read(
+        self, x: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any], mask: Mapping[str, Array] | None
+    ) -> tuple[dict[str, Array], dict[str, Array], Call]:
+        action, terms = self.action, self.action.inputs
+        as_mapping = len(terms) > 1 or isinstance(x, Mapping)
+        given = by_name([t.name for t in terms], mapping("x", x)) if as_mapping else {terms[0].name: x}
+        if given.keys() != {term.name for term in terms}:
+            raise SignatureError(
+                explain(
+                    "the inputs are not those of the signature",
+                    got=f"arrays named {sorted(map(str, given))}",
+                    expected=f"arrays named {sorted(t.name for t in terms)}",
+                    step="give one array for each term; other arguments of the backbone follow the first",
+                )
+            )
+        arrays = {term.name: checked_dtype(term.name, given[term.name]) for term in terms}
+        refuse_mixture({f"input {name!r}": array for name, array in arrays.items()})
+        refuse_real(action.signature, arrays, arrays.values())
+        masks = by_label("mask", mask)
+        shaped = [array if action.channels else array[..., None] for array in arrays.values()]
+        shapes = checked_shapes(
+            replace(action.signature, outputs=()), [(a.shape or (1,))[-1] for a in shaped], shaped, masks
+        )
+        sizes = shapes.sizes | {label: n for label, n in action.signature.sizes.items() if n is not None}
+        masks = {label: jnp.asarray(array) for label, array in masks.items()}
+        return (
+            arrays,
+            masks,
+            Call(self.backbone, action, as_mapping, shapes.batch, sizes, arguments, keywords, self.key_argument),
+        )
+
+    def _frame(
+        self, arrays: dict[str, Array], masks: dict[str, Array], key: jax.Array | None, refuse: bool = True
+    ) -> Frame:
+        if key is None and self.how.needs_key:
+            raise OptionError(
+                explain(
+                    f"{type(self.how).__name__} draws at random, and has no key",
+                    got="key=None",
+                    expected="a key in every call",
+                    step="write sym(x, key=jax.random.key(0))",
+                )
+            )
+        frame = self.how.frame(self.action, arrays, masks, key)
+        refused = frame.info.refused
+        if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
+            raise FrameError(_without_frame(self.how, frame.info))
+        return frame
+
+
+def _narrow(found: Any, given: Any) -> Any:
+    """The dtype of the inputs, where the mean was taken in a wider one for precision; complex stays complex."""
+    if jnp.issubdtype(found, jnp.complexfloating) or found.itemsize <= given.itemsize or given.itemsize >= 4:
+        return found
+    return given
+
+
+def _without_frame(how: Method, info: Info) -> str:
+    refused = info.refused.ravel()
+    first = int(jnp.argmax(refused))
+    known = {name: getattr(info, name) for name in ("gap", "rank", "ties", "size")}
+    shown = ", ".join(f"{name} {value.ravel()[first]:.3g}" for name, value in known.items() if value is not None)
+    return explain(
+        "an input has no frame: it is symmetric itself, or not finite",
+        got=f"{int(refused.sum())} of {refused.size} inputs for {how}; the first of them is number {first}: {shown}",
+        expected="inputs without symmetries of their own, all entries finite",
+        step='look at sym.info(x); another on_degenerate= ("flag", "sample", "weighted") goes on with them',
+    )
+
+
+class SymmetrizedModule(Symmetrized, nnx.Module):
+    """A symmetrized module, which is a module itself: its parameters are those of the backbone and of the method."""
+
+    def __init__(self, backbone: Any, how: Method, options: Mapping[str, Any]) -> None:
+        self.backbone = backbone if isinstance(backbone, nnx.Module) or _plain(backbone) else nnx.data(backbone)
+        self.how = how
+        for name, value in options.items():
+            setattr(self, name, value)
+
+
+@jax.tree_util.register_pytree_node_class
+class SymmetrizedFunction(Symmetrized):
+    """A symmetrized function; a pytree, whose leaves are those of the backbone where it is a pytree itself."""
+
+    def __init__(self, backbone: Any, how: Method, options: Mapping[str, Any]) -> None:
+        self.backbone, self.how, self._options = backbone, how, dict(options)
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Children and what is static, for JAX."""
+        static = (self.how, tuple(self._options.items()))
+        return ((), (self.backbone, *static)) if _plain(self.backbone) else ((self.backbone,), (None, *static))
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Any, ...], children: tuple[Any, ...]) -> SymmetrizedFunction:
+        """Put together again, for JAX."""
+        return cls(children[0] if children else static[0], static[1], dict(static[2]))
+
+    def __repr__(self) -> str:
+        return f"symmetrize({self.backbone!r}, {str(self.action.signature)!r}, how={self.how!r})"
+
+
+def _plain(backbone: Any) -> bool:
+    """Whether a callable holds no arrays that JAX knows of."""
+    return jax.tree_util.all_leaves([backbone])
+
+
+def symmetrize(
+    backbone: Any,
+    signature: str | Mapping[str, str],
+    outputs: str | Mapping[str, str] | None = None,
+    /,
+    *,
+    how: Method | Sequence[Method],
+    translate: str | Mapping[str, str] | None = None,
+    channels: bool = True,
+    groups: Mapping[str, object] | None = None,
+    key_argument: KeyArgument | None = None,
+    chunk_size: int | None = None,
+    remat: bool = False,
+    **bindings: object,
+) -> Symmetrized:
+    r"""Make any function equivariant: \(x \mapsto \sum_g w_g(x)\, g f(g^{-1} x)\) over a frame of the input.
+
+    Args:
+        backbone: a function or module of any library, that can be traced by JAX and changes no state. It is called with
+            arrays of the shapes that the result of `symmetrize` is called with.
+        signature, outputs: what acts on the axes of its inputs and outputs: `"p x -> p x"`, or two dictionaries from
+            name to labels. Outputs are transformed by their labels: `"p x -> "` are invariants, `"p x -> x"` vectors.
+        how: the method: a frame of `ek.frames`, `ek.Canonicalize`, or a list of them, one for each group, in which a
+            frame is computed from what the ones before it have made canonical. Labels on which no method acts are left
+            to the backbone.
+        translate: a label along which entries are positions in space, of all terms that have it once; or a dictionary
+            from the names of such terms to their label. The centroid is then taken away first, and put back.
+        channels: whether arrays have an axis of channels, the last one; without, they are `[*batch, *axes]`.
+        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        key_argument: the keyword by which the backbone takes a key for its dropout: `"key"`, or `"rngs"` as Flax does.
+        chunk_size: how many elements are evaluated at once. By default as many as keep the largest array of the
+            backbone in the cache of the device.
+        remat: compute the backbone again in the backward pass, so that memory does not grow with the frame.
+        **bindings: labels with their groups.
+
+    Returns:
+        A callable of `x`; an NNX module if the backbone or the method is one, else a pytree.
+
+    Raises:
+        SignatureError: if the signature cannot be read, or `translate` names what is no position.
+        OptionError, GroupError: if an option or a method does not fit the groups.
+
+    Cost: one evaluation of the backbone for each element of the frame.
+
+    Example:
+        >>> import equikit as ek
+        >>> net = nnx.Linear(3 * 4, 2, rngs=nnx.Rngs(0))                    # knows nothing of space
+        >>> def backbone(x):
+        ...     return net(x.reshape(*x.shape[:-2], 12))
+        >>> sym = ek.symmetrize(
+        ...     backbone, "p x -> c", p=ek.S, x=ek.O(3), c=ek.Fixed(2), translate="x", channels=False,
+        ...     how=[ek.frames.PCA(), ek.frames.Sort()])
+        >>> cloud = jax.random.normal(jax.random.key(0), (4, 3))
+        >>> bool(jnp.allclose(sym(cloud), sym(7 - cloud[::-1]), atol=1e-4))    # moved, reflected, in another order
+        True
+    """
+    kind = parse_signature(signature, outputs, groups=groups, keywords=bindings)
+    if not callable(backbone):
+        raise OptionError(
+            explain(
+                "the backbone cannot be called",
+                got=type(backbone).__name__,
+                expected="a function or a module",
+                step="pass what you would call with an array",
+            )
+        )
+    checked_choice("channels", channels, (True, False))
+    checked_choice("key_argument", key_argument, ("key", "rngs", None))
+    if chunk_size is not None and checked_size("chunk_size", chunk_size) == 0:
+        checked_choice("chunk_size", 0, ("1 or more",))
+    translated = _translated(kind, translate)
+    action = Action(kind, tuple(sorted(translated.items())), channels)
+    shifted = sorted({translated[term.name] for term in kind.inputs if term.name in translated})
+    method = in_sequence([*(Center(label) for label in shifted), *_methods(how)], action)
+    options = {"action": action, "key_argument": key_argument, "chunk_size": chunk_size, "remat": remat}
+    as_module = isinstance(backbone, nnx.Module) or isinstance(method, nnx.Module)
+    return (SymmetrizedModule if as_module else SymmetrizedFunction)(backbone, method, options)
+
+
+def _methods(how: object) -> list[Method]:
+    given = list(how) if isinstance(how, Sequence) and not isinstance(how, str) else [how]
+    found = [method for method in given if isinstance(method, Method)]
+    for method in given:
+        if not isinstance(method, Method):
+            raise OptionError(
+                explain(
+                    "how= is not a method of symmetrization",
+                    got=repr(method),
+                    expected="a frame of ek.frames, ek.Canonicalize, or a list of them",
+                    step="write how=ek.frames.PCA(), with the parentheses",
+                )
+            )
+    return found
+
+
+def _translated(kind: Any, translate: str | Mapping[str, str] | None) -> dict[str, str]:
+    terms = (*kind.inputs, *kind.outputs)
+    if translate is None:
+        return {}
+    if isinstance(translate, str):
+        found = {term.name: translate for term in terms if term.labels.count(translate) == 1}
+    else:
+        found = dict(mapping("translate", translate))
+    for name, label in found.items():
+        if not any(t.name == name for t in terms) or any(t.labels.count(label) != 1 for t in terms if t.name == name):
+            raise SignatureError(
+                explain(
+                    "translate= names what holds no positions",
+                    got=f"translate={translate!r} for {str(kind)!r}",
+                    expected="a label that a term has once, or a dictionary from names of terms to such labels",
+                    step='write translate="x"; a term with the label twice is a tensor, which translations leave alone',
+                )
+            )
+    if not any(term.name in found for term in kind.inputs):
+        raise SignatureError(
+            explain(
+                "translate= names a label that no input has once",
+                got=f"translate={translate!r} for {str(kind)!r}",
+                expected="a label along which the input holds positions in space",
+                step="correct the label, or leave translate out",
+            )
+        )
+    return found

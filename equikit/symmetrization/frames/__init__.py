@@ -1,0 +1,8 @@
+"""Frames: a few group elements for every input, over which averages are equivariant."""
+
+from equikit.symmetrization.frames._center import Center
+from equikit.symmetrization.frames._pca import PCA
+from equikit.symmetrization.frames._sort import Sort
+from equikit.symmetrization.frames._stochastic import Stochastic
+
+__all__ = ["PCA", "Center", "Sort", "Stochastic"]

@@ -1,0 +1,213 @@
+"""Frames of rotations from the principal axes of the input."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import GroupError, OptionError, explain
+from equikit.diagrams import Term
+from equikit.groups import SO, O
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._eigh import eigh
+from equikit.symmetrization._element import Array, Element, detached, rounding
+from equikit.symmetrization._frame import (
+    Frame,
+    Framed,
+    Info,
+    OnDegenerate,
+    checked_on_degenerate,
+    only_label,
+    settled,
+    standard_tolerance,
+)
+from equikit.symmetrization.frames._alignments import alignments
+from equikit.symmetrization.frames._center import present
+
+
+@dataclass(frozen=True)
+class PCA(Framed):
+    r"""The principal axes of the input with all signs: \(2^d\) elements of O(d), \(2^{d-1}\) of SO(d).
+
+    With V the eigenvectors of \(C = X^T X\), X all vectors of the input in rows, the frame is
+    \(\{V\,\mathrm{diag}(s) : s \in \{\pm 1\}^d\}\), for SO(d) those of determinant one. With `translate=` in
+    `symmetrize` the centroid is taken away first, for E(d) and SE(d). It does not depend on the order of the points.
+
+    It is a frame where eigenvalues differ. Where two are equal, as for a cube or an octahedron, the input is symmetric
+    itself, an eigenvector is any vector of a plane, and the average is not equivariant: not even nearly. The one
+    exception are directions in which the input has no extent (collinear points in space, no points): their signs
+    average to what is equivariant, for outputs with at most one axis of the label.
+
+    Args:
+        label: the axis on which the group acts; where it is not given, the only one bound to O or SO.
+        terms: names of the input terms whose vectors count; all by default.
+        tolerance: eigenvalues that differ by less than this, relative to the largest, count as equal; the error of
+            the frame is the rounding error over the gap. By default the root of the rounding error of the dtype.
+        on_degenerate: what to do then. `"error"` raises, and in a compiled program gives not-a-numbers; `"flag"` goes
+            on, and says so in `info`; `"sample"` draws the axes in an eigenspace at random, which is equivariant in
+            distribution, and needs a key; `"weighted"` uses an exact average over alignments with the points
+            themselves, for d = 2 and 3, each of which costs one more evaluation: N of N points for d = 2 and
+            N(N - 1) for d = 3, twice that for O(d).
+        differentiable: whether derivatives go through the frame. Without, forces are not the gradient of the energy.
+
+    Raises:
+        GroupError: if the label has another group.
+        FrameError: for a degenerate input, with `on_degenerate="error"`.
+
+    Cost: of the frame O(N d²) and an eigendecomposition; \(2^d\) evaluations of the backbone.
+
+    Example:
+        >>> from equikit.symmetrization import symmetrize
+        >>> from equikit import O, S
+        >>> import equikit.testing
+        >>> sym = symmetrize(jnp.sin, "p x -> p x", p=S, x=O(2), translate="x", how=PCA())
+        >>> equikit.testing.assert_equivariant(sym, "p x -> p x", p=S(4), x=O(2), channels=1, key=jax.random.key(0))
+
+    Source:
+        Puny et al., Frame averaging, arXiv:2110.03336, section 3.1; not the remark that degenerate inputs are rare.
+    """
+
+    label: str | None = None
+    terms: tuple[str, ...] | None = None
+    tolerance: float | None = None
+    on_degenerate: OnDegenerate = "error"
+    differentiable: bool = True
+
+    def __post_init__(self) -> None:
+        checked_on_degenerate(self.on_degenerate)
+
+    @property
+    def needs_key(self) -> bool:  # type: ignore[override]
+        """Whether degenerate inputs are drawn at random."""
+        return self.on_degenerate == "sample"
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the rotations."""
+        label = only_label(self, action, self.label, (O,))
+        group = action.groups[label]
+        if group.form is not None:
+            raise GroupError(
+                explain(
+                    f"{group} has no principal axes",
+                    got=f"{label}={group}",
+                    expected="O(d) or SO(d), whose metric is definite",
+                    step=f'use ek.frames.QR("{label}"), which keeps the metric',
+                )
+            )
+        if not any(label in term.labels for term in vectors(self, action)):
+            raise OptionError(
+                explain(
+                    f"no input term has the label {label!r}",
+                    got=f"{action.signature}, terms={self.terms}",
+                    expected="vectors or tensors that say how the input is turned",
+                    step="name other terms=, or turn nothing",
+                )
+            )
+        return frozenset([label])
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """Labels whose groups change lengths: all others leave the matrix C as it is."""
+        return frozenset(label for label, group in action.groups.items() if not group.keeps_norm)
+
+    def of_sample(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
+    ) -> Frame:
+        """The principal axes of one sample, with all signs."""
+        (label,) = self.acts_on(action)
+        special = isinstance(action.groups[label], SO)
+        points = rows(vectors(self, action), label, x, masks)
+        d, dtype = points.shape[-1], points.dtype
+        # Squares of entries have to fit in the dtype, and derivatives of the scale do not matter.
+        size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
+        scaled = points / jnp.where(size > 0, size, 1)
+        values, axes = eigh(jnp.einsum("nd,ne->de", scaled, scaled, precision=jax.lax.Precision.HIGHEST))
+        tolerance = standard_tolerance(self.tolerance, dtype)
+        largest = jnp.max(values, initial=0)
+        # Eigenvalues of C are known to the rounding error of the largest, the extents along the axes much better.
+        extents = jnp.max(jnp.abs(jnp.matmul(scaled, axes, precision=jax.lax.Precision.HIGHEST)), axis=0, initial=0)
+        flat = extents <= rank_tolerance(d, dtype)
+        gaps = jnp.diff(values) / jnp.where(largest > 0, largest, 1)
+        orders = max((term.labels.count(label) for term in action.signature.outputs), default=0)
+        within = flat[1:] & (orders < 2)  # both directions without extent, whose basis makes no difference
+        close = (gaps <= tolerance) & ~within
+        degenerate = jnp.any(close) | ~jnp.all(jnp.isfinite(points))
+        if self.on_degenerate == "sample" and key is not None:
+            axes = axes @ _turns_within(key, gaps <= tolerance, d, dtype)
+        signs = jnp.asarray(sign_choices(d), dtype)
+        if special:
+            # The last axis follows from the others, so that the determinant is one; half of the signs are left.
+            signs = signs[::2]
+            signs = signs.at[:, -1].set(jnp.sign(jnp.linalg.det(axes)) * jnp.prod(signs, axis=-1)) if d else signs
+        matrices = axes[None] * signs[:, None, :]
+        count = len(signs)
+        weights = jnp.full(count, 1 / count, dtype)
+        sizes = jnp.full((), count, jnp.float32)
+        if self.on_degenerate == "weighted":
+            others, chances, exact = alignments(scaled, special)
+            matrices = jnp.concatenate([matrices, others])
+            use = degenerate & exact
+            weights = jnp.concatenate([jnp.where(use, 0, weights), jnp.where(use, chances, 0)])
+            sizes = jnp.where(use, jnp.sum(chances > 0), sizes).astype(jnp.float32)
+            degenerate = degenerate & ~exact
+        refused = degenerate & (self.on_degenerate in ("error", "weighted"))
+        element = Element({label: matrices})
+        info = Info(
+            sizes,
+            degenerate,
+            refused,
+            gap=jnp.min(jnp.where(within, jnp.inf, gaps), initial=jnp.inf),
+            rank=jnp.sum(~flat),
+        )
+        return Frame(element if self.differentiable else detached(element), settled(weights, info), info)
+
+
+def vectors(method: PCA, action: Action) -> tuple[Term, ...]:
+    """The input terms that count."""
+    names = [term.name for term in action.inputs]
+    for name in method.terms or ():
+        if name not in names:
+            raise OptionError(
+                explain(
+                    "no such input term", got=repr(name), expected=", ".join(map(repr, names)), step="correct terms="
+                )
+            )
+    return tuple(t for t in action.inputs if method.terms is None or t.name in method.terms)
+
+
+def rows(terms: tuple[Term, ...], label: str, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Array:
+    """All vectors along a label in the input of one sample, `[count, d]`, in float32 or more; absent ones are zero."""
+    found = []
+    for term in terms:
+        array = x[term.name]
+        array = jnp.where(present(term, masks, array.ndim), array, 0)
+        array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+        found += [
+            jnp.moveaxis(array, place, -1).reshape(-1, array.shape[place])
+            for place, name in enumerate(term.labels)
+            if name == label
+        ]
+    return jnp.concatenate(found)
+
+
+def rank_tolerance(d: int, dtype: Any) -> float:
+    """Extents below this part of the largest coordinate are rounding errors of the axes."""
+    return 16 * max(d, 1) * rounding(dtype)
+
+
+def sign_choices(d: int) -> np.ndarray:
+    """All choices of d signs, `[2^d, d]`; every second one, of those that end in plus, goes through all others."""
+    return np.array(list(itertools.product((1.0, -1.0), repeat=d))).reshape(2**d, d)
+
+
+def _turns_within(key: jax.Array, close: Array, d: int, dtype: Any) -> Array:
+    """A rotation or reflection, drawn uniformly within each group of neighbouring axes that are close, `[d, d]`."""
+    group = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(~close)])
+    together = group[:, None] == group[None, :]
+    q, r = jnp.linalg.qr(jnp.where(together, jax.random.normal(key, (d, d), dtype), 0))
+    return q * jnp.where(jnp.diagonal(r) < 0, -1, 1)[None, :]

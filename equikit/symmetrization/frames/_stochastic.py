@@ -1,0 +1,65 @@
+"""Random elements of a frame: one draw a step in training, the exact average in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+
+from equikit.groups._group import checked_size
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._element import Array
+from equikit.symmetrization._frame import Frame, Method, checked_choice
+
+
+@dataclass(frozen=True)
+class Stochastic(Method):
+    r"""Elements drawn from a frame by their weights where there is a key, the exact average where there is none.
+
+    With a key the result is equivariant in expectation only, and costs as much as its samples; training sees random
+    frames, as augmentation would show it random rotations, but few of them. Without a key, in evaluation, all elements
+    are averaged, and the result is equivariant to rounding: the recommended way to train with frames.
+
+    Args:
+        of: the frame.
+        samples: how many elements are drawn, for each input on its own; the standard error is in `info`.
+
+    Cost: as many evaluations of the backbone as there are samples, with a key.
+
+    Example:
+        >>> import equikit as ek, jax.numpy as jnp
+        >>> sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), how=Stochastic(ek.frames.PCA()))
+        >>> x = jax.random.normal(jax.random.key(0), (5, 3, 1))
+        >>> sym.frame(x).size, sym.frame(x, key=jax.random.key(1)).size
+        (8, 1)
+
+    Source:
+        Duval et al., FAENet, arXiv:2305.05577, section 3.2.
+    """
+
+    of: Method
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        if checked_size("samples", self.samples) == 0:
+            checked_choice("samples", self.samples, (1,))
+
+    @property
+    def needs_key(self) -> bool:  # type: ignore[override]
+        """Whether the frame itself is random."""
+        return self.of.needs_key
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The labels of the frame."""
+        return self.of.acts_on(action)
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """What the frame reads."""
+        return self.of.reads(action)
+
+    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+        """Some elements at random, or all."""
+        if key is None:
+            return self.of.frame(action, x, masks, None)
+        return self.of.draw(action, x, masks, key, self.samples)
