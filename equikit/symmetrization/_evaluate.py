@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -22,6 +23,12 @@ CACHE = {"cpu": 2**20, "gpu": 2**28, "tpu": 2**28}
 For accelerators they are guesses.
 """
 
+Chunk = tuple[Element, Array, jax.Array | None]
+"""Elements, their weights, and a key for each."""
+
+Sums = tuple[dict[str, Array], dict[str, Array]]
+"""For each output the weighted sum, and that of the squares where elements were drawn at random."""
+
 
 def mean_over(
     call: Call,
@@ -32,103 +39,120 @@ def mean_over(
     *,
     chunk_size: int | None,
     remat: bool,
+) -> Sums:
+    r"""\(\sum_g w_g\, g f(g^{-1} x)\), and its standard error where the elements were drawn at random.
+
+    What is not the backbone runs as compiled programs, also where the caller compiles nothing: operation by operation
+    it would take longer than the backbone. The backbone itself is compiled by nobody but the caller, since it may hold
+    parameters that change.
+    """
+    chunk: Chunk = (frame.elements, frame.weights, None if key is None else jax.random.split(key, frame.size))
+
+    def some(elements: Element, weights: Array, keys: jax.Array | None) -> Sums:
+        moved, seen = _moved(call.action, elements, x, masks)
+        constant = {name: array for name, array in x.items() if name not in moved}
+        fixed = {label: mask for label, mask in masks.items() if label not in seen}
+
+        def one(moved: dict[str, Array], seen: dict[str, Array], key: jax.Array | None) -> dict[str, Array]:
+            arrays, present = {**constant, **moved}, {**fixed, **seen}
+            return call({name: arrays[name] for name in x}, {label: present[label] for label in masks}, key)
+
+        # A vmap over one element too: a backbone with a state is then refused at any size of a chunk.
+        y = jax.vmap(one, axis_size=weights.shape[0])(moved, seen, keys)
+        return _summed(call.action, len(call.batch), frame.drawn, elements, weights, y)
+
+    run = jax.checkpoint(some) if remat else some
+    size = _chunk_size(call, x, masks, key, frame.size) if chunk_size is None else chunk_size
+    sums, squares = run(*chunk) if size >= frame.size else _in_chunks(run, chunk, frame.size, size)
+    return sums, _standard_errors(sums, squares, frame.size) if frame.drawn else {}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _moved(
+    action: Action, elements: Element, x: Mapping[str, Array], masks: Mapping[str, Array]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    r"""\(\sum_g w_g\, g f(g^{-1} x)\), and its standard error where the elements were drawn at random."""
-    batch, count = len(call.batch), frame.size
-    keys = None if key is None else jax.random.split(key, count)
+    """What the inverse of each element makes of the inputs and masks that it moves, `[elements, *batch, ...]`."""
+    first = action.inputs[0]
+    batch = len(action.batch(first, x[first.name]))
+    terms = tuple(term for term in action.inputs if action.moves(elements, term))
+    permuted = {label: mask for label, mask in masks.items() if label in elements.linear}
 
-    def one(element: Element, weight: Array, key: jax.Array | None) -> tuple[dict[str, Array], dict[str, Array]]:
-        y = evaluated(call, element, x, masks, key)
-        weighted, squares = {}, {}
-        for name, array in y.items():
-            wide = jnp.promote_types(array.dtype, jnp.float32)
-            share = jnp.expand_dims(weight, range(batch, array.ndim)).astype(jnp.zeros((), wide).real.dtype)
-            # What has no weight may be anything, not-a-number included.
-            weighted[name] = jnp.where(share == 0, 0, array.astype(wide)) * share
-            if frame.drawn:
-                squares[name] = jnp.abs(jnp.where(share == 0, 0, array.astype(wide))) ** 2 * share
-        return weighted, squares
+    def one(element: Element) -> tuple[dict[str, Array], dict[str, Array]]:
+        arrays = act(action, element, terms, x, batch=batch, backwards=True)
+        if element.shift:  # which has moved absent points too
+            seen = moved_masks(element, masks)
+            for term in terms:
+                for place, label in enumerate(term.labels):
+                    if label in seen:
+                        others = [i for i in range(batch, arrays[term.name].ndim) if i != batch + place]
+                        arrays[term.name] = jnp.where(jnp.expand_dims(seen[label], others), arrays[term.name], 0)
+        return arrays, moved_masks(element, permuted)
 
-    def some(elements: Element, weights: Array, keys: jax.Array | None) -> Any:
-        return jax.tree.map(lambda array: jnp.sum(array, axis=0), jax.vmap(one)(elements, weights, keys))
-
-    if remat:
-        some = jax.checkpoint(some)
-    size = min(_chunk_size(one, frame, keys) if chunk_size is None else chunk_size, max(count, 1))
-    if size >= count:
-        sums, squares = some(frame.elements, frame.weights, keys)
-    else:
-        sums, squares = _in_chunks(some, (frame.elements, frame.weights, keys), count, size)
-    errors = {}
-    if frame.drawn:
-        for name, total in sums.items():
-            variance = jnp.maximum(squares[name] - jnp.abs(total) ** 2, 0) * count / max(count - 1, 1)
-            errors[name] = jnp.sqrt(variance / count) if count > 1 else jnp.full_like(variance, jnp.nan)
-    return sums, errors
+    return jax.vmap(one)(elements)
 
 
-def evaluated(
-    call: Call, element: Element, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None
-) -> dict[str, Array]:
-    r"""\(g f(g^{-1} x)\) for one element to each sample."""
-    action: Action = call.action
-    moved = act(action, element, action.inputs, x, batch=len(call.batch), backwards=True)
-    moved = _without_absent(action, moved, masks, element, call)
-    seen = moved_masks(element, masks)
-    y = call(moved, seen, key)
-    y = act(action, element, action.signature.outputs, y, batch=len(call.batch))
-    return y
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _summed(
+    action: Action, batch: int, drawn: bool, elements: Element, weights: Array, y: Mapping[str, Array]
+) -> Sums:
+    """The outputs moved by their elements and added up by their weights."""
+    moved = jax.vmap(lambda element, y: act(action, element, action.signature.outputs, y, batch=batch))(elements, y)
+    sums, squares = {}, {}
+    for name, array in moved.items():
+        wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+        share = jnp.expand_dims(weights, range(batch + 1, array.ndim)).astype(wide.real.dtype)
+        # What has no weight may be anything, not-a-number included.
+        wide = jnp.where(share == 0, 0, wide)
+        sums[name] = jnp.sum(wide * share, axis=0)
+        if drawn:
+            squares[name] = jnp.sum(jnp.abs(wide) ** 2 * share, axis=0)
+    return sums, squares
 
 
-def _without_absent(
-    action: Action, arrays: dict[str, Array], masks: Mapping[str, Array], element: Element, call: Call
-) -> dict[str, Array]:
-    """Set absent entries to zero: a translation has moved them too."""
-    if not masks or not element.shift:
-        return arrays
-    seen, batch = moved_masks(element, masks), len(call.batch)
-    for term in action.inputs:
-        array = arrays[term.name]
-        for place, label in enumerate(term.labels):
-            if label in seen:
-                others = [i for i in range(batch, array.ndim) if i != batch + place]
-                array = jnp.where(jnp.expand_dims(seen[label], others), array, 0)
-        arrays = arrays | {term.name: array}
-    return arrays
+def _standard_errors(sums: Mapping[str, Array], squares: Mapping[str, Array], count: int) -> dict[str, Array]:
+    """The standard error of a mean of independent draws; not-a-number for one, which tells nothing of it."""
+    return {
+        name: jnp.sqrt(jnp.maximum(squares[name] - jnp.abs(total) ** 2, 0) / (count - 1))
+        if count > 1
+        else jnp.full_like(squares[name], jnp.nan)
+        for name, total in sums.items()
+    }
 
 
-def _in_chunks(some: Any, arguments: Any, count: int, size: int) -> Any:
-    """Sum over chunks of elements: by a scan in a traced program, else one compiled by nobody, in a loop."""
+def _in_chunks(run: Callable[..., Sums], chunk: Chunk, count: int, size: int) -> Sums:
+    """Add up over chunks of elements: by a scan in a traced program, in a loop where nothing is traced."""
+    elements, weights, keys = chunk
     chunks = math.ceil(count / size)
-    elements, weights, keys = arguments
     # Elements that fill up the last chunk repeat the first one, with weight zero.
     fill = chunks * size - count
-    padded = jax.tree.map(lambda a: jnp.concatenate([a, jnp.repeat(a[:1], fill, axis=0)]), (elements, keys))
+    elements, keys = jax.tree.map(lambda a: jnp.concatenate([a, jnp.repeat(a[:1], fill, axis=0)]), (elements, keys))
     weights = jnp.concatenate([weights, jnp.zeros((fill, *weights.shape[1:]), weights.dtype)])
-    stacked = jax.tree.map(lambda a: a.reshape(chunks, size, *a.shape[1:]), (padded[0], weights, padded[1]))
-    first = some(*jax.tree.map(lambda a: a[0], stacked))
-    rest = jax.tree.map(lambda a: a[1:], stacked)
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((stacked, first))):
-        for i in range(chunks - 1):
-            first = jax.tree.map(jnp.add, first, some(*jax.tree.map(lambda a, i=i: a[i], rest)))
-        return first
+    stacked = jax.tree.map(lambda a: a.reshape(chunks, size, *a.shape[1:]), (elements, weights, keys))
 
-    def step(total: Any, chunk: Any) -> tuple[Any, None]:
-        return jax.tree.map(jnp.add, total, some(*chunk)), None
+    def at(number: int) -> Any:
+        return jax.tree.map(lambda a: a[number], stacked)
 
-    return lax.scan(step, first, rest)[0]
+    total = run(*at(0))
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((stacked, total))):
+        for number in range(1, chunks):
+            total = jax.tree.map(jnp.add, total, run(*at(number)))
+        return total
+
+    def step(total: Sums, chunk: Chunk) -> tuple[Sums, None]:
+        return jax.tree.map(jnp.add, total, run(*chunk)), None
+
+    return lax.scan(step, total, jax.tree.map(lambda a: a[1:], stacked))[0]
 
 
-def _chunk_size(one: Any, frame: Frame, keys: jax.Array | None) -> int:
-    """As many elements at once as keep the largest array of one evaluation in the cache."""
-    if frame.size <= 1:
+def _chunk_size(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None, count: int) -> int:
+    """As many elements at once as keep the largest array of the backbone in the cache."""
+    if count <= 1:
         return 1
-    first = jax.tree.map(
-        lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), (frame.elements, frame.weights, keys)
-    )
-    largest = _largest(jax.make_jaxpr(one)(*first).jaxpr)
     budget = CACHE.get(jax.default_backend(), CACHE["gpu"])
-    return max(1, min(frame.size, budget // max(largest, 1)))
+    # One element under a vmap, as it is run: a backbone that changes its state is refused here already.
+    alone = jax.tree.map(lambda a: a[None], (x, masks, key))
+    largest = _largest(jax.make_jaxpr(jax.vmap(call))(*alone).jaxpr)
+    return max(1, min(count, budget // max(largest, 1)))
 
 
 def _largest(jaxpr: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 
 from equikit._errors import OptionError, TooLargeError, explain
 from equikit.symmetrization._element import Array, rounding
@@ -53,7 +54,7 @@ def alignments(points: Array, special: bool) -> tuple[Array, Array, Array]:
         first, weights = _unit(points)
         columns = [first, jnp.stack([-first[:, 1], first[:, 0]], -1)]
     else:
-        one, two = (jnp.asarray(index) for index in _pairs(count))
+        one, two = np.nonzero(~np.eye(count, dtype=bool))
         first, length = _unit(points[one])
         beside = points[two] - jnp.sum(points[two] * first, -1, keepdims=True) * first
         # Once more: the first subtraction leaves rounding errors of the size of the point.
@@ -72,11 +73,6 @@ def alignments(points: Array, special: bool) -> tuple[Array, Array, Array]:
     identity = jnp.eye(d, dtype=points.dtype)
     matrices = jnp.where((weights > 0)[:, None, None], matrices, identity)
     return matrices, weights / jnp.where(exact, total, 1), exact
-
-
-def _pairs(count: int) -> tuple[list[int], list[int]]:
-    pairs = [(i, j) for i in range(count) for j in range(count) if i != j]
-    return [i for i, _ in pairs], [j for _, j in pairs]
 
 
 def _unit(vectors: Array) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -188,11 +189,17 @@ def rows(terms: tuple[Term, ...], label: str, x: Mapping[str, Array], masks: Map
         array = jnp.where(present(term, masks, array.ndim), array, 0)
         array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
         found += [
-            jnp.moveaxis(array, place, -1).reshape(-1, array.shape[place])
+            _unfolded(array, place)
             for place, name in enumerate(term.labels)
             if name == label
         ]
     return jnp.concatenate(found)
+
+
+def _unfolded(array: Array, place: int) -> Array:
+    """A tensor as a matrix with one axis in its columns, `[all others, d]`."""
+    others = math.prod(size for i, size in enumerate(array.shape) if i != place)
+    return jnp.moveaxis(array, place, -1).reshape(others, array.shape[place])
 
 
 def rank_tolerance(d: int, dtype: Any) -> float:
