@@ -50,7 +50,8 @@ class Call:
         except flax.errors.TraceContextError as error:
             raise _stateful(error) from error
         except Exception as error:
-            if "ropout" in str(error) and ("rng" in str(error) or "key" in str(error)):
+            words = str(error)
+            if "ropout" in words and any(word in words for word in ("rng", "key", "PRNG")):
                 raise _keyless(self.key_argument) from error
             raise
         return self._checked(outputs)

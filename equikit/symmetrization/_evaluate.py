@@ -92,9 +92,7 @@ def _moved(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _summed(
-    action: Action, batch: int, drawn: bool, elements: Element, weights: Array, y: Mapping[str, Array]
-) -> Sums:
+def _summed(action: Action, batch: int, drawn: bool, elements: Element, weights: Array, y: Mapping[str, Array]) -> Sums:
     """The outputs moved by their elements and added up by their weights."""
     moved = jax.vmap(lambda element, y: act(action, element, action.signature.outputs, y, batch=batch))(elements, y)
     sums, squares = {}, {}

@@ -188,11 +188,7 @@ def rows(terms: tuple[Term, ...], label: str, x: Mapping[str, Array], masks: Map
         array = x[term.name]
         array = jnp.where(present(term, masks, array.ndim), array, 0)
         array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
-        found += [
-            _unfolded(array, place)
-            for place, name in enumerate(term.labels)
-            if name == label
-        ]
+        found += [_unfolded(array, place) for place, name in enumerate(term.labels) if name == label]
     return jnp.concatenate(found)
 
 

@@ -1,0 +1,234 @@
+"""What cannot be symmetrized is refused, with the reason and a next step."""
+
+import flax.linen as linen
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from helpers import assert_error
+
+import equikit as ek
+from equikit.symmetrization.frames import PCA, Sort
+
+CLOUD = jax.random.normal(jax.random.key(0), (5, 3))
+
+
+def wrapped(backbone=jnp.sin, signature="p x -> p x", how=None, **options):
+    bound = {"p": ek.S, "x": ek.O(3)}
+    labels = {label: what for label, what in bound.items() if label in signature}
+    options = {"channels": False, "groups": labels, **options}
+    return ek.symmetrize(backbone, signature, how=PCA() if how is None else how, **options)
+
+
+class WithBatchNorm(nnx.Module):
+    def __init__(self):
+        self.norm = nnx.BatchNorm(3, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.norm(x)
+
+
+class WithDropout(nnx.Module):
+    def __init__(self, **options):
+        self.drop = nnx.Dropout(0.5, **options)
+
+    def __call__(self, x, rngs=None):
+        return self.drop(x, rngs=rngs)
+
+
+def with_linen_dropout(x):
+    return linen.Dropout(0.5, deterministic=False).apply({}, x)
+
+
+def with_equinox_dropout(x, key=None):
+    import equinox
+
+    return equinox.nn.Dropout(0.5)(x, key=key)
+
+
+CASES = {
+    "another shape": (
+        lambda: wrapped(lambda x: x[:-1])(CLOUD),
+        (ek.ShapeError, "another shape for 'p x'", "shape [4, 3]", "[p=5, x=3]", "channels=False"),
+    ),
+    "an axis too many": (
+        lambda: wrapped(lambda x: x, "p x -> ")(CLOUD),
+        (ek.ShapeError, "another shape", "shape [5, 3]", "[]", "correct the signature"),
+    ),
+    "missing channels": (
+        lambda: wrapped(lambda x: x[..., 0], channels=True)(CLOUD[..., None]),
+        (ek.ShapeError, "another shape", "shape [5, 3]", "[p=5, x=3, channels]", "channels=False"),
+    ),
+    "integers": (
+        lambda: wrapped(lambda x: jnp.argmax(x), "p x -> ")(CLOUD),
+        (ek.DTypeError, "has no average", "int32", "floating-point", "logits"),
+    ),
+    "no array": (
+        lambda: wrapped(lambda x: "y")(CLOUD),
+        (ek.DTypeError, "has no average", "str", "JAX array", "logits"),
+    ),
+    "a tuple": (
+        lambda: wrapped(lambda x: (x, x), "p x -> p x + x", how=PCA())(CLOUD),
+        (ek.ShapeError, "the outputs of its signature", "tuple", "a dictionary of ['p x', 'x']", "one array for each"),
+    ),
+    "another name": (
+        lambda: wrapped(lambda x: {"z": x})(CLOUD),
+        (ek.ShapeError, "the outputs of its signature", "['z']", "['p x']", "one array for each"),
+    ),
+    "a state": (
+        lambda: wrapped(WithBatchNorm())(CLOUD),
+        (ek.OptionError, "changes its own state", "BatchStat", "a pure function", "model.eval()"),
+    ),
+    "a state in a closure": (
+        lambda: wrapped(lambda x, model=WithBatchNorm(): model(x))(CLOUD),
+        (ek.OptionError, "changes its own state", "BatchStat", "a pure function", "model.eval()"),
+    ),
+    "a state, one element": (
+        lambda: wrapped(WithBatchNorm(), how=Sort())(CLOUD),
+        (ek.OptionError, "changes its own state", "BatchStat", "a pure function", "model.eval()"),
+    ),
+    "dropout with keys of its own": (
+        lambda: wrapped(WithDropout(rngs=nnx.Rngs(0)))(CLOUD),
+        (ek.OptionError, "changes its own state", "Rng", "a pure function", 'key_argument="rngs"'),
+    ),
+    "dropout without a way for the key": (
+        lambda: wrapped(WithDropout())(CLOUD),
+        (ek.OptionError, "has no key", "no key_argument", "a key in every call", "key_argument="),
+    ),
+    "dropout without a key": (
+        lambda: wrapped(WithDropout(), key_argument="rngs")(CLOUD),
+        (ek.OptionError, "has no key", "no key", "a key in every call", "call with key="),
+    ),
+    "dropout of linen": (
+        lambda: wrapped(with_linen_dropout)(CLOUD),
+        (ek.OptionError, "has no key", "no key_argument", "a key in every call", "key_argument="),
+    ),
+    "dropout of Equinox": (
+        lambda: wrapped(with_equinox_dropout, key_argument="key")(CLOUD),
+        (ek.OptionError, "has no key", "no key", "a key in every call", "call with key="),
+    ),
+    "no group to act": (
+        lambda: wrapped(signature="p -> p"),
+        (ek.GroupError, "PCA finds no axis to act on", "p=S", "bound to O", "bind a label to O"),
+    ),
+    "two groups to act": (
+        lambda: ek.symmetrize(jnp.sin, "x y -> x y", x=ek.O(3), y=ek.O(2), how=PCA()),
+        (ek.GroupError, "which axis to act on", "x=O(3), y=O(2)", "bound to O", 'PCA("x")'),
+    ),
+    "another group": (
+        lambda: wrapped(how=PCA("p")),
+        (ek.GroupError, "cannot act on 'p'", "p=S", "bound to O", 'PCA("x")'),
+    ),
+    "sorting rotations": (
+        lambda: wrapped(how=Sort("x")),
+        (ek.GroupError, "cannot act on 'x'", "x=O(3)", "bound to S", 'Sort("p")'),
+    ),
+    "sorting a cyclic axis": (
+        lambda: ek.symmetrize(jnp.sin, "p x -> p x", p=ek.Z(5), x=ek.O(3), how=Sort()),
+        (ek.GroupError, "not for Z(5)", "p=Z(5)", "S", "GroupAverage"),
+    ),
+    "sorting nothing": (
+        lambda: ek.symmetrize(jnp.sin, "p p -> p p", p=ek.S, how=Sort()),
+        (ek.OptionError, "how to sort the entries of 'p'", "p p -> p p", "has 'p' once", "Laplacian"),
+    ),
+    "principal axes of a metric": (
+        lambda: ek.symmetrize(jnp.sin, "m -> m", m=ek.Lorentz, how=PCA()),
+        (ek.GroupError, "O(1, 3) has no principal axes", "m=O(1, 3)", "definite", "ek.frames.QR"),
+    ),
+    "no vectors": (
+        lambda: ek.symmetrize(jnp.sin, "p -> p x", p=ek.S, x=ek.O(3), how=PCA()),
+        (ek.OptionError, "no input term has the label 'x'", "p -> p x", "vectors or tensors", "name other terms="),
+    ),
+    "another term": (
+        lambda: wrapped(how=PCA(terms=("v",))),
+        (ek.OptionError, "no such input term", "'v'", "'p x'", "correct terms="),
+    ),
+    "in the wrong order": (
+        lambda: wrapped(how=[Sort(), PCA()]),
+        (ek.OptionError, "Sort comes before PCA, but reads 'x'", "how=[Sort", "those for the labels", "put PCA before"),
+    ),
+    "twice": (
+        lambda: wrapped(how=[PCA(), PCA()]),
+        (ek.OptionError, "PCA and PCA both act on 'x'", "how=[PCA", "one method for each label", "leave one out"),
+    ),
+    "no method": (
+        lambda: wrapped(how="pca"),
+        (ek.OptionError, "not a method", "'pca'", "a frame of ek.frames", "with the parentheses"),
+    ),
+    "a class": (
+        lambda: wrapped(how=PCA, channels=True),
+        (ek.OptionError, "not a method", "PCA", "a frame of ek.frames", "with the parentheses"),
+    ),
+    "nothing": (
+        lambda: wrapped(how=[]),
+        (ek.OptionError, "nothing to symmetrize", "how=[]", "a method or more", "ek.frames.PCA()"),
+    ),
+    "no function": (
+        lambda: wrapped(3),
+        (ek.OptionError, "cannot be called", "int", "a function or a module", "call with an array"),
+    ),
+    "translating tensors": (
+        lambda: ek.symmetrize(jnp.sin, "p x x -> p x x", p=ek.S, x=ek.O(3), translate="x", how=PCA()),
+        (ek.SignatureError, "no input has once", "translate='x'", "positions", "leave translate out"),
+    ),
+    "translating what is not there": (
+        lambda: wrapped(translate={"r": "x"}),
+        (
+            ek.SignatureError,
+            "what holds no positions",
+            "translate={'r': 'x'}",
+            "a label that a term has once",
+            "tensor",
+        ),
+    ),
+    "no such choice": (
+        lambda: wrapped(how=PCA(on_degenerate="ignore")),
+        (ek.OptionError, "no such on_degenerate", "'ignore'", "'flag'", "on_degenerate='error'"),
+    ),
+    "no such argument for keys": (
+        lambda: wrapped(key_argument="rng"),
+        (ek.OptionError, "no such key_argument", "'rng'", "'rngs'", "key_argument='key'"),
+    ),
+    "no elements at once": (
+        lambda: wrapped(chunk_size=0),
+        (ek.OptionError, "no such chunk_size", "0", "1 or more", "chunk_size="),
+    ),
+    "too many alignments": (
+        lambda: wrapped(how=PCA(on_degenerate="weighted"))(jnp.ones((200, 3))),
+        (ek.TooLargeError, "too many alignments", "79600 of 200 points", "at most", 'on_degenerate="sample"'),
+    ),
+    "alignments in four dimensions": (
+        lambda: ek.symmetrize(
+            jnp.sin, "p x -> p x", p=ek.S, x=ek.O(4), channels=False, how=PCA(on_degenerate="weighted")
+        )(jnp.ones((5, 4))),
+        (ek.OptionError, "two and three dimensions", "d = 4", "d = 2 or 3", 'on_degenerate="sample"'),
+    ),
+    "integers as input": (
+        lambda: wrapped()(jnp.ones((5, 3), int)),
+        (ek.DTypeError, "does not hold floating-point numbers", "int32", "float32", "astype"),
+    ),
+    "another size": (
+        lambda: wrapped()(jnp.ones((5, 4))),
+        (ek.ShapeError, "has size 4 on axis 'x'", "shape [5, 4, 1]", "x=3", "one size"),
+    ),
+    "too few axes": (
+        lambda: wrapped()(jnp.ones(3)),
+        (ek.ShapeError, "too few axes", "shape", "p, x=3", "channels"),
+    ),
+    "a mask for rotations": (
+        lambda: wrapped()(CLOUD, mask={"x": jnp.ones(3, bool)}),
+        (ek.OptionError, "cannot be masked", "O(3)", "permutes", "leave the mask out"),
+    ),
+    "several inputs in one array": (
+        lambda: ek.symmetrize(jnp.sin, "a: p x + b: p -> p x", p=ek.S, x=ek.O(3), channels=False, how=PCA())(
+            {"a": CLOUD}
+        ),
+        (ek.SignatureError, "not those of the signature", "['a']", "['a', 'b']", "one array for each term"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_refused(name):
+    call, wanted = CASES[name]
+    assert_error(wanted[0], call, *wanted[1:])
