@@ -15,6 +15,9 @@ from equikit.groups import Fixed, Group
 from equikit.symmetrization._element import Array, Element, inverse_linear, is_permutation
 from equikit.symmetrization._image import turned
 
+SMALL = 4
+"""Up to this size a matrix is applied column by column: XLA is slow with batches of tiny products on a CPU."""
+
 
 @dataclass(frozen=True)
 class Action:
@@ -125,9 +128,20 @@ def block_means(array: Array, blocks: Array, axis: int) -> Array:
 def _on_axis(by: Array, array: Array, axis: int) -> Array:
     if is_permutation(by):
         return jnp.take(array, jnp.argsort(by), axis=axis)
-    by = by.astype(jnp.promote_types(by.dtype, array.dtype))
-    result = jnp.moveaxis(jnp.tensordot(by, array, (1, axis), precision=jax.lax.Precision.HIGHEST), 0, axis)
+    wide = jnp.promote_types(by.dtype, array.dtype)
+    result = _product(by.astype(wide), array.astype(wide), axis)
     return result.astype(jnp.promote_types(array.dtype, _kind(by.dtype, array.dtype)))
+
+
+def _product(matrix: Array, array: Array, axis: int) -> Array:
+    """A matrix times one axis of an array."""
+    n = matrix.shape[-1]
+    if n > SMALL:
+        product = jnp.tensordot(matrix, array, (1, axis), precision=jax.lax.Precision.HIGHEST)
+        return jnp.moveaxis(product, 0, axis)
+    shape = [n if place == axis else 1 for place in range(array.ndim)]
+    columns = [matrix[:, j].reshape(shape) * jax.lax.slice_in_dim(array, j, j + 1, axis=axis) for j in range(n)]
+    return sum(columns, jnp.zeros_like(array))
 
 
 def _kind(by: Any, array: Any) -> Any:

@@ -17,11 +17,14 @@ from equikit.symmetrization._backbone import Call
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame
 
-CACHE = {"cpu": 2**20, "gpu": 2**28, "tpu": 2**28}
+CACHE = {"cpu": 2**22, "gpu": 2**28, "tpu": 2**28}
 """Bytes up to which the largest array of a backbone may grow, for a platform: beyond, elements go one after another.
 
 For accelerators they are guesses.
 """
+
+FEW = 16
+"""Up to so many elements are added one by one."""
 
 Chunk = tuple[Element, Array, jax.Array | None]
 """Elements, their weights, and a key for each."""
@@ -59,9 +62,10 @@ def mean_over(
 
         # A vmap over one element too: a backbone with a state is then refused at any size of a chunk.
         y = jax.vmap(one, axis_size=weights.shape[0])(moved, seen, keys)
-        return _summed(call.action, len(call.batch), frame.drawn, elements, weights, y)
+        sums: Sums = _summed(call.action, len(call.batch), frame.drawn, elements, weights, y)
+        return sums
 
-    run = jax.checkpoint(some) if remat else some
+    run: Callable[..., Sums] = jax.checkpoint(some) if remat else some
     size = _chunk_size(call, x, masks, key, frame.size) if chunk_size is None else chunk_size
     sums, squares = run(*chunk) if size >= frame.size else _in_chunks(run, chunk, frame.size, size)
     return sums, _standard_errors(sums, squares, frame.size) if frame.drawn else {}
@@ -101,10 +105,17 @@ def _summed(action: Action, batch: int, drawn: bool, elements: Element, weights:
         share = jnp.expand_dims(weights, range(batch + 1, array.ndim)).astype(wide.real.dtype)
         # What has no weight may be anything, not-a-number included.
         wide = jnp.where(share == 0, 0, wide)
-        sums[name] = jnp.sum(wide * share, axis=0)
+        sums[name] = _added(wide * share)
         if drawn:
-            squares[name] = jnp.sum(jnp.abs(wide) ** 2 * share, axis=0)
+            squares[name] = _added(jnp.abs(wide) ** 2 * share)
     return sums, squares
+
+
+def _added(terms: Array) -> Array:
+    """The sum over the first axis; of few entries one by one, which XLA vectorises on a CPU as it does not a sum."""
+    if not 0 < terms.shape[0] <= FEW:
+        return jnp.sum(terms, axis=0)
+    return functools.reduce(jnp.add, [terms[i] for i in range(terms.shape[0])])
 
 
 def _standard_errors(sums: Mapping[str, Array], squares: Mapping[str, Array], count: int) -> dict[str, Array]:

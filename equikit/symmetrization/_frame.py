@@ -77,7 +77,10 @@ def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
 
     def picked(array: Array) -> Array:
         index = jnp.expand_dims(picks, range(picks.ndim, array.ndim))
-        return jnp.take_along_axis(array, index, axis=0)
+        if not jnp.issubdtype(array.dtype, jnp.inexact):
+            return jnp.take_along_axis(array, index, axis=0)
+        # A choice among few, whose derivative is no scatter.
+        return sum((jnp.where(index == i, array[i], 0) for i in range(frame.size)), jnp.zeros((), array.dtype))
 
     weights = jnp.where(jnp.any(jnp.isnan(frame.weights), axis=0), jnp.nan, jnp.full(picks.shape, 1 / samples))
     return Frame(jax.tree.map(picked, frame.elements), weights.astype(frame.weights.dtype), frame.info, drawn=True)

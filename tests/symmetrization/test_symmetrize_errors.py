@@ -80,7 +80,7 @@ CASES = {
         (ek.OptionError, "changes its own state", "BatchStat", "a pure function", "model.eval()"),
     ),
     "a state in a closure": (
-        lambda: wrapped(lambda x, model=WithBatchNorm(): model(x))(CLOUD),
+        lambda: wrapped(WithBatchNorm().__call__)(CLOUD),
         (ek.OptionError, "changes its own state", "BatchStat", "a pure function", "model.eval()"),
     ),
     "a state, one element": (
