@@ -49,7 +49,8 @@ def digits(seed: int) -> Digits:
 def quarter_turns(images: np.ndarray, turns: np.ndarray) -> np.ndarray:
     """Turn every image `[N, 8, 8]` counter-clockwise by its own number of quarter turns, which moves whole pixels."""
     every = np.stack([np.rot90(images, k, axes=(1, 2)) for k in range(4)])
-    return every[turns % 4, np.arange(len(images))]
+    found: np.ndarray = every[turns % 4, np.arange(len(images))]
+    return found
 
 
 def turned(images: np.ndarray, degrees: np.ndarray) -> np.ndarray:

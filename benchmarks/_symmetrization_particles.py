@@ -64,7 +64,8 @@ class Systems:
         """Apply an orthogonal matrix `[N, dimension, dimension]` to every system and its target."""
 
         def act(vectors: np.ndarray) -> np.ndarray:
-            return np.einsum("bij,bpj->bpi", elements, vectors).astype(np.float32)
+            found: np.ndarray = np.einsum("bij,bpj->bpi", elements, vectors).astype(np.float32)
+            return found
 
         return Systems(self.charges, act(self.positions), act(self.velocities), act(self.targets))
 
@@ -129,8 +130,8 @@ def simulate(
     charges, positions, velocities = start(np.random.default_rng(seed), count, rule)
     found = []
     for first in range(0, count, chunk):
-        part = slice(first, first + chunk)
-        found.append(integrate(*(np.ascontiguousarray(a[..., part]) for a in (charges, positions, velocities)), rule))
+        q, x, v = (np.ascontiguousarray(a[..., first : first + chunk]) for a in (charges, positions, velocities))
+        found.append(integrate(q, x, v, rule))
         if progress is not None:
             progress(min(first + chunk, count), count)
     joined = [np.concatenate(parts, axis=-1).transpose(2, 1, 0) for parts in zip(*found, strict=True)]

@@ -64,7 +64,7 @@ def orthogonal(generator: np.random.Generator, count: int, n: int = 3) -> np.nda
     return found
 
 
-def lorentz(generator: np.random.Generator, count: int, factors: int = 4) -> np.ndarray:
+def lorentz(generator: np.random.Generator, count: int, factors: int = 2) -> np.ndarray:
     """Products of random elements of O(1, 3), float64 `[count, 4, 4]`: more factors, larger boosts."""
     found = np.array([ek.Lorentz.random_element(generator) for _ in range(count * factors)])
     return functools.reduce(np.matmul, found.reshape(factors, count, 4, 4))
