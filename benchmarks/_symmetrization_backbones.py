@@ -65,6 +65,17 @@ def apply_to_clouds(module: Perceptron, inputs: Rows, key: jax.Array) -> jax.Arr
     return module(inputs.reshape(len(inputs), -1))
 
 
+class StraightLine(nnx.Module):
+    """x + t v, with one parameter."""
+
+    def __init__(self) -> None:
+        self.time = nnx.Param(jnp.ones(()))
+
+    def __call__(self, x: jax.Array, v: jax.Array) -> jax.Array:
+        """Positions and velocities to later positions."""
+        return x + self.time[...] * v
+
+
 BACKBONES: dict[str, tuple[Callable[[int], nnx.Module], Apply]] = {
     "n-body": (particle_network, apply_to_particles),
     "inertia": (inertia_network, apply_to_bodies),
@@ -72,6 +83,11 @@ BACKBONES: dict[str, tuple[Callable[[int], nnx.Module], Apply]] = {
     "digits": (image_network, apply_to_images),
     "digit clouds": (cloud_network, apply_to_clouds),
 }
+
+
+def straight_line(task: str, seed: int) -> Rival:
+    """Charges go on as they are, for a time that is trained."""
+    return Rival(StraightLine(), lambda module, inputs, key: module(*inputs[1:]))
 
 
 def bare(task: str, seed: int) -> Rival:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks._symmetrization_tasks import Task
-from benchmarks._symmetrization_training import Apply, Fitted, Rows, fit, predict, rows_of
+from benchmarks._symmetrization_training import Apply, Fitted, Recipe, Rows, fit, predict, rows_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Rival:
         train: the same in training, where it is another.
         augmented: whether every row of every batch is moved by a random element.
         penalty: the module, inputs and a key to what is added to the loss.
+        share: of the epochs of the task, where a step evaluates the network many times.
     """
 
     module: nnx.Module
@@ -33,6 +35,12 @@ class Rival:
     train: Apply | None = None
     augmented: bool = False
     penalty: Apply | None = None
+    share: float = 1.0
+
+
+def recipe(task: Task, rival: Rival) -> Recipe:
+    """How a rival is trained."""
+    return replace(task.recipe, epochs=math.ceil(rival.share * task.recipe.epochs))
 
 
 def train(task: Task, rival: Rival, seed: int, tell: Callable[[float], None] | None = None) -> Fitted:
@@ -45,7 +53,7 @@ def train(task: Task, rival: Rival, seed: int, tell: Callable[[float], None] | N
         found = task.loss(apply(module, inputs, draw), targets)
         return found if rival.penalty is None else found + rival.penalty(module, inputs, other)
 
-    return fit(rival.module, loss, task.train, task.recipe, seed, tell)
+    return fit(rival.module, loss, task.train, recipe(task, rival), seed, tell)
 
 
 def outputs(task: Task, rival: Rival, module: Any, seed: int = 0) -> dict[str, np.ndarray]:
@@ -82,5 +90,5 @@ def scores(task: Task, rival: Rival, fitted: Fitted) -> dict[str, float]:
         "seconds": fitted.seconds,
         "compile_seconds": fitted.compile_seconds,
         "parameters": float(sum(leaf.size for leaf in jax.tree.leaves(nnx.state(fitted.module, nnx.Param)))),
-        "steps": float(task.recipe.steps(rows_of(task.train))),
+        "steps": float(recipe(task, rival).steps(rows_of(task.train))),
     }

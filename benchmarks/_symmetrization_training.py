@@ -1,4 +1,4 @@
-"""Training for the benchmark `symmetrization`: whole epochs in one compiled program, one loop for all rivals of a task."""
+"""Training for the benchmark `symmetrization`: whole epochs in one compiled program, one loop for all rivals."""
 
 from __future__ import annotations
 
@@ -129,9 +129,7 @@ def fit(
     return Fitted(nnx.merge(static, carry[0], *rest), seconds, compile_seconds, tuple(losses))
 
 
-def predict(
-    module: nnx.Module, apply: Apply, rows: Rows, seed: int = 0, batch: int = 250
-) -> np.ndarray:
+def predict(module: nnx.Module, apply: Apply, rows: Rows, seed: int = 0, batch: int = 250) -> np.ndarray:
     """Apply a module to rows, a batch at a time and each with a key of its own; outputs have one row an example."""
     static, state = nnx.split(module)
     count = rows_of(rows)
