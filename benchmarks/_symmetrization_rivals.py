@@ -24,17 +24,15 @@ class Rival:
     Attributes:
         module: everything that has parameters.
         apply: the module, inputs and a key to outputs, in the tests.
-        train: the same in training, where it is another.
+        train: the same in training, where it is another: to outputs, and what is added to the loss.
         augmented: whether every row of every batch is moved by a random element.
-        penalty: the module, inputs and a key to what is added to the loss.
         share: of the epochs of the task, where a step evaluates the network many times.
     """
 
     module: nnx.Module
     apply: Apply
-    train: Apply | None = None
+    train: Callable[[Any, Rows, jax.Array], tuple[jax.Array, jax.Array | float]] | None = None
     augmented: bool = False
-    penalty: Apply | None = None
     share: float = 1.0
 
 
@@ -45,13 +43,14 @@ def recipe(task: Task, rival: Rival) -> Recipe:
 
 def train(task: Task, rival: Rival, seed: int, tell: Callable[[float], None] | None = None) -> Fitted:
     """Train a rival on a task."""
-    apply = rival.apply if rival.train is None else rival.train
 
     def loss(module: Any, rows: Rows, key: jax.Array) -> jax.Array:
-        turn, draw, other = jax.random.split(key, 3)
+        turn, draw = jax.random.split(key)
         inputs, targets = task.move(turn, rows) if rival.augmented else rows
-        found = task.loss(apply(module, inputs, draw), targets)
-        return found if rival.penalty is None else found + rival.penalty(module, inputs, other)
+        if rival.train is None:
+            return task.loss(rival.apply(module, inputs, draw), targets)
+        found, more = rival.train(module, inputs, draw)
+        return task.loss(found, targets) + more
 
     return fit(rival.module, loss, task.train, recipe(task, rival), seed, tell)
 

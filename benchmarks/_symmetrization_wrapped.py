@@ -84,7 +84,14 @@ class Backbone(nnx.Module):
         return self.apply(self.network, arrays if len(arrays) > 1 else arrays[0], jax.random.key(0))
 
 
-def symmetrized(task: str, seed: int, how: How | Sequence[How], *, draws: bool = False) -> Rival:
+def symmetrized(
+    task: str,
+    seed: int,
+    how: How | Sequence[How],
+    *,
+    draws: bool = False,
+    penalty: Callable[[Any], jax.Array] | None = None,
+) -> Rival:
     """The network of a task made equivariant.
 
     Args:
@@ -92,6 +99,7 @@ def symmetrized(task: str, seed: int, how: How | Sequence[How], *, draws: bool =
         seed: of the parameters of the network.
         how: a method, or several.
         draws: whether training gives the method a key, so that it draws elements, and tests do not.
+        penalty: what is added to the loss, of what the method knows of its frames.
     """
     symmetry = SYMMETRIES[task]
     make, apply = BACKBONES[task]
@@ -112,11 +120,11 @@ def symmetrized(task: str, seed: int, how: How | Sequence[How], *, draws: bool =
         found: jax.Array = module(symmetry.named(inputs))["output"]
         return found
 
-    def train(module: Any, inputs: Rows, key: jax.Array) -> jax.Array:
-        found: jax.Array = module(symmetry.named(inputs), key=key)["output"]
-        return found
+    def train(module: Any, inputs: Rows, key: jax.Array) -> tuple[jax.Array, jax.Array | float]:
+        found, info = module(symmetry.named(inputs), key=key if draws else None, with_info=True)
+        return found["output"], 0.0 if penalty is None else penalty(info)
 
-    return Rival(module, test, train if draws else None)
+    return Rival(module, test, train if draws or penalty is not None else None)
 
 
 def _axes(task: str) -> How:

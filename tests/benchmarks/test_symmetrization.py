@@ -176,12 +176,12 @@ def test_predictions_come_in_order_however_they_are_cut() -> None:
 def test_a_rival_may_train_differently_with_a_penalty_and_for_a_share_of_the_epochs() -> None:
     x, y = line()
     task = Task("line", (x, y), {"as drawn": tasks.Test((x, y))}, Recipe(80, 30, 0.2, calls=2), lambda key, rows: rows)
-    half = Rival(Line(), lambda module, x, key: module(x), train=lambda module, x, key: module(x) / 2, share=0.5)
+    half = Rival(Line(), lambda module, x, key: module(x), train=lambda module, x, key: (module(x) / 2, 0.0), share=0.5)
     assert recipe(task, half).epochs == 40
     fitted = train(task, half, 0)
     assert scores(task, half, fitted)["steps"] == 120
     np.testing.assert_allclose(outputs(task, half, fitted.module)["as drawn"], 2 * y, atol=0.1)
-    held = Rival(half.module, half.apply, penalty=lambda module, x, key: 100 * jnp.sum(module.slope[...] ** 2))
+    held = Rival(half.module, half.apply, lambda module, x, key: (module(x), 100 * jnp.sum(module.slope[...] ** 2)))
     assert np.abs(train(task, held, 0).module.slope[...]).max() < 0.1
 
 
@@ -209,7 +209,7 @@ def test_symmetrized_rivals_are_equivariant_before_they_are_trained(
     assert found["parameters"] == 36_873
     if rival.train is not None:  # elements are drawn
         twice = jax.tree.map(lambda a: np.repeat(a[:20], 2, axis=0), task.train[0])
-        draws = predict(rival.module, rival.train, twice)
+        draws = predict(rival.module, lambda *given: rival.train(*given)[0], twice)
         assert np.abs(draws[::2] - draws[1::2]).max() > 1e-2
 
 
