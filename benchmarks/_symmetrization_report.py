@@ -108,6 +108,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     from matplotlib.figure import Figure
 
     tasks = {task: of for task, of in by_task(result["measurements"]).items() if _errors(of)}
+    rivals = [rival for rival in rivals if any(rival in _errors(of) for of in tasks.values())]
     figure = Figure(figsize=(1.6 + 2.7 * len(tasks), 0.9 + 0.3 * len(rivals)), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
