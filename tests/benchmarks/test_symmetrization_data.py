@@ -163,7 +163,9 @@ def test_elements_are_those_of_their_groups() -> None:
     assert np.abs(turns.mean(axis=0)).max() < 0.1
     metric = np.diag(ek.Lorentz.metric().astype(float))
     np.testing.assert_allclose(boosts @ metric @ boosts.swapaxes(1, 2), np.tile(metric, (100, 1, 1)), atol=1e-10)
-    assert np.median(np.abs(boosts[:, 0, 0])) > 1.5
+    sizes = [np.median(np.abs(lorentz(generator, 300, factors)[:, 0, 0])) for factors in (1, 2, 4)]
+    assert sizes == sorted(sizes)
+    assert sizes[1] == pytest.approx(1.33, rel=0.1)
 
 
 @pytest.mark.parametrize(("nodes", "graphs", "pairs"), [(1, 1, 0), (4, 6, 0), (5, 21, 0), (6, 112, 3), (7, 853, 17)])
