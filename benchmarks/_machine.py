@@ -11,7 +11,18 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("jax", "jaxlib", "flax", "numpy", "opt_einsum", "emlp", "e3nn-jax", "cuequivariance-jax", "equikit")
+PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "numpy",
+    "opt_einsum",
+    "scikit-learn",
+    "emlp",
+    "e3nn-jax",
+    "cuequivariance-jax",
+    "equikit",
+)
 
 
 def cpu_model() -> str:

@@ -1,0 +1,66 @@
+"""Graphs to tell apart: the connected ones of the atlas, circulants with skip links, and their relabelled copies."""
+
+from __future__ import annotations
+
+import itertools
+
+import networkx as nx
+import numpy as np
+
+SKIPS = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
+"""No two of the circulants with 41 nodes and these skips are isomorphic (Murphy et al., arXiv:1903.02541)."""
+
+
+def connected_graphs(nodes: int = 7) -> np.ndarray:
+    """Adjacency matrices `[graphs, nodes, nodes]` of all connected graphs with `nodes` at most seven.
+
+    There are 1, 1, 2, 6, 21, 112 and 853 of them, no two isomorphic.
+    """
+    found = [g for g in nx.graph_atlas_g() if len(g) == nodes and nx.is_connected(g)]
+    return np.array([nx.to_numpy_array(graph) for graph in found])
+
+
+def relabelled(adjacency: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Copies `[graphs, n, n]` with nodes named anew, each graph by a permutation of its own."""
+    order = generator.permuted(np.tile(np.arange(adjacency.shape[-1]), (len(adjacency), 1)), axis=1)
+    rows = np.take_along_axis(adjacency, order[:, :, None], axis=1)
+    return np.take_along_axis(rows, order[:, None, :], axis=2)
+
+
+def circulant(nodes: int, skip: int) -> np.ndarray:
+    """A ring `[nodes, nodes]` in which every node is also joined to those `skip` steps away."""
+    steps = np.subtract.outer(np.arange(nodes), np.arange(nodes)) % nodes
+    return np.isin(steps, [1, nodes - 1, skip, nodes - skip]).astype(float)
+
+
+def skip_links(generator: np.random.Generator, nodes: int = 41, copies: int = 15) -> tuple[np.ndarray, np.ndarray]:
+    """The data set CSL: relabelled circulants `[copies · skips, nodes, nodes]`, and the places of their skips."""
+    classes = np.repeat(np.arange(len(SKIPS)), copies)
+    whole = np.array([circulant(nodes, skip) for skip in SKIPS])[classes]
+    return relabelled(whole, generator), classes
+
+
+def refined_colours(adjacency: np.ndarray) -> np.ndarray:
+    """Colours `[graphs, n]` of nodes on which colour refinement (1-WL) comes to rest, the same over all graphs.
+
+    A node's colour becomes its own and the sorted ones of its neighbours, until there are no more colours than before.
+    """
+    graphs, n = adjacency.shape[:2]
+    colours, known = np.zeros((graphs, n), int), 1
+    while True:
+        around = np.sort(np.where(adjacency > 0, colours[:, None, :], -1), axis=2)
+        seen = np.concatenate([colours[:, :, None], around], axis=2).reshape(graphs * n, n + 1)
+        unique, place = np.unique(seen, axis=0, return_inverse=True)
+        colours = place.reshape(graphs, n)
+        if len(unique) == known:
+            return colours
+        known = len(unique)
+
+
+def equivalent_pairs(adjacency: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of graphs that colour refinement, and so a message-passing network, cannot tell apart."""
+    colours = np.sort(refined_colours(adjacency), axis=1)
+    _, place = np.unique(colours, axis=0, return_inverse=True)
+    order = np.argsort(place.ravel(), kind="stable")
+    classes = np.split(order, np.flatnonzero(np.diff(place.ravel()[order])) + 1)
+    return [pair for one in classes for pair in itertools.combinations(one.tolist(), 2)]

@@ -1,0 +1,142 @@
+"""The results of the benchmark `symmetrization`: a table a task, targets, and a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from benchmarks._plot import STYLES
+from benchmarks._report import circumstances, grid, left_out
+from benchmarks._scores import check_targets
+from benchmarks._scores import number as digits
+from benchmarks._style import Style
+
+PUBLISHED: dict[tuple[str, str], str] = {
+    ("n-body", "straight line"): "0.0819 [1]",
+    ("n-body", "bare"): "0.0107 [1]",
+    ("n-body", "frame"): "0.0057 [2]",
+    ("inertia", "bare"): "3.2 [3]",
+    ("inertia", "augmented"): "0.13 [3]",
+    ("scattering", "bare"): "0.017 [3]",
+    ("scattering", "augmented"): "0.013 [3]",
+}
+"""Task and rival to the error in a paper, as drawn; the README says which paper and what differs."""
+
+WHOLE = ("parameters", "steps", "graphs", "pairs", "pairs not told apart", "copies told apart")
+SECONDS = ("seconds", "compile_seconds")
+HIDDEN = ("train_loss",)
+
+
+def heading(name: str) -> str:
+    """A score in the head of a table."""
+    return {"seconds": "train, s", "compile_seconds": "compile, s"}.get(name, name)
+
+
+def cell(name: str, value: float | None) -> str:
+    """A score in a table."""
+    if value is None:
+        return "–"
+    if name in WHOLE:
+        return f"{value:,.0f}"
+    if name in SECONDS:
+        return f"{value:.1f}"
+    return "0" if value == 0 else digits(value)
+
+
+def by_task(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Records of each task, in the order in which they came."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        found.setdefault(record["case"]["task"], []).append(record)
+    return found
+
+
+def table(task: str, records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Head and body of the table of a task."""
+    scores = [record.get("scores", {}) for record in records]
+    names = [name for name in dict.fromkeys(name for one in scores for name in one) if name not in HIDDEN]
+    known = any((task, record["rival"]) in PUBLISHED for record in records)
+    head = ["rival", *map(heading, names), *(["published"] if known else [])]
+    body = []
+    for record, score in zip(records, scores, strict=True):
+        last = [PUBLISHED.get((task, record["rival"]), "–")] if known else []
+        body.append([record["rival"], *(cell(name, score.get(name)) for name in names), *last])
+    return head, body
+
+
+def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Group:
+    """The scores as rich tables."""
+    found = []
+    for task, of in by_task(records).items():
+        head, body = table(task, of)
+        shown = Table(title=f"{title}: {task}", title_justify="left")
+        for place, name in enumerate(head):
+            shown.add_column(name, no_wrap=place == 0, justify="left" if place == 0 else "right")
+        for row in body:
+            shown.add_row(*row)
+        found.append(shown)
+    return Group(*found)
+
+
+def target_lines(result: Mapping[str, Any]) -> list[str]:
+    """One sentence a target."""
+    return [
+        f"{target['case']['task']}, {target['rival']}, {target['score']}: {digits(target['value'])}, wanted at most "
+        f"{digits(target['wanted']) if target['wanted'] else '0'}, " + ("met" if target["met"] else "missed")
+        for target in result["targets"]
+    ]
+
+
+def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+    """The results as Markdown."""
+    records = result["measurements"]
+    lines = [circumstances(result), ""]
+    for task, of in by_task(records).items():
+        lines += [f"*{task}*", "", *grid(*table(task, of), 1), ""]
+    lines += ["Targets:", ""]
+    lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
+    return "\n".join([*lines, *left_out(records)]) + "\n"
+
+
+def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
+    """Draw the errors, a panel a task: full marks as drawn, hollow ones moved."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    tasks = {task: of for task, of in by_task(result["measurements"]).items() if _errors(of)}
+    rivals = [rival for rival in rivals if any(rival in _errors(of) for of in tasks.values())]
+    figure = Figure(figsize=(1.6 + 2.7 * len(tasks), 0.9 + 0.3 * len(rivals)), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
+    for axes, (task, of) in zip(panels, tasks.items(), strict=False):
+        for rival, errors in _errors(of).items():
+            colour, marker = STYLES[rivals.index(rival) % len(STYLES)]
+            row = rivals.index(rival)
+            axes.plot(errors["as drawn"], row, marker, color=colour, markersize=7)
+            axes.plot(errors["moved"], row, marker, color=colour, markersize=11, markerfacecolor="none")
+        axes.set_xscale("log")
+        axes.grid(True, axis="both", which="major", color="#dddddd", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(task, fontsize=10, loc="left")
+        axes.set_xlabel("error")
+    panels[0].set_yticks(range(len(rivals)), rivals)
+    panels[0].set_ylim(len(rivals) - 0.5, -0.5)
+    figure.savefig(path)
+
+
+def _errors(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Rival to the errors as drawn and moved, where both are above zero."""
+    found = {}
+    for record in records:
+        scores = record.get("scores", {})
+        errors = {name: scores.get(f"error, {name}", 0.0) for name in ("as drawn", "moved")}
+        if min(errors.values()) > 0:
+            found[record["rival"]] = errors
+    return found
+
+
+STYLE = Style(check_targets, markdown, terminal_table, target_lines, plot)

@@ -1,0 +1,160 @@
+"""The rivals made by `ek.symmetrize`: the network of a task, what acts on its inputs and outputs, and a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+import equikit as ek
+from benchmarks._symmetrization_backbones import BACKBONES
+from benchmarks._symmetrization_rivals import Rival
+from benchmarks._symmetrization_training import Apply, Rows
+
+How = Any
+"""What `ek.symmetrize` takes as `how`."""
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """What acts on the arrays of a task.
+
+    Attributes:
+        inputs: name to labels of each input array, in their order.
+        output: the labels of the output.
+        groups: what is bound to each label.
+        translate: name to label of the terms that are positions, of inputs and "output".
+        axes: name of the input whose principal axes are the frame.
+        weighted: what makes that input of the others, where it is none of them; the network does not see it.
+    """
+
+    inputs: Mapping[str, str]
+    output: str
+    groups: Mapping[str, object]
+    translate: Mapping[str, str] = field(default_factory=dict)
+    axes: str = "places"
+    weighted: Callable[[Mapping[str, jax.Array]], jax.Array] | None = None
+
+    def named(self, inputs: Rows) -> dict[str, jax.Array]:
+        """Input arrays by name."""
+        arrays = inputs if isinstance(inputs, tuple) else (inputs,)
+        found = dict(zip(self.inputs, arrays, strict=False))
+        return found if self.weighted is None else found | {self.axes: self.weighted(found)}
+
+
+def _by_mass(named: Mapping[str, jax.Array]) -> jax.Array:
+    """√m x, whose second moments are what the tensor of inertia is made of."""
+    return jnp.sqrt(named["masses"])[..., None] * named["places"]
+
+
+SYMMETRIES = {
+    "n-body": Symmetry(
+        {"charges": "p", "places": "p x", "velocities": "p x"},
+        "p x",
+        {"p": ek.S, "x": ek.O(3)},
+        {"places": "x", "output": "x"},
+    ),
+    "inertia": Symmetry(
+        {"masses": "p", "places": "p x", "weighted": "p x"},
+        "x x",
+        {"p": ek.S, "x": ek.O(3)},
+        axes="weighted",
+        weighted=_by_mass,
+    ),
+    "scattering": Symmetry({"momenta": "p x"}, "", {"p": ek.Fixed(4), "x": ek.Lorentz}),
+    "digit clouds": Symmetry({"points": "p x"}, "c", {"p": ek.S, "x": ek.Fixed(2), "c": ek.Fixed(10)}),
+}
+
+
+class Backbone(nnx.Module):
+    """A network that takes its arrays by name, as `ek.symmetrize` gives them."""
+
+    def __init__(self, network: nnx.Module, apply: Apply, names: tuple[str, ...]) -> None:
+        self.network = network
+        self.apply = apply
+        self.names = names
+
+    def __call__(self, named: dict[str, jax.Array]) -> jax.Array:
+        """Apply the network; no network of a task draws anything at random."""
+        arrays = tuple(named[name] for name in self.names)
+        return self.apply(self.network, arrays if len(arrays) > 1 else arrays[0], jax.random.key(0))
+
+
+def symmetrized(
+    task: str,
+    seed: int,
+    how: How | Sequence[How],
+    *,
+    draws: bool = False,
+    penalty: Callable[[Any], jax.Array] | None = None,
+) -> Rival:
+    """The network of a task made equivariant.
+
+    Args:
+        task: its name.
+        seed: of the parameters of the network.
+        how: a method, or several.
+        draws: whether training gives the method a key, so that it draws elements, and tests do not.
+        penalty: what is added to the loss, of what the method knows of its frames.
+    """
+    symmetry = SYMMETRIES[task]
+    make, apply = BACKBONES[task]
+    seen = tuple(name for name in symmetry.inputs if symmetry.weighted is None or name != symmetry.axes)
+    backbone = Backbone(make(seed), apply, seen)
+    module = ek.symmetrize(
+        backbone,
+        dict(symmetry.inputs),
+        {"output": symmetry.output},
+        groups=symmetry.groups,
+        translate=symmetry.translate or None,
+        channels=False,
+        how=how,
+    )
+    assert isinstance(module, nnx.Module)
+
+    def test(module: Any, inputs: Rows, key: jax.Array) -> jax.Array:
+        found: jax.Array = module(symmetry.named(inputs))["output"]
+        return found
+
+    def train(module: Any, inputs: Rows, key: jax.Array) -> tuple[jax.Array, jax.Array | float]:
+        found, info = module(symmetry.named(inputs), key=key if draws else None, with_info=True)
+        return found["output"], 0.0 if penalty is None else penalty(info)
+
+    return Rival(module, test, train if draws or penalty is not None else None)
+
+
+def _axes(task: str) -> How:
+    """Principal axes; inputs that do not determine them are used all the same."""
+    return ek.frames.PCA(terms=(SYMMETRIES[task].axes,), on_degenerate="flag")
+
+
+def frame(task: str, seed: int) -> Rival:
+    """The mean over the frame of principal axes, in training and in the tests; 8 evaluations a step.
+
+    Charges are seen in an eighth of the epochs, so that the network is evaluated as often as by others.
+    """
+    found = symmetrized(task, seed, _axes(task))
+    return replace(found, share=1 / 8) if task == "n-body" else found
+
+
+def stochastic_frame(task: str, seed: int) -> Rival:
+    """One element of the frame at random in training, the mean over all in the tests."""
+    return symmetrized(task, seed, ek.frames.Stochastic(_axes(task)), draws=True)
+
+
+def sorted_frame(task: str, seed: int) -> Rival:
+    """The same, with bodies sorted by mass or points by their coordinates."""
+    if task == "digit clouds":
+        return symmetrized(task, seed, ek.frames.Sort())
+    return symmetrized(task, seed, [ek.frames.Stochastic(_axes(task)), ek.frames.Sort(terms=("masses",))], draws=True)
+
+
+MAKERS: dict[str, Callable[[str, int], Rival]] = {
+    "frame": frame,
+    "stochastic frame": stochastic_frame,
+    "sorted": sorted_frame,
+}
