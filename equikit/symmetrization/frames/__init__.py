@@ -2,7 +2,8 @@
 
 from equikit.symmetrization.frames._center import Center
 from equikit.symmetrization.frames._pca import PCA
+from equikit.symmetrization.frames._qr import QR
 from equikit.symmetrization.frames._sort import Sort
 from equikit.symmetrization.frames._stochastic import Stochastic
 
-__all__ = ["PCA", "Center", "Sort", "Stochastic"]
+__all__ = ["PCA", "QR", "Center", "Sort", "Stochastic"]
