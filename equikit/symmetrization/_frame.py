@@ -95,10 +95,11 @@ def joined(one: Frame, two: Frame) -> Frame:
     """The products of each element of the one with those of its own frame, whose arrays are `[two, one, *batch]`."""
 
     def flat(array: Array) -> Array:
-        return jnp.moveaxis(array, 0, 1).reshape(-1, *array.shape[2:])
+        return jnp.moveaxis(array, 0, 1).reshape(count, *array.shape[2:])
 
+    count = one.size * two.size
     first = jax.tree.map(lambda array: jnp.repeat(array, two.size, axis=0), one.elements)
-    weights = (one.weights * two.weights).swapaxes(0, 1).reshape(-1, *one.weights.shape[1:])
+    weights = (one.weights * two.weights).swapaxes(0, 1).reshape(count, *one.weights.shape[1:])
     elements = compose(first, jax.tree.map(flat, two.elements))
     return Frame(elements, weights, _both(one, two.info), one.drawn or two.drawn)
 

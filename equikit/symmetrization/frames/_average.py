@@ -1,0 +1,201 @@
+"""The average over the whole group: exact for finite groups, by random draws for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import GroupError, OptionError, ShapeError, explain
+from equikit.diagrams._signature import base
+from equikit.groups import D, Group, S, Z
+from equikit.groups._group import checked_size
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._frame import Frame, Framed, Info, checked_choice, only_label
+from equikit.symmetrization._image import polygon_group
+from equikit.symmetrization.frames._enumerate import all_elements, is_finite
+from equikit.symmetrization.frames._haar import draw_element, has_draws, refuse_noncompact
+
+
+@dataclass(frozen=True)
+class GroupAverage(Framed):
+    r"""All elements of a finite group, or random ones of a compact group, with equal weights.
+
+    \(x \mapsto \frac{1}{|G|} \sum_g g f(g^{-1} x)\), exact for every input, degenerate or not, since the elements
+    do not depend on it. Finite groups are S(n), A(n), Z(n), D(n), H(n) and `MatrixGroup`s of generators alone, which
+    are listed from them. O, SO, U and Bistochastic have infinitely many elements: `samples=` are drawn from the Haar
+    distribution, the result is equivariant in expectation, and its standard error is in `info`. Groups that are not
+    compact, as O(1, 3), have no uniform probability, and no average.
+
+    With `axes=` the elements turn images instead: `GroupAverage(axes=("i", "j"), group=ek.D(4))` averages over the
+    quarter turns of the grid of pixels and its reflections. Quarter and half turns are exact; by other angles, as in
+    Z(8), pixels are interpolated, and zero comes in from outside: the result is equivariant only nearly.
+
+    Args:
+        label: the axis on which the group acts; where it is not given, the only one with a group.
+        group: with `axes`, `Z(n)` for the turns by multiples of 360/n degrees, `D(n)` for reflections too.
+        axes: the two labels, bound to `Fixed`, that count rows and columns of pixels.
+        samples: how many elements are drawn at random, for each input on its own, in place of all; needs a key.
+        max_size: the most elements that are listed.
+
+    Raises:
+        GroupError: if the group is not compact, or is infinite and there is no `samples=`.
+        TooLargeError: if the group has more than `max_size` elements.
+        OptionError: if `axes` and `group` do not go together.
+        ShapeError: if an image that is turned by a quarter is not square.
+
+    Cost: one evaluation of the backbone for each element.
+
+    Example:
+        >>> import equikit as ek
+        >>> first = lambda x: x[..., 0] + x[..., 0] * x[..., 1]                       # knows nothing of the symmetry
+        >>> sym = ek.symmetrize(first, "z -> ", z=ek.Z(4), channels=False, how=GroupAverage())
+        >>> float(sym(jnp.array([1.0, 2.0, 3.0, 4.0]))), sym.frame(jnp.ones(4)).size    # 10/4 + (2 + 6 + 12 + 4)/4
+        (8.5, 4)
+
+    Source:
+        Yarotsky, Universal approximations of invariant maps by neural networks, arXiv:1804.10306, section 2, on the
+        average over a group.
+    """
+
+    label: str | None = None
+    group: Group | None = None
+    axes: tuple[str, str] | None = None
+    samples: int | None = None
+    max_size: int = 5040
+
+    def __post_init__(self) -> None:
+        for name, value in (("samples", self.samples), ("max_size", self.max_size)):
+            if value is not None and checked_size(name, value) == 0:
+                checked_choice(name, 0, (1,))
+        turns = type(self.group) in (Z, D) and bool(self.group and self.group.n)
+        if (self.axes is None) != (self.group is None) or (
+            self.axes is not None and (self.label is not None or not turns)
+        ):
+            raise OptionError(
+                explain(
+                    "axes= and group= are for images, and go together",
+                    got=f"label={self.label!r}, axes={self.axes!r}, group={self.group!r}",
+                    expected='axes=("i", "j") with group=Z(n) or D(n), or neither: the group is then that of the label',
+                    step='write GroupAverage(axes=("i", "j"), group=ek.D(4)), or GroupAverage("x")',
+                )
+            )
+
+    @property
+    def needs_key(self) -> bool:  # type: ignore[override]
+        """Whether elements are drawn at random."""
+        return self.samples is not None
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the group, or the two axes of images."""
+        if self.axes is not None:
+            self._check_images(action, self.axes)
+            return frozenset(self.axes)
+        label = only_label(self, action, self.label, (Group,))
+        group = action.groups[label]
+        if not is_finite(group):
+            refuse_noncompact(group)
+            if self.samples is None:
+                raise GroupError(
+                    explain(
+                        f"{group} has infinitely many elements",
+                        got=f"{label}={group}, samples=None",
+                        expected="how many elements to draw at random, in place of all",
+                        step="write GroupAverage(samples=64), and call with key=; or use a frame, as ek.frames.PCA()",
+                    )
+                )
+        return frozenset([label])
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """Nothing: the elements do not depend on the input."""
+        return frozenset()
+
+    def draw(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
+    ) -> Frame:
+        """Elements drawn independently, without listing all."""
+        return replace(self, samples=samples).frame(action, x, masks, key)
+
+    def of_sample(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
+    ) -> Frame:
+        """All elements, or some at random."""
+        real = jnp.promote_types(jnp.float32, jnp.zeros((), jnp.result_type(*x.values())).real.dtype)
+        element = self._turns(real, key) if self.axes is not None else self._elements(action, x, real, key)
+        count = jax.tree.leaves(element)[0].shape[0]
+        no, size = jnp.zeros((), bool), jnp.full((), count, jnp.float32)
+        return Frame(element, jnp.full(count, 1 / count, real), Info(size, no, no), drawn=self.samples is not None)
+
+    def _elements(self, action: Action, x: Mapping[str, Array], real: Any, key: jax.Array | None) -> Element:
+        (label,) = self.acts_on(action)
+        group = action.groups[label]
+        n = _size(action, label, x)
+        dtype = jnp.promote_types(real, jnp.complex64) if group.is_complex else real
+        if self.samples is not None and has_draws(group):
+            assert key is not None, "needs_key asks for one"
+            keys = jax.random.split(key, self.samples)
+            return Element({label: jax.vmap(lambda key: draw_element(group, key, n, dtype))(keys)})
+        elements = all_elements(group, n, self.max_size)
+        listed = jnp.asarray(elements, jnp.int32 if isinstance(group, S) else dtype)
+        return Element({label: self._some(listed, key)})
+
+    def _turns(self, real: Any, key: jax.Array | None) -> Element:
+        assert self.axes is not None, "asked for where there are axes"
+        assert self.group is not None, "axes come with a group"
+        assert self.group.n is not None, "which has a size"
+        turns = polygon_group(self.group.n, type(self.group) is D)
+        return Element(grid={self.axes: self._some(jnp.asarray(turns, real), key)})
+
+    def _some(self, listed: Array, key: jax.Array | None) -> Array:
+        """All, or some drawn at random."""
+        if self.samples is None:
+            return listed
+        assert key is not None, "needs_key asks for one"
+        return listed[jax.random.randint(key, (self.samples,), 0, len(listed))]
+
+    def _check_images(self, action: Action, axes: tuple[str, str]) -> None:
+        fixed = {label: action.signature.sizes.get(label) for label in action.fixed}
+        terms = (*action.inputs, *action.signature.outputs)
+        counts = {tuple(term.labels.count(label) for label in axes) for term in terms}
+        if not set(axes) <= fixed.keys() or len(set(axes)) != 2 or not {(1, 1)} <= counts <= {(0, 0), (1, 1)}:
+            raise OptionError(
+                explain(
+                    "axes= are not those of an image",
+                    got=f"axes={axes!r} for {str(action.signature)!r}",
+                    expected="two labels bound to Fixed, which every term has once each, or has not",
+                    step='write symmetrize(net, "i j -> ", i=ek.Fixed(8), j=ek.Fixed(8), ...), channels aside',
+                )
+            )
+        height, width = (fixed[label] for label in axes)
+        if height != width and self.group is not None and (self.group.n or 0) > 2:
+            raise ShapeError(
+                explain(
+                    "the image is not square, and cannot be turned by a quarter",
+                    got=f"{axes[0]}={height}, {axes[1]}={width}, group={self.group}",
+                    expected="as many rows as columns, or group=Z(2), D(1) or D(2)",
+                    step="pad the image, or use another group",
+                )
+            )
+
+
+def _size(action: Action, label: str, x: Mapping[str, Array]) -> int:
+    """The size of an axis, from the inputs or from its group."""
+    for term in action.inputs:
+        for place, name in enumerate(term.labels):
+            if base(name) == label:
+                return int(x[term.name].shape[place])
+    size = action.groups[label].n
+    if size is None:
+        raise GroupError(
+            explain(
+                f"the size of {label!r} is not settled: no input has it",
+                got=str(action.signature),
+                expected="a group with a size",
+                step=f"bind {label} to {action.groups[label]}(5)",
+            )
+        )
+    return size

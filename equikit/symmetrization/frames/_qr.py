@@ -1,0 +1,153 @@
+"""Minimal frames of rotations, Lorentz transformations and unitary matrices: one element, by Gram-Schmidt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit.groups import SO, Group, O, U
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._element import Array, Element, detached
+from equikit.symmetrization._frame import (
+    Frame,
+    Framed,
+    Info,
+    checked_on_degenerate,
+    only_label,
+    settled,
+    standard_tolerance,
+)
+from equikit.symmetrization._stabilizer import has_mean
+from equikit.symmetrization.frames._gram_schmidt import Basis, gram_schmidt
+from equikit.symmetrization.frames._light_like import FREE, NULL, PARTNER, SPANNED
+from equikit.symmetrization.frames._vectors import checked_vectors, orders_of_outputs, read_labels, vectors_in
+
+
+@dataclass(frozen=True)
+class QR(Framed):
+    r"""The element whose columns are the orthonormal basis of the first independent vectors: a minimal frame.
+
+    Gram-Schmidt with the metric η takes the vectors of the input in their order, \(x_1, x_2, \dots\), to columns with
+    \(\langle u_i, u_j \rangle = \pm\delta_{ij}\), those of positive square first, and \(g = (u_1 \dots u_d)\) is in the
+    group. \(g^{-1} x\), the triangular factor, depends on the products \(\langle x_i, x_j \rangle\) alone (for SO on
+    the orientation too). For O(d), SO(d), O(p, q), SO(p, q) and U(d), whose product is Hermitian. The order of the
+    vectors matters: methods for labels that permute them have to come before, as `GroupAverage`, or `Sort` by numbers
+    that are no vectors.
+
+    Input that does not span the space leaves the last columns open: what turns only these leaves it as it is. All such
+    turns share one evaluation, and outputs are averaged over them in closed form, exactly for those with one axis of
+    the label, which keep no part across the span, and for those with up to three for O, O(p, q) and U; for SO with m
+    open columns below m axes.
+
+    With an indefinite metric, the next vector is the first whose square is nearly the largest, so that errors do not
+    grow. Light-like vectors are no obstacle: a pair of them is joined. Where the product vanishes on a direction of the
+    span, as on a single light-like vector, the element is not unique, but outputs without an axis of the label are
+    exact, and those with one are projected onto the span, and exactly equivariant: at the canonical form the Euclidean
+    projection takes the place of an average over a group that has none. More than one such direction, which O(p, q)
+    has for p, q > 1, is degenerate.
+
+    Args:
+        label: the axis on which the group acts; where it is not given, the only one bound to O, SO or U.
+        terms: names of the input terms whose vectors are taken; all by default.
+        tolerance: a vector counts as independent from this relative pivot on: what is left of it over the longest, or
+            for an indefinite metric its square over the largest root mean square of the products of one vector. The
+            error of the frame is the rounding error over `info.gap`, the smallest pivot (for an indefinite metric over
+            Euclidean lengths, which boosts increase). By default the root of the rounding error of the dtype.
+        on_degenerate: what to do where rounding decides what spans the space (parts between the rounding error and the
+            tolerance), or no mean is known for outputs of this order: `"error"` raises, and in a compiled program gives
+            not-a-numbers; `"flag"` goes on, and says so in `info`.
+        differentiable: whether derivatives go through the frame.
+
+    Raises:
+        GroupError: if the label has another group.
+        FrameError: for a degenerate input, with `on_degenerate="error"`.
+
+    Cost: of the frame O(N d²) for N vectors; one evaluation of the backbone.
+
+    Example:
+        >>> import equikit as ek
+        >>> sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.Fixed(4), x=ek.Lorentz, how=QR())
+        >>> ek.testing.assert_equivariant(
+        ...     sym, "p x -> p x", p=ek.Fixed(4), x=ek.Lorentz, channels=1, key=jax.random.key(0), tolerance=1e-3)
+
+    Source:
+        Lin et al., Equivariance via minimal frame averaging, arXiv:2406.07598, sections 4.2 and 4.3; not the treatment
+        of light-like directions and of the open columns.
+    """
+
+    label: str | None = None
+    terms: tuple[str, ...] | None = None
+    tolerance: float | None = None
+    on_degenerate: Literal["error", "flag"] = "error"
+    differentiable: bool = True
+
+    def __post_init__(self) -> None:
+        checked_on_degenerate(self.on_degenerate, ("error", "flag"))
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the matrices."""
+        label = only_label(self, action, self.label, (O, U))
+        checked_vectors(action, label, self.terms)
+        return frozenset([label])
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """All other labels of the terms whose vectors are taken: their groups change which is the first."""
+        (label,) = self.acts_on(action)
+        return read_labels(action, label, self.terms)
+
+    def of_sample(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
+    ) -> Frame:
+        """The orthonormal basis of one sample, and its projection onto the span."""
+        (label,) = self.acts_on(action)
+        group = action.groups[label]
+        points = vectors_in(action, label, self.terms, x, masks)
+        d, dtype = points.shape[-1], points.dtype
+        metric = np.ones(d, np.int64) if group.form is None else group.form.signs()
+        size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
+        finite = jnp.isfinite(size)
+        scale = jnp.where(finite & (size > 0), size, 1)
+        tolerance = standard_tolerance(self.tolerance, dtype)
+        basis = gram_schmidt(jnp.where(finite, points / scale, 0), metric, tolerance, 1 / scale)
+        matrix, projection, free = _placed(basis, group, d)
+        whole = jnp.sum(basis.signs > 0) == int(np.sum(metric > 0))
+        orders = orders_of_outputs(action, label)
+        light = jnp.sum(basis.kinds == NULL)
+        # The partners of two light-like directions are not unique even where no column is open.
+        of_light = ((free == 0) | (orders < 2)) & (light < 2)
+        exact = jnp.where(light > 0, of_light, has_mean(group, orders, free))
+        unread = checked_vectors(action, label, None) != checked_vectors(action, label, self.terms)
+        degenerate = ~(exact & whole & finite) | basis.doubtful | (basis.gap <= tolerance)
+        if unread:  # which may have parts across the span
+            degenerate = degenerate | (free > 0)
+        info = Info(
+            jnp.ones((), jnp.float32),
+            degenerate,
+            degenerate & (self.on_degenerate == "error"),
+            gap=basis.gap,
+            rank=jnp.sum((basis.kinds == SPANNED) | (basis.kinds == NULL)),
+        )
+        element = Element({label: matrix[None]}, stabilizer={label: projection[None]} if orders else {})
+        weights = jnp.ones(1, projection.dtype)
+        return Frame(element if self.differentiable else detached(element), settled(weights, info), info)
+
+
+def _placed(basis: Basis, group: Group, d: int) -> tuple[Array, Array, Array]:
+    """The matrix with columns of positive square first, the projection onto the span before it, and what is open."""
+    order = jnp.argsort(basis.signs < 0, stable=True)
+    kinds, matrix = basis.kinds[order], basis.vectors[order].T
+    free = jnp.sum(kinds == FREE)
+    if isinstance(group, SO) and d:
+        # The last vector changes its sign: where a column is open, it is one of those.
+        turn = jnp.where(jnp.linalg.det(jax.lax.stop_gradient(matrix)) < 0, -1, 1)
+        matrix = matrix * jnp.where(order == d - 1, turn, 1)
+        free = jnp.where((free == 1) & ~jnp.any(kinds == NULL), 0, free)
+    real = basis.signs.dtype
+    light = ((kinds == NULL) | (kinds == PARTNER)).astype(real)
+    projection = jnp.diag((kinds == SPANNED).astype(real)) + jnp.outer(light, light) / 2
+    return matrix, jnp.where(free == 0, jnp.eye(d, dtype=real), projection), free

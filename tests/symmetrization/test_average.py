@@ -1,0 +1,318 @@
+"""Averages over whole groups: listed and exact where they are finite, drawn from the Haar distribution where not."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_error
+
+import equikit as ek
+from equikit.symmetrization.frames import GroupAverage, Stochastic
+from equikit.symmetrization.frames._enumerate import all_elements
+from equikit.symmetrization.frames._haar import draw_element
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+THIRD = [
+    [math.cos(2 * math.pi / 3), -math.sin(2 * math.pi / 3)],
+    [math.sin(2 * math.pi / 3), math.cos(2 * math.pi / 3)],
+]
+GOLDEN = (1 + math.sqrt(5)) / 2
+FIFTH = np.array([[GOLDEN - 1, -GOLDEN, 1], [GOLDEN, 1, GOLDEN - 1], [-1, GOLDEN - 1, GOLDEN]]) / 2
+SIZES = {
+    ek.S(4): 24,
+    ek.S(0): 1,
+    ek.S(1): 1,
+    ek.A(4): 12,
+    ek.A(1): 1,
+    ek.Z(5): 5,
+    ek.D(5): 10,
+    ek.D(1): 1,
+    ek.H(3): 48,
+    ek.MatrixGroup([[[0, -1], [1, 0]]], name="C4"): 4,
+    ek.MatrixGroup([THIRD], name="C3"): 3,
+    ek.MatrixGroup([[[0, 1, 0], [0, 0, 1], [1, 0, 0]], FIFTH], name="icosahedron"): 60,
+    ek.MatrixGroup([[[1j, 0], [0, -1j]], [[0, 1], [-1, 0]]], name="Q8"): 8,
+    ek.MatrixGroup([[[0, -2], [0.5, 0]]], name="stretched"): 4,
+    ek.MatrixGroup(n=2, name="trivial"): 1,
+}
+
+
+@pytest.mark.parametrize("group", SIZES, ids=str)
+def test_every_element_is_listed_once(group):
+    elements = all_elements(group, group.n, 100)
+    assert len(elements) == SIZES[group]
+    matrices = np.stack([group.matrix(e) if isinstance(group, ek.S) else e for e in elements]).reshape(
+        len(elements), -1
+    )
+    distances = np.abs(matrices[:, None] - matrices[None]).max(-1, initial=0) if group.n else np.zeros((1, 1))
+    assert np.all(distances + np.eye(len(elements)) > 1e-6)
+    for generator in group.generators():
+        moved = group.matrix(generator) @ matrices.reshape(-1, group.n, group.n)
+        gaps = np.abs(moved.reshape(len(elements), 1, -1) - matrices[None]).max(-1)
+        assert np.all(gaps.min(1) < 1e-9)
+
+
+def mixing(x):
+    """A backbone of one axis that treats no two entries alike."""
+    steps = jnp.arange(1, x.shape[-2] + 1, dtype=x.real.dtype)[:, None]
+    return jnp.cumsum(x * steps, axis=-2) * (1 + x) + jnp.roll(x, 1, axis=-2) ** 2
+
+
+@pytest.mark.parametrize(
+    "group",
+    [ek.D(4), ek.H(2), *(pytest.param(g, marks=pytest.mark.slow) for g in [*list(SIZES)[-6:], ek.S(4), ek.A(4)])],
+    ids=str,
+)
+def test_it_is_exact(x64, group):
+    sym = ek.symmetrize(mixing, "z -> z", z=group, how=GroupAverage())
+    ek.testing.assert_equivariant(jax.jit(sym), "z -> z", z=group, channels=2, key=jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (group.n, 2)) + (1j if group.is_complex else 0)
+    wanted = sum(
+        group.act(e, mixing(group.act(np.linalg.inv(m), x, 0) if not isinstance(group, ek.S) else x[np.asarray(e)]), 0)
+        if not isinstance(group, ek.H)
+        else m @ mixing(m.T @ x)
+        for e in all_elements(group, group.n, 100)
+        for m in [group.matrix(e) if isinstance(group, ek.S) else e]
+    ) / SIZES.get(group, 2**group.n * math.factorial(group.n) if isinstance(group, ek.H) else 8)
+    np.testing.assert_allclose(sym(x), wanted, atol=1e-12)
+    assert not sym.info(x).degenerate
+
+
+@pytest.mark.parametrize("group", [ek.S(3), ek.H(3)], ids=str)
+def test_masks_move_with_the_entries(group):
+    def masked(x, mask):
+        there = mask["z"][..., None]
+        return jnp.where(there, jnp.cumsum(jnp.where(there, x, 0), axis=-2) + x**3, 0)
+
+    sym = ek.symmetrize(masked, "z -> z", z=group, how=GroupAverage())
+    ek.testing.assert_equivariant(sym, "z -> z", z=group, channels=1, mask=True, samples=2, key=jax.random.key(0))
+
+
+def test_the_size_of_a_free_group_is_that_of_the_axis():
+    sym = ek.symmetrize(lambda x: x[..., 0] ** 2, "p -> ", p=ek.S, channels=False, how=GroupAverage())
+    assert sym.frame(jnp.ones((2, 3))).weights.shape == (6, 2)
+    assert sym(jnp.array([1.0, 2, 3])) == pytest.approx(14 / 3)
+    assert_error(
+        ek.TooLargeError,
+        lambda: sym(jnp.ones(8)),
+        "S has too many",
+        "5040 on an axis of size 8",
+        "max_size",
+        "samples=",
+    )
+
+
+def test_images_are_turned_by_quarters_exactly():
+    def net(image):
+        weights = jnp.arange(25.0).reshape(5, 5) / 25
+        return {"y": jnp.sum(weights * jnp.sin(image), axis=(-1, -2)), "z": jnp.cumsum(image * weights, axis=-1)}
+
+    sym = ek.symmetrize(
+        lambda x: net(x["x"]),
+        {"x": "i j"},
+        {"y": "", "z": "i j"},
+        i=ek.Fixed(5),
+        j=ek.Fixed(5),
+        channels=False,
+        how=GroupAverage(axes=("i", "j"), group=ek.D(4)),
+    )
+    x = jax.random.normal(jax.random.key(0), (2, 5, 5))
+    assert sym.frame({"x": x}).size == 8
+    before = sym({"x": x})
+    for turn in (lambda a: jnp.rot90(a, axes=(-2, -1)), lambda a: a[..., ::-1], lambda a: jnp.swapaxes(a, -1, -2)):
+        after = sym({"x": turn(x)})
+        np.testing.assert_allclose(after["y"], before["y"], rtol=1e-5)
+        np.testing.assert_allclose(after["z"], turn(before["z"]), atol=1e-6)
+    draws = ek.symmetrize(
+        jnp.sin, "i j -> i j", i=ek.Fixed(2), j=ek.Fixed(3), channels=False,
+        how=GroupAverage(axes=("i", "j"), group=ek.D(2), samples=7),
+    ).frame(jnp.ones((2, 3)), key=jax.random.key(0))  # fmt: skip
+    assert draws.elements.grid[("i", "j")].shape == (7, 2, 2)
+
+
+def moments(group, n, function, count=20000, dtype=jnp.float32):
+    """The mean of a function of a random element, and how far it lies from one that is claimed, in standard errors."""
+    draws = jax.vmap(lambda key: draw_element(group, key, n, dtype))
+    found = np.asarray(jax.jit(lambda keys: function(draws(keys)))(jax.random.split(jax.random.key(2), count)))
+    return np.mean(found, 0), np.std(found, axis=0) / math.sqrt(count)
+
+
+def test_draws_of_orthogonal_matrices_have_the_moments_of_the_haar_distribution():
+    """Products of four entries, and powers of the trace, against exact integrals."""
+
+    def powers(g):
+        trace = jnp.trace(g, axis1=1, axis2=2)
+        return jnp.stack(
+            [
+                *(trace**k for k in (1, 2, 3, 4)),
+                g[:, 0, 0] ** 4,
+                g[:, 0, 0] ** 2 * g[:, 1, 1] ** 2,
+                g[:, 0, 0] * g[:, 0, 1] * g[:, 1, 0] * g[:, 1, 1],
+                g[:, 0, 2] ** 2,
+                jnp.linalg.det(g),
+            ],
+            axis=-1,
+        )
+
+    n = 3
+    fourth = [3 / (n * (n + 2)), (n + 1) / (n * (n - 1) * (n + 2)), -1 / (n * (n - 1) * (n + 2)), 1 / n]
+    for group, traces, det in ((ek.O(3), [0, 1, 0, 3], 0), (ek.SO(3), [0, 1, 1, 3], 1)):
+        mean, error = moments(group, n, powers)
+        assert np.all(np.abs(mean - np.array([*traces, *fourth, det])) < 4.5 * error + 1e-5), group
+    angles, error = moments(
+        ek.SO(2), 2, lambda g: jnp.exp(1j * jnp.arctan2(g[:, 1, 0], g[:, 0, 0])[:, None] * np.arange(1, 5))
+    )
+    assert np.all(np.abs(angles) < 4.5 * error)
+
+
+def test_draws_of_unitary_and_bistochastic_matrices():
+    def powers(g):
+        trace = jnp.trace(g, axis1=1, axis2=2)
+        return jnp.stack([trace, trace**2, jnp.abs(trace) ** 2, jnp.abs(trace) ** 4, trace**2 * trace.conj()], axis=-1)
+
+    mean, error = moments(ek.U(2), 2, powers, dtype=jnp.complex64)
+    assert np.all(np.abs(mean - np.array([0, 0, 1, 2, 0])) < 4.5 * error)
+    group = ek.Bistochastic(3)
+    mean, error = moments(group, 3, lambda g: jnp.stack([jnp.trace(g, axis1=1, axis2=2) ** k for k in (1, 2)], -1))
+    assert np.all(np.abs(mean - np.array([1, 2])) < 4.5 * error)  # the trivial representation, and that of O(2)
+    matrix = draw_element(group, jax.random.key(0), 3, jnp.float32)
+    np.testing.assert_allclose(matrix.sum(0), 1, atol=1e-6)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-6)
+
+
+@pytest.mark.parametrize("group", [ek.S(3), ek.A(4), ek.Z(4), ek.D(4), ek.H(2)], ids=str)
+def test_draws_of_permutations_are_uniform(group):
+    count = 4000
+    draws = jax.vmap(lambda key: draw_element(group, key, group.n, jnp.float32))(
+        jax.random.split(jax.random.key(0), count)
+    )
+    kinds, counts = np.unique(np.asarray(draws).reshape(count, -1), axis=0, return_counts=True)
+    elements = all_elements(group, group.n, 100)
+    assert len(kinds) == len(elements)
+    assert {tuple(e.ravel()) for e in elements} == {tuple(k) for k in kinds.astype(int)}
+    squares = np.sum((counts - count / len(kinds)) ** 2) / (count / len(kinds))
+    assert squares < len(kinds) + 4.5 * math.sqrt(2 * len(kinds))
+
+
+def test_random_elements_tell_their_error():
+    """The average of a square of a coordinate is a third of the squared length; and the errors are as large as said."""
+    sym = ek.symmetrize(lambda x: x[..., 0] ** 2, "x -> ", x=ek.SO(3), channels=False, how=GroupAverage(samples=16))
+    x = jnp.tile(jnp.array([1.0, 2, 2]), (3000, 1))
+    y, info = sym(x, key=jax.random.key(0), with_info=True)
+    (errors,) = info.standard_error.values()
+    assert jnp.abs(jnp.mean(y) - 3) < 4.5 * jnp.std(y) / math.sqrt(3000)
+    assert jnp.sqrt(jnp.mean(errors**2)) == pytest.approx(float(jnp.std(y)), rel=0.05)
+    assert info.size.tolist() == [16.0] * 3000
+    assert_error(ek.OptionError, lambda: sym(x), "draws at random", "key=None", "a key", "key=jax.random.key(0)")
+
+
+def test_one_element_in_training_and_all_in_evaluation():
+    sym = ek.symmetrize(mixing, "p -> p", p=ek.S, how=Stochastic(GroupAverage(), samples=2))
+    x = jax.random.normal(jax.random.key(0), (4, 1))
+    assert sym.frame(x).size == 24
+    frame = sym.frame(jnp.ones((3, 30, 1)), key=jax.random.key(0))  # 30! are never listed
+    assert frame.elements.linear["p"].shape == (2, 3, 30)
+    assert frame.drawn
+    assert np.all(np.sort(frame.elements.linear["p"], axis=-1) == np.arange(30))
+
+
+def test_derivatives_and_precision():
+    sym = ek.symmetrize(mixing, "z -> z", z=ek.D(3), how=GroupAverage())
+    gradient = jax.jit(jax.grad(lambda x: jnp.sum(jnp.sin(sym(x)))))
+    x = jax.random.normal(jax.random.key(0), (3, 1))
+    np.testing.assert_allclose(gradient(x[::-1]), gradient(x)[::-1], atol=1e-5)
+    assert sym(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+    assert jnp.isnan(sym(x.at[0, 0].set(jnp.nan))).all()
+
+
+@pytest.mark.slow
+def test_with_translations(x64):
+    net = ek.symmetrize(
+        lambda x: jnp.cumsum(jnp.sin(x), axis=-2) * x, "p x -> p x", p=ek.S, x=ek.H(3), translate="x", channels=False,
+        how=[GroupAverage("p"), GroupAverage("x")],
+    )  # fmt: skip
+    x = jax.random.normal(jax.random.key(0), (3, 3))
+    assert net.frame(x).size == 6 * 48
+    turn = ek.H(3).matrix(np.array([-2, 3, 1]))
+    np.testing.assert_allclose(net((x @ turn.T + 5)[::-1]), (net(x) @ turn.T + 5)[::-1], atol=1e-12)
+
+
+def make(group, **options):
+    return ek.symmetrize(jnp.sin, "x -> x", x=group, how=GroupAverage(**options))
+
+
+def test_groups_without_an_average_are_refused():
+    compact = "only a compact group has a uniform (Haar) probability"
+    for group in (ek.Lorentz, ek.GL(2), ek.Sp(2)):
+        step = "ek.frames.QR" if group.form is not None else "bind the label to a compact group"
+        assert_error(
+            ek.GroupError, lambda group=group: make(group, samples=3), str(group), "not compact", compact, step
+        )
+    turns = ek.MatrixGroup(lie_algebra=[[[0, -1], [1, 0]]], name="turns")
+    assert_error(
+        ek.GroupError, lambda: make(turns, samples=3), "turns", "no uniform draws are known", compact, "another"
+    )
+    assert_error(
+        ek.GroupError, lambda: make(ek.O(3)), "O(3) has infinitely many", "samples=None", "how many", "samples=64"
+    )
+    turn = ek.MatrixGroup([[[0.6, -0.8], [0.8, 0.6]]], name="turn")
+    assert_error(
+        ek.TooLargeError, lambda: make(turn, max_size=50)(jnp.ones((2, 1))), "turn has", "50", "max_size", "samples"
+    )
+    stretch = ek.MatrixGroup([[[2, 0], [0, 1]]], name="stretch")
+    assert_error(
+        ek.GroupError, lambda: make(stretch)(jnp.ones((2, 1))), "not finite", "1e+08", "finite", "finite order"
+    )
+
+
+def test_errors():
+    image = {"i": ek.Fixed(4), "j": ek.Fixed(6)}
+    assert_error(
+        ek.OptionError,
+        lambda: GroupAverage(axes=("i", "j")),
+        "go together",
+        "group=None",
+        "or neither",
+        "group=ek.D(4)",
+    )
+    assert_error(ek.OptionError, lambda: GroupAverage(group=ek.D(4)), "go together", "axes=None", "D(n)", "axes=")
+    assert_error(
+        ek.OptionError, lambda: GroupAverage(axes=("i", "j"), group=ek.S(4)), "go together", "S(4)", "Z(n)", "D"
+    )
+    assert_error(ek.OptionError, lambda: GroupAverage(samples=0), "no such samples", "0", "1", "samples=1")
+
+    def turned(signature, axes, n=4, **bindings):
+        return ek.symmetrize(jnp.sin, signature, how=GroupAverage(axes=axes, group=ek.Z(n)), **bindings)
+
+    assert_error(
+        ek.ShapeError, lambda: turned("i j -> i j", ("i", "j"), **image), "not square", "i=4, j=6", "Z(2)", "pad"
+    )
+    assert turned("i j -> i j", ("i", "j"), n=2, **image) is not None
+    for axes in (("i", "k"), ("i", "i")):
+        assert_error(
+            ek.OptionError,
+            lambda axes=axes: turned("i j -> ", axes, **image),
+            "not those of an image",
+            str(axes),
+            "Fixed",
+            "i j",
+        )
+    assert_error(
+        ek.OptionError,
+        lambda: turned("i j -> i", ("i", "j"), **image),
+        "not those of an image",
+        "i j -> i",
+        "once each",
+        "Fixed",
+    )
+    assert_error(
+        ek.GroupError,
+        lambda: ek.symmetrize(jnp.sin, "x -> p", x=ek.Fixed(3), p=ek.S, how=GroupAverage())(jnp.ones((3, 1))),
+        "size of 'p' is not settled",
+        "x -> p",
+        "a group with a size",
+        "S(5)",
+    )
