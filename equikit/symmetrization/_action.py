@@ -177,9 +177,14 @@ def act(
 
 def moved_masks(element: Element, masks: Mapping[str, Array]) -> dict[str, Array]:
     """The masks of an input that the inverse of an element is applied to."""
-    return {
-        label: jnp.take_along_axis(mask, element.linear[label], axis=-1)
-        if label in element.linear and is_permutation(element.linear[label])
-        else mask
-        for label, mask in masks.items()
-    }
+    return {label: _masked(element.linear.get(label), mask) for label, mask in masks.items()}
+
+
+def _masked(by: Array | None, mask: Array) -> Array:
+    if by is None:
+        return mask
+    if is_permutation(by):
+        return jnp.take_along_axis(mask, by, axis=-1)
+    # A matrix that permutes with signs, or as nearly as a soft one does.
+    moved = jnp.matmul(jnp.swapaxes(jnp.abs(by), -1, -2), mask[..., None].astype(by.real.dtype))
+    return moved[..., 0] > 0.5
