@@ -14,6 +14,7 @@ from equikit.diagrams._signature import base
 from equikit.groups import Fixed, Group
 from equikit.symmetrization._element import Array, Element, inverse_linear, is_permutation
 from equikit.symmetrization._image import turned
+from equikit.symmetrization._stabilizer import stabilizer_mean
 
 SMALL = 4
 """Up to this size a matrix is applied column by column: XLA is slow with batches of tiny products on a CPU."""
@@ -66,9 +67,13 @@ class Action:
 
     def act(self, element: Element, term: Term, array: Array) -> Array:
         """Apply an element to an array `[*axes, channels]` of one sample."""
-        for label, blocks in element.stabilizer.items():
-            if term.labels.count(label) == 1:
-                array = block_means(array, blocks, term.labels.index(label))
+        for label, left in element.stabilizer.items():
+            places = [place for place, name in enumerate(term.labels) if base(name) == label]
+            if is_permutation(left):
+                array = block_means(array, left, places[0]) if len(places) == 1 else array
+            elif places:
+                starred = [term.labels[place] != label for place in places]
+                array = stabilizer_mean(self.groups[label], left, array, places, starred)
         for place, label in enumerate(term.labels):
             if base(label) in element.linear:
                 array = _on_axis(self._of(label, element), array, place)

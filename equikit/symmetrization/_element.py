@@ -33,7 +33,8 @@ class Element:
         shift: for a label, a vector `[*batch, n]` that is added to the positions in space along that axis.
         stabilizer: for a label, integers `[*batch, n]`, equal for entries that permutations of the (moved) input itself
             exchange; outputs with one axis of the label are averaged over them before g is applied, which stands for
-            all elements g s with s such a permutation.
+            all elements g s with s such a permutation. Or, where matrices act, `[*batch, n, n]` projections onto the
+            vectors that the (moved) input spans; outputs are averaged over all s that leave those as they are.
         grid: for a pair of labels, a matrix `[*batch, 2, 2]` that turns images whose pixels the two axes count.
     """
 
