@@ -72,7 +72,7 @@ def gram_schmidt(
     columns += [jnp.zeros(d, vectors.dtype)] * (d - count)
     valid = jnp.ones((), bool)
     for k in range(d):
-        rest = _beside(filling, columns[:k] + [jnp.zeros_like(columns[k])] + columns[k + 1 :], form)
+        rest = _beside(filling, [*columns[:k], *columns[k + 1 :]], form)
         best = rest[:, jnp.argmax(jnp.abs(form @ (rest * rest)))]
         column, size = _unit(best, form)
         fits = jnp.ones((), bool) if metric is None else size * size > tolerance

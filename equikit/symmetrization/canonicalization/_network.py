@@ -100,8 +100,9 @@ def _called_on_points(
             explain(
                 f"{type(network).__name__} does not fit the inputs",
                 got=", ".join(map(str, terms)) or "no terms",
-                expected="one term with two axes of the points, others with one" if graph else "terms with one axis "
-                "of the points",
+                expected="one term with two axes of the points, others with one"
+                if graph
+                else "terms with one axis of the points",
                 step="name other terms=, or pass an ek.nn.Network",
             )
         )
@@ -111,10 +112,10 @@ def _called_on_points(
         batch = array.ndim - 1 - len(term.labels)
         moved = jnp.moveaxis(array, batch + term.labels.index(label), batch)
         rows.append(moved.reshape(*moved.shape[: batch + 1], -1))
-    numbers = jnp.concatenate(rows, axis=-1) if rows else None
-    if not graph:
-        return network(numbers, mask=masks.get(label))
-    return network(arrays[pairs[0].name], numbers, mask=masks.get(label))
+    numbers: Any = jnp.concatenate(rows, axis=-1) if rows else None
+    if isinstance(network, GraphNetwork):
+        return network(arrays[pairs[0].name], numbers, mask=masks.get(label))
+    return network(numbers, mask=masks.get(label))
 
 
 def output_of(found: Any, names: tuple[str, ...], what: str) -> Array:

@@ -21,18 +21,17 @@ from equikit.nn._functions import sigmoid
 from equikit.nn._hidden import present
 from equikit.plans._apply import Feature
 
-
 EPSILON = 1e-6
 """Added to the variance of scores, which rounding errors alone must not make differ."""
 
 
 class VectorNeurons(nnx.Module):
-    r"""A network from vectors and invariants to vectors, of degree one: inputs twice as long give outputs twice as long.
+    r"""A network from vectors and invariants to vectors, of degree one: outputs are as many times longer as inputs.
 
     Its features are vectors of an entry, `"p x"`. Each layer maps them by a `Linear` layer, for points by \(A x_i + B\,
     \mathrm{mean}_j\, x_j\) as in Deep Sets, to q and k, and multiplies q by a gate, channel by channel:
-    \(2\, \sigma(\langle q, k \rangle + b)\, q\). The last layer multiplies its vectors by \(n\) times a softmax over the
-    points of \(3 \langle q, k \rangle\), divided by its standard deviation: each output looks at a few points, so
+    \(2\, \sigma(\langle q, k \rangle + b)\, q\). The last layer multiplies its vectors by \(n\) times a softmax over
+    the points of \(3 \langle q, k \rangle\), divided by its standard deviation: each output looks at a few points, so
     that the means of different outputs point in different directions. Before the first layer everything is divided by
     the root of the mean square of all vectors of the input, and the result is multiplied by it; but not with an
     indefinite metric, for which there is no such mean. Invariants in the input, such as charges, multiply the vectors
@@ -164,7 +163,8 @@ class VectorNeurons(nnx.Module):
             found = {"vectors": found["vectors"] * 2 * sigmoid(inner + bias[...].astype(inner.dtype))}
         found = run(self.head, {"vectors": found["vectors"]})
         shares = self._shares(self._inner(found["queries"], found["keys"]), mask)
-        return found["vectors"] * shares * size
+        result: Feature = found["vectors"] * shares * size
+        return result
 
     def _inner(self, one: Feature, two: Feature) -> Feature:
         """The inner products of vectors, by the metric, `[*batch, ..., 1, ..., channels]`."""
@@ -204,7 +204,8 @@ class VectorNeurons(nnx.Module):
         # Squares have to fit in the dtype.
         largest = functools.reduce(jnp.maximum, [part[2] for part in parts])
         largest = jnp.where(largest > 0, largest, 1)
-        total, count = 0, 0
+        total: Any = 0
+        count: Any = 0
         for term, axes, _, array in parts:
             place = axes[term.labels.index(self.label)]
             scaled = array / jnp.expand_dims(largest, axes)

@@ -69,9 +69,7 @@ class Center(Framed):
         no, one = jnp.zeros((), bool), jnp.ones((), jnp.float32)
         return Frame(Element(shift={self.label: centroid[None]}), jnp.ones(1, centroid.dtype), Info(one, no, no))
 
-    def _mean(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], origin: Array | None
-    ) -> Array:
+    def _mean(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], origin: Array | None) -> Array:
         """The mean of all positions, seen from an origin."""
         total: Array = 0.0
         count: Array = 0
