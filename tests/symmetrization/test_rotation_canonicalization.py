@@ -325,6 +325,25 @@ def test_it_trains_and_is_a_module_like_any_other():
         np.testing.assert_array_equal(run(other, x), run(trained, x))
 
 
+def test_networks_of_every_kind_are_called_as_they_are_made_for():
+    features = [{"p x": 1, "p": 1}, {"p": 4, "p x": 4}, {"p x": 3}]
+    for network in (
+        ek.nn.Network(features, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)),
+        ek.nn.Linear({"p x": 1, "p": 1}, {"p x": 3}, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)),
+        lambda x: {"x": radial(3)(x["p x"]), "other": 0},
+    ):
+        sym = ek.symmetrize(
+            lambda x: x["p x"],
+            {"p x": "p x", "p": "p"},
+            {"p x": "p x"},
+            p=ek.S,
+            x=ek.O(3),
+            how=RotationCanonicalization(network),
+        )
+        frame = jax.eval_shape(sym.frame, {"p x": jnp.zeros((2, 5, 3, 1)), "p": jnp.zeros((2, 5, 1))})
+        assert frame.elements.linear["x"].shape == (1, 2, 3, 3)
+
+
 def test_messages():
     def of(how, signature="p x -> p x", **options):
         options = {"p": ek.S, "x": ek.O(3), "channels": False, **options}

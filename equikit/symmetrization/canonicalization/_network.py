@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -111,7 +112,7 @@ def _called_on_points(
         array = arrays[term.name]
         batch = array.ndim - 1 - len(term.labels)
         moved = jnp.moveaxis(array, batch + term.labels.index(label), batch)
-        rows.append(moved.reshape(*moved.shape[: batch + 1], -1))
+        rows.append(moved.reshape(*moved.shape[: batch + 1], math.prod(moved.shape[batch + 1 :])))
     numbers: Any = jnp.concatenate(rows, axis=-1) if rows else None
     if isinstance(network, GraphNetwork):
         return network(arrays[pairs[0].name], numbers, mask=masks.get(label))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -101,7 +102,8 @@ class SortedScores(Framed):
         for term in action.inputs:
             if term.labels.count(self.label) == 1:
                 numbers = _real(jax.lax.stop_gradient(x[term.name]))
-                numbers = jnp.moveaxis(numbers, term.labels.index(self.label), 0).reshape(len(scores), -1)
+                numbers = jnp.moveaxis(numbers, term.labels.index(self.label), 0)
+                numbers = numbers.reshape(len(scores), math.prod(numbers.shape[1:]))
                 if there is not None:
                     numbers = jnp.where(there[:, None], numbers, 0)
                 step = standard_tolerance(None, numbers.dtype) * jnp.max(jnp.abs(numbers), initial=0)
