@@ -64,6 +64,9 @@ class SequentialModule(_Chain, nnx.Module):
     def __init__(self, methods: Sequence[Method]) -> None:
         self.methods = nnx.List(methods)
 
+    def __str__(self) -> str:
+        return f"[{', '.join(map(str, self.methods))}]"
+
 
 def in_sequence(methods: Sequence[Method], action: Action) -> Method:
     """One method of several, after checks that they go together in this order.

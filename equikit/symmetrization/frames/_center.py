@@ -26,7 +26,7 @@ class Center(Framed):
     Args:
         label: the label along which entries are positions.
 
-    Cost: one sum over the input.
+    Cost: two sums over the input.
 
     Example:
         >>> from equikit.symmetrization import symmetrize
@@ -63,6 +63,14 @@ class Center(Framed):
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
     ) -> Frame:
         """The centroid of one sample."""
+        first = self._mean(action, x, masks, None)
+        # Again, for what rounding has left: where all points are equal, nothing is.
+        centroid = first + self._mean(action, x, masks, first)
+        no, one = jnp.zeros((), bool), jnp.ones((), jnp.float32)
+        return Frame(Element(shift={self.label: centroid[None]}), jnp.ones(1, centroid.dtype), Info(one, no, no))
+
+    def _mean(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], origin: Array | None) -> Array:
+        """The mean of all positions, seen from an origin."""
         total: Array = 0.0
         count: Array = 0
         for term in action.inputs:
@@ -73,12 +81,12 @@ class Center(Framed):
             there = present(term, masks, array.ndim)
             wide = jnp.promote_types(array.dtype, jnp.float32)
             others = tuple(i for i in range(array.ndim) if i != place)
+            if origin is not None:
+                array = array - jnp.expand_dims(origin, others)
             total = total + jnp.sum(jnp.where(there, array, 0), axis=others, dtype=wide)
             shape = [1 if i == place else size for i, size in enumerate(array.shape)]
             count = count + jnp.sum(jnp.broadcast_to(there, shape), dtype=wide) if masks else count + math.prod(shape)
-        centroid = total / jnp.maximum(count, 1)
-        no, one = jnp.zeros((), bool), jnp.ones((), jnp.float32)
-        return Frame(Element(shift={self.label: centroid[None]}), jnp.ones(1, centroid.dtype), Info(one, no, no))
+        return total / jnp.maximum(count, 1)
 
 
 def present(term: Term, masks: Mapping[str, Array], ndim: int) -> Array:

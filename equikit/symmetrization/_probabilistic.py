@@ -1,0 +1,266 @@
+"""Probabilistic symmetrization: group elements drawn from a distribution that a network learns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import GroupError, OptionError, explain
+from equikit.diagrams import Term
+from equikit.groups import O, S
+from equikit.groups._group import checked_size
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._element import Array, Element, rounding
+from equikit.symmetrization._frame import Frame, Info, Method, settled
+from equikit.symmetrization.canonicalization._assignment import ASSIGNMENT, soft_permutation, straight_through
+from equikit.symmetrization.canonicalization._network import (
+    NOISE,
+    as_attribute,
+    called,
+    seen,
+    wide_inputs,
+)
+from equikit.symmetrization.canonicalization._permutation import checked_temperature, permuted_label, scores_of
+from equikit.symmetrization.canonicalization._rotation import GramSchmidt, pooled_vectors, rotated_label, vector_term
+from equikit.symmetrization.canonicalization._sorted_scores import EQUAL
+from equikit.symmetrization.frames import _ties
+
+
+class Probabilistic(Method, nnx.Module):
+    r"""Elements drawn from \(p(g \mid x)\), which an equivariant network learns, for S(n), O(d), SO(d) and products.
+
+    The network gets the input and noise ε, whose distribution no element of the groups changes, and maps them to a
+    group element \(q(x, \epsilon)\), with \(q(g x, g \epsilon) = g\, q(x, \epsilon)\): scores of the entries, which
+    are sorted, for S(n), and vectors, made orthonormal, for O(d) and SO(d). Then \(p(g' g \mid g' x) = p(g \mid x)\),
+    and the expectation of \(g f(g^{-1} x)\) is equivariant for every x, symmetric or not, and all parameters. A mean of
+    samples is so in expectation only; `info.standard_error` says how far it may be off.
+
+    It is group averaging where the network returns the noise, and canonicalization where it does not look at it. In
+    between it averages over what it has learnt to be worth averaging over. For an input with symmetries of its own, a
+    single element breaks the symmetry, and the outputs of entries that a symmetry exchanges differ; their expectations
+    do not.
+
+    Noise is independent and normal, one number for each entry of the axes and channel: for S alone each entry has its
+    own, for rotations it is vectors, with the axes of the first term that has the label once. Derivatives go through
+    the noise to the network: by Gram-Schmidt, and straight through the sorting as for `PermutationCanonicalization`.
+
+    Args:
+        network: equivariant, and pure, as for `RotationCanonicalization` and `PermutationCanonicalization`. It gets a
+            dictionary with the noise under `"noise"`, but `ek.nn.DeepSets` and `ek.nn.GraphNetwork` get it among the
+            numbers of the entries. For several labels it returns a dictionary, with scores under the label, and vectors
+            under the label or the labels of their term.
+        labels: the axes on which elements act; all that are bound to S or O by default. One of them at most may be
+            bound to O. Other methods in the list `how` may draw on the result; each multiplies the number of samples,
+            so give all but one of them `samples=1`.
+        terms: names of the input terms that the network sees; all by default.
+        samples: how many elements are drawn for each input.
+        evaluation_samples: how many after `sym.eval()`; as many by default.
+        noise: channels of the noise.
+        scale: its standard deviation.
+        temperature, rounds: of the soft permutation, as for `PermutationCanonicalization`.
+
+    Attributes:
+        deterministic: whether permutations have no derivative, and `evaluation_samples` are drawn; `eval()` and
+            `train()` set it. Elements are drawn all the same.
+
+    Raises:
+        OptionError: if the network or an option does not fit, or there is no key.
+        GroupError: if a label has another group.
+        ShapeError, DTypeError: if the network returns something else.
+        FrameError: for an input that is not finite. Where the network's outputs leave something open, scores that tie
+            or vectors that are dependent, it is drawn uniformly.
+
+    Cost: a call of the network, and an evaluation of the backbone, for each sample.
+
+    Example:
+        >>> import equikit as ek
+        >>> from equikit.symmetrization import Probabilistic
+        >>> network = ek.nn.DeepSets(2, [8], 1, out="p", rngs=nnx.Rngs(0))       # a number and its noise
+        >>> how = Probabilistic(network, samples=1000)
+        >>> sym = ek.symmetrize(lambda x: jnp.cumsum(x, -2), "p -> p", p=ek.S, how=how)
+        >>> y, info = sym(jnp.array([[1.0], [1.0], [5.0]]), key=jax.random.key(0), with_info=True)
+        >>> bool(jnp.all(jnp.abs(y[0] - y[1]) < 6 * info.standard_error["p"][0]))      # equal entries, equal outputs
+        True
+
+    Source:
+        Kim et al., Learning probabilistic symmetrization for architecture agnostic equivariance, arXiv:2306.02866,
+        section 2.
+    """
+
+    needs_key = True
+
+    def __init__(
+        self,
+        network: Callable[..., Any],
+        labels: str | Sequence[str] | None = None,
+        *,
+        terms: tuple[str, ...] | None = None,
+        samples: int = 1,
+        evaluation_samples: int | None = None,
+        noise: int = 1,
+        scale: float = 1.0,
+        temperature: float = 0.1,
+        rounds: int = 20,
+    ) -> None:
+        self.network = as_attribute(network)
+        self.labels = (labels,) if isinstance(labels, str) else None if labels is None else tuple(labels)
+        self.terms = None if terms is None else tuple(terms)
+        self.samples = _some("samples", samples)
+        self.evaluation_samples = _some(
+            "evaluation_samples", samples if evaluation_samples is None else evaluation_samples
+        )
+        self.noise = _some("noise", noise)
+        self.scale = float(scale)
+        self.temperature = checked_temperature(temperature)
+        self.rounds = checked_size("rounds", rounds)
+        self.deterministic = False
+
+    def __str__(self) -> str:
+        return f"Probabilistic({type(self.network).__name__}(...), samples={self.samples})"
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The labels of the elements."""
+        permuted, rotated = self._labels(action)
+        return frozenset(permuted) | frozenset(rotated)
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """Nothing: the network is invariant under all other groups."""
+        return frozenset()
+
+    def _labels(self, action: Action) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The labels that are permuted, and those that are rotated, at most one."""
+        groups = action.groups
+        names = self.labels or tuple(name for name, group in groups.items() if type(group) is S or isinstance(group, O))
+        for name in names:
+            if not isinstance(groups.get(name), S | O):
+                raise GroupError(
+                    explain(
+                        f"Probabilistic cannot act on {name!r}",
+                        got=", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels",
+                        expected="labels bound to S, O(d) or SO(d)",
+                        step="name other labels, or use another method",
+                    )
+                )
+        rotated = tuple(name for name in names if isinstance(groups[name], O))
+        if not names or len(rotated) > 1:
+            raise GroupError(
+                explain(
+                    "Probabilistic has no axis to act on" if not names else "Probabilistic rotates one axis only",
+                    got=", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels",
+                    expected="labels bound to S, and at most one bound to O(d) or SO(d)",
+                    step="bind a label, or name labels= and put another method into the list",
+                )
+            )
+        for name in rotated:
+            rotated_label(self, action, name, "sample", False)
+        return tuple(permuted_label(self, action, name) for name in names if name not in rotated), rotated
+
+    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+        """Elements drawn for every input."""
+        assert key is not None, "symmetrize asks for a key"
+        return self.draw(action, x, masks, key, self.evaluation_samples if self.deterministic else self.samples)
+
+    def draw(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
+    ) -> Frame:
+        """Elements drawn independently."""
+        permuted, rotated = self._labels(action)
+        first = action.inputs[0]
+        batch = (samples, *action.batch(first, x[first.name]))
+        x = {name: jnp.broadcast_to(array, (samples, *array.shape)) for name, array in x.items()}
+        masks = {label: jnp.broadcast_to(mask, (samples, *mask.shape)) for label, mask in masks.items()}
+        for_noise, for_rotations, *for_ties = jax.random.split(key, 2 + len(permuted))
+        found = self._of_network(action, x, masks, batch, permuted, rotated, for_noise)
+        linear: dict[str, Array] = {}
+        stabilizer: dict[str, Array] = {}
+        more: dict[str, Array] = {}
+        refused, gap, ties = jnp.zeros(batch, bool), None, None
+        for label in rotated:
+            terms = seen(action, self.terms)
+            pooled = pooled_vectors(found, action, label, terms, batch, x, masks, False)
+            frame = GramSchmidt(label, False, None, "sample").frame(action, {**x, **pooled}, masks, for_rotations)
+            linear[label] = frame.elements.linear[label][0]
+            stabilizer |= {name: array[0] for name, array in frame.elements.stabilizer.items()}
+            for array in pooled.values():
+                refused = refused | ~jnp.all(jnp.isfinite(array), axis=tuple(range(len(batch), array.ndim)))
+            gap = frame.info.gap
+            more |= frame.info.more
+        for label, its_key in zip(permuted, for_ties, strict=True):
+            scores = scores_of(found, action, label, batch, x)
+            there = masks.get(label)
+            if there is not None:
+                scores = jnp.where(there, scores, 0)
+            order, tied = _drawn_order(its_key, scores, there)
+            refused = refused | ~jnp.all(jnp.isfinite(scores), axis=-1)
+            ties = tied if ties is None else ties + tied
+            linear[label] = order
+            if not self.deterministic:
+                more[ASSIGNMENT] = soft_permutation(scores, there, self.temperature, self.rounds)
+                linear[label] = straight_through(order, more[ASSIGNMENT])
+        refused = jnp.any(refused, axis=0)
+        info = Info(
+            jnp.full(batch[1:], samples, jnp.float32),
+            refused,
+            refused,
+            gap=None if gap is None else jnp.min(gap, axis=0),
+            ties=None if ties is None else jnp.max(ties, axis=0),
+            more=more,
+        )
+        weights = settled(jnp.full(batch, 1 / samples, jnp.float32), info)
+        return Frame(Element(linear, stabilizer=stabilizer), weights, info, drawn=True)
+
+    def _of_network(
+        self,
+        action: Action,
+        x: Mapping[str, Array],
+        masks: Mapping[str, Array],
+        batch: tuple[int, ...],
+        permuted: tuple[str, ...],
+        rotated: tuple[str, ...],
+        key: jax.Array,
+    ) -> Any:
+        """What the network returns for the inputs and fresh noise."""
+        terms = seen(action, self.terms)
+        if any(term.name == NOISE for term in terms):
+            raise OptionError(
+                explain(
+                    "an input has the name of the noise",
+                    got=f"terms named {[term.name for term in terms]}",
+                    expected=f"other names than {NOISE!r}",
+                    step="rename the term",
+                )
+            )
+        arrays = wide_inputs(action, terms, x)
+        vectors = [name for label in rotated for name in vector_term(label, terms).labels]
+        noise = Term(NOISE, (*vectors, *(label for label in permuted if label not in vectors)))
+        sizes: dict[str, int] = {}
+        for term in action.inputs:
+            sizes |= dict(zip(term.labels, x[term.name].shape[len(batch) :], strict=False))
+        shape = (*batch, *(sizes[label] for label in noise.labels), self.noise)
+        dtype = jnp.result_type(*arrays.values())
+        arrays[NOISE] = self.scale * jax.random.normal(key, shape, jnp.zeros((), dtype).real.dtype)
+        return called(self.network, (*terms, noise), arrays, masks)
+
+
+def _some(argument: str, number: int) -> int:
+    if checked_size(argument, number) == 0:
+        raise OptionError(explain(f"{argument} is zero", got=0, expected="one or more", step=f"write {argument}=1"))
+    return number
+
+
+def _drawn_order(key: jax.Array, scores: Array, there: Array | None) -> tuple[Array, Array]:
+    """The order `[*batch, n]` of scores, absent entries last, ties at random; and how many entries tie."""
+    count = scores.shape[-1]
+    flat = jax.lax.stop_gradient(scores).reshape(-1, count)
+    largest = jnp.max(jnp.abs(flat), axis=-1, initial=0)
+    ranks = _ties.ranks(flat.T, EQUAL * rounding(scores.dtype) * largest).T
+    chances = jax.random.uniform(key, flat.shape)
+    absent = jnp.zeros(flat.shape, bool) if there is None else ~there.reshape(-1, count)
+    order = jnp.lexsort((chances, ranks, absent), axis=-1)
+    ordered, missing = (jnp.take_along_axis(array, order, axis=-1) for array in (ranks, absent))
+    tied = jnp.sum((jnp.diff(ordered, axis=-1) == 0) & ~missing[:, 1:], axis=-1)
+    return order.reshape(scores.shape), tied.reshape(scores.shape[:-1])

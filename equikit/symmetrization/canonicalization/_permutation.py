@@ -1,0 +1,209 @@
+"""Learned canonicalization for permutations: the scores of an equivariant network, sorted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import jax
+from flax import nnx
+
+from equikit._errors import GroupError, OptionError, ShapeError, explain
+from equikit.diagrams import Term
+from equikit.groups import S
+from equikit.groups._group import checked_size
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._element import Array
+from equikit.symmetrization._frame import (
+    Frame,
+    Method,
+    OnDegenerate,
+    checked_choice,
+    checked_on_degenerate,
+    only_label,
+)
+from equikit.symmetrization.canonicalization._network import as_attribute, called, output_of, seen, wide_inputs
+from equikit.symmetrization.canonicalization._sorted_scores import SCORES, SortedScores
+
+
+class PermutationCanonicalization(Method, nnx.Module):
+    r"""The permutation that sorts the scores which an equivariant network gives the entries of an axis, for S(n).
+
+    In the forward pass it is that permutation exactly, and the result is exactly equivariant for all parameters. The
+    derivative is that of a soft permutation, SoftSort of the scores followed by rounds of `sinkhorn`: straight-through.
+    After `sym.eval()` elements are lists of integers, without derivative, and quicker.
+
+    Scores tie where the network cannot tell entries apart: always where a symmetry of the input exchanges them. Tied
+    entries are compared by all numbers of their own, as by `ek.frames.Sort`. What is tied then is of two kinds. Entries
+    any two of which can be exchanged without changing the input, such as equal points or the leaves of a star, need
+    one evaluation, and outputs with one axis of the label are averaged over them, exactly. For all others, such as the
+    nodes of a cycle, the frame has all orders of every tie, \(\prod_b b!\); it is exact where so many are listed.
+
+    Args:
+        network: equivariant, and pure: it maps the input to `[*batch, n, 1]`. It is called with an array `[*batch,
+            *axes, channels]`, a dictionary where there are several terms, and with `mask=` where there are masks; of
+            `ek.nn.DeepSets` the channels are all numbers of an entry, `ek.nn.GraphNetwork` gets edges, and these
+            numbers for nodes. A dictionary that it returns has the scores under the label.
+        label: the axis that is sorted; where it is not given, the only one bound to S.
+        terms: names of the input terms that the network sees; all by default.
+        temperature: τ of the soft permutation, by which differences of scores are divided. The lower, the nearer its
+            derivative to that of the permutation, which is zero.
+        rounds: of `sinkhorn`.
+        gumbel: in training, with a key, add Gumbel noise to the scores. Orders are then drawn from the Plackett-Luce
+            distribution whose logits are the scores, last entries first.
+        tolerance: scores within this of each other tie, relative to the largest; by default 64 times the rounding
+            error.
+        max_size: how many orders of ties are listed.
+        on_degenerate: what to do where there are more: `"error"`, `"flag"`, or `"sample"`, which orders ties at random,
+            equivariant in distribution, and needs a key.
+
+    Attributes:
+        deterministic: whether permutations have no derivative and no noise; `eval()` and `train()` set it.
+
+    Raises:
+        OptionError: if the network or an option does not fit.
+        GroupError: if the label has another group.
+        ShapeError, DTypeError: if the network returns something else.
+        FrameError: for an input with too many ties.
+
+    Cost: one call of the network, a sort, and one evaluation of the backbone for each order listed; in training
+        n² numbers times `rounds`, and a product with an n × n matrix in place of each permutation. For inputs with two
+        axes of the label, n comparisons of the input with itself.
+
+    Example:
+        >>> import equikit as ek
+        >>> from equikit.symmetrization.canonicalization import PermutationCanonicalization
+        >>> network = ek.nn.DeepSets(1, [8], 1, out="p", rngs=nnx.Rngs(0))
+        >>> how = PermutationCanonicalization(network)
+        >>> sym = ek.symmetrize(lambda x: jnp.cumsum(x, -2), "p -> p", p=ek.S, how=how)
+        >>> x, order = jnp.array([[3.0], [1.0], [2.0]]), jnp.array([2, 0, 1])
+        >>> bool(jnp.allclose(sym(x[order]), sym(x)[order]))
+        True
+
+    Source:
+        Kaba et al., Equivariance with learned canonicalization functions, arXiv:2211.06489, for the principle; Kim et
+        al., arXiv:2306.02866, for scores and their derivative.
+    """
+
+    def __init__(
+        self,
+        network: Callable[..., Any],
+        label: str | None = None,
+        *,
+        terms: tuple[str, ...] | None = None,
+        temperature: float = 0.1,
+        rounds: int = 20,
+        gumbel: bool = False,
+        tolerance: float | None = None,
+        max_size: int = 1,
+        on_degenerate: OnDegenerate = "error",
+    ) -> None:
+        checked_on_degenerate(on_degenerate, ("error", "flag", "sample"))
+        checked_choice("gumbel", gumbel, (False, True))
+        if checked_size("max_size", max_size) == 0:
+            checked_choice("max_size", 0, (1,))
+        self.network = as_attribute(network)
+        self.label = label
+        self.terms = None if terms is None else tuple(terms)
+        self.temperature = checked_temperature(temperature)
+        self.rounds = checked_size("rounds", rounds)
+        self.gumbel = gumbel
+        self.tolerance = tolerance
+        self.max_size = max_size
+        self.on_degenerate = on_degenerate
+        self.deterministic = False
+
+    def __str__(self) -> str:
+        return f"PermutationCanonicalization({type(self.network).__name__}(...), on_degenerate={self.on_degenerate!r})"
+
+    @property
+    def needs_key(self) -> bool:  # type: ignore[override]
+        """Whether ties are ordered at random."""
+        return bool(self.on_degenerate == "sample")
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the permutations."""
+        return frozenset([permuted_label(self, action, self.label)])
+
+    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+        """The orders of every input: one, or those of ties."""
+        (label,) = self.acts_on(action)
+        terms = seen(action, self.terms)
+        found = called(self.network, terms, wide_inputs(action, terms, x), masks)
+        batch = action.batch(action.inputs[0], x[action.inputs[0].name])
+        scores = scores_of(found, action, label, batch, x)
+        noisy = self.gumbel and key is not None and not self.deterministic
+        if noisy:
+            assert key is not None
+            key, its_key = jax.random.split(key)
+            scores = scores + jax.random.gumbel(its_key, scores.shape, scores.dtype)
+        method = SortedScores(
+            label,
+            None if self.deterministic else self.temperature,
+            self.rounds,
+            self.tolerance,
+            self.max_size,
+            self.on_degenerate,
+        )
+        frame = method.frame(action, {**x, SCORES: scores}, masks, key)
+        return replace(frame, drawn=True) if noisy else frame
+
+
+def permuted_label(method: object, action: Action, label: str | None) -> str:
+    """The label of the permutations, after checks of its group."""
+    found = only_label(method, action, label, (S,))
+    if type(action.groups[found]) is not S:  # Z and D are subclasses
+        raise GroupError(
+            explain(
+                f"sorting is for all permutations, not for {action.groups[found]}",
+                got=f"{found}={action.groups[found]}",
+                expected="S",
+                step="use ek.frames.GroupAverage for small groups",
+            )
+        )
+    if not any(found in term.labels for term in action.inputs):
+        raise OptionError(
+            explain(
+                f"no input has the label {found!r}",
+                got=str(action.signature),
+                expected="entries that a network can give scores",
+                step="permute nothing, or name another label",
+            )
+        )
+    return found
+
+
+def checked_temperature(temperature: object) -> float:
+    """Return a temperature, a positive number, or raise `OptionError`."""
+    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
+        raise OptionError(
+            explain(
+                "the temperature is not a positive number",
+                got=repr(temperature),
+                expected="by what differences of scores are divided",
+                step="write temperature=0.1",
+            )
+        )
+    return float(temperature)
+
+
+def scores_of(found: Any, action: Action, label: str, batch: tuple[int, ...], x: Mapping[str, Array]) -> Array:
+    """The scores `[*batch, n]` that a network returns.
+
+    Raises:
+        ShapeError: if they are not one for each entry.
+    """
+    scores = output_of(found, (label,), f"scores of {label!r}")
+    term: Term = next(term for term in action.inputs if label in term.labels)
+    count = x[term.name].shape[len(batch) + term.labels.index(label)]
+    if scores.shape != (*batch, count, 1):
+        raise ShapeError(
+            explain(
+                f"the network does not return a score for each entry of {label!r}",
+                got=f"shape {list(scores.shape)}",
+                expected=f"[{', '.join([*map(str, batch), f'{label}={count}', '1'])}]",
+                step='give it one channel for each entry: out="p", out_channels=1 of ek.nn.GraphNetwork',
+            )
+        )
+    return scores[..., 0]

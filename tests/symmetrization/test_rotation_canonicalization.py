@@ -1,0 +1,422 @@
+"""Rotations from the vectors of a network: exact, or reported, for every input; derivatives; learning."""
+
+import copy
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from helpers import assert_error
+
+import equikit as ek
+import equikit.testing
+from equikit.symmetrization.canonicalization import RotationCanonicalization, VectorNeurons
+from equikit.symmetrization.canonicalization._gram_schmidt import gram_schmidt
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)])
+
+
+def radial(count, metric=None):
+    """Vectors of every point from its length alone, `[*batch, points, d, 1]` to `[*batch, points, d, count]`."""
+
+    def network(x, mask=None):
+        form = jnp.ones(x.shape[-2]) if metric is None else jnp.asarray(metric, x.dtype)
+        square = jnp.sum(form[:, None] * x * x, axis=-2, keepdims=True)
+        return x * jnp.sin((1 + jnp.arange(count)) * square + jnp.arange(count))
+
+    return network
+
+
+def mixing(x):
+    """A backbone that knows no symmetry, and is not zero at zero."""
+    count = np.prod(x.shape[-2:], dtype=int)
+    weights = jnp.asarray(np.random.default_rng(3).normal(size=(count, count)), x.dtype)
+    return jnp.cos(x.reshape(*x.shape[:-2], count) @ weights + 0.3).reshape(x.shape)
+
+
+def element(group, seed=0):
+    return group.random_element(np.random.default_rng(seed))
+
+
+def clouds(points=6, seed=1):
+    """Clouds in space by what is special about them, turned at random."""
+    rng = np.random.default_rng(seed)
+    generic = rng.normal(size=(points, 3))
+    turn = element(ek.SO(3), 5).T
+    return {
+        "generic": generic,
+        "planar": generic * [1, 1, 0] @ turn,
+        "collinear": generic * [1, 0, 0] @ turn,
+        "octahedron": OCTAHEDRON @ turn,
+        "equal": np.ones((points, 3)) * [0.1, 3, 7],
+        "zero": np.zeros((points, 3)),
+        "not a number": np.full((points, 3), np.nan),
+    }
+
+
+GROUPS = [ek.O(1), ek.O(2), ek.SO(2), ek.O(3), ek.SO(4), ek.Lorentz, ek.SO(1, 3)]
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("group", GROUPS, ids=str)
+def test_it_is_equivariant_to_the_rounding_error_over_the_pivot(group):
+    metric = None if group.form is None else group.form.signs()
+    network = radial(group.n - isinstance(group, ek.SO), metric)
+    sym = ek.symmetrize(mixing, "p x -> p x", p=ek.S, x=group, channels=False, how=RotationCanonicalization(network))
+
+    @jax.jit
+    def run(x):
+        y, info = sym(x, with_info=True)
+        return y, info.more["matrix"], info
+
+    x = np.random.default_rng(0).normal(size=(20, 5, group.n))
+    y, turn, info = run(jnp.asarray(x))
+    g = element(group)
+    z, moved, _ = run(jnp.asarray(x @ g.T))
+    assert not np.any(info.degenerate)
+    # A metric squares the pivot, and boosts stretch what has been rounded.
+    allowed = 1e-13 * np.linalg.norm(g, 2) ** 4 * np.linalg.norm(np.asarray(turn), 2, axis=(1, 2)) ** 4 / info.gap
+    assert np.all(np.max(np.abs(z - y @ g.T), axis=(1, 2)) <= allowed)
+    assert np.all(np.max(np.abs(moved - g @ turn), axis=(1, 2)) <= allowed)
+    form = np.diag(np.ones(group.n) if metric is None else metric)
+    np.testing.assert_allclose(turn.mT @ form @ turn, np.broadcast_to(form, turn.shape), atol=1e-9)
+    if isinstance(group, ek.SO):
+        np.testing.assert_allclose(np.linalg.det(turn), 1, atol=1e-9)
+
+
+OUTCOMES = {  # group, output, on_degenerate: the clouds that are refused
+    ("O", "p x", "error"): ["octahedron"],
+    ("SO", "p x", "error"): ["octahedron"],
+    ("O", "", "error"): ["octahedron"],
+    ("O", "x x", "error"): ["planar", "collinear", "octahedron", "equal", "zero"],
+    ("SO", "x x", "error"): ["collinear", "octahedron", "equal", "zero"],
+    ("O", "p x", "weighted"): [],
+    ("SO", "x x", "weighted"): ["collinear", "equal", "zero"],
+}
+
+
+@pytest.mark.parametrize(("family", "output", "on_degenerate"), OUTCOMES)
+@pytest.mark.usefixtures("x64")
+def test_symmetric_inputs_are_exact_or_refused(family, output, on_degenerate):
+    group = {"O": ek.O(3), "SO": ek.SO(3)}[family]
+    how = RotationCanonicalization(radial(3 - (family == "SO")), on_degenerate=on_degenerate)
+
+    def backbone(x):
+        y = mixing(x)
+        return {"p x": y, "": y[..., 0, 0], "x x": y[..., :3, :]}[output]
+
+    sym = ek.symmetrize(backbone, f"p x -> {output}", p=ek.S, x=group, translate="x", channels=False, how=how)
+    run = jax.jit(lambda x: (sym(x), sym.info(x)))
+    x = np.stack([*clouds().values()])
+    g = element(group, 7) * (-1 if family == "O" else 1)
+    shift = np.array([3.0, -1.0, 2.0])
+    (y, info), (z, _) = run(jnp.asarray(x)), run(jnp.asarray(x @ g.T + shift))
+    expected = {"p x": lambda y: y @ g.T + shift, "": lambda y: y, "x x": lambda y: g @ y @ g.T}[output](np.asarray(y))
+    refused = OUTCOMES[family, output, on_degenerate]
+    for i, name in enumerate(clouds()):
+        if name in (*refused, "not a number"):
+            assert info.degenerate[i], name
+            assert np.all(np.isnan(y[i]))
+            continue
+        assert not info.degenerate[i], name
+        np.testing.assert_allclose(z[i], expected[i], atol=1e-9, err_msg=name)
+
+
+def test_an_eager_call_says_what_is_refused():
+    def of(on_degenerate):
+        how = RotationCanonicalization(radial(3), on_degenerate=on_degenerate)
+        return ek.symmetrize(lambda x: x + 1, "p x -> p x", p=ek.S, x=ek.O(3), channels=False, how=how)
+
+    x = jnp.asarray(np.stack([clouds()["generic"], OCTAHEDRON]), jnp.float32)
+    with pytest.raises(ek.FrameError, match="1 of 2 inputs for RotationCanonicalization") as caught:
+        of("error")(x)
+    assert "number 1: gap" in str(caught.value)
+    assert "rank 0" in str(caught.value)
+    y, info = of("flag")(x, with_info=True)
+    assert info.degenerate.tolist() == [False, True]
+    assert not bool(jnp.any(info.refused))
+    assert bool(jnp.all(jnp.isfinite(y)))
+
+
+def test_open_columns_are_drawn_uniformly():
+    how = RotationCanonicalization(radial(3), on_degenerate="sample")
+    sym = ek.symmetrize(lambda x: x[..., :3, :], "p x -> x x", p=ek.S, x=ek.O(3), channels=False, how=how)
+    x = np.broadcast_to(clouds()["collinear"].astype(np.float32), (4000, 6, 3))
+    frame = jax.jit(lambda x, key: sym.frame(x, key=key))(x, jax.random.key(0))
+    turns = np.asarray(frame.elements.linear["x"][0])
+    assert bool(jnp.all(frame.info.degenerate & ~frame.info.refused))
+    np.testing.assert_allclose(turns[:, :, 0], np.broadcast_to(turns[0, :, 0], (4000, 3)), atol=1e-5)
+    # The others are uniform in the plane beside: of mean zero, and of mean square half of the projection on it.
+    beside = np.eye(3) - np.outer(turns[0, :, 0], turns[0, :, 0])
+    for column in (1, 2):
+        assert np.abs(turns[:, :, column].mean(0)).max() < 5 / np.sqrt(4000)
+        second = np.einsum("ni,nj->ij", turns[:, :, column], turns[:, :, column]) / 4000
+        np.testing.assert_allclose(second, beside / 2, atol=5 / np.sqrt(4000))
+    assert abs(np.linalg.det(turns).mean()) < 5 / np.sqrt(4000)
+    with pytest.raises(ek.OptionError, match="has no key"):
+        sym(x[0])
+
+
+@pytest.mark.usefixtures("x64")
+def test_gram_schmidt_is_numpys_qr_and_its_derivative_is_right():
+    def basis(vectors):
+        return gram_schmidt(
+            vectors, jnp.ones(3), jnp.eye(3), metric=None, special=False, tolerance=1e-8, sign_tolerance=1e-14
+        )
+
+    found = jax.jit(lambda v: (basis(v).matrix, basis(v).pivots))
+    vectors = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)))
+    q, r = np.linalg.qr(vectors)
+    matrix, pivots = found(vectors)
+    np.testing.assert_allclose(matrix, q * np.sign(np.diag(r)), atol=1e-14)
+    np.testing.assert_allclose(pivots, np.abs(np.diag(r)), atol=1e-14)
+    slopes = jax.jit(jax.jacfwd(lambda v: basis(v).matrix))
+    steps = 1e-6 * np.eye(9).reshape(9, 3, 3)
+    differences = [(found(vectors + step)[0] - found(vectors - step)[0]) / 2e-6 for step in steps]
+    np.testing.assert_allclose(slopes(vectors).reshape(3, 3, 9), np.stack(differences, -1), atol=1e-8)
+    # The second vector parallel to the first, all zero, and all parallel.
+    for dependent in ([[1, 2, 0], [0, 0, 1], [0, 0, 1]], np.zeros((3, 3)), np.ones((3, 3))):
+        matrix, _ = found(jnp.asarray(dependent, float))
+        np.testing.assert_allclose(matrix.T @ matrix, np.eye(3), atol=1e-14)
+        assert bool(jnp.all(jnp.isfinite(slopes(jnp.asarray(dependent, float)))))
+    nearly = jnp.eye(3).at[:, 2].set(jnp.array([1, 1, -1e-10]))  # decides a sign, and the column is as precise
+    np.testing.assert_allclose(found(nearly)[0], np.diag([1, 1, -1]), atol=1e-14)
+
+
+@pytest.mark.usefixtures("x64")
+def test_derivatives_go_through_the_element_to_input_and_parameters():
+    @jax.jit
+    def function(weights, x):
+        how = RotationCanonicalization(lambda x: radial(3)(x) @ weights)
+        sym = ek.symmetrize(mixing, "p x -> p x", p=ek.S, x=ek.O(3), translate="x", channels=False, how=how)
+        return jnp.sum(sym(x) ** 2)
+
+    slope = jax.jit(jax.grad(function, argnums=(0, 1)))
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(3, 3))
+    point = weights, clouds()["generic"]
+    direction = jax.tree.map(lambda array: 1e-6 * rng.normal(size=array.shape), point)
+    before, after = (jax.tree.map(lambda a, b, s=s: a + s * b, point, direction) for s in (-1, 1))
+    product = sum(np.sum(a * b) for a, b in zip(slope(*point), direction, strict=True))
+    np.testing.assert_allclose(product, (function(*after) - function(*before)) / 2, rtol=1e-5)
+    for name in ("planar", "collinear", "equal", "zero"):
+        assert all(bool(np.all(np.isfinite(leaf))) for leaf in jax.tree.leaves(slope(weights, clouds()[name]))), name
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
+def test_vector_neurons_commute_with_everything(dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        features = {"at": ("p x", 1), "speed": ("p x", 2), "charge": ("p", 1), "field": ("x", 1), "time": ("", 1)}
+        network = VectorNeurons(features, 3, channels=2, layers=1, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
+        equikit.testing.assert_equivariant(
+            jax.jit(network),
+            features,
+            {"p x": 3},
+            p=ek.S(5),
+            x=ek.O(3),
+            dtype=dtype,
+            key=jax.random.key(0),
+            tolerance=1e3 * float(jnp.finfo(dtype).eps),
+            mask=True,
+        )
+
+
+def test_vector_neurons_are_of_degree_one_and_see_centred_points():
+    network = jax.jit(VectorNeurons({"p x": 1}, 3, channels=4, layers=2, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)))
+    x = clouds()["generic"].astype(np.float32)[..., None]
+    x = x - x.mean(0)
+    for size in map(np.float32, (1e-30, 1e-3, 1e25)):
+        np.testing.assert_allclose(network(size * x) / size, network(x), rtol=1e-3, atol=1e-4)
+    assert np.all(np.linalg.norm(np.asarray(network(x)).mean(0), axis=0) > 1e-3)
+    assert network(x[:0]).shape == (0, 3, 3)
+    assert bool(jnp.all(network(0 * x) == 0))
+
+
+def test_absent_points_change_nothing():
+    network = VectorNeurons({"p x": 1}, 3, channels=4, layers=1, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
+
+    def backbone(x, mask=None):
+        return jnp.sin(x) + jnp.cos(jnp.sum(x, axis=-2, keepdims=True))
+
+    sym = ek.symmetrize(
+        backbone, "p x -> p x", p=ek.S, x=ek.O(3), translate="x", channels=False, how=RotationCanonicalization(network)
+    )
+    run, x = jax.jit(sym), clouds()["generic"].astype(np.float32)
+    garbage = np.concatenate([x, np.full((2, 3), 1e6, np.float32)])
+    y = run(garbage, mask={"p": np.arange(8) < 6})[:6]
+    np.testing.assert_allclose(y, run(x), atol=1e-4)
+    nothing = run(garbage, mask={"p": np.zeros(8, bool)})
+    assert bool(jnp.all(jnp.isfinite(nothing)))
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_origin_is_learned_too():
+    how = RotationCanonicalization(radial(4), translation=True)
+    sym = ek.symmetrize(mixing, "p x -> p x", p=ek.S, x=ek.O(3), translate="x", channels=False, how=how)
+    run = jax.jit(lambda x: (sym(x), sym.frame(x).elements))
+    x, g, shift = clouds()["generic"], element(ek.O(3)), np.array([3.0, -1.0, 2.0])
+    (y, one), (z, two) = run(jnp.asarray(x)), run(jnp.asarray(x @ g.T + shift))
+    np.testing.assert_allclose(z, y @ g.T + shift, atol=1e-10)
+    np.testing.assert_allclose(two.shift["x"][0], g @ one.shift["x"][0] + shift, atol=1e-10)
+    assert np.linalg.norm(one.shift["x"][0] - x.mean(0)) > 1e-2
+
+
+def test_with_sorting_after_it_everything_is_exact():
+    how = [RotationCanonicalization(radial(2)), ek.frames.Sort()]
+    sym = jax.jit(ek.symmetrize(mixing, "p x -> p x", p=ek.S, x=ek.SO(3), channels=False, how=how))
+    equikit.testing.assert_equivariant(
+        lambda x: sym(x[..., 0])[..., None],
+        "p x -> p x",
+        p=ek.S(5),
+        x=ek.SO(3),
+        channels=1,
+        key=jax.random.key(1),
+        tolerance=1e-3,
+    )
+
+
+def test_one_point_no_points_and_half_precision():
+    how = RotationCanonicalization(radial(3))
+    sym = ek.symmetrize(jnp.cos, "p x -> p x", p=ek.S, x=ek.O(3), translate="x", channels=False, how=how)
+    run = jax.jit(sym)
+    point = jnp.array([[1.0, 2.0, 3.0]])
+    np.testing.assert_allclose(run(point), point, atol=1e-6)  # a vector of one point, which anything turns
+    assert jax.eval_shape(sym, jnp.zeros((0, 3))).shape == (0, 3)
+    x = jnp.asarray(clouds()["generic"], jnp.bfloat16)
+    y = run(x)
+    assert y.dtype == jnp.bfloat16
+    assert jax.eval_shape(sym.frame, x).elements.linear["x"].dtype == jnp.float32
+    np.testing.assert_allclose(np.asarray(y, np.float32), run(x.astype(jnp.float32)), atol=0.05)
+
+
+def test_it_trains_and_is_a_module_like_any_other():
+    network = VectorNeurons({"p x": 1}, 2, channels=4, layers=1, p=ek.S, x=ek.SO(3), rngs=nnx.Rngs(0))
+    backbone = nnx.Linear(3, 3, rngs=nnx.Rngs(1))
+    sym = ek.symmetrize(
+        backbone, "p x -> p x", p=ek.S, x=ek.SO(3), channels=False, how=RotationCanonicalization(network)
+    )
+    assert isinstance(sym, nnx.Module)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(sym))
+    x = np.random.default_rng(0).normal(size=(8, 6, 3)).astype(np.float32)
+    target = np.cross(x, x.mean(-2, keepdims=True))
+    graph, state = nnx.split(sym)
+    optimizer = optax.adam(3e-2)
+
+    @jax.jit
+    def step(state, momenta):
+        loss, slope = jax.value_and_grad(lambda state: jnp.mean((nnx.merge(graph, state)(x) - target) ** 2))(state)
+        updates, momenta = optimizer.update(slope, momenta)
+        return optax.apply_updates(state, updates), momenta, loss, slope
+
+    momenta, losses = jax.jit(optimizer.init)(state), []
+    for _ in range(30):
+        state, momenta, loss, slope = step(state, momenta)
+        losses.append(float(loss))
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(slope.how.network.hidden))
+    trained = nnx.merge(graph, state)
+    run = nnx.jit(lambda module, x: module(x))
+    for other in (copy.deepcopy(trained), pickle.loads(pickle.dumps(trained)), jax.tree.map(lambda a: a, trained)):
+        np.testing.assert_array_equal(run(other, x), run(trained, x))
+
+
+def test_networks_of_every_kind_are_called_as_they_are_made_for():
+    features = [{"p x": 1, "p": 1}, {"p": 4, "p x": 4}, {"p x": 3}]
+    for network in (
+        ek.nn.Network(features, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)),
+        ek.nn.Linear({"p x": 1, "p": 1}, {"p x": 3}, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)),
+        lambda x: {"x": radial(3)(x["p x"]), "other": 0},
+    ):
+        sym = ek.symmetrize(
+            lambda x: x["p x"],
+            {"p x": "p x", "p": "p"},
+            {"p x": "p x"},
+            p=ek.S,
+            x=ek.O(3),
+            how=RotationCanonicalization(network),
+        )
+        frame = jax.eval_shape(sym.frame, {"p x": jnp.zeros((2, 5, 3, 1)), "p": jnp.zeros((2, 5, 1))})
+        assert frame.elements.linear["x"].shape == (1, 2, 3, 3)
+
+
+def test_messages():
+    def of(how, signature="p x -> p x", **options):
+        options = {"p": ek.S, "x": ek.O(3), "channels": False, **options}
+        return ek.symmetrize(jnp.sin, signature, how=how, **options)
+
+    x = jnp.asarray(clouds()["generic"], jnp.float32)
+    assert_error(
+        ek.OptionError,
+        lambda: RotationCanonicalization(3),
+        "the network cannot be called",
+        "int",
+        "a function or a module",
+        "pass what takes the input of symmetrize and returns scores or vectors",
+    )
+    assert_error(
+        ek.ShapeError,
+        lambda: of(RotationCanonicalization(radial(2)))(x),
+        "the network does not return the vectors of O(3)",
+        "shape [6, 3, 2]",
+        "[p=6, x=3, 3 vectors]",
+        "correct the channels that come out of the network",
+    )
+    assert_error(
+        ek.ShapeError,
+        lambda: of(RotationCanonicalization(lambda x: radial(3)(x).mean(-3)))(x),
+        "the network does not return the vectors of O(3)",
+        "shape [3, 3]",
+        "[p=6, x=3, 3 vectors]",
+        "return those of every entry: their mean is taken here, where it is seen whether they cancel",
+    )
+    assert_error(
+        ek.DTypeError,
+        lambda: of(RotationCanonicalization(lambda x: [x]))(x),
+        "the network returns vectors along 'x' of the wrong kind",
+        "list",
+        "a JAX array of real floating-point numbers",
+        "correct the network",
+    )
+    assert_error(
+        ek.ShapeError,
+        lambda: of(RotationCanonicalization(lambda x: {"a": x, "b": x}))(x),
+        "the network returns no vectors along 'x'",
+        "a dictionary of ['a', 'b']",
+        "an array named 'x' or 'p x'",
+        "name what the network returns",
+    )
+    assert_error(
+        ek.OptionError,
+        lambda: of(RotationCanonicalization(radial(4), translation=True)),
+        "RotationCanonicalization moves the origin of what holds no positions",
+        "translation=True, p x -> p x, translated terms {}",
+        "positions along 'x'",
+        'pass translate="x" to symmetrize, or leave translation out',
+    )
+    assert_error(
+        ek.OptionError,
+        lambda: of(RotationCanonicalization(radial(4), on_degenerate="weighted"), x=ek.Lorentz),
+        "RotationCanonicalization has no average over what is left open under O(1, 3)",
+        "on_degenerate='weighted'",
+        '"error" or "flag": boosts have no uniform distribution',
+        'write on_degenerate="flag"',
+    )
+    with pytest.raises(ek.GroupError, match="finds no axis to act on"):
+        of(RotationCanonicalization(radial(3)), x=ek.S)
+    with pytest.raises(ek.OptionError, match="no such on_degenerate"):
+        RotationCanonicalization(radial(3), on_degenerate="ignore")
+    with pytest.raises(ek.OptionError, match="no such input term"):
+        of(RotationCanonicalization(radial(3), terms=("q",)))(x)
+    assert_error(
+        ek.OptionError,
+        lambda: VectorNeurons({"p x x": 1}, 3, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)),
+        "the features are not vectors and invariants",
+        "p x x, with p=S, x=O(3)",
+        "one label bound to O or SO, that no term has twice, all others bound to S",
+        "pass an ek.nn.Network, which takes tensors and every group",
+    )
