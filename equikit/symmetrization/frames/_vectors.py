@@ -76,3 +76,22 @@ def vectors_in(
                 split = jnp.iscomplexobj(rows) and not group.is_complex
                 found += [rows.real, rows.imag] if split else [rows]
     return jnp.concatenate(found)
+
+
+def numbers_in(
+    action: Action, label: str, names: tuple[str, ...], x: Mapping[str, Array], masks: Mapping[str, Array]
+) -> Array:
+    """All numbers of every entry of an axis, `[n, numbers]`, real and in float32 or more; absent ones are zero.
+
+    Of the terms named, which have the label once.
+    """
+    found = []
+    for term in action.inputs:
+        if term.name in names:
+            array, place = x[term.name], term.labels.index(label)
+            array = jnp.where(present(term, masks, array.ndim), array, 0)
+            others = math.prod(size for i, size in enumerate(array.shape) if i != place)
+            rows = jnp.moveaxis(array, place, 0).reshape(array.shape[place], others)
+            rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+            found += [rows.real, rows.imag] if jnp.iscomplexobj(rows) else [rows]
+    return jnp.concatenate(found, axis=1)

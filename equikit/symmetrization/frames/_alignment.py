@@ -1,0 +1,147 @@
+"""Continuous frames of rotations: alignments with all points, weighted by how well the points determine them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import GroupError, explain
+from equikit.groups import SO, O, S
+from equikit.groups._group import checked_size
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._element import Array, Element, detached
+from equikit.symmetrization._frame import (
+    Frame,
+    Framed,
+    Info,
+    checked_choice,
+    checked_on_degenerate,
+    only_label,
+    settled,
+)
+from equikit.symmetrization._stabilizer import has_mean
+from equikit.symmetrization.frames._aligned import check_dimension, drawn, listed
+from equikit.symmetrization.frames._vectors import checked_vectors, orders_of_outputs, read_labels, vectors_in
+
+
+@dataclass(frozen=True)
+class Alignment(Framed):
+    r"""A continuous weighted frame of SO(2), O(2), SO(3) and O(3): alignments with each vector, or with each pair.
+
+    For d = 2 the first axis points at \(x_i\), with weight \(|x_i| / \sum_k |x_k|\). For d = 3 the second points at the
+    part \(h_{ij}\) of \(x_j\) beside it, with weight \(\frac{|x_i|}{\sum_k |x_k|} \frac{|h_{ij}|}{\sum_k |h_{ik}|}\).
+    A vector without direction has no weight, so that the average is continuous where PCA and QR jump: where principal
+    axes change their order, where vectors become parallel or vanish. No input is degenerate for being symmetric.
+
+    For d = 3, outputs with k axes of the label are averaged over k + 1 turns about the first axis too, and stay
+    continuous, and exact, as all vectors come to lie on a line. The one input at which outputs with an axis of the
+    label may jump is zero, where all vectors vanish; they are exact there, as an average over all rotations.
+
+    Args:
+        label: the axis on which the group acts; where it is not given, the only one bound to O or SO.
+        terms: names of the input terms whose vectors count; all by default.
+        samples: how many alignments are drawn at random by their weights, in place of all; needs a key. Derivatives
+            then go through the elements, and not through their probabilities.
+        on_degenerate: what to do where all vectors vanish and no mean is known for outputs of this order, or where
+            vectors of terms that do not count are left to be turned: `"error"` or `"flag"`.
+        differentiable: whether derivatives go through elements and weights.
+
+    Raises:
+        GroupError: if the label has another group.
+        OptionError: if d is neither 2 nor 3.
+        TooLargeError: if there are more than 2^14 alignments.
+
+    Cost: one evaluation of the backbone for each alignment: N of N vectors for d = 2, (k + 1) N (N - 1) for d = 3, and
+    twice as many for O(d).
+
+    Example:
+        >>> import equikit as ek
+        >>> sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.SO(3), how=Alignment())
+        >>> ek.testing.assert_equivariant(sym, "p x -> p x", p=ek.S(4), x=ek.SO(3), channels=1, key=jax.random.key(0))
+
+    Source:
+        Dym, Lawrence and Siegel, Equivariant frames and the impossibility of continuous canonicalization,
+        arXiv:2402.16077; the weights that stay continuous on lines, and the turns, are ours.
+    """
+
+    label: str | None = None
+    terms: tuple[str, ...] | None = None
+    samples: int | None = None
+    on_degenerate: Literal["error", "flag"] = "error"
+    differentiable: bool = True
+
+    def __post_init__(self) -> None:
+        checked_on_degenerate(self.on_degenerate, ("error", "flag"))
+        if self.samples is not None and checked_size("samples", self.samples) == 0:
+            checked_choice("samples", 0, (1,))
+
+    @property
+    def needs_key(self) -> bool:  # type: ignore[override]
+        """Whether alignments are drawn at random."""
+        return self.samples is not None
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the rotations."""
+        label = only_label(self, action, self.label, (O,))
+        group = action.groups[label]
+        if group.form is not None:
+            raise GroupError(
+                explain(
+                    f"vectors of {group} are not aligned continuously",
+                    got=f"{label}={group}",
+                    expected="O(d) or SO(d), whose metric is definite",
+                    step=f'use ek.frames.QR("{label}"), which keeps the metric',
+                )
+            )
+        if group.n is not None:
+            check_dimension(group.n)
+        checked_vectors(action, label, self.terms)
+        return frozenset([label])
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """The labels whose groups do more to the vectors than to permute them."""
+        (label,) = self.acts_on(action)
+        return frozenset(
+            name for name in read_labels(action, label, self.terms) if not isinstance(action.groups[name], S)
+        )
+
+    def draw(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
+    ) -> Frame:
+        """Alignments drawn independently, without listing all."""
+        return replace(self, samples=samples).frame(action, x, masks, key)
+
+    def of_sample(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
+    ) -> Frame:
+        """The alignments of one sample."""
+        (label,) = self.acts_on(action)
+        group, special = action.groups[label], isinstance(action.groups[label], SO)
+        points = vectors_in(action, label, self.terms, x, masks)
+        d = points.shape[-1]
+        check_dimension(d)
+        size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
+        finite = jnp.isfinite(size)
+        scaled = jnp.where(finite, points / jnp.where(finite & (size > 0), size, 1), 0)
+        orders = orders_of_outputs(action, label)
+        if self.samples is None:
+            found = listed(scaled, special, orders + 1)
+        else:
+            assert key is not None, "needs_key asks for one"
+            found = drawn(key, scaled, special, orders + 1, self.samples)
+        vanish = found.span == 0
+        degenerate = ~finite | (vanish & ~has_mean(group, orders, jnp.asarray(d)))
+        if checked_vectors(action, label, None) != checked_vectors(action, label, self.terms):
+            degenerate = degenerate | (found.span < d - 1)
+        size = jnp.sum(found.weights > 0).astype(jnp.float32)
+        info = Info(size, degenerate, degenerate & (self.on_degenerate == "error"), rank=found.span)
+        kept = jnp.where(vanish, jnp.zeros((d, d), points.dtype), jnp.eye(d, dtype=points.dtype))
+        stabilizer = {label: jnp.broadcast_to(kept, found.matrices.shape)} if orders else {}
+        element, weights = Element({label: found.matrices}, stabilizer=stabilizer), found.weights
+        if not self.differentiable:
+            element, weights = detached(element), jax.lax.stop_gradient(weights)
+        return Frame(element, settled(weights, info), info, drawn=self.samples is not None)
