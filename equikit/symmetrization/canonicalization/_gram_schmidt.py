@@ -19,14 +19,12 @@ class Basis:
         pivots: `[count]`, how far each vector is from the span of those before it, over its scale; with an indefinite
             metric the square of that.
         settled: booleans `[d]`, the columns that the vectors determine.
-        definite: whether all other columns have squares of one sign, so that what turns them is compact.
         valid: whether the matrix is in the group; where it is not, it is the identity.
     """
 
     matrix: Array
     pivots: Array
     settled: Array
-    definite: Array
     valid: Array
 
 
@@ -96,19 +94,16 @@ def gram_schmidt(
     settled = jnp.stack(found) if d else jnp.ones(0, bool)
     matrix = jnp.stack(columns, -1) if d else jnp.zeros((0, 0), vectors.dtype)
     last = jnp.arange(d) == d - 1
-    definite = jnp.ones((), bool)
     if metric is not None:
         signs = jnp.sign(form @ (matrix * matrix))
         order = jnp.argsort(-signs)
-        matrix, settled, last, signs = matrix[:, order], settled[order], last[order], signs[order]
-        valid = valid & jnp.all(signs == form)
-        free = jnp.where(settled, 0, signs)
-        definite = jnp.all(free >= 0) | jnp.all(free <= 0)
+        matrix, settled, last = matrix[:, order], settled[order], last[order]
+        valid = valid & jnp.all(signs[order] == form)
     if special and d:
         determinant = jnp.linalg.det(jax.lax.stop_gradient(matrix))
         matrix = matrix * jnp.where(last & (determinant < 0), -1, 1)
     matrix = jnp.where(valid, matrix, jnp.eye(d, dtype=matrix.dtype))
-    return Basis(matrix, jnp.stack(pivots) if pivots else jnp.ones(0, vectors.dtype), settled, definite, valid)
+    return Basis(matrix, jnp.stack(pivots) if pivots else jnp.ones(0, vectors.dtype), settled, valid)
 
 
 def _beside(vectors: Array, columns: list[Array], form: Array) -> Array:

@@ -27,6 +27,7 @@ from equikit.symmetrization._frame import (
     settled,
     standard_tolerance,
 )
+from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.canonicalization._gram_schmidt import gram_schmidt
 from equikit.symmetrization.canonicalization._network import as_attribute, called, output_of, seen, wide_inputs
 from equikit.symmetrization.frames._alignments import alignments
@@ -51,8 +52,9 @@ class RotationCanonicalization(Method, nnx.Module):
     Where vectors are dependent, a column is open. An equivariant network can give no others for collinear or planar
     points: what leaves the input as it is leaves its outputs too. Of two cases the first is exact. Either all vectors
     of the input lie in the span of those that are left (a point, a line, for O(3) a plane): then the backbone sees the
-    same whatever fills the open columns, and the mean of output vectors over all fillings is their part in that span.
-    Or they do not, as for an octahedron, whose points' vectors cancel; or an output has two axes of the label: such
+    same whatever fills the open columns, and one evaluation serves for the mean over all of them, which for output
+    vectors is their part in that span. It is there for outputs with up to three axes of the label, under SO(d) with
+    fewer axes than there are open columns. Or they do not, as for an octahedron, whose points' vectors cancel: such
     inputs are degenerate.
 
     Args:
@@ -275,17 +277,17 @@ class GramSchmidt(Framed):
         least = jnp.min(jnp.where(basis.pivots > tolerance, basis.pivots, jnp.inf), initial=1)
         within = jnp.max(outside, initial=0) <= jnp.minimum(tolerance, 32 * d * rounding(dtype) / least)
         orders = max((term.labels.count(label) for term in action.signature.outputs), default=0)
-        averaged = within & (basis.definite if orders else True) & (orders < 2)
+        averaged = within & has_mean(group, orders, d - jnp.sum(basis.settled))
         finite = jnp.all(jnp.isfinite(points)) & jnp.all(jnp.isfinite(vectors))
         degenerate = ~((jnp.all(basis.settled) | averaged) & basis.valid & finite)
         matrices, weights = basis.matrix[None], jnp.ones(1, dtype)
-        kept = (basis.settled | ~averaged)[None]
+        spanned = jnp.diag((basis.settled | ~averaged).astype(dtype))[None]
         if self.on_degenerate == "weighted":
             others, chances, exact = alignments(scaled, special)
             use = degenerate & exact & finite
             matrices = jnp.concatenate([matrices, others])
             weights = jnp.concatenate([jnp.where(use, 0, weights), jnp.where(use, chances, 0)])
-            kept = jnp.concatenate([kept, jnp.ones((len(others), d), bool)])
+            spanned = jnp.concatenate([spanned, jnp.broadcast_to(jnp.eye(d, dtype=dtype), others.shape)])
             degenerate = degenerate & ~use
         refused = degenerate & (self.on_degenerate in ("error", "weighted"))
         info = Info(
@@ -297,7 +299,7 @@ class GramSchmidt(Framed):
             more={"matrix": basis.matrix},
         )
         shift = {} if moved is None else {label: jnp.broadcast_to(moved, (len(matrices), d))}
-        element = Element({label: matrices}, shift, stabilizer={label: kept} if orders == 1 else {})
+        element = Element({label: matrices}, shift, stabilizer={label: spanned} if orders else {})
         return Frame(element, settled(weights, info), info)
 
 
