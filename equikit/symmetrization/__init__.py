@@ -4,6 +4,9 @@ from equikit.symmetrization import canonicalization, frames
 from equikit.symmetrization._eigh import eigh
 from equikit.symmetrization._element import Element, compose, inverse
 from equikit.symmetrization._frame import Frame, Info, Method
+from equikit.symmetrization._invariants import invariants, orbit_distance
+from equikit.symmetrization._matrix_networks import MatrixMLP, MatrixNetwork
+from equikit.symmetrization._orbit import OrbitDistance, matrix_equivariance_loss, orbit_loss
 from equikit.symmetrization._probabilistic import Probabilistic
 from equikit.symmetrization._symmetrize import Symmetrized, symmetrize
 
@@ -11,13 +14,20 @@ __all__ = [
     "Element",
     "Frame",
     "Info",
+    "MatrixMLP",
+    "MatrixNetwork",
     "Method",
+    "OrbitDistance",
     "Probabilistic",
     "Symmetrized",
     "canonicalization",
     "compose",
     "eigh",
     "frames",
+    "invariants",
     "inverse",
+    "matrix_equivariance_loss",
+    "orbit_distance",
+    "orbit_loss",
     "symmetrize",
 ]
