@@ -6,7 +6,8 @@ from equikit.symmetrization._element import Element, compose, inverse
 from equikit.symmetrization._frame import Frame, Info, Method
 from equikit.symmetrization._invariants import invariants, orbit_distance
 from equikit.symmetrization._matrix_networks import MatrixMLP, MatrixNetwork
-from equikit.symmetrization._orbit import OrbitDistance, matrix_equivariance_loss, orbit_loss
+from equikit.symmetrization._orbit import OrbitDistance
+from equikit.symmetrization._orbit_losses import matrix_equivariance_loss, orbit_loss
 from equikit.symmetrization._probabilistic import Probabilistic
 from equikit.symmetrization._symmetrize import Symmetrized, symmetrize
 

@@ -37,9 +37,7 @@ KNOWN: dict[str, Callable[[int], tuple[int, ...]]] = {
 """For a family, the orders of the invariant tensors that no matrix outside the group keeps."""
 
 
-def invariants(
-    group: Group, vectors: jax.Array, *, orders: Sequence[int] | None = None
-) -> dict[str, jax.Array]:
+def invariants(group: Group, vectors: jax.Array, *, orders: Sequence[int] | None = None) -> dict[str, jax.Array]:
     r"""Polynomials of vectors that a group leaves as they are: its invariant tensors, evaluated on the vectors.
 
     For a diagram D of `hom("x ... x -> ", x=group)` with k axes, an invariant tensor, and vectors \(v_1, \dots, v_m\)
@@ -78,9 +76,9 @@ def invariants(
         section 3; Weyl, The classical groups, for the tensors.
     """
     vectors = _checked(group, vectors)
-    wide = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
     n = vectors.shape[-2]
-    return {str(diagram): _evaluated(diagram, wide) for diagram in connected(group, n, _orders(group, n, orders))}
+    found: dict[str, jax.Array] = _all_evaluated(connected(group, n, _orders(group, n, orders)), vectors)
+    return found
 
 
 def orbit_distance(group: Group, matrix: jax.Array, *, orders: Sequence[int] | None = None) -> jax.Array:
@@ -112,7 +110,7 @@ def orbit_distance(group: Group, matrix: jax.Array, *, orders: Sequence[int] | N
     Source:
         Nguyen et al., arXiv:2311.07143, section 3.
     """
-    found = invariants(group, matrix, orders=orders)
+    matrix = _checked(group, matrix)
     n = matrix.shape[-2]
     if matrix.shape[-1] != n:
         raise ShapeError(
@@ -123,11 +121,23 @@ def orbit_distance(group: Group, matrix: jax.Array, *, orders: Sequence[int] | N
                 step="use invariants() for a number of vectors that is not their dimension",
             )
         )
-    wanted = invariants(group, jnp.eye(n, dtype=matrix.dtype), orders=orders)
+    distance: jax.Array = _distance(connected(group, n, _orders(group, n, orders)), matrix)
+    return distance
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _all_evaluated(diagrams: tuple[Diagram, ...], vectors: Array) -> dict[str, Array]:
+    wide = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
+    return {str(diagram): _evaluated(diagram, wide) for diagram in diagrams}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _distance(diagrams: tuple[Diagram, ...], matrix: Array) -> Array:
+    found = _all_evaluated(diagrams, matrix)
+    wanted = _all_evaluated(diagrams, jnp.eye(matrix.shape[-1], dtype=matrix.dtype))
     total = jnp.zeros(matrix.shape[:-2], jnp.zeros((), jnp.promote_types(matrix.dtype, jnp.float32)).real.dtype)
     for name, target in wanted.items():
-        axes = tuple(range(-target.ndim, 0))
-        error = jnp.sum(jnp.abs(found[name] - target) ** 2, axis=axes)
+        error = jnp.sum(jnp.abs(found[name] - target) ** 2, axis=tuple(range(-target.ndim, 0)))
         total = total + error / jnp.sum(jnp.abs(target) ** 2)
     return total
 
@@ -137,7 +147,9 @@ def connected(group: Group, n: int, orders: tuple[int, ...]) -> tuple[Diagram, .
     """The diagrams of invariant tensors of these orders that are no products of smaller ones."""
     found = []
     for order in orders:
-        bottom = f"{LABEL} {LABEL}*" if group.has_dual and group.is_complex and order == 2 else " ".join([LABEL] * order)
+        bottom = (
+            f"{LABEL} {LABEL}*" if group.has_dual and group.is_complex and order == 2 else " ".join([LABEL] * order)
+        )
         if not order or not n:
             continue
         for diagram in hom(f"{bottom} -> ", groups={LABEL: group}).diagrams:
