@@ -62,6 +62,7 @@ def clustered(
         steps: how often the mixture is fitted, before clusters are merged and again after it.
         threshold: clusters with a smaller part of all points are dropped.
     """
+    places = jnp.where(there[:, None], places, 0)  # what is not there may be anything, not-a-number included
     chosen, apart = farthest_points(places, there, parts)
     used = apart > distance**2
     equal = used.astype(places.dtype)
@@ -74,7 +75,7 @@ def clustered(
         sums = jnp.sum(shares, axis=0)
         parts_of_all = sums / count
         used = used & (parts_of_all > 0)
-        centres = jnp.where(used[:, None], shares.T @ jnp.where(there[:, None], places, 0), centres)
+        centres = jnp.where(used[:, None], shares.T @ places, centres)
         centres = centres / jnp.where(used, sums, 1)[:, None]
         return centres, jnp.where(used, parts_of_all, 0), used
 

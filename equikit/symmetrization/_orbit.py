@@ -40,18 +40,19 @@ class OrbitDistance(Method, nnx.Module):
     Two things have to be told apart, and only one of them is learned by that loss.
 
     - *Equivariance.* If M(gx) = g M(x), the result is equivariant for every M, in the group or not, since
-      \((gM)^\dagger gx = M^\dagger x\). `MatrixNetwork` is such a network. If not, the error is at most the Lipschitz
-      constant of the result as a function of M times \(\lVert M(gx) - g M(x) \rVert\), and the orbit distance says
-      nothing of it: M = I has distance zero and is not equivariant at all. A network such as `MatrixMLP` learns it
-      from `matrix_equivariance_loss`, or from inputs moved at random.
-    - *Being in the group.* With residual r, the root of the orbit distance, \(\rho = \sqrt{n}\, r < 1\), h the
-      element of O(p, q) next to M and \(u = h^{-1} x\), the result differs from \(h f(h^{-1} x)\) by at most
-      \(\lVert h \rVert\, \rho\, (\lVert f(Su) \rVert + L \lVert u \rVert)\), where L is the Lipschitz constant of f
-      and \(S = h^{-1} M\). Only in the group does the result have the values of f: the symmetrized identity is
-      \(M M^\dagger x\).
+      \((gM)^\dagger gx = M^\dagger x\). `MatrixNetwork` is such a network. If not, the error, moved back by g, is at
+      most \(\lVert g^{-1} M(gx) - M(x) \rVert\) times the Lipschitz constant of the result as a function of M, and
+      the orbit distance says nothing of it: M = I has distance zero and is not equivariant at all. A network such as
+      `MatrixMLP` learns it from `matrix_equivariance_loss`, or from inputs moved at random.
+    - *Being in the group.* With residual r, the root of the orbit distance, \(\rho = \sqrt{n}\, r < 1\),
+      \(S = (M^\dagger M)^{1/2}\), \(h = M S^{-1}\), which keeps the form, and \(u = h^{-1} x\), the result differs
+      from \(h f(h^{-1} x)\) by at most \(\lVert h \rVert\, \rho\, (\lVert f(Su) \rVert + L \lVert u \rVert)\),
+      where L is the Lipschitz constant of f. Only in the group does the result have the values of f: the symmetrized
+      identity is \(M M^\dagger x\).
 
-    An equivariant matrix can be in the group only if the input spans enough: n vectors for O(n), n - 1 for SO(n), none
-    of them light-like all together; else the residual stays, and `info.degenerate` says so.
+    A matrix that moves with the input can be in the group only if the input spans enough: n independent vectors for
+    O(p, q), n - 1 for SO(p, q), on whose span the form is not degenerate. Else the residual stays, and
+    `info.degenerate` says so.
 
     Args:
         network: called with what the backbone is called with, `[*batch, *axes, channels]` or a dictionary of it, and
