@@ -3,21 +3,37 @@
 from equikit.symmetrization import canonicalization, frames
 from equikit.symmetrization._eigh import eigh
 from equikit.symmetrization._element import Element, compose, inverse
+from equikit.symmetrization._fine_to_coarse import FineToCoarse
 from equikit.symmetrization._frame import Frame, Info, Method
+from equikit.symmetrization._invariants import invariants, orbit_distance
+from equikit.symmetrization._matrix_networks import MatrixMLP, MatrixNetwork
+from equikit.symmetrization._orbit import OrbitDistance
+from equikit.symmetrization._orbit_losses import matrix_equivariance_loss, orbit_loss
+from equikit.symmetrization._piecewise import Piecewise, piecewise
 from equikit.symmetrization._probabilistic import Probabilistic
 from equikit.symmetrization._symmetrize import Symmetrized, symmetrize
 
 __all__ = [
     "Element",
+    "FineToCoarse",
     "Frame",
     "Info",
+    "MatrixMLP",
+    "MatrixNetwork",
     "Method",
+    "OrbitDistance",
+    "Piecewise",
     "Probabilistic",
     "Symmetrized",
     "canonicalization",
     "compose",
     "eigh",
     "frames",
+    "invariants",
     "inverse",
+    "matrix_equivariance_loss",
+    "orbit_distance",
+    "orbit_loss",
+    "piecewise",
     "symmetrize",
 ]

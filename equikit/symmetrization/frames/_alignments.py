@@ -12,7 +12,7 @@ MOST = 2**14
 """The most alignments that are listed for one input."""
 
 
-def alignments(points: Array, special: bool) -> tuple[Array, Array, Array]:
+def alignments(points: Array, special: bool, importance: Array | None = None) -> tuple[Array, Array, Array]:
     r"""All alignments with one point (d = 2) or with two (d = 3), and their weights.
 
     The first axis points at \(x_i\), the second to the part of \(x_j\) beside it, the third is their cross product. The
@@ -23,6 +23,7 @@ def alignments(points: Array, special: bool) -> tuple[Array, Array, Array]:
     Args:
         points: `[count, d]`, in float32 or more, no larger than one.
         special: for SO(d), not O(d).
+        importance: numbers `[count]` that multiply the weights, once for each of the points.
 
     Returns:
         Matrices `[elements, d, d]` with the axes in columns, weights `[elements]` of sum one, and whether any alignment
@@ -52,6 +53,7 @@ def alignments(points: Array, special: bool) -> tuple[Array, Array, Array]:
         )
     if d == 2:
         first, weights = _unit(points)
+        weights = weights if importance is None else weights * importance
         columns = [first, jnp.stack([-first[:, 1], first[:, 0]], -1)]
     else:
         one, two = np.nonzero(~np.eye(count, dtype=bool))
@@ -60,7 +62,7 @@ def alignments(points: Array, special: bool) -> tuple[Array, Array, Array]:
         # Once more: the first subtraction leaves rounding errors of the size of the point.
         beside = beside - jnp.sum(beside * first, -1, keepdims=True) * first
         second, height = _unit(beside)
-        weights = length * height
+        weights = length * height * (1 if importance is None else importance[one] * importance[two])
         # What is left of a parallel point are rounding errors, and its direction means nothing.
         weights = jnp.where(height > 32 * rounding(points.dtype), weights, 0)
         columns = [first, second, jnp.cross(first, second)]

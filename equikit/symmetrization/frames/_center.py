@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,8 @@ class Center(Framed):
     r"""The translation that moves the centroid to the origin: one element, for the group of translations.
 
     `symmetrize` puts it first where it is told `translate="x"`. The centroid is that of all positions in the input:
-    of all points and channels of the terms that are translated, absent points aside. Without any point it is zero.
+    of all points and channels of the terms that are translated, absent points aside, and weighted where `piecewise`
+    gives points weights. Without any point it is zero.
 
     Args:
         label: the label along which entries are positions.
@@ -41,6 +43,7 @@ class Center(Framed):
     """
 
     label: str
+    takes_weights: ClassVar[bool] = True
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """No label linearly; positions are shifted."""
@@ -83,16 +86,23 @@ class Center(Framed):
             others = tuple(i for i in range(array.ndim) if i != place)
             if origin is not None:
                 array = array - jnp.expand_dims(origin, others)
-            total = total + jnp.sum(jnp.where(there, array, 0), axis=others, dtype=wide)
+            total = total + jnp.sum(weighted(array, there), axis=others, dtype=wide)
             shape = [1 if i == place else size for i, size in enumerate(array.shape)]
             count = count + jnp.sum(jnp.broadcast_to(there, shape), dtype=wide) if masks else count + math.prod(shape)
-        return total / jnp.maximum(count, 1)
+        return total / jnp.where(count > 0, count, 1)
 
 
 def present(term: Term, masks: Mapping[str, Array], ndim: int) -> Array:
-    """Which entries of an array of one sample are there, booleans that broadcast to it."""
+    """Which entries of an array of one sample are there, booleans that broadcast to it; weights where masks are."""
     there = jnp.ones((1,) * ndim, bool)
     for place, label in enumerate(term.labels):
         if label in masks:
-            there = there & jnp.expand_dims(masks[label], [i for i in range(ndim) if i != place])
+            mask = jnp.expand_dims(masks[label], [i for i in range(ndim) if i != place])
+            there = there & mask if there.dtype == mask.dtype == bool else there * mask
     return there
+
+
+def weighted(array: Array, there: Array) -> Array:
+    """Entries that are there, times their weight where there are weights; the others are zero, whatever they were."""
+    kept = jnp.where(there != 0, array, 0)
+    return kept if there.dtype == bool else kept * there.astype(jnp.promote_types(there.dtype, array.dtype))

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -36,9 +36,10 @@ from equikit.symmetrization.frames._center import present
 class PCA(Framed):
     r"""The principal axes of the input with all signs: \(2^d\) elements of O(d), \(2^{d-1}\) of SO(d).
 
-    With V the eigenvectors of \(C = X^T X\), X all vectors of the input in rows, the frame is
-    \(\{V\,\mathrm{diag}(s) : s \in \{\pm 1\}^d\}\), for SO(d) those of determinant one. With `translate=` in
-    `symmetrize` the centroid is taken away first, for E(d) and SE(d). It does not depend on the order of the points.
+    With V the eigenvectors of \(C = X^T W X\), X all vectors of the input in rows and W their weights, which are one
+    but in `piecewise`, the frame is \(\{V\,\mathrm{diag}(s) : s \in \{\pm 1\}^d\}\), for SO(d) those of
+    determinant one. With `translate=` in `symmetrize` the centroid is taken away first, for E(d) and SE(d). It does not
+    depend on the order of the points.
 
     It is a frame where eigenvalues differ. Where two are equal, as for a cube or an octahedron, the input is symmetric
     itself, an eigenvector is any vector of a plane, and the average is not equivariant: not even nearly. The one
@@ -79,6 +80,7 @@ class PCA(Framed):
     tolerance: float | None = None
     on_degenerate: OnDegenerate = "error"
     differentiable: bool = True
+    takes_weights: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checked_on_degenerate(self.on_degenerate)
@@ -127,7 +129,9 @@ class PCA(Framed):
         # Squares of entries have to fit in the dtype, and derivatives of the scale do not matter.
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         scaled = points / jnp.where(size > 0, size, 1)
-        values, axes = eigh(jnp.einsum("nd,ne->de", scaled, scaled, precision=jax.lax.Precision.HIGHEST))
+        weight = row_weights(vectors(self, action), label, x, masks)
+        heavy = scaled if weight is None else weight[:, None] * scaled
+        values, axes = eigh(jnp.einsum("nd,ne->de", heavy, scaled, precision=jax.lax.Precision.HIGHEST))
         tolerance = standard_tolerance(self.tolerance, dtype)
         largest = jnp.max(values, initial=0)
         # Eigenvalues of C are known to the rounding error of the largest, the extents along the axes much better.
@@ -150,7 +154,7 @@ class PCA(Framed):
         weights = jnp.full(count, 1 / count, dtype)
         sizes = jnp.full((), count, jnp.float32)
         if self.on_degenerate == "weighted":
-            others, chances, exact = alignments(scaled, special)
+            others, chances, exact = alignments(scaled, special, weight)
             matrices = jnp.concatenate([matrices, others])
             use = degenerate & exact
             weights = jnp.concatenate([jnp.where(use, 0, weights), jnp.where(use, chances, 0)])
@@ -186,9 +190,28 @@ def rows(terms: tuple[Term, ...], label: str, x: Mapping[str, Array], masks: Map
     found = []
     for term in terms:
         array = x[term.name]
-        array = jnp.where(present(term, masks, array.ndim), array, 0)
+        array = jnp.where(present(term, masks, array.ndim) != 0, array, 0)
         array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
         found += [_unfolded(array, place) for place, name in enumerate(term.labels) if name == label]
+    return jnp.concatenate(found)
+
+
+def row_weights(
+    terms: tuple[Term, ...], label: str, x: Mapping[str, Array], masks: Mapping[str, Array]
+) -> Array | None:
+    """The weight of each of the `rows`, `[count]`; `None` where masks only say which entries are there."""
+    if all(mask.dtype == bool for mask in masks.values()):
+        return None
+    found = []
+    for term in terms:
+        shape = x[term.name].shape
+        there = present(term, masks, len(shape))
+        for place, name in enumerate(term.labels):
+            if name == label:
+                others = tuple(1 if i == place else size for i, size in enumerate(shape))
+                found.append(
+                    jnp.broadcast_to(there, others).ravel().astype(jnp.promote_types(there.dtype, jnp.float32))
+                )
     return jnp.concatenate(found)
 
 

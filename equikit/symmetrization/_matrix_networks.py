@@ -1,0 +1,160 @@
+"""Networks that make a matrix of the input: one that moves with it by construction, and one that knows no groups."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import GroupError, ShapeError, explain
+from equikit.groups import Group
+from equikit.groups._group import checked_size
+from equikit.nn import Network
+from equikit.nn._features import Features, labels_of, typed_side
+from equikit.nn._functions import Activation, silu
+from equikit.symmetrization._element import Array
+
+
+class MatrixNetwork(nnx.Module):
+    r"""A `Network` of equivariant layers with n vectors for its output: a matrix with \(M(gx) = g M(x)\).
+
+    Columns are vectors of the label, made of the input by linear and bilinear maps and gates; axes with other labels,
+    such as points, are summed over. At initialization the matrix is far from the group.
+
+    Args:
+        inputs: features of the input, labels to channels or name to labels and channels: `{"m": 4}` for four vectors,
+            `{"p m": 1}` for points in space-time.
+        label: the label of the group, which is bound to a size.
+        hidden: features of the hidden layers; by default two layers, each with 32 invariants, 8 vectors, and 8 features
+            of every other kind that the input has.
+        scale: a number that multiplies the matrix.
+        rngs: random keys for the parameters.
+        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        **options: options of `Network`, and labels with their groups.
+
+    Raises:
+        GroupError: if the label is not bound to a group of a known size.
+
+    Cost: that of the network.
+
+    Example:
+        >>> import equikit as ek
+        >>> import equikit.testing
+        >>> network = MatrixNetwork({"m": 4}, "m", m=ek.Lorentz, rngs=nnx.Rngs(0))
+        >>> equikit.testing.assert_equivariant(
+        ...     network, "m -> m", m=ek.Lorentz, channels=4, key=jax.random.key(0))
+
+    Source:
+        Nguyen et al., arXiv:2311.07143, section 3, where the network is one of scalar products.
+    """
+
+    def __init__(
+        self,
+        inputs: Features,
+        label: str,
+        *,
+        hidden: Sequence[Features] | None = None,
+        scale: float = 1.0,
+        rngs: nnx.Rngs,
+        groups: Mapping[str, object] | None = None,
+        **options: Any,
+    ) -> None:
+        terms, _ = typed_side(inputs, None, "input")
+        group = {**(groups or {}), **options}.get(label)
+        if not isinstance(group, Group) or group.n is None:
+            raise GroupError(
+                explain(
+                    f"the matrix needs a group of a known size on {label!r}",
+                    got=f"{label}={group}",
+                    expected="a group such as O(3) or Lorentz",
+                    step=f"write {label}=ek.O(3)",
+                )
+            )
+        if hidden is None:
+            kinds = {(): 32, (label,): 8} | {term.labels: 8 for term in terms}
+            hidden = [{" ".join(labels): width for labels, width in kinds.items()}] * 2
+        self.names = tuple(term.name for term in terms)
+        self.scale = scale
+        features = [inputs, *hidden, {"matrix": (label, group.n)}]
+        used = labels_of(features)
+        bound = {name: what for name, what in (groups or {}).items() if name in used}
+        self.network = Network(features, rngs=rngs, groups=bound, **options)
+
+    def __call__(self, x: Any, *, mask: Mapping[str, Any] | None = None) -> Array:
+        """The matrix.
+
+        Args:
+            x: `[*batch, *axes, channels]`, or a dictionary with one such array for each input term.
+            mask: for a label, booleans `[*batch, n]`: which entries are there.
+
+        Returns:
+            `[*batch, n, n]`, a vector in each column.
+        """
+        inputs = x if isinstance(x, Mapping) else {self.names[0]: x}
+        return self.network(inputs, mask=mask)["matrix"] * self.scale
+
+
+class MatrixMLP(nnx.Module):
+    r"""A multilayer perceptron of all entries of the input, plus the identity: a matrix that knows nothing of groups.
+
+    Nothing makes it move with the input: it starts near the identity, which is in every group and moves with nothing.
+    `matrix_equivariance_loss` teaches it, as far as data go.
+
+    Args:
+        entries: the number of entries of the input, of all its axes but those of the batch, channels included.
+        size: n.
+        axes: the number of these axes.
+        hidden: widths of the hidden layers.
+        activation: after each hidden layer.
+        rngs: random keys for the parameters.
+
+    Raises:
+        ShapeError: if the input has not as many entries.
+
+    Cost: that of the perceptron.
+
+    Example:
+        >>> network = MatrixMLP(16, 4, axes=2, rngs=nnx.Rngs(0))
+        >>> network(jnp.ones((5, 4, 4))).shape
+        (5, 4, 4)
+    """
+
+    def __init__(
+        self,
+        entries: int,
+        size: int,
+        *,
+        axes: int = 2,
+        hidden: Sequence[int] = (64, 64),
+        activation: Activation = silu,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.entries, self.size, self.axes = (
+            checked_size(name, value) for name, value in (("entries", entries), ("size", size), ("axes", axes))
+        )
+        widths = [self.entries, *(checked_size("hidden", width) for width in hidden), self.size**2]
+        self.layers = nnx.List([nnx.Linear(one, two, rngs=rngs) for one, two in itertools.pairwise(widths)])
+        self.activation = activation
+
+    def __call__(self, x: jax.Array, *, mask: Mapping[str, Any] | None = None) -> Array:
+        """The matrix of an input `[*batch, *axes, channels]`, `[*batch, n, n]`; absent entries should be zero."""
+        split = x.ndim - self.axes
+        if split < 0 or math.prod(x.shape[split:]) != self.entries:
+            raise ShapeError(
+                explain(
+                    "the input has not the entries of the perceptron",
+                    got=f"shape {list(x.shape)}",
+                    expected=f"{self.entries} entries in the last {self.axes} axes",
+                    step="correct entries= or axes=",
+                )
+            )
+        y = x.reshape(*x.shape[:split], -1)
+        for layer in self.layers[:-1]:
+            y = self.activation(layer(y))
+        y = self.layers[-1](y).reshape(*x.shape[:split], self.size, self.size)
+        return y + jnp.eye(self.size, dtype=y.dtype)
