@@ -162,10 +162,16 @@ def act(
 
 
 def moved_masks(element: Element, masks: Mapping[str, Array]) -> dict[str, Array]:
-    """The masks of an input that the inverse of an element is applied to."""
-    return {
-        label: jnp.take_along_axis(mask, element.linear[label], axis=-1)
-        if label in element.linear and is_permutation(element.linear[label])
-        else mask
-        for label, mask in masks.items()
-    }
+    """The masks of an input that the inverse of an element is applied to.
+
+    Labels with masks have groups that permute entries: where an element is a matrix, it is a permutation with signs.
+    """
+    moved = {}
+    for label, mask in masks.items():
+        by = element.linear.get(label)
+        if by is not None and is_permutation(by):
+            mask = jnp.take_along_axis(mask, by, axis=-1)
+        elif by is not None:
+            mask = jnp.any((jnp.abs(by) > 0.5) & mask[..., :, None], axis=-2)
+        moved[label] = mask
+    return moved
