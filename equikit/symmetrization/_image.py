@@ -46,9 +46,9 @@ def _exchanged(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
     return image
 
 
-def _sources(matrix: Any, height: int, width: int, offset: bool) -> Any:
+def _sources(matrix: Any, image: Any, *, offset: bool) -> Any:
     r"""Where the value of each pixel comes from, \(R^T (p - c) + c\), `[height, width, 2]`; c only with `offset`."""
-    dtype = jnp.promote_types(matrix.dtype, jnp.float32)
+    (height, width), dtype = image.shape[:2], jnp.promote_types(matrix.dtype, jnp.float32)
     centre = jnp.array([(height - 1) / 2, (width - 1) / 2], dtype)
     grid = jnp.stack(jnp.meshgrid(jnp.arange(height, dtype=dtype), jnp.arange(width, dtype=dtype), indexing="ij"), -1)
     found = jnp.matmul(grid - centre, matrix.astype(dtype), precision=jax.lax.Precision.HIGHEST)
@@ -66,7 +66,7 @@ def _read(image: Any, rows: Any, columns: Any) -> Any:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _interpolated(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
     moved = jnp.moveaxis(image, axes, (0, 1))
-    source = _sources(matrix, *moved.shape[:2], offset=True)
+    source = _sources(matrix, moved, offset=True)
     low = jnp.floor(source)
     part = source - low
     low = low.astype(jnp.int32)
@@ -85,8 +85,8 @@ def _interpolated(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
 def _interpolated_jvp(axes: tuple[int, int], primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
     (matrix, image), (matrix_rate, image_rate) = primals, tangents
     moved = jnp.moveaxis(image, axes, (0, 1))
-    source = _sources(matrix, *moved.shape[:2], offset=True)
-    speed = _sources(matrix_rate, *moved.shape[:2], offset=False)
+    source = _sources(matrix, moved, offset=True)
+    speed = _sources(matrix_rate, moved, offset=False)
     near = jnp.round(source)
     part, near = source - near, near.astype(jnp.int32)
     # The weights of the pixels before, at and behind the nearest one, and their slopes, which jump where part is zero.
