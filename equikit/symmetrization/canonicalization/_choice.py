@@ -116,8 +116,8 @@ class Ties:
 
 
 def tie_tolerance(tolerance: float | None, dtype: Any) -> float:
-    """The relative difference up to which rounding may decide: 256 roundings, in half precision the root of one."""
-    return min(256 * rounding(dtype), math.sqrt(rounding(dtype))) if tolerance is None else tolerance
+    """The relative difference up to which rounding may decide: 64 roundings, in half precision the root of one."""
+    return min(64 * rounding(dtype), math.sqrt(rounding(dtype))) if tolerance is None else tolerance
 
 
 def ties(activations: Array, tolerance: float | None) -> Ties:

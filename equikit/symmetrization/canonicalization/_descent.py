@@ -30,9 +30,9 @@ LONGEST = 0.5
 class EnergyDescent(Method, nnx.Module):
     r"""The rotation with the least energy, \(\mathrm{argmin}_g\, E(g^{-1} x)\), by descent over SO(d) or O(d).
 
-    There are several starts, and a step from each is \(g \leftarrow g \exp(-\eta \xi)\), where \(\xi\) in the Lie algebra is
-    the gradient of \(E(\exp(-\xi) g^{-1} x)\) at zero. It depends on the canonical form \(g^{-1} x\) alone, so that paths
-    turn with the input as their starts do: **the result is as equivariant as the starts are**.
+    There are several starts, and a step from each is \(g \leftarrow g \exp(-\eta \xi)\), where \(\xi\) in the Lie
+    algebra is the gradient of \(E(\exp(-\xi) g^{-1} x)\) at zero. It depends on the canonical form \(g^{-1} x\) alone,
+    so that paths turn with the input as their starts do: **the result is as equivariant as the starts are**.
 
     - With the elements of a frame as starts (`PCA`, the default) it is equivariant to rounding, for any encoder,
       converged or not; with `steps=0` it is the element of the frame that the encoder likes best.
@@ -52,7 +52,7 @@ class EnergyDescent(Method, nnx.Module):
         learning_rate: \(\eta\), for energies whose curvature is about one; steps turn by no more than half a radian.
         features, rngs: as for `EnergyCanonicalization`.
         tolerance: energies within this of the least are tied, relative to the spread of all that are seen, or to its
-            size where that is more; by default 256 roundings.
+            size where that is more; by default 64 roundings.
         on_degenerate: what to do with ties, unless they give the backbone the same input and nothing in its output
             turns: `"error"`, `"flag"`, `"sample"`, or `"weighted"`, which averages over all of them, exactly, and
             evaluates the backbone for every start.

@@ -33,8 +33,8 @@ class ImageCanonicalization(Selecting):
     \(y = g f(g^{-1} x)\) with \(g = \mathrm{argmax}_g\, a_g(x)\). It is equivariant where the activations are,
     \(a_g(h x) = a_{h^{-1} g}(x)\), whatever the backbone f: to the last bit for n = 1, 2 and 4, whose elements exchange
     pixels, so that f sees one and the same image. For other n pixels are interpolated, and corners lost: an image of
-    28 × 28 with strokes four pixels wide that is turned by 45 degrees and back differs by INTERPOLATION of its norm,
-    and so does what f sees, if the network makes no mistake.
+    28 × 28 with strokes four pixels wide that is turned by 45 degrees and back differs by 7 % of its norm (4 % for five
+    pixels, 13 % for two), and so does what f sees, if the network makes no mistake.
 
     Derivatives reach the network by `selection="straight-through"`: the element is that of the largest activation, its
     derivatives are those of the matrix \(\sum_g s_g g\) with \(s = \mathrm{softmax}(\beta a)\).
@@ -51,7 +51,7 @@ class ImageCanonicalization(Selecting):
             \(\mathrm{softmax}(\beta a)\) in training, and needs a key. After `eval()` of the module all are argmax.
         beta: how sharp the softmax is.
         tolerance: activations within this of the largest are tied, relative to their spread, or to their size where
-            that is more; by default 256 roundings.
+            that is more; by default 64 roundings.
         on_degenerate: what to do with ties, which symmetric images have, unless all choices give f the same image and
             nothing in its output turns: `"error"`; `"flag"`, which takes the first; `"sample"`, which takes one at
             random, and needs a key; `"weighted"`, which averages over all tied elements, exactly, and evaluates the
