@@ -1,6 +1,7 @@
 """Canonical forms of images: exact on orbits, honest about ties, trained through, and loud about what does not fit."""
 
 import dataclasses
+import functools
 import itertools
 
 import equinox
@@ -28,13 +29,21 @@ def images(count, size=SIZE, channels=1, seed=0, dtype=jnp.float32):
     return jnp.asarray(np.random.default_rng(seed).normal(size=(count, size, size, channels)), dtype)
 
 
-def orbit(group, x, first=1):
-    """Every element of the group as a matrix, and the images it makes of x, whose rows are axis `first`."""
-    return [(matrix, turned(jnp.asarray(matrix), x, (first, first + 1))) for matrix in matrices(group)]
+@jax.jit
+def spun(matrix, x):
+    """Images, whose rows are axis 1, turned by one matrix."""
+    return turned(matrix, x, (1, 2))
 
 
-def network_for(group, seed=0, **options):
-    return GroupConvolution(1, group, hidden=(3,), rngs=nnx.Rngs(seed), **options)
+def orbit(group, x):
+    """Every element of the group as a matrix, and the images it makes of x."""
+    return [(matrix, spun(jnp.asarray(matrix), x)) for matrix in matrices(group)]
+
+
+@functools.cache
+def network_for(group):
+    """One network for all tests that do not change it: its parameters take long to draw."""
+    return GroupConvolution(1, group, hidden=(3,), rngs=nnx.Rngs(0))
 
 
 def told(*numbers):
@@ -115,8 +124,8 @@ def test_images_and_vector_fields_turn_back_exactly(selection):
     for matrix, moved in orbit(group, x):
         found = run(moved)
         by = jnp.asarray(matrix)
-        assert np.array_equal(found["image"], turned(by, straight["image"], (1, 2)))
-        field = jnp.einsum("ab,nijbc->nijac", by.astype(jnp.float32), turned(by, straight["field"], (1, 2)))
+        assert np.array_equal(found["image"], spun(by, straight["image"]))
+        field = jnp.einsum("ab,nijbc->nijac", by.astype(jnp.float32), spun(by, straight["field"]))
         assert np.array_equal(found["field"], field)
         assert np.array_equal(found["mean"], straight["mean"])
 
@@ -142,7 +151,7 @@ def test_rectangles_are_turned_by_half_turns_and_reflections():
     run, x = jax.jit(sym), images(2, 7)[:, :4]
     straight = run(x)
     for matrix, moved in orbit(group, x):
-        assert np.array_equal(run(moved), turned(jnp.asarray(matrix), straight, (1, 2)))
+        assert np.array_equal(run(moved), spun(jnp.asarray(matrix), straight))
 
 
 def test_the_canonical_image_is_that_of_the_largest_activation():
@@ -215,7 +224,7 @@ def test_eighth_turns_are_as_good_as_interpolation():
     run = jax.jit(GroupConvolution(1, group, hidden=(4, 4), rngs=nnx.Rngs(0)))
     straight, gap = seen(x)
     activations, errors, misses = run(x), [], []
-    for h, (_, moved) in enumerate(orbit_of_floats(listed, x)):
+    for h, moved in enumerate(spun(matrix, x) for matrix in listed):
         if h % 2 == 0:
             continue
         other, _ = seen(moved)
@@ -227,18 +236,13 @@ def test_eighth_turns_are_as_good_as_interpolation():
     assert jnp.sqrt(jnp.mean(jnp.array(misses) ** 2)) < 0.4 * jnp.std(activations, axis=1).mean()
 
 
-def orbit_of_floats(listed, x):
-    turn = jax.jit(lambda matrix, x: turned(matrix, x, (1, 2)))
-    return [(matrix, turn(matrix, x)) for matrix in listed]
-
-
 # Ties.
 
 
 def half_symmetric():
     """An image that a half turn leaves as it is, and nothing else."""
     x = images(1)
-    return x + turned(jnp.asarray(polygon_group(2, False)[1]), x, (1, 2))
+    return x + spun(jnp.asarray(polygon_group(2, False)[1]), x)
 
 
 def running_sums(x):
@@ -276,14 +280,12 @@ def test_weighted_ties_are_equivariant_for_every_image(selection):
     run = jax.jit(sym)
     straight = run(x)
     for matrix, moved in orbit(group, x):
-        assert jnp.allclose(run(moved), turned(jnp.asarray(matrix), straight, (1, 2)), atol=1e-5)
+        assert jnp.allclose(run(moved), spun(jnp.asarray(matrix), straight), atol=1e-5)
     info = sym.info(x)
     assert info.size.tolist() == [2, 8, 8, 8, 1]
     assert not info.degenerate.any()
     # Where all are tied it is the average over the group.
-    average = sum(
-        turned(jnp.asarray(m), running_sums(turned(jnp.asarray(m.T), x[1:2], (1, 2))), (1, 2)) for m in matrices(group)
-    )
+    average = sum(spun(jnp.asarray(m), running_sums(spun(jnp.asarray(m.T), x[1:2]))) for m in matrices(group))
     assert jnp.allclose(straight[1:2], average / 8, atol=1e-5)
 
 
@@ -479,7 +481,7 @@ def test_double_precision_is_kept():
     straight = run(x)
     assert straight.dtype == jnp.float64
     for matrix, moved in orbit(group, x):
-        assert jnp.allclose(run(moved), turned(jnp.asarray(matrix), straight, (1, 2)), atol=1e-13)
+        assert jnp.allclose(run(moved), spun(jnp.asarray(matrix), straight), atol=1e-13)
 
 
 def test_sets_of_images_are_turned_together_and_sorted_afterwards():
