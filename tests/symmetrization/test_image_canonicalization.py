@@ -17,7 +17,7 @@ from helpers import assert_error
 import equikit as ek
 from equikit.symmetrization._image import polygon_group, turned
 from equikit.symmetrization.canonicalization import GroupConvolution, ImageCanonicalization, prior_loss
-from equikit.symmetrization.canonicalization._polygon import matrices, quotients
+from equikit.symmetrization.canonicalization._polygon import matrices
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -166,26 +166,6 @@ def test_the_canonical_image_is_that_of_the_largest_activation():
         assert np.allclose(frame.info.gap, (2 - second) / (2 - smallest))
 
 
-def test_every_axis_of_the_group_convolution_moves_as_it_should():
-    for group, vectors in ((ek.Z(4), False), (ek.D(4), True)):
-        network = GroupConvolution(2, group, hidden=(3, 2), vectors=vectors, rngs=nnx.Rngs(0))
-        run = jax.jit(lambda x, network=network: network(x))
-        x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, *((2,) if vectors else ()), 2)), jnp.float32)
-        straight, places = run(x), quotients(group)
-        for h, (matrix, moved) in enumerate(orbit(group, x)):
-            if vectors:
-                moved = jnp.einsum("ab,nijbc->nijac", jnp.asarray(matrix, jnp.float32), moved)
-            assert jnp.allclose(run(moved), straight[:, places[h]], atol=2e-6)
-        assert float(jnp.std(straight, axis=1).min()) > 1e-3
-
-
-def test_places_of_quotients_agree_with_products_of_matrices():
-    for group in (ek.Z(1), ek.Z(5), ek.D(1), ek.D(2), ek.D(3), ek.D(4)):
-        listed, places = matrices(group), quotients(group)
-        expected = np.einsum("gba,hbc->ghac", listed, listed)
-        assert np.allclose(listed[places], expected)
-
-
 def strokes(count, size=20, width=1.5):
     seeds, rows = np.random.default_rng(3), np.mgrid[:size, :size]
     result = np.zeros((count, size, size, 1), np.float32)
@@ -201,7 +181,7 @@ def strokes(count, size=20, width=1.5):
 
 
 def test_eighth_turns_are_as_good_as_interpolation():
-    """What the docstrings say: 7 % of the image, a fifth of the spread of activations."""
+    """What the docstring says: 7 % of the image."""
     group, x = ek.Z(8), strokes(16)
     listed = jnp.asarray(matrices(group), jnp.float32)
     place = jnp.arange(20.0) - 9.5
@@ -221,9 +201,8 @@ def test_eighth_turns_are_as_good_as_interpolation():
         back = jnp.swapaxes(frame.elements.grid["i", "j"][0], -1, -2)
         return jax.vmap(lambda matrix, image: turned(matrix, image, (0, 1)))(back, x), frame.info.gap
 
-    run = jax.jit(GroupConvolution(1, group, hidden=(4, 4), rngs=nnx.Rngs(0)))
     straight, gap = seen(x)
-    activations, errors, misses = run(x), [], []
+    errors = []
     for h, moved in enumerate(spun(matrix, x) for matrix in listed):
         if h % 2 == 0:
             continue
@@ -231,9 +210,7 @@ def test_eighth_turns_are_as_good_as_interpolation():
         sizes = jnp.linalg.norm(straight.reshape(16, -1), axis=1)
         off = jnp.linalg.norm((other - straight).reshape(16, -1), axis=1) / sizes
         errors.append(np.asarray(off)[np.asarray(gap) > 0.02])
-        misses.append(run(moved) - activations[:, quotients(group)[h]])
     assert 0.01 < np.mean(errors) < 0.08
-    assert jnp.sqrt(jnp.mean(jnp.array(misses) ** 2)) < 0.4 * jnp.std(activations, axis=1).mean()
 
 
 # Ties.
@@ -484,6 +461,7 @@ def test_double_precision_is_kept():
         assert jnp.allclose(run(moved), spun(jnp.asarray(matrix), straight), atol=1e-13)
 
 
+@pytest.mark.slow
 def test_sets_of_images_are_turned_together_and_sorted_afterwards():
     group, p = ek.Z(4), ek.S
     inner = network_for(group)
@@ -618,26 +596,6 @@ def test_options_are_checked():
     assert_error(ek.OptionError, lambda: make(3, ek.Z(4)), "cannot be called", "int", "module", "array")
     sampled = symmetrized(make(four, ek.Z(4), on_degenerate="sample"))
     assert_error(ek.OptionError, lambda: sampled(images(1)), "draws at random", "key=None", "a key", "key=")
-    rngs = nnx.Rngs(0)
-    for options in ({"kernel_size": 4}, {"hidden": ()}, {"hidden": (0,)}):
-        assert_error(
-            ek.OptionError,
-            lambda options=options: GroupConvolution(1, ek.Z(4), rngs=rngs, **options),
-            "filters without",
-            "kernel_size=",
-            "odd",
-            "hidden=(8, 8)",
-        )
-    network = GroupConvolution(1, ek.Z(4), rngs=rngs)
-    for shape in ((2, 5, 5, 2), (2, 5, 6, 1), (5, 1), (0, 0, 1)):
-        assert_error(
-            ek.ShapeError,
-            lambda shape=shape: network(jnp.zeros(shape)),
-            "cannot read",
-            f"{list(shape)}",
-            "1]",
-            "vectors",
-        )
 
 
 def test_text_is_short():

@@ -39,9 +39,9 @@ class EnergyDescent(Method, nnx.Module):
     - With given matrices as starts it is equivariant only where all paths to the least energy arrive, for the input and
       for the turned input; what is left of the gradient is in `info.more["gradient"]`.
 
-    Paths that end in one minimum, within 0.1 of each other, are averaged with weights that fall from one to zero
-    where the energy is higher by the tolerance: which of them is the lowest is for rounding to decide. Where paths
-    end elsewhere with energies as low, the input is degenerate.
+    Paths that end in one minimum, within 0.1 of each other and with energies within the tolerance, are averaged: which
+    of them is the lowest is for rounding to decide. Where paths end elsewhere with energies as low, the input is
+    degenerate.
 
     Args:
         encoder: a function of what the backbone is called with, with one batch axis, `[inputs, *axes, channels]`, to
@@ -100,7 +100,7 @@ class EnergyDescent(Method, nnx.Module):
         self.score = Score(encoder, features, rngs)
         self.label = label
         self.starts: Any = _checked_starts(PCA(label) if starts is None else starts)
-        self.steps = checked_size("steps", steps)
+        self.steps = checked_size("the number of steps", steps)
         self.learning_rate = positive("learning_rate", learning_rate)
         self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
         self.on_degenerate: OnDegenerate = on_degenerate
@@ -240,8 +240,13 @@ def _descended(energy: Any, start: Array, steps: int, rate: float) -> tuple[Arra
         turn = jnp.matmul(turn, jnp.linalg.solve(one - half, one + half), precision=jax.lax.Precision.HIGHEST)
         return turn, norm
 
-    end, norms = jax.lax.scan(step, start, None, length=steps)
-    return end, norms[-1]
+    if isinstance(start, jax.core.Tracer):
+        end, norms = jax.lax.scan(step, start, None, length=steps)
+        return end, norms[-1]
+    # Outside of a compiled program a scan would be compiled anew in each call.
+    for _ in range(steps):
+        start, norm = step(start, None)
+    return start, norm
 
 
 def _checked_starts(starts: object) -> Any:

@@ -49,8 +49,8 @@ def merged(
 ) -> Frame:
     """The frame of the lowest end, with those near to it averaged; of all that are tied, where this is asked.
 
-    Weights fall from one to zero where the energy is higher than the least by the tolerance, so that nothing jumps
-    where the order of two ends changes by rounding.
+    Ends are of equal weight up to half the tolerance above the least energy, and then of less, down to zero, so that
+    nothing jumps where the order of two ends changes by rounding.
     """
     energies = jnp.where(paths.there, paths.after, jnp.inf)
     dtype = energies.dtype
@@ -61,7 +61,8 @@ def merged(
     spread = jnp.max(seen, axis=0) - least
     scale = jnp.maximum(spread, jnp.abs(least))
     above = energies - least
-    weights = jnp.where(paths.there, jnp.maximum(1 - above / jnp.where(scale > 0, fraction * scale, 1), 0), 0)
+    weights = jnp.clip(2 - 2 * above / jnp.where(scale > 0, fraction * scale, 1), 0, 1)
+    weights = jnp.where(paths.there, weights, 0)
     weights = jax.lax.stop_gradient(weights)
 
     chosen = jnp.take_along_axis(paths.turns, best[None, ..., None, None], axis=0)[0]

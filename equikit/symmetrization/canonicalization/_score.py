@@ -32,7 +32,7 @@ class Score(nnx.Module):
 
     def __init__(self, encoder: Any, features: int | None, rngs: nnx.Rngs | None) -> None:
         self.encoder = held(encoder)
-        self.features = None if features is None else checked_size("features", features)
+        self.features = None if features is None else checked_size("the number of features", features)
         if features is None:
             if rngs is not None:
                 raise OptionError(
