@@ -25,7 +25,7 @@ from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, Matrix
 
 if TYPE_CHECKING:
     from equikit import diagrams, draw, groups, nn, plans, spherical, symmetrization, testing
-    from equikit.symmetrization import frames, symmetrize
+    from equikit.symmetrization import Canonicalize, frames, symmetrize
 
 __version__ = "0.1.0"
 
@@ -34,6 +34,7 @@ __all__ = [
     "SO",
     "A",
     "Bistochastic",
+    "Canonicalize",
     "D",
     "DTypeError",
     "Diagram",
@@ -72,7 +73,7 @@ __all__ = [
 ]
 
 _LATER = ("draw", "nn", "plans", "spherical", "symmetrization", "testing")  # these import JAX, or what some users need
-_OF_SYMMETRIZATION = ("frames", "symmetrize")
+_OF_SYMMETRIZATION = ("Canonicalize", "frames", "symmetrize")
 
 
 def __getattr__(name: str) -> Any:

@@ -142,16 +142,18 @@ plt.show()
 turn = jnp.asarray(ek.O(2).random_element(rng), jnp.float32)
 moved = cloud @ turn.T + jnp.array([10.0, -3.0])
 difference = jnp.abs(wrapped(moved) - (wrapped(cloud) @ turn.T + jnp.array([10.0, -3.0]))).max()
-print(f"turned, reflected and moved: the output follows to {difference:.1e}; bare, it misses by "
-      f"{jnp.abs(backbone(cloud @ turn.T) - backbone(cloud) @ turn.T).max():.2f}")
+print(
+    f"turned, reflected and moved: the output follows to {difference:.1e}; bare, it misses by "
+    f"{jnp.abs(backbone(cloud @ turn.T) - backbone(cloud) @ turn.T).max():.2f}"
+)
 assert difference < 1e-4
 
 # %% [markdown]
 # ## 3. Points in no order
 #
 # The backbone above treats all points alike. A plain network on the flattened cloud does not: it also depends on the
-# order of the points. The frame for permutations is the order in which the points are sorted, by their first coordinate,
-# then by the second. Sorting must come after the axes: which point is first depends on how the cloud is turned, while
+# order of the points. The frame for permutations is the order in which the points are sorted, by their first
+# coordinate, then by the second. Sorting must come after the axes: which point is first depends on how the cloud is turned, while
 # the axes do not depend on the order. `symmetrize` knows, and refuses the other order.
 
 # %%
@@ -218,8 +220,8 @@ assert jumps["principal axes"] > 10 * jumps["all points, weighted"]
 #
 # Principal axes are a frame where the principal values differ. On an octahedron all three are equal: any three
 # perpendicular directions will do, and a computer returns some. The "frame" no longer turns with the input, and the
-# wrapped network is not equivariant, not even nearly. Symmetric molecules and crystals are like this, and a library that
-# does not look will not tell.
+# wrapped network is not equivariant, not even nearly. Symmetric molecules and crystals are like this, and a library
+# that does not look will not tell.
 
 # %%
 octahedron = jnp.concatenate([jnp.eye(3), -jnp.eye(3)])
@@ -276,6 +278,7 @@ except ek.FrameError as error:
 #
 # The task: the tensor of inertia of five bodies, $\sum_i |x_i|^2 I - x_i x_i^T$, from 300 examples. The network is an
 # MLP on the flattened points, wrapped in three ways, and bare.
+
 
 # %%
 def inertia(x):
@@ -341,6 +344,7 @@ assert results["one at random, then all"][1] < 1e-3 < results["bare"][1]
 
 # %% [markdown]
 # ### Solution 1
+
 
 # %% tags=["solution"]
 def volume(x):

@@ -16,6 +16,7 @@ PACKAGES = [
         f"equikit.{name}"
         for name in ("diagrams", "draw", "groups", "nn", "plans", "spherical", "symmetrization", "testing")
     ),
+    "equikit.symmetrization.canonicalization",
     "equikit.symmetrization.frames",
 ]
 SYMBOLIC = ["equikit.diagrams", "equikit.groups"]

@@ -12,8 +12,10 @@ from equikit.symmetrization._orbit_losses import matrix_equivariance_loss, orbit
 from equikit.symmetrization._piecewise import Piecewise, piecewise
 from equikit.symmetrization._probabilistic import Probabilistic
 from equikit.symmetrization._symmetrize import Symmetrized, symmetrize
+from equikit.symmetrization.canonicalization import Canonicalize
 
 __all__ = [
+    "Canonicalize",
     "Element",
     "FineToCoarse",
     "Frame",

@@ -35,7 +35,8 @@ class Element:
             exchange; outputs with one axis of the label are averaged over them before g is applied, which stands for
             all elements g s with s such a permutation. Or, where matrices act, `[*batch, n, n]` projections onto the
             vectors that the (moved) input spans; outputs are averaged over all s that leave those as they are.
-        grid: for a pair of labels, a matrix `[*batch, 2, 2]` that turns images whose pixels the two axes count.
+        grid: for a pair of labels, a matrix `[*batch, 2, 2]` that turns images whose pixels the two axes count; in
+            integers where it is a quarter turn or reflection, which exchanges pixels.
     """
 
     linear: dict[str, Array] = field(default_factory=dict)
@@ -88,7 +89,9 @@ def compose(one: Element, two: Element) -> Element:
         linear[label] = _product(one.linear[label], two.linear[label])
     grid = dict(one.grid) | {labels: turn for labels, turn in two.grid.items() if labels not in one.grid}
     for labels in one.grid.keys() & two.grid.keys():
-        grid[labels] = one.grid[labels] @ two.grid[labels]
+        first, second = one.grid[labels], two.grid[labels]
+        dtype = jnp.promote_types(first.dtype, second.dtype)
+        grid[labels] = first.astype(dtype) @ second.astype(dtype)
     shift = dict(one.shift)
     for label, moved in two.shift.items():
         by = one.linear.get(label)

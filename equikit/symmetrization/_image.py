@@ -2,54 +2,115 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def turned(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
     r"""The image with every pixel p moved to \(c + R (p - c)\), c the centre: bilinear, and zero from outside.
 
     Where R is a quarter turn or a reflection with entries 0, 1 and -1, and the image is square, this is exact: every
-    pixel is one pixel.
+    pixel is one pixel. A matrix of integers says so beforehand, and pixels are then exchanged without interpolation.
+    The derivative with respect to R is that of the interpolation; where a pixel falls on a pixel, and the slopes on its
+    two sides differ, their mean, so that derivatives turn with the image too.
 
     Args:
-        matrix: R, `[2, 2]`, orthogonal.
+        matrix: R, `[2, 2]`, orthogonal, in floating point or integers.
         image: any array; it may have more axes.
         axes: which two axes of it count pixels.
 
-    Cost: four reads for every entry of the image.
+    Returns:
+        An image of the same shape and dtype; not-a-number where R is a quarter turn in integers and the image is not
+        square.
+
+    Cost: three selections for every entry of the image where R is in integers, else four reads.
     """
-    height, width = image.shape[axes[0]], image.shape[axes[1]]
-    dtype = jnp.promote_types(matrix.dtype, jnp.float32)
-    moved = jnp.moveaxis(image, axes, (0, 1))
+    if jnp.issubdtype(matrix.dtype, jnp.integer):
+        return _exchanged(matrix, image, axes)
+    return _interpolated(matrix, image, axes)
+
+
+def _exchanged(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
+    """Transpose and flip: what a signed permutation of two axes is made of."""
+    across = matrix[0, 1] != 0
+    if image.shape[axes[0]] == image.shape[axes[1]]:
+        image = jnp.where(across, jnp.swapaxes(image, *axes), image)
+    elif jnp.issubdtype(image.dtype, jnp.inexact):
+        image = jnp.where(across, jnp.nan, image)
+    for row, axis in enumerate(axes):
+        image = jnp.where(jnp.sum(matrix[row]) < 0, jnp.flip(image, axis), image)
+    return image
+
+
+def _sources(matrix: Any, image: Any, *, offset: bool) -> Any:
+    r"""Where the value of each pixel comes from, \(R^T (p - c) + c\), `[height, width, 2]`; c only with `offset`."""
+    (height, width), dtype = image.shape[:2], jnp.promote_types(matrix.dtype, jnp.float32)
     centre = jnp.array([(height - 1) / 2, (width - 1) / 2], dtype)
     grid = jnp.stack(jnp.meshgrid(jnp.arange(height, dtype=dtype), jnp.arange(width, dtype=dtype), indexing="ij"), -1)
-    # The value at p comes from R^T (p - c) + c.
-    source = (grid - centre) @ matrix.astype(dtype) + centre
+    found = jnp.matmul(grid - centre, matrix.astype(dtype), precision=jax.lax.Precision.HIGHEST)
+    return found + centre if offset else found
+
+
+def _read(image: Any, rows: Any, columns: Any) -> Any:
+    """The pixels `[height, width, ...]` at whole places, zero outside."""
+    height, width = image.shape[:2]
+    there = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    pixels = image[jnp.clip(rows, 0, height - 1), jnp.clip(columns, 0, width - 1)]
+    return jnp.where(jnp.expand_dims(there, range(2, image.ndim)), pixels, 0)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _interpolated(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
+    moved = jnp.moveaxis(image, axes, (0, 1))
+    source = _sources(matrix, moved, offset=True)
     low = jnp.floor(source)
     part = source - low
     low = low.astype(jnp.int32)
     total = jnp.zeros_like(moved, jnp.promote_types(moved.dtype, jnp.float32))
     for i in (0, 1):
         for j in (0, 1):
-            rows, columns = low[..., 0] + i, low[..., 1] + j
-            there = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
             weight = (part[..., 0] if i else 1 - part[..., 0]) * (part[..., 1] if j else 1 - part[..., 1])
-            weight = jnp.where(there, weight, 0)
-            pixels = moved[jnp.clip(rows, 0, height - 1), jnp.clip(columns, 0, width - 1)]
-            total = total + jnp.expand_dims(weight, range(2, moved.ndim)).astype(total.dtype) * pixels
+            weight = jnp.expand_dims(weight, range(2, moved.ndim)).astype(total.dtype)
+            pixels = _read(moved, low[..., 0] + i, low[..., 1] + j)
+            # What has no weight may be anything, not-a-number included.
+            total = total + jnp.where(weight == 0, 0, weight * pixels)
     return jnp.moveaxis(total.astype(image.dtype), (0, 1), axes)
 
 
-def polygon_group(corners: int, reflections: bool) -> Any:
-    """The matrices of C_n, or of D_n with its reflections behind, `[n or 2n, 2, 2]`; quarter turns are exact."""
-    import numpy as np
+@_interpolated.defjvp
+def _interpolated_jvp(axes: tuple[int, int], primals: tuple[Any, Any], tangents: tuple[Any, Any]) -> tuple[Any, Any]:
+    (matrix, image), (matrix_rate, image_rate) = primals, tangents
+    moved = jnp.moveaxis(image, axes, (0, 1))
+    source = _sources(matrix, moved, offset=True)
+    speed = _sources(matrix_rate, moved, offset=False)
+    near = jnp.round(source)
+    part, near = source - near, near.astype(jnp.int32)
+    # The weights of the pixels before, at and behind the nearest one, and their slopes, which jump where part is zero.
+    weights = jnp.stack([jnp.maximum(-part, 0), 1 - jnp.abs(part), jnp.maximum(part, 0)])
+    side = jnp.sign(part)
+    slopes = jnp.stack([(side - 1) / 2, -side, (side + 1) / 2])
+    total = jnp.zeros_like(moved, jnp.promote_types(moved.dtype, jnp.float32))
+    for i in range(3):
+        for j in range(3):
+            rate = slopes[i, ..., 0] * weights[j, ..., 1] * speed[..., 0]
+            rate = rate + weights[i, ..., 0] * slopes[j, ..., 1] * speed[..., 1]
+            pixels = _read(moved, near[..., 0] + i - 1, near[..., 1] + j - 1)
+            total = total + jnp.expand_dims(rate, range(2, moved.ndim)).astype(total.dtype) * pixels
+    rate = jnp.moveaxis(total.astype(image.dtype), (0, 1), axes)
+    return _interpolated(matrix, image, axes), rate + _interpolated(matrix, image_rate, axes)
 
+
+def polygon_group(corners: int, reflections: bool) -> Any:
+    """The matrices of C_n, or of D_n with its reflections behind, `[n or 2n, 2, 2]`; integers where all are exact."""
     angles = 2 * np.pi * np.arange(corners) / corners
     cosines, sines = np.cos(angles), np.sin(angles)
     for numbers in (cosines, sines):
         whole = np.abs(numbers - np.round(numbers)) < 1e-12
         numbers[whole] = np.round(numbers[whole])
     turns = np.stack([np.stack([cosines, -sines], -1), np.stack([sines, cosines], -1)], -2)
-    return np.concatenate([turns, turns @ np.diag([1.0, -1.0])]) if reflections else turns
+    matrices = np.concatenate([turns, turns @ np.diag([1.0, -1.0])]) if reflections else turns
+    return matrices.astype(np.int32) if corners and 4 % corners == 0 else matrices

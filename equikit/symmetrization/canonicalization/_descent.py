@@ -1,0 +1,267 @@
+"""Canonical forms by gradient descent over a group of rotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import ArrayLike
+
+from equikit._errors import GroupError, OptionError, ShapeError, explain
+from equikit.groups import O
+from equikit.groups._group import checked_size
+from equikit.symmetrization._action import Action, act
+from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._frame import Frame, Info, Method, OnDegenerate, checked_on_degenerate, only_label
+from equikit.symmetrization.canonicalization._choice import outputs_move, wide
+from equikit.symmetrization.canonicalization._merge import Minima, merged
+from equikit.symmetrization.canonicalization._score import Score, without_absent
+from equikit.symmetrization.canonicalization._selection import positive
+from equikit.symmetrization.frames import PCA
+
+LONGEST = 0.5
+"""The largest angle of one step, in radians."""
+
+
+class EnergyDescent(Method, nnx.Module):
+    r"""The rotation with the least energy, \(\mathrm{argmin}_g\, E(g^{-1} x)\), by descent over SO(d) or O(d).
+
+    There are several starts, and a step from each is \(g \leftarrow g \exp(-\eta \xi)\), where \(\xi\) in the Lie
+    algebra is the gradient of \(E(\exp(-\xi) g^{-1} x)\) at zero. It depends on the canonical form \(g^{-1} x\) alone,
+    so that paths turn with the input as their starts do: **the result is as equivariant as the starts are**.
+
+    - With the elements of a frame as starts (`PCA`, the default) it is equivariant to rounding, for any encoder,
+      converged or not; with `steps=0` it is the element of the frame that the encoder likes best.
+    - With given matrices as starts it is equivariant only where all paths to the least energy arrive, for the input and
+      for the turned input; what is left of the gradient is in `info.more["gradient"]`.
+
+    Paths that end in one minimum, within 0.1 of each other and with energies within the tolerance, are averaged: which
+    of them is the lowest is for rounding to decide. Where paths end elsewhere with energies as low, the input is
+    degenerate.
+
+    Args:
+        encoder: a function of what the backbone is called with, with one batch axis, `[inputs, *axes, channels]`, to
+            energies `[inputs]`; with `features` to vectors, whose energy is minus the cosine to a learned reference.
+        label: the axis of the rotations; the only one bound to O or SO by default.
+        starts: a method whose frames have the starts of every input, or matrices `[starts, d, d]`.
+        steps: how many steps are taken.
+        learning_rate: \(\eta\), for energies whose curvature is about one; steps turn by no more than half a radian.
+        features, rngs: as for `EnergyCanonicalization`.
+        tolerance: energies within this of the least are tied, relative to the spread of all that are seen, or to its
+            size where that is more; by default 64 roundings.
+        on_degenerate: what to do with ties, unless they give the backbone the same input and nothing in its output
+            turns: `"error"`, `"flag"`, `"sample"`, or `"weighted"`, which averages over all of them, exactly, and
+            evaluates the backbone for every start.
+        differentiable: whether derivatives go through the descent, to the encoder and to the input.
+        invariant_to: other labels whose groups leave the energy as it is, such as that of the points.
+
+    Raises:
+        GroupError: if the label has another group.
+        FrameError: for a degenerate input, with `on_degenerate="error"`.
+
+    Cost: `steps` gradients of the encoder for every start, all starts at once; one evaluation of the backbone.
+
+    Example:
+        >>> import equikit as ek
+        >>> from equikit.symmetrization.canonicalization import EnergyDescent
+        >>> def energy(x):                                                  # `[inputs, points, 2, 1]`: far to the right
+        ...     return -jnp.sum(jnp.tanh(x[:, :, 0, 0]), axis=1)
+        >>> sym = ek.symmetrize(
+        ...     lambda x: x[..., 0, :, :], "p x -> x", p=ek.Fixed(4), x=ek.SO(2), how=EnergyDescent(energy))
+        >>> x = jax.random.normal(jax.random.key(0), (4, 2, 1))
+        >>> turn = jnp.array([[0.6, -0.8], [0.8, 0.6]])
+        >>> bool(jnp.allclose(sym(turn @ x), turn @ sym(x), atol=1e-4))
+        True
+
+    Source:
+        Kaba et al., arXiv:2211.06489, section 3.2, who descend from one start.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        label: str | None = None,
+        *,
+        starts: Method | ArrayLike | None = None,
+        steps: int = 10,
+        learning_rate: float = 0.1,
+        features: int | None = None,
+        rngs: nnx.Rngs | None = None,
+        tolerance: float | None = None,
+        on_degenerate: OnDegenerate = "error",
+        differentiable: bool = True,
+        invariant_to: tuple[str, ...] = (),
+    ) -> None:
+        checked_on_degenerate(on_degenerate)
+        self.score = Score(encoder, features, rngs)
+        self.label = label
+        self.starts: Any = _checked_starts(PCA(label) if starts is None else starts)
+        self.steps = checked_size("the number of steps", steps)
+        self.learning_rate = positive("learning_rate", learning_rate)
+        self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
+        self.on_degenerate: OnDegenerate = on_degenerate
+        self.differentiable = bool(differentiable)
+        self.invariant_to = tuple(invariant_to)
+
+    @property
+    def needs_key(self) -> bool:  # type: ignore[override]
+        """Whether ties, or starts, are drawn at random."""
+        return self.on_degenerate == "sample" or (isinstance(self.starts, Method) and self.starts.needs_key)
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the rotations."""
+        label = only_label(self, action, self.label, (O,))
+        group = action.groups[label]
+        if group.form is not None:
+            raise GroupError(
+                explain(
+                    f"descent is over rotations, not over {group}",
+                    got=f"{label}={group}",
+                    expected="O(d) or SO(d), whose metric is definite",
+                    step=f'use ek.frames.QR("{label}"), which keeps the metric',
+                )
+            )
+        if isinstance(self.starts, Method):
+            if self.starts.acts_on(action) != {label}:
+                raise OptionError(
+                    explain(
+                        f"the starts are no elements of the group of {label!r}",
+                        got=f"starts={self.starts!r}, which act on {sorted(self.starts.acts_on(action))}",
+                        expected=f"a method for {label!r} alone",
+                        step=f'write starts=ek.frames.PCA("{label}")',
+                    )
+                )
+        elif group.n not in (None, self.starts.shape[-1]):
+            raise ShapeError(
+                explain(
+                    f"the starts have not the size of {group}",
+                    got=f"shape {list(self.starts.shape)}",
+                    expected=f"[starts, {group.n}, {group.n}]",
+                    step="draw them with group.random_element",
+                )
+            )
+        return frozenset([label])
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """All labels that it does not act on, but those that its encoder is invariant to, and those of the starts."""
+        starts = self.starts.reads(action) if isinstance(self.starts, Method) else frozenset()
+        return starts | (frozenset(action.groups) - self.acts_on(action) - frozenset(self.invariant_to))
+
+    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+        """Where the paths with the least energy end."""
+        (label,) = self.acts_on(action)
+        first = action.inputs[0]
+        batch = action.batch(first, x[first.name])
+        x, dtype = without_absent(action, x, masks), wide(jnp.zeros(0), x)
+        starts = self._starts(action, label, x, masks, key, dtype)
+        start = starts.elements.linear[label].astype(dtype)
+        if not self.differentiable:
+            start = jax.lax.stop_gradient(start)
+        lead = start.shape[:-2]
+        seen = {name: jnp.broadcast_to(mask, (*lead, mask.shape[-1])) for name, mask in masks.items()}
+
+        def copies(turn: Array) -> dict[str, Array]:
+            def one(turn: Array) -> dict[str, Array]:
+                return act(action, Element({label: turn}), action.inputs, x, batch=len(batch), backwards=True)
+
+            return jax.vmap(one)(turn)
+
+        def energy(turn: Array) -> Array:
+            return -self.score(action, copies(turn), seen, lead)[0].astype(dtype)
+
+        turn, before = start, energy(start)
+        gradient = jnp.zeros(lead, dtype)
+        if self.steps:
+            turn, gradient = _descended(energy, turn, self.steps, self.learning_rate)
+        after = energy(turn) if self.steps else before
+        if not self.differentiable:
+            turn, after = jax.lax.stop_gradient((turn, after))
+        moves = outputs_move(action, Element({label: turn}))
+        found: Frame = merged(
+            Minima(before, after, turn, gradient, starts.weights > 0, None if moves else copies(turn)),
+            starts.info,
+            key,
+            label=label,
+            tolerance=self.tolerance,
+            on_degenerate=self.on_degenerate,
+        )
+        return found
+
+    def _starts(
+        self,
+        action: Action,
+        label: str,
+        x: Mapping[str, Array],
+        masks: Mapping[str, Array],
+        key: jax.Array | None,
+        dtype: Any,
+    ) -> Frame:
+        if isinstance(self.starts, Method):
+            return self.starts.frame(action, x, masks, key)
+        first = action.inputs[0]
+        batch = action.batch(first, x[first.name])
+        count, d = self.starts.shape[:2]
+        places = jnp.expand_dims(jnp.asarray(self.starts, dtype), range(1, len(batch) + 1))
+        no = jnp.zeros(batch, bool)
+        weights = jnp.full((count, *batch), 1 / count, dtype)
+        turns = jnp.broadcast_to(places, (count, *batch, d, d))
+        return Frame(Element({label: turns}), weights, Info(jnp.ones(batch, jnp.float32), no, no))
+
+    def __repr__(self) -> str:
+        starts = repr(self.starts) if isinstance(self.starts, Method) else f"{len(self.starts)} matrices"
+        return f"EnergyDescent({type(self.score.encoder).__name__}, starts={starts}, steps={self.steps})"
+
+    def __str__(self) -> str:
+        return repr(self)
+
+
+def _descended(energy: Any, start: Array, steps: int, rate: float) -> tuple[Array, Array]:
+    """Where the paths from matrices `[*lead, d, d]` end, and the norms of the last gradients `[*lead]`."""
+    d = start.shape[-1]
+    rows, columns = np.triu_indices(d, 1)
+    one = jnp.eye(d, dtype=start.dtype)
+
+    def step(turn: Array, _: None) -> tuple[Array, Array]:
+        slope = jax.grad(lambda turn: jnp.sum(energy(turn)))(turn)
+        # The derivative along g A, for every A with entries 1 and -1 at two places.
+        along = jnp.einsum("...ki,...kj->...ij", turn, slope, precision=jax.lax.Precision.HIGHEST)
+        along = along[..., rows, columns] - along[..., columns, rows]
+        squared = jnp.sum(along**2, axis=-1)
+        norm = jnp.sqrt(jnp.where(squared > 0, squared, 1))
+        norm = jnp.where(squared > 0, norm, 0)
+        length = rate * jnp.minimum(1, LONGEST / jnp.maximum(rate * norm, LONGEST))
+        half = jnp.zeros_like(turn).at[..., rows, columns].set(-length[..., None] * along / 2)
+        half = half - jnp.swapaxes(half, -1, -2)
+        # The Cayley transform: a rotation, exactly, and the exponential to second order.
+        turn = jnp.matmul(turn, jnp.linalg.solve(one - half, one + half), precision=jax.lax.Precision.HIGHEST)
+        return turn, norm
+
+    if isinstance(start, jax.core.Tracer):
+        end, norms = jax.lax.scan(step, start, None, length=steps)
+        return end, norms[-1]
+    # Outside of a compiled program a scan would be compiled anew in each call.
+    for _ in range(steps):
+        start, norm = step(start, None)
+    return start, norm
+
+
+def _checked_starts(starts: object) -> Any:
+    if isinstance(starts, Method):
+        return starts
+    array = np.asarray(starts)
+    d = array.shape[-1] if array.ndim == 3 else 0
+    square = array.ndim == 3 and array.shape[0] > 0 and array.shape[1] == d and array.dtype.kind in "fi"
+    if not square or not np.allclose(array @ np.swapaxes(array, -1, -2), np.eye(d), atol=1e-5):
+        raise OptionError(
+            explain(
+                "the starts are no rotations",
+                got=f"{array.dtype} of shape {list(array.shape)}",
+                expected="a method, such as ek.frames.PCA(), or orthogonal matrices [starts, d, d]",
+                step="leave starts= out",
+            )
+        )
+    return nnx.data(jnp.asarray(array, float))

@@ -1,0 +1,199 @@
+"""Canonical forms by trying all elements of a finite group, and taking the copy that an encoder likes best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.groups import Group, H, MatrixGroup, S, Z
+from equikit.symmetrization._action import Action, moved_masks
+from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._frame import Info, OnDegenerate, only_label
+from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide
+from equikit.symmetrization.canonicalization._elements import elements
+from equikit.symmetrization.canonicalization._polygon import checked_axes, checked_polygon, turned_labels, turns
+from equikit.symmetrization.canonicalization._score import Score, unit, without_absent
+from equikit.symmetrization.canonicalization._selection import Selecting, Selection
+
+
+class EnergyCanonicalization(Selecting):
+    r"""The element of a finite group whose copy of the input has the least energy: \(\mathrm{argmin}_g\, E(g^{-1} x)\).
+
+    The encoder may be any function: it sees the same copies for x and for h x, in another order, so that the result is
+    equivariant to rounding, whatever it is. Two kinds:
+
+    - an *energy*, a number for each input, of which the least is taken;
+    - *vectors*, with `features`: the copy is taken whose vector is nearest to a learned reference r, by
+      \(\cos(v(g^{-1} x), r)\). `separation_loss` keeps the vectors of the copies apart.
+
+    Derivatives reach the encoder as in `ImageCanonicalization`, the scores being the activations.
+
+    Args:
+        encoder: a function of what the backbone is called with, with one batch axis, `[inputs, *axes, channels]`.
+        group: `Z(n)` or `D(n)`, which turns images; without, the finite group that is bound to `label`.
+        label: the axis on which the group acts, for groups that are not of images; the only one by default.
+        axes: for images, the labels of rows and columns.
+        vectors: for images, a label along which are components of vectors, which turn with them.
+        features: the size of the vectors of the encoder; without, it returns energies.
+        rngs: random keys for the reference vector.
+        selection, beta, tolerance, on_degenerate, invariant_to: as for `ImageCanonicalization`.
+
+    Raises:
+        SignatureError, GroupError, ShapeError: if the group does not act on the axes of the signature.
+        TooLargeError: if it has more than 1024 elements.
+        FrameError: for a degenerate input, with `on_degenerate="error"`.
+
+    Cost: as many evaluations of the encoder as the group has elements, all at once; one of the backbone.
+
+    Example:
+        >>> import equikit as ek
+        >>> from equikit.symmetrization.canonicalization import EnergyCanonicalization
+        >>> def energy(x):                                         # low where the signal begins with its largest number
+        ...     return -x[:, 0, 0]
+        >>> sym = ek.symmetrize(lambda x: jnp.cumsum(x, -2), "t -> t", t=ek.Z(4), how=EnergyCanonicalization(energy))
+        >>> sym(jnp.array([1.0, 3.0, 0.0, 2.0])[:, None])[:, 0].tolist()
+        [6.0, 3.0, 3.0, 5.0]
+
+    Source:
+        Kaba et al., arXiv:2211.06489, section 3.2; the vectors, Panigrahi and Mondal, Improved canonicalization for
+        model agnostic equivariance, arXiv:2405.14089.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        group: Group | None = None,
+        *,
+        label: str | None = None,
+        axes: tuple[str, str] = ("i", "j"),
+        vectors: str | None = None,
+        features: int | None = None,
+        rngs: nnx.Rngs | None = None,
+        selection: Selection = "straight-through",
+        beta: float = 1.0,
+        tolerance: float | None = None,
+        on_degenerate: OnDegenerate = "error",
+        invariant_to: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(
+            selection=selection,
+            beta=beta,
+            tolerance=tolerance,
+            on_degenerate=on_degenerate,
+            invariant_to=invariant_to,
+        )
+        if group is not None and label is not None:
+            raise OptionError(
+                explain(
+                    "group= turns images, and label= names an axis that has a group already",
+                    got=f"group={group}, label={label!r}",
+                    expected="one of the two",
+                    step=f"bind {label} to the group in the signature, and leave group= out",
+                )
+            )
+        self.score = Score(encoder, features, rngs)
+        self.group: Z | None = None if group is None else checked_polygon(group)
+        self.label = label
+        self.axes = checked_axes(axes)
+        self.vectors = vectors
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the group, or those of the images."""
+        if self.group is not None:
+            return turned_labels(action, self.group, self.axes, self.vectors)
+        label = only_label(self, action, self.label, (S, H, MatrixGroup))
+        if action.groups[label].n is not None:
+            elements(action.groups[label], action.groups[label].n or 0)  # which refuses what is too large
+        return frozenset([label])
+
+    def activations(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
+        """The scores of all copies of the inputs."""
+        first = action.inputs[0]
+        batch = action.batch(first, x[first.name])
+        listed = self._listed(action, x)
+        moved = canonical(action, listed, without_absent(action, x, masks))
+        count = len(jax.tree.leaves(listed)[0])
+        seen = _masks_of_copies(listed, masks, batch)
+        scores, vectors = self.score(action, moved, seen, (count, *batch))
+        same = None if outputs_move(action, listed) else moved | {f"mask of {k}": v * 1.0 for k, v in seen.items()}
+        more = {} if vectors is None else {"vectors": jnp.moveaxis(vectors, 0, -2)}
+        return Activations(jnp.moveaxis(scores, 0, -1), listed, same, more)
+
+    def _listed(self, action: Action, x: Mapping[str, Array]) -> Element:
+        """All elements of the group, `[elements, ...]`."""
+        dtype = wide(jnp.zeros(0), x)
+        if self.group is not None:
+            return turns(self.group, self.axes, self.vectors, dtype)
+        (label,) = self.acts_on(action)
+        group = action.groups[label]
+        sizes = [
+            x[term.name].shape[len(action.batch(term, x[term.name])) + term.labels.index(label)]
+            for term in action.inputs
+            if label in term.labels
+        ]
+        listed = elements(group, sizes[0] if sizes else group.n or 0)
+        if np.issubdtype(listed.dtype, np.complexfloating):
+            return Element({label: jnp.asarray(listed, jnp.promote_types(dtype, jnp.complex64))})
+        return Element({label: jnp.asarray(listed, jnp.int32 if np.issubdtype(listed.dtype, np.integer) else dtype)})
+
+    def __repr__(self) -> str:
+        return f"EnergyCanonicalization({type(self.score.encoder).__name__}, {self.group or self.label or 'by label'})"
+
+
+def _masks_of_copies(listed: Element, masks: Mapping[str, Array], batch: tuple[int, ...]) -> dict[str, Array]:
+    """The masks of the moved inputs, `[elements, *batch, n]`."""
+
+    def one(element: Element) -> dict[str, Array]:
+        return moved_masks(jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, *a.shape)), element), masks)
+
+    return jax.vmap(one)(listed) if masks else {}
+
+
+def separation_loss(info: Info) -> jax.Array:
+    r"""How near the vectors of different copies of an input are: the mean of \(\cos(v_g, v_h)^2\) over \(g \neq h\).
+
+    It is zero where all vectors are orthogonal, which takes as many features as the group has elements, and one where
+    all are the same, so that no copy is told from another. Add it to the loss in training.
+
+    Args:
+        info: what `sym(x, with_info=True)` returns with a result, for `EnergyCanonicalization` with `features`.
+
+    Returns:
+        The mean over all inputs, a number; zero for a group of one element.
+
+    Raises:
+        OptionError: if the method has no vectors.
+
+    Example:
+        >>> import equikit as ek
+        >>> from equikit.symmetrization.canonicalization import EnergyCanonicalization
+        >>> how = EnergyCanonicalization(lambda x: x[..., 0], features=4, rngs=nnx.Rngs(0))  # copies are their vectors
+        >>> sym = ek.symmetrize(jnp.sin, "t -> t", t=ek.Z(4), how=how)
+        >>> y, info = sym(jnp.array([[1.0], [0.0], [0.0], [0.0]]), with_info=True)
+        >>> float(separation_loss(info))
+        0.0
+
+    Source:
+        Panigrahi and Mondal, arXiv:2405.14089, where the inner products stand without the square.
+    """
+    if "vectors" not in info.more:
+        raise OptionError(
+            explain(
+                "there are no vectors of copies to keep apart",
+                got=f"info of {', '.join(sorted(info.more)) or 'a method without more'}",
+                expected="info of EnergyCanonicalization with features=",
+                step="write EnergyCanonicalization(encoder, features=16, rngs=nnx.Rngs(0))",
+            )
+        )
+    vectors = unit(info.more["vectors"])
+    count = vectors.shape[-2]
+    cosines = jnp.einsum("...gd,...hd->...gh", vectors, vectors, precision=jax.lax.Precision.HIGHEST)
+    others = jnp.sum(jnp.where(jnp.eye(count, dtype=bool), 0, cosines**2), axis=(-2, -1))
+    loss: jax.Array = jnp.mean(others) / max(count * (count - 1), 1)
+    return loss

@@ -1,0 +1,231 @@
+"""A network of group convolutions: from images to one activation for each rotation and reflection."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+
+from equikit._errors import OptionError, ShapeError, explain
+from equikit.groups import D, MatrixGroup, Z
+from equikit.groups._group import checked_size
+from equikit.nn import Linear
+from equikit.nn._linear import checked_float, checked_rngs
+from equikit.symmetrization.canonicalization._polygon import checked_polygon, matrices, quotients
+
+WIDTH = 0.5
+"""The standard deviation of the rings on which filters live, in pixels."""
+
+
+class GroupConvolution(nnx.Module):
+    r"""A shallow network of group convolutions, from images to an activation for each element of C_n or D_n.
+
+    The first layer correlates the image with its filters turned by every element,
+    \(f_g(p) = \sum_u \psi(g^{-1} u)\, x(p + u)\); the others correlate functions on the group,
+    \(f'_g(p) = \sum_{h, u} \psi_{g^{-1} h}(g^{-1} u)\, f_h(p + u)\). Their mean over all pixels is a vector for each
+    element, which `equikit.nn.Linear` mixes along the group, a map that commutes with it. Turning the image by h moves
+    the activations: \(a_g(h x) = a_{h^{-1} g}(x)\).
+
+    For n = 1, 2 and 4 filters turn by exchanging their entries, and this holds to rounding. For others a filter is a
+    sum of circular harmonics \(e^{-(|u| - r)^2 / 2 w^2} \cos m\theta\) and \(\sin m\theta\), m ≤ 2 and m ≤ 2r, on rings
+    half a pixel wide, evaluated where pixels are turned to; with interpolated filters the error is three times as
+    large. Of the image only the disc inside it is seen, since turning cuts the corners off. With n = 8, random weights
+    and strokes four pixels wide that turn by 45 degrees, activations differ by 0.1 to 0.5 of their standard deviation,
+    and the largest one is the right one for four of five images: a network has to learn larger differences.
+
+    Args:
+        channels: channels of the images; of vectors at every pixel, with `vectors`.
+        group: `Z(n)` for rotations by multiples of 2π/n, `D(n)` for reflections too.
+        hidden: channels of the layers, for each element of the group.
+        kernel_size: rows and columns of the filters, odd; 3 where turning is exact, else 5, by default.
+        vectors: whether images have an axis of two components before their channels, which turn with the image.
+        activation: a function between the layers.
+        param_dtype: dtype of the parameters. Images are cast to it, or wider where they are.
+        precision: of the convolutions, the highest by default: what rounding decides is not equivariant.
+        rngs: random keys for the parameters.
+
+    Raises:
+        GroupError: if the group does not turn images.
+        OptionError, ShapeError: if a size is not one that it should be.
+
+    Cost: for G elements, c channels and k × k filters about \(G^2 c^2 k^2\) multiplications for every pixel and layer.
+
+    Example:
+        >>> import equikit as ek
+        >>> network = GroupConvolution(1, ek.Z(4), rngs=nnx.Rngs(0))
+        >>> x = jax.random.normal(jax.random.key(0), (2, 9, 9, 1))
+        >>> turned_x = jnp.rot90(x, axes=(1, 2))                      # by one step: all activations move one place on
+        >>> bool(jnp.allclose(network(turned_x), jnp.roll(network(x), 1, axis=-1), atol=1e-5))
+        True
+
+    Source:
+        Cohen and Welling, Group equivariant convolutional networks, arXiv:1602.07576, sections 4 and 6; as a network
+        for canonical forms, Kaba et al., arXiv:2211.06489, section 4. Circular harmonics: Weiler and Cesa, General
+        E(2)-equivariant steerable CNNs, arXiv:1911.08251.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        group: Z,
+        *,
+        hidden: Sequence[int] = (8, 8),
+        kernel_size: int | None = None,
+        vectors: bool = False,
+        activation: Callable[[Any], Any] = nnx.relu,
+        param_dtype: DTypeLike = jnp.float32,
+        precision: lax.PrecisionLike = lax.Precision.HIGHEST,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.group = checked_polygon(group)
+        order, exact = len(matrices(self.group)), np.issubdtype(matrices(self.group).dtype, np.integer)
+        self.kernel_size = (3 if exact else 5) if kernel_size is None else checked_size("the kernel size", kernel_size)
+        widths = [checked_size("the number of hidden channels", width) for width in hidden]
+        if self.kernel_size % 2 == 0 or not widths or 0 in widths:
+            raise OptionError(
+                explain(
+                    "filters without a middle, or layers without channels",
+                    got=f"kernel_size={self.kernel_size}, hidden={tuple(hidden)}",
+                    expected="an odd kernel_size, and channels of one layer or more",
+                    step="write kernel_size=3, hidden=(8, 8)",
+                )
+            )
+        self.channels = checked_size("the number of channels", channels)
+        self.vectors = bool(vectors)
+        self.activation = activation
+        self.precision = precision
+        stored = checked_float("param_dtype", param_dtype)
+        checked_rngs(rngs)
+        functions = turned_filters(self.group, self.kernel_size).shape[-1]
+        kernels = []
+        for layer, width in enumerate(widths):
+            source = widths[layer - 1] if layer else self.channels * (2 if vectors else 1)
+            elements = order if layer else 1
+            draw = nnx.initializers.normal(math.sqrt(2 / max(elements * functions * source, 1)))
+            kernels.append(nnx.Param(draw(rngs.params(), (elements, functions, source, width), stored)))
+        self.kernels = nnx.List(kernels)
+        self.biases = nnx.List([nnx.Param(jnp.zeros(width, stored)) for width in widths])
+        self.head = Linear("g -> g", widths[-1], 1, g=_regular(self.group), param_dtype=stored, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Activations `[*batch, elements]` of images `[*batch, i, j, channels]`, or `[*batch, i, j, 2, channels]`.
+
+        Raises:
+            ShapeError: if the images have another shape, or are not square though the group turns by less than half.
+        """
+        tail = ((2,) if self.vectors else ()) + (self.channels,)
+        height, width = images.shape[-2 - len(tail) : -len(tail)] if images.ndim >= 2 + len(tail) else (0, 0)
+        if images.shape[-len(tail) :] != tail or not height or (height != width and (self.group.n or 1) > 2):
+            raise ShapeError(
+                explain(
+                    f"group convolutions for {self.group} cannot read images of this shape",
+                    got=f"shape {list(images.shape)}",
+                    expected=f"[*batch, i, j, {', '.join(map(str, tail))}], i = j where the group has quarter turns",
+                    step="make the network with the channels of the images, vectors=True for fields of vectors",
+                )
+            )
+        batch = images.shape[: -2 - len(tail)]
+        dtype = jnp.promote_types(images.dtype, self.kernels[0].dtype)
+        x = images.reshape(math.prod(batch), height, width, math.prod(tail)).astype(dtype)
+        means = _means(
+            self.group,
+            self.kernel_size,
+            self.vectors,
+            self.activation,
+            self.precision,
+            x,
+            [kernel[...].astype(dtype) for kernel in self.kernels],
+            [bias[...].astype(dtype) for bias in self.biases],
+        )
+        activations: jax.Array = self.head(means.reshape(*batch, *means.shape[1:]))[..., 0]
+        return activations
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _means(
+    group: Z,
+    size: int,
+    vectors: bool,
+    activation: Callable[[Any], Any],
+    precision: lax.PrecisionLike,
+    x: jax.Array,
+    kernels: list[jax.Array],
+    biases: list[jax.Array],
+) -> jax.Array:
+    """The means over all pixels of what the convolutions make of images, `[images, elements, channels]`."""
+    exact, order = np.issubdtype(matrices(group).dtype, np.integer), len(matrices(group))
+    if not exact:
+        x = x * jnp.asarray(_disc(x.shape[1]), x.dtype)[..., None]
+    for layer, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        filters = _filters(group, size, kernel, first=layer == 0, vectors=vectors)
+        x = lax.conv_general_dilated(
+            x, filters, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision
+        )
+        x = activation(x + jnp.tile(bias, order))
+    return jnp.mean(x, axis=(1, 2)).reshape(x.shape[0], order, x.shape[-1] // order)
+
+
+def _filters(group: Z, size: int, kernel: jax.Array, *, first: bool, vectors: bool) -> jax.Array:
+    """Filters turned by every element, `[size, size, features, elements * width]`."""
+    _, _, source, width = kernel.shape
+    turned = jnp.asarray(turned_filters(group, size), kernel.dtype)
+    every = jnp.einsum("guf,hfcw->guhcw", turned, kernel, precision=lax.Precision.HIGHEST)
+    order, pixels = turned.shape[:2]
+    if first and vectors:
+        every = every.reshape(order, pixels, 2, source // 2, width)
+        turn = jnp.asarray(matrices(group), kernel.dtype)
+        every = jnp.einsum("guacw,gba->gubcw", every, turn, precision=lax.Precision.HIGHEST)
+    if not first:  # for g and h, the filter at the place of g^-1 h
+        every = every[np.arange(order)[:, None, None], np.arange(pixels)[:, None], quotients(group)[:, None, :]]
+    features = source if first else order * source
+    return jnp.moveaxis(every.reshape(order, size, size, features, width), 0, 3).reshape(size, size, features, -1)
+
+
+@functools.lru_cache(maxsize=32)
+def turned_filters(group: Z, size: int) -> np.ndarray:
+    r"""The functions that filters are sums of, turned: \(b_f(g^{-1} u)\) at every pixel u.
+
+    Single pixels where the group exchanges them, else circular harmonics on rings: `[elements, size², functions]`.
+    """
+    across = np.arange(size) - (size - 1) / 2
+    pixels = np.stack(np.meshgrid(across, across, indexing="ij"), -1).reshape(-1, 2)
+    turn = matrices(group)
+    source = pixels @ turn.astype(np.float64)  # of each element, g^T u for all u
+    if np.issubdtype(turn.dtype, np.integer):
+        return np.asarray(np.all(source[:, :, None] == pixels, axis=-1), np.float64)
+    radius, angle = np.hypot(source[..., 0], source[..., 1]), np.arctan2(source[..., 1], source[..., 0])
+    found = []
+    for ring in range(size // 2 + 1):
+        profile = np.exp(-0.5 * ((radius - ring) / WIDTH) ** 2)
+        found.append(profile)
+        for frequency in range(1, min(2 * ring, 2) + 1):
+            wave = np.where(radius > 0.25, profile, 0)  # a wave round the middle has no value there
+            found += [wave * np.cos(frequency * angle), wave * np.sin(frequency * angle)]
+    functions = np.stack(found, -1)
+    # Norm one, as a single pixel has, on average over the elements.
+    norms = np.sqrt(np.sum(functions**2, axis=(0, 1)) / len(turn))
+    return np.asarray(functions / norms)
+
+
+def _disc(size: int) -> np.ndarray:
+    """Which pixels of a square lie in the disc inside it, booleans `[size, size]`."""
+    squares = (np.arange(size) - (size - 1) / 2) ** 2
+    return np.asarray(squares[:, None] + squares[None, :] <= (size / 2) ** 2)
+
+
+def _regular(group: Z) -> Z | MatrixGroup:
+    """The group as it permutes its own elements: C_n is Z(n); D_n, whose corners are only n, is given by matrices."""
+    if not isinstance(group, D):
+        return group
+    places = quotients(group)  # row g: where g^-1 moves every element
+    steps = [1 % (group.n or 1), group.n or 1]
+    one = np.eye(len(places), dtype=np.int64)
+    return MatrixGroup([one[places[step]] for step in steps], name=f"{group} on its elements")

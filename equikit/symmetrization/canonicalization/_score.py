@@ -1,0 +1,96 @@
+"""How good each copy of an input is: an encoder's energy, or how near its vector is to a reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.groups._group import checked_size
+from equikit.nn._linear import checked_rngs
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._element import Array
+from equikit.symmetrization.canonicalization._selection import checked_result, held
+
+
+class Score(nnx.Module):
+    r"""The score of inputs, large where they are canonical: minus an energy, or \(\cos(v, r)\) of a vector v.
+
+    Args:
+        encoder: what the backbone is called with, to an energy `[inputs]`, or to vectors `[inputs, features]`.
+        features: the size of the vectors; an energy without.
+        rngs: random keys for the reference vector r, with `features`.
+
+    Attributes:
+        reference: the learned vector r, `[features]`.
+    """
+
+    def __init__(self, encoder: Any, features: int | None, rngs: nnx.Rngs | None) -> None:
+        self.encoder = held(encoder)
+        self.features = None if features is None else checked_size("the number of features", features)
+        if features is None:
+            if rngs is not None:
+                raise OptionError(
+                    explain(
+                        "rngs= is for a reference vector, and an energy needs none",
+                        got="rngs without features",
+                        expected="features=, the size of the vectors of the encoder, or no rngs",
+                        step="write features=16, or leave rngs out",
+                    )
+                )
+            self.reference = None
+        else:
+            self.reference = nnx.Param(jax.random.normal(checked_rngs(rngs).params(), (self.features or 0,)))
+
+    def __call__(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], lead: tuple[int, ...]
+    ) -> tuple[Array, Array | None]:
+        """Scores and vectors, `[*lead]` and `[*lead, features]`, of inputs `[*lead, *axes, channels]`."""
+        count = math.prod(lead)
+        flat = {name: array.reshape(count, *array.shape[len(lead) :]) for name, array in x.items()}
+        keywords: dict[str, Any] = {}
+        if masks:
+            keywords["mask"] = {label: mask.reshape(count, mask.shape[-1]) for label, mask in masks.items()}
+        found = self.encoder(flat if len(action.inputs) > 1 else next(iter(flat.values())), **keywords)
+        if self.reference is None:
+            energies = checked_result(
+                "the energy of the encoder",
+                found,
+                (count,),
+                "return one number for each input, or pass features= for vectors",
+            )
+            return -energies.reshape(lead), None
+        vectors = checked_result(
+            "what the encoder returns",
+            found,
+            (count, self.features or 0),
+            f"return a vector of {self.features} numbers for each input, or correct features=",
+        ).reshape(*lead, self.features or 0)
+        return jnp.sum(unit(vectors) * unit(self.reference[...]), axis=-1), vectors
+
+
+def unit(vectors: Array) -> Array:
+    """Vectors over their lengths, in float32 or more; zero vectors stay zero, with derivative zero."""
+    vectors = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
+    squared = jnp.sum(vectors * vectors, axis=-1, keepdims=True)
+    safe = squared > 0
+    return jnp.where(safe, vectors / jnp.sqrt(jnp.where(safe, squared, 1)), 0)
+
+
+def without_absent(action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs with zeros in entries that are absent."""
+    found = {}
+    for term in action.inputs:
+        array = x[term.name]
+        batch = len(action.batch(term, array))
+        for place, label in enumerate(term.labels):
+            if label in masks:
+                others = [i for i in range(batch, array.ndim) if i != batch + place]
+                array = jnp.where(jnp.expand_dims(masks[label], others), array, 0)
+        found[term.name] = array
+    return found

@@ -1,0 +1,241 @@
+"""Canonical forms by descent over rotations: as equivariant as the starts are, and honest about ties."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from helpers import assert_error
+
+import equikit as ek
+from equikit.symmetrization.canonicalization import EnergyDescent, prior_loss
+from equikit.symmetrization.frames import PCA, Sort
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def weights(*shape, seed=0, dtype=np.float32):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape) / np.sqrt(shape[0]), dtype)
+
+
+def energy(x):
+    """Any function of the entries, which commutes with nothing."""
+    flat = x.reshape(x.shape[0], -1)
+    return jnp.tanh(flat @ weights(flat.shape[1], 4, dtype=x.dtype)) @ weights(4, seed=1, dtype=x.dtype)
+
+
+def mixed(x, axes):
+    """A backbone that commutes with nothing: all entries of the last axes are mixed."""
+    flat = x.reshape(*x.shape[: x.ndim - axes], -1)
+    return jnp.tanh(flat @ weights(flat.shape[-1], flat.shape[-1], seed=3, dtype=x.dtype)).reshape(x.shape)
+
+
+class Encoder(nnx.Module):
+    def __init__(self, features, count, dtype=jnp.float32):
+        self.weight = nnx.Param(weights(features, count, seed=4, dtype=dtype))
+
+    def __call__(self, x):
+        return jnp.tanh(x.reshape(x.shape[0], -1) @ self.weight[...])
+
+
+def cloud_energy(x):
+    return energy(x) + 0.1 * jnp.sum(x**2, axis=(1, 2, 3))
+
+
+def rotations(group, count, seed=0):
+    seeds = np.random.default_rng(seed)
+    return np.stack([group.random_element(seeds) for _ in range(count)])
+
+
+@functools.cache
+def descent(**options):
+    return EnergyDescent(cloud_energy, learning_rate=0.2, **options)
+
+
+@pytest.mark.parametrize(
+    ("group", "steps"),
+    [
+        (ek.O(2), 6),
+        (ek.SO(3), 6),
+        pytest.param(ek.O(3), 0, marks=pytest.mark.slow),
+        pytest.param(ek.SO(4), 3, marks=pytest.mark.slow),
+        pytest.param(ek.SO(1), 2, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_descent_from_a_frame_is_equivariant_converged_or_not(group, steps):
+    points = ek.Fixed(5)
+    sym = ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", p=points, x=group, how=descent(steps=steps))
+    ek.testing.assert_equivariant(
+        jax.jit(sym), "p x -> p x", p=points, x=group, channels=1, samples=2, key=jax.random.key(2), tolerance=3e-5
+    )
+
+
+@pytest.mark.usefixtures("x64")
+def test_descent_is_equivariant_to_rounding_in_double_precision():
+    points, group = ek.Fixed(5), ek.O(3)
+    sym = ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", p=points, x=group, translate="x", how=descent(steps=8))
+    ek.testing.assert_equivariant(
+        jax.jit(sym), "p x -> p x", p=points, x=group, channels=1, samples=2, key=jax.random.key(0), dtype=jnp.float64
+    )
+
+
+def test_descent_goes_down_and_says_how_far():
+    x = weights(6, 5, 3, 1, seed=2)
+    found = []
+    for steps in (0, 5, 80):
+        sym = ek.symmetrize(lambda x: x, "p x -> p x", p=ek.Fixed(5), x=ek.SO(3), how=descent(steps=steps))
+        found.append(jax.jit(sym.info)(x))
+    energies = [info.more["energy"] for info in found]
+    assert jnp.all(energies[0] >= energies[1])
+    assert jnp.all(energies[1] >= energies[2])
+    assert jnp.max(found[2].more["gradient"]) < 0.03
+    matrix = found[2].more["matrix"]
+    assert jnp.allclose(jnp.swapaxes(matrix, -1, -2) @ matrix, jnp.eye(3), atol=1e-5)
+    assert jnp.allclose(jnp.linalg.det(matrix), 1, atol=1e-5)
+    assert np.isclose(prior_loss(found[2]), jnp.mean((matrix - jnp.eye(3)) ** 2))
+
+
+def test_given_starts_are_equivariant_as_far_as_paths_arrive():
+    points, group = ek.Fixed(4), ek.SO(2)
+    errors = {}
+    for steps in (1, 60):
+        how = EnergyDescent(
+            lambda x: -jnp.sum(jnp.tanh(x[:, :, 0, 0]), 1), starts=rotations(group, 6), steps=steps, learning_rate=0.3
+        )
+        sym = jax.jit(ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", p=points, x=group, how=how))
+        errors[steps] = ek.testing.equivariance_error(
+            sym, "p x -> p x", p=points, x=group, channels=1, samples=2, key=jax.random.key(0)
+        )
+    assert errors[1] > 0.01
+    assert errors[60] < 1e-3
+
+
+FLAT = np.random.default_rng(3).normal(size=(5, 3, 1)).astype(np.float32) * np.array([1, 1, 0], np.float32)[:, None]
+OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)]).astype(np.float32)[..., None]
+
+
+def test_a_cloud_with_a_mirror_is_degenerate_for_vectors_and_not_for_invariants():
+    flat = jnp.asarray(FLAT)
+    bound = {"p": ek.Fixed(5), "x": ek.O(3)}
+    invariant = ek.symmetrize(lambda x: jnp.sum(x, (-3, -2)), "p x -> ", **bound, how=descent(steps=4))
+    assert not jax.jit(invariant.info)(flat).degenerate
+    fields = ek.symmetrize(lambda x: mixed(x, 3) + 1, "p x -> p x", **bound, how=descent(steps=4))
+    assert_error(ek.FrameError, lambda: fields(flat), "has no frame", "EnergyDescent(function, starts=PCA", "", "flag")
+    how = descent(steps=4, on_degenerate="weighted")
+    run = jax.jit(ek.symmetrize(lambda x: mixed(x, 3) + 1, "p x -> p x", **bound, how=how))
+    straight = run(flat)
+    assert jnp.abs(straight[:, 2]).max() < 1e-5  # nothing leaves the plane
+    for matrix in jnp.asarray(rotations(ek.O(3), 3), jnp.float32):
+        assert jnp.allclose(run(matrix @ flat), matrix @ straight, atol=1e-4)
+    flagged = ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", **bound, how=descent(steps=4, on_degenerate="flag"))
+    y, info = jax.jit(lambda x: flagged(x, with_info=True))(flat)
+    assert jnp.isfinite(y).all()
+    assert info.degenerate
+    assert not info.refused
+    sampled = descent(steps=4, on_degenerate="sample")
+    sym = ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", **bound, how=sampled)
+    drawn = jax.jit(jax.vmap(lambda key: sym.frame(flat, key=key).elements.linear["x"][0]))
+    assert len(np.unique(np.round(drawn(jax.random.split(jax.random.key(0), 20)), 3), axis=0)) == 2
+
+
+@pytest.mark.slow
+def test_an_octahedron_starts_from_alignments_with_its_points():
+    bound = {"p": ek.Fixed(6), "x": ek.SO(3)}
+    how = EnergyDescent(
+        cloud_energy, starts=PCA(on_degenerate="weighted"), steps=3, learning_rate=0.2, on_degenerate="weighted"
+    )
+    run = jax.jit(ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", **bound, how=how))
+    x = jnp.asarray(OCTAHEDRON)
+    straight = run(x)
+    for matrix in jnp.asarray(rotations(ek.SO(3), 3), jnp.float32):
+        assert jnp.allclose(run(matrix @ x), matrix @ straight, atol=1e-4)
+
+
+def test_points_are_sorted_after_a_descent_that_does_not_see_their_order():
+    def symmetric(x):
+        return jnp.sum(jnp.tanh(x[..., 0] @ weights(3, 4)) @ weights(4, seed=1), axis=1)
+
+    def build(**options):
+        how = [EnergyDescent(symmetric, steps=3, **options), Sort()]
+        return ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", p=ek.S(4), x=ek.SO(3), translate="x", how=how)
+
+    assert_error(
+        ek.OptionError,
+        build,
+        "EnergyDescent comes before Sort, but reads 'p'",
+        "EnergyDescent",
+        "after",
+        "put Sort before",
+    )
+    sym = jax.jit(build(invariant_to=("p",)))
+    ek.testing.assert_equivariant(
+        sym, "p x -> p x", p=ek.S(4), x=ek.SO(3), channels=1, samples=1, key=jax.random.key(1), tolerance=3e-5
+    )
+
+
+@pytest.mark.usefixtures("x64")
+def test_derivatives_of_the_descent_agree_with_finite_differences():
+    start = (weights(12, 3, seed=4, dtype=np.float64), weights(4, 3, 1, seed=6, dtype=np.float64))
+
+    @jax.jit
+    def loss(weight, x):
+        def encoder(x):
+            return jnp.sum(jnp.tanh(x.reshape(x.shape[0], 12) @ weight), axis=1)
+
+        how = EnergyDescent(encoder, steps=4, learning_rate=0.2)
+        sym = ek.symmetrize(lambda x: jnp.sin(3 * x), "p x -> p x", p=ek.Fixed(4), x=ek.SO(3), how=how)
+        return jnp.sum(sym(x) ** 3)
+
+    slopes = jax.jit(jax.grad(loss, (0, 1)))(*start)
+    step = 1e-6
+    for place, found in enumerate(slopes):
+        change = weights(*found.shape, seed=9, dtype=np.float64)
+        sides = [
+            loss(*(a + sign * step * change if i == place else a for i, a in enumerate(start))) for sign in (1, -1)
+        ]
+        expected = (sides[0] - sides[1]) / (2 * step)
+        assert abs(expected) > 1e-4
+        assert abs(jnp.vdot(found, change) - expected) < 1e-5 * max(1, abs(expected))
+
+
+def test_a_detached_descent_has_no_derivatives():
+    encoder, x = Encoder(12, 1), weights(4, 3, 1, seed=6)
+    how = EnergyDescent(encoder, features=1, rngs=nnx.Rngs(0), steps=2, differentiable=False)
+    sym = ek.symmetrize(lambda x: jnp.sin(3 * x), "p x -> p x", p=ek.Fixed(4), x=ek.SO(3), how=how)
+    slope = nnx.jit(nnx.grad(lambda sym: jnp.sum(sym(x) ** 3)))(sym)
+    assert all(float(jnp.abs(leaf).max()) == 0 for leaf in jax.tree.leaves(slope))
+
+
+# Bad input.
+
+
+def test_descents_that_do_not_fit_are_refused_with_the_next_step():
+    make = EnergyDescent
+
+    def use(how, **bindings):
+        return ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S(4), **(bindings or {"x": ek.SO(3)}), how=how)
+
+    assert_error(ek.GroupError, lambda: use(make(energy), x=ek.O(1, 3)), "over rotations", "O(1, 3)", "definite", "QR")
+    assert_error(ek.GroupError, lambda: use(make(energy), x=ek.Z(3)), "no axis", "x=Z(3)", "bound to O", "bind")
+    for starts in (np.ones((2, 3, 3)), np.eye(3), "PCA", np.zeros((0, 3, 3))):
+        assert_error(
+            ek.OptionError, lambda s=starts: make(energy, starts=s), "no rotations", "shape", "starts", "leave"
+        )
+    two = make(energy, starts=np.eye(2)[None])
+    assert_error(ek.ShapeError, lambda: use(two), "size of SO(3)", "[1, 2, 2]", "[starts, 3, 3]", "random_element")
+    wrong = make(energy, starts=Sort())
+    assert_error(ek.OptionError, lambda: use(wrong), "no elements of the group", "['p']", "'x' alone", 'PCA("x")')
+    for options in ({"learning_rate": 0}, {"tolerance": -1.0}):
+        name = next(iter(options))
+        assert_error(ek.OptionError, lambda o=options: make(energy, **o), name, str(options[name]), "> 0", "leave")
+    assert_error(ek.GroupError, lambda: make(energy, steps=-1), "number of steps must be", "-1", "zero or more", "give")
+    assert_error(ek.OptionError, lambda: make(energy, on_degenerate="no"), "on_degenerate", "'no'", "flag", "error")
+    sampled = use(make(energy, on_degenerate="sample"))
+    assert_error(ek.OptionError, lambda: sampled(jnp.ones((4, 3, 1))), "draws at random", "key=None", "a key", "key=")
+
+
+def test_text_is_short():
+    assert repr(EnergyDescent(energy, starts=np.eye(3)[None])) == "EnergyDescent(function, starts=1 matrices, steps=10)"
