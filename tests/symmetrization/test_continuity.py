@@ -307,6 +307,24 @@ def test_rotations_and_permutations_together(x64):
 
 
 @pytest.mark.slow
+def test_with_translations_sorting_and_random_elements(x64):
+    sym = ek.symmetrize(
+        lambda x: outputs(x)["each"],
+        "p x -> p x",
+        p=ek.S,
+        x=ek.SO(3),
+        translate="x",
+        channels=False,
+        how=[Stochastic(Alignment(), samples=3), Sort()],
+    )
+    for name in ("tetrahedron", "collinear", "one point"):
+        x = jnp.asarray(CLOUDS[name])
+        g = ek.SO(3).random_element(np.random.default_rng(0))
+        np.testing.assert_allclose(sym((x @ g.T + 1)[::-1]), (sym(x) @ g.T + 1)[::-1], atol=1e-11)
+        assert sym.frame(x, key=jax.random.key(0)).size == 3
+
+
+@pytest.mark.slow
 def test_masks():
     def masked(x, mask):
         there = mask["p"][..., None, None]

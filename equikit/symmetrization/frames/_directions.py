@@ -153,7 +153,8 @@ class Directions(Framed):
         finite = jnp.isfinite(size)
         rows = jnp.where(finite, rows / jnp.where(finite & (size > 0), size, 1), 0)
         blocks = _equal(jax.lax.stop_gradient(rows), there)
-        directions = self._directions(*rows.shape, rows.dtype, key)
+        count, d = rows.shape
+        directions = self._directions(count, d, rows.dtype, key)
         orders, gaps = jax.vmap(lambda direction: _sorted(rows, blocks, there, direction))(directions)
         weights, known = _weights(gaps)
         if self.samples is not None:
