@@ -48,7 +48,7 @@ def elements(group: Group, n: int) -> np.ndarray:
                 f"the elements of {group} cannot be listed",
                 got=str(group),
                 expected="a finite group: Z, D, S, A, H, or a MatrixGroup of generators alone",
-                step="use ek.EnergyDescent for O(n) and SO(n)",
+                step="use EnergyDescent for O(n) and SO(n)",
             )
         )
     known = order(group, n)

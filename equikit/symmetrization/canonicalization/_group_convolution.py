@@ -49,7 +49,7 @@ class GroupConvolution(nnx.Module):
         vectors: whether images have an axis of two components before their channels, which turn with the image.
         activation: a function between the layers.
         param_dtype: dtype of the parameters. Images are cast to it, or wider where they are.
-        precision: of the convolutions, the highest by default: what rounding decides is not equivariant.
+        precision: of all products, the highest by default: what rounding decides is not equivariant.
         rngs: random keys for the parameters.
 
     Raises:
@@ -113,7 +113,9 @@ class GroupConvolution(nnx.Module):
             kernels.append(nnx.Param(draw(rngs.params(), (elements, functions, source, width), stored)))
         self.kernels = nnx.List(kernels)
         self.biases = nnx.List([nnx.Param(jnp.zeros(width, stored)) for width in widths])
-        self.head = Linear("g -> g", widths[-1], 1, g=_regular(self.group), param_dtype=stored, rngs=rngs)
+        self.head = Linear(
+            "g -> g", widths[-1], 1, g=_regular(self.group), param_dtype=stored, precision=precision, rngs=rngs
+        )
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Activations `[*batch, elements]` of images `[*batch, i, j, channels]`, or `[*batch, i, j, 2, channels]`.

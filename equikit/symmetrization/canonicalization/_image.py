@@ -37,7 +37,8 @@ class ImageCanonicalization(Selecting):
     pixels, 13 % for two), and so does what f sees, if the network makes no mistake.
 
     Derivatives reach the network by `selection="straight-through"`: the element is that of the largest activation, its
-    derivatives are those of the matrix \(\sum_g s_g g\) with \(s = \mathrm{softmax}(\beta a)\).
+    derivatives are those of the matrix \(\sum_g s_g g\) with \(s = \mathrm{softmax}(\beta a)\), whose inverse is
+    taken to be its transpose.
 
     Args:
         network: a function of images `[images, i, j, channels]` to activations `[images, elements]`, such as
