@@ -27,7 +27,7 @@ CASES = [
     ("v v v* -> v v* v", {"v": ek.GL(2)}),
     ("g -> g g g*", {"g": ek.MatrixGroup([[[1, 1], [0, 1]]])}),  # a group that transposes do not keep
 ]
-cases, compiled_cases = with_groups(CASES), with_groups(CASES, len(USUAL))
+cases, compiled_cases = with_groups(CASES), with_groups(CASES, len(USUAL), also=["p p -> p p"])
 
 
 @pytest.mark.usefixtures("x64", "quick_compile")
