@@ -235,15 +235,16 @@ def partly_slow(cases, kept, ids=None):
 def with_groups(cases, always: int | None = None, also=()):
     """Signatures with groups as a parametrization; if `always` is given, most of those before it are slow.
 
-    What takes seconds to compile is then run for the first case of every family, and for the signatures in `also`, each
-    time; and for all cases with the slow tests.
+    What takes seconds to compile is then run for the first case of every family that the others have not, and for the
+    signatures in `also`, each time; and for all cases with the slow tests.
     """
-    met, kept = set(), set()
-    for place, (text, groups) in enumerate(cases):
-        families = {group if isinstance(group, type) else type(group) for group in groups.values()}
-        if always is None or place >= always or text in also or not families <= met:
+    families = [{group if isinstance(group, type) else type(group) for group in groups.values()} for _, groups in cases]
+    kept = set(range(0 if always is None else always, len(cases)))
+    met = set().union(*(families[place] for place in kept))
+    for place, (text, _) in enumerate(cases):
+        if text in also or not families[place] <= met:
             kept.add(place)
-        met |= families
+        met |= families[place]
     ids = [f"{text}, {groups}" for text, groups in cases]
     return pytest.mark.parametrize(("text", "groups"), partly_slow(cases, kept, ids))
 

@@ -305,8 +305,11 @@ def small(**options):
     )
 
 
+@pytest.mark.usefixtures("quick_compile")
 def test_no_points():
-    assert small()({"p": jnp.ones((0, 2))}, jnp.zeros((0, 3)))["p x"].shape == (0, 3, 1)
+    layer = small()
+    found = jax.jit(lambda f, x: layer(f, x))({"p": jnp.ones((0, 2))}, jnp.zeros((0, 3)))
+    assert found["p x"].shape == (0, 3, 1)
 
 
 def test_points_far_beyond_the_cutoff_are_nothing():

@@ -125,6 +125,7 @@ def test_the_inner_product_is_found():
     np.testing.assert_allclose(ratio, jnp.broadcast_to(ratio[:1], ratio.shape), rtol=1e-5)
 
 
+@pytest.mark.usefixtures("quick_compile")
 @groups
 def test_networks_commute(group):
     net = ek.nn.MLP([{"x": 2}, {"": 8, "x": 4}, {"": 8, "x": 4}, {"": 1, "x": 1}], x=group, rngs=rngs())

@@ -25,7 +25,6 @@ from equikit.plans import apply, plan, weight_shapes
 
 apply = functools.partial(apply, method="factored")  # at small sizes "auto" takes another
 
-LARGE = ["p p p -> p p p", "p p p -> p p"]
 BATCHES = [(), (2,), (2, 3)]
 
 
@@ -79,7 +78,7 @@ def test_a_plan_is_the_sum_of_its_diagrams_in_numpy(signature, n, free):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
-    "signature", [pytest.param(s, marks=pytest.mark.slow if s in LARGE else ()) for s in SIGNATURES]
+    "signature", partly_slow([(s,) for s in SIGNATURES], lambda place: place % 2 and place != 5, SIGNATURES)
 )
 def test_a_plan_agrees_with_the_reference_evaluator(signature):
     place = SIGNATURES.index(signature)
