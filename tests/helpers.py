@@ -223,19 +223,30 @@ def every(*choices):
     return list(itertools.product(*choices))
 
 
-def with_groups(cases, always: int | None = None):
-    """Signatures with groups as a parametrization; if `always` is given, of those before it every eighth is not slow.
+def partly_slow(cases, kept, ids=None):
+    """Cases as parameters, slow but for those kept: a function of the place of a case, or a collection of places."""
+    keep = kept if callable(kept) else lambda place: place in kept
+    return [
+        pytest.param(*case, id=ids[place] if ids else None, marks=[] if keep(place) else [pytest.mark.slow])
+        for place, case in enumerate(cases)
+    ]
 
-    What takes seconds to compile is then run for some families each time, and for all of them with the slow tests.
+
+def with_groups(cases, always: int | None = None, also=()):
+    """Signatures with groups as a parametrization; if `always` is given, most of those before it are slow.
+
+    What takes seconds to compile is then run for the first case of every family that the others have not, and for the
+    signatures in `also`, each time; and for all cases with the slow tests.
     """
-    return pytest.mark.parametrize(
-        ("text", "groups"),
-        [
-            pytest.param(text, groups, id=f"{text}, {groups}", marks=[pytest.mark.slow] if late else [])
-            for place, (text, groups) in enumerate(cases)
-            for late in [place < (always or 0) and place % 8 > 0]
-        ],
-    )
+    families = [{group if isinstance(group, type) else type(group) for group in groups.values()} for _, groups in cases]
+    kept = set(range(0 if always is None else always, len(cases)))
+    met = set().union(*(families[place] for place in kept))
+    for place, (text, _) in enumerate(cases):
+        if text in also or not families[place] <= met:
+            kept.add(place)
+        met |= families[place]
+    ids = [f"{text}, {groups}" for text, groups in cases]
+    return pytest.mark.parametrize(("text", "groups"), partly_slow(cases, kept, ids))
 
 
 def assert_error(error: type[Exception], call, problem: str, got: str, expected: str, step: str) -> None:

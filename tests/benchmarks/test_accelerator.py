@@ -85,11 +85,11 @@ def test_targets_and_their_text() -> None:
 
 def test_the_quick_run_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(accelerator, "QUICK", (accelerator.QUICK[0], accelerator.QUICK[-1]))
+    monkeypatch.setattr(accelerator, "QUICK", accelerator.QUICK[:1])
     assert command.main(["accelerator", "--quick", "--output", str(tmp_path)]) == 0
     records = json.loads((tmp_path / "accelerator.json").read_text(encoding="utf-8"))["measurements"]
     layers = [record for record in records if record["direction"] != "roof"]
-    assert len(layers) == 2 * 2 * 2
+    assert len(layers) == 2 * 2
     for record in layers:
         assert 0 < record["scores"]["share_of_copy"] <= record["scores"]["share_of_roof"]
         assert record["compile_seconds"] > 0

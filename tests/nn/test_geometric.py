@@ -41,7 +41,7 @@ def turned(features, matrix):
     return result
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quick_compile")
 @pytest.mark.parametrize("basis", ["bessel", "gaussian"])
 @pytest.mark.parametrize("group", [O(3), SO(3), O(2)], ids=str)
 def test_it_moves_with_its_points(group, basis):
@@ -58,7 +58,7 @@ def test_it_moves_with_its_points(group, basis):
     assert all(float(jnp.max(jnp.abs(array))) > 1e-2 for array in y.values())
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quick_compile")
 def test_reflections_are_seen_where_the_group_has_none():
     features, positions = draw()
     mirror = np.diag([-1.0, 1, 1])
@@ -69,7 +69,7 @@ def test_reflections_are_seen_where_the_group_has_none():
         assert (error < 1e-12) == same
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quick_compile")
 def test_it_is_the_sum_over_neighbours_pair_by_pair():
     """One point after another, in NumPy: numbers and vectors to vectors."""
     layer = make(outputs={"p x": 1}, inputs={"p": 1, "p x": 1}, powers=2)
@@ -147,13 +147,14 @@ def test_points_in_one_place_have_finite_gradients():
     assert bool(jnp.all(jnp.isfinite(gradient)))
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quick_compile")
 def test_absent_points_are_not_there():
     layer, keep = make(), np.array([True, True, False, True, False])
     features, positions = draw(batch=())
     holed = {name: np.where(keep.reshape(-1, *[1] * (a.ndim - 1)), a, np.nan) for name, a in features.items()}
-    y = layer(holed, jnp.asarray(np.where(keep[:, None], positions, np.nan)), mask={"p": jnp.asarray(keep)})
-    wanted = layer({name: a[keep] for name, a in features.items()}, jnp.asarray(positions[keep]))
+    run = jax.jit(lambda f, p, mask: layer(f, p, mask=mask))
+    y = run(holed, jnp.asarray(np.where(keep[:, None], positions, np.nan)), {"p": jnp.asarray(keep)})
+    wanted = run({name: a[keep] for name, a in features.items()}, jnp.asarray(positions[keep]), None)
     assert_close({name: a[keep] for name, a in y.items()}, wanted, 1e-12)
     assert all(float(jnp.max(jnp.abs(a[~keep]))) == 0 for a in y.values())
 
@@ -304,15 +305,19 @@ def small(**options):
     )
 
 
+@pytest.mark.usefixtures("quick_compile")
 def test_no_points():
-    assert small()({"p": jnp.ones((0, 2))}, jnp.zeros((0, 3)))["p x"].shape == (0, 3, 1)
+    layer = small()
+    found = jax.jit(lambda f, x: layer(f, x))({"p": jnp.ones((0, 2))}, jnp.zeros((0, 3)))
+    assert found["p x"].shape == (0, 3, 1)
 
 
 def test_points_far_beyond_the_cutoff_are_nothing():
     """Also where the square of their distance overflows."""
     layer, features = small(), {"p": jnp.ones((2, 2))}
     far = jnp.array([[0.0, 0.0, 0.0], [1e25, 0.0, 0.0]], jnp.float32)
-    y, slope = jax.value_and_grad(lambda x: sum(jnp.sum(array**2) for array in layer(features, x).values()))(far)
+    loss = jax.value_and_grad(lambda x: sum(jnp.sum(array**2) for array in layer(features, x).values()))
+    y, slope = compiled(loss, far)
     assert y == 0
     assert jnp.all(slope == 0)
 
@@ -338,6 +343,8 @@ def test_masks_are_dictionaries():
     features, positions, here = {"p": jnp.ones((4, 2))}, jnp.zeros((4, 3)), jnp.ones(4, bool)
     with pytest.raises(ek.OptionError, match="mask is not a dictionary"):
         small()(features, positions, mask=here)
-    assert small()(features, positions, mask={" p ": here})["p"].shape == (4, 2)
+    layer = small()
+    found = jax.eval_shape(lambda f, x, here: layer(f, x, mask={" p ": here}), features, positions, here)
+    assert found["p"].shape == (4, 2)
     with pytest.raises(ek.SignatureError, match="have no channels"):
         GeometricMessage("p", {"p": 2}, cutoff=2.0, p=S, x=O(3), rngs=nnx.Rngs(0))

@@ -45,6 +45,7 @@ def test_padding_has_no_effect_whatever_it_holds(signature, normalize, garbage):
         assert not rest.any()
 
 
+@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("garbage", [1.0, np.nan])
 @pytest.mark.parametrize("signature", ["p p -> p p", "p p -> ()", "q p q -> p q"])
 def test_padding_has_no_effect_on_gradients(signature, garbage):

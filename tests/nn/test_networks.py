@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from helpers import assert_close
+from helpers import assert_close, every, partly_slow
 
 import equikit as ek
+
+pytestmark = pytest.mark.usefixtures("quick_compile")  # test_layers_nnx compiles as users do
 
 
 def normal(*shape):
@@ -69,8 +71,7 @@ def test_deep_sets(out):
         assert_close(padded[i, :count] if out else padded[i], alone, 1e-4)
 
 
-@pytest.mark.parametrize("nodes", [0, 3])
-@pytest.mark.parametrize("out", ["", "p", "p p"])
+@pytest.mark.parametrize(("out", "nodes"), partly_slow(every(["", "p", "p p"], [0, 3]), (0, 3, 4)))
 def test_graph_network(out, nodes):
     net = ek.nn.GraphNetwork(2, [4, 6], 5, node_channels=nodes, out=out, rngs=rngs(), normalize="sum")
     edges, points = normal(2, 6, 6, 2), (normal(2, 6, 3) if nodes else None)

@@ -32,7 +32,7 @@ SYMMETRIC = [
     *((text, bindings(text, sizes_of(text, 2))) for text in SIGNATURES),  # fewer points than blocks: weights have gaps
 ]
 CASES = [*FAMILIES, *SYMMETRIC]
-cases, compiled_cases = with_groups(CASES), with_groups(CASES, len(CASES))
+cases, compiled_cases = with_groups(CASES), with_groups(CASES, len(CASES), also=["p p -> p p"])
 
 
 def sizes_in(signature):

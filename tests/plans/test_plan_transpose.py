@@ -14,20 +14,21 @@ import equikit as ek
 from equikit.plans import apply, plan, transpose_weights, weight_shapes
 from equikit.plans._transposition import transposition
 
+SLOW = 2  # those after the usual ones
 CASES = [
     *USUAL,
-    ("x x -> x x x x", {"x": ek.O(2)}),  # dependent diagrams
-    ("x x x -> x x x", {"x": ek.Bistochastic(2)}),  # of which the transposes need not be in the basis
+    ("x x x -> x x x", {"x": ek.Bistochastic(2)}),  # dependent diagrams, whose transposes need not be in the basis
+    ("p x x -> x x x p x", {"x": ek.O(2), "p": ek.S}),
+    ("x x -> x x x x", {"x": ek.O(2)}),
     ("p x x x -> x x p", {"x": ek.Bistochastic(2), "p": ek.S}),
     ("x x x -> x x x", {"x": ek.Sp(2)}),
     ("x x x -> x", {"x": ek.SO(2)}),
     ("x x x x -> x x", {"x": ek.SO(1, 1)}),
-    ("p x x -> x x x p x", {"x": ek.O(2), "p": ek.S}),
     ("u u u* -> u u* u", {"u": ek.U(2)}),
     ("v v v* -> v v* v", {"v": ek.GL(2)}),
     ("g -> g g g*", {"g": ek.MatrixGroup([[[1, 1], [0, 1]]])}),  # a group that transposes do not keep
 ]
-cases, compiled_cases = with_groups(CASES), with_groups(CASES, len(USUAL))
+cases, compiled_cases = with_groups(CASES), with_groups(CASES, len(USUAL) + SLOW, also=["p p -> p p"])
 
 
 @pytest.mark.usefixtures("x64", "quick_compile")

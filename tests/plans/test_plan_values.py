@@ -13,6 +13,7 @@ from helpers import (
     bindings,
     compiled,
     numpy_apply,
+    partly_slow,
     random_inputs,
     random_masks,
     random_weights,
@@ -25,6 +26,12 @@ from equikit.plans import apply, plan, weight_shapes
 apply = functools.partial(apply, method="factored")  # at small sizes "auto" takes another
 
 BATCHES = [(), (2,), (2, 3)]
+
+
+NUMPY_CASES = [
+    *((s, n, False) for s in SIGNATURES for n in range(6) if n < 4 or s != "p p p -> p p p"),
+    *((s, n, True) for s in SIGNATURES for n in ((0, 2) if s == "p p p -> p p p" else (0, 1, 4))),
+]
 
 
 def setting(number: int) -> tuple[str, bool, bool, tuple[int, ...]]:
@@ -58,8 +65,7 @@ def run(program, inputs, weights, masks, sizes, method="factored"):
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("signature", "n", "free"),
-    [(s, n, False) for s in SIGNATURES for n in range(6) if n < 4 or s != "p p p -> p p p"]
-    + [(s, n, True) for s in SIGNATURES for n in ((0, 2) if s == "p p p -> p p p" else (0, 1, 4))],
+    partly_slow(NUMPY_CASES, lambda place: NUMPY_CASES[place][2] or NUMPY_CASES[place][1] not in (1, 5)),
 )
 def test_a_plan_is_the_sum_of_its_diagrams_in_numpy(signature, n, free):
     number = 7 * SIGNATURES.index(signature) + 2 * n + free
@@ -72,7 +78,7 @@ def test_a_plan_is_the_sum_of_its_diagrams_in_numpy(signature, n, free):
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
-    "signature", [pytest.param(s, marks=pytest.mark.slow if s == "p p p -> p p p" else ()) for s in SIGNATURES]
+    "signature", partly_slow([(s,) for s in SIGNATURES], lambda place: place % 2 and place != 5, SIGNATURES)
 )
 def test_a_plan_agrees_with_the_reference_evaluator(signature):
     place = SIGNATURES.index(signature)

@@ -14,6 +14,12 @@ from equikit.symmetrization import eigh
 compiled = jax.jit(eigh)
 gradient = jax.jit(jax.grad(lambda matrix: sum(jnp.sum(jnp.cos(part)) for part in eigh(matrix))))
 
+
+@jax.jit
+def slope_of_trace(matrix, direction):
+    return jax.jvp(lambda matrix: jnp.sum(jnp.exp(eigh(matrix)[0])), (matrix,), (direction,))[1]
+
+
 CASES = {
     "random": lambda rng, d: rng.normal(size=(20, d, d)),
     "rank one": lambda rng, d: rng.normal(size=(20, d, 1)) * np.ones((1, 1, d)),
@@ -46,8 +52,8 @@ def test_it_is_numpys(name, d, scale, dtype):
     np.testing.assert_allclose(vectors.mT @ vectors, np.broadcast_to(np.eye(d), matrix.shape), atol=eps)
 
 
-@pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("d", [1, 2, 3, 4])
+@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.parametrize("d", [1, pytest.param(2, marks=pytest.mark.slow), 3, 4])
 def test_derivatives_are_finite_differences_where_eigenvalues_differ(d):
     matrix = jnp.asarray(symmetric("random", d, np.float64)[:2] + np.diag(np.arange(d) * 3.0))
 
@@ -55,7 +61,7 @@ def test_derivatives_are_finite_differences_where_eigenvalues_differ(d):
         values, vectors = eigh((matrix + matrix.mT) / 2)
         return jnp.sin(values), vectors**2  # of either sign
 
-    check_grads(function, (matrix,), order=2, modes=["fwd", "rev"], atol=1e-5, rtol=1e-5)
+    check_grads(jax.jit(function), (matrix,), order=2, modes=["fwd", "rev"], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.usefixtures("x64")
@@ -66,11 +72,7 @@ def test_derivatives_of_what_no_basis_matters_for(name, d):
     matrix = jnp.asarray(symmetric(name, d, np.float64)[0])
     direction = jnp.asarray(symmetric("random", d, np.float64)[0])
 
-    def trace(matrix):
-        values, _ = eigh(matrix)
-        return jnp.sum(jnp.exp(values))
-
-    found = jax.jvp(trace, (matrix,), (direction,))[1]
+    found = slope_of_trace(matrix, direction)
     wanted = np.trace(scipy.linalg.expm(np.asarray(matrix)) @ direction)
     np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-11)  # of numbers up to exp(8)
 
@@ -83,8 +85,9 @@ def test_gradients_are_finite(name, d):
     assert np.isfinite(gradient(matrix)).all()
 
 
+@pytest.mark.usefixtures("x64")
 def test_not_a_number_is_passed_on():
-    values, vectors = eigh(jnp.full((3, 3), jnp.nan))
+    values, vectors = compiled(jnp.full((20, 3, 3), jnp.nan, jnp.float32))
     assert np.isnan(values).all()
     assert np.isnan(vectors).any()
 
@@ -96,9 +99,10 @@ def test_empty(shape):
     assert vectors.shape == shape
 
 
+@pytest.mark.usefixtures("x64")
 def test_under_vmap_and_jit():
     matrix = jnp.asarray(symmetric("random", 3, np.float32))
-    for one, other in zip(jax.vmap(eigh)(matrix), jax.jit(eigh)(matrix), strict=True):
+    for one, other in zip(jax.jit(jax.vmap(eigh))(matrix), compiled(matrix), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
