@@ -1,0 +1,65 @@
+"""The front door to learned canonicalization gives the method that the group has."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+from helpers import assert_error
+
+import equikit as ek
+from equikit.symmetrization import canonicalization
+
+
+@pytest.mark.parametrize(
+    ("group", "by", "wanted"),
+    [
+        (ek.Z(4), "network", canonicalization.ImageCanonicalization),
+        (ek.D(4), "network", canonicalization.ImageCanonicalization),
+        (ek.D(4), "energy", canonicalization.EnergyCanonicalization),
+        (ek.O(3), "network", canonicalization.RotationCanonicalization),
+        (ek.O, "network", canonicalization.RotationCanonicalization),
+        (ek.SO(3), "energy", canonicalization.EnergyDescent),
+        (ek.S, "network", canonicalization.PermutationCanonicalization),
+        (ek.S(4), "energy", canonicalization.EnergyCanonicalization),
+    ],
+    ids=str,
+)
+def test_every_group_has_its_method(group, by, wanted):
+    found = ek.Canonicalize(lambda x: x, group=group, by=by)
+    assert type(found) is wanted
+    assert isinstance(found, nnx.Module)
+
+
+def test_options_are_those_of_the_class():
+    found = ek.Canonicalize(lambda x: x, group=ek.O(3), label="x", on_degenerate="flag")
+    assert (found.label, found.on_degenerate) == ("x", "flag")
+    with pytest.raises(TypeError, match="colour"):
+        ek.Canonicalize(lambda x: x, group=ek.O(3), colour="red")
+
+
+def test_the_call_of_the_readme_is_invariant_to_the_last_bit():
+    network = canonicalization.GroupConvolution(1, ek.D(4), rngs=nnx.Rngs(0))
+    weights = jax.random.normal(jax.random.key(1), (36, 5))
+    sym = ek.symmetrize(
+        lambda x: x.reshape(*x.shape[:-3], 36) @ weights,
+        "i j -> ",
+        i=ek.Fixed(6),
+        j=ek.Fixed(6),
+        how=ek.Canonicalize(network, group=ek.D(4)),
+    )
+    images = jax.random.normal(jax.random.key(0), (3, 6, 6, 1))
+    wanted = sym(images)
+    for moved in (jnp.rot90(images, axes=(1, 2)), images[:, ::-1], jnp.swapaxes(images, 1, 2)):
+        assert jnp.array_equal(sym(moved), wanted)
+
+
+@pytest.mark.parametrize("group", [ek.Sp(2), ek.U(2), ek.Z, None, "D4"], ids=str)
+def test_other_groups_are_refused(group):
+    assert_error(
+        ek.GroupError,
+        lambda: ek.Canonicalize(lambda x: x, group=group),
+        "no learned canonicalization",
+        f"group={group!r}, by='network'",
+        "Z(n) or D(n) for images",
+        "ek.frames",
+    )
