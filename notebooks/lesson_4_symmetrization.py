@@ -154,8 +154,8 @@ assert difference < 1e-4
 #
 # The backbone above treats all points alike. A plain network on the flattened cloud does not: it also depends on the
 # order of the points. The frame for permutations is the order in which the points are sorted, by their first
-# coordinate, then by the second. Sorting must come after the axes: which point is first depends on how the cloud is turned, while
-# the axes do not depend on the order. `symmetrize` knows, and refuses the other order.
+# coordinate, then by the second. Sorting must come after the axes: which point is first depends on how the cloud is
+# turned, while the axes do not depend on the order. `symmetrize` knows, and refuses the other order.
 
 # %%
 weights = jnp.asarray(rng.normal(size=(14, 14)) / 4, jnp.float32)
