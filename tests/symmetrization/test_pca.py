@@ -122,6 +122,14 @@ def test_tensors_of_inputs_without_extent_are_degenerate(name):
         wrapped(ek.O(3), "p x x", tensors, None)(cloud)
 
 
+def test_terms_that_are_not_read_may_have_an_extent_there():
+    sym = ek.symmetrize(
+        lambda x: x["a"] + jnp.sin(x["b"]), {"a": "x", "b": "x"}, {"y": "x"}, x=ek.O(3), channels=False,
+        how=PCA(terms=("a",)),
+    )  # fmt: skip
+    assert bool(sym.info({"a": jnp.array([1.0, 0, 0]), "b": jnp.array([1.0, 2, 3])}).degenerate)
+
+
 def test_tensors_of_planar_inputs_are_exact(x64):
     sym = wrapped(ek.O(3), "p x x", tensors, on_degenerate="error")
     assert error(jax.jit(sym), ek.O(3), FLAT["planar"], order=2) < 1e-11

@@ -139,7 +139,10 @@ class PCA(Framed):
         flat = extents <= rank_tolerance(d, dtype)
         gaps = jnp.diff(values) / jnp.where(largest > 0, largest, 1)
         orders = max((term.labels.count(label) for term in action.signature.outputs), default=0)
-        within = flat[1:] & (orders < 2)  # both directions without extent, whose basis makes no difference
+        # Between two directions without extent the basis makes no difference, if no other input has any there.
+        read = [term.name for term in vectors(self, action)]
+        whole = all(term.name in read for term in action.inputs if label in term.labels)
+        within = flat[1:] & (orders < 2) & whole
         close = (gaps <= tolerance) & ~within
         degenerate = jnp.any(close) | ~jnp.all(jnp.isfinite(points))
         if self.on_degenerate == "sample" and key is not None:
