@@ -77,7 +77,7 @@ def test_a_plan_is_its_reference(case, normalize):
         assert_close(dense[name], slow[name], 1e-12)
 
 
-@pytest.mark.usefixtures("x64")
+@pytest.mark.usefixtures("x64", "quick_compile")
 @cases
 def test_a_plan_commutes(text, groups):
     space = ek.hom(text, groups=groups)
