@@ -85,17 +85,15 @@ def test_descent_is_equivariant_to_rounding_in_double_precision():
 def test_descent_goes_down_and_says_how_far():
     x = weights(6, 5, 3, 1, seed=2)
     found = []
-    for steps in (0, 5, 80):
+    for steps in (5, 80):
         sym = ek.symmetrize(lambda x: x, "p x -> p x", p=ek.Fixed(5), x=ek.SO(3), how=descent(steps=steps))
         found.append(jax.jit(sym.info)(x))
-    energies = [info.more["energy"] for info in found]
-    assert jnp.all(energies[0] >= energies[1])
-    assert jnp.all(energies[1] >= energies[2])
-    assert jnp.max(found[2].more["gradient"]) < 0.03
-    matrix = found[2].more["matrix"]
+    assert jnp.all(found[0].more["energy"] >= found[1].more["energy"])
+    assert jnp.max(found[1].more["gradient"]) < 0.03
+    matrix = found[1].more["matrix"]
     assert jnp.allclose(jnp.swapaxes(matrix, -1, -2) @ matrix, jnp.eye(3), atol=1e-5)
     assert jnp.allclose(jnp.linalg.det(matrix), 1, atol=1e-5)
-    assert np.isclose(prior_loss(found[2]), jnp.mean((matrix - jnp.eye(3)) ** 2))
+    assert np.isclose(prior_loss(found[1]), jnp.mean((matrix - jnp.eye(3)) ** 2))
 
 
 def test_given_starts_are_equivariant_as_far_as_paths_arrive():
@@ -122,7 +120,7 @@ def test_a_cloud_with_a_mirror_is_degenerate_for_vectors_and_not_for_invariants(
     bound = {"p": ek.Fixed(5), "x": ek.O(3)}
     invariant = ek.symmetrize(lambda x: jnp.sum(x, (-3, -2)), "p x -> ", **bound, how=descent(steps=4))
     assert not jax.jit(invariant.info)(flat).degenerate
-    fields = ek.symmetrize(lambda x: mixed(x, 3) + 1, "p x -> p x", **bound, how=descent(steps=4))
+    fields = ek.symmetrize(lambda x: mixed(x, 3) + 1, "p x -> p x", **bound, how=descent(steps=0))
     assert_error(ek.FrameError, lambda: fields(flat), "has no frame", "EnergyDescent(function, starts=PCA", "", "flag")
     how = descent(steps=4, on_degenerate="weighted")
     run = jax.jit(ek.symmetrize(lambda x: mixed(x, 3) + 1, "p x -> p x", **bound, how=how))
@@ -130,6 +128,11 @@ def test_a_cloud_with_a_mirror_is_degenerate_for_vectors_and_not_for_invariants(
     assert jnp.abs(straight[:, 2]).max() < 1e-5  # nothing leaves the plane
     for matrix in jnp.asarray(rotations(ek.O(3), 3), jnp.float32):
         assert jnp.allclose(run(matrix @ flat), matrix @ straight, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_ties_of_paths_are_flagged_or_drawn():
+    flat, bound = jnp.asarray(FLAT), {"p": ek.Fixed(5), "x": ek.O(3)}
     flagged = ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", **bound, how=descent(steps=4, on_degenerate="flag"))
     y, info = jax.jit(lambda x: flagged(x, with_info=True))(flat)
     assert jnp.isfinite(y).all()
