@@ -1,6 +1,7 @@
 """Frames: a few group elements for every input, over which averages are equivariant."""
 
 from equikit.symmetrization.frames._average import GroupAverage
+from equikit.symmetrization.frames._canonical import Canonical
 from equikit.symmetrization.frames._center import Center
 from equikit.symmetrization.frames._laplacian import Laplacian
 from equikit.symmetrization.frames._pca import PCA
@@ -8,4 +9,4 @@ from equikit.symmetrization.frames._qr import QR
 from equikit.symmetrization.frames._sort import Sort
 from equikit.symmetrization.frames._stochastic import Stochastic
 
-__all__ = ["PCA", "QR", "Center", "GroupAverage", "Laplacian", "Sort", "Stochastic"]
+__all__ = ["PCA", "QR", "Canonical", "Center", "GroupAverage", "Laplacian", "Sort", "Stochastic"]
