@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
+from flax import nnx
 
+from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
@@ -42,6 +44,15 @@ class Stochastic(Method):
     samples: int = 1
 
     def __post_init__(self) -> None:
+        if isinstance(self.of, nnx.Module):
+            raise OptionError(
+                explain(
+                    "Stochastic is for frames without parameters, which a module in it would hide from training",
+                    got=f"of={type(self.of).__name__}",
+                    expected="a frame of ek.frames",
+                    step='learned methods draw by themselves: use Probabilistic, or selection="gumbel" for images',
+                )
+            )
         if checked_size("samples", self.samples) == 0:
             checked_choice("samples", self.samples, (1,))
 
