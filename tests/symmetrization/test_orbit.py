@@ -67,6 +67,7 @@ class TestWithAMatrixThatMovesWithTheInput:
         assert isinstance(sym, nnx.Module)
         assert_equivariant(sym, "m -> m", m=ek.Lorentz, channels=4, key=key, samples=2)
 
+    @pytest.mark.slow
     def test_points_are_summed_over(self, key):
         network = MatrixNetwork({"p x": 1}, "x", p=ek.S, x=ek.SO(2), hidden=[{"p x": 2}], products=1, rngs=nnx.Rngs(0))
         how = [OrbitDistance(network, invariant_to="p"), ek.frames.Sort()]  # Sort reads x, the matrix does not read p
