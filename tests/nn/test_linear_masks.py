@@ -31,6 +31,7 @@ def prepare(signature, normalize, garbage):
     return layer, small, large, mask
 
 
+@pytest.mark.usefixtures("quick_compile")
 @pytest.mark.parametrize("garbage", [0.0, 1e30, np.nan, np.inf])
 @pytest.mark.parametrize("normalize", ["mean", "sum"])
 @pytest.mark.parametrize("signature", CASES)

@@ -106,7 +106,7 @@ def test_the_steps_for_many_devices_run_every_stage(spread):
         sizes = {label: group.n for label, group in groups.items()}
         x, w = drawn(found["unshared"], sizes)
         slow = apply(found["unshared"], x, w, method="naive")
-        for program in found.values():
+        for program in dict.fromkeys(found.values()):
             arrays = [jnp.asarray(x[term.name]) for term in program.signature.inputs]
             (fast,) = run(program, arrays, keyed(program, w), Shapes((2,), sizes), {}, None, spread)
             assert_close({program.signature.outputs[0].name: fast}, slow, 1e-12)
