@@ -68,7 +68,7 @@ def mean_over(
     run: Callable[..., Sums] = jax.checkpoint(some) if remat else some
     size = _chunk_size(call, x, masks, key, frame.size) if chunk_size is None else chunk_size
     sums, squares = run(*chunk) if size >= frame.size else _in_chunks(run, chunk, frame.size, size)
-    return sums, _standard_errors(sums, squares, frame.size) if frame.drawn else {}
+    return sums, _standard_errors(sums, squares, frame) if frame.drawn else {}
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -118,14 +118,17 @@ def _added(terms: Array) -> Array:
     return functools.reduce(jnp.add, [terms[i] for i in range(terms.shape[0])])
 
 
-def _standard_errors(sums: Mapping[str, Array], squares: Mapping[str, Array], count: int) -> dict[str, Array]:
+def _standard_errors(sums: Mapping[str, Array], squares: Mapping[str, Array], frame: Frame) -> dict[str, Array]:
     """The standard error of a mean of independent draws; not-a-number for one, which tells nothing of it."""
-    return {
-        name: jnp.sqrt(jnp.maximum(squares[name] - jnp.abs(total) ** 2, 0) / (count - 1))
-        if count > 1
-        else jnp.full_like(squares[name], jnp.nan)
-        for name, total in sums.items()
-    }
+    count, exact = frame.size, frame.info.exact
+    found = {}
+    for name, total in sums.items():
+        variance = jnp.maximum(squares[name] - jnp.abs(total) ** 2, 0)
+        error = jnp.sqrt(variance / (count - 1)) if count > 1 else jnp.full_like(variance, jnp.nan)
+        if exact is not None:
+            error = jnp.where(jnp.expand_dims(exact, range(exact.ndim, error.ndim)), 0, error)
+        found[name] = error
+    return found
 
 
 def _in_chunks(run: Callable[..., Sums], chunk: Chunk, count: int, size: int) -> Sums:

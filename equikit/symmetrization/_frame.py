@@ -34,7 +34,9 @@ class Info:
         rank: the dimension that the input spans.
         ties: the number of entries that no key tells from another.
         more: other quantities by name, such as scores and matrices that losses are made of.
-        standard_error: of the average, for each output, where elements were drawn at random.
+        exact: whether the elements are all there are, where others of the same batch were drawn at random.
+        standard_error: of the average, for each output, where elements were drawn at random; an upper estimate where
+            the draws of one method are joined with all elements of another.
     """
 
     size: Array
@@ -43,6 +45,7 @@ class Info:
     gap: Array | None = None
     rank: Array | None = None
     ties: Array | None = None
+    exact: Array | None = None
     more: dict[str, Array] = field(default_factory=dict)
     standard_error: dict[str, Array] = field(default_factory=dict)
 
@@ -83,7 +86,8 @@ def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
         return sum((jnp.where(index == i, array[i], 0) for i in range(frame.size)), jnp.zeros((), array.dtype))
 
     weights = jnp.where(jnp.any(jnp.isnan(frame.weights), axis=0), jnp.nan, jnp.full(picks.shape, 1 / samples))
-    return Frame(jax.tree.map(picked, frame.elements), weights.astype(frame.weights.dtype), frame.info, drawn=True)
+    info = replace(frame.info, exact=None)
+    return Frame(jax.tree.map(picked, frame.elements), weights.astype(frame.weights.dtype), info, drawn=True)
 
 
 def settled(weights: Array, info: Info) -> Array:
@@ -101,12 +105,17 @@ def joined(one: Frame, two: Frame) -> Frame:
     first = jax.tree.map(lambda array: jnp.repeat(array, two.size, axis=0), one.elements)
     weights = (one.weights * two.weights).swapaxes(0, 1).reshape(count, *one.weights.shape[1:])
     elements = compose(first, jax.tree.map(flat, two.elements))
-    return Frame(elements, weights, _both(one, two.info), one.drawn or two.drawn)
+    return Frame(elements, weights, _both(one, two), one.drawn or two.drawn)
 
 
-def _both(one: Frame, later: Info) -> Info:
+def _exact(frame: Frame) -> Array:
+    given = frame.info.exact
+    return jnp.full(frame.info.degenerate.shape, not frame.drawn) if given is None else given
+
+
+def _both(one: Frame, two: Frame) -> Info:
     """What is known of products: of the later frames, those that a nonzero weight leads to."""
-    first, used = one.info, one.weights != 0
+    first, later, used = one.info, two.info, one.weights != 0
 
     def worst(name: str) -> Array | None:
         mine, theirs = getattr(first, name), getattr(later, name)
@@ -125,6 +134,7 @@ def _both(one: Frame, later: Info) -> Info:
         gap=worst("gap"),
         rank=worst("rank"),
         ties=worst("ties"),
+        exact=_exact(one) & jnp.all(_exact(two) | ~used, axis=0),
         more={**first.more, **later.more},
     )
 
