@@ -4,57 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
-import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, OptionError, explain
-from equikit.groups import S
-from equikit.groups._group import checked_size
+from equikit._errors import OptionError, explain
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import (
-    Frame,
-    Framed,
-    Info,
-    OnDegenerate,
-    checked_choice,
-    checked_on_degenerate,
-    only_label,
-    settled,
-    standard_tolerance,
-)
+from equikit.symmetrization._element import Array, rounding
+from equikit.symmetrization._frame import standard_tolerance
 from equikit.symmetrization.frames import _ties
+from equikit.symmetrization.frames._numbers import all_finite, present_first, rows_of, scaled
+from equikit.symmetrization.frames._ordering import (
+    Exchanges,
+    One,
+    Ordered,
+    Ordering,
+    chosen_terms,
+    orders_of_outputs,
+    ties_in,
+)
+
+EQUAL = 64
+"""Numbers that differ by less than this many roundings of the largest are one number, computed in two ways."""
 
 
 @dataclass(frozen=True)
-class Sort(Framed):
+class Sort(Ordering):
     r"""The permutation that sorts the entries of an axis lexicographically, for S(n).
 
     Entry i is compared by all its numbers, in the order of the input terms, of their axes and of the channels. Numbers
-    are ranked first, and those within the tolerance of each other share a rank: what rounding decides is then decided
-    by the next number. Entries that share all ranks are tied. A permutation of tied entries leaves the input as it is,
-    so that one evaluation serves all of them, and outputs with one axis of the label are averaged over ties, exactly.
-    Only outputs with more axes need the frame itself, which has \(\prod_b b!\) elements for ties of b entries.
+    within the tolerance of each other count as equal at first: what rounding would decide is decided by the next
+    number. Entries that are equal in all are compared once more with a tolerance of a few roundings, and tied if they
+    are equal again. A permutation of tied entries leaves the input as it is, so that one evaluation serves all of them,
+    and outputs with one axis of the label are averaged over ties, exactly. Only where outputs have more axes, or inputs
+    are not all compared, are the \(\prod_b b!\) elements of the frame needed, for ties of b entries.
+
+    Derivatives are those of the order that is chosen: at an input with ties, one of those that its neighbours have.
 
     Sorting is not continuous: where two entries pass each other in their first number, the order of all others stays,
-    but what the backbone sees jumps.
+    but what the backbone sees jumps. `info.more["margin"]` is the distance to the next jump, relative to the largest
+    number: how far the differences that were compared are from the tolerance. Where it is not larger than the error of
+    the numbers themselves, as those of a PCA frame have one, the input is at a jump to rounding.
 
     Args:
         label: the axis that is sorted; where it is not given, the only one bound to S.
-        terms: names of the input terms that are compared; all that have the label once by default.
         tolerance: numbers within this of each other are equal, relative to the largest; by default the root of the
             rounding error.
-        max_size: how many permutations of ties are listed, for outputs with two axes of the label or more.
+        max_size: how many permutations of ties are listed, where they matter.
         on_degenerate: what to do where there are more: `"error"`, `"flag"`, or `"sample"`, which orders ties at random.
+        terms: names of the input terms that are compared; all that have the label once by default.
 
     Raises:
         GroupError: if the label has another group.
         OptionError: if no term has the label once.
         FrameError: for an input with too many ties, where they matter.
 
-    Cost: a sort of n entries for every number that they have; one evaluation of the backbone for each element listed.
+    Cost: two sorts of n entries for the first number, and for each further one until no ties are left; one evaluation
+    of the backbone for each element listed.
 
     Example:
         >>> import equikit as ek
@@ -66,35 +71,12 @@ class Sort(Framed):
         Puny et al., Frame averaging, arXiv:2110.03336, section 3.2.
     """
 
-    label: str | None = None
     terms: tuple[str, ...] | None = None
-    tolerance: float | None = None
-    max_size: int = 1
-    on_degenerate: OnDegenerate = "error"
 
-    def __post_init__(self) -> None:
-        checked_on_degenerate(self.on_degenerate, ("error", "flag", "sample"))
-        if checked_size("max_size", self.max_size) == 0:
-            checked_choice("max_size", 0, (1,))
-
-    @property
-    def needs_key(self) -> bool:  # type: ignore[override]
-        """Whether ties are ordered at random."""
-        return self.on_degenerate == "sample"
-
-    def acts_on(self, action: Action) -> frozenset[str]:
-        """The label of the permutations."""
-        label = only_label(self, action, self.label, (S,))
-        if type(action.groups[label]) is not S:  # Z and D are subclasses
-            raise GroupError(
-                explain(
-                    f"sorting is for all permutations, not for {action.groups[label]}",
-                    got=f"{label}={action.groups[label]}",
-                    expected="S",
-                    step="use ek.frames.GroupAverage for small groups",
-                )
-            )
-        if not self._compared(action, label):
+    def compared(self, action: Action, label: str) -> tuple[str, ...]:
+        """The terms that have the label once."""
+        found = tuple(term.name for term in chosen_terms(self.terms, action) if term.labels.count(label) == 1)
+        if not found:
             raise OptionError(
                 explain(
                     f"no input says how to sort the entries of {label!r}",
@@ -103,88 +85,23 @@ class Sort(Framed):
                     step="use ek.frames.Laplacian for graphs, or name other terms=",
                 )
             )
-        return frozenset([label])
+        return found
 
-    def _compared(self, action: Action, label: str) -> list[tuple[str, int]]:
-        return [
-            (term.name, term.labels.index(label))
-            for term in action.inputs
-            if term.labels.count(label) == 1 and (self.terms is None or term.name in self.terms)
-        ]
-
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
-        """The order of the entries of one sample; absent ones come last."""
-        (label,) = self.acts_on(action)
-        numbers = jnp.concatenate([_rows(x[name], place) for name, place in self._compared(action, label)], axis=1)
-        count = numbers.shape[0]
+    def ordered(self, action: Action, label: str, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Ordered:
+        """Entries in lexicographic order; absent ones come last."""
+        names = self.compared(action, label)
         there = masks.get(label)
-        if there is not None:
-            numbers = jnp.where(there[:, None], numbers, 0)
-        largest = jnp.max(jnp.abs(numbers), initial=0)
-        keys = _ties.ranks(jax.lax.stop_gradient(numbers), standard_tolerance(self.tolerance, numbers.dtype) * largest)
-        if there is not None:
-            keys = jnp.concatenate([(~there[:, None]).astype(keys.dtype), keys], axis=1)
-        order, blocks = _ties.lexicographic(keys)
-        if there is not None:  # absent entries are no ties
-            blocks = jnp.where(there[order], blocks, jnp.arange(count) + count)
-        return tied_frame(self, action, label, order, blocks, jnp.all(jnp.isfinite(numbers)), key, same=True)
-
-
-def _rows(array: Array, place: int) -> Array:
-    """The numbers of every entry of an axis, `[n, numbers]`, real and in float32 or more."""
-    flat = jnp.moveaxis(array, place, 0).reshape(array.shape[place], -1)
-    if jnp.iscomplexobj(flat):
-        flat = jnp.concatenate([flat.real, flat.imag], axis=1)
-    return flat.astype(jnp.promote_types(flat.dtype, jnp.float32))
-
-
-class Tied(Protocol):
-    """What decides how many permutations of ties are listed."""
-
-    @property
-    def max_size(self) -> int:
-        """The most that are listed."""
-
-    @property
-    def on_degenerate(self) -> OnDegenerate:
-        """What is done where there are more."""
-
-
-def tied_frame(
-    method: Tied,
-    action: Action,
-    label: str,
-    order: Array,
-    blocks: Array,
-    finite: Array,
-    key: jax.Array | None,
-    *,
-    same: bool,
-) -> Frame:
-    """The frame of an order with ties; `same` says that exchanging tied entries leaves the input as it is."""
-    count = blocks.shape[0]
-    numbers = jnp.concatenate([jnp.zeros(min(count, 1), jnp.int32), jnp.cumsum(jnp.diff(blocks) != 0, dtype=jnp.int32)])
-    size = _ties.log_size(numbers)
-    tied = count - jnp.max(numbers, initial=-1) - 1
-    orders = max((term.labels.count(label) for term in action.signature.outputs), default=0)
-    alone = same and orders < 2
-    if alone:
-        element = Element({label: order[None]}, stabilizer={label: numbers[None]} if orders else {})
-        weights, enough = jnp.ones(1), jnp.ones((), bool)
-    else:
-        listing = _ties.listed(numbers, method.max_size)
-        used = jnp.log(jnp.arange(method.max_size) + 0.5) < size
-        weights = used / jnp.maximum(jnp.sum(used), 1)
-        enough = jnp.log(method.max_size + 0.5) >= size
-        if method.on_degenerate == "sample" and key is not None:
-            draws = jax.vmap(_ties.drawn, (0, None))(jax.random.split(key, method.max_size), numbers)
-            listing = jnp.where(enough, listing, draws)
-            weights = jnp.where(enough, weights, 1 / method.max_size)
-        element = Element({label: order[listing]})
-    degenerate = ~(enough & finite)
-    info = Info(
-        jnp.exp(size), degenerate, degenerate & (method.on_degenerate == "error"), ties=tied, more={"log_size": size}
-    )
-    return Frame(element, settled(weights, info), info)
+        found = rows_of([term for term in action.inputs if term.name in names], label, x, there)
+        rows = jnp.concatenate([scaled(array) for array in found])
+        coarse = standard_tolerance(self.tolerance, rows.dtype)
+        fine = min(coarse, EQUAL * rounding(rows.dtype))
+        tolerances = jnp.repeat(jnp.asarray([coarse, fine], rows.dtype), rows.shape[0])
+        blocks, margin = _ties.split_by(present_first(there, rows.shape[1]), jnp.tile(rows, (2, 1)), tolerances)
+        ties, finite, more = ties_in(blocks), all_finite(found), {"margin": margin}
+        whole = all(term.name in names for term in action.inputs if label in term.labels)
+        orders = orders_of_outputs(action, label)
+        if whole and orders < 2:
+            order, tied = _ties.sorting(blocks)
+            one = One(order, _ties.log_size(tied))
+            return Ordered(one, ties, finite, blocks if orders else None, most=1, more=more)
+        return Ordered(Exchanges(blocks), ties, finite, more=more)

@@ -1,0 +1,253 @@
+"""What frames of permutations share: an order of the entries of an axis, and several of them where there are ties."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import GroupError, OptionError, explain
+from equikit.diagrams import Term
+from equikit.groups import S
+from equikit.groups._group import checked_size
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._frame import (
+    Frame,
+    Framed,
+    Info,
+    OnDegenerate,
+    checked_choice,
+    checked_on_degenerate,
+    only_label,
+    settled,
+)
+from equikit.symmetrization.frames import _ties
+
+
+class Listing(NamedTuple):
+    """Orders of the entries, each of which puts entry `order[i]` at place i.
+
+    Attributes:
+        orders: `[most, n]`.
+        chances: `[most]`, which sum to one, zero where there are fewer.
+        enough: whether these are all.
+        log_size: the logarithm of how many there are.
+    """
+
+    orders: Array
+    chances: Array
+    enough: Array
+    log_size: Array
+
+
+class Orders(Protocol):
+    """A probability measure on the orders of the entries."""
+
+    def listed(self, most: int) -> Listing:
+        """All of them, if they are not more than so many."""
+
+    def drawn(self, key: jax.Array) -> tuple[Array, Array]:
+        """One at random, `[n]`, and the logarithm of how many there are."""
+
+
+@dataclass(frozen=True)
+class Exchanges:
+    """All orders in which blocks come one after another, whatever the order inside them, all as likely."""
+
+    blocks: Array
+
+    def listed(self, most: int) -> Listing:
+        """The first ones, in the order of their numbers."""
+        order, blocks = _ties.sorting(self.blocks)
+        size = _ties.size_up_to(blocks, most)
+        return Listing(order[_ties.listed(blocks, most)], *first_of(size, most), _ties.log_size(blocks))
+
+    def drawn(self, key: jax.Array) -> tuple[Array, Array]:
+        """An order with ties in uniformly random order."""
+        return _ties.drawn(key, self.blocks), _ties.log_size(_ties.sorting(self.blocks)[1])
+
+
+@dataclass(frozen=True)
+class One:
+    """One order, which stands for as many as it says."""
+
+    order: Array
+    log_size: Array
+
+    def listed(self, most: int) -> Listing:
+        """The order, however many are asked for."""
+        return Listing(self.order[None], jnp.ones(1), jnp.ones((), bool), self.log_size)
+
+    def drawn(self, key: jax.Array) -> tuple[Array, Array]:
+        """The same one."""
+        return self.order, self.log_size
+
+
+def first_of(size: Array, most: int) -> tuple[Array, Array]:
+    """The chances of the first elements where all are as likely, and whether these are all."""
+    return (jnp.arange(most) < size) / jnp.minimum(size, most), size <= most
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """What is known of the order of one sample.
+
+    Attributes:
+        orders: the orders.
+        ties: how many entries no key tells from another.
+        finite: whether all numbers that were compared are.
+        interchangeable: integers `[n]`, equal for entries that can be exchanged without any change to the input, where
+            one order stands for all that differ by such exchanges.
+        most: how many orders are listed, where it is not `max_size`.
+        gap, more: for the `info` of the frame.
+    """
+
+    orders: Orders
+    ties: Array
+    finite: Array
+    interchangeable: Array | None = None
+    most: int | None = None
+    gap: Array | None = None
+    more: dict[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ordering(Framed):
+    """A frame of permutations that put the entries of an axis in order: the base of `Sort` and others."""
+
+    label: str | None = None
+    tolerance: float | None = None
+    max_size: int = 1
+    on_degenerate: OnDegenerate = "error"
+
+    def __post_init__(self) -> None:
+        checked_on_degenerate(self.on_degenerate, ("error", "flag", "sample"))
+        if checked_size("max_size=", self.max_size) == 0:
+            checked_choice("max_size", 0, ("1 or more",))
+
+    @property
+    def needs_key(self) -> bool:  # type: ignore[override]
+        """Whether ties are ordered at random where there are too many."""
+        return self.on_degenerate == "sample"
+
+    @abstractmethod
+    def ordered(self, action: Action, label: str, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Ordered:
+        """The order of the entries of one sample."""
+
+    @abstractmethod
+    def compared(self, action: Action, label: str) -> tuple[str, ...]:
+        """The names of the input terms by which the entries of a label are compared."""
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the permutations."""
+        label = only_label(self, action, self.label, (S,))
+        if type(action.groups[label]) is not S:  # Z and D are subclasses
+            raise GroupError(
+                explain(
+                    f"sorting is for all permutations, not for {action.groups[label]}",
+                    got=f"{label}={action.groups[label]}",
+                    expected="S",
+                    step="use ek.frames.GroupAverage for small groups",
+                )
+            )
+        self.compared(action, label)
+        return frozenset([label])
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """The other labels of the terms that are compared."""
+        (label,) = self.acts_on(action)
+        names = self.compared(action, label)
+        found = {other for term in action.inputs if term.name in names for other in term.labels}
+        return frozenset(found & set(action.groups)) - {label}
+
+    def of_sample(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
+    ) -> Frame:
+        """All orders of one sample, or as many as are allowed."""
+        (label,) = self.acts_on(action)
+        found = self.ordered(action, label, x, masks)
+        most = self.max_size if found.most is None else found.most
+        listing = found.orders.listed(most)
+        if self.on_degenerate != "sample" or key is None or found.most is not None:
+            return _frame(self, label, found, listing, ~(listing.enough & found.finite), None)
+        draws, _ = jax.vmap(found.orders.drawn)(jax.random.split(key, most))
+        orders = jnp.where(listing.enough, listing.orders, draws)
+        chances = jnp.where(listing.enough, listing.chances, 1 / most)
+        mixed = listing._replace(orders=orders, chances=chances)
+        return _frame(self, label, found, mixed, ~(listing.enough & found.finite), listing.enough)
+
+    def draw(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
+    ) -> Frame:
+        """Ties in random order, however many there are."""
+        return _Draws(self, samples).frame(action, x, masks, key)
+
+
+@dataclass(frozen=True)
+class _Draws(Framed):
+    """Independent draws among the orders of another method."""
+
+    of: Ordering
+    samples: int
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        return self.of.acts_on(action)
+
+    def of_sample(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
+    ) -> Frame:
+        assert key is not None, "draws are asked for with a key"
+        (label,) = self.acts_on(action)
+        found = self.of.ordered(action, label, x, masks)
+        orders, log_sizes = jax.vmap(found.orders.drawn)(jax.random.split(key, self.samples))
+        no = jnp.zeros((), bool)
+        listing = Listing(orders, jnp.full(self.samples, 1 / self.samples), no, log_sizes[0])
+        return _frame(self.of, label, found, listing, ~found.finite, no)
+
+
+def _frame(
+    method: Ordering, label: str, found: Ordered, listing: Listing, degenerate: Array, exact: Array | None
+) -> Frame:
+    """A frame of orders, and what is known of it; drawn at random if it is said where it is exact."""
+    exchanged = found.interchangeable
+    stabilizer = {} if exchanged is None else {label: exchanged[listing.orders]}
+    info = Info(
+        jnp.exp(listing.log_size),
+        degenerate,
+        degenerate & (method.on_degenerate == "error"),
+        gap=found.gap,
+        ties=found.ties,
+        exact=exact,
+        more={"log_size": listing.log_size, **found.more},
+    )
+    element = Element({label: listing.orders}, stabilizer=stabilizer)
+    return Frame(element, settled(listing.chances, info), info, drawn=exact is not None)
+
+
+def ties_in(blocks: Array) -> Array:
+    """How many entries no key tells from another that comes before them."""
+    return blocks.shape[0] - 1 - jnp.max(blocks, initial=-1)
+
+
+def orders_of_outputs(action: Action, label: str) -> int:
+    """How many axes of the label an output has, at the most."""
+    return max((term.labels.count(label) for term in action.signature.outputs), default=0)
+
+
+def chosen_terms(terms: tuple[str, ...] | None, action: Action) -> list[Term]:
+    """The input terms of these names, or all.
+
+    Raises:
+        OptionError: if there is none of a name.
+    """
+    names = [term.name for term in action.inputs]
+    for name in terms or ():
+        if name not in names:
+            listed = ", ".join(map(repr, names))
+            raise OptionError(explain("no such input term", got=repr(name), expected=listed, step="correct terms="))
+    return [term for term in action.inputs if terms is None or term.name in terms]
