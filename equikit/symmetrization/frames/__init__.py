@@ -4,9 +4,10 @@ from equikit.symmetrization.frames._alignment import Alignment
 from equikit.symmetrization.frames._average import GroupAverage
 from equikit.symmetrization.frames._center import Center
 from equikit.symmetrization.frames._directions import Directions
+from equikit.symmetrization.frames._laplacian import Laplacian
 from equikit.symmetrization.frames._pca import PCA
 from equikit.symmetrization.frames._qr import QR
 from equikit.symmetrization.frames._sort import Sort
 from equikit.symmetrization.frames._stochastic import Stochastic
 
-__all__ = ["PCA", "QR", "Alignment", "Center", "Directions", "GroupAverage", "Sort", "Stochastic"]
+__all__ = ["PCA", "QR", "Alignment", "Center", "Directions", "GroupAverage", "Laplacian", "Sort", "Stochastic"]

@@ -1,0 +1,355 @@
+"""Sets in lexicographic order: against an average over all orders, with ties, near ties, masks and rotations."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import assert_error
+
+import equikit as ek
+from equikit.symmetrization.frames import PCA, Laplacian, Sort, Stochastic, _ties
+from equikit.testing import assert_equivariant
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+CLOUDS = {
+    "box": np.array(list(itertools.product((-1, 1), (-2, 2), (-3, 3))), float),
+    "cube": np.array(list(itertools.product((-1, 1), repeat=3)), float),
+    "octahedron": np.concatenate([np.eye(3), -np.eye(3)]),
+    "tetrahedron": np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], float),
+    "prism": np.array([[np.cos(t), np.sin(t), z] for t in 2 * np.pi * np.arange(3) / 3 for z in (-1, 1)]),
+    "hexagon": np.array([[np.cos(t), np.sin(t)] for t in 2 * np.pi * np.arange(6) / 6]),
+    "twice": np.repeat(np.random.default_rng(0).normal(size=(3, 3)), 2, axis=0),
+}
+
+
+def weights(*shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape))
+
+
+def blind(x, shape):
+    """A function of all entries in the order in which they come, with as many outputs as asked for."""
+    flat = x.reshape(*x.shape[:-2], -1)
+    return jnp.sin(flat @ weights(flat.shape[-1], int(np.prod(shape)))).reshape(*x.shape[:-2], *shape)
+
+
+def of_set(order, how=None, width=2):
+    """A function of sets of vectors, made of a blind one; outputs have `order` axes of points."""
+
+    def backbone(x):
+        return blind(x, (x.shape[-2],) * order)
+
+    signature = f"p f -> {' '.join('p' * order)}"
+    return ek.symmetrize(backbone, signature, p=ek.S, f=ek.Fixed(width), channels=False, how=how or Sort())
+
+
+def of_cloud(how, d=3):
+    """Two functions of a point cloud, a number and one for each point."""
+
+    def backbone(x):
+        return {"one": blind(x["cloud"], ()), "each": blind(x["cloud"] ** 2, x["cloud"].shape[-2:-1])}
+
+    signature = {"cloud": "p x"}, {"one": "()", "each": "p"}
+    return ek.symmetrize(backbone, *signature, p=ek.S, x=ek.O(d), translate={"cloud": "x"}, channels=False, how=how)
+
+
+def over_all_orders(x, order, points):
+    """The mean over all permutations that sort the rows of x, each one made by brute force."""
+    rows = [tuple(row) for row in x]
+    sorting = [list(p) for p in itertools.permutations(range(points)) if [rows[i] for i in p] == sorted(rows)]
+    total = 0
+    for p in sorting:
+        y = np.asarray(blind(x[np.array(p)], (points,) * order))
+        back = np.argsort(p)
+        total = total + (y[np.ix_(*[back] * order)] if order else y)
+    return total / len(sorting), len(sorting)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("ties", ["none", "pairs", "three", "first number"])
+def test_it_is_the_mean_over_all_orders_that_sort(x64, order, ties):
+    x = np.random.default_rng(1).integers(0, 9, (5, 2)).astype(float)
+    if ties == "pairs":
+        x[[1, 3]], x[4] = x[0], x[2]
+        x[3, 1] += 1
+    elif ties == "three":
+        x[1:4] = x[1]
+    elif ties == "first number":
+        x[:, 0] = x[0, 0]
+        x[:, 1] = np.arange(5)
+    wanted, size = over_all_orders(x, order, 5)
+    sym = of_set(order, Sort(max_size=6))
+    y, info = sym(jnp.asarray(x), with_info=True)
+    np.testing.assert_allclose(y, wanted, atol=1e-13)
+    np.testing.assert_allclose(info.size, size, rtol=1e-6)
+    assert not info.degenerate
+    assert info.ties == {"none": 0, "pairs": 2, "three": 2, "first number": 0}[ties]
+    shuffled = np.array([3, 0, 4, 1, 2])
+    permuted = y[np.ix_(*[shuffled] * order)] if order else y
+    np.testing.assert_allclose(sym(jnp.asarray(x[shuffled])), permuted, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_random_sets(x64, dtype):
+    for signature, order in (("p -> p", 1), ("p -> p p", 2)):
+        sym = ek.symmetrize(
+            lambda x, order=order: blind(x, (x.shape[-2],) * order + (1,)), signature, p=ek.S, how=Sort()
+        )
+        assert_equivariant(sym, signature, p=ek.S(5), channels=3, dtype=dtype, key=jax.random.key(0))
+
+
+def test_the_order_is_lexicographic(x64):
+    x = np.random.default_rng(0).integers(0, 3, (40, 50, 4)).astype(float)
+    order = np.asarray(of_set(0, width=4).frame(jnp.asarray(x)).elements.linear["p"][0])
+    for rows, found in zip(x, order, strict=True):
+        np.testing.assert_array_equal(rows[found], rows[np.lexsort(rows.T[::-1])])
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_clouds_do_not_depend_on_the_order_of_their_points(x64, name):
+    """Symmetric clouds have eigenvalues, coordinates and points in common, all of them up to rounding only."""
+    cloud = CLOUDS[name] + 0.3
+    points, d = cloud.shape
+    sym = jax.jit(of_cloud([PCA(on_degenerate="weighted"), Sort()], d))
+    generator = np.random.default_rng(0)
+    permutations = np.stack([np.arange(points), *(generator.permutation(points) for _ in range(11))])
+    turns = np.stack([np.eye(d), *(ek.O(d).random_element(generator) for _ in range(11))])
+    moved = np.stack([cloud[p] @ turn.T + 5 for p, turn in zip(permutations, turns, strict=True)])
+    y = sym({"cloud": jnp.asarray(moved)})
+    assert jnp.abs(y["one"]).max() > 0.01
+    np.testing.assert_allclose(y["one"], jnp.broadcast_to(y["one"][0], 12), atol=1e-10)
+    np.testing.assert_allclose(y["each"], y["each"][0][permutations], atol=1e-10)
+
+
+def test_without_a_tolerance_rounding_decides(x64):
+    cloud, turn = CLOUDS["box"], ek.O(3).random_element(np.random.default_rng(0))
+    orders = np.random.default_rng(1).permuted([range(8)] * 9, axis=1)
+    moved = {"cloud": jnp.asarray(np.stack([cloud[p] @ turn.T for p in orders]))}
+    assert jnp.ptp(of_cloud([PCA(), Sort(tolerance=0.0)])(moved)["one"]) > 0.01
+
+
+@pytest.mark.parametrize("distance", [1e-5, 1e-7, 1e-9, 1e-11, 1e-15, 0])
+def test_points_that_nearly_coincide_are_no_ties(x64, distance):
+    """Ties are exchanged freely, so that what is tied must be equal to rounding and not to a tolerance."""
+    x = np.random.default_rng(0).normal(size=(4, 2))
+    x[1] = x[0] + distance * np.array([1, -1])
+    for order in (0, 1, 2):
+        sym = of_set(order, Sort(max_size=2))
+        y = np.asarray(sym(jnp.asarray(x)))
+        p = np.array([1, 0, 3, 2])
+        wanted = y[np.ix_(*[p] * order)] if order else y
+        np.testing.assert_allclose(sym(jnp.asarray(x[p])), wanted, atol=1e-13)
+
+
+def test_the_margin_is_the_distance_to_the_next_jump(x64):
+    x = np.array([[0.0, 1.0], [1e-3, 0.0], [1.0, 0.5]])
+    sym = of_set(0, Sort(tolerance=0.01))
+    for first, wanted in ((1e-3, 9e-3), (9.9e-3, 1e-4), (1.01e-2, 1e-4), (1.7e-2, 7e-3)):
+        x[1, 0] = first
+        np.testing.assert_allclose(sym.info(jnp.asarray(x)).more["margin"], wanted)
+    jump = [float(sym(jnp.asarray(np.where(x == x[1, 0], 0.01 + s * 1e-9, x)))) for s in (-1, 1)]
+    assert abs(jump[0] - jump[1]) > 0.01
+
+
+def test_ties_that_are_no_symmetry_of_the_whole_input(x64):
+    """Where only a part of the input is compared, exchanging ties changes the rest, and all orders are listed."""
+
+    def backbone(x):
+        return blind(jnp.concatenate([x["nodes"][..., None], x["edges"]], -1), (1,))[..., 0]
+
+    generator = np.random.default_rng(0)
+    nodes, edges = np.array([1.0, 0.0, 1.0, 0.0, 2.0]), generator.normal(size=(5, 5))
+    signature = {"nodes": "p", "edges": "p p"}, {"y": "()"}
+    sym = ek.symmetrize(backbone, *signature, p=ek.S, channels=False, how=Sort(max_size=4))
+    p = np.array([4, 3, 1, 0, 2])
+    one = sym({"nodes": jnp.asarray(nodes), "edges": jnp.asarray(edges)})["y"]
+    two = sym({"nodes": jnp.asarray(nodes[p]), "edges": jnp.asarray(edges[np.ix_(p, p)])})["y"]
+    np.testing.assert_allclose(one, two, atol=1e-13)
+    sorting = [q for q in itertools.permutations(range(5)) if list(nodes[list(q)]) == sorted(nodes)]
+    every = [backbone({"nodes": jnp.asarray(nodes)[q,], "edges": jnp.asarray(edges[np.ix_(q, q)])}) for q in sorting]
+    np.testing.assert_allclose(one, np.mean(every), atol=1e-13)
+    assert len(sorting) == 4
+    with pytest.raises(ek.FrameError, match="size 4"):
+        ek.symmetrize(backbone, *signature, p=ek.S, channels=False, how=Sort())(
+            {"nodes": jnp.asarray(nodes), "edges": jnp.asarray(edges)}
+        )
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_masks(x64, order):
+    """Absent entries come last, whatever they hold, and are tied with nothing."""
+    x = np.random.default_rng(0).integers(0, 2, (6, 2)).astype(float)
+    there = np.array([True, False, True, True, False, True])
+    x[1], x[4] = np.nan, -7
+
+    def backbone(x, mask):
+        x = jnp.where(mask["p"][..., None], x, 0)
+        return blind(x, (6,) * order) + 100 * jnp.sum(mask["p"] * jnp.arange(6))
+
+    signature = f"p f -> {'p' * order}"
+    sym = ek.symmetrize(backbone, signature, p=ek.S, f=ek.Fixed(2), channels=False, how=Sort())
+    y, info = sym(jnp.asarray(x), mask={"p": jnp.asarray(there)}, with_info=True)
+    assert not info.degenerate
+    assert info.ties == len(x[there]) - len(np.unique(x[there], axis=0))
+    p = np.array([5, 4, 2, 1, 3, 0])
+    again = sym(jnp.asarray(x[p]), mask={"p": jnp.asarray(there[p])})
+    wanted = np.asarray(y)[p] if order else np.asarray(y)
+    where = there[p] if order else ...
+    np.testing.assert_allclose(np.asarray(again)[where], wanted[where], atol=1e-12)
+    assert np.all(np.asarray(y) > 500)  # the first four places are those that are there: 100 * (0 + 1 + 2 + 3)
+
+
+def test_many_ties_where_they_matter():
+    equal = jnp.ones((2, 4, 2)).at[1, :, 0].set(jnp.arange(4.0))
+    y, info = of_set(1)(equal, with_info=True)
+    assert not info.degenerate.any()
+    assert list(info.ties) == [3, 0]
+    np.testing.assert_allclose(info.size, [24, 1], rtol=1e-6)
+    np.testing.assert_allclose(y[0], jnp.broadcast_to(y[0, 0], (4,)))  # equal points, equal outputs
+    assert_error(
+        ek.FrameError,
+        lambda: of_set(2)(equal),
+        "an input has no frame",
+        "1 of 2 inputs for Sort",
+        "without symmetries",
+        "on_degenerate=",
+    )
+    assert not of_set(2, Sort(max_size=24)).info(equal).degenerate.any()
+    flagged, info = of_set(2, Sort(on_degenerate="flag"))(equal, with_info=True)
+    assert list(info.degenerate) == [True, False]
+    assert not jnp.isnan(flagged).any()
+
+
+def test_random_orders_of_ties(x64):
+    """Where ties cannot all be listed they are drawn, with a standard error; other inputs of the batch have none."""
+    x = np.stack([np.ones((4, 2)), np.arange(8.0).reshape(4, 2)])
+    exact = np.stack([over_all_orders(each, 2, 4)[0] for each in x])
+    y, info = of_set(2, Sort(max_size=23, on_degenerate="sample"))(x, key=jax.random.key(0), with_info=True)
+    errors = info.standard_error["p p"]
+    assert jnp.all(errors[1] == 0)
+    assert jnp.all(jnp.abs(y - exact) < 4 * errors + 1e-12)
+    assert list(info.degenerate) == [True, False]
+    y, info = of_set(2, Stochastic(Sort(), samples=400))(x, key=jax.random.key(1), with_info=True)
+    errors = info.standard_error["p p"]
+    assert jnp.all(jnp.abs(y - exact) < 4 * errors + 1e-12)
+    assert jnp.max(errors[1]) < 1e-7 < jnp.min(errors[0])
+    assert not info.degenerate.any()
+
+
+@pytest.mark.parametrize("points", [0, 1])
+def test_few_points(points):
+    x = jnp.ones((points, 2))
+    for order in (0, 1, 2):
+        y, info = of_set(order, Sort(max_size=2))(x, with_info=True)
+        np.testing.assert_allclose(y, blind(x, (points,) * order), rtol=1e-6)
+        assert not info.degenerate
+        assert info.size == 1
+        assert info.ties == 0
+
+
+def test_what_is_no_number():
+    x = jnp.arange(24.0).reshape(4, 3, 2)
+    bad = x.at[0, 1, 1].set(jnp.nan).at[1, 0, 0].set(jnp.inf).at[2, 2, 1].set(-jnp.inf)
+    sym = jax.jit(of_set(1))
+    y = sym(bad)
+    assert jnp.isnan(y[:3]).all()
+    np.testing.assert_array_equal(y[3], sym(x)[3])
+    with pytest.raises(ek.FrameError, match="3 of 4 inputs"):
+        of_set(1)(bad)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision(dtype):
+    """Halves are compared as they are: those next to each other differ by more than the tolerance of float32."""
+    x = (1 + jnp.finfo(dtype).eps * jnp.asarray([3.0, 1.0, 2.0, 0.0, 1.0]))[:, None].astype(dtype)
+    sym = ek.symmetrize(lambda x: jnp.cumsum(x, -2), "p -> p", p=ek.S, how=Sort())
+    y, info = sym(x, with_info=True)
+    assert y.dtype == dtype
+    assert info.ties == 1
+    assert list(sym.frame(x).elements.linear["p"][0]) == [3, 1, 4, 2, 0]
+    assert jnp.array_equal(sym(x[::-1]), y[::-1])
+
+
+def test_derivatives(x64):
+    """The order is constant near an input without ties; with ties derivatives are finite, and those of one order."""
+    sym = of_set(1)
+
+    @jax.jit
+    @jax.vmap
+    def slope(x, direction):
+        def along(t):
+            return jnp.sum(sym(x + t * direction) ** 3)
+
+        return jax.grad(along)(0.0), jax.jvp(along, (0.0,), (1.0,))[1], (along(1e-6) - along(-1e-6)) / 2e-6
+
+    x, directions = np.random.default_rng(0).normal(size=(2, 2, 4, 2))
+    x[1, 2] = x[1, 0]
+    backward, forward, wanted = slope(jnp.asarray(x), jnp.asarray(directions))
+    np.testing.assert_allclose(backward[0], wanted[0], rtol=1e-6)
+    np.testing.assert_allclose(forward, backward)
+    assert jnp.all(jnp.isfinite(backward))
+
+
+def test_sets_in_sets(x64):
+    """Each of two axes is sorted by terms of its own."""
+    how = [Sort("p", terms=("a",)), Sort("q", terms=("b",))]
+    sym = ek.symmetrize(
+        lambda x: jnp.cumsum(x["a"])[:, None] * jnp.cumsum(x["b"] ** 2),
+        {"a": "p", "b": "q"},
+        {"y": "p q"},
+        p=ek.S,
+        q=ek.S,
+        channels=False,
+        how=how,
+    )
+    a, b = jnp.asarray([3.0, 1, 2]), jnp.asarray([1.0, 4, 3, 2])
+    y = sym({"a": a, "b": b})["y"]
+    np.testing.assert_allclose(sym({"a": a[::-1], "b": b[::-1]})["y"], y[::-1, ::-1])
+
+
+def test_refusals():
+    def made(how, signature="p f -> p", **groups):
+        groups = {"p": ek.S, "f": ek.Fixed(2), "x": ek.O(2), **groups}
+        groups = {label: what for label, what in groups.items() if label in signature.split()}
+        return ek.symmetrize(jnp.sin, signature, groups=groups, channels=False, how=how)
+
+    assert_error(
+        ek.GroupError, lambda: made(Sort(), p=ek.Z(4)), "not for Z(4)", "p=Z(4)", "S", "ek.frames.GroupAverage"
+    )
+    assert_error(
+        ek.OptionError,
+        lambda: made(Sort(), "p p f -> p"),
+        "no input says how to sort",
+        "p p f -> p",
+        "'p' once",
+        "Laplacian",
+    )
+    assert_error(
+        ek.OptionError, lambda: made(Sort(terms=("q",))), "no such input term", "'q'", "'p f'", "correct terms="
+    )
+    assert_error(ek.OptionError, lambda: Sort(max_size=0), "no such max_size", "0", "1 or more", "max_size=")
+    assert_error(ek.GroupError, lambda: Sort(max_size=2.5), "whole number", "2.5", "an integer", "give for example 5")
+    assert_error(
+        ek.OptionError, lambda: Sort(on_degenerate="weighted"), "no such on_degenerate", "weighted", "'flag'", "error"
+    )
+    with pytest.raises(ek.OptionError, match="reads 'x'"):
+        made([Sort(), PCA()], "p x -> p")
+    with pytest.raises(ek.OptionError, match="both act on 'p'"):
+        made([Sort(), Laplacian()], "p + p p -> p")
+
+
+def test_permutations_of_ties():
+    blocks = jnp.asarray([0, 0, 1, 2, 2, 2])
+    assert _ties.size_up_to(blocks, 12) == 12
+    assert _ties.size_up_to(blocks, 11) == 12  # one more than asked for
+    assert _ties.size_up_to(blocks, 3) == 4
+    assert _ties.size_up_to(jnp.zeros(40, jnp.int32), 50_000_000) == 50_000_001  # 40! would not fit
+    listed = np.asarray(_ties.listed(blocks, 12))
+    assert len({tuple(p) for p in listed}) == 12
+    assert all(np.array_equal(np.asarray(blocks)[p], blocks) for p in listed)
+    drawn = jax.vmap(_ties.drawn, (0, None))(jax.random.split(jax.random.key(0), 600), blocks)
+    found, counts = np.unique(drawn, axis=0, return_counts=True)
+    assert len(found) == 12
+    assert counts.min() > 25  # of 50, seven standard deviations of which are 47 below or above
