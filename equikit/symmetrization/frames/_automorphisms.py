@@ -1,0 +1,182 @@
+"""The canonical order of the nodes of a small graph, and its automorphisms: a search in NumPy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Permutation = np.ndarray
+"""Integers `[n]`."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a search has found.
+
+    Attributes:
+        order: the node that goes to each place, `[n]`.
+        transversals: for each level of a chain of stabilizers, an automorphism to every node of the orbit. Each
+            automorphism is the product of one of each level in one way.
+        complete: whether the search has come to its end; if not, the order is the best of those seen.
+    """
+
+    order: Permutation
+    transversals: tuple[tuple[Permutation, ...], ...]
+    complete: bool
+
+    @property
+    def orbits(self) -> np.ndarray:
+        """For every node the least one of its orbit, `[n]`."""
+        return _orbits([g for level in self.transversals for g in level], len(self.order))
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    order: Permutation
+    path: tuple[int, ...]
+    trace: tuple[bytes, ...]
+    graph: bytes
+
+    @property
+    def key(self) -> tuple[tuple[bytes, ...], bytes]:
+        return self.trace, self.graph
+
+
+def canonical_form(nodes: np.ndarray, edges: np.ndarray, most: int) -> Form:
+    """The order that makes a graph least among all orders that a tree of choices leads to, and all automorphisms.
+
+    Two graphs with the same colours have the same matrix in this order exactly if they are isomorphic. Subtrees that a
+    known automorphism maps to one that has been seen are left out, as are those whose refinements are larger than the
+    best so far.
+
+    Args:
+        nodes: integers `[n]`, the colours of the nodes.
+        edges: integers `[n, n]`, the colours of ordered pairs of nodes.
+        most: how many refinements are done at the most, the first path aside.
+    """
+    search = _Search(edges, most)
+    blocks, trace = search.refined(np.unique(nodes, return_inverse=True)[1].reshape(-1))
+    search.visit(blocks, (), (trace,))
+    first, best = search.first, search.best
+    assert first is not None, "the first path is followed to its end at any cost"
+    assert best is not None, "the first leaf is the best at first"
+    return Form(best.order, _transversals(search.found, first.path), search.steps <= most)
+
+
+class _Search:
+    def __init__(self, edges: np.ndarray, most: int) -> None:
+        self.edges, self.most, self.steps = edges, most, 0
+        self.first: _Leaf | None = None
+        self.best: _Leaf | None = None
+        self.found: list[Permutation] = []
+
+    def refined(self, blocks: np.ndarray) -> tuple[np.ndarray, bytes]:
+        """Blocks whose nodes see the same colours of edges to the same blocks, and what was seen on the way."""
+        self.steps += 1
+        trace = []
+        while True:
+            seen = _mixed(self.edges, blocks[None, :]).sum(axis=1, dtype=np.uint64)
+            order = np.lexsort((seen, blocks))
+            before, now = blocks[order], seen[order]
+            new = np.concatenate([[0], np.cumsum((before[1:] != before[:-1]) | (now[1:] != now[:-1]))])[: len(blocks)]
+            trace += [now.tobytes(), new.astype(np.int32).tobytes()]
+            finer = np.empty_like(blocks)
+            finer[order] = new
+            if not len(blocks) or new[-1] == blocks.max():
+                return finer, b"".join(trace)
+            blocks = finer
+
+    def visit(self, blocks: np.ndarray, path: tuple[int, ...], trace: tuple[bytes, ...]) -> int:
+        """Search the subtree of a path, and say at which level of the path to go on."""
+        level = len(path)
+        counts = np.bincount(blocks, minlength=1)
+        if np.all(counts <= 1):
+            return self._at_leaf(np.argsort(blocks), path, trace)
+        cell = int(np.argmax(counts > 1))
+        tried: list[int] = []
+        least, known = np.arange(len(blocks)), 0
+        for node in map(int, np.flatnonzero(blocks == cell)):
+            if self.first is not None and self.steps > self.most:
+                return -1
+            if tried and len(self.found) > known:
+                least, known = _orbits(_fixing(self.found, path), len(blocks)), len(self.found)
+            if np.any(least[tried] == least[node]):
+                continue
+            tried.append(node)
+            others = (blocks == cell) & (np.arange(len(blocks)) != node)
+            finer, seen = self.refined(blocks + (blocks > cell) + others)
+            if self._promising((*trace, seen)):
+                back = self.visit(finer, (*path, node), (*trace, seen))
+                if back < level:
+                    return back
+        return level
+
+    def _promising(self, trace: tuple[bytes, ...]) -> bool:
+        """Whether below there may be a leaf like the first one, or one less than the best."""
+        if self.first is None or self.best is None:
+            return True
+        count = len(trace)
+        return trace == self.first.trace[:count] or trace <= self.best.trace[:count]
+
+    def _at_leaf(self, order: Permutation, path: tuple[int, ...], trace: tuple[bytes, ...]) -> int:
+        leaf = _Leaf(order, path, trace, self.edges[np.ix_(order, order)].tobytes())
+        if self.first is None or self.best is None:
+            self.first = self.best = leaf
+            return len(path)
+        for other in (self.first, self.best):
+            if leaf.key == other.key:
+                automorphism = np.empty_like(order)
+                automorphism[other.order] = order
+                self.found.append(automorphism)
+                # The rest of the branch where the two paths part is what has been seen there already.
+                return next(i for i, (one, two) in enumerate(zip(path, other.path, strict=True)) if one != two)
+        if leaf.key < self.best.key:
+            self.best = leaf
+        return len(path)
+
+
+def _mixed(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """A number of 64 bits that looks like a random function of two, whose order matters."""
+    found: np.ndarray = one.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    found = found ^ (two.astype(np.uint64) + np.uint64(0x632BE59BD9B4E019))
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        found = (found ^ (found >> np.uint64(shift))) * np.uint64(factor)
+    result: np.ndarray = found ^ (found >> np.uint64(31))
+    return result
+
+
+def _fixing(automorphisms: list[Permutation], nodes: tuple[int, ...]) -> list[Permutation]:
+    return [g for g in automorphisms if all(g[node] == node for node in nodes)]
+
+
+def _orbits(automorphisms: list[Permutation], count: int) -> np.ndarray:
+    """For every node the least one of its orbit, `[n]`."""
+    least = np.arange(count)
+    while True:
+        before = least
+        for g in automorphisms:
+            lower = np.minimum(least, least[g])
+            np.minimum.at(lower, g, lower)
+            least = lower[lower]
+        if np.array_equal(before, least):
+            return least
+
+
+def _transversals(automorphisms: list[Permutation], base: tuple[int, ...]) -> tuple[tuple[Permutation, ...], ...]:
+    """Automorphisms that move each node of the base, those before it in place, to every node of its orbit."""
+    if not automorphisms:
+        return ()
+    levels = []
+    for level, start in enumerate(base):
+        generators = _fixing(automorphisms, base[:level])
+        reached = {start: np.arange(len(automorphisms[0]))}
+        queue = [start]
+        for node in queue:
+            for g in generators:
+                if int(g[node]) not in reached:
+                    reached[int(g[node])] = g[reached[node]]
+                    queue.append(int(g[node]))
+        if len(reached) > 1:
+            levels.append(tuple(reached[node] for node in sorted(reached)))
+    return tuple(levels)

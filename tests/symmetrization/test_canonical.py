@@ -1,0 +1,283 @@
+"""Canonical forms of graphs: against NetworkX, and as frames."""
+
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import networkx as nx
+import numpy as np
+import pytest
+from helpers import assert_error
+from networkx.algorithms.isomorphism import GraphMatcher
+
+import equikit as ek
+from equikit.symmetrization.frames import Canonical, Stochastic
+from equikit.symmetrization.frames._automorphisms import canonical_form
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+SKIPS = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
+"""The circular skip links of Murphy et al., Relational pooling (2019), on 41 nodes."""
+
+
+def shrikhande():
+    """Strongly regular like the graph of the rook on a board of four by four, and another."""
+    steps = [(0, 1), (1, 0), (1, 1)]
+    graph = nx.Graph()
+    for x, y in itertools.product(range(4), repeat=2):
+        graph.add_edges_from(((x, y), ((x + a) % 4, (y + b) % 4)) for a, b in steps)
+    return graph
+
+
+LARGE = {
+    "complete": (nx.complete_graph(30), math.factorial(30)),
+    "no edges": (nx.empty_graph(30), math.factorial(30)),
+    "complete bipartite": (nx.complete_bipartite_graph(12, 12), 2 * math.factorial(12) ** 2),
+    "triangles": (nx.disjoint_union_all([nx.cycle_graph(3)] * 8), 6**8 * math.factorial(8)),
+    "petersen": (nx.petersen_graph(), 120),
+    "dodecahedron": (nx.dodecahedral_graph(), 120),
+    "hypercube": (nx.hypercube_graph(5), 32 * math.factorial(5)),
+    "paley": (nx.paley_graph(29).to_undirected(), 29 * 14),
+    "hoffman-singleton": (nx.hoffman_singleton_graph(), 252_000),
+    "rook": (nx.line_graph(nx.complete_bipartite_graph(4, 4)), 2 * 24 * 24),
+    "shrikhande": (shrikhande(), 192),
+    "frucht": (nx.frucht_graph(), 1),
+    "tree": (nx.balanced_tree(2, 4), 2**15),
+    "grid": (nx.grid_2d_graph(6, 6), 8),
+}
+
+
+def form_of(graph, nodes=None, most=10_000):
+    """The matrix in canonical order, and the search."""
+    count = len(graph)
+    nodes = np.zeros(count, int) if nodes is None else nodes
+    found = canonical_form(nodes, 2 * graph.astype(int) + np.eye(count, dtype=int), most)
+    return graph[np.ix_(found.order, found.order)], found
+
+
+def shuffled(graph, seed=0):
+    p = np.random.default_rng(seed).permutation(len(graph))
+    return graph[np.ix_(p, p)], p
+
+
+def size_of(form):
+    return math.prod(len(level) for level in form.transversals)
+
+
+def test_graphs_are_isomorphic_exactly_if_their_forms_are_equal():
+    """All graphs with up to six nodes, and their automorphisms as NetworkX finds them."""
+    seen = set()
+    graphs = [g for g in nx.graph_atlas_g() if len(g) < 7]
+    for graph in graphs:
+        matrix = nx.to_numpy_array(graph).reshape(len(graph), len(graph))
+        one, found = form_of(matrix)
+        two, other = form_of(shuffled(matrix)[0])
+        np.testing.assert_array_equal(one, two)
+        seen.add((len(graph), one.tobytes()))
+        matches = GraphMatcher(graph, graph).isomorphisms_iter()
+        automorphisms = np.array([[match[i] for i in range(len(graph))] for match in matches])
+        assert size_of(found) == size_of(other) == len(automorphisms)
+        np.testing.assert_array_equal(found.orbits, automorphisms.min(axis=0, initial=len(graph)))
+        assert found.complete
+    assert len(seen) == len(graphs) == 209
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_many_automorphisms(name):
+    graph, size = LARGE[name]
+    matrix = nx.to_numpy_array(graph)
+    one, found = form_of(matrix)
+    two, _ = form_of(shuffled(matrix)[0])
+    np.testing.assert_array_equal(one, two)
+    assert size_of(found) == size
+    for level in found.transversals:
+        for g in level:
+            np.testing.assert_array_equal(matrix[np.ix_(g, g)], matrix)
+
+
+def test_regular_graphs_are_told_apart_as_networkx_does():
+    """Refinement of colours says nothing of them."""
+    graphs = [nx.random_regular_graph(3, 8, seed=seed) for seed in range(12)]
+    graphs += [LARGE["rook"][0], LARGE["shrikhande"][0]]
+    forms = [form_of(nx.to_numpy_array(graph))[0] for graph in graphs]
+    for (one, first), (two, second) in itertools.combinations(zip(graphs, forms, strict=True), 2):
+        assert np.array_equal(first, second) == nx.is_isomorphic(one, two)
+
+
+def test_colours_and_directions():
+    """Colours of nodes, of edges and of loops, and the directions of edges, have to be kept."""
+    generator = np.random.default_rng(0)
+    cycle = np.roll(np.eye(6), 1, axis=1)
+    assert size_of(form_of(cycle)[1]) == 6
+    assert size_of(form_of(cycle + cycle.T)[1]) == 12
+    assert size_of(form_of(cycle + 2 * cycle.T)[1]) == 6
+    assert size_of(form_of(cycle + cycle.T, np.array([0, 1, 0, 1, 0, 1]))[1]) == 6
+    assert size_of(form_of(cycle + cycle.T + np.diag([3, 0, 0, 0, 0, 0]))[1]) == 2
+    for _ in range(20):
+        matrix, nodes = generator.integers(0, 3, (6, 6)), generator.integers(0, 2, 6)
+        other, p = shuffled(matrix, generator.integers(100))
+        one, found = form_of(matrix, nodes)
+        two, again = form_of(other, nodes[p])
+        np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(nodes[found.order], nodes[p][again.order])
+
+
+def test_a_search_that_is_not_finished():
+    matrix = nx.to_numpy_array(LARGE["hypercube"][0])
+    assert not form_of(matrix, most=3)[1].complete
+    sym = ek.symmetrize(lambda a: a.sum((-1, -2)), "p p -> ", p=ek.S, channels=False, how=Canonical(max_steps=3))
+    with pytest.raises(ek.FrameError, match="1 of 1 inputs for Canonical"):
+        sym(jnp.asarray(matrix))
+
+
+def blind(x, shape):
+    """A function of all entries in the order in which they come, with as many outputs as asked for."""
+    flat = x.reshape(*x.shape[:-2], -1)
+    weights = np.random.default_rng(0).normal(size=(flat.shape[-1], math.prod(shape))) / np.sqrt(flat.shape[-1] / 3)
+    return jnp.sin(flat @ weights.astype(x.dtype)).reshape(*x.shape[:-2], *shape)
+
+
+def of_graph(order, how):
+    """A function of graphs whose outputs have so many axes of nodes."""
+
+    def backbone(a):
+        return blind(a, (a.shape[-1],) * order)
+
+    return ek.symmetrize(backbone, f"p p -> {' '.join('p' * order)}", p=ek.S, channels=False, how=how)
+
+
+def assert_blind_to_labels(sym, graphs, order):
+    moved = [shuffled(graph, seed) for seed, graph in enumerate(graphs)]
+    y, z = np.asarray(sym(jnp.asarray(graphs))), np.asarray(sym(jnp.asarray(np.stack([m for m, _ in moved]))))
+    for one, two, (_, p) in zip(y, z, moved, strict=True):
+        np.testing.assert_allclose(two, one[np.ix_(*[p] * order)] if order else one, atol=1e-13)
+    return y
+
+
+def graphs_of_six():
+    made = [nx.cycle_graph(6), nx.path_graph(6), nx.star_graph(5), nx.complete_graph(6), nx.circular_ladder_graph(3)]
+    made += [nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3)), nx.empty_graph(6)]
+    return np.stack([nx.to_numpy_array(graph) for graph in made])
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_outputs_of_every_order(x64, order):
+    """The mean over automorphisms: all of them, or one and the mean over orbits."""
+    graphs = graphs_of_six()
+    sym = of_graph(order, Canonical(max_size=720))
+    y = assert_blind_to_labels(sym, graphs, order)
+    frame = sym.frame(jnp.asarray(graphs))
+    sizes = [12, 2, 120, 720, 12, 72, 720]
+    np.testing.assert_allclose(frame.info.size, sizes, rtol=1e-5)
+    assert (frame.weights > 0).sum(axis=0).tolist() == (sizes if order == 2 else [1] * 7)
+    if order == 0:
+        assert np.abs(y[:, None] - y[None] + np.eye(7)).min() > 1e-3
+    for graph, one, first in zip(graphs, y, np.asarray(frame.elements.linear["p"][0]), strict=True):
+        if order:
+            permutations = [p for p in itertools.permutations(range(6)) if np.array_equal(graph[np.ix_(p, p)], graph)]
+            back = np.argsort(first)
+            canonical = np.asarray(blind(graph[np.ix_(first, first)], (6,) * order))[np.ix_(*[back] * order)]
+            wanted = np.mean([canonical[np.ix_(*[p] * order)] for p in permutations], axis=0)
+            np.testing.assert_allclose(one, wanted, atol=1e-13)
+
+
+def test_circular_skip_links(x64):
+    """All nodes are alike in each of the ten graphs: one evaluation tells them apart."""
+    graphs = np.stack([nx.to_numpy_array(nx.circulant_graph(41, [1, skip])) for skip in SKIPS])
+    sym = of_graph(0, Canonical())
+    y = assert_blind_to_labels(sym, graphs, 0)
+    assert np.abs(y[:, None] - y[None] + np.eye(10)).min() > 1e-3
+    frame = sym.frame(jnp.asarray(graphs))
+    assert frame.size == 1
+    np.testing.assert_allclose(frame.info.size, [164 if skip == 9 else 82 for skip in SKIPS], rtol=1e-5)
+    assert frame.info.ties.tolist() == [40] * 10
+
+
+def test_inside_transformations_of_jax(x64):
+    """The search is called from compiled programs, for a whole batch at once."""
+    graphs = jnp.asarray(graphs_of_six())
+    sym = of_graph(1, Canonical())
+    y = sym(graphs)
+    np.testing.assert_allclose(jax.jit(sym)(graphs), y, atol=1e-13)
+    np.testing.assert_allclose(jax.vmap(sym)(graphs), y, atol=1e-13)
+    assert jnp.all(jnp.isfinite(jax.jit(jax.grad(lambda a: jnp.sum(sym(a) ** 2)))(graphs)))
+    many = jnp.asarray(np.random.default_rng(0).integers(0, 2, (2000, 12, 12)), jnp.float32)
+    assert jnp.all(jnp.isfinite(jax.jit(of_graph(0, Canonical()))(many)))
+
+
+def test_more_automorphisms_than_are_listed(x64):
+    graphs = jnp.asarray(graphs_of_six()[:2])
+    exact = of_graph(2, Canonical(max_size=720))(graphs)
+    with pytest.raises(ek.FrameError, match="size 12"):
+        of_graph(2, Canonical(max_size=11))(graphs)
+    sym = of_graph(2, Canonical(max_size=11, on_degenerate="sample"))
+    y, info = sym(graphs, key=jax.random.key(0), with_info=True)
+    errors = info.standard_error["p p"]
+    assert jnp.all(errors[1] == 0)
+    np.testing.assert_allclose(y[1], exact[1], atol=1e-13)
+    assert jnp.all(jnp.abs(y - exact) < 6 * errors + 1e-13)
+    y, info = of_graph(2, Stochastic(Canonical(), samples=500))(graphs, key=jax.random.key(0), with_info=True)
+    assert jnp.all(jnp.abs(y - exact) < 5 * info.standard_error["p p"] + 1e-13)
+
+
+def test_weights_numbers_of_nodes_and_masks(x64):
+    """What differs by rounding alone is equal; absent nodes come last."""
+    generator = np.random.default_rng(0)
+    graph = np.pad(nx.to_numpy_array(nx.cycle_graph(6)) * 0.3, (0, 2), constant_values=np.nan)
+    colours, there = np.array([0.1, 0.2, 0.1, 0.2, 0.1, 0.2, 5, 7]), np.arange(8) < 6
+
+    def backbone(x, mask):
+        both = mask["p"][..., :, None] & mask["p"][..., None, :]
+        a = jnp.where(both, x["edges"], 0) + jnp.where(mask["p"], x["nodes"], 0)[..., None]
+        return blind(a, (8,)) + 100 * jnp.sum(mask["p"] * jnp.arange(8))
+
+    signature = {"edges": "p p", "nodes": "p"}, {"y": "p"}
+    sym = ek.symmetrize(backbone, *signature, p=ek.S, channels=False, how=Canonical())
+    p = np.array([6, 3, 1, 0, 7, 5, 2, 4])
+
+    def at(q):
+        noisy = {"edges": graph * (1 + 1e-15 * generator.normal(size=(8, 8))), "nodes": colours * (1 + 1e-15)}
+        x = {"edges": jnp.asarray(noisy["edges"][np.ix_(q, q)]), "nodes": jnp.asarray(noisy["nodes"][q])}
+        y, info = sym(x, mask={"p": jnp.asarray(there[q])}, with_info=True)
+        return np.asarray(y["y"]), info
+
+    (y, info), (z, _) = at(np.arange(8)), at(p)
+    np.testing.assert_allclose(z[there[p]], y[p][there[p]], atol=1e-11)
+    assert np.all(y > 1400)  # the first six places are those that are there
+    np.testing.assert_allclose(info.size, 6, rtol=1e-6)
+    assert info.ties == 4
+
+
+@pytest.mark.parametrize("nodes", [0, 1])
+def test_few_nodes(nodes):
+    for order in (1, 2):
+        y, info = of_graph(order, Canonical())(jnp.ones((nodes, nodes)), with_info=True)
+        assert y.shape == (nodes,) * order
+        assert not info.degenerate
+        assert info.size == 1
+
+
+def test_what_is_no_number():
+    graphs = jnp.asarray(graphs_of_six()[:2], jnp.bfloat16).at[0, 1, 2].set(jnp.nan)
+    y = jax.jit(of_graph(1, Canonical()))(graphs)
+    assert y.dtype == jnp.bfloat16
+    assert jnp.isnan(y[0]).all()
+    assert jnp.isfinite(y[1]).all()
+
+
+def test_refusals():
+    def made(how, signature):
+        return ek.symmetrize(jnp.sin, signature, p=ek.S, channels=False, how=how)
+
+    for signature in ("p -> p", "p p p -> p"):
+        assert_error(
+            ek.OptionError,
+            lambda signature=signature: made(Canonical(), signature),
+            "the input is not a graph on 'p'",
+            signature,
+            "once or twice",
+            "Sort",
+        )
+    assert_error(ek.OptionError, lambda: Canonical(max_steps=0), "no such max_steps", "0", "1 or more", "max_steps=")
+    assert_error(ek.OptionError, lambda: Canonical(max_size=0), "no such max_size", "0", "1 or more", "max_size=")
