@@ -155,8 +155,8 @@ def test_samples_keys_and_modes():
     assert shapes.elements.linear["p"].dtype == jnp.int32
     sym.train()
     assert jax.eval_shape(lambda key: sym.frame(x, key=key), jax.random.key(0)).size == 2
-    stochastic = ek.symmetrize(lambda x: x, "p -> p", p=ek.S, how=ek.frames.Stochastic(how, samples=7))
-    assert jax.eval_shape(lambda key: stochastic.frame(x, key=key), jax.random.key(0)).size == 7
+    drawn = jax.eval_shape(lambda x, key: how.draw(sym.action, {"p": x}, {}, key, 7), x, jax.random.key(0))
+    assert drawn.size == 7
     assert_error(
         ek.OptionError,
         lambda: sym(x),

@@ -72,7 +72,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         axes of the label, n comparisons of the input with itself.
 
     Example:
-        >>> import equikit as ek
+        >>> import equikit as ek, jax.numpy as jnp
         >>> from equikit.symmetrization.canonicalization import PermutationCanonicalization
         >>> network = ek.nn.DeepSets(1, [8], 1, out="p", rngs=nnx.Rngs(0))
         >>> how = PermutationCanonicalization(network)
