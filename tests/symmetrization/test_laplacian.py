@@ -86,7 +86,7 @@ def assert_blind_to_labels(sym, graphs, atol):
     return np.asarray(y["all"]), np.asarray(y["each"])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_all_graphs_with_seven_nodes(x64, dtype):
     """In one part or several, without edges and with all: each is told from all others, and none from its copy."""
     graphs, connected = atlas()

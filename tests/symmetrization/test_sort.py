@@ -1,5 +1,6 @@
 """Sets in lexicographic order: against an average over all orders, with ties, near ties, masks and rotations."""
 
+import functools
 import itertools
 
 import jax
@@ -14,11 +15,13 @@ from equikit.testing import assert_equivariant
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
+TETRAHEDRON = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], float)
+
 CLOUDS = {
     "box": np.array(list(itertools.product((-1, 1), (-2, 2), (-3, 3))), float),
     "cube": np.array(list(itertools.product((-1, 1), repeat=3)), float),
     "octahedron": np.concatenate([np.eye(3), -np.eye(3)]),
-    "tetrahedron": np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], float),
+    "tetrahedra": np.outer((1, 2), TETRAHEDRON).reshape(8, 3),
     "prism": np.array([[np.cos(t), np.sin(t), z] for t in 2 * np.pi * np.arange(3) / 3 for z in (-1, 1)]),
     "hexagon": np.array([[np.cos(t), np.sin(t)] for t in 2 * np.pi * np.arange(6) / 6]),
     "twice": np.repeat(np.random.default_rng(0).normal(size=(3, 3)), 2, axis=0),
@@ -53,6 +56,12 @@ def of_cloud(how, d=3):
 
     signature = {"cloud": "p x"}, {"one": "()", "each": "p"}
     return ek.symmetrize(backbone, *signature, p=ek.S, x=ek.O(d), translate={"cloud": "x"}, channels=False, how=how)
+
+
+@functools.cache
+def compiled(d):
+    """With frames that are exact for every cloud; once for all clouds of a shape."""
+    return jax.jit(of_cloud([PCA(on_degenerate="weighted"), Sort()], d))
 
 
 def over_all_orders(x, order, points):
@@ -91,13 +100,12 @@ def test_it_is_the_mean_over_all_orders_that_sort(x64, order, ties):
     np.testing.assert_allclose(sym(jnp.asarray(x[shuffled])), permuted, atol=1e-13)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_random_sets(x64, dtype):
+def test_random_sets():
     for signature, order in (("p -> p", 1), ("p -> p p", 2)):
         sym = ek.symmetrize(
             lambda x, order=order: blind(x, (x.shape[-2],) * order + (1,)), signature, p=ek.S, how=Sort()
         )
-        assert_equivariant(sym, signature, p=ek.S(5), channels=3, dtype=dtype, key=jax.random.key(0))
+        assert_equivariant(sym, signature, p=ek.S(5), channels=3, key=jax.random.key(0))
 
 
 def test_the_order_is_lexicographic(x64):
@@ -112,7 +120,7 @@ def test_clouds_do_not_depend_on_the_order_of_their_points(x64, name):
     """Symmetric clouds have eigenvalues, coordinates and points in common, all of them up to rounding only."""
     cloud = CLOUDS[name] + 0.3
     points, d = cloud.shape
-    sym = jax.jit(of_cloud([PCA(on_degenerate="weighted"), Sort()], d))
+    sym = compiled(d)
     generator = np.random.default_rng(0)
     permutations = np.stack([np.arange(points), *(generator.permutation(points) for _ in range(11))])
     turns = np.stack([np.eye(d), *(ek.O(d).random_element(generator) for _ in range(11))])
@@ -177,8 +185,7 @@ def test_ties_that_are_no_symmetry_of_the_whole_input(x64):
         )
 
 
-@pytest.mark.parametrize("order", [0, 1])
-def test_masks(x64, order):
+def test_masks(x64):
     """Absent entries come last, whatever they hold, and are tied with nothing."""
     x = np.random.default_rng(0).integers(0, 2, (6, 2)).astype(float)
     there = np.array([True, False, True, True, False, True])
@@ -186,18 +193,15 @@ def test_masks(x64, order):
 
     def backbone(x, mask):
         x = jnp.where(mask["p"][..., None], x, 0)
-        return blind(x, (6,) * order) + 100 * jnp.sum(mask["p"] * jnp.arange(6))
+        return blind(x, (6,)) + 100 * jnp.sum(mask["p"] * jnp.arange(6))
 
-    signature = f"p f -> {'p' * order}"
-    sym = ek.symmetrize(backbone, signature, p=ek.S, f=ek.Fixed(2), channels=False, how=Sort())
+    sym = ek.symmetrize(backbone, "p f -> p", p=ek.S, f=ek.Fixed(2), channels=False, how=Sort())
     y, info = sym(jnp.asarray(x), mask={"p": jnp.asarray(there)}, with_info=True)
     assert not info.degenerate
     assert info.ties == len(x[there]) - len(np.unique(x[there], axis=0))
     p = np.array([5, 4, 2, 1, 3, 0])
     again = sym(jnp.asarray(x[p]), mask={"p": jnp.asarray(there[p])})
-    wanted = np.asarray(y)[p] if order else np.asarray(y)
-    where = there[p] if order else ...
-    np.testing.assert_allclose(np.asarray(again)[where], wanted[where], atol=1e-12)
+    np.testing.assert_allclose(np.asarray(again)[there[p]], np.asarray(y)[p][there[p]], atol=1e-12)
     assert np.all(np.asarray(y) > 500)  # the first four places are those that are there: 100 * (0 + 1 + 2 + 3)
 
 
@@ -241,7 +245,7 @@ def test_random_orders_of_ties(x64):
 @pytest.mark.parametrize("points", [0, 1])
 def test_few_points(points):
     x = jnp.ones((points, 2))
-    for order in (0, 1, 2):
+    for order in (1, 2):
         y, info = of_set(order, Sort(max_size=2))(x, with_info=True)
         np.testing.assert_allclose(y, blind(x, (points,) * order), rtol=1e-6)
         assert not info.degenerate
@@ -260,9 +264,9 @@ def test_what_is_no_number():
         of_set(1)(bad)
 
 
-@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
-def test_half_precision(dtype):
+def test_half_precision():
     """Halves are compared as they are: those next to each other differ by more than the tolerance of float32."""
+    dtype = jnp.bfloat16
     x = (1 + jnp.finfo(dtype).eps * jnp.asarray([3.0, 1.0, 2.0, 0.0, 1.0]))[:, None].astype(dtype)
     sym = ek.symmetrize(lambda x: jnp.cumsum(x, -2), "p -> p", p=ek.S, how=Sort())
     y, info = sym(x, with_info=True)
