@@ -18,7 +18,7 @@ Blocks = Literal["any", "even", "pair", "small", "whole"]
 
 def checked_size(owner: str, size: object) -> int:
     """Return `size` as a Python integer that is zero or more, or raise `GroupError` in the name of `owner`."""
-    group = owner.isidentifier()
+    group = owner.isidentifier() and owner[0].isupper()  # not an argument
     wrong = GroupError(
         explain(
             f"{owner} needs a whole number of points" if group else f"{owner} must be a whole number",

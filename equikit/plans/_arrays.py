@@ -58,10 +58,10 @@ def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
         return jnp.zeros(shape, x.dtype)
     zero = jnp.zeros((), x.dtype)
     if between:
-        grown, end = x.reshape(rows, n, m, width), n
-        if not isinstance(m * n, int):
-            # One more entry instead of its place: jax.export can then tell the shape of the gradient.
-            grown, end = lax.pad(grown, zero, ((0, 0, 0), (0, 0, 0), (0, 1, 0), (0, 0, 0))), 0
+        grown, end = x.reshape(rows, n, m, width), n if isinstance(m * n, int) else 0
+        if not end:
+            # A symbol: with one more entry, not the place of one, jax.export can tell the shape of the gradient.
+            grown = lax.pad(grown, zero, ((0, 0, 0), (0, 0, 0), (0, 1, 0), (0, 0, 0)))
         grown = lax.pad(grown, zero, ((0, 0, 0), (0, 0, 0), (0, end, n - 1), (0, 0, 0)))
         grown = lax.slice_in_dim(grown.reshape(rows, n * (m * n + 1), width), 0, n * m * n, axis=1)
     else:
