@@ -63,3 +63,14 @@ def test_other_groups_are_refused(group):
         "Z(n) or D(n) for images",
         "ek.frames",
     )
+
+
+def test_random_draws_of_a_method_with_parameters_keep_them_in_sight():
+    network = canonicalization.VectorNeurons({"p x": 1}, 3, layers=1, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
+    drawn = ek.frames.Stochastic(ek.Canonicalize(network, group=ek.O(3)), samples=2)
+    assert isinstance(drawn, nnx.Module)
+    assert len(jax.tree.leaves(nnx.state(drawn))) == len(jax.tree.leaves(nnx.state(network))) > 0
+    sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), how=drawn)
+    cloud = jax.random.normal(jax.random.key(0), (4, 3, 1))
+    assert sym.frame(cloud, key=jax.random.key(1)).size == 2
+    assert jnp.allclose(sym(cloud, key=jax.random.key(1)), sym(cloud), atol=1e-5)  # both draws are the one element

@@ -151,10 +151,6 @@ CASES = {
         lambda: wrapped(how=[PCA(), PCA()]),
         (ek.OptionError, "PCA and PCA both act on 'x'", "how=[PCA", "one method for each label", "leave one out"),
     ),
-    "a learned method in Stochastic": (
-        lambda: ek.frames.Stochastic(ek.Canonicalize(jnp.sin, group=ek.O(3))),
-        (ek.OptionError, "without parameters", "RotationCanonicalization", "a frame of ek.frames", "Probabilistic"),
-    ),
     "no method": (
         lambda: wrapped(how="pca"),
         (ek.OptionError, "not a method", "'pca'", "a frame of ek.frames", "with the parentheses"),

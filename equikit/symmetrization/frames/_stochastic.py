@@ -4,19 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 from flax import nnx
 
-from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import Frame, Method, checked_choice
 
 
+class _Drawing(Method):
+    of: Method
+    samples: int
+
+    @property
+    def needs_key(self) -> bool:  # type: ignore[override]
+        """Whether the frame itself is random."""
+        return self.of.needs_key
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The labels of the frame."""
+        return self.of.acts_on(action)
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """What the frame reads."""
+        return self.of.reads(action)
+
+    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+        """Some elements at random, or all."""
+        if key is None:
+            return self.of.frame(action, x, masks, None)
+        return self.of.draw(action, x, masks, key, self.samples)
+
+
 @dataclass(frozen=True)
-class Stochastic(Method):
+class Stochastic(_Drawing):
     r"""Elements drawn from a frame by their weights where there is a key, the exact average where there is none.
 
     With a key the result is equivariant in expectation only, and costs as much as its samples; training sees random
@@ -43,34 +67,22 @@ class Stochastic(Method):
     of: Method
     samples: int = 1
 
+    def __new__(cls, of: Method | None = None, samples: int = 1) -> Any:
+        """A module where the method has parameters, so that training finds them."""
+        return StochasticModule(of, samples) if isinstance(of, nnx.Module) else super().__new__(cls)
+
     def __post_init__(self) -> None:
-        if isinstance(self.of, nnx.Module):
-            raise OptionError(
-                explain(
-                    "Stochastic is for frames without parameters, which a module in it would hide from training",
-                    got=f"of={type(self.of).__name__}",
-                    expected="a frame of ek.frames",
-                    step='learned methods draw by themselves: use Probabilistic, or selection="gumbel" for images',
-                )
-            )
-        if checked_size("samples", self.samples) == 0:
-            checked_choice("samples", self.samples, (1,))
+        _check_samples(self.samples)
 
-    @property
-    def needs_key(self) -> bool:  # type: ignore[override]
-        """Whether the frame itself is random."""
-        return self.of.needs_key
 
-    def acts_on(self, action: Action) -> frozenset[str]:
-        """The labels of the frame."""
-        return self.of.acts_on(action)
+class StochasticModule(_Drawing, nnx.Module):
+    """Random elements of a method with parameters: what `Stochastic` makes of a module."""
 
-    def reads(self, action: Action) -> frozenset[str]:
-        """What the frame reads."""
-        return self.of.reads(action)
+    def __init__(self, of: Method, samples: int = 1) -> None:
+        _check_samples(samples)
+        self.of, self.samples = of, samples
 
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
-        """Some elements at random, or all."""
-        if key is None:
-            return self.of.frame(action, x, masks, None)
-        return self.of.draw(action, x, masks, key, self.samples)
+
+def _check_samples(samples: object) -> None:
+    if checked_size("samples", samples) == 0:
+        checked_choice("samples", samples, (1,))
