@@ -142,8 +142,10 @@ def _both(one: Frame, two: Frame) -> Info:
 class Method(ABC):
     """How an input gets its frame: the argument `how` of `symmetrize`."""
 
-    needs_key = False
-    """Whether every frame is drawn at random, so that a key is needed always."""
+    @property
+    def needs_key(self) -> bool:
+        """Whether frames are drawn at random, so that a key is needed always."""
+        return False
 
     @abstractmethod
     def acts_on(self, action: Action) -> frozenset[str]:

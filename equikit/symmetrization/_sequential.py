@@ -19,7 +19,7 @@ class _Chain(Method):
     methods: Sequence[Method]
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether one of the methods needs a key."""
         return any(method.needs_key for method in self.methods)
 

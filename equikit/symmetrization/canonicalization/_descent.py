@@ -108,7 +108,7 @@ class EnergyDescent(Method, nnx.Module):
         self.invariant_to = tuple(invariant_to)
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether ties, or starts, are drawn at random."""
         return self.on_degenerate == "sample" or (isinstance(self.starts, Method) and self.starts.needs_key)
 

@@ -118,7 +118,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         return f"PermutationCanonicalization({type(self.network).__name__}(...), on_degenerate={self.on_degenerate!r})"
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether ties are ordered at random."""
         return bool(self.on_degenerate == "sample")
 

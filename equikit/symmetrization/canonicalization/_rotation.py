@@ -123,7 +123,7 @@ class RotationCanonicalization(Method, nnx.Module):
         return f"RotationCanonicalization({type(self.network).__name__}(...), on_degenerate={self.on_degenerate!r})"
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether degenerate inputs are drawn at random."""
         return bool(self.on_degenerate == "sample")
 

@@ -48,7 +48,7 @@ class Selecting(Method, nnx.Module):
         self.deterministic = False
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether elements are drawn at random."""
         return self.on_degenerate == "sample" or (self.selection == "gumbel" and not self.deterministic)
 

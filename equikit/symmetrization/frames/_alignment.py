@@ -80,7 +80,7 @@ class Alignment(Framed):
             checked_choice("samples", 0, (1,))
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether alignments are drawn at random."""
         return self.samples is not None
 

@@ -86,7 +86,7 @@ class GroupAverage(Framed):
             )
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether elements are drawn at random."""
         return self.samples is not None
 

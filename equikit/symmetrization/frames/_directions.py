@@ -102,7 +102,7 @@ class Directions(Framed):
             )
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether directions are drawn at random."""
         return self.samples is not None
 

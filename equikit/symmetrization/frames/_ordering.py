@@ -131,7 +131,7 @@ class Ordering(Framed):
             checked_choice("max_size", 0, ("1 or more",))
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether ties are ordered at random where there are too many."""
         return self.on_degenerate == "sample"
 

@@ -86,7 +86,7 @@ class PCA(Framed):
         checked_on_degenerate(self.on_degenerate)
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether degenerate inputs are drawn at random."""
         return self.on_degenerate == "sample"
 

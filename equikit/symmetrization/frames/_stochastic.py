@@ -20,7 +20,7 @@ class _Drawing(Method):
     samples: int
 
     @property
-    def needs_key(self) -> bool:  # type: ignore[override]
+    def needs_key(self) -> bool:
         """Whether the frame itself is random."""
         return self.of.needs_key
 
