@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from equikit._errors import OptionError, explain
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._signature import base
 from equikit.groups import Fixed, Group
@@ -48,6 +49,23 @@ class Action:
     def inputs(self) -> tuple[Term, ...]:
         """The input terms."""
         return self.signature.inputs
+
+    def named(self, names: tuple[str, ...] | None) -> tuple[Term, ...]:
+        """The input terms of these names, or all.
+
+        Raises:
+            OptionError: if a name is that of no input term.
+        """
+        known = [term.name for term in self.inputs]
+        for name in names or ():
+            if name not in known:
+                listed = ", ".join(map(repr, known))
+                raise OptionError(explain("no such input term", got=repr(name), expected=listed, step="correct terms="))
+        return tuple(term for term in self.inputs if names is None or term.name in names)
+
+    def output_order(self, label: str) -> int:
+        """The most axes with a label, starred or not, that an output has."""
+        return max((sum(base(name) == label for name in term.labels) for term in self.signature.outputs), default=0)
 
     def translation(self, term: Term) -> str | None:
         """The label along which the entries of a term are positions in space."""

@@ -21,7 +21,6 @@ from equikit.symmetrization.canonicalization._network import (
     NOISE,
     as_attribute,
     called,
-    seen,
     wide_inputs,
 )
 from equikit.symmetrization.canonicalization._permutation import checked_temperature, permuted_label, scores_of
@@ -180,7 +179,7 @@ class Probabilistic(Method, nnx.Module):
         more: dict[str, Array] = {}
         refused, gap, ties = jnp.zeros(batch, bool), None, None
         for label in rotated:
-            terms = seen(action, self.terms)
+            terms = action.named(self.terms)
             pooled = pooled_vectors(found, action, label, terms, batch, x, masks, False)
             frame = GramSchmidt(label, False, None, "sample").frame(action, {**x, **pooled}, masks, for_rotations)
             linear[label] = frame.elements.linear[label][0]
@@ -224,7 +223,7 @@ class Probabilistic(Method, nnx.Module):
         key: jax.Array,
     ) -> Any:
         """What the network returns for the inputs and fresh noise."""
-        terms = seen(action, self.terms)
+        terms = action.named(self.terms)
         if any(term.name == NOISE for term in terms):
             raise OptionError(
                 explain(

@@ -11,17 +11,17 @@ import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
-from equikit._errors import GroupError, OptionError, ShapeError, explain
-from equikit.groups import O
+from equikit._errors import OptionError, ShapeError, explain
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action, act
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Info, Method, OnDegenerate, checked_on_degenerate, only_label
+from equikit.symmetrization._frame import Frame, Info, Method, OnDegenerate, checked_on_degenerate
 from equikit.symmetrization.canonicalization._choice import outputs_move, wide
 from equikit.symmetrization.canonicalization._merge import Minima, merged
 from equikit.symmetrization.canonicalization._score import Score, without_absent
 from equikit.symmetrization.canonicalization._selection import positive
 from equikit.symmetrization.frames import PCA
+from equikit.symmetrization.frames._vectors import definite_label
 
 LONGEST = 0.5
 """The largest angle of one step, in radians."""
@@ -114,17 +114,8 @@ class EnergyDescent(Method, nnx.Module):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the rotations."""
-        label = only_label(self, action, self.label, (O,))
+        label = definite_label(self, action, self.label, "descent is over rotations, not over {}")
         group = action.groups[label]
-        if group.form is not None:
-            raise GroupError(
-                explain(
-                    f"descent is over rotations, not over {group}",
-                    got=f"{label}={group}",
-                    expected="O(d) or SO(d), whose metric is definite",
-                    step=f'use ek.frames.QR("{label}"), which keeps the metric',
-                )
-            )
         if isinstance(self.starts, Method):
             if self.starts.acts_on(action) != {label}:
                 raise OptionError(

@@ -39,23 +39,6 @@ def as_attribute(network: object) -> Any:
     return network if plain else nnx.data(network)
 
 
-def seen(action: Action, names: tuple[str, ...] | None) -> tuple[Term, ...]:
-    """The input terms that the network sees.
-
-    Raises:
-        OptionError: if a name is not that of an input term.
-    """
-    known = [term.name for term in action.inputs]
-    for name in names or ():
-        if name not in known:
-            raise OptionError(
-                explain(
-                    "no such input term", got=repr(name), expected=", ".join(map(repr, known)), step="correct terms="
-                )
-            )
-    return tuple(term for term in action.inputs if names is None or term.name in names)
-
-
 def wide_inputs(action: Action, terms: tuple[Term, ...], x: Mapping[str, Array]) -> dict[str, Array]:
     """The arrays of some terms in float32 or more, so that rounding decides little, with an axis of channels."""
     arrays = {term.name: x[term.name] for term in terms}

@@ -23,7 +23,7 @@ from equikit.symmetrization._frame import (
     checked_on_degenerate,
     only_label,
 )
-from equikit.symmetrization.canonicalization._network import as_attribute, called, output_of, seen, wide_inputs
+from equikit.symmetrization.canonicalization._network import as_attribute, called, output_of, wide_inputs
 from equikit.symmetrization.canonicalization._sorted_scores import SCORES, SortedScores
 
 
@@ -129,7 +129,7 @@ class PermutationCanonicalization(Method, nnx.Module):
     def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
         """The orders of every input: one, or those of ties."""
         (label,) = self.acts_on(action)
-        terms = seen(action, self.terms)
+        terms = action.named(self.terms)
         found = called(self.network, terms, wide_inputs(action, terms, x), masks)
         batch = action.batch(action.inputs[0], x[action.inputs[0].name])
         scores = scores_of(found, action, label, batch, x)

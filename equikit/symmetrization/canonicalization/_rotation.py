@@ -29,9 +29,9 @@ from equikit.symmetrization._frame import (
 )
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.canonicalization._gram_schmidt import gram_schmidt
-from equikit.symmetrization.canonicalization._network import as_attribute, called, output_of, seen, wide_inputs
+from equikit.symmetrization.canonicalization._network import as_attribute, called, output_of, wide_inputs
 from equikit.symmetrization.frames._alignments import alignments
-from equikit.symmetrization.frames._pca import rows
+from equikit.symmetrization.frames._vectors import vectors_in
 
 VECTORS, SCALES = " vectors", " scales"
 """Under which names the output of the network joins the inputs; with the space in front no term can have them."""
@@ -138,7 +138,7 @@ class RotationCanonicalization(Method, nnx.Module):
     def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
         """One element for every input."""
         (label,) = self.acts_on(action)
-        terms = seen(action, self.terms)
+        terms = action.named(self.terms)
         found = called(self.network, terms, wide_inputs(action, terms, x), masks)
         batch = action.batch(action.inputs[0], x[action.inputs[0].name])
         pooled = pooled_vectors(found, action, label, terms, batch, x, masks, self.translation)
@@ -269,14 +269,14 @@ class GramSchmidt(Framed):
             tolerance=tolerance,
             sign_tolerance=SIGN * rounding(dtype) if self.tolerance is None else self.tolerance,
         )
-        points = rows(tuple(term for term in action.inputs if label in term.labels), label, x, masks).astype(dtype)
+        points = vectors_in(action, label, None, x, masks).astype(dtype)
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         scaled = points / jnp.where(size > 0, size, 1)
         outside = jnp.where(basis.settled, 0, jnp.abs(_coordinates(scaled, basis.matrix, metric)))
         # The columns are known to the rounding error over the pivot, and so is what lies beside them.
         least = jnp.min(jnp.where(basis.pivots > tolerance, basis.pivots, jnp.inf), initial=1)
         within = jnp.max(outside, initial=0) <= jnp.minimum(tolerance, 32 * d * rounding(dtype) / least)
-        orders = max((term.labels.count(label) for term in action.signature.outputs), default=0)
+        orders = action.output_order(label)
         averaged = within & has_mean(group, orders, d - jnp.sum(basis.settled))
         finite = jnp.all(jnp.isfinite(points)) & jnp.all(jnp.isfinite(vectors))
         degenerate = ~((jnp.all(basis.settled) | averaged) & basis.valid & finite)

@@ -54,7 +54,7 @@ class SortedScores(Framed):
         order, blocks, finite = self._ordered(action, x, scores, largest, there)
         tied = jnp.diff(blocks) == 0
         alike = self._alike(action, x, masks, order) & tied
-        orders = max((term.labels.count(label) for term in action.signature.outputs), default=0)
+        orders = action.output_order(label)
         if orders > 1:  # the mean over ties of what has two axes is no mean over blocks
             alike = jnp.zeros_like(alike)
         undecided = jax.ops.segment_max((tied & ~alike).astype(jnp.int32), blocks[:-1], max(count, 1)) > 0

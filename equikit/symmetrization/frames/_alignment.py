@@ -9,8 +9,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, explain
-from equikit.groups import SO, O, S
+from equikit.groups import SO, S
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, detached
@@ -20,12 +19,11 @@ from equikit.symmetrization._frame import (
     Info,
     checked_choice,
     checked_on_degenerate,
-    only_label,
     settled,
 )
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._aligned import check_dimension, drawn, listed
-from equikit.symmetrization.frames._vectors import checked_vectors, orders_of_outputs, read_labels, vectors_in
+from equikit.symmetrization.frames._vectors import checked_vectors, definite_label, read_labels, vectors_in
 
 
 @dataclass(frozen=True)
@@ -86,19 +84,10 @@ class Alignment(Framed):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the rotations."""
-        label = only_label(self, action, self.label, (O,))
-        group = action.groups[label]
-        if group.form is not None:
-            raise GroupError(
-                explain(
-                    f"vectors of {group} are not aligned continuously",
-                    got=f"{label}={group}",
-                    expected="O(d) or SO(d), whose metric is definite",
-                    step=f'use ek.frames.QR("{label}"), which keeps the metric',
-                )
-            )
-        if group.n is not None:
-            check_dimension(group.n)
+        label = definite_label(self, action, self.label, "vectors of {} are not aligned continuously")
+        size = action.groups[label].n
+        if size is not None:
+            check_dimension(size)
         checked_vectors(action, label, self.terms)
         return frozenset([label])
 
@@ -127,7 +116,7 @@ class Alignment(Framed):
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         finite = jnp.isfinite(size)
         scaled = jnp.where(finite, points / jnp.where(finite & (size > 0), size, 1), 0)
-        orders = orders_of_outputs(action, label)
+        orders = action.output_order(label)
         if self.samples is None:
             found = listed(scaled, special, orders + 1)
         else:

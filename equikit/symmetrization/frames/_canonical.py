@@ -17,7 +17,7 @@ from equikit.symmetrization._frame import checked_choice
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._automorphisms import canonical_form
 from equikit.symmetrization.frames._numbers import all_finite, matrices_of, rows_of, scaled
-from equikit.symmetrization.frames._ordering import Listing, One, Ordered, Ordering, first_of, orders_of_outputs
+from equikit.symmetrization.frames._ordering import Listing, One, Ordered, Ordering, first_of
 
 EQUAL = 64
 """Numbers that differ by less than this many roundings of the largest are one number."""
@@ -102,7 +102,7 @@ class Canonical(Ordering):
         ranked = [_ties.ranks(scaled(array).T, tolerance).T for array in rows]
         absent = jnp.zeros(count, jnp.int32) if there is None else jnp.cumsum(~there, dtype=jnp.int32) * ~there
         nodes = jnp.concatenate([absent[None], *(rank.astype(jnp.int32) for rank in ranked)])
-        outputs = orders_of_outputs(action, label)
+        outputs = action.output_order(label)
         alone = outputs < 2 or count == 0
         order, orbits, radix, table, complete = _searched(nodes, edges, self.max_steps, with_table=not alone)
         return Ordered(

@@ -26,7 +26,7 @@ from equikit.symmetrization._frame import (
     only_label,
     settled,
 )
-from equikit.symmetrization.frames._vectors import numbers_in, orders_of_outputs, read_labels
+from equikit.symmetrization.frames._vectors import numbers_in, read_labels
 
 MOST = 2**14
 """The most directions that are listed for one input."""
@@ -160,7 +160,7 @@ class Directions(Framed):
         if self.samples is not None:
             weights, known = jnp.full_like(weights, 1 / len(weights)), jnp.ones((), bool)
         ties = jnp.sum(blocks != jnp.arange(len(rows)))
-        axes = orders_of_outputs(action, label)
+        axes = action.output_order(label)
         whole = all(term.name in compared for term in action.inputs if label in map(base, term.labels))
         degenerate = ~(finite & known)
         if axes > 1 or not whole:

@@ -19,8 +19,6 @@ from equikit.symmetrization.frames._ordering import (
     Exchanges,
     Ordered,
     Ordering,
-    chosen_terms,
-    orders_of_outputs,
     ties_in,
 )
 from equikit.symmetrization.frames._refinement import edge_colours, refined, twins
@@ -97,7 +95,7 @@ class Laplacian(Ordering):
 
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
         """The terms that have the label once or twice."""
-        terms = chosen_terms(self.terms, action)
+        terms = action.named(self.terms)
         if not any(term.labels.count(label) == 2 for term in terms):
             raise OptionError(
                 explain(
@@ -139,14 +137,14 @@ class Laplacian(Ordering):
         blocks = refined(blocks, colours)
         exchanged = _exchanged(action, label, x, there)
         same = jnp.arange(count) if exchanged is None else exchanged
-        stabilizer = exchanged if orders_of_outputs(action, label) else None
+        stabilizer = exchanged if action.output_order(label) else None
         return Ordered(Leaves(blocks, colours, same), ties_in(blocks), finite, stabilizer, gap=gap, more=more)
 
 
 def _exchanged(action: Action, label: str, x: Mapping[str, Array], there: Array | None) -> Array | None:
     """For every node the first that it can be exchanged with, where one order may stand for all such exchanges."""
     terms = [term for term in action.inputs if label in term.labels]
-    if orders_of_outputs(action, label) > 1 or any(term.labels.count(label) > 2 for term in terms):
+    if action.output_order(label) > 1 or any(term.labels.count(label) > 2 for term in terms):
         return None
     matrices = jnp.concatenate(matrices_of(terms, label, x, there))
     present = jnp.ones((1, matrices.shape[-1])) if there is None else there[None]

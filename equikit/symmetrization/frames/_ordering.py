@@ -10,8 +10,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, OptionError, explain
-from equikit.diagrams import Term
+from equikit._errors import GroupError, explain
 from equikit.groups import S
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
@@ -232,22 +231,3 @@ def _frame(
 def ties_in(blocks: Array) -> Array:
     """How many entries no key tells from another that comes before them."""
     return blocks.shape[0] - 1 - jnp.max(blocks, initial=-1)
-
-
-def orders_of_outputs(action: Action, label: str) -> int:
-    """How many axes of the label an output has, at the most."""
-    return max((term.labels.count(label) for term in action.signature.outputs), default=0)
-
-
-def chosen_terms(terms: tuple[str, ...] | None, action: Action) -> list[Term]:
-    """The input terms of these names, or all.
-
-    Raises:
-        OptionError: if there is none of a name.
-    """
-    names = [term.name for term in action.inputs]
-    for name in terms or ():
-        if name not in names:
-            listed = ", ".join(map(repr, names))
-            raise OptionError(explain("no such input term", got=repr(name), expected=listed, step="correct terms="))
-    return [term for term in action.inputs if terms is None or term.name in terms]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,9 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import GroupError, OptionError, explain
-from equikit.diagrams import Term
-from equikit.groups import SO, O
+from equikit.groups import SO
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._eigh import eigh
 from equikit.symmetrization._element import Array, Element, detached, rounding
@@ -24,12 +21,11 @@ from equikit.symmetrization._frame import (
     Info,
     OnDegenerate,
     checked_on_degenerate,
-    only_label,
     settled,
     standard_tolerance,
 )
 from equikit.symmetrization.frames._alignments import alignments
-from equikit.symmetrization.frames._center import present
+from equikit.symmetrization.frames._vectors import checked_vectors, definite_label, vectors_in, weights_in
 
 
 @dataclass(frozen=True)
@@ -92,26 +88,8 @@ class PCA(Framed):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the rotations."""
-        label = only_label(self, action, self.label, (O,))
-        group = action.groups[label]
-        if group.form is not None:
-            raise GroupError(
-                explain(
-                    f"{group} has no principal axes",
-                    got=f"{label}={group}",
-                    expected="O(d) or SO(d), whose metric is definite",
-                    step=f'use ek.frames.QR("{label}"), which keeps the metric',
-                )
-            )
-        if not any(label in term.labels for term in vectors(self, action)):
-            raise OptionError(
-                explain(
-                    f"no input term has the label {label!r}",
-                    got=f"{action.signature}, terms={self.terms}",
-                    expected="vectors or tensors that say how the input is turned",
-                    step="name other terms=, or turn nothing",
-                )
-            )
+        label = definite_label(self, action, self.label, "{} has no principal axes")
+        checked_vectors(action, label, self.terms)
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
@@ -124,12 +102,12 @@ class PCA(Framed):
         """The principal axes of one sample, with all signs."""
         (label,) = self.acts_on(action)
         special = isinstance(action.groups[label], SO)
-        points = rows(vectors(self, action), label, x, masks)
+        points = vectors_in(action, label, self.terms, x, masks)
         d, dtype = points.shape[-1], points.dtype
         # Squares of entries have to fit in the dtype, and derivatives of the scale do not matter.
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         scaled = points / jnp.where(size > 0, size, 1)
-        weight = row_weights(vectors(self, action), label, x, masks)
+        weight = weights_in(action, label, self.terms, x, masks)
         heavy = scaled if weight is None else weight[:, None] * scaled
         values, axes = eigh(jnp.einsum("nd,ne->de", heavy, scaled, precision=jax.lax.Precision.HIGHEST))
         tolerance = standard_tolerance(self.tolerance, dtype)
@@ -138,10 +116,9 @@ class PCA(Framed):
         extents = jnp.max(jnp.abs(jnp.matmul(scaled, axes, precision=jax.lax.Precision.HIGHEST)), axis=0, initial=0)
         flat = extents <= rank_tolerance(d, dtype)
         gaps = jnp.diff(values) / jnp.where(largest > 0, largest, 1)
-        orders = max((term.labels.count(label) for term in action.signature.outputs), default=0)
+        orders = action.output_order(label)
         # Between two directions without extent the basis makes no difference, if no other input has any there.
-        read = [term.name for term in vectors(self, action)]
-        whole = all(term.name in read for term in action.inputs if label in term.labels)
+        whole = checked_vectors(action, label, None) == checked_vectors(action, label, self.terms)
         within = flat[1:] & (orders < 2) & whole
         close = (gaps <= tolerance) & ~within
         degenerate = jnp.any(close) | ~jnp.all(jnp.isfinite(points))
@@ -173,55 +150,6 @@ class PCA(Framed):
             rank=jnp.sum(~flat),
         )
         return Frame(element if self.differentiable else detached(element), settled(weights, info), info)
-
-
-def vectors(method: PCA, action: Action) -> tuple[Term, ...]:
-    """The input terms that count."""
-    names = [term.name for term in action.inputs]
-    for name in method.terms or ():
-        if name not in names:
-            raise OptionError(
-                explain(
-                    "no such input term", got=repr(name), expected=", ".join(map(repr, names)), step="correct terms="
-                )
-            )
-    return tuple(t for t in action.inputs if method.terms is None or t.name in method.terms)
-
-
-def rows(terms: tuple[Term, ...], label: str, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Array:
-    """All vectors along a label in the input of one sample, `[count, d]`, in float32 or more; absent ones are zero."""
-    found = []
-    for term in terms:
-        array = x[term.name]
-        array = jnp.where(present(term, masks, array.ndim) != 0, array, 0)
-        array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
-        found += [_unfolded(array, place) for place, name in enumerate(term.labels) if name == label]
-    return jnp.concatenate(found)
-
-
-def row_weights(
-    terms: tuple[Term, ...], label: str, x: Mapping[str, Array], masks: Mapping[str, Array]
-) -> Array | None:
-    """The weight of each of the `rows`, `[count]`; `None` where masks only say which entries are there."""
-    if all(mask.dtype == bool for mask in masks.values()):
-        return None
-    found = []
-    for term in terms:
-        shape = x[term.name].shape
-        there = present(term, masks, len(shape))
-        for place, name in enumerate(term.labels):
-            if name == label:
-                others = tuple(1 if i == place else size for i, size in enumerate(shape))
-                found.append(
-                    jnp.broadcast_to(there, others).ravel().astype(jnp.promote_types(there.dtype, jnp.float32))
-                )
-    return jnp.concatenate(found)
-
-
-def _unfolded(array: Array, place: int) -> Array:
-    """A tensor as a matrix with one axis in its columns, `[all others, d]`."""
-    others = math.prod(size for i, size in enumerate(array.shape) if i != place)
-    return jnp.moveaxis(array, place, -1).reshape(others, array.shape[place])
 
 
 def rank_tolerance(d: int, dtype: Any) -> float:

@@ -25,7 +25,7 @@ from equikit.symmetrization._frame import (
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._gram_schmidt import Basis, gram_schmidt
 from equikit.symmetrization.frames._light_like import FREE, NULL, PARTNER, SPANNED
-from equikit.symmetrization.frames._vectors import checked_vectors, orders_of_outputs, read_labels, vectors_in
+from equikit.symmetrization.frames._vectors import checked_vectors, read_labels, vectors_in
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class QR(Framed):
         basis = gram_schmidt(jnp.where(finite, points / scale, 0), metric, tolerance, 1 / scale)
         matrix, projection, free = _placed(basis, group, d)
         whole = jnp.sum(basis.signs > 0) == int(np.sum(metric > 0))
-        orders = orders_of_outputs(action, label)
+        orders = action.output_order(label)
         light = jnp.sum(basis.kinds == NULL)
         # The partners of two light-like directions are not unique even where no column is open.
         of_light = ((free == 0) | (orders < 2)) & (light < 2)

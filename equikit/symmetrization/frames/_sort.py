@@ -18,8 +18,6 @@ from equikit.symmetrization.frames._ordering import (
     One,
     Ordered,
     Ordering,
-    chosen_terms,
-    orders_of_outputs,
     ties_in,
 )
 
@@ -75,7 +73,7 @@ class Sort(Ordering):
 
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
         """The terms that have the label once."""
-        found = tuple(term.name for term in chosen_terms(self.terms, action) if term.labels.count(label) == 1)
+        found = tuple(term.name for term in action.named(self.terms) if term.labels.count(label) == 1)
         if not found:
             raise OptionError(
                 explain(
@@ -99,7 +97,7 @@ class Sort(Ordering):
         blocks, margin = _ties.split_by(present_first(there, rows.shape[1]), jnp.tile(rows, (2, 1)), tolerances)
         ties, finite, more = ties_in(blocks), all_finite(found), {"margin": margin}
         whole = all(term.name in names for term in action.inputs if label in term.labels)
-        orders = orders_of_outputs(action, label)
+        orders = action.output_order(label)
         if whole and orders < 2:
             order, tied = _ties.sorting(blocks)
             one = One(order, _ties.log_size(tied))

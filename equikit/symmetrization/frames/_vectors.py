@@ -7,12 +7,33 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from equikit._errors import OptionError, explain
+from equikit._errors import GroupError, OptionError, explain
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
+from equikit.groups import O
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
+from equikit.symmetrization._frame import only_label
 from equikit.symmetrization.frames._center import present
+
+
+def definite_label(method: object, action: Action, label: str | None, problem: str) -> str:
+    """The label, the one given or the only one, whose group is O(d) or SO(d); the problem names another by `{}`.
+
+    Raises:
+        GroupError: if it has another group, or one whose metric is not definite.
+    """
+    found = only_label(method, action, label, (O,))
+    if action.groups[found].form is not None:
+        raise GroupError(
+            explain(
+                problem.format(action.groups[found]),
+                got=f"{found}={action.groups[found]}",
+                expected="O(d) or SO(d), whose metric is definite",
+                step=f'use ek.frames.QR("{found}"), which keeps the metric',
+            )
+        )
+    return found
 
 
 def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -> tuple[Term, ...]:
@@ -21,17 +42,7 @@ def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -
     Raises:
         OptionError: if a name is that of no input term, or no term has the label.
     """
-    known = [term.name for term in action.inputs]
-    for name in names or ():
-        if name not in known:
-            raise OptionError(
-                explain(
-                    "no such input term", got=repr(name), expected=", ".join(map(repr, known)), step="correct terms="
-                )
-            )
-    found = tuple(
-        term for term in action.inputs if label in map(base, term.labels) and (names is None or term.name in names)
-    )
+    found = tuple(term for term in action.named(names) if label in map(base, term.labels))
     if not found:
         raise OptionError(
             explain(
@@ -50,11 +61,6 @@ def read_labels(action: Action, label: str, names: tuple[str, ...] | None) -> fr
     return frozenset(found & action.groups.keys()) - {label}
 
 
-def orders_of_outputs(action: Action, label: str) -> int:
-    """The most axes with a label, starred or not, that an output has."""
-    return max((sum(base(name) == label for name in term.labels) for term in action.signature.outputs), default=0)
-
-
 def vectors_in(
     action: Action, label: str, names: tuple[str, ...] | None, x: Mapping[str, Array], masks: Mapping[str, Array]
 ) -> Array:
@@ -63,18 +69,40 @@ def vectors_in(
     Where real matrices act on complex arrays, real and imaginary parts are vectors of their own; axes with a star are
     conjugated, so that what comes out is turned by the matrices themselves.
     """
-    group, found = action.groups[label], []
+    found = []
     for term in checked_vectors(action, label, names):
         array = x[term.name]
-        array = jnp.where(present(term, masks, array.ndim), array, 0)
+        array = jnp.where(present(term, masks, array.ndim) != 0, array, 0)
         array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
         for place, name in enumerate(term.labels):
             if base(name) == label:
                 others = math.prod(size for i, size in enumerate(array.shape) if i != place)
                 rows = jnp.moveaxis(array, place, -1).reshape(others, array.shape[place])
                 rows = rows if name == label else jnp.conj(rows)
-                split = jnp.iscomplexobj(rows) and not group.is_complex
-                found += [rows.real, rows.imag] if split else [rows]
+                found += [rows.real, rows.imag] if _is_split(action, label, array) else [rows]
+    return jnp.concatenate(found)
+
+
+def _is_split(action: Action, label: str, array: Array) -> bool:
+    """Whether real matrices act on complex vectors, whose real and imaginary parts are then vectors of their own."""
+    return bool(jnp.iscomplexobj(array)) and not action.groups[label].is_complex
+
+
+def weights_in(
+    action: Action, label: str, names: tuple[str, ...] | None, x: Mapping[str, Array], masks: Mapping[str, Array]
+) -> Array | None:
+    """The weight of each of the `vectors_in`, `[count]`; `None` where masks only say which entries are there."""
+    if all(mask.dtype == bool for mask in masks.values()):
+        return None
+    found = []
+    for term in checked_vectors(action, label, names):
+        array = x[term.name]
+        there = present(term, masks, array.ndim)
+        for place, name in enumerate(term.labels):
+            if base(name) == label:
+                others = tuple(1 if i == place else size for i, size in enumerate(array.shape))
+                weights = jnp.broadcast_to(there, others).ravel().astype(jnp.promote_types(there.dtype, jnp.float32))
+                found += [weights] * (2 if _is_split(action, label, array) else 1)
     return jnp.concatenate(found)
 
 
