@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import DTypeError, GroupError, OptionError, ShapeError, explain
+from equikit._errors import DTypeError, GroupError, ShapeError, explain
 from equikit.groups import Bistochastic, Group, MatrixGroup, O, Sp, U
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
@@ -24,6 +24,7 @@ from equikit.symmetrization._frame import (
     standard_tolerance,
 )
 from equikit.symmetrization._invariants import invariants, orbit_distance
+from equikit.symmetrization._modules import held_network
 
 KINDS = (O, Sp, U, Bistochastic, MatrixGroup)
 """Groups of matrices; for permutations there are sorts and scores."""
@@ -100,17 +101,11 @@ class OrbitDistance(Method, nnx.Module):
         on_degenerate: OnDegenerate = "flag",
     ) -> None:
         checked_on_degenerate(on_degenerate, ("flag", "error"))
-        if not callable(network):
-            raise OptionError(
-                explain(
-                    "the network cannot be called",
-                    got=type(network).__name__,
-                    expected="a module or function that returns a matrix for every sample",
-                    step='write MatrixNetwork({"m": 4}, "m", m=ek.Lorentz, rngs=nnx.Rngs(0))',
-                )
-            )
-        known = isinstance(network, nnx.Module) or jax.tree_util.all_leaves([network])
-        self.network = network if known else nnx.data(network)
+        self.network = held_network(
+            network,
+            "a module or function that returns a matrix for every sample",
+            'write MatrixNetwork({"m": 4}, "m", m=ek.Lorentz, rngs=nnx.Rngs(0))',
+        )
         self.label = label
         self.group = group
         self.orders = None if orders is None else tuple(orders)

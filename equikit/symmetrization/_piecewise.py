@@ -15,6 +15,7 @@ from equikit.groups import S
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._evaluate import mean_over
 from equikit.symmetrization._frame import Frame, Info, Method, checked_choice
+from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 from equikit.symmetrization._symmetrize import Symmetrized, _narrow, symmetrize
 
@@ -147,36 +148,12 @@ def _refuse(how: Method, info: Info) -> None:
     )
 
 
-class PiecewiseModule(Piecewise, nnx.Module):
+class PiecewiseModule(Piecewise, ModuleOf):
     """A piecewise backbone some part of which is a module, and which is one itself."""
 
-    def __init__(self, symmetrized: Symmetrized, parts: Any, options: Mapping[str, Any]) -> None:
-        self.symmetrized = symmetrized if isinstance(symmetrized, nnx.Module) else nnx.data(symmetrized)
-        known = isinstance(parts, nnx.Module) or jax.tree_util.all_leaves([parts])
-        self.parts = parts if known else nnx.data(parts)
-        for name, value in options.items():
-            setattr(self, name, value)
 
-
-@jax.tree_util.register_pytree_node_class
-class PiecewiseFunction(Piecewise):
+class PiecewiseFunction(Piecewise, PytreeOf):
     """A piecewise function; a pytree, whose leaves are those of the backbone where it is a pytree itself."""
-
-    def __init__(self, symmetrized: Symmetrized, parts: Any, options: Mapping[str, Any]) -> None:
-        self.symmetrized, self.parts, self._options = symmetrized, parts, dict(options)
-        for name, value in options.items():
-            setattr(self, name, value)
-
-    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Children and what is static, for JAX."""
-        plain = jax.tree_util.all_leaves([self.parts])
-        static = (self.parts if plain else None, tuple(self._options.items()))
-        return (self.symmetrized, *([] if plain else [self.parts])), static
-
-    @classmethod
-    def tree_unflatten(cls, static: tuple[Any, ...], children: tuple[Any, ...]) -> PiecewiseFunction:
-        """Put together again, for JAX."""
-        return cls(children[0], children[1] if len(children) > 1 else static[0], dict(static[1]))
 
     def __repr__(self) -> str:
         return f"piecewise({self.symmetrized!r}, parts={self.parts!r})"
@@ -268,14 +245,12 @@ def piecewise(
                 step="write how=ek.frames.PCA()",
             )
         )
-    if parts is not None and not callable(parts):
-        raise OptionError(
-            explain(
-                "parts cannot be called",
-                got=type(parts).__name__,
-                expected="a function or module that makes weights of the input",
-                step="pass an array of weights in each call: sym(x, parts=weights)",
-            )
+    if parts is not None:
+        checked_callable(
+            "parts",
+            parts,
+            "a function or module that makes weights of the input",
+            "pass an array of weights in each call: sym(x, parts=weights)",
         )
     for word in (tell,) if isinstance(tell, str) else tell:
         checked_choice("tell", word, ("mask", "weights"))
@@ -283,9 +258,16 @@ def piecewise(
     checked_choice("hard", hard, (True, False))
     if not 0 <= threshold < 1:
         checked_choice("threshold", threshold, (1e-4, "0 up to 1"))
-    kept = {"points": found, "threshold": threshold, "hard": hard, "tell": told}
+    attributes = {
+        "symmetrized": inner,
+        "parts": parts,
+        "points": found,
+        "threshold": threshold,
+        "hard": hard,
+        "tell": told,
+    }
     as_module = isinstance(inner, nnx.Module) or isinstance(parts, nnx.Module)
-    return (PiecewiseModule if as_module else PiecewiseFunction)(inner, parts, kept)
+    return PiecewiseModule(attributes) if as_module else PiecewiseFunction(attributes)
 
 
 def _points(symmetrized: Symmetrized, given: str | None) -> str:

@@ -16,10 +16,10 @@ from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import Frame, Info, Method, settled
+from equikit.symmetrization._modules import held_network
 from equikit.symmetrization.canonicalization._assignment import ASSIGNMENT, soft_permutation, straight_through
 from equikit.symmetrization.canonicalization._network import (
     NOISE,
-    as_attribute,
     called,
     wide_inputs,
 )
@@ -105,7 +105,9 @@ class Probabilistic(Method, nnx.Module):
         temperature: float = 0.1,
         rounds: int = 20,
     ) -> None:
-        self.network = as_attribute(network)
+        self.network = held_network(
+            network, step="pass what takes the input of symmetrize and returns scores or vectors"
+        )
         self.labels = (labels,) if isinstance(labels, str) else None if labels is None else tuple(labels)
         self.terms = None if terms is None else tuple(terms)
         self.samples = _some("samples", samples)

@@ -19,6 +19,7 @@ from equikit.symmetrization._backbone import Call, KeyArgument
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._evaluate import mean_over
 from equikit.symmetrization._frame import Frame, Info, Method, checked_choice
+from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization._sequential import in_sequence
 from equikit.symmetrization.frames._center import Center
 
@@ -163,42 +164,15 @@ def _without_frame(how: Method, info: Info) -> str:
     )
 
 
-class SymmetrizedModule(Symmetrized, nnx.Module):
+class SymmetrizedModule(Symmetrized, ModuleOf):
     """A symmetrized module, which is a module itself: its parameters are those of the backbone and of the method."""
 
-    def __init__(self, backbone: Any, how: Method, options: Mapping[str, Any]) -> None:
-        self.backbone = backbone if isinstance(backbone, nnx.Module) or _plain(backbone) else nnx.data(backbone)
-        self.how = how
-        for name, value in options.items():
-            setattr(self, name, value)
 
-
-@jax.tree_util.register_pytree_node_class
-class SymmetrizedFunction(Symmetrized):
+class SymmetrizedFunction(Symmetrized, PytreeOf):
     """A symmetrized function; a pytree, whose leaves are those of the backbone where it is a pytree itself."""
-
-    def __init__(self, backbone: Any, how: Method, options: Mapping[str, Any]) -> None:
-        self.backbone, self.how, self._options = backbone, how, dict(options)
-        for name, value in options.items():
-            setattr(self, name, value)
-
-    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Children and what is static, for JAX."""
-        static = (self.how, tuple(self._options.items()))
-        return ((), (self.backbone, *static)) if _plain(self.backbone) else ((self.backbone,), (None, *static))
-
-    @classmethod
-    def tree_unflatten(cls, static: tuple[Any, ...], children: tuple[Any, ...]) -> SymmetrizedFunction:
-        """Put together again, for JAX."""
-        return cls(children[0] if children else static[0], static[1], dict(static[2]))
 
     def __repr__(self) -> str:
         return f"symmetrize({self.backbone!r}, {str(self.action.signature)!r}, how={self.how!r})"
-
-
-def _plain(backbone: Any) -> bool:
-    """Whether a callable holds no arrays that JAX knows of."""
-    return jax.tree_util.all_leaves([backbone])
 
 
 def symmetrize(
@@ -258,15 +232,7 @@ def symmetrize(
         True
     """
     kind = parse_signature(signature, outputs, groups=groups, keywords=bindings)
-    if not callable(backbone):
-        raise OptionError(
-            explain(
-                "the backbone cannot be called",
-                got=type(backbone).__name__,
-                expected="a function or a module",
-                step="pass what you would call with an array",
-            )
-        )
+    checked_callable("the backbone", backbone, "a function or a module", "pass what you would call with an array")
     checked_choice("channels", channels, (True, False))
     checked_choice("key_argument", key_argument, ("key", "rngs", None))
     if chunk_size is not None and checked_size("chunk_size", chunk_size) == 0:
@@ -275,9 +241,16 @@ def symmetrize(
     action = Action(kind, tuple(sorted(translated.items())), channels)
     shifted = sorted({translated[term.name] for term in kind.inputs if term.name in translated})
     method = in_sequence([*(Center(label) for label in shifted), *_methods(how)], action)
-    options = {"action": action, "key_argument": key_argument, "chunk_size": chunk_size, "remat": remat}
+    attributes = {
+        "backbone": backbone,
+        "how": method,
+        "action": action,
+        "key_argument": key_argument,
+        "chunk_size": chunk_size,
+        "remat": remat,
+    }
     as_module = isinstance(backbone, nnx.Module) or isinstance(method, nnx.Module)
-    return (SymmetrizedModule if as_module else SymmetrizedFunction)(backbone, method, options)
+    return SymmetrizedModule(attributes) if as_module else SymmetrizedFunction(attributes)
 
 
 def _methods(how: object) -> list[Method]:

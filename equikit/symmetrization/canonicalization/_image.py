@@ -14,6 +14,7 @@ from equikit.groups import Z
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import OnDegenerate
+from equikit.symmetrization._modules import held_network
 from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide
 from equikit.symmetrization.canonicalization._polygon import (
     checked_axes,
@@ -24,7 +25,7 @@ from equikit.symmetrization.canonicalization._polygon import (
     turns,
 )
 from equikit.symmetrization.canonicalization._score import without_absent
-from equikit.symmetrization.canonicalization._selection import Selecting, Selection, checked_result, held
+from equikit.symmetrization.canonicalization._selection import Selecting, Selection, checked_result
 
 
 class ImageCanonicalization(Selecting):
@@ -104,7 +105,7 @@ class ImageCanonicalization(Selecting):
             on_degenerate=on_degenerate,
             invariant_to=invariant_to,
         )
-        self.network = held(network)
+        self.network = held_network(network, step="pass what you would call with an array")
         self.group = checked_polygon(group)
         self.axes = checked_axes(axes)
         self.vectors = vectors

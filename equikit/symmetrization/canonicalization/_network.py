@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from equikit._errors import DTypeError, OptionError, ShapeError, explain
 from equikit.diagrams import Term
@@ -18,25 +17,6 @@ from equikit.symmetrization._element import Array
 
 NOISE = "noise"
 """The name by which a network gets its noise."""
-
-
-def as_attribute(network: object) -> Any:
-    """A network as an attribute of a module: one that holds arrays without being a module is data.
-
-    Raises:
-        OptionError: if it cannot be called.
-    """
-    if not callable(network):
-        raise OptionError(
-            explain(
-                "the network cannot be called",
-                got=type(network).__name__,
-                expected="a function or a module",
-                step="pass what takes the input of symmetrize and returns scores or vectors",
-            )
-        )
-    plain = isinstance(network, nnx.Module) or jax.tree_util.all_leaves([network])
-    return network if plain else nnx.data(network)
 
 
 def wide_inputs(action: Action, terms: tuple[Term, ...], x: Mapping[str, Array]) -> dict[str, Array]:

@@ -23,7 +23,8 @@ from equikit.symmetrization._frame import (
     checked_on_degenerate,
     only_label,
 )
-from equikit.symmetrization.canonicalization._network import as_attribute, called, output_of, wide_inputs
+from equikit.symmetrization._modules import held_network
+from equikit.symmetrization.canonicalization._network import called, output_of, wide_inputs
 from equikit.symmetrization.canonicalization._sorted_scores import SCORES, SortedScores
 
 
@@ -103,7 +104,9 @@ class PermutationCanonicalization(Method, nnx.Module):
         checked_choice("gumbel", gumbel, (False, True))
         if checked_size("max_size", max_size) == 0:
             checked_choice("max_size", 0, (1,))
-        self.network = as_attribute(network)
+        self.network = held_network(
+            network, step="pass what takes the input of symmetrize and returns scores or vectors"
+        )
         self.label = label
         self.terms = None if terms is None else tuple(terms)
         self.temperature = checked_temperature(temperature)

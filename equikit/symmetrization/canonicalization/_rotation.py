@@ -27,9 +27,10 @@ from equikit.symmetrization._frame import (
     settled,
     standard_tolerance,
 )
+from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.canonicalization._gram_schmidt import gram_schmidt
-from equikit.symmetrization.canonicalization._network import as_attribute, called, output_of, wide_inputs
+from equikit.symmetrization.canonicalization._network import called, output_of, wide_inputs
 from equikit.symmetrization.frames._alignments import alignments
 from equikit.symmetrization.frames._vectors import vectors_in
 
@@ -112,7 +113,9 @@ class RotationCanonicalization(Method, nnx.Module):
     ) -> None:
         checked_on_degenerate(on_degenerate)
         checked_choice("translation", translation, (True, False))
-        self.network = as_attribute(network)
+        self.network = held_network(
+            network, step="pass what takes the input of symmetrize and returns scores or vectors"
+        )
         self.label = label
         self.terms = None if terms is None else tuple(terms)
         self.translation = translation

@@ -15,7 +15,8 @@ from equikit.groups._group import checked_size
 from equikit.nn._linear import checked_rngs
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
-from equikit.symmetrization.canonicalization._selection import checked_result, held
+from equikit.symmetrization._modules import held_network
+from equikit.symmetrization.canonicalization._selection import checked_result
 
 
 class Score(nnx.Module):
@@ -31,7 +32,7 @@ class Score(nnx.Module):
     """
 
     def __init__(self, encoder: Any, features: int | None, rngs: nnx.Rngs | None) -> None:
-        self.encoder = held(encoder)
+        self.encoder = held_network(encoder, step="pass what you would call with an array")
         self.features = None if features is None else checked_size("the number of features", features)
         if features is None:
             if rngs is not None:

@@ -111,20 +111,6 @@ def positive(argument: str, value: object) -> float:
     return float(value)  # type: ignore[arg-type]
 
 
-def held(network: Any) -> Any:
-    """A network as an attribute of an NNX module: arrays of other libraries are declared as such."""
-    if not callable(network):
-        raise OptionError(
-            explain(
-                "the network cannot be called",
-                got=type(network).__name__,
-                expected="a function or a module",
-                step="pass what you would call with an array",
-            )
-        )
-    return network if isinstance(network, nnx.Module) or jax.tree_util.all_leaves([network]) else nnx.data(network)
-
-
 def checked_result(what: str, array: Any, shape: tuple[int, ...], step: str) -> Array:
     """Return what a network gave, or raise `ShapeError` where these are no floating-point numbers of a shape."""
     if not isinstance(array, jax.Array) or not jnp.issubdtype(array.dtype, jnp.floating) or array.shape != shape:

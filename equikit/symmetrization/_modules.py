@@ -1,0 +1,68 @@
+"""Functions and modules of any library as attributes of what wraps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import jax
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+
+
+def is_plain(thing: object) -> bool:
+    """Whether something holds no arrays that JAX knows of."""
+    return thing is None or bool(jax.tree_util.all_leaves([thing]))
+
+
+def held(thing: object) -> Any:
+    """Something as an attribute of an NNX module: what holds arrays without being a module is data."""
+    return thing if isinstance(thing, nnx.Module) or is_plain(thing) else nnx.data(thing)
+
+
+def checked_callable(what: str, thing: object, expected: str, step: str) -> Any:
+    """Return what can be called, or raise `OptionError`."""
+    if not callable(thing):
+        raise OptionError(explain(f"{what} cannot be called", got=type(thing).__name__, expected=expected, step=step))
+    return thing
+
+
+def held_network(
+    network: object,
+    expected: str = "a function or a module",
+    step: str = "pass what takes the input of symmetrize",
+) -> Any:
+    """A network as an attribute of an NNX module, or `OptionError` where it cannot be called."""
+    return held(checked_callable("the network", network, expected, step))
+
+
+class ModuleOf(nnx.Module):
+    """A module with the given attributes."""
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, held(value))
+
+
+class PytreeOf:
+    """A pytree with the given attributes; its leaves are those of the attributes that are pytrees themselves."""
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        self._attributes = dict(attributes)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def __init_subclass__(cls) -> None:
+        jax.tree_util.register_pytree_node_class(cls)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Children and what is static, for JAX."""
+        held = {name: value for name, value in self._attributes.items() if not is_plain(value)}
+        static = tuple((name, value) for name, value in self._attributes.items() if name not in held)
+        return tuple(held.values()), (tuple(held), static)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Any, ...], children: tuple[Any, ...]) -> Self:
+        """Put together again, for JAX."""
+        return cls({**dict(zip(static[0], children, strict=True)), **dict(static[1])})
