@@ -1,7 +1,6 @@
 """Canonical forms of images: exact on orbits, honest about ties, trained through, and loud about what does not fit."""
 
 import dataclasses
-import functools
 import itertools
 
 import equinox
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from helpers import assert_error
+from turned_images import PIXELS, SIZE, NNXNetwork, images, network_for, orbit, spun
 
 import equikit as ek
 from equikit.symmetrization._image import polygon_group, turned
@@ -20,30 +20,6 @@ from equikit.symmetrization.canonicalization._polygon import matrices
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-SIZE = 6
-PIXELS = {"i": ek.Fixed(SIZE), "j": ek.Fixed(SIZE)}
-
-
-def images(count, size=SIZE, channels=1, seed=0, dtype=jnp.float32):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=(count, size, size, channels)), dtype)
-
-
-@jax.jit
-def spun(matrix, x):
-    """Images, whose rows are axis 1, turned by one matrix."""
-    return turned(matrix, x, (1, 2))
-
-
-def orbit(group, x):
-    """Every element of the group as a matrix, and the images it makes of x."""
-    return [(matrix, spun(jnp.asarray(matrix), x)) for matrix in matrices(group)]
-
-
-@functools.cache
-def network_for(group):
-    """One network for all tests that do not change it: its parameters take long to draw."""
-    return GroupConvolution(1, group, hidden=(3,), rngs=nnx.Rngs(0))
-
 
 def told(*numbers):
     """A network that knows the activations beforehand."""
@@ -51,16 +27,6 @@ def told(*numbers):
 
 
 # Backbones of several libraries, none of which knows of rotations.
-
-
-class NNXNetwork(nnx.Module):
-    def __init__(self, rngs):
-        self.first = nnx.Conv(1, 4, (3, 3), rngs=rngs)
-        self.second = nnx.Linear(4 * SIZE * SIZE, 2, rngs=rngs)
-
-    def __call__(self, x):
-        x = nnx.relu(self.first(x))
-        return self.second(x.reshape(*x.shape[:-3], -1))
 
 
 class LinenNetwork(flax.linen.Module):

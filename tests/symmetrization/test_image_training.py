@@ -1,54 +1,18 @@
 """Canonical forms of images in training: derivatives through the choice, and learning what upright is."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx
+from turned_images import PIXELS, NNXNetwork, images, network_for, orbit
 
 import equikit as ek
 from equikit.symmetrization._image import polygon_group, turned
 from equikit.symmetrization.canonicalization import GroupConvolution, ImageCanonicalization, prior_loss
-from equikit.symmetrization.canonicalization._polygon import matrices
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
-
-SIZE = 6
-PIXELS = {"i": ek.Fixed(SIZE), "j": ek.Fixed(SIZE)}
-
-
-def images(count, size=SIZE, channels=1, seed=0, dtype=jnp.float32):
-    return jnp.asarray(np.random.default_rng(seed).normal(size=(count, size, size, channels)), dtype)
-
-
-@jax.jit
-def spun(matrix, x):
-    """Images, whose rows are axis 1, turned by one matrix."""
-    return turned(matrix, x, (1, 2))
-
-
-def orbit(group, x):
-    """Every element of the group as a matrix, and the images it makes of x."""
-    return [(matrix, spun(jnp.asarray(matrix), x)) for matrix in matrices(group)]
-
-
-@functools.cache
-def network_for(group):
-    """One network for all tests that do not change it: its parameters take long to draw."""
-    return GroupConvolution(1, group, hidden=(3,), rngs=nnx.Rngs(0))
-
-
-class NNXNetwork(nnx.Module):
-    def __init__(self, rngs):
-        self.first = nnx.Conv(1, 4, (3, 3), rngs=rngs)
-        self.second = nnx.Linear(4 * SIZE * SIZE, 2, rngs=rngs)
-
-    def __call__(self, x):
-        x = nnx.relu(self.first(x))
-        return self.second(x.reshape(*x.shape[:-3], -1))
 
 
 class Dense(nnx.Module):
