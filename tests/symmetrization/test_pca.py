@@ -109,7 +109,7 @@ def test_on_an_octahedron_the_usual_frame_is_wrong_by_as_much_as_the_output(x64)
         np.linalg.norm(np.asarray(usual(jnp.asarray(OCTAHEDRON @ g.T))) - before @ g.T) / np.linalg.norm(before)
         for g in turned
     ]
-    assert max(misses) > 0.3
+    assert max(misses) > 1
 
 
 @pytest.mark.parametrize("name", ["collinear", "all zero"])
