@@ -25,6 +25,7 @@ from equikit.symmetrization._frame import (
 )
 from equikit.symmetrization._invariants import invariants, orbit_distance
 from equikit.symmetrization._modules import held_network
+from equikit.symmetrization.canonicalization._network import called, wide_inputs
 
 KINDS = (O, Sp, U, Bistochastic, MatrixGroup)
 """Groups of matrices; for permutations there are sorts and scores."""
@@ -57,8 +58,8 @@ class OrbitDistance(Method, nnx.Module):
 
     Args:
         network: called with what the backbone is called with, `[*batch, *axes, channels]` or a dictionary of it, and
-            with `mask=` if there is one. It returns `[*batch, n, n]`, or a dictionary with that alone; columns move as
-            vectors.
+            with `mask=` if there is one; with `channels=False` it sees one channel. It returns `[*batch, n, n]`, or a
+            dictionary with that alone; columns move as vectors.
         label: the label on which the matrix acts; where it is not given, the only one with a group of matrices.
         group: the group whose invariants are used, with the form of that of the label; that of the label by default.
         orders: as for `invariants`, needed for MatrixGroup.
@@ -130,9 +131,7 @@ class OrbitDistance(Method, nnx.Module):
         group = self._group(action, label)
         first = action.inputs[0]
         batch, size = action.batch(first, x[first.name]), self._size(action, label, x)
-        found = self.network(
-            x[first.name] if len(action.inputs) == 1 else dict(x), **({"mask": masks} if masks else {})
-        )
+        found = called(self.network, action.inputs, wide_inputs(action, action.inputs, x), masks)
         matrix = _checked(found, (*batch, size, size), group)
         tolerance = standard_tolerance(self.tolerance, matrix.dtype)
         matrix = matrix.astype(jnp.promote_types(matrix.dtype, jnp.float32))
