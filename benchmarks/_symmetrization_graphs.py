@@ -33,11 +33,9 @@ def circulant(nodes: int, skip: int) -> np.ndarray:
     return np.isin(steps, [1, nodes - 1, skip, nodes - skip]).astype(float)
 
 
-def skip_links(generator: np.random.Generator, nodes: int = 41, copies: int = 15) -> tuple[np.ndarray, np.ndarray]:
-    """The data set CSL: relabelled circulants `[copies · skips, nodes, nodes]`, and the places of their skips."""
-    classes = np.repeat(np.arange(len(SKIPS)), copies)
-    whole = np.array([circulant(nodes, skip) for skip in SKIPS])[classes]
-    return relabelled(whole, generator), classes
+def circulants(nodes: int = 41) -> np.ndarray:
+    """The graphs of the data set CSL, one of each class, `[skips, nodes, nodes]`."""
+    return np.array([circulant(nodes, skip) for skip in SKIPS])
 
 
 def refined_colours(adjacency: np.ndarray) -> np.ndarray:
@@ -57,10 +55,15 @@ def refined_colours(adjacency: np.ndarray) -> np.ndarray:
         known = len(unique)
 
 
+def classes(adjacency: np.ndarray) -> np.ndarray:
+    """For every graph the number of its class `[graphs]`: colour refinement does not tell those of one apart."""
+    found: np.ndarray = np.unique(np.sort(refined_colours(adjacency), axis=1), axis=0, return_inverse=True)[1].ravel()
+    return found
+
+
 def equivalent_pairs(adjacency: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of graphs that colour refinement, and so a message-passing network, cannot tell apart."""
-    colours = np.sort(refined_colours(adjacency), axis=1)
-    _, place = np.unique(colours, axis=0, return_inverse=True)
-    order = np.argsort(place.ravel(), kind="stable")
-    classes = np.split(order, np.flatnonzero(np.diff(place.ravel()[order])) + 1)
-    return [pair for one in classes for pair in itertools.combinations(one.tolist(), 2)]
+    place = classes(adjacency)
+    order = np.argsort(place, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(place[order])) + 1)
+    return [pair for one in groups for pair in itertools.combinations(one.tolist(), 2)]

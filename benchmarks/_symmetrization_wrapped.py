@@ -1,10 +1,10 @@
-"""The rivals made by `ek.symmetrize`: the network of a task, what acts on its inputs and outputs, and a method."""
+"""What makes rivals of `ek.symmetrize`: the network of a task, what acts on its inputs and outputs, and a method."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,13 @@ import equikit as ek
 from benchmarks._symmetrization_backbones import BACKBONES
 from benchmarks._symmetrization_rivals import Rival
 from benchmarks._symmetrization_training import Apply, Rows
+from equikit.symmetrization import Info
 
 How = Any
 """What `ek.symmetrize` takes as `how`."""
+
+Draws = Literal["never", "training", "always"]
+"""When a method gets a key, so that it draws elements; without one it takes the mean over all that it has."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ SYMMETRIES = {
         axes="weighted",
         weighted=_by_mass,
     ),
-    "scattering": Symmetry({"momenta": "p x"}, "", {"p": ek.Fixed(4), "x": ek.Lorentz}),
+    "scattering": Symmetry({"momenta": "p x"}, "", {"p": ek.Fixed(4), "x": ek.Lorentz}, axes="momenta"),
+    "digits": Symmetry({"images": "i j"}, "c", {"i": ek.Fixed(8), "j": ek.Fixed(8), "c": ek.Fixed(10)}),
     "digit clouds": Symmetry({"points": "p x"}, "c", {"p": ek.S, "x": ek.Fixed(2), "c": ek.Fixed(10)}),
 }
 
@@ -89,8 +94,10 @@ def symmetrized(
     seed: int,
     how: How | Sequence[How],
     *,
-    draws: bool = False,
-    penalty: Callable[[Any], jax.Array] | None = None,
+    draws: Draws = "never",
+    penalty: Callable[[Info], jax.Array] | None = None,
+    groups: Mapping[str, object] | None = None,
+    share: float = 1.0,
 ) -> Rival:
     """The network of a task made equivariant.
 
@@ -98,8 +105,10 @@ def symmetrized(
         task: its name.
         seed: of the parameters of the network.
         how: a method, or several.
-        draws: whether training gives the method a key, so that it draws elements, and tests do not.
-        penalty: what is added to the loss, of what the method knows of its frames.
+        draws: see `Draws`.
+        penalty: what is added to the loss, of what the method knows of its elements.
+        groups: what is bound to labels in place of what acts on the task.
+        share: of the epochs, for rivals whose steps are expensive.
     """
     symmetry = SYMMETRIES[task]
     make, apply = BACKBONES[task]
@@ -109,7 +118,7 @@ def symmetrized(
         backbone,
         dict(symmetry.inputs),
         {"output": symmetry.output},
-        groups=symmetry.groups,
+        groups={**symmetry.groups, **(groups or {})},
         translate=symmetry.translate or None,
         channels=False,
         how=how,
@@ -117,45 +126,12 @@ def symmetrized(
     assert isinstance(module, nnx.Module)
 
     def test(module: Any, inputs: Rows, key: jax.Array) -> jax.Array:
-        found: jax.Array = module(symmetry.named(inputs))["output"]
+        module.eval()
+        found: jax.Array = module(symmetry.named(inputs), key=key if draws == "always" else None)["output"]
         return found
 
     def train(module: Any, inputs: Rows, key: jax.Array) -> tuple[jax.Array, jax.Array | float]:
-        found, info = module(symmetry.named(inputs), key=key if draws else None, with_info=True)
+        found, info = module(symmetry.named(inputs), key=None if draws == "never" else key, with_info=True)
         return found["output"], 0.0 if penalty is None else penalty(info)
 
-    return Rival(module, test, train if draws or penalty is not None else None)
-
-
-def _axes(task: str) -> How:
-    """Principal axes; inputs that do not determine them are used all the same."""
-    return ek.frames.PCA(terms=(SYMMETRIES[task].axes,), on_degenerate="flag")
-
-
-def frame(task: str, seed: int) -> Rival:
-    """The mean over the frame of principal axes, in training and in the tests; 8 evaluations a step.
-
-    Charges are seen in an eighth of the epochs, so that the network is evaluated as often as by others.
-    """
-    found = symmetrized(task, seed, _axes(task))
-    return replace(found, share=1 / 8) if task == "n-body" else found
-
-
-def stochastic_frame(task: str, seed: int) -> Rival:
-    """One element of the frame at random in training, the mean over all in the tests."""
-    return symmetrized(task, seed, ek.frames.Stochastic(_axes(task)), draws=True)
-
-
-def sorted_frame(task: str, seed: int) -> Rival:
-    """The same, with bodies sorted by mass or points by their coordinates."""
-    if task == "digit clouds":
-        return symmetrized(task, seed, ek.frames.Sort())
-    # Masses come first; bodies of nearly one mass are told apart by their places, and both orders need not be listed.
-    return symmetrized(task, seed, [ek.frames.Stochastic(_axes(task)), ek.frames.Sort()], draws=True)
-
-
-MAKERS: dict[str, Callable[[str, int], Rival]] = {
-    "frame": frame,
-    "stochastic frame": stochastic_frame,
-    "sorted": sorted_frame,
-}
+    return Rival(module, test, train, share=share)

@@ -12,15 +12,16 @@ from benchmarks import _symmetrization_tasks as tasks
 from benchmarks._measurement import Measurement, Skip
 from benchmarks._scores import Bound
 from benchmarks._symmetrization_backbones import augmented, bare, straight_line
+from benchmarks._symmetrization_frames import FRAMES
+from benchmarks._symmetrization_learned import LEARNED
 from benchmarks._symmetrization_report import STYLE as STYLE
 from benchmarks._symmetrization_rivals import Rival, scores, train
-from benchmarks._symmetrization_separation import SEPARATORS
+from benchmarks._symmetrization_separation import SEPARATORS, graph_sets
 from benchmarks._symmetrization_tasks import Sizes, Task
 from benchmarks._symmetrization_training import Recipe, rows_of
-from benchmarks._symmetrization_wrapped import MAKERS
 
 TITLE = "Symmetrization"
-SUMMARY = "frames and canonical forms around one network a task, against it bare and augmented; graphs to tell apart"
+SUMMARY = "every method around one network a task, against it bare and augmented; graphs to tell apart"
 PANEL, AXIS = ("task",), "task"
 RIVALS: dict[str, str] = {
     "straight line": "x + t v with the best t",
@@ -29,37 +30,75 @@ RIVALS: dict[str, str] = {
     "frame": "the mean over the frame, in training too",
     "stochastic frame": "one element of the frame at random in training, the mean over all in the tests",
     "sorted": "points sorted by their coordinates, bodies by mass, in addition to a stochastic frame",
+    "minimal frame": "one element, by Gram-Schmidt on the vectors in the order given",
+    "weighted frame": "one element of a continuous weighted frame in training, the mean over all in the tests",
+    "group average": "one quarter turn at random in training, the mean over all four in the tests",
+    "canonical": "one element, that vector neurons or a group convolution choose",
+    "canonical, eighths": "the same with eighths of a turn",
+    "canonical by energy": "the turn that an encoder of any kind likes best",
+    "probabilistic": "an element that vector neurons make of input and noise; the mean over 20 in the tests",
+    "orbit distance": "a matrix that a network makes of the input, drawn to the group by a loss",
     "colour refinement": "1-WL, the limit of message passing",
+    "Laplacian frame": "nodes sorted by the spectrum of the Laplacian, the mean over all orders that are left",
+    "canonical form": "the order of nodes that a search for automorphisms finds",
 }
 MAKE: dict[str, Callable[[str, int], Rival]] = {
     "straight line": straight_line,
     "bare": bare,
     "augmented": augmented,
-    **MAKERS,
+    **FRAMES,
+    **LEARNED,
 }
+FREE = ("bare", "augmented")
 TASKS: dict[str, tuple[Callable[[Sizes, int], Task], tuple[str, ...]]] = {
-    "n-body": (tasks.particles, ("straight line", "bare", "augmented", "frame", "stochastic frame")),
-    "inertia": (tasks.inertia, ("bare", "augmented", "frame", "stochastic frame", "sorted")),
-    "scattering": (tasks.scattering, ("bare", "augmented")),
-    "digits": (tasks.images, ("bare", "augmented")),
-    "digit clouds": (tasks.digit_clouds, ("bare", "augmented", "sorted")),
+    "n-body": (
+        tasks.particles,
+        ("straight line", *FREE, "frame", "stochastic frame", "weighted frame", "canonical", "probabilistic"),
+    ),
+    "inertia": (
+        tasks.inertia,
+        (
+            *(*FREE, "frame", "stochastic frame", "sorted"),
+            *("minimal frame", "weighted frame", "canonical", "probabilistic"),
+        ),
+    ),
+    "scattering": (tasks.scattering, (*FREE, "minimal frame", "orbit distance")),
+    "digits": (tasks.images, (*FREE, "group average", "canonical", "canonical, eighths", "canonical by energy")),
+    "digit clouds": (tasks.digit_clouds, (*FREE, "sorted", "weighted frame")),
 }
 GRAPHS = "graphs"
-EXACT = 1e-4
+EXACT, EXACT_64 = 1e-4, 1e-12
+INVARIANT = ("Laplacian frame", "canonical form")
 TARGETS = (
     Bound("stochastic frame", {"task": "n-body", "train": 3000}, "error, moved", 0.0092),
     Bound("stochastic frame", {"task": "inertia", "train": 1000}, "error, moved", 0.21),
-    *(Bound("stochastic frame", {"task": task}, "difference, moved", EXACT) for task in ("n-body", "inertia")),
-    Bound("sorted", {"task": "digit clouds"}, "difference, moved", 0.0),
+    Bound("orbit distance", {"task": "scattering", "train": 10_000}, "error, moved", 0.029),
+    *(
+        Bound(rival, {"task": task}, "difference, moved", EXACT)
+        for task in ("n-body", "inertia")
+        for rival in ("stochastic frame", "weighted frame", "canonical")
+    ),
+    *(
+        Bound(rival, {"task": "digits"}, "difference, moved", 0.0)
+        for rival in ("group average", "canonical", "canonical, eighths", "canonical by energy")
+    ),
+    *(Bound(rival, {"task": "digit clouds"}, "difference, moved", 0.0) for rival in ("sorted", "weighted frame")),
+    *(
+        Bound(rival, {"task": task}, score, most)
+        for task in ("graphs", "CSL")
+        for rival in INVARIANT
+        for score, most in (("pairs not told apart", 0.0), ("largest difference of copies", EXACT_64))
+    ),
 )
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Rows and epochs of each task, and nodes of the graphs."""
+    """Rows and epochs of each task, nodes of the graphs, and how many circulants there are."""
 
     sizes: dict[str, Sizes]
     nodes: int
+    circulants: int
 
 
 def limits(quick: bool) -> Budget:
@@ -72,7 +111,7 @@ def limits(quick: bool) -> Budget:
             "digits": Sizes(500, 0, 200, Recipe(2, 50, 1e-3, calls=1)),
             "digit clouds": Sizes(100, 0, 100, Recipe(1, 100, 1e-3, calls=1)),
         }
-        return Budget(sizes, 6)
+        return Budget(sizes, 6, 2)
     sizes = {
         "n-body": Sizes(3000, 2000, 2000, Recipe(150, 100, 1e-3)),
         "inertia": Sizes(1000, 0, 2000, Recipe(1000, 250, 3e-3)),
@@ -80,7 +119,7 @@ def limits(quick: bool) -> Budget:
         "digits": Sizes(1400, 0, 397, Recipe(30, 50, 1e-3)),
         "digit clouds": Sizes(1400, 0, 397, Recipe(43, 100, 1e-3)),
     }
-    return Budget(sizes, 7)
+    return Budget(sizes, 7, 10)
 
 
 def cases(quick: bool) -> list[str]:
@@ -102,14 +141,15 @@ def measure(name: str, rival: str, task: Task, seed: int, tell: Callable[[str], 
     return m
 
 
-def separate(nodes: int, seed: int, tell: Callable[[str], None]) -> list[Measurement]:
+def separate(budget: Budget, seed: int, tell: Callable[[str], None]) -> list[Measurement]:
     """Tell graphs apart."""
     found = []
-    for rival, function in SEPARATORS.items():
-        tell(f"{GRAPHS}: {rival}")
-        m = Measurement({"task": GRAPHS}, "separate", rival)
-        m.scores = function(nodes, seed)
-        found.append(m)
+    for name, (graphs, copies) in graph_sets(budget.nodes, budget.circulants, seed).items():
+        for rival, function in SEPARATORS.items():
+            tell(f"{name}: {rival}")
+            m = Measurement({"task": name}, "separate", rival)
+            m.scores = function(graphs, copies, seed)
+            found.append(m)
     return found
 
 
@@ -125,4 +165,4 @@ def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Me
             yield [Measurement(case, "train", rival, "skipped", str(reason)) for rival in rivals]
             continue
         yield [measure(name, rival, task, seed, tell) for rival in rivals]
-    yield separate(budget.nodes, seed, tell)
+    yield separate(budget, seed, tell)

@@ -19,15 +19,15 @@ from benchmarks._emlp_data import inertia, scattering
 from benchmarks._measurement import Skip
 from benchmarks._scores import Bound
 from benchmarks._symmetrization_backbones import bare
+from benchmarks._symmetrization_learned import LEARNED
 from benchmarks._symmetrization_models import ParticleNetwork, random_orthogonal
 from benchmarks._symmetrization_particles import simulate
 from benchmarks._symmetrization_report import STYLE, cell
 from benchmarks._symmetrization_rivals import Rival, difference, outputs, recipe, scores, train
-from benchmarks._symmetrization_separation import SEPARATORS, unseparated
+from benchmarks._symmetrization_separation import SEPARATORS, graph_sets, unseparated
 from benchmarks._symmetrization_tasks import Sizes, Task
 from benchmarks._symmetrization_training import Fitted, Recipe, fit, predict
 from benchmarks._symmetrization_vectors import orthogonal
-from benchmarks._symmetrization_wrapped import frame, sorted_frame, stochastic_frame
 
 pytestmark = pytest.mark.usefixtures("quick_compile")  # much is compiled, and little run
 
@@ -198,41 +198,81 @@ def test_how_far_outputs_are_from_equivariant(tmp_path: Path, monkeypatch: pytes
     assert by_class.error(one, np.array([1, 1])) == 0.5
 
 
-@pytest.mark.parametrize("maker", [frame, stochastic_frame, sorted_frame])
+QUICK = (
+    ("inertia", "stochastic frame"),
+    ("inertia", "sorted"),
+    ("scattering", "orbit distance"),
+    ("digits", "canonical"),
+)
+ALL = tuple(
+    (name, rival)
+    for name, (_, rivals) in symmetrization.TASKS.items()
+    for rival in rivals
+    if rival not in ("straight line", "bare", "augmented", "probabilistic")
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "rival"), [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow) for pair in ALL]
+)
 def test_symmetrized_rivals_are_equivariant_before_they_are_trained(
-    maker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, rival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = made("inertia", SMALL, 0, tmp_path, monkeypatch)
-    rival = maker("inertia", 0)
-    found = scores(task, rival, Fitted(rival.module, 0.0, 0.0, (0.0,)))
+    task = made(name, SMALL, 0, tmp_path, monkeypatch)
+    one = symmetrization.MAKE[rival](name, 0)
+    found = scores(task, one, Fitted(one.module, 0.0, 0.0, (0.0,)))
     assert found["difference, moved"] < 1e-5
-    assert found["parameters"] == 36_873
-    if rival.train is not None:  # elements are drawn
-        twice = jax.tree.map(lambda a: np.repeat(a[:20], 2, axis=0), task.train[0])
-        draws = predict(rival.module, lambda *given: rival.train(*given)[0], twice)
-        assert np.abs(draws[::2] - draws[1::2]).max() > 1e-2
+    assert found["error, as drawn"] == pytest.approx(found["error, moved"], rel=1e-3)
+    bare_parameters = len_of(bare(name, 0).module)
+    assert (found["parameters"] > bare_parameters) == (rival in LEARNED)
+
+
+def len_of(module: nnx.Module) -> int:
+    """The number of parameters."""
+    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "rival"), ALL)
+def test_symmetrized_rivals_are_equivariant_after_they_are_trained(
+    name: str, rival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = made(name, SMALL, 0, tmp_path, monkeypatch)
+    one = symmetrization.MAKE[rival](name, 0)
+    before = nnx.state(one.module, nnx.Param)
+    fitted = train(task, one, 0)
+    found = scores(task, one, fitted)
+    assert np.isfinite(found["train_loss"])
+    assert found["difference, moved"] < 1e-4
+    after = nnx.state(fitted.module, nnx.Param)
+    moved = [
+        np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)
+    ]
+    assert all(moved)  # the network that chooses the element learns too
+
+
+@pytest.mark.parametrize("rival", ["stochastic frame", pytest.param("probabilistic", marks=pytest.mark.slow)])
+def test_elements_are_drawn_anew_in_training(rival: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = made("inertia", SMALL, 0, tmp_path, monkeypatch)
+    one = symmetrization.MAKE[rival]("inertia", 0)
+    apply = one.train
+    assert apply is not None
+    twice = jax.tree.map(lambda a: np.repeat(a[:20], 2, axis=0), task.train[0])
+    draws = predict(one.module, lambda *given: apply(*given)[0], twice)
+    assert np.abs(draws[::2] - draws[1::2]).max() > 1e-2
 
 
 def test_sorted_clouds_do_not_depend_on_the_order_of_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = made("digit clouds", SMALL, 0, tmp_path, monkeypatch)
-    rival = sorted_frame("digit clouds", 0)
+    rival = symmetrization.MAKE["sorted"]("digit clouds", 0)
     found = outputs(task, rival, rival.module)
     np.testing.assert_array_equal(found["as drawn"], found["moved"])
 
 
-@pytest.mark.slow
-def test_symmetrized_particles_are_equivariant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = made("n-body", SMALL, 0, tmp_path, monkeypatch)
-    for maker in (frame, stochastic_frame):
-        rival = maker("n-body", 0)
-        found = scores(task, rival, train(task, rival, 0))
-        assert found["difference, moved"] < 1e-5
-        assert found["error, as drawn"] == pytest.approx(found["error, moved"], rel=1e-4)
-
-
 def test_graphs_are_told_apart_and_copies_are_not() -> None:
     assert unseparated(np.array([[0.0, 1.0], [0.0, 1.0005], [0.0, 2.0]])) == 1
-    found = {name: separator(6, 0) for name, separator in SEPARATORS.items()}
+    graphs, copies = graph_sets(6, 1, 0)["graphs"]
+    found = {name: separator(graphs, copies, 0) for name, separator in SEPARATORS.items()}
     assert found["colour refinement"] == {
         "graphs": 112,
         "pairs": 6216,
@@ -241,6 +281,17 @@ def test_graphs_are_told_apart_and_copies_are_not() -> None:
     }
     assert found["bare"]["pairs not told apart"] == 0
     assert found["bare"]["copies told apart"] > 100
+    for name in symmetrization.INVARIANT:
+        assert found[name]["pairs not told apart"] == found[name]["copies told apart"] == 0
+        assert found[name]["largest difference of copies"] < 1e-12
+
+
+def test_circulants_are_told_apart_by_a_canonical_form_and_not_by_colours() -> None:
+    graphs, copies = graph_sets(4, 3, 0)["CSL"]
+    assert copies.shape == (14, 3, 41, 41)
+    refined, canonical = (SEPARATORS[name](graphs, copies[:2], 0) for name in ("colour refinement", "canonical form"))
+    assert refined["pairs not told apart"] == 3
+    assert canonical["pairs not told apart"] == canonical["copies told apart"] == refined["copies told apart"] == 0
 
 
 def test_the_report_has_a_table_a_task_and_says_what_is_missing() -> None:
@@ -276,6 +327,7 @@ def test_what_cannot_be_made_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None
         raise Skip("scikit-learn is not installed")
 
     monkeypatch.setattr(symmetrization, "TASKS", {"digits": (refuse, ("bare", "augmented"))})
+    monkeypatch.setattr(symmetrization, "SEPARATORS", {})
     found, _ = symmetrization.run(True, 0, lambda text: None)
     assert [(m.rival, m.status, m.reason) for m in found] == [
         (rival, "skipped", "scikit-learn is not installed") for rival in ("bare", "augmented")
@@ -302,9 +354,10 @@ def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     pytest.importorskip("matplotlib")
     chosen = {"inertia": (tasks.inertia, ("bare", "stochastic frame"))}
     monkeypatch.setattr(symmetrization, "TASKS", chosen)
+    monkeypatch.setattr(symmetrization, "SEPARATORS", {name: SEPARATORS[name] for name in ("bare", "canonical form")})
     assert command.main(["symmetrization", "--quick", "--output", str(tmp_path)]) == 0
     records = check_results(tmp_path)
-    assert [record["rival"] for record in records] == ["bare", "stochastic frame", *SEPARATORS]
+    assert [record["rival"] for record in records] == ["bare", "stochastic frame", *["bare", "canonical form"] * 2]
 
 
 @pytest.mark.slow
