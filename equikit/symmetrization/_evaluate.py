@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ For accelerators they are guesses.
 """
 
 FEW = 16
-"""Up to so many elements are added one by one."""
+"""Up to so many elements are added one by one, and so many steps of a loop with convolutions written out."""
 
 Chunk = tuple[Element, Array, jax.Array | None]
 """Elements, their weights, and a key for each."""
@@ -66,8 +67,9 @@ def mean_over(
         return sums
 
     run: Callable[..., Sums] = jax.checkpoint(some) if remat else some
-    size = _chunk_size(call, x, masks, key, frame.size) if chunk_size is None else chunk_size
-    sums, squares = run(*chunk) if size >= frame.size else _in_chunks(run, chunk, frame.size, size)
+    made = _made(call, x, masks, key) if frame.size > 1 else Made()
+    size = _chunk_size(made, frame.size) if chunk_size is None else chunk_size
+    sums, squares = run(*chunk) if size >= frame.size else _in_chunks(run, chunk, frame.size, size, made.convolutions)
     return sums, _standard_errors(sums, squares, frame) if frame.drawn else {}
 
 
@@ -131,7 +133,7 @@ def _standard_errors(sums: Mapping[str, Array], squares: Mapping[str, Array], fr
     return found
 
 
-def _in_chunks(run: Callable[..., Sums], chunk: Chunk, count: int, size: int) -> Sums:
+def _in_chunks(run: Callable[..., Sums], chunk: Chunk, count: int, size: int, convolutions: bool) -> Sums:
     """Add up over chunks of elements: by a scan in a traced program, in a loop where nothing is traced."""
     elements, weights, keys = chunk
     chunks = math.ceil(count / size)
@@ -153,28 +155,46 @@ def _in_chunks(run: Callable[..., Sums], chunk: Chunk, count: int, size: int) ->
     def step(total: Sums, chunk: Chunk) -> tuple[Sums, None]:
         return jax.tree.map(jnp.add, total, run(*chunk)), None
 
-    return lax.scan(step, total, jax.tree.map(lambda a: a[1:], stacked))[0]
+    # XLA for CPUs leaves the convolutions of a loop to one core and its plain code: gradients take 20 times as long.
+    slow = convolutions and jax.default_backend() == "cpu"
+    return lax.scan(step, total, jax.tree.map(lambda a: a[1:], stacked), unroll=FEW if slow else 1)[0]
 
 
-def _chunk_size(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None, count: int) -> int:
-    """As many elements at once as keep the largest array of the backbone in the cache."""
-    if count <= 1:
-        return 1
-    budget = CACHE.get(jax.default_backend(), CACHE["gpu"])
+@dataclass(frozen=True)
+class Made:
+    """What a backbone makes of one element.
+
+    Attributes:
+        largest: the bytes of the largest array.
+        convolutions: whether there are any.
+    """
+
+    largest: int = 1
+    convolutions: bool = False
+
+
+def _made(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> Made:
+    """Trace the backbone."""
     # One element under a vmap, as it is run: a backbone that changes its state is refused here already.
     alone = jax.tree.map(lambda a: a[None], (x, masks, key))
-    largest = _largest(jax.make_jaxpr(jax.vmap(call))(*alone).jaxpr)
-    return max(1, min(count, budget // max(largest, 1)))
+    return _of_program(jax.make_jaxpr(jax.vmap(call))(*alone).jaxpr)
 
 
-def _largest(jaxpr: Any) -> int:
-    """The bytes of the largest array that a program makes, in its inner programs too."""
-    found = 0
+def _chunk_size(made: Made, count: int) -> int:
+    """As many elements at once as keep the largest array of the backbone in the cache."""
+    budget = CACHE.get(jax.default_backend(), CACHE["gpu"])
+    return max(1, min(count, budget // max(made.largest, 1)))
+
+
+def _of_program(jaxpr: Any) -> Made:
+    """What a program makes, in its inner programs too."""
+    largest, convolutions = 1, False
     for equation in jaxpr.eqns:
         for variable in equation.outvars:
             shape, dtype = getattr(variable.aval, "shape", ()), getattr(variable.aval, "dtype", None)
             if dtype is not None and all(isinstance(size, int) for size in shape):
-                found = max(found, math.prod(shape) * dtype.itemsize)
-        for inner in jaxprs_in_params(equation.params):
-            found = max(found, _largest(inner))
-    return found
+                largest = max(largest, math.prod(shape) * dtype.itemsize)
+        convolutions |= equation.primitive is lax.conv_general_dilated_p
+        for inner in map(_of_program, jaxprs_in_params(equation.params)):
+            largest, convolutions = max(largest, inner.largest), convolutions | inner.convolutions
+    return Made(largest, convolutions)

@@ -206,7 +206,8 @@ def symmetrize(
         groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
         key_argument: the keyword by which the backbone takes a key for its dropout: `"key"`, or `"rngs"` as Flax does.
         chunk_size: how many elements are evaluated at once. By default as many as keep the largest array of the
-            backbone in the cache of the device.
+            backbone in the cache of the device. Compiled programs have a loop over the rest; on CPUs it is written out
+            sixteen times where the backbone has convolutions.
         remat: compute the backbone again in the backward pass, so that memory does not grow with the frame.
         **bindings: labels with their groups.
 

@@ -172,6 +172,21 @@ def test_all_ways_to_evaluate_agree(x64):
         assert jnp.allclose(slope, found["chosen"][1], atol=1e-10), name
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="loops of convolutions are slow on CPUs only")
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_convolutions_are_not_put_into_a_loop_on_a_cpu(convolutions):
+    def backbone(x):
+        if convolutions:
+            return jnp.convolve(x, jnp.arange(3.0), mode="same")
+        return jnp.cumsum(x)
+
+    sym = ek.symmetrize(backbone, "t -> t", t=ek.Z(6), channels=False, how=ek.frames.GroupAverage(), chunk_size=2)
+    x = jnp.arange(6.0)
+    compiled = jax.jit(sym).lower(x).compile()
+    assert ("while" in compiled.as_text()) != convolutions
+    assert jnp.allclose(compiled(x), sym(x), rtol=1e-6)
+
+
 def test_transformations_commute(x64):
     sym = symmetrized(function_backbone(), how=ek.frames.PCA())
     x = jax.random.normal(jax.random.key(1), (3, POINTS, 3))

@@ -1,0 +1,68 @@
+"""The benchmark `symmetrization_cost` symmetrizes what it says, and reports ratios."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from benchmarks import __main__ as command
+from benchmarks import symmetrization_cost
+from benchmarks._symmetrization_cost_methods import KINDS, made
+from benchmarks._symmetrization_cost_report import Most, check, lines, ratio, table
+from equikit.symmetrization import Symmetrized
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def test_ratios_are_those_to_the_network_alone() -> None:
+    case = {"inputs": "clouds", "batch": 2, "size": 8}
+    records = [
+        {"case": case, "direction": direction, "rival": rival, "median": factor * median}
+        for direction, factor in (("forward", 1.0), ("forward+backward", 3.0))
+        for rival, median in (("bare", 0.001), ("frame", 0.008), ("canonical", 0.004))
+    ]
+    targets = [Most("frame", case, 9.0), Most("canonical", case, 1.5), Most("absent", case, 1.0)]
+    found = check(targets, records)
+    assert [target["met"] for target in found] == [True, False, False]
+    assert found[0]["ratio"] == pytest.approx(8.0)
+    said = lines({"targets": found})
+    assert said[0] == "inputs clouds, batch 2, size 8, forward, frame over bare: 8.0x, wanted at most 9x, met"
+    assert said[2].endswith("absent over bare: not measured, wanted at most 1x, missed")
+    of = {"forward": {one["rival"]: one for one in records[:3]}, "forward+backward": {}}
+    assert ratio(of, "forward+backward", "frame") is None
+    assert table(of)[1][1][:3] == ["frame", "8.00 (8.0x)", "–"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "rival"), [(name, rival) for name, kind in KINDS.items() for rival in kind.methods])
+def test_what_is_timed_is_the_symmetrized_network(name: str, rival: str) -> None:
+    kind, size = KINDS[name], 5
+    module, keyed = made(kind, rival, size, 0)
+    network, _ = made(kind, "bare", size, 0)
+    assert isinstance(module, Symmetrized)
+    x = jnp.asarray(kind.draw(3, size, np.random.default_rng(0)), jnp.float32)
+    found = module(x, key=jax.random.key(0)) if keyed else module(x)
+    assert isinstance(network, nnx.Module)
+    assert found.shape == network(x).shape  # type: ignore[operator]
+    assert bool(jnp.all(jnp.isfinite(found)))
+
+
+def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    images = KINDS["images"]
+    few = replace(images, methods={"group average": images.methods["group average"]})
+    monkeypatch.setitem(KINDS, "images", few)
+    monkeypatch.setattr(symmetrization_cost, "QUICK", symmetrization_cost.QUICK[1:2])
+    assert command.main(["symmetrization_cost", "--quick", "--output", str(tmp_path)]) == 0
+    result = json.loads((tmp_path / "symmetrization_cost.json").read_text(encoding="utf-8"))
+    assert [record["rival"] for record in result["measurements"]] == ["bare", "group average"] * 2
+    assert all(record["median"] > 0 for record in result["measurements"])
+    assert "| group average | " in (tmp_path / "symmetrization_cost.md").read_text(encoding="utf-8")
+    assert (tmp_path / "symmetrization_cost.png").stat().st_size > 1000
