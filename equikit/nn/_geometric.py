@@ -250,7 +250,7 @@ class GeometricMessage(nnx.Module):
         masks = by_label("mask", mask)
         extra = Term("positions", (self.point, self.space))
         typed = Signature((*self.sources, extra), self.signature.outputs, self.signature.bindings)
-        shapes = checked_shapes(typed, (*self.channels[0], 1), [*arrays, positions[..., None]], masks)
+        shapes = checked_shapes(typed, (*self.channels[0], None), [*arrays, positions], masks)
         kernels = {f"weights {name!r}": kernel[...] for name, kernel in self.kernel.items()}
         given = {f"input {term.name!r}": array for term, array in zip(self.sources, arrays, strict=True)}
         refuse_mixture(given | {"positions": positions} | kernels)

@@ -154,10 +154,10 @@ def refuse_real(signature: Signature, names: Iterable[str], arrays: Iterable[jax
     )
 
 
-def _expected(term: Term, signature: Signature, channels: int) -> str:
+def _expected(term: Term, signature: Signature, channels: int | None) -> str:
     sizes = signature.sizes
     axes = [label if sizes[label] is None else f"{label}={sizes[label]}" for label in term.labels]
-    return f"[*batch, {''.join(axis + ', ' for axis in axes)}{channels} channels]"
+    return f"[{', '.join(['*batch', *axes, *([] if channels is None else [f'{channels} channels'])])}]"
 
 
 def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tuple[int, str]]:
@@ -185,14 +185,14 @@ def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tup
 
 def checked_shapes(
     signature: Signature,
-    channels: Sequence[int],
+    channels: Sequence[int | None],
     arrays: Sequence[jax.Array],
     masks: Mapping[str, jax.Array],
     given: Mapping[str, int] | None = None,
 ) -> Shapes:
     """Read the batch axes and the size of every label off the arrays, and see that all agree.
 
-    `given` holds the sizes of labels that no input has.
+    `channels` are None for arrays without an axis of them, and `given` holds the sizes of labels that no input has.
 
     Raises:
         ShapeError: naming the term, the shape that came and the one expected.
@@ -209,12 +209,13 @@ def checked_shapes(
         def wrong(problem: str, step: str, expected: str = expected, got: str = got) -> ShapeError:
             return ShapeError(explain(problem, got=got, expected=expected, step=step))
 
-        axes = len(term.labels)
-        if array.ndim < axes + 1:
-            raise wrong(f"{name} has too few axes", "add the missing axes; channels come last")
-        if array.shape[-1] != width:
+        start = array.ndim - len(term.labels) - (width is not None)
+        if start < 0:
+            last = "" if width is None else "; channels come last"
+            raise wrong(f"{name} has too few axes", f"add the missing axes{last}")
+        if width is not None and array.shape[-1] != width:
             raise wrong(f"{name} has {array.shape[-1]} channels, not {width}", "check the last axis, or the layer")
-        for label, size in zip(term.labels, array.shape[array.ndim - 1 - axes : -1], strict=True):
+        for label, size in zip(term.labels, array.shape[start : start + len(term.labels)], strict=True):
             if label in groups and isinstance(size, int):
                 groups[label].checked(size)
             elif label in groups:
@@ -222,7 +223,7 @@ def checked_shapes(
             known, where = sizes.setdefault(base(label), (size, f"it is {size} in {name}"))
             if size != known:
                 raise wrong(f"{name} has size {size} on axis {label!r}, but {where}", f"give every {label!r} one size")
-        here = array.shape[: array.ndim - 1 - axes]
+        here = array.shape[:start]
         if batch is None:
             batch = here, name
         elif batch[0] != here:

@@ -113,10 +113,8 @@ class Symmetrized:
         refuse_mixture({f"input {name!r}": array for name, array in arrays.items()})
         refuse_real(action.signature, arrays, arrays.values())
         masks = by_label("mask", mask)
-        shaped = [array if action.channels else array[..., None] for array in arrays.values()]
-        shapes = checked_shapes(
-            replace(action.signature, outputs=()), [(a.shape or (1,))[-1] for a in shaped], shaped, masks
-        )
+        widths = [(array.shape or (1,))[-1] if action.channels else None for array in arrays.values()]
+        shapes = checked_shapes(replace(action.signature, outputs=()), widths, [*arrays.values()], masks)
         sizes = shapes.sizes | {label: n for label, n in action.signature.sizes.items() if n is not None}
         masks = {label: jnp.asarray(array) for label, array in masks.items()}
         return (

@@ -269,7 +269,7 @@ ERRORS = {
             {"p": np.ones((5, 3), np.float32), "p x": np.ones((5, 3, 2), np.float32)}, np.ones((5, 2), np.float32)
         ),
         "has size 2 on axis 'x'",
-        "[5, 2, 1]",
+        "[5, 2]",
         "x=3",
         "one size",
     ),
