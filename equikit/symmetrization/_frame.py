@@ -33,7 +33,8 @@ class Info:
         gap: the smallest difference between neighbouring eigenvalues (or keys) that decide, over the largest.
         rank: the dimension that the input spans.
         ties: the number of entries that no key tells from another.
-        more: other quantities by name, such as scores and matrices that losses are made of.
+        more: other quantities by name, such as scores and matrices that losses are made of; of a method that comes
+            after one with several elements they have an axis of these in front.
         exact: whether the elements are all there are, where others of the same batch were drawn at random.
         standard_error: of the average, for each output, where elements were drawn at random; an upper estimate where
             the draws of one method are joined with all elements of another.
@@ -135,7 +136,10 @@ def _both(one: Frame, two: Frame) -> Info:
         rank=worst("rank"),
         ties=worst("ties"),
         exact=_exact(one) & jnp.all(_exact(two) | ~used, axis=0),
-        more={**first.more, **later.more},
+        more={
+            **first.more,
+            **({name: array[0] for name, array in later.more.items()} if one.size == 1 else later.more),
+        },
     )
 
 

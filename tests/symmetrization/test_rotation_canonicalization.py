@@ -263,6 +263,8 @@ def test_the_origin_is_learned_too():
     (y, one), (z, two) = run(jnp.asarray(x)), run(jnp.asarray(x @ g.T + shift))
     np.testing.assert_allclose(z, y @ g.T + shift, atol=1e-10)
     np.testing.assert_allclose(two.shift["x"][0], g @ one.shift["x"][0] + shift, atol=1e-10)
+    # What losses are made of has no axis of the one element of the centroid.
+    np.testing.assert_allclose(sym.info(jnp.asarray(x)).more["matrix"], one.linear["x"][0], atol=1e-12)
     assert np.linalg.norm(one.shift["x"][0] - x.mean(0)) > 1e-2
 
 
