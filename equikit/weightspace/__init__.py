@@ -1,0 +1,7 @@
+"""Weight spaces: the symmetry of a model's parameters, read off its program, and what is made of it."""
+
+from equikit.weightspace._specification import Specification
+from equikit.weightspace._terms import Leaf, Product, Sum, Symbol
+from equikit.weightspace._trace import trace
+
+__all__ = ["Leaf", "Product", "Specification", "Sum", "Symbol", "trace"]

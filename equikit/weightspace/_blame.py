@@ -1,0 +1,77 @@
+"""Which operation of a program does not allow a symmetry that was claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit.groups import S
+from equikit.weightspace._axes import Axis, direct_sum, make_rigid, product
+from equikit.weightspace._leaves import checked_leaves
+from equikit.weightspace._program import Reader
+from equikit.weightspace._rules import rigid
+from equikit.weightspace._terms import Expression, Leaf, Product, Sum
+
+
+def relative_difference(one: Any, two: Any) -> float:
+    """The largest difference of two trees of arrays, relative to the largest entry of each array."""
+    worst = 0.0
+    for mine, other in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        size = float(jnp.max(jnp.abs(mine), initial=0))
+        difference = float(jnp.max(jnp.abs(mine - other), initial=0))
+        worst = max(worst, difference / size if size else difference)
+    return worst
+
+
+class _Found(Exception):
+    """Carries the text out of the reader."""
+
+
+def first_difference(
+    leaves: tuple[Leaf, ...], groups: dict[str, S], apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]
+) -> str:
+    """The first operation that makes a label rigid, or one of two, or gives it a structure."""
+    labelled: dict[str, Axis] = {}
+
+    def axis_of(expression: Expression) -> Axis:
+        if isinstance(expression, Product):
+            return product([axis_of(factor) for factor in expression.factors], "a factor is")
+        if isinstance(expression, Sum):
+            return direct_sum([axis_of(part) for part in expression.parts])
+        if expression.label not in groups:
+            return rigid(expression.size, "bound to Fixed")
+        return labelled.setdefault(expression.label, Axis(expression.size))
+
+    def conflict() -> str:
+        roots: dict[Axis, str] = {}
+        for label, axis in labelled.items():
+            root = axis.root
+            if root.kind != "free" and root.size > 1:
+                return f"{label!r} is not free" + (f": {root.reason}" if root.reason else f", but a {root.kind}")
+            if root in roots:
+                return f"{roots[root]!r} and {label!r} are permuted alike"
+            roots[root] = label
+        return ""
+
+    def watch(equation: Any) -> None:
+        text = conflict()
+        if text:
+            shapes = ", ".join(str(list(variable.aval.shape)) for variable in equation.invars)
+            raise _Found(f"; by {equation.primitive} of arrays {shapes}, {text}")
+
+    given = checked_leaves(leaves, params)
+    of_params = [[axis_of(axis) for axis in leaf.axes] for leaf in leaves]
+    of_inputs = [[rigid(size, "an input") for size in leaf.shape] for leaf in jax.tree.leaves(inputs)]
+    assert list(given) == [leaf.name for leaf in leaves], "leaves come in the order of the tree"
+    try:
+        results = Reader(watch).read(jax.make_jaxpr(apply)(params, *inputs), [*of_params, *of_inputs])
+    except _Found as found:
+        return str(found)
+    for axes in results:
+        for axis in axes:
+            make_rigid(axis, "an output")
+    text = conflict()
+    return f"; {text}" if text else ""

@@ -1,0 +1,114 @@
+"""The arrays of a tree of parameters, by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import DTypeError, OptionError, ShapeError, explain
+from equikit.weightspace._terms import Leaf
+
+HELD = ("value", "raw_value")
+"""What Flax calls the array in a variable, which says nothing."""
+
+
+def key_name(key: Any) -> str:
+    """One step of a path in a tree."""
+    for attribute in ("key", "name", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def named_leaves(params: Any) -> dict[str, Any]:
+    """Name to array, in the order of the tree.
+
+    Raises:
+        OptionError: if two arrays have one name, or there are none.
+        DTypeError: if a leaf is no array of floating-point numbers.
+    """
+    found: dict[str, Any] = {}
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    for path, leaf in leaves:
+        keys = [key_name(key) for key in path]
+        if keys and keys[-1] in HELD:
+            keys = keys[:-1]
+        name = "/".join(keys) or "parameters"
+        is_array = isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+        if not is_array or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise DTypeError(
+                explain(
+                    f"the parameter {name!r} holds no floating-point numbers",
+                    got=f"dtype {leaf.dtype}" if is_array else type(leaf).__name__,
+                    expected="a tree of arrays, all of them float32, float64, bfloat16 or float16",
+                    step="leave counters, keys and static fields out: nnx.split(model, nnx.Param, ...), params alone",
+                )
+            )
+        if name in found:
+            raise OptionError(
+                explain(
+                    "two parameters have one name",
+                    got=f"{name!r} twice",
+                    expected="paths that differ",
+                    step="rename the keys of the tree",
+                )
+            )
+        found[name] = leaf
+    if not found:
+        raise OptionError(
+            explain("there are no parameters", got="an empty tree", expected="arrays", step="pass the parameters")
+        )
+    return found
+
+
+def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the parameters") -> dict[str, Any]:
+    """Name to array, which have to be those of a specification.
+
+    Raises:
+        OptionError, ShapeError, DTypeError: if they are not, naming the leaf and the axis.
+    """
+    given, known = named_leaves(params), {leaf.name: leaf for leaf in leaves}
+    if given.keys() != known.keys():
+        missing, more = sorted(known.keys() - given.keys()), sorted(given.keys() - known.keys())
+        raise OptionError(
+            explain(
+                f"{what} are not those of the specification",
+                got=", ".join([*(f"no {name!r}" for name in missing), *(f"{name!r} besides" for name in more)]),
+                expected=f"{len(known)} arrays: {', '.join(known)}",
+                step="pass a tree of the same structure as the one that was traced",
+            )
+        )
+    for name, leaf in known.items():
+        shape = tuple(given[name].shape)
+        if shape[len(shape) - len(leaf.shape) :] != leaf.shape or len(shape) < len(leaf.shape):
+            wrong = [
+                f"axis {place} ({axis})"
+                for place, axis in enumerate(leaf.axes)
+                if len(shape) == len(leaf.shape) and shape[place] != axis.size
+            ]
+            raise ShapeError(
+                explain(
+                    f"{what} do not fit the specification: {name!r}" + (f", {', '.join(wrong)}" if wrong else ""),
+                    got=f"shape {list(shape)}",
+                    expected=f"{list(leaf.shape)}, which is {leaf}",
+                    step="trace the model that these parameters are of",
+                )
+            )
+    return given
+
+
+def labels_with_two_sizes(leaves: tuple[Leaf, ...]) -> list[str]:
+    """Labels that have more than one size."""
+    sizes = {(symbol.label, symbol.size) for leaf in leaves for axis in leaf.axes for symbol in symbols(axis)}
+    counts = Counter(label for label, _ in sizes)
+    return sorted(label for label, count in counts.items() if count > 1)
+
+
+def symbols(axis: Any) -> list[Any]:
+    """All symbols in an expression."""
+    inner = getattr(axis, "factors", getattr(axis, "parts", None))
+    return [axis] if inner is None else [symbol for one in inner for symbol in symbols(one)]

@@ -1,0 +1,116 @@
+"""The symmetry of the parameters of a model: a term for each, and a group for each label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import EquivarianceError, OptionError, explain
+from equikit.groups import Fixed, S
+from equikit.weightspace._blame import first_difference, relative_difference
+from equikit.weightspace._leaves import checked_leaves, labels_with_two_sizes
+from equikit.weightspace._terms import Element, Leaf
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What permutes the parameters of a model without changing what it computes. Made by `trace`.
+
+    Attributes:
+        leaves: the arrays, with what each of their axes is an axis of.
+        bindings: labels with their groups, S(n) for those that are permuted, Fixed(n) for others.
+        reasons: for labels on which nothing acts, why.
+    """
+
+    leaves: tuple[Leaf, ...]
+    bindings: tuple[tuple[str, S | Fixed], ...]
+    reasons: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        twice = labels_with_two_sizes(self.leaves)
+        if twice:
+            raise OptionError(
+                explain(
+                    "a label has two sizes",
+                    got=", ".join(
+                        f"{label!r} in {[str(x) for x in self.leaves if label in x.labels]}" for label in twice
+                    ),
+                    expected="one size for each label",
+                    step="give the axes different labels",
+                )
+            )
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """For the name of each parameter its term, as `"in h0"`."""
+        return {leaf.name: str(leaf) for leaf in self.leaves}
+
+    @property
+    def groups(self) -> dict[str, S]:
+        """The labels that are permuted, with their groups."""
+        return {label: group for label, group in self.bindings if isinstance(group, S)}
+
+    def __str__(self) -> str:
+        width = max(len(leaf.name) for leaf in self.leaves)
+        lines = [f"{leaf.name:<{width}}  {leaf}" for leaf in self.leaves]
+        return "\n".join([*lines, "", ", ".join(f"{label}={group}" for label, group in self.bindings)])
+
+    def random_element(self, key: jax.Array) -> Element:
+        """A permutation for each label, uniformly."""
+        generator = np.random.default_rng(np.asarray(jax.random.bits(key, (4,))))
+        return {label: group.random_element(generator) for label, group in self.groups.items()}
+
+    def act(self, element: Mapping[str, np.ndarray], params: Any) -> Any:
+        """Move the parameters: a tree of the same structure; leading axes of all arrays are a batch."""
+        given = checked_leaves(self.leaves, params)
+        moved = []
+        for leaf in self.leaves:
+            array = given[leaf.name]
+            start = array.ndim - len(leaf.axes)
+            for place, axis in enumerate(leaf.axes):
+                if any(label in element for label in axis.labels):
+                    array = jnp.take(array, np.argsort(axis.places(dict(element))), axis=start + place)
+            moved.append(array)
+        return jax.tree.unflatten(jax.tree.structure(params), moved)
+
+    def check(
+        self, apply: Callable[..., Any], params: Any, x: Any, key: jax.Array, *, tolerance: float | None = None
+    ) -> float:
+        """See that a random group element leaves the outputs as they are.
+
+        Args:
+            apply: the model, `apply(params, x)`.
+            params: its parameters.
+            x: an input, or several in a tuple.
+            key: of the element.
+            tolerance: the largest difference of outputs allowed, relative to the largest entry of each; by default
+                the square root of the rounding error of the parameters.
+
+        Returns:
+            The largest relative difference.
+
+        Raises:
+            EquivarianceError: if the outputs differ, naming the first operation whose result is not moved as it should.
+        """
+        moved = self.act(self.random_element(key), params)
+        inputs = x if isinstance(x, tuple) else (x,)
+        one, two = apply(params, *inputs), apply(moved, *inputs)
+        found = relative_difference(one, two)
+        narrow = max(np.finfo(jnp.zeros((), leaf.dtype).dtype).eps for leaf in jax.tree.leaves(params))
+        allowed = float(narrow) ** 0.5 if tolerance is None else tolerance
+        if not found <= allowed:
+            raise EquivarianceError(
+                explain(
+                    "the outputs change with an element of the group",
+                    got=f"a relative difference of {found:.1e}"
+                    + first_difference(self.leaves, self.groups, apply, params, inputs),
+                    expected=f"at most {allowed:.1e}",
+                    step="bind the label that is wrong to Fixed, and report the model: trace() should not find it",
+                )
+            )
+        return found

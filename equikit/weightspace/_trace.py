@@ -1,0 +1,105 @@
+"""Reading the symmetry of parameters off the program of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from equikit.groups import Fixed, S
+from equikit.weightspace._axes import Axis, factors, make_rigid, parts
+from equikit.weightspace._leaves import named_leaves
+from equikit.weightspace._program import Reader
+from equikit.weightspace._rules import rigid
+from equikit.weightspace._specification import Specification
+from equikit.weightspace._terms import Expression, Leaf, Product, Sum, Symbol
+
+INPUT, OUTPUT = "an input", "an output"
+
+
+def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
+    r"""The permutations of the parameters of a model that leave what it computes as it is.
+
+    The program of the model is read equation by equation, and every axis of every array gets an index set. Elementwise
+    operations, contractions and what loops carry make two index sets one; reshape makes products of them, and
+    concatenation and slicing sums; reductions forget them. Inputs and outputs, positions in space, and all operations
+    that nothing is known of make them rigid. What is left free is permuted: the result is a group
+    \(\prod_h S_{n_h}\) that acts on the parameters, and preserves the function. It need not be the largest such group:
+    what is not known is rigid.
+
+    Args:
+        apply: the model, a pure function `apply(params, x)` that JAX can trace.
+        params: a tree of arrays, or of `jax.ShapeDtypeStruct`s.
+        x: an input, or several in a tuple, which follow the parameters; they may be `jax.ShapeDtypeStruct`s too.
+
+    Returns:
+        A term for each parameter, and a group for each label: `spec.terms`, `spec.groups`, and `spec.check`.
+
+    Raises:
+        DTypeError, OptionError: if parameters are no floating-point numbers, or the model cannot be traced.
+
+    Cost: tracing the model once; nothing is computed.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> def apply(params, x):
+        ...     return jnp.tanh(x @ params["first"]) @ params["second"]
+        >>> params = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
+        >>> spec = trace(apply, params, jnp.ones((5, 3)))
+        >>> spec.terms, spec.groups
+        ({'first': 'in h0', 'second': 'h0 out'}, {'h0': S(8)})
+
+    Source:
+        ours; specifications of this kind are written by hand in Ainsworth, Hayase and Srinivasa, Git Re-Basin,
+        arXiv:2209.04836, and Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232.
+    """
+    given, inputs = named_leaves(params), x if isinstance(x, tuple) else (x,)
+    closed = jax.make_jaxpr(apply)(params, *inputs)
+    of_params = [[Axis(size) for size in leaf.shape] for leaf in given.values()]
+    of_inputs = [[rigid(size, INPUT) for size in leaf.shape] for leaf in jax.tree.leaves(inputs)]
+    reader = Reader()
+    for axes in reader.read(closed, [*of_params, *of_inputs]):
+        for axis in axes:
+            make_rigid(axis, OUTPUT)
+    names = _Names(of_inputs)
+    leaves = tuple(
+        Leaf(name, tuple(names.expression(axis) for axis in axes)) for name, axes in zip(given, of_params, strict=True)
+    )
+    return Specification(leaves, tuple(names.bindings.items()), tuple(names.reasons.items()))
+
+
+class _Names:
+    """Labels of index sets, in the order in which they are met."""
+
+    def __init__(self, of_inputs: list[list[Axis]]) -> None:
+        self.of_inputs = {axis.root for axes in of_inputs for axis in axes}
+        self.labels: dict[Axis, str] = {}
+        self.bindings: dict[str, S | Fixed] = {}
+        self.reasons: dict[str, str] = {}
+
+    def expression(self, axis: Axis) -> Expression:
+        """What an axis is an axis of."""
+        axis = axis.root
+        if axis.kind == "product":
+            return Product(tuple(map(self.expression, factors(axis))))
+        if axis.kind == "sum":
+            return Sum(tuple(map(self.expression, parts(axis))))
+        return Symbol(self._label(axis), axis.size)
+
+    def _label(self, axis: Axis) -> str:
+        if axis not in self.labels:
+            free = axis.kind == "free" and axis.size > 1
+            label = self._new("h", always=True) if free else self._new(self._of_rigid(axis), always=False)
+            self.labels[axis] = label
+            self.bindings[label] = S(axis.size) if free else Fixed(axis.size)
+            if not free:
+                self.reasons[label] = axis.reason
+        return self.labels[axis]
+
+    def _of_rigid(self, axis: Axis) -> str:
+        return "in" if axis in self.of_inputs else "out" if axis.reason == OUTPUT else "fixed"
+
+    def _new(self, prefix: str, always: bool) -> str:
+        count = sum(label.rstrip("0123456789") == prefix for label in self.bindings)
+        return f"{prefix}{count}" if count or always else prefix

@@ -1,0 +1,171 @@
+"""The group that is read off a program preserves the function, and a false one is caught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import equikit as ek
+from equikit.groups import Fixed, S
+from equikit.weightspace import Specification, Symbol, trace
+from tests.helpers import assert_error
+from tests.weightspace.models import MODELS, plain
+
+GROUPS = {
+    "perceptron": [8, 5],
+    "perceptron_nnx": [6, 6],
+    "perceptron_linen": [6, 5],
+    "perceptron_equinox": [6, 6],
+    "layer_norm": [6],
+    "convolution_with_batch_norm": [6, 5],
+    "group_norm": [4, 2],
+    "residual": [6, 5, 5],
+    "residual_convolutions": [6, 4, 6],
+    "dense_concatenation": [4, 3, 5],
+    "concatenated_then_flattened": [3, 2, 6],
+    "convolution_flattened": [5, 7],
+    "grouped_convolution": [3, 2, 3, 4],
+    "depthwise_convolution": [6, 4],
+    "tied_layers": [6],
+    "autoencoder_with_tied_weights": [6],
+    "gru": [5],
+    "lstm": [5],
+    "attention": [2, 4, 4],
+    "transformer": [8, 12, 2, 4, 4],
+    "fused_attention": [6, 2, 4, 4],
+    "gated_units": [6, 7, 2],
+    "gated_halves": [4],
+    "language_model_with_tied_embedding": [6, 7],
+    "scanned_layers": [6],
+    "branches": [6],
+    "equilibrium": [6],
+    "siren": [8, 8],
+    "mixture_of_experts": [4, 6],
+    "message_passing": [6],
+}
+"""Sizes of the labels that are permuted, derived by hand."""
+
+
+FEW = [pytest.param(name, marks=() if place % 5 == 0 else pytest.mark.slow) for place, name in enumerate(MODELS)]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_group_is_found_and_preserves_the_function(name: str) -> None:
+    apply, params, x = MODELS[name]()
+    spec = trace(apply, params, x)
+    assert sorted(group.n for group in spec.groups.values()) == sorted(GROUPS[name])
+    assert spec.check(jax.jit(apply), params, x, jax.random.key(0)) < 1e-5
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_false_symmetry_is_caught(name: str) -> None:
+    apply, params, x = MODELS[name]()
+    spec = trace(apply, params, x)
+    fixed = [label for label, group in spec.bindings if isinstance(group, Fixed) and group.size > 1]
+    assert fixed, "every model has inputs and outputs"
+    for label in fixed:
+        false = replace(
+            spec, bindings=tuple((name, S(what.size) if name == label else what) for name, what in spec.bindings)
+        )
+        with pytest.raises(ek.EquivarianceError, match=rf"the outputs change(.|\n)*{label!r} is not free"):
+            until_not_the_identity(false, apply, params, x)
+
+
+def until_not_the_identity(spec, *arguments) -> None:
+    """Of two indices, every second element leaves both in place."""
+    for seed in range(9):
+        spec.check(*arguments, jax.random.key(seed))
+
+
+def apply(p, x):
+    return jnp.tanh(jnp.tanh(x @ p["a"]) @ p["b"]) @ p["c"]
+
+
+def test_labels_that_should_be_one_are_blamed_on_the_operation() -> None:
+    params, x = plain({"a": (3, 6), "b": (6, 6), "c": (6, 2)}), jnp.ones((4, 3))
+    spec = trace(apply, params, x)
+    assert spec.terms == {"a": "in h0", "b": "h0 h1", "c": "h1 out"}
+    assert spec.groups == {"h0": S(6), "h1": S(6)}
+    assert dict(spec.reasons) == {"in": "an input", "out": "an output"}
+    a, b, c = spec.leaves
+    false = Specification((a, replace(b, axes=(b.axes[1], b.axes[1])), c), spec.bindings)
+    text = r"dot_general of arrays \[4, 6\], \[6, 6\], 'h0' and 'h1' are permuted alike"
+    with pytest.raises(ek.EquivarianceError, match=text):
+        false.check(apply, params, x, jax.random.key(0))
+
+
+def test_elements_move_entries_as_groups_do() -> None:
+    params = plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)})
+    spec = trace(apply, params, jnp.ones((4, 3)))
+    element = spec.random_element(jax.random.key(0))
+    moved = spec.act(element, params)
+    one, two = (np.asarray(spec.groups[label].matrix(element[label])) for label in ("h0", "h1"))
+    np.testing.assert_allclose(moved["a"], params["a"] @ one.T, rtol=1e-6)
+    np.testing.assert_allclose(moved["b"], one @ params["b"] @ two.T, rtol=1e-6)
+    np.testing.assert_allclose(moved["c"], two @ params["c"], rtol=1e-6)
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf]), params)
+    np.testing.assert_array_equal(spec.act(element, batch)["b"][1], 2 * moved["b"])
+
+
+def test_products_and_sums_move_as_reshape_and_concatenate_do() -> None:
+    def model(p, x):
+        h = jnp.concatenate([jnp.tanh(x @ p["a"]), x @ p["b"]], axis=-1)  # [batch, positions, 2 + 3]
+        return h.reshape(len(x), -1) @ p["c"]
+
+    params, x = plain({"a": (3, 2), "b": (3, 3), "c": (20, 2)}), jnp.ones((4, 4, 3))
+    spec = trace(model, params, x)
+    assert spec.terms["c"] == "(in1 (h0 + h1)) out"
+    assert spec.check(model, params, x, jax.random.key(1)) < 1e-6
+    element = {"h0": np.array([1, 0]), "h1": np.array([2, 0, 1])}
+    moved = spec.act(element, params)["c"].reshape(4, 5, 2)
+    before = params["c"].reshape(4, 5, 2)
+    np.testing.assert_array_equal(moved, before[:, [1, 0, 3, 4, 2]])
+
+
+def test_what_nobody_has_seen_is_rigid() -> None:
+    def model(p, x):
+        return jnp.linalg.eigvalsh(p["a"] @ p["a"].T).sum() + jnp.tanh(x @ p["b"]) @ p["c"]
+
+    params, x = plain({"a": (4, 4), "b": (3, 6), "c": (6, 2)}), jnp.ones((5, 3))
+    spec = trace(model, params, x)
+    assert spec.groups == {"h0": S(4), "h1": S(6)}
+    assert spec.terms["a"] == "fixed h0"  # the right one is summed over
+    assert "eigh" in dict(spec.reasons)["fixed"]
+    assert spec.check(model, params, x, jax.random.key(0)) < 1e-5
+
+
+REFUSED = {
+    "integers": (
+        lambda: trace(lambda p, x: x * p["n"], {"n": jnp.arange(3)}, jnp.ones(3)),
+        (ek.DTypeError, "'n' holds no floating-point numbers", "int32", "float32", "nnx.Param"),
+    ),
+    "nothing": (
+        lambda: trace(lambda p, x: x, {}, jnp.ones(3)),
+        (ek.OptionError, "no parameters", "an empty tree", "arrays", "pass the parameters"),
+    ),
+    "another tree": (
+        lambda: SPEC.act({}, {"a": jnp.ones((3, 6)), "d": jnp.ones(2)}),
+        (ek.OptionError, "not those of the specification", "no 'b', no 'c', 'd' besides", "a, b, c", "same structure"),
+    ),
+    "another shape": (
+        lambda: SPEC.act({}, {"a": jnp.ones((3, 6)), "b": jnp.ones((7, 5)), "c": jnp.ones((5, 2))}),
+        (ek.ShapeError, "'b', axis 0 (h0)", "[7, 5]", "[6, 5], which is h0 h1", "trace the model"),
+    ),
+    "two sizes": (
+        lambda: replace(
+            SPEC, leaves=(SPEC.leaves[0], replace(SPEC.leaves[1], axes=(Symbol("h0", 7), Symbol("h1", 5))))
+        ),
+        (ek.OptionError, "a label has two sizes", "", "one size", "different labels"),
+    ),
+}
+SPEC = trace(apply, plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)}), jnp.ones((4, 3)))
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused(name: str) -> None:
+    call, (error, *texts) = REFUSED[name]
+    assert_error(error, call, *texts)
