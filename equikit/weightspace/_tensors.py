@@ -1,0 +1,111 @@
+"""Parameters as tensors with one label an axis, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from equikit.weightspace._terms import Expression, Leaf, Product, Sum, Symbol
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A piece of a parameter that has one label an axis.
+
+    Attributes:
+        name: that of the parameter; with the number of the piece, where there are several.
+        axes: a symbol for each axis.
+    """
+
+    name: str
+    axes: tuple[Symbol, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """One for each axis."""
+        return tuple(axis.label for axis in self.axes)
+
+
+Axes = tuple[Expression, ...]
+
+
+def opened(axes: Axes) -> tuple[int, tuple[Axes, ...]] | None:
+    """The first axis that is a product or a sum, and the axes that take its place: of a product, or of each part."""
+    for place, axis in enumerate(axes):
+        if isinstance(axis, Product):
+            return place, (axes[:place] + axis.factors + axes[place + 1 :],)
+        if isinstance(axis, Sum):
+            return place, tuple((*axes[:place], part, *axes[place + 1 :]) for part in axis.parts)
+    return None
+
+
+def pieces(axes: Axes) -> Iterator[tuple[Symbol, ...]]:
+    """The axes of every piece of an array."""
+    found = opened(axes)
+    if found is None:
+        yield tuple(axis for axis in axes if isinstance(axis, Symbol))
+        return
+    for inner in found[1]:
+        yield from pieces(inner)
+
+
+def tensors_of(leaf: Leaf) -> tuple[Tensor, ...]:
+    """The pieces of a parameter."""
+    found = [*pieces(leaf.axes)]
+    names = [leaf.name] if len(found) == 1 else [f"{leaf.name}[{number}]" for number in range(len(found))]
+    return tuple(Tensor(name, axes) for name, axes in zip(names, found, strict=True))
+
+
+def split(leaves: tuple[Leaf, ...], arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Parameters `[*batch, *shape, channels]` to tensors `[*batch, *axes, channels]`, by name."""
+    found = {}
+    for leaf in leaves:
+        names = (tensor.name for tensor in tensors_of(leaf))
+        found |= dict(zip(names, _split(leaf.axes, arrays[leaf.name]), strict=True))
+    return found
+
+
+def _split(axes: Axes, array: jax.Array) -> Iterator[jax.Array]:
+    inside = opened(axes)
+    if inside is None:
+        yield array
+        return
+    place, inner = inside
+    start = array.ndim - len(axes) - 1 + place
+    axis = axes[place]
+    if isinstance(axis, Product):
+        sizes = (factor.size for factor in axis.factors)
+        yield from _split(inner[0], array.reshape(*array.shape[:start], *sizes, *array.shape[start + 1 :]))
+        return
+    assert isinstance(axis, Sum)
+    first = 0
+    for part, one in zip(axis.parts, inner, strict=True):
+        yield from _split(one, jax.lax.slice_in_dim(array, first, first + part.size, axis=start))
+        first += part.size
+
+
+def join(leaves: tuple[Leaf, ...], arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Tensors to parameters: the inverse of `split`."""
+    return {
+        leaf.name: _joined(leaf.axes, iter([arrays[tensor.name] for tensor in tensors_of(leaf)])) for leaf in leaves
+    }
+
+
+def _joined(axes: Axes, tensors: Iterator[jax.Array]) -> jax.Array:
+    inside = opened(axes)
+    if inside is None:
+        return next(tensors)
+    place, inner = inside
+    parts = [_joined(one, tensors) for one in inner]
+    start = place - len(axes) - 1  # from the end, where the channels are
+    axis = axes[place]
+    if isinstance(axis, Product):
+        (array,) = parts
+        first = array.ndim + start - len(axis.factors) + 1
+        size = math.prod(array.shape[first : first + len(axis.factors)])
+        return array.reshape(*array.shape[:first], size, *array.shape[first + len(axis.factors) :])
+    return jnp.concatenate(parts, axis=start)
