@@ -166,7 +166,8 @@ def _searched(nodes: Array, edges: Array, most: int, with_table: bool) -> tuple[
         both = np.concatenate([edges, np.swapaxes(edges, 1, 2)]).reshape(2 * len(edges), count * count)
         pairs = _numbered(both).reshape(count, count)
         form = canonical_form(_numbered(nodes), 2 * pairs + np.eye(count, dtype=int), most)
-        radix, table = np.ones(count, np.int32), np.zeros(shapes[3], np.int32)
+        # Levels and places that are not used hold the identity, since the product goes through all levels.
+        radix, table = np.ones(count, np.int32), np.tile(np.arange(wide, dtype=np.int32), (wide, wide, 1))
         for level, automorphisms in enumerate(form.transversals):
             radix[level] = len(automorphisms)
             if with_table:
