@@ -107,7 +107,8 @@ class Action:
         """Apply the inverse of an element to an array `[*axes, channels]` of one sample."""
         translation = self.translation(term)
         if translation in element.shift:
-            array = array - self._positions(element.shift[translation], term, translation, array)
+            moved = array - self._positions(element.shift[translation], term, translation, array)
+            array = moved.astype(array.dtype)  # which says how precise the numbers are
         for place, label in enumerate(term.labels):
             if base(label) in element.linear:
                 by = element.linear[base(label)]

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit.groups import SO
+from equikit.groups import SO, S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._eigh import eigh
 from equikit.symmetrization._element import Array, Element, detached, rounding
@@ -25,7 +25,15 @@ from equikit.symmetrization._frame import (
     standard_tolerance,
 )
 from equikit.symmetrization.frames._alignments import alignments
-from equikit.symmetrization.frames._vectors import checked_vectors, definite_label, vectors_in, weights_in
+from equikit.symmetrization.frames._vectors import (
+    checked_vectors,
+    definite_label,
+    precision_of,
+    read_labels,
+    refuse_tensors,
+    vectors_in,
+    weights_in,
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class PCA(Framed):
 
     Raises:
         GroupError: if the label has another group.
+        OptionError: if a term has the label twice, with `on_degenerate="weighted"`: it is made of no points.
         FrameError: for a degenerate input, with `on_degenerate="error"`.
 
     Cost: of the frame O(N d²) and an eigendecomposition; \(2^d\) evaluations of the backbone.
@@ -90,11 +99,21 @@ class PCA(Framed):
         """The label of the rotations."""
         label = definite_label(self, action, self.label, "{} has no principal axes")
         checked_vectors(action, label, self.terms)
+        if self.on_degenerate == "weighted":
+            refuse_tensors(self, action, label, self.terms)
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """Labels whose groups change lengths: all others leave the matrix C as it is."""
-        return frozenset(label for label, group in action.groups.items() if not group.keeps_norm)
+        """Labels whose groups change lengths: all others leave the matrix C as it is, but not alignments with points.
+
+        Those are left by groups that do no more than to permute the points.
+        """
+        found = frozenset(label for label, group in action.groups.items() if not group.keeps_norm)
+        if self.on_degenerate == "weighted":
+            (label,) = self.acts_on(action)
+            others = read_labels(action, label, self.terms)
+            found |= {other for other in others if not isinstance(action.groups[other], S)}
+        return found
 
     def of_sample(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
@@ -110,11 +129,12 @@ class PCA(Framed):
         weight = weights_in(action, label, self.terms, x, masks)
         heavy = scaled if weight is None else weight[:, None] * scaled
         values, axes = eigh(jnp.einsum("nd,ne->de", heavy, scaled, precision=jax.lax.Precision.HIGHEST))
-        tolerance = standard_tolerance(self.tolerance, dtype)
+        given = precision_of(action, label, self.terms, x)
+        tolerance = standard_tolerance(self.tolerance, given)
         largest = jnp.max(values, initial=0)
         # Eigenvalues of C are known to the rounding error of the largest, the extents along the axes much better.
         extents = jnp.max(jnp.abs(jnp.matmul(scaled, axes, precision=jax.lax.Precision.HIGHEST)), axis=0, initial=0)
-        flat = extents <= rank_tolerance(d, dtype)
+        flat = extents <= max(rank_tolerance(d, dtype), 2 * rounding(given))
         gaps = jnp.diff(values) / jnp.where(largest > 0, largest, 1)
         orders = action.output_order(label)
         # Between two directions without extent the basis makes no difference, if no other input has any there.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from equikit._errors import OptionError, explain
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, rounding
+from equikit.symmetrization._element import Array, coarsest, rounding
 from equikit.symmetrization._frame import standard_tolerance
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._numbers import all_finite, present_first, rows_of, scaled
@@ -91,7 +91,7 @@ class Sort(Ordering):
         there = masks.get(label)
         found = rows_of([term for term in action.inputs if term.name in names], label, x, there)
         rows = jnp.concatenate([scaled(array) for array in found])
-        coarse = standard_tolerance(self.tolerance, rows.dtype)
+        coarse = standard_tolerance(self.tolerance, coarsest(x[name] for name in names))
         fine = min(coarse, EQUAL * rounding(rows.dtype))
         tolerances = jnp.repeat(jnp.asarray([coarse, fine], rows.dtype), rows.shape[0])
         blocks, margin = _ties.split_by(present_first(there, rows.shape[1]), jnp.tile(rows, (2, 1)), tolerances)

@@ -12,7 +12,7 @@ from equikit.diagrams import Term
 from equikit.diagrams._signature import base
 from equikit.groups import O
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array
+from equikit.symmetrization._element import Array, coarsest
 from equikit.symmetrization._frame import only_label
 from equikit.symmetrization.frames._center import present
 
@@ -55,6 +55,23 @@ def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -
     return found
 
 
+def refuse_tensors(method: object, action: Action, label: str, names: tuple[str, ...] | None) -> None:
+    """Raise `OptionError` if one of these terms has a label more than once.
+
+    Along one axis of a tensor it has vectors only as long as the other axis stays as it is: a rotation turns both.
+    """
+    for term in checked_vectors(action, label, names):
+        if sum(base(name) == label for name in term.labels) > 1:
+            raise OptionError(
+                explain(
+                    f"{type(method).__name__} takes single vectors, and {term.name!r} has none: both of its axes turn",
+                    got=f"{action.signature}, terms={names}",
+                    expected=f"input terms that have {label!r} once",
+                    step=f"use ek.frames.PCA({label!r}) if its metric is definite, or name other terms=",
+                )
+            )
+
+
 def read_labels(action: Action, label: str, names: tuple[str, ...] | None) -> frozenset[str]:
     """The other labels of these terms on which a group acts."""
     found = {base(other) for term in checked_vectors(action, label, names) for other in term.labels}
@@ -81,6 +98,11 @@ def vectors_in(
                 rows = rows if name == label else jnp.conj(rows)
                 found += [rows.real, rows.imag] if _is_split(action, label, array) else [rows]
     return jnp.concatenate(found)
+
+
+def precision_of(action: Action, label: str, names: tuple[str, ...] | None, x: Mapping[str, Array]) -> Any:
+    """The dtype that the `vectors_in` the input were rounded to, before they were made wider."""
+    return coarsest(x[term.name] for term in checked_vectors(action, label, names))
 
 
 def _is_split(action: Action, label: str, array: Array) -> bool:
