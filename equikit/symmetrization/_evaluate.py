@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
-from equikit.symmetrization._action import Action, act, moved_masks
+from equikit.symmetrization._action import Action, act, moved_masks, without_absent
 from equikit.symmetrization._backbone import Call
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame
@@ -88,10 +88,7 @@ def _moved(
         if element.shift:  # which has moved absent points too
             seen = moved_masks(element, masks)
             for term in terms:
-                for place, label in enumerate(term.labels):
-                    if label in seen:
-                        others = [i for i in range(batch, arrays[term.name].ndim) if i != batch + place]
-                        arrays[term.name] = jnp.where(jnp.expand_dims(seen[label], others), arrays[term.name], 0)
+                arrays[term.name] = without_absent(term, arrays[term.name], seen, batch)
         return arrays, moved_masks(element, permuted)
 
     return jax.vmap(one)(elements)

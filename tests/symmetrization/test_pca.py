@@ -220,6 +220,25 @@ def test_the_output_has_the_dtype_of_the_input(dtype):
     assert jnp.abs(y.astype(jnp.float32) - exact).max() < bound * jnp.abs(exact).max()
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_what_is_equal_to_the_rounding_of_the_input_is_equal(dtype):
+    """Entries of an input with few bits are computed with in float32, but are no better known for it."""
+    rng = np.random.default_rng(0)
+    sym = wrapped(ek.O(3), function=lambda x: x, translate=None)
+    clouds = np.stack([OCTAHEDRON, np.pad(SQUARE * [1, 0.5, 0], ((0, 2), (0, 0)))])
+    for _ in range(5):
+        info = sym.info(jnp.asarray(clouds @ ek.O(3).random_element(rng).T).astype(dtype))
+        assert info.degenerate.tolist() == [True, False]
+        assert info.rank.tolist() == [3, 2]
+
+
+def test_the_backbone_sees_the_dtype_of_the_input():
+    found = []
+    x = jax.random.normal(jax.random.key(0), (7, 3), jnp.bfloat16)
+    wrapped(ek.O(3), function=lambda x: found.append(x.dtype) or x)(x)
+    assert set(found) == {jnp.dtype(jnp.bfloat16)}
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e6, 1e18])
 def test_the_size_of_the_input_does_not_matter(scale):
     cloud = jax.random.normal(jax.random.key(0), (7, 3))
@@ -242,8 +261,19 @@ def test_absent_points_do_not_count():
     y = sym(cloud, mask={"p": there})
     short = sym(cloud[there], mask={"p": jnp.ones(4, bool)})
     assert jnp.allclose(y[there], short, atol=1e-5)
-    other = sym(jnp.where(there[:, None], cloud, 100.0), mask={"p": there})
-    assert jnp.allclose(y[there], other[there], atol=1e-5)
+    for absent in (100.0, jnp.nan, jnp.inf):
+        other = sym(jnp.where(there[:, None], cloud, absent), mask={"p": there})
+        assert jnp.allclose(y[there], other[there], atol=1e-5)
+
+
+def test_derivatives_do_not_see_absent_points():
+    there = jnp.array([True, True, False, True, True])
+    sym = wrapped(ek.O(3), function=lambda x, mask: jnp.where(mask["p"][..., None], x + x**2, 0))
+    slope = jax.jit(jax.grad(lambda x: jnp.sum(sym(x, mask={"p": there})[there] ** 2)))
+    x = jax.random.normal(jax.random.key(0), (5, 3))
+    found = slope(jnp.where(there[:, None], x, jnp.nan))
+    assert jnp.all(found[2] == 0)
+    assert jnp.allclose(found, slope(x), atol=1e-4)
 
 
 @pytest.mark.parametrize("group", [ek.O(3)], ids=str)

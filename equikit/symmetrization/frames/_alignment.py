@@ -21,6 +21,7 @@ from equikit.symmetrization._frame import (
     checked_on_degenerate,
     settled,
 )
+from equikit.symmetrization._options import checked_terms
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._aligned import check_dimension, drawn, listed
 from equikit.symmetrization.frames._vectors import (
@@ -80,6 +81,7 @@ class Alignment(Framed):
 
     def __post_init__(self) -> None:
         checked_on_degenerate(self.on_degenerate, ("error", "flag"))
+        checked_terms(self)
         if self.samples is not None and checked_size("samples", self.samples) == 0:
             checked_choice("samples", 0, (1,))
 

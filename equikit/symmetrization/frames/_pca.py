@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit._errors import TooLargeError, explain
 from equikit.groups import SO, S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._eigh import eigh
@@ -24,7 +25,8 @@ from equikit.symmetrization._frame import (
     settled,
     standard_tolerance,
 )
-from equikit.symmetrization.frames._alignments import alignments
+from equikit.symmetrization._options import checked_terms, checked_tolerance
+from equikit.symmetrization.frames._alignments import MOST, alignments
 from equikit.symmetrization.frames._vectors import (
     checked_vectors,
     definite_label,
@@ -65,6 +67,7 @@ class PCA(Framed):
     Raises:
         GroupError: if the label has another group.
         OptionError: if a term has the label twice, with `on_degenerate="weighted"`: it is made of no points.
+        TooLargeError: above d = 14, and for more than 2^14 alignments.
         FrameError: for a degenerate input, with `on_degenerate="error"`.
 
     Cost: of the frame O(N d²) and an eigendecomposition; \(2^d\) evaluations of the backbone.
@@ -89,6 +92,8 @@ class PCA(Framed):
 
     def __post_init__(self) -> None:
         checked_on_degenerate(self.on_degenerate)
+        checked_tolerance(self.tolerance)
+        checked_terms(self)
 
     @property
     def needs_key(self) -> bool:
@@ -101,6 +106,9 @@ class PCA(Framed):
         checked_vectors(action, label, self.terms)
         if self.on_degenerate == "weighted":
             refuse_tensors(self, action, label, self.terms)
+        size = action.groups[label].n
+        if size is not None:
+            _check_size(size)
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
@@ -123,6 +131,7 @@ class PCA(Framed):
         special = isinstance(action.groups[label], SO)
         points = vectors_in(action, label, self.terms, x, masks)
         d, dtype = points.shape[-1], points.dtype
+        _check_size(d)
         # Squares of entries have to fit in the dtype, and derivatives of the scale do not matter.
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         scaled = points / jnp.where(size > 0, size, 1)
@@ -170,6 +179,18 @@ class PCA(Framed):
             rank=jnp.sum(~flat),
         )
         return Frame(element if self.differentiable else detached(element), settled(weights, info), info)
+
+
+def _check_size(d: int) -> None:
+    if 2**d > MOST:
+        raise TooLargeError(
+            explain(
+                "there are too many signs of the axes to list",
+                got=f"2^{d} of {d} axes",
+                expected=f"at most {MOST}",
+                step="use ek.frames.QR, which has one element",
+            )
+        )
 
 
 def rank_tolerance(d: int, dtype: Any) -> float:

@@ -22,6 +22,7 @@ from equikit.symmetrization._frame import (
     settled,
     standard_tolerance,
 )
+from equikit.symmetrization._options import checked_terms, checked_tolerance
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._gram_schmidt import Basis, gram_schmidt
 from equikit.symmetrization.frames._light_like import FREE, NULL, PARTNER, SPANNED
@@ -95,6 +96,8 @@ class QR(Framed):
 
     def __post_init__(self) -> None:
         checked_on_degenerate(self.on_degenerate, ("error", "flag"))
+        checked_tolerance(self.tolerance)
+        checked_terms(self)
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the matrices."""
