@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_error
 
 import equikit as ek
-from equikit.symmetrization.frames import GroupAverage, Stochastic
+from equikit.symmetrization.frames import Directions, GroupAverage, Stochastic
 from equikit.symmetrization.frames._enumerate import all_elements
 from equikit.symmetrization.frames._haar import draw_element
 
@@ -217,6 +217,14 @@ def test_one_element_in_training_and_all_in_evaluation():
     assert frame.elements.linear["p"].shape == (2, 3, 30)
     assert frame.drawn
     assert np.all(np.sort(frame.elements.linear["p"], axis=-1) == np.arange(30))
+
+
+@pytest.mark.parametrize("of", [Stochastic(GroupAverage(), samples=1), Directions(samples=1)], ids=str)
+def test_draws_from_draws_are_independent(of):
+    """Those among a few draws would be alike, and their standard error too small."""
+    sym = ek.symmetrize(mixing, "p -> p", p=ek.S, how=Stochastic(of, samples=20))
+    orders = sym.frame(jnp.asarray([[1.0, 2], [3, 1], [2, 3], [0, 0]]), key=jax.random.key(0)).elements.linear["p"]
+    assert len(np.unique(orders, axis=0)) > 5
 
 
 def test_derivatives_and_precision():

@@ -309,6 +309,13 @@ def test_detached_frames_give_forces_that_are_not_the_gradient(x64):
     assert abs(exact / finite - 1) < 1e-6 < 1e-3 < abs(detached / finite - 1)
 
 
+def test_detached_weights():
+    options = {"on_degenerate": "weighted", "differentiable": False}
+    sym = wrapped(ek.O(3), function=lambda x: jnp.zeros_like(x) + jnp.arange(3.0), translate=None, **options)
+    slope = jax.jit(jax.grad(lambda x: jnp.vdot(sym(x), jnp.sin(jnp.arange(18.0)).reshape(6, 3))))
+    assert jnp.all(slope(jnp.asarray(OCTAHEDRON, jnp.float32)) == 0)
+
+
 @some("octahedron", "collinear", "one point", *SYMMETRIC, *FLAT)
 @pytest.mark.parametrize("choice", ["flag", "weighted"])
 def test_derivatives_are_finite_on_every_input(name, group, choice):

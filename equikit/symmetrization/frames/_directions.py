@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -138,6 +138,14 @@ class Directions(Framed):
 
     def _compared(self, action: Action, label: str) -> tuple[str, ...]:
         return tuple(term.name for term in action.named(self.terms) if term.labels.count(label) == 1)
+
+    def draw(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
+    ) -> Frame:
+        """Orders along directions drawn by their weights, or along as many random ones."""
+        if self.samples is None:
+            return super().draw(action, x, masks, key, samples)
+        return replace(self, samples=samples).frame(action, x, masks, key)
 
     def of_sample(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None

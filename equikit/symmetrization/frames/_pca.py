@@ -178,7 +178,9 @@ class PCA(Framed):
             gap=jnp.min(jnp.where(within, jnp.inf, gaps), initial=jnp.inf),
             rank=jnp.sum(~flat),
         )
-        return Frame(element if self.differentiable else detached(element), settled(weights, info), info)
+        if not self.differentiable:
+            element, weights = detached(element), jax.lax.stop_gradient(weights)
+        return Frame(element, settled(weights, info), info)
 
 
 def _check_size(d: int) -> None:

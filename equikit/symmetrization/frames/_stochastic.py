@@ -37,7 +37,13 @@ class _Drawing(Method):
         """Some elements at random, or all."""
         if key is None:
             return self.of.frame(action, x, masks, None)
-        return self.of.draw(action, x, masks, key, self.samples)
+        return self.draw(action, x, masks, key, self.samples)
+
+    def draw(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
+    ) -> Frame:
+        """Elements of the frame itself: draws from draws are not independent."""
+        return self.of.draw(action, x, masks, key, samples)
 
 
 @dataclass(frozen=True)
