@@ -56,7 +56,8 @@ class PCA(Framed):
         label: the axis on which the group acts; where it is not given, the only one bound to O or SO.
         terms: names of the input terms whose vectors count; all by default.
         tolerance: eigenvalues that differ by less than this, relative to the largest, count as equal; the error of
-            the frame is the rounding error over the gap. By default the root of the rounding error of the dtype.
+            the frame is the rounding error over the gap. By default the root of the rounding error of the dtype of the
+            input.
         on_degenerate: what to do then. `"error"` raises, and in a compiled program gives not-a-numbers; `"flag"` goes
             on, and says so in `info`; `"sample"` draws the axes in an eigenspace at random, which is equivariant in
             distribution, and needs a key; `"weighted"` uses an exact average over alignments with the points
