@@ -21,7 +21,7 @@ from equikit.symmetrization._evaluate import mean_over
 from equikit.symmetrization._frame import Frame, Info, Method, checked_choice
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization._options import checked_key
-from equikit.symmetrization._sequential import in_sequence
+from equikit.symmetrization._sequential import in_sequence, refuse_unsettled
 from equikit.symmetrization.frames._center import Center
 
 
@@ -202,7 +202,7 @@ def symmetrize(
             name to labels. Outputs are transformed by their labels: `"p x -> "` are invariants, `"p x -> x"` vectors.
         how: the method: a frame of `ek.frames`, `ek.Canonicalize`, or a list of them, one for each group, in which a
             frame is computed from what the ones before it have made canonical. Labels on which no method acts are left
-            to the backbone.
+            to the backbone, and frames must not change with them.
         translate: a label along which entries are positions in space, of all terms that have it once; or a dictionary
             from the names of such terms to their label. The centroid is then taken away first, and put back.
         channels: whether arrays have an axis of channels, the last one; without, they are `[*batch, *axes]`.
@@ -244,7 +244,9 @@ def symmetrize(
     translated = _translated(kind, translate)
     action = Action(kind, tuple(sorted(translated.items())), channels)
     shifted = sorted({translated[term.name] for term in kind.inputs if term.name in translated})
-    method = in_sequence([*(Center(label) for label in shifted), *_methods(how)], action)
+    methods = [*(Center(label) for label in shifted), *_methods(how)]
+    method = in_sequence(methods, action)
+    refuse_unsettled(methods, action)
     attributes = {
         "backbone": backbone,
         "how": method,

@@ -89,7 +89,7 @@ CASES = {
         (ek.OptionError, "changes its own state", "BatchStat", "a pure function", "model.eval()"),
     ),
     "a state, one element": (
-        lambda: wrapped(WithBatchNorm(), how=Sort())(CLOUD),
+        lambda: wrapped(WithBatchNorm(), how=Sort(), groups={"p": ek.S, "x": ek.Fixed(3)})(CLOUD),
         (ek.OptionError, "changes its own state", "BatchStat", "a pure function", "model.eval()"),
     ),
     "dropout with keys of its own": (
@@ -227,6 +227,14 @@ CASES = {
     "in the wrong order": (
         lambda: wrapped(how=[Sort(), PCA()]),
         (ek.OptionError, "Sort comes before PCA, but reads 'x'", "how=[Sort", "those for the labels", "put PCA before"),
+    ),
+    "an order that the frame depends on": (
+        lambda: wrapped(how=QR()),
+        (ek.OptionError, "QR reads 'p', on which no method acts", "p=S, how=[QR(", "before QR", "p to ek.Fixed(n)"),
+    ),
+    "axes that draws from a frame depend on": (
+        lambda: wrapped(how=Stochastic(Sort())),
+        (ek.OptionError, "Sort reads 'x', on which no method acts", "x=O(3)", "before Sort", "x to ek.Fixed(n)"),
     ),
     "twice": (
         lambda: wrapped(how=[PCA(), PCA()]),
