@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from equikit._errors import OptionError, explain
 from equikit.symmetrization._action import Action, act, moved_masks
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame, Framed, Method, joined
+from equikit.symmetrization._precision import of_positions
 
 
 class _Chain(Method):
@@ -48,6 +50,9 @@ def _extended(
         return moved, moved_masks(element, masks)
 
     moved, seen = jax.vmap(of_element)(frame.elements)
+    if frame.elements.shift:
+        for name, errors in of_positions(action, x, masks, batch).items():
+            moved[name] = jnp.broadcast_to(errors, frame.weights.shape)
     return joined(frame, method.frame(action, moved, seen, key))
 
 

@@ -232,6 +232,20 @@ def test_what_is_equal_to_the_rounding_of_the_input_is_equal(dtype):
         assert info.rank.tolist() == [3, 2]
 
 
+@pytest.mark.parametrize("distance", [0.0, 1e2, 1e4, 1e6])
+def test_rounding_errors_far_from_the_origin_do_not_tell_axes_apart(distance):
+    """Positions are rounded where they are, and not about their centroid: on an octahedron that is all that differs."""
+    info = jax.jit(wrapped(ek.O(3)).info)
+    rng = np.random.default_rng(0)
+    there = distance * np.array([0.6, -0.5, 0.62])
+    stretched = OCTAHEDRON * [1, 0.8, 0.6]
+    for _ in range(8):
+        turn = ek.O(3).random_element(rng)
+        clouds = np.stack([OCTAHEDRON @ turn.T, stretched @ turn.T]) + there
+        known = info(jnp.asarray(clouds, jnp.float32))
+        assert known.degenerate.tolist() == [True, distance > 1e5]
+
+
 def test_the_backbone_sees_the_dtype_of_the_input():
     found = []
     x = jax.random.normal(jax.random.key(0), (7, 3), jnp.bfloat16)

@@ -63,7 +63,7 @@ class _State(NamedTuple):
 
 
 def gram_schmidt(
-    points: Array, metric: np.ndarray, tolerance: float, unit: Array | float = 1.0, noise: float = 0.0
+    points: Array, metric: np.ndarray, tolerance: Array | float, unit: Array | float = 1.0, noise: Array | float = 0.0
 ) -> Basis:
     r"""Orthogonalize vectors with respect to a metric, and complete the basis by any others.
 
@@ -96,7 +96,7 @@ def gram_schmidt(
     longest = jnp.max(lengths(fixed))
     longest = jnp.where(longest > 0, longest, 1)
     scale = jnp.max(lengths(jnp.einsum("ra,ia->ir", table, fixed * signature))) / np.sqrt(max(count, 1))
-    noise = max(16 * max(d, 1) * rounding(points.dtype), noise)
+    noise = jnp.maximum(16 * max(d, 1) * rounding(points.dtype), noise)
 
     def step(place: Array, state: _State) -> _State:
         basis = state.basis
@@ -126,7 +126,7 @@ def gram_schmidt(
         fixed = jax.lax.stop_gradient(state.rest)
         left = jnp.max(lengths(fixed)) / limits.longest
         # An error this large leaves open whether anything is left at all.
-        large = state.error > (np.sqrt(noise) if definite else tolerance) * longest
+        large = state.error > (jnp.sqrt(noise) if definite else tolerance) * longest
         if not definite:  # the bound changes with boosts
             most = jnp.max(lengths(fixed))
             near = (most > state.error / MARGIN) & (most < state.error * MARGIN)

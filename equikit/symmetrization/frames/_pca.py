@@ -23,14 +23,13 @@ from equikit.symmetrization._frame import (
     OnDegenerate,
     checked_on_degenerate,
     settled,
-    standard_tolerance,
 )
 from equikit.symmetrization._options import checked_terms, checked_tolerance
+from equikit.symmetrization._precision import error_of, tolerance_for
 from equikit.symmetrization.frames._alignments import MOST, alignments
 from equikit.symmetrization.frames._vectors import (
     checked_vectors,
     definite_label,
-    precision_of,
     read_labels,
     refuse_tensors,
     vectors_in,
@@ -56,8 +55,8 @@ class PCA(Framed):
         label: the axis on which the group acts; where it is not given, the only one bound to O or SO.
         terms: names of the input terms whose vectors count; all by default.
         tolerance: eigenvalues that differ by less than this, relative to the largest, count as equal; the error of
-            the frame is the rounding error over the gap. By default the root of the rounding error of the dtype of the
-            input.
+            the frame is the rounding error over the gap. By default the root of the rounding error of the
+            input, which with `translate=` is that of positions as they come: far from the origin it is large.
         on_degenerate: what to do then. `"error"` raises, and in a compiled program gives not-a-numbers; `"flag"` goes
             on, and says so in `info`; `"sample"` draws the axes in an eigenspace at random, which is equivariant in
             distribution, and needs a key; `"weighted"` uses an exact average over alignments with the points
@@ -139,12 +138,12 @@ class PCA(Framed):
         weight = weights_in(action, label, self.terms, x, masks)
         heavy = scaled if weight is None else weight[:, None] * scaled
         values, axes = eigh(jnp.einsum("nd,ne->de", heavy, scaled, precision=jax.lax.Precision.HIGHEST))
-        given = precision_of(action, label, self.terms, x)
-        tolerance = standard_tolerance(self.tolerance, given)
+        error = error_of(action, checked_vectors(action, label, self.terms), x, size)
+        tolerance = tolerance_for(self.tolerance, error)
         largest = jnp.max(values, initial=0)
         # Eigenvalues of C are known to the rounding error of the largest, the extents along the axes much better.
         extents = jnp.max(jnp.abs(jnp.matmul(scaled, axes, precision=jax.lax.Precision.HIGHEST)), axis=0, initial=0)
-        flat = extents <= max(rank_tolerance(d, dtype), 2 * rounding(given))
+        flat = extents <= jnp.maximum(rank_tolerance(d, dtype), 2 * error)
         gaps = jnp.diff(values) / jnp.where(largest > 0, largest, 1)
         orders = action.output_order(label)
         # Between two directions without extent the basis makes no difference, if no other input has any there.

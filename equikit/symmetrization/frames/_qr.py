@@ -12,7 +12,7 @@ import numpy as np
 
 from equikit.groups import SO, Group, O, U
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, Element, detached, rounding
+from equikit.symmetrization._element import Array, Element, detached
 from equikit.symmetrization._frame import (
     Frame,
     Framed,
@@ -20,15 +20,14 @@ from equikit.symmetrization._frame import (
     checked_on_degenerate,
     only_label,
     settled,
-    standard_tolerance,
 )
 from equikit.symmetrization._options import checked_terms, checked_tolerance
+from equikit.symmetrization._precision import error_of, tolerance_for
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._gram_schmidt import Basis, gram_schmidt
 from equikit.symmetrization.frames._light_like import FREE, NULL, PARTNER, SPANNED
 from equikit.symmetrization.frames._vectors import (
     checked_vectors,
-    precision_of,
     read_labels,
     refuse_tensors,
     vectors_in,
@@ -122,9 +121,9 @@ class QR(Framed):
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         finite = jnp.isfinite(size)
         scale = jnp.where(finite & (size > 0), size, 1)
-        given = precision_of(action, label, self.terms, x)
-        tolerance = standard_tolerance(self.tolerance, given)
-        basis = gram_schmidt(jnp.where(finite, points / scale, 0), metric, tolerance, 1 / scale, rounding(given))
+        error = error_of(action, checked_vectors(action, label, self.terms), x, size)
+        tolerance = tolerance_for(self.tolerance, error)
+        basis = gram_schmidt(jnp.where(finite, points / scale, 0), metric, tolerance, 1 / scale, error)
         matrix, projection, free = _placed(basis, group, d)
         whole = jnp.sum(basis.signs > 0) == int(np.sum(metric > 0))
         orders = action.output_order(label)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 
@@ -13,9 +12,9 @@ from equikit.diagrams import Term
 from equikit.diagrams._signature import base
 from equikit.groups import O
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, coarsest
+from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import only_label
-from equikit.symmetrization.frames._center import present
+from equikit.symmetrization._masks import present
 
 
 def definite_label(method: object, action: Action, label: str | None, problem: str) -> str:
@@ -99,11 +98,6 @@ def vectors_in(
                 rows = rows if name == label else jnp.conj(rows)
                 found += [rows.real, rows.imag] if _is_split(action, label, array) else [rows]
     return jnp.concatenate(found)
-
-
-def precision_of(action: Action, label: str, names: tuple[str, ...] | None, x: Mapping[str, Array]) -> Any:
-    """The dtype that the `vectors_in` the input were rounded to, before they were made wider."""
-    return coarsest(x[term.name] for term in checked_vectors(action, label, names))
 
 
 def _is_split(action: Action, label: str, array: Array) -> bool:
