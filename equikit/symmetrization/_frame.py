@@ -91,6 +91,17 @@ def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
     return Frame(jax.tree.map(picked, frame.elements), weights.astype(frame.weights.dtype), info, drawn=True)
 
 
+def _as_draws(frame: Frame) -> Frame:
+    """One element of each of several frames, `[1, draws, *batch]`, as the elements of one frame."""
+    info, weights = frame.info, frame.weights[0] / frame.weights.shape[1]
+    worst = {name: getattr(info, name) for name in ("size", "rank", "ties")}
+    several = {name: None if entry is None else jnp.max(entry, axis=0) for name, entry in worst.items()}
+    gap = None if info.gap is None else jnp.min(info.gap, axis=0)
+    degenerate, refused = jnp.any(info.degenerate, axis=0), jnp.any(info.refused, axis=0)
+    found = Info(degenerate=degenerate, refused=refused, gap=gap, more=info.more, **several)  # type: ignore[arg-type]
+    return Frame(jax.tree.map(lambda array: array[0], frame.elements), settled(weights, found), found, drawn=True)
+
+
 def settled(weights: Array, info: Info) -> Array:
     """The weights, not-a-number for inputs that are refused: a compiled program cannot raise an error."""
     return jnp.where(info.refused, jnp.nan, weights)
@@ -151,6 +162,11 @@ class Method(ABC):
         """Whether frames are drawn at random, so that a key is needed always."""
         return False
 
+    @property
+    def is_random(self) -> bool:
+        """Whether frames are drawn at random where there is a key."""
+        return self.needs_key
+
     @abstractmethod
     def acts_on(self, action: Action) -> frozenset[str]:
         """The labels on which the elements act.
@@ -172,7 +188,11 @@ class Method(ABC):
     ) -> Frame:
         """A frame of elements drawn independently with the probabilities that their weights are."""
         for_frame, for_draws = jax.random.split(key)
-        return drawn(self.frame(action, x, masks, for_frame), for_draws, samples)
+        if not self.is_random:
+            return drawn(self.frame(action, x, masks, for_frame), for_draws, samples)
+        # Each draw is from a frame of its own: draws from one would have its randomness in common.
+        x, masks = jax.tree.map(lambda array: jnp.broadcast_to(array, (samples, *array.shape)), (dict(x), dict(masks)))
+        return _as_draws(drawn(self.frame(action, x, masks, for_frame), for_draws, 1))
 
 
 class Framed(Method):

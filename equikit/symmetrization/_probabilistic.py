@@ -211,7 +211,8 @@ class Probabilistic(Method, nnx.Module):
             ties=None if ties is None else jnp.max(ties, axis=0),
             more=more,
         )
-        weights = settled(jnp.full(batch, 1 / samples, jnp.float32), info)
+        real = jnp.result_type(jnp.float32, *(array.real.dtype for array in x.values()))
+        weights = settled(jnp.full(batch, 1 / samples, real), info)
         return Frame(Element(linear, stabilizer=stabilizer), weights, info, drawn=True)
 
     def _of_network(

@@ -94,6 +94,7 @@ def test_it_commutes_in_distribution_and_with_the_noise():
     assert np.all(np.abs(z - np.asarray(y)[order] @ g.T) < 5 * error)
     assert np.all(error < 0.2)
     assert one.more["matrix"].shape == (400, 3, 3)
+    assert jax.eval_shape(lambda x, key: sym.frame(x, key=key), x, jax.random.key(0)).weights.dtype == jnp.float64
     np.testing.assert_allclose(one.more["assignment"].sum(-2), 1, rtol=1e-12)
     # The same draws with the noise moved: element by element.
     noise = np.random.default_rng(2).normal(size=(4, 3, 1))

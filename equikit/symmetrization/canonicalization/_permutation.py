@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ from equikit.symmetrization._frame import (
     OnDegenerate,
     checked_choice,
     checked_on_degenerate,
+    drawn,
     only_label,
 )
 from equikit.symmetrization._modules import held_network
@@ -125,6 +125,11 @@ class PermutationCanonicalization(Method, nnx.Module):
         """Whether ties are ordered at random."""
         return bool(self.on_degenerate == "sample")
 
+    @property
+    def is_random(self) -> bool:
+        """Whether a key makes a difference: for ties, or in training for all orders."""
+        return self.needs_key or (self.gumbel and not self.deterministic)
+
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the permutations."""
         return frozenset([permuted_label(self, action, self.label)])
@@ -139,7 +144,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         noisy = self.gumbel and key is not None and not self.deterministic
         if noisy:
             assert key is not None
-            key, its_key = jax.random.split(key)
+            key, its_key, for_draw = jax.random.split(key, 3)
             scores = scores + jax.random.gumbel(its_key, scores.shape, scores.dtype)
         method = SortedScores(
             label,
@@ -150,7 +155,7 @@ class PermutationCanonicalization(Method, nnx.Module):
             self.on_degenerate,
         )
         frame = method.frame(action, {**x, SCORES: scores}, masks, key)
-        return replace(frame, drawn=True) if noisy else frame
+        return drawn(frame, for_draw, 1) if noisy else frame
 
 
 def permuted_label(method: object, action: Action, label: str | None) -> str:
