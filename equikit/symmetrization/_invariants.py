@@ -77,7 +77,7 @@ def invariants(group: Group, vectors: jax.Array, *, orders: Sequence[int] | None
     """
     vectors = _checked(group, vectors)
     n = vectors.shape[-2]
-    found: dict[str, jax.Array] = _all_evaluated(connected(group, n, _orders(group, n, orders)), vectors)
+    found: dict[str, jax.Array] = _all_evaluated(_known(group, n, orders), vectors)
     return found
 
 
@@ -121,7 +121,7 @@ def orbit_distance(group: Group, matrix: jax.Array, *, orders: Sequence[int] | N
                 step="use invariants() for a number of vectors that is not their dimension",
             )
         )
-    distance: jax.Array = _distance(connected(group, n, _orders(group, n, orders)), matrix)
+    distance: jax.Array = _distance(_known(group, n, orders), matrix)
     return distance
 
 
@@ -160,7 +160,25 @@ def connected(group: Group, n: int, orders: tuple[int, ...]) -> tuple[Diagram, .
     return tuple(found)
 
 
+def _known(group: Group, n: int, orders: Sequence[int] | None) -> tuple[Diagram, ...]:
+    """The diagrams of these orders; an error where there are none, since nothing would tell a matrix from another."""
+    wanted = _orders(group, n, orders)
+    found = connected(group, n, wanted)
+    if n and not found:
+        raise GroupError(
+            explain(
+                f"{group} has no invariants of these orders",
+                got=f"orders={wanted}",
+                expected="orders of invariant tensors that are no products of smaller ones",
+                step="leave orders= out, or write orders=(2,)",
+            )
+        )
+    return found
+
+
 def _orders(group: Group, n: int, given: Sequence[int] | None) -> tuple[int, ...]:
+    if isinstance(given, int):
+        given = (given,)
     if given is not None:
         return tuple(dict.fromkeys(checked_size("orders", order) for order in given))
     if group.family not in KNOWN:

@@ -257,7 +257,9 @@ def test_gumbel_noise_draws_orders_of_plackett_and_luce():
     np.testing.assert_allclose(np.bincount(last) / 6000, chances, atol=5 * np.sqrt(0.25 / 6000))
     assert not sym.frame(scores).drawn
     # Each of several draws has noise of its own, and one draw among places for ties does not know its error.
-    several = ek.frames.Stochastic(how, samples=6000).frame(sym.action, {"p": jnp.asarray(scores)}, {}, jax.random.key(1))
+    several = ek.frames.Stochastic(how, samples=6000).frame(
+        sym.action, {"p": jnp.asarray(scores)}, {}, jax.random.key(1)
+    )
     last = np.argmax(np.asarray(several.elements.linear["p"])[:, :, 2], axis=-1)
     np.testing.assert_allclose(np.bincount(last) / 6000, chances, atol=5 * np.sqrt(0.25 / 6000))
     roomy = PermutationCanonicalization(lambda x: x, gumbel=True, max_size=2)
@@ -360,6 +362,15 @@ def test_messages():
         "by what differences of scores are divided",
         "write temperature=0.1",
     )
+    for temperature in (0.0, -1.0, np.nan, "a"):
+        with pytest.raises(ek.OptionError, match="the temperature is not a positive number"):
+            soft_sort(jnp.ones(3), temperature)
+    assert soft_sort(jnp.ones(3), jnp.float32(0.1)).shape == (3, 3)
+    for wrong in (lambda: soft_sort(jnp.ones(3, int), 0.1), lambda: sinkhorn([[1.0]])):
+        with pytest.raises(ek.DTypeError, match="scores is no array of floating-point numbers"):
+            wrong()
+    with pytest.raises(ek.OptionError, match="that is not what is known of a frame"):
+        assignment_entropy([[1.0]])
     assert_error(
         ek.ShapeError,
         lambda: sinkhorn(jnp.ones((2, 3))),

@@ -262,6 +262,20 @@ def test_in_a_list_with_other_methods():
     assert frame.drawn
 
 
+def test_every_permuted_label_has_its_soft_permutation():
+    def network(x):
+        return {"p": jnp.mean(x["noise"], axis=-2), "q": jnp.mean(x["noise"], axis=-3)}
+
+    sym = ek.symmetrize(jnp.sin, "p q -> p q", p=ek.S, q=ek.S, how=Probabilistic(network))
+    x = jax.ShapeDtypeStruct((2, 3, 1), jnp.float32)
+    more = jax.eval_shape(lambda x, key: sym.info(x, key=key), x, jax.random.key(0)).more
+    assert {name: soft.shape for name, soft in more.items()} == {"assignment": (1, 2, 2), "assignment 2": (1, 3, 3)}
+    several = ek.symmetrization.Info(
+        *[jnp.zeros(())] * 3, more={k: jnp.full(s.shape, 1 / s.shape[-1]) for k, s in more.items()}
+    )
+    np.testing.assert_allclose(assignment_entropy(several), np.log(2) + np.log(3), rtol=1e-6)
+
+
 def test_messages():
     x = jnp.ones((3, 2))
     assert_error(

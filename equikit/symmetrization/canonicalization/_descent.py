@@ -105,7 +105,7 @@ class EnergyDescent(Method, nnx.Module):
         self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
         self.on_degenerate: OnDegenerate = on_degenerate
         self.differentiable = bool(differentiable)
-        self.invariant_to = tuple(invariant_to)
+        self.invariant_to = (invariant_to,) if isinstance(invariant_to, str) else tuple(invariant_to)
 
     @property
     def needs_key(self) -> bool:

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from equikit.symmetrization._element import Array
 
-
 MARGIN = 4
 """How far below what counts a pivot has to be, to be zero for sure."""
 
@@ -67,7 +66,7 @@ def gram_schmidt(
         special: whether the determinant is one.
         tolerance: the smallest pivot that counts.
         sign_tolerance: the smallest part along the last column that decides its sign.
-        error: that of the vectors, relative to their scales, whose multiples by the norms of coefficients count as zero.
+        error: that of the vectors, relative to their scales; its multiples by the norms of coefficients count as zero.
 
     Cost: O(d⁴) operations, d of which are square roots.
     """

@@ -24,6 +24,7 @@ from equikit.symmetrization._frame import (
     only_label,
 )
 from equikit.symmetrization._modules import held_network
+from equikit.symmetrization.canonicalization._assignment import checked_temperature
 from equikit.symmetrization.canonicalization._network import called, output_of, wide_inputs
 from equikit.symmetrization.canonicalization._sorted_scores import SCORES, SortedScores
 
@@ -109,7 +110,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         )
         self.label = label
         self.terms = None if terms is None else tuple(terms)
-        self.temperature = checked_temperature(temperature)
+        self.temperature = float(checked_temperature(temperature))
         self.rounds = checked_size("rounds", rounds)
         self.gumbel = gumbel
         self.tolerance = tolerance
@@ -180,20 +181,6 @@ def permuted_label(method: object, action: Action, label: str | None) -> str:
             )
         )
     return found
-
-
-def checked_temperature(temperature: object) -> float:
-    """Return a temperature, a positive number, or raise `OptionError`."""
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
-        raise OptionError(
-            explain(
-                "the temperature is not a positive number",
-                got=repr(temperature),
-                expected="by what differences of scores are divided",
-                step="write temperature=0.1",
-            )
-        )
-    return float(temperature)
 
 
 def scores_of(found: Any, action: Action, label: str, batch: tuple[int, ...], x: Mapping[str, Array]) -> Array:

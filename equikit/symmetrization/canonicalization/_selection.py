@@ -44,7 +44,7 @@ class Selecting(Method, nnx.Module):
         self.beta = positive("beta", beta)
         self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
         self.on_degenerate: OnDegenerate = on_degenerate
-        self.invariant_to = tuple(invariant_to)
+        self.invariant_to = (invariant_to,) if isinstance(invariant_to, str) else tuple(invariant_to)
         self.deterministic = False
 
     @property
