@@ -80,7 +80,7 @@ class EnergyCanonicalization(Selecting):
         beta: float = 1.0,
         tolerance: float | None = None,
         on_degenerate: OnDegenerate = "error",
-        invariant_to: tuple[str, ...] = (),
+        invariant_to: str | tuple[str, ...] = (),
     ) -> None:
         super().__init__(
             selection=selection,
