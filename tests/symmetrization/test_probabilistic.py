@@ -270,6 +270,11 @@ def test_every_permuted_label_has_its_soft_permutation():
     x = jax.ShapeDtypeStruct((2, 3, 1), jnp.float32)
     more = jax.eval_shape(lambda x, key: sym.info(x, key=key), x, jax.random.key(0)).more
     assert {name: soft.shape for name, soft in more.items()} == {"assignment": (1, 2, 2), "assignment 2": (1, 3, 3)}
+    # Beside the centroid, which is one element, too.
+    how = Probabilistic(lambda x: x["noise"], samples=4, noise=2)
+    sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.Fixed(5), x=ek.O(2), translate="x", how=how)
+    x = jax.ShapeDtypeStruct((5, 2, 1), jnp.float32)
+    assert jax.eval_shape(lambda x, key: sym.info(x, key=key), x, jax.random.key(0)).more["matrix"].shape == (4, 2, 2)
     several = ek.symmetrization.Info(
         *[jnp.zeros(())] * 3, more={k: jnp.full(s.shape, 1 / s.shape[-1]) for k, s in more.items()}
     )
