@@ -11,7 +11,7 @@ from flax import nnx
 
 from equikit._errors import DTypeError, GroupError, OptionError, ShapeError, explain
 from equikit.groups import Bistochastic, Group, MatrixGroup, O, Sp, U
-from equikit.symmetrization._action import Action, without_absent
+from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import (
     Frame,
@@ -26,6 +26,7 @@ from equikit.symmetrization._frame import (
 from equikit.symmetrization._invariants import invariants, orbit_distance
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization.canonicalization._network import called, wide_inputs
+from equikit.symmetrization.canonicalization._score import without_absent
 
 KINDS = (O, Sp, U, Bistochastic, MatrixGroup)
 """Groups of matrices; for permutations there are sorts and scores."""
