@@ -180,7 +180,8 @@ def piecewise(
     \(\sum_k w_{pk} \sum_g w_g\, \bigl(g\, f(w_k\, g^{-1} x)\bigr)_p\): the frame of part k is that of the weighted
     centroid and the weighted covariance; all points are moved back by an element g of it and then drawn to its origin
     by their weight, so that the backbone sees the points of the part and zeros; and outputs are moved forth, weighted
-    and added up. Points of weight zero count for nothing.
+    and added up. Points of weight zero count for nothing; one of weight zero in all parts has output zero, which moves
+    with none.
 
     Where every point belongs to one part, this is equivariant to rounding when each part moves by an element of its
     own. Weights between zero and one let parts see each other, and make the result *approximately* so, the less the

@@ -209,6 +209,16 @@ def test_random_elements_tell_their_error():
     assert_error(ek.OptionError, lambda: sym(x), "draws at random", "key=None", "a key", "key=jax.random.key(0)")
 
 
+@pytest.mark.parametrize("chunk_size", [None, 5])
+def test_errors_of_positions_far_from_the_origin_are_those_of_positions_near(chunk_size):
+    how = GroupAverage("x", samples=16)
+    options = {"translate": "x", "channels": False, "how": how, "chunk_size": chunk_size}
+    sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.SO(2), **options)
+    x = jnp.array([[1.0, 2], [-1, 0.5], [0, -2.5]])
+    run = jax.jit(lambda x: sym(x, key=jax.random.key(0), with_info=True)[1].standard_error["p x"])
+    np.testing.assert_allclose(run(x + 2**15), run(x), rtol=0.05)
+
+
 def test_one_element_in_training_and_all_in_evaluation():
     sym = ek.symmetrize(mixing, "p -> p", p=ek.S, how=Stochastic(GroupAverage(), samples=2))
     x = jax.random.normal(jax.random.key(0), (4, 1))

@@ -70,9 +70,10 @@ class RotationCanonicalization(Method, nnx.Module):
         translation: whether the network returns one more vector, the last, by which the origin is moved from the
             centroid; for labels that `translate=` of `symmetrize` names.
         tolerance: pivots below this count as zero: how far a vector is from the span of those before it, relative to
-            the mean length of the points' vectors. The error of the element is the rounding error over the pivot. By
-            default the root of the rounding error; 64 times the rounding error for the last of d vectors, which only
-            decides a sign. With an indefinite metric all pivots but that one are squared.
+            the mean length of the points' vectors. The error of the element is the rounding error over the pivot, and
+            at most over the product of all pivots. By default the root of the rounding error; 64 times the rounding
+            error for the last of d vectors, which only decides a sign, and for all at least 64 times what the pivots
+            before have made of it. With an indefinite metric all pivots but that one are squared.
         on_degenerate: what to do with degenerate inputs. `"error"` raises, and in a compiled program gives
             not-a-numbers; `"flag"` goes on, and says so in `info`; `"sample"` fills the open columns at random, which
             is equivariant in distribution, and needs a key; `"weighted"` uses an exact average over alignments with the
@@ -228,12 +229,14 @@ def pooled_vectors(
             index = [i for i in range(len(batch), vectors.ndim) if i != len(batch) + axis]
             there = there & jnp.expand_dims(masks[name], index)
     vectors = jnp.where(there, vectors, 0)
-    square = jnp.sum(vectors * vectors, axis=place, keepdims=True)
-    lengths = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=tuple(range(len(batch), vectors.ndim)), initial=0))
+    largest = jnp.expand_dims(jnp.where(largest > 0, largest, 1), range(len(batch), vectors.ndim))
+    scaled = jax.lax.stop_gradient(vectors) / largest  # squares have to fit in the dtype
+    lengths = largest * jnp.sqrt(jnp.sum(scaled * scaled, axis=place, keepdims=True))
     ones = jnp.broadcast_to(there, lengths.shape).astype(vectors.dtype)
     number = jnp.maximum(jnp.sum(ones, axis=others), 1)
     scales = jnp.sum(lengths, axis=others) / number
-    return {VECTORS: jnp.sum(vectors, axis=others) / number, SCALES: jax.lax.stop_gradient(scales)[..., 0, :]}
+    return {VECTORS: jnp.sum(vectors, axis=others) / number, SCALES: scales[..., 0, :]}
 
 
 @dataclass(frozen=True)
@@ -271,16 +274,17 @@ class GramSchmidt(Framed):
             special=special,
             tolerance=tolerance,
             sign_tolerance=SIGN * rounding(dtype) if self.tolerance is None else self.tolerance,
+            error=SIGN * rounding(dtype),
         )
         points = vectors_in(action, label, None, x, masks).astype(dtype)
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         scaled = points / jnp.where(size > 0, size, 1)
         outside = jnp.where(basis.settled, 0, jnp.abs(_coordinates(scaled, basis.matrix, metric)))
-        # The columns are known to the rounding error over the pivot, and so is what lies beside them.
-        least = jnp.min(jnp.where(basis.pivots > tolerance, basis.pivots, jnp.inf), initial=1)
-        within = jnp.max(outside, initial=0) <= jnp.minimum(tolerance, 32 * d * rounding(dtype) / least)
+        # The columns are known to the rounding error times its growth, and so is what lies beside them.
+        growth = jnp.maximum(basis.growth, 1)
+        within = jnp.max(outside, initial=0) <= jnp.minimum(tolerance, 32 * d * rounding(dtype) * growth)
         orders = action.output_order(label)
-        averaged = within & has_mean(group, orders, d - jnp.sum(basis.settled))
+        averaged = within & basis.clear & has_mean(group, orders, d - jnp.sum(basis.settled))
         finite = jnp.all(jnp.isfinite(points)) & jnp.all(jnp.isfinite(vectors))
         degenerate = ~((jnp.all(basis.settled) | averaged) & basis.valid & finite)
         matrices, weights = basis.matrix[None], jnp.ones(1, dtype)
