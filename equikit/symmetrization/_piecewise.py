@@ -225,6 +225,16 @@ def piecewise(
         Atzmon et al., Approximately piecewise E(3) equivariant point networks, arXiv:2402.08529, section 3; not the
         random frames that its code draws for small parts.
     """
+    given = list(how) if isinstance(how, Sequence) else [how]
+    if any(isinstance(method, Method) and not _weighs(method) for method in given):
+        raise OptionError(
+            explain(
+                "the method does not weigh points",
+                got=f"how={how!r}",
+                expected="PCA, or Stochastic(PCA()), alone or with translate=",
+                step="write how=ek.frames.PCA()",
+            )
+        )
     inner = symmetrize(backbone, signature, outputs, how=how, groups=groups, **options)
     found = _points(inner, points)
     for term in inner.action.signature.outputs:
@@ -237,15 +247,6 @@ def piecewise(
                     step=f"give the backbone such an output, and take its mean over {found!r} yourself",
                 )
             )
-    if not _weighs(inner.how):
-        raise OptionError(
-            explain(
-                "the method does not weigh points",
-                got=f"how={how!r}",
-                expected="PCA, or Stochastic(PCA()), alone or with translate=",
-                step="write how=ek.frames.PCA()",
-            )
-        )
     if parts is not None:
         checked_callable(
             "parts",
