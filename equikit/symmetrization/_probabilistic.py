@@ -29,7 +29,8 @@ from equikit.symmetrization.canonicalization._network import (
     wide_inputs,
 )
 from equikit.symmetrization.canonicalization._permutation import permuted_label, scores_of
-from equikit.symmetrization.canonicalization._rotation import GramSchmidt, pooled_vectors, rotated_label, vector_term
+from equikit.symmetrization.canonicalization._pooled_vectors import GramSchmidt, pooled_vectors, vector_term
+from equikit.symmetrization.canonicalization._rotation import rotated_label
 from equikit.symmetrization.canonicalization._sorted_scores import EQUAL
 from equikit.symmetrization.frames import _ties
 
