@@ -107,7 +107,8 @@ class Action:
         """Apply the inverse of an element to an array `[*axes, channels]` of one sample."""
         translation = self.translation(term)
         if translation in element.shift:
-            array = array - self._positions(element.shift[translation], term, translation, array)
+            moved = array - self._positions(element.shift[translation], term, translation, array)
+            array = moved.astype(array.dtype)  # which says how precise the numbers are
         for place, label in enumerate(term.labels):
             if base(label) in element.linear:
                 by = element.linear[base(label)]
@@ -196,6 +197,15 @@ def act(
             array = one(element, array)
         result[term.name] = array
     return result
+
+
+def without_absent(term: Term, array: Array, masks: Mapping[str, Array], batch: int) -> Array:
+    """An array `[*batch, *axes, channels]` with zeros where masks `[*batch, n]` say that an entry is not there."""
+    for place, label in enumerate(term.labels):
+        if label in masks:
+            others = [i for i in range(batch, array.ndim) if i != batch + place]
+            array = jnp.where(jnp.expand_dims(masks[label], others), array, 0)
+    return array
 
 
 def moved_masks(element: Element, masks: Mapping[str, Array]) -> dict[str, Array]:

@@ -47,12 +47,15 @@ class Call:
         inputs: Any = x if self.as_mapping else next(iter(x.values()))
         try:
             outputs = self.backbone(inputs, *self.arguments, **keywords)
-        except flax.errors.TraceContextError as error:
+        except (flax.errors.TraceContextError, flax.errors.ModifyScopeVariableError) as error:
             raise _stateful(error) from error
         except Exception as error:
             words = str(error)
             if "ropout" in words and any(word in words for word in ("rng", "key", "PRNG")):
                 raise _keyless(self.key_argument) from error
+            for name in keywords.keys() - self.keywords.keys():
+                if isinstance(error, TypeError) and f"unexpected keyword argument {name!r}" in words:
+                    raise _without_argument(name, error) from error
             raise
         return self._checked(outputs)
 
@@ -113,6 +116,19 @@ def _stateful(error: Exception) -> OptionError:
                 if random
                 else "switch it to evaluation (model.eval()), or use a normalisation without running averages"
             ),
+        )
+    )
+
+
+def _without_argument(name: str, error: Exception) -> OptionError:
+    return OptionError(
+        explain(
+            f"the backbone takes no {name}=",
+            got=str(error),
+            expected="a backbone that is told which entries are there" if name == "mask" else "a backbone with a key",
+            step="write backbone(x, *, mask), where mask is a dictionary from label to booleans"
+            if name == "mask"
+            else f"let it take {name}=, or leave key_argument out",
         )
     )
 

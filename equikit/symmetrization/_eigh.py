@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from equikit._errors import ShapeError, explain
+from equikit._errors import DTypeError, ShapeError, explain
 from equikit.symmetrization._element import rounding
 
 CLOSE = 16
@@ -26,7 +26,7 @@ def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*bat
     basis they are exact, and finite for everything else.
 
     Args:
-        matrix: real and symmetric, `[*batch, d, d]`, in floating point; only the symmetric part enters derivatives.
+        matrix: real and symmetric, `[*batch, d, d]`, in floating point; only the symmetric part enters.
 
     Returns:
         Eigenvalues `[*batch, d]` and eigenvectors `[*batch, d, d]`, not-a-number where an entry is. The sign of an
@@ -34,6 +34,7 @@ def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*bat
 
     Raises:
         ShapeError: if the last two axes are not square.
+        DTypeError: if the matrices are complex, or integers.
 
     Cost: \(O(d^3)\) for each matrix; about 500 operations for d = 3 in float32.
 
@@ -54,10 +55,21 @@ def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*bat
                 step="contract the points first: jnp.swapaxes(x, -1, -2) @ x",
             )
         )
+    if not jnp.issubdtype(matrix.dtype, jnp.floating):
+        raise DTypeError(
+            explain(
+                "the matrices are not real numbers in floating point",
+                got=f"dtype {matrix.dtype}",
+                expected="float32, float64, bfloat16 or float16",
+                step="use jnp.linalg.eigh for complex matrices; convert integers by matrix.astype(jnp.float32)",
+            )
+        )
     d = matrix.shape[-1]
+    matrix = matrix / 2 + jnp.swapaxes(matrix, -1, -2) / 2
     if d > 3:
-        values, vectors = jnp.linalg.eigh(matrix)
-        return values, vectors
+        wide = matrix.astype(jnp.promote_types(matrix.dtype, jnp.float32))  # LAPACK has no half precision
+        values, vectors = jnp.linalg.eigh(wide)
+        return values.astype(matrix.dtype), vectors.astype(matrix.dtype)
     return _jacobi(matrix, d)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,6 +43,11 @@ class Element:
     shift: dict[str, Array] = field(default_factory=dict)
     grid: dict[tuple[str, str], Array] = field(default_factory=dict)
     stabilizer: dict[str, Array] = field(default_factory=dict)
+
+
+def coarsest(arrays: Iterable[Array]) -> Any:
+    """The dtype that rounds most, of what numbers computed from these arrays can be no more precise than."""
+    return max((array.dtype for array in arrays), key=rounding)
 
 
 def is_permutation(linear: Array) -> bool:

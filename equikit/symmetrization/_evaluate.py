@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
-from equikit.symmetrization._action import Action, act, moved_masks
+from equikit.symmetrization._action import Action, act, moved_masks, without_absent
 from equikit.symmetrization._backbone import Call
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame
@@ -30,8 +30,9 @@ FEW = 16
 Chunk = tuple[Element, Array, jax.Array | None]
 """Elements, their weights, and a key for each."""
 
-Sums = tuple[dict[str, Array], dict[str, Array]]
-"""For each output the weighted sum, and that of the squares where elements were drawn at random."""
+Sums = tuple[dict[str, Array], dict[str, Array], dict[str, Array]]
+"""For each output the weighted sum; and, where elements were drawn at random, that of the squared distances from the
+mean of these elements, and the sum of their weights. Sums of plain squares would lose what is small beside the mean."""
 
 
 def mean_over(
@@ -43,7 +44,7 @@ def mean_over(
     *,
     chunk_size: int | None,
     remat: bool,
-) -> Sums:
+) -> tuple[dict[str, Array], dict[str, Array]]:
     r"""\(\sum_g w_g\, g f(g^{-1} x)\), and its standard error where the elements were drawn at random.
 
     What is not the backbone runs as compiled programs, also where the caller compiles nothing: operation by operation
@@ -69,8 +70,9 @@ def mean_over(
     run: Callable[..., Sums] = jax.checkpoint(some) if remat else some
     made = _made(call, x, masks, key) if frame.size > 1 else Made()
     size = _chunk_size(made, frame.size) if chunk_size is None else chunk_size
-    sums, squares = run(*chunk) if size >= frame.size else _in_chunks(run, chunk, frame.size, size, made.convolutions)
-    return sums, _standard_errors(sums, squares, frame) if frame.drawn else {}
+    whole = size >= frame.size
+    sums, squares, _ = run(*chunk) if whole else _in_chunks(run, chunk, frame.size, size, made.convolutions)
+    return sums, _standard_errors(squares, frame) if frame.drawn else {}
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -88,10 +90,7 @@ def _moved(
         if element.shift:  # which has moved absent points too
             seen = moved_masks(element, masks)
             for term in terms:
-                for place, label in enumerate(term.labels):
-                    if label in seen:
-                        others = [i for i in range(batch, arrays[term.name].ndim) if i != batch + place]
-                        arrays[term.name] = jnp.where(jnp.expand_dims(seen[label], others), arrays[term.name], 0)
+                arrays[term.name] = without_absent(term, arrays[term.name], seen, batch)
         return arrays, moved_masks(element, permuted)
 
     return jax.vmap(one)(elements)
@@ -101,7 +100,7 @@ def _moved(
 def _summed(action: Action, batch: int, drawn: bool, elements: Element, weights: Array, y: Mapping[str, Array]) -> Sums:
     """The outputs moved by their elements and added up by their weights."""
     moved = jax.vmap(lambda element, y: act(action, element, action.signature.outputs, y, batch=batch))(elements, y)
-    sums, squares = {}, {}
+    sums, squares, shares = {}, {}, {}
     for name, array in moved.items():
         wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
         share = jnp.expand_dims(weights, range(batch + 1, array.ndim)).astype(wide.real.dtype)
@@ -109,8 +108,23 @@ def _summed(action: Action, batch: int, drawn: bool, elements: Element, weights:
         wide = jnp.where(share == 0, 0, wide)
         sums[name] = _added(wide * share)
         if drawn:
-            squares[name] = _added(jnp.abs(wide) ** 2 * share)
-    return sums, squares
+            shares[name] = _added(share)
+            squares[name] = _added(jnp.abs(wide - _over(sums[name], shares[name])) ** 2 * share)
+    return sums, squares, shares
+
+
+def _over(total: Array, share: Array) -> Array:
+    return total / jnp.where(share == 0, 1, share)
+
+
+@jax.jit
+def _together(one: Sums, two: Sums) -> Sums:
+    """The sums over the elements of both; squared distances are from the mean of all."""
+    sums, squares, shares = jax.tree.map(jnp.add, one, two)
+    for name in squares:
+        apart = _over(one[0][name], one[2][name]) - _over(two[0][name], two[2][name])
+        squares[name] = squares[name] + jnp.abs(apart) ** 2 * _over(one[2][name] * two[2][name], shares[name])
+    return sums, squares, shares
 
 
 def _added(terms: Array) -> Array:
@@ -120,12 +134,11 @@ def _added(terms: Array) -> Array:
     return functools.reduce(jnp.add, [terms[i] for i in range(terms.shape[0])])
 
 
-def _standard_errors(sums: Mapping[str, Array], squares: Mapping[str, Array], frame: Frame) -> dict[str, Array]:
+def _standard_errors(squares: Mapping[str, Array], frame: Frame) -> dict[str, Array]:
     """The standard error of a mean of independent draws; not-a-number for one, which tells nothing of it."""
     count, exact = frame.size, frame.info.exact
     found = {}
-    for name, total in sums.items():
-        variance = jnp.maximum(squares[name] - jnp.abs(total) ** 2, 0)
+    for name, variance in squares.items():
         error = jnp.sqrt(variance / (count - 1)) if count > 1 else jnp.full_like(variance, jnp.nan)
         if exact is not None:
             error = jnp.where(jnp.expand_dims(exact, range(exact.ndim, error.ndim)), 0, error)
@@ -149,11 +162,11 @@ def _in_chunks(run: Callable[..., Sums], chunk: Chunk, count: int, size: int, co
     total = run(*at(0))
     if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((stacked, total))):
         for number in range(1, chunks):
-            total = jax.tree.map(jnp.add, total, run(*at(number)))
+            total = _together(total, run(*at(number)))
         return total
 
     def step(total: Sums, chunk: Chunk) -> tuple[Sums, None]:
-        return jax.tree.map(jnp.add, total, run(*chunk)), None
+        return _together(total, run(*chunk)), None
 
     # XLA for CPUs leaves the convolutions of a loop to one core and its plain code: gradients take 20 times as long.
     slow = convolutions and jax.default_backend() == "cpu"

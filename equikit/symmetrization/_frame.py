@@ -33,8 +33,9 @@ class Info:
         gap: the smallest difference between neighbouring eigenvalues (or keys) that decide, over the largest.
         rank: the dimension that the input spans.
         ties: the number of entries that no key tells from another.
-        more: other quantities by name, such as scores and matrices that losses are made of; of a method that comes
-            after one with several elements they have an axis of these in front.
+        more: other quantities by name, such as scores and matrices that losses are made of; where several methods or
+            labels have one, "matrix", "matrix 2" and so on. Of draws they have an axis of these in front, and of a
+            method that comes after one with several elements an axis of those.
         exact: whether the elements are all there are, where others of the same batch were drawn at random.
         standard_error: of the average, for each output, where elements were drawn at random; an upper estimate where
             the draws of one method are joined with all elements of another.
@@ -91,6 +92,17 @@ def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
     return Frame(jax.tree.map(picked, frame.elements), weights.astype(frame.weights.dtype), info, drawn=True)
 
 
+def _as_draws(frame: Frame) -> Frame:
+    """One element of each of several frames, `[1, draws, *batch]`, as the elements of one frame."""
+    info, weights = frame.info, frame.weights[0] / frame.weights.shape[1]
+    worst = {name: getattr(info, name) for name in ("size", "rank", "ties")}
+    several = {name: None if entry is None else jnp.max(entry, axis=0) for name, entry in worst.items()}
+    gap = None if info.gap is None else jnp.min(info.gap, axis=0)
+    degenerate, refused = jnp.any(info.degenerate, axis=0), jnp.any(info.refused, axis=0)
+    found = Info(degenerate=degenerate, refused=refused, gap=gap, more=info.more, **several)  # type: ignore[arg-type]
+    return Frame(jax.tree.map(lambda array: array[0], frame.elements), settled(weights, found), found, drawn=True)
+
+
 def settled(weights: Array, info: Info) -> Array:
     """The weights, not-a-number for inputs that are refused: a compiled program cannot raise an error."""
     return jnp.where(info.refused, jnp.nan, weights)
@@ -136,20 +148,41 @@ def _both(one: Frame, two: Frame) -> Info:
         rank=worst("rank"),
         ties=worst("ties"),
         exact=_exact(one) & jnp.all(_exact(two) | ~used, axis=0),
-        more={
-            **first.more,
-            **({name: array[0] for name, array in later.more.items()} if one.size == 1 else later.more),
-        },
+        more=merged_more(first.more, _without_one(later.more) if one.size == 1 else later.more),
     )
+
+
+def _without_one(more: Mapping[str, Array]) -> dict[str, Array]:
+    """The quantities of later frames without the axis of the one element before, which is behind that of draws."""
+    return {name: array[0] if array.shape[0] == 1 else array[:, 0] for name, array in more.items()}
+
+
+def merged_more(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str, Array]:
+    """The quantities of two methods; where a name comes again, it is numbered: "matrix", "matrix 2"."""
+    found = dict(one)
+    for place, value in two.items():
+        name, number = place.partition(" ")[0], 1
+        while (place := name if number == 1 else f"{name} {number}") in found:
+            number += 1
+        found[place] = value
+    return found
 
 
 class Method(ABC):
     """How an input gets its frame: the argument `how` of `symmetrize`."""
 
+    asked: Any = None
+    """The group that a label has to have, where it was asked for one."""
+
     @property
     def needs_key(self) -> bool:
         """Whether frames are drawn at random, so that a key is needed always."""
         return False
+
+    @property
+    def is_random(self) -> bool:
+        """Whether frames are drawn at random where there is a key."""
+        return self.needs_key
 
     @abstractmethod
     def acts_on(self, action: Action) -> frozenset[str]:
@@ -172,7 +205,11 @@ class Method(ABC):
     ) -> Frame:
         """A frame of elements drawn independently with the probabilities that their weights are."""
         for_frame, for_draws = jax.random.split(key)
-        return drawn(self.frame(action, x, masks, for_frame), for_draws, samples)
+        if not self.is_random:
+            return drawn(self.frame(action, x, masks, for_frame), for_draws, samples)
+        # Each draw is from a frame of its own: draws from one would have its randomness in common.
+        x, masks = jax.tree.map(lambda array: jnp.broadcast_to(array, (samples, *array.shape)), (dict(x), dict(masks)))
+        return _as_draws(drawn(self.frame(action, x, masks, for_frame), for_draws, 1))
 
 
 class Framed(Method):
@@ -215,9 +252,15 @@ def only_label(method: object, action: Action, label: str | None, kinds: tuple[t
         GroupError: if there is none, more than one, or it has another group.
     """
     groups = action.groups
-    fitting = [name for name, group in groups.items() if isinstance(group, kinds) and not name.endswith("*")]
+    asked = getattr(method, "asked", None)
+    fitting = [
+        name
+        for name, group in groups.items()
+        if isinstance(group, kinds) and not name.endswith("*") and asked in (None, group, type(group))
+    ]
     name = type(method).__name__
-    wanted = " or ".join(kind.__name__ for kind in kinds)
+    wanted = " or ".join(kind.__name__ for kind in kinds) if asked is None else _named(asked)
+    bind = kinds[0].__name__ if asked is None else _named(asked)
     found = ", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels"
     if label is None and len(fitting) == 1:
         return fitting[0]
@@ -225,19 +268,15 @@ def only_label(method: object, action: Action, label: str | None, kinds: tuple[t
         return label
     if label is None:
         problem = f"{name} finds no axis to act on" if not fitting else f"{name} does not know which axis to act on"
-        step = (
-            f'name it: {name}("{fitting[0]}")'
-            if fitting
-            else f"bind a label to {kinds[0].__name__}, or use another method"
-        )
+        step = f'name it: {name}("{fitting[0]}")' if fitting else f"bind a label to {bind}, or use another method"
     else:
         problem = f"{name} cannot act on {label!r}"
-        step = (
-            f'write {name}("{fitting[0]}")'
-            if fitting
-            else f"bind {label} to {kinds[0].__name__}, or use another method"
-        )
+        step = f'write {name}("{fitting[0]}")' if fitting else f"bind {label} to {bind}, or use another method"
     raise GroupError(explain(problem, got=found, expected=f"a label bound to {wanted}", step=step))
+
+
+def _named(group: object) -> str:
+    return group.__name__ if isinstance(group, type) else str(group)
 
 
 def checked_choice(argument: str, value: object, choices: tuple[object, ...]) -> None:

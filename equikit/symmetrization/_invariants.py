@@ -37,7 +37,7 @@ KNOWN: dict[str, Callable[[int], tuple[int, ...]]] = {
 """For a family, the orders of the invariant tensors that no matrix outside the group keeps."""
 
 
-def invariants(group: Group, vectors: jax.Array, *, orders: Sequence[int] | None = None) -> dict[str, jax.Array]:
+def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] | None = None) -> dict[str, jax.Array]:
     r"""Polynomials of vectors that a group leaves as they are: its invariant tensors, evaluated on the vectors.
 
     For a diagram D of `hom("x ... x -> ", x=group)` with k axes, an invariant tensor, and vectors \(v_1, \dots, v_m\)
@@ -77,11 +77,11 @@ def invariants(group: Group, vectors: jax.Array, *, orders: Sequence[int] | None
     """
     vectors = _checked(group, vectors)
     n = vectors.shape[-2]
-    found: dict[str, jax.Array] = _all_evaluated(connected(group, n, _orders(group, n, orders)), vectors)
+    found: dict[str, jax.Array] = _all_evaluated(_known(group, n, orders), vectors)
     return found
 
 
-def orbit_distance(group: Group, matrix: jax.Array, *, orders: Sequence[int] | None = None) -> jax.Array:
+def orbit_distance(group: Group, matrix: jax.Array, *, orders: int | Sequence[int] | None = None) -> jax.Array:
     r"""How far a matrix is from a group: the squared distance between its invariants and those of the identity.
 
     It is \(\sum_D \lVert D(M, \dots, M) - D \rVert^2 / \lVert D \rVert^2\) over the diagrams of `invariants`, each
@@ -121,7 +121,7 @@ def orbit_distance(group: Group, matrix: jax.Array, *, orders: Sequence[int] | N
                 step="use invariants() for a number of vectors that is not their dimension",
             )
         )
-    distance: jax.Array = _distance(connected(group, n, _orders(group, n, orders)), matrix)
+    distance: jax.Array = _distance(_known(group, n, orders), matrix)
     return distance
 
 
@@ -160,9 +160,26 @@ def connected(group: Group, n: int, orders: tuple[int, ...]) -> tuple[Diagram, .
     return tuple(found)
 
 
-def _orders(group: Group, n: int, given: Sequence[int] | None) -> tuple[int, ...]:
+def _known(group: Group, n: int, orders: int | Sequence[int] | None) -> tuple[Diagram, ...]:
+    """The diagrams of these orders; an error where there are none, since nothing would tell a matrix from another."""
+    wanted = _orders(group, n, orders)
+    found = connected(group, n, wanted)
+    if n and not found:
+        raise GroupError(
+            explain(
+                f"{group} has no invariants of these orders",
+                got=f"orders={wanted}",
+                expected="orders of invariant tensors that are no products of smaller ones",
+                step="leave orders= out, or write orders=(2,)",
+            )
+        )
+    return found
+
+
+def _orders(group: Group, n: int, given: int | Sequence[int] | None) -> tuple[int, ...]:
     if given is not None:
-        return tuple(dict.fromkeys(checked_size("orders", order) for order in given))
+        listed = (given,) if isinstance(given, int) else given
+        return tuple(dict.fromkeys(checked_size("orders", order) for order in listed))
     if group.family not in KNOWN:
         nothing = group.family == "general linear"
         raise GroupError(

@@ -49,7 +49,7 @@ class PytreeOf:
     """A pytree with the given attributes; its leaves are those of the attributes that are pytrees themselves."""
 
     def __init__(self, attributes: Mapping[str, Any]) -> None:
-        self._attributes = dict(attributes)
+        self._names = tuple(attributes)
         for name, value in attributes.items():
             setattr(self, name, value)
 
@@ -58,8 +58,9 @@ class PytreeOf:
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """Children and what is static, for JAX."""
-        held = {name: value for name, value in self._attributes.items() if not is_plain(value)}
-        static = tuple((name, value) for name, value in self._attributes.items() if name not in held)
+        attributes = {name: getattr(self, name) for name in self._names}
+        held = {name: value for name, value in attributes.items() if not is_plain(value)}
+        static = tuple((name, value) for name, value in attributes.items() if name not in held)
         return tuple(held.values()), (tuple(held), static)
 
     @classmethod

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import DTypeError, GroupError, ShapeError, explain
+from equikit._errors import DTypeError, GroupError, OptionError, ShapeError, explain
 from equikit.groups import Bistochastic, Group, MatrixGroup, O, Sp, U
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
@@ -26,6 +26,7 @@ from equikit.symmetrization._frame import (
 from equikit.symmetrization._invariants import invariants, orbit_distance
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization.canonicalization._network import called, wide_inputs
+from equikit.symmetrization.canonicalization._score import without_absent
 
 KINDS = (O, Sp, U, Bistochastic, MatrixGroup)
 """Groups of matrices; for permutations there are sorts and scores."""
@@ -71,6 +72,7 @@ class OrbitDistance(Method, nnx.Module):
 
     Raises:
         GroupError: if the label has another group, or one whose invariants are not known.
+        OptionError: if there are no vectors that `compare_input` could compare.
         ShapeError, DTypeError: if the network returns something else than a matrix for each sample.
         FrameError: for a residual above the tolerance, with `on_degenerate="error"`.
 
@@ -119,6 +121,15 @@ class OrbitDistance(Method, nnx.Module):
         """The label of the matrices."""
         label = only_label(self, action, self.label, KINDS)
         self._group(action, label)
+        if self.compare_input and not any(term.labels.count(label) == 1 for term in action.inputs):
+            raise OptionError(
+                explain(
+                    "compare_input= has no vectors to compare",
+                    got=str(action.signature),
+                    expected=f"an input with one axis {label!r}",
+                    step="leave compare_input= out",
+                )
+            )
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
@@ -141,7 +152,7 @@ class OrbitDistance(Method, nnx.Module):
         more = {"orbit_matrix": matrix, "orbit_distance": distance, "orbit_residual": residual}
         element = Element({label: matrix})
         if self.compare_input:
-            more["orbit_input"] = self._input_distance(action, label, x, element)
+            more["orbit_input"] = self._input_distance(action, label, x, masks, element)
         info = Info(jnp.ones(batch, jnp.float32), degenerate, degenerate & (self.on_degenerate == "error"), more=more)
         weights = settled(jnp.ones((1, *batch), residual.dtype), info)
         return Frame(Element({label: matrix[None]}), weights, info)
@@ -170,28 +181,36 @@ class OrbitDistance(Method, nnx.Module):
         start = x[term.name].ndim - len(term.labels) - action.channels
         return int(x[term.name].shape[start + term.labels.index(label)])
 
-    def _input_distance(self, action: Action, label: str, x: Mapping[str, Array], element: Element) -> Array:
-        """The mean squared difference of the pairings of all vectors in the input, before and after."""
+    def _input_distance(
+        self, action: Action, label: str, x: Mapping[str, Array], masks: Mapping[str, Array], element: Element
+    ) -> Array:
+        """The mean squared difference of the pairings of all vectors that are in the input, before and after."""
         group = self._group(action, label)
         pairs = tuple(order for order in (1, 2) if order == 2 or isinstance(group, Bistochastic))
 
-        def pairings(arrays: Mapping[str, Array]) -> Array:
-            columns = [
+        def columns(arrays: Mapping[str, Array]) -> Array:
+            found = [
                 jnp.moveaxis(array, term.labels.index(label), 0).reshape(array.shape[term.labels.index(label)], -1)
                 for term in action.inputs
                 for array in [arrays[term.name]]
                 if term.labels.count(label) == 1
             ]
-            found = invariants(group, jnp.concatenate(columns, axis=1), orders=pairs)
-            return jnp.concatenate([value.ravel() for value in found.values()])
+            return jnp.concatenate(found, axis=1)
 
-        def one(element: Element, arrays: Mapping[str, Array]) -> Array:
+        def one(element: Element, arrays: Mapping[str, Array], there: Mapping[str, Array]) -> Array:
             moved = {term.name: action.act_inverse(element, term, arrays[term.name]) for term in action.inputs}
-            return jnp.mean(jnp.abs(pairings(moved) - pairings(arrays)) ** 2)
+            before, after = (invariants(group, columns(each), orders=pairs) for each in (arrays, moved))
+            total, number = jnp.zeros(()), jnp.zeros(())
+            vectors = jnp.sum(columns(there)[0])
+            for name, value in before.items():
+                total = total + jnp.sum(jnp.abs(after[name] - value) ** 2)
+                number = number + (vectors * (vectors - 1) / 2 if "^" in name else vectors**value.ndim)
+            return total / jnp.maximum(number, 1)
 
         for _ in range(element.linear[label].ndim - 2):
             one = jax.vmap(one)
-        return one(element, dict(x))
+        ones = {name: jnp.ones(array.shape) for name, array in x.items()}
+        return one(element, without_absent(action, x, masks), without_absent(action, ones, masks))
 
 
 def _checked(found: Any, shape: tuple[int, ...], group: Group) -> jax.Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from equikit._errors import OptionError, explain
 from equikit.symmetrization._frame import Info
+from equikit.symmetrization._more import entries
 
 
 def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0.0, bound: float = 10.0) -> jax.Array:
@@ -19,7 +20,7 @@ def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0
         bound: the bound b.
 
     Returns:
-        A number.
+        A number; over several methods, the losses are added.
 
     Raises:
         OptionError: if the info is not from `OrbitDistance`, or not from one with `compare_input=True`.
@@ -35,12 +36,15 @@ def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0
     Source:
         Nguyen et al., arXiv:2311.07143, section 3.
     """
-    loss = jnp.mean(_held(info, "orbit_distance", "how=OrbitDistance(network)"))
+    distances = _held(info, "orbit_distance", "how=OrbitDistance(network)")
+    loss: jax.Array = sum(map(jnp.mean, distances[1:]), start=jnp.mean(distances[0]))
     if input_weight:
-        loss = loss + input_weight * jnp.mean(_held(info, "orbit_input", "OrbitDistance(..., compare_input=True)"))
+        for apart in _held(info, "orbit_input", "OrbitDistance(..., compare_input=True)"):
+            loss = loss + input_weight * jnp.mean(apart)
     if bound_weight:
-        over = jnp.maximum(jnp.abs(info.more["orbit_matrix"]) - bound, 0)
-        loss = loss + bound_weight * jnp.mean(jnp.sum(over, axis=(-2, -1)))
+        for matrix in entries(info, "orbit_matrix"):
+            over = jnp.maximum(jnp.abs(matrix) - bound, 0)
+            loss = loss + bound_weight * jnp.mean(jnp.sum(over, axis=(-2, -1)))
     return loss
 
 
@@ -69,13 +73,24 @@ def matrix_equivariance_loss(info: Info, moved: Info, element: jax.Array) -> jax
         >>> float(matrix_equivariance_loss(sym.info(x), sym.info(g @ x), g))      # the identity is in the group
         2.0
     """
-    one, two = (_held(each, "orbit_matrix", "how=OrbitDistance(network)") for each in (info, moved))
+    several, again = (_held(each, "orbit_matrix", "how=OrbitDistance(network)") for each in (info, moved))
+    if len(several) > 1 or len(again) > 1:
+        raise OptionError(
+            explain(
+                "there are several matrices, and one element",
+                got=f"{len(several)} and {len(again)} matrices of OrbitDistance",
+                expected="one",
+                step="symmetrize with each method alone to compare its matrices",
+            )
+        )
+    one, two = several[0], again[0]
     turned = jnp.matmul(element.astype(one.dtype), one, precision=jax.lax.Precision.HIGHEST)
     return jnp.mean(jnp.sum(jnp.abs(two - turned) ** 2, axis=(-2, -1))) / one.shape[-1]
 
 
-def _held(info: Info, name: str, step: str) -> jax.Array:
-    if name not in info.more:
+def _held(info: Info, name: str, step: str) -> list[jax.Array]:
+    held: list[jax.Array] = entries(info, name)
+    if not held:
         raise OptionError(
             explain(
                 "the info does not hold what the loss is made of",
@@ -84,5 +99,4 @@ def _held(info: Info, name: str, step: str) -> jax.Array:
                 step=f"symmetrize with {step}",
             )
         )
-    held: jax.Array = info.more[name]
     return held

@@ -183,5 +183,9 @@ def settled_weights(weights: Array, there: Array | None, threshold: float, hard:
 
 
 def _in_proportion(weights: Array) -> Array:
+    largest = jnp.max(weights, axis=-1, keepdims=True, initial=0)
+    # By numbers of a size whose sums and reciprocals fit in the dtype, whatever the weights are.
+    _, exponent = jnp.frexp(jax.lax.stop_gradient(largest))
+    weights = jnp.ldexp(weights, -exponent)
     total = jnp.sum(weights, axis=-1, keepdims=True)
     return weights / jnp.where(total == 0, 1, total)

@@ -180,7 +180,8 @@ def piecewise(
     \(\sum_k w_{pk} \sum_g w_g\, \bigl(g\, f(w_k\, g^{-1} x)\bigr)_p\): the frame of part k is that of the weighted
     centroid and the weighted covariance; all points are moved back by an element g of it and then drawn to its origin
     by their weight, so that the backbone sees the points of the part and zeros; and outputs are moved forth, weighted
-    and added up. Points of weight zero count for nothing.
+    and added up. Points of weight zero count for nothing; one of weight zero in all parts has output zero, which moves
+    with none.
 
     Where every point belongs to one part, this is equivariant to rounding when each part moves by an element of its
     own. Weights between zero and one let parts see each other, and make the result *approximately* so, the less the
@@ -224,6 +225,16 @@ def piecewise(
         Atzmon et al., Approximately piecewise E(3) equivariant point networks, arXiv:2402.08529, section 3; not the
         random frames that its code draws for small parts.
     """
+    given = list(how) if isinstance(how, Sequence) else [how]
+    if any(isinstance(method, Method) and not _weighs(method) for method in given):
+        raise OptionError(
+            explain(
+                "the method does not weigh points",
+                got=f"how={how!r}",
+                expected="PCA, or Stochastic(PCA()), alone or with translate=",
+                step="write how=ek.frames.PCA()",
+            )
+        )
     inner = symmetrize(backbone, signature, outputs, how=how, groups=groups, **options)
     found = _points(inner, points)
     for term in inner.action.signature.outputs:
@@ -236,15 +247,6 @@ def piecewise(
                     step=f"give the backbone such an output, and take its mean over {found!r} yourself",
                 )
             )
-    if not _weighs(inner.how):
-        raise OptionError(
-            explain(
-                "the method does not weigh points",
-                got=f"how={how!r}",
-                expected="PCA, or Stochastic(PCA()), alone or with translate=",
-                step="write how=ek.frames.PCA()",
-            )
-        )
     if parts is not None:
         checked_callable(
             "parts",

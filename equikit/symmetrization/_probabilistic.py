@@ -15,16 +15,22 @@ from equikit.groups import O, S
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, rounding
-from equikit.symmetrization._frame import Frame, Info, Method, settled
+from equikit.symmetrization._frame import Frame, Info, Method, merged_more, settled
 from equikit.symmetrization._modules import held_network
-from equikit.symmetrization.canonicalization._assignment import ASSIGNMENT, soft_permutation, straight_through
+from equikit.symmetrization.canonicalization._assignment import (
+    ASSIGNMENT,
+    checked_temperature,
+    soft_permutation,
+    straight_through,
+)
 from equikit.symmetrization.canonicalization._network import (
     NOISE,
     called,
     wide_inputs,
 )
-from equikit.symmetrization.canonicalization._permutation import checked_temperature, permuted_label, scores_of
-from equikit.symmetrization.canonicalization._rotation import GramSchmidt, pooled_vectors, rotated_label, vector_term
+from equikit.symmetrization.canonicalization._permutation import permuted_label, scores_of
+from equikit.symmetrization.canonicalization._pooled_vectors import GramSchmidt, pooled_vectors, vector_term
+from equikit.symmetrization.canonicalization._rotation import rotated_label
 from equikit.symmetrization.canonicalization._sorted_scores import EQUAL
 from equikit.symmetrization.frames import _ties
 
@@ -116,7 +122,7 @@ class Probabilistic(Method, nnx.Module):
         )
         self.noise = _some("noise", noise)
         self.scale = float(scale)
-        self.temperature = checked_temperature(temperature)
+        self.temperature = float(checked_temperature(temperature))
         self.rounds = checked_size("rounds", rounds)
         self.deterministic = False
 
@@ -200,8 +206,9 @@ class Probabilistic(Method, nnx.Module):
             ties = tied if ties is None else ties + tied
             linear[label] = order
             if not self.deterministic:
-                more[ASSIGNMENT] = soft_permutation(scores, there, self.temperature, self.rounds)
-                linear[label] = straight_through(order, more[ASSIGNMENT])
+                soft = soft_permutation(scores, there, self.temperature, self.rounds)
+                more = merged_more(more, {ASSIGNMENT: soft})
+                linear[label] = straight_through(order, soft)
         refused = jnp.any(refused, axis=0)
         info = Info(
             jnp.full(batch[1:], samples, jnp.float32),
@@ -211,7 +218,8 @@ class Probabilistic(Method, nnx.Module):
             ties=None if ties is None else jnp.max(ties, axis=0),
             more=more,
         )
-        weights = settled(jnp.full(batch, 1 / samples, jnp.float32), info)
+        real = jnp.result_type(jnp.float32, *(array.real.dtype for array in x.values()))
+        weights = settled(jnp.full(batch, 1 / samples, real), info)
         return Frame(Element(linear, stabilizer=stabilizer), weights, info, drawn=True)
 
     def _of_network(

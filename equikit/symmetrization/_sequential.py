@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from equikit._errors import OptionError, explain
 from equikit.symmetrization._action import Action, act, moved_masks
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Method, joined
+from equikit.symmetrization._frame import Frame, Framed, Method, joined
+from equikit.symmetrization._precision import of_positions
 
 
 class _Chain(Method):
@@ -48,6 +50,9 @@ def _extended(
         return moved, moved_masks(element, masks)
 
     moved, seen = jax.vmap(of_element)(frame.elements)
+    if frame.elements.shift:
+        for name, errors in of_positions(action, x, masks, batch).items():
+            moved[name] = jnp.broadcast_to(errors, frame.weights.shape)
     return joined(frame, method.frame(action, moved, seen, key))
 
 
@@ -66,6 +71,29 @@ class SequentialModule(_Chain, nnx.Module):
 
     def __str__(self) -> str:
         return f"[{', '.join(map(str, self.methods))}]"
+
+
+def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
+    """Raise `OptionError` if a frame changes with a group on which no method acts.
+
+    The backbone is left with that group, but even one that commutes with it does not with what such a frame moves.
+    Networks that choose elements are not asked: whether they commute with it nobody knows.
+    """
+    settled: frozenset[str] = frozenset()
+    for method in methods:
+        of = getattr(method, "of", method)  # what Stochastic draws from
+        open_labels = sorted(of.reads(action) - settled) if isinstance(of, Framed) else []
+        settled |= method.acts_on(action)
+        if open_labels:
+            label, name = open_labels[0], type(of).__name__
+            raise OptionError(
+                explain(
+                    f"{name} reads {label!r}, on which no method acts before it",
+                    got=f"{label}={action.groups[label]}, how=[{', '.join(map(repr, methods))}]",
+                    expected=f"a method for {label!r} before {name}, or a label on which nothing acts",
+                    step=f"bind {label} to ek.Fixed(n) where nothing has to commute with {action.groups[label]}",
+                )
+            )
 
 
 def in_sequence(methods: Sequence[Method], action: Action) -> Method:

@@ -14,13 +14,14 @@ from equikit._errors import FrameError, OptionError, SignatureError, explain
 from equikit.diagrams._parse import parse_signature
 from equikit.groups._group import checked_size
 from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
-from equikit.symmetrization._action import Action
+from equikit.symmetrization._action import Action, without_absent
 from equikit.symmetrization._backbone import Call, KeyArgument
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._evaluate import mean_over
 from equikit.symmetrization._frame import Frame, Info, Method, checked_choice
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
-from equikit.symmetrization._sequential import in_sequence
+from equikit.symmetrization._options import checked_key
+from equikit.symmetrization._sequential import in_sequence, refuse_unsettled
 from equikit.symmetrization.frames._center import Center
 
 
@@ -56,7 +57,8 @@ class Symmetrized:
                 arrays of the same shapes, a dictionary if there are several terms, or `x` is one.
             *arguments, **keywords: passed on to the backbone as they are.
             key: for what is drawn at random: elements of frames, degenerate inputs, dropout of the backbone.
-            mask: for a label, booleans `[*batch, n]`, which entries are there; the backbone gets it as `mask=`.
+            mask: for a label, booleans `[*batch, n]`, which entries are there; the others are zero for the backbone,
+                whatever they were, and it gets the masks as `mask=`.
             with_info: return `(y, info)`.
 
         Returns:
@@ -67,6 +69,7 @@ class Symmetrized:
             ShapeError, DTypeError: if an array does not fit, or the backbone returns something else than declared.
             OptionError: if a key is missing, or the backbone has a state.
         """
+        checked_key(key)
         arrays, masks, call = self._read(x, arguments, keywords, mask)
         for_frame, for_backbone = (None, None) if key is None else jax.random.split(key)
         frame = self._frame(arrays, masks, for_frame)
@@ -86,6 +89,7 @@ class Symmetrized:
 
     def frame(self, x: Any, *, key: jax.Array | None = None, mask: Mapping[str, Array] | None = None) -> Frame:
         """The elements and weights for an input, without the backbone; arguments as in a call."""
+        checked_key(key)
         arrays, masks, _ = self._read(x, (), {}, mask)
         for_frame = None if key is None else jax.random.split(key)[0]
         return self._frame(arrays, masks, for_frame, refuse=False)
@@ -117,6 +121,7 @@ class Symmetrized:
         shapes = checked_shapes(replace(action.signature, outputs=()), widths, [*arrays.values()], masks)
         sizes = shapes.sizes | {label: n for label, n in action.signature.sizes.items() if n is not None}
         masks = {label: jnp.asarray(array) for label, array in masks.items()}
+        arrays = {term.name: without_absent(term, arrays[term.name], masks, len(shapes.batch)) for term in terms}
         return (
             arrays,
             masks,
@@ -197,7 +202,7 @@ def symmetrize(
             name to labels. Outputs are transformed by their labels: `"p x -> "` are invariants, `"p x -> x"` vectors.
         how: the method: a frame of `ek.frames`, `ek.Canonicalize`, or a list of them, one for each group, in which a
             frame is computed from what the ones before it have made canonical. Labels on which no method acts are left
-            to the backbone.
+            to the backbone, and frames must not change with them.
         translate: a label along which entries are positions in space, of all terms that have it once; or a dictionary
             from the names of such terms to their label. The centroid is then taken away first, and put back.
         channels: whether arrays have an axis of channels, the last one; without, they are `[*batch, *axes]`.
@@ -239,7 +244,9 @@ def symmetrize(
     translated = _translated(kind, translate)
     action = Action(kind, tuple(sorted(translated.items())), channels)
     shifted = sorted({translated[term.name] for term in kind.inputs if term.name in translated})
-    method = in_sequence([*(Center(label) for label in shifted), *_methods(how)], action)
+    methods = [*(Center(label) for label in shifted), *_methods(how)]
+    method = in_sequence(methods, action)
+    refuse_unsettled(methods, action)
     attributes = {
         "backbone": backbone,
         "how": method,

@@ -9,7 +9,7 @@ import pytest
 from helpers import assert_error
 
 import equikit as ek
-from equikit.symmetrization.frames import GroupAverage, Stochastic
+from equikit.symmetrization.frames import Directions, GroupAverage, Stochastic
 from equikit.symmetrization.frames._enumerate import all_elements
 from equikit.symmetrization.frames._haar import draw_element
 
@@ -209,6 +209,16 @@ def test_random_elements_tell_their_error():
     assert_error(ek.OptionError, lambda: sym(x), "draws at random", "key=None", "a key", "key=jax.random.key(0)")
 
 
+@pytest.mark.parametrize("chunk_size", [None, 5])
+def test_errors_of_positions_far_from_the_origin_are_those_of_positions_near(chunk_size):
+    how = GroupAverage("x", samples=16)
+    options = {"translate": "x", "channels": False, "how": how, "chunk_size": chunk_size}
+    sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.SO(2), **options)
+    x = jnp.array([[1.0, 2], [-1, 0.5], [0, -2.5]])
+    run = jax.jit(lambda x: sym(x, key=jax.random.key(0), with_info=True)[1].standard_error["p x"])
+    np.testing.assert_allclose(run(x + 2**15), run(x), rtol=0.05)
+
+
 def test_one_element_in_training_and_all_in_evaluation():
     sym = ek.symmetrize(mixing, "p -> p", p=ek.S, how=Stochastic(GroupAverage(), samples=2))
     x = jax.random.normal(jax.random.key(0), (4, 1))
@@ -217,6 +227,14 @@ def test_one_element_in_training_and_all_in_evaluation():
     assert frame.elements.linear["p"].shape == (2, 3, 30)
     assert frame.drawn
     assert np.all(np.sort(frame.elements.linear["p"], axis=-1) == np.arange(30))
+
+
+@pytest.mark.parametrize("of", [Stochastic(GroupAverage(), samples=1), Directions(samples=1)], ids=str)
+def test_draws_from_draws_are_independent(of):
+    """Those among a few draws would be alike, and their standard error too small."""
+    sym = ek.symmetrize(mixing, "p -> p", p=ek.S, how=Stochastic(of, samples=20))
+    orders = sym.frame(jnp.asarray([[1.0, 2], [3, 1], [2, 3], [0, 0]]), key=jax.random.key(0)).elements.linear["p"]
+    assert len(np.unique(orders, axis=0)) > 5
 
 
 def test_derivatives_and_precision():

@@ -215,6 +215,8 @@ def test_a_symmetrized_module_is_pickled():
     assert jnp.array_equal(pickle.loads(pickle.dumps(sym))(x), sym(x))
     plain = symmetrized(flat_and_back, how=ek.frames.PCA())
     assert jnp.array_equal(pickle.loads(pickle.dumps(plain))(x), plain(x))
+    plain.backbone = jnp.cos
+    assert jax.tree.unflatten(jax.tree.structure(plain), []).backbone is jnp.cos
 
 
 def test_several_terms_and_further_arguments():

@@ -12,7 +12,7 @@ from helpers import assert_error
 from networkx.algorithms.isomorphism import GraphMatcher
 
 import equikit as ek
-from equikit.symmetrization.frames import Canonical, Stochastic
+from equikit.symmetrization.frames import Canonical, Laplacian, Stochastic
 from equikit.symmetrization.frames._automorphisms import canonical_form
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -171,6 +171,8 @@ def test_outputs_of_every_order(x64, order):
     sizes = [12, 2, 120, 720, 12, 72, 720]
     np.testing.assert_allclose(frame.info.size, sizes, rtol=1e-5)
     assert (frame.weights > 0).sum(axis=0).tolist() == (sizes if order == 2 else [1] * 7)
+    np.testing.assert_allclose(np.float64(frame.weights).sum(axis=0), 1, rtol=1e-12)
+    assert (np.sort(frame.elements.linear["p"], axis=-1) == np.arange(6)).all()
     if order == 0:
         assert np.abs(y[:, None] - y[None] + np.eye(7)).min() > 1e-3
     for graph, one, first in zip(graphs, y, np.asarray(frame.elements.linear["p"][0]), strict=True):
@@ -281,3 +283,34 @@ def test_refusals():
         )
     assert_error(ek.OptionError, lambda: Canonical(max_steps=0), "no such max_steps", "0", "1 or more", "max_steps=")
     assert_error(ek.OptionError, lambda: Canonical(max_size=0), "no such max_size", "0", "1 or more", "max_size=")
+
+
+@pytest.mark.parametrize(
+    ("how", "gap", "dtype", "bound"),
+    [
+        (Canonical(), 1e-3, jnp.float32, 1e-3),
+        pytest.param(Laplacian(), 0.3, jnp.bfloat16, 0.05, marks=pytest.mark.slow),
+    ],
+    ids=["canonical", "spectral"],
+)
+def test_coordinates_that_another_frame_makes_equal(how, gap, dtype, bound):
+    """Corners of a box share coordinates but for the error of their axes, which must not decide on their order."""
+    box = np.array([[s, (1 + gap) * t, 2 * u] for s in (1, -1) for t in (1, -1) for u in (1, -1)])
+    weights = np.random.default_rng(1).normal(size=(8, 3))
+
+    def backbone(x):
+        return jnp.sum(jnp.sin((2 * x["x"] + 1) * weights.astype(x["x"].dtype)), (-1, -2))
+
+    sym = ek.symmetrize(
+        backbone,
+        {"x": "p x", "edges": "p p"},
+        {"y": ""},
+        p=ek.S,
+        x=ek.O(3),
+        channels=False,
+        how=[ek.frames.PCA(), how],
+    )
+    rng = np.random.default_rng(0)
+    turned = np.stack([(box @ ek.O(3).random_element(rng).T)[rng.permutation(8)] for _ in range(20)])
+    y = np.float64(sym({"x": jnp.asarray(turned, dtype), "edges": jnp.ones((20, 8, 8), dtype)})["y"])
+    np.testing.assert_allclose(y, np.median(y), rtol=bound)

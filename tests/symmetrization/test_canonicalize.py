@@ -1,5 +1,7 @@
 """The front door to learned canonicalization gives the method that the group has."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -35,6 +37,41 @@ def test_options_are_those_of_the_class():
     assert (found.label, found.on_degenerate) == ("x", "flag")
     with pytest.raises(TypeError, match="colour"):
         ek.Canonicalize(lambda x: x, group=ek.O(3), colour="red")
+
+
+@pytest.mark.parametrize(
+    ("asked", "bound"),
+    [(ek.SO(3), ek.O(3)), (ek.O(3), ek.SO(3)), (ek.O(2), ek.O(3)), (ek.O, ek.SO(3)), (ek.S(4), ek.S), (ek.S, ek.Z(3))],
+    ids=str,
+)
+def test_the_group_that_is_asked_for_is_that_of_a_label(asked, bound):
+    how = ek.Canonicalize(lambda x: x, group=asked)
+    name = asked.__name__ if isinstance(asked, type) else str(asked)
+    assert_error(
+        ek.GroupError,
+        lambda: ek.symmetrize(jnp.sin, "x -> x", x=bound, how=how),
+        "finds no axis to act on",
+        "x=",
+        f"a label bound to {name}",
+        f"bind a label to {name}",
+    )
+    for other in ("y", None):
+        named = ek.Canonicalize(lambda x: x, group=ek.SO(3), label=other)
+        both = ek.symmetrize(jnp.sin, "x y -> x y", x=ek.O(3), y=ek.SO(3), how=named)
+        assert both.how.acts_on(both.action) == {"y"}
+
+
+def test_losses_are_those_of_all_methods():
+    def method(label, place):
+        energy = lambda x: 0 * jnp.sum(x[place], axis=(1, 2))  # noqa: E731
+        of = {"label": label, "on_degenerate": "flag", "features": None}
+        return canonicalization.EnergyCanonicalization(energy, **of, invariant_to="tu".replace(label, ""))
+
+    how = [method("t", "t"), method("u", "u")]
+    sym = ek.symmetrize(lambda x: x, {"t": "t", "u": "u"}, {"t": "t", "u": "u"}, t=ek.Z(3), u=ek.Z(4), how=how)
+    info = sym.info({"t": jnp.zeros((3, 1)), "u": jnp.zeros((4, 1))})
+    assert sorted(info.more) == ["activations", "activations 2"]
+    assert canonicalization.prior_loss(info) == pytest.approx(math.log(12))
 
 
 def test_the_call_of_the_readme_is_invariant_to_the_last_bit():

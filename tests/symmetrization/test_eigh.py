@@ -106,7 +106,22 @@ def test_under_vmap_and_jit():
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+def test_only_the_symmetric_part_enters_in_any_precision():
+    for d in (3, 4):
+        matrix = np.random.default_rng(0).normal(size=(d, d))
+        for dtype in (jnp.bfloat16, jnp.float32):
+            values, vectors = compiled(jnp.asarray(matrix, dtype))
+            assert values.dtype == vectors.dtype == dtype
+            wanted = np.linalg.eigvalsh(matrix + matrix.T) / 2
+            np.testing.assert_allclose(np.asarray(values, float), wanted, atol=8 * float(jnp.finfo(dtype).eps))
+
+
 def test_errors():
+    for dtype in (jnp.complex64, jnp.int32):
+        matrix = jnp.eye(2, dtype=dtype)
+        assert_error(
+            ek.DTypeError, lambda matrix=matrix: eigh(matrix), "not real", str(matrix.dtype), "bfloat16", "use"
+        )
     for shape in ((3,), (2, 3)):
         assert_error(
             ek.ShapeError, lambda shape=shape: eigh(jnp.ones(shape)), "not square", str(list(shape)), "d, d", "x"

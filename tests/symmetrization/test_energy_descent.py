@@ -115,6 +115,22 @@ def test_a_cloud_with_a_mirror_is_degenerate_for_vectors_and_not_for_invariants(
         assert jnp.allclose(run(matrix @ flat), matrix @ straight, atol=1e-4)
 
 
+def test_a_symmetry_of_the_input_is_seen_though_descent_multiplies_rounding_errors():
+    """In a plane, both directions of the normal give one copy; paths from the two would part by their rounding."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(512, 5, 2)) @ rng.normal(size=(512, 2, 3))
+    slopes = jnp.asarray(rng.normal(size=(5, 3, 1)), jnp.float32)
+    how = EnergyDescent(lambda x: jnp.sum(jnp.tanh(x * slopes), axis=(1, 2, 3)), on_degenerate="weighted")
+    sym = ek.symmetrize(lambda x: mixed(x, 3), "p x -> p x", p=ek.Fixed(5), x=ek.O(3), how=how)
+    y, info = jax.jit(lambda x: sym(x, with_info=True))(jnp.asarray(x, jnp.float32)[..., None])
+    # The mirror of the plane leaves the input as it is, and so the output.
+    normals = np.cross(x[:, 0], x[:, 1])
+    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
+    beside = np.einsum("nd,npd->np", normals, y[..., 0])
+    assert np.abs(beside[~np.asarray(info.degenerate)]).max() < 1e-2  # of numbers of size one
+    assert np.mean(info.degenerate) < 0.02
+
+
 @pytest.mark.slow
 def test_ties_of_paths_are_flagged_or_drawn():
     flat, bound = jnp.asarray(FLAT), {"p": ek.Fixed(5), "x": ek.O(3)}
@@ -223,6 +239,19 @@ def test_descents_that_do_not_fit_are_refused_with_the_next_step():
     assert_error(ek.OptionError, lambda: make(energy, on_degenerate="no"), "on_degenerate", "'no'", "flag", "error")
     sampled = use(make(energy, on_degenerate="sample"))
     assert_error(ek.OptionError, lambda: sampled(jnp.ones((4, 3, 1))), "draws at random", "key=None", "a key", "key=")
+
+
+def test_starts_that_reflect_are_no_rotations():
+    how = EnergyDescent(energy, starts=np.diag([1.0, -1])[None])
+    assert how.acts_on(ek.symmetrize(jnp.sin, "x -> x", x=ek.O(2), how=how).action) == {"x"}
+    assert_error(
+        ek.OptionError,
+        lambda: ek.symmetrize(jnp.sin, "x -> x", x=ek.SO(2), how=how),
+        "some starts are no elements of SO(2)",
+        "determinant -1",
+        "determinant 1",
+        "SO(2).random_element",
+    )
 
 
 def test_text_is_short():

@@ -1,5 +1,7 @@
 """The network of group convolutions: its activations move as the group multiplies."""
 
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +69,11 @@ def test_precisions():
         moved = network(jnp.rot90(wide, axes=(1, 2)))
         assert moved.dtype == jnp.float64
         assert jnp.allclose(moved, jnp.roll(network(wide), 1, axis=-1), atol=1e-14)
+
+
+def test_it_can_be_pickled():
+    network = GroupConvolution(1, ek.Z(2), hidden=(2,), rngs=nnx.Rngs(0))
+    assert nnx.split(pickle.loads(pickle.dumps(network)))[0] == nnx.split(network)[0]
 
 
 def test_what_does_not_fit_is_refused_with_the_next_step():

@@ -165,6 +165,15 @@ def test_dtypes_and_batches():
 def test_errors():
     eye = jnp.eye(3)
     assert_error(ek.GroupError, lambda: orbit_distance(ek.GL(3), eye), "no invariants", "GL(3)", "O, SO", "nothing")
+    for orders in ((3,), (), 1):  # nothing that could tell 2 from 1
+        assert_error(
+            ek.GroupError,
+            lambda orders=orders: orbit_distance(ek.O(3), 2 * eye, orders=orders),
+            "no invariants of these orders",
+            "orders=",
+            "invariant tensors",
+            "leave orders=",
+        )
     group = ek.MatrixGroup([[[-1]]])
     assert_error(ek.GroupError, lambda: invariants(group, eye[:1, :1]), "no invariants", "Matrix", "O, SO", "orders=")
     assert_error(ek.ShapeError, lambda: invariants(ek.O(2), eye), "not those of O(2)", "[3, 3]", "2, vectors", "swap")

@@ -214,11 +214,15 @@ class TestOptions:
         def backbone(x, mask=None):
             return x["x"]
 
-        how = OrbitDistance(network, invariant_to=("p",))
+        how = OrbitDistance(network, invariant_to=("p",), compare_input=True)
         sym = ek.symmetrize(backbone, "x + p x -> x", x=ek.O(2), p=ek.S, how=how)
-        x = {"x": jnp.eye(2), "p x": jnp.ones((3, 2, 2)) * jnp.arange(3.0)[:, None, None]}
-        found = sym.frame(x, mask={"p": jnp.array([True, True, False])}).elements.linear["x"][0]
-        np.testing.assert_allclose(found, jnp.eye(2) + 1)
+        x = {"x": jnp.eye(2), "p x": jnp.ones((3, 2, 2)) * jnp.array([0, 1, jnp.nan])[:, None, None]}
+        frame = sym.frame(x, mask={"p": jnp.array([True, True, False])})
+        np.testing.assert_allclose(frame.elements.linear["x"][0], jnp.eye(2) + 1)
+        present = {"x": x["x"], "p x": x["p x"][:2]}  # what is not there changes nothing, the mean over pairs neither
+        wanted = sym.info(present, mask={"p": jnp.ones(2, bool)}).more["orbit_input"]
+        np.testing.assert_allclose(frame.info.more["orbit_input"], wanted)
+        assert wanted > 0
         assert how.reads(sym.action) == set()
 
     def test_a_matrix_group_and_another_group_of_the_same_form(self):
@@ -277,6 +281,15 @@ class TestErrors:
         )
         assert_error(
             ek.OptionError, lambda: matrix_equivariance_loss(info, frame, jnp.eye(2)), "not hold", "[]", "matrix", "Orb"
+        )
+
+    def test_of_what_there_is_nothing_to_compare_of(self):
+        build = lambda: ek.symmetrize(  # noqa: E731
+            jnp.sin, "x x -> x x", x=ek.O(2), how=OrbitDistance(own_vectors, compare_input=True)
+        )
+        assert_error(ek.OptionError, build, "no vectors to compare", "x x", "one axis 'x'", "leave compare_input= out")
+        assert_error(
+            ek.OptionError, lambda: orbit_loss(jnp.eye(2)), "not what is known", "ArrayImpl", "Info", "with_info"
         )
 
     def test_of_networks(self):

@@ -220,6 +220,39 @@ def test_the_output_has_the_dtype_of_the_input(dtype):
     assert jnp.abs(y.astype(jnp.float32) - exact).max() < bound * jnp.abs(exact).max()
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_what_is_equal_to_the_rounding_of_the_input_is_equal(dtype):
+    """Entries of an input with few bits are computed with in float32, but are no better known for it."""
+    rng = np.random.default_rng(0)
+    sym = wrapped(ek.O(3), function=lambda x: x, translate=None)
+    clouds = np.stack([OCTAHEDRON, np.pad(SQUARE * [1, 0.5, 0], ((0, 2), (0, 0)))])
+    for _ in range(5):
+        info = sym.info(jnp.asarray(clouds @ ek.O(3).random_element(rng).T).astype(dtype))
+        assert info.degenerate.tolist() == [True, False]
+        assert info.rank.tolist() == [3, 2]
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e2, 1e4, 1e6])
+def test_rounding_errors_far_from_the_origin_do_not_tell_axes_apart(distance):
+    """Positions are rounded where they are, and not about their centroid: on an octahedron that is all that differs."""
+    info = jax.jit(wrapped(ek.O(3)).info)
+    rng = np.random.default_rng(0)
+    there = distance * np.array([0.6, -0.5, 0.62])
+    stretched = OCTAHEDRON * [1, 0.9, 0.8]
+    for _ in range(8):
+        turn = ek.O(3).random_element(rng)
+        clouds = np.stack([OCTAHEDRON @ turn.T, stretched @ turn.T]) + there
+        known = info(jnp.asarray(clouds, jnp.float32))
+        assert known.degenerate.tolist() == [True, distance > 1e5]
+
+
+def test_the_backbone_sees_the_dtype_of_the_input():
+    found = []
+    x = jax.random.normal(jax.random.key(0), (7, 3), jnp.bfloat16)
+    wrapped(ek.O(3), function=lambda x: found.append(x.dtype) or x)(x)
+    assert set(found) == {jnp.dtype(jnp.bfloat16)}
+
+
 @pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e6, 1e18])
 def test_the_size_of_the_input_does_not_matter(scale):
     cloud = jax.random.normal(jax.random.key(0), (7, 3))
@@ -242,8 +275,19 @@ def test_absent_points_do_not_count():
     y = sym(cloud, mask={"p": there})
     short = sym(cloud[there], mask={"p": jnp.ones(4, bool)})
     assert jnp.allclose(y[there], short, atol=1e-5)
-    other = sym(jnp.where(there[:, None], cloud, 100.0), mask={"p": there})
-    assert jnp.allclose(y[there], other[there], atol=1e-5)
+    for absent in (100.0, jnp.nan, jnp.inf):
+        other = sym(jnp.where(there[:, None], cloud, absent), mask={"p": there})
+        assert jnp.allclose(y[there], other[there], atol=1e-5)
+
+
+def test_derivatives_do_not_see_absent_points():
+    there = jnp.array([True, True, False, True, True])
+    sym = wrapped(ek.O(3), function=lambda x, mask: jnp.where(mask["p"][..., None], x + x**2, 0))
+    slope = jax.jit(jax.grad(lambda x: jnp.sum(sym(x, mask={"p": there})[there] ** 2)))
+    x = jax.random.normal(jax.random.key(0), (5, 3))
+    found = slope(jnp.where(there[:, None], x, jnp.nan))
+    assert jnp.all(found[2] == 0)
+    assert jnp.allclose(found, slope(x), atol=1e-4)
 
 
 @pytest.mark.parametrize("group", [ek.O(3)], ids=str)
@@ -277,6 +321,13 @@ def test_detached_frames_give_forces_that_are_not_the_gradient(x64):
     exact, finite = slopes(True)
     detached, _ = slopes(False)
     assert abs(exact / finite - 1) < 1e-6 < 1e-3 < abs(detached / finite - 1)
+
+
+def test_detached_weights():
+    options = {"on_degenerate": "weighted", "differentiable": False}
+    sym = wrapped(ek.O(3), function=lambda x: jnp.zeros_like(x) + jnp.arange(3.0), translate=None, **options)
+    slope = jax.jit(jax.grad(lambda x: jnp.vdot(sym(x), jnp.sin(jnp.arange(18.0)).reshape(6, 3))))
+    assert jnp.all(slope(jnp.asarray(OCTAHEDRON, jnp.float32)) == 0)
 
 
 @some("octahedron", "collinear", "one point", *SYMMETRIC, *FLAT)

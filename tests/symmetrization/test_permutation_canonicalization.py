@@ -232,10 +232,13 @@ def test_absent_entries_come_last_and_stand_apart():
     x = np.random.default_rng(0).normal(size=(5, 2)).astype(np.float32)
     mask = np.array([True, False, True, False, True])
     x[~mask] = 1e8
-    y, info = jax.jit(lambda x, mask: sym(x, mask=mask, with_info=True))(x, {"p": mask})
+    run = jax.jit(lambda x, mask: sym(x, mask=mask, with_info=True))
+    y, info = run(x, {"p": mask})
     soft = np.asarray(info.more["assignment"])
     np.testing.assert_array_equal(soft[3:], np.eye(5)[[1, 3]])
     np.testing.assert_allclose(soft.sum(0), 1, rtol=1e-5)
+    nothing = np.where(mask[:, None], x, np.nan)
+    np.testing.assert_array_equal(run(nothing, {"p": mask})[0][mask], y[mask])
     sym.eval()
     z = jax.jit(sym)(x, mask={"p": mask})
     np.testing.assert_allclose(y[mask], z[mask], rtol=1e-6)
@@ -253,6 +256,14 @@ def test_gumbel_noise_draws_orders_of_plackett_and_luce():
     chances = np.exp(scores) / np.exp(scores).sum()
     np.testing.assert_allclose(np.bincount(last) / 6000, chances, atol=5 * np.sqrt(0.25 / 6000))
     assert not sym.frame(scores).drawn
+    # Each of several draws has noise of its own, and one draw among places for ties does not know its error.
+    several = ek.frames.Stochastic(how, samples=6000).frame(
+        sym.action, {"p": jnp.asarray(scores)}, {}, jax.random.key(1)
+    )
+    last = np.argmax(np.asarray(several.elements.linear["p"])[:, :, 2], axis=-1)
+    np.testing.assert_allclose(np.bincount(last) / 6000, chances, atol=5 * np.sqrt(0.25 / 6000))
+    roomy = PermutationCanonicalization(lambda x: x, gumbel=True, max_size=2)
+    assert roomy.frame(sym.action, {"p": jnp.asarray(scores)}, {}, jax.random.key(0)).size == 1
     sym.eval()
     assert not sym.frame(scores, key=jax.random.key(0)).drawn
 
@@ -351,6 +362,15 @@ def test_messages():
         "by what differences of scores are divided",
         "write temperature=0.1",
     )
+    for temperature in (0.0, -1.0, np.nan, "a"):
+        with pytest.raises(ek.OptionError, match="the temperature is not a positive number"):
+            soft_sort(jnp.ones(3), temperature)
+    assert soft_sort(jnp.ones(3), jnp.float32(0.1)).shape == (3, 3)
+    for wrong in (lambda: soft_sort(jnp.ones(3, int), 0.1), lambda: sinkhorn([[1.0]])):
+        with pytest.raises(ek.DTypeError, match="scores is no array of floating-point numbers"):
+            wrong()
+    with pytest.raises(ek.OptionError, match="that is not what is known of a frame"):
+        assignment_entropy([[1.0]])
     assert_error(
         ek.ShapeError,
         lambda: sinkhorn(jnp.ones((2, 3))),

@@ -12,12 +12,19 @@ from jax.test_util import check_grads
 
 import equikit as ek
 from equikit.symmetrization import piecewise
+from equikit.symmetrization._parts import settled_weights
 from equikit.symmetrization.frames import PCA, Sort, Stochastic
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "x64")
 
 PARTS = np.repeat(np.eye(2), [5, 4], axis=0)
 """Nine points, the first five in one part."""
+
+
+def test_weights_of_any_size_are_taken_in_proportion():
+    given = jnp.array([[3e38, 1e38, 0], [3e-37, 1e-37, 0], [3, 1, 1e-5], [0, 0, 0]], jnp.float32)
+    wanted = [[0.75, 0.25, 0]] * 3 + [[0, 0, 0]]
+    np.testing.assert_allclose(settled_weights(given, None, 1e-4, False), wanted, rtol=1e-6)
 
 
 @jax.jit

@@ -94,6 +94,7 @@ def test_it_commutes_in_distribution_and_with_the_noise():
     assert np.all(np.abs(z - np.asarray(y)[order] @ g.T) < 5 * error)
     assert np.all(error < 0.2)
     assert one.more["matrix"].shape == (400, 3, 3)
+    assert jax.eval_shape(lambda x, key: sym.frame(x, key=key), x, jax.random.key(0)).weights.dtype == jnp.float64
     np.testing.assert_allclose(one.more["assignment"].sum(-2), 1, rtol=1e-12)
     # The same draws with the noise moved: element by element.
     noise = np.random.default_rng(2).normal(size=(4, 3, 1))
@@ -259,6 +260,25 @@ def test_in_a_list_with_other_methods():
     frame = jax.eval_shape(lambda x, key: sym.frame(x, key=key), x, jax.random.key(0))
     assert frame.size == 12
     assert frame.drawn
+
+
+def test_every_permuted_label_has_its_soft_permutation():
+    def network(x):
+        return {"p": jnp.mean(x["noise"], axis=-2), "q": jnp.mean(x["noise"], axis=-3)}
+
+    sym = ek.symmetrize(jnp.sin, "p q -> p q", p=ek.S, q=ek.S, how=Probabilistic(network))
+    x = jax.ShapeDtypeStruct((2, 3, 1), jnp.float32)
+    more = jax.eval_shape(lambda x, key: sym.info(x, key=key), x, jax.random.key(0)).more
+    assert {name: soft.shape for name, soft in more.items()} == {"assignment": (1, 2, 2), "assignment 2": (1, 3, 3)}
+    # Beside the centroid, which is one element, too.
+    how = Probabilistic(lambda x: x["noise"], samples=4, noise=2)
+    sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.Fixed(5), x=ek.O(2), translate="x", how=how)
+    x = jax.ShapeDtypeStruct((5, 2, 1), jnp.float32)
+    assert jax.eval_shape(lambda x, key: sym.info(x, key=key), x, jax.random.key(0)).more["matrix"].shape == (4, 2, 2)
+    several = ek.symmetrization.Info(
+        *[jnp.zeros(())] * 3, more={k: jnp.full(s.shape, 1 / s.shape[-1]) for k, s in more.items()}
+    )
+    np.testing.assert_allclose(assignment_entropy(several), np.log(2) + np.log(3), rtol=1e-6)
 
 
 def test_messages():

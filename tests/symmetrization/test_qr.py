@@ -268,6 +268,15 @@ def test_near_the_edge(x64):
     assert info.degenerate.tolist()[:9] == [False] * 6 + [True, True, False]
 
 
+def test_a_direction_that_rounding_of_the_input_makes_is_none():
+    """Points of a plane that is turned are beside it by the rounding error of their few bits."""
+    rng, flat = np.random.default_rng(0), np.array([[1.0, 0, 0], [0, 1, 0], [1, -1, 0], [1, 1, 0], [0, 0.5, 0]])
+    sym = wrapped(ek.O(3), "scalar")
+    for _ in range(3):
+        turned = jnp.asarray(flat @ ek.O(3).random_element(rng).T).astype(jnp.float16)
+        assert int(sym.info({"x": turned}).rank) == 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
 def test_other_precisions(dtype):

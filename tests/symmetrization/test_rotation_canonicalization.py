@@ -188,6 +188,34 @@ def test_gram_schmidt_is_numpys_qr_and_its_derivative_is_right():
     np.testing.assert_allclose(found(nearly)[0], np.diag([1, 1, -1]), atol=1e-14)
 
 
+def test_what_errors_of_nearly_dependent_vectors_decide_is_never_taken_for_a_direction():
+    """In a plane, a third vector has no part beside two others but their errors, which small pivots make large."""
+    rng = np.random.default_rng(0)
+    weights = jnp.array([[1.0, 1, 0.3], [0, 0.02, 0.5], [0, 0, 0.2]])
+
+    def of_size_one(x):
+        largest = jnp.max(jnp.abs(x))
+        return x / (largest * jnp.sqrt(jnp.mean((x / largest) ** 2)))
+
+    def network(x):
+        return jnp.max(jnp.abs(x)) * (radial(3)(of_size_one(x)) @ weights)  # of the size of x; a factor turns nothing
+
+    how = RotationCanonicalization(jax.vmap(network), on_degenerate="flag")
+    backbone = jax.vmap(lambda x: mixing(of_size_one(x)))
+    sym = ek.symmetrize(backbone, "p x -> p x", p=ek.S, x=ek.O(3), channels=False, how=how)
+    run = jax.jit(lambda x: sym(x, with_info=True))
+    heights = np.repeat([0, 0, 0, 1e-6, 1e-5, 1e-4, 1e-3, 1], 500)[:, None]
+    x = rng.normal(size=(len(heights), 6, 3))
+    x[..., 2] *= heights
+    x, turn = x @ element(ek.SO(3), 5).T, element(ek.O(3), 6)
+    for size in (1, 1e25, 1e-25):  # squares of the last two do not fit
+        (y, info), (z, its_info) = (run(jnp.asarray(size * array, jnp.float32)) for array in (x, x @ turn.T))
+        decided = ~np.asarray(info.degenerate | its_info.degenerate)
+        assert np.abs(z - np.asarray(y) @ turn.T)[decided].max() < 0.02
+        assert decided[:1500].mean() > 0.9
+        assert decided[-500:].mean() > 0.98
+
+
 @pytest.mark.usefixtures("x64")
 def test_derivatives_go_through_the_element_to_input_and_parameters():
     @jax.jit

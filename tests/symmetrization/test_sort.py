@@ -93,6 +93,7 @@ def test_it_is_the_mean_over_all_orders_that_sort(x64, order, ties):
     y, info = sym(jnp.asarray(x), with_info=True)
     np.testing.assert_allclose(y, wanted, atol=1e-13)
     np.testing.assert_allclose(info.size, size, rtol=1e-6)
+    np.testing.assert_allclose(np.float64(sym.frame(jnp.asarray(x)).weights).sum(), 1, rtol=1e-12)
     assert not info.degenerate
     assert info.ties == {"none": 0, "pairs": 2, "three": 2, "first number": 0}[ties]
     shuffled = np.array([3, 0, 4, 1, 2])
@@ -274,6 +275,23 @@ def test_half_precision():
     assert info.ties == 1
     assert list(sym.frame(x).elements.linear["p"][0]) == [3, 1, 4, 2, 0]
     assert jnp.array_equal(sym(x[::-1]), y[::-1])
+
+
+def test_half_precision_in_a_frame_of_rotations():
+    """Corners of a box have equal coordinates, but for what rounding makes of them: the next one decides."""
+    box = np.array([[s, 1.5 * t, 2.5 * u] for s in (1, -1) for t in (1, -1) for u in (1, -1)])
+    sym = ek.symmetrize(
+        lambda x: jnp.sum(jnp.sin(x * jnp.arange(1.0, 9).astype(x.dtype)[:, None] / 4), (-1, -2)),
+        "p x -> ",
+        p=ek.S,
+        x=ek.O(3),
+        channels=False,
+        how=[PCA(), Sort()],
+    )
+    rng = np.random.default_rng(0)
+    turned = np.stack([(box @ ek.O(3).random_element(rng).T)[rng.permutation(8)] for _ in range(20)])
+    y = np.asarray(sym(jnp.asarray(turned, jnp.bfloat16)), np.float64)
+    np.testing.assert_allclose(y, np.median(y), rtol=0.1)
 
 
 def test_derivatives(x64):

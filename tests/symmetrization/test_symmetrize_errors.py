@@ -8,7 +8,7 @@ from flax import nnx
 from helpers import assert_error
 
 import equikit as ek
-from equikit.symmetrization.frames import PCA, Sort
+from equikit.symmetrization.frames import PCA, QR, Alignment, Directions, GroupAverage, Sort, Stochastic
 
 CLOUD = jax.random.normal(jax.random.key(0), (5, 3))
 
@@ -38,6 +38,11 @@ class WithDropout(nnx.Module):
 
 def with_linen_dropout(x):
     return linen.Dropout(0.5, deterministic=False).apply({}, x)
+
+
+def with_linen_state(x):
+    module = linen.BatchNorm(use_running_average=False)
+    return module.apply(linen.BatchNorm(use_running_average=True).init(jax.random.key(0), x), x)
 
 
 def with_equinox_dropout(x, key=None):
@@ -84,7 +89,7 @@ CASES = {
         (ek.OptionError, "changes its own state", "BatchStat", "a pure function", "model.eval()"),
     ),
     "a state, one element": (
-        lambda: wrapped(WithBatchNorm(), how=Sort())(CLOUD),
+        lambda: wrapped(WithBatchNorm(), how=Sort(), groups={"p": ek.S, "x": ek.Fixed(3)})(CLOUD),
         (ek.OptionError, "changes its own state", "BatchStat", "a pure function", "model.eval()"),
     ),
     "dropout with keys of its own": (
@@ -139,6 +144,82 @@ CASES = {
         lambda: ek.symmetrize(jnp.sin, "p -> p x", p=ek.S, x=ek.O(3), how=PCA()),
         (ek.OptionError, "no input term has the label 'x'", "p -> p x", "vectors or tensors", "name other terms="),
     ),
+    "tensors for Gram-Schmidt": (
+        lambda: ek.symmetrize(jnp.sin, "m m -> m m", m=ek.Lorentz, how=QR()),
+        (ek.OptionError, "QR takes single vectors", "m m -> m m", "that have 'm' once", "PCA('m')"),
+    ),
+    "tensors for alignments": (
+        lambda: ek.symmetrize(jnp.sin, "x x -> x", x=ek.O(3), how=Alignment()),
+        (ek.OptionError, "Alignment takes single vectors", "x x -> x", "that have 'x' once", "PCA('x')"),
+    ),
+    "tensors for weighted axes": (
+        lambda: ek.symmetrize(jnp.sin, "x x -> x", x=ek.O(3), how=PCA(on_degenerate="weighted")),
+        (ek.OptionError, "PCA takes single vectors", "x x -> x", "that have 'x' once", "name other terms="),
+    ),
+    "weighted axes of what another group turns": (
+        lambda: ek.symmetrize(
+            jnp.sin, "p x y -> y", p=ek.S, x=ek.O(3), y=ek.H, how=[PCA(on_degenerate="weighted"), GroupAverage("y")]
+        ),
+        (
+            ek.OptionError,
+            "PCA comes before GroupAverage",
+            "weighted",
+            "those for the labels",
+            "put GroupAverage before",
+        ),
+    ),
+    "too many signs": (
+        lambda: ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(20), how=PCA()),
+        (ek.TooLargeError, "too many signs", "2^20 of 20 axes", "at most 16384", "ek.frames.QR"),
+    ),
+    "a tolerance that is no number": (
+        lambda: PCA(tolerance=float("nan")),
+        (ek.OptionError, "no tolerance", "nan", "zero or more", "tolerance=1e-3"),
+    ),
+    "a tolerance below zero": (
+        lambda: Sort(tolerance=-1.0),
+        (ek.OptionError, "no tolerance", "-1.0", "zero or more", "tolerance=1e-3"),
+    ),
+    "a tolerance as an array": (
+        lambda: QR(tolerance=jnp.ones(())),
+        (ek.OptionError, "no tolerance", "Array", "zero or more", "tolerance=1e-3"),
+    ),
+    "terms as text": (
+        lambda: Alignment(terms="x"),
+        (ek.OptionError, "does not name input terms", "'x'", "a tuple of names", "terms=('x',)"),
+    ),
+    "one of several terms": (
+        lambda: wrapped(how=[PCA(terms=["p x"]), Directions(terms=("p x", "v"))]),
+        (ek.OptionError, "no such input term", "'v'", "'p x'", "correct terms="),
+    ),
+    "draws from several": (
+        lambda: Stochastic([PCA(), Sort()]),
+        (ek.OptionError, "draws from one method", "[PCA(", "a frame of ek.frames", "how=[...]"),
+    ),
+    "draws from a class": (
+        lambda: Stochastic(PCA),
+        (ek.OptionError, "draws from one method", "PCA", "a frame of ek.frames", "Stochastic(ek.frames.PCA())"),
+    ),
+    "a number as a key": (
+        lambda: wrapped()(CLOUD, key=0),
+        (ek.OptionError, "not one random key", "0", "a key of JAX", "jax.random.key(0)"),
+    ),
+    "several keys": (
+        lambda: wrapped().info(CLOUD, key=jax.random.split(jax.random.key(0), 3)),
+        (ek.OptionError, "not one random key", "of shape [3]", "a key of JAX", "jax.vmap"),
+    ),
+    "a mask that is not taken": (
+        lambda: wrapped(lambda x: x)(CLOUD, mask={"p": jnp.ones(5, bool)}),
+        (ek.OptionError, "takes no mask=", "unexpected keyword", "which entries are there", "backbone(x, *, mask)"),
+    ),
+    "a key that is not taken": (
+        lambda: wrapped(lambda x: x, key_argument="key")(CLOUD, key=jax.random.key(0)),
+        (ek.OptionError, "takes no key=", "unexpected keyword", "a backbone with a key", "leave key_argument out"),
+    ),
+    "a state of linen": (
+        lambda: wrapped(with_linen_state)(CLOUD),
+        (ek.OptionError, "changes its own state", "mean", "a pure function", "running averages"),
+    ),
     "another term": (
         lambda: wrapped(how=PCA(terms=("v",))),
         (ek.OptionError, "no such input term", "'v'", "'p x'", "correct terms="),
@@ -146,6 +227,14 @@ CASES = {
     "in the wrong order": (
         lambda: wrapped(how=[Sort(), PCA()]),
         (ek.OptionError, "Sort comes before PCA, but reads 'x'", "how=[Sort", "those for the labels", "put PCA before"),
+    ),
+    "an order that the frame depends on": (
+        lambda: wrapped(how=QR()),
+        (ek.OptionError, "QR reads 'p', on which no method acts", "p=S, how=[QR(", "before QR", "p to ek.Fixed(n)"),
+    ),
+    "axes that draws from a frame depend on": (
+        lambda: wrapped(how=Stochastic(Sort())),
+        (ek.OptionError, "Sort reads 'x', on which no method acts", "x=O(3)", "before Sort", "x to ek.Fixed(n)"),
     ),
     "twice": (
         lambda: wrapped(how=[PCA(), PCA()]),

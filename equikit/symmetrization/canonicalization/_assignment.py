@@ -6,12 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Float
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import DTypeError, OptionError, ShapeError, explain
 from equikit.groups._group import checked_size
 from equikit.symmetrization._element import Array, permutation_matrix
 from equikit.symmetrization._frame import Info
+from equikit.symmetrization._more import entries
 
 ASSIGNMENT = "assignment"
 """Under which name `info.more` has the soft permutation, `[places, entries]`."""
@@ -34,6 +36,7 @@ def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Fl
 
     Raises:
         ShapeError: if the last two axes are not square.
+        DTypeError: if the scores are no floating-point numbers.
         OptionError: if `rounds` is not a whole number.
 
     Cost: 2 n² exponentials a round.
@@ -47,15 +50,7 @@ def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Fl
         Sinkhorn and Knopp, Pacific J. Math. 21 (1967); Mena et al., Learning latent permutations with Gumbel-Sinkhorn
         networks, arXiv:1802.08665, section 2.2; the rate in Knight, SIAM J. Matrix Anal. Appl. 30 (2008).
     """
-    if log_scores.ndim < 2 or log_scores.shape[-1] != log_scores.shape[-2]:
-        raise ShapeError(
-            explain(
-                "the scores of an assignment are not square",
-                got=f"shape {list(log_scores.shape)}",
-                expected="[*batch, n, n], places by entries",
-                step="give every entry a score for every place",
-            )
-        )
+    log_scores = _square(_real("log_scores", log_scores))
     checked_size("rounds", rounds)
 
     def once(_: int, logs: jax.Array) -> jax.Array:
@@ -65,6 +60,49 @@ def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Fl
         return log_scores
     result: jax.Array = jnp.exp(jax.lax.fori_loop(0, rounds, once, log_scores))
     return result
+
+
+def _square(matrix: Array) -> Array:
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ShapeError(
+            explain(
+                "the scores of an assignment are not square",
+                got=f"shape {list(matrix.shape)}",
+                expected="[*batch, n, n], places by entries",
+                step="give every entry a score for every place",
+            )
+        )
+    return matrix
+
+
+def _real(argument: str, scores: Array) -> jax.Array:
+    if not isinstance(scores, jax.Array | np.ndarray) or not jnp.issubdtype(scores.dtype, jnp.floating):
+        raise DTypeError(
+            explain(
+                f"{argument} is no array of floating-point numbers",
+                got=f"dtype {scores.dtype}" if hasattr(scores, "dtype") else type(scores).__name__,
+                expected="real numbers such as float32",
+                step=f"pass jnp.asarray({argument}, jnp.float32)",
+            )
+        )
+    return jnp.asarray(scores)
+
+
+def checked_temperature(temperature: Any) -> Any:
+    """Return a temperature, a positive number or a traced one, or raise `OptionError`."""
+    if isinstance(temperature, jax.core.Tracer) and not temperature.shape:
+        return temperature
+    number = not isinstance(temperature, bool) and isinstance(temperature, int | float | np.number | jax.Array)
+    if not number or np.shape(temperature) or not 0 < temperature < float("inf"):
+        raise OptionError(
+            explain(
+                "the temperature is not a positive number",
+                got=repr(temperature),
+                expected="by what differences of scores are divided",
+                step="write temperature=0.1",
+            )
+        )
+    return temperature
 
 
 def _divided(logs: jax.Array, axis: int) -> jax.Array:
@@ -79,7 +117,11 @@ def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float
 
     Args:
         scores: s.
-        temperature: τ.
+        temperature: τ, above zero.
+
+    Raises:
+        OptionError: if the temperature is not positive.
+        DTypeError, ShapeError: if the scores are no axis of floating-point numbers.
 
     Cost: n² exponentials.
 
@@ -91,6 +133,11 @@ def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float
     Source:
         Prillo and Eisenschlos, SoftSort, arXiv:2006.16038, equation 4, whose order is descending.
     """
+    scores, temperature = _real("scores", scores), checked_temperature(temperature)
+    if not scores.ndim:
+        raise ShapeError(
+            explain("there is nothing to sort", got="shape []", expected="[*batch, n]", step="pass scores[None]")
+        )
     ordered = jnp.sort(scores, axis=-1)
     return jax.nn.log_softmax(-jnp.abs(ordered[..., :, None] - scores[..., None, :]) / temperature, axis=-1)
 
@@ -119,8 +166,8 @@ def assignment_entropy(info: Info | Array) -> Any:
     r"""How undecided soft permutations are: the mean entropy of rows and columns, zero for permutations.
 
     \(-\frac{1}{n} \sum_{ij} P_{ij} \log P_{ij}\) for a doubly stochastic P, at most \(\log n\), and its mean over
-    all samples. Added to a loss, with a factor such as 0.1, it keeps the soft permutation, by which derivatives go,
-    near the one that is used.
+    all samples; of several labels, their sum. Added to a loss, with a factor such as 0.1, it keeps the soft
+    permutation, by which derivatives go, near the one that is used.
 
     Args:
         info: what `sym(x, with_info=True)` returns, or matrices `[*batch, n, n]`.
@@ -136,9 +183,10 @@ def assignment_entropy(info: Info | Array) -> Any:
         Kim et al., Learning probabilistic symmetrization for architecture agnostic equivariance,
         arXiv:2306.02866.
     """
-    matrix = info.more.get(ASSIGNMENT) if isinstance(info, Info) else info
-    if matrix is None:
-        assert isinstance(info, Info)
+    if isinstance(info, jax.Array | np.ndarray):
+        return _entropy(jnp.asarray(_square(info)))
+    found = entries(info, ASSIGNMENT)
+    if not found:
         raise OptionError(
             explain(
                 "there is no soft permutation whose entropy could be taken",
@@ -147,6 +195,10 @@ def assignment_entropy(info: Info | Array) -> Any:
                 step="use PermutationCanonicalization or Probabilistic in training; in evaluation there is none",
             )
         )
+    return sum(map(_entropy, found[1:]), start=_entropy(found[0]))
+
+
+def _entropy(matrix: Array) -> Array:
     some = matrix > 0
     entropy = -jnp.sum(jnp.where(some, matrix * jnp.log(jnp.where(some, matrix, 1)), 0), axis=(-2, -1))
     return jnp.mean(entropy) / max(matrix.shape[-1], 1)

@@ -25,7 +25,8 @@ def Canonicalize(  # it makes an object, of the class that the group has
     Args:
         network: what chooses the element; see the class.
         group: what acts. `Z(n)` and `D(n)` turn images, `"i j"` with fixed axes; `O` and `SO` are those of a label, and
-            so is `S`; with an energy any finite group of a label: `S`, `MatrixGroup`.
+            so is `S`; with an energy any finite group of a label: `S`, `MatrixGroup`. A label has to be bound to this
+            group, or to one of its class if it is a class: `ek.O`.
         by: `"network"` or `"energy"`.
         **options: those of the class, such as `on_degenerate=`, or `label=` where several labels have the group.
 
@@ -35,7 +36,7 @@ def Canonicalize(  # it makes an object, of the class that the group has
         `EnergyCanonicalization`; NNX modules all of them.
 
     Raises:
-        GroupError: if there is no learned canonicalization for the group.
+        GroupError: if there is no learned canonicalization for the group; in `symmetrize`, if no label is bound to it.
         OptionError: if there is no such `by`.
 
     Example:
@@ -58,17 +59,22 @@ def Canonicalize(  # it makes an object, of the class that the group has
     if isinstance(group, Z):  # D too
         of_images = ImageCanonicalization if by == "network" else EnergyCanonicalization
         return of_images(network, group, **options)
+    of_labels: Any = None
     if kind in (O, SO):
-        return (RotationCanonicalization if by == "network" else EnergyDescent)(network, **options)
-    if kind is S and by == "network":
-        return PermutationCanonicalization(network, **options)
-    if kind in (S, MatrixGroup) and by == "energy":
-        return EnergyCanonicalization(network, **options)
-    raise GroupError(
-        explain(
-            "there is no learned canonicalization for this group",
-            got=f"group={group!r}, by={by!r}",
-            expected="Z(n) or D(n) for images, O, SO or S; by energy also MatrixGroup",
-            step="write for example Canonicalize(network, group=ek.D(4)), or use a frame of ek.frames",
+        of_labels = RotationCanonicalization if by == "network" else EnergyDescent
+    elif kind is S and by == "network":
+        of_labels = PermutationCanonicalization
+    elif kind in (S, MatrixGroup) and by == "energy":
+        of_labels = EnergyCanonicalization
+    if of_labels is None:
+        raise GroupError(
+            explain(
+                "there is no learned canonicalization for this group",
+                got=f"group={group!r}, by={by!r}",
+                expected="Z(n) or D(n) for images, O, SO or S; by energy also MatrixGroup",
+                step="write for example Canonicalize(network, group=ek.D(4)), or use a frame of ek.frames",
+            )
         )
-    )
+    method: Method = of_labels(network, **options)
+    method.asked = group
+    return method

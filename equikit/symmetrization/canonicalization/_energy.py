@@ -15,6 +15,7 @@ from equikit.groups import Group, H, MatrixGroup, S, Z
 from equikit.symmetrization._action import Action, moved_masks
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Info, OnDegenerate, only_label
+from equikit.symmetrization._more import entries
 from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide
 from equikit.symmetrization.canonicalization._elements import elements
 from equikit.symmetrization.canonicalization._polygon import checked_axes, checked_polygon, turned_labels, turns
@@ -79,7 +80,7 @@ class EnergyCanonicalization(Selecting):
         beta: float = 1.0,
         tolerance: float | None = None,
         on_degenerate: OnDegenerate = "error",
-        invariant_to: tuple[str, ...] = (),
+        invariant_to: str | tuple[str, ...] = (),
     ) -> None:
         super().__init__(
             selection=selection,
@@ -165,7 +166,7 @@ def separation_loss(info: Info) -> jax.Array:
         info: what `sym(x, with_info=True)` returns with a result, for `EnergyCanonicalization` with `features`.
 
     Returns:
-        The mean over all inputs, a number; zero for a group of one element.
+        The mean over all inputs, a number, added up over several methods; zero for a group of one element.
 
     Raises:
         OptionError: if the method has no vectors.
@@ -182,7 +183,8 @@ def separation_loss(info: Info) -> jax.Array:
     Source:
         Panigrahi and Mondal, arXiv:2405.14089, where the inner products stand without the square.
     """
-    if "vectors" not in info.more:
+    found = entries(info, "vectors")
+    if not found:
         raise OptionError(
             explain(
                 "there are no vectors of copies to keep apart",
@@ -191,7 +193,13 @@ def separation_loss(info: Info) -> jax.Array:
                 step="write EnergyCanonicalization(encoder, features=16, rngs=nnx.Rngs(0))",
             )
         )
-    vectors = unit(info.more["vectors"])
+    loss: jax.Array = sum(map(_overlap, found[1:]), start=_overlap(found[0]))
+    return loss
+
+
+def _overlap(vectors: Array) -> jax.Array:
+    """The mean squared cosine between different vectors `[..., elements, features]`."""
+    vectors = unit(vectors)
     count = vectors.shape[-2]
     cosines = jnp.einsum("...gd,...hd->...gh", vectors, vectors, precision=jax.lax.Precision.HIGHEST)
     others = jnp.sum(jnp.where(jnp.eye(count, dtype=bool), 0, cosines**2), axis=(-2, -1))

@@ -9,6 +9,9 @@ import jax.numpy as jnp
 
 from equikit.symmetrization._element import Array
 
+MARGIN = 4
+"""How far below what counts a pivot has to be, to be zero for sure."""
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -19,12 +22,16 @@ class Basis:
         pivots: `[count]`, how far each vector is from the span of those before it, over its scale; with an indefinite
             metric the square of that.
         settled: booleans `[d]`, the columns that the vectors determine.
+        growth: by how much errors of the vectors, relative to their scales, grow to errors of the settled columns.
+        clear: whether the pivots of columns that are open are so far below what counts that rounding decided nothing.
         valid: whether the matrix is in the group; where it is not, it is the identity.
     """
 
     matrix: Array
     pivots: Array
     settled: Array
+    growth: Array
+    clear: Array
     valid: Array
 
 
@@ -37,6 +44,7 @@ def gram_schmidt(
     special: bool,
     tolerance: float,
     sign_tolerance: float,
+    error: float = 0.0,
 ) -> Basis:
     r"""Vectors made orthonormal one after another, \(u_k \propto v_k - \sum_{j<k} u_j \langle u_j, v_k \rangle\).
 
@@ -44,6 +52,11 @@ def gram_schmidt(
     others of the best of some candidates. So is the last column where all others are there, since it is one of two: the
     sign is that of the last vector's part along it, or that of the determinant. However small that part is, the column
     is as precise as the others.
+
+    A column is a combination of the vectors, \(u_k = \sum_j c_{kj} v_j\), and what is left of a vector beside others
+    is another. Errors of the vectors grow by the norm of the coefficients, which may be much more than one over the
+    smallest pivot: where vectors are nearly dependent one after another, about one over the product of the pivots. What
+    is not larger than such errors determines nothing, however large the pivot is.
 
     Args:
         vectors: `[d, count]`, with the vectors in columns; d of them, or d - 1 with `special`.
@@ -53,6 +66,7 @@ def gram_schmidt(
         special: whether the determinant is one.
         tolerance: the smallest pivot that counts.
         sign_tolerance: the smallest part along the last column that decides its sign.
+        error: that of the vectors, relative to their scales; its multiples by the norms of coefficients count as zero.
 
     Cost: O(d⁴) operations, d of which are square roots.
     """
@@ -61,12 +75,21 @@ def gram_schmidt(
     columns: list[Array] = []
     found: list[Array] = []
     pivots: list[Array] = []
+    coefficients: list[Array] = []
+    clear, noise = jnp.ones((), bool), jnp.zeros((), vectors.dtype)
     for k in range(count):
-        rest = _beside(vectors[:, k, None] / jnp.where(scales[k] > 0, scales[k], 1), columns, form)[:, 0]
+        vector = vectors[:, k, None] / jnp.where(scales[k] > 0, scales[k], 1)
+        rest = _beside(vector, columns, form)[:, 0]
         column, size = _unit(rest, form)
         pivots.append(size if metric is None else size * size)
-        found.append(pivots[k] > tolerance)
+        of_rest = _coefficients(vector[:, 0], columns, coefficients, form, count)
+        noise = error * jnp.sqrt(jnp.sum(of_rest * of_rest))
+        found.append((pivots[k] > tolerance) & (size > noise))
+        clear = clear & (found[k] | (pivots[k] <= tolerance / MARGIN) | (size <= noise / MARGIN))
         columns.append(jnp.where(found[k], column, 0))
+        coefficients.append(jnp.where(found[k], of_rest / jnp.where(found[k], size, 1), 0))
+    known = jnp.stack(coefficients[: d - 1]) if coefficients[: d - 1] else jnp.zeros((1, 1), vectors.dtype)
+    growth = jnp.sqrt(jnp.sum(known * known))
     columns += [jnp.zeros(d, vectors.dtype)] * (d - count)
     valid = jnp.ones((), bool)
     for k in range(d):
@@ -78,7 +101,9 @@ def gram_schmidt(
         others = jnp.all(jnp.stack(found[: d - 1])) if d > 1 else jnp.ones((), bool)
         if k == d - 1 and count == d:
             along = jnp.sum(form * column * vectors[:, k]) / jnp.where(scales[k] > 0, scales[k], 1)
-            decided = jnp.abs(along) > sign_tolerance
+            least = jnp.maximum(sign_tolerance, noise)
+            decided = jnp.abs(along) > least
+            clear = clear & (~others | decided | (jnp.abs(along) <= least / MARGIN))
             column = column * jnp.where(decided & (along * jnp.sum(form * column * column) < 0), -1, 1)
             pivots[k] = jnp.where(others, jnp.abs(along), pivots[k])
             found[k] = jnp.where(others, decided, found[k])
@@ -103,7 +128,7 @@ def gram_schmidt(
         determinant = jnp.linalg.det(jax.lax.stop_gradient(matrix))
         matrix = matrix * jnp.where(last & (determinant < 0), -1, 1)
     matrix = jnp.where(valid, matrix, jnp.eye(d, dtype=matrix.dtype))
-    return Basis(matrix, jnp.stack(pivots) if pivots else jnp.ones(0, vectors.dtype), settled, valid)
+    return Basis(matrix, jnp.stack(pivots) if pivots else jnp.ones(0, vectors.dtype), settled, growth, clear, valid)
 
 
 def _beside(vectors: Array, columns: list[Array], form: Array) -> Array:
@@ -117,6 +142,14 @@ def _beside(vectors: Array, columns: list[Array], form: Array) -> Array:
         along = jnp.matmul(dual.T, vectors, precision=jax.lax.Precision.HIGHEST)
         vectors = vectors - jnp.matmul(basis, along, precision=jax.lax.Precision.HIGHEST)
     return vectors
+
+
+def _coefficients(vector: Array, columns: list[Array], known: list[Array], form: Array, count: int) -> Array:
+    """The coefficients `[count]` of what is left of the next vector beside columns, whose coefficients are known."""
+    found = jnp.zeros(count, vector.dtype).at[len(columns)].set(1)
+    for column, its_own in zip(columns, known, strict=True):
+        found = found - jnp.sum(form * column * vector) * jnp.sum(form * column * column) * its_own
+    return jax.lax.stop_gradient(found)
 
 
 def _unit(vector: Array, form: Array) -> tuple[Array, Array]:

@@ -18,6 +18,7 @@ from equikit._errors import OptionError, ShapeError, explain
 from equikit.groups import D, MatrixGroup, Z
 from equikit.groups._group import checked_size
 from equikit.nn import Linear
+from equikit.nn._functions import relu
 from equikit.nn._linear import checked_float, checked_rngs
 from equikit.symmetrization.canonicalization._polygon import checked_polygon, matrices, quotients
 
@@ -80,7 +81,7 @@ class GroupConvolution(nnx.Module):
         hidden: Sequence[int] = (8, 8),
         kernel_size: int | None = None,
         vectors: bool = False,
-        activation: Callable[[Any], Any] = nnx.relu,
+        activation: Callable[[Any], Any] = relu,
         param_dtype: DTypeLike = jnp.float32,
         precision: lax.PrecisionLike = lax.Precision.HIGHEST,
         rngs: nnx.Rngs,

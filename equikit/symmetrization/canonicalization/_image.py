@@ -96,7 +96,7 @@ class ImageCanonicalization(Selecting):
         beta: float = 1.0,
         tolerance: float | None = None,
         on_degenerate: OnDegenerate = "error",
-        invariant_to: tuple[str, ...] = (),
+        invariant_to: str | tuple[str, ...] = (),
     ) -> None:
         super().__init__(
             selection=selection,

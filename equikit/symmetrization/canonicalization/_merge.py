@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import Frame, Info, OnDegenerate, settled
 from equikit.symmetrization.canonicalization._choice import alike, tie_tolerance
 
@@ -22,19 +22,24 @@ class Minima:
     """The ends of paths over a group of rotations.
 
     Attributes:
-        before, after: energies at their starts and ends, `[paths, *batch]`.
+        starts: where they begin, `[paths, *batch, d, d]`.
+        begun: the inputs moved by the inverses of the starts.
+        before: energies there, `[paths, *batch]`.
         turns: their ends, `[paths, *batch, d, d]`.
+        canonical: the inputs moved by the inverses of the ends, where nothing in the output turns.
+        after: energies there.
         gradient: the norm of what was left of the gradient, `[paths, *batch]`.
         there: which paths count, `[paths, *batch]`.
-        canonical: the inputs moved by the inverses of the ends, where nothing in the output turns.
     """
 
+    starts: Array
+    begun: dict[str, Array]
     before: Array
-    after: Array
     turns: Array
+    canonical: dict[str, Array] | None
+    after: Array
     gradient: Array
     there: Array
-    canonical: dict[str, Array] | None
 
 
 @functools.partial(jax.jit, static_argnames=("label", "tolerance", "on_degenerate"))
@@ -57,6 +62,10 @@ def merged(
     fraction = tie_tolerance(tolerance, dtype)
     least = jnp.min(energies, axis=0)
     best = jnp.argmin(energies, axis=0)
+    # A path depends on the copy that it begins with alone: of one copy, all go the way of the best.
+    twin = jnp.moveaxis(alike(paths.begun, best, 64 * rounding(dtype)), -1, 0) & paths.there
+    energies = jnp.where(twin, least, energies)
+    turns = _led_along(paths, best, twin)
     seen = jnp.where(paths.there, jnp.maximum(paths.before, paths.after), -jnp.inf)
     spread = jnp.max(seen, axis=0) - least
     scale = jnp.maximum(spread, jnp.abs(least))
@@ -65,21 +74,21 @@ def merged(
     weights = jnp.where(paths.there, weights, 0)
     weights = jax.lax.stop_gradient(weights)
 
-    chosen = jnp.take_along_axis(paths.turns, best[None, ..., None, None], axis=0)[0]
-    near = jnp.sqrt(jnp.sum((paths.turns - chosen) ** 2, axis=(-2, -1))) <= NEAR
+    chosen = jnp.take_along_axis(turns, best[None, ..., None, None], axis=0)[0]
+    near = jnp.sqrt(jnp.sum((turns - chosen) ** 2, axis=(-2, -1))) <= NEAR
     tied = weights > 0
     same = near
     if paths.canonical is not None:
-        same = same | jnp.moveaxis(alike(paths.canonical, best, NEAR), -1, 0)
+        same = same | twin | jnp.moveaxis(alike(paths.canonical, best, NEAR), -1, 0)
     finite = jnp.all(jnp.isfinite(paths.after) | ~paths.there, axis=0) & jnp.any(paths.there, axis=0)
     undecided = jnp.any(tied & ~same, axis=0)
     others = jnp.where(near, jnp.inf, above)
     gap = jnp.min(others, axis=0) / jnp.where(spread > 0, spread, 1)
 
-    single = _orthogonal(_weighted(paths.turns, jnp.where(near, weights, 0)))
+    single = _orthogonal(_weighted(turns, jnp.where(near, weights, 0)))
     if on_degenerate == "sample" and key is not None:
         pick = jax.random.categorical(key, jnp.log(weights), axis=0)
-        picked = jnp.take_along_axis(paths.turns, pick[None, ..., None, None], axis=0)[0]
+        picked = jnp.take_along_axis(turns, pick[None, ..., None, None], axis=0)[0]
         single = jnp.where(undecided[..., None, None], picked, single)
     degenerate = undecided | ~finite
     size = jnp.ones(best.shape, jnp.float32)
@@ -87,11 +96,11 @@ def merged(
         degenerate = ~finite
         use = undecided & finite
         first = jnp.expand_dims(jnp.arange(len(energies)), range(1, energies.ndim)) == 0
-        turns = jnp.where(first[..., None, None] & ~use[..., None, None], single, paths.turns)
+        ends = jnp.where(first[..., None, None] & ~use[..., None, None], single, turns)
         shares = jnp.where(use, weights / jnp.maximum(jnp.sum(weights, axis=0), 1), first)
         size = jnp.where(use, jnp.sum(tied, axis=0), 1).astype(size.dtype)
     else:
-        turns, shares = single[None], jnp.ones((1, *best.shape), dtype)
+        ends, shares = single[None], jnp.ones((1, *best.shape), dtype)
     refused = degenerate & (on_degenerate in ("error", "weighted"))
     left = jnp.take_along_axis(paths.gradient, best[None], axis=0)[0]
     info = Info(
@@ -103,7 +112,16 @@ def merged(
         jnp.sum(tied & ~near, axis=0),
         more={**starts.more, "energy": least, "gradient": left, "matrix": single},
     )
-    return Frame(Element({label: turns}), settled(shares.astype(dtype), info), info)
+    return Frame(Element({label: ends}), settled(shares.astype(dtype), info), info)
+
+
+def _led_along(paths: Minima, best: Array, twin: Array) -> Array:
+    """The ends `[paths, *batch, d, d]`, those of twins of the best path by going its way from starts of their own."""
+    number = jnp.expand_dims(jnp.arange(len(twin)), range(1, twin.ndim))
+    begin, end = (jnp.take_along_axis(m, best[None, ..., None, None], axis=0) for m in (paths.starts, paths.turns))
+    way = jnp.matmul(jnp.swapaxes(begin, -1, -2), end, precision=jax.lax.Precision.HIGHEST)
+    led = jnp.matmul(paths.starts, way, precision=jax.lax.Precision.HIGHEST)
+    return jnp.where((twin & (number != best))[..., None, None], led, paths.turns)
 
 
 def _weighted(turns: Array, weights: Array) -> Array:

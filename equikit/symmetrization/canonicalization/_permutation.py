@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -21,9 +20,11 @@ from equikit.symmetrization._frame import (
     OnDegenerate,
     checked_choice,
     checked_on_degenerate,
+    drawn,
     only_label,
 )
 from equikit.symmetrization._modules import held_network
+from equikit.symmetrization.canonicalization._assignment import checked_temperature
 from equikit.symmetrization.canonicalization._network import called, output_of, wide_inputs
 from equikit.symmetrization.canonicalization._sorted_scores import SCORES, SortedScores
 
@@ -109,7 +110,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         )
         self.label = label
         self.terms = None if terms is None else tuple(terms)
-        self.temperature = checked_temperature(temperature)
+        self.temperature = float(checked_temperature(temperature))
         self.rounds = checked_size("rounds", rounds)
         self.gumbel = gumbel
         self.tolerance = tolerance
@@ -125,6 +126,11 @@ class PermutationCanonicalization(Method, nnx.Module):
         """Whether ties are ordered at random."""
         return bool(self.on_degenerate == "sample")
 
+    @property
+    def is_random(self) -> bool:
+        """Whether a key makes a difference: for ties, or in training for all orders."""
+        return self.needs_key or (self.gumbel and not self.deterministic)
+
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the permutations."""
         return frozenset([permuted_label(self, action, self.label)])
@@ -139,7 +145,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         noisy = self.gumbel and key is not None and not self.deterministic
         if noisy:
             assert key is not None
-            key, its_key = jax.random.split(key)
+            key, its_key, for_draw = jax.random.split(key, 3)
             scores = scores + jax.random.gumbel(its_key, scores.shape, scores.dtype)
         method = SortedScores(
             label,
@@ -150,7 +156,7 @@ class PermutationCanonicalization(Method, nnx.Module):
             self.on_degenerate,
         )
         frame = method.frame(action, {**x, SCORES: scores}, masks, key)
-        return replace(frame, drawn=True) if noisy else frame
+        return drawn(frame, for_draw, 1) if noisy else frame
 
 
 def permuted_label(method: object, action: Action, label: str | None) -> str:
@@ -175,20 +181,6 @@ def permuted_label(method: object, action: Action, label: str | None) -> str:
             )
         )
     return found
-
-
-def checked_temperature(temperature: object) -> float:
-    """Return a temperature, a positive number, or raise `OptionError`."""
-    if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 < temperature < float("inf"):
-        raise OptionError(
-            explain(
-                "the temperature is not a positive number",
-                got=repr(temperature),
-                expected="by what differences of scores are divided",
-                step="write temperature=0.1",
-            )
-        )
-    return float(temperature)
 
 
 def scores_of(found: Any, action: Action, label: str, batch: tuple[int, ...], x: Mapping[str, Array]) -> Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from equikit._errors import OptionError, explain
 from equikit.symmetrization._frame import Info
+from equikit.symmetrization._more import entries
 from equikit.symmetrization.canonicalization._selection import positive
 
 
@@ -20,7 +21,7 @@ def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
 
     Args:
         info: what `sym(x, with_info=True)` returns with a result. `info.more` has `"activations"`
-            `[*batch, elements]`, the identity first, or `"matrix"` `[*batch, d, d]`; with both, their losses are added.
+            `[*batch, elements]`, the identity first, or `"matrix"` `[*batch, d, d]`; of several, the losses are added.
         beta: that of the softmax.
 
     Returns:
@@ -42,12 +43,10 @@ def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
         Mondal et al., Equivariant adaptation of large pretrained models, arXiv:2310.01647, section 3.
     """
     sharpness, found = positive("beta", beta), []
-    if "activations" in info.more:
-        activations = info.more["activations"]
+    for activations in entries(info, "activations"):
         activations = activations.astype(jnp.promote_types(activations.dtype, jnp.float32))
         found.append(-jnp.mean(jax.nn.log_softmax(sharpness * activations, axis=-1)[..., 0]))
-    if "matrix" in info.more:
-        matrix = info.more["matrix"]
+    for matrix in entries(info, "matrix"):
         found.append(jnp.mean(jnp.abs(matrix - jnp.eye(matrix.shape[-1], dtype=matrix.dtype)) ** 2))
     if not found:
         raise OptionError(

@@ -36,7 +36,7 @@ class Selecting(Method, nnx.Module):
         beta: float,
         tolerance: float | None,
         on_degenerate: OnDegenerate,
-        invariant_to: tuple[str, ...],
+        invariant_to: str | tuple[str, ...],
     ) -> None:
         checked_choice("selection", selection, get_args(Selection))
         checked_on_degenerate(on_degenerate)
@@ -44,7 +44,7 @@ class Selecting(Method, nnx.Module):
         self.beta = positive("beta", beta)
         self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
         self.on_degenerate: OnDegenerate = on_degenerate
-        self.invariant_to = tuple(invariant_to)
+        self.invariant_to = names(invariant_to)
         self.deterministic = False
 
     @property
@@ -94,6 +94,11 @@ class Selecting(Method, nnx.Module):
 
 def _with_more(frame: Frame, given: Activations) -> Frame:
     return replace(frame, info=replace(frame.info, more={"activations": given.values, **given.more}))
+
+
+def names(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Labels as a tuple; one may be given by itself."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def positive(argument: str, value: object) -> float:

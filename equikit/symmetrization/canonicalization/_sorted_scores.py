@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import Frame, Framed, Info, OnDegenerate, settled, standard_tolerance
+from equikit.symmetrization._masks import present
 from equikit.symmetrization.canonicalization._assignment import ASSIGNMENT, soft_permutation, straight_through
 from equikit.symmetrization.frames import _ties
-from equikit.symmetrization.frames._center import present
 
 SCORES = " scores of entries"
 """Under which name the scores join the inputs; with the space in front no term can have it."""

@@ -21,9 +21,16 @@ from equikit.symmetrization._frame import (
     checked_on_degenerate,
     settled,
 )
+from equikit.symmetrization._options import checked_terms
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._aligned import check_dimension, drawn, listed
-from equikit.symmetrization.frames._vectors import checked_vectors, definite_label, read_labels, vectors_in
+from equikit.symmetrization.frames._vectors import (
+    checked_vectors,
+    definite_label,
+    read_labels,
+    refuse_tensors,
+    vectors_in,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Alignment(Framed):
 
     Raises:
         GroupError: if the label has another group.
-        OptionError: if d is neither 2 nor 3.
+        OptionError: if d is neither 2 nor 3, or a term has the label twice.
         TooLargeError: if there are more than 2^14 alignments.
 
     Cost: one evaluation of the backbone for each alignment: N of N vectors for d = 2, (k + 1) N (N - 1) for d = 3, and
@@ -74,6 +81,7 @@ class Alignment(Framed):
 
     def __post_init__(self) -> None:
         checked_on_degenerate(self.on_degenerate, ("error", "flag"))
+        checked_terms(self)
         if self.samples is not None and checked_size("samples", self.samples) == 0:
             checked_choice("samples", 0, (1,))
 
@@ -88,7 +96,7 @@ class Alignment(Framed):
         size = action.groups[label].n
         if size is not None:
             check_dimension(size)
-        checked_vectors(action, label, self.terms)
+        refuse_tensors(self, action, label, self.terms)
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:

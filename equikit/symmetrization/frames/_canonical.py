@@ -13,10 +13,17 @@ from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, rounding
-from equikit.symmetrization._frame import checked_choice
+from equikit.symmetrization._frame import checked_choice, standard_tolerance
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._automorphisms import canonical_form
-from equikit.symmetrization.frames._numbers import all_finite, matrices_of, rows_of, scaled
+from equikit.symmetrization.frames._numbers import (
+    all_finite,
+    matrices_of,
+    rows_of,
+    scaled,
+    turned_by_frames,
+    with_one,
+)
 from equikit.symmetrization.frames._ordering import Listing, One, Ordered, Ordering, first_of
 
 EQUAL = 64
@@ -35,7 +42,8 @@ class Canonical(Ordering):
     The search is done in NumPy on the host, one graph after another, also where the rest is compiled, by
     `jax.pure_callback`: it works under `jit`, `vmap` and `grad`, but not under `jax.export`, and it makes a GPU wait.
     `Laplacian` does without. Weights and numbers of nodes have no tolerance to speak of, as there are no eigenvectors:
-    what differs by more than a few roundings is different. Derivatives with respect to a graph that has automorphisms
+    what differs by more than a few roundings is different (of numbers that a frame of another group has moved, those
+    are compared first that differ by more than its error). Derivatives with respect to a graph that has automorphisms
     are those of one order, and do not share its symmetry.
 
     Args:
@@ -100,6 +108,12 @@ class Canonical(Ordering):
         tolerance = EQUAL * rounding(matrices.dtype) if self.tolerance is None else self.tolerance
         edges = _ties.ranks(matrices.reshape(len(matrices), count * count).T, tolerance).T.reshape(matrices.shape)
         ranked = [_ties.ranks(scaled(array).T, tolerance).T for array in rows]
+        if self.tolerance is None:  # what is equal but for the error of a frame is told apart by other numbers first
+            ranked = [
+                _ties.ranks(scaled(array).T, standard_tolerance(None, x[term.name].dtype)).T
+                for term, array in zip(with_one(action.inputs, label), rows, strict=True)
+                if turned_by_frames(action, label, term)
+            ] + ranked
         absent = jnp.zeros(count, jnp.int32) if there is None else jnp.cumsum(~there, dtype=jnp.int32) * ~there
         nodes = jnp.concatenate([absent[None], *(rank.astype(jnp.int32) for rank in ranked)])
         outputs = action.output_order(label)
@@ -166,7 +180,8 @@ def _searched(nodes: Array, edges: Array, most: int, with_table: bool) -> tuple[
         both = np.concatenate([edges, np.swapaxes(edges, 1, 2)]).reshape(2 * len(edges), count * count)
         pairs = _numbered(both).reshape(count, count)
         form = canonical_form(_numbered(nodes), 2 * pairs + np.eye(count, dtype=int), most)
-        radix, table = np.ones(count, np.int32), np.zeros(shapes[3], np.int32)
+        # Levels and places that are not used hold the identity, since the product goes through all levels.
+        radix, table = np.ones(count, np.int32), np.tile(np.arange(wide, dtype=np.int32), (wide, wide, 1))
         for level, automorphisms in enumerate(form.transversals):
             radix[level] = len(automorphisms)
             if with_table:

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from equikit._errors import OptionError, explain
-from equikit.diagrams import Term
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame, Framed, Info
+from equikit.symmetrization._masks import present, weighted
 
 
 @dataclass(frozen=True)
@@ -90,19 +90,3 @@ class Center(Framed):
             shape = [1 if i == place else size for i, size in enumerate(array.shape)]
             count = count + jnp.sum(jnp.broadcast_to(there, shape), dtype=wide) if masks else count + math.prod(shape)
         return total / jnp.where(count > 0, count, 1)
-
-
-def present(term: Term, masks: Mapping[str, Array], ndim: int) -> Array:
-    """Which entries of an array of one sample are there, booleans that broadcast to it; weights where masks are."""
-    there = jnp.ones((1,) * ndim, bool)
-    for place, label in enumerate(term.labels):
-        if label in masks:
-            mask = jnp.expand_dims(masks[label], [i for i in range(ndim) if i != place])
-            there = there & mask if there.dtype == mask.dtype == bool else there * mask
-    return there
-
-
-def weighted(array: Array, there: Array) -> Array:
-    """Entries that are there, times their weight where there are weights; the others are zero, whatever they were."""
-    kept = jnp.where(there != 0, array, 0)
-    return kept if there.dtype == bool else kept * there.astype(jnp.promote_types(there.dtype, array.dtype))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import jax
@@ -26,6 +26,7 @@ from equikit.symmetrization._frame import (
     only_label,
     settled,
 )
+from equikit.symmetrization._options import checked_terms
 from equikit.symmetrization.frames._vectors import numbers_in, read_labels
 
 MOST = 2**14
@@ -88,6 +89,7 @@ class Directions(Framed):
 
     def __post_init__(self) -> None:
         checked_on_degenerate(self.on_degenerate, ("error", "flag"))
+        checked_terms(self)
         for name, value in (("number", self.number), ("samples", self.samples)):
             if value is not None and checked_size(name, value) == 0:
                 checked_choice(name, 0, (1,))
@@ -135,11 +137,15 @@ class Directions(Framed):
         return read_labels(action, label, self._compared(action, label))
 
     def _compared(self, action: Action, label: str) -> tuple[str, ...]:
-        return tuple(
-            term.name
-            for term in action.inputs
-            if term.labels.count(label) == 1 and (self.terms is None or term.name in self.terms)
-        )
+        return tuple(term.name for term in action.named(self.terms) if term.labels.count(label) == 1)
+
+    def draw(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
+    ) -> Frame:
+        """Orders along directions drawn by their weights, or along as many random ones."""
+        if self.samples is None:
+            return super().draw(action, x, masks, key, samples)
+        return replace(self, samples=samples).frame(action, x, masks, key)
 
     def of_sample(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None

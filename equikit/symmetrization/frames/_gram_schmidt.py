@@ -62,7 +62,9 @@ class _State(NamedTuple):
     partner: Array
 
 
-def gram_schmidt(points: Array, metric: np.ndarray, tolerance: float, unit: Array | float = 1.0) -> Basis:
+def gram_schmidt(
+    points: Array, metric: np.ndarray, tolerance: Array | float, unit: Array | float = 1.0, noise: Array | float = 0.0
+) -> Basis:
     r"""Orthogonalize vectors with respect to a metric, and complete the basis by any others.
 
     What is decided (which vector comes next, and what it is joined with) depends on their products
@@ -79,6 +81,7 @@ def gram_schmidt(points: Array, metric: np.ndarray, tolerance: float, unit: Arra
         metric: its diagonal, `[d]`, of entries 1 and -1.
         tolerance: the relative pivot from which on a vector counts as independent.
         unit: what a length of one has become where points have been scaled.
+        noise: the error of the points, where it is larger than rounding errors of their dtype.
 
     Cost: d steps of O(count d²).
     """
@@ -93,7 +96,7 @@ def gram_schmidt(points: Array, metric: np.ndarray, tolerance: float, unit: Arra
     longest = jnp.max(lengths(fixed))
     longest = jnp.where(longest > 0, longest, 1)
     scale = jnp.max(lengths(jnp.einsum("ra,ia->ir", table, fixed * signature))) / np.sqrt(max(count, 1))
-    noise = 16 * max(d, 1) * rounding(points.dtype)
+    noise = jnp.maximum(16 * max(d, 1) * rounding(points.dtype), noise)
 
     def step(place: Array, state: _State) -> _State:
         basis = state.basis
@@ -123,7 +126,7 @@ def gram_schmidt(points: Array, metric: np.ndarray, tolerance: float, unit: Arra
         fixed = jax.lax.stop_gradient(state.rest)
         left = jnp.max(lengths(fixed)) / limits.longest
         # An error this large leaves open whether anything is left at all.
-        large = state.error > (np.sqrt(noise) if definite else tolerance) * longest
+        large = state.error > (jnp.sqrt(noise) if definite else tolerance) * longest
         if not definite:  # the bound changes with boosts
             most = jnp.max(lengths(fixed))
             near = (most > state.error / MARGIN) & (most < state.error * MARGIN)

@@ -14,7 +14,15 @@ from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import checked_choice, standard_tolerance
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._leaves import Leaves
-from equikit.symmetrization.frames._numbers import all_finite, matrices_of, present_first, rows_of, scaled
+from equikit.symmetrization.frames._numbers import (
+    all_finite,
+    matrices_of,
+    present_first,
+    rows_of,
+    scaled,
+    turned_by_frames,
+    with_one,
+)
 from equikit.symmetrization.frames._ordering import (
     Exchanges,
     Ordered,
@@ -123,7 +131,13 @@ class Laplacian(Ordering):
                 Exchanges(_ties.together(0)), jnp.zeros((), int), finite, gap=nothing, more={"margin": nothing}
             )
         start = present_first(there, count)
-        blocks, margin = _ties.split_by(start, numbers, jnp.full(numbers.shape[0], tolerance, numbers.dtype))
+        tolerances = []
+        for term, array in zip(with_one(terms, label), rows, strict=True):
+            of_frame = turned_by_frames(action, label, term)
+            its_own = standard_tolerance(self.tolerance, x[term.name].dtype) if of_frame else tolerance
+            tolerances.append(jnp.full(len(array), its_own, numbers.dtype))
+        tolerances += [jnp.full(len(array), tolerance, numbers.dtype) for array in loops]
+        blocks, margin = _ties.split_by(start, numbers, jnp.concatenate(tolerances))
         colours = edge_colours(jnp.concatenate(graphs), tolerance) if self.refine else None
         if colours is not None:  # what needs no eigenvectors has no rounding errors
             blocks = refined(blocks, colours)

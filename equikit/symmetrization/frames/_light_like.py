@@ -25,7 +25,7 @@ are too small to cancel their product in the square of the sum."""
 class Limits(NamedTuple):
     """What counts as zero: a relative pivot, a rounding error; and the longest vector and the largest mean product."""
 
-    tolerance: float
+    tolerance: Array | float
     error: Array
     longest: Array
     scale: Array

@@ -9,18 +9,24 @@ import jax
 import jax.numpy as jnp
 
 from equikit.diagrams import Term
+from equikit.diagrams._signature import base
+from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization.frames import _ties
+
+
+def with_one(terms: Sequence[Term], label: str) -> list[Term]:
+    """The terms that have a label once."""
+    return [term for term in terms if term.labels.count(label) == 1]
 
 
 def rows_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there: Array | None) -> list[Array]:
     """What the terms with a label once know of its entries, `[numbers, n]` each; absent entries are zero."""
     found = []
-    for term in terms:
-        if term.labels.count(label) == 1:
-            array = jnp.moveaxis(_wide(x[term.name]), term.labels.index(label), -1)
-            rows = _real(array.reshape(math.prod(array.shape[:-1]), array.shape[-1]))
-            found.append(rows if there is None else jnp.where(there, rows, 0))
+    for term in with_one(terms, label):
+        array = jnp.moveaxis(_wide(x[term.name]), term.labels.index(label), -1)
+        rows = _real(array.reshape(math.prod(array.shape[:-1]), array.shape[-1]))
+        found.append(rows if there is None else jnp.where(there, rows, 0))
     return found
 
 
@@ -36,6 +42,11 @@ def matrices_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there
             both = None if there is None else there[:, None] & there[None, :]
             found.append(matrices if both is None else jnp.where(both, matrices, 0))
     return found
+
+
+def turned_by_frames(action: Action, label: str, term: Term) -> bool:
+    """Whether a group acts on another axis of a term, whose frame leaves errors much above rounding in its numbers."""
+    return any(other != label for other in map(base, term.labels) if other in action.groups)
 
 
 def all_finite(arrays: Sequence[Array]) -> Array:

@@ -25,6 +25,7 @@ from equikit.symmetrization._frame import (
     only_label,
     settled,
 )
+from equikit.symmetrization._options import checked_terms, checked_tolerance
 from equikit.symmetrization.frames import _ties
 
 
@@ -89,7 +90,7 @@ class One:
 
 def first_of(size: Array, most: int) -> tuple[Array, Array]:
     """The chances of the first elements where all are as likely, and whether these are all."""
-    return (jnp.arange(most) < size) / jnp.minimum(size, most), size <= most
+    return (jnp.arange(most) < size) / jnp.minimum(size, most).astype(float), size <= most
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,8 @@ class Ordering(Framed):
 
     def __post_init__(self) -> None:
         checked_on_degenerate(self.on_degenerate, ("error", "flag", "sample"))
+        checked_tolerance(self.tolerance)
+        checked_terms(self)
         if checked_size("max_size=", self.max_size) == 0:
             checked_choice("max_size", 0, ("1 or more",))
 

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit.groups import SO
+from equikit._errors import TooLargeError, explain
+from equikit.groups import SO, S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._eigh import eigh
 from equikit.symmetrization._element import Array, Element, detached, rounding
@@ -22,10 +23,18 @@ from equikit.symmetrization._frame import (
     OnDegenerate,
     checked_on_degenerate,
     settled,
-    standard_tolerance,
 )
-from equikit.symmetrization.frames._alignments import alignments
-from equikit.symmetrization.frames._vectors import checked_vectors, definite_label, vectors_in, weights_in
+from equikit.symmetrization._options import checked_terms, checked_tolerance
+from equikit.symmetrization._precision import error_of, tolerance_for
+from equikit.symmetrization.frames._alignments import MOST, alignments
+from equikit.symmetrization.frames._vectors import (
+    checked_vectors,
+    definite_label,
+    read_labels,
+    refuse_tensors,
+    vectors_in,
+    weights_in,
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,8 @@ class PCA(Framed):
         label: the axis on which the group acts; where it is not given, the only one bound to O or SO.
         terms: names of the input terms whose vectors count; all by default.
         tolerance: eigenvalues that differ by less than this, relative to the largest, count as equal; the error of
-            the frame is the rounding error over the gap. By default the root of the rounding error of the dtype.
+            the frame is the rounding error over the gap. By default the root of the rounding error of the
+            input, which with `translate=` is that of positions as they come: far from the origin it is large.
         on_degenerate: what to do then. `"error"` raises, and in a compiled program gives not-a-numbers; `"flag"` goes
             on, and says so in `info`; `"sample"` draws the axes in an eigenspace at random, which is equivariant in
             distribution, and needs a key; `"weighted"` uses an exact average over alignments with the points
@@ -56,6 +66,8 @@ class PCA(Framed):
 
     Raises:
         GroupError: if the label has another group.
+        OptionError: if a term has the label twice, with `on_degenerate="weighted"`: it is made of no points.
+        TooLargeError: above d = 14, and for more than 2^14 alignments.
         FrameError: for a degenerate input, with `on_degenerate="error"`.
 
     Cost: of the frame O(N d²) and an eigendecomposition; \(2^d\) evaluations of the backbone.
@@ -80,6 +92,8 @@ class PCA(Framed):
 
     def __post_init__(self) -> None:
         checked_on_degenerate(self.on_degenerate)
+        checked_tolerance(self.tolerance)
+        checked_terms(self)
 
     @property
     def needs_key(self) -> bool:
@@ -90,11 +104,24 @@ class PCA(Framed):
         """The label of the rotations."""
         label = definite_label(self, action, self.label, "{} has no principal axes")
         checked_vectors(action, label, self.terms)
+        if self.on_degenerate == "weighted":
+            refuse_tensors(self, action, label, self.terms)
+        size = action.groups[label].n
+        if size is not None:
+            _check_size(size)
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """Labels whose groups change lengths: all others leave the matrix C as it is."""
-        return frozenset(label for label, group in action.groups.items() if not group.keeps_norm)
+        """Labels whose groups change lengths: all others leave the matrix C as it is, but not alignments with points.
+
+        Those are left by groups that do no more than to permute the points.
+        """
+        found = frozenset(label for label, group in action.groups.items() if not group.keeps_norm)
+        if self.on_degenerate == "weighted":
+            (label,) = self.acts_on(action)
+            others = read_labels(action, label, self.terms)
+            found |= {other for other in others if not isinstance(action.groups[other], S)}
+        return found
 
     def of_sample(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
@@ -104,17 +131,19 @@ class PCA(Framed):
         special = isinstance(action.groups[label], SO)
         points = vectors_in(action, label, self.terms, x, masks)
         d, dtype = points.shape[-1], points.dtype
+        _check_size(d)
         # Squares of entries have to fit in the dtype, and derivatives of the scale do not matter.
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         scaled = points / jnp.where(size > 0, size, 1)
         weight = weights_in(action, label, self.terms, x, masks)
         heavy = scaled if weight is None else weight[:, None] * scaled
         values, axes = eigh(jnp.einsum("nd,ne->de", heavy, scaled, precision=jax.lax.Precision.HIGHEST))
-        tolerance = standard_tolerance(self.tolerance, dtype)
+        error = error_of(action, checked_vectors(action, label, self.terms), x, size)
+        tolerance = tolerance_for(self.tolerance, error)
         largest = jnp.max(values, initial=0)
         # Eigenvalues of C are known to the rounding error of the largest, the extents along the axes much better.
         extents = jnp.max(jnp.abs(jnp.matmul(scaled, axes, precision=jax.lax.Precision.HIGHEST)), axis=0, initial=0)
-        flat = extents <= rank_tolerance(d, dtype)
+        flat = extents <= jnp.maximum(rank_tolerance(d, dtype), 2 * error)
         gaps = jnp.diff(values) / jnp.where(largest > 0, largest, 1)
         orders = action.output_order(label)
         # Between two directions without extent the basis makes no difference, if no other input has any there.
@@ -149,7 +178,21 @@ class PCA(Framed):
             gap=jnp.min(jnp.where(within, jnp.inf, gaps), initial=jnp.inf),
             rank=jnp.sum(~flat),
         )
-        return Frame(element if self.differentiable else detached(element), settled(weights, info), info)
+        if not self.differentiable:
+            element, weights = detached(element), jax.lax.stop_gradient(weights)
+        return Frame(element, settled(weights, info), info)
+
+
+def _check_size(d: int) -> None:
+    if 2**d > MOST:
+        raise TooLargeError(
+            explain(
+                "there are too many signs of the axes to list",
+                got=f"2^{d} of {d} axes",
+                expected=f"at most {MOST}",
+                step="use ek.frames.QR, which has one element",
+            )
+        )
 
 
 def rank_tolerance(d: int, dtype: Any) -> float:

@@ -20,12 +20,18 @@ from equikit.symmetrization._frame import (
     checked_on_degenerate,
     only_label,
     settled,
-    standard_tolerance,
 )
+from equikit.symmetrization._options import checked_terms, checked_tolerance
+from equikit.symmetrization._precision import error_of, tolerance_for
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._gram_schmidt import Basis, gram_schmidt
 from equikit.symmetrization.frames._light_like import FREE, NULL, PARTNER, SPANNED
-from equikit.symmetrization.frames._vectors import checked_vectors, read_labels, vectors_in
+from equikit.symmetrization.frames._vectors import (
+    checked_vectors,
+    read_labels,
+    refuse_tensors,
+    vectors_in,
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class QR(Framed):
 
     Raises:
         GroupError: if the label has another group.
+        OptionError: if a term has the label twice: it is made of no vectors, since both of its axes are turned.
         FrameError: for a degenerate input, with `on_degenerate="error"`.
 
     Cost: of the frame O(N d²) for N vectors; one evaluation of the backbone.
@@ -88,11 +95,13 @@ class QR(Framed):
 
     def __post_init__(self) -> None:
         checked_on_degenerate(self.on_degenerate, ("error", "flag"))
+        checked_tolerance(self.tolerance)
+        checked_terms(self)
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the matrices."""
         label = only_label(self, action, self.label, (O, U))
-        checked_vectors(action, label, self.terms)
+        refuse_tensors(self, action, label, self.terms)
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
@@ -107,13 +116,14 @@ class QR(Framed):
         (label,) = self.acts_on(action)
         group = action.groups[label]
         points = vectors_in(action, label, self.terms, x, masks)
-        d, dtype = points.shape[-1], points.dtype
+        d = points.shape[-1]
         metric = np.ones(d, np.int64) if group.form is None else group.form.signs()
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         finite = jnp.isfinite(size)
         scale = jnp.where(finite & (size > 0), size, 1)
-        tolerance = standard_tolerance(self.tolerance, dtype)
-        basis = gram_schmidt(jnp.where(finite, points / scale, 0), metric, tolerance, 1 / scale)
+        error = error_of(action, checked_vectors(action, label, self.terms), x, size)
+        tolerance = tolerance_for(self.tolerance, error)
+        basis = gram_schmidt(jnp.where(finite, points / scale, 0), metric, tolerance, 1 / scale, error)
         matrix, projection, free = _placed(basis, group, d)
         whole = jnp.sum(basis.signs > 0) == int(np.sum(metric > 0))
         orders = action.output_order(label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from equikit._errors import OptionError, explain
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, rounding
-from equikit.symmetrization._frame import standard_tolerance
+from equikit.symmetrization._precision import error_of, tolerance_for
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._numbers import all_finite, present_first, rows_of, scaled
 from equikit.symmetrization.frames._ordering import (
@@ -91,8 +92,11 @@ class Sort(Ordering):
         there = masks.get(label)
         found = rows_of([term for term in action.inputs if term.name in names], label, x, there)
         rows = jnp.concatenate([scaled(array) for array in found])
-        coarse = standard_tolerance(self.tolerance, rows.dtype)
-        fine = min(coarse, EQUAL * rounding(rows.dtype))
+        terms = [term for term in action.inputs if term.name in names]
+        sizes = [jnp.max(jnp.abs(array), initial=0) for array in found]
+        errors = [error_of(action, [term], x, size) for term, size in zip(terms, sizes, strict=True)]
+        coarse = tolerance_for(self.tolerance, functools.reduce(jnp.maximum, errors))
+        fine = jnp.minimum(coarse, EQUAL * rounding(rows.dtype))
         tolerances = jnp.repeat(jnp.asarray([coarse, fine], rows.dtype), rows.shape[0])
         blocks, margin = _ties.split_by(present_first(there, rows.shape[1]), jnp.tile(rows, (2, 1)), tolerances)
         ties, finite, more = ties_in(blocks), all_finite(found), {"margin": margin}

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
@@ -36,7 +37,13 @@ class _Drawing(Method):
         """Some elements at random, or all."""
         if key is None:
             return self.of.frame(action, x, masks, None)
-        return self.of.draw(action, x, masks, key, self.samples)
+        return self.draw(action, x, masks, key, self.samples)
+
+    def draw(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
+    ) -> Frame:
+        """Elements of the frame itself: draws from draws are not independent."""
+        return self.of.draw(action, x, masks, key, samples)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,15 @@ class Stochastic(_Drawing):
         return StochasticModule(of, samples) if isinstance(of, nnx.Module) else super().__new__(cls)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.of, Method):
+            raise OptionError(
+                explain(
+                    "Stochastic draws from one method",
+                    got=repr(self.of),
+                    expected="a frame of ek.frames; of several, each has its own",
+                    step="write Stochastic(ek.frames.PCA()), in a list how=[...] for more than one",
+                )
+            )
         _check_samples(self.samples)
 
 

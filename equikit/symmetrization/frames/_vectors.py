@@ -14,7 +14,7 @@ from equikit.groups import O
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import only_label
-from equikit.symmetrization.frames._center import present
+from equikit.symmetrization._masks import present
 
 
 def definite_label(method: object, action: Action, label: str | None, problem: str) -> str:
@@ -53,6 +53,23 @@ def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -
             )
         )
     return found
+
+
+def refuse_tensors(method: object, action: Action, label: str, names: tuple[str, ...] | None) -> None:
+    """Raise `OptionError` if one of these terms has a label more than once.
+
+    Along one axis of a tensor it has vectors only as long as the other axis stays as it is: a rotation turns both.
+    """
+    for term in checked_vectors(action, label, names):
+        if sum(base(name) == label for name in term.labels) > 1:
+            raise OptionError(
+                explain(
+                    f"{type(method).__name__} takes single vectors, and {term.name!r} has none: both of its axes turn",
+                    got=f"{action.signature}, terms={names}",
+                    expected=f"input terms that have {label!r} once",
+                    step=f"use ek.frames.PCA({label!r}) if its metric is definite, or name other terms=",
+                )
+            )
 
 
 def read_labels(action: Action, label: str, names: tuple[str, ...] | None) -> frozenset[str]:
