@@ -30,20 +30,27 @@ class _Found(Exception):
     """Carries the text out of the reader."""
 
 
-def first_difference(
-    leaves: tuple[Leaf, ...], groups: dict[str, S], apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]
-) -> str:
-    """The first operation that makes a label rigid, or one of two, or gives it a structure."""
+def labelled_axes(leaves: tuple[Leaf, ...], groups: dict[str, S]) -> tuple[dict[str, Axis], list[list[Axis]]]:
+    """An index set for each label that is permuted, and the axes of all parameters made of them."""
     labelled: dict[str, Axis] = {}
 
     def axis_of(expression: Expression) -> Axis:
         if isinstance(expression, Product):
-            return product([axis_of(factor) for factor in expression.factors], "a factor is")
+            return product([axis_of(factor) for factor in expression.factors], "a product of axes")
         if isinstance(expression, Sum):
             return direct_sum([axis_of(part) for part in expression.parts])
         if expression.label not in groups:
             return rigid(expression.size, "bound to Fixed")
         return labelled.setdefault(expression.label, Axis(expression.size))
+
+    return labelled, [[axis_of(axis) for axis in leaf.axes] for leaf in leaves]
+
+
+def first_difference(
+    leaves: tuple[Leaf, ...], groups: dict[str, S], apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]
+) -> str:
+    """The first operation that makes a label rigid, or one of two, or gives it a structure."""
+    labelled, of_params = labelled_axes(leaves, groups)
 
     def conflict() -> str:
         roots: dict[Axis, str] = {}
@@ -63,11 +70,10 @@ def first_difference(
             raise _Found(f"; by {equation.primitive} of arrays {shapes}, {text}")
 
     given = checked_leaves(leaves, params)
-    of_params = [[axis_of(axis) for axis in leaf.axes] for leaf in leaves]
     of_inputs = [[rigid(size, "an input") for size in leaf.shape] for leaf in jax.tree.leaves(inputs)]
     assert list(given) == [leaf.name for leaf in leaves], "leaves come in the order of the tree"
     try:
-        results = Reader(watch).read(jax.make_jaxpr(apply)(params, *inputs), [*of_params, *of_inputs])
+        results = Reader(watch).read(jax.make_jaxpr(apply)(params, *inputs), [*of_params, *of_inputs]).results
     except _Found as found:
         return str(found)
     for axes in results:

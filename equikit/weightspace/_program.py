@@ -50,6 +50,31 @@ def of_constant(value: Any) -> Axes:
 
 
 @dataclass
+class Call:
+    """A program as it was read with certain inputs.
+
+    Attributes:
+        jaxpr, constants: the program, and what it is closed over.
+        axes: of its variables.
+        inner: the number of an equation to the program that it calls with its operands.
+    """
+
+    jaxpr: Any
+    constants: tuple[Any, ...]
+    axes: dict[Any, Axes]
+    inner: dict[int, Call] = field(default_factory=dict)
+
+    def of(self, variable: Any) -> Axes:
+        """The axes of a variable or literal."""
+        return of_constant(np.asarray(variable.val)) if isinstance(variable, Literal) else self.axes[variable]
+
+    @property
+    def results(self) -> list[Axes]:
+        """The axes of what it returns."""
+        return [self.of(variable) for variable in self.jaxpr.outvars]
+
+
+@dataclass
 class Reader:
     """Reads programs.
 
@@ -61,29 +86,30 @@ class Reader:
     watch: Watch = lambda equation: None
     unread: set[str] = field(default_factory=set)
 
-    def read(self, closed: Any, operands: Sequence[Axes]) -> list[Axes]:
-        """The axes of what a program returns, closed over its constants or not, whose inputs have these axes."""
+    def read(self, closed: Any, operands: Sequence[Axes]) -> Call:
+        """Read a program, closed over its constants or not, whose inputs have these axes."""
         jaxpr, constants = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
-        known: dict[Any, Axes] = {
-            variable: of_constant(value) for variable, value in zip(jaxpr.constvars, constants, strict=True)
-        }
-        known.update(zip(jaxpr.invars, operands, strict=True))
-
-        def of(variable: Any) -> Axes:
-            return of_constant(np.asarray(variable.val)) if isinstance(variable, Literal) else known[variable]
-
-        for equation in jaxpr.eqns:
-            found = self._equation(equation, [of(variable) for variable in equation.invars])
+        call = Call(jaxpr, tuple(constants), {})
+        for variable, value in zip(jaxpr.constvars, constants, strict=True):
+            call.axes[variable] = of_constant(value)
+        call.axes.update(zip(jaxpr.invars, operands, strict=True))
+        for number, equation in enumerate(jaxpr.eqns):
+            given = [call.of(variable) for variable in equation.invars]
+            name = equation.primitive.name
+            if name in INLINED and INLINED[name] in equation.params:
+                call.inner[number] = self.read(equation.params[INLINED[name]], given)
+                found = call.inner[number].results
+            else:
+                found = self.equation(equation, given)
             for variable, axes in zip(equation.outvars, found, strict=True):
                 assert [axis.size for axis in axes] == list(variable.aval.shape), f"the rule of {equation.primitive}"
-                known[variable] = axes
+                call.axes[variable] = axes
             self.watch(equation)
-        return [of(variable) for variable in jaxpr.outvars]
+        return call
 
-    def _equation(self, equation: Any, given: list[Axes]) -> list[Axes]:
+    def equation(self, equation: Any, given: list[Axes]) -> list[Axes]:
+        """The axes of the results of an equation that is not a call."""
         name = equation.primitive.name
-        if name in INLINED and INLINED[name] in equation.params:
-            return self.read(equation.params[INLINED[name]], given)
         control = {"scan": self._scan, "while": self._while, "cond": self._cond}
         if name in control:
             return control[name](equation.params, given)
@@ -97,7 +123,7 @@ class Reader:
         first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
         for axes in given[last:]:
             make_rigid(axes[0], "scan along it")
-        found = self.read(params["jaxpr"], [*given[:last], *(axes[1:] for axes in given[last:])])
+        found = self.read(params["jaxpr"], [*given[:last], *(axes[1:] for axes in given[last:])]).results
         carried, rows = found[: last - first], found[last - first :]
         _all_alike(given[first:last], carried, "scan")
         return [*carried, *([rigid(params["length"], "scan along it"), *axes] for axes in rows)]
@@ -107,12 +133,12 @@ class Reader:
         first, second = params["cond_nconsts"], params["body_nconsts"]
         constants, carried = given[first : first + second], given[first + second :]
         self.read(params["cond_jaxpr"], [*given[:first], *carried])
-        _all_alike(carried, self.read(params["body_jaxpr"], [*constants, *carried]), "while")
+        _all_alike(carried, self.read(params["body_jaxpr"], [*constants, *carried]).results, "while")
         return carried
 
     def _cond(self, params: Any, given: list[Axes]) -> list[Axes]:
         """Whatever branch is taken, what it returns is permuted alike."""
-        found, *others = (self.read(branch, given[1:]) for branch in params["branches"])
+        found, *others = (self.read(branch, given[1:]).results for branch in params["branches"])
         for other in others:
             _all_alike(found, other, "cond")
         return found

@@ -14,6 +14,7 @@ from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.groups import Fixed, S
 from equikit.weightspace._blame import first_difference, relative_difference
 from equikit.weightspace._leaves import checked_leaves, labels_with_two_sizes
+from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._terms import Element, Leaf
 
 
@@ -25,11 +26,13 @@ class Specification:
         leaves: the arrays, with what each of their axes is an axis of.
         bindings: labels with their groups, S(n) for those that are permuted, Fixed(n) for others.
         reasons: for labels on which nothing acts, why.
+        scalings: ways to multiply parameters by numbers, one for each index of a label, that leave the function too.
     """
 
     leaves: tuple[Leaf, ...]
     bindings: tuple[tuple[str, S | Fixed], ...]
     reasons: tuple[tuple[str, str], ...] = ()
+    scalings: tuple[Scaling, ...] = ()
 
     def __post_init__(self) -> None:
         twice = labels_with_two_sizes(self.leaves)
@@ -55,6 +58,11 @@ class Specification:
         """The labels that are permuted, with their groups."""
         return {label: group for label, group in self.bindings if isinstance(group, S)}
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of every label."""
+        return {label: what.size if isinstance(what, Fixed) else what.n or 0 for label, what in self.bindings}
+
     def __str__(self) -> str:
         width = max(len(leaf.name) for leaf in self.leaves)
         lines = [f"{leaf.name:<{width}}  {leaf}" for leaf in self.leaves]
@@ -77,6 +85,36 @@ class Specification:
                     array = jnp.take(array, np.argsort(axis.places(dict(element))), axis=start + place)
             moved.append(array)
         return jax.tree.unflatten(jax.tree.structure(params), moved)
+
+    def rescale(self, scaling: Scaling, numbers: jax.Array | np.ndarray, params: Any) -> Any:
+        """Multiply the parameters by powers of numbers, one for each index of the label, `[n]`.
+
+        Raises:
+            OptionError: if the numbers are not of the kind.
+        """
+        values = np.asarray(numbers, np.float64)
+        fit = values.shape == (self.sizes[scaling.label],) and np.all(np.isfinite(values))
+        if not fit or np.any(values <= 0 if scaling.kind == "positive" else np.abs(values) != 1):
+            raise OptionError(
+                explain(
+                    f"the numbers do not scale {scaling.label!r}",
+                    got=f"shape {list(values.shape)}, the least {np.min(values, initial=np.inf):.3g}",
+                    expected=f"{self.sizes[scaling.label]} numbers, "
+                    + ("all above zero" if scaling.kind == "positive" else "plus or minus one"),
+                    step="pass jnp.exp of any numbers"
+                    if scaling.kind == "positive"
+                    else "pass jnp.sign of any numbers",
+                )
+            )
+        given = checked_leaves(self.leaves, params)
+        scaled = []
+        for leaf in self.leaves:
+            array = given[leaf.name]
+            for place, factor in scaling.factors(leaf, values):
+                shape = [-1 if other == place else 1 for other in range(len(leaf.axes))]
+                array = array * jnp.asarray(factor.reshape(shape), array.dtype)
+            scaled.append(array)
+        return jax.tree.unflatten(jax.tree.structure(params), scaled)
 
     def check(
         self, apply: Callable[..., Any], params: Any, x: Any, key: jax.Array, *, tolerance: float | None = None

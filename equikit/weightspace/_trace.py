@@ -12,6 +12,7 @@ from equikit.weightspace._axes import Axis, factors, make_rigid, parts
 from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._program import Reader
 from equikit.weightspace._rules import rigid
+from equikit.weightspace._scaling import scalings
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._terms import Expression, Leaf, Product, Sum, Symbol
 
@@ -58,15 +59,16 @@ def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
     closed = jax.make_jaxpr(apply)(params, *inputs)
     of_params = [[Axis(size) for size in leaf.shape] for leaf in given.values()]
     of_inputs = [[rigid(size, INPUT) for size in leaf.shape] for leaf in jax.tree.leaves(inputs)]
-    reader = Reader()
-    for axes in reader.read(closed, [*of_params, *of_inputs]):
+    call = Reader().read(closed, [*of_params, *of_inputs])
+    for axes in call.results:
         for axis in axes:
             make_rigid(axis, OUTPUT)
     names = _Names(of_inputs)
     leaves = tuple(
         Leaf(name, tuple(names.expression(axis) for axis in axes)) for name, axes in zip(given, of_params, strict=True)
     )
-    return Specification(leaves, tuple(names.bindings.items()), tuple(names.reasons.items()))
+    found = tuple(scalings(call, leaves, of_params, len(of_inputs)))
+    return Specification(leaves, tuple(names.bindings.items()), tuple(names.reasons.items()), found)
 
 
 class _Names:

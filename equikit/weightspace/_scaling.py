@@ -1,0 +1,138 @@
+"""Scales and signs of neurons that leave what a network computes as it is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from equikit.weightspace._axes import Axis
+from equikit.weightspace._exponents import Form, Powers, Scaled, atoms, combined, plain
+from equikit.weightspace._leaves import symbols
+from equikit.weightspace._program import Call
+from equikit.weightspace._terms import Expression, Leaf, Product, Sum
+
+Scales = Literal["positive", "sign"]
+"""Numbers above zero, or plus and minus one."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A way to multiply parameters by a number for each index of a label.
+
+    Attributes:
+        label: the label.
+        kind: see `Scales`; of signs, powers count modulo two.
+        powers: for parameters and their axes the powers of the numbers, one for each symbol of the axis.
+    """
+
+    label: str
+    kind: Scales
+    powers: tuple[tuple[str, int, tuple[Fraction, ...]], ...]
+
+    def __str__(self) -> str:
+        parts = [f"{name}[{place}] {', '.join(map(str, powers))}" for name, place, powers in self.powers if any(powers)]
+        return f"{self.label} {self.kind}: {'; '.join(parts)}"
+
+    def factors(self, leaf: Leaf, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """For each axis of a parameter that is multiplied, by what, `[size]`."""
+        for name, place, powers in self.powers:
+            if name == leaf.name and any(powers):
+                yield place, _along(leaf.axes[place], iter(powers), self.label, numbers)
+
+
+def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: np.ndarray) -> np.ndarray:
+    if isinstance(axis, Product):
+        found = np.ones(1)
+        for factor in axis.factors:
+            found = np.outer(found, _along(factor, powers, label, numbers)).ravel()
+        return found
+    if isinstance(axis, Sum):
+        return np.concatenate([_along(part, powers, label, numbers) for part in axis.parts])
+    power = next(powers)
+    return numbers ** float(power) if axis.label == label and power else np.ones(axis.size)
+
+
+def scalings(call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Axis]], others: int) -> list[Scaling]:
+    """All ways to scale, a basis of them for each label and kind.
+
+    Args:
+        call: the program as it was read; its first inputs are the parameters, and `others` more follow.
+        leaves: the parameters.
+        of_params: the axes of each.
+        others: the number of inputs that are no parameters.
+    """
+    owners: list[tuple[int, int, int]] = []
+    labels: list[str] = []
+    arrays: list[Scaled] = []
+    for number, (leaf, axes) in enumerate(zip(leaves, of_params, strict=True)):
+        forms = []
+        for place, (axis, expression) in enumerate(zip(axes, leaf.axes, strict=True)):
+            names = [symbol.label for symbol in symbols(expression) if symbol.size > 1]
+            its: list[Form] = []
+            for which, (atom, label) in enumerate(zip(atoms(axis), names, strict=True)):
+                if atom.kind != "free":
+                    its.append({})
+                    continue
+                its.append({len(owners): Fraction(1)})
+                owners.append((number, place, which))
+                labels.append(label)
+            forms.append(tuple(its))
+        arrays.append(Scaled(tuple(axes), tuple(forms)))
+    found: list[Scaling] = []
+    kinds: tuple[Scales, ...] = ("positive", "sign")
+    for kind in kinds:
+        powers = Powers(signs=kind == "sign")
+        inputs = [plain(call.of(variable)) for variable in call.jaxpr.invars[len(leaves) : len(leaves) + others]]
+        powers.run(call, [*arrays, *inputs])
+        for label in dict.fromkeys(labels):
+            mine = [number for number, other in enumerate(labels) if other == label]
+            for vector in null_space(powers.rows, mine, modulo_two=kind == "sign"):
+                found.append(Scaling(label, kind, tuple(_by_axis(leaves, owners, mine, vector))))
+    return found
+
+
+def _by_axis(
+    leaves: Sequence[Leaf], owners: Sequence[tuple[int, int, int]], mine: Sequence[int], vector: Sequence[Fraction]
+) -> Iterator[tuple[str, int, tuple[Fraction, ...]]]:
+    values = {owners[number]: value for number, value in zip(mine, vector, strict=True)}
+    for (number, place), group in itertools.groupby(sorted(values), lambda owner: owner[:2]):
+        at = {which: values[number, place, which] for *_, which in group}
+        counted = itertools.count()
+        listed = symbols(leaves[number].axes[place])
+        powers = [at.get(next(counted), Fraction(0)) if symbol.size > 1 else Fraction(0) for symbol in listed]
+        yield leaves[number].name, place, tuple(powers)
+
+
+def null_space(rows: Sequence[Form], unknowns: Sequence[int], *, modulo_two: bool) -> list[list[Fraction]]:
+    """A basis of the vectors of these unknowns, all others zero, on which all forms vanish: over Q, or modulo two."""
+    places = {number: place for place, number in enumerate(unknowns)}
+    pivots: dict[int, dict[int, Fraction]] = {}
+
+    def reduced(row: dict[int, Fraction]) -> dict[int, Fraction]:
+        values = ((place, value % 2 if modulo_two else value) for place, value in row.items())
+        return {place: value for place, value in values if value}
+
+    for form in rows:
+        row = reduced({places[number]: value for number, value in form.items() if number in places})
+        while row:
+            lead = min(row)
+            if lead not in pivots:
+                first = row[lead]
+                pivots[lead] = {place: value / first for place, value in row.items()}
+                break
+            row = reduced(combined(row, pivots[lead], -row[lead]))
+    free = [place for place in range(len(unknowns)) if place not in pivots]
+    basis = []
+    for chosen in free:
+        vector = [Fraction(0)] * len(unknowns)
+        vector[chosen] = Fraction(1)
+        for lead in sorted(pivots, reverse=True):
+            value = -sum((pivots[lead][place] * vector[place] for place in pivots[lead] if place != lead), Fraction(0))
+            vector[lead] = value % 2 if modulo_two else value
+        basis.append(vector)
+    return basis
