@@ -30,8 +30,8 @@ class MatrixNetwork(nnx.Module):
         inputs: features of the input, labels to channels or name to labels and channels: `{"m": 4}` for four vectors,
             `{"p m": 1}` for points in space-time.
         label: the label of the group, which is bound to a size.
-        hidden: features of the hidden layers; by default two layers, each with 32 invariants, 8 vectors, and 8 features
-            of every other kind that the input has.
+        hidden: features of the hidden layers; by default two layers with 8 vectors, and 8 features of every other kind
+            that the input has, the first with 32 invariants besides.
         scale: a number that multiplies the matrix.
         rngs: random keys for the parameters.
         groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
@@ -76,8 +76,9 @@ class MatrixNetwork(nnx.Module):
                 )
             )
         if hidden is None:
-            kinds = {(): 32, (label,): 8} | {term.labels: 8 for term in terms}
-            hidden = [{" ".join(labels): width for labels, width in kinds.items()}] * 2
+            kinds = {(label,): 8} | {term.labels: 8 for term in terms if term.labels}
+            last = {" ".join(labels): width for labels, width in kinds.items()}
+            hidden = [{"": 32} | last, last]  # from invariants no linear layer makes vectors
         self.names = tuple(term.name for term in terms)
         self.scale = scale
         features = [inputs, *hidden, {"matrix": (label, group.n)}]
