@@ -1,61 +1,67 @@
-"""Activation matching: what two networks compute from the same data, index by index of every label."""
+"""What two networks compute from the same data, as arrays whose axes have labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import Literal
 
+from equikit.weightspace._axes import Axis
 from equikit.weightspace._blame import labelled_axes
-from equikit.weightspace._program import INLINED, Reader, of_constant
+from equikit.weightspace._program import INLINED, Reader, of_constant, opened
 from equikit.weightspace._rules import Axes, rigid
 from equikit.weightspace._specification import Specification
 
-Value = tuple[Any, Any] | Any
-"""What both networks compute; alone where it does not depend on the parameters."""
+DATA = "data"
+"""The label of axes of activations that nothing permutes."""
 
 
-class _Pair:
+@dataclass(frozen=True)
+class Pair:
     """An array of each network, and whether the data are in it."""
 
-    __slots__ = ("data", "one", "two")
+    one: Any
+    two: Any
+    data: bool
 
-    def __init__(self, one: Any, two: Any, data: bool) -> None:
-        self.one, self.two, self.data = one, two, data
 
-
-class Lockstep(Reader):
-    """Reads a program and evaluates it for two networks, operation by operation, and lets a function see the results.
+@dataclass
+class Activations(Reader):
+    """Reads a program and evaluates it for two networks at once, and keeps what depends on the data.
 
     Attributes:
-        see: called with the axes of a result and both arrays, where the data are in it.
+        labelled: an index set for each label.
+        labels: for each array that is kept, the labels of its axes.
+        one, two: the arrays, of the two networks.
     """
 
-    def __init__(self, see: Callable[[Axes, jax.Array, jax.Array], None]) -> None:
-        super().__init__()
-        self.see = see
+    labelled: dict[str, Axis] = field(default_factory=dict)
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    one: dict[str, jax.Array] = field(default_factory=dict)
+    two: dict[str, jax.Array] = field(default_factory=dict)
 
-    def run(self, closed: Any, axes: Sequence[Axes], pairs: Sequence[_Pair]) -> tuple[list[Axes], list[_Pair]]:
+    def run(self, closed: Any, axes: Sequence[Axes], pairs: Sequence[Pair]) -> tuple[list[Axes], list[Pair]]:
         """The axes of what a program returns, and its values."""
-        jaxpr, constants = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
-        known = {variable: of_constant(value) for variable, value in zip(jaxpr.constvars, constants, strict=True)}
-        values = {
-            variable: _Pair(value, value, False) for variable, value in zip(jaxpr.constvars, constants, strict=True)
+        jaxpr, constants = opened(closed)
+        known: dict[Any, tuple[Axes, Pair]] = {
+            variable: (of_constant(value), Pair(value, value, False))
+            for variable, value in zip(jaxpr.constvars, constants, strict=True)
         }
-        known.update(zip(jaxpr.invars, axes, strict=True))
-        values.update(zip(jaxpr.invars, pairs, strict=True))
+        known.update(zip(jaxpr.invars, zip(axes, pairs, strict=True), strict=True))
 
-        def of(variable: Any) -> tuple[Axes, _Pair]:
+        def of(variable: Any) -> tuple[Axes, Pair]:
             if isinstance(variable, Literal):
-                return of_constant(np.asarray(variable.val)), _Pair(variable.val, variable.val, False)
-            return known[variable], values[variable]
+                return of_constant(np.asarray(variable.val)), Pair(variable.val, variable.val, False)
+            return known[variable]
 
         for equation in jaxpr.eqns:
-            given, operands = map(list, zip(*map(of, equation.invars), strict=True)) if equation.invars else ([], [])
+            given = [axes for axes, _ in map(of, equation.invars)]
+            operands = [pair for _, pair in map(of, equation.invars)]
             name = equation.primitive.name
             if name in INLINED and INLINED[name] in equation.params:
                 found, results = self.run(equation.params[INLINED[name]], given, operands)
@@ -63,59 +69,49 @@ class Lockstep(Reader):
                 found = self.equation(equation, given)
                 data = any(operand.data for operand in operands)
                 one = _evaluated(equation, [operand.one for operand in operands])
-                two = _evaluated(equation, [operand.two for operand in operands])
-                results = [_Pair(*both, data) for both in zip(one, two, strict=True)]
+                two = _evaluated(equation, [operand.two for operand in operands]) if data or operands else one
+                results = [Pair(*both, data) for both in zip(one, two, strict=True)]
                 for its_axes, result in zip(found, results, strict=True):
-                    if data and jnp.issubdtype(jnp.result_type(result.one), jnp.floating):
-                        self.see(its_axes, result.one, result.two)
-            known.update(zip(equation.outvars, found, strict=True))
-            values.update(zip(equation.outvars, results, strict=True))
+                    self._keep(its_axes, result)
+            known.update(zip(equation.outvars, zip(found, results, strict=True), strict=True))
         both = [of(variable) for variable in jaxpr.outvars]
         return [axes for axes, _ in both], [pair for _, pair in both]
 
+    def _keep(self, axes: Axes, pair: Pair) -> None:
+        if not pair.data or not jnp.issubdtype(jnp.result_type(pair.one), jnp.floating):
+            return
+        roots = {axis.root: label for label, axis in self.labelled.items()}
+        labels = tuple(roots.get(axis.root, DATA) for axis in axes)
+        if set(labels) - {DATA}:
+            name = f"{len(self.labels)}"
+            self.labels[name] = labels
+            self.one[name], self.two[name] = (_standardized(array, labels) for array in (pair.one, pair.two))
+
 
 def _evaluated(equation: Any, operands: list[Any]) -> list[Any]:
-    subfunctions, params = equation.primitive.get_bind_params(equation.params)
-    found = equation.primitive.bind(*subfunctions, *operands, **params)
+    found = equation.primitive.bind(*operands, **equation.primitive.get_bind_params(equation.params))
     return list(found) if equation.primitive.multiple_results else [found]
 
 
-def correlations(
-    spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
-) -> Mapping[str, np.ndarray]:
-    r"""For every label the sum over all activations of the correlation of index i of the one with j of the other.
-
-    An activation is every array that depends on the data and has one axis with the label; its correlation is
-    Pearson's, over the data and all its other axes.
-    """
-    labelled, of_params = labelled_axes(spec.leaves, spec.groups)
-    of_inputs = [[rigid(size, "an input") for size in leaf.shape] for leaf in jax.tree.leaves(inputs)]
-    found = {label: np.zeros((axis.size, axis.size)) for label, axis in labelled.items()}
-
-    def see(axes: Axes, first: jax.Array, second: jax.Array) -> None:
-        for label, axis in labelled.items():
-            places = [place for place, other in enumerate(axes) if other.root is axis.root]
-            if len(places) == 1:
-                found[label] += np.asarray(_correlation(first, second, places[0]))
-
-    pairs = [
-        *(_Pair(a, b, False) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)),
-        *(_Pair(leaf, leaf, True) for leaf in jax.tree.leaves(inputs)),
-    ]
-    Lockstep(see).run(jax.make_jaxpr(apply)(one, *inputs), [*of_params, *of_inputs], pairs)
-    return found
-
-
-@jax.jit
-def _standardized(rows: jax.Array) -> jax.Array:
-    centred = rows - rows.mean(axis=1, keepdims=True)
-    length = jnp.linalg.norm(centred, axis=1, keepdims=True)
+def _standardized(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
+    """Of mean zero and length one over the data, for each index of the labels: products are correlations."""
+    data = tuple(place for place, label in enumerate(labels) if label == DATA)
+    wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    centred = wide - wide.mean(axis=data, keepdims=True) if data else wide
+    length = jnp.sqrt(jnp.sum(centred**2, axis=data, keepdims=True))
     return centred / jnp.where(length > 0, length, 1)
 
 
-def _correlation(one: jax.Array, two: jax.Array, place: int) -> jax.Array:
-    rows = [
-        _standardized(jnp.moveaxis(array, place, 0).reshape(array.shape[place], -1).astype(jnp.float32))
-        for array in (one, two)
+def activations(
+    spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
+) -> Activations:
+    """All arrays that depend on the data and have an axis with a label, of both networks."""
+    labelled, of_params = labelled_axes(spec.leaves, spec.groups)
+    of_inputs = [[rigid(size, "an input") for size in leaf.shape] for leaf in jax.tree.leaves(inputs)]
+    pairs = [
+        *(Pair(a, b, False) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)),
+        *(Pair(leaf, leaf, True) for leaf in jax.tree.leaves(inputs)),
     ]
-    return rows[0] @ rows[1].T
+    found = Activations(labelled=labelled)
+    found.run(jax.make_jaxpr(apply)(one, *inputs), [*of_params, *of_inputs], pairs)
+    return found

@@ -11,9 +11,9 @@ import numpy as np
 
 from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
-from equikit.weightspace._activations import correlations
+from equikit.weightspace._activations import activations
 from equikit.weightspace._leaves import checked_leaves
-from equikit.weightspace._matching import Matching, assigned, inner, match, moved
+from equikit.weightspace._matching import Matching, inner, match
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._tensors import split, tensors_of
 
@@ -37,8 +37,8 @@ def align(
 
     - `"weights"`: \(\max_g \langle a, g b \rangle\), by linear assignments for one label after another, as Git Re-Basin
       does. A maximum of this kind is hard to find, and what comes out is one that no single label improves.
-    - `"activations"`: for each label the linear assignment of the correlations between what both networks compute from
-      the same data, of all arrays of the program that have the label.
+    - `"activations"`: the same for what both networks compute from the same data, all arrays of the program that have an
+      axis with a label, in place of weights; indices of the two are compared by their correlation over the data.
 
     Args:
         params_a, params_b: trees of arrays.
@@ -96,11 +96,9 @@ def align(
                     step='write align(a, b, spec, how="activations", apply=apply, x=x)',
                 )
             )
-        inputs = x if isinstance(x, tuple) else (x,)
-        found = correlations(spec, apply, params_a, params_b, inputs)
-        element = {label: assigned(jnp.asarray(found[label])) for label in permuted}
-        after = moved(tuple(sorted(labels.items())), element, two)
-        matching = Matching(element, _similarity(one, after), 1, ())
+        seen = activations(spec, apply, params_a, params_b, x if isinstance(x, tuple) else (x,))
+        tries = checked_size("restarts", restarts)
+        matching = match(seen.labels, permuted, seen.one, seen.two, np.random.default_rng(seed), tries)
     result = spec.act(matching.element, params_b)
     return (result, matching) if with_info else result
 

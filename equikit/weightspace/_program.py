@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import Literal
 
 from equikit.weightspace._axes import Axis, make_rigid, unify
 from equikit.weightspace._rules import RULES, Axes, rigid, unknown
@@ -47,6 +47,11 @@ def of_constant(value: Any) -> Axes:
         return not array.size or bool(np.all(array == np.take(array, [0], axis=place)))
 
     return [Axis(size) if same(place) else rigid(size, "a constant") for place, size in enumerate(shape)]
+
+
+def opened(closed: Any) -> tuple[Any, Sequence[Any]]:
+    """A program and its constants, which it may be closed over or not."""
+    return (closed.jaxpr, closed.consts) if hasattr(closed, "consts") else (closed, ())
 
 
 @dataclass
@@ -88,7 +93,7 @@ class Reader:
 
     def read(self, closed: Any, operands: Sequence[Axes]) -> Call:
         """Read a program, closed over its constants or not, whose inputs have these axes."""
-        jaxpr, constants = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
+        jaxpr, constants = opened(closed)
         call = Call(jaxpr, tuple(constants), {})
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
             call.axes[variable] = of_constant(value)
@@ -112,33 +117,41 @@ class Reader:
         name = equation.primitive.name
         control = {"scan": self._scan, "while": self._while, "cond": self._cond}
         if name in control:
-            return control[name](equation.params, given)
+            return control[name](equation, given)
         if name not in KNOWN:
             self.unread.add(name)
             return unknown(equation, given)
         return KNOWN[name](equation, given)
 
-    def _scan(self, params: Any, given: list[Axes]) -> list[Axes]:
+    def _scan(self, equation: Any, given: list[Axes]) -> list[Axes]:
         """Carried arrays are permuted alike in every step; steps come in an order."""
-        first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
+        params = equation.params
+        inner, _ = opened(params["jaxpr"])
+        # Constants come first, then what is carried, then rows, which have an axis more outside. The parameters that
+        # count them have other names in other releases.
+        carried = sum(
+            len(o.aval.shape) == len(i.aval.shape) for o, i in zip(equation.outvars, inner.outvars, strict=True)
+        )
+        last = sum(len(o.aval.shape) == len(i.aval.shape) for o, i in zip(equation.invars, inner.invars, strict=True))
+        first = last - carried
         for axes in given[last:]:
             make_rigid(axes[0], "scan along it")
         found = self.read(params["jaxpr"], [*given[:last], *(axes[1:] for axes in given[last:])]).results
-        carried, rows = found[: last - first], found[last - first :]
-        _all_alike(given[first:last], carried, "scan")
-        return [*carried, *([rigid(params["length"], "scan along it"), *axes] for axes in rows)]
+        _all_alike(given[first:last], found[:carried], "scan")
+        return [*found[:carried], *([rigid(params["length"], "scan along it"), *axes] for axes in found[carried:])]
 
-    def _while(self, params: Any, given: list[Axes]) -> list[Axes]:
+    def _while(self, equation: Any, given: list[Axes]) -> list[Axes]:
         """Carried arrays are permuted alike in every step."""
+        params = equation.params
         first, second = params["cond_nconsts"], params["body_nconsts"]
         constants, carried = given[first : first + second], given[first + second :]
         self.read(params["cond_jaxpr"], [*given[:first], *carried])
         _all_alike(carried, self.read(params["body_jaxpr"], [*constants, *carried]).results, "while")
         return carried
 
-    def _cond(self, params: Any, given: list[Axes]) -> list[Axes]:
+    def _cond(self, equation: Any, given: list[Axes]) -> list[Axes]:
         """Whatever branch is taken, what it returns is permuted alike."""
-        found, *others = (self.read(branch, given[1:]).results for branch in params["branches"])
+        found, *others = (self.read(branch, given[1:]).results for branch in equation.params["branches"])
         for other in others:
             _all_alike(found, other, "cond")
         return found
