@@ -24,7 +24,7 @@ from equikit.diagrams import Diagram, HomSpace, hom
 from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, U, Z
 
 if TYPE_CHECKING:
-    from equikit import diagrams, draw, groups, nn, plans, spherical, symmetrization, testing
+    from equikit import diagrams, draw, groups, nn, plans, spherical, symmetrization, testing, weightspace
     from equikit.symmetrization import Canonicalize, frames, symmetrize
 
 __version__ = "0.1.0"
@@ -70,9 +70,11 @@ __all__ = [
     "symmetrization",
     "symmetrize",
     "testing",
+    "weightspace",
 ]
 
-_LATER = ("draw", "nn", "plans", "spherical", "symmetrization", "testing")  # these import JAX, or what some users need
+# These import JAX, or what some users need.
+_LATER = ("draw", "nn", "plans", "spherical", "symmetrization", "testing", "weightspace")
 _OF_SYMMETRIZATION = ("Canonicalize", "frames", "symmetrize")
 
 

@@ -14,7 +14,7 @@ PACKAGES = [
     "equikit",
     *(
         f"equikit.{name}"
-        for name in ("diagrams", "draw", "groups", "nn", "plans", "spherical", "symmetrization", "testing")
+        for name in ("diagrams", "draw", "groups", "nn", "plans", "spherical", "symmetrization", "testing", "weightspace")
     ),
     "equikit.symmetrization.canonicalization",
     "equikit.symmetrization.frames",

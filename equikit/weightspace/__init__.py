@@ -1,9 +1,28 @@
 """Weight spaces: the symmetry of a model's parameters, read off its program, and what is made of it."""
 
-from equikit.weightspace._align import align, merge
+from equikit.weightspace._align import align, mean, merge
 from equikit.weightspace._functional import Functional
+from equikit.weightspace._interpolation import Line, barrier, interpolate
+from equikit.weightspace._matching import Matching
+from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._terms import Leaf, Product, Sum, Symbol
 from equikit.weightspace._trace import trace
 
-__all__ = ["Functional", "Leaf", "Product", "Specification", "Sum", "Symbol", "align", "merge", "trace"]
+__all__ = [
+    "Functional",
+    "Leaf",
+    "Line",
+    "Matching",
+    "Product",
+    "Scaling",
+    "Specification",
+    "Sum",
+    "Symbol",
+    "align",
+    "barrier",
+    "interpolate",
+    "mean",
+    "merge",
+    "trace",
+]

@@ -37,8 +37,8 @@ def align(
 
     - `"weights"`: \(\max_g \langle a, g b \rangle\), by linear assignments for one label after another, as Git Re-Basin
       does. A maximum of this kind is hard to find, and what comes out is one that no single label improves.
-    - `"activations"`: the same for what both networks compute from the same data, all arrays of the program that have an
-      axis with a label, in place of weights; indices of the two are compared by their correlation over the data.
+    - `"activations"`: the same for what both networks compute from the same data, all arrays of the program that have
+      an axis with a label, in place of weights; indices of the two are compared by their correlation over the data.
 
     Args:
         params_a, params_b: trees of arrays.

@@ -18,7 +18,7 @@ import numpy as np
 from jax.extend.core import Literal
 
 from equikit.weightspace._axes import Axis
-from equikit.weightspace._program import Call
+from equikit.weightspace._program import Call, carried
 from equikit.weightspace._rules import ORDERED, REDUCTIONS
 
 Form = dict[int, Fraction]
@@ -76,10 +76,12 @@ class Powers:
     Attributes:
         signs: whether scales are signs.
         rows: forms that have to vanish.
+        carried: further unknowns, the powers of what loops carry, each with its atom; their numbers are negative.
     """
 
     signs: bool
     rows: list[Form] = field(default_factory=list)
+    carried: dict[int, Axis] = field(default_factory=dict)
 
     def vanish(self, form: Form) -> None:
         """Ask that a form is zero."""
@@ -106,11 +108,69 @@ class Powers:
             axes = [call.axes[variable] for variable in equation.outvars]
             if number in call.inner:
                 found = self.run(call.inner[number], given)
+            elif number in call.bodies:
+                found = self.controlled(equation, call.bodies[number], given, axes)
             else:
                 rule = RULES.get(equation.primitive.name, Powers.unknown)
                 found = rule(self, equation, given, axes)
             known.update(zip(equation.outvars, found, strict=True))
         return [of(variable) for variable in call.jaxpr.outvars]
+
+    def controlled(
+        self, equation: Any, bodies: list[Call], given: list[Scaled], axes: list[list[Axis]]
+    ) -> list[Scaled]:
+        """What a loop carries has one power in all steps; what branches return has one."""
+        name = equation.primitive.name
+        if name == "cond":
+            self.unknown(equation, given[:1], [])
+            results = [self.run(body, given[1:]) for body in bodies]
+            return [self.common(arrays, one) for one, *arrays in zip(axes, *results, strict=True)]
+        first, last = carried(equation)
+        state = [self.fresh(array) for array in given[first:last]]
+        if name == "while":
+            start = equation.params["cond_nconsts"]
+            self.run(bodies[0], [*given[:start], *state])
+            found = self.run(bodies[1], [*given[start:first], *state])
+        else:
+            steps = [Scaled(array.axes[1:], array.forms[1:], array.zero) for array in given[last:]]
+            found = self.run(bodies[0], [*given[:first], *state, *steps])
+        for before, now, after in zip(given[first:last], state, found, strict=False):
+            self.common([now, before, after], now.axes)
+        rows = zip(axes[len(state) :], found[len(state) :], strict=True)
+        return [*state, *(Scaled(tuple(one), ((), *row.forms)) for one, row in rows)]
+
+    def fresh(self, array: Scaled) -> Scaled:
+        """An array like another one, with unknown powers."""
+        forms = []
+        for axis in array.axes:
+            its: list[Form] = []
+            for atom in atoms(axis):
+                number = -1 - len(self.carried)
+                self.carried[number] = atom
+                its.append({number: Fraction(1)} if atom.kind == "free" else {})
+            forms.append(tuple(its))
+        return Scaled(array.axes, tuple(forms))
+
+    def common(self, arrays: Sequence[Scaled], axes: Sequence[Axis]) -> Scaled:
+        """Arrays that have one power, but for zeros."""
+        known = [array for array in arrays if not array.zero]
+        if not known:
+            return plain(axes, zero=True)
+        for other in known[1:]:
+            for mine, theirs in zip(itertools.chain(*known[0].forms), itertools.chain(*other.forms), strict=True):
+                self.equal(mine, theirs)
+        return Scaled(tuple(axes), known[0].forms)
+
+    def windowing(self, equation: Any, given: list[Scaled], axes: list[list[Axis]]) -> list[Scaled]:
+        """Along axes with windows, which are rigid, there are no powers."""
+        name, array, (result,) = equation.primitive.name, given[0], axes
+        if len(given) != 1 or (self.signs and name != "reduce_window_sum"):
+            return self.unknown(equation, given, axes)
+        forms = tuple(
+            some if mine.size == other.size else tuple({} for _ in atoms(other))
+            for mine, other, some in zip(array.axes, result, array.forms, strict=True)
+        )
+        return [Scaled(tuple(result), forms, array.zero)]
 
     def unknown(self, equation: Any, given: list[Scaled], axes: list[list[Axis]]) -> list[Scaled]:
         """Nothing may be multiplied."""
@@ -362,4 +422,5 @@ RULES: dict[str, Rule] = {
     "split": Powers.cutting,
     "slice": Powers.cutting,
     "pad": Powers.padding,
+    **dict.fromkeys(("reduce_window_sum", "reduce_window_max", "reduce_window_min"), Powers.windowing),
 }

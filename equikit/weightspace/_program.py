@@ -32,6 +32,9 @@ INLINED = {
 """Primitives that call a program with their operands, and the parameter that holds it."""
 
 
+CONTROL = ("scan", "while", "cond")
+"""Primitives with programs of their own that are run more than once, or not at all."""
+
 Watch = Callable[[Any], None]
 """Called with every equation when its results have got their axes."""
 
@@ -62,12 +65,14 @@ class Call:
         jaxpr, constants: the program, and what it is closed over.
         axes: of its variables.
         inner: the number of an equation to the program that it calls with its operands.
+        bodies: the number of a loop to its body, of a condition to its branches.
     """
 
     jaxpr: Any
     constants: tuple[Any, ...]
     axes: dict[Any, Axes]
     inner: dict[int, Call] = field(default_factory=dict)
+    bodies: dict[int, list[Call]] = field(default_factory=dict)
 
     def of(self, variable: Any) -> Axes:
         """The axes of a variable or literal."""
@@ -104,6 +109,8 @@ class Reader:
             if name in INLINED and INLINED[name] in equation.params:
                 call.inner[number] = self.read(equation.params[INLINED[name]], given)
                 found = call.inner[number].results
+            elif name in CONTROL:
+                found, call.bodies[number] = self.controlled(equation, given)
             else:
                 found = self.equation(equation, given)
             for variable, axes in zip(equation.outvars, found, strict=True):
@@ -115,46 +122,50 @@ class Reader:
     def equation(self, equation: Any, given: list[Axes]) -> list[Axes]:
         """The axes of the results of an equation that is not a call."""
         name = equation.primitive.name
-        control = {"scan": self._scan, "while": self._while, "cond": self._cond}
-        if name in control:
-            return control[name](equation, given)
+        if name in CONTROL:
+            return self.controlled(equation, given)[0]
         if name not in KNOWN:
             self.unread.add(name)
             return unknown(equation, given)
         return KNOWN[name](equation, given)
 
-    def _scan(self, equation: Any, given: list[Axes]) -> list[Axes]:
-        """Carried arrays are permuted alike in every step; steps come in an order."""
-        params = equation.params
-        inner, _ = opened(params["jaxpr"])
-        # Constants come first, then what is carried, then rows, which have an axis more outside. The parameters that
-        # count them have other names in other releases.
-        carried = sum(
-            len(o.aval.shape) == len(i.aval.shape) for o, i in zip(equation.outvars, inner.outvars, strict=True)
-        )
-        last = sum(len(o.aval.shape) == len(i.aval.shape) for o, i in zip(equation.invars, inner.invars, strict=True))
-        first = last - carried
+    def controlled(self, equation: Any, given: list[Axes]) -> tuple[list[Axes], list[Call]]:
+        """The axes of the results of a loop or a condition, and its programs."""
+        params, name = equation.params, equation.primitive.name
+        if name == "cond":
+            branches = [self.read(branch, given[1:]) for branch in params["branches"]]
+            for branch in branches[1:]:
+                _all_alike(branches[0].results, branch.results, name)
+            return branches[0].results, branches
+        first, last = carried(equation)
+        if name == "while":
+            start = params["cond_nconsts"]
+            condition = self.read(params["cond_jaxpr"], [*given[:start], *given[first:last]])
+            body = self.read(params["body_jaxpr"], given[start:])
+            _all_alike(given[first:last], body.results, name)
+            return given[first:last], [condition, body]
         for axes in given[last:]:
             make_rigid(axes[0], "scan along it")
-        found = self.read(params["jaxpr"], [*given[:last], *(axes[1:] for axes in given[last:])]).results
-        _all_alike(given[first:last], found[:carried], "scan")
-        return [*found[:carried], *([rigid(params["length"], "scan along it"), *axes] for axes in found[carried:])]
+        body = self.read(params["jaxpr"], [*given[:last], *(axes[1:] for axes in given[last:])])
+        state, rows = body.results[: last - first], body.results[last - first :]
+        _all_alike(given[first:last], state, name)
+        return [*state, *([rigid(params["length"], "scan along it"), *axes] for axes in rows)], [body]
 
-    def _while(self, equation: Any, given: list[Axes]) -> list[Axes]:
-        """Carried arrays are permuted alike in every step."""
-        params = equation.params
-        first, second = params["cond_nconsts"], params["body_nconsts"]
-        constants, carried = given[first : first + second], given[first + second :]
-        self.read(params["cond_jaxpr"], [*given[:first], *carried])
-        _all_alike(carried, self.read(params["body_jaxpr"], [*constants, *carried]).results, "while")
-        return carried
 
-    def _cond(self, equation: Any, given: list[Axes]) -> list[Axes]:
-        """Whatever branch is taken, what it returns is permuted alike."""
-        found, *others = (self.read(branch, given[1:]).results for branch in equation.params["branches"])
-        for other in others:
-            _all_alike(found, other, "cond")
-        return found
+def carried(equation: Any) -> tuple[int, int]:
+    """Which operands of a loop are carried: constants come before them, and rows, with an axis more, after.
+
+    The parameters of a scan that count them have other names in other releases of JAX.
+    """
+    if equation.primitive.name == "while":
+        return equation.params["cond_nconsts"] + equation.params["body_nconsts"], len(equation.invars)
+    inner, _ = opened(equation.params["jaxpr"])
+
+    def alike(outer: Any, inner: Any) -> int:
+        return sum(len(o.aval.shape) == len(i.aval.shape) for o, i in zip(outer, inner, strict=True))
+
+    last = alike(equation.invars, inner.invars)
+    return last - alike(equation.outvars, inner.outvars), last
 
 
 def _all_alike(some: Sequence[Axes], others: Sequence[Axes], reason: str) -> None:

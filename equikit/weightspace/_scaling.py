@@ -68,6 +68,7 @@ def scalings(call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Ax
     """
     owners: list[tuple[int, int, int]] = []
     labels: list[str] = []
+    roots: dict[str, Axis] = {}
     arrays: list[Scaled] = []
     for number, (leaf, axes) in enumerate(zip(leaves, of_params, strict=True)):
         forms = []
@@ -81,6 +82,7 @@ def scalings(call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Ax
                 its.append({len(owners): Fraction(1)})
                 owners.append((number, place, which))
                 labels.append(label)
+                roots[label] = atom.root
             forms.append(tuple(its))
         arrays.append(Scaled(tuple(axes), tuple(forms)))
     found: list[Scaling] = []
@@ -91,8 +93,12 @@ def scalings(call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Ax
         powers.run(call, [*arrays, *inputs])
         for label in dict.fromkeys(labels):
             mine = [number for number, other in enumerate(labels) if other == label]
-            for vector in null_space(powers.rows, mine, modulo_two=kind == "sign"):
-                found.append(Scaling(label, kind, tuple(_by_axis(leaves, owners, mine, vector))))
+            # What loops carry comes first, so that it is expressed by the parameters.
+            carried = [number for number, atom in powers.carried.items() if atom.root is roots[label]]
+            for vector in null_space(powers.rows, [*carried, *mine], modulo_two=kind == "sign"):
+                its = vector[len(carried) :]
+                if any(its):
+                    found.append(Scaling(label, kind, tuple(_by_axis(leaves, owners, mine, its))))
     return found
 
 

@@ -12,8 +12,8 @@ import pytest
 import equikit as ek
 from equikit.groups import Fixed, S
 from equikit.weightspace import Specification, Symbol, trace
-from tests.helpers import assert_error
-from tests.weightspace.models import MODELS, plain
+from helpers import assert_error
+from architectures import MODELS, plain
 
 GROUPS = {
     "perceptron": [8, 5],

@@ -1,0 +1,77 @@
+"""The straight line between two networks: losses along it, and how high they rise above the ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import OptionError, explain
+from equikit.groups._group import checked_size
+
+
+@dataclass(frozen=True)
+class Line:
+    """Losses along a straight line between two networks.
+
+    Attributes:
+        places: from zero, the first network, to one, the second.
+        losses: of the networks there.
+    """
+
+    places: np.ndarray
+    losses: np.ndarray
+
+    @property
+    def above(self) -> np.ndarray:
+        """The losses less the straight line between those of the ends."""
+        straight: np.ndarray = (1 - self.places) * self.losses[0] + self.places * self.losses[-1]
+        return self.losses - straight
+
+    @property
+    def barrier(self) -> float:
+        """The highest rise above the straight line; zero where there is none, as the ends lie on it."""
+        return float(np.max(self.above))
+
+
+def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
+    """The network at a place of the straight line between two, `(1 - t) a + t b`."""
+    return jax.tree.map(lambda a, b: (1 - place) * a + place * b, params_a, params_b)
+
+
+def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, points: int = 25) -> Line:
+    r"""Losses along the line between two networks: \(\max_t\, L((1-t) a + t b) - (1-t) L(a) - t L(b)\) is the barrier.
+
+    Args:
+        loss: a function of the parameters alone, which JAX can trace; it is compiled once.
+        params_a, params_b: trees of arrays, with running averages of normalisations that fit what is between them.
+        points: how many places, the ends included.
+
+    Returns:
+        The line, with `barrier`, `places` and `losses`.
+
+    Raises:
+        OptionError: if there are less than two points.
+
+    Cost: one loss a point.
+
+    Example:
+        >>> line = barrier(lambda x: (x**2 - 1) ** 2, jnp.array(-1.0), jnp.array(1.0), points=3)
+        >>> line.losses.tolist(), line.barrier
+        ([0.0, 1.0, 0.0], 1.0)
+
+    Source:
+        Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, arXiv:1912.05671, section 2.
+    """
+    if checked_size("points", points) < 2:
+        raise OptionError(
+            explain("a line has two ends", got=f"points={points}", expected="two or more", step="write points=25")
+        )
+    places = np.linspace(0, 1, points)
+    run = jax.jit(lambda place, a, b: loss(interpolate(a, b, place)))
+    losses = [float(run(jnp.float32(place), params_a, params_b)) for place in places]
+    return Line(places, np.array(losses))

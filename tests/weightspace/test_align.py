@@ -1,0 +1,117 @@
+"""Planted permutations are found, by weights and by activations, and networks are merged."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import equikit as ek
+from equikit.weightspace import align, merge, trace
+from helpers import assert_error
+from architectures import MODELS, plain
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+QUICK = ("perceptron", "gru", "residual")
+
+
+@pytest.mark.parametrize("how", ["weights", "activations"])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in MODELS])
+def test_a_planted_permutation_is_found(name: str, how: str) -> None:
+    apply, params, x = MODELS[name]()
+    spec = trace(apply, params, x)
+    other = spec.act(spec.random_element(jax.random.key(2)), params)
+    found, matching = align(params, other, spec, how, apply=apply, x=x, restarts=6, with_info=True)
+    if how == "weights":
+        for one, two in zip(*map(jax.tree.leaves, (params, found)), strict=True):
+            np.testing.assert_array_equal(one, two)
+    assert matching.similarity == pytest.approx(1, abs=1e-5)
+
+
+def residual_blocks(blocks: int):
+    """Blocks on one stream, whose inner neurons are known by nothing but the stream, which is permuted too."""
+    shapes = {"in": (5, 12), "out": (12, 3)}
+    for i in range(blocks):
+        shapes |= {f"up{i}": (12, 16), f"down{i}": (16, 12)}
+
+    def apply(p, x):
+        h = x @ p["in"]
+        for i in range(blocks):
+            h = h + jax.nn.relu(h @ p[f"up{i}"]) @ p[f"down{i}"]
+        return h @ p["out"]
+
+    return apply, shapes
+
+
+def test_permutations_of_residual_blocks_are_found_in_20_of_20() -> None:
+    apply, shapes = residual_blocks(3)
+    params = {name: jax.random.normal(jax.random.key(seed), shape) for seed, (name, shape) in enumerate(shapes.items())}
+    spec = trace(apply, params, jnp.ones((2, 5)))
+    for seed in range(20):
+        other = spec.act(spec.random_element(jax.random.key(seed)), params)
+        _, matching = align(params, other, spec, seed=seed, with_info=True)
+        assert matching.similarity > 1 - 1e-5
+
+
+def test_two_axes_of_one_tensor() -> None:
+    """The gain of a permutation on both is quadratic; of what is tried only what gains is kept."""
+
+    def apply(p, x):
+        h = x @ p["in"]
+        for _ in range(3):
+            h = jnp.tanh(h @ p["hidden"])
+        return h @ p["out"]
+
+    params = plain({"in": (3, 9), "hidden": (9, 9), "out": (9, 2)})
+    spec = trace(apply, params, jnp.ones((4, 3)))
+    other = {name: leaf + 0.2 * jax.random.normal(jax.random.key(7), leaf.shape) for name, leaf in params.items()}
+    moved = spec.act(spec.random_element(jax.random.key(3)), other)
+    _, matching = align(params, moved, spec, restarts=8, with_info=True)
+    norms = [np.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in tree.values())) for tree in (params, other)]
+    straight = sum(float(jnp.sum(params[name] * other[name])) for name in params) / norms[0] / norms[1]
+    assert matching.similarity >= straight - 1e-6
+    assert len(matching.starts) == 9
+
+
+def test_merged_networks_are_the_mean_of_aligned_ones() -> None:
+    apply, params, x = MODELS["perceptron"]()
+    spec = trace(apply, params, x)
+    noisy = [
+        {name: leaf + 0.01 * jax.random.normal(jax.random.key(k), leaf.shape) for name, leaf in params.items()}
+        for k in range(3)
+    ]
+    moved = [spec.act(spec.random_element(jax.random.key(k)), tree) for k, tree in enumerate(noisy)]
+    wanted = jax.tree.map(lambda *leaves: sum(leaves) / 3, *noisy)
+    found = merge(moved, spec)
+    np.testing.assert_allclose(apply(found, x), apply(wanted, x), atol=1e-5)
+    assert merge(moved[:1], spec) is not moved[0]
+
+
+REFUSED = {
+    "no such how": (
+        lambda: align(PARAMS, PARAMS, SPEC, "gradients"),
+        (ek.OptionError, "no such how", "'gradients'", "'weights', 'activations'", "how='weights'"),
+    ),
+    "no data": (
+        lambda: align(PARAMS, PARAMS, SPEC, "activations"),
+        (ek.OptionError, "nothing to compute activations of", "apply=None", "the model and data", "apply=apply, x=x"),
+    ),
+    "another model": (
+        lambda: align(PARAMS, {"w0": PARAMS["w0"]}, SPEC),
+        (ek.OptionError, "params_b are not those of the specification", "no 'b0'", "5 arrays", "same structure"),
+    ),
+    "nothing to merge": (
+        lambda: merge([], SPEC),
+        (ek.OptionError, "nothing to merge", "no trees", "one or more", "params_a"),
+    ),
+}
+APPLY, PARAMS, X = MODELS["perceptron"]()
+SPEC = trace(APPLY, PARAMS, X)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused(name: str) -> None:
+    call, (error, *texts) = REFUSED[name]
+    assert_error(error, call, *texts)

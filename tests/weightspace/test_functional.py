@@ -1,0 +1,138 @@
+"""Functionals commute with what permutes the parameters, for all architectures and outputs."""
+
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import equikit as ek
+from equikit.weightspace import Functional, trace
+from helpers import assert_error
+from architectures import MODELS, plain
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+QUICK = ("perceptron", "concatenated_then_flattened", "gru")
+NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
+
+
+@pytest.mark.parametrize("fixed", ["dense", "positions"])
+@pytest.mark.parametrize("name", NAMES)
+def test_functionals_commute_with_the_group(name: str, fixed: str) -> None:
+    apply, params, x = MODELS[name]()
+    spec = trace(apply, params, x)
+    moved = spec.act(spec.random_element(jax.random.key(1)), params)
+    invariant = Functional(spec, [1, 4, 3], out="", fixed=fixed, rngs=nnx.Rngs(0))
+    equivariant = Functional(spec, [1, 4, 1], fixed=fixed, rngs=nnx.Rngs(1))
+    static, state = nnx.split((invariant, equivariant))
+
+    @jax.jit
+    def run(state, params):
+        one, two = nnx.merge(static, state)
+        return one(params), two(params)
+
+    (number, tree), (again, other) = run(state, params), run(state, moved)
+    assert number.shape == (3,)
+    np.testing.assert_allclose(number, again, rtol=1e-4, atol=1e-5)
+    wanted = spec.act(spec.random_element(jax.random.key(1)), tree)
+    for one, two in zip(*map(jax.tree.leaves, (wanted, other)), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
+    assert jax.tree.structure(tree) == jax.tree.structure(params)
+
+
+def perceptron(*sizes: int):
+    params = plain({f"w{i}": shape for i, shape in enumerate(itertools.pairwise(sizes))})
+
+    def apply(p, x):
+        for w in [p[f"w{i}"] for i in range(len(sizes) - 2)]:
+            x = jnp.tanh(x @ w)
+        return x @ p[f"w{len(sizes) - 2}"]
+
+    return trace(apply, params, jnp.ones((4, sizes[0]))), params
+
+
+def test_batches_channels_and_features_of_neurons() -> None:
+    spec, params = perceptron(3, 6, 5, 2)
+    functional = Functional(spec, [2, 4, 3], out="h1", rngs=nnx.Rngs(0))
+    zoo = jax.tree.map(lambda leaf: jnp.stack([jnp.stack([leaf, k * leaf], -1) for k in range(3)]), params)
+    y = functional(zoo)
+    assert y.shape == (3, 5, 3)
+    element = spec.random_element(jax.random.key(0))
+    moved = jax.tree.map(lambda leaf: leaf, zoo)
+    for channel in range(2):
+        part = spec.act(element, jax.tree.map(lambda leaf, channel=channel: leaf[..., channel], zoo))
+        moved = jax.tree.map(lambda whole, leaf, channel=channel: whole.at[..., channel].set(leaf), moved, part)
+    np.testing.assert_allclose(functional(moved), y[:, np.argsort(element["h1"])], atol=1e-4)
+
+
+def test_the_number_of_maps_is_that_of_the_paper() -> None:
+    """4 L² + 10 L - 4 terms for L weights and L biases, all neurons being permuted, the outer ones too."""
+    for layers in (2, 3):
+        params = {f"w{i}": (4, 4) for i in range(layers)} | {f"b{i}": (4,) for i in range(layers)}
+
+        def apply(p, x, layers=layers):
+            for i in range(layers):
+                x = jnp.tanh(x @ p[f"w{i}"] + p[f"b{i}"])
+            return x
+
+        spec = trace(apply, plain(params), jnp.ones((3, 4)))
+        functional = Functional(spec, [1, 1], fixed="positions", codes=0, use_bias=False, rngs=nnx.Rngs(0))
+        (layer,) = functional.layers
+        assert sum(len(pair.diagrams) for pair in layer.space.pairs) >= 4 * layers**2 + 10 * layers - 4
+
+
+def test_it_learns_what_flat_networks_do_not() -> None:
+    """The largest singular value of a product is a function of the weights that no relabelling changes."""
+    spec, params = perceptron(2, 8, 2)
+    generator = np.random.default_rng(0)
+    zoo = {name: jnp.asarray(generator.normal(size=(256, *leaf.shape)), jnp.float32) for name, leaf in params.items()}
+    target = jnp.sum((zoo["w0"] @ zoo["w1"]) ** 2, axis=(1, 2)) / 32
+    functional = Functional(spec, [1, 16, 16, 1], out="", fixed="dense", rngs=nnx.Rngs(0))
+    static, state = nnx.split(functional)
+    import optax
+
+    optimiser = optax.adam(1e-2)
+
+    @jax.jit
+    def fit(state):
+        def loss(state):
+            return jnp.mean((nnx.merge(static, state)(zoo)[:, 0] - target) ** 2)
+
+        def step(carry, _):
+            state, memory = carry
+            value, slope = jax.value_and_grad(loss)(state)
+            updates, memory = optimiser.update(slope, memory, state)
+            return (optax.apply_updates(state, updates), memory), value
+
+        return jax.lax.scan(step, (state, optimiser.init(state)), None, length=200)[1]
+
+    losses = fit(state)
+    assert losses[-1] < 0.2 * jnp.var(target)
+
+
+REFUSED = {
+    "one width": (
+        lambda: Functional(SPEC, [4], rngs=nnx.Rngs(0)),
+        (ek.OptionError, "not those of an input and an output", "[4]", "two numbers or more", "[1, 16, 1]"),
+    ),
+    "no such fixed": (
+        lambda: Functional(SPEC, [1, 1], fixed="free", rngs=nnx.Rngs(0)),
+        (ek.OptionError, "no such fixed", "'free'", "'dense', 'positions'", "fixed='dense'"),
+    ),
+    "two batches": (
+        lambda: Functional(SPEC, [1, 1], rngs=nnx.Rngs(0))(PARAMS | {"w1": PARAMS["w1"][None]}),
+        (ek.ShapeError, "'w1' does not fit the others", "[1, 6, 2, 1]", "as 'w0' has", "stack"),
+    ),
+}
+SPEC, PARAMS = perceptron(3, 6, 2)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused(name: str) -> None:
+    call, (error, *texts) = REFUSED[name]
+    assert_error(error, call, *texts)
