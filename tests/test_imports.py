@@ -14,7 +14,17 @@ PACKAGES = [
     "equikit",
     *(
         f"equikit.{name}"
-        for name in ("diagrams", "draw", "groups", "nn", "plans", "spherical", "symmetrization", "testing", "weightspace")
+        for name in (
+            "diagrams",
+            "draw",
+            "groups",
+            "nn",
+            "plans",
+            "spherical",
+            "symmetrization",
+            "testing",
+            "weightspace",
+        )
     ),
     "equikit.symmetrization.canonicalization",
     "equikit.symmetrization.frames",

@@ -29,8 +29,9 @@ class Line:
     @property
     def above(self) -> np.ndarray:
         """The losses less the straight line between those of the ends."""
-        straight: np.ndarray = (1 - self.places) * self.losses[0] + self.places * self.losses[-1]
-        return self.losses - straight
+        straight = (1 - self.places) * self.losses[0] + self.places * self.losses[-1]
+        above: np.ndarray = self.losses - straight
+        return above
 
     @property
     def barrier(self) -> float:

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 
 from equikit.weightspace._axes import Axis
-from equikit.weightspace._exponents import Form, Powers, Scaled, atoms, combined, plain
+from equikit.weightspace._exponents import run
 from equikit.weightspace._leaves import symbols
+from equikit.weightspace._powers import Form, Powers, Scaled, atoms, combined, plain
 from equikit.weightspace._program import Call
 from equikit.weightspace._terms import Expression, Leaf, Product, Sum
 
@@ -90,15 +91,15 @@ def scalings(call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Ax
     for kind in kinds:
         powers = Powers(signs=kind == "sign")
         inputs = [plain(call.of(variable)) for variable in call.jaxpr.invars[len(leaves) : len(leaves) + others]]
-        powers.run(call, [*arrays, *inputs])
+        run(powers, call, [*arrays, *inputs])
         for label in dict.fromkeys(labels):
             mine = [number for number, other in enumerate(labels) if other == label]
             # What loops carry comes first, so that it is expressed by the parameters.
             carried = [number for number, atom in powers.carried.items() if atom.root is roots[label]]
             for vector in null_space(powers.rows, [*carried, *mine], modulo_two=kind == "sign"):
-                its = vector[len(carried) :]
-                if any(its):
-                    found.append(Scaling(label, kind, tuple(_by_axis(leaves, owners, mine, its))))
+                rest = vector[len(carried) :]
+                if any(rest):
+                    found.append(Scaling(label, kind, tuple(_by_axis(leaves, owners, mine, rest))))
     return found
 
 

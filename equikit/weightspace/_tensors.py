@@ -62,7 +62,7 @@ def tensors_of(leaf: Leaf) -> tuple[Tensor, ...]:
 
 def split(leaves: tuple[Leaf, ...], arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
     """Parameters `[*batch, *shape, channels]` to tensors `[*batch, *axes, channels]`, by name."""
-    found = {}
+    found: dict[str, jax.Array] = {}
     for leaf in leaves:
         names = (tensor.name for tensor in tensors_of(leaf))
         found |= dict(zip(names, _split(leaf.axes, arrays[leaf.name]), strict=True))

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from architectures import MODELS, plain
+from helpers import assert_error
 
 import equikit as ek
 from equikit.weightspace import align, merge, trace
-from helpers import assert_error
-from architectures import MODELS, plain
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -7,17 +7,18 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from architectures import MODELS, plain
 from flax import nnx
+from helpers import assert_error
 
 import equikit as ek
 from equikit.weightspace import Functional, trace
-from helpers import assert_error
-from architectures import MODELS, plain
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-QUICK = ("perceptron", "concatenated_then_flattened", "gru")
+QUICK = ("perceptron", "gru")
 NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
 
 
@@ -86,16 +87,14 @@ def test_the_number_of_maps_is_that_of_the_paper() -> None:
         assert sum(len(pair.diagrams) for pair in layer.space.pairs) >= 4 * layers**2 + 10 * layers - 4
 
 
-def test_it_learns_what_flat_networks_do_not() -> None:
-    """The largest singular value of a product is a function of the weights that no relabelling changes."""
+def test_it_learns_a_function_of_weights() -> None:
+    """The norm of the product of both matrices, which no relabelling of the neurons between them changes."""
     spec, params = perceptron(2, 8, 2)
     generator = np.random.default_rng(0)
     zoo = {name: jnp.asarray(generator.normal(size=(256, *leaf.shape)), jnp.float32) for name, leaf in params.items()}
     target = jnp.sum((zoo["w0"] @ zoo["w1"]) ** 2, axis=(1, 2)) / 32
     functional = Functional(spec, [1, 16, 16, 1], out="", fixed="dense", rngs=nnx.Rngs(0))
     static, state = nnx.split(functional)
-    import optax
-
     optimiser = optax.adam(1e-2)
 
     @jax.jit
@@ -109,7 +108,7 @@ def test_it_learns_what_flat_networks_do_not() -> None:
             updates, memory = optimiser.update(slope, memory, state)
             return (optax.apply_updates(state, updates), memory), value
 
-        return jax.lax.scan(step, (state, optimiser.init(state)), None, length=200)[1]
+        return jax.lax.scan(step, (state, optimiser.init(state)), None, length=1500)[1]
 
     losses = fit(state)
     assert losses[-1] < 0.2 * jnp.var(target)

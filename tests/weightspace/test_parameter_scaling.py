@@ -9,16 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from architectures import MODELS, plain
+from helpers import assert_error
 
 import equikit as ek
 from equikit.weightspace import trace
 from equikit.weightspace._blame import relative_difference
 from equikit.weightspace._scaling import null_space
-from helpers import assert_error
-from architectures import MODELS, plain
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
+QUICK = ("perceptron", "attention", "gru", "tied_layers", "convolution_flattened")
 FOUND = {  # label: how many ways to scale, and how many to change signs
     "perceptron": {"h0": (0, 1), "h1": (1, 0)},
     "perceptron_nnx": {},
@@ -29,7 +30,8 @@ FOUND = {  # label: how many ways to scale, and how many to change signs
     "siren": {"h0": (0, 1), "h1": (0, 1)},
     "scanned_layers": {"h0": (0, 1)},
     "equilibrium": {"h0": (0, 1)},
-    "gru": {},
+    "gru": {"h0": (0, 1)},  # its state is a mean of tanh and of what it was
+    "lstm": {"h0": (0, 1)},
     "convolution_flattened": {"h0": (1, 0), "h1": (1, 0)},
     "gated_halves": {"h0": (1, 1)},
     "autoencoder_with_tied_weights": {},
@@ -38,7 +40,7 @@ FOUND = {  # label: how many ways to scale, and how many to change signs
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in FOUND else pytest.mark.slow) for name in MODELS]
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
 )
 def test_scales_preserve_the_function(name: str) -> None:
     apply, params, x = MODELS[name]()

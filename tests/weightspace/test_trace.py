@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from architectures import MODELS, plain
+from helpers import assert_error
 
 import equikit as ek
 from equikit.groups import Fixed, S
 from equikit.weightspace import Specification, Symbol, trace
-from helpers import assert_error
-from architectures import MODELS, plain
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
 
 GROUPS = {
     "perceptron": [8, 5],
@@ -50,10 +52,11 @@ GROUPS = {
 """Sizes of the labels that are permuted, derived by hand."""
 
 
-FEW = [pytest.param(name, marks=() if place % 5 == 0 else pytest.mark.slow) for place, name in enumerate(MODELS)]
+QUICK = ("perceptron", "residual", "gru", "attention", "concatenated_then_flattened", "grouped_convolution", "branches")
+FEW = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", FEW)
 def test_the_group_is_found_and_preserves_the_function(name: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
