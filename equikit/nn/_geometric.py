@@ -20,8 +20,7 @@ from equikit.diagrams._parse import bind
 from equikit.groups import Group, O, S
 from equikit.groups._group import checked_size
 from equikit.nn._features import Features, given_terms, typed_side
-from equikit.nn._init import scaled, unit_normal
-from equikit.nn._linear import checked_dtypes, checked_rngs
+from equikit.nn._linear import checked_dtypes, checked_rngs, unit_normal
 from equikit.nn._radial import Radial
 from equikit.plans._apply import Feature, Mask
 from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, refuse_mixture
@@ -175,7 +174,9 @@ class GeometricMessage(nnx.Module):
             for name, (gains, width) in parts.items():
                 scale = 1 / np.sqrt(count * max(width, 1) * radial * neighbours * gains)
                 shape = len(gains), width, radial, out
-                kernel[name] = nnx.Param(scaled(kernel_init(rngs.params(), shape, stored), scale))
+                kernel[name] = nnx.Param(
+                    kernel_init(rngs.params(), shape, stored) * jnp.asarray(scale, stored)[:, None, None, None]
+                )
         self.kernel = nnx.Dict(kernel)
 
     @property

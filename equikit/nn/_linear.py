@@ -17,7 +17,6 @@ from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.diagrams._count import why_none
 from equikit.groups._group import checked_size
 from equikit.nn._features import Features, typed
-from equikit.nn._init import scaled, unit_normal
 from equikit.plans import Plan, apply, plan, weight_name, weight_shapes
 from equikit.plans._apply import Inputs, Mask
 from equikit.plans._check import foreign, holds_numbers
@@ -26,6 +25,8 @@ from equikit.plans._lower import Channels
 from equikit.plans._method import Method, checked_chunk_size, known_method
 from equikit.plans._options import checked_precision
 from equikit.plans._out_sharding import OutSharding
+
+unit_normal = nnx.initializers.normal(1.0)
 
 
 def checked_float(argument: str, dtype: DTypeLike | None) -> Any:
@@ -209,7 +210,7 @@ class Linear(nnx.Module):
         scales = self._scales(init_size)
         self.kernel = nnx.Dict(
             {
-                name: nnx.Param(scaled(kernel_init(rngs.params(), shape, stored), scales[name]))
+                name: nnx.Param(kernel_init(rngs.params(), shape, stored) * scales[name][:, None, None].astype(stored))
                 for name, shape in shapes.items()
                 if len(shape) == 3
             }

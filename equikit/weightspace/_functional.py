@@ -14,7 +14,6 @@ from equikit._errors import OptionError, ShapeError, explain
 from equikit.groups import Fixed, S
 from equikit.groups._group import checked_size
 from equikit.nn import Linear
-from equikit.nn._init import unit_normal
 from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._tensors import join, split, tensors_of
@@ -109,7 +108,7 @@ class Functional(nnx.Module):
         ]
         groups = {label: S(spec.sizes[label]) if label in coded else what for label, what in spec.bindings}
         self.codes = nnx.Dict(
-            {label: nnx.Param(unit_normal(rngs.params(), (spec.sizes[label], codes))) for label in coded}
+            {label: nnx.Param(jax.random.normal(rngs.params(), (spec.sizes[label], codes))) for label in coded}
         )
 
         def features(width: int) -> dict[str, tuple[str, int]]:
