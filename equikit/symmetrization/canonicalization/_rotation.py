@@ -74,7 +74,7 @@ class RotationCanonicalization(Method, nnx.Module):
     Cost: one call of the network; one evaluation of the backbone, with `"weighted"` those of all alignments.
 
     Example:
-        >>> import equikit as ek, equikit.testing
+        >>> import equikit as ek, equikit.testing, jax, jax.numpy as jnp
         >>> from equikit.symmetrization.canonicalization import RotationCanonicalization, VectorNeurons
         >>> network = VectorNeurons({"p x": 1}, 3, layers=1, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
         >>> how = RotationCanonicalization(network)
