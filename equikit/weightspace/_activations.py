@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from equikit.weightspace._axes import Axis
+from equikit.weightspace._axes import Axis, factors
 from equikit.weightspace._blame import labelled_axes
 from equikit.weightspace._program import INLINED, Reader, of_constant, opened
 from equikit.weightspace._rules import Axes, rigid
@@ -80,12 +80,18 @@ class Activations(Reader):
     def _keep(self, axes: Axes, pair: Pair) -> None:
         if not pair.data or not jnp.issubdtype(jnp.result_type(pair.one), jnp.floating):
             return
+        # Axes that are products, as those of flattened arrays, fall into their factors. What is concatenated has been
+        # seen before.
+        inner = [factors(axis) if axis.root.kind == "product" else [axis.root] for axis in axes]
+        atoms = [atom for some in inner for atom in some]
         roots = {axis.root: label for label, axis in self.labelled.items()}
-        labels = tuple(roots.get(axis.root, DATA) for axis in axes)
-        if set(labels) - {DATA}:
-            name = f"{len(self.labels)}"
+        labels = tuple(roots.get(atom, DATA) for atom in atoms)
+        if set(labels) - {DATA} and all(atom.kind != "sum" for atom in atoms):
+            name, shape = f"{len(self.labels)}", [atom.size for atom in atoms]
             self.labels[name] = labels
-            self.one[name], self.two[name] = (_standardized(array, labels) for array in (pair.one, pair.two))
+            self.one[name], self.two[name] = (
+                _standardized(jnp.reshape(array, shape), labels) for array in (pair.one, pair.two)
+            )
 
 
 def _evaluated(equation: Any, operands: list[Any]) -> list[Any]:

@@ -39,6 +39,7 @@ def align(
       does. A maximum of this kind is hard to find, and what comes out is one that no single label improves.
     - `"activations"`: the same for what both networks compute from the same data, all arrays of the program that have
       an axis with a label, in place of weights; indices of the two are compared by their correlation over the data.
+      Labels that no such array has, as where nothing but weights meets along them, stay as they are.
 
     Args:
         params_a, params_b: trees of arrays.
@@ -97,6 +98,7 @@ def align(
                 )
             )
         seen = activations(spec, apply, params_a, params_b, x if isinstance(x, tuple) else (x,))
+        permuted = [label for label in permuted if any(label in axes for axes in seen.labels.values())]
         tries = checked_size("restarts", restarts)
         matching = match(seen.labels, permuted, seen.one, seen.two, np.random.default_rng(seed), tries)
     result = spec.act(matching.element, params_b)
