@@ -69,7 +69,7 @@ class Activations(Reader):
                 found = self.equation(equation, given)
                 data = any(operand.data for operand in operands)
                 one = _evaluated(equation, [operand.one for operand in operands])
-                two = _evaluated(equation, [operand.two for operand in operands]) if data or operands else one
+                two = _evaluated(equation, [operand.two for operand in operands])
                 results = [Pair(*both, data) for both in zip(one, two, strict=True)]
                 for its_axes, result in zip(found, results, strict=True):
                     self._keep(its_axes, result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,8 @@ def relative_difference(one: Any, two: Any) -> float:
     for mine, other in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         size = float(jnp.max(jnp.abs(mine), initial=0))
         difference = float(jnp.max(jnp.abs(mine - other), initial=0))
-        worst = max(worst, difference / size if size else difference)
+        found = difference / size if size else difference
+        worst = max(worst, found if math.isfinite(found) else math.inf)  # max() would lose a not-a-number
     return worst
 
 

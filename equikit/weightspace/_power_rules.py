@@ -5,12 +5,14 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
+import jax.numpy as jnp
+
 from equikit.weightspace._axes import Axis
 from equikit.weightspace._power_places import PLACING
 from equikit.weightspace._powers import Form, Powers, Rule, Scaled, atoms, combined, nothing, plain
 from equikit.weightspace._rules import ORDERED, REDUCTIONS
 
-KEEPING = ["copy", "convert_element_type", "neg", "optimization_barrier", "real", "reduce_precision", "stop_gradient"]
+KEEPING = ["copy", "neg", "optimization_barrier", "real", "reduce_precision", "stop_gradient"]
 ADDING = ["add", "add_any", "max", "min", "sub"]
 POWERS: dict[str, Fraction | int] = {
     "abs": 1,
@@ -86,8 +88,17 @@ def multiplying(powers: Powers, equation: Any, given: list[Scaled], axes: list[l
 
 
 def keeping(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[Axis]]) -> list[Scaled]:
-    """The same powers."""
-    return [Scaled(tuple(axes[0]), given[0].forms, given[0].zero)]
+    """The same powers, for every result those of its operand."""
+    return [Scaled(tuple(one), array.forms, array.zero) for one, array in zip(axes, given, strict=True)]
+
+
+def converting(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[Axis]]) -> list[Scaled]:
+    """What becomes an integer is cut off, and what becomes a boolean only tells zeros from others."""
+    if jnp.issubdtype(equation.params["new_dtype"], jnp.inexact):
+        return keeping(powers, equation, given, axes)
+    if jnp.issubdtype(equation.params["new_dtype"], jnp.bool_):
+        return [plain(axes[0])]
+    return nothing(powers, given, axes)
 
 
 def power(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[Axis]]) -> list[Scaled]:
@@ -178,6 +189,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(COMPARING, comparing),
     **dict.fromkeys(REDUCTIONS, reducing),
     **dict.fromkeys(ORDERED, unknown),
+    "convert_element_type": converting,
     "integer_pow": power,
     "mul": multiplying,
     "div": multiplying,

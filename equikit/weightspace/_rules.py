@@ -13,10 +13,10 @@ Rule = Callable[[Any, list[Axes]], list[Axes]]
 """An equation and the axes of its operands to those of its results."""
 
 _ELEMENTWISE = """
-abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e bitcast_convert_type cbrt ceil
+abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil
 clamp complex conj convert_element_type copy copy_p cos cosh digamma div eq eq_to erf erf_inv erfc exp exp2
 expm1 floor ge gt igamma igammac imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg
-nextafter not optimization_barrier or polygamma population_count pow real reduce_precision
+nextafter not or polygamma population_count pow real reduce_precision
 regularized_incomplete_beta rem round rsqrt select_n shift_left shift_right_arithmetic shift_right_logical sign
 sin sinh sqrt square stop_gradient sub tan tanh xor zeta
 """
@@ -47,6 +47,9 @@ def free_like(aval: Any) -> Axes:
 
 def elementwise(equation: Any, operands: list[Axes]) -> list[Axes]:
     """All operands are permuted alike, where their axes are not repeated."""
+    orders = {len(axes) for axes in operands if axes} | {len(result.aval.shape) for result in equation.outvars}
+    if len(orders) > 1:  # of no elementwise operation in any release that we know
+        return unknown(equation, operands)
     results = []
     for result in equation.outvars:
         found = free_like(result.aval)
@@ -223,6 +226,11 @@ def dot_general(equation: Any, operands: list[Axes]) -> list[Axes]:
     ]
 
 
+def unchanged(equation: Any, operands: list[Axes]) -> list[Axes]:
+    """Every result is an operand."""
+    return [list(axes) for axes in operands]
+
+
 def unknown(equation: Any, operands: list[Axes]) -> list[Axes]:
     """Nothing is known: all axes are rigid."""
     reason = f"{equation.primitive}"
@@ -242,6 +250,7 @@ RULES: dict[str, Rule] = {
     "concatenate": concatenate,
     "dot_general": dot_general,
     "iota": iota,
+    "optimization_barrier": unchanged,
     "pad": pad,
     "reshape": reshape,
     "rev": reverse,

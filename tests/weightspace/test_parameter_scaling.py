@@ -76,6 +76,15 @@ def test_what_is_scaled_by_which_power() -> None:
     assert_error(ek.OptionError, lambda: spec.rescale(scaling, -numbers / numbers, params), *text)
 
 
+def test_what_is_cut_off_has_no_scale() -> None:
+    def apply(p, x):
+        return jax.nn.relu(x @ p["a"]).astype(jnp.int32).astype(jnp.float32) @ p["b"]
+
+    spec = trace(apply, plain({"a": (3, 6), "b": (6, 2)}), jnp.ones((4, 3)))
+    assert spec.groups
+    assert spec.scalings == ()
+
+
 def test_null_spaces() -> None:
     one, two = Fraction(1), Fraction(2)
     rows = [{0: one, 1: one}, {1: two, 2: -one}]

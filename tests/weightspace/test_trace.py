@@ -141,6 +141,29 @@ def test_what_nobody_has_seen_is_rigid() -> None:
     assert spec.check(model, params, x, jax.random.key(0)) < 1e-5
 
 
+def test_operations_that_change_the_order_of_axes_or_have_several_results() -> None:
+    def bits(p, x):
+        h = jax.lax.bitcast_convert_type(x @ p["a"], jnp.uint8)  # one more axis
+        return h.astype(jnp.float32).sum(axis=-1) @ p["b"]
+
+    def barrier(p, x):
+        h, w = jax.lax.optimization_barrier((jnp.tanh(x @ p["a"]), p["b"]))
+        return h @ w
+
+    params, x = plain({"a": (3, 6), "b": (6, 2)}), jnp.ones((4, 3))
+    assert trace(bits, params, x).groups == {}
+    spec = trace(barrier, params, x)
+    assert spec.groups == {"h0": S(6)}
+    assert [scaling.kind for scaling in spec.scalings] == ["sign"]
+    assert spec.check(barrier, params, x, jax.random.key(0)) < 1e-6
+
+
+def test_outputs_that_are_not_numbers_do_not_pass_the_check() -> None:
+    params = plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)})
+    with pytest.raises(ek.EquivarianceError, match="the outputs change"):
+        SPEC.check(lambda p, x: apply(p, x) / 0 * 0, params, jnp.ones((4, 3)), jax.random.key(0))
+
+
 REFUSED = {
     "integers": (
         lambda: trace(lambda p, x: x * p["n"], {"n": jnp.arange(3)}, jnp.ones(3)),
