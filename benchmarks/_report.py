@@ -77,6 +77,16 @@ def terminal_table(title: str, measurements: Sequence[Mapping[str, Any]], rivals
     return Group(*tables)
 
 
+def rich_table(title: str, head: Sequence[str], body: Iterable[Sequence[str]]) -> Table:
+    """A table for the terminal; its first column is set to the left."""
+    shown = Table(title=title, title_justify="left")
+    for place, name in enumerate(head):
+        shown.add_column(name, no_wrap=place == 0, justify="left" if place == 0 else "right")
+    for row in body:
+        shown.add_row(*row)
+    return shown
+
+
 def target_lines(result: Mapping[str, Any]) -> list[str]:
     """One sentence a target."""
     lines = []

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 
 from benchmarks._plot import STYLES
-from benchmarks._report import circumstances, costs, duration, grid, label, left_out, times_as_long
+from benchmarks._report import circumstances, costs, duration, grid, label, left_out, rich_table, times_as_long
 from benchmarks._style import Style
 from benchmarks._targets import rows
 
@@ -82,16 +81,8 @@ def lines(result: Mapping[str, Any]) -> list[str]:
 
 def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Group:
     """The results as rich tables."""
-    found = []
-    for case, of in by_case(records):
-        head, body = table(of)
-        shown = Table(title=f"{title}, {label(case)}: median ms, and the ratio to {BARE}", title_justify="left")
-        for place, name in enumerate(head):
-            shown.add_column(name, no_wrap=place == 0, justify="left" if place == 0 else "right")
-        for row in body:
-            shown.add_row(*row)
-        found.append(shown)
-    return Group(*found)
+    about = f"median ms, and the ratio to {BARE}"
+    return Group(*(rich_table(f"{title}, {label(case)}: {about}", *table(of)) for case, of in by_case(records)))
 
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:

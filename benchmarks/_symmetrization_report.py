@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group
-from rich.table import Table
 
 from benchmarks._plot import STYLES
-from benchmarks._report import circumstances, grid, left_out
+from benchmarks._report import circumstances, grid, left_out, rich_table
 from benchmarks._scores import check_targets
 from benchmarks._scores import number as digits
 from benchmarks._style import Style
@@ -75,16 +74,7 @@ def table(task: str, records: Sequence[Mapping[str, Any]]) -> tuple[list[str], l
 
 def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Group:
     """The scores as rich tables."""
-    found = []
-    for task, of in by_task(records).items():
-        head, body = table(task, of)
-        shown = Table(title=f"{title}: {task}", title_justify="left")
-        for place, name in enumerate(head):
-            shown.add_column(name, no_wrap=place == 0, justify="left" if place == 0 else "right")
-        for row in body:
-            shown.add_row(*row)
-        found.append(shown)
-    return Group(*found)
+    return Group(*(rich_table(f"{title}: {task}", *table(task, of)) for task, of in by_task(records).items()))
 
 
 def target_lines(result: Mapping[str, Any]) -> list[str]:
