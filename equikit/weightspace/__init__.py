@@ -4,12 +4,17 @@ from equikit.weightspace._align import align, mean, merge
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._interpolation import Line, barrier, interpolate
 from equikit.weightspace._matching import Matching
+from equikit.weightspace._models import NFN, UNF, DWSNet
 from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._specification import Specification
+from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._terms import Leaf, Product, Sum, Symbol
 from equikit.weightspace._trace import trace
 
 __all__ = [
+    "NFN",
+    "UNF",
+    "DWSNet",
     "Functional",
     "Leaf",
     "Line",
@@ -17,6 +22,7 @@ __all__ = [
     "Product",
     "Scaling",
     "Specification",
+    "Standardize",
     "Sum",
     "Symbol",
     "align",

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, explain
 from equikit.groups import Fixed, S
 from equikit.groups._group import checked_size
-from equikit.nn import Linear
-from equikit.weightspace._leaves import checked_leaves
+from equikit.nn import Linear, RMSNorm
+from equikit.nn._functions import Activation, relu
+from equikit.nn._linear import checked_rngs
+from equikit.weightspace._fixed import FixedAxes, coded_labels
+from equikit.weightspace._init import unit_normal
+from equikit.weightspace._leaves import with_channels
 from equikit.weightspace._specification import Specification
+from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._tensors import join, split, tensors_of
 
-FixedAxes = Literal["dense", "positions"]
-"""What is done with axes that nothing permutes."""
 RESULT = "result"
 CODES = "positions of "
 
@@ -32,9 +35,9 @@ class Functional(nnx.Module):
     the maps have in common. Between layers there is a nonlinearity on every entry.
 
     Axes that nothing permutes, inputs, outputs and positions in space, are plain: with `"dense"` every index has
-    weights of its own, as in NFN-HNP and DWSNets, and their number grows with the product of two such axes. With
-    `"positions"` they are treated as if they were permuted, and a learned code of every position is one more input that
-    breaks this symmetry, as in NFN-NP and UNF; the number of weights does not grow with their sizes.
+    weights of its own, and their number grows with the product of two such axes. With `"positions"` they are treated as
+    if they were permuted, and a learned code of every position is one more input that breaks this symmetry; the number
+    of weights does not grow with their sizes. `UNF`, `NFN` and `DWSNet` are the choices of the papers.
 
     Args:
         spec: the symmetry of the parameters, from `trace`.
@@ -42,15 +45,21 @@ class Functional(nnx.Module):
             more where every weight comes with a gradient, or a momentum.
         out: labels of the output, as `""` for invariants or `"h0"` for a feature of every neuron of a layer; by default
             a tree like the parameters.
-        fixed: see above.
+        fixed: see above; for all such axes, or by label, the others being dense.
         codes: channels of the codes of positions.
         activation: after every hidden layer.
+        normalization: `"rms"` divides the features of every weight, before the activation, by the root of their mean
+            square over the channels and plain axes.
+        dropout: the share of hidden features that are set to zero in training, when the call gets a key.
         residual: add the input of a hidden layer to its output, where channels agree.
+        head: channels of a perceptron on the result, after its own activation: of its layers, the last of them being
+            what is returned. With `out=""` it makes the functional a general invariant one.
+        statistics: parameters of many networks, stacked, by which inputs are standardized; see `Standardize`.
         rngs: random keys for the parameters.
         **options: options of `Linear`, such as `normalize="sum"`, `dtype=` or `remat=True`.
 
     Raises:
-        OptionError: if there are less than two numbers of channels, or an option is unknown.
+        OptionError: if there are less than two numbers of channels, or an option does not fit.
 
     Cost: a reduction of every tensor for each set of its labels, and a product of matrices for each of these.
 
@@ -79,10 +88,14 @@ class Functional(nnx.Module):
         channels: Sequence[int],
         out: str | None = None,
         *,
-        fixed: FixedAxes = "dense",
+        fixed: FixedAxes | Mapping[str, FixedAxes] = "dense",
         codes: int = 8,
-        activation: Callable[[Any], Any] = jax.nn.relu,
+        activation: Activation = relu,
+        normalization: Literal["rms"] | None = None,
+        dropout: float = 0.0,
         residual: bool = False,
+        head: Sequence[int] = (),
+        statistics: Any = None,
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
@@ -96,41 +109,42 @@ class Functional(nnx.Module):
                     step="write channels=[1, 16, 1]",
                 )
             )
-        if fixed not in ("dense", "positions"):
-            raise OptionError(
-                explain("no such fixed", got=repr(fixed), expected="'dense', 'positions'", step="write fixed='dense'")
-            )
-        self.spec, self.channels, self.out, self.fixed = spec, widths, out, fixed
+        self.spec, self.channels, self.out = spec, widths, out
         self.activation, self.residual = activation, bool(residual)
-        tensors = [tensor for leaf in spec.leaves for tensor in tensors_of(leaf)]
-        coded = [
-            label for label, what in spec.bindings if fixed == "positions" and isinstance(what, Fixed) and what.size > 1
-        ]
-        groups = {label: S(spec.sizes[label]) if label in coded else what for label, what in spec.bindings}
+        self.dropout = _checked_dropout(dropout)
+        coded, sizes = coded_labels(spec, fixed), spec.sizes
+        groups = {label: S(sizes[label]) if label in coded else what for label, what in spec.bindings}
         self.codes = nnx.Dict(
-            {label: nnx.Param(jax.random.normal(rngs.params(), (spec.sizes[label], codes))) for label in coded}
+            {label: nnx.Param(unit_normal(checked_rngs(rngs).params(), (sizes[label], codes))) for label in coded}
         )
+        self.standardize = None if statistics is None else Standardize(spec, statistics, channels=widths[0])
+        tensors = [tensor for leaf in spec.leaves for tensor in tensors_of(leaf)]
 
         def features(width: int) -> dict[str, tuple[str, int]]:
             return {tensor.name: (" ".join(tensor.labels), width) for tensor in tensors}
 
-        sides: list[dict[str, tuple[str, int]]] = [features(width) for width in widths]
+        sides = [features(width) for width in widths]
         if out is not None:
             sides[-1] = {RESULT: (out, widths[-1])}
-        layers = []
+        options = {"kernel_init": unit_normal} | options
+        layers, norms = list[Linear](), list[RMSNorm | None]()
         for number, (before, after) in enumerate(itertools.pairwise(sides)):
             more = {CODES + label: (label, codes) for label in coded} if number == 0 else {}
-            used = {label for text, _ in [*before.values(), *after.values(), *more.values()] for label in text.split()}
-            bound = {label: what for label, what in groups.items() if label in used}
-            layers.append(Linear(before | more, after, groups=bound, rngs=rngs, **options))
-        self.layers = nnx.List(layers)
+            layers.append(
+                Linear(before | more, after, groups=_used(groups, before | more | after), rngs=rngs, **options)
+            )
+            norms.append(_norm(normalization, after, groups) if number + 2 < len(widths) else None)
+        self.layers, self.norms = nnx.List(layers), nnx.List(norms)
+        perceptron = [widths[-1], *(checked_size("head", width) for width in head)]
+        self.head = nnx.List([nnx.Linear(*pair, rngs=rngs) for pair in itertools.pairwise(perceptron)])
 
-    def __call__(self, params: Any) -> Any:
+    def __call__(self, params: Any, *, key: jax.Array | None = None) -> Any:
         """Apply the functional.
 
         Args:
             params: a tree of arrays `[*batch, *shape]`, the parameters of a network or of many, stacked; with more than
                 one input channel `[*batch, *shape, channels]`.
+            key: for dropout, in training; without it nothing is dropped.
 
         Returns:
             `[*batch, *axes, channels]` with the axes of `out`; or a tree like `params`, with the channels of the output
@@ -139,44 +153,61 @@ class Functional(nnx.Module):
         Raises:
             ShapeError, DTypeError, OptionError: if the parameters are not those of the specification.
         """
-        channels = self.channels[0]
-        given = params if channels == 1 else jax.tree.map(lambda leaf: leaf[..., 0], params)
-        named = checked_leaves(self.spec.leaves, given)
-        leaves = jax.tree.leaves(params)
-        arrays = {name: leaf[..., None] if channels == 1 else leaf for name, leaf in zip(named, leaves, strict=True)}
-        batch = self._batch(arrays)
+        arrays = with_channels(self.spec.leaves, params, self.channels[0])
+        if self.standardize is not None:
+            arrays = self.standardize.arrays(arrays)
         x: dict[str, jax.Array] = split(self.spec.leaves, arrays)
+        first = self.spec.leaves[0]
+        batch = arrays[first.name].shape[: arrays[first.name].ndim - len(first.axes) - 1]
         for label, code in self.codes.items():
             x[CODES + label] = jnp.broadcast_to(code[...], (*batch, *code[...].shape))
-        for number, layer in enumerate(self.layers):
+        for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             y = layer(x)
             if number + 1 < len(self.layers):
-                y = {name: self.activation(array) for name, array in y.items()}
+                y = y if norm is None else norm(y)
+                y = self._dropped({name: self.activation(array) for name, array in y.items()}, key, number)
                 if self.residual and self.channels[number] == self.channels[number + 1]:
                     y = {name: array + x[name] for name, array in y.items()}
             x = y
+        for dense in self.head:
+            x = {name: dense(self.activation(array)) for name, array in x.items()}
         if self.out is not None:
             return x[RESULT]
-        found = join(self.spec.leaves, x)
-        results = [found[name] for name in named]
-        if self.channels[-1] == 1:
+        results = list(join(self.spec.leaves, x).values())
+        if results[0].shape[-1] == 1:
             results = [array[..., 0] for array in results]
         return jax.tree.unflatten(jax.tree.structure(params), results)
 
-    def _batch(self, arrays: dict[str, jax.Array]) -> tuple[int, ...]:
-        found = {}
-        for leaf in self.spec.leaves:
-            array = arrays[leaf.name]
-            found[leaf.name] = array.shape[: array.ndim - len(leaf.axes) - 1]
-            widths = array.shape[-1], self.channels[0]
-            first = next(iter(found))
-            if widths[0] != widths[1] or found[leaf.name] != found[first]:
-                raise ShapeError(
-                    explain(
-                        f"the parameter {leaf.name!r} does not fit the others",
-                        got=f"shape {list(array.shape)}, batch axes {list(found[leaf.name])}",
-                        expected=f"batch axes {list(found[first])}, as {first!r} has, and {widths[1]} channels",
-                        step="stack the parameters of all networks: jax.tree.map(lambda *a: jnp.stack(a), *trees)",
-                    )
-                )
-        return found[first]
+    def _dropped(self, x: dict[str, jax.Array], key: jax.Array | None, number: int) -> dict[str, jax.Array]:
+        """Features of which some are set to zero, the others being scaled up."""
+        if key is None or not self.dropout:
+            return x
+        keys = jax.random.split(jax.random.fold_in(key, number), len(x))
+        return {
+            name: jnp.where(jax.random.bernoulli(one, 1 - self.dropout, array.shape), array / (1 - self.dropout), 0)
+            for one, (name, array) in zip(keys, x.items(), strict=True)
+        }
+
+
+def _checked_dropout(dropout: Any) -> float:
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise OptionError(
+            explain(
+                "dropout is not a share", got=repr(dropout), expected="from zero to below one", step="write dropout=0.1"
+            )
+        )
+    return float(dropout)
+
+
+def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, int]]) -> dict[str, S | Fixed]:
+    """The groups of the labels that occur."""
+    found = {label for side in features for text, _ in side.values() for label in text.split()}
+    return {label: what for label, what in groups.items() if label in found}
+
+
+def _norm(kind: str | None, after: Mapping[str, tuple[str, int]], groups: Mapping[str, S | Fixed]) -> RMSNorm | None:
+    if kind not in (None, "rms"):
+        raise OptionError(
+            explain("no such normalization", got=repr(kind), expected="'rms', None", step="write normalization='rms'")
+        )
+    return RMSNorm(after, groups=_used(groups, after)) if kind else None

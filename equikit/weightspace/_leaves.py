@@ -112,3 +112,37 @@ def symbols(axis: Any) -> list[Any]:
     """All symbols in an expression."""
     inner = getattr(axis, "factors", getattr(axis, "parts", None))
     return [axis] if inner is None else [symbol for one in inner for symbol in symbols(one)]
+
+
+def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[str, jax.Array]:
+    """Name to array `[*batch, *shape, channels]`, of parameters that have such an axis where channels are not one.
+
+    Raises:
+        OptionError, ShapeError, DTypeError: if they are not those of a specification, or have several batch shapes.
+    """
+    arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], params) if channels == 1 else params
+    for name, array in named_leaves(arrays).items():
+        if not array.ndim or array.shape[-1] != channels:
+            raise ShapeError(
+                explain(
+                    f"the parameter {name!r} has not the channels that are expected",
+                    got=f"shape {list(array.shape)}",
+                    expected=f"{channels} channels in the last axis",
+                    step="stack them: jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)",
+                )
+            )
+    checked_leaves(leaves, jax.tree.map(lambda array: array[..., 0], arrays))
+    named = named_leaves(arrays)
+    batches = {leaf.name: named[leaf.name].shape[: named[leaf.name].ndim - len(leaf.axes) - 1] for leaf in leaves}
+    first = leaves[0].name
+    for name, batch in batches.items():
+        if batch != batches[first]:
+            raise ShapeError(
+                explain(
+                    f"the parameter {name!r} does not fit the others",
+                    got=f"shape {list(named[name].shape)}, batch axes {list(batch)}",
+                    expected=f"batch axes {list(batches[first])}, as {first!r} has",
+                    step="stack the parameters of all networks: jax.tree.map(lambda *a: jnp.stack(a), *trees)",
+                )
+            )
+    return named

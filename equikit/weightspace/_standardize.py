@@ -1,0 +1,68 @@
+"""Bringing parameters of every kind to mean zero and variance one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit.weightspace._leaves import with_channels
+from equikit.weightspace._specification import Specification
+
+
+class Standardize(nnx.Module):
+    r"""Move and scale each array of the parameters, \((w - \mu)/\sigma\), to mean 0 and variance 1.
+
+    There is one mean and one deviation for each array and channel, over all networks and entries, so that it commutes
+    with whatever permutes entries.
+
+    Args:
+        spec: the symmetry of the parameters.
+        batch: parameters of many networks, stacked: arrays `[*batch, *shape]`, or `[*batch, *shape, channels]`.
+        channels: how many channels there are.
+
+    Attributes:
+        shift, scale: name of an array to the mean and one over the deviation, `[channels]`; not trained.
+
+    Raises:
+        ShapeError, DTypeError, OptionError: if the parameters are not those of the specification.
+
+    Example:
+        >>> from equikit.weightspace import trace
+        >>> spec = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], {"a": jnp.ones((3, 8)), "b": jnp.ones((8, 2))},
+        ...              jnp.ones((5, 3)))
+        >>> one, two = jax.random.split(jax.random.key(0))
+        >>> zoo = {"a": 1 + jax.random.normal(one, (9, 3, 8)), "b": 3 * jax.random.normal(two, (9, 8, 2))}
+        >>> standardized = Standardize(spec, zoo)(zoo)
+        >>> bool(jnp.allclose(jnp.mean(standardized["a"]), 0, atol=1e-6))
+        True
+        >>> bool(jnp.allclose(jnp.std(standardized["b"]), 1))
+        True
+    """
+
+    def __init__(self, spec: Specification, batch: Any, *, channels: int = 1) -> None:
+        self.spec, self.channels = spec, channels
+        shift, scale = {}, {}
+        for name, array in with_channels(spec.leaves, batch, channels).items():
+            wide = array.astype(jnp.promote_types(array.dtype, jnp.float32)).reshape(-1, channels)
+            deviation = jnp.std(wide, axis=0)
+            # What never changes, as a bias that is zero in all networks, is moved to zero and left there.
+            shift[name] = nnx.Variable(jnp.mean(wide, axis=0))
+            scale[name] = nnx.Variable(jnp.where(deviation > 0, 1 / jnp.where(deviation > 0, deviation, 1), 1))
+        self.shift, self.scale = nnx.Dict(shift), nnx.Dict(scale)
+
+    def arrays(self, arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Standardize arrays `[..., channels]`, by name."""
+        return {
+            name: ((array - self.shift[name][...]) * self.scale[name][...]).astype(array.dtype)
+            for name, array in arrays.items()
+        }
+
+    def __call__(self, params: Any) -> Any:
+        """A tree like the parameters, which may be a batch."""
+        found = self.arrays(with_channels(self.spec.leaves, params, self.channels))
+        leaves = [array[..., 0] if self.channels == 1 else array for array in found.values()]
+        return jax.tree.unflatten(jax.tree.structure(params), leaves)

@@ -1,0 +1,158 @@
+"""UNF, NFN and DWSNet: what they fix, and the options that all functionals have."""
+
+from __future__ import annotations
+
+import pickle
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from architectures import MODELS
+from flax import nnx
+from helpers import assert_error
+
+from equikit import OptionError, ShapeError
+from equikit.weightspace import NFN, UNF, DWSNet, Functional, Standardize, trace
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+KINDS = {"UNF": UNF, "NP": partial(NFN, variant="NP"), "HNP": partial(NFN, variant="HNP"), "DWSNet": DWSNet}
+
+
+def traced(name: str):
+    apply, params, x = MODELS[name]()
+    return trace(apply, params, x), params
+
+
+def zoo_of(params, count: int, scale: float = 1.0):
+    """Parameters of many networks, each array with a mean and a deviation of its own."""
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(5), len(leaves))
+    drawn = [
+        place + scale * (place + 1) * jax.random.normal(key, (count, *leaf.shape))
+        for place, (key, leaf) in enumerate(zip(keys, leaves, strict=True))
+    ]
+    return jax.tree.unflatten(tree, drawn)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["perceptron", pytest.param("convolutions", marks=pytest.mark.slow)])
+def test_models_of_the_papers_commute(name: str, kind: str) -> None:
+    spec, params = traced(name)
+    element = spec.random_element(jax.random.key(1))
+    moved = spec.act(element, params)
+    invariant = KINDS[kind](
+        spec, [1, 4, 4, 4], out="", head=[6, 2], residual=True, normalization="rms", rngs=nnx.Rngs(0)
+    )
+    equivariant = KINDS[kind](spec, [1, 4, 1], rngs=nnx.Rngs(0))
+    assert invariant(params).shape == (2,)
+    np.testing.assert_allclose(invariant(moved), invariant(params), rtol=1e-4, atol=1e-5)
+    wanted, found = spec.act(element, equivariant(params)), equivariant(moved)
+    for one, two in zip(*map(jax.tree.leaves, (wanted, found)), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5)
+
+
+def test_positions_break_the_symmetry_that_is_none() -> None:
+    """An input that is permuted is another network, for NP and UNF too."""
+    spec, params = traced("perceptron")
+    turned = jax.tree.map(lambda leaf: jnp.roll(leaf, 1, axis=0) if leaf.shape[0] == spec.sizes["in"] else leaf, params)
+    for kind in KINDS.values():
+        model = kind(spec, [1, 8, 2], out="", rngs=nnx.Rngs(0))
+        assert not np.allclose(model(turned), model(params), rtol=1e-2)
+
+
+def test_sizes_of_ends_and_kernels_enter_where_the_papers_say() -> None:
+    """Only HNP grows with inputs and outputs; only UNF does not with positions of a kernel."""
+
+    def build(width: int, kernel: int):
+        def apply(p, x):
+            y = jax.nn.relu(jax.lax.conv(x, p["kernel"], (1, 1), "SAME"))
+            return jnp.mean(y, axis=(2, 3)) @ p["last"]
+
+        params = {"kernel": jnp.ones((6, width, kernel, kernel)), "last": jnp.ones((6, width))}
+        return trace(apply, params, jnp.ones((2, width, 9, 9)))
+
+    def weights(kind: str, width: int, kernel: int) -> int:
+        model = KINDS[kind](build(width, kernel), [1, 4, 4], rngs=nnx.Rngs(0))
+        return sum(param[...].size for layer in model.layers for param in layer.kernel.values())
+
+    grows_with_ends = {kind: weights(kind, 8, 3) > weights(kind, 4, 3) for kind in KINDS}
+    grows_with_kernels = {kind: weights(kind, 4, 5) > weights(kind, 4, 3) for kind in KINDS}
+    assert grows_with_ends == {"UNF": False, "NP": False, "HNP": True, "DWSNet": True}
+    assert grows_with_kernels == {"UNF": False, "NP": True, "HNP": True, "DWSNet": True}
+    assert weights("HNP", 4, 3) == weights("DWSNet", 4, 3)
+
+
+def test_inputs_are_standardized() -> None:
+    spec, params = traced("perceptron")
+    zoo = zoo_of(params, 50)
+    standardized = Standardize(spec, zoo)(zoo)
+    for leaf in jax.tree.leaves(standardized):
+        np.testing.assert_allclose((np.mean(leaf), np.std(leaf)), (0, 1), atol=1e-4)
+    shifted = jax.tree.map(lambda leaf: 100 * leaf + 3, zoo)
+    one = Functional(spec, [1, 4, 2], out="", statistics=zoo, rngs=nnx.Rngs(0))
+    two = Functional(spec, [1, 4, 2], out="", statistics=shifted, rngs=nnx.Rngs(0))
+    np.testing.assert_allclose(one(zoo), two(shifted), rtol=1e-3, atol=1e-4)
+    assert jax.tree.leaves(nnx.state(one.standardize, nnx.Param)) == []
+    constant = jax.tree.map(lambda leaf: jnp.full((3, *leaf.shape), 2.0), params)
+    for leaf in jax.tree.leaves(Standardize(spec, constant)(constant)):
+        np.testing.assert_array_equal(leaf, 0)
+
+
+def test_dropout_needs_a_key_and_keeps_the_mean() -> None:
+    spec, params = traced("perceptron")
+    model = Functional(spec, [1, 32, 1], out="", dropout=0.5, rngs=nnx.Rngs(0))
+    without = Functional(spec, [1, 32, 1], out="", rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(model(params), without(params))
+    static, state = nnx.split(model)
+    drawn = jax.vmap(lambda key: nnx.merge(static, state)(params, key=key))(jax.random.split(jax.random.key(0), 400))
+    assert np.std(drawn) > 0
+    assert abs(np.mean(drawn) - without(params)[0]) < 5 * np.std(drawn) / 20
+
+
+def test_models_are_pickled_and_run_in_both_modes() -> None:
+    spec, params = traced("perceptron")
+    zoo = zoo_of(params, 3)
+    model = UNF(
+        spec,
+        [1, 4, 4],
+        out="",
+        head=[3],
+        normalization="rms",
+        dropout=0.1,
+        statistics=zoo,
+        rngs=nnx.Rngs(0),
+    )
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again(zoo), model(zoo))
+    for graph in (True, False):
+        static, state = nnx.split(model, graph=graph)
+        np.testing.assert_allclose(
+            jax.jit(lambda s, p, g=static: nnx.merge(g, s)(p))(state, zoo), model(zoo), rtol=1e-5
+        )
+    assert model(jax.tree.map(lambda leaf: leaf[:0], zoo)).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "problem", "got"),
+    [
+        (lambda spec: Functional(spec, [1, 1], dropout=1.0, rngs=nnx.Rngs(0)), "dropout is not a share", "1.0"),
+        (lambda spec: Functional(spec, [1, 1, 1], normalization="l", rngs=nnx.Rngs(0)), "no such normalization", "'l'"),
+        (lambda spec: Functional(spec, [1, 1], fixed={"fixed": "no"}, rngs=nnx.Rngs(0)), "no such fixed for", "'no'"),
+        (lambda spec: Functional(spec, [1, 1], fixed={"h0": "dense"}, rngs=nnx.Rngs(0)), "fixed names 'h0'", "'h0'"),
+        (lambda spec: NFN(spec, [1, 1], variant="PN", rngs=nnx.Rngs(0)), "no such variant", "'PN'"),
+        (lambda spec: UNF(spec, [1, 1], fixed="dense", rngs=nnx.Rngs(0)), "UNF has a choice of fixed", "'dense'"),
+        (lambda spec: Functional(spec, [1, 1], fixed="positions", rngs=None), "not a set of random keys", "None"),
+    ],
+)
+def test_options_that_do_not_fit(build, problem: str, got: str) -> None:
+    spec = trace(lambda p, x: jnp.sum(jnp.cumsum(p["w"], 0)) * x, {"w": jnp.ones((3, 4))}, jnp.ones(2))
+    assert_error(OptionError, lambda: build(spec), problem, got, "", "")
+
+
+def test_channels_that_are_not_there() -> None:
+    spec, params = traced("perceptron")
+    model = Functional(spec, [2, 1], rngs=nnx.Rngs(0))
+    assert_error(ShapeError, lambda: model(params), "has not the channels", "shape", "2 channels", "stack")
