@@ -258,6 +258,11 @@ class Linear(nnx.Module):
             scales |= {name: 1 / np.sqrt(count * gain) for name, gain in gains.items()}
         return scales
 
+    def weights(self) -> dict[str, jax.Array]:
+        """The weights that the plan is run with, in the dtype of the computation."""
+        found = {name: param[...] for group in (self.kernel, self.bias) for name, param in group.items()}
+        return found if self.dtype is None else {name: weight.astype(self.dtype) for name, weight in found.items()}
+
     def __call__(
         self,
         x: Inputs,
@@ -282,10 +287,9 @@ class Linear(nnx.Module):
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
         """
-        weights = {name: param[...] for group in (self.kernel, self.bias) for name, param in group.items()}
+        weights = self.weights()
         if self.dtype is not None:
             x = cast(x, self.dtype)
-            weights = {name: weight.astype(self.dtype) for name, weight in weights.items()}
         return apply(
             self.plan,
             x,

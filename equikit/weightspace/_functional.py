@@ -13,7 +13,7 @@ from flax import nnx
 from equikit._errors import OptionError, explain
 from equikit.groups import Fixed, S
 from equikit.groups._group import checked_size
-from equikit.nn import Linear, RMSNorm
+from equikit.nn import RMSNorm
 from equikit.nn._functions import Activation, relu
 from equikit.nn._linear import checked_rngs
 from equikit.weightspace._fixed import FixedAxes, coded_labels
@@ -22,6 +22,7 @@ from equikit.weightspace._leaves import with_channels
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._tensors import join, split, tensors_of
+from equikit.weightspace._wreath import WreathLinear, checked_result
 
 RESULT = "result"
 CODES = "positions of "
@@ -125,14 +126,13 @@ class Functional(nnx.Module):
 
         sides = [features(width) for width in widths]
         if out is not None:
-            sides[-1] = {RESULT: (out, widths[-1])}
+            sides[-1] = {RESULT: (checked_result(out, spec.nested), widths[-1])}
         options = {"kernel_init": unit_normal} | options
-        layers, norms = list[Linear](), list[RMSNorm | None]()
+        layers, norms = list[WreathLinear](), list[RMSNorm | None]()
         for number, (before, after) in enumerate(itertools.pairwise(sides)):
             more = {CODES + label: (label, codes) for label in coded} if number == 0 else {}
-            layers.append(
-                Linear(before | more, after, groups=_used(groups, before | more | after), rngs=rngs, **options)
-            )
+            bound = _used(groups, before | more | after)
+            layers.append(WreathLinear(before | more, after, groups=bound, nested=spec.nested, rngs=rngs, **options))
             norms.append(_norm(normalization, after, groups) if number + 2 < len(widths) else None)
         self.layers, self.norms = nnx.List(layers), nnx.List(norms)
         perceptron = [widths[-1], *(checked_size("head", width) for width in head)]

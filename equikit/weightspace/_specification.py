@@ -14,6 +14,7 @@ from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.groups import Fixed, S
 from equikit.weightspace._blame import first_difference, relative_difference
 from equikit.weightspace._leaves import checked_leaves, labels_with_two_sizes
+from equikit.weightspace._nesting import Nested, moved_within
 from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._terms import Element, Leaf
 
@@ -27,12 +28,15 @@ class Specification:
         bindings: labels with their groups, S(n) for those that are permuted, Fixed(n) for others.
         reasons: for labels on which nothing acts, why.
         scalings: ways to multiply parameters by numbers, one for each index of a label, that leave the function too.
+        nested: pairs of labels, the first of which is permuted by itself for every index of the second, as what is in a
+            head of attention, or in an expert of a mixture. The group is then a wreath product.
     """
 
     leaves: tuple[Leaf, ...]
     bindings: tuple[tuple[str, S | Fixed], ...]
     reasons: tuple[tuple[str, str], ...] = ()
     scalings: tuple[Scaling, ...] = ()
+    nested: Nested = ()
 
     def __post_init__(self) -> None:
         twice = labels_with_two_sizes(self.leaves)
@@ -66,16 +70,29 @@ class Specification:
     def __str__(self) -> str:
         width = max(len(leaf.name) for leaf in self.leaves)
         lines = [f"{leaf.name:<{width}}  {leaf}" for leaf in self.leaves]
-        return "\n".join([*lines, "", ", ".join(f"{label}={group}" for label, group in self.bindings)])
+        within = {inner: f" within {outer}" for inner, outer in self.nested}
+        return "\n".join([*lines, "", ", ".join(f"{x}={group}{within.get(x, '')}" for x, group in self.bindings)])
 
     def random_element(self, key: jax.Array) -> Element:
-        """A permutation for each label, uniformly."""
+        """A permutation for each label, uniformly; for a nested one as many, `[outer, n]`, as the other has indices."""
         generator = np.random.default_rng(np.asarray(jax.random.bits(key, (4,))))
-        return {label: group.random_element(generator) for label, group in self.groups.items()}
+        found, within = {}, dict(self.nested)
+        for label, group in self.groups.items():
+            count = self.sizes[within[label]] if label in within else 1
+            drawn = [group.random_element(generator) for _ in range(count)]
+            found[label] = np.stack(drawn) if label in within else drawn[0]
+        return found
 
     def act(self, element: Mapping[str, np.ndarray], params: Any) -> Any:
-        """Move the parameters: a tree of the same structure; leading axes of all arrays are a batch."""
-        given = checked_leaves(self.leaves, params)
+        """Move the parameters: a tree of the same structure; leading axes of all arrays are a batch.
+
+        Nested labels are permuted first, within the indices of the others as they come; one permutation `[n]` serves
+        all of these.
+        """
+        given = dict(checked_leaves(self.leaves, params))
+        several = {label: places for label, places in element.items() if places.ndim == 2}
+        moved_within(self.nested, several, self.leaves, given)
+        element = {label: places for label, places in element.items() if label not in several}
         moved = []
         for leaf in self.leaves:
             array = given[leaf.name]

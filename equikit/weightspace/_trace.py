@@ -10,6 +10,7 @@ import jax
 from equikit.groups import Fixed, S
 from equikit.weightspace._axes import Axis, factors, make_rigid, parts
 from equikit.weightspace._leaves import named_leaves
+from equikit.weightspace._nesting import nested
 from equikit.weightspace._program import Reader
 from equikit.weightspace._rules import rigid
 from equikit.weightspace._scaling import scalings
@@ -26,8 +27,8 @@ def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
     operations, contractions and what loops carry make two index sets one; reshape makes products of them, and
     concatenation and slicing sums; reductions forget them. Inputs and outputs, positions in space, and all operations
     that nothing is known of make them rigid. What is left free is permuted: the result is a group
-    \(\prod_h S_{n_h}\) that acts on the parameters, and preserves the function. It need not be the largest such group:
-    what is not known is rigid.
+    \(\prod_h S_{n_h}\) that acts on the parameters, and preserves the function; labels of which one is nested in
+    another have a wreath product \(S_n \wr S_m\). It need not be the largest such group: what is not known is rigid.
 
     Args:
         apply: the model, a pure function `apply(params, x)` that JAX can trace.
@@ -68,7 +69,8 @@ def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
         Leaf(name, tuple(names.expression(axis) for axis in axes)) for name, axes in zip(given, of_params, strict=True)
     )
     found = tuple(scalings(call, leaves, of_params, len(of_inputs)))
-    return Specification(leaves, tuple(names.bindings.items()), tuple(names.reasons.items()), found)
+    free = {label: axis for axis, label in names.labels.items() if isinstance(names.bindings[label], S)}
+    return Specification(leaves, tuple(names.bindings.items()), tuple(names.reasons.items()), found, nested(call, free))
 
 
 class _Names:

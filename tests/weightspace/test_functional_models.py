@@ -38,7 +38,7 @@ def zoo_of(params, count: int, scale: float = 1.0):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["perceptron", pytest.param("convolutions", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["perceptron", pytest.param("convolution_with_batch_norm", marks=pytest.mark.slow)])
 def test_models_of_the_papers_commute(name: str, kind: str) -> None:
     spec, params = traced(name)
     element = spec.random_element(jax.random.key(1))
