@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from benchmarks._fitting import Apply, Rows
 from benchmarks._symmetrization_models import ImageNetwork, ParticleNetwork, Perceptron
-from benchmarks._symmetrization_rivals import Rival
-from benchmarks._symmetrization_training import Apply, Rows
+from benchmarks._trained import Rival
 
 
 def particle_network(seed: int) -> ParticleNetwork:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import equikit as ek
-from benchmarks._symmetrization_rivals import Rival
 from benchmarks._symmetrization_wrapped import SYMMETRIES, How, symmetrized
+from benchmarks._trained import Rival
 from equikit.symmetrization.frames import QR, Alignment, Directions, GroupAverage, Sort, Stochastic
 
 

@@ -8,8 +8,8 @@ import jax
 from flax import nnx
 
 import equikit as ek
-from benchmarks._symmetrization_rivals import Rival
 from benchmarks._symmetrization_wrapped import SYMMETRIES, symmetrized
+from benchmarks._trained import Rival
 from equikit.symmetrization import Canonicalize, MatrixNetwork, OrbitDistance, Probabilistic, orbit_loss
 from equikit.symmetrization.canonicalization import (
     GroupConvolution,

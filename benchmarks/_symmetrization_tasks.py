@@ -1,93 +1,21 @@
-"""The tasks of the benchmark `symmetrization` on which networks are trained, with what all rivals of a task share."""
+"""The tasks of the benchmark `symmetrization` on which networks are trained."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from benchmarks._symmetrization_digits import Digits, clouds, digits, quarter_turns, turned
+from benchmarks._digits import Digits, clouds, digits, quarter_turns, turned
+from benchmarks._fitting import Rows
 from benchmarks._symmetrization_models import random_orthogonal
 from benchmarks._symmetrization_particles import Progress, Systems, cached
-from benchmarks._symmetrization_training import Recipe, Rows
 from benchmarks._symmetrization_vectors import Vectors, lorentz, orthogonal, vectors
+from benchmarks._task import Sizes, Task, Test
 
 SCRATCH = Path(__file__).parent / "scratch"
-Move = Callable[[jax.Array, Rows], Rows]
-"""A key and rows to rows, each with its target moved by a random element."""
-
-
-@dataclass(frozen=True)
-class Test:
-    """Rows to test on.
-
-    Attributes:
-        rows: inputs and targets.
-        act: what the elements that have moved these rows do to outputs for the rows as they were; None for those.
-    """
-
-    rows: Rows
-    act: Callable[[np.ndarray], np.ndarray] | None = None
-
-
-@dataclass(frozen=True)
-class Task:
-    """A task.
-
-    Attributes:
-        name: in tables.
-        train: inputs and targets; inputs are arrays or tuples of arrays.
-        tests: the first is drawn as the training rows are; the others are the same rows, moved.
-        recipe: how rivals are trained.
-        move: what augmentation does to a batch.
-        classes: whether outputs are scores of classes, and the error the share of wrong ones; otherwise it is the mean
-            of squares.
-    """
-
-    name: str
-    train: Rows
-    tests: dict[str, Test]
-    recipe: Recipe
-    move: Move
-    classes: bool = False
-
-    def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """What training makes small."""
-        if self.classes:
-            return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(outputs, targets))
-        return jnp.mean((outputs - targets) ** 2)
-
-    def error(self, outputs: np.ndarray, targets: np.ndarray) -> float:
-        """What is reported."""
-        if self.classes:
-            return float(np.mean(np.argmax(outputs, axis=-1) != targets))
-        return float(np.mean((outputs.astype(np.float64) - targets) ** 2))
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How many rows there are, how many are skipped between them, and how long training takes."""
-
-    train: int
-    validation: int
-    test: int
-    recipe: Recipe
-
-    def parts(self, data: Any) -> tuple[Any, Any]:
-        """Rows to train on, and rows to test on."""
-        first = self.train + self.validation
-        return data.take(slice(0, self.train)), data.take(slice(first, first + self.test))
-
-    @property
-    def total(self) -> int:
-        """All rows."""
-        return self.train + self.validation + self.test
 
 
 def _system_rows(systems: Systems) -> Rows:
@@ -172,7 +100,7 @@ def images(sizes: Sizes, seed: int) -> Task:
         "moved": Test((quarters, test.labels), lambda y: y),
         "by 45°": Test((eighths, test.labels), lambda y: y),
     }
-    return Task("digits", (train.inputs, train.labels), tests, sizes.recipe, _turn_images, classes=True)
+    return Task("digits", (train.inputs, train.labels), tests, sizes.recipe, _turn_images, outputs="classes")
 
 
 def _shuffle(key: jax.Array, rows: Rows) -> Rows:
@@ -191,4 +119,4 @@ def digit_clouds(sizes: Sizes, seed: int, copies: int = 10) -> Task:
         "as drawn": Test((once.inputs, once.labels)),
         "moved": Test((moved.inputs, moved.labels), lambda y: y),
     }
-    return Task("digit clouds", (many.inputs, many.labels), tests, sizes.recipe, _shuffle, classes=True)
+    return Task("digit clouds", (many.inputs, many.labels), tests, sizes.recipe, _shuffle, outputs="classes")

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 import equikit as ek
+from benchmarks._fitting import Apply, Rows
 from benchmarks._symmetrization_backbones import BACKBONES
-from benchmarks._symmetrization_rivals import Rival
-from benchmarks._symmetrization_training import Apply, Rows
+from benchmarks._trained import Rival
 from equikit.symmetrization import Info
 
 How = Any

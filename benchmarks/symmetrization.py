@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _symmetrization_tasks as tasks
+from benchmarks._fitting import Recipe, rows_of
 from benchmarks._measurement import Measurement, Skip
 from benchmarks._scores import Bound
 from benchmarks._symmetrization_backbones import augmented, bare, straight_line
 from benchmarks._symmetrization_frames import FRAMES
 from benchmarks._symmetrization_learned import LEARNED
-from benchmarks._symmetrization_report import STYLE as STYLE
-from benchmarks._symmetrization_rivals import Rival, scores, train
 from benchmarks._symmetrization_separation import SEPARATORS, graph_sets
-from benchmarks._symmetrization_tasks import Sizes, Task
-from benchmarks._symmetrization_training import Recipe, rows_of
+from benchmarks._task import Sizes, Task
+from benchmarks._task_report import style
+from benchmarks._trained import Rival, scores, train
 
 TITLE = "Symmetrization"
 SUMMARY = "every method around one network a task, against it bare and augmented; graphs to tell apart"
@@ -90,6 +90,18 @@ TARGETS = (
         for score, most in (("pairs not told apart", 0.0), ("largest difference of copies", EXACT_64))
     ),
 )
+PUBLISHED: dict[tuple[str, str], str] = {
+    ("n-body", "straight line"): "0.0819 [1]",
+    ("n-body", "bare"): "0.0107 [1]",
+    ("n-body", "frame"): "0.0057 [2]",
+    ("n-body", "canonical"): "0.0043 [4]",
+    ("n-body", "probabilistic"): "0.0039 [5]",
+    ("inertia", "bare"): "3.2 [3]",
+    ("inertia", "augmented"): "0.13 [3]",
+    ("scattering", "bare"): "0.017 [3]",
+    ("scattering", "augmented"): "0.013 [3]",
+}
+STYLE = style(PUBLISHED)
 
 
 @dataclass(frozen=True)

@@ -16,18 +16,18 @@ from benchmarks import __main__ as command
 from benchmarks import _symmetrization_tasks as tasks
 from benchmarks import symmetrization
 from benchmarks._emlp_data import inertia, scattering
+from benchmarks._fitting import Fitted, Recipe, fit, predict
 from benchmarks._measurement import Skip
 from benchmarks._scores import Bound
 from benchmarks._symmetrization_backbones import bare
 from benchmarks._symmetrization_learned import LEARNED
 from benchmarks._symmetrization_models import ParticleNetwork, random_orthogonal
 from benchmarks._symmetrization_particles import simulate
-from benchmarks._symmetrization_report import STYLE, cell
-from benchmarks._symmetrization_rivals import Rival, difference, outputs, recipe, scores, train
 from benchmarks._symmetrization_separation import SEPARATORS, graph_sets, unseparated
-from benchmarks._symmetrization_tasks import Sizes, Task
-from benchmarks._symmetrization_training import Fitted, Recipe, fit, predict
 from benchmarks._symmetrization_vectors import orthogonal
+from benchmarks._task import Sizes, Task
+from benchmarks._task_report import cell
+from benchmarks._trained import Rival, difference, outputs, recipe, scores, train
 
 pytestmark = pytest.mark.usefixtures("quick_compile")  # much is compiled, and little run
 
@@ -192,7 +192,7 @@ def test_how_far_outputs_are_from_equivariant(tmp_path: Path, monkeypatch: pytes
     rival = bare("inertia", 0)
     fitted = Fitted(rival.module, 0.0, 0.0, (0.0,))
     assert scores(task, rival, fitted)["difference, moved"] > 0.05
-    by_class = Task("x", (), {}, task.recipe, task.move, classes=True)
+    by_class = Task("x", (), {}, task.recipe, task.move, outputs="classes")
     one, two = np.array([[0.1, 0.2], [0.3, 0.1]]), np.array([[0.0, 9.0], [0.0, 0.1]])
     assert difference(by_class, one, two) == 0.5
     assert by_class.error(one, np.array([1, 1])) == 0.5
@@ -302,7 +302,8 @@ def test_the_report_has_a_table_a_task_and_says_what_is_missing() -> None:
         | {"status": "skipped"},
         {"case": {"task": "graphs"}, "direction": "separate", "rival": "bare", "scores": {"copies told apart": 0.0}},
     ]
-    targets = STYLE.check_targets([Bound("bare", {"task": "n-body", "train": 3000}, "error, moved", 0.4)], records)
+    bound = Bound("bare", {"task": "n-body", "train": 3000}, "error, moved", 0.4)
+    targets = symmetrization.STYLE.check_targets([bound], records)
     result: dict[str, Any] = {
         "date": "now",
         "machine": {"cpu": "c", "cores": 1, "memory_bytes": None, "os": "o"},
@@ -314,7 +315,7 @@ def test_the_report_has_a_table_a_task_and_says_what_is_missing() -> None:
         "measurements": records,
         "targets": targets,
     }
-    text = STYLE.markdown(result, {})
+    text = symmetrization.STYLE.markdown(result, {})
     assert "| bare | 0.01 | 0.5 | 12.3 | 1,234 | 0.0107 [1] |" in text
     assert "| frame | – | – | – | – | 0.0057 [2] |" in text
     assert "- n-body, bare, error, moved: 0.5, wanted at most 0.4, missed" in text

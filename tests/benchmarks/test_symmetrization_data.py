@@ -13,9 +13,9 @@ import pytest
 from scipy.ndimage import rotate
 
 import equikit as ek
+from benchmarks._digits import Digits, clouds, digits, quarter_turns, turned
 from benchmarks._emlp_data import inertia, scattering
 from benchmarks._measurement import Skip
-from benchmarks._symmetrization_digits import Digits, clouds, digits, quarter_turns, turned
 from benchmarks._symmetrization_graphs import (
     SKIPS,
     circulant,

@@ -1,4 +1,4 @@
-"""What a rival of the benchmark `symmetrization` is, how it is trained, and what is measured of it."""
+"""What a rival is that is trained on a task, how it is trained, and what is measured of it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks._symmetrization_tasks import Task
-from benchmarks._symmetrization_training import Apply, Fitted, Recipe, Rows, fit, predict, rows_of
+from benchmarks._fitting import Apply, Fitted, Recipe, Rows, fit, predict, rows_of
+from benchmarks._task import Task
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def difference(task: Task, moved: np.ndarray, expected: np.ndarray) -> float:
 
     Where outputs are scores of classes it is the share of rows whose class is another one.
     """
-    if task.classes:
+    if task.outputs == "classes":
         return float(np.mean(np.argmax(moved, axis=-1) != np.argmax(expected, axis=-1)))
     gap = moved.astype(np.float64) - expected
     return float(np.sqrt(np.mean(gap**2) / np.mean(expected.astype(np.float64) ** 2)))

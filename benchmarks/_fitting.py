@@ -1,4 +1,4 @@
-"""Training for the benchmark `symmetrization`: whole epochs in one compiled program, one loop for all rivals."""
+"""Training of rivals on a task: whole epochs in one compiled program, one loop for all rivals."""
 
 from __future__ import annotations
 

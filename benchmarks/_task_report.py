@@ -1,8 +1,9 @@
-"""The results of the benchmark `symmetrization`: a table a task, targets, and a plot."""
+"""Results of networks trained on tasks: a table a task, targets, and a plot."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,7 @@ from benchmarks._scores import check_targets
 from benchmarks._scores import number as digits
 from benchmarks._style import Style
 
-PUBLISHED: dict[tuple[str, str], str] = {
-    ("n-body", "straight line"): "0.0819 [1]",
-    ("n-body", "bare"): "0.0107 [1]",
-    ("n-body", "frame"): "0.0057 [2]",
-    ("n-body", "canonical"): "0.0043 [4]",
-    ("n-body", "probabilistic"): "0.0039 [5]",
-    ("inertia", "bare"): "3.2 [3]",
-    ("inertia", "augmented"): "0.13 [3]",
-    ("scattering", "bare"): "0.017 [3]",
-    ("scattering", "augmented"): "0.013 [3]",
-}
+Published = Mapping[tuple[str, str], str]
 """Task and rival to the error in a paper, as drawn; the README says which paper and what differs."""
 
 WHOLE = (
@@ -59,22 +50,26 @@ def by_task(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str,
     return found
 
 
-def table(task: str, records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def table(published: Published, task: str, records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Head and body of the table of a task."""
     scores = [record.get("scores", {}) for record in records]
     names = [name for name in dict.fromkeys(name for one in scores for name in one) if name not in HIDDEN]
-    known = any((task, record["rival"]) in PUBLISHED for record in records)
+    known = any((task, record["rival"]) in published for record in records)
     head = ["rival", *map(heading, names), *(["published"] if known else [])]
     body = []
     for record, score in zip(records, scores, strict=True):
-        last = [PUBLISHED.get((task, record["rival"]), "–")] if known else []
+        last = [published.get((task, record["rival"]), "–")] if known else []
         body.append([record["rival"], *(cell(name, score.get(name)) for name in names), *last])
     return head, body
 
 
-def terminal_table(title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]) -> Group:
+def terminal_table(
+    published: Published, title: str, records: Sequence[Mapping[str, Any]], rivals: Sequence[str]
+) -> Group:
     """The scores as rich tables."""
-    return Group(*(rich_table(f"{title}: {task}", *table(task, of)) for task, of in by_task(records).items()))
+    return Group(
+        *(rich_table(f"{title}: {task}", *table(published, task, of)) for task, of in by_task(records).items())
+    )
 
 
 def target_lines(result: Mapping[str, Any]) -> list[str]:
@@ -86,12 +81,12 @@ def target_lines(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
+def markdown(published: Published, result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
     """The results as Markdown."""
     records = result["measurements"]
     lines = [circumstances(result), ""]
     for task, of in by_task(records).items():
-        lines += [f"*{task}*", "", *grid(*table(task, of), 1), ""]
+        lines += [f"*{task}*", "", *grid(*table(published, task, of), 1), ""]
     lines += ["Targets:", ""]
     lines += [f"- {line}" for line in target_lines(result)] or ["- none of their cases was run"]
     return "\n".join([*lines, *left_out(records)]) + "\n"
@@ -139,4 +134,6 @@ def _errors(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]
     return found
 
 
-STYLE = Style(check_targets, markdown, terminal_table, target_lines, plot)
+def style(published: Published) -> Style:
+    """How results are checked and shown, beside what is published."""
+    return Style(check_targets, partial(markdown, published), partial(terminal_table, published), target_lines, plot)
