@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks._cache import cached as keep
 
 Progress = Callable[[int, int], None]
 """What is done, and what there is to do."""
@@ -141,28 +139,10 @@ def simulate(
 def cached(
     folder: Path, count: int, seed: int, rule: Simulation | None = None, progress: Progress | None = None
 ) -> Systems:
-    """Systems from a file in `folder`, or simulated and written there; its name depends on every setting.
-
-    The file is written under another name and then renamed, so that two processes at once do no harm.
-    """
+    """Systems from a file in `folder`, or simulated and written there; its name depends on every setting."""
     rule = Simulation() if rule is None else rule
-    settings = json.dumps({"format": 1, "count": count, "seed": seed, **asdict(rule)}, sort_keys=True)
-    path = folder / f"particles-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.npz"
-    if path.exists():
-        with np.load(path) as stored:
-            if str(stored["settings"]) == settings:
-                return Systems(**{name: stored[name] for name in stored.files if name != "settings"})
-    systems = simulate(count, seed, rule, progress)
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(suffix=".npz", dir=folder)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, settings=np.array(settings), **vars(systems))
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return systems
+    settings = {"count": count, "seed": seed, **asdict(rule)}
+    return Systems(**keep(folder, "particles", settings, lambda: vars(simulate(count, seed, rule, progress))))
 
 
 def extrapolation_errors(systems: Systems, times: tuple[float, ...]) -> tuple[float, ...]:

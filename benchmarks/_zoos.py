@@ -1,0 +1,184 @@
+"""Zoos: many networks trained at once, each with a start, a task or a recipe of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks._cache import cached
+from benchmarks._digits import Digits, digits
+from benchmarks._zoo_models import PIXELS, Model, Params, convolutional, gru, perceptron, siren
+
+Tell = Callable[[str], None]
+SHARE_OF_TESTS = 0.2
+"""Of the digits, to measure how well the networks of a zoo generalise."""
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """Networks of one architecture.
+
+    Attributes:
+        model: the architecture.
+        params: arrays with one row a network.
+        targets: what is to be told from the parameters, one row a network.
+    """
+
+    model: Model
+    params: dict[str, np.ndarray]
+    targets: np.ndarray
+
+
+def train_many(
+    name: str,
+    model: Model,
+    loss: Callable[[Params, Any, jax.Array], jax.Array],
+    own: Any,
+    count: int,
+    steps: int,
+    seed: int,
+    tell: Tell,
+    chunk: int = 64,
+) -> dict[str, np.ndarray]:
+    """Train networks by Adam, many at once.
+
+    Args:
+        name: for `tell`.
+        model: the architecture.
+        loss: parameters, what belongs to one network, and a key, to a number.
+        own: a dictionary of arrays with one row a network; `rate`, `scale` of the start and `decay` are understood.
+        count: of networks.
+        steps: of training.
+        seed: of starts and batches.
+        tell: is told how many are done.
+        chunk: networks that are trained at once, with one compiled program for all chunks.
+    """
+    adam = optax.scale_by_adam()
+
+    def one(key: jax.Array, own: Any) -> Params:
+        start, draws = jax.random.split(key)
+        params = model.init(start, own.get("scale", 1.0))
+
+        def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
+            params, memory = carry
+            updates, memory = adam.update(jax.grad(loss)(params, own, key), memory)
+            decay = own.get("decay", 0.0)
+            params = jax.tree.map(lambda p, u: p - own["rate"] * (u + decay * p), params, updates)
+            return (params, memory), None
+
+        (params, _), _ = jax.lax.scan(step, (params, adam.init(params)), jax.random.split(draws, steps))
+        return params
+
+    run = jax.jit(jax.vmap(one))
+    keys = jax.random.split(jax.random.key(seed), count)
+    found = []
+    for first in range(0, count, chunk):
+        tell(f"{name}: {first} of {count} networks trained")
+        # The last chunk is filled up, so that it needs no program of its own.
+        index = np.minimum(np.arange(first, first + chunk), count - 1)
+        found.append(jax.tree.map(np.asarray, run(keys[index], jax.tree.map(lambda a, i=index: a[i], own))))
+    return {key: np.concatenate([part[key] for part in found])[:count] for key in found[0]}
+
+
+def _log_uniform(generator: np.random.Generator, low: float, high: float, count: int) -> np.ndarray:
+    return np.exp(generator.uniform(np.log(low), np.log(high), count)).astype(np.float32)
+
+
+def sines(folder: Path, count: int, seed: int, tell: Tell, steps: int = 300, points: int = 64) -> Zoo:
+    """x to sin(a x) on [-π, π], with a from 0.5 to 10; a is to be told."""
+    model = siren((1, 32, 32, 1))
+    frequencies = np.random.default_rng(seed).uniform(0.5, 10, count).astype(np.float32)
+    x = jnp.linspace(-np.pi, np.pi, points)[:, None]
+
+    def loss(params: Params, own: Any, key: jax.Array) -> jax.Array:
+        return jnp.mean((model.train(params, x / np.pi) - jnp.sin(own["target"] * x)) ** 2)
+
+    def make() -> dict[str, np.ndarray]:
+        own = {"target": frequencies, "rate": np.full(count, 3e-3, np.float32)}
+        return train_many("sine networks", model, loss, own, count, steps, seed, tell)
+
+    settings = {"count": count, "seed": seed, "steps": steps, "points": points}
+    return Zoo(model, cached(folder, "sines", settings, make), frequencies)
+
+
+def images(folder: Path, count: int, seed: int, tell: Tell, steps: int = 150) -> Zoo:
+    """A place to the brightness of a digit there; which digit it is is to be told."""
+    model, data = siren((2, 32, 32, 1)), digits(seed)
+    data = data.take(slice(0, count))
+    places = np.stack(np.meshgrid(*[np.linspace(-1, 1, PIXELS)] * 2, indexing="ij"), -1).reshape(-1, 2)
+    x = jnp.asarray(places, jnp.float32)
+
+    def loss(params: Params, own: Any, key: jax.Array) -> jax.Array:
+        return jnp.mean((model.train(params, x)[:, 0] - own["image"]) ** 2)
+
+    def make() -> dict[str, np.ndarray]:
+        own = {"image": data.inputs.reshape(len(data), -1), "rate": np.full(len(data), 3e-3, np.float32)}
+        return train_many("images as networks", model, loss, own, len(data), steps, seed, tell)
+
+    settings = {"count": count, "seed": seed, "steps": steps}
+    return Zoo(model, cached(folder, "images", settings, make), data.labels)
+
+
+def classifiers(
+    name: str, folder: Path, count: int, seed: int, tell: Tell, *, steps: int = 300, batch: int = 32
+) -> Zoo:
+    """Networks that classify digits, with rates, starts, decays and lengths of training of their own.
+
+    Their accuracy on digits that they have not seen is to be told.
+    """
+    model = CLASSIFIERS[name]()
+    data = digits(seed)
+    split = round(SHARE_OF_TESTS * len(data))
+    test, train = data.take(slice(0, split)), data.take(slice(split, len(data)))
+    generator = np.random.default_rng([seed, 2])
+    own = {
+        "rate": _log_uniform(generator, 1e-4, 3e-2, count),
+        "scale": _log_uniform(generator, 0.2, 2.0, count),
+        "decay": _log_uniform(generator, 1e-4, 0.3, count),
+        "noise": generator.choice([0.0, 0.0, 0.2, 0.5], count).astype(np.float32),
+    }
+    x, y = _flat(name, train), jnp.asarray(train.labels)
+
+    def loss(params: Params, own: Any, key: jax.Array) -> jax.Array:
+        draw, wrong, label = jax.random.split(key, 3)
+        rows = jax.random.randint(draw, (batch,), 0, len(train))
+        labels = jnp.where(
+            jax.random.bernoulli(wrong, own["noise"], (batch,)), jax.random.randint(label, (batch,), 0, 10), y[rows]
+        )
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(model.train(params, x[rows]), labels))
+
+    def make() -> dict[str, np.ndarray]:
+        params = train_many(name, model, loss, own, count, steps, seed, tell)
+        return {**params, "accuracy": _accuracies(model, params, _flat(name, test), test.labels)}
+
+    settings = {"count": count, "seed": seed, "steps": steps, "batch": batch}
+    found = dict(cached(folder, name.replace(" ", "-"), settings, make))
+    accuracy = found.pop("accuracy")
+    return Zoo(model, found, accuracy)
+
+
+CLASSIFIERS: dict[str, Callable[[], Model]] = {
+    "perceptrons": partial(perceptron, (PIXELS**2, 32, 32, 10)),
+    "convolutional networks": partial(convolutional, (8, 16)),
+    "recurrent networks": partial(gru, 16),
+}
+
+
+def _flat(name: str, data: Digits) -> jax.Array:
+    images = jnp.asarray(data.inputs)
+    return images.reshape(len(images), -1) if name == "perceptrons" else images
+
+
+def _accuracies(model: Model, params: Params, x: jax.Array, labels: np.ndarray, chunk: int = 64) -> np.ndarray:
+    run = jax.jit(jax.vmap(lambda p: jnp.mean(jnp.argmax(model.train(p, x), -1) == labels)))
+    count = len(next(iter(params.values())))
+    parts = [run({key: a[i : i + chunk] for key, a in params.items()}) for i in range(0, count, chunk)]
+    return np.concatenate(parts).astype(np.float32)
