@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -128,22 +127,22 @@ def images(folder: Path, count: int, seed: int, tell: Tell, steps: int = 150) ->
 
 
 def classifiers(
-    name: str, folder: Path, count: int, seed: int, tell: Tell, *, steps: int = 300, batch: int = 32
+    name: str, folder: Path, count: int, seed: int, tell: Tell, *, steps: int = 150, batch: int = 32
 ) -> Zoo:
     """Networks that classify digits, with rates, starts, decays and lengths of training of their own.
 
     Their accuracy on digits that they have not seen is to be told.
     """
-    model = CLASSIFIERS[name]()
+    model, rates = CLASSIFIERS[name]()
     data = digits(seed)
     split = round(SHARE_OF_TESTS * len(data))
     test, train = data.take(slice(0, split)), data.take(slice(split, len(data)))
     generator = np.random.default_rng([seed, 2])
     own = {
-        "rate": _log_uniform(generator, 1e-4, 3e-2, count),
-        "scale": _log_uniform(generator, 0.2, 2.0, count),
-        "decay": _log_uniform(generator, 1e-4, 0.3, count),
-        "noise": generator.choice([0.0, 0.0, 0.2, 0.5], count).astype(np.float32),
+        "rate": _log_uniform(generator, *rates, count),
+        "scale": _log_uniform(generator, 0.3, 1.5, count),
+        "decay": _log_uniform(generator, 1e-4, 0.1, count),
+        "noise": generator.choice([0.0, 0.3], count).astype(np.float32),
     }
     x, y = _flat(name, train), jnp.asarray(train.labels)
 
@@ -159,17 +158,18 @@ def classifiers(
         params = train_many(name, model, loss, own, count, steps, seed, tell)
         return {**params, "accuracy": _accuracies(model, params, _flat(name, test), test.labels)}
 
-    settings = {"count": count, "seed": seed, "steps": steps, "batch": batch}
+    settings = {"count": count, "seed": seed, "steps": steps, "batch": batch, "rates": rates}
     found = dict(cached(folder, name.replace(" ", "-"), settings, make))
     accuracy = found.pop("accuracy")
     return Zoo(model, found, accuracy)
 
 
-CLASSIFIERS: dict[str, Callable[[], Model]] = {
-    "perceptrons": partial(perceptron, (PIXELS**2, 32, 32, 10)),
-    "convolutional networks": partial(convolutional, (8, 16)),
-    "recurrent networks": partial(gru, 16),
+CLASSIFIERS: dict[str, Callable[[], tuple[Model, tuple[float, float]]]] = {
+    "perceptrons": lambda: (perceptron((PIXELS**2, 32, 32, 10)), (1e-4, 3e-3)),
+    "convolutional networks": lambda: (convolutional((8, 16)), (3e-4, 2e-2)),
+    "recurrent networks": lambda: (gru(16), (3e-4, 2e-2)),
 }
+"""The models, and from which rates of learning to which they are trained."""
 
 
 def _flat(name: str, data: Digits) -> jax.Array:

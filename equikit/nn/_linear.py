@@ -243,9 +243,13 @@ class Linear(nnx.Module):
             reasons.append(why or "a plain axis has no entries")
         return list(dict.fromkeys(reasons))
 
+    def _initial_sizes(self, init_size: int | Mapping[str, int]) -> dict[str, int]:
+        """The size of every label at which the variance of independent entries is preserved."""
+        return initial_sizes(self.signature.sizes, init_size)
+
     def _scales(self, init_size: int | Mapping[str, int]) -> dict[str, np.ndarray]:
         r"""The standard deviation of each diagram's weights: \((c_{in}\, |D|\, \lVert D \rVert^2 / n^l)^{-1/2}\)."""
-        sizes = initial_sizes(self.signature.sizes, init_size)
+        sizes = self._initial_sizes(init_size)
         scales: dict[str, np.ndarray] = {}
         for target in self.signature.outputs:
             gains = {}

@@ -7,14 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from equikit.weightspace._axes import Axis
 from equikit.weightspace._program import Call
-from equikit.weightspace._tensors import join, split, tensors_of
-from equikit.weightspace._terms import Element, Leaf
 
 Nested = tuple[tuple[str, str], ...]
 """Pairs of labels: the first is permuted by itself for every index of the second."""
@@ -110,26 +104,3 @@ def _operands(
     chosen = [list(_pieces([axes[int(place)] for place in places])) for places in (kept, summed, along)]
     for some in itertools.product(*chosen):
         yield _Operand(*map(frozenset, some))
-
-
-def moved_within(pairs: Nested, element: Element, leaves: Sequence[Leaf], arrays: dict[str, jax.Array]) -> None:
-    """Move nested labels of arrays `[*batch, *shape]`, by name, in place: by one permutation an index of the outer."""
-    for inner, outer in pairs:
-        if inner not in element:
-            continue
-        order = np.argsort(element[inner], axis=1)  # [outer, inner]
-        for leaf in leaves:
-            if inner not in leaf.labels:
-                continue
-            tensors = split((leaf,), {leaf.name: arrays[leaf.name][..., None]})
-            for tensor in tensors_of(leaf):
-                if inner in tensor.labels:
-                    array = tensors[tensor.name]
-                    start = array.ndim - 1 - len(tensor.labels)
-                    first, second = (start + tensor.labels.index(label) for label in (outer, inner))
-                    index = np.expand_dims(
-                        order if first < second else order.T,
-                        [place for place in range(array.ndim) if place not in (first, second)],
-                    )
-                    tensors[tensor.name] = jnp.take_along_axis(array, jnp.asarray(index), axis=second)
-            arrays[leaf.name] = join((leaf,), tensors)[leaf.name][..., 0]

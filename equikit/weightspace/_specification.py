@@ -14,7 +14,8 @@ from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.groups import Fixed, S
 from equikit.weightspace._blame import first_difference, relative_difference
 from equikit.weightspace._leaves import checked_leaves, labels_with_two_sizes
-from equikit.weightspace._nesting import Nested, moved_within
+from equikit.weightspace._moving import moved
+from equikit.weightspace._nesting import Nested
 from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._terms import Element, Leaf
 
@@ -89,19 +90,50 @@ class Specification:
         Nested labels are permuted first, within the indices of the others as they come; one permutation `[n]` serves
         all of these.
         """
-        given = dict(checked_leaves(self.leaves, params))
-        several = {label: places for label, places in element.items() if places.ndim == 2}
-        moved_within(self.nested, several, self.leaves, given)
-        element = {label: places for label, places in element.items() if label not in several}
-        moved = []
-        for leaf in self.leaves:
-            array = given[leaf.name]
-            start = array.ndim - len(leaf.axes)
-            for place, axis in enumerate(leaf.axes):
-                if any(label in element for label in axis.labels):
-                    array = jnp.take(array, np.argsort(axis.places(dict(element))), axis=start + place)
-            moved.append(array)
-        return jax.tree.unflatten(jax.tree.structure(params), moved)
+        found = moved(self.leaves, self.nested, dict(element), checked_leaves(self.leaves, params))
+        return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
+
+    def augment(self, key: jax.Array, params: Any) -> Any:
+        """Move every network of a batch by a random element of its own; may be compiled.
+
+        Args:
+            key: of the elements.
+            params: arrays `[*batch, *shape]`.
+
+        Returns:
+            A tree like the parameters.
+
+        Raises:
+            OptionError, ShapeError, DTypeError: if the parameters are not those of the specification.
+
+        Example:
+            >>> from equikit.weightspace import trace
+            >>> spec = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], {"a": jnp.ones((3, 8)), "b": jnp.ones((8, 2))},
+            ...              jnp.ones((5, 3)))
+            >>> zoo = {"a": jnp.ones((9, 3, 8)), "b": jnp.ones((9, 8, 2))}
+            >>> jax.jit(spec.augment)(jax.random.key(0), zoo)["b"].shape
+            (9, 8, 2)
+        """
+        given = checked_leaves(self.leaves, params)
+        first = self.leaves[0]
+        batch = given[first.name].shape[: given[first.name].ndim - len(first.axes)]
+        within = dict(self.nested)
+
+        def one(key: jax.Array, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
+            element: dict[str, Any] = {}
+            for number, (label, size) in enumerate((label, self.sizes[label]) for label in self.groups):
+                shape = (self.sizes[within[label]], size) if label in within else (size,)
+                indices = jnp.broadcast_to(jnp.arange(size), shape)
+                element[label] = jax.random.permutation(
+                    jax.random.fold_in(key, number), indices, axis=-1, independent=True
+                )
+            return moved(self.leaves, self.nested, element, arrays)
+
+        flat = {leaf.name: jnp.reshape(given[leaf.name], (-1, *leaf.shape)) for leaf in self.leaves}
+        count = len(flat[first.name])
+        drawn = jax.vmap(one)(jax.random.split(key, count), flat)
+        found = [drawn[leaf.name].reshape(*batch, *leaf.shape) for leaf in self.leaves]
+        return jax.tree.unflatten(jax.tree.structure(params), found)
 
     def rescale(self, scaling: Scaling, numbers: jax.Array | np.ndarray, params: Any) -> Any:
         """Multiply the parameters by powers of numbers, one for each index of the label, `[n]`.
@@ -152,9 +184,9 @@ class Specification:
         Raises:
             EquivarianceError: if the outputs differ, naming the first operation whose result is not moved as it should.
         """
-        moved = self.act(self.random_element(key), params)
+        other = self.act(self.random_element(key), params)
         inputs = x if isinstance(x, tuple) else (x,)
-        one, two = apply(params, *inputs), apply(moved, *inputs)
+        one, two = apply(params, *inputs), apply(other, *inputs)
         found = relative_difference(one, two)
         narrow = max(np.finfo(jnp.zeros((), leaf.dtype).dtype).eps for leaf in jax.tree.leaves(params))
         allowed = float(narrow) ** 0.5 if tolerance is None else tolerance

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 Element = dict[str, np.ndarray]
@@ -85,7 +87,10 @@ class Sum:
     def places(self, element: Element) -> np.ndarray:
         """Where every index goes, `[size]`."""
         starts = np.cumsum([0, *(part.size for part in self.parts)])
-        return np.concatenate([start + part.places(element) for start, part in zip(starts, self.parts, strict=False)])
+        places = [start + part.places(element) for start, part in zip(starts, self.parts, strict=False)]
+        if any(isinstance(some, jax.Array) for some in places):
+            return jnp.concatenate(places)  # type: ignore[return-value]  # of an element that is traced
+        return np.concatenate(places)
 
 
 Expression = Symbol | Product | Sum

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -53,6 +54,13 @@ class WreathLinear(Linear):
                 if not np.all(its):
                     kept.append((name, len(its), tuple(map(int, np.flatnonzero(its)))))
         self.kept: tuple[tuple[str, int, tuple[int, ...]], ...] = tuple(kept)
+
+    def _initial_sizes(self, init_size: int | Mapping[str, int]) -> dict[str, int]:
+        """One for all: features of neurons are far from independent, and a mean over many of them is not small.
+
+        What preserves the variance of independent entries would multiply a mean over n of them by the root of n.
+        """
+        return dict.fromkeys(super()._initial_sizes(init_size), 1)
 
     def weights(self) -> dict[str, jax.Array]:
         """Weights for all diagrams of the plan, those that are not left being zero."""

@@ -170,3 +170,17 @@ def test_results_need_the_outer_label() -> None:
         "both of them",
         "out='h0 h1'",
     )
+
+
+@pytest.mark.parametrize("name", ["attention", "fused_attention", pytest.param("transformer", marks=pytest.mark.slow)])
+def test_augmentation_draws_an_element_for_every_network(name: str) -> None:
+    apply, params, x, spec = traced(name)
+    zoo = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4).reshape(2, 2, *leaf.shape), params)
+    moved = jax.jit(spec.augment)(jax.random.key(0), zoo)
+    outputs = [
+        apply(jax.tree.map(lambda leaf, at=at: leaf[at], moved), x) for at in itertools.product(range(2), range(2))
+    ]
+    for one in outputs:
+        np.testing.assert_allclose(one, apply(params, x), rtol=1e-4, atol=1e-5)
+    different = [np.any(np.asarray(leaf[0, 0]) != np.asarray(leaf[1, 0])) for leaf in jax.tree.leaves(moved)]
+    assert any(different)

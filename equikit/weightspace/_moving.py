@@ -1,0 +1,54 @@
+"""Moving parameters by the elements of their group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit.weightspace._nesting import Nested
+from equikit.weightspace._tensors import join, split, tensors_of
+from equikit.weightspace._terms import Element, Leaf
+
+
+def moved(leaves: Sequence[Leaf], pairs: Nested, element: Element, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """Arrays `[*batch, *shape]` by name, moved; the permutations of an element may be traced.
+
+    Nested labels come first, by one permutation for each index of the other label, or one for all.
+    """
+    several = {label: places for label, places in element.items() if places.ndim == 2}
+    rest = {label: places for label, places in element.items() if label not in several}
+    found = {}
+    for leaf in leaves:
+        array = arrays[leaf.name]
+        for inner, outer in pairs:
+            if inner in several and inner in leaf.labels:
+                array = _moved_within(leaf, array, inner, outer, several[inner])
+        start = array.ndim - len(leaf.axes)
+        for place, axis in enumerate(leaf.axes):
+            if any(label in rest for label in axis.labels):
+                array = jnp.take(array, _inverse(axis.places(rest)), axis=start + place)
+        found[leaf.name] = array
+    return found
+
+
+def _moved_within(leaf: Leaf, array: Any, inner: str, outer: str, places: Any) -> jax.Array:
+    """By one permutation of the inner label for each index of the outer, `[outer, inner]`."""
+    order = _inverse(places)
+    tensors = split((leaf,), {leaf.name: jnp.asarray(array)[..., None]})
+    for tensor in tensors_of(leaf):
+        if inner in tensor.labels:
+            one = tensors[tensor.name]
+            start = one.ndim - 1 - len(tensor.labels)
+            first, second = (start + tensor.labels.index(label) for label in (outer, inner))
+            others = [place for place in range(one.ndim) if place not in (first, second)]
+            index = jnp.expand_dims(order if first < second else order.T, others)
+            tensors[tensor.name] = jnp.take_along_axis(one, index, axis=second)
+    return join((leaf,), tensors)[leaf.name][..., 0]
+
+
+def _inverse(places: Any) -> Any:
+    return jnp.argsort(places, axis=-1) if isinstance(places, jax.Array) else np.argsort(places, axis=-1)
