@@ -85,7 +85,9 @@ def perceptron(features: Callable[[Any], jax.Array], augmented: bool = False) ->
     return build
 
 
-def functional(kind: Callable[..., nnx.Module], channels: Sequence[int], **options: Any) -> Callable[[WeightTask, int], Rival]:
+def functional(
+    kind: Callable[..., nnx.Module], channels: Sequence[int], **options: Any
+) -> Callable[[WeightTask, int], Rival]:
     """Equivariant layers, and a perceptron on their invariants."""
 
     def build(task: WeightTask, seed: int) -> Rival:

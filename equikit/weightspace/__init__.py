@@ -10,6 +10,7 @@ from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._terms import Leaf, Product, Sum, Symbol
 from equikit.weightspace._trace import trace
+from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
 
 __all__ = [
     "NFN",
@@ -17,8 +18,11 @@ __all__ = [
     "DWSNet",
     "Functional",
     "Leaf",
+    "LearnedOptimizer",
     "Line",
     "Matching",
+    "MetaTraining",
+    "Problem",
     "Product",
     "Scaling",
     "Specification",
@@ -27,8 +31,10 @@ __all__ = [
     "Symbol",
     "align",
     "barrier",
+    "evolve",
     "interpolate",
     "mean",
     "merge",
     "trace",
+    "train",
 ]

@@ -1,0 +1,7 @@
+"""Optimizers whose steps are functionals of weights, gradients and momenta, and how they are learned."""
+
+from equikit.weightspace.optimizers._evolution import MetaTraining, evolve
+from equikit.weightspace.optimizers._learned import LearnedOptimizer, LearnedState
+from equikit.weightspace.optimizers._training import Problem, train
+
+__all__ = ["LearnedOptimizer", "LearnedState", "MetaTraining", "Problem", "evolve", "train"]

@@ -1,0 +1,148 @@
+"""Learning optimizers by evolution strategies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax.flatten_util import ravel_pytree
+
+from equikit._errors import OptionError, explain
+from equikit._progress import progress
+from equikit.groups._group import checked_size
+from equikit.weightspace.optimizers._learned import LearnedOptimizer
+from equikit.weightspace.optimizers._training import Problem, train
+
+
+@dataclass(frozen=True)
+class MetaTraining:
+    """What meta-training has led to.
+
+    Attributes:
+        optimizer: the one whose weights were the best on problems drawn at the checks.
+        losses: for every meta-step the mean loss over the steps of training, for the weights as they were.
+        checks: pairs of a meta-step and the mean loss, on the same problems at every check.
+    """
+
+    optimizer: LearnedOptimizer
+    losses: np.ndarray
+    checks: tuple[tuple[int, float], ...]
+
+
+def evolve(
+    optimizer: LearnedOptimizer,
+    problem: Problem,
+    *,
+    steps: int = 100,
+    meta_steps: int = 200,
+    pairs: int = 8,
+    deviation: float = 0.01,
+    rate: float = 3e-3,
+    checks: int = 10,
+    key: jax.Array,
+) -> MetaTraining:
+    r"""Learn the weights of an optimizer, by antithetic evolution strategies.
+
+    The gradient of the mean loss over the steps of training, smoothed by a normal distribution of the weights
+    \(\theta\), is estimated by \(\frac{1}{2 \sigma^2 m} \sum_i (L(\theta + \epsilon_i) - L(\theta - \epsilon_i))\,
+    \epsilon_i\): both losses of a pair are of one problem, the same start and the same batches. Adam takes a step along
+    it. Losses that are no numbers, or above that of the first step, count as much as that one.
+
+    Args:
+        optimizer: where to begin; it is left as it is.
+        problem: what is trained.
+        steps: of training.
+        meta_steps: of learning.
+        pairs: m.
+        deviation: \(\sigma\).
+        rate: of Adam; it falls to zero as a cosine.
+        checks: how often the weights are compared, on eight problems that are the same each time; the best are kept.
+        key: of everything that is drawn.
+
+    Returns:
+        The optimizer that was learned, and the losses.
+
+    Raises:
+        OptionError: if a number does not fit.
+
+    Cost: 2 m times `steps` steps of training a meta-step, all of them in one compiled program.
+
+    Example:
+        >>> from equikit.weightspace import trace
+        >>> def apply(params, x):
+        ...     return jnp.tanh(x @ params["first"]) @ params["second"]
+        >>> def init(key):
+        ...     one, two = jax.random.split(key)
+        ...     return {"first": jax.random.normal(one, (1, 8)), "second": jax.random.normal(two, (8, 1))}
+        >>> def loss(params, key):
+        ...     x = jax.random.uniform(key, (16, 1))
+        ...     return jnp.mean((apply(params, x) - jnp.sin(3 * x)) ** 2)
+        >>> spec = trace(apply, init(jax.random.key(0)), jnp.ones((5, 1)))
+        >>> learned = LearnedOptimizer(spec, [4], rngs=nnx.Rngs(0))
+        >>> found = evolve(learned, Problem(init, loss), steps=5, meta_steps=2, pairs=2, key=jax.random.key(0))
+        >>> found.losses.shape
+        (2,)
+
+    Source:
+        Salimans et al., Evolution strategies as a scalable alternative to reinforcement learning, arXiv:1703.03864;
+        Metz et al., arXiv:2203.11860. Zhou, Finn and Harrison, arXiv:2402.05232, use persistent evolution strategies,
+        for longer training than here.
+    """
+    numbers = {"steps": steps, "meta_steps": meta_steps, "pairs": pairs, "checks": checks}
+    sizes = {name: checked_size(name, number) for name, number in numbers.items()}
+    given = {**sizes, "deviation": deviation, "rate": rate}
+    if 0 in sizes.values() or not deviation > 0 or not rate > 0:
+        raise OptionError(
+            explain(
+                "nothing is learned with these numbers",
+                got=", ".join(
+                    f"{name}={value}" for name, value in {**sizes, "deviation": deviation, "rate": rate}.items()
+                ),
+                expected="all of them above zero",
+                step="leave out what you do not need to set",
+            )
+        )
+    parts: Any = nnx.split(optimizer, nnx.Param, ...)
+    static, theta, rest = parts
+    flat, unflatten = ravel_pytree(theta)
+    schedule = optax.cosine_decay_schedule(rate, meta_steps)
+    adam = optax.adam(schedule)
+
+    def mean_loss(flat: jax.Array, key: jax.Array) -> jax.Array:
+        learned = nnx.merge(static, unflatten(flat), rest)
+        _, losses = train(learned.transformation(), problem, steps, key)
+        return jnp.mean(jnp.where(losses < losses[0], losses, losses[0]))
+
+    @jax.jit
+    def meta_step(flat: jax.Array, state: Any, key: jax.Array) -> tuple[jax.Array, Any, jax.Array]:
+        draw, one = jax.random.split(key)
+        noise = deviation * jax.random.normal(draw, (pairs, flat.size), flat.dtype)
+        keys = jax.random.split(one, pairs)
+        both = jax.vmap(jax.vmap(mean_loss, in_axes=(0, None)), in_axes=(0, 0))(
+            jnp.stack([flat + noise, flat - noise], axis=1), keys
+        )
+        slope = jnp.mean((both[:, 0] - both[:, 1])[:, None] * noise, axis=0) / (2 * deviation**2)
+        updates, state = adam.update(slope, state, flat)
+        return flat + updates, state, jnp.mean(both)
+
+    same = jax.random.split(jax.random.fold_in(key, meta_steps), 8)
+    check = jax.jit(lambda flat: jnp.mean(jax.vmap(mean_loss, in_axes=(None, 0))(flat, same)))
+    state, losses, found = adam.init(flat), [], [(0, float(check(flat)))]
+    best = flat
+    marks = set(np.linspace(0, meta_steps, checks + 1).round().astype(int).tolist())
+    with progress("learning an optimizer", meta_steps) as advance:
+        for number in range(1, meta_steps + 1):
+            flat, state, loss = meta_step(flat, state, jax.random.fold_in(key, number - 1))
+            losses.append(float(loss))
+            if number in marks:
+                found.append((number, float(check(flat))))
+                if found[-1][1] < min(value for _, value in found[:-1]):
+                    best = flat
+            advance(f"loss {losses[-1]:.3g}, {found[0][1]:.3g} at first")
+    learned = nnx.merge(static, unflatten(best), rest)
+    return MetaTraining(learned, np.array(losses), tuple(found))

@@ -1,0 +1,167 @@
+"""An optimizer whose step is a functional of weights, gradients and momenta."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.weightspace._functional import Functional
+from equikit.weightspace._models import UNF
+from equikit.weightspace._specification import Specification
+
+TIMES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+"""Numbers of steps, on whose scale the optimizer knows how long it has been running."""
+
+
+class LearnedState(NamedTuple):
+    """What is kept from step to step.
+
+    Attributes:
+        steps: how many there were.
+        momenta: for each decay a tree like the parameters.
+        square: a tree of the running mean of squared gradients.
+    """
+
+    steps: jax.Array
+    momenta: tuple[Any, ...]
+    square: Any
+
+
+class LearnedOptimizer(nnx.Module):
+    r"""A step for all weights at once, which commutes with the symmetry of the network that is trained.
+
+    \(w \leftarrow w - \alpha\, (u + \beta\, d\, e^{\beta s})\), where u is the step of Adam with rate one, and the
+    functional makes a direction d and a size s for every weight, of the weights, the gradients, the momenta and the
+    time. With \(\beta = 0\) it is Adam; meta-training starts from it. Every array comes in divided by the root of its
+    mean square, which no permutation changes.
+
+    Args:
+        spec: the symmetry of the parameters that are to be trained, from `trace`.
+        channels: of the hidden layers of the functional.
+        kind: `UNF`, `NFN`, `DWSNet` or `Functional`.
+        decays: of the momenta.
+        rate: \(\alpha\); its logarithm is learned.
+        strength: \(\beta\).
+        rngs: random keys for the parameters.
+        **options: of the functional.
+
+    Raises:
+        OptionError: if a decay, the rate or the strength do not fit.
+
+    Example:
+        >>> from equikit.weightspace import trace
+        >>> def apply(params, x):
+        ...     return jnp.tanh(x @ params["first"]) @ params["second"]
+        >>> params = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
+        >>> spec = trace(apply, params, jnp.ones((5, 3)))
+        >>> optimizer = LearnedOptimizer(spec, [8], rngs=nnx.Rngs(0)).transformation()
+        >>> state = optimizer.init(params)
+        >>> updates, state = optimizer.update(params, state, params)
+        >>> optax.apply_updates(params, updates)["first"].shape
+        (3, 8)
+
+    Source:
+        Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232, section 4.2; Metz et al., Practical
+        tradeoffs between memory, compute, and performance in learned optimizers, arXiv:2203.11860. The step of the
+        former has momentum in the place of Adam.
+    """
+
+    def __init__(
+        self,
+        spec: Specification,
+        channels: Sequence[int] = (16,),
+        *,
+        kind: Callable[..., Functional] = UNF,
+        decays: Sequence[float] = (0.5, 0.9, 0.99, 0.999),
+        rate: float = 3e-3,
+        strength: float = 0.1,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ) -> None:
+        self.decays = tuple(float(decay) for decay in decays)
+        for name, value, fits in (
+            ("decays", self.decays, len(self.decays) > 0 and all(0 <= decay < 1 for decay in self.decays)),
+            ("rate", rate, 0 < rate < math.inf),
+            ("strength", strength, 0 <= strength < math.inf),
+        ):
+            if not fits:
+                raise OptionError(
+                    explain(
+                        f"{name} does not fit",
+                        got=f"{name}={value}",
+                        expected="numbers from zero to below one" if name == "decays" else "a finite number above zero",
+                        step="leave it out: the default is what was measured",
+                    )
+                )
+        self.strength = float(strength)
+        self.log_rate = nnx.Param(jnp.log(jnp.float32(rate)))
+        inputs = 2 + len(self.decays) + len(TIMES)
+        self.functional = kind(spec, [inputs, *channels, 2], rngs=rngs, **options)
+
+    def step(self, grads: Any, state: LearnedState, params: Any) -> tuple[Any, LearnedState]:
+        """The step from parameters, and the state after it."""
+        count = state.steps + 1
+        momenta = tuple(
+            jax.tree.map(lambda m, g, decay=decay: decay * m + (1 - decay) * g, momentum, grads)
+            for decay, momentum in zip(self.decays, state.momenta, strict=True)
+        )
+        square = jax.tree.map(lambda s, g: 0.999 * s + 0.001 * g**2, state.square, grads)
+        new = LearnedState(count, momenta, square)
+        age = jnp.tanh(count / jnp.array(TIMES)) * 2 - 1
+
+        def features(weight: jax.Array, *rest: jax.Array) -> jax.Array:
+            own = jnp.stack([_normalized(array) for array in (weight, *rest)], axis=-1)
+            return jnp.concatenate([own, jnp.broadcast_to(age, (*weight.shape, len(TIMES))).astype(own.dtype)], axis=-1)
+
+        found = self.functional(jax.tree.map(features, params, grads, *momenta))
+        rate, fast = jnp.exp(self.log_rate[...]), momenta[self._nominal]
+
+        def update(momentum: jax.Array, square: jax.Array, both: jax.Array) -> jax.Array:
+            corrected = momentum / (1 - self.decays[self._nominal] ** count)
+            adam = corrected / (jnp.sqrt(square / (1 - 0.999**count)) + 1e-8)
+            direction, size = both[..., 0], both[..., 1]
+            learned = self.strength * direction * jnp.exp(self.strength * size)
+            return (-rate * (adam + learned)).astype(momentum.dtype)
+
+        return jax.tree.map(update, fast, square, found), new
+
+    @property
+    def _nominal(self) -> int:
+        """The decay of the momentum that Adam has, as close to 0.9 as there is one."""
+        return min(range(len(self.decays)), key=lambda place: abs(self.decays[place] - 0.9))
+
+    def transformation(self) -> optax.GradientTransformation:
+        """The optimizer, as optax has them; `update` needs the parameters.
+
+        It keeps the weights of the functional as they are now: make another one when they have changed.
+        """
+
+        def init(params: Any) -> LearnedState:
+            zeros = jax.tree.map(jnp.zeros_like, params)
+            return LearnedState(jnp.zeros((), jnp.int32), (zeros,) * len(self.decays), zeros)
+
+        def update(grads: Any, state: LearnedState, params: Any = None) -> tuple[Any, LearnedState]:
+            if params is None:
+                raise OptionError(
+                    explain(
+                        "a learned optimizer needs the parameters",
+                        got="params=None",
+                        expected="the parameters that are trained",
+                        step="write optimizer.update(grads, state, params)",
+                    )
+                )
+            return self.step(grads, state, params)
+
+        return optax.GradientTransformation(init, update)
+
+
+def _normalized(array: jax.Array) -> jax.Array:
+    """Divided by the root of the mean square."""
+    return array / jnp.sqrt(jnp.mean(array**2) + 1e-12)

@@ -1,0 +1,148 @@
+"""Learned optimizers commute with the symmetry of what they train, begin as Adam, and get better by learning."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from architectures import MODELS
+from flax import nnx
+from helpers import assert_error
+
+import equikit as ek
+from equikit.weightspace import DWSNet, LearnedOptimizer, Problem, evolve, trace, train
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def apply(params, x):
+    return jnp.tanh(x @ params["first"] + params["bias"]) @ params["second"]
+
+
+def init(key):
+    one, two = jax.random.split(key)
+    return {
+        "first": jax.random.normal(one, (1, 8)),
+        "bias": jnp.zeros(8),
+        "second": jax.random.normal(two, (8, 1)) / 8**0.5,
+    }
+
+
+def loss(params, key):
+    x = jax.random.uniform(key, (16, 1), minval=-1)
+    return jnp.mean((apply(params, x) - jnp.sin(3 * x)) ** 2)
+
+
+SPEC = trace(apply, init(jax.random.key(0)), jnp.ones((5, 1)))
+PROBLEM = Problem(init, loss)
+
+
+def after(optimizer, steps: int, params):
+    """Parameters after some steps on the same data."""
+
+    def step(carry, key):
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(params, key), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    keys = jax.random.split(jax.random.key(3), steps)
+    return jax.lax.scan(step, (params, optimizer.init(params)), keys)[0][0]
+
+
+@pytest.mark.parametrize("name", ["gru", pytest.param("transformer", marks=pytest.mark.slow)])
+def test_a_step_commutes_with_the_group(name: str) -> None:
+    model, params, x = MODELS[name]()
+    spec = trace(model, params, x)
+    optimizer = LearnedOptimizer(spec, [4], strength=1.0, rngs=nnx.Rngs(0)).transformation()
+    element = spec.random_element(jax.random.key(1))
+
+    @jax.jit
+    def moves(params):
+        grads = jax.grad(lambda p: jnp.sum(jnp.square(model(p, x))))(params)
+        state = optimizer.init(params)
+        for _ in range(2):
+            updates, state = optimizer.update(grads, state, params)
+        return updates
+
+    wanted, found = spec.act(element, moves(params)), moves(spec.act(element, params))
+    for one, two in zip(*map(jax.tree.leaves, (wanted, found)), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-2, atol=1e-5)
+
+
+def test_training_commutes_with_the_group() -> None:
+    optimizer = LearnedOptimizer(SPEC, [4], strength=1.0, rngs=nnx.Rngs(0)).transformation()
+    params = init(jax.random.key(1))
+    element = SPEC.random_element(jax.random.key(2))
+    run = jax.jit(lambda params: after(optimizer, 5, params))
+    wanted, found = SPEC.act(element, run(params)), run(SPEC.act(element, params))
+    for name in wanted:
+        np.testing.assert_allclose(wanted[name], found[name], rtol=1e-3, atol=1e-4)
+
+
+def test_without_strength_it_is_adam() -> None:
+    learned = LearnedOptimizer(SPEC, [4], strength=0.0, rate=0.01, rngs=nnx.Rngs(0))
+    params = init(jax.random.key(1))
+    found = after(learned.transformation(), 20, params)
+    wanted = after(optax.adam(0.01), 20, params)
+    for name in wanted:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-5)
+
+
+def test_evolution_finds_a_better_rate() -> None:
+    """With nothing else to learn: Adam's rate, which is too small."""
+    learned = LearnedOptimizer(SPEC, [2], strength=0.0, rate=0.01, rngs=nnx.Rngs(0))
+    before = float(learned.log_rate[...])
+    found = evolve(learned, PROBLEM, steps=20, meta_steps=20, pairs=4, rate=0.05, key=jax.random.key(0)).optimizer
+
+    def mean(rate):
+        return np.mean([np.mean(train(optax.adam(rate), PROBLEM, 20, jax.random.key(seed))[1]) for seed in range(4)])
+
+    assert mean(0.011) < mean(0.01), "a faster rate is better here"
+    assert float(found.log_rate[...]) > before + 0.1
+
+
+@pytest.mark.slow
+def test_it_learns_to_train_better_than_adam() -> None:
+    learned = LearnedOptimizer(SPEC, [8], rate=0.01, rngs=nnx.Rngs(0))
+    found = evolve(learned, PROBLEM, steps=50, meta_steps=100, pairs=8, rate=0.02, key=jax.random.key(0))
+    keys = jax.random.split(jax.random.key(99), 16)
+
+    def mean(optimizer):
+        return float(np.mean(jax.jit(jax.vmap(lambda key: train(optimizer, PROBLEM, 50, key)[1]))(keys)))
+
+    best = min(mean(optax.adam(rate)) for rate in (0.01, 0.03, 0.1, 0.3))
+    assert mean(found.optimizer.transformation()) < best
+    assert found.checks[-1][1] < found.checks[0][1]
+
+
+def test_other_functionals_and_state() -> None:
+    learned = LearnedOptimizer(SPEC, [4], kind=DWSNet, decays=(0.9,), rngs=nnx.Rngs(0))
+    params = init(jax.random.key(0))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), learned.transformation())
+    state = optimizer.init(params)
+    updates, state = jax.jit(optimizer.update)(params, state, params)
+    assert jax.tree.structure(updates) == jax.tree.structure(params)
+    assert int(state[1].steps) == 1
+
+
+def test_errors() -> None:
+    build = {"spec": SPEC, "rngs": nnx.Rngs(0)}
+    optimizer = LearnedOptimizer(**build).transformation()
+    params = init(jax.random.key(0))
+    step = "optimizer.update(grads, state, params)"
+    call = [
+        (lambda: optimizer.update(params, optimizer.init(params)), "needs the parameters", "None", "trained", step),
+        (lambda: LearnedOptimizer(**build, decays=(1.0,)), "decays does not fit", "1.0", "below one", "leave it out"),
+        (lambda: LearnedOptimizer(**build, rate=0.0), "rate does not fit", "0.0", "above zero", "leave it out"),
+        (
+            lambda: evolve(LearnedOptimizer(**build), PROBLEM, pairs=0, key=jax.random.key(0)),
+            "nothing is learned",
+            "pairs=0",
+            "above zero",
+            "leave out",
+        ),
+    ]
+    for each in call:
+        assert_error(ek.OptionError, *each)
