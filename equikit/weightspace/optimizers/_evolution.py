@@ -41,8 +41,8 @@ def evolve(
     steps: int = 100,
     meta_steps: int = 200,
     pairs: int = 8,
-    deviation: float = 0.01,
-    rate: float = 3e-3,
+    deviation: float = 0.03,
+    rate: float = 0.01,
     checks: int = 10,
     key: jax.Array,
 ) -> MetaTraining:
@@ -100,9 +100,7 @@ def evolve(
         raise OptionError(
             explain(
                 "nothing is learned with these numbers",
-                got=", ".join(
-                    f"{name}={value}" for name, value in {**sizes, "deviation": deviation, "rate": rate}.items()
-                ),
+                got=", ".join(f"{name}={value}" for name, value in given.items()),
                 expected="all of them above zero",
                 step="leave out what you do not need to set",
             )

@@ -20,6 +20,10 @@ TIMES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 """Numbers of steps, on whose scale the optimizer knows how long it has been running."""
 
 
+FLOOR, TINY = 1e-4, 1e-20
+"""Of the largest size of any array, and of numbers that are not zero: what is added to the size of each."""
+
+
 class LearnedState(NamedTuple):
     """What is kept from step to step.
 
@@ -81,7 +85,7 @@ class LearnedOptimizer(nnx.Module):
         kind: Callable[..., Functional] = UNF,
         decays: Sequence[float] = (0.5, 0.9, 0.99, 0.999),
         rate: float = 3e-3,
-        strength: float = 0.1,
+        strength: float = 0.3,
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
@@ -116,11 +120,13 @@ class LearnedOptimizer(nnx.Module):
         new = LearnedState(count, momenta, square)
         age = jnp.tanh(count / jnp.array(TIMES)) * 2 - 1
 
-        def features(weight: jax.Array, *rest: jax.Array) -> jax.Array:
-            own = jnp.stack([_normalized(array) for array in (weight, *rest)], axis=-1)
-            return jnp.concatenate([own, jnp.broadcast_to(age, (*weight.shape, len(TIMES))).astype(own.dtype)], axis=-1)
+        def features(*arrays: jax.Array) -> jax.Array:
+            own = jnp.stack(arrays, axis=-1)
+            return jnp.concatenate(
+                [own, jnp.broadcast_to(age, (*own.shape[:-1], len(TIMES))).astype(own.dtype)], axis=-1
+            )
 
-        found = self.functional(jax.tree.map(features, params, grads, *momenta))
+        found = self.functional(jax.tree.map(features, *map(_normalized, (params, grads, *momenta))))
         rate, fast = jnp.exp(self.log_rate[...]), momenta[self._nominal]
 
         def update(momentum: jax.Array, square: jax.Array, both: jax.Array) -> jax.Array:
@@ -162,6 +168,11 @@ class LearnedOptimizer(nnx.Module):
         return optax.GradientTransformation(init, update)
 
 
-def _normalized(array: jax.Array) -> jax.Array:
-    """Divided by the root of the mean square."""
-    return array / jnp.sqrt(jnp.mean(array**2) + 1e-12)
+def _normalized(tree: Any) -> Any:
+    """Arrays divided by the roots of their mean squares.
+
+    What is far below the largest of these is rounding, as the gradient of a bias that does nothing: it is left small.
+    """
+    sizes = jax.tree.map(lambda array: jnp.sqrt(jnp.mean(array**2)), tree)
+    floor = FLOOR * jnp.max(jnp.stack(jax.tree.leaves(sizes)))
+    return jax.tree.map(lambda array, size: array / (size + floor + TINY), tree, sizes)
