@@ -3,6 +3,7 @@
 from equikit.weightspace._align import align, mean, merge
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._interpolation import Line, barrier, interpolate
+from equikit.weightspace._linear_action import LinearAction
 from equikit.weightspace._matching import Matching
 from equikit.weightspace._models import NFN, UNF, DWSNet
 from equikit.weightspace._scaling import Scaling
@@ -18,6 +19,7 @@ __all__ = [
     "Functional",
     "Leaf",
     "Line",
+    "LinearAction",
     "Matching",
     "Product",
     "Scaling",

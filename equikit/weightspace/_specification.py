@@ -14,6 +14,7 @@ from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.groups import Fixed, S
 from equikit.weightspace._blame import first_difference, relative_difference
 from equikit.weightspace._leaves import checked_leaves, labels_with_two_sizes
+from equikit.weightspace._linear_action import LinearAction, transformed
 from equikit.weightspace._nesting import Nested, moved_within
 from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._terms import Element, Leaf
@@ -30,6 +31,7 @@ class Specification:
         scalings: ways to multiply parameters by numbers, one for each index of a label, that leave the function too.
         nested: pairs of labels, the first of which is permuted by itself for every index of the second, as what is in a
             head of attention, or in an expert of a mixture. The group is then a wreath product.
+        linear_actions: general linear groups that act on labels along which all is linear, and leave the function too.
     """
 
     leaves: tuple[Leaf, ...]
@@ -37,6 +39,7 @@ class Specification:
     reasons: tuple[tuple[str, str], ...] = ()
     scalings: tuple[Scaling, ...] = ()
     nested: Nested = ()
+    linear_actions: tuple[LinearAction, ...] = ()
 
     def __post_init__(self) -> None:
         twice = labels_with_two_sizes(self.leaves)
@@ -132,6 +135,18 @@ class Specification:
                 array = array * jnp.asarray(factor.reshape(shape), array.dtype)
             scaled.append(array)
         return jax.tree.unflatten(jax.tree.structure(params), scaled)
+
+    def transform(self, action: LinearAction, matrix: Any, params: Any) -> Any:
+        """Multiply the parameters by a matrix `[n, n]` along axes that are up, and by its inverse along those down.
+
+        Leading axes of all parameters are a batch. The inverse of a matrix that is known is found in float64.
+
+        Raises:
+            OptionError: if the matrix has another shape, is not finite, or has no inverse.
+        """
+        given = checked_leaves(self.leaves, params)
+        moved = transformed(self.leaves, action, self.sizes[action.label], matrix, given)
+        return jax.tree.unflatten(jax.tree.structure(params), [moved[leaf.name] for leaf in self.leaves])
 
     def check(
         self, apply: Callable[..., Any], params: Any, x: Any, key: jax.Array, *, tolerance: float | None = None
