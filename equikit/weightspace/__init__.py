@@ -11,10 +11,12 @@ from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._terms import Leaf, Product, Sum, Symbol
 from equikit.weightspace._trace import trace
+from equikit.weightspace.teleportation import BatchAction, TeleportState, batch_action, teleport
 
 __all__ = [
     "NFN",
     "UNF",
+    "BatchAction",
     "DWSNet",
     "Functional",
     "Leaf",
@@ -27,10 +29,13 @@ __all__ = [
     "Standardize",
     "Sum",
     "Symbol",
+    "TeleportState",
     "align",
     "barrier",
+    "batch_action",
     "interpolate",
     "mean",
     "merge",
+    "teleport",
     "trace",
 ]

@@ -20,9 +20,7 @@ from equikit.weightspace._powers import Powers, Rule, Scaled, nothing, plain
 from equikit.weightspace._program import Call, carried
 
 
-def run(
-    powers: Powers, call: Call, operands: Sequence[Scaled], rules: Mapping[str, Rule] = RULES
-) -> list[Scaled]:
+def run(powers: Powers, call: Call, operands: Sequence[Scaled], rules: Mapping[str, Rule] = RULES) -> list[Scaled]:
     """The powers of what a program returns."""
     known: dict[Any, Scaled] = dict(zip(call.jaxpr.invars, operands, strict=True))
     for variable, value in zip(call.jaxpr.constvars, call.constants, strict=True):

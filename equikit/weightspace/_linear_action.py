@@ -29,8 +29,8 @@ Move = Callable[[jax.Array], jax.Array]
 class LinearAction:
     r"""A general linear group that acts on the axes of parameters with one label, along which all is linear.
 
-    An axis that is up is multiplied by \(g\), one that is down by \(g^{-\top}\), so that what is summed over one of each
-    stays as it is. Permutations, scales and signs of the label are among the elements.
+    An axis that is up is multiplied by \(g\), one that is down by \(g^{-\top}\), so that what is summed over one of
+    each stays as it is. Permutations, scales and signs of the label are among the elements.
 
     Attributes:
         label: the label.
@@ -106,7 +106,9 @@ def linear_actions(
     for colour in colours:
         mine = {number: Fraction(sign) for number, sign in colour.items() if number >= 0}
         if mine and root_of[min(mine)] not in refused:
-            variances = tuple((name, place, tuple(map(int, signs))) for name, place, signs in by_axis(leaves, its, mine))
+            variances = tuple(
+                (name, place, tuple(map(int, signs))) for name, place, signs in by_axis(leaves, its, mine)
+            )
             yield LinearAction(its.labels[min(mine)], variances)
 
 
@@ -157,7 +159,8 @@ def transformed(
                 step=f"pass np.eye({size}) plus a small matrix, or jax.scipy.linalg.expm of any matrix",
             )
         )
-    dual = np.linalg.solve(value, np.eye(size)).T if known else jnp.linalg.solve(value, jnp.eye(size, dtype=value.dtype)).T
+    library: Any = np if known else jnp
+    dual = library.linalg.solve(value, library.eye(size, dtype=value.dtype)).T
 
     def move(factor: Any) -> Move:
         return lambda array: jnp.matmul(jnp.asarray(factor, array.dtype), array, precision="highest")

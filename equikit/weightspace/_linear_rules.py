@@ -1,9 +1,12 @@
 """What each primitive asks of a general linear group that acts on an axis: only what is linear along it is allowed.
 
 Forms are those of scales, but stand for less: an array is a vector along an axis, one unknown, whose value is plus one,
-or minus one for a dual vector; or it is the same everywhere along it, the empty form. A contraction needs a vector and a
-dual vector, and a sum terms of one kind, as with scales of power one and minus one. A product along the axis, which adds
-powers of scales, is not allowed.
+or minus one for a dual vector; or it is the same everywhere along it, the empty form. A contraction needs a vector and
+a dual vector, and a sum terms of one kind, as with scales of power one and minus one. A product along the axis, which
+adds powers of scales, is not allowed.
+
+Where an operation is not allowed its result has the empty form, though it may differ along the axis. That does no harm:
+whatever differs along a free axis is made of parameters with its label, and the whole label is refused.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import jax.numpy as jnp
 from equikit.weightspace import _power_rules as powers_of
 from equikit.weightspace._axes import Axis
 from equikit.weightspace._power_places import PLACING
-from equikit.weightspace._powers import Form, Powers, Rule, Scaled, nothing
+from equikit.weightspace._powers import Form, Powers, Rule, Scaled, atoms, nothing
 
 KEEPING = ("copy", "copy_p", "neg", "optimization_barrier", "real", "reduce_precision", "stop_gradient")
 ADDING = ("add", "add_any", "sub")
@@ -65,7 +68,7 @@ def looking_up(powers: Powers, equation: Any, given: list[Scaled], axes: list[li
     if filled or numbers.operand_batching_dims:
         return nothing(powers, given, axes)
     nothing(powers, [indices], [])
-    forms = [tuple[Form, ...]({} for _ in powers_of.atoms(axis)) for axis in result]
+    forms = [tuple[Form, ...]({} for _ in atoms(axis)) for axis in result]
     kept = (place for place in range(len(operand.axes)) if place not in numbers.collapsed_slice_dims)
     for place, at in zip(kept, numbers.offset_dims, strict=True):
         if operand.axes[place].root is result[at].root:

@@ -6,8 +6,9 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 
 from equikit.weightspace._axes import Axis
@@ -39,23 +40,24 @@ class Scaling:
         parts = [f"{name}[{place}] {', '.join(map(str, powers))}" for name, place, powers in self.powers if any(powers)]
         return f"{self.label} {self.kind}: {'; '.join(parts)}"
 
-    def factors(self, leaf: Leaf, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """For each axis of a parameter that is multiplied, by what, `[size]`."""
+    def factors(self, leaf: Leaf, numbers: Any) -> Iterator[tuple[int, Any]]:
+        """For each axis of a parameter that is multiplied, by what, `[size]`; in NumPy, or in JAX where numbers are."""
         for name, place, powers in self.powers:
             if name == leaf.name and any(powers):
                 yield place, _along(leaf.axes[place], iter(powers), self.label, numbers)
 
 
-def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: np.ndarray) -> np.ndarray:
+def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: Any) -> Any:
+    library: Any = np if isinstance(numbers, np.ndarray) else jnp
     if isinstance(axis, Product):
-        found = np.ones(1)
+        found = library.ones(1, numbers.dtype)
         for factor in axis.factors:
-            found = np.outer(found, _along(factor, powers, label, numbers)).ravel()
+            found = library.outer(found, _along(factor, powers, label, numbers)).ravel()
         return found
     if isinstance(axis, Sum):
-        return np.concatenate([_along(part, powers, label, numbers) for part in axis.parts])
+        return library.concatenate([_along(part, powers, label, numbers) for part in axis.parts])
     power = next(powers)
-    return numbers ** float(power) if axis.label == label and power else np.ones(axis.size)
+    return numbers ** float(power) if axis.label == label and power else library.ones(axis.size, numbers.dtype)
 
 
 @dataclass(frozen=True)

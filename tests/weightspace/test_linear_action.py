@@ -143,9 +143,7 @@ LINEAR = {
     "a mean of the batch": of(lambda p, h: h - h.mean(0)),
     "padding": of(lambda p, h: jnp.pad(h, ((0, 1), (0, 0)))[1:]),
     "a choice of rows": of(lambda p, h: h[jnp.array([1, 0, 3])]),
-    "a loop from zero": of(
-        lambda p, h: jax.lax.scan(lambda s, row: (0.5 * s + row, s), jnp.zeros(6), h)[1]
-    ),
+    "a loop from zero": of(lambda p, h: jax.lax.scan(lambda s, row: (0.5 * s + row, s), jnp.zeros(6), h)[1]),
 }
 
 
