@@ -11,18 +11,39 @@ from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._terms import Leaf, Product, Sum, Symbol
 from equikit.weightspace._trace import trace
+from equikit.weightspace.asymmetric import (
+    AsymmetricLinear,
+    AsymmetricMLP,
+    Ensemble,
+    FiGLU,
+    FixedEntries,
+    FixedWeights,
+    InterpolatedExperts,
+    MixtureOfExperts,
+    fixed_weights,
+    impose,
+    symmetry_left,
+)
 from equikit.weightspace.teleportation import BatchAction, TeleportState, batch_action, teleport
 
 __all__ = [
     "NFN",
     "UNF",
+    "AsymmetricLinear",
+    "AsymmetricMLP",
     "BatchAction",
     "DWSNet",
+    "Ensemble",
+    "FiGLU",
+    "FixedEntries",
+    "FixedWeights",
     "Functional",
+    "InterpolatedExperts",
     "Leaf",
     "Line",
     "LinearAction",
     "Matching",
+    "MixtureOfExperts",
     "Product",
     "Scaling",
     "Specification",
@@ -33,9 +54,12 @@ __all__ = [
     "align",
     "barrier",
     "batch_action",
+    "fixed_weights",
+    "impose",
     "interpolate",
     "mean",
     "merge",
+    "symmetry_left",
     "teleport",
     "trace",
 ]

@@ -42,10 +42,10 @@ def teleport(
     r"""An optimizer that before some of its updates moves the parameters along their orbit, to where it learns faster.
 
     The group is what the trace found to be exact: positive scales, and general linear groups of axes along which all is
-    linear. The loss stays as it is to rounding, its gradient does not. The parameters are moved by steepest ascent: each
-    step takes the gradient d of the objective in the Lie algebra, and moves them by the element with coordinates
-    \(\eta\, d / \|d\|\), where \(\eta\) is `step_size`: \(e^t\) for scales, \((1 - T/2)^{-1} (1 + T/2)\) for matrices. A
-    step that does not raise the objective is not taken, and \(\eta\) halved. Then comes an update of the optimizer with
+    linear. The loss stays as it is to rounding, its gradient does not. The parameters are moved by steepest ascent:
+    each step takes the gradient d of the objective in the Lie algebra, and moves them by the element with coordinates
+    \(\eta\, d / \|d\|\), where \(\eta\) is `step_size`: \(e^t\) for scales, \((1 - T/2)^{-1} (1 + T/2)\) for matrices.
+    A step that does not raise the objective is not taken and \(\eta\) halved. Then comes an update of the optimizer with
     the gradient at the new place. Permutations and signs are orthogonal maps of the parameters: they change neither the
     norm of the gradient nor the curvature, and are not used.
 
