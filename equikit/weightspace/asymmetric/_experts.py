@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -151,20 +152,22 @@ class InterpolatedExperts(_Gated):
         graph, params, rest = split_parameters(self.experts)
         shared = jax.tree.map(lambda array: array[0], rest)
 
-        def one(weights: jax.Array, x: jax.Array) -> Any:
+        def one(weights: jax.Array, x: jax.Array, shared: Any) -> Any:
             mixed = jax.tree.map(lambda array: jnp.tensordot(weights.astype(array.dtype), array, 1), params)
-            expert = nnx.merge(graph, mixed, shared)
+            before, expert = jax.tree.leaves(shared), nnx.merge(graph, mixed, shared)
             found = expert(x)
-            _refuse_changes(shared, split_parameters(expert)[2])
+            _refuse_changes(before, jax.tree.leaves(split_parameters(expert)[2]))
             return found
 
-        found = jax.vmap(one)(weights.reshape(-1, self.size), x.reshape(-1, *x.shape[len(batch) :]))
+        count = math.prod(batch)
+        rows = weights.reshape(count, self.size), x.reshape(count, *x.shape[len(batch) :])
+        found = jax.vmap(one, in_axes=(0, 0, None))(*rows, shared)
         result: jax.Array = found.reshape(*batch, *found.shape[1:])
         return result
 
 
-def _refuse_changes(before: Any, after: Any) -> None:
-    if any(one is not two for one, two in zip(*map(jax.tree.leaves, (before, after)), strict=True)):
+def _refuse_changes(before: list[Any], after: list[Any]) -> None:
+    if any(one is not two for one, two in zip(before, after, strict=True)):
         raise OptionError(
             explain(
                 "interpolated experts change their state",

@@ -15,7 +15,11 @@ from equikit.weightspace._leaves import named_leaves
 
 
 class FixedEntries(nnx.Variable[Any]):
-    """An array that belongs to the architecture, not to what is trained: it is saved, but no `nnx.Param`."""
+    """An array that belongs to the architecture, not to what is trained: it is saved, but no `nnx.Param`.
+
+    It holds floating-point numbers, masks too, so that a whole module can be differentiated where NNX does not filter
+    what is; the derivative is zero.
+    """
 
 
 class FixedWeights(NamedTuple):

@@ -33,7 +33,7 @@ class AsymmetricLinear(nnx.Module):
     Attributes:
         kernel: an `nnx.Param`, `[in_features, out_features]`; fixed entries of it are not used, and have no gradient.
         bias: an `nnx.Param`, `[out_features]`, or None.
-        mask, values: `FixedEntries`, `[in_features, out_features]`.
+        mask, values: `FixedEntries`, `[in_features, out_features]`: one where a weight is fixed, and at what.
 
     Raises:
         OptionError: if more weights are to be fixed than there are.
@@ -63,13 +63,13 @@ class AsymmetricLinear(nnx.Module):
         drawn = draw_fixed(shape, fixed, scale, key)
         self.kernel = nnx.Param(lecun_normal()(rngs.params(), shape, param_dtype))
         self.bias = nnx.Param(jnp.zeros(shape[1:], param_dtype)) if use_bias else None
-        self.mask = FixedEntries(drawn.mask)
+        self.mask = FixedEntries(drawn.mask.astype(param_dtype))
         self.values = FixedEntries(drawn.values.astype(param_dtype))
 
     @property
     def weights(self) -> jax.Array:
         """The kernel with its fixed entries."""
-        return jnp.where(self.mask[...], self.values[...], self.kernel[...])
+        return jnp.where(self.mask[...] > 0, jax.lax.stop_gradient(self.values[...]), self.kernel[...])
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Apply the layer: `[..., in_features]` to `[..., out_features]`."""
@@ -108,7 +108,7 @@ class FiGLU(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Apply the gates along the last axis."""
         _refuse_misfit(x, len(self.matrix[...]))
-        return x * jax.nn.sigmoid(x @ self.matrix[...])
+        return x * jax.nn.sigmoid(x @ jax.lax.stop_gradient(self.matrix[...]))
 
 
 def _refuse_misfit(x: jax.Array, features: int) -> None:

@@ -55,9 +55,9 @@ def outputs(members: Any, x: Any) -> Any:
     changed: list[int] = []
 
     def one(params: Any, rest: Any) -> tuple[Any, list[Any]]:
-        member = nnx.merge(graph, params, rest)
+        before, member = jax.tree.leaves(rest), nnx.merge(graph, params, rest)
         found = member(x)
-        before, after = jax.tree.leaves(rest), jax.tree.leaves(split_parameters(member)[2])
+        after = jax.tree.leaves(split_parameters(member)[2])
         changed[:] = [place for place, pair in enumerate(zip(before, after, strict=True)) if pair[0] is not pair[1]]
         return found, [after[place] for place in changed]
 

@@ -12,6 +12,7 @@ from flax import nnx
 
 from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
+from equikit.nn._functions import relu
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
 Breaking = Literal["weights", "gates"]
@@ -54,7 +55,7 @@ class AsymmetricMLP(nnx.Module):
         how: Breaking = "weights",
         fixed: int | Sequence[int] | None = None,
         scale: float = 1.0,
-        activation: Callable[[jax.Array], jax.Array] = jax.nn.relu,
+        activation: Callable[[jax.Array], jax.Array] = relu,
         key: jax.Array,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,

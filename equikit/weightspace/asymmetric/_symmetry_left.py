@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from equikit.groups import S
+from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._terms import Expression, Product, Sum, Symbol
 from equikit.weightspace._trace import trace
@@ -42,6 +42,7 @@ def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[int, ...],
     Cost: a trace, and for each round sorting the fixed entries.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from equikit.weightspace import AsymmetricMLP
         >>> options = {"key": jax.random.key(0), "rngs": nnx.Rngs(1)}
         >>> symmetry_left(AsymmetricMLP([3, 4, 2], how="gates", **options), jnp.ones(3))
@@ -54,19 +55,13 @@ def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[int, ...],
     """
     split: Any = nnx.split(model, nnx.Param, FixedEntries, ...)
     graph, params, fixed, rest = split
-    floats = jax.tree.map(
-        lambda a: a if jnp.issubdtype(a.dtype, jnp.floating) else jax.ShapeDtypeStruct(a.shape, jnp.float32), fixed
-    )
 
     def apply(given: Any, *inputs: Any) -> Any:
-        entries = jax.tree.map(lambda new, old: new.astype(old.dtype), given["fixed"], fixed)
-        return nnx.merge(graph, given["params"], entries, rest)(*inputs)
+        return nnx.merge(graph, given["params"], given["fixed"], rest)(*inputs)
 
-    given = {"fixed": floats, "params": params}
-    spec = trace(apply, given, x)
-    names = [leaf.name for leaf in spec.leaves]
-    arrays = dict(zip(names, map(np.asarray, jax.tree.leaves({"fixed": fixed})), strict=False))
-    colours = refined(spec, arrays)
+    spec = trace(apply, {"fixed": fixed, "params": params}, x)
+    entries = named_leaves({"fixed": fixed}) if jax.tree.leaves(fixed) else {}
+    colours = refined(spec, {name: np.asarray(array) for name, array in entries.items()})
     left = {}
     for label in spec.groups:
         classes = [tuple(map(int, np.flatnonzero(colours[label] == one))) for one in np.unique(colours[label])]

@@ -45,9 +45,9 @@ def teleport(
     linear. The loss stays as it is to rounding, its gradient does not. The parameters are moved by steepest ascent:
     each step takes the gradient d of the objective in the Lie algebra, and moves them by the element with coordinates
     \(\eta\, d / \|d\|\), where \(\eta\) is `step_size`: \(e^t\) for scales, \((1 - T/2)^{-1} (1 + T/2)\) for matrices.
-    A step that does not raise the objective is not taken and \(\eta\) halved. Then comes an update of the optimizer with
-    the gradient at the new place. Permutations and signs are orthogonal maps of the parameters: they change neither the
-    norm of the gradient nor the curvature, and are not used.
+    A step that does not raise the objective is not taken; the next is half as long. Then comes an update of the
+    optimizer with the gradient at the new place. Permutations and signs are orthogonal maps of the parameters: they
+    change neither the norm of the gradient nor the curvature, and are not used.
 
     Orbits of scales and linear groups are unbounded, and so is the gradient on them. One call moves no farther than
     `steps * step_size` in the Lie algebra: scales change by less than \(e^{s\eta}\), and condition numbers of
