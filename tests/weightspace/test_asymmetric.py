@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import sklearn.datasets
 from architectures import normal, plain
 from flax import nnx
 from helpers import assert_error
@@ -216,6 +217,39 @@ def test_the_proof_against_all_permutations() -> None:
         classes = symmetry_left(net, jnp.ones(2)).get("h0", ())
         sizes = [math.factorial(len(one)) for one in classes]
         assert len(keep) == np.prod(sizes, dtype=int)  # exact here, an upper bound in general
+
+
+@pytest.mark.slow
+def test_the_barrier_is_lower_without_alignment() -> None:
+    """Two networks that are trained apart, on digits; with fixed entries the straight line between them rises less."""
+    x, y = map(jnp.asarray, sklearn.datasets.load_digits(return_X_y=True))
+    x = x.astype(jnp.float32)[:1400] / 16
+
+    def trained(static, params, rest, key):
+        def loss(params, which=slice(None)):
+            logits = nnx.merge(static, params, rest)(x[which])
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y[:1400][which]).mean()
+
+        def step(carry, key):
+            params, state = carry
+            which = jax.random.randint(key, (64,), 0, 1400)
+            updates, state = tx.update(jax.grad(loss)(params, which), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        tx = optax.adam(1e-3)
+        run = jax.jit(lambda params: jax.lax.scan(step, (params, tx.init(params)), jax.random.split(key, 800))[0][0])
+        return loss, run(params)
+
+    heights = {}
+    for fixed in (0, [32, 128, 128]):
+        found = []
+        for seed in (1, 2):
+            net = AsymmetricMLP([64, 256, 256, 10], fixed=fixed, scale=0.5, key=KEY, rngs=nnx.Rngs(seed))
+            loss, params = trained(*nnx.split(net, nnx.Param, ...), jax.random.key(seed))
+            assert loss(params) < 0.02
+            found.append(params)
+        heights[fixed != 0] = ek.weightspace.barrier(loss, *found, points=9).barrier
+    assert heights[True] < 0.3 * heights[False]
 
 
 REFUSED = {

@@ -163,6 +163,30 @@ def test_other_objectives_optimizers_and_batches() -> None:
     assert int(state[1].step) == 2
 
 
+def test_a_line_search_starts_at_the_new_place() -> None:
+    spec, params, loss = problem()
+    search = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(40))
+    tx = teleport(search, spec, at=[0])
+    value, gradient = jax.value_and_grad(loss)(params)
+    extra = {"value": value, "value_fn": loss}
+    updates, _ = tx.update(gradient, tx.init(params), params, grad=gradient, **extra)
+    place = teleported(spec, params, loss)
+    there = jax.grad(loss)(place)
+    expected, _ = search.update(there, search.init(place), place, grad=there, **extra)
+    found, expected = optax.apply_updates(params, updates), optax.apply_updates(place, expected)
+    for name, leaf in expected.items():
+        np.testing.assert_allclose(found[name], leaf, rtol=1e-4, atol=1e-5)
+    assert loss(found) < loss(params) - 1e-3
+
+
+def test_half_precision_keeps_its_dtype() -> None:
+    spec, params, loss = problem(jnp.bfloat16)
+    new = teleported(spec, params, loss, steps=3)
+    assert {leaf.dtype for leaf in jax.tree.leaves(new)} == {jnp.dtype(jnp.bfloat16)}
+    np.testing.assert_allclose(float(loss(new)), float(loss(params)), rtol=0.03)
+    assert bool(jnp.any(new["d"] != params["d"]))
+
+
 def small_first(loss, params):
     return -jnp.sum(params["a"] ** 2)
 

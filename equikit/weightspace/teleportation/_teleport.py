@@ -112,6 +112,8 @@ def teleport(
             return place, jax.tree.map(lambda new, old: new.astype(old.dtype), jax.grad(loss)(place), updates)
 
         place, gradient = jax.lax.cond(when(state.step), there, lambda: (params, updates))
+        if "grad" in more:  # of line searches, which have to start at the new place; the value there is the old one
+            more = more | {"grad": gradient}
         found, inner = wrapped.update(gradient, state.inner, place, value_fn=value_fn, **more)
         # The difference first: it is exactly zero where nothing was moved.
         found = jax.tree.map(lambda new, old, step: (new - old) + step, place, params, found)
