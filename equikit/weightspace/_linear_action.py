@@ -98,7 +98,7 @@ def linear_actions(
     does not allow, have none. The arguments are those of `scalings`.
     """
     its = unknowns(leaves, of_params)
-    powers = Powers(signs=True)  # with signs, what is shared with their rules allows no maxima
+    powers = Powers(signs=False)
     run(powers, call, [*its.arrays, *inputs_of(call, len(leaves), others)], LINEAR_RULES)
     root_of = {number: its.roots[label] for number, label in enumerate(its.labels)}
     root_of |= {number: atom.root for number, atom in powers.carried.items()}

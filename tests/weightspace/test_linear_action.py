@@ -118,6 +118,9 @@ NOT_LINEAR = {
     "a maximum along the batch": of(lambda p, h: h - h.max(0)),
     "a normalisation": of(lambda p, h: h / jnp.sqrt((h**2).mean(1, keepdims=True) + 1)),
     "softmax": of(lambda p, h: jax.nn.softmax(h)),
+    "three duals of each other": of(
+        lambda p, h: h * ((h @ p["e"]).sum() + (h @ p["f"]).sum() + (p["e"].T @ p["f"]).sum())
+    ),
     "its own dual": of(lambda p, h: h @ p["a"].T @ p["a"]),
     "a comparison": of(lambda p, h: jnp.where(h > 0, h, 2 * h)),
     "along, not summed": of(lambda p, h: jnp.einsum("bi,ci->bci", h, h).sum(1)),
@@ -129,7 +132,7 @@ NOT_LINEAR = {
 
 @pytest.mark.parametrize("name", NOT_LINEAR)
 def test_what_is_not_linear_along_an_axis_has_none(name: str) -> None:
-    params = plain({"a": (3, 6), "b": (6,), "c": (6, 2), "e": (6, 4)})
+    params = plain({"a": (3, 6), "b": (6,), "c": (6, 2), "e": (6, 4), "f": (6, 4)})
     spec = trace(NOT_LINEAR[name], params, normal(4, 3))
     assert "h0" in spec.groups
     assert "h0" not in {action.label for action in spec.linear_actions}
