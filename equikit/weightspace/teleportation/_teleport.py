@@ -75,7 +75,7 @@ def teleport(
         OptionError: if nothing moves the parameters continuously, or an argument is not one of those allowed.
 
     Cost: an ascent takes `steps + 1` gradients of the objective, each some three gradients of the loss; of the
-        sharpness some forty.
+        sharpness some forty. Each linear group needs two solutions of a system of the size of its label besides.
 
     Example:
         >>> from equikit.weightspace import trace
