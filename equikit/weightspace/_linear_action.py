@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,13 +15,15 @@ from equikit._errors import OptionError, explain
 from equikit.weightspace._axes import Axis
 from equikit.weightspace._exponents import run
 from equikit.weightspace._linear_rules import LINEAR_RULES
+from equikit.weightspace._nesting import Nested
 from equikit.weightspace._powers import Form, Powers
 from equikit.weightspace._program import Call
 from equikit.weightspace._scaling import by_axis, inputs_of, unknowns
-from equikit.weightspace._terms import Expression, Leaf, Product, Sum
+from equikit.weightspace._tensors import join, split, tensors_of
+from equikit.weightspace._terms import Expression, Leaf, Product, Sum, Symbol
 
 Move = Callable[[jax.Array], jax.Array]
-"""What is done to an array `[n, rest]` along its first axis."""
+"""What is done to an array `[n, rest]` along its first axis, or to `[m, n, rest]` along its second one."""
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,19 @@ class LinearAction:
 
     Attributes:
         label: the label.
+        within: a label for each index of which there is a matrix of its own, as for every head of attention, or None.
         variances: for parameters and their axes 1 for up and -1 for down, one for each symbol of the axis; 0 for those
             on which nothing acts.
     """
 
     label: str
+    within: str | None
     variances: tuple[tuple[str, int, tuple[int, ...]], ...]
 
     def __str__(self) -> str:
         sides = (f"{side} {', '.join(f'{name}[{at}]' for name, at in self._with(sign))}" for side, sign in _SIDES)
-        return f"{self.label} linear: {'; '.join(sides)}"
+        inside = "" if self.within is None else f" in each {self.within}"
+        return f"{self.label} linear{inside}: {'; '.join(sides)}"
 
     @property
     def up(self) -> tuple[str, ...]:
@@ -60,43 +64,57 @@ class LinearAction:
 
     def apply(self, leaf: Leaf, array: jax.Array, up: Move, down: Move) -> jax.Array:
         """Do one thing along axes that are up, and another along those that are down; leading axes are a batch."""
-        start = array.ndim - len(leaf.axes)
-        for name, place, signs in self.variances:
-            if name == leaf.name and any(signs):
-                first = jnp.moveaxis(array, start + place, 0)
-                moves = iter([up if sign > 0 else down if sign else None for sign in signs])
-                flat = _along(leaf.axes[place], moves, first.reshape(len(first), -1))
-                array = jnp.moveaxis(flat.reshape(first.shape), 0, start + place)
-        return array
+        signs = {place: signs for name, place, signs in self.variances if name == leaf.name and any(signs)}
+        if not signs:
+            return array
+        marked = Leaf(
+            leaf.name,
+            tuple(_marked(axis, iter(signs.get(place, ()))) for place, axis in enumerate(leaf.axes)),
+        )
+        tensors = split((marked,), {leaf.name: array[..., None]})
+        for tensor in tensors_of(marked):
+            for place, label in enumerate(tensor.labels):
+                if label in (UP, DOWN):
+                    here = tensors[tensor.name]
+                    start = here.ndim - 1 - len(tensor.labels)
+                    outer = () if self.within is None else (start + tensor.labels.index(self.within),)
+                    axes, first = (*outer, start + place), tuple(range(len(outer) + 1))
+                    front = jnp.moveaxis(here, axes, first)
+                    move = up if label == UP else down
+                    moved = move(front.reshape(*front.shape[: len(axes)], -1)).reshape(front.shape)
+                    tensors[tensor.name] = jnp.moveaxis(moved, first, axes)
+        return join((marked,), tensors)[leaf.name][..., 0]
+
+    def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        """That of its matrix or matrices, from the sizes of labels."""
+        size = sizes[self.label]
+        return (size, size) if self.within is None else (sizes[self.within], size, size)
 
 
 _SIDES = (("up", 1), ("down", -1))
+UP, DOWN = "*up*", "*down*"  # no labels of a trace
 
 
-def _along(axis: Expression, moves: Iterator[Move | None], array: jax.Array) -> jax.Array:
+def _marked(axis: Expression, signs: Iterator[int]) -> Expression:
+    """An axis whose symbols, in order, have other labels where something acts on them."""
     if isinstance(axis, Product):
-        sizes = [factor.size for factor in axis.factors]
-        for place, factor in enumerate(axis.factors):
-            split = array.reshape(math.prod(sizes[:place]), sizes[place], -1).swapaxes(0, 1)
-            moved = _along(factor, moves, split.reshape(sizes[place], -1)).reshape(split.shape)
-            array = moved.swapaxes(0, 1).reshape(array.shape)
-        return array
+        return Product(tuple(_marked(factor, signs) for factor in axis.factors))
     if isinstance(axis, Sum):
-        ends = np.cumsum([part.size for part in axis.parts])[:-1]
-        pieces = jnp.split(array, [int(end) for end in ends])
-        return jnp.concatenate([_along(part, moves, piece) for part, piece in zip(axis.parts, pieces, strict=True)])
-    move = next(moves)
-    return array if move is None else move(array)
+        return Sum(tuple(_marked(part, signs) for part in axis.parts))
+    sign = next(signs, 0)
+    return Symbol(UP if sign > 0 else DOWN, axis.size) if sign else axis
 
 
 def linear_actions(
-    call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Axis]], others: int
+    call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Axis]], others: int, pairs: Nested
 ) -> Iterator[LinearAction]:
     """All general linear groups that are found: one for each label and each set of its axes that depend on each other.
 
     Every use of an axis is coloured up or down; labels on which colours contradict each other, or which some operation
-    does not allow, have none. The arguments are those of `scalings`.
+    does not allow, have none. The arguments are those of `scalings`, and pairs of labels, the first of which moves by
+    itself for every index of the second.
     """
+    outer = dict(pairs)
     its = unknowns(leaves, of_params)
     powers = Powers(signs=False)
     run(powers, call, [*its.arrays, *inputs_of(call, len(leaves), others)], LINEAR_RULES)
@@ -109,7 +127,8 @@ def linear_actions(
             variances = tuple(
                 (name, place, tuple(map(int, signs))) for name, place, signs in by_axis(leaves, its, mine)
             )
-            yield LinearAction(its.labels[min(mine)], variances)
+            label = its.labels[min(mine)]
+            yield LinearAction(label, outer.get(label), variances)
 
 
 def _coloured(rows: Sequence[Form], root_of: Mapping[int, Axis]) -> tuple[list[dict[int, int]], set[Axis]]:
@@ -144,23 +163,27 @@ def _coloured(rows: Sequence[Form], root_of: Mapping[int, Axis]) -> tuple[list[d
 
 
 def transformed(
-    leaves: Sequence[Leaf], action: LinearAction, size: int, matrix: Any, given: Mapping[str, Any]
+    leaves: Sequence[Leaf], action: LinearAction, shape: tuple[int, ...], matrix: Any, given: Mapping[str, Any]
 ) -> dict[str, jax.Array]:
-    """The parameters, by name, moved by a matrix `[size, size]`."""
+    """The parameters, by name, moved by a matrix, or one for all indices of an outer label: `shape`."""
     known = not isinstance(matrix, jax.core.Tracer)
     value = np.asarray(matrix, np.float64) if known else matrix
     finite = not known or bool(np.all(np.isfinite(value)))
-    if value.shape != (size, size) or not finite or (known and not np.linalg.cond(value) < 1 / np.finfo(float).eps):
+    fits = value.shape in (shape, shape[-2:]) and finite
+    if not fits or (known and not np.all(np.linalg.cond(value) < 1 / np.finfo(float).eps)):
         raise OptionError(
             explain(
                 f"the matrix is no element of the general linear group of {action.label!r}",
                 got=f"shape {list(value.shape)}" + ("" if finite else ", not finite"),
-                expected=f"an invertible matrix of shape {[size, size]}",
-                step=f"pass np.eye({size}) plus a small matrix, or jax.scipy.linalg.expm of any matrix",
+                expected=f"an invertible matrix of shape {list(shape[-2:])}"
+                + (f", or {shape[0]} of them, {list(shape)}" if len(shape) > 2 else ""),
+                step=f"pass np.eye({shape[-1]}) plus a small matrix, or jax.scipy.linalg.expm of any matrix",
             )
         )
     library: Any = np if known else jnp
-    dual = library.linalg.solve(value, library.eye(size, dtype=value.dtype)).T
+    value = library.broadcast_to(value, shape)
+    one = library.broadcast_to(library.eye(shape[-1], dtype=value.dtype), shape)
+    dual = library.linalg.solve(value, one).swapaxes(-1, -2)
 
     def move(factor: Any) -> Move:
         return lambda array: jnp.matmul(jnp.asarray(factor, array.dtype), array, precision="highest")

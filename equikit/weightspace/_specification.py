@@ -139,13 +139,14 @@ class Specification:
     def transform(self, action: LinearAction, matrix: Any, params: Any) -> Any:
         """Multiply the parameters by a matrix `[n, n]` along axes that are up, and by its inverse along those down.
 
+        Where the action is within another label, by one for each of its indices, `[m, n, n]`, or by one for all.
         Leading axes of all parameters are a batch. The inverse of a matrix that is known is found in float64.
 
         Raises:
             OptionError: if the matrix has another shape, is not finite, or has no inverse.
         """
         given = checked_leaves(self.leaves, params)
-        moved = transformed(self.leaves, action, self.sizes[action.label], matrix, given)
+        moved = transformed(self.leaves, action, action.shape(self.sizes), matrix, given)
         return jax.tree.unflatten(jax.tree.structure(params), [moved[leaf.name] for leaf in self.leaves])
 
     def check(

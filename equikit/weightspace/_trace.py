@@ -73,13 +73,14 @@ def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
     )
     count = len(of_inputs)
     free = {label: axis for axis, label in names.labels.items() if isinstance(names.bindings[label], S)}
+    pairs = nested(call, free)
     return Specification(
         leaves,
         tuple(names.bindings.items()),
         tuple(names.reasons.items()),
         scalings=tuple(scalings(call, leaves, of_params, count)),
-        nested=nested(call, free),
-        linear_actions=tuple(linear_actions(call, leaves, of_params, count)),
+        nested=pairs,
+        linear_actions=tuple(linear_actions(call, leaves, of_params, count, pairs)),
     )
 
 

@@ -46,7 +46,10 @@ def test_they_preserve_the_function(name: str) -> None:
     assert {label: labels.count(label) for label in labels} == FOUND.get(name, {})
     run, inputs = jax.jit(apply), x if isinstance(x, tuple) else (x,)
     for seed, action in enumerate(spec.linear_actions):
-        moved = spec.transform(action, random_matrix(spec.sizes[action.label], seed), params)
+        *many, size, _ = action.shape(spec.sizes)
+        matrix = np.stack([random_matrix(size, 10 * seed + one) for one in range(*many or [1])])
+        matrix = matrix if many else matrix[0]
+        moved = spec.transform(action, matrix, params)
         assert relative_difference(run(params, *inputs), run(moved, *inputs)) < 1e-5
         changed = [bool(jnp.any(a != b)) for a, b in zip(*map(jax.tree.leaves, (params, moved)), strict=True)]
         assert any(changed)
@@ -65,7 +68,7 @@ def test_a_linear_network_in_double_precision(x64: None) -> None:
     one, two = spec.linear_actions
     assert str(one) == "h0 linear: up a[1], b[0]; down c[0]"
     assert (one.up, one.down, two.up, two.down) == (("a", "b"), ("c",), ("c",), ("d",))
-    assert one == LinearAction("h0", (("a", 1, (1,)), ("b", 0, (1,)), ("c", 0, (-1,))))
+    assert one == LinearAction("h0", None, (("a", 1, (1,)), ("b", 0, (1,)), ("c", 0, (-1,))))
     assert len({one, two}) == 2  # they are hashable
     matrix = random_matrix(6)
     moved = spec.transform(one, matrix, params)
@@ -157,6 +160,48 @@ def test_what_is_linear_along_an_axis(name: str, x64: None) -> None:
     spec = trace(apply, params, x)
     (action,) = [action for action in spec.linear_actions if action.label == "h0" and action.up]
     moved = spec.transform(action, random_matrix(6), params)
+    assert relative_difference(apply(params, x), apply(moved, x)) < 1e-12
+
+
+def heads(p, x):
+    """Attention, whose queries and keys have their heads on one axis, and values on two."""
+    q, k = ((x @ p[name]).reshape(*x.shape[:-1], 2, 3) for name in ("q", "k"))
+    weights = jax.nn.softmax(jnp.einsum("qhd,khd->hqk", q, k))
+    return jnp.einsum("hqk,khe,heo->qo", weights, jnp.einsum("ki,ihe->khe", x, p["v"]), p["o"])
+
+
+def test_every_head_has_a_group_of_its_own(x64: None) -> None:
+    shapes = {"q": (4, 6), "k": (4, 6), "v": (4, 2, 5), "o": (2, 5, 4)}
+    params, x = jax.tree.map(lambda leaf: leaf.astype(float), (plain(shapes), normal(7, 4)))
+    spec = trace(heads, params, x)
+    values, keys = sorted(spec.linear_actions, key=lambda action: action.up)[::-1]
+    assert (keys.within, values.within) == (values.within, keys.within)
+    assert str(keys) == f"{keys.label} linear in each {keys.within}: up k[1]; down q[1]"
+    matrices = np.stack([random_matrix(3, seed) for seed in range(2)])
+    moved = spec.transform(keys, matrices, params)
+    np.testing.assert_allclose(moved["k"][:, :3], params["k"][:, :3] @ matrices[0].T, rtol=1e-12)
+    np.testing.assert_allclose(moved["q"][:, 3:], params["q"][:, 3:] @ np.linalg.inv(matrices[1]), rtol=1e-9)
+    assert relative_difference(heads(params, x), heads(moved, x)) < 1e-12
+    moved = spec.transform(values, np.stack([random_matrix(5, seed) for seed in range(2)]), params)
+    assert relative_difference(heads(params, x), heads(moved, x)) < 1e-12
+    one = spec.transform(keys, matrices[0], params)
+    assert relative_difference(one, spec.transform(keys, matrices[[0, 0]], params)) < 1e-12
+    text = ("general linear group", "shape [3, 3, 3]", "shape [3, 3], or 2 of them, [2, 3, 3]", "np.eye(3)")
+    assert_error(ek.OptionError, lambda: spec.transform(keys, np.stack([np.eye(3)] * 3), params), *text)
+
+
+def test_heads_that_share_queries_have_one_group(x64: None) -> None:
+    def apply(p, x):
+        k, v = (jnp.einsum("ki,ihd->khd", x, p[name]) for name in ("k", "v"))
+        weights = jax.nn.softmax(jnp.einsum("qd,khd->hqk", x @ p["q"], k))
+        return jnp.einsum("hqk,khe->qhe", weights, v).sum((1, 2))
+
+    params = jax.tree.map(lambda leaf: leaf.astype(float), plain({"q": (4, 3), "k": (4, 2, 3), "v": (4, 2, 3)}))
+    x = normal(7, 4).astype(float)
+    spec = trace(apply, params, x)
+    (action,) = spec.linear_actions
+    assert (action.within, action.up, action.down) == (None, ("k",), ("q",))
+    moved = spec.transform(action, random_matrix(3), params)
     assert relative_difference(apply(params, x), apply(moved, x)) < 1e-12
 
 

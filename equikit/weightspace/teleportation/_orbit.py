@@ -14,7 +14,7 @@ from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._specification import Specification
 
 Tangent = list[jax.Array]
-"""For each continuous action of a specification its coordinates: `[n]` of scales, `[n, n]` of a linear group."""
+"""For each continuous action its coordinates: `[n]` of scales, `[n, n]` or `[m, n, n]` of linear groups."""
 
 
 def continuous_actions(spec: Specification) -> tuple[Scaling | LinearAction, ...]:
@@ -42,8 +42,11 @@ def continuous_actions(spec: Specification) -> tuple[Scaling | LinearAction, ...
 
 def origin(spec: Specification, dtype: Any) -> Tangent:
     """The coordinates of the identity."""
-    sizes = [(spec.sizes[action.label], action) for action in continuous_actions(spec)]
-    return [jnp.zeros((n,) if isinstance(action, Scaling) else (n, n), dtype) for n, action in sizes]
+    shapes = [
+        (spec.sizes[action.label],) if isinstance(action, Scaling) else action.shape(spec.sizes)
+        for action in continuous_actions(spec)
+    ]
+    return [jnp.zeros(shape, dtype) for shape in shapes]
 
 
 def moved(spec: Specification, tangent: Tangent, params: Any) -> Any:
@@ -55,10 +58,10 @@ def moved(spec: Specification, tangent: Tangent, params: Any) -> Any:
     given = checked_leaves(spec.leaves, params)
     arrays = {name: jnp.asarray(array) for name, array in given.items()}
     for action, t in zip(continuous_actions(spec), tangent, strict=True):
-        one = jnp.eye(len(t), dtype=t.dtype)
+        one = jnp.eye(t.shape[-1], dtype=t.dtype)
         if isinstance(action, LinearAction):
             up = jnp.linalg.solve(one - t / 2, one + t / 2)
-            down = jnp.linalg.solve(one + t / 2, one - t / 2).T
+            down = jnp.linalg.solve(one + t / 2, one - t / 2).swapaxes(-1, -2)
         for leaf in spec.leaves:
             array = arrays[leaf.name]
             if isinstance(action, Scaling):
