@@ -28,6 +28,8 @@ PACKAGES = [
     ),
     "equikit.symmetrization.canonicalization",
     "equikit.symmetrization.frames",
+    "equikit.weightspace.asymmetric",
+    "equikit.weightspace.teleportation",
 ]
 SYMBOLIC = ["equikit.diagrams", "equikit.groups"]
 

@@ -3,6 +3,7 @@
 from equikit.weightspace._align import align, mean, merge
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._interpolation import Line, barrier, interpolate
+from equikit.weightspace._linear_action import LinearAction
 from equikit.weightspace._matching import Matching
 from equikit.weightspace._models import NFN, UNF, DWSNet
 from equikit.weightspace._scaling import Scaling
@@ -10,18 +11,42 @@ from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._terms import Leaf, Product, Sum, Symbol
 from equikit.weightspace._trace import trace
+from equikit.weightspace.asymmetric import (
+    AsymmetricLinear,
+    AsymmetricMLP,
+    Ensemble,
+    FiGLU,
+    FixedEntries,
+    FixedWeights,
+    InterpolatedExperts,
+    MixtureOfExperts,
+    fixed_weights,
+    impose,
+    symmetry_left,
+)
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
+from equikit.weightspace.teleportation import BatchAction, TeleportState, batch_action, teleport
 
 __all__ = [
     "NFN",
     "UNF",
+    "AsymmetricLinear",
+    "AsymmetricMLP",
+    "BatchAction",
     "DWSNet",
+    "Ensemble",
+    "FiGLU",
+    "FixedEntries",
+    "FixedWeights",
     "Functional",
+    "InterpolatedExperts",
     "Leaf",
     "LearnedOptimizer",
     "Line",
+    "LinearAction",
     "Matching",
     "MetaTraining",
+    "MixtureOfExperts",
     "Problem",
     "Product",
     "Scaling",
@@ -29,12 +54,18 @@ __all__ = [
     "Standardize",
     "Sum",
     "Symbol",
+    "TeleportState",
     "align",
     "barrier",
+    "batch_action",
     "evolve",
+    "fixed_weights",
+    "impose",
     "interpolate",
     "mean",
     "merge",
+    "symmetry_left",
+    "teleport",
     "trace",
     "train",
 ]

@@ -8,7 +8,7 @@ scales powers count modulo two, and tanh keeps them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,11 @@ from jax.extend.core import Literal
 
 from equikit.weightspace._axes import Axis
 from equikit.weightspace._power_rules import RULES, unknown
-from equikit.weightspace._powers import Powers, Scaled, nothing, plain
+from equikit.weightspace._powers import Powers, Rule, Scaled, nothing, plain
 from equikit.weightspace._program import Call, carried
 
 
-def run(powers: Powers, call: Call, operands: Sequence[Scaled]) -> list[Scaled]:
+def run(powers: Powers, call: Call, operands: Sequence[Scaled], rules: Mapping[str, Rule] = RULES) -> list[Scaled]:
     """The powers of what a program returns."""
     known: dict[Any, Scaled] = dict(zip(call.jaxpr.invars, operands, strict=True))
     for variable, value in zip(call.jaxpr.constvars, call.constants, strict=True):
@@ -35,34 +35,39 @@ def run(powers: Powers, call: Call, operands: Sequence[Scaled]) -> list[Scaled]:
         given = [of(variable) for variable in equation.invars]
         axes = [call.axes[variable] for variable in equation.outvars]
         if number in call.inner:
-            found = run(powers, call.inner[number], given)
+            found = run(powers, call.inner[number], given, rules)
         elif number in call.bodies:
-            found = _controlled(powers, equation, call.bodies[number], given, axes)
+            found = _controlled(powers, equation, call.bodies[number], given, axes, rules)
         else:
-            rule = RULES.get(equation.primitive.name, unknown)
+            rule = rules.get(equation.primitive.name, unknown)
             found = rule(powers, equation, given, axes)
         known.update(zip(equation.outvars, found, strict=True))
     return [of(variable) for variable in call.jaxpr.outvars]
 
 
 def _controlled(
-    powers: Powers, equation: Any, bodies: list[Call], given: list[Scaled], axes: list[list[Axis]]
+    powers: Powers,
+    equation: Any,
+    bodies: list[Call],
+    given: list[Scaled],
+    axes: list[list[Axis]],
+    rules: Mapping[str, Rule],
 ) -> list[Scaled]:
     """What a loop carries has one power in all steps; what branches return has one."""
     name = equation.primitive.name
     if name == "cond":
         nothing(powers, given[:1], [])
-        results = [run(powers, body, given[1:]) for body in bodies]
+        results = [run(powers, body, given[1:], rules) for body in bodies]
         return [powers.common(arrays, one) for one, *arrays in zip(axes, *results, strict=True)]
     first, last = carried(equation)
     state = [powers.fresh(array) for array in given[first:last]]
     if name == "while":
         start = equation.params["cond_nconsts"]
-        run(powers, bodies[0], [*given[:start], *state])
-        found = run(powers, bodies[1], [*given[start:first], *state])
+        run(powers, bodies[0], [*given[:start], *state], rules)
+        found = run(powers, bodies[1], [*given[start:first], *state], rules)
     else:
         steps = [Scaled(array.axes[1:], array.forms[1:], array.zero) for array in given[last:]]
-        found = run(powers, bodies[0], [*given[:first], *state, *steps])
+        found = run(powers, bodies[0], [*given[:first], *state, *steps], rules)
     for before, now, after in zip(given[first:last], state, found, strict=False):
         powers.common([now, before, after], now.axes)
     rows = zip(axes[len(state) :], found[len(state) :], strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,32 @@ def moved(leaves: Sequence[Leaf], pairs: Nested, element: Element, arrays: Mappi
                 array = jnp.take(array, _inverse(axis.places(rest)), axis=start + place)
         found[leaf.name] = array
     return found
+
+
+def augmented(
+    leaves: Sequence[Leaf],
+    pairs: Nested,
+    permuted: Sequence[str],
+    sizes: Mapping[str, int],
+    key: jax.Array,
+    arrays: Mapping[str, Any],
+) -> dict[str, jax.Array]:
+    """Arrays `[*batch, *shape]` by name, each network of the batch moved by a random element of its own."""
+    first, within = leaves[0], dict(pairs)
+    batch = arrays[first.name].shape[: arrays[first.name].ndim - len(first.axes)]
+
+    def one(key: jax.Array, own: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        element: dict[str, Any] = {}
+        for number, label in enumerate(permuted):
+            several = (sizes[within[label]],) if label in within else ()
+            indices = jnp.broadcast_to(jnp.arange(sizes[label]), (*several, sizes[label]))
+            draw = jax.random.fold_in(key, number)
+            element[label] = jax.random.permutation(draw, indices, axis=-1, independent=True)
+        return moved(leaves, pairs, element, own)
+
+    flat = {leaf.name: jnp.reshape(arrays[leaf.name], (math.prod(batch), *leaf.shape)) for leaf in leaves}
+    drawn = jax.vmap(one)(jax.random.split(key, math.prod(batch)), flat)
+    return {leaf.name: drawn[leaf.name].reshape(*batch, *leaf.shape) for leaf in leaves}
 
 
 def _moved_within(leaf: Leaf, array: Any, inner: str, outer: str, places: Any) -> jax.Array:

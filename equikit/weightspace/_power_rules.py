@@ -31,7 +31,7 @@ def unknown(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[
     return nothing(powers, given, axes)
 
 
-def _spread(array: Scaled, axes: list[Axis]) -> list[tuple[Form, ...]]:
+def spread(array: Scaled, axes: list[Axis]) -> list[tuple[Form, ...]]:
     """The forms of an operand along the axes of an elementwise result, which are none where it is repeated."""
     empty = [tuple[Form, ...]({} for _ in atoms(axis)) for axis in axes]
     if len(array.axes) != len(axes):
@@ -50,10 +50,10 @@ def adding(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[A
         return [plain(result, zero=equation.primitive.name not in COMPARING)]
     if powers.signs and equation.primitive.name in ("max", "min"):
         return nothing(powers, given, axes)
-    spread = [_spread(array, result) for array in terms]
+    every = [spread(array, result) for array in terms]
     forms: list[tuple[Form, ...]] = []
     for place in range(len(result)):
-        first, *others = (one[place] for one in spread)
+        first, *others = (one[place] for one in every)
         for other in others:
             for mine, theirs in zip(first, other, strict=True):
                 powers.equal(mine, theirs)
@@ -78,7 +78,7 @@ def selecting(powers: Powers, equation: Any, given: list[Scaled], axes: list[lis
 def multiplying(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[Axis]]) -> list[Scaled]:
     """Powers add up; those of what is divided by are taken away."""
     (result,) = axes
-    one, two = (_spread(array, result) for array in given)
+    one, two = (spread(array, result) for array in given)
     sign = -1 if equation.primitive.name == "div" else 1
     forms = tuple(
         tuple(combined(mine, other, sign) for mine, other in zip(*both, strict=True))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 
 from equikit.weightspace._axes import Axis
@@ -39,34 +40,45 @@ class Scaling:
         parts = [f"{name}[{place}] {', '.join(map(str, powers))}" for name, place, powers in self.powers if any(powers)]
         return f"{self.label} {self.kind}: {'; '.join(parts)}"
 
-    def factors(self, leaf: Leaf, numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """For each axis of a parameter that is multiplied, by what, `[size]`."""
+    def factors(self, leaf: Leaf, numbers: Any) -> Iterator[tuple[int, Any]]:
+        """For each axis of a parameter that is multiplied, by what, `[size]`; in NumPy, or in JAX where numbers are."""
         for name, place, powers in self.powers:
             if name == leaf.name and any(powers):
                 yield place, _along(leaf.axes[place], iter(powers), self.label, numbers)
 
 
-def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: np.ndarray) -> np.ndarray:
+def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: Any) -> Any:
+    library: Any = np if isinstance(numbers, np.ndarray) else jnp
     if isinstance(axis, Product):
-        found = np.ones(1)
+        found = library.ones(1, numbers.dtype)
         for factor in axis.factors:
-            found = np.outer(found, _along(factor, powers, label, numbers)).ravel()
+            found = library.outer(found, _along(factor, powers, label, numbers)).ravel()
         return found
     if isinstance(axis, Sum):
-        return np.concatenate([_along(part, powers, label, numbers) for part in axis.parts])
+        return library.concatenate([_along(part, powers, label, numbers) for part in axis.parts])
     power = next(powers)
-    return numbers ** float(power) if axis.label == label and power else np.ones(axis.size)
+    return numbers ** float(power) if axis.label == label and power else library.ones(axis.size, numbers.dtype)
 
 
-def scalings(call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Axis]], others: int) -> list[Scaling]:
-    """All ways to scale, a basis of them for each label and kind.
+@dataclass(frozen=True)
+class Unknowns:
+    """The powers of parameters, one for each free atom of each of their axes.
 
-    Args:
-        call: the program as it was read; its first inputs are the parameters, and `others` more follow.
-        leaves: the parameters.
-        of_params: the axes of each.
-        others: the number of inputs that are no parameters.
+    Attributes:
+        owners: for each the numbers of the parameter, of its axis and of the atom.
+        labels: for each the label of the atom.
+        roots: the index sets of the labels.
+        arrays: the parameters with these powers.
     """
+
+    owners: tuple[tuple[int, int, int], ...]
+    labels: tuple[str, ...]
+    roots: dict[str, Axis]
+    arrays: tuple[Scaled, ...]
+
+
+def unknowns(leaves: Sequence[Leaf], of_params: Sequence[Sequence[Axis]]) -> Unknowns:
+    """A number for each power of the parameters, whose axes are given."""
     owners: list[tuple[int, int, int]] = []
     labels: list[str] = []
     roots: dict[str, Axis] = {}
@@ -86,27 +98,45 @@ def scalings(call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Ax
                 roots[label] = atom.root
             forms.append(tuple(its))
         arrays.append(Scaled(tuple(axes), tuple(forms)))
+    return Unknowns(tuple(owners), tuple(labels), roots, tuple(arrays))
+
+
+def scalings(call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Axis]], others: int) -> list[Scaling]:
+    """All ways to scale, a basis of them for each label and kind.
+
+    Args:
+        call: the program as it was read; its first inputs are the parameters, and `others` more follow.
+        leaves: the parameters.
+        of_params: the axes of each.
+        others: the number of inputs that are no parameters.
+    """
+    its = unknowns(leaves, of_params)
     found: list[Scaling] = []
     kinds: tuple[Scales, ...] = ("positive", "sign")
     for kind in kinds:
         powers = Powers(signs=kind == "sign")
-        inputs = [plain(call.of(variable)) for variable in call.jaxpr.invars[len(leaves) : len(leaves) + others]]
-        run(powers, call, [*arrays, *inputs])
-        for label in dict.fromkeys(labels):
-            mine = [number for number, other in enumerate(labels) if other == label]
+        run(powers, call, [*its.arrays, *inputs_of(call, len(leaves), others)])
+        for label in dict.fromkeys(its.labels):
+            mine = [number for number, other in enumerate(its.labels) if other == label]
             # What loops carry comes first, so that it is expressed by the parameters.
-            carried = [number for number, atom in powers.carried.items() if atom.root is roots[label]]
+            carried = [number for number, atom in powers.carried.items() if atom.root is its.roots[label]]
             for vector in null_space(powers.rows, [*carried, *mine], modulo_two=kind == "sign"):
-                rest = vector[len(carried) :]
-                if any(rest):
-                    found.append(Scaling(label, kind, tuple(_by_axis(leaves, owners, mine, rest))))
+                rest = dict(zip(mine, vector[len(carried) :], strict=True))
+                if any(rest.values()):
+                    found.append(Scaling(label, kind, tuple(by_axis(leaves, its, rest))))
     return found
 
 
-def _by_axis(
-    leaves: Sequence[Leaf], owners: Sequence[tuple[int, int, int]], mine: Sequence[int], vector: Sequence[Fraction]
+def inputs_of(call: Call, params: int, others: int) -> list[Scaled]:
+    """The inputs of a program that come after its parameters; nothing multiplies them."""
+    return [plain(call.of(variable)) for variable in call.jaxpr.invars[params : params + others]]
+
+
+def by_axis(
+    leaves: Sequence[Leaf], its: Unknowns, found: Mapping[int, Fraction]
 ) -> Iterator[tuple[str, int, tuple[Fraction, ...]]]:
-    values = {owners[number]: value for number, value in zip(mine, vector, strict=True)}
+    """For parameters and their axes the powers, one for each symbol of the axis."""
+    values = {its.owners[number]: value for number, value in found.items()}
     for (number, place), group in itertools.groupby(sorted(values), lambda owner: owner[:2]):
         at = {which: values[number, place, which] for *_, which in group}
         counted = itertools.count()

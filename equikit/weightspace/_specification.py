@@ -14,7 +14,8 @@ from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.groups import Fixed, S
 from equikit.weightspace._blame import first_difference, relative_difference
 from equikit.weightspace._leaves import checked_leaves, labels_with_two_sizes
-from equikit.weightspace._moving import moved
+from equikit.weightspace._linear_action import LinearAction, transformed
+from equikit.weightspace._moving import augmented, moved
 from equikit.weightspace._nesting import Nested
 from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._terms import Element, Leaf
@@ -31,6 +32,7 @@ class Specification:
         scalings: ways to multiply parameters by numbers, one for each index of a label, that leave the function too.
         nested: pairs of labels, the first of which is permuted by itself for every index of the second, as what is in a
             head of attention, or in an expert of a mixture. The group is then a wreath product.
+        linear_actions: general linear groups that act on labels along which all is linear, and leave the function too.
     """
 
     leaves: tuple[Leaf, ...]
@@ -38,6 +40,7 @@ class Specification:
     reasons: tuple[tuple[str, str], ...] = ()
     scalings: tuple[Scaling, ...] = ()
     nested: Nested = ()
+    linear_actions: tuple[LinearAction, ...] = ()
 
     def __post_init__(self) -> None:
         twice = labels_with_two_sizes(self.leaves)
@@ -115,25 +118,8 @@ class Specification:
             (9, 8, 2)
         """
         given = checked_leaves(self.leaves, params)
-        first = self.leaves[0]
-        batch = given[first.name].shape[: given[first.name].ndim - len(first.axes)]
-        within = dict(self.nested)
-
-        def one(key: jax.Array, arrays: dict[str, jax.Array]) -> dict[str, jax.Array]:
-            element: dict[str, Any] = {}
-            for number, (label, size) in enumerate((label, self.sizes[label]) for label in self.groups):
-                shape = (self.sizes[within[label]], size) if label in within else (size,)
-                indices = jnp.broadcast_to(jnp.arange(size), shape)
-                element[label] = jax.random.permutation(
-                    jax.random.fold_in(key, number), indices, axis=-1, independent=True
-                )
-            return moved(self.leaves, self.nested, element, arrays)
-
-        flat = {leaf.name: jnp.reshape(given[leaf.name], (-1, *leaf.shape)) for leaf in self.leaves}
-        count = len(flat[first.name])
-        drawn = jax.vmap(one)(jax.random.split(key, count), flat)
-        found = [drawn[leaf.name].reshape(*batch, *leaf.shape) for leaf in self.leaves]
-        return jax.tree.unflatten(jax.tree.structure(params), found)
+        found = augmented(self.leaves, self.nested, list(self.groups), self.sizes, key, given)
+        return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
     def rescale(self, scaling: Scaling, numbers: jax.Array | np.ndarray, params: Any) -> Any:
         """Multiply the parameters by powers of numbers, one for each index of the label, `[n]`.
@@ -164,6 +150,19 @@ class Specification:
                 array = array * jnp.asarray(factor.reshape(shape), array.dtype)
             scaled.append(array)
         return jax.tree.unflatten(jax.tree.structure(params), scaled)
+
+    def transform(self, action: LinearAction, matrix: Any, params: Any) -> Any:
+        """Multiply the parameters by a matrix `[n, n]` along axes that are up, and by its inverse along those down.
+
+        Where the action is within another label, by one for each of its indices, `[m, n, n]`, or by one for all.
+        Leading axes of all parameters are a batch. The inverse of a matrix that is known is found in float64.
+
+        Raises:
+            OptionError: if the matrix has another shape, is not finite, or has no inverse.
+        """
+        given = checked_leaves(self.leaves, params)
+        found = transformed(self.leaves, action, action.shape(self.sizes), matrix, given)
+        return jax.tree.unflatten(jax.tree.structure(params), [found[leaf.name] for leaf in self.leaves])
 
     def check(
         self, apply: Callable[..., Any], params: Any, x: Any, key: jax.Array, *, tolerance: float | None = None

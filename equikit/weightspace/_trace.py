@@ -10,6 +10,7 @@ import jax
 from equikit.groups import Fixed, S
 from equikit.weightspace._axes import Axis, factors, make_rigid, parts
 from equikit.weightspace._leaves import named_leaves
+from equikit.weightspace._linear_action import linear_actions
 from equikit.weightspace._nesting import nested
 from equikit.weightspace._program import Reader
 from equikit.weightspace._rules import rigid
@@ -29,6 +30,8 @@ def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
     that nothing is known of make them rigid. What is left free is permuted: the result is a group
     \(\prod_h S_{n_h}\) that acts on the parameters, and preserves the function; labels of which one is nested in
     another have a wreath product \(S_n \wr S_m\). It need not be the largest such group: what is not known is rigid.
+    Two larger actions are found with it: scales and signs of single indices (`spec.scalings`), and general linear
+    groups of labels along which all is linear (`spec.linear_actions`).
 
     Args:
         apply: the model, a pure function `apply(params, x)` that JAX can trace.
@@ -68,9 +71,17 @@ def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
     leaves = tuple(
         Leaf(name, tuple(names.expression(axis) for axis in axes)) for name, axes in zip(given, of_params, strict=True)
     )
-    found = tuple(scalings(call, leaves, of_params, len(of_inputs)))
+    count = len(of_inputs)
     free = {label: axis for axis, label in names.labels.items() if isinstance(names.bindings[label], S)}
-    return Specification(leaves, tuple(names.bindings.items()), tuple(names.reasons.items()), found, nested(call, free))
+    pairs = nested(call, free)
+    return Specification(
+        leaves,
+        tuple(names.bindings.items()),
+        tuple(names.reasons.items()),
+        scalings=tuple(scalings(call, leaves, of_params, count)),
+        nested=pairs,
+        linear_actions=tuple(linear_actions(call, leaves, of_params, count, pairs)),
+    )
 
 
 class _Names:

@@ -1,0 +1,22 @@
+"""Asymmetric networks, whose neurons cannot be exchanged; ensembles and mixtures of networks."""
+
+from equikit.weightspace.asymmetric._ensemble import Ensemble
+from equikit.weightspace.asymmetric._experts import InterpolatedExperts, MixtureOfExperts
+from equikit.weightspace.asymmetric._fixed import FixedEntries, FixedWeights, fixed_weights, impose
+from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
+from equikit.weightspace.asymmetric._network import AsymmetricMLP
+from equikit.weightspace.asymmetric._symmetry_left import symmetry_left
+
+__all__ = [
+    "AsymmetricLinear",
+    "AsymmetricMLP",
+    "Ensemble",
+    "FiGLU",
+    "FixedEntries",
+    "FixedWeights",
+    "InterpolatedExperts",
+    "MixtureOfExperts",
+    "fixed_weights",
+    "impose",
+    "symmetry_left",
+]

@@ -1,0 +1,75 @@
+"""The mean of several networks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.weightspace.asymmetric._members import Factory, outputs, stacked
+
+Mean = Literal["outputs", "probabilities"]
+"""Of which numbers the mean is taken."""
+
+
+class Ensemble(nnx.Module):
+    r"""Several networks of one architecture, and the mean of what they compute.
+
+    Args:
+        factory: makes a network from an `nnx.Rngs`, that is called once for each. What is to be the same in all, as the
+            fixed entries of `AsymmetricMLP`, comes from a key of its own.
+        size: how many.
+        mean: of "outputs", as logits, or of "probabilities": then outputs are logits along the last axis, and the
+            logarithm of the mean probability is returned, \(\log \frac{1}{m} \sum_i \mathrm{softmax}(z_i)\).
+        rngs: for the parameters.
+
+    Attributes:
+        members: a module whose arrays have a first axis more, of size `size`.
+
+    Raises:
+        OptionError: if there are no members, or they have several architectures.
+
+    Cost: that of all members, which run as one program.
+
+    Example:
+        >>> from equikit.weightspace import AsymmetricMLP
+        >>> def factory(rngs):
+        ...     return AsymmetricMLP([4, 16, 3], fixed=2, key=jax.random.key(0), rngs=rngs)
+        >>> ensemble = Ensemble(factory, 5, mean="probabilities", rngs=nnx.Rngs(0))
+        >>> x = jnp.ones((7, 4))
+        >>> ensemble(x).shape, ensemble.each(x).shape
+        ((7, 3), (5, 7, 3))
+
+    Source:
+        Lakshminarayanan, Pritzel and Blundell, Simple and scalable predictive uncertainty estimation using deep
+        ensembles, arXiv:1612.01474; of asymmetric networks: Chernov and Novitskij, The empirical impact of reducing
+        symmetries on the performance of deep ensembles and MoE, 2025.
+    """
+
+    def __init__(self, factory: Factory, size: int, *, mean: Mean = "outputs", rngs: nnx.Rngs) -> None:
+        if mean not in ("outputs", "probabilities"):
+            raise OptionError(
+                explain(
+                    "no such mean",
+                    got=repr(mean),
+                    expected="'outputs', 'probabilities'",
+                    step="write mean='probabilities' for classifiers",
+                )
+            )
+        self.size, self.mean = int(size), mean
+        self.members = stacked(factory, size, rngs)
+
+    def each(self, x: jax.Array) -> jax.Array:
+        """What each member makes of the input, `[size, ...]`."""
+        found: jax.Array = outputs(self.members, x)
+        return found
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The mean."""
+        found = self.each(x)
+        if self.mean == "outputs":
+            return jnp.mean(found, axis=0)
+        return jax.nn.logsumexp(jax.nn.log_softmax(found), axis=0) - jnp.log(self.size)

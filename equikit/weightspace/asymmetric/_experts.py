@@ -1,0 +1,178 @@
+"""Mixtures of experts: sums of what experts compute, or one network whose weights lie between theirs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import OptionError, ShapeError, explain
+from equikit.groups._group import checked_size
+from equikit.weightspace.asymmetric._members import Factory, outputs, split_parameters, stacked
+
+Gate = Callable[[jax.Array], jax.Array]
+"""Inputs to a logit for each expert, along the last axis."""
+
+
+class _Gated(nnx.Module):
+    """Experts, and a gate that says how much of each an input gets."""
+
+    def __init__(self, factory: Factory, size: int, gate: Gate, *, top: int | None = None, rngs: nnx.Rngs) -> None:
+        self.experts = stacked(factory, size, rngs)
+        self.gate, self.size, self.top = gate, int(size), top
+        if top is not None and not 0 < checked_size("top", top) <= size:
+            raise OptionError(
+                explain(
+                    "top is no number of experts",
+                    got=f"top={top}, of {size}",
+                    expected=f"a number from 1 to {size}",
+                    step="write top=2, or leave it out",
+                )
+            )
+
+    def weights(self, x: jax.Array) -> jax.Array:
+        """How much of each expert an input gets, `[..., size]`: not negative, with sum one."""
+        logits = self.gate(x)
+        if logits.ndim == 0 or logits.shape[-1] != self.size:
+            raise ShapeError(
+                explain(
+                    "the gate does not fit the experts",
+                    got=f"logits of shape {list(logits.shape)}",
+                    expected=f"[..., {self.size}], one for each expert",
+                    step=f"write gate=nnx.Linear(features, {self.size}, rngs=rngs)",
+                )
+            )
+        if self.top is None:
+            return jax.nn.softmax(logits)
+        _, chosen = jax.lax.top_k(logits, self.top)
+        kept = jnp.any(jax.nn.one_hot(chosen, self.size, dtype=bool), axis=-2)
+        return jax.nn.softmax(jnp.where(kept, logits, -jnp.inf))
+
+
+class MixtureOfExperts(_Gated):
+    r"""A sum of experts with weights that depend on the input: \(\sum_i p_i(x) f_i(x)\), with p the softmax of a gate.
+
+    Args:
+        factory: makes an expert from an `nnx.Rngs`; see `Ensemble`.
+        size: how many.
+        gate: a module or function that takes the input and returns `[*batch, size]` logits.
+        top: of how many experts, those with the largest logits, the sum is; of all if left out. All are computed: the
+            others have weight and gradient zero.
+        rngs: for the parameters of the experts.
+
+    Attributes:
+        experts: a module whose arrays have a first axis more, of size `size`.
+
+    Raises:
+        OptionError: if there are no experts, or they have several architectures, or `top` is more than there are.
+        ShapeError: when called, if the logits do not fit.
+
+    Cost: that of all experts.
+
+    Example:
+        >>> def factory(rngs):
+        ...     return nnx.Linear(4, 3, rngs=rngs)
+        >>> rngs = nnx.Rngs(0)
+        >>> mixture = MixtureOfExperts(factory, 5, nnx.Linear(4, 5, rngs=rngs), top=2, rngs=rngs)
+        >>> mixture(jnp.ones((7, 4))).shape
+        (7, 3)
+
+    Source:
+        Shazeer et al., Outrageously large neural networks: the sparsely-gated mixture-of-experts layer,
+        arXiv:1701.06538, section 2; without noise and balancing losses.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """The weighted sum: what experts return begins with the batch axes of the logits."""
+        weights, found = self.weights(x), outputs(self.experts, x)
+        batch = weights.shape[:-1]
+        if found.shape[1 : 1 + len(batch)] != batch:
+            raise ShapeError(
+                explain(
+                    "the gate and the experts have other batch axes",
+                    got=f"weights {list(weights.shape)}, an expert {list(found.shape[1:])}",
+                    expected=f"what an expert returns to begin with {list(batch)}",
+                    step="let the gate have one row of logits for each input",
+                )
+            )
+        first = jnp.moveaxis(weights, -1, 0)
+        return jnp.sum(first.reshape(*first.shape, *(1,) * (found.ndim - first.ndim)) * found, axis=0)
+
+
+class InterpolatedExperts(_Gated):
+    r"""One network whose weights lie between those of the experts: \(f(x; \sum_i p_i(x)\, \theta_i)\).
+
+    Each input has a network of its own, with weights in the convex hull of the experts'. It makes sense where the
+    straight lines between experts are networks too, as where symmetries are broken, with the same fixed entries in all.
+
+    Args:
+        factory, size, gate, top, rngs: as for `MixtureOfExperts`. Of what is no `nnx.Param`, as fixed entries, the
+            first expert's is used for all.
+
+    Attributes:
+        experts: a module whose arrays have a first axis more, of size `size`.
+
+    Raises:
+        OptionError: as `MixtureOfExperts`; when called, if experts change their state.
+        ShapeError: when called, if the logits do not fit.
+
+    Cost: that of one network; its parameters are held once for each input.
+
+    Example:
+        >>> from equikit.weightspace import AsymmetricMLP
+        >>> def factory(rngs):
+        ...     return AsymmetricMLP([4, 16, 3], fixed=2, key=jax.random.key(0), rngs=rngs)
+        >>> rngs = nnx.Rngs(0)
+        >>> experts = InterpolatedExperts(factory, 3, nnx.Linear(4, 3, rngs=rngs), rngs=rngs)
+        >>> experts(jnp.ones((7, 4))).shape
+        (7, 3)
+
+    Source:
+        Chernov and Novitskij, The empirical impact of reducing symmetries on the performance of deep ensembles and MoE,
+        2025.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply to each input, `[*batch, ...]` with the batch axes of the logits, the network of its own."""
+        weights = self.weights(x)
+        batch = weights.shape[:-1]
+        if x.shape[: len(batch)] != batch:
+            raise ShapeError(
+                explain(
+                    "the gate and the input have other batch axes",
+                    got=f"weights {list(weights.shape)}, an input {list(x.shape)}",
+                    expected=f"an input that begins with {list(batch)}",
+                    step="let the gate have one row of logits for each input",
+                )
+            )
+        graph, params, rest = split_parameters(self.experts)
+        shared = jax.tree.map(lambda array: array[0], rest)
+
+        def one(weights: jax.Array, x: jax.Array, shared: Any) -> Any:
+            mixed = jax.tree.map(lambda array: jnp.tensordot(weights.astype(array.dtype), array, 1), params)
+            before, expert = jax.tree.leaves(shared), nnx.merge(graph, mixed, shared)
+            found = expert(x)
+            _refuse_changes(before, jax.tree.leaves(split_parameters(expert)[2]))
+            return found
+
+        count = math.prod(batch)
+        rows = weights.reshape(count, self.size), x.reshape(count, *x.shape[len(batch) :])
+        found = jax.vmap(one, in_axes=(0, 0, None))(*rows, shared)
+        result: jax.Array = found.reshape(*batch, *found.shape[1:])
+        return result
+
+
+def _refuse_changes(before: list[Any], after: list[Any]) -> None:
+    if any(one is not two for one, two in zip(before, after, strict=True)):
+        raise OptionError(
+            explain(
+                "interpolated experts change their state",
+                got="a variable that is another one after the call",
+                expected="networks without state: each input has one of its own, for which there is no next call",
+                step="call model.eval() first, or leave batch normalisation and dropout out",
+            )
+        )

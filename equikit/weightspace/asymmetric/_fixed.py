@@ -1,0 +1,112 @@
+"""Entries of weights that are fixed at random numbers and not trained, in a layer or in any tree of parameters."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.groups._group import checked_size
+from equikit.weightspace._leaves import named_leaves
+
+
+class FixedEntries(nnx.Variable[Any]):
+    """An array that belongs to the architecture, not to what is trained: it is saved, but no `nnx.Param`.
+
+    It holds floating-point numbers, masks too, so that a whole module can be differentiated where NNX does not filter
+    what is; the derivative is zero.
+    """
+
+
+class FixedWeights(NamedTuple):
+    """Which entries of weights are fixed, and at what: arrays, or two trees of them.
+
+    Attributes:
+        mask: true where an entry is fixed.
+        values: what it is; zero where it is not fixed.
+    """
+
+    mask: Any
+    values: Any
+
+
+def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array) -> FixedWeights:
+    """Fix `count` entries of every column of a kernel `[inputs, outputs]`, at `scale` times standard normal numbers.
+
+    Everything is drawn in float32, so that a key gives the same entries whatever the default precision.
+    """
+    if checked_size("fixed", count) > shape[0]:
+        raise OptionError(
+            explain(
+                "more entries are to be fixed than an output has inputs",
+                got=f"fixed={count}, for a kernel of shape {list(shape)}",
+                expected=f"at most {shape[0]}",
+                step="fix fewer, or give a number for each layer, as fixed=[0, 16, 16]",
+            )
+        )
+    places, numbers = jax.random.split(key)
+    order = jnp.argsort(jax.random.uniform(places, shape, jnp.float32), axis=0)
+    mask = jnp.argsort(order, axis=0) < count
+    return FixedWeights(mask, jnp.where(mask, scale * jax.random.normal(numbers, shape, jnp.float32), 0))
+
+
+def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0) -> FixedWeights:
+    """Entries to fix in a tree of parameters: `count` for every output of every kernel.
+
+    The same key gives the same entries in every process: keys of leaves are made from their names, and not from the
+    hash of Python, which differs from one process to the next.
+
+    Args:
+        params: a tree of arrays. Those with two axes or more are kernels, whose last axis is that of the outputs; in
+            others nothing is fixed.
+        count: how many entries of each output, at most those that it has.
+        key: of places and numbers.
+        scale: the standard deviation of the numbers.
+
+    Returns:
+        Masks and values, trees like `params`; in leaves that are no kernels a single `False`.
+
+    Raises:
+        OptionError: if a kernel has fewer entries for an output.
+
+    Example:
+        >>> params = {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)}
+        >>> fixed = fixed_weights(params, 2, key=jax.random.key(0))
+        >>> fixed.mask["kernel"].sum(axis=0).tolist()
+        [2, 2, 2, 2]
+        >>> impose(params, fixed)["bias"].tolist()
+        [1.0, 1.0, 1.0, 1.0]
+
+    Source:
+        Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231, section 4.
+    """
+    found = []
+    for name, leaf in named_leaves(params).items():
+        its_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        if leaf.ndim < 2:
+            found.append(FixedWeights(jnp.zeros((), bool), jnp.zeros((), leaf.dtype)))
+        else:
+            drawn = draw_fixed((leaf.size // leaf.shape[-1], leaf.shape[-1]), count, scale, its_key)
+            values = drawn.values.reshape(leaf.shape).astype(leaf.dtype)
+            found.append(FixedWeights(drawn.mask.reshape(leaf.shape), values))
+    tree = jax.tree.structure(params)
+    masks, values = zip(*found, strict=True)
+    return FixedWeights(jax.tree.unflatten(tree, masks), jax.tree.unflatten(tree, values))
+
+
+def impose(params: Any, fixed: FixedWeights) -> Any:
+    """The parameters with the fixed entries in place: apply it in the loss, and their gradient is zero.
+
+    Example:
+        >>> import jax
+        >>> params = {"kernel": jnp.ones((3, 4))}
+        >>> fixed = fixed_weights(params, 3, key=jax.random.key(0))
+        >>> gradient = jax.grad(lambda params: impose(params, fixed)["kernel"].sum())(params)
+        >>> bool(jnp.all(gradient["kernel"] == 0))
+        True
+    """
+    return jax.tree.map(lambda array, mask, value: jnp.where(mask, value, array), params, fixed.mask, fixed.values)

@@ -1,0 +1,123 @@
+"""Layers without symmetries among their neurons: fixed entries in the kernel, and gates that mix neurons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from flax.nnx.nn.initializers import lecun_normal
+
+from equikit._errors import ShapeError, explain
+from equikit.groups._group import checked_size
+from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
+
+
+class AsymmetricLinear(nnx.Module):
+    r"""A linear layer some of whose weights are fixed at random numbers: W-Asym.
+
+    \(y = x W + b\), and for every output a random set of entries of W is fixed at \(\kappa\) times standard normal
+    numbers. No two outputs have the same, and so they cannot be exchanged.
+
+    Args:
+        in_features, out_features: sizes of the last axis.
+        fixed: how many of the weights of every output are fixed.
+        scale: the number \(\kappa\).
+        key: of the fixed entries. Networks whose layers have the same keys have the same fixed entries, in whatever
+            process they are made: only then are their weights comparable.
+        use_bias: whether there is a bias.
+        param_dtype: of all weights.
+        rngs: for the weights that are trained.
+
+    Attributes:
+        kernel: an `nnx.Param`, `[in_features, out_features]`; fixed entries of it are not used, and have no gradient.
+        bias: an `nnx.Param`, `[out_features]`, or None.
+        mask, values: `FixedEntries`, `[in_features, out_features]`: one where a weight is fixed, and at what.
+
+    Raises:
+        OptionError: if more weights are to be fixed than there are.
+
+    Example:
+        >>> layer = AsymmetricLinear(8, 16, fixed=4, key=jax.random.key(0), rngs=nnx.Rngs(1))
+        >>> layer(jnp.ones((3, 8))).shape, int(layer.mask[...].sum())
+        ((3, 16), 64)
+
+    Source:
+        Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231, section 4.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        fixed: int,
+        scale: float = 1.0,
+        key: jax.Array,
+        use_bias: bool = True,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        shape = checked_size("in_features", in_features), checked_size("out_features", out_features)
+        drawn = draw_fixed(shape, fixed, scale, key)
+        self.kernel = nnx.Param(lecun_normal()(rngs.params(), shape, param_dtype))
+        self.bias = nnx.Param(jnp.zeros(shape[1:], param_dtype)) if use_bias else None
+        self.mask = FixedEntries(drawn.mask.astype(param_dtype))
+        self.values = FixedEntries(drawn.values.astype(param_dtype))
+
+    @property
+    def weights(self) -> jax.Array:
+        """The kernel with its fixed entries."""
+        return jnp.where(self.mask[...] > 0, jax.lax.stop_gradient(self.values[...]), self.kernel[...])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply the layer: `[..., in_features]` to `[..., out_features]`."""
+        _refuse_misfit(x, self.kernel.shape[0])
+        y = x @ self.weights
+        return y if self.bias is None else y + self.bias[...]
+
+
+class FiGLU(nnx.Module):
+    r"""A nonlinearity that no exchange of neurons commutes with: \(x \mapsto x \odot \sigma(x F)\), with F fixed.
+
+    In place of an activation that acts entry by entry: \(\sigma\)-Asym. The entries of F are normal numbers.
+
+    Args:
+        features: the size of the last axis.
+        scale: the standard deviation of the entries of F.
+        key: of F; see `AsymmetricLinear`.
+        param_dtype: of F.
+
+    Attributes:
+        matrix: F, `FixedEntries` `[features, features]`.
+
+    Example:
+        >>> FiGLU(8, key=jax.random.key(0))(jnp.ones((3, 8))).shape
+        (3, 8)
+
+    Source:
+        Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231, section 4.
+    """
+
+    def __init__(self, features: int, *, scale: float = 1.0, key: jax.Array, param_dtype: Any = jnp.float32) -> None:
+        size = checked_size("features", features)
+        drawn = scale * jax.random.normal(key, (size, size), jnp.float32)
+        self.matrix = FixedEntries(drawn.astype(param_dtype))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply the gates along the last axis."""
+        _refuse_misfit(x, len(self.matrix[...]))
+        return x * jax.nn.sigmoid(x @ jax.lax.stop_gradient(self.matrix[...]))
+
+
+def _refuse_misfit(x: jax.Array, features: int) -> None:
+    if x.ndim == 0 or x.shape[-1] != features:
+        raise ShapeError(
+            explain(
+                "the input does not fit the layer",
+                got=f"shape {list(x.shape)}",
+                expected=f"[..., {features}]",
+                step="pass features as the last axis, or build the layer with other in_features",
+            )
+        )

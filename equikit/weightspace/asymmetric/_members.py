@@ -1,0 +1,70 @@
+"""Several networks of one architecture as one module whose arrays are stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.groups._group import checked_size
+
+Factory = Callable[[nnx.Rngs], Any]
+"""Makes a network."""
+
+
+def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
+    """A module whose arrays are those of `size` networks, stacked.
+
+    Raises:
+        OptionError: if there are none, or the factory makes networks of several architectures.
+    """
+    if checked_size("size", size) == 0:
+        raise OptionError(
+            explain("there are no networks", got="size=0", expected="a number above zero", step="write size=4")
+        )
+    made = [nnx.split(factory(nnx.Rngs(rngs.params()))) for _ in range(size)]
+    graph, first = made[0]
+    for number, (other, state) in enumerate(made):
+        same = graph == other and jax.tree.map(jnp.shape, first) == jax.tree.map(jnp.shape, state)
+        if not same:
+            raise OptionError(
+                explain(
+                    "the factory makes networks of several architectures",
+                    got=f"network {number} differs from the first in its structure or its shapes",
+                    expected="one architecture, with other parameters",
+                    step="let the factory depend on its rngs alone, in parameters alone",
+                )
+            )
+    return nnx.merge(graph, jax.tree.map(lambda *arrays: jnp.stack(arrays), *(state for _, state in made)))
+
+
+def split_parameters(module: Any) -> tuple[Any, Any, Any]:
+    """Structure, parameters and all else."""
+    found: Any = nnx.split(module, nnx.Param, ...)
+    graph, params, rest = found
+    return graph, params, rest
+
+
+def outputs(members: Any, x: Any) -> Any:
+    """What each network makes of one input, stacked; what they change of their state is kept."""
+    graph, params, rest = split_parameters(members)
+    changed: list[int] = []
+
+    def one(params: Any, rest: Any) -> tuple[Any, list[Any]]:
+        before, member = jax.tree.leaves(rest), nnx.merge(graph, params, rest)
+        found = member(x)
+        after = jax.tree.leaves(split_parameters(member)[2])
+        changed[:] = [place for place, pair in enumerate(zip(before, after, strict=True)) if pair[0] is not pair[1]]
+        return found, [after[place] for place in changed]
+
+    found, new = jax.vmap(one)(params, rest)
+    if changed:
+        leaves, tree = jax.tree.flatten(rest)
+        for place, leaf in zip(changed, new, strict=True):
+            leaves[place] = leaf
+        nnx.update(members, jax.tree.unflatten(tree, leaves))
+    return found

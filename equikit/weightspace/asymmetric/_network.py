@@ -1,0 +1,109 @@
+"""Multilayer perceptrons without symmetries among their neurons."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import OptionError, explain
+from equikit.groups._group import checked_size
+from equikit.nn._functions import relu
+from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
+
+Breaking = Literal["weights", "gates"]
+"""W-Asym, or σ-Asym."""
+
+
+class AsymmetricMLP(nnx.Module):
+    """A multilayer perceptron whose neurons cannot be exchanged.
+
+    Args:
+        features: widths, of the input, of each hidden layer and of the output.
+        how: "weights" fixes some weights of every layer, as `AsymmetricLinear`; "gates" has `FiGLU` in place of the
+            activation.
+        fixed: with "weights", how many of each neuron, one number for all layers or one for each. Zero in the last
+            layer is enough: its outputs cannot be exchanged in any case.
+        scale: of the fixed numbers.
+        activation: with "weights", between the layers.
+        key: of all fixed entries; see `AsymmetricLinear`. Networks that are to be compared, averaged or interpolated
+            have the same key, and other `rngs`.
+        param_dtype: of all weights.
+        rngs: for the weights that are trained.
+
+    Raises:
+        OptionError: if there are not two widths, or fixed does not fit them.
+
+    Example:
+        >>> from equikit.weightspace import symmetry_left
+        >>> net = AsymmetricMLP([4, 16, 16, 2], fixed=3, key=jax.random.key(0), rngs=nnx.Rngs(1))
+        >>> net(jnp.ones((5, 4))).shape, symmetry_left(net, jnp.ones((5, 4)))
+        ((5, 2), {})
+
+    Source:
+        Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[int],
+        *,
+        how: Breaking = "weights",
+        fixed: int | Sequence[int] | None = None,
+        scale: float = 1.0,
+        activation: Callable[[jax.Array], jax.Array] = relu,
+        key: jax.Array,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        widths = [checked_size("features", width) for width in features]
+        if len(widths) < 2 or how not in ("weights", "gates"):
+            raise OptionError(
+                explain(
+                    "the network cannot be built",
+                    got=f"features={widths}, how={how!r}",
+                    expected="two widths or more, and how='weights' or how='gates'",
+                    step="write features=[784, 512, 10], how='weights'",
+                )
+            )
+        counts = _checked_counts(fixed, len(widths) - 1) if how == "weights" else [0] * (len(widths) - 1)
+        keys = jax.random.split(key, len(widths) - 1)
+        layers: list[Any] = []
+        gates: list[Any] = []
+        for number, (before, after) in enumerate(itertools.pairwise(widths)):
+            options: dict[str, Any] = {"param_dtype": param_dtype, "rngs": rngs}
+            if how == "weights":
+                options |= {"fixed": counts[number], "scale": scale, "key": keys[number]}
+                layers.append(AsymmetricLinear(before, after, **options))
+                continue
+            layers.append(nnx.Linear(before, after, **options))
+            if number + 2 < len(widths):
+                gates.append(FiGLU(after, scale=scale, key=keys[number], param_dtype=param_dtype))
+        self.layers, self.gates = nnx.List(layers), nnx.List(gates)
+        self.activation = activation
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Apply the network along the last axis."""
+        for number, layer in enumerate(self.layers[:-1]):
+            x = layer(x)
+            x = self.gates[number](x) if self.gates else self.activation(x)
+        found: jax.Array = self.layers[-1](x)
+        return found
+
+
+def _checked_counts(fixed: int | Sequence[int] | None, layers: int) -> list[int]:
+    counts = list(fixed) if isinstance(fixed, Sequence) else [fixed] * layers
+    if len(counts) != layers or any(count is None for count in counts):
+        raise OptionError(
+            explain(
+                "it is not said how many weights are fixed",
+                got=f"fixed={fixed}",
+                expected=f"a number, or {layers} of them, one for each layer",
+                step="write fixed=16",
+            )
+        )
+    return [checked_size("fixed", count) for count in counts]

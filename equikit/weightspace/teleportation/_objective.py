@@ -1,0 +1,66 @@
+"""What teleportation looks for on an orbit: large gradients, or a small curvature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+
+Loss = Callable[[Any], jax.Array]
+"""Parameters to a number."""
+Objective = Callable[[Loss, Any], jax.Array]
+"""A loss and parameters to a number, which is made large."""
+
+LANCZOS_STEPS = 12
+"""For the largest eigenvalue of the Hessian."""
+
+
+def _inner(one: Any, two: Any) -> jax.Array:
+    return sum((jnp.vdot(a, b) for a, b in zip(*map(jax.tree.leaves, (one, two)), strict=True)), jnp.zeros(()))
+
+
+def squared_gradient_norm(loss: Loss, params: Any) -> jax.Array:
+    r"""\(\|\nabla L\|^2\): how fast gradient flow lowers the loss."""
+    gradient = jax.grad(loss)(params)
+    return _inner(gradient, gradient)
+
+
+def minus_sharpness(loss: Loss, params: Any) -> jax.Array:
+    r"""\(-\lambda\), for the largest eigenvalue of the Hessian, by Lanczos' method with a fixed number of steps.
+
+    The derivative is that of \(-v^\top H v\) with the eigenvector v kept, which is that of a simple eigenvalue.
+    """
+    flat, back = jax.flatten_util.ravel_pytree(params)
+    gradient = jax.grad(lambda flat: loss(back(flat)))
+
+    def times_hessian(flat: jax.Array, vector: jax.Array) -> jax.Array:
+        image: jax.Array = jax.jvp(gradient, (flat,), (vector,))[1]
+        return image
+
+    def unit(vector: jax.Array) -> jax.Array:
+        size = jnp.linalg.norm(vector)
+        return jnp.where(size > 0, vector / jnp.where(size > 0, size, 1), 0)
+
+    def step(number: int, state: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        vector, basis, images = state
+        image = times_hessian(still, vector)
+        basis, images = basis.at[number].set(vector), images.at[number].set(image)
+        for _ in range(2):  # once is not enough in finite precision
+            image = image - basis.T @ (basis @ image)
+        return unit(image), basis, images
+
+    still, count = jax.lax.stop_gradient(flat), min(LANCZOS_STEPS, flat.size)
+    start = unit(jax.random.normal(jax.random.key(0), flat.shape, flat.dtype))  # always the same, to be repeatable
+    empty = jnp.zeros((count, flat.size), flat.dtype)
+    _, basis, images = jax.lax.fori_loop(0, count, step, (start, empty, empty))
+    projected = basis @ images.T
+    largest = jnp.linalg.eigh((projected + projected.T) / 2)[1][:, -1]
+    vector = jax.lax.stop_gradient(largest @ basis)
+    found: jax.Array = -jnp.vdot(vector, times_hessian(flat, vector))
+    return found
+
+
+OBJECTIVES: dict[str, Objective] = {"gradient_norm": squared_gradient_norm, "sharpness": minus_sharpness}

@@ -1,0 +1,78 @@
+"""Moving parameters along the orbit of what acts on them exactly, from coordinates of the Lie algebra."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import OptionError, explain
+from equikit.weightspace._leaves import checked_leaves
+from equikit.weightspace._linear_action import LinearAction
+from equikit.weightspace._scaling import Scaling
+from equikit.weightspace._specification import Specification
+
+Tangent = list[jax.Array]
+"""For each continuous action its coordinates: `[n]` of scales, `[n, n]` or `[m, n, n]` of linear groups."""
+
+
+def continuous_actions(spec: Specification) -> tuple[Scaling | LinearAction, ...]:
+    """What moves parameters continuously; scales that are diagonal matrices of a linear group are left out.
+
+    Raises:
+        OptionError: if there are none.
+    """
+    linear = {action.label for action in spec.linear_actions}
+    scales: list[Scaling | LinearAction] = [
+        one for one in spec.scalings if one.kind == "positive" and one.label not in linear
+    ]
+    found = (*scales, *spec.linear_actions)
+    if not found:
+        raise OptionError(
+            explain(
+                "nothing moves the parameters continuously",
+                got="a specification without positive scales and linear actions",
+                expected="a network with relu, or with linear layers after each other, as in attention",
+                step="print(spec.scalings, spec.linear_actions), or train without teleport",
+            )
+        )
+    return found
+
+
+def origin(spec: Specification, dtype: Any) -> Tangent:
+    """The coordinates of the identity."""
+    shapes = [
+        (spec.sizes[action.label],) if isinstance(action, Scaling) else action.shape(spec.sizes)
+        for action in continuous_actions(spec)
+    ]
+    return [jnp.zeros(shape, dtype) for shape in shapes]
+
+
+def moved(spec: Specification, tangent: Tangent, params: Any) -> Any:
+    r"""The parameters multiplied by an element: \(e^t\) of scales, \((1 - T/2)^{-1} (1 + T/2)\) of a linear group.
+
+    The second is the Cayley transform: its derivative at zero is T, as that of the exponential, and its inverse is that
+    of -T. Both are elements wherever the Frobenius norm of T is less than two.
+    """
+    given = checked_leaves(spec.leaves, params)
+    arrays = {name: jnp.asarray(array) for name, array in given.items()}
+    for action, t in zip(continuous_actions(spec), tangent, strict=True):
+        one = jnp.eye(t.shape[-1], dtype=t.dtype)
+        if isinstance(action, LinearAction):
+            up = jnp.linalg.solve(one - t / 2, one + t / 2)
+            down = jnp.linalg.solve(one + t / 2, one - t / 2).swapaxes(-1, -2)
+        for leaf in spec.leaves:
+            array = arrays[leaf.name]
+            if isinstance(action, Scaling):
+                for place, factor in action.factors(leaf, jnp.exp(t)):
+                    shape = [-1 if other == place else 1 for other in range(len(leaf.axes))]
+                    array = array * factor.reshape(shape).astype(array.dtype)
+            else:
+                array = action.apply(leaf, array, _times(up), _times(down))
+            arrays[leaf.name] = array
+    return jax.tree.unflatten(jax.tree.structure(params), list(arrays.values()))
+
+
+def _times(matrix: jax.Array) -> Any:
+    return lambda array: jnp.matmul(matrix, array, precision="highest").astype(array.dtype)

@@ -1,0 +1,287 @@
+"""Fixed entries come from a key, are not trained, and break the symmetry of the network."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import pickle
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import sklearn.datasets
+from architectures import normal, plain
+from flax import nnx
+from helpers import assert_error
+
+import equikit as ek
+from equikit.weightspace import (
+    AsymmetricLinear,
+    AsymmetricMLP,
+    FiGLU,
+    FixedEntries,
+    fixed_weights,
+    impose,
+    symmetry_left,
+    trace,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+KEY = jax.random.key(0)
+
+
+def network(how: str = "weights", seed: int = 0, **options) -> AsymmetricMLP:
+    options = {"fixed": 2} | options if how == "weights" else options
+    return AsymmetricMLP([3, 6, 5, 2], how=how, key=KEY, rngs=nnx.Rngs(seed), **options)
+
+
+def test_every_output_has_as_many_fixed_weights() -> None:
+    layer = AsymmetricLinear(200, 50, fixed=40, scale=3.0, key=KEY, rngs=nnx.Rngs(0))
+    mask, values = np.asarray(layer.mask[...]) > 0, np.asarray(layer.values[...])
+    np.testing.assert_array_equal(mask.sum(0), 40)
+    assert len({tuple(column) for column in mask.T}) == 50
+    assert np.all(values[~mask] == 0)
+    assert abs(values[mask].std() - 3) < 0.2
+    assert abs(mask.sum(1) - 10).max() < 15  # places are spread evenly
+    x = normal(7, 200)
+    weights = np.where(mask, values, layer.kernel[...])
+    np.testing.assert_allclose(layer(x), x @ weights + layer.bias[...], rtol=1e-5, atol=1e-4)
+    assert AsymmetricLinear(3, 2, fixed=0, key=KEY, use_bias=False, rngs=nnx.Rngs(0)).bias is None
+
+
+def test_gates() -> None:
+    gate = FiGLU(64, scale=0.5, key=KEY)
+    matrix, x = gate.matrix[...], normal(7, 64)
+    assert abs(float(matrix.std()) - 0.5) < 0.05
+    np.testing.assert_allclose(gate(x), x / (1 + jnp.exp(-x @ matrix)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("how", ["weights", pytest.param("gates", marks=pytest.mark.slow)])
+def test_fixed_entries_are_no_parameters(how: str) -> None:
+    one, two = network(how), network(how, seed=1)
+    for net in (one, two):
+        kinds = nnx.split(net, nnx.Param, FixedEntries, ...)
+        assert not jax.tree.leaves(kinds[3])
+        assert jax.tree.leaves(kinds[2])
+    fixed = [jax.tree.leaves(nnx.state(net, FixedEntries)) for net in (one, two)]
+    assert all(bool(jnp.all(a == b)) for a, b in zip(*fixed, strict=True))  # of one key
+    kernels = [net.layers[0].kernel[...] for net in (one, two)]
+    assert bool(jnp.all(kernels[0] != kernels[1]))
+    x, y = normal(8, 3), normal(8, 2, seed=1)
+    optimizer = nnx.Optimizer(one, optax.sgd(0.1), wrt=nnx.Param)
+    before = [jnp.copy(leaf) for leaf in fixed[0]]
+    loss, gradient = nnx.value_and_grad(lambda net: jnp.mean((net(x) - y) ** 2))(one)
+    if how == "weights":
+        assert bool(jnp.all(jnp.where(one.layers[1].mask[...] > 0, gradient.layers[1].kernel[...], 0) == 0))
+    optimizer.update(one, gradient)
+    after = jax.tree.leaves(nnx.state(one, FixedEntries))
+    assert all(bool(jnp.all(a == b)) for a, b in zip(before, after, strict=True))
+    assert jnp.mean((one(x) - y) ** 2) != loss
+
+
+@pytest.mark.parametrize("how", ["weights", pytest.param("gates", marks=pytest.mark.slow)])
+def test_modules_are_valid_everywhere(how: str) -> None:
+    net, x = network(how), normal(4, 3)
+    expected = net(x)
+    for graph in (True, False):
+        again = nnx.merge(*nnx.split(net, graph=graph))
+        np.testing.assert_array_equal(again(x), expected)
+        np.testing.assert_allclose(nnx.jit(lambda net, x: net(x), graph=graph)(net, x), expected, rtol=1e-5)
+        gradient = nnx.grad(lambda net: jnp.sum(net(x) ** 2), graph=graph)(net)
+        assert len(jax.tree.leaves(nnx.state(gradient, nnx.Param))) == 6
+        assert not any(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(nnx.state(gradient, FixedEntries)))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(net))(x), expected)
+    assert jax.vmap(net)(x).shape == (4, 2)
+    assert network(how, param_dtype=jnp.bfloat16)(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_gradients_and_precision(x64: None) -> None:
+    net, x = network(param_dtype=jnp.float64), normal(4, 3).astype(float)
+    static, params, rest = nnx.split(net, nnx.Param, ...)
+
+    def loss(params):
+        return jnp.sum(nnx.merge(static, params, rest)(x) ** 2)
+
+    rng = np.random.default_rng(0)
+    direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), params)
+    run = jax.jit(lambda size: loss(jax.tree.map(lambda a, d: a + size * d, params, direction)))
+    np.testing.assert_allclose(jax.jit(jax.grad(run))(0.0), (run(1e-6) - run(-1e-6)) / 2e-6, rtol=1e-6)
+    single = AsymmetricMLP([3, 6, 5, 2], fixed=2, key=KEY, rngs=nnx.Rngs(0))  # of the same entries in float32
+    np.testing.assert_array_equal(single.layers[0].values[...], net.layers[0].values[...])
+
+
+PRINT = """
+import hashlib, jax, jax.numpy as jnp, numpy as np
+from flax import nnx
+from equikit.weightspace import AsymmetricMLP, FixedEntries, fixed_weights
+options = {"fixed": 2, "key": jax.random.key(5), "rngs": nnx.Rngs(0)}
+nets = [AsymmetricMLP([3, 6, 2], how=how, **options) for how in ("weights", "gates")]
+params = {"a": {"kernel": jnp.ones((4, 3))}, "b": jnp.ones((5, 2))}
+fixed = [*(nnx.state(net, FixedEntries) for net in nets), *fixed_weights(params, 2, key=jax.random.key(5))]
+print(hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(fixed))).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_same_entries() -> None:
+    digests = set()
+    for seed in ("1", "2"):
+        environment = os.environ | {"PYTHONHASHSEED": seed}
+        ran = subprocess.run([sys.executable, "-c", PRINT], capture_output=True, text=True, check=True, env=environment)
+        digests.add(ran.stdout.strip())
+    assert len(digests) == 1
+
+
+def test_entries_are_fixed_in_any_parameters() -> None:
+    params = plain({"kernel": (5, 4), "bias": (4,), "convolution": (3, 3, 2, 6)})
+    fixed = fixed_weights(params, 3, key=KEY, scale=2.0)
+    np.testing.assert_array_equal(fixed.mask["kernel"].sum(0), 3)
+    np.testing.assert_array_equal(fixed.mask["convolution"].sum((0, 1, 2)), 3)
+    new = impose(params, fixed)
+    np.testing.assert_array_equal(new["bias"], params["bias"])
+    np.testing.assert_array_equal(
+        new["kernel"], jnp.where(fixed.mask["kernel"], fixed.values["kernel"], params["kernel"])
+    )
+    gradient = jax.grad(lambda p: sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(impose(p, fixed))))(params)
+    zero = jax.tree.map(lambda g, mask: bool(jnp.all(jnp.where(mask, g, 0) == 0)), gradient, fixed.mask)
+    assert all(jax.tree.leaves(zero))
+    other = fixed_weights({"kernel": params["kernel"]}, 3, key=KEY, scale=2.0)  # a leaf has entries of its own
+    np.testing.assert_array_equal(other.mask["kernel"], fixed.mask["kernel"])
+
+
+@pytest.mark.parametrize("how", ["weights", "gates"])
+def test_no_symmetry_is_left(how: str) -> None:
+    net, x = network(how), normal(4, 3)
+    assert symmetry_left(net, x) == {}
+    # As constants of the program they make all neurons rigid; nor is there a scale, a sign or a linear group.
+    static, params, rest = nnx.split(net, nnx.Param, ...)
+    spec = trace(lambda p, x: nnx.merge(static, p, rest)(x), params, x)
+    assert (spec.groups, spec.scalings, spec.linear_actions) == ({}, (), ())
+    # As parameters they move with the others, and only then is the function preserved.
+    spec = traced(net, x)
+    assert sorted(group.n for group in spec.groups.values()) == [5, 6]
+
+
+def traced(net, x):
+    static, params, fixed = nnx.split(net, nnx.Param, ...)
+
+    def apply(p, x):
+        return nnx.merge(static, p["params"], p["fixed"])(x)
+
+    spec = trace(apply, {"params": params, "fixed": fixed}, x)
+    spec.check(apply, {"params": params, "fixed": fixed}, x, KEY)
+    return spec
+
+
+def with_equal_neurons(pairs) -> AsymmetricMLP:
+    """A network, some neurons of whose first hidden layer have the same fixed entries as others, before and after."""
+    net = network()
+    for layer, axis in ((net.layers[0], 1), (net.layers[1], 0)):
+        for variable in (layer.mask, layer.values):
+            array = np.moveaxis(np.asarray(variable[...]).copy(), axis, 0)
+            for one, two in pairs:
+                array[two] = array[one]
+            variable[...] = jnp.asarray(np.moveaxis(array, 0, axis))
+    return net
+
+
+def test_what_is_left_is_found() -> None:
+    x = normal(4, 3)
+    (classes,) = symmetry_left(with_equal_neurons([(1, 4)]), x).values()
+    assert classes == ((1, 4),)
+    (classes,) = symmetry_left(with_equal_neurons([(0, 2), (0, 3), (1, 5)]), x).values()
+    assert classes == ((0, 2, 3), (1, 5))
+    everything = symmetry_left(network(fixed=0), x)
+    assert sorted(everything.values()) == [(tuple(range(5)),), (tuple(range(6)),)]
+    one_sided = symmetry_left(network(fixed=[2, 0, 0]), x)  # the second hidden layer is left as it was
+    assert list(one_sided.values()) == [(tuple(range(5)),)]
+    assert len(symmetry_left(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), x)) == 0
+
+
+def test_the_proof_against_all_permutations() -> None:
+    """Of one hidden layer, by listing which permutations keep the fixed entries."""
+    for seed in range(6):
+        net = AsymmetricMLP([2, 4, 1], fixed=[1, 0], key=jax.random.key(seed), rngs=nnx.Rngs(0))
+        coarse = jnp.sign(net.layers[0].values[...])  # few values, so that some neurons are alike
+        net.layers[0].values[...] = coarse
+        mask = np.asarray(net.layers[0].mask[...])
+        keep = [
+            order
+            for order in itertools.permutations(range(4))
+            if np.array_equal(mask[:, order], mask) and np.array_equal(coarse[:, np.array(order)], coarse)
+        ]
+        classes = symmetry_left(net, jnp.ones(2)).get("h0", ())
+        sizes = [math.factorial(len(one)) for one in classes]
+        assert len(keep) == np.prod(sizes, dtype=int)  # exact here, an upper bound in general
+
+
+@pytest.mark.slow
+def test_the_barrier_is_lower_without_alignment() -> None:
+    """Two networks that are trained apart, on digits; with fixed entries the straight line between them rises less."""
+    x, y = map(jnp.asarray, sklearn.datasets.load_digits(return_X_y=True))
+    x = x.astype(jnp.float32)[:1400] / 16
+
+    def trained(static, params, rest, key):
+        def loss(params, which=slice(None)):
+            logits = nnx.merge(static, params, rest)(x[which])
+            return optax.softmax_cross_entropy_with_integer_labels(logits, y[:1400][which]).mean()
+
+        def step(carry, key):
+            params, state = carry
+            which = jax.random.randint(key, (64,), 0, 1400)
+            updates, state = tx.update(jax.grad(loss)(params, which), state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        tx = optax.adam(1e-3)
+        run = jax.jit(lambda params: jax.lax.scan(step, (params, tx.init(params)), jax.random.split(key, 800))[0][0])
+        return loss, run(params)
+
+    heights = {}
+    for fixed in (0, [32, 128, 128]):
+        found = []
+        for seed in (1, 2):
+            net = AsymmetricMLP([64, 256, 256, 10], fixed=fixed, scale=0.5, key=KEY, rngs=nnx.Rngs(seed))
+            loss, params = trained(*nnx.split(net, nnx.Param, ...), jax.random.key(seed))
+            assert loss(params) < 0.02
+            found.append(params)
+        heights[fixed != 0] = ek.weightspace.barrier(loss, *found, points=9).barrier
+    assert heights[True] < 0.3 * heights[False]
+
+
+REFUSED = {
+    "too many": (
+        lambda: AsymmetricLinear(3, 2, fixed=4, key=KEY, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "more entries are to be fixed", "fixed=4, for a kernel of shape [3, 2]", "at most 3", "fewer"),
+    ),
+    "shape": (
+        lambda: AsymmetricLinear(3, 2, fixed=1, key=KEY, rngs=nnx.Rngs(0))(jnp.ones((5, 4))),
+        (ek.ShapeError, "does not fit the layer", "[5, 4]", "[..., 3]", "last axis"),
+    ),
+    "gates": (
+        lambda: FiGLU(3, key=KEY)(jnp.ones(())),
+        (ek.ShapeError, "does not fit the layer", "[]", "[..., 3]", "last axis"),
+    ),
+    "how": (
+        lambda: network("both"),
+        (ek.OptionError, "cannot be built", "how='both'", "how='weights' or how='gates'", "features="),
+    ),
+    "no number": (
+        lambda: AsymmetricMLP([3, 4, 2], key=KEY, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "how many weights are fixed", "fixed=None", "2 of them", "fixed=16"),
+    ),
+    "other numbers": (
+        lambda: network(fixed=[1, 2]),
+        (ek.OptionError, "how many weights are fixed", "fixed=[1, 2]", "3 of them", "fixed=16"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused(name: str) -> None:
+    call, (error, *texts) = REFUSED[name]
+    assert_error(error, call, *texts)
