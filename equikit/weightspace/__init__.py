@@ -1,10 +1,11 @@
 """Weight spaces: the symmetry of a model's parameters, read off its program, and what is made of it."""
 
-from equikit.weightspace._align import align, mean, merge
+from equikit.weightspace._align import align
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._interpolation import Line, barrier, interpolate
 from equikit.weightspace._matching import Matching
 from equikit.weightspace._models import NFN, UNF, DWSNet
+from equikit.weightspace._merge import mean, merge
 from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize

@@ -1,0 +1,84 @@
+"""A start for the search: labels matched one after another, each by what those before it have settled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from equikit.weightspace._gains import Gains, assigned
+from equikit.weightspace._terms import Element
+
+
+def sequential(gains: Gains) -> Element:
+    """Permutations of all labels, in an order in which as much as possible is known of each.
+
+    Of a tensor whose other axes are settled, or permuted by nothing, the slices along a label are compared as they are;
+    of others what does not depend on the order of what is not settled: along these axes both are sorted. Where the
+    second network is the first one moved, both are compared exactly: what is best for each label is then the
+    permutation that was planted, or one that differs from it among indices with the same sorted weights.
+    """
+    found: Element = {}
+    shares = _squares(gains)
+    while len(found) < len(gains.sizes):
+        label = max(
+            (label for label in gains.sizes if label not in found), key=lambda each: _known(each, shares, found)
+        )
+        exact = [part for part in gains.parts[label] if _unsettled(gains, part, label, found) == ()]
+        matrix = np.array(gains.matrix(label, found, exact))
+        for name, place in gains.parts[label]:
+            loose = _unsettled(gains, (name, place), label, found)
+            if loose:
+                matrix += _of_sorted(gains, name, place, loose, found)
+        found[label] = assigned(matrix)
+    return found
+
+
+def _unsettled(gains: Gains, part: tuple[str, int], label: str, found: Element) -> tuple[int, ...]:
+    """The other axes of a tensor that are permuted, by what is not known yet."""
+    name, place = part
+    return tuple(
+        axis
+        for axis, other in enumerate(gains.labels[name])
+        if axis != place and other in gains.sizes and other not in found
+    )
+
+
+def _of_sorted(gains: Gains, name: str, place: int, loose: tuple[int, ...], found: Element) -> np.ndarray:
+    """Inner products of slices along an axis, sorted along those that are not settled."""
+    rows = []
+    for arrays, is_first in ((gains.one, True), (gains.two, False)):
+        array = np.asarray(arrays[name])
+        array = array.astype(np.promote_types(array.dtype, np.float32), copy=False)
+        for axis, other in enumerate(gains.labels[name]):
+            if is_first and axis != place and other in found:
+                array = np.take(array, found[other], axis=axis)
+        kept = [axis for axis in range(array.ndim) if axis != place and axis not in loose]
+        array = array.transpose(place, *kept, *loose)
+        array = np.sort(array.reshape(*array.shape[: 1 + len(kept)], -1), axis=-1)
+        rows.append(array.reshape(len(array), -1))
+    product: np.ndarray = rows[0] @ rows[1].T
+    return product
+
+
+def _squares(gains: Gains) -> dict[str, tuple[float, list[tuple[set[str], float]]]]:
+    """For each label the squares of weights of which all is known, and of others with the labels they wait for."""
+    found = {}
+    for label in gains.sizes:
+        norms = {
+            name: float(np.sum(np.square(np.asarray(gains.one[name], np.float32))))
+            for name, _ in (*gains.parts[label], *gains.fixed[label])
+        }
+        waiting = [
+            ({other for axis, other in enumerate(gains.labels[name]) if axis != place and other in gains.sizes}, norm)
+            for name, place in gains.parts[label]
+            for norm in (norms[name],)
+        ]
+        found[label] = sum(norms[name] for name, _ in gains.fixed[label]), waiting
+    return found
+
+
+def _known(label: str, shares: dict[str, tuple[float, list[tuple[set[str], float]]]], found: Element) -> float:
+    """The share of the squares of a label's weights that can be compared as they are."""
+    fixed, waiting = shares[label]
+    known = fixed + sum(norm for others, norm in waiting if others <= found.keys())
+    total = fixed + sum(norm for _, norm in waiting)
+    return known / total if total else 0.0
