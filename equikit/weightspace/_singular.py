@@ -83,8 +83,8 @@ def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, mov
 
     A permutation keeps the singular values of every weight and turns its singular vectors. The paper finds that
     matching aligns those with large singular values, which settle most of what a layer computes, though the distance of
-    the networks hardly falls. So it is for networks that have forgotten their initial weights, and not for others: on the
-    8 × 8 digits, with perceptrons 64-256-256-256-10 trained with strong weight decay, the alignment is 0.26 for all
+    the networks hardly falls. So it is for networks that have forgotten their initial weights, and not for others: on
+    the 8 × 8 digits, with perceptrons 64-256-256-256-10 trained with strong weight decay, the alignment is 0.26 for all
     vectors and 0.70 for those with half of the largest singular value, and there is no barrier; without weight decay it
     is 0.19 and 0.18.
 

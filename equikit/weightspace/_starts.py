@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from equikit.weightspace._gains import Gains, assigned
+from equikit.weightspace._gains import Gains, assigned, inners
 from equikit.weightspace._terms import Element
 
 
@@ -61,16 +61,14 @@ def _of_sorted(gains: Gains, name: str, place: int, loose: tuple[int, ...], foun
 
 def _squares(gains: Gains) -> dict[str, tuple[float, list[tuple[set[str], float]]]]:
     """For each label the squares of weights of which all is known, and of others with the labels they wait for."""
-    found = {}
+    found, norms = {}, inners(gains.one, gains.one)
     for label in gains.sizes:
-        norms = {
-            name: float(np.sum(np.square(np.asarray(gains.one[name], np.float32))))
-            for name, _ in (*gains.parts[label], *gains.fixed[label])
-        }
         waiting = [
-            ({other for axis, other in enumerate(gains.labels[name]) if axis != place and other in gains.sizes}, norm)
+            (
+                {other for axis, other in enumerate(gains.labels[name]) if axis != place and other in gains.sizes},
+                norms[name],
+            )
             for name, place in gains.parts[label]
-            for norm in (norms[name],)
         ]
         found[label] = sum(norms[name] for name, _ in gains.fixed[label]), waiting
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.weightspace._leaves import checked_leaves
@@ -142,17 +143,25 @@ def checked_tensors(leaves: tuple[Leaf, ...], params: Any, name: str) -> dict[st
                     step="take one at a time: jax.tree.map(lambda leaf: leaf[0], params)",
                 )
             )
-        if not bool(jnp.all(jnp.isfinite(array))):
+    for leaf_name, count in zip(given, np.asarray(_not_finite(list(given.values()))).tolist(), strict=True):
+        if count:
             raise OptionError(
                 explain(
-                    f"{name} have weights that are no numbers: {leaf.name!r}",
-                    got=f"{int(jnp.sum(~jnp.isfinite(array)))} of {array.size} entries are infinite or not a number",
+                    f"{name} have weights that are no numbers: {leaf_name!r}",
+                    got=f"{count} of {given[leaf_name].size} entries are infinite or not a number",
                     expected="finite weights",
                     step="see whether the training of this network diverged",
                 )
             )
-    arrays = {leaf: jnp.asarray(array)[..., None] for leaf, array in given.items()}
-    return {tensor: array[..., 0] for tensor, array in split(leaves, arrays).items()}
+    whole = [leaf for leaf in leaves if all(isinstance(axis, Symbol) for axis in leaf.axes)]
+    rest = tuple(leaf for leaf in leaves if leaf not in whole)
+    cut = split(rest, {leaf.name: jnp.asarray(given[leaf.name])[..., None] for leaf in rest})
+    return {leaf.name: jnp.asarray(given[leaf.name]) for leaf in whole} | {name: a[..., 0] for name, a in cut.items()}
+
+
+@jax.jit
+def _not_finite(arrays: list[jax.Array]) -> jax.Array:
+    return jnp.stack([jnp.sum(~jnp.isfinite(array)) for array in arrays])
 
 
 def labels_of(leaves: tuple[Leaf, ...]) -> dict[str, tuple[str, ...]]:

@@ -106,16 +106,22 @@ def transfer(
     """
     mean_loss, given = checked_losses(loss, batches, "transfer(path, target, spec, loss=loss, batches=[batch])")
     path = _checked_path(trajectory, spec)
-    checked_tensors(spec.leaves, target, "target")
+    checked_tensors(spec.leaves, target, "the parameters of the target")
     if fast:
         count = checked_size("points", points)
-        places = [number / max(count, 1) for number in range(count + 1)]
+        if count == 0:
+            raise OptionError(
+                explain("a line without steps", got="points=0", expected="one or more", step="write points=10")
+            )
+        places = [number / count for number in range(count + 1)]
         path = [jax.tree.map(lambda a, b, t=t: (1 - t) * a + t * b, path[0], path[-1]) for t in places]
     gradient = jax.jit(jax.grad(mean_loss))
 
     def slopes(params: Any) -> dict[str, jax.Array]:
         each = [gradient(params, batch) for batch in given]
-        return checked_tensors(spec.leaves, jax.tree.map(lambda *parts: sum(parts) / len(parts), *each), "gradients")
+        return checked_tensors(
+            spec.leaves, jax.tree.map(lambda *parts: sum(parts) / len(parts), *each), "the gradients"
+        )
 
     def moved(number: int, element: Element) -> Any:
         change = jax.tree.map(lambda late, early: late - early, path[number], path[0])
@@ -188,5 +194,5 @@ def _checked_path(trajectory: Any, spec: Specification) -> list[Any]:
             )
         )
     for number, tree in enumerate(path):
-        checked_tensors(spec.leaves, tree, f"step {number} of the trajectory")
+        checked_tensors(spec.leaves, tree, f"the parameters at step {number}")
     return path

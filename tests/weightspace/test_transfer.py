@@ -152,7 +152,15 @@ REFUSED = {
     ),
     "another network on the way": (
         lambda: transfer([START, {"w0": START["w0"]}], START, SPEC, loss=loss, batches=[BATCH]),
-        (ek.OptionError, "step 1 of the trajectory are not those", "no 'b0'", "5 arrays", "same structure"),
+        (ek.OptionError, "the parameters at step 1 are not those", "no 'b0'", "5 arrays", "same structure"),
+    ),
+    "no points": (
+        lambda: transfer(PATH, START, SPEC, loss=loss, batches=[BATCH], points=0),
+        (ek.OptionError, "a line without steps", "points=0", "one or more", "points=10"),
+    ),
+    "a target that is no number": (
+        lambda: transfer(PATH, START | {"b0": START["b0"] + jnp.inf}, SPEC, loss=loss, batches=[BATCH]),
+        (ek.OptionError, "of the target have weights that are no numbers: 'b0'", "8 of 8", "finite", "diverged"),
     ),
     "no batches": (
         lambda: transfer(PATH, START, SPEC, loss=loss, batches=[]),
@@ -160,7 +168,7 @@ REFUSED = {
     ),
     "a loss that is no number": (
         lambda: transfer(PATH, START, SPEC, loss=lambda p, b: loss(p, b) * jnp.nan, batches=[BATCH]),
-        (ek.OptionError, "gradients have weights that are no numbers", "not a number", "finite", "diverged"),
+        (ek.OptionError, "the gradients have weights that are no numbers", "not a number", "finite", "diverged"),
     ),
 }
 
