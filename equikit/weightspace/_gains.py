@@ -25,7 +25,7 @@ def _added(place: int, total: jax.Array | None, one: jax.Array, two: jax.Array, 
     dtype = jnp.promote_types(jnp.result_type(one, two), jnp.float32)
     one = _taken(one, places)
     rows = [jnp.moveaxis(array.astype(dtype), place, 0).reshape(array.shape[place], -1) for array in (one, two)]
-    found = jnp.matmul(rows[0], rows[1].T, precision=jax.lax.Precision.HIGHEST)
+    found: jax.Array = _products(*rows)
     return found if total is None else total + found
 
 
@@ -38,6 +38,16 @@ def _inner(names: tuple[str, ...], one: Arrays, two: Arrays, element: dict[str, 
         first = _taken(one[name], element[name]).astype(dtype)
         found.append(jnp.sum(first * two[name].astype(dtype)))
     return jnp.stack(found) if found else jnp.zeros(0)
+
+
+@jax.jit
+def _products(one: jax.Array, two: jax.Array) -> jax.Array:
+    return jnp.matmul(one, two.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def products(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """The inner products of all rows of two matrices."""
+    return np.asarray(_products(one, two))
 
 
 def _taken(array: jax.Array, places: Places) -> jax.Array:

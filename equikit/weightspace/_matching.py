@@ -66,7 +66,7 @@ def match(
     """
     gains = Gains(labels, permuted, one, two)
     norm = float(np.sqrt(inner(one, one) * inner(two, two)))
-    runs = [_climbed(gains, each, norm, generator) for each in _starts(gains, generator, restarts, start)]
+    runs = [_climbed(gains, *each, norm, generator) for each in _starts(gains, generator, restarts, start)]
     # What nothing permutes is no part of the gains.
     rest = {name for name, axes in labels.items() if not set(axes) & set(permuted)}
     fixed = inner({name: one[name] for name in rest}, {name: two[name] for name in rest})
@@ -75,21 +75,28 @@ def match(
     return Matching(runs[best][0], reached[best], runs[best][2], reached)
 
 
-def _starts(gains: Gains, generator: np.random.Generator, restarts: int, start: Element | None) -> list[Element]:
+Start = tuple[Element, set[str], float]
+"""Permutations, labels whose permutation may not be the best while the others stay, and the inner product."""
+
+
+def _starts(gains: Gains, generator: np.random.Generator, restarts: int, start: Element | None) -> list[Start]:
+    every = set(gains.sizes)
     if start is not None:
-        return [{label: np.asarray(start[label]) for label in gains.sizes}]
+        given = {label: np.asarray(start[label]) for label in gains.sizes}
+        return [(given, every, gains.value(given))]
     still = {label: np.arange(size) for label, size in gains.sizes.items()}
-    found = sequential(gains)
-    first = [found, still] if gains.value(found) > gains.value(still) else [still, found]
+    found, unsure = sequential(gains)
+    first = [(found, unsure, gains.value(found)), (still, every, gains.value(still))]
     drawn = [{label: generator.permutation(size) for label, size in gains.sizes.items()} for _ in range(restarts - 1)]
-    return [*first, *drawn][: restarts + 1]
+    ordered = sorted(first, key=lambda each: -each[2])
+    return [*ordered, *((each, every, gains.value(each)) for each in drawn)][: restarts + 1]
 
 
-def _climbed(gains: Gains, start: Element, norm: float, generator: np.random.Generator) -> tuple[Element, float, int]:
+def _climbed(
+    gains: Gains, start: Element, unsure: set[str], value: float, norm: float, generator: np.random.Generator
+) -> tuple[Element, float, int]:
     """The element that is reached, its inner product, and the number of passes."""
-    element, passes = dict(start), 0
-    value = gains.value(element)
-    waiting = set(element)
+    element, waiting, passes, changed = dict(start), set(unsure), 0, False
     while waiting:
         before, passes = value, passes + 1
         for label in generator.permutation(np.array(sorted(element), object)):
@@ -102,11 +109,11 @@ def _climbed(gains: Gains, start: Element, norm: float, generator: np.random.Gen
                 # On two axes of one tensor the gain is that of a linear approximation, and may be a loss.
                 gained = gains.value(after) - value
             if gained > 0:
-                element, value = after, value + gained
+                element, value, changed = after, value + gained, True
                 waiting |= gains.neighbours[label]
         if value - before <= SMALLEST_GAIN * norm:
             break
-    return element, gains.value(element), passes
+    return element, gains.value(element) if changed else value, passes
 
 
 def moved(labels: Labels, element: Element, two: Arrays) -> Arrays:

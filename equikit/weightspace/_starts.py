@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from equikit.weightspace._gains import Gains, assigned, inners
+from equikit.weightspace._gains import Gains, assigned, inners, products
 from equikit.weightspace._terms import Element
 
 
-def sequential(gains: Gains) -> Element:
+def sequential(gains: Gains) -> tuple[Element, set[str]]:
     """Permutations of all labels, in an order in which as much as possible is known of each.
 
     Of a tensor whose other axes are settled, or permuted by nothing, the slices along a label are compared as they are;
     of others what does not depend on the order of what is not settled: along these axes both are sorted. Where the
     second network is the first one moved, both are compared exactly: what is best for each label is then the
     permutation that was planted, or one that differs from it among indices with the same sorted weights.
+
+    Returns:
+        The permutations, and the labels of which not all was known: the permutations of others are the best that there
+        are as long as those stay.
     """
     found: Element = {}
+    unsure = set()
     shares = _squares(gains)
     while len(found) < len(gains.sizes):
         label = max(
@@ -27,9 +32,10 @@ def sequential(gains: Gains) -> Element:
         for name, place in gains.parts[label]:
             loose = _unsettled(gains, (name, place), label, found)
             if loose:
+                unsure.add(label)
                 matrix += _of_sorted(gains, name, place, loose, found)
         found[label] = assigned(matrix)
-    return found
+    return found, unsure
 
 
 def _unsettled(gains: Gains, part: tuple[str, int], label: str, found: Element) -> tuple[int, ...]:
@@ -55,8 +61,7 @@ def _of_sorted(gains: Gains, name: str, place: int, loose: tuple[int, ...], foun
         array = array.transpose(place, *kept, *loose)
         array = np.sort(array.reshape(*array.shape[: 1 + len(kept)], -1), axis=-1)
         rows.append(array.reshape(len(array), -1))
-    product: np.ndarray = rows[0] @ rows[1].T
-    return product
+    return products(*rows)
 
 
 def _squares(gains: Gains) -> dict[str, tuple[float, list[tuple[set[str], float]]]]:

@@ -71,9 +71,23 @@ def test_no_permutation_of_one_label_is_better() -> None:
 def test_the_sequential_start_is_a_planted_permutation(seed: int) -> None:
     one, planted = tensors(seed), element(seed)
     back = {label: np.argsort(places) for label, places in planted.items()}
-    start = sequential(Gains(LABELS, ["h", "k"], one, moved(LABELS, back, one)))
+    start, unsure = sequential(Gains(LABELS, ["h", "k"], one, moved(LABELS, back, one)))
+    assert "k" in unsure  # on two axes of one tensor
     for label, places in planted.items():
         np.testing.assert_array_equal(start[label], places)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_sequential_start_is_sure_of_is_the_best(seed: int) -> None:
+    chain = {"w0": ("in", "h"), "b0": ("h",), "w1": ("h", "k"), "w2": ("k", "out")}
+    one, two = ({name: tensors(s)[name] for name in chain} for s in (seed, seed + 10))
+    gains = Gains(chain, ["h", "k"], one, two)
+    start, unsure = sequential(gains)
+    (sure,) = {"h", "k"} - unsure
+    value = gains.value(start)
+    assert gains.best(sure, start)[1] == pytest.approx(0, abs=1e-5)
+    for places in itertools.permutations(range(SIZES[sure])):
+        assert gains.value({**start, sure: np.array(places)}) <= value + 1e-5
 
 
 def test_what_is_found_is_never_worse_than_the_networks_as_they_are() -> None:
