@@ -4,8 +4,8 @@ from equikit.weightspace._align import align
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._interpolation import Line, barrier, interpolate, plot_lines
 from equikit.weightspace._matching import Matching
-from equikit.weightspace._models import NFN, UNF, DWSNet
 from equikit.weightspace._merge import mean, merge
+from equikit.weightspace._models import NFN, UNF, DWSNet
 from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._singular import SingularAlignment, SingularPair, singular_alignment
 from equikit.weightspace._specification import Specification

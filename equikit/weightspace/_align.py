@@ -122,7 +122,11 @@ def align(
     if how == "straight_through":
         call = 'align(a, b, spec, how="straight_through", loss=loss, batches=[batch])'
         loss, batches = checked_losses(loss, batches, call)
-    matching = match(labels, permuted, one, two, generator, tries) if permuted else Matching({}, similarity(one, two))
+    matching = (
+        match(labels, permuted, one, two, generator, tries, nested=spec.nested)
+        if permuted
+        else Matching({}, similarity(one, two))
+    )
     if loss is not None and batches is not None and how == "straight_through":
         count = checked_size("steps", steps)
         matching = straight_through(spec, params_a, params_b, matching, loss, batches, count, optimizer, generator)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import jax.numpy as jnp
 import numpy as np
 
 from equikit.weightspace._gains import Arrays, Gains, Labels, inner
@@ -45,6 +44,7 @@ def match(
     generator: np.random.Generator,
     restarts: int,
     start: Element | None = None,
+    nested: Sequence[tuple[str, str]] = (),
 ) -> Matching:
     """Search for the permutations with the largest inner product, from one start or several.
 
@@ -60,11 +60,12 @@ def match(
         generator: of the order of labels and of random starts.
         restarts: how many further starts there are.
         start: where to start from in place of all of these.
+        nested: pairs of labels, the first of which has a permutation for each index of the second.
 
     Cost: for every label that is visited a product of matrices, \\(O(n \\cdot \\text{weights})\\), and an assignment,
     \\(O(n^3)\\). A label is not visited again before one that it shares a tensor with has moved.
     """
-    gains = Gains(labels, permuted, one, two)
+    gains = Gains(labels, permuted, one, two, nested)
     norm = float(np.sqrt(inner(one, one) * inner(two, two)))
     runs = [_climbed(gains, *each, norm, generator) for each in _starts(gains, generator, restarts, start)]
     # What nothing permutes is no part of the gains.
@@ -82,12 +83,12 @@ Start = tuple[Element, set[str], float]
 def _starts(gains: Gains, generator: np.random.Generator, restarts: int, start: Element | None) -> list[Start]:
     every = set(gains.sizes)
     if start is not None:
-        given = {label: np.asarray(start[label]) for label in gains.sizes}
+        given = {label: np.asarray(start[label]) for label in gains.still()}
         return [(given, every, gains.value(given))]
-    still = {label: np.arange(size) for label, size in gains.sizes.items()}
+    still = gains.still()
     found, unsure = sequential(gains)
     first = [(found, unsure, gains.value(found)), (still, every, gains.value(still))]
-    drawn = [{label: generator.permutation(size) for label, size in gains.sizes.items()} for _ in range(restarts - 1)]
+    drawn = [gains.random(generator) for _ in range(restarts - 1)]
     ordered = sorted(first, key=lambda each: -each[2])
     return [*ordered, *((each, every, gains.value(each)) for each in drawn)][: restarts + 1]
 
@@ -99,33 +100,17 @@ def _climbed(
     element, waiting, passes, changed = dict(start), set(unsure), 0, False
     while waiting:
         before, passes = value, passes + 1
-        for label in generator.permutation(np.array(sorted(element), object)):
+        for label in generator.permutation(np.array(sorted(gains.sizes), object)):
             if label not in waiting:
                 continue
             waiting.discard(label)
             step, gained = gains.best(label, element)
-            after = {**element, label: step}
-            if label in gains.twice:
-                # On two axes of one tensor the gain is that of a linear approximation, and may be a loss.
-                gained = gains.value(after) - value
             if gained > 0:
-                element, value, changed = after, value + gained, True
+                element, value, changed = {**element, **step}, value + gained, True
                 waiting |= gains.neighbours[label]
         if value - before <= SMALLEST_GAIN * norm:
             break
     return element, gains.value(element) if changed else value, passes
-
-
-def moved(labels: Labels, element: Element, two: Arrays) -> Arrays:
-    """Tensors after an element: entry i of a label goes to place p[i]."""
-    found = {}
-    for name, axes in labels.items():
-        array = two[name]
-        for place, label in enumerate(axes):
-            if label in element:
-                array = jnp.take(array, np.argsort(element[label]), axis=place)
-        found[name] = array
-    return found
 
 
 def similarity(one: Arrays, two: Arrays) -> float:

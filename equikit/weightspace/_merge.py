@@ -53,7 +53,7 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
             current[number], matching = align(
                 mean(others), current[number], spec, restarts=restarts, seed=seed, with_info=True
             )
-            changed |= any(np.any(p != np.arange(len(p))) for p in matching.element.values())
+            changed |= any(np.any(p != np.arange(p.shape[-1])) for p in matching.element.values())
         if not changed:
             break
     return mean(current)

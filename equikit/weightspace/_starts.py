@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from equikit.weightspace._gains import Gains, assigned, inners, products
+from equikit.weightspace._blocks import joint, slices
+from equikit.weightspace._gains import Gains, assigned, inners, products, taken
 from equikit.weightspace._terms import Element
 
 
@@ -23,7 +24,7 @@ def sequential(gains: Gains) -> tuple[Element, set[str]]:
     found: Element = {}
     unsure = set()
     shares = _squares(gains)
-    while len(found) < len(gains.sizes):
+    while gains.sizes.keys() - found.keys():
         label = max(
             (label for label in gains.sizes if label not in found), key=lambda each: _known(each, shares, found)
         )
@@ -34,7 +35,15 @@ def sequential(gains: Gains) -> tuple[Element, set[str]]:
             if loose:
                 unsure.add(label)
                 matrix += _of_sorted(gains, name, place, loose, found)
-        found[label] = assigned(matrix)
+        if label in gains.inners:
+            given = {}
+            for part in gains.folded[label]:
+                loose = _unsettled(gains, part, label, found)
+                unsure |= {label} if loose or len(gains.inners[label]) > 1 else set()
+                given[part] = slices(gains, *part, found, loose)
+            found |= joint(gains, label, matrix, given)
+        else:
+            found[label] = assigned(matrix)
     return found, unsure
 
 
@@ -44,19 +53,22 @@ def _unsettled(gains: Gains, part: tuple[str, int], label: str, found: Element) 
     return tuple(
         axis
         for axis, other in enumerate(gains.labels[name])
-        if axis != place and other in gains.sizes and other not in found
+        if axis != place
+        and (other in gains.sizes or other in gains.inner_sizes)
+        and other not in found
+        and other not in gains.inners.get(label, ())
     )
 
 
 def _of_sorted(gains: Gains, name: str, place: int, loose: tuple[int, ...], found: Element) -> np.ndarray:
     """Inner products of slices along an axis, sorted along those that are not settled."""
     rows = []
-    for arrays, is_first in ((gains.one, True), (gains.two, False)):
-        array = np.asarray(arrays[name])
+    places = tuple(
+        None if axis in (place, *loose) else found.get(label) for axis, label in enumerate(gains.labels[name])
+    )
+    for given in (taken(gains.one[name], places, gains.within[name]), gains.two[name]):
+        array = np.asarray(given)
         array = array.astype(np.promote_types(array.dtype, np.float32), copy=False)
-        for axis, other in enumerate(gains.labels[name]):
-            if is_first and axis != place and other in found:
-                array = np.take(array, found[other], axis=axis)
         kept = [axis for axis in range(array.ndim) if axis != place and axis not in loose]
         array = array.transpose(place, *kept, *loose)
         array = np.sort(array.reshape(*array.shape[: 1 + len(kept)], -1), axis=-1)
@@ -73,7 +85,7 @@ def _squares(gains: Gains) -> dict[str, tuple[float, list[tuple[set[str], float]
                 {other for axis, other in enumerate(gains.labels[name]) if axis != place and other in gains.sizes},
                 norms[name],
             )
-            for name, place in gains.parts[label]
+            for name, place in (*gains.parts[label], *gains.folded[label])
         ]
         found[label] = sum(norms[name] for name, _ in gains.fixed[label]), waiting
     return found

@@ -12,7 +12,7 @@ from equikit._errors import OptionError, explain
 from equikit._progress import progress
 from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._losses import Loss
-from equikit.weightspace._matching import Matching, match, moved, similarity
+from equikit.weightspace._matching import Matching, match, similarity
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._tensors import checked_tensors, labels_of
 
@@ -62,7 +62,8 @@ def straight_through(
     with progress("straight-through estimator", steps) as advance:
         for number in range(steps if permuted else 0):
             free, state = step(free, state, projected, batches[number % len(batches)])
-            found = match(labels, permuted, _trained(spec, free, number), two, generator, restarts=0, start=element)
+            near = _trained(spec, free, number)
+            found = match(labels, permuted, near, two, generator, restarts=0, start=element, nested=spec.nested)
             passes += found.passes
             if any(np.any(found.element[label] != element[label]) for label in permuted):
                 element, projected = found.element, spec.act(found.element, params_b)
@@ -70,7 +71,7 @@ def straight_through(
                 if losses[-1] < min(losses[:-1]):
                     best = found
             advance(f"loss {min(losses):.3g}, {losses[0]:.3g} at first")
-    reached = similarity(one, moved(labels, best.element, two))
+    reached = similarity(one, checked_tensors(spec.leaves, spec.act(best.element, params_b), "the parameters"))
     return Matching(best.element, reached, passes, start.starts, tuple(losses))
 
 

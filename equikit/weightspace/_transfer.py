@@ -159,7 +159,7 @@ def _matched(
                 here = slopes(moved(number, element))
                 one = {name: array.at[number].set(here[name]) for name, array in one.items()}
             two = {name: array.at[last].set(source[last][name]) for name, array in two.items()}
-            found = match(labels, permuted, one, two, generator, 0, element if last else None)
+            found = match(labels, permuted, one, two, generator, 0, element if last else None, spec.nested)
             changed = any(np.any(found.element[label] != element[label]) for label in permuted)
             element = found.element
             similarities.append(found.similarity)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from architectures import MODELS
 from helpers import assert_error
 
 import equikit as ek
@@ -73,6 +74,25 @@ def test_a_permuted_copy_of_the_start_comes_to_the_permuted_end(fast: bool) -> N
         np.testing.assert_allclose(leaf, wanted[name], atol=1e-6)
     assert len(info.similarities) == (4 if fast else 6)
     np.testing.assert_allclose(info.similarities, 1, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", [False, True])
+def test_heads_of_attention_have_permutations_of_their_own(fast: bool) -> None:
+    model, start, x = MODELS["attention"]()
+    spec = trace(model, start, x)
+    assert spec.nested
+
+    def error(params, batch):
+        return jnp.mean((model(params, batch) - jnp.sin(batch)) ** 2)
+
+    path = [start]
+    for _ in range(3):
+        path.append(jax.tree.map(lambda p, g: p - 0.1 * g, path[-1], jax.grad(error)(path[-1], x)))
+    element = spec.random_element(jax.random.key(3))
+    found = transfer(path, spec.act(element, start), spec, loss=error, batches=[x], fast=fast)
+    for one, two in zip(*map(jax.tree.leaves, (found, spec.act(element, path[-1]))), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 def test_a_list_of_trees_is_a_path_too() -> None:
