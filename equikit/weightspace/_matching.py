@@ -20,7 +20,8 @@ class Matching:
     """What a search has found.
 
     Attributes:
-        element: a permutation for each label, by which the second network is moved.
+        element: a permutation for each label, by which the second network is moved; for a label nested in another one,
+            a row for each index of that.
         similarity: the inner product of the weights of the first with the moved ones of the second, over the product of
             their norms: one if they are the same.
         passes: how often all labels were visited, in the run that was the best.
