@@ -1,16 +1,19 @@
 """Weight spaces: the symmetry of a model's parameters, read off its program, and what is made of it."""
 
-from equikit.weightspace._align import align, mean, merge
+from equikit.weightspace._align import align
 from equikit.weightspace._functional import Functional
-from equikit.weightspace._interpolation import Line, barrier, interpolate
+from equikit.weightspace._interpolation import Line, barrier, interpolate, plot_lines
 from equikit.weightspace._linear_action import LinearAction
 from equikit.weightspace._matching import Matching
+from equikit.weightspace._merge import mean, merge
 from equikit.weightspace._models import NFN, UNF, DWSNet
 from equikit.weightspace._scaling import Scaling
+from equikit.weightspace._singular import SingularAlignment, SingularPair, singular_alignment
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._terms import Leaf, Product, Sum, Symbol
 from equikit.weightspace._trace import trace
+from equikit.weightspace._transfer import Transfer, transfer
 from equikit.weightspace.asymmetric import (
     AsymmetricLinear,
     AsymmetricMLP,
@@ -50,11 +53,14 @@ __all__ = [
     "Problem",
     "Product",
     "Scaling",
+    "SingularAlignment",
+    "SingularPair",
     "Specification",
     "Standardize",
     "Sum",
     "Symbol",
     "TeleportState",
+    "Transfer",
     "align",
     "barrier",
     "batch_action",
@@ -64,8 +70,11 @@ __all__ = [
     "interpolate",
     "mean",
     "merge",
+    "plot_lines",
+    "singular_alignment",
     "symmetry_left",
     "teleport",
     "trace",
     "train",
+    "transfer",
 ]

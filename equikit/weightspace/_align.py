@@ -1,24 +1,23 @@
-"""Aligning networks: permutations that bring one as close as possible to another, and means of aligned ones."""
+"""Aligning networks: permutations that bring one as close as possible to another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
 from equikit.weightspace._activations import activations
-from equikit.weightspace._leaves import checked_leaves
-from equikit.weightspace._matching import Matching, inner, match
+from equikit.weightspace._losses import Loss, checked_losses
+from equikit.weightspace._matching import Matching, match, similarity
 from equikit.weightspace._specification import Specification
-from equikit.weightspace._tensors import split, tensors_of
+from equikit.weightspace._straight_through import straight_through
+from equikit.weightspace._tensors import checked_tensors, labels_of
 
-How = Literal["weights", "activations"]
-"""What has to agree: the weights, or what is computed from data."""
+How = Literal["weights", "activations", "straight_through"]
+"""What has to agree: the weights, what is computed from data, or the losses of the two and of the network between."""
 
 
 def align(
@@ -29,25 +28,39 @@ def align(
     *,
     apply: Callable[..., Any] | None = None,
     x: Any = None,
-    restarts: int = 2,
+    loss: Loss | None = None,
+    batches: Sequence[Any] | None = None,
+    steps: int = 200,
+    optimizer: Any = None,
+    restarts: int = 0,
     seed: int = 0,
     with_info: bool = False,
 ) -> Any:
     r"""Move the second network by the permutation that brings it closest to the first; it computes what it did.
 
     - `"weights"`: \(\max_g \langle a, g b \rangle\), by linear assignments for one label after another, as Git Re-Basin
-      does. A maximum of this kind is hard to find, and what comes out is one that no single label improves.
+      does. A maximum of this kind is hard to find, and what comes out is one that no single label improves. It is never
+      worse than \(\langle a, b \rangle\).
     - `"activations"`: the same for what both networks compute from the same data, all arrays of the program that have
       an axis with a label, in place of weights; indices of the two are compared by their correlation over the data.
       Labels that no such array has, as where nothing but weights meets along them, stay as they are.
+    - `"straight_through"`: \(\min_g L((a + g b) / 2)\), by training. What is trained starts at the first network, the
+      permutation is that which brings the second closest to it, and the gradient is taken as if the permutation did
+      not depend on it. The best of all permutations that are met counts, the one for `"weights"` among them.
 
     Args:
         params_a, params_b: trees of arrays.
         spec: the symmetry of both, from `trace`.
         how: see above.
         apply, x: the model and data, for activations.
-        restarts: how many further starts the search for weights has: the first pairs neurons by their sorted weights,
-            which finds a permutation exactly where there is one, others are random. The best result counts.
+        loss: for the straight-through estimator, `loss(params, batch)`, a number; it is compiled.
+        batches: for it, a list of arguments for the loss. Step t takes one of them in turn; permutations are
+            compared by the mean over all.
+        steps: for it, of training.
+        optimizer: for it, an optax optimizer; by default `optax.sgd(0.01, momentum=0.9)`.
+        restarts: how many further starts the search for weights has. The first matches labels one after another, each
+            by those before it, which finds a permutation exactly where there is one. The next leaves the networks as
+            they are, others are random. The best result counts.
         seed: of the order of labels and of random starts.
         with_info: return `(moved, matching)`.
 
@@ -55,13 +68,16 @@ def align(
         The second network, moved: a tree like it.
 
     Raises:
-        OptionError, ShapeError, DTypeError: if parameters are not those of the specification, or there are no data.
+        OptionError, ShapeError, DTypeError: if parameters are not those of the specification, are traced, or have
+            weights that are no numbers; or there are no data.
 
     Cost: for every label and pass a product of matrices, \(O(n \cdot \text{weights})\), and an assignment,
-    \(O(n^3)\), on the host.
+    \(O(n^3)\), on the host. The straight-through estimator does this in every step, with one gradient, and where the
+    permutation has changed a loss for each batch.
 
     Example:
         >>> from equikit.weightspace import align, trace
+        >>> import jax, jax.numpy as jnp
         >>> def apply(params, x):
         ...     return jnp.tanh(x @ params["first"]) @ params["second"]
         >>> one, two = jax.random.split(jax.random.key(0))
@@ -75,19 +91,22 @@ def align(
     Source:
         Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836, section 3.
     """
-    if how not in ("weights", "activations"):
+    if how not in get_args(How):
         raise OptionError(
-            explain("no such how", got=repr(how), expected="'weights', 'activations'", step="write how='weights'")
+            explain(
+                "no such how",
+                got=repr(how),
+                expected=", ".join(map(repr, get_args(How))),
+                step="write how='weights'",
+            )
         )
-    one, two = (_tensors(spec, params, name) for params, name in ((params_a, "params_a"), (params_b, "params_b")))
-    labels = {tensor.name: tensor.labels for leaf in spec.leaves for tensor in tensors_of(leaf)}
+    tries, generator = checked_size("restarts", restarts), np.random.default_rng(seed)
+    one, two = (
+        checked_tensors(spec.leaves, params, name) for params, name in ((params_a, "params_a"), (params_b, "params_b"))
+    )
+    labels = labels_of(spec.leaves)
     permuted = [label for label in spec.groups if any(label in axes for axes in labels.values())]
-    if not permuted:
-        matching = Matching({}, _similarity(one, two), 0, ())
-    elif how == "weights":
-        tries = checked_size("restarts", restarts)
-        matching = match(labels, permuted, one, two, np.random.default_rng(seed), tries)
-    else:
+    if how == "activations":
         if apply is None or x is None:
             raise OptionError(
                 explain(
@@ -98,66 +117,18 @@ def align(
                 )
             )
         seen = activations(spec, apply, params_a, params_b, x if isinstance(x, tuple) else (x,))
-        permuted = [label for label in permuted if any(label in axes for axes in seen.labels.values())]
-        tries = checked_size("restarts", restarts)
-        matching = match(seen.labels, permuted, seen.one, seen.two, np.random.default_rng(seed), tries)
+        labels, one, two = seen.labels, seen.one, seen.two
+        permuted = [label for label in permuted if any(label in axes for axes in labels.values())]
+    if how == "straight_through":
+        call = 'align(a, b, spec, how="straight_through", loss=loss, batches=[batch])'
+        loss, batches = checked_losses(loss, batches, call)
+    matching = (
+        match(labels, permuted, one, two, generator, tries, nested=spec.nested)
+        if permuted
+        else Matching({}, similarity(one, two))
+    )
+    if loss is not None and batches is not None and how == "straight_through":
+        count = checked_size("steps", steps)
+        matching = straight_through(spec, params_a, params_b, matching, loss, batches, count, optimizer, generator)
     result = spec.act(matching.element, params_b)
     return (result, matching) if with_info else result
-
-
-def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: int = 0, restarts: int = 2) -> Any:
-    """The mean of several networks, each of them aligned with the mean of the others until nothing changes.
-
-    Args:
-        trees: parameters, trees of arrays.
-        spec: the symmetry of all of them.
-        rounds: the most passes over all networks.
-        seed, restarts: as for `align`.
-
-    Returns:
-        A tree like each of them.
-
-    Raises:
-        OptionError: if there are no networks.
-
-    Cost: an alignment for every network and round.
-
-    Source:
-        Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836, appendix A.10 (merging many models).
-    """
-    current = list(trees)
-    if not current:
-        raise OptionError(
-            explain(
-                "there is nothing to merge", got="no trees", expected="one or more", step="pass [params_a, params_b]"
-            )
-        )
-    generator = np.random.default_rng(seed)
-    for _ in range(rounds if len(current) > 1 else 0):
-        changed = False
-        for number in generator.permutation(len(current)):
-            others = [tree for place, tree in enumerate(current) if place != number]
-            current[number], matching = align(
-                mean(others), current[number], spec, restarts=restarts, seed=seed, with_info=True
-            )
-            changed |= any(np.any(p != np.arange(len(p))) for p in matching.element.values())
-        if not changed:
-            break
-    return mean(current)
-
-
-def mean(trees: Sequence[Any]) -> Any:
-    """The mean of trees of arrays."""
-    return jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]) / len(leaves), *trees)
-
-
-def _tensors(spec: Specification, params: Any, name: str) -> dict[str, jax.Array]:
-    """Tensors with one label an axis, without channels."""
-    given = checked_leaves(spec.leaves, params, name)
-    arrays = {leaf: jnp.asarray(array)[..., None] for leaf, array in given.items()}
-    return {tensor: array[..., 0] for tensor, array in split(spec.leaves, arrays).items()}
-
-
-def _similarity(one: dict[str, jax.Array], two: dict[str, jax.Array]) -> float:
-    norm = float(inner(one, one)) * float(inner(two, two))
-    return float(inner(one, two)) / norm**0.5 if norm else 1.0

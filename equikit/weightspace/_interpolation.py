@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,9 +38,17 @@ class Line:
         """The highest rise above the straight line; zero where there is none, as the ends lie on it."""
         return float(np.max(self.above))
 
+    def plot(self, name: str = "", axes: Any = None) -> Any:
+        """Draw the losses: a Matplotlib figure; see `plot_lines`, which draws several."""
+        return plot_lines({name: self}, axes)
+
 
 def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
-    """The network at a place of the straight line between two, `(1 - t) a + t b`."""
+    """The network at a place of the straight line between two, `(1 - t) a + t b`.
+
+    Running averages of batch normalisation are interpolated like all else, and do not fit what is in between: take them
+    anew, by running the network over data in training mode.
+    """
     return jax.tree.map(lambda a, b: (1 - place) * a + place * b, params_a, params_b)
 
 
@@ -76,3 +84,32 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
     run = jax.jit(lambda place, a, b: loss(interpolate(a, b, place)))
     losses = [float(run(jnp.float32(place), params_a, params_b)) for place in places]
     return Line(places, np.array(losses))
+
+
+def plot_lines(lines: Mapping[str, Line], axes: Any = None) -> Any:
+    """Draw losses along several lines, as before and after matching, with their barriers.
+
+    Args:
+        lines: names with lines.
+        axes: Matplotlib axes to draw on; by default those of a new figure.
+
+    Returns:
+        The Matplotlib figure.
+
+    Raises:
+        OptionError: if there are no lines.
+        MissingPackageError: if Matplotlib is not installed.
+
+    Cost: one plot.
+
+    Example:
+        >>> line = barrier(lambda x: (x**2 - 1) ** 2, jnp.array(-1.0), jnp.array(1.0), points=9)
+        >>> plot_lines({"as they are": line}).axes[0].get_ylabel()
+        'loss'
+
+    Source:
+        Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836, figure 2.
+    """
+    from equikit.weightspace._figures import line_figure
+
+    return line_figure(lines, axes)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from equikit.weightspace._gains import Arrays, Gains, Labels, inner
+from equikit.weightspace._starts import sequential
 from equikit.weightspace._terms import Element
-
-Arrays = dict[str, jax.Array]
-Labels = dict[str, tuple[str, ...]]
-"""For every tensor the labels of its axes."""
 
 SMALLEST_GAIN = 1e-7
 """A pass that gains less than this, relative to the norms of the two networks, is the last."""
@@ -26,144 +20,101 @@ class Matching:
     """What a search has found.
 
     Attributes:
-        element: a permutation for each label, by which the second network is moved.
+        element: a permutation for each label, by which the second network is moved; for a label nested in another one,
+            a row for each index of that.
         similarity: the inner product of the weights of the first with the moved ones of the second, over the product of
             their norms: one if they are the same.
         passes: how often all labels were visited, in the run that was the best.
         starts: the similarities that the runs came to.
+        losses: for the straight-through estimator, those half way between the networks for each permutation that it
+            met, that of weight matching first.
     """
 
     element: Element
     similarity: float
-    passes: int
-    starts: tuple[float, ...]
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def gains(labels: tuple[tuple[str, tuple[str, ...]], ...], label: str, one: Arrays, two: Arrays) -> jax.Array:
-    """The matrix of what is gained where index j of the second network takes place i, `[n, n]`.
-
-    Exact for tensors that have the label once; for those with two such axes the sum of both, each with the other axis
-    as it is.
-    """
-    total: jax.Array | None = None
-    for name, axes in labels:
-        for place, other in enumerate(axes):
-            if other == label:
-                first, second = (jnp.moveaxis(array[name], place, 0) for array in (one, two))
-                rows = [array.reshape(array.shape[0], -1).astype(jnp.float32) for array in (first, second)]
-                found = jnp.matmul(rows[0], rows[1].T, precision=jax.lax.Precision.HIGHEST)
-                total = found if total is None else total + found
-    assert total is not None, "every label is that of some tensor"
-    return total
-
-
-@partial(jax.jit, static_argnums=0)
-def moved(labels: tuple[tuple[str, tuple[str, ...]], ...], element: dict[str, jax.Array], two: Arrays) -> Arrays:
-    """Tensors after an element: entry i of a label goes to place p[i]."""
-    found = {}
-    for name, axes in labels:
-        array = two[name]
-        for place, label in enumerate(axes):
-            if label in element:
-                array = jnp.take(array, jnp.argsort(element[label]), axis=place)
-        found[name] = array
-    return found
-
-
-@jax.jit
-def inner(one: Arrays, two: Arrays) -> jax.Array:
-    """The inner product of all tensors."""
-    return sum((jnp.vdot(one[name], two[name], precision=jax.lax.Precision.HIGHEST) for name in one), jnp.zeros(()))
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _profiles(labels: tuple[tuple[str, tuple[str, ...]], ...], label: str, arrays: Arrays) -> jax.Array:
-    """What every index of a label has whatever permutes the others: its weights in ascending order, `[n, weights]`."""
-    found = []
-    for name, axes in labels:
-        for place, other in enumerate(axes):
-            if other == label:
-                array = jnp.moveaxis(arrays[name], place, 0)
-                found.append(jnp.sort(array.reshape(array.shape[0], -1), axis=1))
-    return jnp.concatenate(found, axis=1)
-
-
-def assigned(gain: jax.Array) -> np.ndarray:
-    """The permutation with the largest gain: index j of the second network goes to place p[j]."""
-    rows, columns = linear_sum_assignment(np.asarray(gain), maximize=True)
-    place = np.empty(len(rows), np.intp)
-    place[columns] = rows
-    return place
+    passes: int = 0
+    starts: tuple[float, ...] = ()
+    losses: tuple[float, ...] = ()
 
 
 def match(
-    labels: Labels, permuted: Sequence[str], one: Arrays, two: Arrays, generator: np.random.Generator, restarts: int
-) -> Matching:
-    """Search from several starts: the networks as they are, profiles of their neurons, and random permutations.
-
-    From a start, one label after another gets the permutation that is best while all others stay, until a pass gains
-    nothing. This ends where no single label can be improved; a network whose neurons are known by nothing but others
-    that are permuted too, as those within residual blocks, needs another start.
-    """
-    kept = tuple(sorted((name, axes) for name, axes in labels.items() if set(axes) & set(permuted)))
-    one, two = ({name: arrays[name] for name, _ in kept} for arrays in (one, two))
-    norm = float(np.sqrt(float(inner(one, one)) * float(inner(two, two)))) or 1.0
-    best: Matching | None = None
-    reached: list[float] = []
-    for start in _starts(kept, permuted, one, two, generator, restarts):
-        element, value, passes = _climbed(kept, permuted, one, two, start, norm, generator)
-        reached.append(value / norm)
-        if best is None or reached[-1] > best.similarity:
-            best = Matching(element, reached[-1], passes, ())
-    assert best is not None, "there is one start at least"
-    return Matching(best.element, best.similarity, best.passes, tuple(reached))
-
-
-def _starts(
-    labels: tuple[tuple[str, tuple[str, ...]], ...],
+    labels: Labels,
     permuted: Sequence[str],
     one: Arrays,
     two: Arrays,
     generator: np.random.Generator,
     restarts: int,
-) -> Iterable[Element]:
-    sizes = {label: one[name].shape[axes.index(label)] for name, axes in labels for label in axes if label in permuted}
-    yield {label: np.arange(size) for label, size in sizes.items()}
-    if restarts:
-        found = {}
-        for label in permuted:
-            first, second = (_profiles(labels, label, arrays) for arrays in (one, two))
-            squares = jnp.sum(second**2, axis=1)
-            found[label] = assigned(2 * first @ second.T - squares[None, :])
-        yield found
-    for _ in range(restarts - 1):
-        yield {label: generator.permutation(size) for label, size in sizes.items()}
+    start: Element | None = None,
+    nested: Sequence[tuple[str, str]] = (),
+) -> Matching:
+    """Search for the permutations with the largest inner product, from one start or several.
+
+    From a start, one label after another gets the permutation that is best while all others stay, until a pass gains
+    nothing. This ends where no single label can be improved. The first start is the one that `sequential` makes, or the
+    networks as they are, whichever has the larger inner product: what is found is never worse than either. The next is
+    the other of the two, and those after it are random.
+
+    Args:
+        labels: for every tensor those of its axes.
+        permuted: those that are permuted, all of them those of some tensor.
+        one, two: the tensors of both networks.
+        generator: of the order of labels and of random starts.
+        restarts: how many further starts there are.
+        start: where to start from in place of all of these.
+        nested: pairs of labels, the first of which has a permutation for each index of the second.
+
+    Cost: for every label that is visited a product of matrices, \\(O(n \\cdot \\text{weights})\\), and an assignment,
+    \\(O(n^3)\\). A label is not visited again before one that it shares a tensor with has moved.
+    """
+    gains = Gains(labels, permuted, one, two, nested)
+    norm = float(np.sqrt(inner(one, one) * inner(two, two)))
+    runs = [_climbed(gains, *each, norm, generator) for each in _starts(gains, generator, restarts, start)]
+    # What nothing permutes is no part of the gains.
+    rest = {name for name, axes in labels.items() if not set(axes) & set(permuted)}
+    fixed = inner({name: one[name] for name in rest}, {name: two[name] for name in rest})
+    reached = tuple((value + fixed) / norm if norm else 1.0 for _, value, _ in runs)
+    best = int(np.argmax(reached))
+    return Matching(runs[best][0], reached[best], runs[best][2], reached)
+
+
+Start = tuple[Element, set[str], float]
+"""Permutations, labels whose permutation may not be the best while the others stay, and the inner product."""
+
+
+def _starts(gains: Gains, generator: np.random.Generator, restarts: int, start: Element | None) -> list[Start]:
+    every = set(gains.sizes)
+    if start is not None:
+        given = {label: np.asarray(start[label]) for label in gains.still()}
+        return [(given, every, gains.value(given))]
+    still = gains.still()
+    found, unsure = sequential(gains)
+    first = [(found, unsure, gains.value(found)), (still, every, gains.value(still))]
+    drawn = [gains.random(generator) for _ in range(restarts - 1)]
+    ordered = sorted(first, key=lambda each: -each[2])
+    return [*ordered, *((each, every, gains.value(each)) for each in drawn)][: restarts + 1]
 
 
 def _climbed(
-    labels: tuple[tuple[str, tuple[str, ...]], ...],
-    permuted: Sequence[str],
-    one: Arrays,
-    two: Arrays,
-    start: Element,
-    norm: float,
-    generator: np.random.Generator,
+    gains: Gains, start: Element, unsure: set[str], value: float, norm: float, generator: np.random.Generator
 ) -> tuple[Element, float, int]:
-    element, current = dict(start), moved(labels, dict(start), two)
-    value, passes = float(inner(one, current)), 0
-    twice = {label for label in permuted for _, axes in labels if axes.count(label) > 1}
-    while True:
+    """The element that is reached, its inner product, and the number of passes."""
+    element, waiting, passes, changed = dict(start), set(unsure), 0, False
+    while waiting:
         before, passes = value, passes + 1
-        for label in generator.permutation(np.array(permuted, object)):
-            gain = gains(labels, label, one, current)
-            step = assigned(gain)
-            if np.array_equal(step, np.arange(len(step))):
+        for label in generator.permutation(np.array(sorted(gains.sizes), object)):
+            if label not in waiting:
                 continue
-            after = moved(labels, {label: step}, current)
-            found = float(inner(one, after))
-            # On two axes of one tensor the gain is that of a linear approximation, and may be a loss.
-            if label not in twice or found > value:
-                element[label], current, value = step[element[label]], after, found
+            waiting.discard(label)
+            step, gained = gains.best(label, element)
+            if gained > 0:
+                element, value, changed = {**element, **step}, value + gained, True
+                waiting |= gains.neighbours[label]
         if value - before <= SMALLEST_GAIN * norm:
-            return element, value, passes
+            break
+    return element, gains.value(element) if changed else value, passes
+
+
+def similarity(one: Arrays, two: Arrays) -> float:
+    """The inner product over the product of the norms; one where there is nothing to compare."""
+    norm = float(np.sqrt(inner(one, one) * inner(two, two)))
+    return inner(one, two) / norm if norm else 1.0

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from equikit._errors import OptionError, ShapeError, explain
+from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._terms import Expression, Leaf, Product, Sum, Symbol
 
 
@@ -109,3 +113,57 @@ def _joined(axes: Axes, tensors: Iterator[jax.Array]) -> jax.Array:
         size = math.prod(array.shape[first : first + len(axis.factors)])
         return array.reshape(*array.shape[:first], size, *array.shape[first + len(axis.factors) :])
     return jnp.concatenate(parts, axis=start)
+
+
+def checked_tensors(leaves: tuple[Leaf, ...], params: Any, name: str) -> dict[str, jax.Array]:
+    """The tensors of one network whose weights are to be compared, `[*axes]`, by name.
+
+    Raises:
+        OptionError: if the network is being traced, or has weights that are no finite numbers.
+        ShapeError: if it is a batch of networks.
+    """
+    given = checked_leaves(leaves, params, name)
+    for leaf in leaves:
+        array = given[leaf.name]
+        if isinstance(array, jax.core.Tracer):
+            raise OptionError(
+                explain(
+                    f"{name} are being traced: {leaf.name!r}",
+                    got="a tracer of jit, grad or vmap",
+                    expected="arrays with values, as permutations are found on the host",
+                    step="call it outside jit; what is found can be used inside",
+                )
+            )
+        if array.ndim > len(leaf.axes):
+            raise ShapeError(
+                explain(
+                    f"{name} are a batch of networks: {leaf.name!r}",
+                    got=f"shape {list(array.shape)}",
+                    expected=f"one network, {list(leaf.shape)}, which is {leaf}",
+                    step="take one at a time: jax.tree.map(lambda leaf: leaf[0], params)",
+                )
+            )
+    for leaf_name, count in zip(given, np.asarray(_not_finite(list(given.values()))).tolist(), strict=True):
+        if count:
+            raise OptionError(
+                explain(
+                    f"{name} have weights that are no numbers: {leaf_name!r}",
+                    got=f"{count} of {given[leaf_name].size} entries are infinite or not a number",
+                    expected="finite weights",
+                    step="see whether the training of this network diverged",
+                )
+            )
+    whole = [leaf for leaf in leaves if all(isinstance(axis, Symbol) for axis in leaf.axes)]
+    rest = tuple(leaf for leaf in leaves if leaf not in whole)
+    cut = split(rest, {leaf.name: jnp.asarray(given[leaf.name])[..., None] for leaf in rest})
+    return {leaf.name: jnp.asarray(given[leaf.name]) for leaf in whole} | {name: a[..., 0] for name, a in cut.items()}
+
+
+@jax.jit
+def _not_finite(arrays: list[jax.Array]) -> jax.Array:
+    return jnp.stack([jnp.sum(~jnp.isfinite(array)) for array in arrays])
+
+
+def labels_of(leaves: tuple[Leaf, ...]) -> dict[str, tuple[str, ...]]:
+    """For every tensor the labels of its axes."""
+    return {tensor.name: tensor.labels for leaf in leaves for tensor in tensors_of(leaf)}

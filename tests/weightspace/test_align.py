@@ -14,7 +14,7 @@ from equikit.weightspace import align, merge, trace
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-QUICK = ("perceptron", "gru", "residual")
+QUICK = ("perceptron", "gru", "residual", "mixture_of_experts")
 
 
 @pytest.mark.parametrize("how", ["weights", "activations"])

@@ -1,0 +1,135 @@
+"""Singular values are kept by permutations, singular vectors are aligned by matching; and both figures."""
+
+from __future__ import annotations
+
+import builtins
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from architectures import MODELS, normal, plain
+from helpers import assert_error
+
+import equikit as ek
+from equikit.weightspace import Line, align, barrier, plot_lines, singular_alignment, trace
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+APPLY, PARAMS, X = MODELS["perceptron"]()
+SPEC = trace(APPLY, PARAMS, X)
+
+
+def other(seed: int, noise: float = 0.1):
+    moved = {name: leaf + noise * normal(*leaf.shape, seed=seed) for name, leaf in PARAMS.items()}
+    return SPEC.act(SPEC.random_element(jax.random.key(seed)), moved)
+
+
+def test_of_a_permuted_copy_all_is_aligned() -> None:
+    found = singular_alignment(PARAMS, other(1, 0), SPEC)
+    assert found.leaves.keys() == {"w0", "w1", "w2"}
+    for pair in found.leaves.values():
+        np.testing.assert_allclose(pair.one, pair.two, atol=1e-6)
+        np.testing.assert_allclose(np.diag(pair.after), 1, atol=1e-5)
+        for threshold in (None, 0.0, 0.5):
+            assert pair.alignment(threshold=threshold) == pytest.approx(1, abs=1e-5)
+            assert pair.alignment(matched=False, threshold=threshold) < 0.99
+    assert found.distances[1] == pytest.approx(0, abs=1e-6)
+    assert found.distances[0] > 0.5
+
+
+def test_the_alignment_is_the_inner_product_over_the_largest_that_there_is() -> None:
+    two = other(2)
+    moved = align(PARAMS, two, SPEC)
+    found = singular_alignment(PARAMS, two, SPEC, moved=moved)
+    for name, pair in found.leaves.items():
+        values = [np.linalg.svd(np.asarray(tree[name], float), compute_uv=False) for tree in (PARAMS, two)]
+        np.testing.assert_allclose(pair.two, values[1], rtol=1e-5)
+        for tree, matched in ((two, False), (moved, True)):
+            inner = float(np.sum(np.asarray(PARAMS[name], float) * np.asarray(tree[name], float)))
+            assert pair.alignment(matched=matched) == pytest.approx(inner / np.sum(values[0] * values[1]), abs=1e-5)
+    mean = np.mean([pair.alignment(threshold=0.5) for pair in found.leaves.values()])
+    assert found.alignment(threshold=0.5) == pytest.approx(mean)
+
+
+def test_of_equal_singular_values_no_basis_is_preferred() -> None:
+    """Signs and rotations of singular vectors of one value change nothing."""
+    params = {"w0": jnp.eye(4), "w1": jnp.eye(4)[:, :2]}
+    spec = trace(lambda p, x: jax.nn.relu(x @ p["w0"]) @ p["w1"], params, jnp.ones((2, 4)))
+    found = singular_alignment(params, jax.tree.map(lambda leaf: 2 * leaf, params), spec)
+    assert [pair.alignment() for pair in found.leaves.values()] == pytest.approx([1, 1])
+    nothing = singular_alignment(params, jax.tree.map(jnp.zeros_like, params), spec)
+    assert nothing.alignment() == 1
+
+
+def test_axes_of_a_kernel_are_one() -> None:
+    def apply(p, x):
+        y = jax.lax.conv_general_dilated(x, p["conv"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jax.nn.relu(y).mean((1, 2)) @ p["out"]
+
+    params = plain({"conv": (3, 3, 2, 5), "out": (5, 2)})
+    found = singular_alignment(params, params, trace(apply, params, jnp.ones((1, 4, 4, 2))))
+    assert found.leaves["conv"].one.shape == (5,)
+    assert found.alignment(matched=False) == pytest.approx(1)
+
+
+def test_figures() -> None:
+    def loss(params):
+        return jnp.mean((APPLY(params, X) - APPLY(PARAMS, X)) ** 2)
+
+    two = other(3)
+    lines = {"as they are": barrier(loss, PARAMS, two, points=5), "matched": Line(np.linspace(0, 1, 5), np.zeros(5))}
+    figure = plot_lines(lines)
+    (axes,) = figure.axes
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts[0].startswith("as they are: barrier ")
+    assert texts[1] == "matched: barrier 0"
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), lines["as they are"].losses)
+    assert lines["matched"].plot().axes[0].get_legend().get_texts()[0].get_text() == "barrier 0"
+    again = plot_lines(lines, axes)
+    assert again is figure
+    assert len(axes.lines) == 8
+    found = singular_alignment(PARAMS, two, SPEC)
+    columns = found.plot(thresholds=(0.0, 0.5)).axes
+    assert [each.get_title() for each in columns[:3]] == ["w0", "w1", "w2"]
+    drawn = columns[3].lines[1].get_ydata()
+    assert drawn[1] == pytest.approx(found.leaves["w0"].alignment(threshold=0.5))
+
+
+def test_without_matplotlib(monkeypatch) -> None:
+    real = builtins.__import__
+
+    def absent(name, *rest):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    line = Line(np.linspace(0, 1, 2), np.zeros(2))
+    assert_error(
+        ek.MissingPackageError,
+        line.plot,
+        "drawn by Matplotlib", "no Matplotlib", "the package", "equikit[plot]",
+    )  # fmt: skip
+
+
+REFUSED = {
+    "no lines": (
+        lambda: plot_lines({}),
+        (ek.OptionError, "there are no lines", "an empty mapping", "names with lines", "barrier(loss, a, b)"),
+    ),
+    "no matrices": (
+        lambda: singular_alignment(VECTOR, VECTOR, trace(lambda p, x: x * p["scale"], VECTOR, jnp.ones(3))),
+        (ek.OptionError, "there are no matrices", "'scale' [3]", "two axes", "a linear layer"),
+    ),
+    "another model": (
+        lambda: singular_alignment(PARAMS, PARAMS, SPEC, moved={"w0": PARAMS["w0"]}),
+        (ek.OptionError, "moved are not those of the specification", "no 'b0'", "5 arrays", "same structure"),
+    ),
+}
+VECTOR = {"scale": jnp.ones(3)}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused(name: str) -> None:
+    call, (error, *texts) = REFUSED[name]
+    assert_error(error, call, *texts)
