@@ -36,11 +36,11 @@ class WeightTask:
     outputs: int
 
 
-MAKERS: dict[str, Callable[[int, int, Tell], Zoo]] = {
-    "sines": lambda count, seed, tell: sines(SCRATCH, count, seed, tell),
-    "images": lambda count, seed, tell: images(SCRATCH, count, seed, tell),
+MAKERS: dict[str, Callable[[Sizes, int, Tell], Zoo]] = {
+    "sines": lambda sizes, seed, tell: sines(SCRATCH, sizes.total, seed, tell),
+    "images": lambda sizes, seed, tell: images(SCRATCH, sizes.train, sizes.test, seed, tell),
     **{
-        name: lambda count, seed, tell, name=name: classifiers(name, SCRATCH, count, seed, tell)
+        name: lambda sizes, seed, tell, name=name: classifiers(name, SCRATCH, sizes.total, seed, tell)
         for name in ("perceptrons", "convolutional networks", "recurrent networks")
     },
 }
@@ -48,7 +48,7 @@ MAKERS: dict[str, Callable[[int, int, Tell], Zoo]] = {
 
 def make(name: str, sizes: Sizes, seed: int, tell: Tell) -> WeightTask:
     """A task, with parameters moved by random elements as the second test."""
-    zoo = MAKERS[name](sizes.total, seed, tell)
+    zoo = MAKERS[name](sizes, seed, tell)
     example = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[1:], array.dtype), zoo.params)
     spec = trace(zoo.model.apply, example, zoo.model.example)
     classes = name == "images"

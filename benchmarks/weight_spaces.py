@@ -81,7 +81,7 @@ def limits(quick: bool) -> Budget:
     return Budget(
         {
             "sines": Sizes(768, 0, 256, Recipe(60, 32, 1e-3)),
-            "images": Sizes(1400, 0, 397, Recipe(60, 32, 1e-3)),
+            "images": Sizes(5600, 0, 397, Recipe(40, 32, 1e-3)),
             "perceptrons": Sizes(768, 0, 256, Recipe(40, 32, 1e-3)),
             "convolutional networks": Sizes(768, 0, 256, Recipe(40, 32, 1e-3)),
             "recurrent networks": Sizes(768, 0, 256, Recipe(40, 32, 1e-3)),
