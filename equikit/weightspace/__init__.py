@@ -29,8 +29,22 @@ from equikit.weightspace.asymmetric import (
 )
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
 from equikit.weightspace.teleportation import BatchAction, TeleportState, batch_action, teleport
+from equikit.weightspace.graphs import (
+    Features,
+    MessagePassing,
+    ParameterGraph,
+    Probes,
+    RelationalTransformer,
+    graph,
+)
 
 __all__ = [
+    "graph",
+    "RelationalTransformer",
+    "Probes",
+    "ParameterGraph",
+    "MessagePassing",
+    "Features",
     "NFN",
     "UNF",
     "AsymmetricLinear",

@@ -1,0 +1,77 @@
+"""Parts of metanetworks that act on each row alone."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit.nn._functions import Activation
+
+
+class State(NamedTuple):
+    """What a layer takes and returns.
+
+    Attributes:
+        nodes: `[*batch, nodes, c]`.
+        edges: `[*batch, edges, c]`; of some layers, in both directions.
+        whole: features of the whole graph, `[*batch, c]`, or none.
+    """
+
+    nodes: jax.Array
+    edges: jax.Array
+    whole: jax.Array | None
+
+
+class Options(NamedTuple):
+    """What all layers of a network share."""
+
+    rngs: nnx.Rngs
+    activation: Activation
+    dtype: Any
+    param_dtype: Any
+    use_global: bool
+
+    def linear(self, before: int, after: int, *, use_bias: bool = True) -> nnx.Linear | None:
+        """A linear map of the channels; none where there are no channels to map, or none to map to."""
+        if not (before and after):
+            return None
+        return nnx.Linear(
+            before, after, use_bias=use_bias, dtype=self.dtype, param_dtype=self.param_dtype, rngs=self.rngs
+        )
+
+    def norm(self, width: int) -> nnx.LayerNorm:
+        """A layer norm of the channels."""
+        return nnx.LayerNorm(width, dtype=self.dtype, param_dtype=self.param_dtype, rngs=self.rngs)
+
+    def codes(self, count: int, width: int) -> nnx.Param[jax.Array]:
+        """Learned rows, `[count, width]`, small beside what weights make of themselves."""
+        drawn = jax.random.normal(self.rngs.params(), (count, width), self.param_dtype)
+        return nnx.Param(drawn * jnp.asarray(0.1, self.param_dtype))
+
+
+class Joined(nnx.Module):
+    """A perceptron with one hidden layer on several arrays: each has a linear map, and these are added.
+
+    Adding comes after the maps, so that rows of nodes are mapped once and not for every edge.
+    """
+
+    def __init__(self, widths: dict[str, int], out: int, options: Options) -> None:
+        self.maps = nnx.Dict(
+            {name: options.linear(width, out, use_bias=place == 0) for place, (name, width) in enumerate(widths.items())}
+        )
+        self.last = options.linear(out, out)
+        self.activation = options.activation
+
+    def part(self, name: str, x: jax.Array) -> jax.Array:
+        """What one array brings."""
+        result: jax.Array = self.maps[name](x)
+        return result
+
+    def __call__(self, total: jax.Array) -> jax.Array:
+        """Activation and last map, of the sum of parts."""
+        assert self.last is not None
+        result: jax.Array = self.last(self.activation(total))
+        return result

@@ -1,0 +1,148 @@
+"""What of a parameter graph stands for what of the parameters: blocks of nodes and of edges.
+
+A block is a grid: the product of the index sets of some axes. A tensor, that is a parameter or a piece of one that has
+one label an axis, is laid out by the number of its axes whose indices are neurons; its other axes are windows of
+convolutions, steps of loops and the like, called windows here.
+
+| neurons' axes | `"neurons"` | `"parameters"` |
+| --- | --- | --- |
+| none | a node for each entry | the same |
+| one | channels of the neurons | an edge for each entry, to its neuron from a node that stands for the tensor |
+| two | an edge for each pair of neurons, windows as channels | an edge for each entry |
+| more | a node for each tuple of neurons, windows as channels, an edge to each of them | a node for each entry, the same |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from equikit.weightspace._specification import Specification
+from equikit.weightspace._tensors import Tensor, tensors_of
+from equikit.weightspace._terms import Symbol
+
+GraphKind = Literal["neurons", "parameters"]
+"""What there is one of: a node for each neuron, or an edge, or node, for each parameter."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Nodes or edges, one for each index of some axes.
+
+    Attributes:
+        name: of the label, of the tensor, or of a tensor and one of its labels.
+        axes: of the grid; the last changes fastest.
+        coded: the places of the axes whose indices are told apart by a code, since nothing permutes them.
+        neurons: whether they are neurons.
+    """
+
+    name: str
+    axes: tuple[Symbol, ...]
+    coded: tuple[int, ...] = ()
+    neurons: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the grid."""
+        return tuple(axis.size for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        """The number of nodes or edges."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class EdgeBlock(Block):
+    """Edges.
+
+    Attributes:
+        ends: for the sender and the receiver a block of nodes, by its number, and the axes of the grid that are the
+            axes of that block.
+    """
+
+    ends: tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]] = ((0, ()), (0, ()))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the values of a tensor are.
+
+    Attributes:
+        tensor: the tensor.
+        on_edges: whether they are on edges.
+        block: the number of the block of edges, or of nodes.
+        axes: the axes of the tensor that are those of the block; the others are channels.
+        first: the first of these channels.
+    """
+
+    tensor: Tensor
+    on_edges: bool
+    block: int
+    axes: tuple[int, ...]
+    first: int = 0
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """The axes that are channels."""
+        return tuple(place for place in range(len(self.tensor.axes)) if place not in self.axes)
+
+    @property
+    def width(self) -> int:
+        """How many channels they are."""
+        return math.prod(self.tensor.axes[place].size for place in self.rest)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All blocks, and where the values are."""
+
+    nodes: tuple[Block, ...]
+    edges: tuple[EdgeBlock, ...]
+    places: tuple[Place, ...]
+
+    def width(self, on_edges: bool) -> int:
+        """The largest number of channels that the values of an edge, or of a node, take."""
+        return max((place.first + place.width for place in self.places if place.on_edges == on_edges), default=0)
+
+
+def layout(spec: Specification, kind: GraphKind, neurons: Sequence[str]) -> Layout:
+    """Lay the parameters out; `neurons` are the labels whose indices are neurons."""
+    tensors = [tensor for leaf in spec.leaves for tensor in tensors_of(leaf)]
+    met = {axis.label: axis for tensor in tensors for axis in tensor.axes}
+    labels = [label for label, _ in spec.bindings if label in neurons and label in met]
+    nodes = [Block(label, (met[label],), (0,) if label not in spec.groups else (), True) for label in labels]
+    number = {label: place for place, label in enumerate(labels)}
+    edges: list[EdgeBlock] = []
+    places: list[Place] = []
+    taken = dict.fromkeys(labels, 0)  # channels of neurons
+    for tensor in tensors:
+        ends = [place for place, axis in enumerate(tensor.axes) if axis.label in number]
+        every = tuple(range(len(tensor.axes)))
+        windows = tuple(place for place in every if place not in ends)
+        own = kind == "parameters" or not ends
+        grid = every if own else tuple(ends)
+        axes = tuple(tensor.axes[place] for place in grid)
+        coded = windows if own else ()
+        of_neurons = [(number[tensor.axes[place].label], (grid.index(place),)) for place in ends]
+        if len(ends) == 1 and not own:
+            label = tensor.axes[ends[0]].label
+            places.append(Place(tensor, False, number[label], grid, taken[label]))
+            taken[label] += places[-1].width
+        elif len(ends) in (1, 2):
+            if len(ends) == 1:
+                nodes.append(Block(tensor.name, ()))
+                of_neurons = [(len(nodes) - 1, ()), *of_neurons]
+            one, two = of_neurons
+            places.append(Place(tensor, True, len(edges), grid))
+            edges.append(EdgeBlock(tensor.name, axes, coded, ends=(one, two)))
+        else:
+            places.append(Place(tensor, False, len(nodes), grid))
+            itself = (len(nodes), tuple(range(len(grid))))
+            nodes.append(Block(tensor.name, axes, coded))
+            for place, end in zip(ends, of_neurons, strict=True):
+                name = f"{tensor.name}, axis {place}, {tensor.axes[place].label}"
+                edges.append(EdgeBlock(name, axes, ends=(itself, end)))
+    return Layout(tuple(nodes), tuple(edges), tuple(places))
