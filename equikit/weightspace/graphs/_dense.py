@@ -49,29 +49,37 @@ class Options(NamedTuple):
     def codes(self, count: int, width: int) -> nnx.Param[jax.Array]:
         """Learned rows, `[count, width]`, small beside what weights make of themselves."""
         drawn = jax.random.normal(self.rngs.params(), (count, width), self.param_dtype)
-        return nnx.Param(drawn * jnp.asarray(0.1, self.param_dtype))
+        return nnx.Param(drawn * jnp.asarray(0.3, self.param_dtype))
 
 
 class Joined(nnx.Module):
-    """A perceptron with one hidden layer on several arrays: each has a linear map, and these are added.
+    """A perceptron with one hidden layer of gated units on several arrays: each has a linear map, and these are added.
 
-    Adding comes after the maps, so that rows of nodes are mapped once and not for every edge.
+    Adding comes after the maps, so that rows of nodes are mapped once and not for every edge. Gates, because functions
+    of weights are products of weights: without them `sum_h a_h b_h c_h` is not learned in a thousand steps.
+
+    Source:
+        Shazeer, GLU variants improve transformer, arXiv:2002.05202, section 2.
     """
 
     def __init__(self, widths: dict[str, int], out: int, options: Options) -> None:
+        first = next(iter(widths))  # one bias is enough
         self.maps = nnx.Dict(
-            {name: options.linear(width, out, use_bias=place == 0) for place, (name, width) in enumerate(widths.items())}
+            {name: options.linear(width, 2 * out, use_bias=name == first) for name, width in widths.items()}
         )
         self.last = options.linear(out, out)
         self.activation = options.activation
 
     def part(self, name: str, x: jax.Array) -> jax.Array:
         """What one array brings."""
-        result: jax.Array = self.maps[name](x)
+        linear = self.maps[name]
+        assert linear is not None
+        result: jax.Array = linear(x)
         return result
 
     def __call__(self, total: jax.Array) -> jax.Array:
-        """Activation and last map, of the sum of parts."""
+        """Gate and last map, of the sum of parts."""
         assert self.last is not None
-        result: jax.Array = self.last(self.activation(total))
+        gate, value = jnp.split(total / jnp.sqrt(jnp.asarray(len(self.maps), total.dtype)), 2, axis=-1)
+        result: jax.Array = self.last(self.activation(gate) * value)
         return result

@@ -41,7 +41,8 @@ class Encoder(nnx.Module):
 
         def added(array: jax.Array, linear: nnx.Linear | None, codes: jax.Array) -> jax.Array:
             if linear is None:
-                return jnp.broadcast_to(codes, (*batch, *codes.shape)).astype(self.dtype or jnp.result_type(array, codes))
+                rows = jnp.broadcast_to(codes, (*batch, *codes.shape))
+                return rows.astype(self.dtype or jnp.result_type(array, codes))
             mapped: jax.Array = linear(array)
             return mapped + codes.astype(mapped.dtype)
 

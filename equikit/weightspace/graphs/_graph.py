@@ -32,7 +32,7 @@ LOOKED_UP = "gather"
 class ParameterGraph:
     r"""The graph of the parameters of a model, made of the symmetry that was read off its program. Made by `graph`.
 
-    **Nodes** are first of all neurons: the indices of every label that is permuted, and of the labels of inputs, outputs
+    Nodes are first of all neurons: the indices of every label that is permuted, and of the labels of inputs, outputs
     and looked-up rows, on which nothing acts. A parameter, or each piece of one whose axes are sums, is laid out by the
     number of its axes that are neurons:
 
@@ -88,7 +88,7 @@ class ParameterGraph:
 
     spec: Specification
     kind: GraphKind = "neurons"
-    neurons: tuple[str, ...] | None = None
+    neurons: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("neurons", "parameters"):

@@ -9,7 +9,7 @@ convolutions, steps of loops and the like, called windows here.
 | none | a node for each entry | the same |
 | one | channels of the neurons | an edge for each entry, to its neuron from a node that stands for the tensor |
 | two | an edge for each pair of neurons, windows as channels | an edge for each entry |
-| more | a node for each tuple of neurons, windows as channels, an edge to each of them | a node for each entry, the same |
+| more | a node for each tuple of neurons, windows as channels, and an edge to each of them | the same for each entry |
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def layout(spec: Specification, kind: GraphKind, neurons: Sequence[str]) -> Layo
         grid = every if own else tuple(ends)
         axes = tuple(tensor.axes[place] for place in grid)
         coded = windows if own else ()
-        of_neurons = [(number[tensor.axes[place].label], (grid.index(place),)) for place in ends]
+        of_neurons: list[tuple[int, tuple[int, ...]]] = [
+            (number[tensor.axes[place].label], (grid.index(place),)) for place in ends
+        ]
         if len(ends) == 1 and not own:
             label = tensor.axes[ends[0]].label
             places.append(Place(tensor, False, number[label], grid, taken[label]))

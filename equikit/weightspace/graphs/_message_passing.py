@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 from flax import nnx
 
 from equikit.weightspace.graphs._dense import Joined, Options, State
@@ -19,6 +20,7 @@ class MessageLayer(nnx.Module):
         whole = {"whole": width} if options.use_global else {}
         self.edge = Joined({"edge": width, "sender": width, "receiver": width} | whole, width, options)
         self.node = Joined({"node": width, "incoming": width, "outgoing": width} | whole, width, options)
+        self.gates = options.linear(width, 2 * width)  # of what is sent along edges, and against them
         self.whole_norm = options.norm(width) if options.use_global else None
         self.whole = Joined({"whole": width, "nodes": width, "edges": width}, width, options) if whole else None
 
@@ -38,10 +40,12 @@ class MessageLayer(nnx.Module):
             whole = self.whole_norm(state.whole)
             total = total + self.edge.part("whole", whole)[..., None, :]
         message = self.edge(total)
+        assert self.gates is not None
+        along, against = jnp.split(1 + self.gates(nodes), 2, axis=-1)
+        incoming = means(message * looked_up(along, senders), receivers, count)
+        outgoing = means(message * looked_up(against, receivers), senders, count)
         total = (
-            self.node.part("node", nodes)
-            + self.node.part("incoming", means(message, receivers, count))
-            + self.node.part("outgoing", means(message, senders, count))
+            self.node.part("node", nodes) + self.node.part("incoming", incoming) + self.node.part("outgoing", outgoing)
         )
         if whole is not None:
             total = total + self.node.part("whole", whole)[..., None, :]
@@ -59,14 +63,14 @@ class MessageLayer(nnx.Module):
 class MessagePassing(Metanetwork):
     r"""A graph network on the parameters of other networks, equivariant or invariant to what permutes these.
 
-    With edges \(e\) from node \(u\) to \(v\), features \(g\) of the whole graph, perceptrons \(\phi\) and layer norms in
-    front of them, a layer is
+    With features \(e\) of the edge from node \(u\) to \(v\), \(g\) of the whole graph, perceptrons \(\phi\) and layer
+    norms in front of them, a layer is
 
     \(e_{uv} \mathrel{+}= m_{uv} = \phi_e(e_{uv}, x_u, x_v, g)\),
-    \(x_v \mathrel{+}= \phi_x(x_v, \mathrm{mean}_u\, m_{uv}, \mathrm{mean}_u\, m_{vu}, g)\),
+    \(x_v \mathrel{+}= \phi_x(x_v, \mathrm{mean}_u\, m_{uv} \odot a_u, \mathrm{mean}_u\, m_{vu} \odot b_u, g)\),
     \(g \mathrel{+}= \phi_g(g, \mathrm{mean}\, \phi_x, \mathrm{mean}\, m)\).
 
-    Means, not sums, keep numbers of one size for networks of every width. Layers of the graph, kinds of edges, and
+    where \(a_u\) and \(b_u\) are affine in \(x_u\): networks multiply weights by activations. Means, not sums, keep numbers of one size for networks of every width. Layers of the graph, kinds of edges, and
     indices that nothing permutes have learned codes; hidden neurons have none of their own, so that relabelling them
     relabels the result.
 

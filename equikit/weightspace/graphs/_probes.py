@@ -14,6 +14,7 @@ from flax import nnx
 from jax.extend.core import Literal
 
 from equikit._errors import ShapeError, explain
+from equikit.groups import S
 from equikit.weightspace._activations import _evaluated
 from equikit.weightspace._axes import Axis, factors
 from equikit.weightspace._blame import labelled_axes
@@ -88,7 +89,7 @@ def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any
     """For each node the last array of the program that has its label, the mean over all else, `[nodes]`."""
     spec = graph.spec
     wanted = [block for block in graph.layout.nodes if block.neurons]
-    labelled, of_params = labelled_axes(spec.leaves, {block.name: spec.groups.get(block.name) for block in wanted})
+    labelled, of_params = labelled_axes(spec.leaves, {block.name: S(block.size) for block in wanted})
     values = [Value(axes, leaf, False) for axes, leaf in zip(of_params, jax.tree.leaves(params), strict=True)]
     given = [Value([rigid(n, INPUT) for n in leaf.shape], leaf, True) for leaf in jax.tree.leaves(inputs)]
     evaluation = Evaluation(seen=[value for value in given if _is_number(value.array)])
@@ -113,8 +114,8 @@ class Probes(nnx.Module):
     """What every neuron computes from a few inputs, as features of its node; the inputs may be learned.
 
     The program is run with each probe. Of all arrays in it that have an axis of a neuron's layer and depend on the
-    input, the last counts, and its mean over everything but this axis. Layers that no array of the program has, as those
-    inside loops, and nodes that are no neurons, get zeros. Relabelling neurons relabels their activations.
+    input, the last counts, and its mean over everything but this axis. Layers that no array of the program has, as
+    those inside loops, and nodes that are no neurons, get zeros. Relabelling neurons relabels their activations.
 
     Args:
         graph: the graph of the parameters, from `graph`.
