@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,9 @@ from equikit.groups import Fixed
 from equikit.groups._group import checked_size
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._tensors import join, split
-from equikit.weightspace._terms import Element, Product
-from equikit.weightspace._trace import INPUT, OUTPUT, trace
-from equikit.weightspace.graphs._layout import Block, GraphKind, Layout, layout
+from equikit.weightspace._trace import INPUT, OUTPUT
+from equikit.weightspace.graphs._indices import ends, moved, positions, repeated
+from equikit.weightspace.graphs._layout import GraphKind, Layout, layout
 from equikit.weightspace.graphs._values import Features, laid_out, named_arrays, picked
 
 if TYPE_CHECKING:
@@ -156,44 +155,32 @@ class ParameterGraph:
     @cached_property
     def node_layer(self) -> np.ndarray:
         """The layer of every node, `[nodes]`."""
-        return _numbers(self.layout.nodes)
+        return repeated(self.layout.nodes, range(len(self.layout.nodes)))
 
     @cached_property
     def node_kind(self) -> np.ndarray:
         """0 for neurons, 1 for nodes that stand for parameters, `[nodes]`."""
-        nodes = self.layout.nodes
-        return _static(np.repeat(np.array([not block.neurons for block in nodes], np.int32), [b.size for b in nodes]))
+        return repeated(self.layout.nodes, [not block.neurons for block in self.layout.nodes])
 
     @cached_property
     def node_position(self) -> np.ndarray:
         """A number for every index that nothing permutes, -1 for the others, `[nodes]`."""
-        return _positions(self.layout.nodes)
+        return positions(self.layout.nodes)
 
     @cached_property
     def edge_index(self) -> np.ndarray:
         """Senders and receivers, `[2, edges]`."""
-        starts = np.cumsum([0, *(block.size for block in self.layout.nodes)])
-        found = [np.zeros((2, 0), np.int32)]
-        for block in self.layout.edges:
-            grid = np.indices(block.shape).reshape(len(block.axes), -1)
-            pair = []
-            for number, axes in block.ends:
-                place = np.zeros(block.size, np.int64)
-                for axis in axes:
-                    place = place * block.axes[axis].size + grid[axis]
-                pair.append(starts[number] + place)
-            found.append(np.stack(pair).astype(np.int32))
-        return _static(np.concatenate(found, axis=1))
+        return ends(self.layout)
 
     @cached_property
     def edge_kind(self) -> np.ndarray:
         """The kind of every edge, `[edges]`."""
-        return _numbers(self.layout.edges)
+        return repeated(self.layout.edges, range(len(self.layout.edges)))
 
     @cached_property
     def edge_position(self) -> np.ndarray:
         """A number for every index of a window that is an axis of the edges, -1 for the others, `[edges]`."""
-        return _positions(self.layout.edges)
+        return positions(self.layout.edges)
 
     def features(self, params: Any, *, channels: int = 1) -> Features:
         """The values of parameters on the graph.
@@ -252,13 +239,7 @@ class ParameterGraph:
         Moving the parameters, `spec.act(element, params)`, moves their features so; all other arrays of the graph, with
         senders and receivers renamed, stay as they are.
         """
-        moves: Element = dict(element)
-        both = []
-        for blocks in (self.layout.nodes, self.layout.edges):
-            starts = np.cumsum([0, *(block.size for block in blocks)])
-            found = [start + Product(block.axes).places(moves) for start, block in zip(starts, blocks, strict=False)]
-            both.append(np.concatenate([np.zeros(0, np.intp), *found]))
-        return both[0], both[1]
+        return moved(self.layout.nodes, dict(element)), moved(self.layout.edges, dict(element))
 
     def to_networkx(self, params: Any = None) -> networkx.MultiDiGraph:
         """The graph for NetworkX: nodes have the attributes layer, kind, position, edges kind and position.
@@ -272,66 +253,3 @@ class ParameterGraph:
         from equikit.weightspace.graphs._networkx import to_networkx
 
         return to_networkx(self, params)
-
-
-def graph(
-    apply: Callable[..., Any],
-    params: Any,
-    x: Any,
-    kind: GraphKind = "neurons",
-    *,
-    neurons: Sequence[str] | None = None,
-) -> ParameterGraph:
-    """Trace a model, and make the graph of its parameters; one graph serves all networks of the architecture.
-
-    Args:
-        apply: the model, a pure function `apply(params, x)` that JAX can trace.
-        params: a tree of arrays, or of `jax.ShapeDtypeStruct`s.
-        x: an input, or several in a tuple.
-        kind: a node for each neuron (`"neurons"`), or an edge, or node, for each parameter (`"parameters"`): see
-            `ParameterGraph`.
-        neurons: labels on which nothing acts whose indices are nodes; by default those of inputs, outputs and looked-up
-            rows.
-
-    Returns:
-        The graph. From a specification it is made by `ParameterGraph(spec, kind)`.
-
-    Raises:
-        DTypeError, OptionError: if the model cannot be traced, or there is no such kind or label.
-
-    Cost: tracing the model once.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> params = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
-        >>> made = graph(lambda p, x: jnp.tanh(x @ p["first"]) @ p["second"], params, jnp.ones((5, 3)))
-        >>> made.node_layers, made.edge_kinds
-        (('in', 'h0', 'out'), ('first', 'second'))
-
-    Source:
-        see `ParameterGraph`.
-    """
-    return ParameterGraph(trace(apply, params, x), kind, None if neurons is None else tuple(neurons))
-
-
-def _static(array: np.ndarray) -> np.ndarray:
-    array.setflags(write=False)
-    return array
-
-
-def _numbers(blocks: Sequence[Block]) -> np.ndarray:
-    return _static(np.repeat(np.arange(len(blocks), dtype=np.int32), [block.size for block in blocks]))
-
-
-def _positions(blocks: Sequence[Block]) -> np.ndarray:
-    found, first = [np.zeros(0, np.int32)], 0
-    for block in blocks:
-        if not block.coded:
-            found.append(np.full(block.size, -1, np.int32))
-            continue
-        grid = np.indices(block.shape).reshape(len(block.axes), -1)
-        sizes = tuple(block.axes[axis].size for axis in block.coded)
-        place = np.ravel_multi_index(tuple(grid[axis] for axis in block.coded), sizes) if block.size else []
-        found.append(np.asarray(first + np.asarray(place), np.int32))
-        first += math.prod(sizes)
-    return _static(np.concatenate(found))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from equikit.weightspace.graphs._dense import Joined, Options, State
 from equikit.weightspace.graphs._graph import ParameterGraph
-from equikit.weightspace.graphs._messages import looked_up, mean, means
+from equikit.weightspace.graphs._messages import looked_up, mean, shares, sums
 from equikit.weightspace.graphs._metanetwork import Metanetwork
 
 
@@ -27,7 +29,6 @@ class MessageLayer(nnx.Module):
     def __call__(self, state: State) -> State:
         """Apply the layer."""
         senders, receivers = self.graph.edge_index
-        count = self.graph.num_nodes
         nodes, edges = self.node_norm(state.nodes), self.edge_norm(state.edges)
         total = (
             self.edge.part("edge", edges)
@@ -42,8 +43,8 @@ class MessageLayer(nnx.Module):
         message = self.edge(total)
         assert self.gates is not None
         along, against = jnp.split(1 + self.gates(nodes), 2, axis=-1)
-        incoming = means(message * looked_up(along, senders), receivers, count)
-        outgoing = means(message * looked_up(against, receivers), senders, count)
+        incoming = self._gathered(message * looked_up(along, senders), receivers)
+        outgoing = self._gathered(message * looked_up(against, receivers), senders)
         total = (
             self.node.part("node", nodes) + self.node.part("incoming", incoming) + self.node.part("outgoing", outgoing)
         )
@@ -59,6 +60,10 @@ class MessageLayer(nnx.Module):
         )
         return State(state.nodes + change, state.edges + message, state.whole + self.whole(total))
 
+    def _gathered(self, x: jax.Array, ends: np.ndarray) -> jax.Array:
+        share = shares(ends, self.graph.edge_kind, self.graph.num_nodes)
+        return sums(x, ends, self.graph.num_nodes, share).astype(x.dtype)
+
 
 class MessagePassing(Metanetwork):
     r"""A graph network on the parameters of other networks, equivariant or invariant to what permutes these.
@@ -68,11 +73,13 @@ class MessagePassing(Metanetwork):
 
     \(e_{uv} \mathrel{+}= m_{uv} = \phi_e(e_{uv}, x_u, x_v, g)\),
     \(x_v \mathrel{+}= \phi_x(x_v, \mathrm{mean}_u\, m_{uv} \odot a_u, \mathrm{mean}_u\, m_{vu} \odot b_u, g)\),
-    \(g \mathrel{+}= \phi_g(g, \mathrm{mean}\, \phi_x, \mathrm{mean}\, m)\).
+    \(g \mathrel{+}= \phi_g(g, \mathrm{mean}\, \phi_x, \mathrm{mean}\, m)\),
 
-    where \(a_u\) and \(b_u\) are affine in \(x_u\): networks multiply weights by activations. Means, not sums, keep numbers of one size for networks of every width. Layers of the graph, kinds of edges, and
-    indices that nothing permutes have learned codes; hidden neurons have none of their own, so that relabelling them
-    relabels the result.
+    where \(a_u\) and \(b_u\) are affine in \(x_u\): networks multiply weights by activations. Means, not sums, keep
+    numbers of one size for networks of every width; they are over the kinds of edges that a node has, of means over its
+    edges of each kind, lest a bias be lost among a thousand weights. Layers of the graph, kinds of edges, and indices
+    that nothing permutes have learned codes; hidden neurons have none of their own, so that relabelling them relabels
+    the result.
 
     Args:
         graph: the graph of the parameters, from `graph`.

@@ -12,17 +12,32 @@ def looked_up(x: jax.Array, index: np.ndarray) -> jax.Array:
     return x.at[..., index, :].get(mode="promise_in_bounds")
 
 
-def sums(x: jax.Array, index: np.ndarray, rows: int) -> jax.Array:
-    """Sums of entries `[*batch, entries, c]` that are of one row, `[*batch, rows, c]`; in float32 or wider."""
+def sums(x: jax.Array, index: np.ndarray, rows: int, share: np.ndarray | None = None) -> jax.Array:
+    """Sums of entries `[*batch, entries, c]` that are of one row, `[*batch, rows, c]`; in float32 or wider.
+
+    Entries may be multiplied by shares, `[entries]`.
+    """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if share is not None:
+        wide = wide * jnp.asarray(share[:, None], wide.dtype)
     empty = jnp.zeros((*x.shape[:-2], rows, x.shape[-1]), wide.dtype)
     return empty.at[..., index, :].add(wide, mode="promise_in_bounds")
 
 
 def means(x: jax.Array, index: np.ndarray, rows: int) -> jax.Array:
     """Means of entries `[*batch, entries, c]` that are of one row, `[*batch, rows, c]`; of nothing, zero."""
-    count = np.maximum(np.bincount(index, minlength=rows), 1)[:, None]
-    return (sums(x, index, rows) / jnp.asarray(count, jnp.promote_types(x.dtype, jnp.float32))).astype(x.dtype)
+    count = np.bincount(index, minlength=rows)
+    return sums(x, index, rows, 1.0 / count[index]).astype(x.dtype)
+
+
+def shares(index: np.ndarray, kind: np.ndarray, rows: int) -> np.ndarray:
+    """By what to multiply entries, so that sums are means over the kinds of a row of means over entries of one kind."""
+    kinds = int(kind.max(initial=-1)) + 1
+    pair = index.astype(np.int64) * kinds + kind
+    _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
+    met = np.bincount(np.unique(pair) // max(kinds, 1), minlength=rows)
+    found: np.ndarray = 1.0 / (counts[inverse] * met[index])
+    return found
 
 
 def mean(x: jax.Array) -> jax.Array:
