@@ -28,8 +28,12 @@ PACKAGES = [
     ),
     "equikit.symmetrization.canonicalization",
     "equikit.symmetrization.frames",
+<<<<<<< HEAD
     "equikit.weightspace.asymmetric",
     "equikit.weightspace.teleportation",
+=======
+    "equikit.weightspace.graphs",
+>>>>>>> c3e378a (Test graphs of parameters against counts by hand and all architectures)
 ]
 SYMBOLIC = ["equikit.diagrams", "equikit.groups"]
 
