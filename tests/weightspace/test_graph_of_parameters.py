@@ -18,18 +18,14 @@ from equikit.weightspace._terms import Leaf
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-QUICK = (
-    "perceptron",
-    "tied_layers",
-    "fused_attention",
-    "gated_halves",
-    "mixture_of_experts",
-    "autoencoder_with_tied_weights",
-)
-NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in MODELS]
+
+def architectures(*quick: str):
+    return pytest.mark.parametrize(
+        "name", [pytest.param(name, marks=() if name in quick else pytest.mark.slow) for name in MODELS]
+    )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@architectures("tied_layers", "mixture_of_experts")
 def test_moving_parameters_relabels_the_graph(name: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
@@ -48,7 +44,7 @@ def test_moving_parameters_relabels_the_graph(name: str) -> None:
             np.testing.assert_array_equal(array[edges], array)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@architectures("fused_attention", "gated_halves")
 def test_every_parameter_is_there_once(name: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
@@ -89,7 +85,9 @@ COUNTS = {  # nodes and edges, kinds of edges, values of a node and of an edge, 
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "residual" else ()) for n in COUNTS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n in ("residual", "gru") else ()) for n in COUNTS]
+)
 def test_nodes_and_edges_are_those_counted_by_hand(name: str) -> None:
     kind, *expected = COUNTS[name]
     made = graph(*MODELS[name](), kind)

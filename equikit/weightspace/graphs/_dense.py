@@ -46,8 +46,10 @@ class Options(NamedTuple):
         """A layer norm of the channels."""
         return nnx.LayerNorm(width, dtype=self.dtype, param_dtype=self.param_dtype, rngs=self.rngs)
 
-    def codes(self, count: int, width: int) -> nnx.Param[jax.Array]:
-        """Learned rows, `[count, width]`, small beside what weights make of themselves."""
+    def codes(self, count: int, width: int) -> nnx.Param[jax.Array] | None:
+        """Learned rows, `[count, width]`, small beside what weights make of themselves; none where there are none."""
+        if count == 0:
+            return None
         drawn = jax.random.normal(self.rngs.params(), (count, width), self.param_dtype)
         return nnx.Param(drawn * jnp.asarray(0.3, self.param_dtype))
 

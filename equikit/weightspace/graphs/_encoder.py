@@ -22,7 +22,7 @@ class Encoder(nnx.Module):
     def __init__(
         self, graph: ParameterGraph, channels: int, width: int, probes: Probes | None, options: Options
     ) -> None:
-        self.graph, self.channels, self.dtype = graph, channels, options.dtype
+        self.graph, self.channels, self.width, self.dtype = graph, channels, width, options.dtype
         self.node_values = options.linear(graph.node_width * channels, width)
         self.edge_values = options.linear(graph.edge_width * channels, width)
         self.layers = options.codes(len(graph.node_layers), width)
@@ -38,24 +38,10 @@ class Encoder(nnx.Module):
         graph = self.graph
         values = graph.features(params, channels=self.channels)
         batch = values.nodes.shape[:-2]
-
-        def added(array: jax.Array, linear: nnx.Linear | None, codes: jax.Array) -> jax.Array:
-            if linear is None:
-                rows = jnp.broadcast_to(codes, (*batch, *codes.shape))
-                return rows.astype(self.dtype or jnp.result_type(array, codes))
-            mapped: jax.Array = linear(array)
-            return mapped + codes.astype(mapped.dtype)
-
-        nodes = added(
-            values.nodes,
-            self.node_values,
-            self.layers[...][graph.node_layer] + _coded(self.node_positions[...], graph.node_position),
-        )
-        edges = added(
-            values.edges,
-            self.edge_values,
-            self.kinds[...][graph.edge_kind] + _coded(self.edge_positions[...], graph.edge_position),
-        )
+        of_nodes = (self.layers, graph.node_layer), (self.node_positions, graph.node_position)
+        of_edges = (self.kinds, graph.edge_kind), (self.edge_positions, graph.edge_position)
+        nodes = self._added(values.nodes, self.node_values, *of_nodes)
+        edges = self._added(values.edges, self.edge_values, *of_edges)
         if self.probes is not None and self.activations is not None:
             first = params if self.channels == 1 else jax.tree.map(lambda leaf: leaf[..., 0], params)
             seen = self.activations(self.probes(first))
@@ -66,15 +52,23 @@ class Encoder(nnx.Module):
             whole = jnp.broadcast_to(code, (*batch, code.shape[0]))
         return State(nodes, edges, whole)
 
+    def _added(
+        self, values: jax.Array, linear: nnx.Linear | None, *codes: tuple[nnx.Param[jax.Array] | None, np.ndarray]
+    ) -> jax.Array:
+        """Values, if there are any, mapped to the width, and the codes of each row."""
+        if linear is None:
+            mapped = jnp.zeros((*values.shape[:-1], self.width), self.dtype or values.dtype)
+        else:
+            mapped = linear(values)
+        for code, number in codes:
+            if code is not None:
+                rows = jnp.concatenate([code[...], jnp.zeros((1, self.width), code[...].dtype)])
+                mapped = mapped + rows[np.where(number < 0, len(rows) - 1, number)].astype(mapped.dtype)
+        return mapped
+
 
 def _positions(position: np.ndarray) -> int:
     return int(position.max(initial=-1)) + 1
-
-
-def _coded(codes: jax.Array, position: np.ndarray) -> jax.Array:
-    """The code of every position, zero where there is none."""
-    table = jnp.concatenate([codes, jnp.zeros((1, codes.shape[-1]), codes.dtype)])
-    return table[np.where(position < 0, len(codes), position)]
 
 
 class InvariantHead(nnx.Module):

@@ -9,7 +9,7 @@ from flax import nnx
 
 from equikit.weightspace.graphs._dense import Joined, Options, State
 from equikit.weightspace.graphs._graph import ParameterGraph
-from equikit.weightspace.graphs._messages import looked_up, mean, shares, sums
+from equikit.weightspace.graphs._messages import looked_up, mean_of_means, shares, sums
 from equikit.weightspace.graphs._metanetwork import Metanetwork
 
 
@@ -55,8 +55,8 @@ class MessageLayer(nnx.Module):
             return State(state.nodes + change, state.edges + message, None)
         total = (
             self.whole.part("whole", whole)
-            + self.whole.part("nodes", mean(change))
-            + self.whole.part("edges", mean(message))
+            + self.whole.part("nodes", mean_of_means(change, self.graph.node_layer))
+            + self.whole.part("edges", mean_of_means(message, self.graph.edge_kind))
         )
         return State(state.nodes + change, state.edges + message, state.whole + self.whole(total))
 
@@ -76,10 +76,10 @@ class MessagePassing(Metanetwork):
     \(g \mathrel{+}= \phi_g(g, \mathrm{mean}\, \phi_x, \mathrm{mean}\, m)\),
 
     where \(a_u\) and \(b_u\) are affine in \(x_u\): networks multiply weights by activations. Means, not sums, keep
-    numbers of one size for networks of every width; they are over the kinds of edges that a node has, of means over its
-    edges of each kind, lest a bias be lost among a thousand weights. Layers of the graph, kinds of edges, and indices
-    that nothing permutes have learned codes; hidden neurons have none of their own, so that relabelling them relabels
-    the result.
+    numbers of one size for networks of every width; they are means over the kinds of edges that a node has, or over all
+    layers and kinds, of means over those of one kind, lest a bias be lost among a thousand weights. Layers of the
+    graph, kinds of edges, and indices that nothing permutes have learned codes; hidden neurons have none of their own,
+    so that relabelling them relabels the result.
 
     Args:
         graph: the graph of the parameters, from `graph`.

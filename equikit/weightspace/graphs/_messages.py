@@ -40,9 +40,10 @@ def shares(index: np.ndarray, kind: np.ndarray, rows: int) -> np.ndarray:
     return found
 
 
-def mean(x: jax.Array) -> jax.Array:
-    """The mean of all rows, `[*batch, c]`; of nothing, zero."""
-    return means(x, np.zeros(x.shape[-2], np.int32), 1)[..., 0, :]
+def mean_of_means(x: jax.Array, kind: np.ndarray) -> jax.Array:
+    """The mean over all kinds of the means of rows of one kind, `[*batch, c]`; of nothing, zero."""
+    index = np.zeros(len(kind), np.int32)
+    return sums(x, index, 1, shares(index, kind, 1))[..., 0, :].astype(x.dtype)
 
 
 def weighted(logits: jax.Array, values: jax.Array, index: np.ndarray, rows: int) -> jax.Array:

@@ -14,7 +14,7 @@ from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
 from equikit.weightspace.graphs._dense import Joined, Options, State
 from equikit.weightspace.graphs._graph import ParameterGraph
-from equikit.weightspace.graphs._messages import looked_up, mean, weighted
+from equikit.weightspace.graphs._messages import looked_up, mean_of_means, weighted
 from equikit.weightspace.graphs._metanetwork import Metanetwork
 
 
@@ -68,7 +68,9 @@ class RelationalLayer(nnx.Module):
         e = e + self.edge_feed(self.edge_feed.part("edge", self.inner_norm(e)))
         if whole is not None and wide is not None and self.whole is not None:
             part = self.whole.part
-            whole = whole + self.whole(part("whole", wide) + part("nodes", mean(ends)) + part("edges", mean(edges)))
+            seen = mean_of_means(ends, self.graph.node_layer)
+            beside = mean_of_means(edges, arc_kinds(self.graph))
+            whole = whole + self.whole(part("whole", wide) + part("nodes", seen) + part("edges", beside))
         return State(x, e, whole)
 
     def _in_heads(self, x: jax.Array) -> jax.Array:
@@ -79,6 +81,12 @@ def arcs(graph: ParameterGraph) -> tuple[np.ndarray, np.ndarray]:
     """Senders and receivers of all edges, of all edges reversed, and of an edge from each node to itself."""
     (senders, receivers), itself = graph.edge_index, np.arange(graph.num_nodes, dtype=np.int32)
     return np.concatenate([senders, receivers, itself]), np.concatenate([receivers, senders, itself])
+
+
+def arc_kinds(graph: ParameterGraph) -> np.ndarray:
+    """The kind of every arc: that of its edge, for each direction, or the layer of its node."""
+    kinds = len(graph.edge_kinds)
+    return np.concatenate([graph.edge_kind, graph.edge_kind + kinds, graph.node_layer + 2 * kinds])
 
 
 def opposite(graph: ParameterGraph) -> np.ndarray:
@@ -162,6 +170,7 @@ class RelationalTransformer(Metanetwork):
 
     def begin(self, state: State) -> State:
         """Edges to arcs: each with the code of its direction."""
+        assert self.directions is not None
         codes = self.directions[...].astype(state.edges.dtype)
         batch = state.nodes.shape[:-2]
         itself = jnp.broadcast_to(codes[2], (*batch, self.graph.num_nodes, codes.shape[-1]))
