@@ -28,12 +28,9 @@ PACKAGES = [
     ),
     "equikit.symmetrization.canonicalization",
     "equikit.symmetrization.frames",
-<<<<<<< HEAD
     "equikit.weightspace.asymmetric",
-    "equikit.weightspace.teleportation",
-=======
     "equikit.weightspace.graphs",
->>>>>>> c3e378a (Test graphs of parameters against counts by hand and all architectures)
+    "equikit.weightspace.teleportation",
 ]
 SYMBOLIC = ["equikit.diagrams", "equikit.groups"]
 

@@ -27,8 +27,6 @@ from equikit.weightspace.asymmetric import (
     impose,
     symmetry_left,
 )
-from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
-from equikit.weightspace.teleportation import BatchAction, TeleportState, batch_action, teleport
 from equikit.weightspace.graphs import (
     Features,
     MessagePassing,
@@ -37,14 +35,10 @@ from equikit.weightspace.graphs import (
     RelationalTransformer,
     graph,
 )
+from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
+from equikit.weightspace.teleportation import BatchAction, TeleportState, batch_action, teleport
 
 __all__ = [
-    "graph",
-    "RelationalTransformer",
-    "Probes",
-    "ParameterGraph",
-    "MessagePassing",
-    "Features",
     "NFN",
     "UNF",
     "AsymmetricLinear",
@@ -52,6 +46,7 @@ __all__ = [
     "BatchAction",
     "DWSNet",
     "Ensemble",
+    "Features",
     "FiGLU",
     "FixedEntries",
     "FixedWeights",
@@ -62,10 +57,14 @@ __all__ = [
     "Line",
     "LinearAction",
     "Matching",
+    "MessagePassing",
     "MetaTraining",
     "MixtureOfExperts",
+    "ParameterGraph",
+    "Probes",
     "Problem",
     "Product",
+    "RelationalTransformer",
     "Scaling",
     "SingularAlignment",
     "SingularPair",
@@ -80,6 +79,7 @@ __all__ = [
     "batch_action",
     "evolve",
     "fixed_weights",
+    "graph",
     "impose",
     "interpolate",
     "mean",

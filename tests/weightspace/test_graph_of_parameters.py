@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -73,15 +74,9 @@ COUNTS = {  # nodes and edges, kinds of edges, values of a node and of an edge, 
     "convolution_flattened": ("neurons", 3 + 5 + 7 + 2, 3 * 5 + 5 * 7 + 7 * 2, 3, 1, 9),
     "gru": ("neurons", 3 + 5 + 2, 3 * 3 * 5 + 3 * 5 * 5 + 5 * 2, 7, 4, 1),
     "residual": ("parameters", 3 + 6 + 5 + 5 + 2 + 10, 204, 16, 0, 1),
-    "attention": (
-        "neurons",
-        8 + 8 + 2 + 4 + 4 + 4 * 8 * 2 * 4,
-        3 * 4 * 8 * 2 * 4 + 3 * 2 * 4,
-        4 * 3 + 3,
-        1,
-        1,
-    ),
-    "mixture_of_experts": ("neurons", 3 + 4 + 6 + 2 + 72 + 48, 3 * 4 + 3 * 72 + 3 * 48, 7, 1, 1),
+    # Heads and what is in them: queries and keys, values; 16 edges from these to their heads.
+    "attention": ("neurons", 8 + 8 + 2 + 2 * (2 * 4), 4 * 8 * 2 * 4 + 2 * 2 * 4, 4 + 2, 2, 1),
+    "mixture_of_experts": ("neurons", 3 + 4 + 4 * 6 + 2, 3 * 4 + 3 * 24 + 24 * 2 + 24, 4, 0, 1),
 }
 
 
@@ -144,7 +139,8 @@ def test_positions_are_those_of_inputs_and_outputs() -> None:
 
 def test_tuples_of_neurons_are_joined_to_each_of_them() -> None:
     apply, params, x = MODELS["mixture_of_experts"]()
-    made = graph(apply, params, x)
+    made = ParameterGraph(replace(trace(apply, params, x), nested=()))
+    assert (made.num_nodes, made.num_edges) == (3 + 4 + 6 + 2 + 72 + 48, 3 * 4 + 3 * 72 + 3 * 48)
     own = made.node_layers.index("up")  # h0 in h1
     first = int(np.argmax(made.node_layer == own))
     grid = np.arange(4 * 3 * 6).reshape(4, 3, 6)
@@ -156,6 +152,18 @@ def test_tuples_of_neurons_are_joined_to_each_of_them() -> None:
             joined.setdefault(made.node_layers[made.node_layer[b]], set()).add((a - first, b - start))
     for place, label in enumerate(("h0", "in", "h1")):
         assert joined[label] == {(int(n), index[place]) for index, n in np.ndenumerate(grid)}
+
+
+def test_what_is_within_a_head_is_joined_to_it() -> None:
+    apply, params, x = MODELS["attention"]()
+    made = graph(apply, params, x)
+    assert dict(made.spec.nested) == {"h1": "h0", "h2": "h0"}
+    inner, outer = (int(np.argmax(made.node_layer == made.node_layers.index(label))) for label in ("h2", "h0"))
+    pairs = made.edge_index[:, made.edge_kind == made.edge_kinds.index("h2 within h0")]
+    np.testing.assert_array_equal(pairs, [inner + np.arange(8), outer + np.arange(8) // 4])
+    kernel = made.edge_kind == made.edge_kinds.index("value/kernel")
+    values = made.features(params).edges[kernel, 0]
+    np.testing.assert_array_equal(values, jax.tree.leaves(params["value"]["kernel"])[0].ravel())
 
 
 def test_parameters_without_neurons_are_nodes_of_their_own() -> None:
@@ -271,7 +279,7 @@ REFUSED = {
     ),
     "no channels": (
         lambda: MADE.features(PARAMS, channels=3),
-        (ek.ShapeError, "not that of the channels", "shape [8]", "3 channels", "stack what belongs"),
+        (ek.ShapeError, "has not the channels", "shape [8]", "3 channels", "stack them"),
     ),
     "other features": (
         lambda: MADE.parameters(Features(jnp.ones((7, 1)), jnp.ones((74, 1))), PARAMS),

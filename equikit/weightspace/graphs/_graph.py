@@ -13,12 +13,13 @@ import numpy as np
 from equikit._errors import OptionError, ShapeError, explain
 from equikit.groups import Fixed
 from equikit.groups._group import checked_size
+from equikit.weightspace._leaves import with_channels
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._tensors import join, split
 from equikit.weightspace._trace import INPUT, OUTPUT
 from equikit.weightspace.graphs._indices import ends, moved, positions, repeated
 from equikit.weightspace.graphs._layout import GraphKind, Layout, layout
-from equikit.weightspace.graphs._values import Features, laid_out, named_arrays, picked
+from equikit.weightspace.graphs._values import Features, laid_out, picked
 
 if TYPE_CHECKING:
     import networkx
@@ -32,8 +33,9 @@ class ParameterGraph:
     r"""The graph of the parameters of a model, made of the symmetry that was read off its program. Made by `graph`.
 
     Nodes are first of all neurons: the indices of every label that is permuted, and of the labels of inputs, outputs
-    and looked-up rows, on which nothing acts. A parameter, or each piece of one whose axes are sums, is laid out by the
-    number of its axes that are neurons:
+    and looked-up rows, on which nothing acts; a label that is nested in another, as what is in a head of attention, has
+    one for each index of both, with an edge to that of the outer label, and both axes count as one.
+    A parameter, or each piece of one whose axes are sums, is laid out by the number of its axes that are neurons:
 
     | neurons' axes | `"neurons"` | `"parameters"` |
     | --- | --- | --- |
@@ -196,8 +198,7 @@ class ParameterGraph:
         Raises:
             ShapeError, DTypeError, OptionError: if the parameters are not those of the specification.
         """
-        arrays = named_arrays(self.spec.leaves, params, checked_size("channels", channels))
-        tensors = split(self.spec.leaves, arrays)
+        tensors = split(self.spec.leaves, with_channels(self.spec.leaves, params, checked_size("channels", channels)))
         return Features(laid_out(self.layout, tensors, False), laid_out(self.layout, tensors, True))
 
     def parameters(self, features: Features, like: Any) -> Any:
@@ -239,7 +240,8 @@ class ParameterGraph:
         Moving the parameters, `spec.act(element, params)`, moves their features so; all other arrays of the graph, with
         senders and receivers renamed, stay as they are.
         """
-        return moved(self.layout.nodes, dict(element)), moved(self.layout.edges, dict(element))
+        nested = self.spec.nested
+        return moved(self.layout.nodes, dict(element), nested), moved(self.layout.edges, dict(element), nested)
 
     def to_networkx(self, params: Any = None) -> networkx.MultiDiGraph:
         """The graph for NetworkX: nodes have the attributes layer, kind, position, edges kind and position.

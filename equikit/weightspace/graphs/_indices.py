@@ -7,13 +7,19 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from equikit.weightspace._terms import Element, Product
+from equikit.weightspace._nesting import Nested
+from equikit.weightspace._terms import Element
 from equikit.weightspace.graphs._layout import Block, Layout
 
 
 def _static(array: np.ndarray) -> np.ndarray:
     array.setflags(write=False)
     return array
+
+
+def _grid(block: Block) -> np.ndarray:
+    """The indices of every place of the grid, `[axes, size]`."""
+    return np.indices(block.shape).reshape(len(block.axes), block.size)
 
 
 def repeated(blocks: Sequence[Block], numbers: Iterable[int]) -> np.ndarray:
@@ -28,7 +34,7 @@ def positions(blocks: Sequence[Block]) -> np.ndarray:
         if not block.coded:
             found.append(np.full(block.size, -1, np.int32))
             continue
-        grid = np.indices(block.shape).reshape(len(block.axes), -1)
+        grid = _grid(block)
         place = np.zeros(block.size, np.int32)
         for axis in block.coded:
             place = place * block.axes[axis].size + grid[axis].astype(np.int32)
@@ -42,7 +48,7 @@ def ends(blocks: Layout) -> np.ndarray:
     starts = np.cumsum([0, *(block.size for block in blocks.nodes)])
     found = [np.zeros((2, 0), np.int32)]
     for block in blocks.edges:
-        grid = np.indices(block.shape).reshape(len(block.axes), -1)
+        grid = _grid(block)
         pair = []
         for number, axes in block.ends:
             place = np.zeros(block.size, np.int64)
@@ -53,8 +59,18 @@ def ends(blocks: Layout) -> np.ndarray:
     return _static(np.concatenate(found, axis=1))
 
 
-def moved(blocks: Sequence[Block], element: Element) -> np.ndarray:
+def moved(blocks: Sequence[Block], element: Element, nested: Nested) -> np.ndarray:
     """Where everything in the blocks goes with an element of the group."""
-    starts = np.cumsum([0, *(block.size for block in blocks)])
-    found = [start + Product(block.axes).places(element) for start, block in zip(starts, blocks, strict=False)]
-    return np.concatenate([np.zeros(0, np.intp), *found])
+    found, start, within = [np.zeros(0, np.intp)], 0, dict(nested)
+    for block in blocks:
+        grid = _grid(block)
+        rows = {axis.label: indices for axis, indices in zip(block.axes, grid, strict=True)}
+        place = np.zeros(block.size, np.intp)
+        for axis, indices in zip(block.axes, grid, strict=True):
+            places = element.get(axis.label, np.arange(axis.size))
+            # A nested label has a permutation for each index of the outer one, as it was before.
+            to = places[rows[within[axis.label]], indices] if places.ndim == 2 else places[indices]
+            place = place * axis.size + to
+        found.append(start + place)
+        start += block.size
+    return np.concatenate(found)

@@ -2,7 +2,8 @@
 
 A block is a grid: the product of the index sets of some axes. A tensor, that is a parameter or a piece of one that has
 one label an axis, is laid out by the number of its axes whose indices are neurons; its other axes are windows of
-convolutions, steps of loops and the like, called windows here.
+convolutions, steps of loops and the like, called windows here. A label that is nested in another, as what is in a head
+of attention, has a neuron for each index of both, joined to that of the outer label; both axes together count as one.
 
 | neurons' axes | `"neurons"` | `"parameters"` |
 | --- | --- | --- |
@@ -15,7 +16,7 @@ convolutions, steps of loops and the like, called windows here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -113,28 +114,34 @@ def layout(spec: Specification, kind: GraphKind, neurons: Sequence[str]) -> Layo
     tensors = [tensor for leaf in spec.leaves for tensor in tensors_of(leaf)]
     met = {axis.label: axis for tensor in tensors for axis in tensor.axes}
     labels = [label for label, _ in spec.bindings if label in neurons and label in met]
-    nodes = [Block(label, (met[label],), (0,) if label not in spec.groups else (), True) for label in labels]
+    within = dict(spec.nested)
+    nodes, edges, places = list[Block](), list[EdgeBlock](), list[Place]()
+    for label in labels:
+        both = (met[within[label]],) if label in within else ()
+        nodes.append(Block(label, (*both, met[label]), (0,) if label not in spec.groups else (), True))
     number = {label: place for place, label in enumerate(labels)}
-    edges: list[EdgeBlock] = []
-    places: list[Place] = []
+    for label in labels:
+        if label in within:  # what tells which of them are within one index of the outer label
+            outer = number[within[label]]
+            name, ends = f"{label} within {within[label]}", ((number[label], (0, 1)), (outer, (0,)))
+            edges.append(EdgeBlock(name, nodes[number[label]].axes, ends=ends))
     taken = dict.fromkeys(labels, 0)  # channels of neurons
     for tensor in tensors:
-        ends = [place for place, axis in enumerate(tensor.axes) if axis.label in number]
+        neuron_axes = _neurons(tensor, number, within)
         every = tuple(range(len(tensor.axes)))
-        windows = tuple(place for place in every if place not in ends)
-        own = kind == "parameters" or not ends
-        grid = every if own else tuple(ends)
+        held = sorted({axis for _, some in neuron_axes for axis in some})
+        windows = tuple(place for place in every if place not in held)
+        own = kind == "parameters" or not neuron_axes
+        grid = every if own else tuple(held)
         axes = tuple(tensor.axes[place] for place in grid)
         coded = windows if own else ()
-        of_neurons: list[tuple[int, tuple[int, ...]]] = [
-            (number[tensor.axes[place].label], (grid.index(place),)) for place in ends
-        ]
-        if len(ends) == 1 and not own:
-            label = tensor.axes[ends[0]].label
-            places.append(Place(tensor, False, number[label], grid, taken[label]))
-            taken[label] += places[-1].width
-        elif len(ends) in (1, 2):
-            if len(ends) == 1:
+        of_neurons = [(block, tuple(grid.index(axis) for axis in some)) for block, some in neuron_axes]
+        if len(of_neurons) == 1 and not own:
+            block, some = neuron_axes[0]
+            places.append(Place(tensor, False, block, some, taken[nodes[block].name]))
+            taken[nodes[block].name] += places[-1].width
+        elif len(of_neurons) in (1, 2):
+            if len(of_neurons) == 1:
                 nodes.append(Block(tensor.name, ()))
                 of_neurons = [(len(nodes) - 1, ()), *of_neurons]
             one, two = of_neurons
@@ -144,7 +151,21 @@ def layout(spec: Specification, kind: GraphKind, neurons: Sequence[str]) -> Layo
             places.append(Place(tensor, False, len(nodes), grid))
             itself = (len(nodes), tuple(range(len(grid))))
             nodes.append(Block(tensor.name, axes, coded))
-            for place, end in zip(ends, of_neurons, strict=True):
-                name = f"{tensor.name}, axis {place}, {tensor.axes[place].label}"
+            for (block, some), end in zip(neuron_axes, of_neurons, strict=True):
+                name = f"{tensor.name}, axis {some[-1]}, {nodes[block].name}"
                 edges.append(EdgeBlock(name, axes, ends=(itself, end)))
     return Layout(tuple(nodes), tuple(edges), tuple(places))
+
+
+def _neurons(tensor: Tensor, number: Mapping[str, int], within: Mapping[str, str]) -> list[tuple[int, tuple[int, ...]]]:
+    """The axes of a tensor whose indices are neurons: a block of nodes, and the axis; of a nested label, both axes."""
+    found: list[tuple[int, tuple[int, ...]]] = []
+    outer: set[int] = set()
+    for place, label in enumerate(tensor.labels):
+        if label in number and label in within:
+            outer.add(tensor.labels.index(within[label]))
+            found.append((number[label], (tensor.labels.index(within[label]), place)))
+        elif label in number:
+            found.append((number[label], (place,)))
+    # An axis that only says of which index of the outer label a neuron is stands for no neuron of its own.
+    return [(block, axes) for block, axes in found if len(axes) > 1 or axes[0] not in outer]

@@ -73,23 +73,26 @@ def _is_number(array: Any) -> bool:
     return bool(jnp.issubdtype(jnp.result_type(array), jnp.floating))
 
 
-def _along(value: Value, axis: Axis) -> jax.Array | None:
-    """The mean of an array over all axes but one that is an axis of some indices; none where there is none."""
+def _along(value: Value, axes: Sequence[Axis]) -> jax.Array | None:
+    """The mean of an array over all axes but those of some index sets, flat; none where it has not all of these."""
     # Axes that are products, as those of flattened arrays, fall into their factors; what is concatenated has been seen.
     inner = [factors(one) if one.root.kind == "product" else [one.root] for one in value.axes]
     atoms = [atom for some in inner for atom in some]
-    if axis.root not in atoms or any(atom.kind == "sum" for atom in atoms):
+    if any(axis.root not in atoms for axis in axes) or any(atom.kind == "sum" for atom in atoms):
         return None
     array = jnp.reshape(value.array, [atom.size for atom in atoms])
-    place = atoms.index(axis.root)
-    return jnp.mean(array, axis=tuple(other for other in range(array.ndim) if other != place))
+    places = [atoms.index(axis.root) for axis in axes]
+    rest = [place for place in range(array.ndim) if place not in places]
+    return jnp.mean(array.transpose([*places, *rest]), axis=tuple(range(len(places), array.ndim))).ravel()
 
 
 def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]) -> jax.Array:
     """For each node the last array of the program that has its label, the mean over all else, `[nodes]`."""
     spec = graph.spec
     wanted = [block for block in graph.layout.nodes if block.neurons]
-    labelled, of_params = labelled_axes(spec.leaves, {block.name: S(block.size) for block in wanted})
+    labelled, of_params = labelled_axes(
+        spec.leaves, {axis.label: S(axis.size) for block in wanted for axis in block.axes}
+    )
     values = [Value(axes, leaf, False) for axes, leaf in zip(of_params, jax.tree.leaves(params), strict=True)]
     given = [Value([rigid(n, INPUT) for n in leaf.shape], leaf, True) for leaf in jax.tree.leaves(inputs)]
     evaluation = Evaluation(seen=[value for value in given if _is_number(value.array)])
@@ -101,7 +104,7 @@ def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any
     for block in graph.layout.nodes:
         along: list[jax.Array | None] = []
         if block.neurons and block.size > 1:
-            along = [_along(value, labelled[block.name]) for value in evaluation.seen]
+            along = [_along(value, [labelled[axis.label] for axis in block.axes]) for value in evaluation.seen]
         elif block.neurons:
             along = [jnp.mean(v.array)[None] for v in ends.get(reasons.get(block.name, ""), []) if _is_number(v.array)]
         there = [array for array in along if array is not None]

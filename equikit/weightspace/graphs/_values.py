@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import ShapeError, explain
-from equikit.weightspace._leaves import checked_leaves
-from equikit.weightspace._terms import Leaf
 from equikit.weightspace.graphs._layout import Block, Layout, Place
 
 
@@ -25,45 +22,6 @@ class Features(NamedTuple):
 
     nodes: jax.Array
     edges: jax.Array
-
-
-def named_arrays(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[str, jax.Array]:
-    """Name to `[*batch, *shape, channels]`; where `channels` is one the parameters have no such axis.
-
-    Raises:
-        ShapeError, DTypeError, OptionError: if they are not those of the leaves, or have several batches.
-    """
-    flat = jax.tree.leaves(params)
-    if channels != 1:
-        for leaf in flat:
-            if jnp.ndim(leaf) == 0 or jnp.shape(leaf)[-1] != channels:
-                raise ShapeError(
-                    explain(
-                        "the last axis of a parameter is not that of the channels",
-                        got=f"shape {list(jnp.shape(leaf))}",
-                        expected=f"{channels} channels after the axes of the parameter",
-                        step="stack what belongs to a weight: jax.tree.map(lambda *a: jnp.stack(a, -1), params, more)",
-                    )
-                )
-    bare = params if channels == 1 else jax.tree.map(lambda leaf: leaf[..., 0], params)
-    named = checked_leaves(leaves, bare)
-    arrays = {
-        name: jnp.asarray(leaf)[..., None] if channels == 1 else jnp.asarray(leaf)
-        for name, leaf in zip(named, flat, strict=True)
-    }
-    shapes = {leaf.name: arrays[leaf.name].shape[: -len(leaf.axes) - 1] for leaf in leaves}
-    first = next(iter(shapes))
-    for name, shape in shapes.items():
-        if shape != shapes[first]:
-            raise ShapeError(
-                explain(
-                    f"the parameter {name!r} does not fit the others",
-                    got=f"batch axes {list(shape)}",
-                    expected=f"batch axes {list(shapes[first])}, as {first!r} has",
-                    step="stack the parameters of all networks: jax.tree.map(lambda *a: jnp.stack(a), *trees)",
-                )
-            )
-    return arrays
 
 
 def laid_out(blocks: Layout, tensors: Mapping[str, jax.Array], on_edges: bool) -> jax.Array:
