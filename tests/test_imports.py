@@ -29,6 +29,7 @@ PACKAGES = [
     "equikit.symmetrization.canonicalization",
     "equikit.symmetrization.frames",
     "equikit.weightspace.asymmetric",
+    "equikit.weightspace.graphs",
     "equikit.weightspace.teleportation",
 ]
 SYMBOLIC = ["equikit.diagrams", "equikit.groups"]

@@ -1,10 +1,22 @@
-"""Pictures: SVG and text of diagrams, SVG of matrices, HTML and text of whole spaces. Plain strings, no JAX."""
+"""Pictures: SVG and text of diagrams, SVG of matrices, HTML and text of whole spaces, SVG of parameters.
+
+Plain strings, no JAX.
+"""
 
 from equikit.draw._factor import factorization_html
 from equikit.draw._html import space_html
 from equikit.draw._listing import space_text
 from equikit.draw._matrix import matrix_svg
+from equikit.draw._parameter_graph import parameter_graph_svg
 from equikit.draw._svg import diagram_svg
 from equikit.draw._text import diagram_text
 
-__all__ = ["diagram_svg", "diagram_text", "factorization_html", "matrix_svg", "space_html", "space_text"]
+__all__ = [
+    "diagram_svg",
+    "diagram_text",
+    "factorization_html",
+    "matrix_svg",
+    "parameter_graph_svg",
+    "space_html",
+    "space_text",
+]

@@ -27,6 +27,14 @@ from equikit.weightspace.asymmetric import (
     impose,
     symmetry_left,
 )
+from equikit.weightspace.graphs import (
+    Features,
+    MessagePassing,
+    ParameterGraph,
+    Probes,
+    RelationalTransformer,
+    graph,
+)
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
 from equikit.weightspace.teleportation import BatchAction, TeleportState, batch_action, teleport
 
@@ -38,6 +46,7 @@ __all__ = [
     "BatchAction",
     "DWSNet",
     "Ensemble",
+    "Features",
     "FiGLU",
     "FixedEntries",
     "FixedWeights",
@@ -48,10 +57,14 @@ __all__ = [
     "Line",
     "LinearAction",
     "Matching",
+    "MessagePassing",
     "MetaTraining",
     "MixtureOfExperts",
+    "ParameterGraph",
+    "Probes",
     "Problem",
     "Product",
+    "RelationalTransformer",
     "Scaling",
     "SingularAlignment",
     "SingularPair",
@@ -66,6 +79,7 @@ __all__ = [
     "batch_action",
     "evolve",
     "fixed_weights",
+    "graph",
     "impose",
     "interpolate",
     "mean",

@@ -1,0 +1,196 @@
+"""The graph of a network's parameters as an SVG picture: layers from left to right, an arc for each edge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from equikit._errors import ShapeError, TooLargeError, explain
+from equikit.draw._palette import HUES, NEGATIVE, POSITIVE, QUIET
+from equikit.draw._svg import FONT, MARGIN, RADIUS, checked_scale, columns, number, xml_text
+
+if TYPE_CHECKING:
+    from equikit.weightspace import ParameterGraph
+
+ACROSS, DOWN, DENSE, BETWEEN = 150.0, 22.0, 8.0, 34.0
+"""Between columns, between neurons of a layer, between parameters, and between layers of one column."""
+MOST_EDGES = 4000
+
+
+def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: float = 1.0) -> str:
+    """Draw the graph of a network's parameters as a standalone SVG picture.
+
+    Every layer is a column of nodes with its name above. Layers are ordered by how many edges they are away from the
+    inputs, and layers equally far stand below each other; outputs come last. Nodes that stand for parameters are
+    squares between the layers that they join. Without parameters each kind of edges has a colour; with them, an edge is
+    blue where its value is positive, vermilion where it is negative, the wider the larger beside the largest of its
+    kind; of several values, as of a kernel, the one of largest magnitude counts.
+
+    Args:
+        graph: the graph, from `equikit.weightspace.graph`.
+        params: parameters of one network.
+        scale: the size of the picture; at 1 neighbouring nodes are 22 pixels apart.
+
+    Returns:
+        The text of an `<svg>` element, whose title is the number of nodes and edges.
+
+    Raises:
+        TooLargeError: if there are more than 4000 edges.
+        ShapeError: if these are the parameters of many networks.
+        OptionError: if `scale` is not positive.
+
+    Cost: a path for each edge.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from equikit.weightspace import graph
+        >>> params = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
+        >>> made = graph(lambda p, x: jnp.tanh(x @ p["first"]) @ p["second"], params, jnp.ones((5, 3)))
+        >>> parameter_graph_svg(made, params).count("<path")
+        40
+    """
+    scale = checked_scale(scale)
+    if graph.num_edges > MOST_EDGES:
+        raise TooLargeError(
+            explain(
+                "the graph is too large for a picture",
+                got=f"{graph.num_edges:,} edges",
+                expected=f"at most {MOST_EDGES:,}",
+                step="draw a narrower network of the same architecture",
+            )
+        )
+    strength = _strength(graph, params)
+    points, names, (width, height) = _arranged(graph)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{number(width * scale)}" height="{number(height * scale)}" '
+        f'viewBox="0 0 {number(width)} {number(height)}" role="img">',
+        f"<title>{graph.num_nodes} nodes, {graph.num_edges} edges</title>",
+    ]
+    met: dict[tuple[int, int], int] = {}
+    layer = graph.node_layer
+    for edge, (a, b) in enumerate(graph.edge_index.T.tolist()):
+        kind = int(graph.edge_kind[edge])
+        ends = (min(a, b), max(a, b))
+        bow = met.get(ends, 0)  # parallel edges are told apart by how far they bend
+        met[ends] = bow + 1
+        path = _path(points[a], points[b], bow)
+        if strength is None:
+            colour, size = HUES[kind % len(HUES)][kind // len(HUES) % 3], 1.0
+        else:
+            colour, size = POSITIVE if strength[edge] >= 0 else NEGATIVE, 0.2 + 2.2 * abs(strength[edge])
+        lines.append(
+            f'<path class="edge" d="{path}" fill="none" stroke="{colour}" stroke-width="{number(size)}" '
+            'stroke-opacity="0.7"/>'
+        )
+    for node, point in enumerate(points):
+        colour = HUES[int(layer[node]) % len(HUES)][0]
+        x, y, r = point.real, point.imag, RADIUS if graph.node_kind[node] == 0 else RADIUS * 0.6
+        if graph.node_kind[node] == 0:
+            lines.append(f'<circle class="node" cx="{number(x)}" cy="{number(y)}" r="{number(r)}" fill="{colour}"/>')
+        else:
+            lines.append(
+                f'<rect class="node" x="{number(x - r)}" y="{number(y - r)}" width="{number(2 * r)}" '
+                f'height="{number(2 * r)}" fill="{QUIET}"/>'
+            )
+    for text, point, anchor in names:
+        lines.append(
+            f'<text x="{number(point.real)}" y="{number(point.imag)}" text-anchor="{anchor}" font-family="sans-serif" '
+            f'font-size="{number(FONT)}" fill="{QUIET}">{xml_text(text)}</text>'
+        )
+    lines.append("</svg>")
+    return "\n".join(lines)
+
+
+def _strength(graph: ParameterGraph, params: Any) -> np.ndarray | None:
+    """For each edge its value of largest magnitude, relative to the largest of its kind."""
+    if params is None:
+        return None
+    values = np.asarray(graph.features(params).edges, np.float64)
+    if values.ndim != 2:
+        raise ShapeError(
+            explain(
+                "these are the parameters of many networks",
+                got=f"batch axes {list(values.shape[:-2])}",
+                expected="those of one",
+                step="choose one: jax.tree.map(lambda a: a[0], params)",
+            )
+        )
+    if not values.size:
+        return np.zeros(graph.num_edges)
+    best = np.take_along_axis(values, np.argmax(np.abs(values), axis=1)[:, None], axis=1)[:, 0]
+    largest = np.zeros(len(graph.edge_kinds))
+    np.maximum.at(largest, graph.edge_kind, np.abs(best))
+    found: np.ndarray = best / np.where(largest > 0, largest, 1)[graph.edge_kind]
+    return found
+
+
+def _columns(graph: ParameterGraph) -> list[float]:
+    """For each layer of neurons how far it is from the inputs; parameters are between the layers that they join."""
+    blocks = graph.layout.nodes
+    neurons = [place for place, block in enumerate(blocks) if block.neurons]
+    beside: dict[int, set[int]] = {place: set() for place in range(len(blocks))}
+    for edge in graph.layout.edges:
+        (a, _), (b, _) = edge.ends
+        beside[a].add(b)
+        beside[b].add(a)
+    reasons = dict(graph.spec.reasons)
+    inputs = [place for place in neurons if reasons.get(blocks[place].name) == "an input"]
+    column: dict[int, float] = dict.fromkeys(inputs or neurons[:1], 0.0)
+    front = list(column)
+    while front:
+        near = {other for place in front for other in beside[place]}
+        near |= {other for place in near if not blocks[place].neurons for other in beside[place]}
+        found = sorted(place for place in near if blocks[place].neurons and place not in column)
+        column |= dict.fromkeys(found, column[front[0]] + 1)
+        front = found
+    outputs = [place for place in column if reasons.get(blocks[place].name) == "an output"]
+    last = max((column[place] for place in column if place not in outputs), default=-1.0) + 1
+    column |= dict.fromkeys(outputs, last)
+    for place in range(len(blocks)):
+        around = {column.get(other, 0.0) for other in beside[place]}
+        if place not in column:
+            column[place] = sum(around) / len(around) if len(around) > 1 else min(around, default=0.0) + 0.5
+    return [column[place] for place in range(len(blocks))]
+
+
+Name = tuple[str, complex, str]
+"""A text, its place, and which end of it is there."""
+
+
+def _arranged(graph: ParameterGraph) -> tuple[list[complex], list[Name], tuple[float, float]]:
+    """The places of the nodes, the names of layers with their places, and the size of the picture."""
+    column = _columns(graph)
+    ends = dict.fromkeys(column, -BETWEEN)  # of the layers that are there already
+    tops = []
+    pitches = [DOWN if block.neurons else DENSE for block in graph.layout.nodes]
+    for block, place, pitch in zip(graph.layout.nodes, column, pitches, strict=True):
+        tops.append(ends[place] + BETWEEN)
+        ends[place] = tops[-1] + pitch * max(block.size - 1, 0)
+    tall = max(ends.values(), default=0.0)
+    names, points = list[Name](), list[complex]()
+    left, above = MARGIN + ACROSS / 3, MARGIN + FONT + 14
+    for block, place, top, pitch in zip(graph.layout.nodes, column, tops, pitches, strict=True):
+        x, y = left + ACROSS * place, above + (tall - ends[place]) / 2 + top
+        name = "/".join(block.name.split("/")[-2:])
+        alone = not block.neurons and block.size == 1
+        names.append((name, complex(x + 8, y + 4), "start") if alone else (name, complex(x, y - RADIUS - 6), "middle"))
+        points += [complex(x, y + pitch * i) for i in range(block.size)]
+    right = max((point.real + 0.62 * FONT * columns(text) for text, point, _ in names), default=0.0) + MARGIN
+    width = max(2 * left + ACROSS * max(column, default=0.0), right)
+    return points, names, (width, above + tall + RADIUS + MARGIN)
+
+
+def _path(start: complex, end: complex, bow: int) -> str:
+    """A curve from one node to another; inside a column it goes around the nodes between, to itself it is a loop."""
+    if start == end:
+        loop = complex(14 + 5 * bow, 14 + 5 * bow)
+        first, second = start + loop.conjugate(), start + loop
+    elif start.real == end.real:
+        reach = complex(12 + 0.35 * abs(end - start) + 5 * bow, 0)
+        first, second = start + reach, end + reach
+    else:
+        side = 1j * (end - start) / abs(end - start) * 6 * bow * (1 if bow % 2 else -1)
+        first, second = start + (end - start) / 3 + side, end - (end - start) / 3 + side
+    words = [f"{number(p.real)} {number(p.imag)}" for p in (start, first, second, end)]
+    return f"M{words[0]}C{words[1]} {words[2]} {words[3]}"

@@ -1,0 +1,10 @@
+"""Graphs of parameters, made of the symmetry that was read off a program, and networks on them."""
+
+from equikit.weightspace.graphs._graph import ParameterGraph
+from equikit.weightspace.graphs._make import graph
+from equikit.weightspace.graphs._message_passing import MessagePassing
+from equikit.weightspace.graphs._probes import Probes
+from equikit.weightspace.graphs._relational import RelationalTransformer
+from equikit.weightspace.graphs._values import Features
+
+__all__ = ["Features", "MessagePassing", "ParameterGraph", "Probes", "RelationalTransformer", "graph"]

@@ -1,0 +1,69 @@
+"""Along the edges of a graph and back to its nodes: rows that are looked up, means and weighted means of rows."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def looked_up(x: jax.Array, index: np.ndarray) -> jax.Array:
+    """Rows `[*batch, rows, c]` by their numbers: `[*batch, entries, c]`."""
+    return x.at[..., index, :].get(mode="promise_in_bounds")
+
+
+def sums(x: jax.Array, index: np.ndarray, rows: int, share: np.ndarray | None = None) -> jax.Array:
+    """Sums of entries `[*batch, entries, c]` that are of one row, `[*batch, rows, c]`; in float32 or wider.
+
+    Entries may be multiplied by shares, `[entries]`.
+    """
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    if share is not None:
+        wide = wide * jnp.asarray(share[:, None], wide.dtype)
+    empty = jnp.zeros((*x.shape[:-2], rows, x.shape[-1]), wide.dtype)
+    return empty.at[..., index, :].add(wide, mode="promise_in_bounds")
+
+
+def means(x: jax.Array, index: np.ndarray, rows: int) -> jax.Array:
+    """Means of entries `[*batch, entries, c]` that are of one row, `[*batch, rows, c]`; of nothing, zero."""
+    count = np.bincount(index, minlength=rows)
+    return sums(x, index, rows, 1.0 / count[index]).astype(x.dtype)
+
+
+def shares(index: np.ndarray, kind: np.ndarray, rows: int) -> np.ndarray:
+    """By what to multiply entries, so that sums are means over the kinds of a row of means over entries of one kind."""
+    kinds = int(kind.max(initial=-1)) + 1
+    pair = index.astype(np.int64) * kinds + kind
+    _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
+    met = np.bincount(np.unique(pair) // max(kinds, 1), minlength=rows)
+    found: np.ndarray = 1.0 / (counts[inverse] * met[index])
+    return found
+
+
+def mean_of_means(x: jax.Array, kind: np.ndarray) -> jax.Array:
+    """The mean over all kinds of the means of rows of one kind, `[*batch, c]`; of nothing, zero."""
+    index = np.zeros(len(kind), np.int32)
+    return sums(x, index, 1, shares(index, kind, 1))[..., 0, :].astype(x.dtype)
+
+
+def weighted(logits: jax.Array, values: jax.Array, index: np.ndarray, rows: int) -> jax.Array:
+    """Means of entries that are of one row, weighted by the softmax of their logits.
+
+    Args:
+        logits: `[*batch, entries, heads]`.
+        values: `[*batch, entries, heads, c]`.
+        index: the row of every entry; every row has one.
+        rows: how many there are.
+
+    Returns:
+        `[*batch, rows, heads * c]`.
+    """
+    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    # The largest logit of every row is subtracted, so that no exponential overflows.
+    low = jnp.full((*wide.shape[:-2], rows, wide.shape[-1]), -jnp.inf, wide.dtype)
+    top = low.at[..., index, :].max(jax.lax.stop_gradient(wide), mode="promise_in_bounds")
+    weights = jnp.exp(wide - looked_up(top, index))
+    total = sums(weights, index, rows)
+    product = (weights[..., None] * values).reshape(*values.shape[:-2], values.shape[-2] * values.shape[-1])
+    found = sums(product, index, rows).reshape(*total.shape, values.shape[-1]) / total[..., None]
+    return found.reshape(*found.shape[:-2], values.shape[-2] * values.shape[-1]).astype(values.dtype)

@@ -1,0 +1,182 @@
+"""What neurons compute from probe inputs, as features of nodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.extend.core import Literal
+
+from equikit._errors import ShapeError, explain
+from equikit.groups import S
+from equikit.weightspace._activations import _evaluated
+from equikit.weightspace._axes import Axis, factors
+from equikit.weightspace._blame import labelled_axes
+from equikit.weightspace._leaves import checked_leaves
+from equikit.weightspace._program import INLINED, Reader, of_constant, opened
+from equikit.weightspace._rules import Axes, rigid
+from equikit.weightspace._trace import INPUT, OUTPUT
+from equikit.weightspace.graphs._graph import ParameterGraph
+
+
+@dataclass(frozen=True)
+class Value:
+    """An array, what its axes are axes of, and whether the data are in it."""
+
+    axes: Axes
+    array: Any
+    data: bool
+
+
+@dataclass
+class Evaluation(Reader):
+    """Reads a program and evaluates it, and keeps all arrays of numbers that depend on the data."""
+
+    seen: list[Value] = field(default_factory=list)
+
+    def run(self, closed: Any, operands: Sequence[Value]) -> list[Value]:
+        """The results of a program."""
+        jaxpr, constants = opened(closed)
+        known: dict[Any, Value] = {
+            variable: Value(of_constant(value), value, False)
+            for variable, value in zip(jaxpr.constvars, constants, strict=True)
+        }
+        known.update(zip(jaxpr.invars, operands, strict=True))
+
+        def of(variable: Any) -> Value:
+            if isinstance(variable, Literal):
+                return Value(of_constant(np.asarray(variable.val)), variable.val, False)
+            return known[variable]
+
+        for equation in jaxpr.eqns:
+            given = [of(variable) for variable in equation.invars]
+            name = equation.primitive.name
+            if name in INLINED and INLINED[name] in equation.params:
+                results = self.run(equation.params[INLINED[name]], given)
+            else:
+                axes = self.equation(equation, [value.axes for value in given])
+                arrays = _evaluated(equation, [value.array for value in given])
+                data = any(value.data for value in given)
+                results = [Value(*both, data) for both in zip(axes, arrays, strict=True)]
+                self.seen += [value for value in results if data and _is_number(value.array)]
+            known.update(zip(equation.outvars, results, strict=True))
+        return [of(variable) for variable in jaxpr.outvars]
+
+
+def _is_number(array: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(array), jnp.floating))
+
+
+def _along(value: Value, axes: Sequence[Axis]) -> jax.Array | None:
+    """The mean of an array over all axes but those of some index sets, flat; none where it has not all of these."""
+    # Axes that are products, as those of flattened arrays, fall into their factors; what is concatenated has been seen.
+    inner = [factors(one) if one.root.kind == "product" else [one.root] for one in value.axes]
+    atoms = [atom for some in inner for atom in some]
+    if any(axis.root not in atoms for axis in axes) or any(atom.kind == "sum" for atom in atoms):
+        return None
+    array = jnp.reshape(value.array, [atom.size for atom in atoms])
+    places = [atoms.index(axis.root) for axis in axes]
+    rest = [place for place in range(array.ndim) if place not in places]
+    return jnp.mean(array.transpose([*places, *rest]), axis=tuple(range(len(places), array.ndim))).ravel()
+
+
+def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]) -> jax.Array:
+    """For each node the last array of the program that has its label, the mean over all else, `[nodes]`."""
+    spec = graph.spec
+    wanted = [block for block in graph.layout.nodes if block.neurons]
+    labelled, of_params = labelled_axes(
+        spec.leaves, {axis.label: S(axis.size) for block in wanted for axis in block.axes}
+    )
+    values = [Value(axes, leaf, False) for axes, leaf in zip(of_params, jax.tree.leaves(params), strict=True)]
+    given = [Value([rigid(n, INPUT) for n in leaf.shape], leaf, True) for leaf in jax.tree.leaves(inputs)]
+    evaluation = Evaluation(seen=[value for value in given if _is_number(value.array)])
+    results = evaluation.run(jax.make_jaxpr(apply)(params, *inputs), [*values, *given])
+    # A single neuron has an axis of one index, which looks like any other; at the ends it is all that there is.
+    ends = {INPUT: given, OUTPUT: results}
+    reasons = dict(spec.reasons)
+    found = []
+    for block in graph.layout.nodes:
+        along: list[jax.Array | None] = []
+        if block.neurons and block.size > 1:
+            along = [_along(value, [labelled[axis.label] for axis in block.axes]) for value in evaluation.seen]
+        elif block.neurons:
+            along = [jnp.mean(v.array)[None] for v in ends.get(reasons.get(block.name, ""), []) if _is_number(v.array)]
+        there = [array for array in along if array is not None]
+        found.append(there[-1] if there else jnp.zeros(block.size, jnp.float32))
+    dtype = jnp.result_type(*found)
+    return jnp.concatenate([array.astype(dtype) for array in found])
+
+
+class Probes(nnx.Module):
+    """What every neuron computes from a few inputs, as features of its node; the inputs may be learned.
+
+    The program is run with each probe. Of all arrays in it that have an axis of a neuron's layer and depend on the
+    input, the last counts, and its mean over everything but this axis. Layers that no array of the program has, as
+    those inside loops, and nodes that are no neurons, get zeros. Relabelling neurons relabels their activations.
+
+    Args:
+        graph: the graph of the parameters, from `graph`.
+        apply: the model, as it was traced.
+        x: inputs, stacked: an array `[probes, *shape]`, or several in a tuple, where `shape` is that of an input of
+            `apply`, its batch axis included.
+        learned: let inputs of floating-point numbers be parameters; others, as words, never are.
+
+    Attributes:
+        count: the number of probes, and of features.
+
+    Raises:
+        ShapeError: if the inputs have no first axis of one size.
+
+    Cost: the model, for each probe and network.
+
+    Example:
+        >>> from equikit.weightspace import graph
+        >>> def apply(params, x):
+        ...     return jnp.tanh(x @ params["first"]) @ params["second"]
+        >>> params = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
+        >>> neurons = graph(apply, params, jnp.ones((1, 3)))
+        >>> probes = Probes(neurons, apply, jax.random.normal(jax.random.key(0), (4, 1, 3)))
+        >>> probes(params).shape  # 13 neurons, 4 probes
+        (13, 4)
+
+    Source:
+        Kofinas et al., arXiv:2403.12143, section 2.4.
+    """
+
+    def __init__(self, graph: ParameterGraph, apply: Callable[..., Any], x: Any, *, learned: bool = True) -> None:
+        inputs = x if isinstance(x, tuple) else (x,)
+        leaves, self.structure = jax.tree.flatten(inputs)
+        counts = {jnp.shape(leaf)[:1] for leaf in leaves}
+        if len(counts) != 1 or counts <= {(), (0,)}:
+            raise ShapeError(
+                explain(
+                    "the probes are not stacked",
+                    got=f"shapes {', '.join(str(list(jnp.shape(leaf))) for leaf in leaves) or 'none'}",
+                    expected="one first axis, of at least one probe, for all inputs",
+                    step="stack inputs of the model, with their batch axis: x[None]",
+                )
+            )
+        self.graph, self.apply = graph, apply
+        arrays = [jnp.asarray(leaf) for leaf in leaves]
+        self.inputs = nnx.List([nnx.Param(a) if learned and _is_number(a) else nnx.Variable(a) for a in arrays])
+        self.count = int(arrays[0].shape[0])
+
+    def __call__(self, params: Any) -> jax.Array:
+        """The activations, `[*batch, nodes, probes]`, of parameters `[*batch, *shape]`."""
+        checked_leaves(self.graph.spec.leaves, params)
+        leaf, first = self.graph.spec.leaves[0], jax.tree.leaves(params)[0]
+        batch = first.shape[: first.ndim - len(leaf.axes)]
+        flat = jax.tree.map(lambda a: jnp.reshape(a, (math.prod(batch), *a.shape[len(batch) :])), params)
+        inputs = jax.tree.unflatten(self.structure, [value[...] for value in self.inputs])
+
+        def one(params: Any, inputs: Any) -> jax.Array:
+            return activations_of(self.graph, self.apply, params, inputs)
+
+        found = jax.vmap(jax.vmap(one, (None, 0), -1), (0, None))(flat, inputs)
+        return found.reshape(*batch, *found.shape[1:])

@@ -1,0 +1,77 @@
+"""Between a tree of parameters and the values on nodes and edges of its graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from equikit.weightspace.graphs._layout import Block, Layout, Place
+
+
+class Features(NamedTuple):
+    """Numbers on a graph.
+
+    Attributes:
+        nodes: `[*batch, nodes, channels]`.
+        edges: `[*batch, edges, channels]`.
+    """
+
+    nodes: jax.Array
+    edges: jax.Array
+
+
+def laid_out(blocks: Layout, tensors: Mapping[str, jax.Array], on_edges: bool) -> jax.Array:
+    """Tensors `[*batch, *axes, c]` to values of nodes or of edges `[*batch, count, width * c]`, filled up by zeros."""
+    some, first = next(iter(tensors.values())), blocks.places[0]
+    batch, c = some.shape[: some.ndim - len(first.tensor.axes) - 1], some.shape[-1]
+    dtype, width = jnp.result_type(*tensors.values()), blocks.width(on_edges)
+    found: dict[int, list[jax.Array]] = {}
+    for place in blocks.places:
+        if place.on_edges == on_edges:
+            array, start = tensors[place.tensor.name], len(batch)
+            order = [*range(start), *(start + axis for axis in (*place.axes, *place.rest)), array.ndim - 1]
+            flat = array.transpose(order).reshape(*batch, _size(place), place.width, c)
+            found.setdefault(place.block, []).append(flat.astype(dtype))
+    parts = []
+    for number, block in enumerate(_side(blocks, on_edges)):
+        held = found.get(number, [])
+        missing = width - sum(part.shape[-2] for part in held)
+        # The places of a block are in the order of their channels.
+        parts.append(jnp.concatenate([*held, jnp.zeros((*batch, block.size, missing, c), dtype)], axis=-2))
+    whole = jnp.concatenate([*parts, jnp.zeros((*batch, 0, width, c), dtype)], axis=-3)
+    return whole.reshape(*batch, whole.shape[-3], width * c)
+
+
+def picked(blocks: Layout, features: Features) -> dict[str, jax.Array]:
+    """Values of nodes and edges, `[*batch, count, width * c]`, to tensors `[*batch, *axes, c]`: the inverse."""
+    tensors: dict[str, jax.Array] = {}
+    for place in blocks.places:
+        side: Sequence[Block] = _side(blocks, place.on_edges)
+        array = features.edges if place.on_edges else features.nodes
+        start = sum(block.size for block in side[: place.block])
+        batch, width = array.shape[:-2], blocks.width(place.on_edges)
+        rows = array[..., start : start + _size(place), :]
+        rows = rows.reshape(*batch, _size(place), width, array.shape[-1] // width)
+        rows = rows[..., place.first : place.first + place.width, :]
+        tensors[place.tensor.name] = _on_axes(place, rows, len(batch))
+    return tensors
+
+
+def _on_axes(place: Place, rows: jax.Array, start: int) -> jax.Array:
+    order = (*place.axes, *place.rest)
+    sizes = (place.tensor.axes[axis].size for axis in order)
+    array = rows.reshape(*rows.shape[:start], *sizes, rows.shape[-1])
+    back = [start + order.index(axis) for axis in range(len(order))]
+    return array.transpose([*range(start), *back, array.ndim - 1])
+
+
+def _size(place: Place) -> int:
+    return math.prod(place.tensor.axes[axis].size for axis in place.axes)
+
+
+def _side(blocks: Layout, on_edges: bool) -> Sequence[Block]:
+    return blocks.edges if on_edges else blocks.nodes
