@@ -1,4 +1,4 @@
-"""The rivals of the benchmark `weight_spaces`: perceptrons on flattened weights and on statistics, and functionals."""
+"""The rivals of the benchmark `weight_spaces`: on flattened weights, statistics, functionals, graphs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from flax import nnx
 
 from benchmarks._trained import Rival
 from benchmarks._weight_tasks import WeightTask
-from equikit.weightspace import NFN, UNF, DWSNet, Standardize
+from equikit.weightspace import (
+    NFN,
+    UNF,
+    DWSNet,
+    MessagePassing,
+    ParameterGraph,
+    RelationalTransformer,
+    Standardize,
+)
 
 WIDTH, HIDDEN = 16, 128
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -105,6 +113,29 @@ def functional(
     return build
 
 
+class OnGraph(nnx.Module):
+    """A network on the graph of standardized parameters."""
+
+    def __init__(self, network: nnx.Module, standardize: Standardize) -> None:
+        self.network, self.standardize = network, standardize
+
+    def __call__(self, params: Any) -> jax.Array:
+        """Parameters `[N, ...]` to numbers `[N, outputs]`."""
+        found: jax.Array = self.network(self.standardize(params))
+        return found
+
+
+def on_graph(kind: Callable[..., nnx.Module], hidden: Sequence[int]) -> Callable[[WeightTask, int], Rival]:
+    """A network on the graph of the parameters, with a node a neuron."""
+
+    def build(task: WeightTask, seed: int) -> Rival:
+        rngs = nnx.Rngs(seed)
+        network = kind(ParameterGraph(task.spec), [1, *hidden, task.outputs], out="", rngs=rngs)
+        return Rival(OnGraph(network, Standardize(task.spec, task.task.train[0])), _called(task.outputs))
+
+    return build
+
+
 CHANNELS = (WIDTH, WIDTH, HIDDEN)
 MAKE: dict[str, Callable[[WeightTask, int], Rival]] = {
     "flat": perceptron(flattened),
@@ -113,4 +144,6 @@ MAKE: dict[str, Callable[[WeightTask, int], Rival]] = {
     "DWSNet": functional(DWSNet, CHANNELS),
     "NFN": functional(NFN, CHANNELS),
     "UNF": functional(UNF, CHANNELS),
+    "message passing": on_graph(MessagePassing, (WIDTH, WIDTH)),
+    "transformer": on_graph(RelationalTransformer, (WIDTH, WIDTH)),
 }
