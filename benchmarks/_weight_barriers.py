@@ -70,8 +70,8 @@ class Sizes:
     steps: int
 
 
-QUICK = Sizes((32,), (32,), 500, 200, Recipe(2, 100, 1e-3, calls=1), (0.25, 1.0), 4)
-FULL = Sizes((128, 512, 1024), (512,), 4000, 1000, Recipe(15, 100, 1e-3, calls=5), (0.25, 1.0), 200)
+QUICK = Sizes((32,), (32,), 500, 200, Recipe(2, 100, 1e-3, calls=1), (0.5, 0.15), 4)
+FULL = Sizes((128, 512, 1024), (512,), 4000, 1000, Recipe(15, 100, 1e-3, calls=5), (0.5, 0.15), 200)
 
 
 class Network(nnx.Module):
@@ -180,12 +180,16 @@ def of_width(width: int, sizes: Sizes, seed: int, tell: Tell) -> list[Measuremen
 
 
 def broken(width: int, kind: Any, sizes: Sizes, seed: int, one: int) -> nnx.Module:
-    """A network without symmetry: the key is one for both of a pair, the weights that are trained are not."""
+    """A network without symmetry: the key is one for both of a pair, the weights that are trained are not.
+
+    The matrix of the gates is scaled so that what goes into them has the variance of the features.
+    """
     widths, (share, scale) = [PIXELS, *[width] * HIDDEN, CLASSES], sizes.fixed
-    fixed = [round(share * before) for before in widths[:-1]] if kind == "weights" else None
-    return AsymmetricMLP(
-        widths, how=kind, fixed=fixed, scale=scale / width**0.5, key=jax.random.key(seed), rngs=nnx.Rngs(one)
-    )
+    options: dict[str, Any] = {"key": jax.random.key(seed), "rngs": nnx.Rngs(one)}
+    if kind == "gates":
+        return AsymmetricMLP(widths, how="gates", scale=width**-0.5, **options)
+    fixed = [round(share * before) for before in widths[:-1]]
+    return AsymmetricMLP(widths, how="weights", fixed=fixed, scale=scale, **options)
 
 
 def matched(rival: str, pair: Pair, train: Digits, sizes: Sizes) -> Any:

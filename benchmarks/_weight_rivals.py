@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from benchmarks._fitting import rows_of
 from benchmarks._trained import Rival
 from benchmarks._weight_tasks import WeightTask
 from equikit.weightspace import (
@@ -125,13 +126,15 @@ class OnGraph(nnx.Module):
         return found
 
 
-def on_graph(kind: Callable[..., nnx.Module], hidden: Sequence[int]) -> Callable[[WeightTask, int], Rival]:
-    """A network on the graph of the parameters, with a node a neuron."""
+def on_graph(kind: Callable[..., nnx.Module], hidden: Sequence[int], steps: int) -> Callable[[WeightTask, int], Rival]:
+    """A network on the graph of the parameters, with a node a neuron; it makes no more than some steps."""
 
     def build(task: WeightTask, seed: int) -> Rival:
         rngs = nnx.Rngs(seed)
         network = kind(ParameterGraph(task.spec), [1, *hidden, task.outputs], out="", rngs=rngs)
-        return Rival(OnGraph(network, Standardize(task.spec, task.task.train[0])), _called(task.outputs))
+        module = OnGraph(network, Standardize(task.spec, task.task.train[0]))
+        all_steps = task.task.recipe.steps(rows_of(task.task.train))
+        return Rival(module, _called(task.outputs), share=min(1.0, steps / all_steps))
 
     return build
 
@@ -144,6 +147,6 @@ MAKE: dict[str, Callable[[WeightTask, int], Rival]] = {
     "DWSNet": functional(DWSNet, CHANNELS),
     "NFN": functional(NFN, CHANNELS),
     "UNF": functional(UNF, CHANNELS),
-    "message passing": on_graph(MessagePassing, (WIDTH, WIDTH)),
-    "transformer": on_graph(RelationalTransformer, (WIDTH, WIDTH)),
+    "message passing": on_graph(MessagePassing, (WIDTH, WIDTH), 300),
+    "transformer": on_graph(RelationalTransformer, (WIDTH, WIDTH), 100),
 }
