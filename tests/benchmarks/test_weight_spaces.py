@@ -1,0 +1,161 @@
+"""The benchmark `weight_spaces` trains the zoos it says it trains, moves what it says it moves, and reports it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import _weight_barriers as barriers
+from benchmarks import _weight_optimizers as optimizers
+from benchmarks import _weight_tasks as tasks
+from benchmarks import _zoos as zoos
+from benchmarks import weight_spaces
+from benchmarks._cache import cached
+from benchmarks._fitting import Recipe
+from benchmarks._task import Sizes, Task
+from benchmarks._weight_rivals import MAKE, statistics
+from benchmarks._zoo_models import convolutional, gru, perceptron, siren
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+def test_arrays_are_made_once_for_all_settings(tmp_path: Path) -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, np.ndarray]:
+        made.append(1)
+        return {"x": np.arange(3)}
+
+    for settings in ({"a": 1}, {"a": 1}, {"a": 2}):
+        np.testing.assert_array_equal(cached(tmp_path, "some", settings, make)["x"], np.arange(3))
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize(
+    "build", [lambda: siren((1, 4, 1)), lambda: perceptron((4, 3, 2)), lambda: convolutional((3, 4)), lambda: gru(4)]
+)
+def test_networks_compute_the_same_in_both_ways(build) -> None:
+    model = build()
+    params = model.init(jax.random.key(0), 1.0)
+    x = jax.random.normal(jax.random.key(1), model.example.shape)
+    np.testing.assert_allclose(model.train(params, x), model.apply(params, x), rtol=1e-4, atol=1e-5)
+
+
+def test_sines_are_learned(tmp_path: Path) -> None:
+    zoo = zoos.sines(tmp_path, 6, 0, quiet, steps=150, points=32)
+    x = jnp.linspace(-np.pi, np.pi, 32)[:, None]
+    found = jax.vmap(lambda p: zoo.model.apply(p, x / np.pi))(zoo.params)[..., 0]
+    error = np.mean((found - np.sin(zoo.targets[:, None] * x[:, 0])) ** 2, axis=1)
+    assert np.median(error) < 0.05
+
+
+def test_images_come_again_with_other_starts(tmp_path: Path) -> None:
+    zoo = zoos.images(tmp_path, 1799, 2, 0, quiet, steps=1)
+    assert len(zoo.targets) == 1801
+    np.testing.assert_array_equal(zoo.targets[:4], zoo.targets[1795:1799])
+    assert np.any(zoo.params["w0"][0] != zoo.params["w0"][1795])
+
+
+def test_the_error_of_ranks_is_one_less_tau() -> None:
+    task = Task("some", None, {}, Recipe(1, 1, 1.0), lambda key, rows: rows, "ranks")
+    y = np.array([0.1, 0.5, 0.3, 0.9])
+    assert task.error(y**3, y) == 0
+    assert task.error(-y, y) == 2
+
+
+def small(monkeypatch, tmp_path: Path, name: str = "perceptrons"):
+    monkeypatch.setattr(tasks, "SCRATCH", tmp_path)
+    monkeypatch.setitem(
+        tasks.MAKERS,
+        "perceptrons",
+        lambda sizes, seed, tell: zoos.classifiers("perceptrons", tmp_path, sizes.total, seed, tell, steps=5),
+    )
+    return tasks.make(name, Sizes(12, 0, 6, Recipe(1, 6, 1e-3, calls=1)), 0, quiet)
+
+
+def test_moved_networks_compute_the_same_from_other_weights(monkeypatch, tmp_path: Path) -> None:
+    task = small(monkeypatch, tmp_path)
+    (one, y), (two, z) = (task.task.tests[name].rows for name in ("as drawn", "moved"))
+    np.testing.assert_array_equal(y, z)
+    assert any(np.any(one[name] != two[name]) for name in one)
+    x = jax.random.normal(jax.random.key(0), task.zoo.model.example.shape)
+    outputs = [jax.vmap(lambda p: task.zoo.model.apply(p, x))(params) for params in (one, two)]
+    np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(np.diff(np.asarray(jnp.stack(outputs)[0, :2]), axis=0), 0)
+    np.testing.assert_allclose(statistics(one), statistics(two), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "rival", [pytest.param(name, marks=() if name == "UNF" else pytest.mark.slow) for name in MAKE]
+)
+def test_rivals_give_one_number_a_network(rival: str, monkeypatch, tmp_path: Path) -> None:
+    task = small(monkeypatch, tmp_path)
+    made = MAKE[rival](task, 0)
+    one, two = (task.task.tests[name].rows[0] for name in ("as drawn", "moved"))
+    found, moved = (made.apply(made.module, params, jax.random.key(0)) for params in (one, two))
+    assert found.shape == (6,)
+    assert np.allclose(found, moved, rtol=1e-3, atol=1e-4) == (not rival.startswith("flat"))
+
+
+@pytest.mark.slow
+def test_barriers_of_a_small_network() -> None:
+    pytest.importorskip("mlxtend")
+    sizes = replace(barriers.QUICK, widths=(16,), broken=(), train=300, test=100)
+    (records,) = barriers.run(sizes, 0, quiet)
+    assert [record.rival for record in records] == ["as they are", "weight matching", "activation matching"]
+    for record in records:
+        assert record.case == {"task": "MNIST, width 16", "train": 300}
+        assert 0 <= record.scores["barrier, train"] < 3
+        # A permutation leaves the ends as they are.
+        assert record.scores["error of the two, test"] == records[0].scores["error of the two, test"]
+
+
+@pytest.mark.slow
+def test_broken_networks_of_a_pair_share_their_fixed_entries() -> None:
+    one, two = (barriers.broken(8, "weights", barriers.QUICK, 0, which) for which in range(2))
+    np.testing.assert_array_equal(one.layers[1].values[...], two.layers[1].values[...])
+    assert np.any(one.layers[1].kernel[...] != two.layers[1].kernel[...])
+
+
+def test_rates_are_chosen_and_curves_begin_at_the_first_loss() -> None:
+    case = optimizers.transformer_case(0)
+    sizes = replace(optimizers.QUICK, steps=12, tests=2, rates=(0.1, 1e30))
+    assert optimizers.best_rate(optimizers.optax.adam, case.problem, sizes, 0) == 0.1
+    curve = optimizers.curve(optimizers.optax.sgd(1e30), case.problem, sizes, 0)
+    assert np.all(np.isfinite(curve))
+    assert np.all(curve <= curve[0] * (1 + 1e-6))
+
+
+@pytest.mark.slow
+def test_it_runs_and_reports(monkeypatch, tmp_path: Path) -> None:
+    small(monkeypatch, tmp_path)
+    sizes = {"perceptrons": Sizes(12, 0, 6, Recipe(1, 6, 1e-3, calls=1))}
+    budget = replace(weight_spaces.limits(True), sizes=sizes)
+    monkeypatch.setattr(weight_spaces, "limits", lambda quick: budget)
+    monkeypatch.setattr(weight_spaces, "MAKE", {name: MAKE[name] for name in ("flat", "statistics")})
+    monkeypatch.setattr(barriers, "run", lambda *arguments: iter(()))
+    monkeypatch.setattr(optimizers, "run", lambda *arguments: iter(()))
+    assert command.main(["weight_spaces", "--quick", "--output", str(tmp_path)]) == 0
+    text = (tmp_path / "weight_spaces.md").read_text(encoding="utf-8")
+    assert "*perceptrons*" in text
+    assert "| statistics |" in text
+    assert (tmp_path / "weight_spaces.png").stat().st_size > 1000
+
+
+def test_all_that_is_named_is_there() -> None:
+    assert set(MAKE) | set(barriers.RIVALS) | set(optimizers.RIVALS) == set(weight_spaces.RIVALS)
+    for quick in (True, False):
+        assert set(weight_spaces.limits(quick).sizes) == set(tasks.MAKERS)
+    named = {(target.case["task"], target.rival) for target in weight_spaces.TARGETS}
+    assert {task for task, _ in named} <= set(weight_spaces.cases(False))
+    assert {rival for _, rival in [*named, *weight_spaces.PUBLISHED]} <= set(weight_spaces.RIVALS)
