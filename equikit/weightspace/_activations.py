@@ -13,7 +13,7 @@ from jax.extend.core import Literal
 
 from equikit.weightspace._axes import Axis, factors
 from equikit.weightspace._blame import labelled_axes
-from equikit.weightspace._program import INLINED, Reader, of_constant, opened
+from equikit.weightspace._program import INLINED, Reader, of_constant, opened, program_of
 from equikit.weightspace._rules import Axes, rigid
 from equikit.weightspace._specification import Specification
 
@@ -113,11 +113,11 @@ def activations(
 ) -> Activations:
     """All arrays that depend on the data and have an axis with a label, of both networks."""
     labelled, of_params = labelled_axes(spec.leaves, spec.groups)
-    of_inputs = [[rigid(size, "an input") for size in leaf.shape] for leaf in jax.tree.leaves(inputs)]
+    of_inputs = [[rigid(size, "an input") for size in jnp.shape(leaf)] for leaf in jax.tree.leaves(inputs)]
     pairs = [
         *(Pair(a, b, False) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)),
         *(Pair(leaf, leaf, True) for leaf in jax.tree.leaves(inputs)),
     ]
     found = Activations(labelled=labelled)
-    found.run(jax.make_jaxpr(apply)(one, *inputs), [*of_params, *of_inputs], pairs)
+    found.run(program_of(apply, one, inputs), [*of_params, *of_inputs], pairs)
     return found

@@ -9,10 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from equikit._errors import OptionError, explain
 from equikit.groups import S
 from equikit.weightspace._axes import Axis, direct_sum, make_rigid, product
 from equikit.weightspace._leaves import checked_leaves
-from equikit.weightspace._program import Reader
+from equikit.weightspace._program import Reader, program_of
 from equikit.weightspace._rules import rigid
 from equikit.weightspace._terms import Expression, Leaf, Product, Sum
 
@@ -21,11 +22,45 @@ def relative_difference(one: Any, two: Any) -> float:
     """The largest difference of two trees of arrays, relative to the largest entry of each array."""
     worst = 0.0
     for mine, other in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
-        size = float(jnp.max(jnp.abs(mine), initial=0))
-        difference = float(jnp.max(jnp.abs(mine - other), initial=0))
+        if not jnp.issubdtype(jnp.result_type(mine), jnp.inexact):
+            worst = max(worst, float(not bool(jnp.all(mine == other))))
+            continue
+        # What is infinite in the same way is equal.
+        same = mine == other
+        size = float(jnp.max(jnp.where(jnp.isfinite(mine), jnp.abs(mine), 0), initial=0))
+        difference = float(jnp.max(jnp.where(same, 0, jnp.abs(mine - other)), initial=0))
         found = difference / size if size else difference
         worst = max(worst, found if math.isfinite(found) else math.inf)  # max() would lose a not-a-number
     return worst
+
+
+def refuse_not_comparable(outputs: Any, again: Callable[[], Any]) -> None:
+    """See that outputs are numbers, and come out again.
+
+    Raises:
+        OptionError: if some are not-a-numbers, or are others a second time, as of a model with randomness.
+    """
+    floats = [leaf for leaf in jax.tree.leaves(outputs) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    broken = any(bool(jnp.any(jnp.isnan(leaf))) for leaf in floats)
+    random = not broken and relative_difference(outputs, again()) > 0
+    if broken:
+        raise OptionError(
+            explain(
+                "outputs that are no numbers cannot be compared",
+                got="not-a-numbers",
+                expected="finite numbers",
+                step="look at the parameters and the input",
+            )
+        )
+    if random:
+        raise OptionError(
+            explain(
+                "the model computes something else a second time",
+                got="two outputs for the same parameters and input",
+                expected="a pure function apply(params, x)",
+                step="take what is random in the model as an input",
+            )
+        )
 
 
 class _Found(Exception):
@@ -72,10 +107,10 @@ def first_difference(
             raise _Found(f"; by {equation.primitive} of arrays {shapes}, {text}")
 
     given = checked_leaves(leaves, params)
-    of_inputs = [[rigid(size, "an input") for size in leaf.shape] for leaf in jax.tree.leaves(inputs)]
+    of_inputs = [[rigid(size, "an input") for size in jnp.shape(leaf)] for leaf in jax.tree.leaves(inputs)]
     assert list(given) == [leaf.name for leaf in leaves], "leaves come in the order of the tree"
     try:
-        results = Reader(watch).read(jax.make_jaxpr(apply)(params, *inputs), [*of_params, *of_inputs]).results
+        results = Reader(watch).read(program_of(apply, params, inputs), [*of_params, *of_inputs]).results
     except _Found as found:
         return str(found)
     for axes in results:

@@ -18,7 +18,7 @@ from equikit.nn._functions import Activation, relu
 from equikit.nn._linear import checked_rngs
 from equikit.weightspace._fixed import FixedAxes, coded_labels
 from equikit.weightspace._init import unit_normal
-from equikit.weightspace._leaves import with_channels
+from equikit.weightspace._leaves import batch_of, with_channels
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._tensors import join, split, tensors_of
@@ -157,8 +157,7 @@ class Functional(nnx.Module):
         if self.standardize is not None:
             arrays = self.standardize.arrays(arrays)
         x: dict[str, jax.Array] = split(self.spec.leaves, arrays)
-        first = self.spec.leaves[0]
-        batch = arrays[first.name].shape[: arrays[first.name].ndim - len(first.axes) - 1]
+        batch = batch_of(self.spec.leaves, {name: array[..., 0] for name, array in arrays.items()})
         for label, code in self.codes.items():
             x[CODES + label] = jnp.broadcast_to(code[...], (*batch, *code[...].shape))
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -35,7 +35,7 @@ def named_leaves(params: Any) -> dict[str, Any]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     for path, leaf in leaves:
         keys = [key_name(key) for key in path]
-        if keys and keys[-1] in HELD:
+        if keys and keys[-1] in HELD and hasattr(path[-1], "name"):
             keys = keys[:-1]
         name = "/".join(keys) or "parameters"
         is_array = isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
@@ -101,11 +101,28 @@ def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the param
     return given
 
 
-def labels_with_two_sizes(leaves: tuple[Leaf, ...]) -> list[str]:
-    """Labels that have more than one size."""
-    sizes = {(symbol.label, symbol.size) for leaf in leaves for axis in leaf.axes for symbol in symbols(axis)}
-    counts = Counter(label for label, _ in sizes)
-    return sorted(label for label, count in counts.items() if count > 1)
+def refuse_sizes_that_differ(leaves: tuple[Leaf, ...], sizes: Mapping[str, int]) -> None:
+    """See that every axis has the size that its label is bound to.
+
+    Raises:
+        OptionError: if not, naming the leaf and the axis.
+    """
+    places: dict[str, dict[int, list[str]]] = {label: {size: ["its group"]} for label, size in sizes.items()}
+    for leaf in leaves:
+        for place, axis in enumerate(leaf.axes):
+            for symbol in symbols(axis):
+                at = places.setdefault(symbol.label, {}).setdefault(symbol.size, [])
+                at.append(f"{leaf.name!r} axis {place}")
+    for label, found in places.items():
+        if len(found) > 1 or label not in sizes:
+            raise OptionError(
+                explain(
+                    f"the label {label!r} has two sizes" if label in sizes else f"the label {label!r} has no group",
+                    got="; ".join(f"{size} in {', '.join(at)}" for size, at in found.items()),
+                    expected="one size for each label, that of its group",
+                    step="give the axes different labels" if label in sizes else "bind it: S(n) or Fixed(n)",
+                )
+            )
 
 
 def symbols(axis: Any) -> list[Any]:
@@ -133,16 +150,26 @@ def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[
             )
     checked_leaves(leaves, jax.tree.map(lambda array: array[..., 0], arrays))
     named = named_leaves(arrays)
-    batches = {leaf.name: named[leaf.name].shape[: named[leaf.name].ndim - len(leaf.axes) - 1] for leaf in leaves}
+    batch_of(leaves, {name: array[..., 0] for name, array in named.items()})
+    return named
+
+
+def batch_of(leaves: Sequence[Leaf], arrays: Mapping[str, Any]) -> tuple[int, ...]:
+    """The axes before those of the parameters, which all arrays have to share.
+
+    Raises:
+        ShapeError: if they do not.
+    """
+    batches = {leaf.name: arrays[leaf.name].shape[: arrays[leaf.name].ndim - len(leaf.axes)] for leaf in leaves}
     first = leaves[0].name
     for name, batch in batches.items():
         if batch != batches[first]:
             raise ShapeError(
                 explain(
                     f"the parameter {name!r} does not fit the others",
-                    got=f"shape {list(named[name].shape)}, batch axes {list(batch)}",
+                    got=f"shape {list(arrays[name].shape)}, batch axes {list(batch)}",
                     expected=f"batch axes {list(batches[first])}, as {first!r} has",
                     step="stack the parameters of all networks: jax.tree.map(lambda *a: jnp.stack(a), *trees)",
                 )
             )
-    return named
+    return tuple(batches[first])

@@ -10,9 +10,47 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit._errors import OptionError, explain
+from equikit.weightspace._leaves import batch_of
 from equikit.weightspace._nesting import Nested
 from equikit.weightspace._tensors import join, split, tensors_of
 from equikit.weightspace._terms import Element, Leaf
+
+
+def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> Element:
+    """Permutations of labels that are permuted.
+
+    Raises:
+        OptionError: if they are not, naming the label.
+    """
+    if not isinstance(element, Mapping):
+        raise OptionError(
+            explain(
+                "this is no element of the group",
+                got=type(element).__name__,
+                expected="a dictionary of labels to permutations",
+                step="draw one: spec.random_element(jax.random.key(0))",
+            )
+        )
+    within = dict(pairs)
+    for label, places in element.items():
+        size = groups.get(label, 0)
+        shapes = [(size,)] + ([(groups[within[label]], size)] if label in within else [])
+        fits = label in groups and getattr(places, "shape", None) in shapes
+        if fits and not isinstance(places, jax.core.Tracer):
+            fits = bool(np.all(np.sort(np.asarray(places), axis=-1) == np.arange(size)))
+        if not fits:
+            raise OptionError(
+                explain(
+                    f"no element of the group has this for {label!r}",
+                    got=f"{places!r:.60}",
+                    expected=f"a permutation of {size} indices, an array of shape {' or '.join(map(str, shapes))}"
+                    if label in groups
+                    else f"one of the labels {', '.join(map(repr, groups))}",
+                    step="draw one: spec.random_element(jax.random.key(0))",
+                )
+            )
+    return dict(element)
 
 
 def moved(leaves: Sequence[Leaf], pairs: Nested, element: Element, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
@@ -45,8 +83,7 @@ def augmented(
     arrays: Mapping[str, Any],
 ) -> dict[str, jax.Array]:
     """Arrays `[*batch, *shape]` by name, each network of the batch moved by a random element of its own."""
-    first, within = leaves[0], dict(pairs)
-    batch = arrays[first.name].shape[: arrays[first.name].ndim - len(first.axes)]
+    within, batch = dict(pairs), batch_of(leaves, arrays)
 
     def one(key: jax.Array, own: dict[str, jax.Array]) -> dict[str, jax.Array]:
         element: dict[str, Any] = {}

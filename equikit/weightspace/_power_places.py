@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from equikit.weightspace._axes import Axis
@@ -28,15 +29,50 @@ def placing(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[
     return [Scaled(tuple(result), tuple(forms), array.zero)]
 
 
+def _fitted(some: Iterable[tuple[Axis, Form]], wanted: Sequence[Axis], more: bool = False) -> list[Form] | None:
+    """Forms for atoms of a result, of those of an operand, which have to follow each other in the same order.
+
+    Only free atoms have forms, since nothing acts on others, and reshape cuts and joins these; the counts of all agree
+    where one is cut and another is not.
+
+    Args:
+        some: atoms of the operand with their forms.
+        wanted: atoms of the result.
+        more: whether the result may have free atoms that the operand has not.
+
+    Returns:
+        A form for each atom of the result; None if they do not fit.
+    """
+    rest = [(atom.root, form) for atom, form in some if atom.root.kind == "free" or form]
+    found: list[Form] = []
+    for atom in wanted:
+        if atom.root.kind == "free" and rest and rest[0][0] is atom.root:
+            found.append(rest.pop(0)[1])
+        elif atom.root.kind == "free" and not more:
+            return None
+        else:
+            found.append({})
+    return None if rest else found
+
+
+def _with_forms(axis: Axis, forms: Sequence[Form]) -> list[tuple[Axis, Form]]:
+    return list(zip(atoms(axis), forms, strict=True))
+
+
+def _divided(axes: Sequence[Axis], forms: Sequence[Form]) -> tuple[tuple[Form, ...], ...]:
+    """Forms of all atoms, for each axis its own."""
+    rest = iter(forms)
+    return tuple(tuple(itertools.islice(rest, len(atoms(axis)))) for axis in axes)
+
+
 def reshaping(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[Axis]]) -> list[Scaled]:
     """Atoms stay in their order, and are divided among the axes anew."""
     (result,), array = axes, given[0]
-    forms = list(itertools.chain(*array.forms))
-    counts = [len(atoms(axis)) for axis in result]
-    if sum(counts) != len(forms) or equation.params.get("dimensions") is not None:
+    some = itertools.chain(*map(_with_forms, array.axes, array.forms))
+    forms = _fitted(some, [atom for axis in result for atom in atoms(axis)])
+    if forms is None or equation.params.get("dimensions") is not None:
         return nothing(powers, given, axes)
-    rest = iter(forms)
-    return [Scaled(tuple(result), tuple(tuple(itertools.islice(rest, count)) for count in counts), array.zero)]
+    return [Scaled(tuple(result), _divided(result, forms), array.zero)]
 
 
 def joining(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[Axis]]) -> list[Scaled]:
@@ -45,15 +81,17 @@ def joining(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[
     forms: list[tuple[Form, ...]] = []
     for place, axis in enumerate(result):
         if place == at:
-            forms.append(tuple(form for array in given for form in array.forms[place]))
+            some = itertools.chain(*(_with_forms(array.axes[place], array.forms[place]) for array in given))
+            along = _fitted(some, atoms(axis))
+            if along is None:
+                return nothing(powers, given, axes)
+            forms.append(tuple(along))
             continue
         terms = [array.forms[place] for array in given if not array.zero] or [tuple({} for _ in atoms(axis))]
         for other in terms[1:]:
             for mine, theirs in zip(terms[0], other, strict=True):
                 powers.equal(mine, theirs)
         forms.append(terms[0])
-    if len(forms[at]) != len(atoms(result[at])):
-        return nothing(powers, given, axes)
     return [Scaled(tuple(result), tuple(forms), all(array.zero for array in given))]
 
 
@@ -73,9 +111,10 @@ def cutting(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[
         for mine, axis, some, start in zip(array.axes, result, array.forms, its_starts, strict=True):
             first = len(_before(mine, start)) if axis.size != mine.size else 0
             count = len(atoms(axis))
-            forms.append(some[first : first + count])
-            if len(forms[-1]) != count:
+            its = _fitted(_with_forms(mine, some)[first : first + count], atoms(axis))
+            if its is None:
                 return nothing(powers, given, axes)
+            forms.append(tuple(its))
         found.append(Scaled(tuple(result), tuple(forms), array.zero))
     return found
 
@@ -83,13 +122,12 @@ def cutting(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[
 def padding(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[Axis]]) -> list[Scaled]:
     """Zeros may be put beside anything."""
     (result,), array = axes, given[0]
-    forms = []
-    for axis, some, (low, _, _) in zip(result, array.forms, equation.params["padding_config"], strict=True):
-        count, first = len(atoms(axis)), len(_before(axis, low)) if low > 0 else 0
-        rest = count - first - len(some)
-        if rest < 0:
+    forms: list[tuple[Form, ...]] = []
+    for mine, axis, some in zip(array.axes, result, array.forms, strict=True):
+        its = _fitted(_with_forms(mine, some), atoms(axis), more=True)
+        if its is None:
             return nothing(powers, given, axes)
-        forms.append((*({} for _ in range(first)), *some, *({} for _ in range(rest))))
+        forms.append(tuple(its))
     if not given[1].zero:
         return nothing(powers, given, axes)
     return [Scaled(tuple(result), tuple(forms), array.zero)]

@@ -23,7 +23,7 @@ POWERS: dict[str, Fraction | int] = {
 }
 COMPARING = ["eq", "ge", "gt", "le", "lt", "ne"]
 ODD = ["asinh", "atan", "erf", "erf_inv", "sign", "sin", "sinh", "tan", "tanh"]
-EVEN = ["cos", "cosh"]
+EVEN = ["cos", "cosh", "one_minus_square"]
 
 
 def unknown(powers: Powers, equation: Any, given: list[Scaled], axes: list[list[Axis]]) -> list[Scaled]:

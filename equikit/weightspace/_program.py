@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
+from equikit._errors import OptionError, explain
 from equikit.weightspace._axes import Axis, make_rigid, unify
 from equikit.weightspace._rules import RULES, Axes, rigid, unknown
 from equikit.weightspace._windows import WINDOW_RULES
@@ -47,9 +48,38 @@ def of_constant(value: Any) -> Axes:
     array = np.asarray(value)
 
     def same(place: int) -> bool:
-        return not array.size or bool(np.all(array == np.take(array, [0], axis=place)))
+        first = np.take(array, [0], axis=place) if array.size else array
+        # Zeros with two signs are equal, and no function need give one value for both.
+        signs = array.dtype.kind != "f" or bool(np.all(np.signbit(array) == np.signbit(first)))
+        return signs and bool(np.all(array == first))
 
     return [Axis(size) if same(place) else rigid(size, "a constant") for place, size in enumerate(shape)]
+
+
+STATE = ("TraceContextError", "ModifyScopeVariableError")
+KEYS = ("InvalidRngError",)
+"""What Flax raises where a model changes its state, and where it draws without a key."""
+
+
+def program_of(apply: Callable[..., Any], params: Any, inputs: Sequence[Any]) -> Any:
+    """The program of a model.
+
+    Raises:
+        OptionError: if JAX cannot trace it.
+    """
+    try:
+        return jax.make_jaxpr(apply)(params, *inputs)
+    except Exception as error:
+        kind = type(error).__name__
+        expected, step = "a pure function apply(params, x)", "call apply(params, x), and mend what that says"
+        if kind in STATE:
+            expected = "a model without state: running averages used, not changed"
+            step = "put the model into evaluation mode: model.eval(), use_running_average=True"
+        elif kind in KEYS:
+            expected = "a model without randomness"
+            step = "switch dropout off: model.eval(), deterministic=True"
+        got = f"{kind}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+        raise OptionError(explain("the model cannot be traced", got=got[:300], expected=expected, step=step)) from error
 
 
 def opened(closed: Any) -> tuple[Any, Sequence[Any]]:

@@ -16,7 +16,7 @@ _ELEMENTWISE = """
 abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e cbrt ceil
 clamp complex conj convert_element_type copy copy_p cos cosh digamma div eq eq_to erf erf_inv erfc exp exp2
 expm1 floor ge gt igamma igammac imag integer_pow is_finite le lgamma log log1p logistic lt max min mul ne neg
-nextafter not or polygamma population_count pow real reduce_precision
+nextafter not one_minus_square or polygamma population_count pow real reduce_precision
 regularized_incomplete_beta rem round rsqrt select_n shift_left shift_right_arithmetic shift_right_logical sign
 sin sinh sqrt square stop_gradient sub tan tanh xor zeta
 """
@@ -119,6 +119,8 @@ def reshape(equation: Any, operands: list[Axes]) -> list[Axes]:
     if equation.params.get("dimensions") is not None:
         return unknown(equation, operands)
     found, axes = free_like(result), operands[0]
+    if not result.size:
+        return [found]  # nothing is in it
     i = j = 0
     while i < len(axes) or j < len(found):
         # The fewest axes of both that have as many indices.

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit._errors import OptionError, explain
 from equikit.weightspace._axes import Axis
 from equikit.weightspace._exponents import run
 from equikit.weightspace._leaves import symbols
@@ -45,6 +47,55 @@ class Scaling:
         for name, place, powers in self.powers:
             if name == leaf.name and any(powers):
                 yield place, _along(leaf.axes[place], iter(powers), self.label, numbers)
+
+
+def rescaled(
+    leaves: Sequence[Leaf], scaling: Scaling, size: int, numbers: Any, arrays: Mapping[str, Any]
+) -> dict[str, jax.Array]:
+    """Arrays by name, multiplied by powers of numbers; leading axes are a batch.
+
+    Raises:
+        OptionError: if the numbers are not of the kind, or a power of them is beyond the numbers of an array.
+    """
+    traced = isinstance(numbers, jax.core.Tracer)
+    values = numbers if traced else _checked_numbers(scaling, size, numbers)
+    found = {}
+    for leaf in leaves:
+        array = arrays[leaf.name]
+        for place, factor in scaling.factors(leaf, values):
+            shape = [-1 if other == place else 1 for other in range(len(leaf.axes))]
+            narrow = jnp.asarray(factor.reshape(shape), array.dtype)
+            if not traced and not np.all(np.isfinite(np.asarray(narrow, np.float64)) & (np.asarray(narrow) != 0)):
+                raise OptionError(
+                    explain(
+                        f"the numbers are too large or too small for {leaf.name!r}",
+                        got=f"powers from {np.min(factor):.1e} to {np.max(factor):.1e}",
+                        expected=f"numbers of {array.dtype}, none of them zero",
+                        step="pass numbers nearer to one",
+                    )
+                )
+            array = array * narrow
+        found[leaf.name] = array
+    return found
+
+
+def _checked_numbers(scaling: Scaling, size: int, numbers: Any) -> np.ndarray:
+    given = np.asarray(numbers)
+    real = given.dtype.kind in "fiub" or given.dtype == jnp.bfloat16
+    values = given.astype(np.float64) if real else np.zeros(given.shape)
+    fit = real and values.shape == (size,) and np.all(np.isfinite(values))
+    positive = scaling.kind == "positive"
+    if not fit or np.any(values <= 0 if positive else np.abs(values) != 1):
+        raise OptionError(
+            explain(
+                f"the numbers do not scale {scaling.label!r}",
+                got=f"shape {list(given.shape)}, "
+                + (f"the least {np.min(values, initial=np.inf):.3g}" if real else f"dtype {given.dtype}"),
+                expected=f"{size} real numbers, " + ("all above zero" if positive else "plus or minus one"),
+                step=f"pass jnp.{'exp' if positive else 'sign'} of any numbers",
+            )
+        )
+    return values
 
 
 def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: Any) -> Any:

@@ -12,12 +12,12 @@ import numpy as np
 
 from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.groups import Fixed, S
-from equikit.weightspace._blame import first_difference, relative_difference
-from equikit.weightspace._leaves import checked_leaves, labels_with_two_sizes
+from equikit.weightspace._blame import first_difference, refuse_not_comparable, relative_difference
+from equikit.weightspace._leaves import checked_leaves, refuse_sizes_that_differ
 from equikit.weightspace._linear_action import LinearAction, transformed
-from equikit.weightspace._moving import augmented, moved
+from equikit.weightspace._moving import augmented, checked_element, moved
 from equikit.weightspace._nesting import Nested
-from equikit.weightspace._scaling import Scaling
+from equikit.weightspace._scaling import Scaling, rescaled
 from equikit.weightspace._terms import Element, Leaf
 
 
@@ -43,18 +43,7 @@ class Specification:
     linear_actions: tuple[LinearAction, ...] = ()
 
     def __post_init__(self) -> None:
-        twice = labels_with_two_sizes(self.leaves)
-        if twice:
-            raise OptionError(
-                explain(
-                    "a label has two sizes",
-                    got=", ".join(
-                        f"{label!r} in {[str(x) for x in self.leaves if label in x.labels]}" for label in twice
-                    ),
-                    expected="one size for each label",
-                    step="give the axes different labels",
-                )
-            )
+        refuse_sizes_that_differ(self.leaves, self.sizes)
 
     @property
     def terms(self) -> dict[str, str]:
@@ -72,13 +61,22 @@ class Specification:
         return {label: what.size if isinstance(what, Fixed) else what.n or 0 for label, what in self.bindings}
 
     def __str__(self) -> str:
-        width = max(len(leaf.name) for leaf in self.leaves)
+        width = max((len(leaf.name) for leaf in self.leaves), default=0)
         lines = [f"{leaf.name:<{width}}  {leaf}" for leaf in self.leaves]
         within = {inner: f" within {outer}" for inner, outer in self.nested}
         return "\n".join([*lines, "", ", ".join(f"{x}={group}{within.get(x, '')}" for x, group in self.bindings)])
 
     def random_element(self, key: jax.Array) -> Element:
         """A permutation for each label, uniformly; for a nested one as many, `[outer, n]`, as the other has indices."""
+        if isinstance(key, jax.core.Tracer):
+            raise OptionError(
+                explain(
+                    "an element is drawn on the host",
+                    got="a key that is traced",
+                    expected="a key that is known",
+                    step="call this outside of jit, or spec.augment(key, params) inside",
+                )
+            )
         generator = np.random.default_rng(np.asarray(jax.random.bits(key, (4,))))
         found, within = {}, dict(self.nested)
         for label, group in self.groups.items():
@@ -93,7 +91,9 @@ class Specification:
         Nested labels are permuted first, within the indices of the others as they come; one permutation `[n]` serves
         all of these.
         """
-        found = moved(self.leaves, self.nested, dict(element), checked_leaves(self.leaves, params))
+        groups = {label: self.sizes[label] for label in self.groups}
+        given = checked_element(element, self.nested, groups)
+        found = moved(self.leaves, self.nested, given, checked_leaves(self.leaves, params))
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
     def augment(self, key: jax.Array, params: Any) -> Any:
@@ -122,34 +122,27 @@ class Specification:
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
     def rescale(self, scaling: Scaling, numbers: jax.Array | np.ndarray, params: Any) -> Any:
-        """Multiply the parameters by powers of numbers, one for each index of the label, `[n]`.
+        """Multiply the parameters by powers of numbers, one for each index of the label, `[n]`; these may be traced.
 
         Raises:
-            OptionError: if the numbers are not of the kind.
+            OptionError: if the scaling is not one of `scalings`, or the numbers are not of its kind.
         """
-        values = np.asarray(numbers, np.float64)
-        fit = values.shape == (self.sizes[scaling.label],) and np.all(np.isfinite(values))
-        if not fit or np.any(values <= 0 if scaling.kind == "positive" else np.abs(values) != 1):
+        self._refuse_other(scaling, self.scalings, "scalings")
+        given = checked_leaves(self.leaves, params)
+        found = rescaled(self.leaves, scaling, self.sizes[scaling.label], numbers, given)
+        return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
+
+    @staticmethod
+    def _refuse_other(action: object, known: tuple[Any, ...], name: str) -> None:
+        if action not in known:
             raise OptionError(
                 explain(
-                    f"the numbers do not scale {scaling.label!r}",
-                    got=f"shape {list(values.shape)}, the least {np.min(values, initial=np.inf):.3g}",
-                    expected=f"{self.sizes[scaling.label]} numbers, "
-                    + ("all above zero" if scaling.kind == "positive" else "plus or minus one"),
-                    step="pass jnp.exp of any numbers"
-                    if scaling.kind == "positive"
-                    else "pass jnp.sign of any numbers",
+                    "this does not act on these parameters",
+                    got=str(action),
+                    expected="; ".join(map(str, known)) or f"nothing: spec.{name} is empty",
+                    step=f"take one of spec.{name}",
                 )
             )
-        given = checked_leaves(self.leaves, params)
-        scaled = []
-        for leaf in self.leaves:
-            array = given[leaf.name]
-            for place, factor in scaling.factors(leaf, values):
-                shape = [-1 if other == place else 1 for other in range(len(leaf.axes))]
-                array = array * jnp.asarray(factor.reshape(shape), array.dtype)
-            scaled.append(array)
-        return jax.tree.unflatten(jax.tree.structure(params), scaled)
 
     def transform(self, action: LinearAction, matrix: Any, params: Any) -> Any:
         """Multiply the parameters by a matrix `[n, n]` along axes that are up, and by its inverse along those down.
@@ -160,6 +153,7 @@ class Specification:
         Raises:
             OptionError: if the matrix has another shape, is not finite, or has no inverse.
         """
+        self._refuse_other(action, self.linear_actions, "linear_actions")
         given = checked_leaves(self.leaves, params)
         found = transformed(self.leaves, action, action.shape(self.sizes), matrix, given)
         return jax.tree.unflatten(jax.tree.structure(params), [found[leaf.name] for leaf in self.leaves])
@@ -186,9 +180,11 @@ class Specification:
         other = self.act(self.random_element(key), params)
         inputs = x if isinstance(x, tuple) else (x,)
         one, two = apply(params, *inputs), apply(other, *inputs)
+        refuse_not_comparable(one, lambda: apply(params, *inputs))
         found = relative_difference(one, two)
-        narrow = max(np.finfo(jnp.zeros((), leaf.dtype).dtype).eps for leaf in jax.tree.leaves(params))
-        allowed = float(narrow) ** 0.5 if tolerance is None else tolerance
+        finfo: Any = jnp.finfo
+        narrow = max(float(finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(params))
+        allowed = narrow**0.5 if tolerance is None else tolerance
         if not found <= allowed:
             raise EquivarianceError(
                 explain(

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from equikit.groups import Fixed, S
 from equikit.weightspace._axes import Axis, factors, make_rigid, parts
 from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._linear_action import linear_actions
 from equikit.weightspace._nesting import nested
-from equikit.weightspace._program import Reader
+from equikit.weightspace._program import Reader, program_of
 from equikit.weightspace._rules import rigid
 from equikit.weightspace._scaling import scalings
 from equikit.weightspace._specification import Specification
@@ -60,9 +61,9 @@ def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
         arXiv:2209.04836, and Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232.
     """
     given, inputs = named_leaves(params), x if isinstance(x, tuple) else (x,)
-    closed = jax.make_jaxpr(apply)(params, *inputs)
+    closed = program_of(apply, params, inputs)
     of_params = [[Axis(size) for size in leaf.shape] for leaf in given.values()]
-    of_inputs = [[rigid(size, INPUT) for size in leaf.shape] for leaf in jax.tree.leaves(inputs)]
+    of_inputs = [[rigid(size, INPUT) for size in jnp.shape(leaf)] for leaf in jax.tree.leaves(inputs)]
     call = Reader().read(closed, [*of_params, *of_inputs])
     for axes in call.results:
         for axis in axes:

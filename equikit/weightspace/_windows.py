@@ -73,6 +73,37 @@ def gather(equation: Any, operands: list[Axes]) -> list[Axes]:
     return [[next(rest) if axis is None else axis for axis in found]]
 
 
+def scatter(equation: Any, operands: list[Axes]) -> list[Axes]:
+    """Axes that are written whole are permuted alike; those in which places are looked up are rigid.
+
+    Rows of updates go with rows of places where it does not matter which comes first: where they are added up.
+    """
+    numbers = equation.params["dimension_numbers"]
+    operand, indices, updates = operands
+    if numbers.operand_batching_dims:
+        return unknown(equation, operands)
+    reason = f"{equation.primitive} at places along it"
+    windows = [updates[place] for place in numbers.update_window_dims]
+    kept = [place for place in range(len(operand)) if place not in numbers.inserted_window_dims]
+    for place, window in zip(kept, windows, strict=True):
+        if window.size == operand[place].size and place not in numbers.scatter_dims_to_operand_dims:
+            unify(operand[place], window, f"{equation.primitive}")
+        else:
+            make_rigid(operand[place], reason)
+            make_rigid(window, reason)
+    for place in numbers.inserted_window_dims:
+        make_rigid(operand[place], reason)
+    make_rigid(indices[-1], reason)
+    rows = [axis for place, axis in enumerate(updates) if place not in numbers.update_window_dims]
+    for row, index in zip(rows, indices[:-1], strict=True):
+        if equation.primitive.name.replace("_", "-") == "scatter":
+            make_rigid(row, f"{equation.primitive} in an order")
+            make_rigid(index, f"{equation.primitive} in an order")
+        else:
+            unify(row, index, f"{equation.primitive}")
+    return [list(operand)]
+
+
 def moving_slice(equation: Any, operands: list[Axes]) -> list[Axes]:
     """Axes that are taken whole stay; along others the place that moves is rigid."""
     found = []
@@ -111,5 +142,9 @@ WINDOW_RULES: dict[str, Rule] = {
     "dynamic_slice": moving_slice,
     "dynamic_update_slice": moving_update,
     "gather": gather,
+    **{
+        f"scatter{kind}": scatter
+        for kind in ("", *(f"{sep}{op}" for sep in "-_" for op in ("add", "mul", "min", "max")))
+    },
     **dict.fromkeys(names(["_sum", "_max", "_min"]), window),
 }

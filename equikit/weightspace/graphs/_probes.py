@@ -19,7 +19,7 @@ from equikit.weightspace._activations import _evaluated
 from equikit.weightspace._axes import Axis, factors
 from equikit.weightspace._blame import labelled_axes
 from equikit.weightspace._leaves import checked_leaves
-from equikit.weightspace._program import INLINED, Reader, of_constant, opened
+from equikit.weightspace._program import INLINED, Reader, of_constant, opened, program_of
 from equikit.weightspace._rules import Axes, rigid
 from equikit.weightspace._trace import INPUT, OUTPUT
 from equikit.weightspace.graphs._graph import ParameterGraph
@@ -96,7 +96,7 @@ def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any
     values = [Value(axes, leaf, False) for axes, leaf in zip(of_params, jax.tree.leaves(params), strict=True)]
     given = [Value([rigid(n, INPUT) for n in leaf.shape], leaf, True) for leaf in jax.tree.leaves(inputs)]
     evaluation = Evaluation(seen=[value for value in given if _is_number(value.array)])
-    results = evaluation.run(jax.make_jaxpr(apply)(params, *inputs), [*values, *given])
+    results = evaluation.run(program_of(apply, params, inputs), [*values, *given])
     # A single neuron has an axis of one index, which looks like any other; at the ends it is all that there is.
     ends = {INPUT: given, OUTPUT: results}
     reasons = dict(spec.reasons)

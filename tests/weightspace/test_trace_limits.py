@@ -1,0 +1,204 @@
+"""What `trace`, `act`, `rescale` and `check` refuse, and programs that were once read wrongly."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from architectures import normal, plain
+from flax import nnx
+from helpers import assert_error
+
+import equikit as ek
+from equikit.groups import S
+from equikit.weightspace import Leaf, Specification, Symbol, trace
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def apply(p, x):
+    return jnp.tanh(x @ p["a"]) @ p["b"]
+
+
+PARAMS, X = plain({"a": (3, 8), "b": (8, 2)}), normal(5, 3)
+SPEC = trace(apply, PARAMS, X)
+
+
+def test_forms_do_not_slip_to_another_axis_of_a_reshape() -> None:
+    """24 indices that are cut and 4 times 6 that are joined: there are as many axes as before."""
+
+    def model(p, x):
+        return ((p["w"] * x[:, None, None, None]).reshape(4, 6, 5, 24)).sum(2) * x
+
+    spec = trace(model, plain({"w": (24, 5, 4, 6)}), normal(24))
+    assert spec.scalings == ()
+    assert spec.linear_actions == ()
+
+
+def test_forms_do_not_slip_to_another_part_of_a_concatenation() -> None:
+    def model(p, x):
+        z = jnp.concatenate([x, p["h"], x[:2], x[2:]]) * jnp.concatenate([x[:2], x[2:], p["g"], x])
+        return z[4:9] @ p["v"], z[:4], z[9:]
+
+    params, x = plain({"h": (5,), "g": (5,), "v": (5,)}), normal(4)
+    spec = trace(model, params, x)
+    assert len(spec.scalings) == 4
+    assert spec.linear_actions == ()
+    for scaling in spec.scalings:
+        numbers = np.exp(np.arange(5) / 3) if scaling.kind == "positive" else np.array([1, -1, -1, 1, -1])
+        scaled = model(spec.rescale(scaling, numbers, params), x)
+        for one, two in zip(scaled, model(params, x), strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+def test_messages_along_edges_keep_their_neurons() -> None:
+    """Sums over segments write whole features: the hidden ones are permuted."""
+
+    def model(p, x):
+        messages = jax.nn.relu(x @ p["a"])[jnp.array([0, 1, 3])]
+        return jax.ops.segment_sum(messages, jnp.array([1, 2, 2]), 4) @ p["b"]
+
+    spec = trace(model, PARAMS, X)
+    assert spec.groups == {"h0": S(8)}
+    assert spec.check(model, PARAMS, X, jax.random.key(0)) < 1e-5
+
+    def cache(p, x):
+        return jnp.zeros((7, 8)).at[2:7].set(x @ p["a"]).at[0].set(1.0) @ p["b"]
+
+    spec = trace(cache, PARAMS, X)
+    assert spec.groups == {"h0": S(8)}
+    assert spec.check(cache, PARAMS, X, jax.random.key(0)) < 1e-5
+
+
+def test_places_that_are_written_are_rigid() -> None:
+    def model(p, x):
+        return jnp.zeros(8).at[jnp.argsort(x[:, 0])].add(p["v"][:5]) @ p["w"]
+
+    params = plain({"v": (8,), "w": (8,)})
+    spec = trace(model, params, X)
+    assert spec.groups == {"h0": S(3)}, "those of v that are not used"
+    assert spec.check(model, params, X, jax.random.key(0)) < 1e-5
+
+
+def test_gradients_within_the_model_keep_the_symmetry() -> None:
+    def model(p, x):
+        return jax.grad(lambda x: jnp.sum(apply(p, x)))(x)
+
+    assert trace(model, PARAMS, X).groups == {"h0": S(8), "h1": S(2)}, "outputs are summed"
+
+
+def test_zeros_of_two_signs_are_not_alike() -> None:
+    c = np.array([0.0, -0.0, 0.0, -0.0, 0.0])
+
+    def model(p, x):
+        return (jnp.arctan2(c, -1 - jnp.abs(x @ p["a"])) * p["v"]).sum(-1)
+
+    assert trace(model, plain({"a": (3, 5), "v": (5,)}), X).groups == {}
+
+
+def test_arrays_without_entries_and_scalars() -> None:
+    def model(p, x):
+        return ((x @ p["a"]).reshape(5, 0, 3) * p["c"]).reshape(5, 0) @ p["b"]
+
+    params = plain({"a": (3, 0), "b": (0, 2), "c": (0, 3)})
+    assert trace(model, params, X).check(model, params, X, jax.random.key(0)) == 0
+    assert trace(lambda p, x: jnp.sum(p["a"] * x), PARAMS, 1.0).terms["b"] == "h2 h3"
+    assert str(Specification((), ())) == "\n"
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_narrow_numbers(dtype) -> None:
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), PARAMS)
+    assert SPEC.check(apply, params, X.astype(dtype), jax.random.key(0)) < 0.1
+
+
+def test_outputs_that_are_booleans_or_infinite() -> None:
+    key = jax.random.key(0)
+    assert SPEC.check(lambda p, x: apply(p, x) > 0, PARAMS, X, key) == 0
+    assert SPEC.check(lambda p, x: jnp.where(x[:, :2] > 0, apply(p, x), -jnp.inf), PARAMS, X, key) < 1e-5
+    broken = jax.tree.map(lambda leaf: leaf * jnp.nan, PARAMS)
+    call = lambda: SPEC.check(apply, broken, X, key)  # noqa: E731
+    assert_error(ek.OptionError, call, "outputs that are no numbers", "not-a-numbers", "finite", "look at")
+    generator = np.random.default_rng(0)
+    call = lambda: SPEC.check(lambda p, x: apply(p, x) + generator.normal(), PARAMS, X, key)  # noqa: E731
+    assert_error(ek.OptionError, call, "something else a second time", "two outputs", "pure", "as an input")
+
+
+@pytest.mark.parametrize(
+    ("element", "got"),
+    [
+        ({"h0": np.zeros(8, int)}, "array"),
+        ({"h0": np.arange(9)}, "array"),
+        ({"h0": np.arange(7)}, "array"),
+        ({"zz": np.arange(8)}, "array"),
+        ({"in": np.arange(3)}, "array"),
+        ({"h0": np.tile(np.arange(8), (2, 1))}, "array"),
+        ({"h0": [0, 1]}, "[0, 1]"),
+    ],
+)
+def test_what_is_no_element(element, got: str) -> None:
+    (label,) = element
+    call = lambda: SPEC.act(element, PARAMS)  # noqa: E731
+    assert_error(
+        ek.OptionError, call, f"no element of the group has this for {label!r}", got, "", "spec.random_element"
+    )
+
+
+def test_what_is_no_dictionary_of_permutations() -> None:
+    call = lambda: SPEC.act(None, PARAMS)  # noqa: E731
+    assert_error(ek.OptionError, call, "this is no element", "NoneType", "dictionary", "spec.random_element")
+
+
+def batch_norm():
+    parts = nnx.Linear(3, 4, rngs=nnx.Rngs(0)), nnx.BatchNorm(4, rngs=nnx.Rngs(0))
+    graph, params, rest = nnx.split(nnx.Sequential(*parts), nnx.Param, ...)
+    return lambda p, x: nnx.merge(graph, p, rest)(x), params
+
+
+@pytest.mark.parametrize(
+    ("build", "got", "expected"),
+    [
+        (batch_norm, "TraceContextError", "without state"),
+        (lambda: (None, PARAMS), "TypeError", "a pure function"),
+        (lambda: (lambda p, x: p["c"], PARAMS), "KeyError", "a pure function"),
+        (lambda: (lambda p, x: x if p["a"].sum() > 0 else -x, PARAMS), "TracerBoolConversionError", "a pure function"),
+        (lambda: (lambda p, x: apply(p, x[:, :2]), PARAMS), "TypeError", "a pure function"),
+    ],
+)
+def test_models_that_cannot_be_traced(build, got: str, expected: str) -> None:
+    model, params = build()
+    assert_error(ek.OptionError, lambda: trace(model, params, X), "the model cannot be traced", got, expected, "")
+
+
+def test_actions_of_another_model() -> None:
+    other = trace(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"], PARAMS, X)
+    linear = trace(lambda p, x: x @ p["a"] @ p["b"], PARAMS, X)
+    text = "this does not act on these parameters"
+    call = lambda: SPEC.rescale(other.scalings[0], 2 * np.ones(8), PARAMS)  # noqa: E731
+    assert_error(ek.OptionError, call, text, "h0 positive", "h0 sign", "spec.scalings")
+    call = lambda: SPEC.transform(linear.linear_actions[0], np.eye(8), PARAMS)  # noqa: E731
+    assert_error(ek.OptionError, call, text, "h0 linear", "is empty", "spec.linear_actions")
+    (scaling,) = (one for one in other.scalings if one.kind == "positive")
+    call = lambda: other.rescale(scaling, 1e300 * np.ones(8), PARAMS)  # noqa: E731
+    assert_error(ek.OptionError, call, "too large or too small for", "300", "float32", "nearer to one")
+    call = lambda: other.rescale(scaling, 1j * np.ones(8), PARAMS)  # noqa: E731
+    assert_error(ek.OptionError, call, "do not scale 'h0'", "complex", "real", "jnp.exp")
+    scaled = jax.jit(lambda numbers: other.rescale(scaling, numbers, PARAMS))(jnp.full(8, 2.0))
+    np.testing.assert_allclose(scaled["a"] @ scaled["b"], PARAMS["a"] @ PARAMS["b"], rtol=1e-5)
+
+
+def test_batches_that_differ_and_keys_that_are_traced() -> None:
+    zoo = {"a": normal(9, 3, 8), "b": normal(4, 8, 2)}
+    call = lambda: SPEC.augment(jax.random.key(0), zoo)  # noqa: E731
+    assert_error(ek.ShapeError, call, "'b' does not fit the others", "[4]", "[9]", "stack")
+    call = lambda: jax.jit(SPEC.random_element)(jax.random.key(0))  # noqa: E731
+    assert_error(ek.OptionError, call, "drawn on the host", "traced", "known", "spec.augment")
+
+
+def test_sizes_that_differ() -> None:
+    leaf = Leaf("a", (Symbol("h", 3),))
+    call = lambda: Specification((leaf,), (("h", S(4)),))  # noqa: E731
+    assert_error(ek.OptionError, call, "'h' has two sizes", "4 in its group; 3 in 'a' axis 0", "one size", "different")
+    call = lambda: Specification((leaf,), ())  # noqa: E731
+    assert_error(ek.OptionError, call, "'h' has no group", "3 in 'a' axis 0", "one size", "bind it")
