@@ -72,7 +72,7 @@ def test_what_is_scaled_by_which_power() -> None:
     moved = spec.rescale(scaling, numbers, params)
     np.testing.assert_allclose(moved["a"], params["a"] / np.sqrt(numbers), rtol=1e-6)
     np.testing.assert_allclose(moved["c"], params["c"] * numbers[:, None], rtol=1e-6)
-    text = ("the numbers do not scale 'h0'", "shape [6], the least -1", "6 numbers, all above zero", "jnp.exp")
+    text = ("the numbers do not scale 'h0'", "shape [6], the least -1", "6 real numbers, all above zero", "jnp.exp")
     assert_error(ek.OptionError, lambda: spec.rescale(scaling, -numbers / numbers, params), *text)
 
 
