@@ -427,8 +427,8 @@ assert jnp.median(losses[:, -1]) < 1e-3
 
 # %% [markdown]
 # Two readers: a `Functional`, whose layers commute with permutations of the hidden neurons and whose output does not
-# change, and a perceptron with almost twenty times its weights on all numbers in a row. Both are also tested on networks
-# whose neurons are moved by a random element, which hold what they held.
+# change, and a perceptron with almost twenty times its weights on all numbers in a row. Both are also tested on
+# networks whose neurons are moved by a random element, which hold what they held.
 
 # %%
 train_zoo, test_zoo = (jax.tree.map(lambda array, s=s: array[s], zoo) for s in (slice(TRAIN), slice(TRAIN, None)))
