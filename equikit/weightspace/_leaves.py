@@ -35,6 +35,7 @@ def named_leaves(params: Any) -> dict[str, Any]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     for path, leaf in leaves:
         keys = [key_name(key) for key in path]
+        # An attribute: what a dictionary calls so is a name that was chosen, as in attention.
         if keys and keys[-1] in HELD and hasattr(path[-1], "name"):
             keys = keys[:-1]
         name = "/".join(keys) or "parameters"

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from architectures import MODELS, plain
+from flax import nnx
 from helpers import assert_error
 
 import equikit as ek
@@ -99,6 +100,13 @@ def test_labels_that_should_be_one_are_blamed_on_the_operation() -> None:
     text = r"dot_general of arrays \[4, 6\], \[6, 6\], 'h0' and 'h1' are permuted alike"
     with pytest.raises(ek.EquivarianceError, match=text):
         false.check(apply, params, x, jax.random.key(0))
+
+
+def test_only_what_flax_calls_a_value_has_no_name_of_its_own() -> None:
+    params = plain({"query": (3, 4), "value": (4, 2)})
+    assert trace(lambda p, x: x @ p["query"] @ p["value"], params, jnp.ones((5, 3))).terms.keys() == {"query", "value"}
+    static, state = nnx.split(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
+    assert trace(lambda p, x: nnx.merge(static, p)(x), state, jnp.ones((5, 3))).terms.keys() == {"bias", "kernel"}
 
 
 def test_elements_move_entries_as_groups_do() -> None:
