@@ -220,6 +220,69 @@ def test_the_proof_against_all_permutations() -> None:
         assert len(keep) == np.prod(sizes, dtype=int)  # exact here, an upper bound in general
 
 
+class FixedExperts(nnx.Module):
+    """A mixture of experts to whose neurons, `[expert, neuron]`, fixed numbers are added."""
+
+    def __init__(self, entries) -> None:
+        self.entries = FixedEntries(jnp.asarray(entries, jnp.float32))
+        experts, neurons = self.entries.shape
+        self.up = nnx.Param(normal(experts, 3, neurons))
+        self.down = nnx.Param(normal(experts, neurons, 2, seed=1))
+        self.gate = nnx.Param(normal(3, experts, seed=2))
+
+    def __call__(self, x):
+        hidden = jnp.tanh(jnp.einsum("bx,oxi->boi", x, self.up[...]) + self.entries[...])
+        return jnp.einsum("bo,boi,oiy->by", jax.nn.softmax(x @ self.gate[...]), hidden, self.down[...])
+
+
+@pytest.mark.parametrize(
+    ("entries", "left"),
+    [
+        ([[1, 2], [3, 3]], {"h1": (((1, 0), (1, 1)),)}),
+        ([[1, 2], [3, 4]], {}),
+        ([[1, 2], [2, 1]], {"h0": ((0, 1),)}),
+        ([[1, 1], [1, 1]], {"h0": ((0, 1),), "h1": (((0, 0), (0, 1)), ((1, 0), (1, 1)))}),
+        ([[1, 2, 1], [4, 4, 4]], {"h1": (((0, 0), (0, 2)), ((1, 0), (1, 1), (1, 2)))}),
+    ],
+)
+def test_neurons_of_one_expert_alone_may_be_exchanged(entries, left) -> None:
+    """Classes are what all elements of the wreath product that keep the entries do, which are listed here."""
+    net, entries = FixedExperts(entries), np.array(entries)
+    assert symmetry_left(net, normal(5, 3)) == left
+    experts, neurons = entries.shape
+    keep = 0
+    for outer in itertools.permutations(range(experts)):
+        for rows in itertools.product(itertools.permutations(range(neurons)), repeat=experts):
+            keep += all(np.array_equal(entries[o], entries[outer[o]][list(rows[o])]) for o in range(experts))
+    orders = [math.factorial(len(one)) for classes in left.values() for one in classes]
+    assert keep == np.prod(orders, dtype=int)
+    if left.keys() == {"h1"}:  # the exchange leaves the function, by the definition
+        (o, i), (_, j) = left["h1"][0][:2]
+        x, before = normal(5, 3), net(normal(5, 3))
+        order = jnp.arange(neurons).at[i].set(j).at[j].set(i)
+        net.up[...] = net.up[...].at[o].set(net.up[...][o][:, order])
+        net.down[...] = net.down[...].at[o].set(net.down[...][o][order])
+        np.testing.assert_allclose(net(x), before, rtol=1e-5, atol=1e-6)
+
+
+def test_labels_within_products_and_sums_are_told_apart() -> None:
+    """Entries along an axis that holds two layers one after another, or heads with their entries."""
+
+    class Joined(nnx.Module):
+        def __init__(self) -> None:
+            self.entries = FixedEntries(jnp.array([1.0, 2.0, 3.0, 5.0, 5.0]))
+            self.one, self.two = nnx.Param(normal(2, 3)), nnx.Param(normal(2, 2, seed=1))
+            self.down = nnx.Param(normal(5, 2, seed=2))
+
+        def __call__(self, x):
+            joined = jnp.concatenate([jnp.tanh(x @ self.one[...]), jnp.sin(x @ self.two[...])], axis=-1)
+            return (joined * self.entries[...]) @ self.down[...]
+
+    ((label, classes),) = symmetry_left(Joined(), normal(4, 2)).items()
+    assert classes == ((0, 1),)
+    assert label.startswith("h")
+
+
 @pytest.mark.slow
 def test_the_barrier_is_lower_without_alignment() -> None:
     """Two networks that are trained apart, on digits; with fixed entries the straight line between them rises less."""
