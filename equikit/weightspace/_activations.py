@@ -118,7 +118,9 @@ def _over_largest(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
 
 def _masked(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
     """Where the data have minus infinity at all indices of the labels, as logits of attention that are masked have."""
-    return jnp.all(array == -jnp.inf, axis=[place for place, label in enumerate(labels) if label != DATA], keepdims=True)
+    return jnp.all(
+        array == -jnp.inf, axis=[place for place, label in enumerate(labels) if label != DATA], keepdims=True
+    )
 
 
 def activations(

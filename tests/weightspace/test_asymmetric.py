@@ -154,6 +154,20 @@ def test_entries_are_fixed_in_any_parameters() -> None:
     np.testing.assert_array_equal(other.mask["kernel"], fixed.mask["kernel"])
 
 
+def test_fixed_entries_keep_the_dtype_and_the_shape_of_parameters() -> None:
+    params = {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)}
+    fixed = fixed_weights(params, 2, key=KEY)
+    small = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(impose(small, fixed))} == {jnp.dtype(jnp.bfloat16)}
+    row = fixed._replace(values=fixed.values | {"kernel": jnp.ones((1, 4))})
+    texts = "fixed.values and params have other shapes: 'kernel'", "[1, 4] in fixed.values", "nothing is broadcast"
+    assert_error(ek.ShapeError, lambda: impose(params, row), *texts, "one architecture")
+    texts = "fixed.mask and params are not trees", "'bias' besides", "1 arrays", "one architecture"
+    assert_error(ek.OptionError, lambda: impose({"kernel": params["kernel"]}, fixed), *texts)
+    texts = "holds no fixed weights", "dict", "FixedWeights", "fixed_weights(params"
+    assert_error(ek.OptionError, lambda: impose(params, params), *texts)
+
+
 @pytest.mark.parametrize("how", ["weights", "gates"])
 def test_no_symmetry_is_left(how: str) -> None:
     net, x = network(how), normal(4, 3)

@@ -149,3 +149,9 @@ def test_errors() -> None:
     ]
     for each in call:
         assert_error(ek.OptionError, *each)
+    row = params | {"first": params["first"][:, :1]}
+    texts = "grads and params have other shapes: 'first'", "[1, 1] in grads", "nothing is broadcast", "one architecture"
+    assert_error(ek.ShapeError, lambda: optimizer.update(row, optimizer.init(params), params), *texts)
+    texts = "the momenta of the state and params are not trees", "'bias' besides", "2 arrays", "one architecture"
+    less = {name: leaf for name, leaf in params.items() if name != "bias"}
+    assert_error(ek.OptionError, lambda: optimizer.update(less, optimizer.init(params), less), *texts)

@@ -11,7 +11,7 @@ from flax import nnx
 
 from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
-from equikit.weightspace._leaves import named_leaves
+from equikit.weightspace._leaves import named_leaves, refuse_unlike
 
 
 class FixedEntries(nnx.Variable[Any]):
@@ -101,6 +101,18 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
 def impose(params: Any, fixed: FixedWeights) -> Any:
     """The parameters with the fixed entries in place: apply it in the loss, and their gradient is zero.
 
+    Args:
+        params: a tree of arrays.
+        fixed: of the same structure, from `fixed_weights`; in place of an array there may be one number for all of it.
+
+    Returns:
+        A tree like the parameters, of their dtypes.
+
+    Raises:
+        OptionError, ShapeError: if the trees do not match, naming the leaf.
+
+    Cost: one pass over the parameters.
+
     Example:
         >>> import jax
         >>> params = {"kernel": jnp.ones((3, 4))}
@@ -109,4 +121,18 @@ def impose(params: Any, fixed: FixedWeights) -> Any:
         >>> bool(jnp.all(gradient["kernel"] == 0))
         True
     """
-    return jax.tree.map(lambda array, mask, value: jnp.where(mask, value, array), params, fixed.mask, fixed.values)
+    if not isinstance(fixed, FixedWeights):
+        raise OptionError(
+            explain(
+                "fixed= holds no fixed weights",
+                got=type(fixed).__name__,
+                expected="masks and values, FixedWeights",
+                step="write fixed=fixed_weights(params, count, key=key)",
+            )
+        )
+    refuse_unlike({"params": params, "fixed.mask": fixed.mask, "fixed.values": fixed.values}, single=True)
+
+    def imposed(array: Any, mask: Any, value: Any) -> Any:
+        return jnp.where(mask, jnp.asarray(value).astype(jnp.result_type(array)), array)
+
+    return jax.tree.map(imposed, params, fixed.mask, fixed.values)

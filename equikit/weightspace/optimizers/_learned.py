@@ -13,6 +13,7 @@ from flax import nnx
 
 from equikit._errors import OptionError, explain
 from equikit.weightspace._functional import Functional
+from equikit.weightspace._leaves import refuse_unlike
 from equikit.weightspace._models import UNF
 from equikit.weightspace._specification import Specification
 
@@ -163,6 +164,7 @@ class LearnedOptimizer(nnx.Module):
                         step="write optimizer.update(grads, state, params)",
                     )
                 )
+            refuse_unlike({"params": params, "grads": grads, "the momenta of the state": state.momenta[0]})
             return self.step(grads, state, params)
 
         return optax.GradientTransformation(init, update)
