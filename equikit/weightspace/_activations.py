@@ -129,7 +129,7 @@ def activations(
     """All arrays that depend on the data and have an axis with a label, of both networks.
 
     Raises:
-        OptionError: if one of them is not finite; data that are minus infinity for all indices of the labels are masked.
+        OptionError: if one of them is not finite; data that are minus infinity at all indices of labels are masked.
     """
     labelled, of_params = labelled_axes(spec.leaves, spec.groups)
     of_inputs = [[rigid(size, "an input") for size in leaf.shape] for leaf in jax.tree.leaves(inputs)]

@@ -114,10 +114,12 @@ def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
         ShapeError: if shapes do.
     """
     (first, like), *others = trees.items()
-    wanted, structure = _by_path(like), jax.tree.structure(like)
+    wanted = _by_path(like)
+    structure: Any = jax.tree.structure(like)
     for name, tree in others:
         found = _by_path(tree)
-        if jax.tree.structure(tree) != structure:
+        same: bool = structure == jax.tree.structure(tree)
+        if not same:
             missing, more = (
                 [path for path in wanted if path not in found],
                 [path for path in found if path not in wanted],

@@ -29,7 +29,8 @@ def checked_losses(loss: Loss | None, batches: Sequence[Any] | None, call: str) 
         )
 
     def checked(params: Any, batch: Any) -> jax.Array:
-        return checked_loss(loss(params, batch), "loss(params, batch)")
+        value: jax.Array = checked_loss(loss(params, batch), "loss(params, batch)")
+        return value
 
     return checked, list(batches)
 

@@ -17,7 +17,7 @@ from equikit.weightspace._terms import Element
 SMALLEST_GAIN = 1e-7
 """A pass that gains less than this, relative to the norms of the two networks, is the last."""
 LARGE = 20
-"""Tensors whose largest entry is above two to this power, or below one over it, are scaled before they are multiplied."""
+"""Tensors whose largest entry is above two to this power, or below one over it, are scaled to be multiplied."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def scaled(arrays: Arrays) -> Arrays:
     # In two steps, as one over the largest numbers is none of the same precision.
     half = -exponent // 2
     factors = 2.0**half, 2.0 ** (-exponent - half)
-    return jax.tree.map(lambda array: jnp.asarray(array) * factors[0] * factors[1], arrays)
+    return {name: jnp.asarray(array) * factors[0] * factors[1] for name, array in arrays.items()}
 
 
 @jax.jit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -96,7 +97,7 @@ def refined(spec: Specification, arrays: dict[str, np.ndarray]) -> Colours:
         shape = (sizes[within[label]], sizes[label]) if label in within else (sizes[label],)
         colours[label] = np.zeros(shape, np.intp) if isinstance(what, S) else np.arange(sizes[label])
     leaves = tuple(leaf for leaf in spec.leaves if leaf.name in arrays)
-    codes = {leaf.name: _numbered(arrays[leaf.name])[..., None].astype(np.int32) for leaf in leaves}
+    codes = {leaf.name: jnp.asarray(_numbered(arrays[leaf.name])[..., None].astype(np.int32)) for leaf in leaves}
     values = {name: np.asarray(array)[..., 0] for name, array in cut(leaves, codes).items()}
     tensors = [tensor for leaf in leaves for tensor in tensors_of(leaf) if values[tensor.name].size]
 
