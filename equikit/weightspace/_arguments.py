@@ -42,10 +42,10 @@ def checked_number(
     if isinstance(value, jax.core.Tracer):
         return value
     is_number = isinstance(value, int | float | np.number | np.ndarray | jax.Array) and not isinstance(value, bool)
-    real = is_number and np.shape(value) == () and not np.iscomplexobj(value)
+    real = is_number and np.shape(value) == () and jnp.result_type(value).kind not in "bcSU"
     if not real or not fits(float(value)):
         raise OptionError(
-            explain(f"{name}= does not fit", got=f"{name}={value!r}"[:80], expected=expected, step=step),
+            explain(f"{name} does not fit", got=f"{name}={value!r}"[:80], expected=expected, step=step),
         )
     return value
 

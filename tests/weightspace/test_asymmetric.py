@@ -37,7 +37,7 @@ KEY = jax.random.key(0)
 
 def network(how: str = "weights", seed: int = 0, **options) -> AsymmetricMLP:
     options = {"fixed": 2} | options if how == "weights" else options
-    return AsymmetricMLP([3, 6, 5, 2], how=how, key=KEY, rngs=nnx.Rngs(seed), **options)
+    return AsymmetricMLP([3, 6, 5, 2], how=how, rngs=nnx.Rngs(seed), **{"key": KEY} | options)
 
 
 def test_every_output_has_as_many_fixed_weights() -> None:
@@ -331,6 +331,35 @@ def test_the_barrier_is_lower_without_alignment() -> None:
 
 
 REFUSED = {
+    "no neurons": (
+        lambda: AsymmetricMLP([3, 0, 2], fixed=0, key=KEY, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "cannot be built", "features=[3, 0, 2]", "all above zero", "features="),
+    ),
+    "one width": (
+        lambda: AsymmetricMLP(3, fixed=0, key=KEY, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "cannot be built", "features=3", "two widths or more", "features="),
+    ),
+    "no inputs": (
+        lambda: AsymmetricLinear(0, 2, fixed=0, key=KEY, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "the layer has no weights", "in_features=0", "above zero", "AsymmetricLinear(8, 16"),
+    ),
+    "no rngs": (
+        lambda: AsymmetricMLP([3, 4, 2], fixed=1, key=KEY, rngs=None),
+        (ek.OptionError, "rngs is not a set of random keys", "None", "nnx.Rngs", "rngs=nnx.Rngs(0)"),
+    ),
+    **{
+        f"{which} of {name}": (build, (ek.OptionError, *texts))
+        for which, options, texts in (
+            ("key", {"key": None}, ("key= is not one random key", "None", "a key of JAX", "jax.random.key(0)")),
+            ("scale", {"scale": math.nan}, ("scale does not fit", "scale=nan", "a finite number", "leave it out")),
+        )
+        for name, build in {
+            "a network": lambda o=options: network(**{"key": KEY} | o),
+            "a layer": lambda o=options: AsymmetricLinear(3, 2, fixed=1, rngs=nnx.Rngs(0), **{"key": KEY} | o),
+            "gates": lambda o=options: FiGLU(3, **{"key": KEY} | o),
+            "a tree": lambda o=options: fixed_weights({"bias": jnp.ones(3)}, 1, **{"key": KEY} | o),
+        }.items()
+    },
     "too many": (
         lambda: AsymmetricLinear(3, 2, fixed=4, key=KEY, rngs=nnx.Rngs(0)),
         (ek.OptionError, "more entries are to be fixed", "fixed=4, for a kernel of shape [3, 2]", "at most 3", "fewer"),

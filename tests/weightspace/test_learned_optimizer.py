@@ -176,11 +176,11 @@ WRONG = {
     ),
     "deviation": (
         lambda: evolve(LEARNED, PROBLEM, deviation=float("inf"), key=KEY),
-        ("deviation= does not fit", "deviation=inf", "a finite number above zero", "leave it out"),
+        ("deviation does not fit", "deviation=inf", "a finite number above zero", "leave it out"),
     ),
     "rate": (
         lambda: evolve(LEARNED, PROBLEM, rate="a", key=KEY),
-        ("rate= does not fit", "rate='a'", "a finite number above zero", "leave it out"),
+        ("rate does not fit", "rate='a'", "a finite number above zero", "leave it out"),
     ),
     "losses that are no numbers": (
         lambda: evolve(
@@ -209,6 +209,9 @@ def test_errors() -> None:
     call = [
         (lambda: optimizer.update(params, optimizer.init(params)), "needs the parameters", "None", "trained", step),
         (lambda: LearnedOptimizer(**build, decays=(1.0,)), "decays does not fit", "1.0", "below one", "leave it out"),
+        (lambda: LearnedOptimizer(**build, decays=0.9), "decays does not fit", "0.9", "a list of one", "leave it out"),
+        (lambda: LearnedOptimizer(**build, rate=None), "rate does not fit", "None", "above zero", "leave it out"),
+        (lambda: LearnedOptimizer(None, rngs=nnx.Rngs(0)), "spec= is no specification", "None", "symmetry", "trace("),
         (lambda: LearnedOptimizer(**build, rate=0.0), "rate does not fit", "0.0", "above zero", "leave it out"),
         (
             lambda: evolve(LearnedOptimizer(**build), PROBLEM, pairs=0, key=jax.random.key(0)),

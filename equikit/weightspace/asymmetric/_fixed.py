@@ -11,6 +11,7 @@ from flax import nnx
 
 from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
+from equikit.weightspace._arguments import checked_key, checked_number
 from equikit.weightspace._leaves import named_leaves, refuse_unlike
 
 
@@ -48,7 +49,8 @@ def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array)
                 step="fix fewer, or give a number for each layer, as fixed=[0, 16, 16]",
             )
         )
-    places, numbers = jax.random.split(key)
+    checked_number("scale", scale)
+    places, numbers = jax.random.split(checked_key(key))
     order = jnp.argsort(jax.random.uniform(places, shape, jnp.float32), axis=0)
     mask = jnp.argsort(order, axis=0) < count
     return FixedWeights(mask, jnp.where(mask, scale * jax.random.normal(numbers, shape, jnp.float32), 0))
@@ -71,7 +73,7 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
         Masks and values, trees like `params`; in leaves that are no kernels a single `False`.
 
     Raises:
-        OptionError: if a kernel has fewer entries for an output.
+        OptionError: if a kernel has fewer entries for an output, the scale is no finite number, or the key none.
 
     Example:
         >>> params = {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)}
@@ -84,6 +86,8 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
     Source:
         Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231, section 4.
     """
+    checked_key(key)
+    checked_number("scale", scale)
     found = []
     for name, leaf in named_leaves(params).items():
         its_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
