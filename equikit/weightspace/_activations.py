@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
+from equikit._errors import OptionError, explain
 from equikit.weightspace._axes import Axis, factors
 from equikit.weightspace._blame import labelled_axes
 from equikit.weightspace._program import INLINED, Reader, of_constant, opened, program_of
@@ -89,9 +90,9 @@ class Activations(Reader):
         if set(labels) - {DATA} and all(atom.kind != "sum" for atom in atoms):
             name, shape = f"{len(self.labels)}", [atom.size for atom in atoms]
             self.labels[name] = labels
-            self.one[name], self.two[name] = (
-                _standardized(jnp.reshape(array, shape), labels) for array in (pair.one, pair.two)
-            )
+            both = [jnp.reshape(array, shape) for array in (pair.one, pair.two)]
+            masked = _masked(both[0], labels) & _masked(both[1], labels)
+            self.one[name], self.two[name] = (_standardized(jnp.where(masked, 0, array), labels) for array in both)
 
 
 def _evaluated(equation: Any, operands: list[Any]) -> list[Any]:
@@ -102,16 +103,34 @@ def _evaluated(equation: Any, operands: list[Any]) -> list[Any]:
 def _standardized(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
     """Of mean zero and length one over the data, for each index of the labels: products are correlations."""
     data = tuple(place for place, label in enumerate(labels) if label == DATA)
-    wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+    wide = _over_largest(array.astype(jnp.promote_types(array.dtype, jnp.float32)), data)
     centred = wide - wide.mean(axis=data, keepdims=True) if data else wide
+    centred = _over_largest(centred, data)
     length = jnp.sqrt(jnp.sum(centred**2, axis=data, keepdims=True))
     return centred / jnp.where(length > 0, length, 1)
+
+
+def _over_largest(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """Over the largest entry along some axes, so that squares neither overflow nor vanish."""
+    largest = jnp.max(jnp.abs(array), axis=axes, keepdims=True, initial=0)
+    return array / jnp.where(largest > 0, largest, 1)
+
+
+def _masked(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
+    """Where the data have minus infinity at all indices of the labels, as logits of attention that are masked have."""
+    return jnp.all(
+        array == -jnp.inf, axis=[place for place, label in enumerate(labels) if label != DATA], keepdims=True
+    )
 
 
 def activations(
     spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
 ) -> Activations:
-    """All arrays that depend on the data and have an axis with a label, of both networks."""
+    """All arrays that depend on the data and have an axis with a label, of both networks.
+
+    Raises:
+        OptionError: if one of them is not finite; data that are minus infinity at all indices of labels are masked.
+    """
     labelled, of_params = labelled_axes(spec.leaves, spec.groups)
     of_inputs = [[rigid(size, "an input") for size in jnp.shape(leaf)] for leaf in jax.tree.leaves(inputs)]
     pairs = [
@@ -120,4 +139,19 @@ def activations(
     ]
     found = Activations(labelled=labelled)
     found.run(program_of(apply, one, inputs), [*of_params, *of_inputs], pairs)
+    for side, arrays in (("params_a", found.one), ("params_b", found.two)):
+        for name, array in arrays.items():
+            _refuse_not_finite(side, array, found.labels[name])
     return found
+
+
+def _refuse_not_finite(side: str, array: jax.Array, labels: tuple[str, ...]) -> None:
+    if not np.all(np.isfinite(np.asarray(array))):
+        raise OptionError(
+            explain(
+                f"{side} compute activations that are no numbers",
+                got=f"infinite entries, or not a number, in an array {list(array.shape)} with axes {', '.join(labels)}",
+                expected="finite activations for all data",
+                step="see whether the data are finite, or training diverged; or write how='weights'",
+            )
+        )

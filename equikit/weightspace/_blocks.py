@@ -49,7 +49,7 @@ def joint(gains: Gains, label: str, matrix: np.ndarray, given: dict[tuple[str, i
     What index j of the second network gains at place i is found by matching the nested labels of the two: a search of
     the same kind for every pair.
     """
-    from equikit.weightspace._matching import match  # it searches among labels of this kind
+    from equikit.weightspace._matching import matched  # it searches among labels of this kind
 
     inners, size = gains.inners[label], gains.sizes[label]
     labels = {f"{name} {place}": each.labels for (name, place), each in given.items()}
@@ -60,7 +60,7 @@ def joint(gains: Gains, label: str, matrix: np.ndarray, given: dict[tuple[str, i
             {f"{name} {place}": getattr(each, side)[index] for (name, place), each in given.items()}
             for side, index in (("one", i), ("two", j))
         )
-        matching = match(labels, inners, one, two, np.random.default_rng(0), 0)
+        matching = matched(labels, inners, one, two, np.random.default_rng(0), 0)
         squares = [sum(float(np.sum(array.astype(np.float64) ** 2)) for array in side.values()) for side in (one, two)]
         total[i, j] += matching.similarity * float(np.sqrt(squares[0] * squares[1]))
         for inner in inners:

@@ -16,6 +16,7 @@ from equikit.groups._group import checked_size
 from equikit.nn import RMSNorm
 from equikit.nn._functions import Activation, relu
 from equikit.nn._linear import checked_rngs
+from equikit.weightspace._arguments import checked_key, checked_specification, listed
 from equikit.weightspace._fixed import FixedAxes, coded_labels
 from equikit.weightspace._init import unit_normal
 from equikit.weightspace._leaves import batch_of, with_channels
@@ -100,12 +101,13 @@ class Functional(nnx.Module):
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
-        widths = tuple(checked_size("channels", width) for width in channels)
+        checked_specification(spec)
+        widths = tuple(checked_size("channels", width) for width in listed(channels) or ())
         if len(widths) < 2 or 0 in widths:
             raise OptionError(
                 explain(
                     "the channels are not those of an input and an output",
-                    got=f"channels={list(channels)}",
+                    got=f"channels={channels!r}",
                     expected="two numbers or more, all above zero",
                     step="write channels=[1, 16, 1]",
                 )
@@ -135,7 +137,7 @@ class Functional(nnx.Module):
             layers.append(WreathLinear(before | more, after, groups=bound, nested=spec.nested, rngs=rngs, **options))
             norms.append(_norm(normalization, after, groups) if number + 2 < len(widths) else None)
         self.layers, self.norms = nnx.List(layers), nnx.List(norms)
-        perceptron = [widths[-1], *(checked_size("head", width) for width in head)]
+        perceptron = [widths[-1], *_checked_head(head)]
         self.head = nnx.List([nnx.Linear(*pair, rngs=rngs) for pair in itertools.pairwise(perceptron)])
 
     def __call__(self, params: Any, *, key: jax.Array | None = None) -> Any:
@@ -151,8 +153,11 @@ class Functional(nnx.Module):
             as a last axis where there are more than one.
 
         Raises:
-            ShapeError, DTypeError, OptionError: if the parameters are not those of the specification.
+            ShapeError, DTypeError, OptionError: if the parameters are not those of the specification, or the key is
+                none.
         """
+        if key is not None:
+            checked_key(key)
         arrays = with_channels(self.spec.leaves, params, self.channels[0])
         if self.standardize is not None:
             arrays = self.standardize.arrays(arrays)
@@ -186,6 +191,21 @@ class Functional(nnx.Module):
             name: jnp.where(jax.random.bernoulli(one, 1 - self.dropout, array.shape), array / (1 - self.dropout), 0)
             for one, (name, array) in zip(keys, x.items(), strict=True)
         }
+
+
+def _checked_head(head: Any) -> tuple[int, ...]:
+    found = listed(head)
+    widths = None if found is None else tuple(checked_size("head", width) for width in found)
+    if widths is None or 0 in widths:
+        raise OptionError(
+            explain(
+                "the head is no list of channels",
+                got=f"head={head!r}",
+                expected="numbers above zero, or none of them",
+                step="write head=[16, 10]",
+            )
+        )
+    return widths
 
 
 def _checked_dropout(dropout: Any) -> float:

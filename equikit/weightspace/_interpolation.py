@@ -12,6 +12,8 @@ import numpy as np
 
 from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
+from equikit.weightspace._leaves import refuse_unlike
+from equikit.weightspace._losses import checked_loss
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,43 @@ def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
 
     Running averages of batch normalisation are interpolated like all else, and do not fit what is in between: take them
     anew, by running the network over data in training mode.
+
+    Args:
+        params_a, params_b: trees of arrays, of one structure and the same shapes.
+        place: t, one number.
+
+    Returns:
+        A tree like both, of their dtypes; what has less than 32 bits is interpolated in float32, and rounded once.
+
+    Raises:
+        OptionError, ShapeError: if the trees do not match, naming the leaf, or the place is no number.
+
+    Cost: one pass over the parameters.
+
+    Example:
+        >>> float(interpolate({"w": jnp.zeros(3)}, {"w": jnp.ones(3)}, 0.25)["w"][0])
+        0.25
     """
-    return jax.tree.map(lambda a, b: (1 - place) * a + place * b, params_a, params_b)
+    refuse_unlike({"params_a": params_a, "params_b": params_b})
+    if np.shape(place) != ():
+        raise OptionError(
+            explain(
+                "place= is no number",
+                got=f"shape {list(np.shape(place))}",
+                expected="one place on the line",
+                step="write jax.vmap(lambda t: interpolate(params_a, params_b, t))(places)",
+            )
+        )
+
+    def between(a: Any, b: Any) -> Any:
+        dtype = jnp.result_type(a, b)
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            return (1 - place) * a + place * b
+        wide = jnp.promote_types(dtype, jnp.float32)
+        a, b, t = (jnp.asarray(one).astype(wide) for one in (a, b, place))
+        return ((1 - t) * a + t * b).astype(dtype)
+
+    return jax.tree.map(between, params_a, params_b)
 
 
 def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, points: int = 25) -> Line:
@@ -64,7 +101,8 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
         The line, with `barrier`, `places` and `losses`.
 
     Raises:
-        OptionError: if there are less than two points.
+        OptionError, ShapeError: if there are less than two points, the trees do not match, or a loss is not a finite
+            number.
 
     Cost: one loss a point.
 
@@ -81,8 +119,22 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
             explain("a line has two ends", got=f"points={points}", expected="two or more", step="write points=25")
         )
     places = np.linspace(0, 1, points)
-    run = jax.jit(lambda place, a, b: loss(interpolate(a, b, place)))
+
+    @jax.jit
+    def run(place: jax.Array, a: Any, b: Any) -> Any:
+        return checked_loss(loss(interpolate(a, b, place)), "loss(params)", differentiated=False)
+
     losses = [float(run(jnp.float32(place), params_a, params_b)) for place in places]
+    broken = [number for number, value in enumerate(losses) if not np.isfinite(value)]
+    if broken:
+        raise OptionError(
+            explain(
+                "a loss on the line is not finite",
+                got=f"{losses[broken[0]]} at place {places[broken[0]]:.3g}, and {len(broken)} such losses in all",
+                expected="finite losses of both networks and of all between them",
+                step="see whether the training of a network diverged, or the loss overflows in its precision",
+            )
+        )
     return Line(places, np.array(losses))
 
 

@@ -126,6 +126,55 @@ def refuse_sizes_that_differ(leaves: tuple[Leaf, ...], sizes: Mapping[str, int])
             )
 
 
+def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
+    """Raise an error unless all trees, by name, have the structure and the shapes of the first: nothing is broadcast.
+
+    Args:
+        trees: what they are called, and trees.
+        single: whether in all but the first there may be one number in the place of an array.
+
+    Raises:
+        OptionError: if structures differ.
+        ShapeError: if shapes do.
+    """
+    (first, like), *others = trees.items()
+    wanted = _by_path(like)
+    structure: Any = jax.tree.structure(like)
+    for name, tree in others:
+        found = _by_path(tree)
+        same: bool = structure == jax.tree.structure(tree)
+        if not same:
+            missing, more = (
+                [path for path in wanted if path not in found],
+                [path for path in found if path not in wanted],
+            )
+            differ = [*(f"no {path!r}" for path in missing), *(f"{path!r} besides" for path in more)]
+            raise OptionError(
+                explain(
+                    f"{name} and {first} are not trees of one structure",
+                    got=", ".join(differ) or f"{type(tree).__name__} and {type(like).__name__}, of the same names",
+                    expected=f"{len(wanted)} arrays, as in {first}: {', '.join(wanted)}",
+                    step="pass trees of one architecture",
+                )
+            )
+        for path, leaf in found.items():
+            shape, its = jnp.shape(wanted[path]), jnp.shape(leaf)
+            if its != shape and not (single and its == ()):
+                raise ShapeError(
+                    explain(
+                        f"{name} and {first} have other shapes: {path!r}",
+                        got=f"{list(its)} in {name}, {list(shape)} in {first}",
+                        expected="one shape in both; nothing is broadcast",
+                        step="pass trees of one architecture",
+                    )
+                )
+
+
+def _by_path(tree: Any) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(map(key_name, path)) or "the array": leaf for path, leaf in leaves}
+
+
 def symbols(axis: Any) -> list[Any]:
     """All symbols in an expression."""
     inner = getattr(axis, "factors", getattr(axis, "parts", None))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError, explain
@@ -28,16 +29,29 @@ def checked_losses(loss: Loss | None, batches: Sequence[Any] | None, call: str) 
         )
 
     def checked(params: Any, batch: Any) -> jax.Array:
-        value = loss(params, batch)
-        if np.shape(value) != ():
-            raise OptionError(
-                explain(
-                    "the loss is no number",
-                    got=f"shape {list(np.shape(value))}",
-                    expected="a scalar, loss(params, batch)",
-                    step="take the mean over the batch",
-                )
-            )
+        value: jax.Array = checked_loss(loss(params, batch), "loss(params, batch)")
         return value
 
     return checked, list(batches)
+
+
+def checked_loss(value: Any, call: str, *, differentiated: bool = True) -> Any:
+    """Return a loss that is a real number, traced or not, or raise `OptionError`.
+
+    Args:
+        value: what the loss returned.
+        call: how it is called.
+        differentiated: whether it has a gradient: then it is no integer.
+    """
+    is_array = isinstance(value, jax.Array | np.ndarray | np.number | float | int)
+    kinds = (jnp.floating,) if differentiated else (jnp.floating, jnp.integer, jnp.bool_)
+    if is_array and np.shape(value) == () and any(jnp.issubdtype(jnp.result_type(value), kind) for kind in kinds):
+        return value
+    raise OptionError(
+        explain(
+            "the loss is no number",
+            got=f"shape {list(np.shape(value))}, dtype {jnp.result_type(value)}" if is_array else type(value).__name__,
+            expected=f"a scalar, {call}, of a floating-point dtype",
+            step="take the mean over the batch",
+        )
+    )

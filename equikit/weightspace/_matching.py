@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from equikit.weightspace._gains import Arrays, Gains, Labels, inner
@@ -13,6 +16,8 @@ from equikit.weightspace._terms import Element
 
 SMALLEST_GAIN = 1e-7
 """A pass that gains less than this, relative to the norms of the two networks, is the last."""
+LARGE = 20
+"""Tensors whose largest entry is above two to this power, or below one over it, are scaled to be multiplied."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,20 @@ def match(
     Cost: for every label that is visited a product of matrices, \\(O(n \\cdot \\text{weights})\\), and an assignment,
     \\(O(n^3)\\). A label is not visited again before one that it shares a tensor with has moved.
     """
+    return matched(labels, permuted, scaled(one), scaled(two), generator, restarts, start, nested)
+
+
+def matched(
+    labels: Labels,
+    permuted: Sequence[str],
+    one: Arrays,
+    two: Arrays,
+    generator: np.random.Generator,
+    restarts: int,
+    start: Element | None = None,
+    nested: Sequence[tuple[str, str]] = (),
+) -> Matching:
+    """The same for tensors whose products neither overflow nor vanish."""
     gains = Gains(labels, permuted, one, two, nested)
     norm = float(np.sqrt(inner(one, one) * inner(two, two)))
     runs = [_climbed(gains, *each, norm, generator) for each in _starts(gains, generator, restarts, start)]
@@ -116,5 +135,29 @@ def _climbed(
 
 def similarity(one: Arrays, two: Arrays) -> float:
     """The inner product over the product of the norms; one where there is nothing to compare."""
+    one, two = scaled(one), scaled(two)
     norm = float(np.sqrt(inner(one, one) * inner(two, two)))
     return inner(one, two) / norm if norm else 1.0
+
+
+def scaled(arrays: Arrays) -> Arrays:
+    """All tensors of a network times one power of two that brings the largest entry near one, if it is far from it.
+
+    No permutation is better or worse for it, and no similarity is another; but products of weights of 1e25, or of
+    1e-25, are no numbers of float32.
+    """
+    largest = float(_largest(list(arrays.values()))) if arrays else 0.0
+    exponent = math.frexp(largest)[1]
+    if not largest or abs(exponent) <= LARGE:
+        return arrays
+    # In two steps, as one over the largest numbers is none of the same precision.
+    half = -exponent // 2
+    factors = 2.0**half, 2.0 ** (-exponent - half)
+    return {name: jnp.asarray(array) * factors[0] * factors[1] for name, array in arrays.items()}
+
+
+@jax.jit
+def _largest(arrays: list[jax.Array]) -> jax.Array:
+    sizes = [jnp.max(jnp.abs(array), initial=0) for array in arrays]
+    wide = jnp.result_type(*sizes, jnp.float32)
+    return jnp.max(jnp.stack([size.astype(wide) for size in sizes]))

@@ -10,7 +10,9 @@ import numpy as np
 
 from equikit._errors import OptionError, explain
 from equikit.weightspace._align import align
+from equikit.weightspace._leaves import refuse_unlike
 from equikit.weightspace._specification import Specification
+from equikit.weightspace._tensors import checked_tensors
 
 
 def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: int = 0, restarts: int = 0) -> Any:
@@ -30,7 +32,7 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
         A tree like each of them.
 
     Raises:
-        OptionError: if there are no networks.
+        OptionError, ShapeError, DTypeError: if there are no networks, or one is not that of the specification.
 
     Cost: an alignment for every network and round.
 
@@ -38,13 +40,9 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
         Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836, appendix A.10 (merging many models). On running
         averages: Jordan et al., REPAIR, arXiv:2211.08403.
     """
-    current = list(trees)
-    if not current:
-        raise OptionError(
-            explain(
-                "there is nothing to merge", got="no trees", expected="one or more", step="pass [params_a, params_b]"
-            )
-        )
+    current = _checked_list(trees, "merge")
+    for number, tree in enumerate(current):
+        checked_tensors(spec.leaves, tree, f"trees[{number}]")
     generator = np.random.default_rng(seed)
     for _ in range(rounds if len(current) > 1 else 0):
         changed = False
@@ -60,5 +58,37 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
 
 
 def mean(trees: Sequence[Any]) -> Any:
-    """The mean of trees of arrays."""
+    """The mean of trees of arrays.
+
+    Args:
+        trees: a list of trees of one structure and the same shapes.
+
+    Returns:
+        A tree like each of them.
+
+    Raises:
+        OptionError, ShapeError: if there are none, or they do not match, naming the leaf.
+
+    Cost: one pass over all of them.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mean([{"w": jnp.zeros(2)}, {"w": jnp.ones(2)}])["w"].tolist()
+        [0.5, 0.5]
+    """
+    trees = _checked_list(trees, "take the mean of")
+    refuse_unlike({f"trees[{number}]": tree for number, tree in enumerate(trees)})
     return jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]) / len(leaves), *trees)
+
+
+def _checked_list(trees: Any, what: str) -> list[Any]:
+    if not isinstance(trees, list | tuple) or not trees:
+        raise OptionError(
+            explain(
+                f"there is nothing to {what}",
+                got="no trees" if isinstance(trees, list | tuple) else f"trees of type {type(trees).__name__}",
+                expected="a list of one or more",
+                step="pass [params_a, params_b]",
+            )
+        )
+    return list(trees)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from flax import nnx
 
 from equikit._errors import OptionError, explain
+from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._fixed import FixedAxes, ends
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._specification import Specification
@@ -100,6 +101,7 @@ class NFN(Functional):
             raise OptionError(
                 explain("no such variant", got=repr(variant), expected="'NP', 'HNP'", step="write variant='NP'")
             )
+        checked_specification(spec)
         self.variant = variant
         coded: dict[str, FixedAxes] = dict.fromkeys(ends(spec), "positions") if variant == "NP" else {}
         super().__init__(spec, channels, out, **_chosen("NFN", options, coded), rngs=rngs)

@@ -12,6 +12,7 @@ import numpy as np
 
 from equikit._errors import EquivarianceError, OptionError, explain
 from equikit.groups import Fixed, S
+from equikit.weightspace._arguments import checked_key, checked_number
 from equikit.weightspace._blame import first_difference, refuse_not_comparable, relative_difference
 from equikit.weightspace._leaves import checked_leaves, refuse_sizes_that_differ
 from equikit.weightspace._linear_action import LinearAction, transformed
@@ -67,7 +68,11 @@ class Specification:
         return "\n".join([*lines, "", ", ".join(f"{x}={group}{within.get(x, '')}" for x, group in self.bindings)])
 
     def random_element(self, key: jax.Array) -> Element:
-        """A permutation for each label, uniformly; for a nested one as many, `[outer, n]`, as the other has indices."""
+        """A permutation for each label, uniformly; for a nested one as many, `[outer, n]`, as the other has indices.
+
+        Raises:
+            OptionError: if the key is none, or is traced.
+        """
         if isinstance(key, jax.core.Tracer):
             raise OptionError(
                 explain(
@@ -77,7 +82,7 @@ class Specification:
                     step="call this outside of jit, or spec.augment(key, params) inside",
                 )
             )
-        generator = np.random.default_rng(np.asarray(jax.random.bits(key, (4,))))
+        generator = np.random.default_rng(np.asarray(jax.random.bits(checked_key(key), (4,))))
         found, within = {}, dict(self.nested)
         for label, group in self.groups.items():
             count = self.sizes[within[label]] if label in within else 1
@@ -107,7 +112,8 @@ class Specification:
             A tree like the parameters.
 
         Raises:
-            OptionError, ShapeError, DTypeError: if the parameters are not those of the specification.
+            OptionError, ShapeError, DTypeError: if the parameters are not those of the specification, or there is no
+                key.
 
         Example:
             >>> from equikit.weightspace import trace
@@ -118,7 +124,7 @@ class Specification:
             (9, 8, 2)
         """
         given = checked_leaves(self.leaves, params)
-        found = augmented(self.leaves, self.nested, list(self.groups), self.sizes, key, given)
+        found = augmented(self.leaves, self.nested, list(self.groups), self.sizes, checked_key(key), given)
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
     def rescale(self, scaling: Scaling, numbers: jax.Array | np.ndarray, params: Any) -> Any:
@@ -175,8 +181,11 @@ class Specification:
             The largest relative difference.
 
         Raises:
+            OptionError: if the key is none, or the tolerance no number, zero or more.
             EquivarianceError: if the outputs differ, naming the first operation whose result is not moved as it should.
         """
+        if tolerance is not None:
+            checked_number("tolerance", tolerance, "a number, zero or more, or None", lambda value: value >= 0)
         other = self.act(self.random_element(key), params)
         inputs = x if isinstance(x, tuple) else (x,)
         one, two = apply(params, *inputs), apply(other, *inputs)

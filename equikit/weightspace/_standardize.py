@@ -7,8 +7,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
+from equikit._errors import OptionError, explain
 from equikit.weightspace._leaves import with_channels
 from equikit.weightspace._specification import Specification
 
@@ -29,6 +31,7 @@ class Standardize(nnx.Module):
 
     Raises:
         ShapeError, DTypeError, OptionError: if the parameters are not those of the specification.
+        OptionError: if there are no networks, or a mean or a deviation is no finite number.
 
     Example:
         >>> from equikit.weightspace import trace
@@ -46,9 +49,13 @@ class Standardize(nnx.Module):
     def __init__(self, spec: Specification, batch: Any, *, channels: int = 1) -> None:
         self.spec, self.channels = spec, channels
         shift, scale = {}, {}
+        empty = {leaf.name for leaf in spec.leaves if 0 in leaf.shape}
         for name, array in with_channels(spec.leaves, batch, channels).items():
             wide = array.astype(jnp.promote_types(array.dtype, jnp.float32)).reshape(-1, channels)
-            deviation = jnp.std(wide, axis=0)
+            if name in empty:  # as where a layer has no neurons: there is nothing to move
+                wide = jnp.zeros((1, channels), wide.dtype)
+            deviation = jnp.std(wide, axis=0) if wide.size else jnp.full(channels, jnp.nan)
+            _refuse_no_statistics(name, array, deviation)
             # What never changes, as a bias that is zero in all networks, is moved to zero and left there.
             shift[name] = nnx.Variable(jnp.mean(wide, axis=0))
             scale[name] = nnx.Variable(jnp.where(deviation > 0, 1 / jnp.where(deviation > 0, deviation, 1), 1))
@@ -66,3 +73,17 @@ class Standardize(nnx.Module):
         found = self.arrays(with_channels(self.spec.leaves, params, self.channels))
         leaves = [array[..., 0] if self.channels == 1 else array for array in found.values()]
         return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def _refuse_no_statistics(name: str, array: jax.Array, deviation: jax.Array) -> None:
+    # A mean of what is infinite, or so large that squares are, has no finite deviation; what is traced has no value.
+    if isinstance(deviation, jax.core.Tracer) or np.all(np.isfinite(np.asarray(deviation))):
+        return
+    raise OptionError(
+        explain(
+            f"parameters of networks have no mean and deviation: {name!r}",
+            got=f"shape {list(array.shape)}, with infinite entries or not a number" if array.size else "no networks",
+            expected="one network or more, with finite weights whose squares are finite",
+            step="leave out networks whose training diverged",
+        )
+    )

@@ -11,6 +11,7 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.weightspace import align, merge, trace
+from equikit.weightspace._matching import similarity
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -89,7 +90,47 @@ def test_merged_networks_are_the_mean_of_aligned_ones() -> None:
     assert merge(moved[:1], spec) is not moved[0]
 
 
+@pytest.mark.parametrize("scale", [1e25, 1e-20])
+def test_large_and_small_weights_are_aligned(scale: float) -> None:
+    """Their products are no numbers of float32, but similarities are what they are for others."""
+    params = {name: scale * leaf for name, leaf in PARAMS.items()}
+    other = SPEC.act(SPEC.random_element(jax.random.key(1)), params)
+    found, matching = align(params, other, SPEC, with_info=True)
+    np.testing.assert_array_equal(found["w0"], params["w0"])
+    assert matching.similarity == pytest.approx(1, abs=1e-5)
+    hidden = align(params, other, SPEC, "activations", apply=lambda p, x: x @ p["w0"], x=X)
+    np.testing.assert_array_equal(hidden["w0"], params["w0"])
+    noisy = {name: leaf + 0.3 * jax.random.normal(jax.random.key(3), leaf.shape) for name, leaf in PARAMS.items()}
+    of_noisy = {name: scale * leaf for name, leaf in noisy.items()}
+    assert similarity(params, of_noisy) == pytest.approx(similarity(PARAMS, noisy), abs=1e-5)
+    assert similarity(params, of_noisy) < 0.99
+
+
+def test_logits_that_are_masked_are_data_that_are_not_there() -> None:
+    def causal(p, x):
+        logits = jnp.einsum("bqd,hde,bke->bhqk", x, p["mix"], x)
+        weights = jax.nn.softmax(jnp.where(jnp.tril(jnp.ones((4, 4), bool)), logits, -jnp.inf))
+        return jnp.einsum("bhqk,bkd,hde->bqe", weights, x, p["out"])
+
+    params = plain({"mix": (3, 5, 5), "out": (3, 5, 2)})
+    x = jax.random.normal(jax.random.key(0), (2, 4, 5))
+    spec = trace(causal, params, x)
+    other = spec.act(spec.random_element(jax.random.key(1)), params)
+    found = align(params, other, spec, "activations", apply=causal, x=x)
+    np.testing.assert_array_equal(found["mix"], params["mix"])
+
+
 REFUSED = {
+    "data that are no numbers": (
+        lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, x=X.at[0, 0].set(jnp.nan)),
+        (ek.OptionError, "params_a compute activations that are no numbers", "data, h", "finite activations", "data"),
+    ),
+    "activations that overflow": (
+        lambda: align(
+            PARAMS, {n: 1e37 * leaf for n, leaf in PARAMS.items()}, SPEC, "activations", apply=APPLY, x=1e3 * X
+        ),
+        (ek.OptionError, "params_b compute activations that are no numbers", "data, h", "finite", "diverged"),
+    ),
     "no such how": (
         lambda: align(PARAMS, PARAMS, SPEC, "gradients"),
         (ek.OptionError, "no such how", "'gradients'", "'weights', 'activations'", "how='weights'"),

@@ -37,7 +37,7 @@ KEY = jax.random.key(0)
 
 def network(how: str = "weights", seed: int = 0, **options) -> AsymmetricMLP:
     options = {"fixed": 2} | options if how == "weights" else options
-    return AsymmetricMLP([3, 6, 5, 2], how=how, key=KEY, rngs=nnx.Rngs(seed), **options)
+    return AsymmetricMLP([3, 6, 5, 2], how=how, rngs=nnx.Rngs(seed), **{"key": KEY} | options)
 
 
 def test_every_output_has_as_many_fixed_weights() -> None:
@@ -154,6 +154,20 @@ def test_entries_are_fixed_in_any_parameters() -> None:
     np.testing.assert_array_equal(other.mask["kernel"], fixed.mask["kernel"])
 
 
+def test_fixed_entries_keep_the_dtype_and_the_shape_of_parameters() -> None:
+    params = {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)}
+    fixed = fixed_weights(params, 2, key=KEY)
+    small = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(impose(small, fixed))} == {jnp.dtype(jnp.bfloat16)}
+    row = fixed._replace(values=fixed.values | {"kernel": jnp.ones((1, 4))})
+    texts = "fixed.values and params have other shapes: 'kernel'", "[1, 4] in fixed.values", "nothing is broadcast"
+    assert_error(ek.ShapeError, lambda: impose(params, row), *texts, "one architecture")
+    texts = "fixed.mask and params are not trees", "'bias' besides", "1 arrays", "one architecture"
+    assert_error(ek.OptionError, lambda: impose({"kernel": params["kernel"]}, fixed), *texts)
+    texts = "holds no fixed weights", "dict", "FixedWeights", "fixed_weights(params"
+    assert_error(ek.OptionError, lambda: impose(params, params), *texts)
+
+
 @pytest.mark.parametrize("how", ["weights", "gates"])
 def test_no_symmetry_is_left(how: str) -> None:
     net, x = network(how), normal(4, 3)
@@ -220,6 +234,69 @@ def test_the_proof_against_all_permutations() -> None:
         assert len(keep) == np.prod(sizes, dtype=int)  # exact here, an upper bound in general
 
 
+class FixedExperts(nnx.Module):
+    """A mixture of experts to whose neurons, `[expert, neuron]`, fixed numbers are added."""
+
+    def __init__(self, entries) -> None:
+        self.entries = FixedEntries(jnp.asarray(entries, jnp.float32))
+        experts, neurons = self.entries.shape
+        self.up = nnx.Param(normal(experts, 3, neurons))
+        self.down = nnx.Param(normal(experts, neurons, 2, seed=1))
+        self.gate = nnx.Param(normal(3, experts, seed=2))
+
+    def __call__(self, x):
+        hidden = jnp.tanh(jnp.einsum("bx,oxi->boi", x, self.up[...]) + self.entries[...])
+        return jnp.einsum("bo,boi,oiy->by", jax.nn.softmax(x @ self.gate[...]), hidden, self.down[...])
+
+
+@pytest.mark.parametrize(
+    ("entries", "left"),
+    [
+        ([[1, 2], [3, 3]], {"h1": (((1, 0), (1, 1)),)}),
+        ([[1, 2], [3, 4]], {}),
+        ([[1, 2], [2, 1]], {"h0": ((0, 1),)}),
+        ([[1, 1], [1, 1]], {"h0": ((0, 1),), "h1": (((0, 0), (0, 1)), ((1, 0), (1, 1)))}),
+        ([[1, 2, 1], [4, 4, 4]], {"h1": (((0, 0), (0, 2)), ((1, 0), (1, 1), (1, 2)))}),
+    ],
+)
+def test_neurons_of_one_expert_alone_may_be_exchanged(entries, left) -> None:
+    """Classes are what all elements of the wreath product that keep the entries do, which are listed here."""
+    net, entries = FixedExperts(entries), np.array(entries)
+    assert symmetry_left(net, normal(5, 3)) == left
+    experts, neurons = entries.shape
+    keep = 0
+    for outer in itertools.permutations(range(experts)):
+        for rows in itertools.product(itertools.permutations(range(neurons)), repeat=experts):
+            keep += all(np.array_equal(entries[o], entries[outer[o]][list(rows[o])]) for o in range(experts))
+    orders = [math.factorial(len(one)) for classes in left.values() for one in classes]
+    assert keep == np.prod(orders, dtype=int)
+    if left.keys() == {"h1"}:  # the exchange leaves the function, by the definition
+        (o, i), (_, j) = left["h1"][0][:2]
+        x, before = normal(5, 3), net(normal(5, 3))
+        order = jnp.arange(neurons).at[i].set(j).at[j].set(i)
+        net.up[...] = net.up[...].at[o].set(net.up[...][o][:, order])
+        net.down[...] = net.down[...].at[o].set(net.down[...][o][order])
+        np.testing.assert_allclose(net(x), before, rtol=1e-5, atol=1e-6)
+
+
+def test_labels_within_products_and_sums_are_told_apart() -> None:
+    """Entries along an axis that holds two layers one after another, or heads with their entries."""
+
+    class Joined(nnx.Module):
+        def __init__(self) -> None:
+            self.entries = FixedEntries(jnp.array([1.0, 2.0, 3.0, 5.0, 5.0]))
+            self.one, self.two = nnx.Param(normal(2, 3)), nnx.Param(normal(2, 2, seed=1))
+            self.down = nnx.Param(normal(5, 2, seed=2))
+
+        def __call__(self, x):
+            joined = jnp.concatenate([jnp.tanh(x @ self.one[...]), jnp.sin(x @ self.two[...])], axis=-1)
+            return (joined * self.entries[...]) @ self.down[...]
+
+    ((label, classes),) = symmetry_left(Joined(), normal(4, 2)).items()
+    assert classes == ((0, 1),)
+    assert label.startswith("h")
+
+
 @pytest.mark.slow
 def test_the_barrier_is_lower_without_alignment() -> None:
     """Two networks that are trained apart, on digits; with fixed entries the straight line between them rises less."""
@@ -254,6 +331,35 @@ def test_the_barrier_is_lower_without_alignment() -> None:
 
 
 REFUSED = {
+    "no neurons": (
+        lambda: AsymmetricMLP([3, 0, 2], fixed=0, key=KEY, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "cannot be built", "features=[3, 0, 2]", "all above zero", "features="),
+    ),
+    "one width": (
+        lambda: AsymmetricMLP(3, fixed=0, key=KEY, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "cannot be built", "features=3", "two widths or more", "features="),
+    ),
+    "no inputs": (
+        lambda: AsymmetricLinear(0, 2, fixed=0, key=KEY, rngs=nnx.Rngs(0)),
+        (ek.OptionError, "the layer has no weights", "in_features=0", "above zero", "AsymmetricLinear(8, 16"),
+    ),
+    "no rngs": (
+        lambda: AsymmetricMLP([3, 4, 2], fixed=1, key=KEY, rngs=None),
+        (ek.OptionError, "rngs is not a set of random keys", "None", "nnx.Rngs", "rngs=nnx.Rngs(0)"),
+    ),
+    **{
+        f"{which} of {name}": (build, (ek.OptionError, *texts))
+        for which, options, texts in (
+            ("key", {"key": None}, ("key= is not one random key", "None", "a key of JAX", "jax.random.key(0)")),
+            ("scale", {"scale": math.nan}, ("scale does not fit", "scale=nan", "a finite number", "leave it out")),
+        )
+        for name, build in {
+            "a network": lambda o=options: network(**{"key": KEY} | o),
+            "a layer": lambda o=options: AsymmetricLinear(3, 2, fixed=1, rngs=nnx.Rngs(0), **{"key": KEY} | o),
+            "gates": lambda o=options: FiGLU(3, **{"key": KEY} | o),
+            "a tree": lambda o=options: fixed_weights({"bias": jnp.ones(3)}, 1, **{"key": KEY} | o),
+        }.items()
+    },
     "too many": (
         lambda: AsymmetricLinear(3, 2, fixed=4, key=KEY, rngs=nnx.Rngs(0)),
         (ek.OptionError, "more entries are to be fixed", "fixed=4, for a kernel of shape [3, 2]", "at most 3", "fewer"),

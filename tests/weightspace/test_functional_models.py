@@ -145,11 +145,60 @@ def test_models_are_pickled_and_run_in_both_modes() -> None:
         (lambda spec: NFN(spec, [1, 1], variant="PN", rngs=nnx.Rngs(0)), "no such variant", "'PN'"),
         (lambda spec: UNF(spec, [1, 1], fixed="dense", rngs=nnx.Rngs(0)), "UNF has a choice of fixed", "'dense'"),
         (lambda spec: Functional(spec, [1, 1], fixed="positions", rngs=None), "not a set of random keys", "None"),
+        (lambda spec: Functional(None, [1, 1], rngs=nnx.Rngs(0)), "spec= is no specification", "None"),
+        (lambda spec: UNF("spec", [1, 1], rngs=nnx.Rngs(0)), "spec= is no specification", "'spec'"),
+        (lambda spec: NFN(None, [1, 1], rngs=nnx.Rngs(0)), "spec= is no specification", "None"),
+        (lambda spec: DWSNet(None, [1, 1], rngs=nnx.Rngs(0)), "spec= is no specification", "None"),
+        (lambda spec: Functional(spec, 4, rngs=nnx.Rngs(0)), "not those of an input and an output", "channels=4"),
+        (lambda spec: Functional(spec, "14", rngs=nnx.Rngs(0)), "not those of an input and an output", "'14'"),
+        (lambda spec: Functional(spec, [1, 1], head=[0], rngs=nnx.Rngs(0)), "the head is no list", "head=[0]"),
+        (lambda spec: Functional(spec, [1, 1], head=4, rngs=nnx.Rngs(0)), "the head is no list", "head=4"),
     ],
 )
 def test_options_that_do_not_fit(build, problem: str, got: str) -> None:
     spec = trace(lambda p, x: jnp.sum(jnp.cumsum(p["w"], 0)) * x, {"w": jnp.ones((3, 4))}, jnp.ones(2))
     assert_error(OptionError, lambda: build(spec), problem, got, "", "")
+
+
+def test_statistics_that_are_no_numbers() -> None:
+    spec, params = traced("perceptron")
+    zoo = zoo_of(params, 3)
+    first = next(iter(zoo))
+    texts = "have no mean and deviation: 'b0'", "no networks", "one network or more", "diverged"
+    assert_error(OptionError, lambda: Standardize(spec, jax.tree.map(lambda leaf: leaf[:0], zoo)), *texts)
+    for number in (jnp.nan, jnp.inf, 1e30):
+        broken = zoo | {first: zoo[first].at[0].set(number)}
+        texts = f"have no mean and deviation: {first!r}", "infinite entries", "squares are finite", "diverged"
+        assert_error(OptionError, lambda broken=broken: Standardize(spec, broken), *texts)
+    assert_error(
+        OptionError,
+        lambda: Functional(spec, [1, 1], statistics=broken, rngs=nnx.Rngs(0)),
+        *texts,
+    )
+    empty = {"a": jnp.ones((5, 3, 0)), "b": jnp.ones((5, 0, 2))}
+    none = trace(lambda p, x: x @ p["a"] @ p["b"], jax.tree.map(lambda leaf: leaf[0], empty), jnp.ones((4, 3)))
+    assert Standardize(none, empty)(empty)["a"].shape == (5, 3, 0)
+
+
+def test_what_is_no_key_is_refused() -> None:
+    spec, params = traced("perceptron")
+    model = Functional(spec, [1, 1, 1], dropout=0.1, rngs=nnx.Rngs(0))
+    calls = {
+        "random_element": spec.random_element,
+        "augment": lambda key: spec.augment(key, params),
+        "check": lambda key: spec.check(lambda p, x: x, params, jnp.ones(2), key),
+        "dropout": lambda key: model(params, key=key),
+    }
+    for call in calls.values():
+        assert_error(
+            OptionError, lambda call=call: call(3), "key= is not one random key", "3", "a key of JAX", "key(0)"
+        )
+        split = jax.random.split(jax.random.key(0))
+        assert_error(
+            OptionError, lambda call=call: call(split), "not one random key", "of shape [2]", "a key", "key(0)"
+        )
+    for key in (jax.random.key(0), jax.random.PRNGKey(0)):  # of both kinds
+        assert spec.random_element(key).keys() == spec.groups.keys()
 
 
 def test_channels_that_are_not_there() -> None:

@@ -130,6 +130,77 @@ def test_other_functionals_and_state() -> None:
     assert int(state[1].steps) == 1
 
 
+KEY, ADAM = jax.random.key(0), optax.adam(0.1)
+LEARNED = LearnedOptimizer(SPEC, [2], rngs=nnx.Rngs(0))
+WRONG = {
+    "steps below zero": (
+        lambda: train(ADAM, PROBLEM, -1, KEY),
+        ("steps must be a whole number", "-1", "zero or more", "5"),
+    ),
+    "half a step": (
+        lambda: train(ADAM, PROBLEM, 2.5, KEY),
+        ("steps must be a whole number", "2.5", "zero or more", "5"),
+    ),
+    "key": (lambda: train(ADAM, PROBLEM, 2, 0), ("key= is not one random key", "0", "a key of JAX", "random.key(0)")),
+    "keys": (
+        lambda: train(ADAM, PROBLEM, 2, jax.random.split(KEY)),
+        ("key= is not one random key", "of shape [2]", "a key of JAX", "jax.random.key(0)"),
+    ),
+    "no optax": (
+        lambda: train(LEARNED, PROBLEM, 2, KEY),
+        ("is no optimizer of optax", "LearnedOptimizer", "GradientTransformation", "optimizer.transformation()"),
+    ),
+    "no optimizer": (
+        lambda: train(None, PROBLEM, 2, KEY),
+        ("is no optimizer of optax", "None", "GradientTransformation", "optax.adam(1e-3)"),
+    ),
+    "no problem": (
+        lambda: train(ADAM, loss, 2, KEY),
+        ("is not what can be trained", "function loss", "loss(params, key)", "Problem(init, loss)"),
+    ),
+    "a loss of a vector": (
+        lambda: train(ADAM, Problem(init, lambda params, key: params["bias"]), 2, KEY),
+        ("the loss is no number", "shape [8], dtype float32", "loss(params, key)", "mean"),
+    ),
+    "a loss of integers": (
+        lambda: train(ADAM, Problem(init, lambda params, key: 3), 2, KEY),
+        ("the loss is no number", "shape [], dtype int", "floating-point", "mean"),
+    ),
+    "evolution of Adam": (
+        lambda: evolve(ADAM, PROBLEM, key=KEY),
+        ("cannot be learned", "GradientTransformation", "a LearnedOptimizer", "LearnedOptimizer(spec"),
+    ),
+    "key of evolution": (
+        lambda: evolve(LEARNED, PROBLEM, key=0),
+        ("key= is not one random key", "0", "a key of JAX", "jax.random.key(0)"),
+    ),
+    "deviation": (
+        lambda: evolve(LEARNED, PROBLEM, deviation=float("inf"), key=KEY),
+        ("deviation does not fit", "deviation=inf", "a finite number above zero", "leave it out"),
+    ),
+    "rate": (
+        lambda: evolve(LEARNED, PROBLEM, rate="a", key=KEY),
+        ("rate does not fit", "rate='a'", "a finite number above zero", "leave it out"),
+    ),
+    "losses that are no numbers": (
+        lambda: evolve(
+            LEARNED,
+            Problem(init, lambda params, key: jnp.nan * jnp.sum(params["bias"])),
+            steps=1,
+            meta_steps=1,
+            key=KEY,
+        ),
+        ("the loss is not finite from the start", "nan", "finite losses", "problem.loss(problem.init(key), key)"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_training_is_refused(name: str) -> None:
+    call, texts = WRONG[name]
+    assert_error(ek.GroupError if "step" in name else ek.OptionError, call, *texts)
+
+
 def test_errors() -> None:
     build = {"spec": SPEC, "rngs": nnx.Rngs(0)}
     optimizer = LearnedOptimizer(**build).transformation()
@@ -138,6 +209,9 @@ def test_errors() -> None:
     call = [
         (lambda: optimizer.update(params, optimizer.init(params)), "needs the parameters", "None", "trained", step),
         (lambda: LearnedOptimizer(**build, decays=(1.0,)), "decays does not fit", "1.0", "below one", "leave it out"),
+        (lambda: LearnedOptimizer(**build, decays=0.9), "decays does not fit", "0.9", "a list of one", "leave it out"),
+        (lambda: LearnedOptimizer(**build, rate=None), "rate does not fit", "None", "above zero", "leave it out"),
+        (lambda: LearnedOptimizer(None, rngs=nnx.Rngs(0)), "spec= is no specification", "None", "symmetry", "trace("),
         (lambda: LearnedOptimizer(**build, rate=0.0), "rate does not fit", "0.0", "above zero", "leave it out"),
         (
             lambda: evolve(LearnedOptimizer(**build), PROBLEM, pairs=0, key=jax.random.key(0)),
@@ -149,3 +223,9 @@ def test_errors() -> None:
     ]
     for each in call:
         assert_error(ek.OptionError, *each)
+    row = params | {"first": params["first"][:, :1]}
+    texts = "grads and params have other shapes: 'first'", "[1, 1] in grads", "nothing is broadcast", "one architecture"
+    assert_error(ek.ShapeError, lambda: optimizer.update(row, optimizer.init(params), params), *texts)
+    texts = "the momenta of the state and params are not trees", "'bias' besides", "2 arrays", "one architecture"
+    less = {name: leaf for name, leaf in params.items() if name != "bias"}
+    assert_error(ek.OptionError, lambda: optimizer.update(less, optimizer.init(params), less), *texts)

@@ -12,7 +12,7 @@ from architectures import MODELS, normal, plain
 from helpers import assert_error
 
 import equikit as ek
-from equikit.weightspace import align, barrier, merge, trace
+from equikit.weightspace import align, barrier, interpolate, mean, merge, trace
 from equikit.weightspace._gains import Gains, inner
 from equikit.weightspace._matching import match
 from equikit.weightspace._starts import sequential
@@ -213,10 +213,74 @@ def test_running_averages_are_taken_anew() -> None:
     assert float(jnp.mean(between)) < 0.8 * float(jnp.mean(half["variance"]))
 
 
+def test_a_line_of_half_precision_is_of_half_precision() -> None:
+    one, two = ({"w": normal(5, seed=seed).astype(jnp.bfloat16)} for seed in (0, 1))
+    seen = []
+    for place in (0.25, jnp.float32(0.25), np.float64(0.25)):
+        half = interpolate(one, two, place)["w"]
+        assert half.dtype == jnp.bfloat16
+        exact = 0.75 * np.asarray(one["w"], np.float64) + 0.25 * np.asarray(two["w"], np.float64)
+        np.testing.assert_allclose(np.asarray(half, np.float64), exact, rtol=2**-8)
+    barrier(lambda p: seen.append(p["w"].dtype) or jnp.sum(p["w"]), one, two, points=2)
+    assert seen == [jnp.bfloat16]
+    np.testing.assert_array_equal(interpolate(one, two, 1)["w"], two["w"])
+    assert mean([one, two])["w"].dtype == jnp.bfloat16
+
+
 PARAMS, SPEC = perceptron(4)
 STACKED = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), PARAMS)
 BROKEN = PARAMS | {"w1": PARAMS["w1"].at[1, 0].set(jnp.nan)}
+ROW = PARAMS | {"w0": PARAMS["w0"][:1]}
+LESS = {"w0": PARAMS["w0"], "more": PARAMS["w1"]}
 REFUSED = {
+    "a line of two shapes": (
+        lambda: interpolate(PARAMS, ROW, 0.5),
+        (ek.ShapeError, "params_b and params_a have other shapes: 'w0'", "[1, 4] in params_b", "broadcast", "one arch"),
+    ),
+    "a line of two trees": (
+        lambda: barrier(lambda p: 0.0, PARAMS, LESS),
+        (ek.OptionError, "params_b and params_a are not trees", "no 'b0', no 'w1', 'more' besides", "3 arrays", "one"),
+    ),
+    "a list and a tuple": (
+        lambda: mean([[jnp.ones(2)], (jnp.ones(2),)]),
+        (ek.OptionError, "trees[1] and trees[0] are not trees", "tuple and list, of the same names", "1 arrays", "one"),
+    ),
+    "a place on a line": (
+        lambda: interpolate(PARAMS, PARAMS, jnp.ones(3)),
+        (ek.OptionError, "place= is no number", "[3]", "one place", "jax.vmap"),
+    ),
+    "a mean of two shapes": (
+        lambda: mean([PARAMS, ROW]),
+        (ek.ShapeError, "trees[1] and trees[0] have other shapes: 'w0'", "[3, 4] in trees[0]", "broadcast", "one arch"),
+    ),
+    "a mean of nothing": (
+        lambda: mean([]),
+        (ek.OptionError, "nothing to take the mean of", "no trees", "one or more", "params_a"),
+    ),
+    "a tree to merge": (
+        lambda: merge(PARAMS, SPEC),
+        (ek.OptionError, "nothing to merge", "type dict", "a list of one or more", "params_a"),
+    ),
+    "another network to merge": (
+        lambda: merge([PARAMS, ROW], SPEC),
+        (ek.ShapeError, "trees[1] do not fit the specification: 'w0'", "[1, 4]", "[3, 4]", "trace"),
+    ),
+    "a loss of a vector": (
+        lambda: barrier(lambda p: p["b0"], PARAMS, PARAMS, points=2),
+        (ek.OptionError, "the loss is no number", "shape [4], dtype float32", "loss(params)", "mean"),
+    ),
+    "no loss": (
+        lambda: barrier(lambda p: None, PARAMS, PARAMS, points=2),
+        (ek.OptionError, "the loss is no number", "NoneType", "loss(params)", "mean"),
+    ),
+    "a complex loss": (
+        lambda: barrier(lambda p: 1j * jnp.sum(p["b0"]), PARAMS, PARAMS, points=2),
+        (ek.OptionError, "the loss is no number", "complex64", "loss(params)", "mean"),
+    ),
+    "a loss that is not finite": (
+        lambda: barrier(lambda p: 1 / p, jnp.zeros(()), jnp.ones(()), points=3),
+        (ek.OptionError, "a loss on the line is not finite", "inf at place 0, and 1 such", "finite losses", "diverged"),
+    ),
     "not a number": (
         lambda: align(PARAMS, BROKEN, SPEC),
         (ek.OptionError, "params_b have weights that are no numbers: 'w1'", "1 of 8 entries", "finite", "diverged"),

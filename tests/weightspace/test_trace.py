@@ -173,6 +173,10 @@ def test_outputs_that_are_not_numbers_do_not_pass_the_check() -> None:
 
 
 REFUSED = {
+    "a tolerance below zero": (
+        lambda: SPEC.check(apply, plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)}), jnp.ones((4, 3)), KEY, tolerance=-1),
+        (ek.OptionError, "tolerance does not fit", "tolerance=-1", "zero or more, or None", "leave it out"),
+    ),
     "integers": (
         lambda: trace(lambda p, x: x * p["n"], {"n": jnp.arange(3)}, jnp.ones(3)),
         (ek.DTypeError, "'n' holds no floating-point numbers", "int32", "float32", "nnx.Param"),
@@ -196,6 +200,7 @@ REFUSED = {
         (ek.OptionError, "the label 'h0' has two sizes", "7 in", "one size", "different labels"),
     ),
 }
+KEY = jax.random.key(0)
 SPEC = trace(apply, plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)}), jnp.ones((4, 3)))
 
 

@@ -11,7 +11,8 @@ from flax import nnx
 
 from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
-from equikit.weightspace._leaves import named_leaves
+from equikit.weightspace._arguments import checked_key, checked_number
+from equikit.weightspace._leaves import named_leaves, refuse_unlike
 
 
 class FixedEntries(nnx.Variable[Any]):
@@ -48,7 +49,8 @@ def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array)
                 step="fix fewer, or give a number for each layer, as fixed=[0, 16, 16]",
             )
         )
-    places, numbers = jax.random.split(key)
+    checked_number("scale", scale)
+    places, numbers = jax.random.split(checked_key(key))
     order = jnp.argsort(jax.random.uniform(places, shape, jnp.float32), axis=0)
     mask = jnp.argsort(order, axis=0) < count
     return FixedWeights(mask, jnp.where(mask, scale * jax.random.normal(numbers, shape, jnp.float32), 0))
@@ -71,7 +73,7 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
         Masks and values, trees like `params`; in leaves that are no kernels a single `False`.
 
     Raises:
-        OptionError: if a kernel has fewer entries for an output.
+        OptionError: if a kernel has fewer entries for an output, the scale is no finite number, or the key none.
 
     Example:
         >>> params = {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)}
@@ -84,6 +86,8 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
     Source:
         Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231, section 4.
     """
+    checked_key(key)
+    checked_number("scale", scale)
     found = []
     for name, leaf in named_leaves(params).items():
         its_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
@@ -101,6 +105,18 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
 def impose(params: Any, fixed: FixedWeights) -> Any:
     """The parameters with the fixed entries in place: apply it in the loss, and their gradient is zero.
 
+    Args:
+        params: a tree of arrays.
+        fixed: of the same structure, from `fixed_weights`; in place of an array there may be one number for all of it.
+
+    Returns:
+        A tree like the parameters, of their dtypes.
+
+    Raises:
+        OptionError, ShapeError: if the trees do not match, naming the leaf.
+
+    Cost: one pass over the parameters.
+
     Example:
         >>> import jax
         >>> params = {"kernel": jnp.ones((3, 4))}
@@ -109,4 +125,18 @@ def impose(params: Any, fixed: FixedWeights) -> Any:
         >>> bool(jnp.all(gradient["kernel"] == 0))
         True
     """
-    return jax.tree.map(lambda array, mask, value: jnp.where(mask, value, array), params, fixed.mask, fixed.values)
+    if not isinstance(fixed, FixedWeights):
+        raise OptionError(
+            explain(
+                "fixed= holds no fixed weights",
+                got=type(fixed).__name__,
+                expected="masks and values, FixedWeights",
+                step="write fixed=fixed_weights(params, count, key=key)",
+            )
+        )
+    refuse_unlike({"params": params, "fixed.mask": fixed.mask, "fixed.values": fixed.values}, single=True)
+
+    def imposed(array: Any, mask: Any, value: Any) -> Any:
+        return jnp.where(mask, jnp.asarray(value).astype(jnp.result_type(array)), array)
+
+    return jax.tree.map(imposed, params, fixed.mask, fixed.values)

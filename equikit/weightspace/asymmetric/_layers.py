@@ -9,8 +9,10 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.initializers import lecun_normal
 
-from equikit._errors import ShapeError, explain
+from equikit._errors import OptionError, ShapeError, explain
 from equikit.groups._group import checked_size
+from equikit.nn._linear import checked_rngs
+from equikit.weightspace._arguments import checked_key, checked_number
 from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
 
@@ -36,7 +38,7 @@ class AsymmetricLinear(nnx.Module):
         mask, values: `FixedEntries`, `[in_features, out_features]`: one where a weight is fixed, and at what.
 
     Raises:
-        OptionError: if more weights are to be fixed than there are.
+        OptionError: if more weights are to be fixed than there are, or there are none, or an argument does not fit.
 
     Example:
         >>> layer = AsymmetricLinear(8, 16, fixed=4, key=jax.random.key(0), rngs=nnx.Rngs(1))
@@ -60,8 +62,17 @@ class AsymmetricLinear(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         shape = checked_size("in_features", in_features), checked_size("out_features", out_features)
+        if 0 in shape:
+            raise OptionError(
+                explain(
+                    "the layer has no weights",
+                    got=f"in_features={in_features}, out_features={out_features}",
+                    expected="numbers above zero",
+                    step="write AsymmetricLinear(8, 16, ...)",
+                )
+            )
         drawn = draw_fixed(shape, fixed, scale, key)
-        self.kernel = nnx.Param(lecun_normal()(rngs.params(), shape, param_dtype))
+        self.kernel = nnx.Param(lecun_normal()(checked_rngs(rngs).params(), shape, param_dtype))
         self.bias = nnx.Param(jnp.zeros(shape[1:], param_dtype)) if use_bias else None
         self.mask = FixedEntries(drawn.mask.astype(param_dtype))
         self.values = FixedEntries(drawn.values.astype(param_dtype))
@@ -92,6 +103,9 @@ class FiGLU(nnx.Module):
     Attributes:
         matrix: F, `FixedEntries` `[features, features]`.
 
+    Raises:
+        OptionError: if the scale is no finite number, or the key none.
+
     Example:
         >>> FiGLU(8, key=jax.random.key(0))(jnp.ones((3, 8))).shape
         (3, 8)
@@ -102,7 +116,8 @@ class FiGLU(nnx.Module):
 
     def __init__(self, features: int, *, scale: float = 1.0, key: jax.Array, param_dtype: Any = jnp.float32) -> None:
         size = checked_size("features", features)
-        drawn = scale * jax.random.normal(key, (size, size), jnp.float32)
+        checked_number("scale", scale)
+        drawn = scale * jax.random.normal(checked_key(key), (size, size), jnp.float32)
         self.matrix = FixedEntries(drawn.astype(param_dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ from flax import nnx
 
 from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
+from equikit.nn._linear import checked_rngs
 
 Factory = Callable[[nnx.Rngs], Any]
 """Makes a network."""
@@ -26,6 +27,7 @@ def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
         raise OptionError(
             explain("there are no networks", got="size=0", expected="a number above zero", step="write size=4")
         )
+    checked_rngs(rngs)
     made = [nnx.split(factory(nnx.Rngs(rngs.params()))) for _ in range(size)]
     graph, first = made[0]
     for number, (other, state) in enumerate(made):

@@ -13,6 +13,8 @@ from flax import nnx
 from equikit._errors import OptionError, explain
 from equikit.groups._group import checked_size
 from equikit.nn._functions import relu
+from equikit.nn._linear import checked_rngs
+from equikit.weightspace._arguments import checked_key, checked_number, listed
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
 Breaking = Literal["weights", "gates"]
@@ -36,7 +38,7 @@ class AsymmetricMLP(nnx.Module):
         rngs: for the weights that are trained.
 
     Raises:
-        OptionError: if there are not two widths, or fixed does not fit them.
+        OptionError: if there are not two widths, all above zero, or fixed does not fit them, or another argument.
 
     Example:
         >>> from equikit.weightspace import symmetry_left
@@ -60,18 +62,20 @@ class AsymmetricMLP(nnx.Module):
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
-        widths = [checked_size("features", width) for width in features]
-        if len(widths) < 2 or how not in ("weights", "gates"):
+        checked_rngs(rngs)
+        checked_number("scale", scale)
+        widths = [checked_size("features", width) for width in listed(features) or ()]
+        if len(widths) < 2 or 0 in widths or how not in ("weights", "gates"):
             raise OptionError(
                 explain(
                     "the network cannot be built",
-                    got=f"features={widths}, how={how!r}",
-                    expected="two widths or more, and how='weights' or how='gates'",
+                    got=f"features={features!r}, how={how!r}",
+                    expected="two widths or more, all above zero, and how='weights' or how='gates'",
                     step="write features=[784, 512, 10], how='weights'",
                 )
             )
         counts = _checked_counts(fixed, len(widths) - 1) if how == "weights" else [0] * (len(widths) - 1)
-        keys = jax.random.split(key, len(widths) - 1)
+        keys = jax.random.split(checked_key(key), len(widths) - 1)
         layers: list[Any] = []
         gates: list[Any] = []
         for number, (before, after) in enumerate(itertools.pairwise(widths)):

@@ -5,28 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from equikit.groups import S
 from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._specification import Specification
-from equikit.weightspace._terms import Expression, Product, Sum, Symbol
+from equikit.weightspace._tensors import split as cut
+from equikit.weightspace._tensors import tensors_of
 from equikit.weightspace._trace import trace
 from equikit.weightspace.asymmetric._fixed import FixedEntries
 
 Colours = dict[str, np.ndarray]
-"""For each label a number for each index: indices that some permutation may exchange have one number."""
+"""For each label a number for each index, `[n]`, and for each index of the outer label where it is nested in one,
+`[outer, n]`: indices that some element may exchange have one number."""
+Index = int | tuple[int, int]
+"""Of a label; of one that is nested in another label after the index of that."""
 
 
-def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[int, ...], ...]]:
+def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[Index, ...], ...]]:
     """What the fixed entries of a network leave of its symmetry.
 
     The network is traced with fixed entries as if they were parameters. An element of the group that is found is a
     symmetry of what is trained if it keeps all fixed entries. Which do is bounded by colour refinement: indices get
     other colours if the fixed entries of one are not, with multiplicities, those of the other, next to indices of the
-    same colours. An element that keeps the fixed entries keeps the colours. Where every index has a colour of its own
-    the identity is all that is left, and the symmetry is **proved** to be broken.
+    same colours. A label that is nested in another one is permuted by itself for every index of that, and so it has
+    colours for every index of that. An element that keeps the fixed entries keeps the colours. Where every index has a
+    colour of its own the identity is all that is left, and the symmetry is **proved** to be broken.
 
     Args:
         model: with `FixedEntries` somewhere in it.
@@ -34,7 +40,9 @@ def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[int, ...],
 
     Returns:
         For each label the classes of indices, of two or more, that the fixed entries do not tell apart. If there are
-        none, no permutation in the traced group is left. If there are, some may be, or may not.
+        none, no element of the traced group is left but the identity. If there are, some may be, or may not. An index
+        of a label that is nested in another one is a pair, the first of which is the index of the outer label; classes
+        are those within one index of that, as others are exchanged with the outer label alone.
 
     Raises:
         DTypeError, OptionError: if the model cannot be traced.
@@ -62,56 +70,74 @@ def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[int, ...],
     spec = trace(apply, {"fixed": fixed, "params": params}, x)
     entries = named_leaves({"fixed": fixed}) if jax.tree.leaves(fixed) else {}
     colours = refined(spec, {name: np.asarray(array) for name, array in entries.items()})
-    left = {}
+    left: dict[str, tuple[tuple[Index, ...], ...]] = {}
+    within = dict(spec.nested)
     for label in spec.groups:
-        classes = [tuple(map(int, np.flatnonzero(colours[label] == one))) for one in np.unique(colours[label])]
-        if any(len(one) > 1 for one in classes):
-            left[label] = tuple(one for one in classes if len(one) > 1)
+        if label in within:
+            pairs = [(outer, one) for outer, row in enumerate(colours[label]) for one in _classes(row)]
+            found: tuple[tuple[Index, ...], ...] = tuple(tuple((outer, i) for i in one) for outer, one in pairs)
+        else:
+            found = tuple(_classes(colours[label]))
+        if found:
+            left[label] = found
     return left
+
+
+def _classes(colours: np.ndarray) -> list[tuple[int, ...]]:
+    """The places of each colour that there is more than once."""
+    classes = [tuple(map(int, np.flatnonzero(colours == one))) for one in np.unique(colours)]
+    return [one for one in classes if len(one) > 1]
 
 
 def refined(spec: Specification, arrays: dict[str, np.ndarray]) -> Colours:
     """The coarsest colouring of indices that the arrays do not refine further."""
-    colours = {
-        label: np.zeros(spec.sizes[label], np.intp) if isinstance(what, S) else np.arange(spec.sizes[label])
-        for label, what in spec.bindings
-    }
-    leaves = [leaf for leaf in spec.leaves if leaf.name in arrays]
-    values = {name: np.unique(array, return_inverse=True)[1].reshape(array.shape) for name, array in arrays.items()}
+    within, sizes = dict(spec.nested), spec.sizes
+    colours: Colours = {}
+    for label, what in spec.bindings:
+        shape = (sizes[within[label]], sizes[label]) if label in within else (sizes[label],)
+        colours[label] = np.zeros(shape, np.intp) if isinstance(what, S) else np.arange(sizes[label])
+    leaves = tuple(leaf for leaf in spec.leaves if leaf.name in arrays)
+    codes = {leaf.name: jnp.asarray(_numbered(arrays[leaf.name])[..., None].astype(np.int32)) for leaf in leaves}
+    values = {name: np.asarray(array)[..., 0] for name, array in cut(leaves, codes).items()}
+    tensors = [tensor for leaf in leaves for tensor in tensors_of(leaf) if values[tensor.name].size]
+
+    def axes_of(labels: tuple[str, ...], place: int) -> tuple[int, ...]:
+        """The axes whose indices are one index of the label of an axis, with that of the outer label before it."""
+        label = labels[place]
+        return (labels.index(within[label]), place) if label in within else (place,)
+
     while True:
         before = sum(int(its.max(initial=0)) for its in colours.values())
-        for leaf in leaves:
-            for place, axis in enumerate(leaf.axes):
-                if isinstance(axis, Symbol) and axis.label in spec.groups:
-                    codes = values[leaf.name]
-                    for other, its in enumerate(leaf.axes):
-                        if other != place:
-                            shape = [-1 if at == other else 1 for at in range(len(leaf.axes))]
-                            codes = _both(codes, _colours_of(its, colours).reshape(shape))
-                    rows = np.sort(np.moveaxis(codes, place, 0).reshape(axis.size, -1), axis=1)
-                    rows = np.concatenate([colours[axis.label][:, None], rows], axis=1)
-                    colours[axis.label] = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+        for tensor in tensors:
+            labels = tensor.labels
+            for place, label in enumerate(labels):
+                if label not in spec.groups:
+                    continue
+                own = axes_of(labels, place)
+                coloured = values[tensor.name]
+                for other, its_label in enumerate(labels):
+                    if other not in own or its_label != label:
+                        coloured = _both(coloured, _spread(colours[its_label], axes_of(labels, other), coloured.ndim))
+                rows = np.moveaxis(coloured, own, range(len(own))).reshape(colours[label].size, -1)
+                rows = np.concatenate([colours[label].reshape(-1, 1), np.sort(rows, axis=1)], axis=1)
+                found = np.unique(rows, axis=0, return_inverse=True)[1]
+                colours[label] = found.reshape(colours[label].shape)
         if sum(int(its.max(initial=0)) for its in colours.values()) == before:
             return colours
 
 
+def _numbered(array: np.ndarray) -> np.ndarray:
+    """The same number for the same entries."""
+    return np.unique(array, return_inverse=True)[1].reshape(array.shape)
+
+
 def _both(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     """A number for each pair of numbers."""
-    found: np.ndarray = one * (int(two.max(initial=0)) + 1) + two
-    return np.unique(found, return_inverse=True)[1].reshape(found.shape)
+    found: np.ndarray = one.astype(np.intp) * (int(two.max(initial=0)) + 1) + two
+    return _numbered(found)
 
 
-def _colours_of(axis: Expression, colours: Colours) -> np.ndarray:
-    """A colour for each index of an axis, from those of what it is made of."""
-    if isinstance(axis, Product):
-        found = np.zeros(1, np.intp)
-        for factor in axis.factors:
-            found = _both(found[:, None], _colours_of(factor, colours)[None]).ravel()
-        return found
-    if isinstance(axis, Sum):
-        pieces, start = [], 0
-        for part in axis.parts:
-            pieces.append(start + _colours_of(part, colours))
-            start = int(pieces[-1].max(initial=start - 1)) + 1
-        return np.concatenate(pieces)
-    return colours[axis.label]
+def _spread(colours: np.ndarray, axes: tuple[int, ...], count: int) -> np.ndarray:
+    """Colours along some of `count` axes, to be broadcast along the others."""
+    order = np.argsort(axes)
+    return np.expand_dims(colours.transpose(order), [axis for axis in range(count) if axis not in axes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,9 @@ from jax.flatten_util import ravel_pytree
 from equikit._errors import OptionError, explain
 from equikit._progress import progress
 from equikit.groups._group import checked_size
+from equikit.weightspace._arguments import checked_key, checked_number
 from equikit.weightspace.optimizers._learned import LearnedOptimizer
-from equikit.weightspace.optimizers._training import Problem, train
+from equikit.weightspace.optimizers._training import Problem, checked_problem, train
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ def evolve(
         The optimizer that was learned, and the losses.
 
     Raises:
-        OptionError: if a number does not fit.
+        OptionError: if an argument does not fit, or the loss is no finite number from the start.
+        GroupError: if a number of steps, pairs or checks is no whole number.
 
     Cost: 2 m times `steps` steps of training a meta-step, all of them in one compiled program.
 
@@ -93,10 +96,23 @@ def evolve(
         Metz et al., arXiv:2203.11860. Zhou, Finn and Harrison, arXiv:2402.05232, use persistent evolution strategies,
         for longer training than here.
     """
+    if not isinstance(optimizer, LearnedOptimizer):
+        raise OptionError(
+            explain(
+                "optimizer= cannot be learned",
+                got=type(optimizer).__name__,
+                expected="a LearnedOptimizer",
+                step="write optimizer=LearnedOptimizer(spec, rngs=nnx.Rngs(0))",
+            )
+        )
+    checked_problem(problem)
+    checked_key(key)
     numbers = {"steps": steps, "meta_steps": meta_steps, "pairs": pairs, "checks": checks}
     sizes = {name: checked_size(name, number) for name, number in numbers.items()}
+    for name, number in (("deviation", deviation), ("rate", rate)):
+        checked_number(name, number, "a finite number above zero", lambda value: 0 < value < math.inf)
     given = {**sizes, "deviation": deviation, "rate": rate}
-    if 0 in sizes.values() or not deviation > 0 or not rate > 0:
+    if 0 in sizes.values():
         raise OptionError(
             explain(
                 "nothing is learned with these numbers",
@@ -131,6 +147,15 @@ def evolve(
     same = jax.random.split(jax.random.fold_in(key, meta_steps), 8)
     check = jax.jit(lambda flat: jnp.mean(jax.vmap(mean_loss, in_axes=(None, 0))(flat, same)))
     state, losses, found = adam.init(flat), [], [(0, float(check(flat)))]
+    if not math.isfinite(found[0][1]):
+        raise OptionError(
+            explain(
+                "the loss is not finite from the start",
+                got=f"a mean loss of {found[0][1]} before anything is learned",
+                expected="finite losses at the parameters that problem.init draws",
+                step="evaluate problem.loss(problem.init(key), key), and see where it is no number",
+            )
+        )
     best = flat
     marks = set(np.linspace(0, meta_steps, checks + 1).round().astype(int).tolist())
     with progress("learning an optimizer", meta_steps) as advance:

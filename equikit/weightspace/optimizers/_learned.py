@@ -12,7 +12,9 @@ import optax
 from flax import nnx
 
 from equikit._errors import OptionError, explain
+from equikit.weightspace._arguments import checked_number, checked_specification, listed
 from equikit.weightspace._functional import Functional
+from equikit.weightspace._leaves import refuse_unlike
 from equikit.weightspace._models import UNF
 from equikit.weightspace._specification import Specification
 
@@ -89,21 +91,20 @@ class LearnedOptimizer(nnx.Module):
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
-        self.decays = tuple(float(decay) for decay in decays)
-        for name, value, fits in (
-            ("decays", self.decays, len(self.decays) > 0 and all(0 <= decay < 1 for decay in self.decays)),
-            ("rate", rate, 0 < rate < math.inf),
-            ("strength", strength, 0 <= strength < math.inf),
-        ):
-            if not fits:
-                raise OptionError(
-                    explain(
-                        f"{name} does not fit",
-                        got=f"{name}={value}",
-                        expected="numbers from zero to below one" if name == "decays" else "a finite number above zero",
-                        step="leave it out: the default is what was measured",
-                    )
-                )
+        checked_specification(spec)
+        step = "leave it out: the default is what was measured"
+        given = listed(decays)
+        if not given:
+            raise OptionError(
+                explain("decays does not fit", got=f"decays={decays!r}", expected="a list of one or more", step=step)
+            )
+        for decay in given:
+            checked_number(
+                "decays", decay, "a list of numbers from zero to below one", lambda value: 0 <= value < 1, step
+            )
+        checked_number("rate", rate, "a finite number above zero", lambda value: 0 < value < math.inf, step)
+        checked_number("strength", strength, "a finite number, zero or more", lambda value: 0 <= value < math.inf, step)
+        self.decays = tuple(float(decay) for decay in given)
         self.strength = float(strength)
         self.log_rate = nnx.Param(jnp.log(jnp.float32(rate)))
         inputs = 2 + len(self.decays) + len(TIMES)
@@ -163,6 +164,7 @@ class LearnedOptimizer(nnx.Module):
                         step="write optimizer.update(grads, state, params)",
                     )
                 )
+            refuse_unlike({"params": params, "grads": grads, "the momenta of the state": state.momenta[0]})
             return self.step(grads, state, params)
 
         return optax.GradientTransformation(init, update)

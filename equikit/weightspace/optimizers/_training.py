@@ -9,6 +9,11 @@ from typing import Any
 import jax
 import optax
 
+from equikit._errors import OptionError, explain
+from equikit.groups._group import checked_size
+from equikit.weightspace._arguments import checked_key
+from equikit.weightspace._losses import checked_loss
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -35,18 +40,56 @@ def train(
         key: of the parameters and the batches.
 
     Returns:
-        The parameters, and the loss before every step, `[steps]`.
+        The parameters, and the loss before every step, `[steps]`; where training diverges it is not a number.
+
+    Raises:
+        OptionError: if there is no optimizer, problem or key, or the loss is no number.
+        GroupError: if the steps are no whole number.
 
     Cost: a value, a gradient and an update a step.
     """
+    steps = checked_size("steps", steps)
+    checked_key(key)
+    checked_problem(problem)
+    _refuse_no_optimizer(optimizer)
+
+    def loss(params: Any, key: jax.Array) -> Any:
+        return checked_loss(problem.loss(params, key), "loss(params, key)")
+
     start, draws = jax.random.split(key)
     params = problem.init(start)
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
         params, state = carry
-        loss, grads = jax.value_and_grad(problem.loss)(params, key)
+        value, grads = jax.value_and_grad(loss)(params, key)
         updates, state = optimizer.update(grads, state, params)
-        return (optax.apply_updates(params, updates), state), loss
+        return (optax.apply_updates(params, updates), state), value
 
     (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(draws, steps))
     return params, losses
+
+
+def checked_problem(problem: Any) -> None:
+    """Raise `OptionError` unless it is a problem, whose parts can be called."""
+    if not isinstance(problem, Problem) or not callable(problem.init) or not callable(problem.loss):
+        raise OptionError(
+            explain(
+                "problem= is not what can be trained",
+                got=repr(problem)[:80],
+                expected="two functions, init(key) and loss(params, key)",
+                step="write Problem(init, loss)",
+            )
+        )
+
+
+def _refuse_no_optimizer(optimizer: Any) -> None:
+    if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
+        learned = callable(getattr(optimizer, "transformation", None))
+        raise OptionError(
+            explain(
+                "optimizer= is no optimizer of optax",
+                got=type(optimizer).__name__ if learned else repr(optimizer)[:80],
+                expected="an optax.GradientTransformation",
+                step="pass optimizer.transformation()" if learned else "write optimizer=optax.adam(1e-3)",
+            )
+        )
