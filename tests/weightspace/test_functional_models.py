@@ -195,7 +195,12 @@ def test_what_is_no_key_is_refused() -> None:
         )
         split = jax.random.split(jax.random.key(0))
         assert_error(
-            OptionError, lambda call=call: call(split), "not one random key", "of shape [2]", "a key", "key(0)"
+            OptionError,
+            lambda call=call, split=split: call(split),
+            "not one random key",
+            "of shape [2]",
+            "a key",
+            "key(0)",
         )
     for key in (jax.random.key(0), jax.random.PRNGKey(0)):  # of both kinds
         assert spec.random_element(key).keys() == spec.groups.keys()
