@@ -133,6 +133,10 @@ def linear(rngs):
 
 
 REFUSED = {
+    "no rngs": (
+        lambda: Ensemble(lambda rngs: nnx.Linear(2, 3, rngs=rngs), 2, rngs=None),
+        (ek.OptionError, "rngs is not a set of random keys", "None", "nnx.Rngs", "rngs=nnx.Rngs(0)"),
+    ),
     "none": (
         lambda: Ensemble(linear, 0, rngs=nnx.Rngs(0)),
         (ek.OptionError, "there are no networks", "size=0", "above zero", "size=4"),
