@@ -95,6 +95,7 @@ def test_moved_networks_compute_the_same_from_other_weights(monkeypatch, tmp_pat
     np.testing.assert_allclose(statistics(one), statistics(two), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rival", [pytest.param(name, marks=() if name == "UNF" else pytest.mark.slow) for name in MAKE]
 )
@@ -127,6 +128,7 @@ def test_broken_networks_of_a_pair_share_their_fixed_entries() -> None:
     assert np.any(one.layers[1].kernel[...] != two.layers[1].kernel[...])
 
 
+@pytest.mark.slow
 def test_rates_are_chosen_and_curves_begin_at_the_first_loss() -> None:
     case = optimizers.transformer_case(0)
     sizes = replace(optimizers.QUICK, steps=12, tests=2, rates=(0.1, 1e30))

@@ -32,6 +32,12 @@ def test_there_are_lessons_each_with_its_notebook() -> None:
     assert {path.stem for path in LESSONS} == {path.stem for path in ROOT.glob("lesson_*.ipynb")} != set()
 
 
+@pytest.mark.parametrize(
+    "lesson",
+    # The first one runs every time: what the others need of a machine is the same.
+    [pytest.param(path, marks=[] if place == 0 else pytest.mark.slow) for place, path in enumerate(LESSONS)],
+    ids=lambda path: path.stem,
+)
 def test_it_runs_without_an_exception(lesson: Path) -> None:
     notebook = execute.run(execute.read(lesson))
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -100,6 +100,7 @@ def test_modules_are_valid_everywhere(how: str) -> None:
     assert network(how, param_dtype=jnp.bfloat16)(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
 
 
+@pytest.mark.slow
 def test_gradients_and_precision(x64: None) -> None:
     net, x = network(param_dtype=jnp.float64), normal(4, 3).astype(float)
     static, params, rest = nnx.split(net, nnx.Param, ...)

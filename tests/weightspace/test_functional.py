@@ -87,6 +87,7 @@ def test_the_number_of_maps_is_that_of_the_paper() -> None:
         assert sum(len(pair.diagrams) for pair in layer.space.pairs) >= 4 * layers**2 + 10 * layers - 4
 
 
+@pytest.mark.slow
 def test_it_learns_a_function_of_weights() -> None:
     """The norm of the product of both matrices, which no relabelling of the neurons between them changes."""
     spec, params = perceptron(2, 8, 2)

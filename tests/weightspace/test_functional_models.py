@@ -63,6 +63,7 @@ def test_positions_break_the_symmetry_that_is_none() -> None:
         assert not np.allclose(model(turned), model(params), rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_sizes_of_ends_and_kernels_enter_where_the_papers_say() -> None:
     """Only HNP grows with inputs and outputs; only UNF does not with positions of a kernel."""
 
@@ -101,6 +102,7 @@ def test_inputs_are_standardized() -> None:
         np.testing.assert_array_equal(leaf, 0)
 
 
+@pytest.mark.slow
 def test_dropout_needs_a_key_and_keeps_the_mean() -> None:
     spec, params = traced("perceptron")
     model = Functional(spec, [1, 32, 1], out="", dropout=0.5, rngs=nnx.Rngs(0))

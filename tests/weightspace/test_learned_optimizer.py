@@ -93,6 +93,7 @@ def test_without_strength_it_is_adam() -> None:
         np.testing.assert_allclose(found[name], wanted[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_evolution_finds_a_better_rate() -> None:
     """With nothing else to learn: Adam's rate, which is too small."""
     learned = LearnedOptimizer(SPEC, [2], strength=0.0, rate=0.01, rngs=nnx.Rngs(0))

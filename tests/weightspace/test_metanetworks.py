@@ -92,6 +92,7 @@ APPLY, PARAMS, X = small()
 GRAPH = graph(APPLY, PARAMS, X)
 
 
+@pytest.mark.slow
 @classes
 def test_gradients_are_those_of_finite_differences(how: str, x64: None) -> None:
     params = doubled(PARAMS)

@@ -91,6 +91,7 @@ def eigenvalues(loss, params) -> np.ndarray:
     return np.linalg.eigvalsh(jax.jit(jax.hessian(lambda flat: loss(back(flat))))(flat))
 
 
+@pytest.mark.slow
 def test_sharpness_falls(x64: None) -> None:
     spec, params, loss = problem(jnp.float64)
     before = eigenvalues(loss, params)

@@ -27,7 +27,7 @@ NESTED = {
     "mixture_of_experts": {"h1": "h0"},
 }
 """All architectures with a wreath product; the others have none."""
-SLOW = ("transformer", "group_norm", "fused_attention")
+SLOW = ("transformer", "group_norm", "fused_attention", "grouped_convolution")
 QUICK = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NESTED]
 
 
