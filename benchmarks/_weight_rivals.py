@@ -127,7 +127,7 @@ class OnGraph(nnx.Module):
 
 
 def on_graph(kind: Callable[..., nnx.Module], hidden: Sequence[int], steps: int) -> Callable[[WeightTask, int], Rival]:
-    """A network on the graph of the parameters, with a node a neuron; it makes no more than some steps."""
+    """A network on the graph of the parameters, with a node a neuron; for so many steps, made up to whole epochs."""
 
     def build(task: WeightTask, seed: int) -> Rival:
         rngs = nnx.Rngs(seed)

@@ -28,8 +28,8 @@ RIVALS: dict[str, str] = {
     "DWSNet": "all maps that commute with hidden neurons",
     "NFN": "ends permuted too, with codes of their positions; kernels as channels",
     "UNF": "the same, with positions of kernels permuted and coded",
-    "message passing": "a graph network on the graph of the parameters, 300 steps at most",
-    "transformer": "a relational transformer on the same graph, 100 steps at most",
+    "message passing": "a graph network on the graph of the parameters, fewer steps",
+    "transformer": "a relational transformer on the same graph, fewer steps still",
     **barriers.RIVALS,
     **optimizers.RIVALS,
 }
