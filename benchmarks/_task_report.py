@@ -24,6 +24,8 @@ WHOLE = (
 )
 SECONDS = ("seconds", "compile_seconds")
 HIDDEN = ("train_loss",)
+STEP = "loss at step "
+"""What losses on the way are called, which are drawn and not tabulated."""
 
 
 def heading(name: str) -> str:
@@ -53,7 +55,8 @@ def by_task(records: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str,
 def table(published: Published, task: str, records: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Head and body of the table of a task."""
     scores = [record.get("scores", {}) for record in records]
-    names = [name for name in dict.fromkeys(name for one in scores for name in one) if name not in HIDDEN]
+    every = dict.fromkeys(name for one in scores for name in one)
+    names = [name for name in every if name not in HIDDEN and not name.startswith(STEP)]
     known = any((task, record["rival"]) in published for record in records)
     head = ["rival", *map(heading, names), *(["published"] if known else [])]
     body = []
@@ -93,16 +96,21 @@ def markdown(published: Published, result: Mapping[str, Any], rivals: Mapping[st
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
-    """Draw the errors, a panel a task: full marks as drawn, hollow ones moved."""
+    """Draw the errors, a panel a task: full marks as drawn, hollow ones moved; below them losses over steps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator
 
-    tasks = {task: of for task, of in by_task(result["measurements"]).items() if _errors(of)}
+    every = by_task(result["measurements"])
+    tasks = {task: of for task, of in every.items() if _errors(of)}
+    curves = {task: found for task, of in every.items() if (found := _curves(of))}
+    names = list(rivals)
     rivals = [rival for rival in rivals if any(rival in _errors(of) for of in tasks.values())]
-    figure = Figure(figsize=(1.6 + 2.7 * len(tasks), 0.9 + 0.3 * len(rivals)), dpi=130, layout="constrained")
+    heights = [0.9 + 0.3 * len(rivals), *([2.6] if curves else [])]
+    figure = Figure(figsize=(1.6 + 2.7 * len(tasks), sum(heights)), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
+    upper, *lower = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    panels = upper.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
     for axes, (task, of) in zip(panels, tasks.items(), strict=False):
         for rival, errors in _errors(of).items():
             colour, marker = STYLES[rivals.index(rival) % len(STYLES)]
@@ -120,7 +128,37 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
         axes.set_xlabel("error")
     panels[0].set_yticks(range(len(rivals)), rivals)
     panels[0].set_ylim(len(rivals) - 0.5, -0.5)
+    for part in lower:
+        _draw_curves(part.subplots(1, len(curves), squeeze=False)[0], curves, names)
     figure.savefig(path)
+
+
+def _draw_curves(
+    panels: Iterable[Any], curves: Mapping[str, Mapping[str, Mapping[int, float]]], names: list[str]
+) -> None:
+    """Losses over steps, a panel a task."""
+    for axes, (task, of) in zip(panels, curves.items(), strict=True):
+        for rival, losses in of.items():
+            colour, marker = STYLES[names.index(rival) % len(STYLES)]
+            axes.plot([*losses], [*losses.values()], marker=marker, color=colour, markersize=5, label=rival)
+        axes.set_yscale("log")
+        axes.grid(True, which="both", color="#dddddd", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_title(task, fontsize=10, loc="left")
+        axes.set_xlabel("step")
+        axes.set_ylabel("loss")
+        axes.legend(fontsize=8, frameon=False)
+
+
+def _curves(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
+    """Rival to steps and the losses there."""
+    found = {}
+    for record in records:
+        scores = record.get("scores") or {}
+        losses = {int(name.removeprefix(STEP)): value for name, value in scores.items() if name.startswith(STEP)}
+        if losses:
+            found[record["rival"]] = losses
+    return found
 
 
 def _errors(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

@@ -17,6 +17,7 @@ from flax import nnx
 from benchmarks._digits import digits
 from benchmarks._measurement import Measurement, Skip
 from benchmarks._scores import Bound
+from benchmarks._task_report import STEP
 from benchmarks._zoo_models import perceptron
 from equikit.weightspace import LearnedOptimizer, Problem, evolve, trace, train
 
@@ -194,5 +195,6 @@ def curve(optimizer: Any, problem: Problem, sizes: Sizes, seed: int) -> np.ndarr
 def scores(losses: np.ndarray, adam: np.ndarray) -> dict[str, float]:
     """The loss on the way, its mean over the steps, and that beside Adam's."""
     found = {f"loss after {share:.0%}": losses[round(share * len(losses)) - 1] for share in AT}
+    found |= {f"{STEP}{step}": losses[step] for step in range(0, len(losses), max(1, len(losses) // 25))}
     found |= {"mean loss": np.mean(losses), "times the loss of Adam": np.mean(losses) / np.mean(adam)}
     return {name: float(value) for name, value in found.items()}
