@@ -128,11 +128,11 @@ def test_models_are_pickled_and_run_in_both_modes() -> None:
         rngs=nnx.Rngs(0),
     )
     again = pickle.loads(pickle.dumps(model))
-    np.testing.assert_allclose(again(zoo), model(zoo), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(again(zoo), model(zoo))
     for graph in (True, False):
         static, state = nnx.split(model, graph=graph)
         np.testing.assert_allclose(
-            jax.jit(lambda s, p, g=static: nnx.merge(g, s)(p))(state, zoo), model(zoo), rtol=1e-5
+            jax.jit(lambda s, p, g=static: nnx.merge(g, s)(p))(state, zoo), model(zoo), rtol=1e-5, atol=1e-6
         )
     assert model(jax.tree.map(lambda leaf: leaf[:0], zoo)).shape == (0, 3)
 
