@@ -32,6 +32,7 @@ def test_what_the_rival_finds_no_single_label_improves() -> None:
             assert similarity(one, spec.act({**element, label: generator.permutation(places)}, two)) <= best + 1e-6
 
 
+@pytest.mark.slow
 def test_the_command_writes_times_and_similarities(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     assert command.main(["alignment", "--quick", "--output", str(tmp_path)]) == 0

@@ -189,6 +189,7 @@ def test_targets_and_numbers() -> None:
     assert [number(v) for v in (None, 12.3, 0.0123, 1.23e-5)] == ["–", "12", "0.012", "1.2e-5"]
 
 
+@pytest.mark.slow
 def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emlp_tasks, "TASKS", {"scattering": TASKS["scattering"]})
     monkeypatch.setattr(emlp_tasks, "QUICK", (20, 40))

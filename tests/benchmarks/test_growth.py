@@ -53,6 +53,7 @@ def test_memory_grows_as_the_larger_side() -> None:
         assert large < 2.0 ** (order + 0.1) * small
 
 
+@pytest.mark.slow
 def test_the_command_writes_exponents_and_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(growth, "measured_apart", apart)

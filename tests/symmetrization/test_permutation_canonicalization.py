@@ -245,6 +245,7 @@ def test_absent_entries_come_last_and_stand_apart():
     assert jax.jit(sym.frame)(x, mask={"p": mask}).elements.linear["p"][0][3:].tolist() == [1, 3]
 
 
+@pytest.mark.slow
 def test_gumbel_noise_draws_orders_of_plackett_and_luce():
     scores = np.array([0.0, 0.5, 2.0], np.float32)
     how = PermutationCanonicalization(lambda x: x, gumbel=True)

@@ -152,6 +152,7 @@ class TestSoftWeights:
         sym, x = wrapped(), cloud()
         np.testing.assert_allclose(sym(x, parts=7 * soft), sym(x, parts=soft), atol=1e-12)
 
+    @pytest.mark.slow
     def test_hard_weights_keep_derivatives(self):
         sym, x = wrapped(hard=True), cloud()
         soft = np.abs(PARTS - 0.3)

@@ -73,6 +73,7 @@ def test_only_the_expectation_is_the_same_for_nodes_that_a_symmetry_exchanges(na
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.slow
 def test_it_commutes_in_distribution_and_with_the_noise():
     """With g acting on the noise too, every single element commutes."""
     network = VectorNeurons(

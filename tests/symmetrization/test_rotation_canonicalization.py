@@ -324,6 +324,7 @@ def test_one_point_no_points_and_half_precision():
     np.testing.assert_allclose(np.asarray(y, np.float32), run(x.astype(jnp.float32)), atol=0.05)
 
 
+@pytest.mark.slow
 def test_it_trains_and_is_a_module_like_any_other():
     network = VectorNeurons({"p x": 1}, 2, channels=4, layers=1, p=ek.S, x=ek.SO(3), rngs=nnx.Rngs(0))
     backbone = nnx.Linear(3, 3, rngs=nnx.Rngs(1))
