@@ -232,7 +232,7 @@ def test_they_learn_a_function_of_weights(how: str, kind: str) -> None:
     target = jnp.sum(zoo["a"][:, 0] * jnp.tanh(zoo["b"]) * zoo["c"][:, :, 0], axis=1)
     network = made(how, built, [1, 16, 16, 1], "")
     static, state = nnx.split(network)
-    optimiser = optax.adam(5e-3)
+    optimiser = optax.adam(optax.cosine_decay_schedule(5e-3, 1600))
 
     def loss(state, rows):
         found = nnx.merge(static, state)(jax.tree.map(lambda leaf: leaf[rows], zoo))[:, 0]
@@ -246,7 +246,7 @@ def test_they_learn_a_function_of_weights(how: str, kind: str) -> None:
             updates, memory = optimiser.update(slope, memory, state)
             return (optax.apply_updates(state, updates), memory), None
 
-        keys = jax.random.split(jax.random.key(0), 800)
+        keys = jax.random.split(jax.random.key(0), 1600)
         (state, _), _ = jax.lax.scan(step, (state, optimiser.init(state)), keys)
         return loss(state, jnp.arange(2048, 2304))
 

@@ -140,4 +140,6 @@ def _both(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 def _spread(colours: np.ndarray, axes: tuple[int, ...], count: int) -> np.ndarray:
     """Colours along some of `count` axes, to be broadcast along the others."""
     order = np.argsort(axes)
-    return np.expand_dims(colours.transpose(order), [axis for axis in range(count) if axis not in axes])
+    others = tuple(axis for axis in range(count) if axis not in axes)
+    found: np.ndarray = np.expand_dims(colours.transpose(order), others)
+    return found
