@@ -118,11 +118,23 @@ def test_outputs_that_are_booleans_or_infinite() -> None:
     assert SPEC.check(lambda p, x: apply(p, x) > 0, PARAMS, X, key) == 0
     assert SPEC.check(lambda p, x: jnp.where(x[:, :2] > 0, apply(p, x), -jnp.inf), PARAMS, X, key) < 1e-5
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, PARAMS)
-    call = lambda: SPEC.check(apply, broken, X, key)  # noqa: E731
-    assert_error(ek.OptionError, call, "outputs that are no numbers", "not-a-numbers", "finite", "look at")
+    assert_error(
+        ek.OptionError,
+        lambda: SPEC.check(apply, broken, X, key),
+        "outputs that are no numbers",
+        "not-a-numbers",
+        "finite",
+        "look at",
+    )
     generator = np.random.default_rng(0)
-    call = lambda: SPEC.check(lambda p, x: apply(p, x) + generator.normal(), PARAMS, X, key)  # noqa: E731
-    assert_error(ek.OptionError, call, "something else a second time", "two outputs", "pure", "as an input")
+    assert_error(
+        ek.OptionError,
+        lambda: SPEC.check(lambda p, x: apply(p, x) + generator.normal(), PARAMS, X, key),
+        "something else a second time",
+        "two outputs",
+        "pure",
+        "as an input",
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,8 +158,14 @@ def test_what_is_no_element(element, got: str) -> None:
 
 
 def test_what_is_no_dictionary_of_permutations() -> None:
-    call = lambda: SPEC.act(None, PARAMS)  # noqa: E731
-    assert_error(ek.OptionError, call, "this is no element", "NoneType", "dictionary", "spec.random_element")
+    assert_error(
+        ek.OptionError,
+        lambda: SPEC.act(None, PARAMS),
+        "this is no element",
+        "NoneType",
+        "dictionary",
+        "spec.random_element",
+    )
 
 
 def batch_norm():
@@ -175,30 +193,73 @@ def test_actions_of_another_model() -> None:
     other = trace(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"], PARAMS, X)
     linear = trace(lambda p, x: x @ p["a"] @ p["b"], PARAMS, X)
     text = "this does not act on these parameters"
-    call = lambda: SPEC.rescale(other.scalings[0], 2 * np.ones(8), PARAMS)  # noqa: E731
-    assert_error(ek.OptionError, call, text, "h0 positive", "h0 sign", "spec.scalings")
-    call = lambda: SPEC.transform(linear.linear_actions[0], np.eye(8), PARAMS)  # noqa: E731
-    assert_error(ek.OptionError, call, text, "h0 linear", "is empty", "spec.linear_actions")
+    assert_error(
+        ek.OptionError,
+        lambda: SPEC.rescale(other.scalings[0], 2 * np.ones(8), PARAMS),
+        text,
+        "h0 positive",
+        "h0 sign",
+        "spec.scalings",
+    )
+    assert_error(
+        ek.OptionError,
+        lambda: SPEC.transform(linear.linear_actions[0], np.eye(8), PARAMS),
+        text,
+        "h0 linear",
+        "is empty",
+        "spec.linear_actions",
+    )
     (scaling,) = (one for one in other.scalings if one.kind == "positive")
-    call = lambda: other.rescale(scaling, 1e300 * np.ones(8), PARAMS)  # noqa: E731
-    assert_error(ek.OptionError, call, "too large or too small for", "300", "float32", "nearer to one")
-    call = lambda: other.rescale(scaling, 1j * np.ones(8), PARAMS)  # noqa: E731
-    assert_error(ek.OptionError, call, "do not scale 'h0'", "complex", "real", "jnp.exp")
+    assert_error(
+        ek.OptionError,
+        lambda: other.rescale(scaling, 1e300 * np.ones(8), PARAMS),
+        "too large or too small for",
+        "300",
+        "float32",
+        "nearer to one",
+    )
+    assert_error(
+        ek.OptionError,
+        lambda: other.rescale(scaling, 1j * np.ones(8), PARAMS),
+        "do not scale 'h0'",
+        "complex",
+        "real",
+        "jnp.exp",
+    )
     scaled = jax.jit(lambda numbers: other.rescale(scaling, numbers, PARAMS))(jnp.full(8, 2.0))
     np.testing.assert_allclose(scaled["a"] @ scaled["b"], PARAMS["a"] @ PARAMS["b"], rtol=1e-5)
 
 
 def test_batches_that_differ_and_keys_that_are_traced() -> None:
     zoo = {"a": normal(9, 3, 8), "b": normal(4, 8, 2)}
-    call = lambda: SPEC.augment(jax.random.key(0), zoo)  # noqa: E731
-    assert_error(ek.ShapeError, call, "'b' does not fit the others", "[4]", "[9]", "stack")
-    call = lambda: jax.jit(SPEC.random_element)(jax.random.key(0))  # noqa: E731
-    assert_error(ek.OptionError, call, "drawn on the host", "traced", "known", "spec.augment")
+    assert_error(
+        ek.ShapeError,
+        lambda: SPEC.augment(jax.random.key(0), zoo),
+        "'b' does not fit the others",
+        "[4]",
+        "[9]",
+        "stack",
+    )
+    assert_error(
+        ek.OptionError,
+        lambda: jax.jit(SPEC.random_element)(jax.random.key(0)),
+        "drawn on the host",
+        "traced",
+        "known",
+        "spec.augment",
+    )
 
 
 def test_sizes_that_differ() -> None:
     leaf = Leaf("a", (Symbol("h", 3),))
-    call = lambda: Specification((leaf,), (("h", S(4)),))  # noqa: E731
-    assert_error(ek.OptionError, call, "'h' has two sizes", "4 in its group; 3 in 'a' axis 0", "one size", "different")
-    call = lambda: Specification((leaf,), ())  # noqa: E731
-    assert_error(ek.OptionError, call, "'h' has no group", "3 in 'a' axis 0", "one size", "bind it")
+    assert_error(
+        ek.OptionError,
+        lambda: Specification((leaf,), (("h", S(4)),)),
+        "'h' has two sizes",
+        "4 in its group; 3 in 'a' axis 0",
+        "one size",
+        "different",
+    )
+    assert_error(
+        ek.OptionError, lambda: Specification((leaf,), ()), "'h' has no group", "3 in 'a' axis 0", "one size", "bind it"
+    )
