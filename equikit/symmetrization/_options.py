@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError, explain
+from equikit._keys import checked_key
 
 
 def checked_tolerance(value: object) -> None:
@@ -43,21 +42,11 @@ def checked_terms(method: object) -> None:
     object.__setattr__(method, "terms", names)
 
 
-def checked_key(key: object) -> None:
+def refuse_wrong_key(key: object) -> None:
     """Raise `OptionError` unless a key is `None`, or one key of JAX."""
-    if key is None:
-        return
-    if isinstance(key, jax.Array | np.ndarray):
-        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-        if key.ndim == 0 if typed else (key.ndim == 1 and key.dtype == jnp.uint32):
-            return
-    raise OptionError(
-        explain(
-            "key= is not one random key",
-            got=f"{key.dtype} of shape {list(key.shape)}"
-            if isinstance(key, jax.Array | np.ndarray)
-            else repr(key)[:60],
+    if key is not None:
+        checked_key(
+            key,
             expected="a key of JAX, one for the whole batch",
             step="write key=jax.random.key(0), or jax.vmap over samples and keys",
         )
-    )

@@ -20,7 +20,7 @@ from equikit.symmetrization._element import Array
 from equikit.symmetrization._evaluate import mean_over
 from equikit.symmetrization._frame import Frame, Info, Method, checked_choice
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
-from equikit.symmetrization._options import checked_key
+from equikit.symmetrization._options import refuse_wrong_key
 from equikit.symmetrization._sequential import in_sequence, refuse_unsettled
 from equikit.symmetrization.frames._center import Center
 
@@ -69,7 +69,7 @@ class Symmetrized:
             ShapeError, DTypeError: if an array does not fit, or the backbone returns something else than declared.
             OptionError: if a key is missing, or the backbone has a state.
         """
-        checked_key(key)
+        refuse_wrong_key(key)
         arrays, masks, call = self._read(x, arguments, keywords, mask)
         for_frame, for_backbone = (None, None) if key is None else jax.random.split(key)
         frame = self._frame(arrays, masks, for_frame)
@@ -89,7 +89,7 @@ class Symmetrized:
 
     def frame(self, x: Any, *, key: jax.Array | None = None, mask: Mapping[str, Array] | None = None) -> Frame:
         """The elements and weights for an input, without the backbone; arguments as in a call."""
-        checked_key(key)
+        refuse_wrong_key(key)
         arrays, masks, _ = self._read(x, (), {}, mask)
         for_frame = None if key is None else jax.random.split(key)[0]
         return self._frame(arrays, masks, for_frame, refuse=False)

@@ -1,4 +1,4 @@
-"""Checks on arguments that many functions have: keys, numbers, lists of widths, and specifications."""
+"""Checks on arguments that many functions have: numbers, lists of widths, and specifications."""
 
 from __future__ import annotations
 
@@ -11,24 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError, explain
-
-
-def checked_key(key: Any) -> jax.Array:
-    """Return one random key of JAX, of either kind, or raise `OptionError`."""
-    is_array = isinstance(key, jax.Array | np.ndarray)
-    if is_array:
-        typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-        if key.ndim == 0 if typed else (key.ndim == 1 and key.dtype == jnp.uint32):
-            found: jax.Array = key
-            return found
-    raise OptionError(
-        explain(
-            "key= is not one random key",
-            got=f"{key.dtype} of shape {list(key.shape)}" if is_array else repr(key)[:60],
-            expected="a key of JAX",
-            step="write key=jax.random.key(0)",
-        )
-    )
 
 
 def checked_number(

@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit._errors import OptionError, explain
+from equikit._keys import checked_key
 from equikit.groups import Fixed, S
 from equikit.groups._group import checked_size
 from equikit.nn import RMSNorm
 from equikit.nn._functions import Activation, relu
 from equikit.nn._linear import checked_rngs
-from equikit.weightspace._arguments import checked_key, checked_specification, listed
+from equikit.weightspace._arguments import checked_specification, listed
 from equikit.weightspace._fixed import FixedAxes, coded_labels
 from equikit.weightspace._init import unit_normal
 from equikit.weightspace._leaves import batch_of, with_channels

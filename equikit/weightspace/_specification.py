@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import EquivarianceError, OptionError, explain
+from equikit._keys import checked_key
 from equikit.groups import Fixed, S
-from equikit.weightspace._arguments import checked_key, checked_number
+from equikit.weightspace._arguments import checked_number
 from equikit.weightspace._blame import first_difference, refuse_not_comparable, relative_difference
 from equikit.weightspace._leaves import checked_leaves, refuse_sizes_that_differ
 from equikit.weightspace._linear_action import LinearAction, transformed

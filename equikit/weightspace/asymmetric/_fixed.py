@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit._errors import OptionError, explain
+from equikit._keys import checked_key
 from equikit.groups._group import checked_size
-from equikit.weightspace._arguments import checked_key, checked_number
+from equikit.weightspace._arguments import checked_number
 from equikit.weightspace._leaves import named_leaves, refuse_unlike
 
 

@@ -10,9 +10,10 @@ from flax import nnx
 from flax.nnx.nn.initializers import lecun_normal
 
 from equikit._errors import OptionError, ShapeError, explain
+from equikit._keys import checked_key
 from equikit.groups._group import checked_size
 from equikit.nn._linear import checked_rngs
-from equikit.weightspace._arguments import checked_key, checked_number
+from equikit.weightspace._arguments import checked_number
 from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
 

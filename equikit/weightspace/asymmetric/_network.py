@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit._errors import OptionError, explain
+from equikit._keys import checked_key
 from equikit.groups._group import checked_size
 from equikit.nn._functions import relu
 from equikit.nn._linear import checked_rngs
-from equikit.weightspace._arguments import checked_key, checked_number, listed
+from equikit.weightspace._arguments import checked_number, listed
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
 Breaking = Literal["weights", "gates"]

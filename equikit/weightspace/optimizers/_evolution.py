@@ -14,9 +14,10 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from equikit._errors import OptionError, explain
+from equikit._keys import checked_key
 from equikit._progress import progress
 from equikit.groups._group import checked_size
-from equikit.weightspace._arguments import checked_key, checked_number
+from equikit.weightspace._arguments import checked_number
 from equikit.weightspace.optimizers._learned import LearnedOptimizer
 from equikit.weightspace.optimizers._training import Problem, checked_problem, train
 

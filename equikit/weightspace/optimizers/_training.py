@@ -10,8 +10,8 @@ import jax
 import optax
 
 from equikit._errors import OptionError, explain
+from equikit._keys import checked_key
 from equikit.groups._group import checked_size
-from equikit.weightspace._arguments import checked_key
 from equikit.weightspace._losses import checked_loss
 
 
