@@ -137,6 +137,10 @@ def cases(quick: bool) -> list[Case]:
     return list(QUICK if quick else FULL)
 
 
+def _told(tell: Callable[[str], None], case: Case, text: str) -> None:
+    tell(f"{case.layer}, n = {case.n}: {text}")
+
+
 def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
     """Measure case after case: what each rival comes to, and how long it takes once all is compiled."""
     harness = Harness(limits(quick), seed)
@@ -150,7 +154,7 @@ def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Me
             if rival != "Git Re-Basin" and "moved" in case.layer and found < 1 - 1e-5:
                 raise AssertionError(f"{rival} does not find what was planted: {found:.6f}, {case}")
             ready.append((m, call))
-        harness.tell = lambda text, case=case: tell(f"{case.layer}, n = {case.n}: {text}")  # type: ignore[misc]
+        harness.tell = partial(_told, tell, case)
         harness.rounds(ready)
         for m, _ in ready:
             m.summarise()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import ShapeError, TooLargeError, explain
+from equikit._errors import TooLargeError, explain
 from equikit.draw._palette import HUES, NEGATIVE, POSITIVE, QUIET
 from equikit.draw._svg import FONT, MARGIN, RADIUS, checked_scale, columns, number, xml_text
 
@@ -106,16 +106,9 @@ def _strength(graph: ParameterGraph, params: Any) -> np.ndarray | None:
     """For each edge its value of largest magnitude, relative to the largest of its kind."""
     if params is None:
         return None
-    values = np.asarray(graph.features(params).edges, np.float64)
-    if values.ndim != 2:
-        raise ShapeError(
-            explain(
-                "these are the parameters of many networks",
-                got=f"batch axes {list(values.shape[:-2])}",
-                expected="those of one",
-                step="choose one: jax.tree.map(lambda a: a[0], params)",
-            )
-        )
+    from equikit.weightspace.graphs._values import of_one  # with JAX, which pictures need not have
+
+    values = np.asarray(of_one(graph.features(params)).edges, np.float64)
     if not values.size:
         return np.zeros(graph.num_edges)
     best = np.take_along_axis(values, np.argmax(np.abs(values), axis=1)[:, None], axis=1)[:, 0]

@@ -17,7 +17,7 @@ from equikit.groups._group import checked_size
 from equikit.nn import RMSNorm
 from equikit.nn._functions import Activation, relu
 from equikit.nn._linear import checked_rngs
-from equikit.weightspace._arguments import checked_specification, listed
+from equikit.weightspace._arguments import checked_number, checked_specification, listed
 from equikit.weightspace._fixed import FixedAxes, coded_labels
 from equikit.weightspace._init import unit_normal
 from equikit.weightspace._leaves import batch_of, with_channels
@@ -115,7 +115,9 @@ class Functional(nnx.Module):
             )
         self.spec, self.channels, self.out = spec, widths, out
         self.activation, self.residual = activation, bool(residual)
-        self.dropout = _checked_dropout(dropout)
+        self.dropout = float(
+            checked_number("dropout", dropout, "a share, from zero to below one", lambda share: 0 <= share < 1)
+        )
         coded, sizes = coded_labels(spec, fixed), spec.sizes
         groups = {label: S(sizes[label]) if label in coded else what for label, what in spec.bindings}
         self.codes = nnx.Dict(
@@ -207,16 +209,6 @@ def _checked_head(head: Any) -> tuple[int, ...]:
             )
         )
     return widths
-
-
-def _checked_dropout(dropout: Any) -> float:
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise OptionError(
-            explain(
-                "dropout is not a share", got=repr(dropout), expected="from zero to below one", step="write dropout=0.1"
-            )
-        )
-    return float(dropout)
 
 
 def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, int]]) -> dict[str, S | Fixed]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +34,8 @@ class Symbol:
         """All labels in it."""
         return (self.label,)
 
-    def places(self, element: Element) -> np.ndarray:
-        """Where every index goes, `[size]`."""
+    def places(self, element: Element) -> Any:
+        """Where every index goes, `[size]`; an array of JAX where the element is traced."""
         return element.get(self.label, np.arange(self.size))
 
 
@@ -57,8 +58,8 @@ class Product:
         """All labels in it."""
         return tuple(label for factor in self.factors for label in factor.labels)
 
-    def places(self, element: Element) -> np.ndarray:
-        """Where every index goes, `[size]`."""
+    def places(self, element: Element) -> Any:
+        """Where every index goes, `[size]`; an array of JAX where the element is traced."""
         found = np.zeros(1, np.intp)
         for factor in self.factors:
             found = (found[:, None] * factor.size + factor.places(element)).ravel()
@@ -84,12 +85,12 @@ class Sum:
         """All labels in it."""
         return tuple(label for part in self.parts for label in part.labels)
 
-    def places(self, element: Element) -> np.ndarray:
-        """Where every index goes, `[size]`."""
+    def places(self, element: Element) -> Any:
+        """Where every index goes, `[size]`; an array of JAX where the element is traced."""
         starts = np.cumsum([0, *(part.size for part in self.parts)])
         places = [start + part.places(element) for start, part in zip(starts, self.parts, strict=False)]
         if any(isinstance(some, jax.Array) for some in places):
-            return jnp.concatenate(places)  # type: ignore[return-value]  # of an element that is traced
+            return jnp.concatenate(places)
         return np.concatenate(places)
 
 

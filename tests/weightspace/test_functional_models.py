@@ -140,7 +140,7 @@ def test_models_are_pickled_and_run_in_both_modes() -> None:
 @pytest.mark.parametrize(
     ("build", "problem", "got"),
     [
-        (lambda spec: Functional(spec, [1, 1], dropout=1.0, rngs=nnx.Rngs(0)), "dropout is not a share", "1.0"),
+        (lambda spec: Functional(spec, [1, 1], dropout=1.0, rngs=nnx.Rngs(0)), "dropout does not fit", "1.0"),
         (lambda spec: Functional(spec, [1, 1, 1], normalization="l", rngs=nnx.Rngs(0)), "no such normalization", "'l'"),
         (lambda spec: Functional(spec, [1, 1], fixed={"fixed": "no"}, rngs=nnx.Rngs(0)), "no such fixed for", "'no'"),
         (lambda spec: Functional(spec, [1, 1], fixed={"h0": "dense"}, rngs=nnx.Rngs(0)), "fixed names 'h0'", "'h0'"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import ShapeError, explain
+from equikit.weightspace.graphs._values import of_one
 
 if TYPE_CHECKING:
     import networkx
@@ -28,16 +28,7 @@ def to_networkx(graph: ParameterGraph, params: Any = None) -> networkx.MultiDiGr
         for kind, position in zip(graph.edge_kind, graph.edge_position, strict=True)
     ]
     if params is not None:
-        for some, values in zip((nodes, edges), graph.features(params), strict=True):
-            if values.ndim != 2:
-                raise ShapeError(
-                    explain(
-                        "these are the parameters of many networks",
-                        got=f"batch axes {list(values.shape[:-2])}",
-                        expected="those of one",
-                        step="choose one: jax.tree.map(lambda a: a[0], params)",
-                    )
-                )
+        for some, values in zip((nodes, edges), of_one(graph.features(params)), strict=True):
             for what, value in zip(some, np.asarray(values), strict=True):
                 what["value"] = value
     found.add_nodes_from(enumerate(nodes))
