@@ -37,7 +37,7 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
     Cost: an alignment for every network and round.
 
     Source:
-        Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836, appendix A.10 (merging many models). On running
+        Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836 (merging many models). On running
         averages: Jordan et al., REPAIR, arXiv:2211.08403.
     """
     current = _checked_list(trees, "merge")

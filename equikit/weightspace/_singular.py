@@ -114,7 +114,7 @@ def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, mov
 
     Source:
         Ito, Yamada and Kumagai, Analysis of linear mode connectivity via permutation-based weight matching,
-        arXiv:2402.04051, section 4. The scale is ours: one is the most that there is.
+        arXiv:2402.04051 The scale is ours: one is the most that there is.
     """
     for params, name in ((params_a, "params_a"), (params_b, "params_b"), (moved, "moved")):
         if params is not None:

@@ -101,7 +101,7 @@ def transfer(
         True
 
     Source:
-        Chijiwa, Transferring learning trajectories of neural networks, arXiv:2305.14122, section 3: gradient matching
+        Chijiwa, Transferring learning trajectories of neural networks, arXiv:2305.14122: gradient matching
         along the trajectory (GMT), and its fast version (FGMT).
     """
     mean_loss, given = checked_losses(loss, batches, "transfer(path, target, spec, loss=loss, batches=[batch])")

@@ -46,8 +46,9 @@ def residual_blocks(blocks: int):
     return apply, shapes
 
 
-def test_permutations_of_residual_blocks_are_found_in_20_of_20() -> None:
-    apply, shapes = residual_blocks(3)
+@pytest.mark.parametrize("blocks", [3, pytest.param(8, marks=pytest.mark.slow)])
+def test_permutations_of_residual_blocks_are_found_in_20_of_20(blocks: int) -> None:
+    apply, shapes = residual_blocks(blocks)
     params = {name: jax.random.normal(jax.random.key(seed), shape) for seed, (name, shape) in enumerate(shapes.items())}
     spec = trace(apply, params, jnp.ones((2, 5)))
     for seed in range(20):

@@ -86,6 +86,21 @@ def test_sizes_of_ends_and_kernels_enter_where_the_papers_say() -> None:
     assert weights("HNP", 4, 3) == weights("DWSNet", 4, 3)
 
 
+@pytest.mark.parametrize("kind", ["UNF", "DWSNet"])
+def test_first_outputs_are_not_large(kind: str) -> None:
+    """Of networks that are alike, so that means over their weights are not small, and wide enough for that to tell."""
+    width = 64
+    params = {"w0": (3, width), "b0": (width,), "w1": (width, width), "b1": (width,), "w2": (width, 2)}
+    zoo = {name: 1 + 0.1 * jax.random.normal(jax.random.key(0), (5, *shape)) for name, shape in params.items()}
+
+    def apply(p, x):
+        return jnp.tanh(jnp.tanh(x @ p["w0"] + p["b0"]) @ p["w1"] + p["b1"]) @ p["w2"]
+
+    spec = trace(apply, jax.tree.map(lambda leaf: leaf[0], zoo), jnp.ones((4, 3)))
+    model = KINDS[kind](spec, [1, 16, 16, 16], out="", rngs=nnx.Rngs(0))
+    assert 0.1 < np.sqrt(np.mean(model(zoo) ** 2)) < 3
+
+
 def test_inputs_are_standardized() -> None:
     spec, params = traced("perceptron")
     zoo = zoo_of(params, 50)

@@ -83,7 +83,7 @@ class MixtureOfExperts(_Gated):
 
     Source:
         Shazeer et al., Outrageously large neural networks: the sparsely-gated mixture-of-experts layer,
-        arXiv:1701.06538, section 2; without noise and balancing losses.
+        arXiv:1701.06538; without noise and balancing losses.
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -83,8 +83,8 @@ class ParameterGraph:
 
     Source:
         Kofinas et al., Graph neural networks for learning equivariant representations of neural networks,
-        arXiv:2403.12143, section 2 (neurons); Lim et al., Graph metanetworks for processing diverse neural
-        architectures, arXiv:2312.04501, section 3 (parameters). There graphs are built by hand for known layers.
+        arXiv:2403.12143 (neurons); Lim et al., Graph metanetworks for processing diverse neural
+        architectures, arXiv:2312.04501 (parameters). There graphs are built by hand for known layers.
     """
 
     spec: Specification

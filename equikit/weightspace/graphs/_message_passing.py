@@ -115,9 +115,9 @@ class MessagePassing(Metanetwork):
         True
 
     Source:
-        Lim et al., Graph metanetworks for processing diverse neural architectures, arXiv:2312.04501, section 3;
-        Kofinas et al., arXiv:2403.12143, section 3; the form of the layers is that of Battaglia et al.,
-        arXiv:1806.01261, section 3.2.
+        Lim et al., Graph metanetworks for processing diverse neural architectures, arXiv:2312.04501;
+        Kofinas et al., arXiv:2403.12143; the form of the layers is that of Battaglia et al.,
+        arXiv:1806.01261
     """
 
     def make_layer(self, width: int, options: Options) -> MessageLayer:

@@ -133,8 +133,8 @@ class RelationalTransformer(Metanetwork):
         {'first': (3, 8), 'second': (8, 2)}
 
     Source:
-        Diao and Loynd, Relational attention: generalizing transformers for graph-structured tasks, arXiv:2210.05062,
-        section 4; Kofinas et al., arXiv:2403.12143, section 3, who let all pairs of nodes attend.
+        Diao and Loynd, Relational attention: generalizing transformers for graph-structured tasks, arXiv:2210.05062;
+        Kofinas et al., arXiv:2403.12143, who let all pairs of nodes attend.
     """
 
     def __init__(

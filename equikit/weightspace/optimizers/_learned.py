@@ -74,7 +74,7 @@ class LearnedOptimizer(nnx.Module):
         (3, 8)
 
     Source:
-        Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232, section 4.2; Metz et al., Practical
+        Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232; Metz et al., Practical
         tradeoffs between memory, compute, and performance in learned optimizers, arXiv:2203.11860. The step of the
         former has momentum in the place of Adam.
     """
@@ -92,7 +92,7 @@ class LearnedOptimizer(nnx.Module):
         **options: Any,
     ) -> None:
         checked_specification(spec)
-        step = "leave it out: the default is what was measured"
+        step = "leave it out for the default"
         given = listed(decays)
         if not given:
             raise OptionError(

@@ -76,7 +76,7 @@ def batch_action(
         (True, True)
 
     Source:
-        Zhao, Dehmamy, Walters and Yu, Symmetry teleportation for accelerated optimization, arXiv:2205.10637, section 4;
+        Zhao, Dehmamy, Walters and Yu, Symmetry teleportation for accelerated optimization, arXiv:2205.10637;
         the residual, and what it says of larger batches, is ours.
     """
     _refuse_misfits(first, second, inputs, matrix)
