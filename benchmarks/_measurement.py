@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import statistics
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -69,6 +69,11 @@ class Measurement:
         if self.times:
             self.median, self.minimum = statistics.median(self.times), min(self.times)
             self.lower_quartile, self.upper_quartile = (float(q) for q in np.quantile(self.times, [0.25, 0.75]))
+
+
+def skipped(case: dict[str, Any], rivals: Iterable[str], reason: Skip) -> list[Measurement]:
+    """The measurements of rivals that cannot be trained on a task."""
+    return [Measurement(dict(case), "train", rival, "skipped", str(reason)) for rival in rivals]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from flax import nnx
 
 from benchmarks._digits import Digits
 from benchmarks._fitting import Recipe, fit
-from benchmarks._measurement import Measurement, Skip
+from benchmarks._measurement import Measurement, Skip, skipped
 from benchmarks._mnist import mnist
 from benchmarks._scores import Bound
 from equikit.weightspace import AsymmetricMLP, align, barrier, interpolate, trace
@@ -151,13 +151,12 @@ def of_width(width: int, sizes: Sizes, seed: int, tell: Tell) -> list[Measuremen
     """Barriers of all rivals."""
     case = f"MNIST, width {width}"
     rivals = ["as they are", *ALIGNED, *BROKEN] if width in sizes.broken else ["as they are", *ALIGNED[:2]]
-    records = {rival: Measurement({"task": case, "train": sizes.train}, "train", rival) for rival in rivals}
+    about = {"task": case, "train": sizes.train}
     try:
         data = mnist(seed)
     except Skip as reason:
-        for record in records.values():
-            record.status, record.reason = "skipped", str(reason)
-        return [*records.values()]
+        return skipped(about, rivals, reason)
+    records = {rival: Measurement(dict(about), "train", rival) for rival in rivals}
     train, test = data.take(slice(0, sizes.train)), data.take(slice(sizes.train, sizes.train + sizes.test))
     parts = {"train": train, "test": test}
 

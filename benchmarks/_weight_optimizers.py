@@ -15,7 +15,7 @@ import optax
 from flax import nnx
 
 from benchmarks._digits import digits
-from benchmarks._measurement import Measurement, Skip
+from benchmarks._measurement import Measurement, Skip, skipped
 from benchmarks._scores import Bound
 from benchmarks._task_report import STEP
 from benchmarks._zoo_models import perceptron
@@ -132,16 +132,14 @@ def cases(sizes: Sizes) -> list[str]:
 def run(sizes: Sizes, seed: int, tell: Tell) -> Iterator[list[Measurement]]:
     """Losses of training by every optimizer, on problems that the learned one has not seen."""
     for name, make in CASES.items():
-        records = {rival: Measurement({"task": name, "train": sizes.meta_steps}, "train", rival) for rival in RIVALS}
+        about = {"task": name, "train": sizes.meta_steps}
         try:
             case = make(seed)
         except Skip as reason:
-            for record in records.values():
-                record.status, record.reason = "skipped", str(reason)
-        else:
-            for rival, found in compared(name, case, sizes, seed, tell).items():
-                records[rival].scores = found
-        yield [*records.values()]
+            yield skipped(about, RIVALS, reason)
+            continue
+        found = compared(name, case, sizes, seed, tell)
+        yield [Measurement(dict(about), "train", rival, scores=found[rival]) for rival in RIVALS]
 
 
 def compared(name: str, case: Case, sizes: Sizes, seed: int, tell: Tell) -> dict[str, dict[str, float]]:

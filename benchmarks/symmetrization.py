@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import _symmetrization_tasks as tasks
 from benchmarks._fitting import Recipe, rows_of
-from benchmarks._measurement import Measurement, Skip
+from benchmarks._measurement import Measurement, Skip, skipped
 from benchmarks._scores import Bound
 from benchmarks._symmetrization_backbones import augmented, bare, straight_line
 from benchmarks._symmetrization_frames import FRAMES
@@ -174,7 +174,7 @@ def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Me
             task: Any = make(budget.sizes[name], seed)
         except Skip as reason:
             case = {"task": name, "train": budget.sizes[name].train}
-            yield [Measurement(case, "train", rival, "skipped", str(reason)) for rival in rivals]
+            yield skipped(case, rivals, reason)
             continue
         yield [measure(name, rival, task, seed, tell) for rival in rivals]
     yield separate(budget, seed, tell)

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks import _weight_barriers as barriers
 from benchmarks import _weight_optimizers as optimizers
 from benchmarks._fitting import Recipe, rows_of
-from benchmarks._measurement import Measurement, Skip
+from benchmarks._measurement import Measurement, Skip, skipped
 from benchmarks._scores import Bound
 from benchmarks._task import Sizes
 from benchmarks._task_report import style
@@ -116,12 +116,13 @@ def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Me
     """Train every rival on every task, then measure barriers, then learn optimizers."""
     budget = limits(quick)
     for name, sizes in budget.sizes.items():
+        rivals = [rival for rival in MAKE if name in SHORT or rival != "transformer"]
         try:
             task = make(name, sizes, seed, tell)
         except Skip as reason:
             case = {"task": name, "train": sizes.train}
-            yield [Measurement(case, "train", rival, "skipped", str(reason)) for rival in MAKE]
+            yield skipped(case, rivals, reason)
             continue
-        yield [measure(name, rival, task, seed, tell) for rival in MAKE if name in SHORT or rival != "transformer"]
+        yield [measure(name, rival, task, seed, tell) for rival in rivals]
     yield from barriers.run(budget.barriers, seed, tell)
     yield from optimizers.run(budget.optimizers, seed, tell)
