@@ -32,7 +32,7 @@ class Model:
 
 
 def siren(sizes: Sequence[int], first: float = 10.0, hidden: float = 10.0) -> Model:
-    """Sines of linear maps; initial weights after Sitzmann et al., arXiv:2006.09661"""
+    """Sines of linear maps; initial weights after Sitzmann et al., arXiv:2006.09661."""
 
     def init(key: jax.Array, scale: jax.Array | float) -> Params:
         params: Params = {}

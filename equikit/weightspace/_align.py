@@ -89,7 +89,7 @@ def align(
         True
 
     Source:
-        Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836
+        Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836, section 3.
     """
     if how not in get_args(How):
         raise OptionError(

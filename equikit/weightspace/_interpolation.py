@@ -112,7 +112,7 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
         ([0.0, 1.0, 0.0], 1.0)
 
     Source:
-        Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, arXiv:1912.05671
+        Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, arXiv:1912.05671, section 2.
     """
     if checked_size("points", points) < 2:
         raise OptionError(

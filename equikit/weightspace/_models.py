@@ -41,7 +41,7 @@ class UNF(Functional):
         (4,)
 
     Source:
-        Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232
+        Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class NFN(Functional):
         (3, 8)
 
     Source:
-        Zhou et al., Permutation equivariant neural functionals, arXiv:2302.14040 Its layers are
+        Zhou et al., Permutation equivariant neural functionals, arXiv:2302.14040. Its layers are
         written for chains of dense and convolutional layers; here they are those of any specification.
     """
 
@@ -132,7 +132,7 @@ class DWSNet(Functional):
         (10,)
 
     Source:
-        Navon et al., Equivariant architectures for learning in deep weight spaces, arXiv:2301.12780
+        Navon et al., Equivariant architectures for learning in deep weight spaces, arXiv:2301.12780.
     """
 
     def __init__(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from architectures import MODELS, normal, plain
 from helpers import assert_error
+from sklearn.datasets import load_digits
 
 import equikit as ek
 from equikit.weightspace import Line, align, barrier, plot_lines, singular_alignment, trace
@@ -133,3 +136,45 @@ VECTOR = {"scale": jnp.ones(3)}
 def test_it_is_refused(name: str) -> None:
     call, (error, *texts) = REFUSED[name]
     assert_error(error, call, *texts)
+
+
+def on_digits(decay: float, steps: int):
+    """Two perceptrons for digits from two starts."""
+    data = load_digits()
+    x, y = jnp.asarray(data.images.reshape(-1, 64) / 16, jnp.float32), jnp.asarray(data.target)
+    widths = (64, 256, 256, 256, 10)
+
+    def apply(p, x):
+        for i in range(3):
+            x = jax.nn.relu(x @ p[f"w{i}"] + p[f"b{i}"])
+        return x @ p["w3"] + p["b3"]
+
+    def loss(p, rows):
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(apply(p, x[rows]), y[rows]))
+
+    optimizer = optax.adamw(1e-3, weight_decay=decay)
+
+    @jax.jit
+    def train(key):
+        p = {}
+        for i, (a, b) in enumerate(itertools.pairwise(widths)):
+            p[f"w{i}"] = jax.random.normal(jax.random.fold_in(key, i), (a, b)) * (2 / a) ** 0.5
+            p[f"b{i}"] = jnp.zeros(b)
+
+        def step(carry, key):
+            p, state = carry
+            slopes = jax.grad(loss)(p, jax.random.randint(key, (128,), 0, len(x)))
+            updates, state = optimizer.update(slopes, state, p)
+            return (optax.apply_updates(p, updates), state), None
+
+        return jax.lax.scan(step, (p, optimizer.init(p)), jax.random.split(key, steps))[0][0]
+
+    one, two = (train(jax.random.key(seed)) for seed in range(2))
+    return singular_alignment(one, two, trace(apply, one, x[:2]))
+
+
+@pytest.mark.slow
+def test_weight_decay_aligns_large_singular_values() -> None:
+    with_decay, without = on_digits(1.0, 3000), on_digits(0.0, 1500)
+    assert with_decay.alignment(threshold=0.5) > 0.4
+    assert without.alignment(threshold=0.5) < min(0.3, without.alignment())

@@ -85,7 +85,7 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
         [1.0, 1.0, 1.0, 1.0]
 
     Source:
-        Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231
+        Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231.
     """
     checked_key(key)
     checked_number("scale", scale)

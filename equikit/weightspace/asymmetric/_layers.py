@@ -47,7 +47,7 @@ class AsymmetricLinear(nnx.Module):
         ((3, 16), 64)
 
     Source:
-        Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231
+        Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class FiGLU(nnx.Module):
         (3, 8)
 
     Source:
-        Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231
+        Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231.
     """
 
     def __init__(self, features: int, *, scale: float = 1.0, key: jax.Array, param_dtype: Any = jnp.float32) -> None:

@@ -61,7 +61,7 @@ class Joined(nnx.Module):
     of weights are products of weights: without them `sum_h a_h b_h c_h` is not learned in a thousand steps.
 
     Source:
-        Shazeer, GLU variants improve transformer, arXiv:2002.05202
+        Shazeer, GLU variants improve transformer, arXiv:2002.05202.
     """
 
     def __init__(self, widths: dict[str, int], out: int, options: Options) -> None:

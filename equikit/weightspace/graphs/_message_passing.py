@@ -117,7 +117,7 @@ class MessagePassing(Metanetwork):
     Source:
         Lim et al., Graph metanetworks for processing diverse neural architectures, arXiv:2312.04501;
         Kofinas et al., arXiv:2403.12143; the form of the layers is that of Battaglia et al.,
-        arXiv:1806.01261
+        arXiv:1806.01261.
     """
 
     def make_layer(self, width: int, options: Options) -> MessageLayer:

@@ -146,7 +146,7 @@ class Probes(nnx.Module):
         (13, 4)
 
     Source:
-        Kofinas et al., arXiv:2403.12143
+        Kofinas et al., arXiv:2403.12143.
     """
 
     def __init__(self, graph: ParameterGraph, apply: Callable[..., Any], x: Any, *, learned: bool = True) -> None:
