@@ -1,18 +1,94 @@
 """Every error that equikit raises on purpose.
 
-Each message says what is wrong, what came, what was expected, and one next step. All are subclasses of
-`EquikitError` and of the built-in class that a Python programmer would catch.
+Each error has fields for the problem, the value that was given, the values that are accepted, and one next step. All
+are subclasses of `EquikitError` and of the built-in class that a Python programmer would catch.
 """
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
+
+class Place(NamedTuple):
+    """A place in a text that could not be read; `length` characters are underlined with carets."""
+
+    text: str
+    start: int
+    length: int = 1
+
 
 class EquikitError(Exception):
-    """Base class of all errors raised by equikit."""
+    """Base class of all errors raised by equikit.
+
+    Args:
+        problem: what is wrong, in one line.
+        got: what was given. It is stored as text, so that an error keeps no array or tracer alive.
+        expected: what is accepted.
+        step: one next step that works when it is typed.
+        at: the place in a text that could not be read.
+
+    Attributes:
+        problem, got, expected, step: the arguments as texts, `None` where not given.
+        at: the place, or `None`.
+
+    Example:
+        >>> error = ShapeError("x has 3 channels, not 4", got="shape [5, 3]", expected="[n, 4]", step="pad x")
+        >>> error.expected
+        '[n, 4]'
+        >>> print(error)
+        x has 3 channels, not 4
+          got:       shape [5, 3]
+          expected:  [n, 4]
+          next step: pad x
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        got: object = None,
+        expected: object = None,
+        step: str | None = None,
+        at: Place | None = None,
+    ) -> None:
+        self.problem = problem
+        self.got, self.expected = (None if value is None else str(value) for value in (got, expected))
+        self.step = step
+        self.at = at
+        super().__init__(self.text())
+
+    def text(self, step: str | None = None) -> str:
+        """The message, with another next step where one is given, as the command line has for its own options."""
+        lines = [self.problem]
+        if self.at is not None:
+            lines += [f"  {self.at.text}", f"  {' ' * self.at.start}{'^' * max(self.at.length, 1)}"]
+        fields = {"got:": self.got, "expected:": self.expected, "next step:": self.step if step is None else step}
+        return "\n".join([*lines, *(f"  {name:<10} {value}" for name, value in fields.items() if value is not None)])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = {name: value for name, value in vars(self).items() if not name.startswith("__")}
+        return _restored, (type(self), fields), vars(self)
+
+
+def _restored(kind: type[EquikitError], fields: dict[str, Any]) -> EquikitError:
+    """Rebuild a pickled error, whose arguments are keywords."""
+    return kind(**fields)
 
 
 class SignatureError(EquikitError, ValueError):
     """A signature, or the groups bound to its labels, cannot be read."""
+
+
+class UnboundLabelError(SignatureError):
+    """A label of a signature has no group.
+
+    Attributes:
+        label: the label.
+    """
+
+    def __init__(self, problem: str, *, label: str, **fields: Any) -> None:
+        self.label = label
+        super().__init__(problem, **fields)
 
 
 class GroupError(EquikitError, ValueError):
@@ -49,14 +125,3 @@ class FrameError(EquikitError, ValueError):
 
 class EquivarianceError(EquikitError, AssertionError):
     """A function that was claimed to be equivariant is not."""
-
-
-def explain(problem: str, *, got: object, expected: object, step: str) -> str:
-    """Lay out an error text: the problem, what came, what was expected, and one next step."""
-    return f"{problem}\n  got:       {got}\n  expected:  {expected}\n  next step: {step}"
-
-
-def point_at(problem: str, text: str, start: int, length: int = 1, *, expected: object, step: str) -> str:
-    """Lay out an error about a place in a text, with carets under it."""
-    carets = " " * start + "^" * max(length, 1)
-    return f"{problem}\n  {text}\n  {carets}\n  expected:  {expected}\n  next step: {step}"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 
 
 def checked_key(key: Any, expected: str = "a key of JAX", step: str = "write key=jax.random.key(0)") -> jax.Array:
@@ -20,10 +20,8 @@ def checked_key(key: Any, expected: str = "a key of JAX", step: str = "write key
             found: jax.Array = key
             return found
     raise OptionError(
-        explain(
-            "key= is not one random key",
-            got=f"{key.dtype} of shape {list(key.shape)}" if is_array else repr(key)[:60],
-            expected=expected,
-            step=step,
-        )
+        "key= is not one random key",
+        got=f"{key.dtype} of shape {list(key.shape)}" if is_array else repr(key)[:60],
+        expected=expected,
+        step=step,
     )

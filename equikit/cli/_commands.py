@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,15 +9,10 @@ import typer
 from typer.core import TyperGroup
 
 from equikit import __version__
-from equikit._errors import EquikitError, OptionError, explain
+from equikit._errors import EquikitError, OptionError, UnboundLabelError
 from equikit.cli._read import needed_sizes, parse_channels, parse_groups, parse_sizes, parse_space
 from equikit.cli._values import diagram_count, numbered, page, plan_value, print_json, space_value, stages_value, write
 from equikit.diagrams import Diagram
-
-
-def _as_option(found: re.Match[str]) -> str:
-    """Advice to bind a label, for the shell."""
-    return f"add --group {found[1] or found[2]}=S"
 
 
 class _Commands(TyperGroup):
@@ -28,8 +22,8 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except EquikitError as error:
-            text = re.sub(r"\badd (?:groups=\{\"(\w+)\": ek\.S\}|(\w+)=ek\.S)", _as_option, str(error))
-            typer.echo(f"equikit: {text}", err=True)
+            step = f"add --group {error.label}=S" if isinstance(error, UnboundLabelError) else None
+            typer.echo(f"equikit: {error.text(step)}", err=True)
             raise typer.Exit(2) from None
 
 
@@ -188,12 +182,10 @@ def draw(
     chosen = list(numbered(space, index, limit))
     if kind not in ("text", ".svg", ".html") or (kind == ".svg" and not one) or (kind == ".html" and one):
         raise OptionError(
-            explain(
-                "the drawing does not fit the file",
-                got=f"--output {output}, {'one diagram' if one else f'{total:,} diagrams'}",
-                expected="FILE.svg for one diagram, or FILE.html for a gallery of all",
-                step="add --index 0 for an SVG picture, or leave --index out for an HTML page",
-            )
+            "the drawing does not fit the file",
+            got=f"--output {output}, {'one diagram' if one else f'{total:,} diagrams'}",
+            expected="FILE.svg for one diagram, or FILE.html for a gallery of all",
+            step="add --index 0 for an SVG picture, or leave --index out for an HTML page",
         )
     if output is not None:
         write(output, page(space, space_html(space, limit)) if kind == ".html" else diagram_svg(chosen[0][1]))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from equikit._errors import OptionError, SignatureError, explain
+from equikit._errors import OptionError, SignatureError
 from equikit.diagrams import HomSpace, hom
 from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, Group, H, Lorentz, O, S, Sp, U, Z
 
@@ -26,12 +26,10 @@ def parse_space(signature: str, groups: Mapping[str, Group | Fixed]) -> HomSpace
     space = hom(signature, groups=groups)
     if not isinstance(space, HomSpace):
         raise SignatureError(
-            explain(
-                "the command works on linear maps",
-                got=f"{signature!r}, a signature of multilinear maps",
-                expected="inputs separated by +, no sym and no alt",
-                step="use ek.hom and ek.plans.apply_multilinear in Python",
-            )
+            "the command works on linear maps",
+            got=f"{signature!r}, a signature of multilinear maps",
+            expected="inputs separated by +, no sym and no alt",
+            step="use ek.hom and ek.plans.apply_multilinear in Python",
         )
     return space
 
@@ -62,22 +60,18 @@ def parse_groups(bindings: Sequence[str]) -> dict[str, Group | Fixed]:
         known = found is not None and found["family"] in (*FAMILIES, "Lorentz")
         if found is None or not known or not found["label"].isidentifier():
             raise SignatureError(
-                explain(
-                    "the group of a label cannot be read",
-                    got=f"--group {text!r}",
-                    expected=f"a label, =, and one of {', '.join(FAMILIES)} with its size, as S(5), O(1,3) or Fixed(3)",
-                    step="write for example --group 'p=S(5)', in quotes because of the parentheses",
-                )
+                "the group of a label cannot be read",
+                got=f"--group {text!r}",
+                expected=f"a label, =, and one of {', '.join(FAMILIES)} with its size, as S(5), O(1,3) or Fixed(3)",
+                step="write for example --group 'p=S(5)', in quotes because of the parentheses",
             )
         label = found["label"]
         if label in groups:
             raise SignatureError(
-                explain(
-                    f"label {label!r} is bound twice",
-                    got=", ".join(bindings),
-                    expected="one --group for each label",
-                    step="remove one of them",
-                )
+                f"label {label!r} is bound twice",
+                got=", ".join(bindings),
+                expected="one --group for each label",
+                step="remove one of them",
             )
         groups[label] = _group(text, found["family"], found["sizes"])
     return groups
@@ -91,12 +85,10 @@ def _group(text: str, family: str, sizes: str | None) -> Group | Fixed:
         return FAMILIES[family](*numbers)
     except (KeyError, TypeError):
         raise SignatureError(
-            explain(
-                "the group of a label cannot be read",
-                got=f"--group {text!r}",
-                expected="as many sizes as the group has: S or S(5), Fixed(3), O(3) or O(1,3), Lorentz",
-                step="correct the sizes",
-            )
+            "the group of a label cannot be read",
+            got=f"--group {text!r}",
+            expected="as many sizes as the group has: S or S(5), Fixed(3), O(3) or O(1,3), Lorentz",
+            step="correct the sizes",
         ) from None
 
 
@@ -113,12 +105,10 @@ def parse_channels(text: str) -> tuple[int | tuple[int, ...], int | tuple[int, .
     sides = [side.split("+") for side in _squeezed(text).split(",")]
     if len(sides) != 2 or not all(re.fullmatch(NUMBER, word) for side in sides for word in side):
         raise OptionError(
-            explain(
-                "the channels cannot be read",
-                got=f"--channels {text!r}",
-                expected="channels in, a comma, channels out; a + between those of several terms",
-                step="write for example --channels 16,32 or --channels 16+8,32",
-            )
+            "the channels cannot be read",
+            got=f"--channels {text!r}",
+            expected="channels in, a comma, channels out; a + between those of several terms",
+            step="write for example --channels 16,32 or --channels 16+8,32",
         )
     first, second = (tuple(map(int, side)) if len(side) > 1 else int(side[0]) for side in sides)
     return first, second
@@ -148,12 +138,10 @@ def parse_sizes(text: str | None, space: HomSpace) -> dict[str, int] | None:
     pairs = [(cast(str, match[1]), int(match[2])) for match in found if match is not None]
     if len(dict(pairs)) != len(found):
         raise OptionError(
-            explain(
-                "the sizes cannot be read",
-                got=f"--n {text!r}",
-                expected="one number for every free label, or a number for each",
-                step="write for example --n 8 or --n a=8,b=4",
-            )
+            "the sizes cannot be read",
+            got=f"--n {text!r}",
+            expected="one number for every free label, or a number for each",
+            step="write for example --n 8 or --n a=8,b=4",
         )
     return space.sizes(dict(pairs))
 
@@ -168,11 +156,9 @@ def needed_sizes(text: str | None, space: HomSpace) -> dict[str, int]:
     sizes = parse_sizes(text, space)
     if sizes is None and free:
         raise OptionError(
-            explain(
-                "matrices need a size for every label",
-                got=f"{free[0]}={space.signature.groups[free[0]]}, which is free",
-                expected="a size",
-                step=f"add --n 4, or write --group '{free[0]}={space.signature.groups[free[0]]}(4)'",
-            )
+            "matrices need a size for every label",
+            got=f"{free[0]}={space.signature.groups[free[0]]}, which is free",
+            expected="a size",
+            step=f"add --n 4, or write --group '{free[0]}={space.signature.groups[free[0]]}(4)'",
         )
     return space.sizes() if sizes is None else sizes

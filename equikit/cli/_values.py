@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Diagram, HomSpace
 
 if TYPE_CHECKING:
@@ -108,12 +108,10 @@ def numbered(space: HomSpace, index: int | None, limit: int) -> Iterator[tuple[i
     total = diagram_count(space)
     if index is not None and not 0 <= index < total:
         raise OptionError(
-            explain(
-                "there is no such diagram",
-                got=f"--index {index}",
-                expected=f"0 to {total - 1}" if total else "nothing: the space has no diagrams",
-                step="see `equikit basis` for the list",
-            )
+            "there is no such diagram",
+            got=f"--index {index}",
+            expected=f"0 to {total - 1}" if total else "nothing: the space has no diagrams",
+            step="see `equikit basis` for the list",
         )
     first, stop = (0, limit) if index is None else (index, index + 1)
     start = 0
@@ -141,10 +139,8 @@ def write(output: Path, text: str) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OptionError(
-            explain(
-                "the file cannot be written",
-                got=f"{output}: {error.strerror}",
-                expected="a file that can be made",
-                step="pass another --output",
-            )
+            "the file cannot be written",
+            got=f"{output}: {error.strerror}",
+            expected="a file that can be made",
+            step="pass another --output",
         ) from error

@@ -13,7 +13,7 @@ from flax import nnx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.demo._data import Split, atlas, split, twins
 from equikit.demo._measure import invariance_error, relabelled_score, score, twin_predictions
 from equikit.demo._models import CONTESTANTS, Contestant, parameter_count
@@ -60,22 +60,18 @@ def _folder(output: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError(
-            explain(
-                "the output folder cannot be made",
-                got=f"{folder}: {error.strerror}",
-                expected="a folder that exists or can be made",
-                step="pass another one with --output",
-            )
+            "the output folder cannot be made",
+            got=f"{folder}: {error.strerror}",
+            expected="a folder that exists or can be made",
+            step="pass another one with --output",
         ) from error
     for file in (folder / name for name in FILES):
         if file.is_dir() or not os.access(file if file.exists() else folder, os.W_OK):
             raise OptionError(
-                explain(
-                    "the results cannot be written",
-                    got=f"{file}: a folder, or not writable",
-                    expected="a file that can be written",
-                    step="pass another folder with --output",
-                )
+                "the results cannot be written",
+                got=f"{file}: a folder, or not writable",
+                expected="a file that can be written",
+                step="pass another folder with --output",
             )
     return folder
 
@@ -108,12 +104,10 @@ def demo(
     for name, number, least in (("seed", seed, 0), ("epochs", epochs, 1)):
         if type(number) is not int or not least <= number < 2**32:
             raise OptionError(
-                explain(
-                    f"{name} is not a number to work with",
-                    got=f"{name}={number!r}",
-                    expected=f"a whole number, {least} or more and below 2**32",
-                    step=f"pass {name}={least}",
-                )
+                f"{name} is not a number to work with",
+                got=f"{name}={number!r}",
+                expected=f"a whole number, {least} or more and below 2**32",
+                step=f"pass {name}={least}",
             )
     folder = _folder(output)
     started = time.perf_counter()

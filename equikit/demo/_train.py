@@ -14,7 +14,7 @@ from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.demo._data import Graphs, Split
 
 Arrays = tuple[jax.Array, jax.Array, jax.Array]
@@ -68,12 +68,10 @@ def _replicated(devices: Sequence[jax.Device], batch: int) -> NamedSharding:
     """
     if not devices or batch % len(devices):
         raise OptionError(
-            explain(
-                f"{len(devices)} devices cannot share a batch of {batch} equally",
-                got=f"batch={batch}, {len(devices)} devices",
-                expected="a batch that is a multiple of the number of devices",
-                step=f"pass batch={-(-batch // max(len(devices), 1)) * max(len(devices), 1)}, or other devices",
-            )
+            f"{len(devices)} devices cannot share a batch of {batch} equally",
+            got=f"batch={batch}, {len(devices)} devices",
+            expected="a batch that is a multiple of the number of devices",
+            step=f"pass batch={-(-batch // max(len(devices), 1)) * max(len(devices), 1)}, or other devices",
         )
     return NamedSharding(Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,)), _spec())
 
@@ -166,12 +164,10 @@ def train(
     steps = len(data.train) // batch if batch > 0 else 0
     if epochs < 1 or steps < 1:
         raise OptionError(
-            explain(
-                "there is nothing to train",
-                got=f"epochs={epochs}, batch={batch}, {len(data.train)} training graphs",
-                expected="one epoch or more, and a batch of at most the training graphs",
-                step="pass epochs=100, batch=32",
-            )
+            "there is nothing to train",
+            got=f"epochs={epochs}, batch={batch}, {len(data.train)} training graphs",
+            expected="one epoch or more, and a batch of at most the training graphs",
+            step="pass epochs=100, batch=32",
         )
     mean, std = data.train.targets.mean(0), data.train.targets.std(0)
     arrays, held = (

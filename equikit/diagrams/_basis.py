@@ -11,7 +11,7 @@ import functools
 import math
 from collections import Counter
 
-from equikit._errors import TooLargeError, explain
+from equikit._errors import TooLargeError
 from equikit.diagrams._count import count_invariants, count_pairings, independent
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._growth import canonical
@@ -61,12 +61,10 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
     count = count_candidates(group, order)
     if count * wanted**2 > MOST_OPERATIONS:
         raise TooLargeError(
-            explain(
-                f"the diagrams of {group} with {order} vertices are dependent, and too many to choose a basis from",
-                got=f"{count:,} diagrams for {wanted:,} dimensions",
-                expected=f"at most {MOST_OPERATIONS:,} as diagrams times the square of dimensions",
-                step="use a larger n, where they are independent, or fewer axes; .dim is known all the same",
-            )
+            f"the diagrams of {group} with {order} vertices are dependent, and too many to choose a basis from",
+            got=f"{count:,} diagrams for {wanted:,} dimensions",
+            expected=f"at most {MOST_OPERATIONS:,} as diagrams times the square of dimensions",
+            step="use a larger n, where they are independent, or fewer axes; .dim is known all the same",
         )
     import flint
 

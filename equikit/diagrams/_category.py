@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
-from equikit._errors import DiagramError, explain
+from equikit._errors import DiagramError
 from equikit.diagrams._combination import Combination, Stack, combine
 from equikit.diagrams._composite import Composite
 from equikit.diagrams._dense import refuse_elements
@@ -45,12 +45,10 @@ def _check_diagrams(verb: str, *operands: object) -> None:
     for operand in operands:
         if not isinstance(operand, Product):
             raise DiagramError(
-                explain(
-                    f"only diagrams can be {verb}",
-                    got=repr(operand),
-                    expected="diagrams, or products of diagrams",
-                    step="make one with Diagram.parse, or take one from space.diagrams",
-                )
+                f"only diagrams can be {verb}",
+                got=repr(operand),
+                expected="diagrams, or products of diagrams",
+                step="make one with Diagram.parse, or take one from space.diagrams",
             )
 
 
@@ -134,12 +132,10 @@ def compose(after: Product, before: Product) -> Composite | Combination:
 
 def _not_composable(after: Product, before: Product) -> DiagramError:
     return DiagramError(
-        explain(
-            "the diagrams cannot be composed",
-            got=f"{after} after {before}",
-            expected="the bottom row of the first to have the labels, and forms, of the top row of the second",
-            step="flip or permute one of them",
-        )
+        "the diagrams cannot be composed",
+        got=f"{after} after {before}",
+        expected="the bottom row of the first to have the labels, and forms, of the top row of the second",
+        step="flip or permute one of them",
     )
 
 
@@ -170,12 +166,10 @@ def tensor(left: Product, right: Product) -> Product:
     growth = (*left.growth[:split], *shifted[:other], *left.growth[split:], *shifted[other:])
     if _contradict(left, right):
         raise DiagramError(
-            explain(
-                "one label has different forms in the two diagrams",
-                got=f"{left!r} and {right!r}",
-                expected="one form for each label",
-                step="give the axes different labels",
-            )
+            "one label has different forms in the two diagrams",
+            got=f"{left!r} and {right!r}",
+            expected="one form for each label",
+            step="give the axes different labels",
         )
     if left.heads or right.heads:
         blocks, labels = (*left.growth, *shifted), left.labels + right.labels

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from equikit._errors import DiagramError, OptionError, ShapeError, TooLargeError, explain
+from equikit._errors import DiagramError, OptionError, ShapeError, TooLargeError
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._rules import axes_of
 from equikit.diagrams._signature import base
@@ -26,9 +26,7 @@ MOST_AXES = 64
 def checked_basis(basis: str) -> str:
     """Return `basis` if it names one, or raise `OptionError`."""
     if basis not in ("diagram", "orbit"):
-        raise OptionError(
-            explain("no such basis", got=repr(basis), expected='"diagram" or "orbit"', step='write basis="orbit"')
-        )
+        raise OptionError("no such basis", got=repr(basis), expected='"diagram" or "orbit"', step='write basis="orbit"')
     return basis
 
 
@@ -36,12 +34,10 @@ def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
     """Raise `TooLargeError` before an array above `LARGEST_ARRAY` is made."""
     if entries * itemsize > LARGEST_ARRAY:
         raise TooLargeError(
-            explain(
-                f"{what} would not fit in memory",
-                got=f"{entries:,} entries, {entries * itemsize:,} bytes",
-                expected=f"at most {LARGEST_ARRAY:,} bytes",
-                step="use a smaller size, or a plan or a layer, which never form it",
-            )
+            f"{what} would not fit in memory",
+            got=f"{entries:,} entries, {entries * itemsize:,} bytes",
+            expected=f"at most {LARGEST_ARRAY:,} bytes",
+            step="use a smaller size, or a plan or a layer, which never form it",
         )
 
 
@@ -58,23 +54,19 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
         known = given.setdefault(base(label), given[label]) if isinstance(label, str) else given[label]
         if known != given[label]:
             raise ShapeError(
-                explain(
-                    f"a label and its dual have one size, {base(label)!r} and {label!r} were given two",
-                    got=f"{known} and {given[label]}",
-                    expected="one size for both",
-                    step=f"give that of {base(label)!r} alone",
-                )
+                f"a label and its dual have one size, {base(label)!r} and {label!r} were given two",
+                got=f"{known} and {given[label]}",
+                expected="one size for both",
+                step=f"give that of {base(label)!r} alone",
             )
     given |= {label: given[base(label)] for label in wanted if base(label) in given}
     missing = [base(label) for label in wanted if label not in given]
     if missing:
         raise ShapeError(
-            explain(
-                f"no size is given for label {missing[0]!r}",
-                got=given,
-                expected="a size for every label",
-                step=f"pass n={{{missing[0]!r}: 5}}",
-            )
+            f"no size is given for label {missing[0]!r}",
+            got=given,
+            expected="a size for every label",
+            step=f"pass n={{{missing[0]!r}: 5}}",
         )
     return {label: checked_size("the size of a label", given[label]) for label in wanted}
 
@@ -84,12 +76,10 @@ def refuse_if_formless(forms: Iterable[tuple[str, Form]], size: Mapping[str, int
     for label, form in forms:
         if label in size and not form.fits(size[label]):
             raise ShapeError(
-                explain(
-                    f"axes {label!r} of this size do not have the form of {form}",
-                    got=f"size {size[label]}",
-                    expected="an even size" if form.kind == "symplectic" else f"{form.positive + form.negative}",
-                    step="correct n",
-                )
+                f"axes {label!r} of this size do not have the form of {form}",
+                got=f"size {size[label]}",
+                expected="an even size" if form.kind == "symplectic" else f"{form.positive + form.negative}",
+                step="correct n",
             )
 
 
@@ -100,12 +90,10 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
         refuse_elements("the orbit map", diagram)
     if orbit and diagram.forms:
         raise OptionError(
-            explain(
-                "a diagram whose label has a form has no orbit map",
-                got=repr(diagram),
-                expected="groups that permute a basis",
-                step='write basis="diagram"',
-            )
+            "a diagram whose label has a form has no orbit map",
+            got=repr(diagram),
+            expected="groups that permute a basis",
+            step='write basis="diagram"',
         )
     size = label_sizes((*diagram.labels, *(label for label, _, _ in diagram.elements)), n)
     refuse_if_formless(diagram.forms, size)
@@ -113,12 +101,10 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
     refuse_if_large("the dense form of the diagram", math.prod(shape))
     if len(shape) > MOST_AXES:
         raise TooLargeError(
-            explain(
-                "the diagram has more vertices than an array can have axes",
-                got=f"{len(shape)} vertices",
-                expected=f"at most {MOST_AXES}",
-                step="use a plan or a layer",
-            )
+            "the diagram has more vertices than an array can have axes",
+            got=f"{len(shape)} vertices",
+            expected=f"at most {MOST_AXES}",
+            step="use a plan or a layer",
         )
     result = np.zeros(shape, np.int64)
     if not result.size:
@@ -166,12 +152,10 @@ def _element(diagram: Diagram, label: str, group: Group, number: int, size: int)
     tensors = group.invariants(axes_of(label, diagram.top, diagram.bottom))
     if number >= len(tensors) or size != group.n:
         raise DiagramError(
-            explain(
-                f"{group} has no such invariant tensor on the axes {label!r}",
-                got=f"number {number + 1}, size {size}",
-                expected=f"up to {len(tensors)}, size {group.n}",
-                step="take a diagram from space.diagrams",
-            )
+            f"{group} has no such invariant tensor on the axes {label!r}",
+            got=f"number {number + 1}, size {size}",
+            expected=f"up to {len(tensors)}, size {group.n}",
+            step="take a diagram from space.diagrams",
         )
     tensor: np.ndarray = tensors[number]
     return tensor
@@ -186,12 +170,10 @@ def refuse_if_overflowing(diagram: Diagram) -> None:
             most *= int(abs(tensors[number]).max(initial=1))
     if most >= 2**63:
         raise TooLargeError(
-            explain(
-                "entries of the matrix would not fit in 64 bits",
-                got=f"products up to {most:,}",
-                expected="below 2^63",
-                step="write MatrixGroup(..., exact=False), or look at each label alone",
-            )
+            "entries of the matrix would not fit in 64 bits",
+            got=f"products up to {most:,}",
+            expected="below 2^63",
+            step="write MatrixGroup(..., exact=False), or look at each label alone",
         )
 
 
@@ -200,12 +182,10 @@ def refuse_elements(what: str, *diagrams: Diagram) -> None:
     for diagram in diagrams:
         for label, group, _ in diagram.elements:
             raise OptionError(
-                explain(
-                    f"{what} is not defined for {group}, which has no diagrams",
-                    got=f"{diagram} with {label}={group}",
-                    expected="groups whose maps are diagrams",
-                    step="work with the matrices, diagram.matrix(n)",
-                )
+                f"{what} is not defined for {group}, which has no diagrams",
+                got=f"{diagram} with {label}={group}",
+                expected="groups whose maps are diagrams",
+                step="work with the matrices, diagram.matrix(n)",
             )
 
 
@@ -213,12 +193,10 @@ def refuse_if_other(label: str, size: int, legs: int) -> None:
     """Raise `ShapeError` where a Levi-Civita tensor has not one leg for each entry of its axes."""
     if size != legs:
         raise ShapeError(
-            explain(
-                f"the Levi-Civita tensor on {label!r} has {legs} legs",
-                got=f"size {size}",
-                expected=f"{legs}",
-                step=f"pass n={legs}",
-            )
+            f"the Levi-Civita tensor on {label!r} has {legs} legs",
+            got=f"size {size}",
+            expected=f"{legs}",
+            step=f"pass n={legs}",
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import DiagramError, explain
+from equikit._errors import DiagramError
 from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._half import HalfDiagram, Head
@@ -52,12 +52,10 @@ def _words(labels: tuple[object, ...]) -> tuple[str, ...]:
     for label in labels:
         if not isinstance(label, str) or not base(label).isidentifier():
             raise DiagramError(
-                explain(
-                    "a label of the diagram is not a word",
-                    got=repr(label),
-                    expected="one word for each axis",
-                    step='write for example ("p", "p"), or "p p"',
-                )
+                "a label of the diagram is not a word",
+                got=repr(label),
+                expected="one word for each axis",
+                step='write for example ("p", "p"), or "p p"',
             )
         words.append(unicodedata.normalize("NFKC", label))
     return tuple(words)
@@ -121,12 +119,10 @@ class Diagram(Multipliable):
         object.__setattr__(self, "bottom", row(self.bottom))
         if not isinstance(self.growth, Sequence):
             raise DiagramError(
-                explain(
-                    "the blocks of the vertices are not a list",
-                    got=repr(self.growth),
-                    expected="one block number for each vertex",
-                    step="write for example (0, 1, 0)",
-                )
+                "the blocks of the vertices are not a list",
+                got=repr(self.growth),
+                expected="one block number for each vertex",
+                step="write for example (0, 1, 0)",
             )
         given, growth = self.growth, canonical(self.growth)
         new = dict(zip(given, growth, strict=True))
@@ -137,35 +133,29 @@ class Diagram(Multipliable):
         object.__setattr__(self, "heads", tuple(sorted(heads)))
         if len(self.growth) != self.order:
             raise DiagramError(
-                explain(
-                    "the diagram needs one block number for each vertex",
-                    got=f"{len(self.growth)} numbers for {len(self.top)} top and {len(self.bottom)} bottom vertices",
-                    expected=f"{self.order} numbers",
-                    step="give the block of each top vertex, then of each bottom vertex",
-                )
+                "the diagram needs one block number for each vertex",
+                got=f"{len(self.growth)} numbers for {len(self.top)} top and {len(self.bottom)} bottom vertices",
+                expected=f"{self.order} numbers",
+                step="give the block of each top vertex, then of each bottom vertex",
             )
         for label, legs, blocks in heads:
             own = {block for block, name in zip(growth, self.labels, strict=True) if base(name) == label}
             if len({*blocks}) < len(blocks) or not {*blocks} <= own or legs - len(blocks) not in (0, 1):
                 raise DiagramError(
-                    explain(
-                        f"the legs of the Levi-Civita tensor on {label!r} are not blocks of it",
-                        got=f"{legs} legs, blocks {blocks}",
-                        expected=f"different ones of {sorted(own)}, as many as there are legs or one fewer",
-                        step="see the heads of a diagram in space.diagrams",
-                    )
+                    f"the legs of the Levi-Civita tensor on {label!r} are not blocks of it",
+                    got=f"{legs} legs, blocks {blocks}",
+                    expected=f"different ones of {sorted(own)}, as many as there are legs or one fewer",
+                    step="see the heads of a diagram in space.diagrams",
                 )
         object.__setattr__(self, "elements", tuple(sorted(self.elements, key=lambda element: element[0])))
         whole = {label for label, _, _ in self.elements}
         for label in sorted(whole):
             if any(base(self.labels[block[0]]) == label and len(block) > 1 for block in self.blocks):
                 raise DiagramError(
-                    explain(
-                        f"axes of {label!r} are joined by a block, but held together by an invariant tensor",
-                        got=repr(growth),
-                        expected="single vertices",
-                        step="see the elements of a diagram in space.diagrams",
-                    )
+                    f"axes of {label!r} are joined by a block, but held together by an invariant tensor",
+                    got=repr(growth),
+                    expected="single vertices",
+                    step="see the elements of a diagram in space.diagrams",
                 )
         formed = dict(self.forms)
         object.__setattr__(self, "forms", tuple(sorted((x, formed[x]) for x in formed if x in self.labels)))
@@ -173,22 +163,18 @@ class Diagram(Multipliable):
         for number, block in enumerate(self.blocks):
             if self.labels[block[0]] in formed and len(block) != (1 if number in taken else 2):
                 raise DiagramError(
-                    explain(
-                        f"label {self.labels[block[0]]!r} has a form, which joins two vertices",
-                        got=f"a block of {len(block)}",
-                        expected="pairs",
-                        step="leave the form out, or join the vertices in pairs",
-                    )
+                    f"label {self.labels[block[0]]!r} has a form, which joins two vertices",
+                    got=f"a block of {len(block)}",
+                    expected="pairs",
+                    step="leave the form out, or join the vertices in pairs",
                 )
             colours = {base(self.labels[vertex]) for vertex in block}
             if len(colours) > 1:
                 raise DiagramError(
-                    explain(
-                        "a block joins axes with different labels",
-                        got=f"labels {', '.join(sorted(colours))} in one block",
-                        expected="one label in each block: different labels move independently",
-                        step="give the axes one label, or split the block",
-                    )
+                    "a block joins axes with different labels",
+                    got=f"labels {', '.join(sorted(colours))} in one block",
+                    expected="one label in each block: different labels move independently",
+                    step="give the axes one label, or split the block",
                 )
 
     @classmethod
@@ -208,22 +194,18 @@ class Diagram(Multipliable):
             for vertex in block if isinstance(block, Sequence) else (block,):
                 if vertex not in range(len(number)) or number[vertex] >= 0:
                     raise DiagramError(
-                        explain(
-                            "the blocks are not a partition of the vertices",
-                            got=f"vertex {vertex!r} outside the rows, or twice",
-                            expected=f"each of 0..{len(number) - 1} in one block",
-                            step="check the list of blocks",
-                        )
+                        "the blocks are not a partition of the vertices",
+                        got=f"vertex {vertex!r} outside the rows, or twice",
+                        expected=f"each of 0..{len(number) - 1} in one block",
+                        step="check the list of blocks",
                     )
                 number[vertex] = i
         if -1 in number:
             raise DiagramError(
-                explain(
-                    "the blocks are not a partition of the vertices",
-                    got=f"vertex {number.index(-1)} in no block",
-                    expected=f"each of 0..{len(number) - 1} in one block",
-                    step="add it, alone if it is joined to nothing",
-                )
+                "the blocks are not a partition of the vertices",
+                got=f"vertex {number.index(-1)} in no block",
+                expected=f"each of 0..{len(number) - 1} in one block",
+                step="add it, alone if it is joined to nothing",
             )
         return cls(top, bottom, tuple(number), forms, heads, elements)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import ShapeError, explain
+from equikit._errors import ShapeError
 from equikit.diagrams._dense import label_sizes, refuse_elements
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._product import additions, applied
@@ -109,12 +109,10 @@ class Factorization:
         expected = tuple(size[label] for label in self.input.bottom)
         if np.shape(x) != expected:
             raise ShapeError(
-                explain(
-                    "the tensor does not fit the diagram",
-                    got=f"shape {np.shape(x)}",
-                    expected=f"{expected}: one axis for each input axis",
-                    step="reshape it, or check the sizes",
-                )
+                "the tensor does not fit the diagram",
+                got=f"shape {np.shape(x)}",
+                expected=f"{expected}: one axis for each input axis",
+                step="reshape it, or check the sizes",
             )
         x = np.transpose(x, _axes(self.input))
         for component, offset in _right_to_left(self.components):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import DiagramError, explain
+from equikit._errors import DiagramError
 from equikit.diagrams._category import join
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._forms import edges, symplectic_sign
@@ -128,12 +128,10 @@ def refines(finer: Diagram, coarser: Diagram) -> bool:
     """Whether every block of the first lies inside a block of the second; they must have the same rows."""
     if (finer.top, finer.bottom) != (coarser.top, coarser.bottom):
         raise DiagramError(
-            explain(
-                "the diagrams have different rows",
-                got=f"{finer} and {coarser}",
-                expected="two diagrams on the same labels",
-                step="compare diagrams of one space",
-            )
+            "the diagrams have different rows",
+            got=f"{finer} and {coarser}",
+            expected="two diagrams on the same labels",
+            step="compare diagrams of one space",
         )
     return len(set(zip(finer.growth, coarser.growth, strict=True))) == len(set(finer.growth))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from equikit._errors import TooLargeError, explain
+from equikit._errors import TooLargeError
 
 Limits = tuple[tuple[str, int | None], ...]
 """For each colour the largest number of blocks it may have; `None` for no limit."""
@@ -27,12 +27,10 @@ def refuse_if_long(colours: Sequence[str]) -> None:
     """Raise `TooLargeError` where there are more vertices than a list of diagrams has room for."""
     if len(colours) > MOST_VERTICES:
         raise TooLargeError(
-            explain(
-                "the diagrams have too many vertices to be listed",
-                got=f"{len(colours):,} axes in a row, or in both together",
-                expected=f"at most {MOST_VERTICES}",
-                step="use fewer axes; the dimension is known all the same",
-            )
+            "the diagrams have too many vertices to be listed",
+            got=f"{len(colours):,} axes in a row, or in both together",
+            expected=f"at most {MOST_VERTICES}",
+            step="use fewer axes; the dimension is known all the same",
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import _gram
 from equikit.diagrams._count import count_text
 from equikit.diagrams._dense import by_words, checked_basis, diagram_tensor, label_sizes, refuse_if_large
@@ -62,12 +62,10 @@ class HomSpace:
         if len(self.signature.inputs) == len(self.signature.outputs) == 1:
             return self.signature.inputs[0], self.signature.outputs[0]
         raise OptionError(
-            explain(
-                "a space with several terms has diagrams of several kinds",
-                got=str(self),
-                expected="a space between one input term and one output term",
-                step="take them from space.pairs",
-            )
+            "a space with several terms has diagrams of several kinds",
+            got=str(self),
+            expected="a space between one input term and one output term",
+            step="take them from space.pairs",
         )
 
     @property
@@ -114,12 +112,10 @@ class HomSpace:
                 if label not in sizes or sizes[label] not in (None, size):
                     fits = f"{sizes[label]}, to which it is bound" if label in sizes else f"one of {[*sizes]}"
                     raise ShapeError(
-                        explain(
-                            f"the size given for label {label!r} does not fit the space",
-                            got=f"{label}: {size} for {self}",
-                            expected=fits,
-                            step="leave it out, or bind the label to the free group",
-                        )
+                        f"the size given for label {label!r} does not fit the space",
+                        got=f"{label}: {size} for {self}",
+                        expected=fits,
+                        step="leave it out, or bind the label to the free group",
                     )
         free = tuple(label for label, size in sizes.items() if size is None)
         given = label_sizes(free, {} if n is None else n)
@@ -223,12 +219,10 @@ class HomSpace:
     def _refuse_orbits(self) -> None:
         if not self._has_orbits:
             raise OptionError(
-                explain(
-                    "the space has no orbit basis",
-                    got=self,
-                    expected="groups that permute a basis, as S and H do",
-                    step='use the diagram basis, basis="diagram"',
-                )
+                "the space has no orbit basis",
+                got=self,
+                expected="groups that permute a basis, as S and H do",
+                step='use the diagram basis, basis="diagram"',
             )
 
     def gram(self, n: int | Mapping[str, int] | None = None) -> sympy.ImmutableDenseMatrix:

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from equikit._errors import SignatureError, explain
+from equikit._errors import SignatureError
 from equikit.diagrams._count import count_text
 from equikit.diagrams._dense import diagram_tensor, refuse_if_large
 from equikit.diagrams._gain import mean_square_gains
@@ -295,12 +295,10 @@ def multilinear(
     for label, what in sorted(found.items()):
         if isinstance(what, Group) and what.blocks == "whole":
             raise SignatureError(
-                explain(
-                    f"multilinear maps need diagrams, and {what} has none",
-                    got=f"{label}={what} for {signature!r}",
-                    expected="a group with diagrams: S, A, O, SO, Sp, H, Bistochastic, U or GL",
-                    step="join the inputs to one outer product, and write its axes as one input",
-                )
+                f"multilinear maps need diagrams, and {what} has none",
+                got=f"{label}={what} for {signature!r}",
+                expected="a group with diagrams: S, A, O, SO, Sp, H, Bistochastic, U or GL",
+                step="join the inputs to one outer product, and write its axes as one input",
             )
     space = MultilinearSpace(operands, target, exchanges, tuple(sorted(found.items(), key=lambda item: item[0])))
     refuse_mixture(space.signature)
@@ -311,11 +309,9 @@ def multilinear(
         for i, label in enumerate(operand.labels):
             if label not in acted and (i in members or swapped):
                 raise SignatureError(
-                    explain(
-                        f"the plain axis {label!r} is inside sym or alt",
-                        got=f"{space.text!r}, where {label} is bound to {found[label]}",
-                        expected="axes on which groups act: entries of plain axes are told apart, as channels are",
-                        step="make the plain axis channels, or leave sym and alt out",
-                    )
+                    f"the plain axis {label!r} is inside sym or alt",
+                    got=f"{space.text!r}, where {label} is bound to {found[label]}",
+                    expected="axes on which groups act: entries of plain axes are told apart, as channels are",
+                    step="make the plain axis channels, or leave sym and alt out",
                 )
     return space

@@ -17,7 +17,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from equikit._errors import SignatureError, explain, point_at
+from equikit._errors import Place, SignatureError
 
 EXAMPLE = 'write for example "x, x y -> y", "sym(x x), x -> x" or "sym(x, x) -> x x"'
 GRAMMAR = "words separated by spaces, ',' between inputs, 'sym(...)' or 'alt(...)', '()' for no axes, and one '->'"
@@ -96,7 +96,7 @@ def is_multilinear(text: object) -> bool:
 
 
 def _error(problem: str, text: str, token: _Token, expected: str = GRAMMAR, step: str = EXAMPLE) -> SignatureError:
-    return SignatureError(point_at(problem, text, token.start, len(token.text), expected=expected, step=step))
+    return SignatureError(problem, at=Place(text, token.start, len(token.text)), expected=expected, step=step)
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -246,9 +246,7 @@ def parse_multilinear(text: str) -> tuple[tuple[Operand, ...], Operand, tuple[Ex
         (['x', 'x', 'y'], 'alt(x x) y', (Exchange(sign=1, members=(0, 1)),))
     """
     if not isinstance(text, str):
-        raise SignatureError(
-            explain("the signature is not a text", got=repr(text), expected='"inputs -> output"', step=EXAMPLE)
-        )
+        raise SignatureError("the signature is not a text", got=repr(text), expected='"inputs -> output"', step=EXAMPLE)
     reader = _Reader(_line(text))
     inputs, exchanges = reader.inputs()
     reader.take("->", "expected ',' or '->'")

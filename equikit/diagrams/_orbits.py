@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from equikit._errors import TooLargeError, explain
+from equikit._errors import TooLargeError
 from equikit.diagrams._basis import MOST_OPERATIONS, PRIMES, SPARE
 from equikit.diagrams._count import independent
 from equikit.diagrams._dense import leg_order
@@ -102,12 +102,10 @@ def orbit(diagram: Diagram, moves: Sequence[Move]) -> OrbitSum | None:
 def _refuse_if_many(count: int, most: int, what: str) -> None:
     if count > most:
         raise TooLargeError(
-            explain(
-                f"there are too many diagrams to {what}",
-                got=f"{count:,} diagrams",
-                expected=f"at most {most:,}",
-                step="use fewer axes, or leave sym and alt out, where diagrams are counted and not listed",
-            )
+            f"there are too many diagrams to {what}",
+            got=f"{count:,} diagrams",
+            expected=f"at most {most:,}",
+            step="use fewer axes, or leave sym and alt out, where diagrams are counted and not listed",
         )
 
 

@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from equikit._errors import SignatureError, explain, point_at
+from equikit._errors import Place, SignatureError, UnboundLabelError
 from equikit.diagrams._signature import Signature, Term, base
 from equikit.groups import Bistochastic, Dual, Fixed, Group, O, Sp
 
@@ -58,7 +58,7 @@ def _tokens(text: str) -> Iterator[_Token]:
             end += 1
         if end == position:
             problem = f"bad character {character!r} in the signature"
-            raise SignatureError(point_at(problem, text, position, expected=GRAMMAR, step=EXAMPLE))
+            raise SignatureError(problem, at=Place(text, position), expected=GRAMMAR, step=EXAMPLE)
         if text.startswith("*", end):  # the dual
             end += 1
         # Python normalises keyword arguments to NFKC, so a label must be normalised to meet its binding.
@@ -88,11 +88,11 @@ def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
         elif token.kind == ":":
             if name is not None or len(labels) != 1 or empty:
                 problem = "a ':' must follow one name, at the start of a term"
-                raise SignatureError(point_at(problem, text, token.start, expected=GRAMMAR, step=EXAMPLE))
+                raise SignatureError(problem, at=Place(text, token.start), expected=GRAMMAR, step=EXAMPLE)
             name, labels = labels[0], []
         elif empty or (token.kind == "()" and labels):
             problem = "'()' stands for a term without axes and must be alone in it"
-            raise SignatureError(point_at(problem, text, token.start, len(token.text), expected=GRAMMAR, step=EXAMPLE))
+            raise SignatureError(problem, at=Place(text, token.start, len(token.text)), expected=GRAMMAR, step=EXAMPLE)
         elif token.kind == "()":
             empty = True
         else:
@@ -103,7 +103,7 @@ def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
         if term.name in (t.name for t in terms[:i]):
             problem = f"two {what} terms have the name {term.name!r}"
             raise SignatureError(
-                point_at(problem, text, start[i], expected="different names", step='name them: "a: p p + b: p p -> p"')
+                problem, at=Place(text, start[i]), expected="different names", step='name them: "a: p p + b: p p -> p"'
             )
     return tuple(terms)
 
@@ -111,7 +111,7 @@ def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
 def _line(text: object, what: str, expected: str) -> str:
     """Return a text with every white space as a plain space, so that carets stand where they should."""
     if not isinstance(text, str):
-        raise SignatureError(explain(f"{what} is not a text", got=repr(text), expected=expected, step=EXAMPLE))
+        raise SignatureError(f"{what} is not a text", got=repr(text), expected=expected, step=EXAMPLE)
     return "".join(" " if character.isspace() else character for character in text)
 
 
@@ -123,7 +123,7 @@ def parse_arrow(text: str) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
     if len(arrows) != 1:
         place = tokens[arrows[1]] if arrows else tokens[-1]
         problem = "a second '->' in the signature" if arrows else "no '->' in the signature"
-        raise SignatureError(point_at(problem, text, place.start, 2, expected=GRAMMAR, step=EXAMPLE))
+        raise SignatureError(problem, at=Place(text, place.start, 2), expected=GRAMMAR, step=EXAMPLE)
     (arrow,) = arrows
     return _terms(text, tokens[:arrow], "input"), _terms(text, tokens[arrow + 1 : -1], "output")
 
@@ -136,7 +136,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
     if bad is not None:
         problem = f"{bad.text!r} does not belong in the labels of one term"
         raise SignatureError(
-            point_at(problem, text, bad.start, len(bad.text), expected="labels separated by spaces", step='write "p p"')
+            problem, at=Place(text, bad.start, len(bad.text)), expected="labels separated by spaces", step='write "p p"'
         )
     return tuple(token.text for token in tokens if token.kind == "word")
 
@@ -150,24 +150,22 @@ def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
         if arrow is not None:
             problem = f"an arrow in the {what} terms"
             step = "give the whole signature in one text, or both sides without an arrow"
-            raise SignatureError(point_at(problem, terms, arrow.start, 2, expected="terms only", step=step))
+            raise SignatureError(problem, at=Place(terms, arrow.start, 2), expected="terms only", step=step)
         return _terms(terms, tokens, what)
     names: list[object] = list(terms)
     for wrong in (name for name in names if not isinstance(name, str)):
         problem = f"the name of an {what} term is not a text"
-        raise SignatureError(explain(problem, got=repr(wrong), expected="a text", step=f'name it "{wrong}"'))
+        raise SignatureError(problem, got=repr(wrong), expected="a text", step=f'name it "{wrong}"')
     return tuple(Term(name, parse_labels(labels)) for name, labels in terms.items())
 
 
 def _binding(label: str, what: object) -> Group | Fixed:
     if isinstance(what, Dual):
         raise SignatureError(
-            explain(
-                f"label {label!r} is bound to a dual",
-                got=what,
-                expected="the group itself",
-                step=f"bind {label}={what.of}, and write {label}* for the dual",
-            )
+            f"label {label!r} is bound to a dual",
+            got=what,
+            expected="the group itself",
+            step=f"bind {label}={what.of}, and write {label}* for the dual",
         )
     if isinstance(what, Group | Fixed):
         return what
@@ -175,12 +173,10 @@ def _binding(label: str, what: object) -> Group | Fixed:
         return what()
     fixed = f", or to ek.Fixed({what})" if type(what) is int else ""
     raise SignatureError(
-        explain(
-            f"label {label!r} is bound to something that is not a group",
-            got=repr(what),
-            expected="a group such as S(5), a free group such as S, or Fixed(size)",
-            step=f"bind {label} to ek.S{f'({what})' if fixed else ''}{fixed}",
-        )
+        f"label {label!r} is bound to something that is not a group",
+        got=repr(what),
+        expected="a group such as S(5), a free group such as S, or Fixed(size)",
+        step=f"bind {label} to ek.S{f'({what})' if fixed else ''}{fixed}",
     )
 
 
@@ -189,28 +185,22 @@ def bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]
     found: dict[str, Group | Fixed] = {}
     if groups is not None and not isinstance(groups, Mapping):
         raise SignatureError(
-            explain(
-                "groups= is not a dictionary",
-                got=repr(groups),
-                expected="a dictionary from label to group",
-                step='write groups={"p": ek.S}, for a label named groups too',
-            )
+            "groups= is not a dictionary",
+            got=repr(groups),
+            expected="a dictionary from label to group",
+            step='write groups={"p": ek.S}, for a label named groups too',
         )
     for source in (groups or {}), keywords:
         for raw, what in source.items():
             if not isinstance(raw, str):
-                raise SignatureError(
-                    explain("a label is not a text", got=repr(raw), expected="a text", step=f'write "{raw}"')
-                )
+                raise SignatureError("a label is not a text", got=repr(raw), expected="a text", step=f'write "{raw}"')
             label = unicodedata.normalize("NFKC", raw)
             if label in found:
                 raise SignatureError(
-                    explain(
-                        f"label {label!r} is bound twice",
-                        got=f"{found[label]} and {what}",
-                        expected="one binding for each label",
-                        step="give it in groups= or as a keyword, not both",
-                    )
+                    f"label {label!r} is bound twice",
+                    got=f"{found[label]} and {what}",
+                    expected="one binding for each label",
+                    step="give it in groups= or as a keyword, not both",
                 )
             found[label] = _binding(label, what)
     return found
@@ -245,29 +235,23 @@ def bind(
         what = bound[base(label)]
         if isinstance(what, Fixed) or not what.has_dual:
             raise SignatureError(
-                point_at(
-                    f"{what}, which is bound to {base(label)!r}, has no dual of its own",
-                    shown,
-                    *place_of(label),
-                    expected="a star on a label of U, GL or MatrixGroup",
-                    step=f"leave the star out: {base(label)}",
-                )
+                f"{what}, which is bound to {base(label)!r}, has no dual of its own",
+                at=Place(shown, *place_of(label)),
+                expected="a star on a label of U, GL or MatrixGroup",
+                step=f"leave the star out: {base(label)}",
             )
     refuse_mixture(signature)
     return signature
 
 
-def unbound(label: str, line: str, start: int, length: int) -> SignatureError:
-    """What is said of a label without a group, which stands at this place of a line."""
-    return SignatureError(
-        point_at(
-            f"label {label!r} is not bound to a group",
-            line,
-            start,
-            length,
-            expected="every label bound to a group, or to Fixed(size) where nothing acts",
-            step=f"add {label}=ek.S" if is_argument(label) else f'add groups={{"{label}": ek.S}}',
-        )
+def unbound(label: str, line: str, start: int, length: int) -> UnboundLabelError:
+    """The error for a label without a group, which stands at this place of a line."""
+    return UnboundLabelError(
+        f"label {label!r} is not bound to a group",
+        label=label,
+        at=Place(line, start, length),
+        expected="every label bound to a group, or to Fixed(size) where nothing acts",
+        step=f"add {label}=ek.S" if is_argument(label) else f'add groups={{"{label}": ek.S}}',
     )
 
 
@@ -276,12 +260,10 @@ def refuse_unused(bound: Mapping[str, object], labels: set[str], shown: str) -> 
     unused = sorted(bound.keys() - labels)
     if unused:
         raise SignatureError(
-            explain(
-                f"no axis has the label {unused[0]!r}",
-                got=f"{unused[0]}={bound[unused[0]]} for {shown!r}",
-                expected=f"bindings for {', '.join(sorted(labels)) or 'no label at all'}",
-                step="remove the binding, or correct the label",
-            )
+            f"no axis has the label {unused[0]!r}",
+            got=f"{unused[0]}={bound[unused[0]]} for {shown!r}",
+            expected=f"bindings for {', '.join(sorted(labels)) or 'no label at all'}",
+            step="remove the binding, or correct the label",
         )
 
 
@@ -293,12 +275,10 @@ def refuse_mixture(signature: Signature) -> None:
     if complexes and reals:
         one, other = complexes[0], reals[0]
         raise SignatureError(
-            explain(
-                "the signature mixes real and complex vectors",
-                got=f"{one}={groups[one]} and {other}={groups[other]} in {str(signature)!r}",
-                expected="axes of complex groups with each other, or with axes that are permuted",
-                step=f"bind {other} to GL, whose axes may be complex, or give the real axes a layer of their own",
-            )
+            "the signature mixes real and complex vectors",
+            got=f"{one}={groups[one]} and {other}={groups[other]} in {str(signature)!r}",
+            expected="axes of complex groups with each other, or with axes that are permuted",
+            step=f"bind {other} to GL, whose axes may be complex, or give the real axes a layer of their own",
         )
 
 
@@ -339,12 +319,10 @@ def parse_signature(
     if outputs is None:
         if isinstance(signature, Mapping):
             raise SignatureError(
-                explain(
-                    "the output terms are missing",
-                    got=f"only {dict(signature)}",
-                    expected="input terms and output terms",
-                    step="give the outputs as a second argument",
-                )
+                "the output terms are missing",
+                got=f"only {dict(signature)}",
+                expected="input terms and output terms",
+                step="give the outputs as a second argument",
             )
         sides = parse_arrow(signature)
         return bind(*sides, groups, keywords or {}, signature)

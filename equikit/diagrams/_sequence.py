@@ -12,7 +12,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from equikit._errors import OptionError, TooLargeError, explain
+from equikit._errors import OptionError, TooLargeError
 from equikit.diagrams._basis import in_basis, keeps_rules
 from equikit.diagrams._core import Core, cores, fits, iter_wires, parities_fit
 from equikit.diagrams._count import count_coloured
@@ -102,12 +102,10 @@ class Diagrams(Sequence[Diagram]):
         place = range(self.count_all)[index]  # raises IndexError, and counts from the end where negative
         if place >= sys.maxsize:
             raise TooLargeError(
-                explain(
-                    "the diagram is too far down the list to be reached",
-                    got=f"number {place:,}",
-                    expected=f"below {sys.maxsize:,}",
-                    step="take one from the front, or make it with Diagram.from_blocks",
-                )
+                "the diagram is too far down the list to be reached",
+                got=f"number {place:,}",
+                expected=f"below {sys.maxsize:,}",
+                step="take one from the front, or make it with Diagram.from_blocks",
             )
         return next(itertools.islice(self, place, None))
 
@@ -155,12 +153,10 @@ class Diagrams(Sequence[Diagram]):
         refuse_if_large("the array of all diagrams", self.count_all * order, 1)
         if any(group.legs or group.blocks == "whole" for _, group in self.groups):
             raise OptionError(
-                explain(
-                    "block numbers alone do not tell the diagrams of these groups apart",
-                    got=f"groups {', '.join(str(group) for _, group in self.groups)}",
-                    expected="groups without Levi-Civita tensors, and with diagrams",
-                    step="iterate over the diagrams",
-                )
+                "block numbers alone do not tell the diagrams of these groups apart",
+                got=f"groups {', '.join(str(group) for _, group in self.groups)}",
+                expected="groups without Levi-Civita tensors, and with diagrams",
+                step="iterate over the diagrams",
             )
         if not self._plain:
             return np.array([diagram.growth for diagram in self], np.int8).reshape(-1, order)

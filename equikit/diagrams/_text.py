@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from equikit._errors import DiagramError, explain
+from equikit._errors import DiagramError
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import bindings, parse_labels
 from equikit.diagrams._rules import Groups, axes_of, forms_of, group_of
@@ -50,12 +50,10 @@ def parse_diagram(
     bottom, arrow, top = rows.partition("->")
     if not colon or not arrow:
         raise DiagramError(
-            explain(
-                "the text is not a diagram",
-                got=repr(text),
-                expected=EXAMPLE,
-                step="write labels, a colon, then the blocks separated by |",
-            )
+            "the text is not a diagram",
+            got=repr(text),
+            expected=EXAMPLE,
+            step="write labels, a colon, then the blocks separated by |",
         )
     above, below = parse_labels(top), parse_labels(bottom)
     lists: list[list[int]] = []
@@ -71,12 +69,10 @@ def parse_diagram(
             digits, row, before = (word[:-1], below, len(above)) if word.endswith("'") else (word, above, 0)
             if not digits.isdecimal() or not 1 <= int(digits) <= len(row):
                 raise DiagramError(
-                    explain(
-                        f"the diagram has no vertex {word!r}",
-                        got=repr(text),
-                        expected=f"1 to {len(above)} for the top row, 1' to {len(below)}' for the bottom row",
-                        step=f"write for example {EXAMPLE}",
-                    )
+                    f"the diagram has no vertex {word!r}",
+                    got=repr(text),
+                    expected=f"1 to {len(above)} for the top row, 1' to {len(below)}' for the bottom row",
+                    step=f"write for example {EXAMPLE}",
                 )
             vertex = int(digits) - 1 + before
             if vertex in vertices or any(vertex in earlier for earlier in lists):
@@ -84,12 +80,10 @@ def parse_diagram(
             vertices.append(vertex)
         if not vertices and blocks.strip():
             raise DiagramError(
-                explain(
-                    "the diagram has an empty block",
-                    got=repr(text),
-                    expected="at least one vertex in each block",
-                    step="remove a bar",
-                )
+                "the diagram has an empty block",
+                got=repr(text),
+                expected="at least one vertex in each block",
+                step="remove a bar",
             )
         if tensor is not None:
             tensors.append((tensor, vertices))
@@ -117,16 +111,14 @@ def parse_diagram(
             fitting = len(own) == count and all(len(lists[number]) == 1 for number in own)
         if not fitting:
             raise DiagramError(
-                explain(
-                    f"the legs marked with ^ do not fit the group of {label!r}",
-                    got=f"{len(own)} of them in {text!r}, {group_of(acted, label)}",
-                    expected="none"
-                    if not count
-                    else f"all blocks, {count - 1} or {count}"
-                    if group.blocks == "any"
-                    else f"{count} single vertices",
-                    step=f"name the group, as in Diagram.parse(..., {label}=ek.SO({len(own)}))",
-                )
+                f"the legs marked with ^ do not fit the group of {label!r}",
+                got=f"{len(own)} of them in {text!r}, {group_of(acted, label)}",
+                expected="none"
+                if not count
+                else f"all blocks, {count - 1} or {count}"
+                if group.blocks == "any"
+                else f"{count} single vertices",
+                step=f"name the group, as in Diagram.parse(..., {label}=ek.SO({len(own)}))",
             )
         heads.append((label, count, own))
     elements = _elements(tensors, above, below, acted, text)
@@ -141,12 +133,10 @@ def _tensor_number(block: str, text: str) -> tuple[int | None, str]:
     digits, _, rest = stripped[1:].partition(" ")
     if not digits.isdecimal() or int(digits) < 1:
         raise DiagramError(
-            explain(
-                "the number of an invariant tensor cannot be read",
-                got=f"{stripped.strip()!r} in {text!r}",
-                expected="#, a number from one on, and the vertices that it holds together",
-                step='write for example "z -> z: #1 1 1\'"',
-            )
+            "the number of an invariant tensor cannot be read",
+            got=f"{stripped.strip()!r} in {text!r}",
+            expected="#, a number from one on, and the vertices that it holds together",
+            step='write for example "z -> z: #1 1 1\'"',
         )
     return int(digits) - 1, rest
 
@@ -166,14 +156,12 @@ def _elements(
         count = group.count_invariants(len(axes), sum(axes)) if known else 0
         if not known or number >= count:
             raise DiagramError(
-                explain(
-                    f"the axes held together by invariant tensor {number + 1} do not fit the group of {label!r}",
-                    got=f"{text!r} with {label}={group}",
-                    expected=f"all axes of a label whose group has no diagrams, and a number up to {count}"
-                    if known
-                    else "all axes of one label whose group has no diagrams, as Z, D or MatrixGroup",
-                    step=f"name the group, as in Diagram.parse(..., {label or 'z'}=ek.Z(4))",
-                )
+                f"the axes held together by invariant tensor {number + 1} do not fit the group of {label!r}",
+                got=f"{text!r} with {label}={group}",
+                expected=f"all axes of a label whose group has no diagrams, and a number up to {count}"
+                if known
+                else "all axes of one label whose group has no diagrams, as Z, D or MatrixGroup",
+                step=f"name the group, as in Diagram.parse(..., {label or 'z'}=ek.Z(4))",
             )
         found.append((label, group, number))
     return tuple(found)
@@ -181,10 +169,8 @@ def _elements(
 
 def _not_once(problem: str, text: str, step: str) -> DiagramError:
     return DiagramError(
-        explain(
-            "the blocks are not a partition of the vertices",
-            got=f"{problem}: {text!r}",
-            expected="every vertex in one block",
-            step=step,
-        )
+        "the blocks are not a partition of the vertices",
+        got=f"{problem}: {text!r}",
+        expected="every vertex in one block",
+        step=step,
     )

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups import GL, SO, A, Bistochastic, Group, H, O, S, Sp, U
 from equikit.groups._group import checked_size
 
@@ -111,24 +111,20 @@ def bound_size(group: object) -> int:
     """The n of a bound group, or `GroupError`."""
     if not isinstance(group, Group) or group.n is None:
         raise GroupError(
-            explain(
-                "the McKay quiver needs a bound group",
-                got=getattr(group, "__name__", repr(group)),
-                expected="a group with a size",
-                step="write for example S(5)",
-            )
+            "the McKay quiver needs a bound group",
+            got=getattr(group, "__name__", repr(group)),
+            expected="a group with a size",
+            step="write for example S(5)",
         )
     return group.n
 
 
 def _unknown(group: Group) -> GroupError:
     return GroupError(
-        explain(
-            f"the representations of {group} are not known here",
-            got=group,
-            expected="S, A, H, O, SO, Sp, U, GL or Bistochastic",
-            step="count its diagrams or take the rank of its matrices",
-        )
+        f"the representations of {group} are not known here",
+        got=group,
+        expected="S, A, H, O, SO, Sp, U, GL or Bistochastic",
+        step="count its diagrams or take the rank of its matrices",
     )
 
 
@@ -169,21 +165,17 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
     if isinstance(group, SO | A):
         larger_group = O(n - group.negative, group.negative) if isinstance(group, SO) else S(n)
         raise GroupError(
-            explain(
-                f"the McKay quiver of {group} is not known here",
-                got=group,
-                expected=f"{larger_group}, on whose quiver its invariants are walks to the determinant or the sign too",
-                step=f"pass {larger_group}; count_walks({group}, length) counts them",
-            )
+            f"the McKay quiver of {group} is not known here",
+            got=group,
+            expected=f"{larger_group}, on whose quiver its invariants are walks to the determinant or the sign too",
+            step=f"pass {larger_group}; count_walks({group}, length) counts them",
         )
     if steps is None and not isinstance(group, S | H):
         raise GroupError(
-            explain(
-                f"the McKay quiver of {group} is infinite",
-                got="steps=None",
-                expected="how many arrows to follow from the trivial representation",
-                step="pass steps=6",
-            )
+            f"the McKay quiver of {group} is infinite",
+            got="steps=None",
+            expected="how many arrows to follow from the trivial representation",
+            step="pass steps=6",
         )
     quiver = networkx.DiGraph()
     edge, depth = {trivial(group)}, 0

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Diagram, HomSpace, Term
 from equikit.diagrams._count import count_text
 from equikit.diagrams._signature import base
@@ -55,12 +55,10 @@ def checked_most(most: int) -> int:
         number = -1
     if number < 0 or isinstance(most, bool):
         raise OptionError(
-            explain(
-                "the number of diagrams to show is not a count",
-                got=f"most={most!r}",
-                expected="a whole number, zero or more",
-                step="write most=60",
-            )
+            "the number of diagrams to show is not a count",
+            got=f"most={most!r}",
+            expected="a whole number, zero or more",
+            step="write most=60",
         )
     return number
 

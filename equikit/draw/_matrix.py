@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from equikit._errors import DTypeError, OptionError, ShapeError, TooLargeError, explain
+from equikit._errors import DTypeError, OptionError, ShapeError, TooLargeError
 from equikit.draw._palette import NEGATIVE, POSITIVE, QUIET
 from equikit.draw._svg import number
 
@@ -19,24 +19,22 @@ MOST_ENTRIES = 2**18
 def _checked(array: np.ndarray, side: float) -> np.ndarray:
     if array.ndim != 2:
         raise ShapeError(
-            explain("only a matrix can be drawn", got=f"shape {array.shape}", expected="two axes", step="reshape it")
+            "only a matrix can be drawn", got=f"shape {array.shape}", expected="two axes", step="reshape it"
         )
     if not (np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
         raise DTypeError(
-            explain("only integers are drawn", got=array.dtype, expected="an integer dtype", step="round, or scale it")
+            "only integers are drawn", got=array.dtype, expected="an integer dtype", step="round, or scale it"
         )
     if array.size > MOST_ENTRIES:
         raise TooLargeError(
-            explain(
-                "the matrix is too large for a picture",
-                got=f"{array.size:,} entries",
-                expected=f"at most {MOST_ENTRIES:,}",
-                step="draw it at a smaller size of the labels",
-            )
+            "the matrix is too large for a picture",
+            got=f"{array.size:,} entries",
+            expected=f"at most {MOST_ENTRIES:,}",
+            step="draw it at a smaller size of the labels",
         )
     if not (isinstance(side, int | float | np.number) and math.isfinite(side) and side > 0):
         raise OptionError(
-            explain("the side is not a length", got=repr(side), expected="a positive number", step="write side=96")
+            "the side is not a length", got=repr(side), expected="a positive number", step="write side=96"
         )
     return array
 
@@ -92,9 +90,7 @@ def matrix_svg(array: np.ndarray, *, side: float = 96.0, blocks: tuple[int, int]
         isinstance(blocks, tuple) and len(blocks) == 2 and all(type(size) is int and size > 0 for size in blocks)
     ):
         raise OptionError(
-            explain(
-                "a block has no size", got=f"blocks={blocks!r}", expected="two positive numbers", step="leave it out"
-            )
+            "a block has no size", got=f"blocks={blocks!r}", expected="two positive numbers", step="leave it out"
         )
     cell = min(LARGEST_CELL, side / max(rows, columns, 1))
     # The frame is a pixel wide and lies around the cells; a matrix without rows or columns is a line.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 
 HUES = (
     ("#1579bb", "#7565d6", "#2590ae"),  # blue
@@ -42,11 +42,9 @@ def hues(own: Iterable[str], labels: Iterable[str] | None) -> Mapping[str, tuple
     known = wanted if labels is None else set(labels)
     if wanted - known:
         raise OptionError(
-            explain(
-                f"label {min(wanted - known)!r} has no colour",
-                got=f"labels={sorted(known)}",
-                expected=f"labels that include {sorted(wanted)}",
-                step="leave labels out, or give all labels of the pictures that belong together",
-            )
+            f"label {min(wanted - known)!r} has no colour",
+            got=f"labels={sorted(known)}",
+            expected=f"labels that include {sorted(wanted)}",
+            step="leave labels out, or give all labels of the pictures that belong together",
         )
     return {label: HUES[i % len(HUES)] for i, label in enumerate(sorted(known))}

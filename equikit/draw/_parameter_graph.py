@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import TooLargeError, explain
+from equikit._errors import TooLargeError
 from equikit.draw._palette import HUES, NEGATIVE, POSITIVE, QUIET
 from equikit.draw._svg import FONT, MARGIN, RADIUS, checked_scale, columns, number, xml_text
 
@@ -53,12 +53,10 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
     scale = checked_scale(scale)
     if graph.num_edges > MOST_EDGES:
         raise TooLargeError(
-            explain(
-                "the graph is too large for a picture",
-                got=f"{graph.num_edges:,} edges",
-                expected=f"at most {MOST_EDGES:,}",
-                step="draw a narrower network of the same architecture",
-            )
+            "the graph is too large for a picture",
+            got=f"{graph.num_edges:,} edges",
+            expected=f"at most {MOST_EDGES:,}",
+            step="draw a narrower network of the same architecture",
         )
     strength = _strength(graph, params)
     points, names, (width, height) = _arranged(graph)

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Diagram
 from equikit.diagrams._signature import base
 from equikit.draw._curves import PITCH, Curve, Weave, block_curves, head_curves, weave
@@ -27,7 +27,7 @@ def checked_scale(scale: float) -> float:
     """Return `scale` if it is positive and finite, or raise `OptionError`."""
     if isinstance(scale, bool) or not (isinstance(scale, int | float) and math.isfinite(scale) and scale > 0):
         raise OptionError(
-            explain("the scale is not a size", got=repr(scale), expected="a positive number", step="write scale=2")
+            "the scale is not a size", got=repr(scale), expected="a positive number", step="write scale=2"
         )
     return float(scale)
 

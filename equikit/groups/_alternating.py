@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups._symmetric import S
 
 
@@ -38,12 +38,10 @@ class A(S):
         S.__post_init__(self)
         if self.n is None:
             raise GroupError(
-                explain(
-                    "A needs a size: its maps depend on it",
-                    got="A",
-                    expected="A(n)",
-                    step="write A(5); S without a size serves every n",
-                )
+                "A needs a size: its maps depend on it",
+                got="A",
+                expected="A(n)",
+                step="write A(5); S without a size serves every n",
             )
 
     @property

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups._group import Blocks, Group, refuse_misfit
 from equikit.groups._linear import MatrixElements, haar
 
@@ -91,12 +91,10 @@ def _signed(element: object, size: int | None) -> np.ndarray:
     wanted = np.arange(1, (array.size if size is None else size) + 1)
     if array.ndim != 1 or array.dtype.kind != "i" or not np.array_equal(np.sort(np.abs(array)), wanted):
         raise GroupError(
-            explain(
-                "the element is not a signed permutation",
-                got=repr(element),
-                expected="an integer array [n] that holds each of 1..n once, up to sign",
-                step="draw one with random_element",
-            )
+            "the element is not a signed permutation",
+            got=repr(element),
+            expected="an integer array [n] that holds each of 1..n once, up to sign",
+            step="draw one with random_element",
         )
     return array
 

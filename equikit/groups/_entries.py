@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 
 Entries = tuple[tuple[Any, ...], ...]
 """The rows of a matrix: integers, fractions, floats or complex numbers."""
@@ -48,12 +48,10 @@ def read_entries(what: str, matrix: Any) -> Entries:
 
 def _not_matrices(what: str, got: str) -> GroupError:
     return GroupError(
-        explain(
-            f"{what} is not a square matrix of finite numbers",
-            got=got,
-            expected="a list of matrices [n, n]: integers, fractions, floats or complex numbers up to 2^62",
-            step="write for example MatrixGroup([[[0, -1], [1, 0]]])",
-        )
+        f"{what} is not a square matrix of finite numbers",
+        got=got,
+        expected="a list of matrices [n, n]: integers, fractions, floats or complex numbers up to 2^62",
+        step="write for example MatrixGroup([[[0, -1], [1, 0]]])",
     )
 
 
@@ -93,12 +91,10 @@ def refuse_singular(matrix: Entries) -> None:
     singular = _determinant(matrix) == 0 if exact else np.linalg.matrix_rank(numbers(matrix)) < len(matrix)
     if len(matrix) and singular:
         raise GroupError(
-            explain(
-                "a generator is not invertible",
-                got=repr([list(row) for row in matrix]),
-                expected="an invertible matrix",
-                step="check its entries; elements of a Lie algebra are given by lie_algebra=",
-            )
+            "a generator is not invertible",
+            got=repr([list(row) for row in matrix]),
+            expected="an invertible matrix",
+            step="check its entries; elements of a Lie algebra are given by lie_algebra=",
         )
 
 

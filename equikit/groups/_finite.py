@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups._group import Blocks
 from equikit.groups._null_space import orbit_tensors
 from equikit.groups._symmetric import S
@@ -41,12 +41,10 @@ class Z(S):
         if self.n is None:
             name = type(self).__name__
             raise GroupError(
-                explain(
-                    f"{name} needs a size: its maps depend on it",
-                    got=name,
-                    expected=f"{name}(n)",
-                    step=f"write {name}(5); S without a size serves every n",
-                )
+                f"{name} needs a size: its maps depend on it",
+                got=name,
+                expected=f"{name}(n)",
+                step=f"write {name}(5); S without a size serves every n",
             )
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:

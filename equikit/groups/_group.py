@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from equikit._errors import GroupError, ShapeError, explain
+from equikit._errors import GroupError, ShapeError
 from equikit.groups._form import Form
 
 Blocks = Literal["any", "even", "pair", "small", "whole"]
@@ -20,12 +20,10 @@ def checked_size(owner: str, size: object) -> int:
     """Return `size` as a Python integer that is zero or more, or raise `GroupError` in the name of `owner`."""
     group = owner.isidentifier() and owner[0].isupper()  # not an argument
     wrong = GroupError(
-        explain(
-            f"{owner} needs a whole number of points" if group else f"{owner} must be a whole number",
-            got=repr(size),
-            expected="an integer, zero or more",
-            step=f"write for example {owner}(5)" if group else "give for example 5",
-        )
+        f"{owner} needs a whole number of points" if group else f"{owner} must be a whole number",
+        got=repr(size),
+        expected="an integer, zero or more",
+        step=f"write for example {owner}(5)" if group else "give for example 5",
     )
     if isinstance(size, bool | np.bool_):
         raise wrong
@@ -42,12 +40,10 @@ def refuse_misfit(element: str, size: int, array: Any, axis: int) -> None:
     """Raise `ShapeError` where an axis of an array has not the size of a group element."""
     if not -array.ndim <= axis < array.ndim or array.shape[axis] != size:
         raise ShapeError(
-            explain(
-                f"the {element} does not fit the axis",
-                got=f"size {size}, axis {axis} of an array of shape {tuple(array.shape)}",
-                expected=f"an axis of size {size}",
-                step="draw the element for the size of the axis, or name another axis",
-            )
+            f"the {element} does not fit the axis",
+            got=f"size {size}, axis {axis} of an array of shape {tuple(array.shape)}",
+            expected=f"an axis of size {size}",
+            step="draw the element for the size of the axis, or name another axis",
         )
 
 
@@ -119,12 +115,10 @@ class Group(ABC):
         size = self.n if n is None else self.checked(n)
         if size is None or (self.n is not None and size != self.n):
             raise GroupError(
-                explain(
-                    f"the size of {self} is not settled",
-                    got=f"n={n}",
-                    expected="n for a free group, nothing else for a bound one",
-                    step=f"write {type(self).__name__}(5), or pass n=5",
-                )
+                f"the size of {self} is not settled",
+                got=f"n={n}",
+                expected="n for a free group, nothing else for a bound one",
+                step=f"write {type(self).__name__}(5), or pass n=5",
             )
         return size
 
@@ -151,12 +145,10 @@ class Group(ABC):
 
         if not self.has_dual:
             raise GroupError(
-                explain(
-                    f"{self} has no dual of its own",
-                    got=f"the dual of {self}",
-                    expected="a group that tells dual vectors apart: U, GL or MatrixGroup",
-                    step=f"use {self} itself, which is its own dual",
-                )
+                f"{self} has no dual of its own",
+                got=f"the dual of {self}",
+                expected="a group that tells dual vectors apart: U, GL or MatrixGroup",
+                step=f"use {self} itself, which is its own dual",
             )
         return Dual(self)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups._group import Group, refuse_misfit
 
 
@@ -35,12 +35,10 @@ class MatrixElements(Group):
         refuse_misfit("matrix", len(element), array, axis)
         if np.iscomplexobj(element) and array.dtype.kind not in "cV":
             raise GroupError(
-                explain(
-                    "a complex matrix cannot act on a real array",
-                    got=f"dtype {array.dtype}",
-                    expected="a complex array",
-                    step="pass array.astype(complex)",
-                )
+                "a complex matrix cannot act on a real array",
+                got=f"dtype {array.dtype}",
+                expected="a complex array",
+                step="pass array.astype(complex)",
             )
         space = np if isinstance(array, np.ndarray) else array.__array_namespace__()
         exact = array.dtype.kind in "biu"  # which would cut off what is behind the point
@@ -52,12 +50,10 @@ def _square(element: object, size: int | None) -> np.ndarray:
     array = np.asarray(element)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or size not in (None, len(array)):
         raise GroupError(
-            explain(
-                "the element is not a square matrix of the size of the group",
-                got=f"shape {array.shape}",
-                expected="[n, n]" if size is None else f"[{size}, {size}]",
-                step="draw one with random_element",
-            )
+            "the element is not a square matrix of the size of the group",
+            got=f"shape {array.shape}",
+            expected="[n, n]" if size is None else f"[{size}, {size}]",
+            step="draw one with random_element",
         )
     return array
 
@@ -68,12 +64,10 @@ def inverse_transposed(matrix: np.ndarray) -> np.ndarray:
         result: np.ndarray = np.linalg.inv(matrix).T
     except np.linalg.LinAlgError:
         raise GroupError(
-            explain(
-                "the element is not invertible",
-                got=repr(matrix),
-                expected="an invertible matrix",
-                step="draw one with random_element",
-            )
+            "the element is not invertible",
+            got=repr(matrix),
+            expected="an invertible matrix",
+            step="draw one with random_element",
         ) from None
     return result
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups._entries import (
     Entries,
     exact_array,
@@ -94,38 +94,30 @@ class MatrixGroup(MatrixElements):
             sizes.add(checked_size("n", n))
         if len(sizes) != 1:
             raise GroupError(
-                explain(
-                    "the matrices do not settle the size of the group",
-                    got=f"sizes {sorted(sizes)}" if sizes else "no matrix",
-                    expected="matrices of one size, or n=",
-                    step="write for example MatrixGroup([[[0, 1], [1, 0]]])",
-                )
+                "the matrices do not settle the size of the group",
+                got=f"sizes {sorted(sizes)}" if sizes else "no matrix",
+                expected="matrices of one size, or n=",
+                step="write for example MatrixGroup([[[0, 1], [1, 0]]])",
             )
         rational = all(isinstance(x, Rational) for matrix in (*given, *algebra) for row in matrix for x in row)
         if exact not in (None, False, True) or (exact and not rational):
             raise GroupError(
-                explain(
-                    "a null space can be exact for integers and fractions only",
-                    got=f"exact={exact!r}",
-                    expected="exact=False, or leave it out",
-                    step="give fractions.Fraction(1, 2) in place of 0.5",
-                )
+                "a null space can be exact for integers and fractions only",
+                got=f"exact={exact!r}",
+                expected="exact=False, or leave it out",
+                step="give fractions.Fraction(1, 2) in place of 0.5",
             )
         number: Any = tolerance  # of any kind, as far as is known yet
         if not isinstance(number, float | int | np.floating) or not 0 < number <= 0.01:
             raise GroupError(
-                explain(
-                    "the tolerance is not a small number",
-                    got=repr(tolerance),
-                    expected="0 < tolerance <= 0.01",
-                    step="leave it out, or write tolerance=1e-10",
-                )
+                "the tolerance is not a small number",
+                got=repr(tolerance),
+                expected="0 < tolerance <= 0.01",
+                step="leave it out, or write tolerance=1e-10",
             )
         given_name: Any = name
         if given_name is not None and not isinstance(given_name, str):
-            raise GroupError(
-                explain("the name is not a text", got=repr(name), expected="a text", step='write name="C4"')
-            )
+            raise GroupError("the name is not a text", got=repr(name), expected="a text", step='write name="C4"')
         for matrix in given:
             refuse_singular(matrix)
         object.__setattr__(self, "n", sizes.pop())

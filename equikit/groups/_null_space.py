@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import GroupError, TooLargeError, explain
+from equikit._errors import GroupError, TooLargeError
 from equikit.groups._null_space_exact import exact_null_space
 
 MOST_UNKNOWNS = 2000
@@ -76,12 +76,10 @@ def refuse_if_many(what: str, entries: int, most: int) -> None:
     """Raise `TooLargeError` before a null space of too many unknowns is begun, or a basis too large is made."""
     if entries > most:
         raise TooLargeError(
-            explain(
-                f"the invariant tensors of {what} are too large to be found",
-                got=f"{entries:,} entries",
-                expected=f"at most {most:,}",
-                step="use fewer axes, or a group whose diagrams are known",
-            )
+            f"the invariant tensors of {what} are too large to be found",
+            got=f"{entries:,} entries",
+            expected=f"at most {most:,}",
+            step="use fewer axes, or a group whose diagrams are known",
         )
 
 
@@ -206,12 +204,10 @@ def _numerical(what: str, rows: Sequence[np.ndarray], entries: int, kind: Any, t
     above = float(singular[singular > tolerance].min(initial=np.inf))
     if above < GAP * tolerance:
         raise GroupError(
-            explain(
-                f"which tensors {what} leaves as they are cannot be told at this tolerance",
-                got=f"a singular value of {above:.1e}, tolerance {tolerance:.0e}",
-                expected=f"values up to the tolerance, and values {GAP} times as large",
-                step="give generators of full precision, or integers and fractions, or another tolerance=",
-            )
+            f"which tensors {what} leaves as they are cannot be told at this tolerance",
+            got=f"a singular value of {above:.1e}, tolerance {tolerance:.0e}",
+            expected=f"values up to the tolerance, and values {GAP} times as large",
+            step="give generators of full precision, or integers and fractions, or another tolerance=",
         )
     rest = null @ null.conj().T  # the projector, which does not depend on the basis that was found
     basis = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import TooLargeError, explain
+from equikit._errors import TooLargeError
 
 MOST_PRIMES = 64
 """Primes of 61 bits that are joined before exact tensors are given up."""
@@ -50,12 +50,10 @@ def exact_null_space(what: str, rows: Sequence[np.ndarray], entries: int) -> np.
                 break
             return basis.astype(np.int64)
     raise TooLargeError(
-        explain(
-            f"the exact invariant tensors of {what} have too large entries",
-            got=f"integers beyond {LARGEST_ENTRY:,}",
-            expected="generators of small integers and fractions",
-            step="write MatrixGroup(..., exact=False), for a numerical null space",
-        )
+        f"the exact invariant tensors of {what} have too large entries",
+        got=f"integers beyond {LARGEST_ENTRY:,}",
+        expected="generators of small integers and fractions",
+        step="write MatrixGroup(..., exact=False), for a numerical null space",
     )
 
 

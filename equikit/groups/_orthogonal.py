@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups._form import Form
 from equikit.groups._group import Blocks, Group, checked_size
 from equikit.groups._linear import MatrixElements, cayley, haar
@@ -44,12 +44,10 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
         name = type(self).__name__
         if p is None and q:
             raise GroupError(
-                explain(
-                    f"{name} with negative directions needs the positive ones too",
-                    got=f"p=None, q={q}",
-                    expected="both numbers",
-                    step=f"write {name}(1, 3)",
-                )
+                f"{name} with negative directions needs the positive ones too",
+                got=f"p=None, q={q}",
+                expected="both numbers",
+                step=f"write {name}(1, 3)",
             )
         negative = checked_size(name, q)
         object.__setattr__(self, "negative", negative)
@@ -129,12 +127,10 @@ class SO(O):
     def __init__(self, p: int | None = None, q: int = 0) -> None:
         if p is None:
             raise GroupError(
-                explain(
-                    "SO needs a size: its maps depend on it",
-                    got="SO",
-                    expected="SO(n), or SO(p, q)",
-                    step="write SO(3); O without a size serves every n",
-                )
+                "SO needs a size: its maps depend on it",
+                got="SO",
+                expected="SO(n), or SO(p, q)",
+                step="write SO(3); O without a size serves every n",
             )
         O.__init__(self, p, q)
 

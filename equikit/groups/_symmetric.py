@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups._group import Group, refuse_misfit
 
 
@@ -73,11 +73,9 @@ def _permutation(element: object, size: int | None) -> np.ndarray:
     points = np.arange(len(array) if size is None and array.ndim else size or 0)
     if array.ndim != 1 or array.dtype.kind not in "iu" or not np.array_equal(np.sort(array), points):
         raise GroupError(
-            explain(
-                "the element is not a permutation",
-                got=repr(element),
-                expected=f"an integer array [n] that holds each of 0..{'n' if size is None else size}-1 once",
-                step="draw one with random_element",
-            )
+            "the element is not a permutation",
+            got=repr(element),
+            expected=f"an integer array [n] that holds each of 0..{'n' if size is None else size}-1 once",
+            step="draw one with random_element",
         )
     return array

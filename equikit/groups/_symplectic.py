@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups._form import Form
 from equikit.groups._group import Blocks, checked_size
 from equikit.groups._linear import MatrixElements, cayley
@@ -40,12 +40,10 @@ class Sp(MatrixElements):
         size = checked_size(cls.__name__, n)
         if size % 2:
             raise GroupError(
-                explain(
-                    "Sp needs an even number of points",
-                    got=size,
-                    expected="an even number: as many positions as momenta",
-                    step=f"write Sp({size + 1})",
-                )
+                "Sp needs an even number of points",
+                got=size,
+                expected="an even number: as many positions as momenta",
+                step=f"write Sp({size + 1})",
             )
         return size
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind
 from equikit.groups import S
@@ -64,12 +64,10 @@ class Bilinear(nnx.Module):
         sides = [typed_side(side, None, what)[0] for side, what in ((inputs, "input"), (outputs, "output"))]
         if checked_size("the number of products", channels) == 0:
             raise OptionError(
-                explain(
-                    "no products are asked for",
-                    got="channels=0",
-                    expected="one or more of each kind of feature",
-                    step="leave the layer out, or write 8",
-                )
+                "no products are asked for",
+                got="channels=0",
+                expected="one or more of each kind of feature",
+                step="leave the layer out, or write 8",
             )
         labels = {label for side in sides for term in side for label in term.labels}
         bindings = {name: options.pop(name) for name in [*options] if name in labels}

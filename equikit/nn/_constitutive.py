@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import Diagram, MultilinearSpace
 from equikit.diagrams._multilinear import multilinear
 from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
@@ -74,12 +74,10 @@ def _checked_axes(axes: Any) -> tuple[tuple[float, ...], ...]:
         return tuple(tuple(float(entry) for entry in axis) for axis in axes)
     except (TypeError, ValueError):
         raise OptionError(
-            explain(
-                "the axes of the material are not a list of vectors",
-                got=repr(axes),
-                expected="vectors of real numbers, also where it is one",
-                step="write axes=((0, 0, 1),)",
-            )
+            "the axes of the material are not a list of vectors",
+            got=repr(axes),
+            expected="vectors of real numbers, also where it is one",
+            step="write axes=((0, 0, 1),)",
         ) from None
 
 
@@ -157,60 +155,48 @@ class ConstitutiveLaw(nnx.Module):
             known = self.group.keeps_norm and not self.group.is_complex and not self.group.algebra
         if not known or not self.group.n:
             raise OptionError(
-                explain(
-                    "the group of a material is not one of orthogonal matrices that is known here",
-                    got=repr(group),
-                    expected="O(n), SO(n), H(n) or Bistochastic(n), bound, or a MatrixGroup of orthogonal generators",
-                    step="write group=ek.O(3), and give the axes of the material by axes=",
-                )
+                "the group of a material is not one of orthogonal matrices that is known here",
+                got=repr(group),
+                expected="O(n), SO(n), H(n) or Bistochastic(n), bound, or a MatrixGroup of orthogonal generators",
+                step="write group=ek.O(3), and give the axes of the material by axes=",
             )
         self.axes = _checked_axes(axes)
         if self.axes and isinstance(self.group, MatrixGroup):
             raise OptionError(
-                explain(
-                    "a point group knows the axes of its material",
-                    got=f"axes={self.axes}, group={self.group}",
-                    expected="axes= with other groups only",
-                    step="leave axes out",
-                )
+                "a point group knows the axes of its material",
+                got=f"axes={self.axes}, group={self.group}",
+                expected="axes= with other groups only",
+                step="leave axes out",
             )
         for axis in self.axes:
             if len(axis) != self.group.n or not abs(sum(entry**2 for entry in axis) - 1) <= 1e-6:
                 raise OptionError(
-                    explain(
-                        "an axis of the material is not a unit vector",
-                        got=axis,
-                        expected=f"{self.group.n} numbers whose squares sum to one",
-                        step="divide it by its length",
-                    )
+                    "an axis of the material is not a unit vector",
+                    got=axis,
+                    expected=f"{self.group.n} numbers whose squares sum to one",
+                    step="divide it by its length",
                 )
         if not isinstance(scale, int | float) or not 0 < scale < math.inf:
             raise OptionError(
-                explain(
-                    "the scale of strains is not a positive number",
-                    got=repr(scale),
-                    expected="above zero",
-                    step="write scale=1.0",
-                )
+                "the scale of strains is not a positive number",
+                got=repr(scale),
+                expected="above zero",
+                step="write scale=1.0",
             )
         for option, value in (("hyperelastic", hyperelastic), ("stress_free", stress_free)):
             if not isinstance(value, bool):
                 raise OptionError(
-                    explain(
-                        f"{option} is neither true nor false",
-                        got=repr(value),
-                        expected="True or False",
-                        step=f"write {option}=True",
-                    )
+                    f"{option} is neither true nor false",
+                    got=repr(value),
+                    expected="True or False",
+                    step=f"write {option}=True",
                 )
         if hyperelastic and degree is not None:
             raise OptionError(
-                explain(
-                    "a hyperelastic law has no maps to choose a degree of",
-                    got=f"hyperelastic=True, degree={degree!r}",
-                    expected="invariants=, whose gradients are its maps",
-                    step="leave degree out",
-                )
+                "a hyperelastic law has no maps to choose a degree of",
+                got=f"hyperelastic=True, degree={degree!r}",
+                expected="invariants=, whose gradients are its maps",
+                step="leave degree out",
             )
         self.degree = checked_size("the degree of the maps", 2 if degree is None else degree)
         self.invariants = checked_width("the degree of the invariants", invariants)
@@ -286,12 +272,10 @@ class ConstitutiveLaw(nnx.Module):
         """
         if not self.hyperelastic:
             raise OptionError(
-                explain(
-                    "the law has no energy",
-                    got="hyperelastic=False",
-                    expected="a hyperelastic law",
-                    step="make it with hyperelastic=True",
-                )
+                "the law has no energy",
+                got="hyperelastic=False",
+                expected="a hyperelastic law",
+                step="make it with hyperelastic=True",
             )
         strain = self._checked(strain)
         energy = self._potential(strain)
@@ -318,12 +302,10 @@ class ConstitutiveLaw(nnx.Module):
         strain = strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
         if strain.shape[-2:] != (n, n):
             raise ShapeError(
-                explain(
-                    "the strain is not a tensor of second order",
-                    got=f"shape {list(strain.shape)}",
-                    expected=f"[*batch, {n}, {n}]",
-                    step="leave channels out; write strains in Voigt's notation as matrices",
-                )
+                "the strain is not a tensor of second order",
+                got=f"shape {list(strain.shape)}",
+                expected=f"[*batch, {n}, {n}]",
+                step="leave channels out; write strains in Voigt's notation as matrices",
             )
         return strain
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from equikit._errors import ShapeError, SignatureError, explain
+from equikit._errors import ShapeError, SignatureError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
 from equikit.groups._group import checked_size
@@ -31,34 +31,28 @@ def _from_dict(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[i
     for name, value in features.items():
         if not isinstance(name, str):
             raise SignatureError(
-                explain(
-                    f"the name of an {what} term is not a text",
-                    got=repr(name),
-                    expected="a text",
-                    step=f'name it "{name}"',
-                )
+                f"the name of an {what} term is not a text",
+                got=repr(name),
+                expected="a text",
+                step=f'name it "{name}"',
             )
         labels, count = value if isinstance(value, tuple) and len(value) == 2 else (name, value)
         term = Term(name if isinstance(value, tuple) else " ".join(parse_labels(name)), parse_labels(labels))
         if term.name in (other.name for other in terms):
             raise SignatureError(
-                explain(
-                    f"two {what} terms have the name {term.name!r}",
-                    got=[*features],
-                    expected="different names; labels alone are named by the labels, spaces aside",
-                    step='name them: {"a": ("p p", 16), "b": ("p p", 4)}',
-                )
+                f"two {what} terms have the name {term.name!r}",
+                got=[*features],
+                expected="different names; labels alone are named by the labels, spaces aside",
+                step='name them: {"a": ("p p", 16), "b": ("p p", 4)}',
             )
         terms.append(term)
         channels.append(checked_size(f"the number of {what} channels of {name!r}", count))
     if not terms:
         raise SignatureError(
-            explain(
-                f"no {what} terms",
-                got="an empty dictionary",
-                expected='at least one, such as {"p p": 16}',
-                step="add a term",
-            )
+            f"no {what} terms",
+            got="an empty dictionary",
+            expected='at least one, such as {"p p": 16}',
+            step="add a term",
         )
     return tuple(terms), tuple(channels)
 
@@ -78,24 +72,20 @@ def typed(
     if isinstance(signature, str):
         if isinstance(first, Mapping) or first is None or second is None:
             raise SignatureError(
-                explain(
-                    "a signature in one text needs the channels of its inputs and outputs",
-                    got=f"{signature!r}, {first!r}, {second!r}",
-                    expected="two numbers (or tuples of numbers, where there are several terms)",
-                    step='write for example Linear("p p -> p p", 16, 32, p=ek.S, rngs=rngs)',
-                )
+                "a signature in one text needs the channels of its inputs and outputs",
+                got=f"{signature!r}, {first!r}, {second!r}",
+                expected="two numbers (or tuples of numbers, where there are several terms)",
+                step='write for example Linear("p p -> p p", 16, 32, p=ek.S, rngs=rngs)',
             )
         inputs, outputs = parse_arrow(signature)
         channels = per_term(first, inputs, "input"), per_term(second, outputs, "output")
         return Typed(bind(inputs, outputs, groups, keywords, signature), channels)
     if not isinstance(signature, Mapping) or not isinstance(first, Mapping) or second is not None:
         raise SignatureError(
-            explain(
-                "inputs and outputs must both be dictionaries",
-                got=f"{signature!r} and {first!r}",
-                expected='{"p p": 16, "p": 8}, {"p": 32} or {"name": ("p p", 16)}, {"other": ("p", 32)}',
-                step="give one dictionary for the inputs and one for the outputs",
-            )
+            "inputs and outputs must both be dictionaries",
+            got=f"{signature!r} and {first!r}",
+            expected='{"p p": 16, "p": 8}, {"p": 32} or {"name": ("p p", 16)}, {"other": ("p", 32)}',
+            step="give one dictionary for the inputs and one for the outputs",
         )
     (inputs, wide), (outputs, narrow) = _from_dict(signature, "input"), _from_dict(first, "output")
     return Typed(bind(inputs, outputs, groups, keywords), (wide, narrow))
@@ -110,12 +100,10 @@ def typed_side(
         return terms, None if channels is None else per_term(channels, terms, what)
     if channels is not None:
         raise SignatureError(
-            explain(
-                f"the {what} channels are given twice",
-                got=f"{features!r} and {channels!r}",
-                expected="a dictionary with the channels in it, or labels in one text with the channels apart",
-                step="remove one of them; what follows them is given by its name, as out_channels=10",
-            )
+            f"the {what} channels are given twice",
+            got=f"{features!r} and {channels!r}",
+            expected="a dictionary with the channels in it, or labels in one text with the channels apart",
+            step="remove one of them; what follows them is given by its name, as out_channels=10",
         )
     return _from_dict(features, what)
 
@@ -148,11 +136,9 @@ def given_terms(names: Iterable[str], x: object) -> dict[str, Any]:
     found = by_name(wanted, mapping("x", x))
     if found.keys() != set(wanted):
         raise ShapeError(
-            explain(
-                "the arrays do not fit the features",
-                got=f"arrays named {sorted(map(str, found))}",
-                expected=f"arrays named {sorted(wanted)}",
-                step="give exactly one array for each term; of ek.nn.Gated they are gated.inputs",
-            )
+            "the arrays do not fit the features",
+            got=f"arrays named {sorted(map(str, found))}",
+            expected=f"arrays named {sorted(wanted)}",
+            step="give exactly one array for each term; of ek.nn.Gated they are gated.inputs",
         )
     return found

@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
-from equikit._errors import OptionError, ShapeError, SignatureError, explain
+from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
 from equikit.diagrams._parse import bind
@@ -124,12 +124,10 @@ class GeometricMessage(nnx.Module):
         )
         if wide is None or narrow is None:
             raise SignatureError(
-                explain(
-                    "the features of the points have no channels",
-                    got=f"{inputs!r} and {outputs!r}",
-                    expected="two dictionaries, from labels to channels",
-                    step='write {"p": 16, "p x": 8}',
-                )
+                "the features of the points have no channels",
+                got=f"{inputs!r} and {outputs!r}",
+                expected="two dictionaries, from labels to channels",
+                step='write {"p": 16, "p x": 8}',
             )
         bound = {**(groups or {}), **bindings}
         used = {label for term in (*sources, *targets) for label in term.labels}
@@ -142,12 +140,10 @@ class GeometricMessage(nnx.Module):
         _, stored = checked_dtypes(None, param_dtype)
         if not isinstance(neighbours, int | float) or not 0 < neighbours < math.inf:
             raise OptionError(
-                explain(
-                    "the number of neighbours is not a positive number",
-                    got=repr(neighbours),
-                    expected="how many points are usually within the cutoff",
-                    step="write neighbours=1.0",
-                )
+                "the number of neighbours is not a positive number",
+                got=repr(neighbours),
+                expected="how many points are usually within the cutoff",
+                step="write neighbours=1.0",
             )
         self.powers = checked_size("the highest power of the direction", powers)
         self.radial = Radial(
@@ -164,12 +160,10 @@ class GeometricMessage(nnx.Module):
             count = sum(len(gains) for gains, _ in parts.values())
             if not count:
                 raise SignatureError(
-                    explain(
-                        f"no map leads to the message {term.name!r}",
-                        got=f"powers of the direction up to {self.powers}, features {', '.join(map(str, sources))}",
-                        expected="a feature, or a power of the direction, with as many axes",
-                        step="raise powers=",
-                    )
+                    f"no map leads to the message {term.name!r}",
+                    got=f"powers of the direction up to {self.powers}, features {', '.join(map(str, sources))}",
+                    expected="a feature, or a power of the direction, with as many axes",
+                    step="raise powers=",
                 )
             for name, (gains, width) in parts.items():
                 scale = 1 / np.sqrt(count * max(width, 1) * radial * neighbours * gains)
@@ -193,13 +187,11 @@ class GeometricMessage(nnx.Module):
         fits = len(points) == len(spaces) == 1 and len(groups) == len(self.signature.bindings) == 2
         if not fits or any(term.labels[:1] != (points[0],) or points[0] in term.labels[1:] for term in terms):
             raise OptionError(
-                explain(
-                    "the features are not those of points in space",
-                    got=f"{', '.join(map(str, terms))}, "
-                    f"with {', '.join(f'{label}={what}' for label, what in self.signature.bindings)}",
-                    expected="one label of points bound to S, first in every feature, and one bound to O(n) or SO(n)",
-                    step='write {"p": 16, "p x": 8}, p=ek.S, x=ek.O(3)',
-                )
+                "the features are not those of points in space",
+                got=f"{', '.join(map(str, terms))}, "
+                f"with {', '.join(f'{label}={what}' for label, what in self.signature.bindings)}",
+                expected="one label of points bound to S, first in every feature, and one bound to O(n) or SO(n)",
+                step='write {"p": 16, "p x": 8}, p=ek.S, x=ek.O(3)',
             )
         return points[0], spaces[0]
 
@@ -240,12 +232,10 @@ class GeometricMessage(nnx.Module):
         positions = checked_dtype("positions", positions)
         if positions.ndim < 2:
             raise ShapeError(
-                explain(
-                    "positions has too few axes",
-                    got=f"shape {list(positions.shape)}",
-                    expected="[*batch, points, n]",
-                    step="give the coordinates of every point",
-                )
+                "positions has too few axes",
+                got=f"shape {list(positions.shape)}",
+                expected="[*batch, points, n]",
+                step="give the coordinates of every point",
             )
         masks = by_label("mask", mask)
         extra = Term("positions", (self.point, self.space))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind
 from equikit.nn._features import Features, given_terms, labels_of, typed_side
@@ -56,12 +56,10 @@ def nonlinear_layer(
     if kind == "pointwise":
         return PerTerm(activation, features, groups), features
     raise OptionError(
-        explain(
-            "no such nonlinearity",
-            got=repr(kind),
-            expected='"gated", "norm" or "pointwise"',
-            step='write nonlinearity="gated", which every group allows',
-        )
+        "no such nonlinearity",
+        got=repr(kind),
+        expected='"gated", "norm" or "pointwise"',
+        step='write nonlinearity="gated", which every group allows',
     )
 
 

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from equikit._errors import DTypeError, OptionError, SignatureError, explain
+from equikit._errors import DTypeError, OptionError, SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.diagrams._count import why_none
 from equikit.groups._group import checked_size
@@ -39,21 +39,17 @@ def checked_float(argument: str, dtype: DTypeLike | None) -> Any:
         wanted = None
     if wanted is None or not holds_numbers(wanted):
         raise DTypeError(
-            explain(
-                f"{argument} is not a floating-point dtype",
-                got=repr(dtype) if wanted is None else wanted,
-                expected="float32, bfloat16, float16, float64 or complex",
-                step=f"pass {argument}=jnp.float32",
-            )
+            f"{argument} is not a floating-point dtype",
+            got=repr(dtype) if wanted is None else wanted,
+            expected="float32, bfloat16, float16, float64 or complex",
+            step=f"pass {argument}=jnp.float32",
         )
     if jax.dtypes.canonicalize_dtype(wanted) != wanted:
         raise DTypeError(
-            explain(
-                f"{argument} cannot be {wanted} while jax_enable_x64 is off",
-                got=wanted,
-                expected=f"{jax.dtypes.canonicalize_dtype(wanted)}, or x64 switched on",
-                step='call jax.config.update("jax_enable_x64", True) first',
-            )
+            f"{argument} cannot be {wanted} while jax_enable_x64 is off",
+            got=wanted,
+            expected=f"{jax.dtypes.canonicalize_dtype(wanted)}, or x64 switched on",
+            step='call jax.config.update("jax_enable_x64", True) first',
         )
     return wanted
 
@@ -67,12 +63,10 @@ def checked_rngs(rngs: Any) -> Any:
     """Return a set of random keys, or raise `OptionError`."""
     if not callable(getattr(rngs, "params", None)):
         raise OptionError(
-            explain(
-                "rngs is not a set of random keys",
-                got=repr(rngs),
-                expected="flax.nnx.Rngs",
-                step="write rngs=nnx.Rngs(0)",
-            )
+            "rngs is not a set of random keys",
+            got=repr(rngs),
+            expected="flax.nnx.Rngs",
+            step="write rngs=nnx.Rngs(0)",
         )
     return rngs
 
@@ -82,12 +76,10 @@ def checked_dtypes(dtype: DTypeLike | None, param_dtype: DTypeLike) -> tuple[Any
     computed, stored = checked_float("dtype", dtype), checked_float("param_dtype", param_dtype)
     if computed is not None and is_complex(stored) and not is_complex(computed):
         raise DTypeError(
-            explain(
-                "the layer would drop the imaginary part of its parameters",
-                got=f"param_dtype={stored}, dtype={computed}",
-                expected="a complex dtype, or real parameters",
-                step="leave dtype out",
-            )
+            "the layer would drop the imaginary part of its parameters",
+            got=f"param_dtype={stored}, dtype={computed}",
+            expected="a complex dtype, or real parameters",
+            step="leave dtype out",
         )
     return computed, stored
 
@@ -103,12 +95,10 @@ def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str,
     unknown = sorted(given.keys() - set(free))
     if unknown:
         raise SignatureError(
-            explain(
-                f"init_size is given for {unknown[0]!r}, which is not a free label",
-                got=dict(given),
-                expected=f"sizes for {', '.join(free) or 'nothing: every label is bound'}",
-                step="remove it; a bound label is initialised at its own size",
-            )
+            f"init_size is given for {unknown[0]!r}, which is not a free label",
+            got=dict(given),
+            expected=f"sizes for {', '.join(free) or 'nothing: every label is bound'}",
+            step="remove it; a bound label is initialised at its own size",
         )
     return sizes
 
@@ -200,12 +190,10 @@ class Linear(nnx.Module):
         shapes = weight_shapes(self.plan)
         if not shapes:
             raise SignatureError(
-                explain(
-                    "no linear map but zero commutes with the group",
-                    got=f"{HomSpace(self.signature)!r}: {'; '.join(self._reasons())}",
-                    expected="a space of dimension one or more",
-                    step="look at ek.hom(...).dim, and choose another number of axes, a larger n or another group",
-                )
+                "no linear map but zero commutes with the group",
+                got=f"{HomSpace(self.signature)!r}: {'; '.join(self._reasons())}",
+                expected="a space of dimension one or more",
+                step="look at ek.hom(...).dim, and choose another number of axes, a larger n or another group",
             )
         scales = self._scales(init_size)
         self.kernel = nnx.Dict(
@@ -315,12 +303,10 @@ def cast(x: Any, dtype: Any) -> Any:
     if (isinstance(x, jax.Array) or (isinstance(x, np.ndarray) and not foreign(x))) and holds_numbers(x.dtype):
         if is_complex(x.dtype) and not is_complex(dtype):
             raise DTypeError(
-                explain(
-                    f"the layer computes in {dtype}, which would drop the imaginary part of its input",
-                    got=f"dtype {x.dtype}",
-                    expected="real numbers, or a layer with a complex dtype",
-                    step="pass x.real, or make the layer with dtype=jnp.complex64",
-                )
+                f"the layer computes in {dtype}, which would drop the imaginary part of its input",
+                got=f"dtype {x.dtype}",
+                expected="real numbers, or a layer with a complex dtype",
+                step="pass x.real, or make the layer with dtype=jnp.complex64",
             )
         return jnp.asarray(x, dtype)
     return x

@@ -11,7 +11,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from equikit._errors import OptionError, ShapeError, SignatureError, explain
+from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import MultilinearSpace
 from equikit.diagrams._count import why_none
 from equikit.diagrams._multilinear import multilinear
@@ -90,33 +90,27 @@ class Multilinear(nnx.Module):
         given = tuple(channels) if isinstance(channels, Sequence) else (channels,) * count
         if len(given) != count:
             raise ShapeError(
-                explain(
-                    "the channels do not fit the inputs",
-                    got=channels,
-                    expected=f"{count} numbers, for {self.space.text!r}",
-                    step="give one number for each input, or one for all",
-                )
+                "the channels do not fit the inputs",
+                got=channels,
+                expected=f"{count} numbers, for {self.space.text!r}",
+                step="give one number for each input, or one for all",
             )
         self.channels = tuple(checked_size("the number of input channels", c) for c in given)
         if out_channels is None and mode != "channelwise":
             raise OptionError(
-                explain(
-                    "the channels of the output are not given",
-                    got=f"{signature!r}, {channels!r}",
-                    expected="channels of the inputs and of the output",
-                    step='write Multilinear("x, x -> x", (4, 4), 8, ...), or mode="channelwise"',
-                )
+                "the channels of the output are not given",
+                got=f"{signature!r}, {channels!r}",
+                expected="channels of the inputs and of the output",
+                step='write Multilinear("x, x -> x", (4, 4), 8, ...), or mode="channelwise"',
             )
         wanted = self.channels[0] if out_channels is None else out_channels
         self.out_channels = checked_size("the number of output channels", wanted)
         if normalize not in ("mean", "sum"):
             raise OptionError(
-                explain(
-                    "no such normalisation",
-                    got=repr(normalize),
-                    expected='"mean" or "sum"',
-                    step='write normalize="mean"',
-                )
+                "no such normalisation",
+                got=repr(normalize),
+                expected='"mean" or "sum"',
+                step='write normalize="mean"',
             )
         self.mode, self.normalize = mode, normalize
         usual = jnp.complex64 if self.space.signature.is_complex else jnp.float32
@@ -126,12 +120,10 @@ class Multilinear(nnx.Module):
         shape = multilinear_weight_shape(self.space, self.channels, self.out_channels, mode=mode)
         if not self.space.dim:
             raise SignatureError(
-                explain(
-                    "no multilinear map but zero commutes with the group",
-                    got=f"{self.space!r}: {self._reason()}",
-                    expected="a space of dimension one or more",
-                    step="look at ek.hom(...).dim, and choose another number of axes, a larger n or another group",
-                )
+                "no multilinear map but zero commutes with the group",
+                got=f"{self.space!r}: {self._reason()}",
+                expected="a space of dimension one or more",
+                step="look at ek.hom(...).dim, and choose another number of axes, a larger n or another group",
             )
         sizes = initial_sizes(self.space.signature.sizes, init_size)
         acted = {label: size for label, size in sizes.items() if label in self.space.signature.groups}
@@ -176,12 +168,10 @@ class Multilinear(nnx.Module):
         for i, (x, width) in enumerate(zip(inputs, self.channels, strict=False)):
             if getattr(x, "ndim", 0) and x.shape[-1] != width:
                 raise ShapeError(
-                    explain(
-                        f"input {i + 1} has {x.shape[-1]} channels, not {width}",
-                        got=f"shape {list(x.shape)}",
-                        expected=f"{width} channels, last",
-                        step="check the last axis, or the layer",
-                    )
+                    f"input {i + 1} has {x.shape[-1]} channels, not {width}",
+                    got=f"shape {list(x.shape)}",
+                    expected=f"{width} channels, last",
+                    step="check the last axis, or the layer",
                 )
         return apply_multilinear(
             self.space,

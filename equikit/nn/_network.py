@@ -9,7 +9,7 @@ from typing import Any
 
 from flax import nnx
 
-from equikit._errors import OptionError, SignatureError, explain
+from equikit._errors import OptionError, SignatureError
 from equikit.groups._group import checked_size
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, given_terms, labels_of, masks_for, options_for, typed_side
@@ -178,12 +178,10 @@ def _products(
         return Bilinear(before, width, after, rngs=rngs, **options)
     except SignatureError as error:
         raise OptionError(
-            explain(
-                f"no product of features reaches hidden layer {number + 1}",
-                got=f"products={width}, from {dict(before)} to {dict(after)}",
-                expected="features that a product of two features of one kind can be mapped to",
-                step="write products=0, or give the layer invariants",
-            )
+            f"no product of features reaches hidden layer {number + 1}",
+            got=f"products={width}, from {dict(before)} to {dict(after)}",
+            expected="features that a product of two features of one kind can be mapped to",
+            step="write products=0, or give the layer invariants",
         ) from error
 
 
@@ -197,12 +195,10 @@ def _checked_features(features: object, out_channels: int | None) -> list[Featur
                 typed_side(side, None, "output" if i else "input")
             return found
     raise OptionError(
-        explain(
-            "the features of the network are not a list of dictionaries",
-            got=repr(features),
-            expected="those of the input, of hidden layers, and of the output",
-            step='write [{"x": 2}, {"": 32, "x": 16}, {"": 1}]',
-        )
+        "the features of the network are not a list of dictionaries",
+        got=repr(features),
+        expected="those of the input, of hidden layers, and of the output",
+        step='write [{"x": 2}, {"": 32, "x": 16}, {"": 1}]',
     )
 
 
@@ -210,12 +206,10 @@ def _checked_products(products: object, layers: int) -> list[int]:
     widths = [*products] if isinstance(products, Sequence) and not isinstance(products, str) else [products] * layers
     if len(widths) != layers:
         raise OptionError(
-            explain(
-                "the numbers of products do not fit the hidden layers",
-                got=f"products={products!r} for {layers} hidden layers",
-                expected="one number for all, or one for each hidden layer",
-                step=f"write products={[8] * layers}",
-            )
+            "the numbers of products do not fit the hidden layers",
+            got=f"products={products!r} for {layers} hidden layers",
+            expected="one number for all, or one for each hidden layer",
+            step=f"write products={[8] * layers}",
         )
     return [checked_size("the number of products", width) for width in widths]
 
@@ -223,14 +217,12 @@ def _checked_products(products: object, layers: int) -> list[int]:
 def _checked_use(option: str, asked: object, used: bool, expected: str) -> None:
     if not isinstance(asked, bool):
         raise OptionError(
-            explain(f"{option} is neither on nor off", got=repr(asked), expected="True or False", step=f"{option}=True")
+            f"{option} is neither on nor off", got=repr(asked), expected="True or False", step=f"{option}=True"
         )
     if asked and not used:
         raise OptionError(
-            explain(
-                f"{option} would change nothing in this network",
-                got=f"{option}=True",
-                expected=expected,
-                step=f"leave {option} out, or change the features",
-            )
+            f"{option} would change nothing in this network",
+            got=f"{option}=True",
+            expected=expected,
+            step=f"leave {option} out, or change the features",
         )

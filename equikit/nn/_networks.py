@@ -10,7 +10,7 @@ import jax
 from flax import nnx
 from jaxtyping import Inexact
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups import S
 from equikit.nn._functions import Activation, relu
 from equikit.nn._linear import Linear
@@ -34,30 +34,24 @@ class _Tower(nnx.Module):
     ) -> None:
         if not isinstance(hidden, Sequence) or not hidden:
             raise OptionError(
-                explain(
-                    "the network has no hidden layer",
-                    got=f"hidden={hidden!r}",
-                    expected="a list with the channels of one hidden layer or more",
-                    step="write hidden=[64, 64], or use ek.nn.Linear alone",
-                )
+                "the network has no hidden layer",
+                got=f"hidden={hidden!r}",
+                expected="a list with the channels of one hidden layer or more",
+                step="write hidden=[64, 64], or use ek.nn.Linear alone",
             )
         if not callable(activation):
             raise OptionError(
-                explain(
-                    "the activation is not a function",
-                    got=repr(activation),
-                    expected="a function of single numbers",
-                    step="pass activation=jax.nn.gelu, or another function",
-                )
+                "the activation is not a function",
+                got=repr(activation),
+                expected="a function of single numbers",
+                step="pass activation=jax.nn.gelu, or another function",
             )
         if taken := sorted({"p", "groups"} & options.keys()):
             raise OptionError(
-                explain(
-                    f"{taken[0]!r} is settled by the network",
-                    got=f"{taken[0]}={options[taken[0]]!r}",
-                    expected="options of Linear other than the groups: they are p=S, for every n",
-                    step="leave it out, or build the network from ek.nn.Linear",
-                )
+                f"{taken[0]!r} is settled by the network",
+                got=f"{taken[0]}={options[taken[0]]!r}",
+                expected="options of Linear other than the groups: they are p=S, for every n",
+                step="leave it out, or build the network from ek.nn.Linear",
             )
         first = Linear(inputs, {labels: hidden[0]}, p=S, rngs=rngs, **options)
         rest = [Linear({labels: a}, {labels: b}, p=S, rngs=rngs, **options) for a, b in itertools.pairwise(hidden)]
@@ -84,12 +78,10 @@ class _Tower(nnx.Module):
 def _checked_out(out: str, allowed: tuple[str, ...]) -> str:
     if out not in allowed:
         raise OptionError(
-            explain(
-                "the network has no such output",
-                got=repr(out),
-                expected=" or ".join(map(repr, allowed)),
-                step=f"write out={allowed[0]!r}",
-            )
+            "the network has no such output",
+            got=repr(out),
+            expected=" or ".join(map(repr, allowed)),
+            step=f"write out={allowed[0]!r}",
         )
     return out
 

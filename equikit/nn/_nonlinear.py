@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import Group, H, S
@@ -69,12 +69,10 @@ class Pointwise(nnx.Module):
             reason = pointwise_refusal(group, function)
             if reason is not None:
                 raise OptionError(
-                    explain(
-                        f"a pointwise nonlinearity on {label!r} does not commute with {group}",
-                        got=f"{getattr(function, '__name__', function)!r}: {reason}",
-                        expected="S or A, or H with an odd function",
-                        step="use ek.nn.Gated, whose gates are invariants",
-                    )
+                    f"a pointwise nonlinearity on {label!r} does not commute with {group}",
+                    got=f"{getattr(function, '__name__', function)!r}: {reason}",
+                    expected="S or A, or H with an odd function",
+                    step="use ek.nn.Gated, whose gates are invariants",
                 )
 
     def __call__(self, x: Feature) -> Feature:
@@ -205,12 +203,10 @@ class NormGated(nnx.Module):
             metric = group.form is not None and group.form.kind == "metric"
             if not group.keeps_norm and not metric:
                 raise OptionError(
-                    explain(
-                        f"a vector on {label!r} has no norm under {group}",
-                        got=f"{label}={group}, {'whose form is antisymmetric' if group.form else 'which has no form'}",
-                        expected="a group with a symmetric form",
-                        step="use ek.nn.Gated with ek.nn.Bilinear, which finds the invariants of two vectors",
-                    )
+                    f"a vector on {label!r} has no norm under {group}",
+                    got=f"{label}={group}, {'whose form is antisymmetric' if group.form else 'which has no form'}",
+                    expected="a group with a symmetric form",
+                    step="use ek.nn.Gated with ek.nn.Bilinear, which finds the invariants of two vectors",
                 )
         own = [(term.name, width) for term, width in zip(terms, widths, strict=True) if self._mixed(term.labels)]
         self.weight = nnx.Dict({name: nnx.Param(jnp.ones(width)) for name, width in own})

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Signature
 from equikit.diagrams._parse import bind
 from equikit.groups import S
@@ -66,21 +66,17 @@ class RMSNorm(nnx.Module):
         for label, group in self.signature.groups.items():
             if not group.keeps_norm:
                 raise OptionError(
-                    explain(
-                        f"the mean square over {label!r} is not left as it is by {group}",
-                        got=f"{label}={group}",
-                        expected="a group of orthogonal matrices",
-                        step="leave the term out; ek.nn.Gated scales it by invariants",
-                    )
+                    f"the mean square over {label!r} is not left as it is by {group}",
+                    got=f"{label}={group}",
+                    expected="a group of orthogonal matrices",
+                    step="leave the term out; ek.nn.Gated scales it by invariants",
                 )
         if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < math.inf:
             raise OptionError(
-                explain(
-                    "epsilon is not a positive number",
-                    got=repr(epsilon),
-                    expected="what keeps the division from being one by zero",
-                    step="write epsilon=1e-6",
-                )
+                "epsilon is not a positive number",
+                got=repr(epsilon),
+                expected="what keeps the division from being one by zero",
+                step="write epsilon=1e-6",
             )
         self.epsilon = float(epsilon)
         stored = checked_float("param_dtype", param_dtype)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import S
@@ -48,12 +48,10 @@ class Invariant(Linear):
         terms, widths = typed_side(features, channels, "input")
         if widths is None:
             raise OptionError(
-                explain(
-                    "the channels of the input are not given",
-                    got=features,
-                    expected='Invariant("p p", 16, 10, ...)',
-                    step="give the channels of input and output",
-                )
+                "the channels of the input are not given",
+                got=features,
+                expected='Invariant("p p", 16, 10, ...)',
+                step="give the channels of input and output",
             )
         inputs = {term.name: (" ".join(term.labels), width) for term, width in zip(terms, widths, strict=True)}
         super().__init__(inputs, {"": ("", out_channels)}, rngs=rngs, **options)
@@ -95,7 +93,7 @@ class Pool(nnx.Module):
     ) -> None:
         if how not in ("sum", "mean", "max"):
             raise OptionError(
-                explain("no such pooling", got=repr(how), expected='"sum", "mean" or "max"', step='write how="mean"')
+                "no such pooling", got=repr(how), expected='"sum", "mean" or "max"', step='write how="mean"'
             )
         labels = parse_labels(features)
         self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings)
@@ -103,12 +101,10 @@ class Pool(nnx.Module):
         for label, group in self.signature.groups.items():
             if not isinstance(group, S):
                 raise OptionError(
-                    explain(
-                        f"pooling over {label!r} would not give invariants",
-                        got=f"{label}={group}",
-                        expected="groups that permute entries, S or A",
-                        step="use ek.nn.Invariant, which knows the invariants of every group",
-                    )
+                    f"pooling over {label!r} would not give invariants",
+                    got=f"{label}={group}",
+                    expected="groups that permute entries, S or A",
+                    step="use ek.nn.Invariant, which knows the invariants of every group",
                 )
 
     def __call__(self, x: Feature, *, mask: Mapping[str, Mask] | None = None) -> Feature:

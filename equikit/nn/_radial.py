@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear, checked_rngs
@@ -31,7 +31,7 @@ def cutoff_envelope(distance: jax.Array) -> jax.Array:
 def checked_width(owner: str, width: object) -> int:
     """Return a width that is one or more, or raise `OptionError`."""
     if checked_size(owner, width) == 0:
-        raise OptionError(explain(f"{owner} is zero", got=0, expected="one or more", step="write for example 8"))
+        raise OptionError(f"{owner} is zero", got=0, expected="one or more", step="write for example 8")
     return checked_size(owner, width)
 
 
@@ -39,12 +39,10 @@ def checked_widths(hidden: object) -> list[int]:
     """Return the widths of hidden layers, or raise `OptionError`."""
     if not isinstance(hidden, Sequence) or isinstance(hidden, str):
         raise OptionError(
-            explain(
-                "the widths of the hidden layers are not a list",
-                got=repr(hidden),
-                expected="one width for each hidden layer",
-                step="write hidden=(32,)",
-            )
+            "the widths of the hidden layers are not a list",
+            got=repr(hidden),
+            expected="one width for each hidden layer",
+            step="write hidden=(32,)",
         )
     return [checked_width("the width of a hidden layer", width) for width in hidden]
 
@@ -89,21 +87,17 @@ class Radial(nnx.Module):
     ) -> None:
         if basis not in ("bessel", "gaussian"):
             raise OptionError(
-                explain(
-                    "no such radial basis",
-                    got=repr(basis),
-                    expected='"bessel" or "gaussian"',
-                    step='write basis="bessel"',
-                )
+                "no such radial basis",
+                got=repr(basis),
+                expected='"bessel" or "gaussian"',
+                step='write basis="bessel"',
             )
         if not isinstance(cutoff, int | float) or not 0 < cutoff < math.inf:
             raise OptionError(
-                explain(
-                    "the cutoff is not a positive number",
-                    got=repr(cutoff),
-                    expected="a distance",
-                    step="write cutoff=5.0",
-                )
+                "the cutoff is not a positive number",
+                got=repr(cutoff),
+                expected="a distance",
+                step="write cutoff=5.0",
             )
         checked_rngs(rngs)
         self.cutoff, self.basis = float(cutoff), basis

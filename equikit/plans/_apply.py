@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Bool, Inexact
 
-from equikit._errors import OptionError, ShapeError, SignatureError, explain
+from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import HomSpace, Signature, Term
 from equikit.plans._check import (
     by_label,
@@ -71,12 +71,10 @@ def _weight_shapes(
         name = weight_name(source, target)
         if name in shapes:
             raise SignatureError(
-                explain(
-                    f"two pairs of terms would have the weights {name!r}",
-                    got=f"terms named {[term.name for term in (*signature.inputs, *signature.outputs)]}",
-                    expected="names of terms that tell their pairs apart",
-                    step="choose names without arrows and parentheses",
-                )
+                f"two pairs of terms would have the weights {name!r}",
+                got=f"terms named {[term.name for term in (*signature.inputs, *signature.outputs)]}",
+                expected="names of terms that tell their pairs apart",
+                step="choose names without arrows and parentheses",
             )
         count = len(HomSpace(signature.pair(source or Term("", ()), target)).diagrams)
         if count:
@@ -96,23 +94,19 @@ def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
     weights = by_name(expected, mapping("weights", weights))
     if weights.keys() != expected.keys():
         raise ShapeError(
-            explain(
-                "the weights do not fit the plan",
-                got=f"weights named {sorted(map(str, weights))}",
-                expected=f"weights named {sorted(expected)}",
-                step="see weight_shapes(plan)",
-            )
+            "the weights do not fit the plan",
+            got=f"weights named {sorted(map(str, weights))}",
+            expected=f"weights named {sorted(expected)}",
+            step="see weight_shapes(plan)",
         )
     weights = {name: checked_dtype(name, weights[name], "weights") for name in expected}
     for name, shape in expected.items():
         if weights[name].shape != shape:
             raise ShapeError(
-                explain(
-                    f"the weights {name!r} have the wrong shape",
-                    got=f"shape {list(weights[name].shape)}",
-                    expected=f"{list(shape)}: diagrams, features in, features out",
-                    step="see weight_shapes(plan)",
-                )
+                f"the weights {name!r} have the wrong shape",
+                got=f"shape {list(weights[name].shape)}",
+                expected=f"{list(shape)}: diagrams, features in, features out",
+                step="see weight_shapes(plan)",
             )
     signature = plan.signature
     pairs: dict[tuple[int | None, int], jax.Array] = {}
@@ -157,21 +151,17 @@ def checked_layout(plan: Plan, layout: Layout, method: Method) -> Layout:
     """Return the layout if it belongs to the plan and the method takes it, or raise `OptionError`."""
     if layout.plan != plan:
         raise OptionError(
-            explain(
-                "the layout was made for another plan",
-                got=_described(layout.plan),
-                expected=_described(plan),
-                step="call lay_out(plan, weights) with this plan",
-            )
+            "the layout was made for another plan",
+            got=_described(layout.plan),
+            expected=_described(plan),
+            step="call lay_out(plan, weights) with this plan",
         )
     if method not in ("auto", "factored"):
         raise OptionError(
-            explain(
-                "weights that are laid out serve the factored method only",
-                got=f"method={method!r}",
-                expected='"auto" or "factored"',
-                step="pass the weights themselves",
-            )
+            "weights that are laid out serve the factored method only",
+            got=f"method={method!r}",
+            expected='"auto" or "factored"',
+            step="pass the weights themselves",
         )
     arrays = [
         (path, checked_dtype(str(i), leaf, "matrix"))
@@ -180,12 +170,10 @@ def checked_layout(plan: Plan, layout: Layout, method: Method) -> Layout:
     found, expected = ([(path, leaf.shape) for path, leaf in leaves] for leaves in (arrays, _layout_leaves(plan)))
     if found != expected:
         raise ShapeError(
-            explain(
-                "the layout does not fit its plan",
-                got=f"shapes {[list(shape) for _, shape in found]}",
-                expected=f"{[list(shape) for _, shape in expected]}",
-                step="pass what lay_out(plan, weights) returns, as it is",
-            )
+            "the layout does not fit its plan",
+            got=f"shapes {[list(shape) for _, shape in found]}",
+            expected=f"{[list(shape) for _, shape in expected]}",
+            step="pass what lay_out(plan, weights) returns, as it is",
         )
     return layout
 
@@ -224,22 +212,18 @@ def ordered(plan: Plan, inputs: Inputs) -> list[jax.Array]:
     else:
         if len(names) != 1:
             raise ShapeError(
-                explain(
-                    "one array came for several input terms",
-                    got=type(inputs).__name__,
-                    expected=f"a dictionary with the arrays {names}",
-                    step=f"pass {{{names[0]!r}: ..., ...}}",
-                )
+                "one array came for several input terms",
+                got=type(inputs).__name__,
+                expected=f"a dictionary with the arrays {names}",
+                step=f"pass {{{names[0]!r}: ..., ...}}",
             )
         return [checked_dtype(names[0], inputs)]
     if inputs.keys() != set(names):
         raise ShapeError(
-            explain(
-                "the input arrays do not fit the input terms",
-                got=f"arrays named {sorted(map(str, inputs))}",
-                expected=f"arrays named {sorted(names)}",
-                step="give exactly one array for each term",
-            )
+            "the input arrays do not fit the input terms",
+            got=f"arrays named {sorted(map(str, inputs))}",
+            expected=f"arrays named {sorted(names)}",
+            step="give exactly one array for each term",
         )
     return [checked_dtype(name, inputs[name]) for name in names]
 

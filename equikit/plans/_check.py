@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import DTypeError, OptionError, ShapeError, explain
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._signature import base
 from equikit.groups import Group
@@ -61,12 +61,10 @@ def mapping(argument: str, given: object) -> Mapping[Any, Any]:
     """Return a dictionary, an empty one for `None`, or raise `OptionError`."""
     if given is not None and not isinstance(given, Mapping):
         raise OptionError(
-            explain(
-                f"{argument} is not a dictionary",
-                got=type(given).__name__,
-                expected="a dictionary from label to what is given for it",
-                step=f'write {argument}={{"p": ...}}',
-            )
+            f"{argument} is not a dictionary",
+            got=type(given).__name__,
+            expected="a dictionary from label to what is given for it",
+            step=f'write {argument}={{"p": ...}}',
         )
     return given or {}
 
@@ -75,32 +73,24 @@ def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
     """Return the array as a JAX array if that neither casts it nor meets integers, or raise `DTypeError`."""
     if not isinstance(array, jax.Array | np.ndarray) or (isinstance(array, np.ndarray) and foreign(array)):
         raise DTypeError(
-            explain(
-                f"{what} {name!r} is not a plain array",
-                got=f"{type(array).__name__} of dtype {array.dtype}"
-                if hasattr(array, "dtype")
-                else type(array).__name__,
-                expected="a JAX or NumPy array of floating-point numbers",
-                step="wrap it in jnp.asarray(..., dtype=jnp.float32)",
-            )
+            f"{what} {name!r} is not a plain array",
+            got=f"{type(array).__name__} of dtype {array.dtype}" if hasattr(array, "dtype") else type(array).__name__,
+            expected="a JAX or NumPy array of floating-point numbers",
+            step="wrap it in jnp.asarray(..., dtype=jnp.float32)",
         )
     if not holds_numbers(array.dtype):
         raise DTypeError(
-            explain(
-                f"{what} {name!r} does not hold floating-point numbers",
-                got=f"dtype {array.dtype}",
-                expected="float32, bfloat16, float16, float64 or complex",
-                step=f"pass {name if what == 'input' and name.isidentifier() else 'it'}.astype(jnp.float32)",
-            )
+            f"{what} {name!r} does not hold floating-point numbers",
+            got=f"dtype {array.dtype}",
+            expected="float32, bfloat16, float16, float64 or complex",
+            step=f"pass {name if what == 'input' and name.isidentifier() else 'it'}.astype(jnp.float32)",
         )
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         raise DTypeError(
-            explain(
-                f"{what} {name!r} would be cast silently",
-                got=f"dtype {array.dtype} while jax_enable_x64 is off",
-                expected=f"{jax.dtypes.canonicalize_dtype(array.dtype)}, or x64 switched on",
-                step='cast it yourself, or call jax.config.update("jax_enable_x64", True) first',
-            )
+            f"{what} {name!r} would be cast silently",
+            got=f"dtype {array.dtype} while jax_enable_x64 is off",
+            expected=f"{jax.dtypes.canonicalize_dtype(array.dtype)}, or x64 switched on",
+            step='cast it yourself, or call jax.config.update("jax_enable_x64", True) first',
         )
     return jnp.asarray(array)
 
@@ -126,12 +116,10 @@ def refuse_mixture(arrays: Mapping[str, jax.Array]) -> None:
     wide = "float32" if other == "float16" else "float64"
     narrow = "" if other == "complex128" else f", or {of[other]} to {one} to compute in half precision"
     raise DTypeError(
-        explain(
-            f"{of[one]} in {one} cannot go with {of[other]} in {other}",
-            got=", ".join(f"{name} of dtype {array.dtype}" for name, array in arrays.items()),
-            expected="arrays of one dtype; only float32 and complex64 may come together with others",
-            step=f"cast {of[one]} to {wide}{narrow}; a layer casts both to its dtype=",
-        )
+        f"{of[one]} in {one} cannot go with {of[other]} in {other}",
+        got=", ".join(f"{name} of dtype {array.dtype}" for name, array in arrays.items()),
+        expected="arrays of one dtype; only float32 and complex64 may come together with others",
+        step=f"cast {of[one]} to {wide}{narrow}; a layer casts both to its dtype=",
     )
 
 
@@ -145,12 +133,10 @@ def refuse_real(signature: Signature, names: Iterable[str], arrays: Iterable[jax
     name = next(name for name, kind in kinds.items() if not kind)
     acting = [f"{label}={group}" for label, group in signature.groups.items() if group.is_complex]
     raise DTypeError(
-        explain(
-            f"input {name!r} is real, but {acting[0] if acting else 'another input'} is complex",
-            got=", ".join(f"{'complex' if kind else 'real'} {name!r}" for name, kind in kinds.items()),
-            expected="complex arrays" if acting else "inputs that are all real, or all complex",
-            step="cast it yourself: x.astype(jnp.complex64)",
-        )
+        f"input {name!r} is real, but {acting[0] if acting else 'another input'} is complex",
+        got=", ".join(f"{'complex' if kind else 'real'} {name!r}" for name, kind in kinds.items()),
+        expected="complex arrays" if acting else "inputs that are all real, or all complex",
+        step="cast it yourself: x.astype(jnp.complex64)",
     )
 
 
@@ -177,9 +163,7 @@ def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tup
         known, where = sizes.setdefault(label, (number, f"sizes gives {number}"))
         if label not in signature.sizes or known != number:
             problem = f"sizes has {label!r}={number}, but " + (where if label in signature.sizes else "no axis has it")
-            raise ShapeError(
-                explain(problem, got=dict(given), expected="the labels of the signature", step="correct sizes")
-            )
+            raise ShapeError(problem, got=dict(given), expected="the labels of the signature", step="correct sizes")
     return sizes
 
 
@@ -207,7 +191,7 @@ def checked_shapes(
         got = f"shape {list(array.shape)}"
 
         def wrong(problem: str, step: str, expected: str = expected, got: str = got) -> ShapeError:
-            return ShapeError(explain(problem, got=got, expected=expected, step=step))
+            return ShapeError(problem, got=got, expected=expected, step=step)
 
         start = array.ndim - len(term.labels) - (width is not None)
         if start < 0:
@@ -234,12 +218,10 @@ def checked_shapes(
     missing = sorted({x for term in signature.outputs for x in term.labels} - found.sizes.keys())
     if missing:
         raise ShapeError(
-            explain(
-                f"no input says how large {missing[0]!r} is",
-                got=f"the label in outputs only, bound to the free group {signature.bound[missing[0]]}",
-                expected="a bound group, or an input with that label",
-                step=f"bind {missing[0]}={signature.bound[missing[0]]}(5), or pass sizes={{{missing[0]!r}: 5}}",
-            )
+            f"no input says how large {missing[0]!r} is",
+            got=f"the label in outputs only, bound to the free group {signature.bound[missing[0]]}",
+            expected="a bound group, or an input with that label",
+            step=f"bind {missing[0]}={signature.bound[missing[0]]}(5), or pass sizes={{{missing[0]!r}: 5}}",
         )
     for label, mask in masks.items():
         _check_mask(label, mask, found, signature)
@@ -253,51 +235,41 @@ def _check_symbol(label: str, group: Group, size: Any) -> None:
     """
     if group.form is not None and group.form.kind == "symplectic" and (size % 2 != 0 or "floordiv" in str(size // 2)):
         raise ShapeError(
-            explain(
-                f"the symbolic size of axis {label!r} is not twice a symbol, and {group} needs an even one",
-                got=size,
-                expected="an even number: as many positions as momenta",
-                step='write it as twice a symbol: jax.export.symbolic_shape("batch, 2*half")',
-            )
+            f"the symbolic size of axis {label!r} is not twice a symbol, and {group} needs an even one",
+            got=size,
+            expected="an even number: as many positions as momenta",
+            step='write it as twice a symbol: jax.export.symbolic_shape("batch, 2*half")',
         )
 
 
 def _check_mask(label: str, mask: object, found: Shapes, signature: Signature) -> None:
     if label not in signature.groups:
         raise ShapeError(
-            explain(
-                f"the mask is for {label!r}, which is not a label that a group acts on",
-                got=f"mask for {label!r}",
-                expected=f"a mask for one of {', '.join(sorted(signature.groups)) or 'no label'}",
-                step="correct the label, or leave the mask out",
-            )
+            f"the mask is for {label!r}, which is not a label that a group acts on",
+            got=f"mask for {label!r}",
+            expected=f"a mask for one of {', '.join(sorted(signature.groups)) or 'no label'}",
+            step="correct the label, or leave the mask out",
         )
     if not isinstance(mask, jax.Array | np.ndarray) or mask.dtype != jnp.bool_:
         raise DTypeError(
-            explain(
-                f"the mask for {label!r} is not an array of booleans",
-                got=f"dtype {getattr(mask, 'dtype', type(mask).__name__)}",
-                expected="bool: True where the entry is there",
-                step="pass mask.astype(bool)",
-            )
+            f"the mask for {label!r} is not an array of booleans",
+            got=f"dtype {getattr(mask, 'dtype', type(mask).__name__)}",
+            expected="bool: True where the entry is there",
+            step="pass mask.astype(bool)",
         )
     group = signature.groups[label]
     if not group.permutes:
         raise OptionError(
-            explain(
-                f"entries of {label!r} cannot be masked",
-                got=f"a mask for an axis on which {group} acts",
-                expected="a group that permutes the entries of the axis, such as S",
-                step="leave the mask out: it would not commute with the group",
-            )
+            f"entries of {label!r} cannot be masked",
+            got=f"a mask for an axis on which {group} acts",
+            expected="a group that permutes the entries of the axis, such as S",
+            step="leave the mask out: it would not commute with the group",
         )
     expected = (*found.batch, found.sizes[label])
     if mask.shape != expected:
         raise ShapeError(
-            explain(
-                f"the mask for {label!r} has the wrong shape",
-                got=f"shape {list(mask.shape)}",
-                expected=f"{list(expected)}: the batch axes, then the axis {label!r}",
-                step="broadcast it yourself with jnp.broadcast_to if one mask serves the whole batch",
-            )
+            f"the mask for {label!r} has the wrong shape",
+            got=f"shape {list(mask.shape)}",
+            expected=f"{list(expected)}: the batch axes, then the axis {label!r}",
+            step="broadcast it yourself with jnp.broadcast_to if one mask serves the whole batch",
         )

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import HomSpace, Signature, Term
 from equikit.groups._group import checked_size
 from equikit.plans._ir import Normalize, Plan
@@ -35,12 +35,10 @@ def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> t
     given = tuple(channels) if isinstance(channels, Sequence) else (channels,) * len(terms)
     if len(given) != len(terms):
         raise ShapeError(
-            explain(
-                f"the {what} channels do not fit the {what} terms",
-                got=channels,
-                expected=f"{len(terms)} numbers, for {' + '.join(map(str, terms))}",
-                step="give one number for each term, or one for all",
-            )
+            f"the {what} channels do not fit the {what} terms",
+            got=channels,
+            expected=f"{len(terms)} numbers, for {' + '.join(map(str, terms))}",
+            step="give one number for each term, or one for all",
         )
     return tuple(checked_size(f"the number of {what} channels", count) for count in given)
 
@@ -87,27 +85,21 @@ def checked_request(
         signature = signature.signature
     if not isinstance(signature, Signature):
         raise OptionError(
-            explain(
-                "only a signature or its Hom space can be planned",
-                got=repr(signature),
-                expected='what hom("p p -> p", p=S) returns',
-                step="call hom first",
-            )
+            "only a signature or its Hom space can be planned",
+            got=repr(signature),
+            expected='what hom("p p -> p", p=S) returns',
+            step="call hom first",
         )
     if not isinstance(channels, Sequence) or len(channels) != 2:
         raise ShapeError(
-            explain(
-                "the channels are not a pair",
-                got=repr(channels),
-                expected="those of the inputs and those of the outputs",
-                step="write (16, 32), or ((16, 8), 32) where there are several terms",
-            )
+            "the channels are not a pair",
+            got=repr(channels),
+            expected="those of the inputs and those of the outputs",
+            step="write (16, 32), or ((16, 8), 32) where there are several terms",
         )
     if normalize not in ("mean", "sum"):
         raise OptionError(
-            explain(
-                "no such normalisation", got=repr(normalize), expected='"mean" or "sum"', step='write normalize="mean"'
-            )
+            "no such normalisation", got=repr(normalize), expected='"mean" or "sum"', step='write normalize="mean"'
         )
     wide = per_term(channels[0], signature.inputs, "input")
     narrow = per_term(channels[1], signature.outputs, "output")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 
 MMAP_THRESHOLD, TRIM_THRESHOLD, ARENA_MAX = -3, -1, -8
 LARGEST = 2**31 - 1
@@ -35,10 +35,8 @@ def retain_memory() -> None:
     settings = ((ARENA_MAX, 1), (MMAP_THRESHOLD, LARGEST), (TRIM_THRESHOLD, LARGEST))
     if mallopt is None or not all(mallopt(*setting) for setting in settings):
         raise OptionError(
-            explain(
-                "this C library does not let a program keep freed memory",
-                got="no mallopt" if mallopt is None else "mallopt refused",
-                expected="the GNU C library, as on most Linux systems",
-                step="leave the call out",
-            )
+            "this C library does not let a program keep freed memory",
+            got="no mallopt" if mallopt is None else "mallopt refused",
+            expected="the GNU C library, as on most Linux systems",
+            step="leave the call out",
         )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.plans._check import Shapes
 from equikit.plans._cost import plan_cost
 from equikit.plans._dense import dense_entries, matrix_shape, pair_plan
@@ -94,12 +94,10 @@ def known_method(method: Method) -> Method:
     """Return the name of a method, or raise `OptionError` where there is none of this name."""
     if method not in ("auto", "factored", "dense", "naive"):
         raise OptionError(
-            explain(
-                "no such method",
-                got=repr(method),
-                expected='"auto", "factored", "dense" or "naive"',
-                step='write method="auto"',
-            )
+            "no such method",
+            got=repr(method),
+            expected='"auto", "factored", "dense" or "naive"',
+            step='write method="auto"',
         )
     return method
 
@@ -118,21 +116,17 @@ def checked_method(plan: Plan, method: Method, shapes: Shapes, masks: Mapping[st
         return method
     if any(not isinstance(size, int) for size in shapes.sizes.values()):
         raise OptionError(
-            explain(
-                f"the {method} method needs to know every size",
-                got=f"the symbolic size {symbols[-1]}",
-                expected="whole numbers",
-                step='write method="factored", or export with fixed sizes',
-            )
+            f"the {method} method needs to know every size",
+            got=f"the symbolic size {symbols[-1]}",
+            expected="whole numbers",
+            step='write method="factored", or export with fixed sizes',
         )
     if method == "dense" and masked_means:
         raise OptionError(
-            explain(
-                "the dense method has one matrix for the whole batch",
-                got=f"masks for {sorted(masks)}, by which means differ from sample to sample",
-                expected='no masks, or normalize="sum"',
-                step='write method="factored"',
-            )
+            "the dense method has one matrix for the whole batch",
+            got=f"masks for {sorted(masks)}, by which means differ from sample to sample",
+            expected='no masks, or normalize="sum"',
+            step='write method="factored"',
         )
     return method
 
@@ -144,20 +138,16 @@ def checked_chunk_size(chunk_size: int | None, batch: tuple[Any, ...] = ()) -> i
         return None
     if isinstance(chunk_size, bool) or not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
         raise OptionError(
-            explain(
-                "chunk_size is not a number of samples",
-                got=repr(chunk_size),
-                expected="a whole number, one or more; or None, for all samples at once",
-                step="write chunk_size=8",
-            )
+            "chunk_size is not a number of samples",
+            got=repr(chunk_size),
+            expected="a whole number, one or more; or None, for all samples at once",
+            step="write chunk_size=8",
         )
     if not all(isinstance(size, int) for size in batch):
         raise OptionError(
-            explain(
-                "a batch of symbolic size cannot be computed in chunks",
-                got=f"chunk_size={chunk_size}, batch axes {list(batch)}",
-                expected="a batch whose size is known",
-                step="leave chunk_size out, or export with a fixed batch",
-            )
+            "a batch of symbolic size cannot be computed in chunks",
+            got=f"chunk_size={chunk_size}, batch axes {list(batch)}",
+            expected="a batch whose size is known",
+            step="leave chunk_size out, or export with a fixed batch",
         )
     return int(chunk_size)

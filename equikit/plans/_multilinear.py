@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Mask
 from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, refuse_mixture, refuse_real
@@ -26,32 +26,26 @@ Mode = Literal["full", "channelwise"]
 def _checked(space: object, mode: object, normalize: object) -> None:
     if not isinstance(space, MultilinearSpace):
         raise OptionError(
-            explain(
-                "what is to be applied is not a space of multilinear maps",
-                got=repr(space),
-                expected='what hom("x, x -> x", x=SO(3)) returns',
-                step="write a comma between the inputs; a linear map is applied by its plan",
-            )
+            "what is to be applied is not a space of multilinear maps",
+            got=repr(space),
+            expected='what hom("x, x -> x", x=SO(3)) returns',
+            step="write a comma between the inputs; a linear map is applied by its plan",
         )
     for name, value, allowed in (("mode", mode, ("full", "channelwise")), ("normalize", normalize, ("sum", "mean"))):
         if value not in allowed:
             raise OptionError(
-                explain(
-                    f"no such {name}",
-                    got=repr(value),
-                    expected=" or ".join(f'"{word}"' for word in allowed),
-                    step=f'write {name}="{allowed[0]}"',
-                )
+                f"no such {name}",
+                got=repr(value),
+                expected=" or ".join(f'"{word}"' for word in allowed),
+                step=f'write {name}="{allowed[0]}"',
             )
     if mode == "channelwise" and space.multiplicity != 1:
         plain = sorted(set(space.signature.sizes) - set(space.signature.groups))
         raise OptionError(
-            explain(
-                "plain axes have no channelwise maps",
-                got=f"{space}, with plain axes {', '.join(plain)}",
-                expected="axes on which groups act",
-                step='make the plain axes channels, or write mode="full"',
-            )
+            "plain axes have no channelwise maps",
+            got=f"{space}, with plain axes {', '.join(plain)}",
+            expected="axes on which groups act",
+            step='make the plain axes channels, or write mode="full"',
         )
 
 
@@ -81,22 +75,18 @@ def multilinear_weight_shape(
     _checked(space, mode, "sum")
     if len(channels) != len(space.operands):
         raise ShapeError(
-            explain(
-                "the channels do not fit the inputs",
-                got=tuple(channels),
-                expected=f"{len(space.operands)} numbers, for {space.text!r}",
-                step="give one number for each input",
-            )
+            "the channels do not fit the inputs",
+            got=tuple(channels),
+            expected=f"{len(space.operands)} numbers, for {space.text!r}",
+            step="give one number for each input",
         )
     if mode == "channelwise":
         if {*channels} != {out_channels}:
             raise ShapeError(
-                explain(
-                    "channelwise maps need one number of channels",
-                    got=f"{tuple(channels)} in, {out_channels} out",
-                    expected="the same for all inputs and the output",
-                    step='write mode="full" to mix channels',
-                )
+                "channelwise maps need one number of channels",
+                got=f"{tuple(channels)} in, {out_channels} out",
+                expected="the same for all inputs and the output",
+                step='write mode="full" to mix channels',
             )
         return len(space.diagrams), out_channels
     signature = space.signature
@@ -183,18 +173,14 @@ def apply_multilinear(
     _checked(space, mode, normalize)
     if method not in ("factored", "naive"):
         raise OptionError(
-            explain(
-                "no such method", got=repr(method), expected='"factored" or "naive"', step='write method="factored"'
-            )
+            "no such method", got=repr(method), expected='"factored" or "naive"', step='write method="factored"'
         )
     if not isinstance(inputs, Sequence) or len(inputs) != len(space.operands):
         raise ShapeError(
-            explain(
-                "the arrays do not fit the inputs",
-                got=f"{len(inputs)} arrays" if isinstance(inputs, Sequence) else type(inputs).__name__,
-                expected=f"a tuple of {len(space.operands)} arrays, for {space.text!r}",
-                step="give one array for each input, in the order of the signature",
-            )
+            "the arrays do not fit the inputs",
+            got=f"{len(inputs)} arrays" if isinstance(inputs, Sequence) else type(inputs).__name__,
+            expected=f"a tuple of {len(space.operands)} arrays, for {space.text!r}",
+            step="give one array for each input, in the order of the signature",
         )
     signature = space.signature
     arrays = [checked_dtype(term.name, x) for term, x in zip(space.inputs, inputs, strict=True)]
@@ -209,12 +195,10 @@ def apply_multilinear(
     if weights.shape != expected:
         what = "basis, channels" if mode == "channelwise" else "basis, features of each input, features out"
         raise ShapeError(
-            explain(
-                "the weights have the wrong shape",
-                got=f"shape {list(weights.shape)}",
-                expected=f"{list(expected)}: {what}",
-                step="see multilinear_weight_shape(space, channels, out_channels)",
-            )
+            "the weights have the wrong shape",
+            got=f"shape {list(weights.shape)}",
+            expected=f"{list(expected)}: {what}",
+            step="see multilinear_weight_shape(space, channels, out_channels)",
         )
     names = [f"input {term.name!r}" for term in space.inputs]
     refuse_mixture(dict(zip([*names, "weights"], [*arrays, weights], strict=True)))

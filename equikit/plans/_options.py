@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.plans._ir import Plan
 
 
@@ -27,12 +27,10 @@ def checked_precision(precision: Any) -> Any:
     """Return a precision that JAX knows, or raise `OptionError`."""
     if not isinstance(precision, Hashable) or not _is_precision(precision):
         raise OptionError(
-            explain(
-                "no such precision",
-                got=repr(precision),
-                expected='None, "default", "high", "highest" or a jax.lax.Precision',
-                step='write precision="highest"',
-            )
+            "no such precision",
+            got=repr(precision),
+            expected='None, "default", "high", "highest" or a jax.lax.Precision',
+            step='write precision="highest"',
         )
     return precision
 
@@ -41,11 +39,9 @@ def checked_plan(plan: Any) -> Plan:
     """Return a plan, or raise `OptionError`."""
     if not isinstance(plan, Plan):
         raise OptionError(
-            explain(
-                "what came for the plan is not one",
-                got=repr(plan),
-                expected="a plan",
-                step="pass space.plan((channels in, channels out)), or equikit.plans.plan(space, ...)",
-            )
+            "what came for the plan is not one",
+            got=repr(plan),
+            expected="a plan",
+            step="pass space.plan((channels in, channels out)), or equikit.plans.plan(space, ...)",
         )
     return plan

@@ -9,7 +9,7 @@ from typing import Any
 
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import EquikitError, OptionError, ShapeError
 from equikit.diagrams import Term
 from equikit.plans._check import by_name
 
@@ -58,24 +58,20 @@ def by_output(results: Sequence[Result], given: object) -> list[Any]:
     if not isinstance(given, Mapping):
         if len(names) != 1:
             raise OptionError(
-                explain(
-                    "one out_sharding came for several outputs",
-                    got=repr(given),
-                    expected=f"a dictionary with shardings for some of {names}",
-                    step=f"write out_sharding={{{names[0]!r}: ...}}",
-                )
+                "one out_sharding came for several outputs",
+                got=repr(given),
+                expected=f"a dictionary with shardings for some of {names}",
+                step=f"write out_sharding={{{names[0]!r}: ...}}",
             )
         return [given]
     given = by_name(names, given)
     unknown = [name for name in given if name not in names]
     if unknown:
         raise OptionError(
-            explain(
-                f"out_sharding has {unknown[0]!r}, which is no output",
-                got=f"shardings for {sorted(map(str, given))}",
-                expected=f"some of {names}",
-                step="correct the name",
-            )
+            f"out_sharding has {unknown[0]!r}, which is no output",
+            got=f"shardings for {sorted(map(str, given))}",
+            expected=f"some of {names}",
+            step="correct the name",
         )
     return [given.get(name) for name in names]
 
@@ -91,9 +87,9 @@ def checked_spec(each: Result, given: Any, mesh: AbstractMesh) -> PartitionSpec 
     axes = ", ".join([*["*batch"] * bool(each.batch), *each.term.labels, "channels"])
     rank, has = len(each.shape), f"the output has shape {list(each.shape)}: [{axes}]"
 
-    def wrong(problem: str, expected: str, step: str, kind: type[Exception] = OptionError) -> Exception:
+    def wrong(problem: str, expected: str, step: str, kind: type[EquikitError] = OptionError) -> EquikitError:
         name = f"out_sharding of {each.term.name or '()'!r}"
-        return kind(explain(f"{name} {problem}", got=repr(given), expected=expected, step=step))
+        return kind(f"{name} {problem}", got=repr(given), expected=expected, step=step)
 
     if not isinstance(given, Spec):
         step = 'write jax.P("data"), which spreads the first axis over the mesh axis "data"'

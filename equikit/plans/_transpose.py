@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from equikit._errors import ShapeError, explain
+from equikit._errors import ShapeError
 from equikit.diagrams import Diagrams, Signature, Term
 from equikit.diagrams._signature import base
 from equikit.groups import Group
@@ -102,12 +102,10 @@ def _scales(how: Transposition, sizes: Mapping[str, int], space: Diagrams) -> np
     if missing:
         label = missing[0]
         raise ShapeError(
-            explain(
-                f"the transpose of a mean over {label!r} is a sum divided by its size, which is not known",
-                got=f"{label} bound to the free group {dict(space.groups)[label]}",
-                expected="the size of every free label that is summed over",
-                step=f"pass sizes={{{label!r}: 5}}",
-            )
+            f"the transpose of a mean over {label!r} is a sum divided by its size, which is not known",
+            got=f"{label} bound to the free group {dict(space.groups)[label]}",
+            expected="the size of every free label that is summed over",
+            step=f"pass sizes={{{label!r}: 5}}",
         )
     return np.array([1 / math.prod(max(sizes[label], 1) for label in summed) for summed in how.closed])
 

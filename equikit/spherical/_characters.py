@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from equikit._errors import OptionError, TooLargeError, explain
+from equikit._errors import OptionError, TooLargeError
 from equikit.groups._group import checked_size
 
 Symmetry = Literal["sym", "alt"]
@@ -18,12 +18,10 @@ def checked_symmetry(symmetry: object) -> Symmetry | None:
     if symmetry is None or (isinstance(symmetry, str) and symmetry in known):
         return symmetry
     raise OptionError(
-        explain(
-            "no such symmetry of tensors",
-            got=repr(symmetry),
-            expected='None for all tensors, "sym" for symmetric or "alt" for alternating ones',
-            step='write symmetry="sym"',
-        )
+        "no such symmetry of tensors",
+        got=repr(symmetry),
+        expected='None for all tensors, "sym" for symmetric or "alt" for alternating ones',
+        step='write symmetry="sym"',
     )
 
 
@@ -38,12 +36,10 @@ def weights(order: int, symmetry: Symmetry | None) -> Weights:
     """
     if order > MOST_ORDER:
         raise TooLargeError(
-            explain(
-                "irreps of tensors of this order would take long to count",
-                got=f"order {order:,}",
-                expected=f"at most {MOST_ORDER}",
-                step="use tensors of lower order",
-            )
+            "irreps of tensors of this order would take long to count",
+            got=f"order {order:,}",
+            expected=f"at most {MOST_ORDER}",
+            step="use tensors of lower order",
         )
     found: dict[tuple[int, int], int] = {(0, 0): 1}
     if symmetry is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Diagram
 from equikit.diagrams._dense import refuse_if_large
 from equikit.groups._group import checked_size
@@ -105,12 +105,10 @@ def coupling(first: int, second: int, result: int) -> Coupling:
     a, b, c = (checked_size("a degree", degree) for degree in (first, second, result))
     if not abs(a - b) <= c <= a + b:
         raise OptionError(
-            explain(
-                f"degrees {a} and {b} do not couple to {c}",
-                got=f"result={c}",
-                expected=f"a degree from {abs(a - b)} to {a + b}",
-                step=f"write coupling({a}, {b}, {abs(a - b)})",
-            )
+            f"degrees {a} and {b} do not couple to {c}",
+            got=f"result={c}",
+            expected=f"a degree from {abs(a - b)} to {a + b}",
+            step=f"write coupling({a}, {b}, {abs(a - b)})",
         )
     return _coupling(a, b, c)
 

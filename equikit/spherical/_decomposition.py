@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import DTypeError, OptionError, explain
+from equikit._errors import DTypeError, OptionError
 from equikit.groups._group import checked_size
 from equikit.spherical._characters import Symmetry, checked_symmetry, count_irreps
 from equikit.spherical._rows import coupling_paths, exact_rows
@@ -65,12 +65,10 @@ class Decomposition:
         object.__setattr__(self, "symmetry", checked_symmetry(self.symmetry))
         if not isinstance(self.pseudo, bool):
             raise OptionError(
-                explain(
-                    "pseudo is not a truth value",
-                    got=repr(self.pseudo),
-                    expected="True for pseudotensors, False for tensors",
-                    step="write pseudo=True",
-                )
+                "pseudo is not a truth value",
+                got=repr(self.pseudo),
+                expected="True for pseudotensors, False for tensors",
+                step="write pseudo=True",
             )
 
     def __str__(self) -> str:
@@ -137,12 +135,10 @@ class Decomposition:
         kind = np.dtype(dtype)
         if kind not in (np.float32, np.float64):
             raise DTypeError(
-                explain(
-                    "the change of basis does not come in this dtype",
-                    got=f"dtype {kind}",
-                    expected="float64 or float32",
-                    step="cast the result yourself, or take rows() and squared_norms(), which are exact",
-                )
+                "the change of basis does not come in this dtype",
+                got=f"dtype {kind}",
+                expected="float64 or float32",
+                step="cast the result yourself, or take rows() and squared_norms(), which are exact",
             )
         rows, norms = exact_rows(self.order, self.symmetry)
         matrix: np.ndarray = (rows / np.sqrt(norms)[:, None]).astype(kind)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 from jax import lax
 
-from equikit._errors import DTypeError, MissingPackageError, ShapeError, explain
+from equikit._errors import DTypeError, MissingPackageError, ShapeError
 from equikit.plans._check import checked_dtype
 from equikit.spherical._characters import Symmetry
 from equikit.spherical._decomposition import Decomposition, decompose
@@ -26,12 +26,10 @@ def e3nn_jax() -> Any:
         if error.name != "e3nn_jax":
             raise
         raise MissingPackageError(
-            explain(
-                "e3nn-jax is not installed",
-                got="no module e3nn_jax",
-                expected="e3nn-jax, which makes an IrrepsArray",
-                step="pip install 'equikit[e3nn]', or use to_irreps, which does without",
-            )
+            "e3nn-jax is not installed",
+            got="no module e3nn_jax",
+            expected="e3nn-jax, which makes an IrrepsArray",
+            step="pip install 'equikit[e3nn]', or use to_irreps, which does without",
         ) from None
 
 
@@ -112,12 +110,10 @@ def from_irreps_array(
     space = inhabited(decompose(order, symmetry, pseudo=pseudo))
     if not isinstance(y, e3nn.IrrepsArray):
         raise DTypeError(
-            explain(
-                "y is not an IrrepsArray",
-                got=type(y).__name__,
-                expected="an e3nn_jax.IrrepsArray",
-                step='wrap it in e3nn_jax.IrrepsArray("8x1o", array), or use from_irreps',
-            )
+            "y is not an IrrepsArray",
+            got=type(y).__name__,
+            expected="an e3nn_jax.IrrepsArray",
+            step='wrap it in e3nn_jax.IrrepsArray("8x1o", array), or use from_irreps',
         )
     grouped = y.regroup()
     array = checked_dtype("y", grouped.array)
@@ -139,11 +135,9 @@ def _channels(counts: dict[tuple[int, int], int], space: Decomposition, came: ob
     channels = counts.get(irrep, 0) // copies
     if counts != {irrep: copies * channels for irrep, copies in wanted.items() if channels}:
         raise ShapeError(
-            explain(
-                f"the irreps do not fit tensors of order {space.order}",
-                got=f"{came}",
-                expected=f"a multiple of {space}",
-                step="pick the irreps with y.filter(...), or add zeros; pseudo=True changes the parity",
-            )
+            f"the irreps do not fit tensors of order {space.order}",
+            got=f"{came}",
+            expected=f"a multiple of {space}",
+            step="pick the irreps with y.filter(...), or add zeros; pseudo=True changes the parity",
         )
     return channels

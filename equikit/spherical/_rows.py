@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from equikit._errors import TooLargeError, explain
+from equikit._errors import TooLargeError
 from equikit.diagrams._dense import refuse_if_large
 from equikit.spherical._characters import Symmetry, count_irreps
 from equikit.spherical._harmonics import factorials, power, product, solid_harmonics, step_matrix
@@ -70,12 +70,10 @@ def exact_rows(order: int, symmetry: Symmetry | None) -> tuple[np.ndarray, np.nd
     """
     if order > MOST_AXES:  # whose count alone takes long
         raise TooLargeError(
-            explain(
-                "the change of basis would not fit in memory",
-                got=f"order {order:,}: 3^{order:,} entries in each row",
-                expected=f"an order far below {MOST_AXES}",
-                step="decompose(order) names the irreps without it",
-            )
+            "the change of basis would not fit in memory",
+            got=f"order {order:,}: 3^{order:,} entries in each row",
+            expected=f"an order far below {MOST_AXES}",
+            step="decompose(order) names the irreps without it",
         )
     counts = count_irreps(order, symmetry)
     refuse_if_large("the change of basis", sum(c * (2 * l + 1) for l, c in counts.items()) * 3**order, BYTES)

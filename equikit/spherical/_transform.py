@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Inexact
 
-from equikit._errors import DTypeError, OptionError, ShapeError, explain
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.plans._check import checked_dtype
 from equikit.spherical._characters import Symmetry
 from equikit.spherical._decomposition import Decomposition, decompose
@@ -117,12 +117,10 @@ def inhabited(space: Decomposition) -> Decomposition:
     """Return the space, or raise `OptionError` where it is zero."""
     if not space.dim:
         raise OptionError(
-            explain(
-                f"all alternating tensors of order {space.order} are zero",
-                got=f"order={space.order}, symmetry='alt'",
-                expected="order three at most, as there are three axes",
-                step="leave them out",
-            )
+            f"all alternating tensors of order {space.order} are zero",
+            got=f"order={space.order}, symmetry='alt'",
+            expected="order three at most, as there are three axes",
+            step="leave them out",
         )
     return space
 
@@ -133,14 +131,10 @@ def check_axes(array: jax.Array, order: int) -> None:
     if array.ndim < order + 1 or any(size != 3 for size in axes):
         few = array.ndim < order + 1
         raise ShapeError(
-            explain(
-                f"x has too few axes for tensors of order {order}" if few else "x has an axis that is not three long",
-                got=f"shape {list(array.shape)}",
-                expected=f"[*batch, {'3, ' * order}channels]",
-                step="add the missing axes; channels come last"
-                if few
-                else "check the order, and that channels come last",
-            )
+            f"x has too few axes for tensors of order {order}" if few else "x has an axis that is not three long",
+            got=f"shape {list(array.shape)}",
+            expected=f"[*batch, {'3, ' * order}channels]",
+            step="add the missing axes; channels come last" if few else "check the order, and that channels come last",
         )
 
 
@@ -149,12 +143,10 @@ def checked_parts(y: object, space: Decomposition) -> list[jax.Array]:
     wanted = space.multiplicities
     if not isinstance(y, Mapping) or y.keys() != wanted.keys():
         raise ShapeError(
-            explain(
-                f"the irreps do not fit tensors of order {space.order}",
-                got=f"irreps {sorted(y, key=str)}" if isinstance(y, Mapping) else type(y).__name__,
-                expected=f"a dictionary with (degree, parity) {[*wanted]}",
-                step="add zeros for an irrep that is missing; pseudo=True changes the parity",
-            )
+            f"the irreps do not fit tensors of order {space.order}",
+            got=f"irreps {sorted(y, key=str)}" if isinstance(y, Mapping) else type(y).__name__,
+            expected=f"a dictionary with (degree, parity) {[*wanted]}",
+            step="add zeros for an irrep that is missing; pseudo=True changes the parity",
         )
     arrays = [checked_dtype(f"irrep {irrep}", y[irrep]) for irrep in wanted]
     first = arrays[0]
@@ -162,20 +154,16 @@ def checked_parts(y: object, space: Decomposition) -> list[jax.Array]:
         shape = (*first.shape[:-3], copies, 2 * irrep[0] + 1, *first.shape[-1:])
         if array.ndim < 3 or array.shape != shape:
             raise ShapeError(
-                explain(
-                    f"the array of irrep {irrep} has the wrong shape",
-                    got=f"shape {list(array.shape)}",
-                    expected=f"[*batch, {copies}, {2 * irrep[0] + 1}, channels], batch and channels as in the others",
-                    step="see to_irreps, which makes such arrays",
-                )
+                f"the array of irrep {irrep} has the wrong shape",
+                got=f"shape {list(array.shape)}",
+                expected=f"[*batch, {copies}, {2 * irrep[0] + 1}, channels], batch and channels as in the others",
+                step="see to_irreps, which makes such arrays",
             )
         if array.dtype != first.dtype:
             raise DTypeError(
-                explain(
-                    "the arrays of the irreps differ in dtype",
-                    got=f"{array.dtype} for {irrep}, {first.dtype} for {next(iter(wanted))}",
-                    expected="one dtype",
-                    step="cast them yourself",
-                )
+                "the arrays of the irreps differ in dtype",
+                got=f"{array.dtype} for {irrep}, {first.dtype} for {next(iter(wanted))}",
+                expected="one dtype",
+                step="cast them yourself",
             )
     return arrays

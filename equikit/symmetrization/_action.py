@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._signature import base
 from equikit.groups import Fixed, Group
@@ -60,7 +60,7 @@ class Action:
         for name in names or ():
             if name not in known:
                 listed = ", ".join(map(repr, known))
-                raise OptionError(explain("no such input term", got=repr(name), expected=listed, step="correct terms="))
+                raise OptionError("no such input term", got=repr(name), expected=listed, step="correct terms=")
         return tuple(term for term in self.inputs if names is None or term.name in names)
 
     def output_order(self, label: str) -> int:

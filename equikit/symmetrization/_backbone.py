@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import DTypeError, OptionError, ShapeError, explain
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 
@@ -65,24 +65,20 @@ class Call:
         names = [term.name for term in terms]
         if found is None or found.keys() != set(names):
             raise ShapeError(
-                explain(
-                    "the backbone does not return the outputs of its signature",
-                    got=type(outputs).__name__ if found is None else f"a dictionary of {sorted(map(str, found))}",
-                    expected=f"a dictionary of {names}" if len(names) > 1 else f"an array, or a dictionary of {names}",
-                    step="return one array for each output term, or correct the signature",
-                )
+                "the backbone does not return the outputs of its signature",
+                got=type(outputs).__name__ if found is None else f"a dictionary of {sorted(map(str, found))}",
+                expected=f"a dictionary of {names}" if len(names) > 1 else f"an array, or a dictionary of {names}",
+                step="return one array for each output term, or correct the signature",
             )
         for term in terms:
             array = found[term.name]
             if not isinstance(array, jax.Array) or not jnp.issubdtype(array.dtype, jnp.inexact):
                 what = f"dtype {array.dtype}" if isinstance(array, jax.Array) else type(array).__name__
                 raise DTypeError(
-                    explain(
-                        f"the backbone returns something for {term.name!r} that has no average",
-                        got=what,
-                        expected="a JAX array of floating-point numbers",
-                        step="return logits, not classes; convert integers in the backbone",
-                    )
+                    f"the backbone returns something for {term.name!r} that has no average",
+                    got=what,
+                    expected="a JAX array of floating-point numbers",
+                    step="return logits, not classes; convert integers in the backbone",
                 )
             wanted = (*self.batch, *(self.sizes.get(label) for label in term.labels))
             shape = array.shape[: array.ndim - 1] if self.action.channels else array.shape
@@ -93,12 +89,10 @@ class Call:
                 ]
                 listed = [*map(str, self.batch), *axes, *(["channels"] if self.action.channels else [])]
                 raise ShapeError(
-                    explain(
-                        f"the backbone returns another shape for {term.name!r} than the signature says",
-                        got=f"shape {list(array.shape)}",
-                        expected=f"[{', '.join(listed)}]",
-                        step="correct the signature; channels=False is for arrays without an axis of channels",
-                    )
+                    f"the backbone returns another shape for {term.name!r} than the signature says",
+                    got=f"shape {list(array.shape)}",
+                    expected=f"[{', '.join(listed)}]",
+                    step="correct the signature; channels=False is for arrays without an axis of channels",
                 )
         return {name: found[name] for name in names}
 
@@ -107,41 +101,35 @@ def _stateful(error: Exception) -> OptionError:
     what = str(error).split("(")[0].strip()
     random = "Rng" in what
     return OptionError(
-        explain(
-            "the backbone changes its own state when it is called",
-            got=what,
-            expected="a pure function: it is evaluated on several copies of the input, in no order",
-            step=(
-                'make its dropout without rngs=, write symmetrize(..., key_argument="rngs"), and call with key='
-                if random
-                else "switch it to evaluation (model.eval()), or use a normalisation without running averages"
-            ),
-        )
+        "the backbone changes its own state when it is called",
+        got=what,
+        expected="a pure function: it is evaluated on several copies of the input, in no order",
+        step=(
+            'make its dropout without rngs=, write symmetrize(..., key_argument="rngs"), and call with key='
+            if random
+            else "switch it to evaluation (model.eval()), or use a normalisation without running averages"
+        ),
     )
 
 
 def _without_argument(name: str, error: Exception) -> OptionError:
     return OptionError(
-        explain(
-            f"the backbone takes no {name}=",
-            got=str(error),
-            expected="a backbone that is told which entries are there" if name == "mask" else "a backbone with a key",
-            step="write backbone(x, *, mask), where mask is a dictionary from label to booleans"
-            if name == "mask"
-            else f"let it take {name}=, or leave key_argument out",
-        )
+        f"the backbone takes no {name}=",
+        got=str(error),
+        expected="a backbone that is told which entries are there" if name == "mask" else "a backbone with a key",
+        step="write backbone(x, *, mask), where mask is a dictionary from label to booleans"
+        if name == "mask"
+        else f"let it take {name}=, or leave key_argument out",
     )
 
 
 def _keyless(key_argument: KeyArgument | None) -> OptionError:
     return OptionError(
-        explain(
-            "the backbone drops features at random, and has no key",
-            got="no key" if key_argument else "no key_argument, so that no key reaches the backbone",
-            expected="a key in every call in training",
-            step="call with key=jax.random.key(0)"
-            if key_argument
-            else 'write symmetrize(..., key_argument="rngs"), '
-            'or "key" for a backbone that takes the key itself, and call with key=',
-        )
+        "the backbone drops features at random, and has no key",
+        got="no key" if key_argument else "no key_argument, so that no key reaches the backbone",
+        expected="a key in every call in training",
+        step="call with key=jax.random.key(0)"
+        if key_argument
+        else 'write symmetrize(..., key_argument="rngs"), '
+        'or "key" for a backbone that takes the key itself, and call with key=',
     )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from equikit._errors import DTypeError, ShapeError, explain
+from equikit._errors import DTypeError, ShapeError
 from equikit.symmetrization._element import rounding
 
 CLOSE = 16
@@ -48,21 +48,17 @@ def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*bat
     """
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise ShapeError(
-            explain(
-                "the matrices are not square",
-                got=f"shape {list(matrix.shape)}",
-                expected="[*batch, d, d]",
-                step="contract the points first: jnp.swapaxes(x, -1, -2) @ x",
-            )
+            "the matrices are not square",
+            got=f"shape {list(matrix.shape)}",
+            expected="[*batch, d, d]",
+            step="contract the points first: jnp.swapaxes(x, -1, -2) @ x",
         )
     if not jnp.issubdtype(matrix.dtype, jnp.floating):
         raise DTypeError(
-            explain(
-                "the matrices are not real numbers in floating point",
-                got=f"dtype {matrix.dtype}",
-                expected="float32, float64, bfloat16 or float16",
-                step="use jnp.linalg.eigh for complex matrices; convert integers by matrix.astype(jnp.float32)",
-            )
+            "the matrices are not real numbers in floating point",
+            got=f"dtype {matrix.dtype}",
+            expected="float32, float64, bfloat16 or float16",
+            step="use jnp.linalg.eigh for complex matrices; convert integers by matrix.astype(jnp.float32)",
         )
     d = matrix.shape[-1]
     matrix = matrix / 2 + jnp.swapaxes(matrix, -1, -2) / 2

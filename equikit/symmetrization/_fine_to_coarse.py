@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.groups._group import checked_size
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._mixture import clustered
@@ -80,12 +80,10 @@ class FineToCoarse(nnx.Module):
         self.merge = tuple(_positive(distance, "merge") for distance in distances)
         if len(self.widths) != len(votes) + 1 or len(self.merge) != len(self.widths):
             raise OptionError(
-                explain(
-                    "the widths are not one more than the votes",
-                    got=f"{len(self.widths)} widths, {len(self.merge)} distances, {len(votes)} votes",
-                    expected="one width for the first partition, and one after each vote",
-                    step="write widths=[0.5, 0.3] for one vote",
-                )
+                "the widths are not one more than the votes",
+                got=f"{len(self.widths)} widths, {len(self.merge)} distances, {len(votes)} votes",
+                expected="one width for the first partition, and one after each vote",
+                step="write widths=[0.5, 0.3] for one vote",
             )
         self.votes = nnx.List(list(votes))
         self.steps = _positive(checked_size("steps", steps), "steps")
@@ -114,12 +112,10 @@ class FineToCoarse(nnx.Module):
             votes = self._places(vote(x, parts=weights, **({"mask": mask} if mask else {})))
             if votes.shape != places.shape:
                 raise ShapeError(
-                    explain(
-                        "the votes are not places, one for each point",
-                        got=f"shape {list(votes.shape)}",
-                        expected=f"{list(places.shape)}",
-                        step='vote with piecewise(..., "p x -> p x", translate="x")',
-                    )
+                    "the votes are not places, one for each point",
+                    got=f"shape {list(votes.shape)}",
+                    expected=f"{list(places.shape)}",
+                    step='vote with piecewise(..., "p x -> p x", translate="x")',
                 )
             weights = self._clustered(number, votes, there)
         return weights
@@ -136,22 +132,18 @@ class FineToCoarse(nnx.Module):
             name = self.term if self.term is not None or len(x) != 1 else next(iter(x))
             if name not in x:
                 raise OptionError(
-                    explain(
-                        "no input holds the places of the points",
-                        got=f"term={self.term!r}, inputs {sorted(map(str, x))}",
-                        expected="the name of an input",
-                        step=f"write term={min(map(str, x))!r}",
-                    )
+                    "no input holds the places of the points",
+                    got=f"term={self.term!r}, inputs {sorted(map(str, x))}",
+                    expected="the name of an input",
+                    step=f"write term={min(map(str, x))!r}",
                 )
             array = x[name]
         if array.ndim < 2 + self.channels:
             raise ShapeError(
-                explain(
-                    "the input holds no points in space",
-                    got=f"shape {list(array.shape)}",
-                    expected="[*batch, p, d, channels], or [*batch, p, d] with channels=False",
-                    step="correct channels=",
-                )
+                "the input holds no points in space",
+                got=f"shape {list(array.shape)}",
+                expected="[*batch, p, d, channels], or [*batch, p, d] with channels=False",
+                step="correct channels=",
             )
         array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
         return jnp.mean(array, axis=-1) if self.channels else array
@@ -177,6 +169,6 @@ def _weights(places: Array, there: Array | None, options: tuple[int, float, floa
 def _positive(value: float, name: str) -> Any:
     if not math.isfinite(value) or value <= 0:
         raise OptionError(
-            explain(f"{name} is not positive", got=repr(value), expected="a number above zero", step=f"write {name}=1")
+            f"{name} is not positive", got=repr(value), expected="a number above zero", step=f"write {name}=1"
         )
     return value

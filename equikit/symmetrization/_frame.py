@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, OptionError, explain
+from equikit._errors import GroupError, OptionError
 from equikit.groups import Group
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, compose, rounding
@@ -272,7 +272,7 @@ def only_label(method: object, action: Action, label: str | None, kinds: tuple[t
     else:
         problem = f"{name} cannot act on {label!r}"
         step = f'write {name}("{fitting[0]}")' if fitting else f"bind {label} to {bind}, or use another method"
-    raise GroupError(explain(problem, got=found, expected=f"a label bound to {wanted}", step=step))
+    raise GroupError(problem, got=found, expected=f"a label bound to {wanted}", step=step)
 
 
 def _named(group: object) -> str:
@@ -284,7 +284,7 @@ def checked_choice(argument: str, value: object, choices: tuple[object, ...]) ->
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
         listed = ", ".join(map(repr, choices))
         raise OptionError(
-            explain(f"no such {argument}", got=repr(value), expected=listed, step=f"write {argument}={choices[0]!r}")
+            f"no such {argument}", got=repr(value), expected=listed, step=f"write {argument}={choices[0]!r}"
         )
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import DTypeError, GroupError, OptionError, ShapeError, explain
+from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
 from equikit.diagrams import Diagram, hom
 from equikit.diagrams._dense import diagram_tensor
 from equikit.groups import Group
@@ -114,12 +114,10 @@ def orbit_distance(group: Group, matrix: jax.Array, *, orders: int | Sequence[in
     n = matrix.shape[-2]
     if matrix.shape[-1] != n:
         raise ShapeError(
-            explain(
-                "the matrix is not square",
-                got=f"shape {list(matrix.shape)}",
-                expected=f"[*batch, {n}, {n}]",
-                step="use invariants() for a number of vectors that is not their dimension",
-            )
+            "the matrix is not square",
+            got=f"shape {list(matrix.shape)}",
+            expected=f"[*batch, {n}, {n}]",
+            step="use invariants() for a number of vectors that is not their dimension",
         )
     distance: jax.Array = _distance(_known(group, n, orders), matrix)
     return distance
@@ -166,12 +164,10 @@ def _known(group: Group, n: int, orders: int | Sequence[int] | None) -> tuple[Di
     found = connected(group, n, wanted)
     if n and not found:
         raise GroupError(
-            explain(
-                f"{group} has no invariants of these orders",
-                got=f"orders={wanted}",
-                expected="orders of invariant tensors that are no products of smaller ones",
-                step="leave orders= out, or write orders=(2,)",
-            )
+            f"{group} has no invariants of these orders",
+            got=f"orders={wanted}",
+            expected="orders of invariant tensors that are no products of smaller ones",
+            step="leave orders= out, or write orders=(2,)",
         )
     return found
 
@@ -183,14 +179,12 @@ def _orders(group: Group, n: int, given: int | Sequence[int] | None) -> tuple[in
     if group.family not in KNOWN:
         nothing = group.family == "general linear"
         raise GroupError(
-            explain(
-                f"no invariants are known that tell what is in {group}",
-                got=f"{group}",
-                expected="O, SO, Sp, U, Bistochastic, S, A, Z, D or H",
-                step="every invertible matrix is in the group: there is nothing to learn"
-                if nothing
-                else "give orders=, those of the invariant tensors that no other matrices keep: orders=(2, 3)",
-            )
+            f"no invariants are known that tell what is in {group}",
+            got=f"{group}",
+            expected="O, SO, Sp, U, Bistochastic, S, A, Z, D or H",
+            step="every invertible matrix is in the group: there is nothing to learn"
+            if nothing
+            else "give orders=, those of the invariant tensors that no other matrices keep: orders=(2, 3)",
         )
     return tuple(sorted({order for order in KNOWN[group.family](n) if order > 0}))
 
@@ -239,34 +233,26 @@ def determinant(matrix: Array) -> Array:
 
 def _checked(group: Group, vectors: object) -> jax.Array:
     if not isinstance(group, Group):
-        raise OptionError(
-            explain("that is no group", got=repr(group), expected="a group of equikit", step="write SO(3)")
-        )
+        raise OptionError("that is no group", got=repr(group), expected="a group of equikit", step="write SO(3)")
     if not isinstance(vectors, jax.Array | np.ndarray) or not jnp.issubdtype(vectors.dtype, jnp.inexact):
         raise DTypeError(
-            explain(
-                "the vectors are no array of floating-point numbers",
-                got=f"dtype {vectors.dtype}" if hasattr(vectors, "dtype") else type(vectors).__name__,
-                expected="float32, bfloat16, float16, float64 or complex",
-                step="pass jnp.asarray(vectors, jnp.float32)",
-            )
+            "the vectors are no array of floating-point numbers",
+            got=f"dtype {vectors.dtype}" if hasattr(vectors, "dtype") else type(vectors).__name__,
+            expected="float32, bfloat16, float16, float64 or complex",
+            step="pass jnp.asarray(vectors, jnp.float32)",
         )
     if vectors.ndim < 2 or group.n not in (None, vectors.shape[-2]):
         raise ShapeError(
-            explain(
-                f"the vectors are not those of {group}",
-                got=f"shape {list(vectors.shape)}",
-                expected=f"[*batch, {'n' if group.n is None else group.n}, vectors], a vector in each column",
-                step="swap the last two axes, if the vectors are in rows",
-            )
+            f"the vectors are not those of {group}",
+            got=f"shape {list(vectors.shape)}",
+            expected=f"[*batch, {'n' if group.n is None else group.n}, vectors], a vector in each column",
+            step="swap the last two axes, if the vectors are in rows",
         )
     if group.is_complex and not jnp.issubdtype(vectors.dtype, jnp.complexfloating):
         raise DTypeError(
-            explain(
-                f"real vectors are given for {group}",
-                got=f"dtype {vectors.dtype}",
-                expected="a complex array",
-                step="pass vectors.astype(complex)",
-            )
+            f"real vectors are given for {group}",
+            got=f"dtype {vectors.dtype}",
+            expected="a complex array",
+            step="pass vectors.astype(complex)",
         )
     return jnp.asarray(vectors)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import GroupError, ShapeError, explain
+from equikit._errors import GroupError, ShapeError
 from equikit.groups import Group
 from equikit.groups._group import checked_size
 from equikit.nn import Network
@@ -68,12 +68,10 @@ class MatrixNetwork(nnx.Module):
         group = {**(groups or {}), **options}.get(label)
         if not isinstance(group, Group) or group.n is None:
             raise GroupError(
-                explain(
-                    f"the matrix needs a group of a known size on {label!r}",
-                    got=f"{label}={group}",
-                    expected="a group such as O(3) or Lorentz",
-                    step=f"write {label}=ek.O(3)",
-                )
+                f"the matrix needs a group of a known size on {label!r}",
+                got=f"{label}={group}",
+                expected="a group such as O(3) or Lorentz",
+                step=f"write {label}=ek.O(3)",
             )
         if hidden is None:
             kinds = {(label,): 8} | {term.labels: 8 for term in terms if term.labels}
@@ -147,12 +145,10 @@ class MatrixMLP(nnx.Module):
         split = x.ndim - self.axes
         if split < 0 or math.prod(x.shape[split:]) != self.entries:
             raise ShapeError(
-                explain(
-                    "the input has not the entries of the perceptron",
-                    got=f"shape {list(x.shape)}",
-                    expected=f"{self.entries} entries in the last {self.axes} axes",
-                    step="correct entries= or axes=",
-                )
+                "the input has not the entries of the perceptron",
+                got=f"shape {list(x.shape)}",
+                expected=f"{self.entries} entries in the last {self.axes} axes",
+                step="correct entries= or axes=",
             )
         y = x.reshape(*x.shape[:split], -1)
         for layer in self.layers[:-1]:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import jax
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 
 
 def is_plain(thing: object) -> bool:
@@ -24,7 +24,7 @@ def held(thing: object) -> Any:
 def checked_callable(what: str, thing: object, expected: str, step: str) -> Any:
     """Return what can be called, or raise `OptionError`."""
     if not callable(thing):
-        raise OptionError(explain(f"{what} cannot be called", got=type(thing).__name__, expected=expected, step=step))
+        raise OptionError(f"{what} cannot be called", got=type(thing).__name__, expected=expected, step=step)
     return thing
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import Info
 
@@ -15,11 +15,9 @@ def entries(info: object, name: str) -> list[Array]:
     """
     if not isinstance(info, Info):
         raise OptionError(
-            explain(
-                "that is not what is known of a frame",
-                got=type(info).__name__,
-                expected="an Info",
-                step="take the second of y, info = sym(x, with_info=True)",
-            )
+            "that is not what is known of a frame",
+            got=type(info).__name__,
+            expected="an Info",
+            step="take the second of y, info = sym(x, with_info=True)",
         )
     return [value for place, value in info.more.items() if place.partition(" ")[0] == name]

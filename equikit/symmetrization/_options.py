@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit._keys import checked_key
 
 
@@ -15,12 +15,10 @@ def checked_tolerance(value: object) -> None:
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     if value is not None and not (number and 0 <= float(value) < math.inf):  # type: ignore[arg-type]
         raise OptionError(
-            explain(
-                "tolerance= is no tolerance",
-                got=repr(value),
-                expected="a number, zero or more, or None for the root of the rounding error",
-                step="leave it out, or write tolerance=1e-3",
-            )
+            "tolerance= is no tolerance",
+            got=repr(value),
+            expected="a number, zero or more, or None for the root of the rounding error",
+            step="leave it out, or write tolerance=1e-3",
         )
 
 
@@ -32,12 +30,10 @@ def checked_terms(method: object) -> None:
     names = tuple(given) if isinstance(given, list | tuple) else ()
     if not names or not all(isinstance(name, str) for name in names):
         raise OptionError(
-            explain(
-                "terms= does not name input terms",
-                got=repr(given),
-                expected="a tuple of names, or None for all terms",
-                step=f"write terms=({given!r},)" if isinstance(given, str) else 'write terms=("x",)',
-            )
+            "terms= does not name input terms",
+            got=repr(given),
+            expected="a tuple of names, or None for all terms",
+            step=f"write terms=({given!r},)" if isinstance(given, str) else 'write terms=("x",)',
         )
     object.__setattr__(method, "terms", names)
 

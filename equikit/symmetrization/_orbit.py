@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import DTypeError, GroupError, OptionError, ShapeError, explain
+from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
 from equikit.groups import Bistochastic, Group, MatrixGroup, O, Sp, U
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
@@ -123,12 +123,10 @@ class OrbitDistance(Method, nnx.Module):
         self._group(action, label)
         if self.compare_input and not any(term.labels.count(label) == 1 for term in action.inputs):
             raise OptionError(
-                explain(
-                    "compare_input= has no vectors to compare",
-                    got=str(action.signature),
-                    expected=f"an input with one axis {label!r}",
-                    step="leave compare_input= out",
-                )
+                "compare_input= has no vectors to compare",
+                got=str(action.signature),
+                expected=f"an input with one axis {label!r}",
+                step="leave compare_input= out",
             )
         return frozenset([label])
 
@@ -164,12 +162,10 @@ class OrbitDistance(Method, nnx.Module):
         alike = (self.group.n, self.group.form, self.group.is_complex) == (own.n, own.form, own.is_complex)
         if not isinstance(self.group, KINDS) or not (alike or isinstance(own, MatrixGroup)):
             raise GroupError(
-                explain(
-                    f"the invariants of {self.group} are not for an axis bound to {own}",
-                    got=f"group={self.group}, {label}={own}",
-                    expected="a group of matrices of the same size that keeps the same form",
-                    step=f"leave group= out, or bind {label} to {self.group}",
-                )
+                f"the invariants of {self.group} are not for an axis bound to {own}",
+                got=f"group={self.group}, {label}={own}",
+                expected="a group of matrices of the same size that keeps the same form",
+                step=f"leave group= out, or bind {label} to {self.group}",
             )
         return self.group
 
@@ -220,21 +216,17 @@ def _checked(found: Any, shape: tuple[int, ...], group: Group) -> jax.Array:
     if not isinstance(found, jax.Array) or found.shape != shape:
         what = f"shape {list(found.shape)}" if isinstance(found, jax.Array) else type(found).__name__
         raise ShapeError(
-            explain(
-                "the network returns no matrix for every sample",
-                got=what,
-                expected=f"an array of shape {list(shape)}",
-                step="make its output n vectors, one in each column",
-            )
+            "the network returns no matrix for every sample",
+            got=what,
+            expected=f"an array of shape {list(shape)}",
+            step="make its output n vectors, one in each column",
         )
     is_complex = jnp.issubdtype(found.dtype, jnp.complexfloating)
     if not jnp.issubdtype(found.dtype, jnp.inexact) or is_complex != group.is_complex:
         raise DTypeError(
-            explain(
-                f"the network returns matrices that are none of {group}",
-                got=f"dtype {found.dtype}",
-                expected="complex numbers" if group.is_complex else "real floating-point numbers",
-                step="cast the output of the network",
-            )
+            f"the network returns matrices that are none of {group}",
+            got=f"dtype {found.dtype}",
+            expected="complex numbers" if group.is_complex else "real floating-point numbers",
+            step="cast the output of the network",
         )
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.symmetrization._frame import Info
 from equikit.symmetrization._more import entries
 
@@ -76,12 +76,10 @@ def matrix_equivariance_loss(info: Info, moved: Info, element: jax.Array) -> jax
     several, again = (_held(each, "orbit_matrix", "how=OrbitDistance(network)") for each in (info, moved))
     if len(several) > 1 or len(again) > 1:
         raise OptionError(
-            explain(
-                "there are several matrices, and one element",
-                got=f"{len(several)} and {len(again)} matrices of OrbitDistance",
-                expected="one",
-                step="symmetrize with each method alone to compare its matrices",
-            )
+            "there are several matrices, and one element",
+            got=f"{len(several)} and {len(again)} matrices of OrbitDistance",
+            expected="one",
+            step="symmetrize with each method alone to compare its matrices",
         )
     one, two = several[0], again[0]
     turned = jnp.matmul(element.astype(one.dtype), one, precision=jax.lax.Precision.HIGHEST)
@@ -92,11 +90,9 @@ def _held(info: Info, name: str, step: str) -> list[jax.Array]:
     held: list[jax.Array] = entries(info, name)
     if not held:
         raise OptionError(
-            explain(
-                "the info does not hold what the loss is made of",
-                got=f"more: {sorted(info.more)}",
-                expected=f"{name!r}",
-                step=f"symmetrize with {step}",
-            )
+            "the info does not hold what the loss is made of",
+            got=f"more: {sorted(info.more)}",
+            expected=f"{name!r}",
+            step=f"symmetrize with {step}",
         )
     return held

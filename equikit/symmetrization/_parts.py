@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import DTypeError, OptionError, ShapeError, explain
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._backbone import Call
 from equikit.symmetrization._element import Array
@@ -123,32 +123,26 @@ def checked_weights(given: Any, shape: tuple[int, ...], there: Array | None) -> 
     """
     if not isinstance(given, jax.Array | np.ndarray) or not jnp.issubdtype(given.dtype, jnp.floating):
         raise DTypeError(
-            explain(
-                "the weights of the parts are no real floating-point numbers",
-                got=f"dtype {given.dtype}" if hasattr(given, "dtype") else type(given).__name__,
-                expected="an array such as float32",
-                step="pass jax.nn.one_hot(part_of_each_point, number_of_parts)",
-            )
+            "the weights of the parts are no real floating-point numbers",
+            got=f"dtype {given.dtype}" if hasattr(given, "dtype") else type(given).__name__,
+            expected="an array such as float32",
+            step="pass jax.nn.one_hot(part_of_each_point, number_of_parts)",
         )
     if given.shape[:-1] != shape or not given.shape[-1]:
         raise ShapeError(
-            explain(
-                "the weights of the parts do not fit the points",
-                got=f"shape {list(given.shape)}",
-                expected=f"[{', '.join([*map(str, shape), 'parts'])}], with one part or more",
-                step="give every point of every sample a weight in each part",
-            )
+            "the weights of the parts do not fit the points",
+            got=f"shape {list(given.shape)}",
+            expected=f"[{', '.join([*map(str, shape), 'parts'])}], with one part or more",
+            step="give every point of every sample a weight in each part",
         )
     weights = jnp.asarray(given)
     count, first = _wrong(weights, there)
     if not isinstance(count, jax.core.Tracer) and count:
         raise OptionError(
-            explain(
-                "some weights of the parts are negative or not finite",
-                got=f"{int(count)} of {weights.size}, the first is {float(first):.3g}",
-                expected="numbers of zero or more",
-                step="take jax.nn.softmax of scores over the parts, the last axis",
-            )
+            "some weights of the parts are negative or not finite",
+            got=f"{int(count)} of {weights.size}, the first is {float(first):.3g}",
+            expected="numbers of zero or more",
+            step="take jax.nn.softmax of scores over the parts, the last axis",
         )
     return weights
 

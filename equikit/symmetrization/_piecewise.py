@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import FrameError, GroupError, OptionError, SignatureError, explain
+from equikit._errors import FrameError, GroupError, OptionError, SignatureError
 from equikit.groups import S
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._evaluate import mean_over
@@ -112,12 +112,10 @@ class Piecewise:
         if given is None:
             if self.parts is None:
                 raise OptionError(
-                    explain(
-                        "nothing says to which parts the points belong",
-                        got="no parts=, here or in piecewise",
-                        expected="weights [*batch, points, parts]",
-                        step="pass parts=jax.nn.one_hot(part_of_each_point, number_of_parts)",
-                    )
+                    "nothing says to which parts the points belong",
+                    got="no parts=, here or in piecewise",
+                    expected="weights [*batch, points, parts]",
+                    step="pass parts=jax.nn.one_hot(part_of_each_point, number_of_parts)",
                 )
             given = self.parts(x, **({"mask": masks} if masks else {}))
         there = masks.get(self.points)
@@ -139,12 +137,10 @@ def _refuse(how: Method, info: Info) -> None:
         return
     part = int(jnp.argmax(jnp.any(info.refused.reshape(info.refused.shape[0], -1), axis=1)))
     raise FrameError(
-        explain(
-            "a part of an input has no frame: it is symmetric itself, or not finite",
-            got=f"{int(info.refused.sum())} of {info.refused.size} parts for {how}; the first is part {part}",
-            expected="parts without symmetries of their own, all entries finite",
-            step='look at the info; another on_degenerate= ("flag", "sample", "weighted") goes on with them',
-        )
+        "a part of an input has no frame: it is symmetric itself, or not finite",
+        got=f"{int(info.refused.sum())} of {info.refused.size} parts for {how}; the first is part {part}",
+        expected="parts without symmetries of their own, all entries finite",
+        step='look at the info; another on_degenerate= ("flag", "sample", "weighted") goes on with them',
     )
 
 
@@ -228,24 +224,20 @@ def piecewise(
     given = list(how) if isinstance(how, Sequence) else [how]
     if any(isinstance(method, Method) and not _weighs(method) for method in given):
         raise OptionError(
-            explain(
-                "the method does not weigh points",
-                got=f"how={how!r}",
-                expected="PCA, or Stochastic(PCA()), alone or with translate=",
-                step="write how=ek.frames.PCA()",
-            )
+            "the method does not weigh points",
+            got=f"how={how!r}",
+            expected="PCA, or Stochastic(PCA()), alone or with translate=",
+            step="write how=ek.frames.PCA()",
         )
     inner = symmetrize(backbone, signature, outputs, how=how, groups=groups, **options)
     found = _points(inner, points)
     for term in inner.action.signature.outputs:
         if term.labels.count(found) != 1:
             raise SignatureError(
-                explain(
-                    f"the output {term.name!r} has no value for each point",
-                    got=str(inner.action.signature),
-                    expected=f"outputs with one axis {found!r}, which are put together from the parts",
-                    step=f"give the backbone such an output, and take its mean over {found!r} yourself",
-                )
+                f"the output {term.name!r} has no value for each point",
+                got=str(inner.action.signature),
+                expected=f"outputs with one axis {found!r}, which are put together from the parts",
+                step=f"give the backbone such an output, and take its mean over {found!r} yourself",
             )
     if parts is not None:
         checked_callable(
@@ -279,12 +271,10 @@ def _points(symmetrized: Symmetrized, given: str | None) -> str:
     known = [given] if given is not None and given in dict(bindings) else permuted if given is None else []
     if len(known) != 1:
         raise GroupError(
-            explain(
-                "there is no axis of points" if not known else "there are several axes that may be points",
-                got=", ".join(f"{label}={what}" for label, what in bindings) + f"; points={given!r}",
-                expected="a label of the signature, or exactly one bound to S",
-                step='write points="p"',
-            )
+            "there is no axis of points" if not known else "there are several axes that may be points",
+            got=", ".join(f"{label}={what}" for label, what in bindings) + f"; points={given!r}",
+            expected="a label of the signature, or exactly one bound to S",
+            step='write points="p"',
         )
     return known[0]
 

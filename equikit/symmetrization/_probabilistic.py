@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import GroupError, OptionError, explain
+from equikit._errors import GroupError, OptionError
 from equikit.diagrams import Term
 from equikit.groups import O, S
 from equikit.groups._group import checked_size
@@ -145,22 +145,18 @@ class Probabilistic(Method, nnx.Module):
         for name in names:
             if not isinstance(groups.get(name), S | O):
                 raise GroupError(
-                    explain(
-                        f"Probabilistic cannot act on {name!r}",
-                        got=", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels",
-                        expected="labels bound to S, O(d) or SO(d)",
-                        step="name other labels, or use another method",
-                    )
+                    f"Probabilistic cannot act on {name!r}",
+                    got=", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels",
+                    expected="labels bound to S, O(d) or SO(d)",
+                    step="name other labels, or use another method",
                 )
         rotated = tuple(name for name in names if isinstance(groups[name], O))
         if not names or len(rotated) > 1:
             raise GroupError(
-                explain(
-                    "Probabilistic has no axis to act on" if not names else "Probabilistic rotates one axis only",
-                    got=", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels",
-                    expected="labels bound to S, and at most one bound to O(d) or SO(d)",
-                    step="bind a label, or name labels= and put another method into the list",
-                )
+                "Probabilistic has no axis to act on" if not names else "Probabilistic rotates one axis only",
+                got=", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels",
+                expected="labels bound to S, and at most one bound to O(d) or SO(d)",
+                step="bind a label, or name labels= and put another method into the list",
             )
         for name in rotated:
             rotated_label(self, action, name, "sample", False)
@@ -236,12 +232,10 @@ class Probabilistic(Method, nnx.Module):
         terms = action.named(self.terms)
         if any(term.name == NOISE for term in terms):
             raise OptionError(
-                explain(
-                    "an input has the name of the noise",
-                    got=f"terms named {[term.name for term in terms]}",
-                    expected=f"other names than {NOISE!r}",
-                    step="rename the term",
-                )
+                "an input has the name of the noise",
+                got=f"terms named {[term.name for term in terms]}",
+                expected=f"other names than {NOISE!r}",
+                step="rename the term",
             )
         arrays = wide_inputs(action, terms, x)
         vectors = [name for label in rotated for name in vector_term(label, terms).labels]
@@ -257,7 +251,7 @@ class Probabilistic(Method, nnx.Module):
 
 def _some(argument: str, number: int) -> int:
     if checked_size(argument, number) == 0:
-        raise OptionError(explain(f"{argument} is zero", got=0, expected="one or more", step=f"write {argument}=1"))
+        raise OptionError(f"{argument} is zero", got=0, expected="one or more", step=f"write {argument}=1")
     return number
 
 

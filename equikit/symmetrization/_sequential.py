@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.symmetrization._action import Action, act, moved_masks
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame, Framed, Method, joined
@@ -87,12 +87,10 @@ def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
         if open_labels:
             label, name = open_labels[0], type(of).__name__
             raise OptionError(
-                explain(
-                    f"{name} reads {label!r}, on which no method acts before it",
-                    got=f"{label}={action.groups[label]}, how=[{', '.join(map(repr, methods))}]",
-                    expected=f"a method for {label!r} before {name}, or a label on which nothing acts",
-                    step=f"bind {label} to ek.Fixed(n) where nothing has to commute with {action.groups[label]}",
-                )
+                f"{name} reads {label!r}, on which no method acts before it",
+                got=f"{label}={action.groups[label]}, how=[{', '.join(map(repr, methods))}]",
+                expected=f"a method for {label!r} before {name}, or a label on which nothing acts",
+                step=f"bind {label} to ek.Fixed(n) where nothing has to commute with {action.groups[label]}",
             )
 
 
@@ -104,12 +102,10 @@ def in_sequence(methods: Sequence[Method], action: Action) -> Method:
     """
     if not methods:
         raise OptionError(
-            explain(
-                "there is nothing to symmetrize",
-                got="how=[], no translate",
-                expected="a method or more, or translate= alone",
-                step="write how=ek.frames.PCA()",
-            )
+            "there is nothing to symmetrize",
+            got="how=[], no translate",
+            expected="a method or more, or translate= alone",
+            step="write how=ek.frames.PCA()",
         )
     acted = [method.acts_on(action) for method in methods]
     for i, method in enumerate(methods):
@@ -120,14 +116,12 @@ def in_sequence(methods: Sequence[Method], action: Action) -> Method:
                 label = sorted(both or early)[0]
                 one, two = type(method).__name__, type(methods[j]).__name__
                 raise OptionError(
-                    explain(
-                        f"{one} and {two} both act on {label!r}"
-                        if both
-                        else f"{one} comes before {two}, but reads {label!r}",
-                        got=f"how=[{', '.join(map(repr, methods))}]",
-                        expected="one method for each label, each after those for the labels that it reads",
-                        step="leave one out" if both else f"put {two} before {one}",
-                    )
+                    f"{one} and {two} both act on {label!r}"
+                    if both
+                    else f"{one} comes before {two}, but reads {label!r}",
+                    got=f"how=[{', '.join(map(repr, methods))}]",
+                    expected="one method for each label, each after those for the labels that it reads",
+                    step="leave one out" if both else f"put {two} before {one}",
                 )
     if len(methods) == 1:
         return methods[0]

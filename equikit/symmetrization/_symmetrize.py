@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import FrameError, OptionError, SignatureError, explain
+from equikit._errors import FrameError, OptionError, SignatureError
 from equikit.diagrams._parse import parse_signature
 from equikit.groups._group import checked_size
 from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
@@ -106,12 +106,10 @@ class Symmetrized:
         given = by_name([t.name for t in terms], mapping("x", x)) if as_mapping else {terms[0].name: x}
         if given.keys() != {term.name for term in terms}:
             raise SignatureError(
-                explain(
-                    "the inputs are not those of the signature",
-                    got=f"arrays named {sorted(map(str, given))}",
-                    expected=f"arrays named {sorted(t.name for t in terms)}",
-                    step="give one array for each term; other arguments of the backbone follow the first",
-                )
+                "the inputs are not those of the signature",
+                got=f"arrays named {sorted(map(str, given))}",
+                expected=f"arrays named {sorted(t.name for t in terms)}",
+                step="give one array for each term; other arguments of the backbone follow the first",
             )
         arrays = {term.name: checked_dtype(term.name, given[term.name]) for term in terms}
         refuse_mixture({f"input {name!r}": array for name, array in arrays.items()})
@@ -133,17 +131,15 @@ class Symmetrized:
     ) -> Frame:
         if key is None and self.how.needs_key:
             raise OptionError(
-                explain(
-                    f"{type(self.how).__name__} draws at random, and has no key",
-                    got="key=None",
-                    expected="a key in every call",
-                    step="write sym(x, key=jax.random.key(0))",
-                )
+                f"{type(self.how).__name__} draws at random, and has no key",
+                got="key=None",
+                expected="a key in every call",
+                step="write sym(x, key=jax.random.key(0))",
             )
         frame = self.how.frame(self.action, arrays, masks, key)
         refused = frame.info.refused
         if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
-            raise FrameError(_without_frame(self.how, frame.info))
+            raise _without_frame(self.how, frame.info)
         return frame
 
 
@@ -154,12 +150,12 @@ def _narrow(found: Any, given: Any) -> Any:
     return given
 
 
-def _without_frame(how: Method, info: Info) -> str:
+def _without_frame(how: Method, info: Info) -> FrameError:
     refused = info.refused.ravel()
     first = int(jnp.argmax(refused))
     known = {name: getattr(info, name) for name in ("gap", "rank", "ties", "size")}
     shown = ", ".join(f"{name} {value.ravel()[first]:.3g}" for name, value in known.items() if value is not None)
-    return explain(
+    return FrameError(
         "an input has no frame: it is symmetric itself, or not finite",
         got=f"{int(refused.sum())} of {refused.size} inputs for {how}; the first of them is number {first}: {shown}",
         expected="inputs without symmetries of their own, all entries finite",
@@ -265,12 +261,10 @@ def _methods(how: object) -> list[Method]:
     for method in given:
         if not isinstance(method, Method):
             raise OptionError(
-                explain(
-                    "how= is not a method of symmetrization",
-                    got=repr(method),
-                    expected="a frame of ek.frames, ek.Canonicalize, or a list of them",
-                    step="write how=ek.frames.PCA(), with the parentheses",
-                )
+                "how= is not a method of symmetrization",
+                got=repr(method),
+                expected="a frame of ek.frames, ek.Canonicalize, or a list of them",
+                step="write how=ek.frames.PCA(), with the parentheses",
             )
     return found
 
@@ -286,20 +280,16 @@ def _translated(kind: Any, translate: str | Mapping[str, str] | None) -> dict[st
     for name, label in found.items():
         if not any(t.name == name for t in terms) or any(t.labels.count(label) != 1 for t in terms if t.name == name):
             raise SignatureError(
-                explain(
-                    "translate= names what holds no positions",
-                    got=f"translate={translate!r} for {str(kind)!r}",
-                    expected="a label that a term has once, or a dictionary from names of terms to such labels",
-                    step='write translate="x"; a term with the label twice is a tensor, which translations leave alone',
-                )
+                "translate= names what holds no positions",
+                got=f"translate={translate!r} for {str(kind)!r}",
+                expected="a label that a term has once, or a dictionary from names of terms to such labels",
+                step='write translate="x"; a term with the label twice is a tensor, which translations leave alone',
             )
     if not any(term.name in found for term in kind.inputs):
         raise SignatureError(
-            explain(
-                "translate= names a label that no input has once",
-                got=f"translate={translate!r} for {str(kind)!r}",
-                expected="a label along which the input holds positions in space",
-                step="correct the label, or leave translate out",
-            )
+            "translate= names a label that no input has once",
+            got=f"translate={translate!r} for {str(kind)!r}",
+            expected="a label along which the input holds positions in space",
+            step="correct the label, or leave translate out",
         )
     return found

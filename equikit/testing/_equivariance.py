@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from equikit._errors import EquivarianceError, OptionError, explain
+from equikit._errors import EquivarianceError, OptionError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow
 from equikit.diagrams._signature import base
@@ -56,12 +56,10 @@ def _read(
         sources, widths, targets = (), None, ()
     if widths is None:
         raise OptionError(
-            explain(
-                "the inputs of the function are not settled",
-                got=f"{signature!r}, outputs {outputs!r}, channels {channels!r}",
-                expected='"p p -> p p" with channels=16, or two dictionaries as for Linear',
-                step="give channels=",
-            )
+            "the inputs of the function are not settled",
+            got=f"{signature!r}, outputs {outputs!r}, channels {channels!r}",
+            expected='"p p -> p p" with channels=16, or two dictionaries as for Linear',
+            step="give channels=",
         )
     return bind(sources, targets, groups, bindings), widths
 
@@ -69,9 +67,7 @@ def _read(
 def _checked_batch(batch: object) -> tuple[int, ...]:
     if not isinstance(batch, Sequence) or isinstance(batch, str):
         raise OptionError(
-            explain(
-                "the batch axes are not a tuple", got=repr(batch), expected="(2,), or () for none", step="write (2,)"
-            )
+            "the batch axes are not a tuple", got=repr(batch), expected="(2,), or () for none", step="write (2,)"
         )
     return tuple(checked_size("the size of a batch axis", size) for size in batch)
 
@@ -81,7 +77,7 @@ def _key_numbers(key: object) -> np.ndarray:
         return np.asarray(jax.random.key_data(key)).ravel()  # type: ignore[arg-type]  # what is no key raises
     except (TypeError, ValueError, AttributeError):
         raise OptionError(
-            explain("key is not a JAX random key", got=repr(key), expected="a key", step="write jax.random.key(0)")
+            "key is not a JAX random key", got=repr(key), expected="a key", step="write jax.random.key(0)"
         ) from None
 
 
@@ -165,7 +161,7 @@ def _measured(
     kind, widths = _read(signature, outputs, channels, groups, bindings)
     if checked_size("the number of samples", samples) == 0:
         raise OptionError(
-            explain("no samples are asked for", got=0, expected="one or more", step="write samples=4, the default")
+            "no samples are asked for", got=0, expected="one or more", step="write samples=4, the default"
         )
     batch = _checked_batch(batch)
     usual = jnp.result_type(complex if kind.is_complex else float)
@@ -186,12 +182,10 @@ def _measured(
             shape = shapes.get(term.name)
             if shapes.keys() != {t.name for t in kind.outputs} or not shape or shape[:-1] != wanted:
                 raise EquivarianceError(
-                    explain(
-                        "the function does not have the outputs of its signature",
-                        got={name: type(result[name]) if s is None else list(s) for name, s in shapes.items()},
-                        expected=f"{term.name!r} with shape {[*wanted, 'channels']}",
-                        step="check the signature, or the function",
-                    )
+                    "the function does not have the outputs of its signature",
+                    got={name: type(result[name]) if s is None else list(s) for name, s in shapes.items()},
+                    expected=f"{term.name!r} with shape {[*wanted, 'channels']}",
+                    step="check the signature, or the function",
                 )
         return result
 
@@ -272,10 +266,8 @@ def assert_equivariant(
     limit = min(rounding * growth, max(rounding, MOST_TOLERANCE)) if tolerance is None else tolerance
     if not error <= limit:
         raise EquivarianceError(
-            explain(
-                f"the function does not commute with the group of {signature!r}",
-                got=f"relative error {error:.3g}",
-                expected=f"at most {limit:.3g}",
-                step="check that every operation treats the entries of an axis alike, or pass tolerance=",
-            )
+            f"the function does not commute with the group of {signature!r}",
+            got=f"relative error {error:.3g}",
+            expected=f"at most {limit:.3g}",
+            step="check that every operation treats the entries of an axis alike, or pass tolerance=",
         )

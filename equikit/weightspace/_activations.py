@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._axes import Axis, factors
 from equikit.weightspace._blame import labelled_axes
 from equikit.weightspace._program import INLINED, Reader, of_constant, opened, program_of
@@ -148,10 +148,8 @@ def activations(
 def _refuse_not_finite(side: str, array: jax.Array, labels: tuple[str, ...]) -> None:
     if not np.all(np.isfinite(np.asarray(array))):
         raise OptionError(
-            explain(
-                f"{side} compute activations that are no numbers",
-                got=f"infinite entries, or not a number, in an array {list(array.shape)} with axes {', '.join(labels)}",
-                expected="finite activations for all data",
-                step="see whether the data are finite, or training diverged; or write how='weights'",
-            )
+            f"{side} compute activations that are no numbers",
+            got=f"infinite entries, or not a number, in an array {list(array.shape)} with axes {', '.join(labels)}",
+            expected="finite activations for all data",
+            step="see whether the data are finite, or training diverged; or write how='weights'",
         )

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.weightspace._activations import activations
 from equikit.weightspace._losses import Loss, checked_losses
@@ -93,12 +93,10 @@ def align(
     """
     if how not in get_args(How):
         raise OptionError(
-            explain(
-                "no such how",
-                got=repr(how),
-                expected=", ".join(map(repr, get_args(How))),
-                step="write how='weights'",
-            )
+            "no such how",
+            got=repr(how),
+            expected=", ".join(map(repr, get_args(How))),
+            step="write how='weights'",
         )
     tries, generator = checked_size("restarts", restarts), np.random.default_rng(seed)
     one, two = (
@@ -109,12 +107,10 @@ def align(
     if how == "activations":
         if apply is None or x is None:
             raise OptionError(
-                explain(
-                    "there is nothing to compute activations of",
-                    got=f"apply={apply!r}, x of type {type(x).__name__}",
-                    expected="the model and data",
-                    step='write align(a, b, spec, how="activations", apply=apply, x=x)',
-                )
+                "there is nothing to compute activations of",
+                got=f"apply={apply!r}, x of type {type(x).__name__}",
+                expected="the model and data",
+                step='write align(a, b, spec, how="activations", apply=apply, x=x)',
             )
         seen = activations(spec, apply, params_a, params_b, x if isinstance(x, tuple) else (x,))
         labels, one, two = seen.labels, seen.one, seen.two

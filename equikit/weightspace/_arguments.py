@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 
 
 def checked_number(
@@ -27,7 +27,10 @@ def checked_number(
     real = is_number and np.shape(value) == () and jnp.result_type(value).kind not in "bcSU"
     if not real or not fits(float(value)):
         raise OptionError(
-            explain(f"{name} does not fit", got=f"{name}={value!r}"[:80], expected=expected, step=step),
+            f"{name} does not fit",
+            got=f"{name}={value!r}"[:80],
+            expected=expected,
+            step=step,
         )
     return value
 
@@ -48,10 +51,8 @@ def checked_specification(spec: Any) -> None:
 
     if not isinstance(spec, Specification):
         raise OptionError(
-            explain(
-                "spec= is no specification",
-                got=repr(spec)[:60],
-                expected="the symmetry of the parameters, a Specification",
-                step="write spec=trace(apply, params, x)",
-            )
+            "spec= is no specification",
+            got=repr(spec)[:60],
+            expected="the symmetry of the parameters, a Specification",
+            step="write spec=trace(apply, params, x)",
         )

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups import S
 from equikit.weightspace._axes import Axis, direct_sum, make_rigid, product
 from equikit.weightspace._leaves import checked_leaves
@@ -45,21 +45,17 @@ def refuse_not_comparable(outputs: Any, again: Callable[[], Any]) -> None:
     random = not broken and relative_difference(outputs, again()) > 0
     if broken:
         raise OptionError(
-            explain(
-                "outputs that are no numbers cannot be compared",
-                got="not-a-numbers",
-                expected="finite numbers",
-                step="look at the parameters and the input",
-            )
+            "outputs that are no numbers cannot be compared",
+            got="not-a-numbers",
+            expected="finite numbers",
+            step="look at the parameters and the input",
         )
     if random:
         raise OptionError(
-            explain(
-                "the model computes something else a second time",
-                got="two outputs for the same parameters and input",
-                expected="a pure function apply(params, x)",
-                step="take what is random in the model as an input",
-            )
+            "the model computes something else a second time",
+            got="two outputs for the same parameters and input",
+            expected="a pure function apply(params, x)",
+            step="take what is random in the model as an input",
         )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import MissingPackageError, OptionError, explain
+from equikit._errors import MissingPackageError, OptionError
 
 if TYPE_CHECKING:
     from equikit.weightspace._interpolation import Line
@@ -28,12 +28,10 @@ def figure_of(width: float, height: float) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingPackageError(
-            explain(
-                "figures are drawn by Matplotlib",
-                got="no Matplotlib",
-                expected="the package, which equikit does not need otherwise",
-                step="pip install 'equikit[plot]'",
-            )
+            "figures are drawn by Matplotlib",
+            got="no Matplotlib",
+            expected="the package, which equikit does not need otherwise",
+            step="pip install 'equikit[plot]'",
         ) from error
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -44,8 +42,8 @@ def line_figure(lines: Mapping[str, Line], axes: Any = None) -> Any:
     """Losses along lines, with the straight line between the ends of each where there is a barrier."""
     if not lines:
         raise OptionError(
-            explain("there are no lines", got="an empty mapping", expected="names with lines",
-                    step='pass {"as they are": barrier(loss, a, b)}')
+            "there are no lines", got="an empty mapping", expected="names with lines",
+                    step='pass {"as they are": barrier(loss, a, b)}'
         )  # fmt: skip
     figure = figure_of(5.2, 3.6) if axes is None else axes.figure
     axes = figure.subplots() if axes is None else axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups import Fixed
 from equikit.weightspace._specification import Specification
 
@@ -29,21 +29,17 @@ def coded_labels(spec: Specification, fixed: FixedAxes | Mapping[str, FixedAxes]
     for label, choice in choices.items() if choices else [("", fixed)]:
         if choice not in KNOWN and not isinstance(choice, Mapping):
             raise OptionError(
-                explain(
-                    "no such fixed" + (f" for {label!r}" if isinstance(fixed, Mapping) else ""),
-                    got=repr(choice),
-                    expected="'dense', 'positions'",
-                    step="write fixed='dense'",
-                )
+                "no such fixed" + (f" for {label!r}" if isinstance(fixed, Mapping) else ""),
+                got=repr(choice),
+                expected="'dense', 'positions'",
+                step="write fixed='dense'",
             )
         if label and label not in plain:
             raise OptionError(
-                explain(
-                    f"fixed names {label!r}, which is no label that nothing permutes",
-                    got=repr(label),
-                    expected=", ".join(map(repr, plain)) or "no label: all are permuted",
-                    step="look at spec.terms and spec.groups",
-                )
+                f"fixed names {label!r}, which is no label that nothing permutes",
+                got=repr(label),
+                expected=", ".join(map(repr, plain)) or "no label: all are permuted",
+                step="look at spec.terms and spec.groups",
             )
     sizes = spec.sizes
     return tuple(label for label in plain if choices.get(label) == "positions" and sizes[label] > 1)

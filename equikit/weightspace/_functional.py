@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit._keys import checked_key
 from equikit.groups import Fixed, S
 from equikit.groups._group import checked_size
@@ -106,12 +106,10 @@ class Functional(nnx.Module):
         widths = tuple(checked_size("channels", width) for width in listed(channels) or ())
         if len(widths) < 2 or 0 in widths:
             raise OptionError(
-                explain(
-                    "the channels are not those of an input and an output",
-                    got=f"channels={channels!r}",
-                    expected="two numbers or more, all above zero",
-                    step="write channels=[1, 16, 1]",
-                )
+                "the channels are not those of an input and an output",
+                got=f"channels={channels!r}",
+                expected="two numbers or more, all above zero",
+                step="write channels=[1, 16, 1]",
             )
         self.spec, self.channels, self.out = spec, widths, out
         self.activation, self.residual = activation, bool(residual)
@@ -201,12 +199,10 @@ def _checked_head(head: Any) -> tuple[int, ...]:
     widths = None if found is None else tuple(checked_size("head", width) for width in found)
     if widths is None or 0 in widths:
         raise OptionError(
-            explain(
-                "the head is no list of channels",
-                got=f"head={head!r}",
-                expected="numbers above zero, or none of them",
-                step="write head=[16, 10]",
-            )
+            "the head is no list of channels",
+            got=f"head={head!r}",
+            expected="numbers above zero, or none of them",
+            step="write head=[16, 10]",
         )
     return widths
 
@@ -220,6 +216,6 @@ def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, in
 def _norm(kind: str | None, after: Mapping[str, tuple[str, int]], groups: Mapping[str, S | Fixed]) -> RMSNorm | None:
     if kind not in (None, "rms"):
         raise OptionError(
-            explain("no such normalization", got=repr(kind), expected="'rms', None", step="write normalization='rms'")
+            "no such normalization", got=repr(kind), expected="'rms', None", step="write normalization='rms'"
         )
     return RMSNorm(after, groups=_used(groups, after)) if kind else None

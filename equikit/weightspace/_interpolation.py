@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.weightspace._leaves import refuse_unlike
 from equikit.weightspace._losses import checked_loss
@@ -70,12 +70,10 @@ def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
     refuse_unlike({"params_a": params_a, "params_b": params_b})
     if np.shape(place) != ():
         raise OptionError(
-            explain(
-                "place= is no number",
-                got=f"shape {list(np.shape(place))}",
-                expected="one place on the line",
-                step="write jax.vmap(lambda t: interpolate(params_a, params_b, t))(places)",
-            )
+            "place= is no number",
+            got=f"shape {list(np.shape(place))}",
+            expected="one place on the line",
+            step="write jax.vmap(lambda t: interpolate(params_a, params_b, t))(places)",
         )
 
     def between(a: Any, b: Any) -> Any:
@@ -115,9 +113,7 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
         Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, arXiv:1912.05671, section 2.
     """
     if checked_size("points", points) < 2:
-        raise OptionError(
-            explain("a line has two ends", got=f"points={points}", expected="two or more", step="write points=25")
-        )
+        raise OptionError("a line has two ends", got=f"points={points}", expected="two or more", step="write points=25")
     places = np.linspace(0, 1, points)
 
     @jax.jit
@@ -128,12 +124,10 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
     broken = [number for number, value in enumerate(losses) if not np.isfinite(value)]
     if broken:
         raise OptionError(
-            explain(
-                "a loss on the line is not finite",
-                got=f"{losses[broken[0]]} at place {places[broken[0]]:.3g}, and {len(broken)} such losses in all",
-                expected="finite losses of both networks and of all between them",
-                step="see whether the training of a network diverged, or the loss overflows in its precision",
-            )
+            "a loss on the line is not finite",
+            got=f"{losses[broken[0]]} at place {places[broken[0]]:.3g}, and {len(broken)} such losses in all",
+            expected="finite losses of both networks and of all between them",
+            step="see whether the training of a network diverged, or the loss overflows in its precision",
         )
     return Line(places, np.array(losses))
 

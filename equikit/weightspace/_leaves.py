@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import DTypeError, OptionError, ShapeError, explain
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.weightspace._terms import Leaf
 
 HELD = ("value", "raw_value")
@@ -42,27 +42,21 @@ def named_leaves(params: Any) -> dict[str, Any]:
         is_array = isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
         if not is_array or not jnp.issubdtype(leaf.dtype, jnp.floating):
             raise DTypeError(
-                explain(
-                    f"the parameter {name!r} holds no floating-point numbers",
-                    got=f"dtype {leaf.dtype}" if is_array else type(leaf).__name__,
-                    expected="a tree of arrays, all of them float32, float64, bfloat16 or float16",
-                    step="leave counters, keys and static fields out: nnx.split(model, nnx.Param, ...), params alone",
-                )
+                f"the parameter {name!r} holds no floating-point numbers",
+                got=f"dtype {leaf.dtype}" if is_array else type(leaf).__name__,
+                expected="a tree of arrays, all of them float32, float64, bfloat16 or float16",
+                step="leave counters, keys and static fields out: nnx.split(model, nnx.Param, ...), params alone",
             )
         if name in found:
             raise OptionError(
-                explain(
-                    "two parameters have one name",
-                    got=f"{name!r} twice",
-                    expected="paths that differ",
-                    step="rename the keys of the tree",
-                )
+                "two parameters have one name",
+                got=f"{name!r} twice",
+                expected="paths that differ",
+                step="rename the keys of the tree",
             )
         found[name] = leaf
     if not found:
-        raise OptionError(
-            explain("there are no parameters", got="an empty tree", expected="arrays", step="pass the parameters")
-        )
+        raise OptionError("there are no parameters", got="an empty tree", expected="arrays", step="pass the parameters")
     return found
 
 
@@ -76,12 +70,10 @@ def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the param
     if given.keys() != known.keys():
         missing, more = sorted(known.keys() - given.keys()), sorted(given.keys() - known.keys())
         raise OptionError(
-            explain(
-                f"{what} are not those of the specification",
-                got=", ".join([*(f"no {name!r}" for name in missing), *(f"{name!r} besides" for name in more)]),
-                expected=f"{len(known)} arrays: {', '.join(known)}",
-                step="pass a tree of the same structure as the one that was traced",
-            )
+            f"{what} are not those of the specification",
+            got=", ".join([*(f"no {name!r}" for name in missing), *(f"{name!r} besides" for name in more)]),
+            expected=f"{len(known)} arrays: {', '.join(known)}",
+            step="pass a tree of the same structure as the one that was traced",
         )
     for name, leaf in known.items():
         shape = tuple(given[name].shape)
@@ -92,12 +84,10 @@ def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the param
                 if len(shape) == len(leaf.shape) and shape[place] != axis.size
             ]
             raise ShapeError(
-                explain(
-                    f"{what} do not fit the specification: {name!r}" + (f", {', '.join(wrong)}" if wrong else ""),
-                    got=f"shape {list(shape)}",
-                    expected=f"{list(leaf.shape)}, which is {leaf}",
-                    step="trace the model that these parameters are of",
-                )
+                f"{what} do not fit the specification: {name!r}" + (f", {', '.join(wrong)}" if wrong else ""),
+                got=f"shape {list(shape)}",
+                expected=f"{list(leaf.shape)}, which is {leaf}",
+                step="trace the model that these parameters are of",
             )
     return given
 
@@ -117,12 +107,10 @@ def refuse_sizes_that_differ(leaves: tuple[Leaf, ...], sizes: Mapping[str, int])
     for label, found in places.items():
         if len(found) > 1 or label not in sizes:
             raise OptionError(
-                explain(
-                    f"the label {label!r} has two sizes" if label in sizes else f"the label {label!r} has no group",
-                    got="; ".join(f"{size} in {', '.join(at)}" for size, at in found.items()),
-                    expected="one size for each label, that of its group",
-                    step="give the axes different labels" if label in sizes else "bind it: S(n) or Fixed(n)",
-                )
+                f"the label {label!r} has two sizes" if label in sizes else f"the label {label!r} has no group",
+                got="; ".join(f"{size} in {', '.join(at)}" for size, at in found.items()),
+                expected="one size for each label, that of its group",
+                step="give the axes different labels" if label in sizes else "bind it: S(n) or Fixed(n)",
             )
 
 
@@ -150,23 +138,19 @@ def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
             )
             differ = [*(f"no {path!r}" for path in missing), *(f"{path!r} besides" for path in more)]
             raise OptionError(
-                explain(
-                    f"{name} and {first} are not trees of one structure",
-                    got=", ".join(differ) or f"{type(tree).__name__} and {type(like).__name__}, of the same names",
-                    expected=f"{len(wanted)} arrays, as in {first}: {', '.join(wanted)}",
-                    step="pass trees of one architecture",
-                )
+                f"{name} and {first} are not trees of one structure",
+                got=", ".join(differ) or f"{type(tree).__name__} and {type(like).__name__}, of the same names",
+                expected=f"{len(wanted)} arrays, as in {first}: {', '.join(wanted)}",
+                step="pass trees of one architecture",
             )
         for path, leaf in found.items():
             shape, its = jnp.shape(wanted[path]), jnp.shape(leaf)
             if its != shape and not (single and its == ()):
                 raise ShapeError(
-                    explain(
-                        f"{name} and {first} have other shapes: {path!r}",
-                        got=f"{list(its)} in {name}, {list(shape)} in {first}",
-                        expected="one shape in both; nothing is broadcast",
-                        step="pass trees of one architecture",
-                    )
+                    f"{name} and {first} have other shapes: {path!r}",
+                    got=f"{list(its)} in {name}, {list(shape)} in {first}",
+                    expected="one shape in both; nothing is broadcast",
+                    step="pass trees of one architecture",
                 )
 
 
@@ -191,12 +175,10 @@ def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[
     for name, array in named_leaves(arrays).items():
         if not array.ndim or array.shape[-1] != channels:
             raise ShapeError(
-                explain(
-                    f"the parameter {name!r} has not the channels that are expected",
-                    got=f"shape {list(array.shape)}",
-                    expected=f"{channels} channels in the last axis",
-                    step="stack them: jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)",
-                )
+                f"the parameter {name!r} has not the channels that are expected",
+                got=f"shape {list(array.shape)}",
+                expected=f"{channels} channels in the last axis",
+                step="stack them: jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)",
             )
     checked_leaves(leaves, jax.tree.map(lambda array: array[..., 0], arrays))
     named = named_leaves(arrays)
@@ -215,11 +197,9 @@ def batch_of(leaves: Sequence[Leaf], arrays: Mapping[str, Any]) -> tuple[int, ..
     for name, batch in batches.items():
         if batch != batches[first]:
             raise ShapeError(
-                explain(
-                    f"the parameter {name!r} does not fit the others",
-                    got=f"shape {list(arrays[name].shape)}, batch axes {list(batch)}",
-                    expected=f"batch axes {list(batches[first])}, as {first!r} has",
-                    step="stack the parameters of all networks: jax.tree.map(lambda *a: jnp.stack(a), *trees)",
-                )
+                f"the parameter {name!r} does not fit the others",
+                got=f"shape {list(arrays[name].shape)}, batch axes {list(batch)}",
+                expected=f"batch axes {list(batches[first])}, as {first!r} has",
+                step="stack the parameters of all networks: jax.tree.map(lambda *a: jnp.stack(a), *trees)",
             )
     return tuple(batches[first])

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._axes import Axis
 from equikit.weightspace._exponents import run
 from equikit.weightspace._linear_rules import LINEAR_RULES
@@ -172,13 +172,11 @@ def transformed(
     fits = value.shape in (shape, shape[-2:]) and finite
     if not fits or (known and not np.all(np.linalg.cond(value) < 1 / np.finfo(float).eps)):
         raise OptionError(
-            explain(
-                f"the matrix is no element of the general linear group of {action.label!r}",
-                got=f"shape {list(value.shape)}" + ("" if finite else ", not finite"),
-                expected=f"an invertible matrix of shape {list(shape[-2:])}"
-                + (f", or {shape[0]} of them, {list(shape)}" if len(shape) > 2 else ""),
-                step=f"pass np.eye({shape[-1]}) plus a small matrix, or jax.scipy.linalg.expm of any matrix",
-            )
+            f"the matrix is no element of the general linear group of {action.label!r}",
+            got=f"shape {list(value.shape)}" + ("" if finite else ", not finite"),
+            expected=f"an invertible matrix of shape {list(shape[-2:])}"
+            + (f", or {shape[0]} of them, {list(shape)}" if len(shape) > 2 else ""),
+            step=f"pass np.eye({shape[-1]}) plus a small matrix, or jax.scipy.linalg.expm of any matrix",
         )
     library: Any = np if known else jnp
     value = library.broadcast_to(value, shape)

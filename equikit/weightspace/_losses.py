@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 
 Loss = Callable[[Any, Any], jax.Array]
 """A scalar of parameters and a batch."""
@@ -20,12 +20,10 @@ def checked_losses(loss: Loss | None, batches: Sequence[Any] | None, call: str) 
     if loss is None or not isinstance(batches, list | tuple) or len(batches) == 0:
         amount = f", {len(batches)} of them" if isinstance(batches, list | tuple) else ""
         raise OptionError(
-            explain(
-                "there is nothing to take gradients of",
-                got=f"loss={loss!r}, batches of type {type(batches).__name__}{amount}",
-                expected="a loss, and a list of one batch or more",
-                step=f"write {call}",
-            )
+            "there is nothing to take gradients of",
+            got=f"loss={loss!r}, batches of type {type(batches).__name__}{amount}",
+            expected="a loss, and a list of one batch or more",
+            step=f"write {call}",
         )
 
     def checked(params: Any, batch: Any) -> jax.Array:
@@ -48,10 +46,8 @@ def checked_loss(value: Any, call: str, *, differentiated: bool = True) -> Any:
     if is_array and np.shape(value) == () and any(jnp.issubdtype(jnp.result_type(value), kind) for kind in kinds):
         return value
     raise OptionError(
-        explain(
-            "the loss is no number",
-            got=f"shape {list(np.shape(value))}, dtype {jnp.result_type(value)}" if is_array else type(value).__name__,
-            expected=f"a scalar, {call}, of a floating-point dtype",
-            step="take the mean over the batch",
-        )
+        "the loss is no number",
+        got=f"shape {list(np.shape(value))}, dtype {jnp.result_type(value)}" if is_array else type(value).__name__,
+        expected=f"a scalar, {call}, of a floating-point dtype",
+        step="take the mean over the batch",
     )

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._align import align
 from equikit.weightspace._leaves import refuse_unlike
 from equikit.weightspace._specification import Specification
@@ -84,11 +84,9 @@ def mean(trees: Sequence[Any]) -> Any:
 def _checked_list(trees: Any, what: str) -> list[Any]:
     if not isinstance(trees, list | tuple) or not trees:
         raise OptionError(
-            explain(
-                f"there is nothing to {what}",
-                got="no trees" if isinstance(trees, list | tuple) else f"trees of type {type(trees).__name__}",
-                expected="a list of one or more",
-                step="pass [params_a, params_b]",
-            )
+            f"there is nothing to {what}",
+            got="no trees" if isinstance(trees, list | tuple) else f"trees of type {type(trees).__name__}",
+            expected="a list of one or more",
+            step="pass [params_a, params_b]",
         )
     return list(trees)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._fixed import FixedAxes, ends
 from equikit.weightspace._functional import Functional
@@ -98,9 +98,7 @@ class NFN(Functional):
         **options: Any,
     ) -> None:
         if variant not in ("NP", "HNP"):
-            raise OptionError(
-                explain("no such variant", got=repr(variant), expected="'NP', 'HNP'", step="write variant='NP'")
-            )
+            raise OptionError("no such variant", got=repr(variant), expected="'NP', 'HNP'", step="write variant='NP'")
         checked_specification(spec)
         self.variant = variant
         coded: dict[str, FixedAxes] = dict.fromkeys(ends(spec), "positions") if variant == "NP" else {}
@@ -151,11 +149,9 @@ def _chosen(name: str, options: dict[str, Any], fixed: FixedAxes | dict[str, Fix
     """The options of a functional, with the choice of a paper, which is not to be given again."""
     if "fixed" in options:
         raise OptionError(
-            explain(
-                f"{name} has a choice of fixed already",
-                got=f"fixed={options['fixed']!r}",
-                expected=f"fixed={fixed!r}, which {name} stands for",
-                step="write Functional(spec, channels, fixed=...)",
-            )
+            f"{name} has a choice of fixed already",
+            got=f"fixed={options['fixed']!r}",
+            expected=f"fixed={fixed!r}, which {name} stands for",
+            step="write Functional(spec, channels, fixed=...)",
         )
     return {**options, "fixed": fixed}

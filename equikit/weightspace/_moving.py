@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._leaves import batch_of
 from equikit.weightspace._nesting import Nested
 from equikit.weightspace._tensors import join, split, tensors_of
@@ -25,12 +25,10 @@ def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> E
     """
     if not isinstance(element, Mapping):
         raise OptionError(
-            explain(
-                "this is no element of the group",
-                got=type(element).__name__,
-                expected="a dictionary of labels to permutations",
-                step="draw one: spec.random_element(jax.random.key(0))",
-            )
+            "this is no element of the group",
+            got=type(element).__name__,
+            expected="a dictionary of labels to permutations",
+            step="draw one: spec.random_element(jax.random.key(0))",
         )
     within = dict(pairs)
     for label, places in element.items():
@@ -41,14 +39,12 @@ def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> E
             fits = bool(np.all(np.sort(np.asarray(places), axis=-1) == np.arange(size)))
         if not fits:
             raise OptionError(
-                explain(
-                    f"no element of the group has this for {label!r}",
-                    got=f"{places!r:.60}",
-                    expected=f"a permutation of {size} indices, an array of shape {' or '.join(map(str, shapes))}"
-                    if label in groups
-                    else f"one of the labels {', '.join(map(repr, groups))}",
-                    step="draw one: spec.random_element(jax.random.key(0))",
-                )
+                f"no element of the group has this for {label!r}",
+                got=f"{places!r:.60}",
+                expected=f"a permutation of {size} indices, an array of shape {' or '.join(map(str, shapes))}"
+                if label in groups
+                else f"one of the labels {', '.join(map(repr, groups))}",
+                step="draw one: spec.random_element(jax.random.key(0))",
             )
     return dict(element)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._axes import Axis, make_rigid, unify
 from equikit.weightspace._rules import RULES, Axes, rigid, unknown
 from equikit.weightspace._windows import WINDOW_RULES
@@ -79,7 +79,7 @@ def program_of(apply: Callable[..., Any], params: Any, inputs: Sequence[Any]) ->
             expected = "a model without randomness"
             step = "switch dropout off: model.eval(), deterministic=True"
         got = f"{kind}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-        raise OptionError(explain("the model cannot be traced", got=got[:300], expected=expected, step=step)) from error
+        raise OptionError("the model cannot be traced", got=got[:300], expected=expected, step=step) from error
 
 
 def opened(closed: Any) -> tuple[Any, Sequence[Any]]:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._axes import Axis
 from equikit.weightspace._exponents import run
 from equikit.weightspace._leaves import symbols
@@ -67,12 +67,10 @@ def rescaled(
             narrow = jnp.asarray(factor.reshape(shape), array.dtype)
             if not traced and not np.all(np.isfinite(np.asarray(narrow, np.float64)) & (np.asarray(narrow) != 0)):
                 raise OptionError(
-                    explain(
-                        f"the numbers are too large or too small for {leaf.name!r}",
-                        got=f"powers from {np.min(factor):.1e} to {np.max(factor):.1e}",
-                        expected=f"numbers of {array.dtype}, none of them zero",
-                        step="pass numbers nearer to one",
-                    )
+                    f"the numbers are too large or too small for {leaf.name!r}",
+                    got=f"powers from {np.min(factor):.1e} to {np.max(factor):.1e}",
+                    expected=f"numbers of {array.dtype}, none of them zero",
+                    step="pass numbers nearer to one",
                 )
             array = array * narrow
         found[leaf.name] = array
@@ -87,13 +85,11 @@ def _checked_numbers(scaling: Scaling, size: int, numbers: Any) -> np.ndarray:
     positive = scaling.kind == "positive"
     if not fit or np.any(values <= 0 if positive else np.abs(values) != 1):
         raise OptionError(
-            explain(
-                f"the numbers do not scale {scaling.label!r}",
-                got=f"shape {list(given.shape)}, "
-                + (f"the least {np.min(values, initial=np.inf):.3g}" if real else f"dtype {given.dtype}"),
-                expected=f"{size} real numbers, " + ("all above zero" if positive else "plus or minus one"),
-                step=f"pass jnp.{'exp' if positive else 'sign'} of any numbers",
-            )
+            f"the numbers do not scale {scaling.label!r}",
+            got=f"shape {list(given.shape)}, "
+            + (f"the least {np.min(values, initial=np.inf):.3g}" if real else f"dtype {given.dtype}"),
+            expected=f"{size} real numbers, " + ("all above zero" if positive else "plus or minus one"),
+            step=f"pass jnp.{'exp' if positive else 'sign'} of any numbers",
         )
     return values
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._align import align
 from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._specification import Specification
@@ -125,12 +125,10 @@ def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, mov
     }
     if not leaves:
         raise OptionError(
-            explain(
-                "there are no matrices",
-                got=", ".join(f"{leaf.name!r} {list(leaf.shape)}" for leaf in spec.leaves),
-                expected="a parameter with two axes or more",
-                step="pass a model with a linear layer or a convolution",
-            )
+            "there are no matrices",
+            got=", ".join(f"{leaf.name!r} {list(leaf.shape)}" for leaf in spec.leaves),
+            expected="a parameter with two axes or more",
+            step="pass a model with a linear layer or a convolution",
         )
     return SingularAlignment(leaves, (_distance(trees[0], trees[1]), _distance(trees[0], trees[2])))
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import EquivarianceError, OptionError, explain
+from equikit._errors import EquivarianceError, OptionError
 from equikit._keys import checked_key
 from equikit.groups import Fixed, S
 from equikit.weightspace._arguments import checked_number
@@ -76,12 +76,10 @@ class Specification:
         """
         if isinstance(key, jax.core.Tracer):
             raise OptionError(
-                explain(
-                    "an element is drawn on the host",
-                    got="a key that is traced",
-                    expected="a key that is known",
-                    step="call this outside of jit, or spec.augment(key, params) inside",
-                )
+                "an element is drawn on the host",
+                got="a key that is traced",
+                expected="a key that is known",
+                step="call this outside of jit, or spec.augment(key, params) inside",
             )
         generator = np.random.default_rng(np.asarray(jax.random.bits(checked_key(key), (4,))))
         found, within = {}, dict(self.nested)
@@ -143,12 +141,10 @@ class Specification:
     def _refuse_other(action: object, known: tuple[Any, ...], name: str) -> None:
         if action not in known:
             raise OptionError(
-                explain(
-                    "this does not act on these parameters",
-                    got=str(action),
-                    expected="; ".join(map(str, known)) or f"nothing: spec.{name} is empty",
-                    step=f"take one of spec.{name}",
-                )
+                "this does not act on these parameters",
+                got=str(action),
+                expected="; ".join(map(str, known)) or f"nothing: spec.{name} is empty",
+                step=f"take one of spec.{name}",
             )
 
     def transform(self, action: LinearAction, matrix: Any, params: Any) -> Any:
@@ -197,12 +193,10 @@ class Specification:
         allowed = narrow**0.5 if tolerance is None else tolerance
         if not found <= allowed:
             raise EquivarianceError(
-                explain(
-                    "the outputs change with an element of the group",
-                    got=f"a relative difference of {found:.1e}"
-                    + first_difference(self.leaves, self.groups, apply, params, inputs),
-                    expected=f"at most {allowed:.1e}",
-                    step="bind the label that is wrong to Fixed, and report the model: trace() should not find it",
-                )
+                "the outputs change with an element of the group",
+                got=f"a relative difference of {found:.1e}"
+                + first_difference(self.leaves, self.groups, apply, params, inputs),
+                expected=f"at most {allowed:.1e}",
+                step="bind the label that is wrong to Fixed, and report the model: trace() should not find it",
             )
         return found

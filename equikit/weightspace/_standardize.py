@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._leaves import with_channels
 from equikit.weightspace._specification import Specification
 
@@ -80,10 +80,8 @@ def _refuse_no_statistics(name: str, array: jax.Array, deviation: jax.Array) -> 
     if isinstance(deviation, jax.core.Tracer) or np.all(np.isfinite(np.asarray(deviation))):
         return
     raise OptionError(
-        explain(
-            f"parameters of networks have no mean and deviation: {name!r}",
-            got=f"shape {list(array.shape)}, with infinite entries or not a number" if array.size else "no networks",
-            expected="one network or more, with finite weights whose squares are finite",
-            step="leave out networks whose training diverged",
-        )
+        f"parameters of networks have no mean and deviation: {name!r}",
+        got=f"shape {list(array.shape)}, with infinite entries or not a number" if array.size else "no networks",
+        expected="one network or more, with finite weights whose squares are finite",
+        step="leave out networks whose training diverged",
     )

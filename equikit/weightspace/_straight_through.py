@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit._progress import progress
 from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._losses import Loss
@@ -78,11 +78,9 @@ def straight_through(
 def _trained(spec: Specification, free: Any, number: int) -> dict[str, jax.Array]:
     if not all(bool(np.all(np.isfinite(leaf))) for leaf in checked_leaves(spec.leaves, free).values()):
         raise OptionError(
-            explain(
-                "the straight-through estimator diverged",
-                got=f"weights that are no numbers after step {number + 1}",
-                expected="finite ones",
-                step="pass an optimizer with smaller steps: optimizer=optax.sgd(1e-3, momentum=0.9)",
-            )
+            "the straight-through estimator diverged",
+            got=f"weights that are no numbers after step {number + 1}",
+            expected="finite ones",
+            step="pass an optimizer with smaller steps: optimizer=optax.sgd(1e-3, momentum=0.9)",
         )
     return checked_tensors(spec.leaves, free, "the parameters")

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._terms import Expression, Leaf, Product, Sum, Symbol
 
@@ -127,31 +127,25 @@ def checked_tensors(leaves: tuple[Leaf, ...], params: Any, name: str) -> dict[st
         array = given[leaf.name]
         if isinstance(array, jax.core.Tracer):
             raise OptionError(
-                explain(
-                    f"{name} are being traced: {leaf.name!r}",
-                    got="a tracer of jit, grad or vmap",
-                    expected="arrays with values, as permutations are found on the host",
-                    step="call it outside jit; what is found can be used inside",
-                )
+                f"{name} are being traced: {leaf.name!r}",
+                got="a tracer of jit, grad or vmap",
+                expected="arrays with values, as permutations are found on the host",
+                step="call it outside jit; what is found can be used inside",
             )
         if array.ndim > len(leaf.axes):
             raise ShapeError(
-                explain(
-                    f"{name} are a batch of networks: {leaf.name!r}",
-                    got=f"shape {list(array.shape)}",
-                    expected=f"one network, {list(leaf.shape)}, which is {leaf}",
-                    step="take one at a time: jax.tree.map(lambda leaf: leaf[0], params)",
-                )
+                f"{name} are a batch of networks: {leaf.name!r}",
+                got=f"shape {list(array.shape)}",
+                expected=f"one network, {list(leaf.shape)}, which is {leaf}",
+                step="take one at a time: jax.tree.map(lambda leaf: leaf[0], params)",
             )
     for leaf_name, count in zip(given, np.asarray(_not_finite(list(given.values()))).tolist(), strict=True):
         if count:
             raise OptionError(
-                explain(
-                    f"{name} have weights that are no numbers: {leaf_name!r}",
-                    got=f"{count} of {given[leaf_name].size} entries are infinite or not a number",
-                    expected="finite weights",
-                    step="see whether the training of this network diverged",
-                )
+                f"{name} have weights that are no numbers: {leaf_name!r}",
+                got=f"{count} of {given[leaf_name].size} entries are infinite or not a number",
+                expected="finite weights",
+                step="see whether the training of this network diverged",
             )
     whole = [leaf for leaf in leaves if all(isinstance(axis, Symbol) for axis in leaf.axes)]
     rest = tuple(leaf for leaf in leaves if leaf not in whole)

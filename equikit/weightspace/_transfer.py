@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit._progress import progress
 from equikit.groups._group import checked_size
 from equikit.weightspace._leaves import named_leaves
@@ -110,9 +110,7 @@ def transfer(
     if fast:
         count = checked_size("points", points)
         if count == 0:
-            raise OptionError(
-                explain("a line without steps", got="points=0", expected="one or more", step="write points=10")
-            )
+            raise OptionError("a line without steps", got="points=0", expected="one or more", step="write points=10")
         places = [number / count for number in range(count + 1)]
         path = [jax.tree.map(lambda a, b, t=t: (1 - t) * a + t * b, path[0], path[-1]) for t in places]
     gradient = jax.jit(jax.grad(mean_loss))
@@ -176,22 +174,18 @@ def _checked_path(trajectory: Any, spec: Specification) -> list[Any]:
         lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(trajectory)}
         if len(lengths) != 1:
             raise OptionError(
-                explain(
-                    "the trajectory has no one number of steps",
-                    got=f"leading axes of {sorted(lengths)}",
-                    expected="arrays with one leading axis, of one size; or a list of trees",
-                    step="stack trees by jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)",
-                )
+                "the trajectory has no one number of steps",
+                got=f"leading axes of {sorted(lengths)}",
+                expected="arrays with one leading axis, of one size; or a list of trees",
+                step="stack trees by jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)",
             )
         path = [jax.tree.map(lambda leaf, t=t: leaf[t], trajectory) for t in range(lengths.pop())]
     if len(path) < 2:
         raise OptionError(
-            explain(
-                "the trajectory has no steps",
-                got=f"{len(path)} networks",
-                expected="two or more, the first of them where training started",
-                step="pass [start, end]",
-            )
+            "the trajectory has no steps",
+            got=f"{len(path)} networks",
+            expected="two or more, the first of them where training started",
+            step="pass [start, end]",
         )
     for number, tree in enumerate(path):
         checked_tensors(spec.leaves, tree, f"the parameters at step {number}")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Diagrams
 from equikit.nn import Linear
 from equikit.plans import weight_name
@@ -88,11 +88,9 @@ def checked_result(out: str, pairs: Nested) -> str:
     for inner, outer in pairs:
         if inner in labels and (labels.count(inner), labels.count(outer)) != (1, 1):
             raise OptionError(
-                explain(
-                    f"out has {inner!r}, which is permuted by itself for every index of {outer!r}",
-                    got=f"out={out!r}",
-                    expected=f"both of them, once, or {outer!r} alone",
-                    step=f"write out={f'{outer} {inner}'!r}",
-                )
+                f"out has {inner!r}, which is permuted by itself for every index of {outer!r}",
+                got=f"out={out!r}",
+                expected=f"both of them, once, or {outer!r} alone",
+                step=f"write out={f'{outer} {inner}'!r}",
             )
     return out

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from equikit._errors import DTypeError, OptionError, ShapeError, explain
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.groups._group import checked_size
 from equikit.symmetrization._element import Array, permutation_matrix
 from equikit.symmetrization._frame import Info
@@ -65,12 +65,10 @@ def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Fl
 def _square(matrix: Array) -> Array:
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise ShapeError(
-            explain(
-                "the scores of an assignment are not square",
-                got=f"shape {list(matrix.shape)}",
-                expected="[*batch, n, n], places by entries",
-                step="give every entry a score for every place",
-            )
+            "the scores of an assignment are not square",
+            got=f"shape {list(matrix.shape)}",
+            expected="[*batch, n, n], places by entries",
+            step="give every entry a score for every place",
         )
     return matrix
 
@@ -78,12 +76,10 @@ def _square(matrix: Array) -> Array:
 def _real(argument: str, scores: Array) -> jax.Array:
     if not isinstance(scores, jax.Array | np.ndarray) or not jnp.issubdtype(scores.dtype, jnp.floating):
         raise DTypeError(
-            explain(
-                f"{argument} is no array of floating-point numbers",
-                got=f"dtype {scores.dtype}" if hasattr(scores, "dtype") else type(scores).__name__,
-                expected="real numbers such as float32",
-                step=f"pass jnp.asarray({argument}, jnp.float32)",
-            )
+            f"{argument} is no array of floating-point numbers",
+            got=f"dtype {scores.dtype}" if hasattr(scores, "dtype") else type(scores).__name__,
+            expected="real numbers such as float32",
+            step=f"pass jnp.asarray({argument}, jnp.float32)",
         )
     return jnp.asarray(scores)
 
@@ -95,12 +91,10 @@ def checked_temperature(temperature: Any) -> Any:
     number = not isinstance(temperature, bool) and isinstance(temperature, int | float | np.number | jax.Array)
     if not number or np.shape(temperature) or not 0 < temperature < float("inf"):
         raise OptionError(
-            explain(
-                "the temperature is not a positive number",
-                got=repr(temperature),
-                expected="by what differences of scores are divided",
-                step="write temperature=0.1",
-            )
+            "the temperature is not a positive number",
+            got=repr(temperature),
+            expected="by what differences of scores are divided",
+            step="write temperature=0.1",
         )
     return temperature
 
@@ -135,9 +129,7 @@ def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float
     """
     scores, temperature = _real("scores", scores), checked_temperature(temperature)
     if not scores.ndim:
-        raise ShapeError(
-            explain("there is nothing to sort", got="shape []", expected="[*batch, n]", step="pass scores[None]")
-        )
+        raise ShapeError("there is nothing to sort", got="shape []", expected="[*batch, n]", step="pass scores[None]")
     ordered = jnp.sort(scores, axis=-1)
     return jax.nn.log_softmax(-jnp.abs(ordered[..., :, None] - scores[..., None, :]) / temperature, axis=-1)
 
@@ -188,12 +180,10 @@ def assignment_entropy(info: Info | Array) -> Any:
     found = entries(info, ASSIGNMENT)
     if not found:
         raise OptionError(
-            explain(
-                "there is no soft permutation whose entropy could be taken",
-                got=f"info.more of {sorted(info.more)}",
-                expected=f"info.more[{ASSIGNMENT!r}]",
-                step="use PermutationCanonicalization or Probabilistic in training; in evaluation there is none",
-            )
+            "there is no soft permutation whose entropy could be taken",
+            got=f"info.more of {sorted(info.more)}",
+            expected=f"info.more[{ASSIGNMENT!r}]",
+            step="use PermutationCanonicalization or Probabilistic in training; in evaluation there is none",
         )
     return sum(map(_entropy, found[1:]), start=_entropy(found[0]))
 

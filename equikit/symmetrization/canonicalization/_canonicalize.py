@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups import SO, Group, MatrixGroup, O, S, Z
 from equikit.symmetrization._frame import Method, checked_choice
 from equikit.symmetrization.canonicalization._descent import EnergyDescent
@@ -68,12 +68,10 @@ def Canonicalize(  # it makes an object, of the class that the group has
         of_labels = EnergyCanonicalization
     if of_labels is None:
         raise GroupError(
-            explain(
-                "there is no learned canonicalization for this group",
-                got=f"group={group!r}, by={by!r}",
-                expected="Z(n) or D(n) for images, O, SO or S; by energy also MatrixGroup",
-                step="write for example Canonicalize(network, group=ek.D(4)), or use a frame of ek.frames",
-            )
+            "there is no learned canonicalization for this group",
+            got=f"group={group!r}, by={by!r}",
+            expected="Z(n) or D(n) for images, O, SO or S; by energy also MatrixGroup",
+            step="write for example Canonicalize(network, group=ek.D(4)), or use a frame of ek.frames",
         )
     method: Method = of_labels(network, **options)
     method.asked = group

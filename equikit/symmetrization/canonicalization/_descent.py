@@ -11,7 +11,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.groups import SO
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action, act
@@ -125,30 +125,24 @@ class EnergyDescent(Method, nnx.Module):
         if isinstance(self.starts, Method):
             if self.starts.acts_on(action) != {label}:
                 raise OptionError(
-                    explain(
-                        f"the starts are no elements of the group of {label!r}",
-                        got=f"starts={self.starts!r}, which act on {sorted(self.starts.acts_on(action))}",
-                        expected=f"a method for {label!r} alone",
-                        step=f'write starts=ek.frames.PCA("{label}")',
-                    )
+                    f"the starts are no elements of the group of {label!r}",
+                    got=f"starts={self.starts!r}, which act on {sorted(self.starts.acts_on(action))}",
+                    expected=f"a method for {label!r} alone",
+                    step=f'write starts=ek.frames.PCA("{label}")',
                 )
         elif group.n not in (None, self.starts.shape[-1]):
             raise ShapeError(
-                explain(
-                    f"the starts have not the size of {group}",
-                    got=f"shape {list(self.starts.shape)}",
-                    expected=f"[starts, {group.n}, {group.n}]",
-                    step="draw them with group.random_element",
-                )
+                f"the starts have not the size of {group}",
+                got=f"shape {list(self.starts.shape)}",
+                expected=f"[starts, {group.n}, {group.n}]",
+                step="draw them with group.random_element",
             )
         if self.reflects and isinstance(group, SO):
             raise OptionError(
-                explain(
-                    f"some starts are no elements of {group}",
-                    got="matrices of determinant -1",
-                    expected="rotations, of determinant 1",
-                    step=f"draw them with {group}.random_element, or bind {label}=ek.O",
-                )
+                f"some starts are no elements of {group}",
+                got="matrices of determinant -1",
+                expected="rotations, of determinant 1",
+                step=f"draw them with {group}.random_element, or bind {label}=ek.O",
             )
         return frozenset([label])
 
@@ -265,11 +259,9 @@ def _checked_starts(starts: object) -> Any:
     square = array.ndim == 3 and array.shape[0] > 0 and array.shape[1] == d and array.dtype.kind in "fi"
     if not square or not np.allclose(array @ np.swapaxes(array, -1, -2), np.eye(d), atol=1e-5):
         raise OptionError(
-            explain(
-                "the starts are no rotations",
-                got=f"{array.dtype} of shape {list(array.shape)}",
-                expected="a method, such as ek.frames.PCA(), or orthogonal matrices [starts, d, d]",
-                step="leave starts= out",
-            )
+            "the starts are no rotations",
+            got=f"{array.dtype} of shape {list(array.shape)}",
+            expected="a method, such as ek.frames.PCA(), or orthogonal matrices [starts, d, d]",
+            step="leave starts= out",
         )
     return nnx.data(jnp.asarray(array, float))

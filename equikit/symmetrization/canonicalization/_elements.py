@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from equikit._errors import GroupError, TooLargeError, explain
+from equikit._errors import GroupError, TooLargeError
 from equikit.groups import A, D, Group, H, MatrixGroup, S, Z
 
 MOST = 1024
@@ -44,12 +44,10 @@ def elements(group: Group, n: int) -> np.ndarray:
     """
     if not isinstance(group, S | H | MatrixGroup) or (isinstance(group, MatrixGroup) and group.algebra):
         raise GroupError(
-            explain(
-                f"the elements of {group} cannot be listed",
-                got=str(group),
-                expected="a finite group: Z, D, S, A, H, or a MatrixGroup of generators alone",
-                step="use EnergyDescent for O(n) and SO(n)",
-            )
+            f"the elements of {group} cannot be listed",
+            got=str(group),
+            expected="a finite group: Z, D, S, A, H, or a MatrixGroup of generators alone",
+            step="use EnergyDescent for O(n) and SO(n)",
         )
     known = order(group, n)
     if known is not None and known > MOST:
@@ -81,10 +79,8 @@ def _name(element: np.ndarray) -> bytes:
 
 def _too_many(group: Group, n: int, count: str) -> TooLargeError:
     return TooLargeError(
-        explain(
-            f"{group} has too many elements to list on an axis of {n} entries",
-            got=f"{count} elements",
-            expected=f"at most {MOST}",
-            step="use a frame of ek.frames, or a smaller group",
-        )
+        f"{group} has too many elements to list on an axis of {n} entries",
+        got=f"{count} elements",
+        expected=f"at most {MOST}",
+        step="use a frame of ek.frames, or a smaller group",
     )

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups import Group, H, MatrixGroup, S, Z
 from equikit.symmetrization._action import Action, moved_masks
 from equikit.symmetrization._element import Array, Element
@@ -91,12 +91,10 @@ class EnergyCanonicalization(Selecting):
         )
         if group is not None and label is not None:
             raise OptionError(
-                explain(
-                    "group= turns images, and label= names an axis that has a group already",
-                    got=f"group={group}, label={label!r}",
-                    expected="one of the two",
-                    step=f"bind {label} to the group in the signature, and leave group= out",
-                )
+                "group= turns images, and label= names an axis that has a group already",
+                got=f"group={group}, label={label!r}",
+                expected="one of the two",
+                step=f"bind {label} to the group in the signature, and leave group= out",
             )
         self.score = Score(encoder, features, rngs)
         self.group: Z | None = None if group is None else checked_polygon(group)
@@ -186,12 +184,10 @@ def separation_loss(info: Info) -> jax.Array:
     found = entries(info, "vectors")
     if not found:
         raise OptionError(
-            explain(
-                "there are no vectors of copies to keep apart",
-                got=f"info of {', '.join(sorted(info.more)) or 'a method without more'}",
-                expected="info of EnergyCanonicalization with features=",
-                step="write EnergyCanonicalization(encoder, features=16, rngs=nnx.Rngs(0))",
-            )
+            "there are no vectors of copies to keep apart",
+            got=f"info of {', '.join(sorted(info.more)) or 'a method without more'}",
+            expected="info of EnergyCanonicalization with features=",
+            step="write EnergyCanonicalization(encoder, features=16, rngs=nnx.Rngs(0))",
         )
     loss: jax.Array = sum(map(_overlap, found[1:]), start=_overlap(found[0]))
     return loss

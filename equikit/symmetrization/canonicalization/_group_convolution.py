@@ -14,7 +14,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.groups import D, MatrixGroup, Z
 from equikit.groups._group import checked_size
 from equikit.nn import Linear
@@ -92,12 +92,10 @@ class GroupConvolution(nnx.Module):
         widths = [checked_size("the number of hidden channels", width) for width in hidden]
         if self.kernel_size % 2 == 0 or not widths or 0 in widths:
             raise OptionError(
-                explain(
-                    "filters without a middle, or layers without channels",
-                    got=f"kernel_size={self.kernel_size}, hidden={tuple(hidden)}",
-                    expected="an odd kernel_size, and channels of one layer or more",
-                    step="write kernel_size=3, hidden=(8, 8)",
-                )
+                "filters without a middle, or layers without channels",
+                got=f"kernel_size={self.kernel_size}, hidden={tuple(hidden)}",
+                expected="an odd kernel_size, and channels of one layer or more",
+                step="write kernel_size=3, hidden=(8, 8)",
             )
         self.channels = checked_size("the number of channels", channels)
         self.vectors = bool(vectors)
@@ -128,12 +126,10 @@ class GroupConvolution(nnx.Module):
         height, width = images.shape[-2 - len(tail) : -len(tail)] if images.ndim >= 2 + len(tail) else (0, 0)
         if images.shape[-len(tail) :] != tail or not height or (height != width and (self.group.n or 1) > 2):
             raise ShapeError(
-                explain(
-                    f"group convolutions for {self.group} cannot read images of this shape",
-                    got=f"shape {list(images.shape)}",
-                    expected=f"[*batch, i, j, {', '.join(map(str, tail))}], i = j where the group has quarter turns",
-                    step="make the network with the channels of the images, vectors=True for fields of vectors",
-                )
+                f"group convolutions for {self.group} cannot read images of this shape",
+                got=f"shape {list(images.shape)}",
+                expected=f"[*batch, i, j, {', '.join(map(str, tail))}], i = j where the group has quarter turns",
+                step="make the network with the channels of the images, vectors=True for fields of vectors",
             )
         batch = images.shape[: -2 - len(tail)]
         dtype = jnp.promote_types(images.dtype, self.kernels[0].dtype)

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.groups import Z
 from equikit.symmetrization._action import Action
@@ -123,12 +123,10 @@ class ImageCanonicalization(Selecting):
         named = [term for term in fitting if self.term in (None, term.name)]
         if not named:
             raise OptionError(
-                explain(
-                    "no such input image",
-                    got=f"term={self.term!r}",
-                    expected=", ".join(repr(term.name) for term in fitting),
-                    step="correct term=, or leave it out",
-                )
+                "no such input image",
+                got=f"term={self.term!r}",
+                expected=", ".join(repr(term.name) for term in fitting),
+                step="correct term=, or leave it out",
             )
         return named[0]
 

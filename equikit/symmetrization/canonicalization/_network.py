@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import DTypeError, OptionError, ShapeError, explain
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.diagrams import Term
 from equikit.nn import DeepSets, GraphNetwork, Network
 from equikit.symmetrization._action import Action
@@ -61,14 +61,12 @@ def _called_on_points(
     points = [term for term in terms if term not in pairs]
     if len(pairs) != graph or any(term.labels.count(label) != 1 for term in points) or not terms or not label:
         raise OptionError(
-            explain(
-                f"{type(network).__name__} does not fit the inputs",
-                got=", ".join(map(str, terms)) or "no terms",
-                expected="one term with two axes of the points, others with one"
-                if graph
-                else "terms with one axis of the points",
-                step="name other terms=, or pass an ek.nn.Network",
-            )
+            f"{type(network).__name__} does not fit the inputs",
+            got=", ".join(map(str, terms)) or "no terms",
+            expected="one term with two axes of the points, others with one"
+            if graph
+            else "terms with one axis of the points",
+            step="name other terms=, or pass an ek.nn.Network",
         )
     rows = []
     for term in points:
@@ -93,22 +91,18 @@ def output_of(found: Any, names: tuple[str, ...], what: str) -> Array:
         given = [name for name in names if name in found]
         if not given and len(found) != 1:
             raise ShapeError(
-                explain(
-                    f"the network returns no {what}",
-                    got=f"a dictionary of {sorted(map(str, found))}",
-                    expected=f"an array named {' or '.join(map(repr, names))}",
-                    step="name what the network returns",
-                )
+                f"the network returns no {what}",
+                got=f"a dictionary of {sorted(map(str, found))}",
+                expected=f"an array named {' or '.join(map(repr, names))}",
+                step="name what the network returns",
             )
         found = found[given[0]] if given else next(iter(found.values()))
     if not isinstance(found, jax.Array) or not jnp.issubdtype(found.dtype, jnp.floating):
         kind = f"dtype {found.dtype}" if isinstance(found, jax.Array) else type(found).__name__
         raise DTypeError(
-            explain(
-                f"the network returns {what} of the wrong kind",
-                got=kind,
-                expected="a JAX array of real floating-point numbers",
-                step="correct the network",
-            )
+            f"the network returns {what} of the wrong kind",
+            got=kind,
+            expected="a JAX array of real floating-point numbers",
+            step="correct the network",
         )
     return found

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from equikit._errors import GroupError, OptionError, ShapeError, explain
+from equikit._errors import GroupError, OptionError, ShapeError
 from equikit.diagrams import Term
 from equikit.groups import S
 from equikit.groups._group import checked_size
@@ -164,21 +164,17 @@ def permuted_label(method: object, action: Action, label: str | None) -> str:
     found = only_label(method, action, label, (S,))
     if type(action.groups[found]) is not S:  # Z and D are subclasses
         raise GroupError(
-            explain(
-                f"sorting is for all permutations, not for {action.groups[found]}",
-                got=f"{found}={action.groups[found]}",
-                expected="S",
-                step="use ek.frames.GroupAverage for small groups",
-            )
+            f"sorting is for all permutations, not for {action.groups[found]}",
+            got=f"{found}={action.groups[found]}",
+            expected="S",
+            step="use ek.frames.GroupAverage for small groups",
         )
     if not any(found in term.labels for term in action.inputs):
         raise OptionError(
-            explain(
-                f"no input has the label {found!r}",
-                got=str(action.signature),
-                expected="entries that a network can give scores",
-                step="permute nothing, or name another label",
-            )
+            f"no input has the label {found!r}",
+            got=str(action.signature),
+            expected="entries that a network can give scores",
+            step="permute nothing, or name another label",
         )
     return found
 
@@ -194,11 +190,9 @@ def scores_of(found: Any, action: Action, label: str, batch: tuple[int, ...], x:
     count = x[term.name].shape[len(batch) + term.labels.index(label)]
     if scores.shape != (*batch, count, 1):
         raise ShapeError(
-            explain(
-                f"the network does not return a score for each entry of {label!r}",
-                got=f"shape {list(scores.shape)}",
-                expected=f"[{', '.join([*map(str, batch), f'{label}={count}', '1'])}]",
-                step='give it one channel for each entry: out="p", out_channels=1 of ek.nn.GraphNetwork',
-            )
+            f"the network does not return a score for each entry of {label!r}",
+            got=f"shape {list(scores.shape)}",
+            expected=f"[{', '.join([*map(str, batch), f'{label}={count}', '1'])}]",
+            step='give it one channel for each entry: out="p", out_channels=1 of ek.nn.GraphNetwork',
         )
     return scores[..., 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import GroupError, OptionError, ShapeError, SignatureError, explain
+from equikit._errors import GroupError, OptionError, ShapeError, SignatureError
 from equikit.diagrams import Term
 from equikit.groups import SO, D, Fixed, O, Z
 from equikit.symmetrization._action import Action
@@ -17,12 +17,10 @@ def checked_polygon(group: object) -> Z:
     """Return a group that turns images, or raise `GroupError`."""
     if not isinstance(group, Z) or not group.n:
         raise GroupError(
-            explain(
-                "this group does not turn images",
-                got=repr(group),
-                expected="Z(n) for n rotations, D(n) for n rotations and n reflections, n at least 1",
-                step="write group=ek.D(4)",
-            )
+            "this group does not turn images",
+            got=repr(group),
+            expected="Z(n) for n rotations, D(n) for n rotations and n reflections, n at least 1",
+            step="write group=ek.D(4)",
         )
     return group
 
@@ -49,12 +47,10 @@ def checked_axes(axes: object) -> tuple[str, str]:
     """Return two different labels, or raise `OptionError`."""
     if not isinstance(axes, tuple | list) or len(axes) != 2 or axes[0] == axes[1] or {type(a) for a in axes} != {str}:
         raise OptionError(
-            explain(
-                "axes= are not two labels",
-                got=repr(axes),
-                expected="the labels of the rows and of the columns",
-                step='write axes=("i", "j")',
-            )
+            "axes= are not two labels",
+            got=repr(axes),
+            expected="the labels of the rows and of the columns",
+            step='write axes=("i", "j")',
         )
     return axes[0], axes[1]
 
@@ -71,42 +67,34 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
     for label in axes:
         if not isinstance(bound.get(label), Fixed):
             raise SignatureError(
-                explain(
-                    f"the axes of the images are {axes}, and {label!r} is none of their pixels",
-                    got=f"{action.signature}, {label}={bound.get(label, 'nothing')}",
-                    expected="both labels in the signature, bound to Fixed(size)",
-                    step=f"bind {label}=ek.Fixed(28), or name other axes=",
-                )
+                f"the axes of the images are {axes}, and {label!r} is none of their pixels",
+                got=f"{action.signature}, {label}={bound.get(label, 'nothing')}",
+                expected="both labels in the signature, bound to Fixed(size)",
+                step=f"bind {label}=ek.Fixed(28), or name other axes=",
             )
     for term in (*action.signature.inputs, *action.signature.outputs):
         counts = [term.labels.count(label) for label in axes]
         if counts not in ([0, 0], [1, 1]):
             raise SignatureError(
-                explain(
-                    f"the term {' '.join(term.labels)!r} is no image",
-                    got=f"{axes[0]!r} {counts[0]} times, {axes[1]!r} {counts[1]} times",
-                    expected="each of the two axes once, or neither",
-                    step="correct the signature: what is turned has rows and columns",
-                )
+                f"the term {' '.join(term.labels)!r} is no image",
+                got=f"{axes[0]!r} {counts[0]} times, {axes[1]!r} {counts[1]} times",
+                expected="each of the two axes once, or neither",
+                step="correct the signature: what is turned has rows and columns",
             )
     if not images(action, axes):
         raise SignatureError(
-            explain(
-                "no input is an image",
-                got=str(action.signature),
-                expected=f"an input term with the labels {axes[0]!r} and {axes[1]!r}",
-                step='write "i j -> "',
-            )
+            "no input is an image",
+            got=str(action.signature),
+            expected=f"an input term with the labels {axes[0]!r} and {axes[1]!r}",
+            step='write "i j -> "',
         )
     height, width = (bound[label].size for label in axes)  # type: ignore[union-attr]  # Fixed, as was checked
     if height != width and (group.n or 1) > 2:
         raise ShapeError(
-            explain(
-                f"{group} turns images that are not square out of their frame",
-                got=f"{axes[0]}={height}, {axes[1]}={width}",
-                expected="as many rows as columns, or a group of half turns and reflections: Z(2), D(1), D(2)",
-                step="pad the images to squares with jnp.pad, or write group=ek.D(2)",
-            )
+            f"{group} turns images that are not square out of their frame",
+            got=f"{axes[0]}={height}, {axes[1]}={width}",
+            expected="as many rows as columns, or a group of half turns and reflections: Z(2), D(1), D(2)",
+            step="pad the images to squares with jnp.pad, or write group=ek.D(2)",
         )
     if vectors is None:
         return frozenset(axes)
@@ -114,12 +102,10 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
     fits = isinstance(kind, O) and kind.form is None and kind.n in (None, 2)
     if not fits or (isinstance(kind, SO) and isinstance(group, D)):
         raise GroupError(
-            explain(
-                f"{group} does not turn vectors along {vectors!r}",
-                got=f"{vectors}={bound.get(vectors, 'nothing')}",
-                expected="O(2)" if isinstance(group, D) else "O(2) or SO(2)",
-                step=f"bind {vectors}=ek.O(2), or leave vectors= out",
-            )
+            f"{group} does not turn vectors along {vectors!r}",
+            got=f"{vectors}={bound.get(vectors, 'nothing')}",
+            expected="O(2)" if isinstance(group, D) else "O(2) or SO(2)",
+            step=f"bind {vectors}=ek.O(2), or leave vectors= out",
         )
     return frozenset((*axes, vectors))
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import ShapeError, explain
+from equikit._errors import ShapeError
 from equikit.diagrams import Term
 from equikit.groups import SO
 from equikit.symmetrization._action import Action
@@ -69,15 +69,13 @@ def pooled_vectors(
         axes = [f"{name}={size}" for name, size in zip(term.labels, wanted[len(batch) : -1], strict=True)]
         cancelling = vectors.shape == (*batch, d, count)
         raise ShapeError(
-            explain(
-                f"the network does not return the vectors of {group}",
-                got=f"shape {list(vectors.shape)}",
-                expected=f"[{', '.join([*map(str, batch), *axes, f'{count} vectors'])}]"
-                + (", the last of which moves the origin" if translation else ""),
-                step="return those of every entry: their mean is taken here, where it is seen whether they cancel"
-                if cancelling
-                else "correct the channels that come out of the network",
-            )
+            f"the network does not return the vectors of {group}",
+            got=f"shape {list(vectors.shape)}",
+            expected=f"[{', '.join([*map(str, batch), *axes, f'{count} vectors'])}]"
+            + (", the last of which moves the origin" if translation else ""),
+            step="return those of every entry: their mean is taken here, where it is seen whether they cancel"
+            if cancelling
+            else "correct the channels that come out of the network",
         )
     place = len(batch) + term.labels.index(label)
     others = tuple(i for i in range(len(batch), vectors.ndim - 1) if i != place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.symmetrization._frame import Info
 from equikit.symmetrization._more import entries
 from equikit.symmetrization.canonicalization._selection import positive
@@ -50,12 +50,10 @@ def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
         found.append(jnp.mean(jnp.abs(matrix - jnp.eye(matrix.shape[-1], dtype=matrix.dtype)) ** 2))
     if not found:
         raise OptionError(
-            explain(
-                "there is nothing to compare with the identity",
-                got=f"info of {', '.join(sorted(info.more)) or 'a method without more'}",
-                expected="info of a learned canonical form, with activations or a matrix",
-                step="write how=ek.Canonicalize(network, group=ek.D(4))",
-            )
+            "there is nothing to compare with the identity",
+            got=f"info of {', '.join(sorted(info.more)) or 'a method without more'}",
+            expected="info of a learned canonical form, with activations or a matrix",
+            step="write how=ek.Canonicalize(network, group=ek.D(4))",
         )
     loss: jax.Array = sum(found[1:], start=found[0])
     return loss

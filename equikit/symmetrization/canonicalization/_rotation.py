@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups import O
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
@@ -142,20 +142,16 @@ def rotated_label(
     name = type(method).__name__
     if action.groups[found].form is not None and on_degenerate in ("sample", "weighted"):
         raise OptionError(
-            explain(
-                f"{name} has no average over what is left open under {action.groups[found]}",
-                got=f"on_degenerate={on_degenerate!r}",
-                expected='"error" or "flag": boosts have no uniform distribution',
-                step='write on_degenerate="flag"',
-            )
+            f"{name} has no average over what is left open under {action.groups[found]}",
+            got=f"on_degenerate={on_degenerate!r}",
+            expected='"error" or "flag": boosts have no uniform distribution',
+            step='write on_degenerate="flag"',
         )
     if translation and not any(action.translation(term) == found for term in action.inputs):
         raise OptionError(
-            explain(
-                f"{name} moves the origin of what holds no positions",
-                got=f"translation=True, {action.signature}, translated terms {dict(action.translated)}",
-                expected=f"positions along {found!r}",
-                step=f'pass translate="{found}" to symmetrize, or leave translation out',
-            )
+            f"{name} moves the origin of what holds no positions",
+            got=f"translation=True, {action.signature}, translated terms {dict(action.translated)}",
+            expected=f"positions along {found!r}",
+            step=f'pass translate="{found}" to symmetrize, or leave translation out',
         )
     return found

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.nn._linear import checked_rngs
 from equikit.symmetrization._action import Action
@@ -37,12 +37,10 @@ class Score(nnx.Module):
         if features is None:
             if rngs is not None:
                 raise OptionError(
-                    explain(
-                        "rngs= is for a reference vector, and an energy needs none",
-                        got="rngs without features",
-                        expected="features=, the size of the vectors of the encoder, or no rngs",
-                        step="write features=16, or leave rngs out",
-                    )
+                    "rngs= is for a reference vector, and an energy needs none",
+                    got="rngs without features",
+                    expected="features=, the size of the vectors of the encoder, or no rngs",
+                    step="write features=16, or leave rngs out",
                 )
             self.reference = None
         else:

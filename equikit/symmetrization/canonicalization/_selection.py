@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import Frame, Method, OnDegenerate, checked_choice, checked_on_degenerate
@@ -106,12 +106,10 @@ def positive(argument: str, value: object) -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not value > 0 or not math.isfinite(value):  # type: ignore[operator,arg-type]
         raise OptionError(
-            explain(
-                f"{argument} is not a positive number",
-                got=repr(value),
-                expected=f"{argument} > 0",
-                step=f"leave {argument} out, or write {argument}=1.0",
-            )
+            f"{argument} is not a positive number",
+            got=repr(value),
+            expected=f"{argument} > 0",
+            step=f"leave {argument} out, or write {argument}=1.0",
         )
     return float(value)  # type: ignore[arg-type]
 
@@ -121,11 +119,9 @@ def checked_result(what: str, array: Any, shape: tuple[int, ...], step: str) -> 
     if not isinstance(array, jax.Array) or not jnp.issubdtype(array.dtype, jnp.floating) or array.shape != shape:
         is_array = isinstance(array, jax.Array)
         raise ShapeError(
-            explain(
-                f"{what} has not the shape that it should",
-                got=f"{array.dtype} of shape {list(array.shape)}" if is_array else type(array).__name__,
-                expected=f"floating-point numbers of shape {list(shape)}",
-                step=step,
-            )
+            f"{what} has not the shape that it should",
+            got=f"{array.dtype} of shape {list(array.shape)}" if is_array else type(array).__name__,
+            expected=f"floating-point numbers of shape {list(shape)}",
+            step=step,
         )
     return array

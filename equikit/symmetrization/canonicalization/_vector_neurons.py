@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind
 from equikit.groups import O, S
@@ -118,13 +118,11 @@ class VectorNeurons(nnx.Module):
         counts = [term.labels.count(label) for label in turned for term in self.signature.inputs]
         if len(turned) != 1 or not others or not any(counts) or max(counts) > 1:
             raise OptionError(
-                explain(
-                    "the features are not vectors and invariants",
-                    got=f"{', '.join(map(str, self.signature.inputs))}, "
-                    f"with {', '.join(f'{label}={what}' for label, what in self.signature.bindings)}",
-                    expected="one label bound to O or SO, that no term has twice, all others bound to S",
-                    step="pass an ek.nn.Network, which takes tensors and every group",
-                )
+                "the features are not vectors and invariants",
+                got=f"{', '.join(map(str, self.signature.inputs))}, "
+                f"with {', '.join(f'{label}={what}' for label, what in self.signature.bindings)}",
+                expected="one label bound to O or SO, that no term has twice, all others bound to S",
+                step="pass an ek.nn.Network, which takes tensors and every group",
             )
         return turned[0]
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, TooLargeError, explain
+from equikit._errors import OptionError, TooLargeError
 from equikit.symmetrization._element import Array, rounding
 from equikit.symmetrization.frames._alignments import MOST
 
@@ -46,12 +46,10 @@ def listed(points: Array, special: bool, copies: int) -> Aligned:
     elements = pairs * (1 if special else 2)
     if elements > MOST:
         raise TooLargeError(
-            explain(
-                "there are too many alignments to list",
-                got=f"{elements} of {count} points in {d} dimensions",
-                expected=f"at most {MOST}",
-                step="draw some of them, Alignment(samples=64), or name fewer points by terms=",
-            )
+            "there are too many alignments to list",
+            got=f"{elements} of {count} points in {d} dimensions",
+            expected=f"at most {MOST}",
+            step="draw some of them, Alignment(samples=64), or name fewer points by terms=",
         )
     chances, span = _first_chances(points)
     if d == 2:
@@ -97,12 +95,10 @@ def check_dimension(d: int) -> None:
     """Raise `OptionError` but for two and three dimensions."""
     if d not in (2, 3):
         raise OptionError(
-            explain(
-                "alignments with points are for two and three dimensions",
-                got=f"d = {d}",
-                expected="d = 2 or 3",
-                step="use ek.frames.PCA, or ek.frames.QR",
-            )
+            "alignments with points are for two and three dimensions",
+            got=f"d = {d}",
+            expected="d = 2 or 3",
+            step="use ek.frames.PCA, or ek.frames.QR",
         )
 
 

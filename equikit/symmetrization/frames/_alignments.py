@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, TooLargeError, explain
+from equikit._errors import OptionError, TooLargeError
 from equikit.symmetrization._element import Array, rounding
 
 MOST = 2**14
@@ -34,22 +34,18 @@ def alignments(points: Array, special: bool, importance: Array | None = None) ->
     count, d = points.shape
     if d not in (2, 3):
         raise OptionError(
-            explain(
-                "alignments with points are for two and three dimensions",
-                got=f"d = {d}",
-                expected="d = 2 or 3",
-                step='use on_degenerate="sample", or "flag"',
-            )
+            "alignments with points are for two and three dimensions",
+            got=f"d = {d}",
+            expected="d = 2 or 3",
+            step='use on_degenerate="sample", or "flag"',
         )
     elements = (count if d == 2 else count * (count - 1)) * (1 if special else 2)
     if elements > MOST:
         raise TooLargeError(
-            explain(
-                "there are too many alignments to list",
-                got=f"{elements} of {count} points in {d} dimensions",
-                expected=f"at most {MOST}",
-                step='use on_degenerate="sample", or name fewer points by terms=',
-            )
+            "there are too many alignments to list",
+            got=f"{elements} of {count} points in {d} dimensions",
+            expected=f"at most {MOST}",
+            step='use on_degenerate="sample", or name fewer points by terms=',
         )
     if d == 2:
         first, weights = _unit(points)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, OptionError, ShapeError, explain
+from equikit._errors import GroupError, OptionError, ShapeError
 from equikit.diagrams._signature import base
 from equikit.groups import D, Group, S, Z
 from equikit.groups._group import checked_size
@@ -77,12 +77,10 @@ class GroupAverage(Framed):
             self.axes is not None and (self.label is not None or not turns)
         ):
             raise OptionError(
-                explain(
-                    "axes= and group= are for images, and go together",
-                    got=f"label={self.label!r}, axes={self.axes!r}, group={self.group!r}",
-                    expected='axes=("i", "j") with group=Z(n) or D(n), or neither: the group is then that of the label',
-                    step='write GroupAverage(axes=("i", "j"), group=ek.D(4)), or GroupAverage("x")',
-                )
+                "axes= and group= are for images, and go together",
+                got=f"label={self.label!r}, axes={self.axes!r}, group={self.group!r}",
+                expected='axes=("i", "j") with group=Z(n) or D(n), or neither: the group is then that of the label',
+                step='write GroupAverage(axes=("i", "j"), group=ek.D(4)), or GroupAverage("x")',
             )
 
     @property
@@ -101,12 +99,10 @@ class GroupAverage(Framed):
             refuse_noncompact(group)
             if self.samples is None:
                 raise GroupError(
-                    explain(
-                        f"{group} has infinitely many elements",
-                        got=f"{label}={group}, samples=None",
-                        expected="how many elements to draw at random, in place of all",
-                        step="write GroupAverage(samples=64), and call with key=; or use a frame, as ek.frames.PCA()",
-                    )
+                    f"{group} has infinitely many elements",
+                    got=f"{label}={group}, samples=None",
+                    expected="how many elements to draw at random, in place of all",
+                    step="write GroupAverage(samples=64), and call with key=; or use a frame, as ek.frames.PCA()",
                 )
         return frozenset([label])
 
@@ -163,22 +159,18 @@ class GroupAverage(Framed):
         counts = {tuple(term.labels.count(label) for label in axes) for term in terms}
         if not set(axes) <= fixed.keys() or len(set(axes)) != 2 or not {(1, 1)} <= counts <= {(0, 0), (1, 1)}:
             raise OptionError(
-                explain(
-                    "axes= are not those of an image",
-                    got=f"axes={axes!r} for {str(action.signature)!r}",
-                    expected="two labels bound to Fixed, which every term has once each, or has not",
-                    step='write symmetrize(net, "i j -> ", i=ek.Fixed(8), j=ek.Fixed(8), ...), channels aside',
-                )
+                "axes= are not those of an image",
+                got=f"axes={axes!r} for {str(action.signature)!r}",
+                expected="two labels bound to Fixed, which every term has once each, or has not",
+                step='write symmetrize(net, "i j -> ", i=ek.Fixed(8), j=ek.Fixed(8), ...), channels aside',
             )
         height, width = (fixed[label] for label in axes)
         if height != width and self.group is not None and (self.group.n or 0) > 2:
             raise ShapeError(
-                explain(
-                    "the image is not square, and cannot be turned by a quarter",
-                    got=f"{axes[0]}={height}, {axes[1]}={width}, group={self.group}",
-                    expected="as many rows as columns, or group=Z(2), D(1) or D(2)",
-                    step="pad the image, or use another group",
-                )
+                "the image is not square, and cannot be turned by a quarter",
+                got=f"{axes[0]}={height}, {axes[1]}={width}, group={self.group}",
+                expected="as many rows as columns, or group=Z(2), D(1) or D(2)",
+                step="pad the image, or use another group",
             )
 
 
@@ -191,11 +183,9 @@ def _size(action: Action, label: str, x: Mapping[str, Array]) -> int:
     size = action.groups[label].n
     if size is None:
         raise GroupError(
-            explain(
-                f"the size of {label!r} is not settled: no input has it",
-                got=str(action.signature),
-                expected="a group with a size",
-                step=f"bind {label} to {action.groups[label]}(5)",
-            )
+            f"the size of {label!r} is not settled: no input has it",
+            got=str(action.signature),
+            expected="a group with a size",
+            step=f"bind {label} to {action.groups[label]}(5)",
         )
     return size

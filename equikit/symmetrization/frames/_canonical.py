@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, rounding
@@ -90,12 +90,10 @@ class Canonical(Ordering):
         counts = {term.name: term.labels.count(label) for term in action.inputs if label in term.labels}
         if max(counts.values(), default=0) != 2:
             raise OptionError(
-                explain(
-                    f"the input is not a graph on {label!r}",
-                    got=str(action.signature),
-                    expected=f"input terms that have {label!r} once or twice, and one that has it twice",
-                    step="use ek.frames.Sort for sets",
-                )
+                f"the input is not a graph on {label!r}",
+                got=str(action.signature),
+                expected=f"input terms that have {label!r} once or twice, and one that has it twice",
+                step="use ek.frames.Sort for sets",
             )
         return tuple(counts)
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame, Framed, Info
@@ -49,12 +49,10 @@ class Center(Framed):
         """No label linearly; positions are shifted."""
         if not any(action.translation(term) == self.label for term in action.inputs):
             raise OptionError(
-                explain(
-                    f"no input holds positions along {self.label!r}",
-                    got=f"{action.signature}, translated terms {dict(action.translated)}",
-                    expected="an input term that is translated",
-                    step=f'pass translate="{self.label}" to symmetrize, with an input that has {self.label!r} once',
-                )
+                f"no input holds positions along {self.label!r}",
+                got=f"{action.signature}, translated terms {dict(action.translated)}",
+                expected="an input term that is translated",
+                step=f'pass translate="{self.label}" to symmetrize, with an input that has {self.label!r} once',
             )
         return frozenset()
 

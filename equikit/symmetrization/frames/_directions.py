@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import GroupError, OptionError, TooLargeError, explain
+from equikit._errors import GroupError, OptionError, TooLargeError
 from equikit.diagrams._signature import base
 from equikit.groups import S
 from equikit.groups._group import checked_size
@@ -95,12 +95,10 @@ class Directions(Framed):
                 checked_choice(name, 0, (1,))
         if self.number is not None and self.samples is not None:
             raise OptionError(
-                explain(
-                    "directions are fixed, or drawn at random",
-                    got=f"number={self.number}, samples={self.samples}",
-                    expected="one of the two",
-                    step=f"write Directions(samples={self.samples})",
-                )
+                "directions are fixed, or drawn at random",
+                got=f"number={self.number}, samples={self.samples}",
+                expected="one of the two",
+                step=f"write Directions(samples={self.samples})",
             )
 
     @property
@@ -113,21 +111,17 @@ class Directions(Framed):
         label = only_label(self, action, self.label, (S,))
         if type(action.groups[label]) is not S:  # Z, D and A are subclasses
             raise GroupError(
-                explain(
-                    f"sorting is for all permutations, not for {action.groups[label]}",
-                    got=f"{label}={action.groups[label]}",
-                    expected="S",
-                    step="use ek.frames.GroupAverage for small groups",
-                )
+                f"sorting is for all permutations, not for {action.groups[label]}",
+                got=f"{label}={action.groups[label]}",
+                expected="S",
+                step="use ek.frames.GroupAverage for small groups",
             )
         if not self._compared(action, label):
             raise OptionError(
-                explain(
-                    f"no input says how to sort the entries of {label!r}",
-                    got=f"{action.signature}, terms={self.terms}",
-                    expected=f"an input term that has {label!r} once",
-                    step="name other terms=",
-                )
+                f"no input says how to sort the entries of {label!r}",
+                got=f"{action.signature}, terms={self.terms}",
+                expected=f"an input term that has {label!r} once",
+                step="name other terms=",
             )
         return frozenset([label])
 
@@ -191,12 +185,10 @@ class Directions(Framed):
         number = enough if self.number is None else self.number
         if number > MOST:
             raise TooLargeError(
-                explain(
-                    "there are too many directions to sort along",
-                    got=f"{number} for {count} entries with {d} numbers each",
-                    expected=f"at most {MOST}",
-                    step="draw some at random, Directions(samples=64), or take fewer, number=64",
-                )
+                "there are too many directions to sort along",
+                got=f"{number} for {count} entries with {d} numbers each",
+                expected=f"at most {MOST}",
+                step="draw some at random, Directions(samples=64), or take fewer, number=64",
             )
         return jnp.asarray(general_directions(number, d), dtype)
 

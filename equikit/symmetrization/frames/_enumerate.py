@@ -7,7 +7,7 @@ import functools
 
 import numpy as np
 
-from equikit._errors import GroupError, TooLargeError, explain
+from equikit._errors import GroupError, TooLargeError
 from equikit.groups import Group, H, MatrixGroup, S
 
 SAME = 1e-9
@@ -47,21 +47,17 @@ def all_elements(group: Group, n: int, most: int) -> np.ndarray:
         found += edge
         if len(found) > most:
             raise TooLargeError(
-                explain(
-                    f"{group} has too many elements to list",
-                    got=f"more than {most}" + (f" on an axis of size {n}" if group.n is None else ""),
-                    expected=f"at most {most}, which is max_size",
-                    step="draw some of them, samples=64, or allow more, max_size=",
-                )
+                f"{group} has too many elements to list",
+                got=f"more than {most}" + (f" on an axis of size {n}" if group.n is None else ""),
+                expected=f"at most {most}, which is max_size",
+                step="draw some of them, samples=64, or allow more, max_size=",
             )
         if edge and not permutations and np.max(np.abs(edge), initial=0) > LARGEST:
             raise GroupError(
-                explain(
-                    f"{group} is not finite",
-                    got=f"products of its generators with entries above {LARGEST:.0e}",
-                    expected="matrices that generate a finite group",
-                    step="give generators of finite order, or name another method",
-                )
+                f"{group} is not finite",
+                got=f"products of its generators with entries above {LARGEST:.0e}",
+                expected="matrices that generate a finite group",
+                step="give generators of finite order, or name another method",
             )
     elements = np.stack(found)
     elements.setflags(write=False)  # one array serves all who ask

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups import SO, A, Bistochastic, D, Group, H, O, S, U, Z
 from equikit.symmetrization._element import Array
 
@@ -23,15 +23,12 @@ def refuse_noncompact(group: Group) -> None:
         return
     compact = group.keeps_norm
     raise GroupError(
-        explain(
-            f"{group} has no average over all its elements",
-            got=f"{group}, " + ("of which no uniform draws are known" if compact else "which is not compact"),
-            expected="a finite group, or O, SO, U or Bistochastic: "
-            "only a compact group has a uniform (Haar) probability",
-            step="use a frame, as ek.frames.QR for a group with a metric"
-            if group.form is not None
-            else "bind the label to a compact group, or use another method",
-        )
+        f"{group} has no average over all its elements",
+        got=f"{group}, " + ("of which no uniform draws are known" if compact else "which is not compact"),
+        expected="a finite group, or O, SO, U or Bistochastic: only a compact group has a uniform (Haar) probability",
+        step="use a frame, as ek.frames.QR for a group with a metric"
+        if group.form is not None
+        else "bind the label to a compact group, or use another method",
     )
 
 

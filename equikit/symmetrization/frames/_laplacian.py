@@ -8,7 +8,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import checked_choice, standard_tolerance
@@ -106,12 +106,10 @@ class Laplacian(Ordering):
         terms = action.named(self.terms)
         if not any(term.labels.count(label) == 2 for term in terms):
             raise OptionError(
-                explain(
-                    f"no input is a graph on {label!r}",
-                    got=f"{action.signature}, terms={self.terms}",
-                    expected=f"an input term that has {label!r} twice, an adjacency matrix",
-                    step="use ek.frames.Sort for sets, or name other terms=",
-                )
+                f"no input is a graph on {label!r}",
+                got=f"{action.signature}, terms={self.terms}",
+                expected=f"an input term that has {label!r} twice, an adjacency matrix",
+                step="use ek.frames.Sort for sets, or name other terms=",
             )
         return tuple(term.name for term in terms if term.labels.count(label) in (1, 2))
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, explain
+from equikit._errors import GroupError
 from equikit.groups import S
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
@@ -150,12 +150,10 @@ class Ordering(Framed):
         label = only_label(self, action, self.label, (S,))
         if type(action.groups[label]) is not S:  # Z and D are subclasses
             raise GroupError(
-                explain(
-                    f"sorting is for all permutations, not for {action.groups[label]}",
-                    got=f"{label}={action.groups[label]}",
-                    expected="S",
-                    step="use ek.frames.GroupAverage for small groups",
-                )
+                f"sorting is for all permutations, not for {action.groups[label]}",
+                got=f"{label}={action.groups[label]}",
+                expected="S",
+                step="use ek.frames.GroupAverage for small groups",
             )
         self.compared(action, label)
         return frozenset([label])

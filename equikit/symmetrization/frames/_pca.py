@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import TooLargeError, explain
+from equikit._errors import TooLargeError
 from equikit.groups import SO, S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._eigh import eigh
@@ -186,12 +186,10 @@ class PCA(Framed):
 def _check_size(d: int) -> None:
     if 2**d > MOST:
         raise TooLargeError(
-            explain(
-                "there are too many signs of the axes to list",
-                got=f"2^{d} of {d} axes",
-                expected=f"at most {MOST}",
-                step="use ek.frames.QR, which has one element",
-            )
+            "there are too many signs of the axes to list",
+            got=f"2^{d} of {d} axes",
+            expected=f"at most {MOST}",
+            step="use ek.frames.QR, which has one element",
         )
 
 

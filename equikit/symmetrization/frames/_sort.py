@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, rounding
 from equikit.symmetrization._precision import error_of, tolerance_for
@@ -77,12 +77,10 @@ class Sort(Ordering):
         found = tuple(term.name for term in action.named(self.terms) if term.labels.count(label) == 1)
         if not found:
             raise OptionError(
-                explain(
-                    f"no input says how to sort the entries of {label!r}",
-                    got=f"{action.signature}, terms={self.terms}",
-                    expected=f"an input term that has {label!r} once",
-                    step="use ek.frames.Laplacian for graphs, or name other terms=",
-                )
+                f"no input says how to sort the entries of {label!r}",
+                got=f"{action.signature}, terms={self.terms}",
+                expected=f"an input term that has {label!r} once",
+                step="use ek.frames.Laplacian for graphs, or name other terms=",
             )
         return found
 

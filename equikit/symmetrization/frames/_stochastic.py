@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
@@ -81,12 +81,10 @@ class Stochastic(_Drawing):
     def __post_init__(self) -> None:
         if not isinstance(self.of, Method):
             raise OptionError(
-                explain(
-                    "Stochastic draws from one method",
-                    got=repr(self.of),
-                    expected="a frame of ek.frames; of several, each has its own",
-                    step="write Stochastic(ek.frames.PCA()), in a list how=[...] for more than one",
-                )
+                "Stochastic draws from one method",
+                got=repr(self.of),
+                expected="a frame of ek.frames; of several, each has its own",
+                step="write Stochastic(ek.frames.PCA()), in a list how=[...] for more than one",
             )
         _check_samples(self.samples)
 

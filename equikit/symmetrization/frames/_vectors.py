@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, OptionError, explain
+from equikit._errors import GroupError, OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
 from equikit.groups import O
@@ -26,12 +26,10 @@ def definite_label(method: object, action: Action, label: str | None, problem: s
     found = only_label(method, action, label, (O,))
     if action.groups[found].form is not None:
         raise GroupError(
-            explain(
-                problem.format(action.groups[found]),
-                got=f"{found}={action.groups[found]}",
-                expected="O(d) or SO(d), whose metric is definite",
-                step=f'use ek.frames.QR("{found}"), which keeps the metric',
-            )
+            problem.format(action.groups[found]),
+            got=f"{found}={action.groups[found]}",
+            expected="O(d) or SO(d), whose metric is definite",
+            step=f'use ek.frames.QR("{found}"), which keeps the metric',
         )
     return found
 
@@ -45,12 +43,10 @@ def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -
     found = tuple(term for term in action.named(names) if label in map(base, term.labels))
     if not found:
         raise OptionError(
-            explain(
-                f"no input term has the label {label!r}",
-                got=f"{action.signature}, terms={names}",
-                expected="vectors or tensors that say how the input is turned",
-                step="name other terms=, or turn nothing",
-            )
+            f"no input term has the label {label!r}",
+            got=f"{action.signature}, terms={names}",
+            expected="vectors or tensors that say how the input is turned",
+            step="name other terms=, or turn nothing",
         )
     return found
 
@@ -63,12 +59,10 @@ def refuse_tensors(method: object, action: Action, label: str, names: tuple[str,
     for term in checked_vectors(action, label, names):
         if sum(base(name) == label for name in term.labels) > 1:
             raise OptionError(
-                explain(
-                    f"{type(method).__name__} takes single vectors, and {term.name!r} has none: both of its axes turn",
-                    got=f"{action.signature}, terms={names}",
-                    expected=f"input terms that have {label!r} once",
-                    step=f"use ek.frames.PCA({label!r}) if its metric is definite, or name other terms=",
-                )
+                f"{type(method).__name__} takes single vectors, and {term.name!r} has none: both of its axes turn",
+                got=f"{action.signature}, terms={names}",
+                expected=f"input terms that have {label!r} once",
+                step=f"use ek.frames.PCA({label!r}) if its metric is definite, or name other terms=",
             )
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace.asymmetric._members import Factory, outputs, stacked
 
 Mean = Literal["outputs", "probabilities"]
@@ -52,12 +52,10 @@ class Ensemble(nnx.Module):
     def __init__(self, factory: Factory, size: int, *, mean: Mean = "outputs", rngs: nnx.Rngs) -> None:
         if mean not in ("outputs", "probabilities"):
             raise OptionError(
-                explain(
-                    "no such mean",
-                    got=repr(mean),
-                    expected="'outputs', 'probabilities'",
-                    step="write mean='probabilities' for classifiers",
-                )
+                "no such mean",
+                got=repr(mean),
+                expected="'outputs', 'probabilities'",
+                step="write mean='probabilities' for classifiers",
             )
         self.size, self.mean = int(size), mean
         self.members = stacked(factory, size, rngs)

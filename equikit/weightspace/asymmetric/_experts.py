@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.groups._group import checked_size
 from equikit.weightspace.asymmetric._members import Factory, outputs, split_parameters, stacked
 
@@ -26,12 +26,10 @@ class _Gated(nnx.Module):
         self.gate, self.size, self.top = gate, int(size), top
         if top is not None and not 0 < checked_size("top", top) <= size:
             raise OptionError(
-                explain(
-                    "top is no number of experts",
-                    got=f"top={top}, of {size}",
-                    expected=f"a number from 1 to {size}",
-                    step="write top=2, or leave it out",
-                )
+                "top is no number of experts",
+                got=f"top={top}, of {size}",
+                expected=f"a number from 1 to {size}",
+                step="write top=2, or leave it out",
             )
 
     def weights(self, x: jax.Array) -> jax.Array:
@@ -39,12 +37,10 @@ class _Gated(nnx.Module):
         logits = self.gate(x)
         if logits.ndim == 0 or logits.shape[-1] != self.size:
             raise ShapeError(
-                explain(
-                    "the gate does not fit the experts",
-                    got=f"logits of shape {list(logits.shape)}",
-                    expected=f"[..., {self.size}], one for each expert",
-                    step=f"write gate=nnx.Linear(features, {self.size}, rngs=rngs)",
-                )
+                "the gate does not fit the experts",
+                got=f"logits of shape {list(logits.shape)}",
+                expected=f"[..., {self.size}], one for each expert",
+                step=f"write gate=nnx.Linear(features, {self.size}, rngs=rngs)",
             )
         if self.top is None:
             return jax.nn.softmax(logits)
@@ -92,12 +88,10 @@ class MixtureOfExperts(_Gated):
         batch = weights.shape[:-1]
         if found.shape[1 : 1 + len(batch)] != batch:
             raise ShapeError(
-                explain(
-                    "the gate and the experts have other batch axes",
-                    got=f"weights {list(weights.shape)}, an expert {list(found.shape[1:])}",
-                    expected=f"what an expert returns to begin with {list(batch)}",
-                    step="let the gate have one row of logits for each input",
-                )
+                "the gate and the experts have other batch axes",
+                got=f"weights {list(weights.shape)}, an expert {list(found.shape[1:])}",
+                expected=f"what an expert returns to begin with {list(batch)}",
+                step="let the gate have one row of logits for each input",
             )
         first = jnp.moveaxis(weights, -1, 0)
         return jnp.sum(first.reshape(*first.shape, *(1,) * (found.ndim - first.ndim)) * found, axis=0)
@@ -142,12 +136,10 @@ class InterpolatedExperts(_Gated):
         batch = weights.shape[:-1]
         if x.shape[: len(batch)] != batch:
             raise ShapeError(
-                explain(
-                    "the gate and the input have other batch axes",
-                    got=f"weights {list(weights.shape)}, an input {list(x.shape)}",
-                    expected=f"an input that begins with {list(batch)}",
-                    step="let the gate have one row of logits for each input",
-                )
+                "the gate and the input have other batch axes",
+                got=f"weights {list(weights.shape)}, an input {list(x.shape)}",
+                expected=f"an input that begins with {list(batch)}",
+                step="let the gate have one row of logits for each input",
             )
         graph, params, rest = split_parameters(self.experts)
         shared = jax.tree.map(lambda array: array[0], rest)
@@ -169,10 +161,8 @@ class InterpolatedExperts(_Gated):
 def _refuse_changes(before: list[Any], after: list[Any]) -> None:
     if any(one is not two for one, two in zip(before, after, strict=True)):
         raise OptionError(
-            explain(
-                "interpolated experts change their state",
-                got="a variable that is another one after the call",
-                expected="networks without state: each input has one of its own, for which there is no next call",
-                step="call model.eval() first, or leave batch normalisation and dropout out",
-            )
+            "interpolated experts change their state",
+            got="a variable that is another one after the call",
+            expected="networks without state: each input has one of its own, for which there is no next call",
+            step="call model.eval() first, or leave batch normalisation and dropout out",
         )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit._keys import checked_key
 from equikit.groups._group import checked_size
 from equikit.weightspace._arguments import checked_number
@@ -43,12 +43,10 @@ def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array)
     """
     if checked_size("fixed", count) > shape[0]:
         raise OptionError(
-            explain(
-                "more entries are to be fixed than an output has inputs",
-                got=f"fixed={count}, for a kernel of shape {list(shape)}",
-                expected=f"at most {shape[0]}",
-                step="fix fewer, or give a number for each layer, as fixed=[0, 16, 16]",
-            )
+            "more entries are to be fixed than an output has inputs",
+            got=f"fixed={count}, for a kernel of shape {list(shape)}",
+            expected=f"at most {shape[0]}",
+            step="fix fewer, or give a number for each layer, as fixed=[0, 16, 16]",
         )
     checked_number("scale", scale)
     places, numbers = jax.random.split(checked_key(key))
@@ -128,12 +126,10 @@ def impose(params: Any, fixed: FixedWeights) -> Any:
     """
     if not isinstance(fixed, FixedWeights):
         raise OptionError(
-            explain(
-                "fixed= holds no fixed weights",
-                got=type(fixed).__name__,
-                expected="masks and values, FixedWeights",
-                step="write fixed=fixed_weights(params, count, key=key)",
-            )
+            "fixed= holds no fixed weights",
+            got=type(fixed).__name__,
+            expected="masks and values, FixedWeights",
+            step="write fixed=fixed_weights(params, count, key=key)",
         )
     refuse_unlike({"params": params, "fixed.mask": fixed.mask, "fixed.values": fixed.values}, single=True)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.initializers import lecun_normal
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit._keys import checked_key
 from equikit.groups._group import checked_size
 from equikit.nn._linear import checked_rngs
@@ -65,12 +65,10 @@ class AsymmetricLinear(nnx.Module):
         shape = checked_size("in_features", in_features), checked_size("out_features", out_features)
         if 0 in shape:
             raise OptionError(
-                explain(
-                    "the layer has no weights",
-                    got=f"in_features={in_features}, out_features={out_features}",
-                    expected="numbers above zero",
-                    step="write AsymmetricLinear(8, 16, ...)",
-                )
+                "the layer has no weights",
+                got=f"in_features={in_features}, out_features={out_features}",
+                expected="numbers above zero",
+                step="write AsymmetricLinear(8, 16, ...)",
             )
         drawn = draw_fixed(shape, fixed, scale, key)
         self.kernel = nnx.Param(lecun_normal()(checked_rngs(rngs).params(), shape, param_dtype))
@@ -130,10 +128,8 @@ class FiGLU(nnx.Module):
 def _refuse_misfit(x: jax.Array, features: int) -> None:
     if x.ndim == 0 or x.shape[-1] != features:
         raise ShapeError(
-            explain(
-                "the input does not fit the layer",
-                got=f"shape {list(x.shape)}",
-                expected=f"[..., {features}]",
-                step="pass features as the last axis, or build the layer with other in_features",
-            )
+            "the input does not fit the layer",
+            got=f"shape {list(x.shape)}",
+            expected=f"[..., {features}]",
+            step="pass features as the last axis, or build the layer with other in_features",
         )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.nn._linear import checked_rngs
 
@@ -24,9 +24,7 @@ def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
         OptionError: if there are none, or the factory makes networks of several architectures.
     """
     if checked_size("size", size) == 0:
-        raise OptionError(
-            explain("there are no networks", got="size=0", expected="a number above zero", step="write size=4")
-        )
+        raise OptionError("there are no networks", got="size=0", expected="a number above zero", step="write size=4")
     checked_rngs(rngs)
     made = [nnx.split(factory(nnx.Rngs(rngs.params()))) for _ in range(size)]
     graph, first = made[0]
@@ -34,12 +32,10 @@ def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
         same = graph == other and jax.tree.map(jnp.shape, first) == jax.tree.map(jnp.shape, state)
         if not same:
             raise OptionError(
-                explain(
-                    "the factory makes networks of several architectures",
-                    got=f"network {number} differs from the first in its structure or its shapes",
-                    expected="one architecture, with other parameters",
-                    step="let the factory depend on its rngs alone, in parameters alone",
-                )
+                "the factory makes networks of several architectures",
+                got=f"network {number} differs from the first in its structure or its shapes",
+                expected="one architecture, with other parameters",
+                step="let the factory depend on its rngs alone, in parameters alone",
             )
     return nnx.merge(graph, jax.tree.map(lambda *arrays: jnp.stack(arrays), *(state for _, state in made)))
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit._keys import checked_key
 from equikit.groups._group import checked_size
 from equikit.nn._functions import relu
@@ -68,12 +68,10 @@ class AsymmetricMLP(nnx.Module):
         widths = [checked_size("features", width) for width in listed(features) or ()]
         if len(widths) < 2 or 0 in widths or how not in ("weights", "gates"):
             raise OptionError(
-                explain(
-                    "the network cannot be built",
-                    got=f"features={features!r}, how={how!r}",
-                    expected="two widths or more, all above zero, and how='weights' or how='gates'",
-                    step="write features=[784, 512, 10], how='weights'",
-                )
+                "the network cannot be built",
+                got=f"features={features!r}, how={how!r}",
+                expected="two widths or more, all above zero, and how='weights' or how='gates'",
+                step="write features=[784, 512, 10], how='weights'",
             )
         counts = _checked_counts(fixed, len(widths) - 1) if how == "weights" else [0] * (len(widths) - 1)
         keys = jax.random.split(checked_key(key), len(widths) - 1)
@@ -104,11 +102,9 @@ def _checked_counts(fixed: int | Sequence[int] | None, layers: int) -> list[int]
     counts = list(fixed) if isinstance(fixed, Sequence) else [fixed] * layers
     if len(counts) != layers or any(count is None for count in counts):
         raise OptionError(
-            explain(
-                "it is not said how many weights are fixed",
-                got=f"fixed={fixed}",
-                expected=f"a number, or {layers} of them, one for each layer",
-                step="write fixed=16",
-            )
+            "it is not said how many weights are fixed",
+            got=f"fixed={fixed}",
+            expected=f"a number, or {layers} of them, one for each layer",
+            step="write fixed=16",
         )
     return [checked_size("fixed", count) for count in counts]

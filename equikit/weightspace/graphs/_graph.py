@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from equikit._errors import OptionError, ShapeError, explain
+from equikit._errors import OptionError, ShapeError
 from equikit.groups import Fixed
 from equikit.groups._group import checked_size
 from equikit.weightspace._leaves import with_channels
@@ -94,12 +94,10 @@ class ParameterGraph:
     def __post_init__(self) -> None:
         if self.kind not in ("neurons", "parameters"):
             raise OptionError(
-                explain(
-                    "no such kind of graph",
-                    got=repr(self.kind),
-                    expected="'neurons', 'parameters'",
-                    step="write kind='neurons'",
-                )
+                "no such kind of graph",
+                got=repr(self.kind),
+                expected="'neurons', 'parameters'",
+                step="write kind='neurons'",
             )
         rigid = [label for label, what in self.spec.bindings if isinstance(what, Fixed)]
         if self.neurons is None:
@@ -110,12 +108,10 @@ class ParameterGraph:
         unknown = [label for label in given if label not in rigid]
         if unknown:
             raise OptionError(
-                explain(
-                    f"{unknown[0]!r} is no label on which nothing acts",
-                    got=f"neurons={list(given)}",
-                    expected=f"some of {rigid}; labels that are permuted are neurons anyway",
-                    step="leave neurons out",
-                )
+                f"{unknown[0]!r} is no label on which nothing acts",
+                got=f"neurons={list(given)}",
+                expected=f"some of {rigid}; labels that are permuted are neurons anyway",
+                step="leave neurons out",
             )
         object.__setattr__(self, "neurons", tuple(label for label in rigid if label in given))
 
@@ -221,12 +217,10 @@ class ParameterGraph:
             bad = array.ndim < 2 or array.shape[-2] != count or (width and array.shape[-1] % width)
             if bad or len(channels) > 1 or 0 in channels:
                 raise ShapeError(
-                    explain(
-                        f"the {name} are not features of this graph",
-                        got=f"nodes {list(features.nodes.shape)}, edges {list(features.edges.shape)}",
-                        expected=f"[*batch, {count}, {width} * channels] for the {name}, as many channels for both",
-                        step="pass what graph.features returns, or an array of the same shape",
-                    )
+                    f"the {name} are not features of this graph",
+                    got=f"nodes {list(features.nodes.shape)}, edges {list(features.edges.shape)}",
+                    expected=f"[*batch, {count}, {width} * channels] for the {name}, as many channels for both",
+                    step="pass what graph.features returns, or an array of the same shape",
                 )
         found = join(self.spec.leaves, picked(self.layout, features))
         results = [found[leaf.name] for leaf in self.spec.leaves]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.nn._functions import Activation, silu
 from equikit.nn._linear import checked_dtypes, checked_rngs
@@ -40,12 +40,10 @@ class Metanetwork(nnx.Module):
         widths = tuple(checked_size("channels", width) for width in channels)
         if len(widths) < 3 or 0 in widths:
             raise OptionError(
-                explain(
-                    "the channels are not those of an input, of hidden layers, and of an output",
-                    got=f"channels={list(channels)}",
-                    expected="three numbers or more, all above zero",
-                    step="write channels=[1, 16, 16, 1]",
-                )
+                "the channels are not those of an input, of hidden layers, and of an output",
+                got=f"channels={list(channels)}",
+                expected="three numbers or more, all above zero",
+                step="write channels=[1, 16, 16, 1]",
             )
         computed, stored = checked_dtypes(dtype, param_dtype)
         options = Options(checked_rngs(rngs), activation, computed, stored, bool(use_global))
@@ -125,29 +123,23 @@ class Resize(nnx.Module):
 def _check(graph: Any, out: Any, probes: Any) -> None:
     if not isinstance(graph, ParameterGraph):
         raise OptionError(
-            explain(
-                "this is no graph of parameters",
-                got=type(graph).__name__,
-                expected="a ParameterGraph",
-                step="make one: graph(apply, params, x), or ParameterGraph(spec)",
-            )
+            "this is no graph of parameters",
+            got=type(graph).__name__,
+            expected="a ParameterGraph",
+            step="make one: graph(apply, params, x), or ParameterGraph(spec)",
         )
     names = ("", *graph.node_layers)
     if out is not None and out not in names:
         raise OptionError(
-            explain(
-                "no such output",
-                got=f"out={out!r}",
-                expected=f"nothing, for a tree like the parameters, or one of {', '.join(map(repr, names))}",
-                step='write out="" for invariants',
-            )
+            "no such output",
+            got=f"out={out!r}",
+            expected=f"nothing, for a tree like the parameters, or one of {', '.join(map(repr, names))}",
+            step='write out="" for invariants',
         )
     if probes is not None and not (isinstance(probes, Probes) and probes.graph == graph):
         raise OptionError(
-            explain(
-                "these are no probes of the graph",
-                got=type(probes).__name__ if not isinstance(probes, Probes) else "probes of another graph",
-                expected="Probes made with the same graph",
-                step="write probes=Probes(graph, apply, x)",
-            )
+            "these are no probes of the graph",
+            got=type(probes).__name__ if not isinstance(probes, Probes) else "probes of another graph",
+            expected="Probes made with the same graph",
+            step="write probes=Probes(graph, apply, x)",
         )

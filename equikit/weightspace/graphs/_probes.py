@@ -13,7 +13,7 @@ import numpy as np
 from flax import nnx
 from jax.extend.core import Literal
 
-from equikit._errors import ShapeError, explain
+from equikit._errors import ShapeError
 from equikit.groups import S
 from equikit.weightspace._activations import _evaluated
 from equikit.weightspace._axes import Axis, factors
@@ -155,12 +155,10 @@ class Probes(nnx.Module):
         counts = {jnp.shape(leaf)[:1] for leaf in leaves}
         if len(counts) != 1 or counts <= {(), (0,)}:
             raise ShapeError(
-                explain(
-                    "the probes are not stacked",
-                    got=f"shapes {', '.join(str(list(jnp.shape(leaf))) for leaf in leaves) or 'none'}",
-                    expected="one first axis, of at least one probe, for all inputs",
-                    step="stack inputs of the model, with their batch axis: x[None]",
-                )
+                "the probes are not stacked",
+                got=f"shapes {', '.join(str(list(jnp.shape(leaf))) for leaf in leaves) or 'none'}",
+                expected="one first axis, of at least one probe, for all inputs",
+                step="stack inputs of the model, with their batch axis: x[None]",
             )
         self.graph, self.apply = graph, apply
         arrays = [jnp.asarray(leaf) for leaf in leaves]

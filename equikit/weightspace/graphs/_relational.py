@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.weightspace.graphs._dense import Joined, Options, State
 from equikit.weightspace.graphs._graph import ParameterGraph
@@ -151,12 +151,10 @@ class RelationalTransformer(Metanetwork):
         for width in list(channels)[1:-1]:
             if self.heads == 0 or checked_size("channels", width) % self.heads:
                 raise OptionError(
-                    explain(
-                        "the heads do not divide the channels",
-                        got=f"channels={list(channels)}, heads={heads}",
-                        expected="hidden channels that are multiples of the number of heads",
-                        step="write heads=4 and channels=[1, 16, 16, 1]",
-                    )
+                    "the heads do not divide the channels",
+                    got=f"channels={list(channels)}, heads={heads}",
+                    expected="hidden channels that are multiples of the number of heads",
+                    step="write heads=4 and channels=[1, 16, 16, 1]",
                 )
         super().__init__(graph, channels, out, rngs=rngs, **options)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import ShapeError, explain
+from equikit._errors import ShapeError
 from equikit.weightspace.graphs._layout import Block, Layout, Place
 
 
@@ -82,11 +82,9 @@ def of_one(features: Features) -> Features:
     """The features of one network, or `ShapeError` where they are those of many."""
     if features.edges.ndim != 2:
         raise ShapeError(
-            explain(
-                "these are the parameters of many networks",
-                got=f"batch axes {list(features.edges.shape[:-2])}",
-                expected="those of one",
-                step="choose one: jax.tree.map(lambda a: a[0], params)",
-            )
+            "these are the parameters of many networks",
+            got=f"batch axes {list(features.edges.shape[:-2])}",
+            expected="those of one",
+            step="choose one: jax.tree.map(lambda a: a[0], params)",
         )
     return features

@@ -13,7 +13,7 @@ import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit._keys import checked_key
 from equikit._progress import progress
 from equikit.groups._group import checked_size
@@ -99,12 +99,10 @@ def evolve(
     """
     if not isinstance(optimizer, LearnedOptimizer):
         raise OptionError(
-            explain(
-                "optimizer= cannot be learned",
-                got=type(optimizer).__name__,
-                expected="a LearnedOptimizer",
-                step="write optimizer=LearnedOptimizer(spec, rngs=nnx.Rngs(0))",
-            )
+            "optimizer= cannot be learned",
+            got=type(optimizer).__name__,
+            expected="a LearnedOptimizer",
+            step="write optimizer=LearnedOptimizer(spec, rngs=nnx.Rngs(0))",
         )
     checked_problem(problem)
     checked_key(key)
@@ -115,12 +113,10 @@ def evolve(
     given = {**sizes, "deviation": deviation, "rate": rate}
     if 0 in sizes.values():
         raise OptionError(
-            explain(
-                "nothing is learned with these numbers",
-                got=", ".join(f"{name}={value}" for name, value in given.items()),
-                expected="all of them above zero",
-                step="leave out what you do not need to set",
-            )
+            "nothing is learned with these numbers",
+            got=", ".join(f"{name}={value}" for name, value in given.items()),
+            expected="all of them above zero",
+            step="leave out what you do not need to set",
         )
     parts: Any = nnx.split(optimizer, nnx.Param, ...)
     static, theta, rest = parts
@@ -150,12 +146,10 @@ def evolve(
     state, losses, found = adam.init(flat), [], [(0, float(check(flat)))]
     if not math.isfinite(found[0][1]):
         raise OptionError(
-            explain(
-                "the loss is not finite from the start",
-                got=f"a mean loss of {found[0][1]} before anything is learned",
-                expected="finite losses at the parameters that problem.init draws",
-                step="evaluate problem.loss(problem.init(key), key), and see where it is no number",
-            )
+            "the loss is not finite from the start",
+            got=f"a mean loss of {found[0][1]} before anything is learned",
+            expected="finite losses at the parameters that problem.init draws",
+            step="evaluate problem.loss(problem.init(key), key), and see where it is no number",
         )
     best = flat
     marks = set(np.linspace(0, meta_steps, checks + 1).round().astype(int).tolist())

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._arguments import checked_number, checked_specification, listed
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._leaves import refuse_unlike
@@ -96,7 +96,7 @@ class LearnedOptimizer(nnx.Module):
         given = listed(decays)
         if not given:
             raise OptionError(
-                explain("decays does not fit", got=f"decays={decays!r}", expected="a list of one or more", step=step)
+                "decays does not fit", got=f"decays={decays!r}", expected="a list of one or more", step=step
             )
         for decay in given:
             checked_number(
@@ -157,12 +157,10 @@ class LearnedOptimizer(nnx.Module):
         def update(grads: Any, state: LearnedState, params: Any = None) -> tuple[Any, LearnedState]:
             if params is None:
                 raise OptionError(
-                    explain(
-                        "a learned optimizer needs the parameters",
-                        got="params=None",
-                        expected="the parameters that are trained",
-                        step="write optimizer.update(grads, state, params)",
-                    )
+                    "a learned optimizer needs the parameters",
+                    got="params=None",
+                    expected="the parameters that are trained",
+                    step="write optimizer.update(grads, state, params)",
                 )
             refuse_unlike({"params": params, "grads": grads, "the momenta of the state": state.momenta[0]})
             return self.step(grads, state, params)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import optax
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit._keys import checked_key
 from equikit.groups._group import checked_size
 from equikit.weightspace._losses import checked_loss
@@ -73,12 +73,10 @@ def checked_problem(problem: Any) -> None:
     """Raise `OptionError` unless it is a problem, whose parts can be called."""
     if not isinstance(problem, Problem) or not callable(problem.init) or not callable(problem.loss):
         raise OptionError(
-            explain(
-                "problem= is not what can be trained",
-                got=repr(problem)[:80],
-                expected="two functions, init(key) and loss(params, key)",
-                step="write Problem(init, loss)",
-            )
+            "problem= is not what can be trained",
+            got=repr(problem)[:80],
+            expected="two functions, init(key) and loss(params, key)",
+            step="write Problem(init, loss)",
         )
 
 
@@ -86,10 +84,8 @@ def _refuse_no_optimizer(optimizer: Any) -> None:
     if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
         learned = callable(getattr(optimizer, "transformation", None))
         raise OptionError(
-            explain(
-                "optimizer= is no optimizer of optax",
-                got=type(optimizer).__name__ if learned else repr(optimizer)[:80],
-                expected="an optax.GradientTransformation",
-                step="pass optimizer.transformation()" if learned else "write optimizer=optax.adam(1e-3)",
-            )
+            "optimizer= is no optimizer of optax",
+            got=type(optimizer).__name__ if learned else repr(optimizer)[:80],
+            expected="an optax.GradientTransformation",
+            step="pass optimizer.transformation()" if learned else "write optimizer=optax.adam(1e-3)",
         )

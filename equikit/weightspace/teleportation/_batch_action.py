@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import EquivarianceError, OptionError, ShapeError, explain
+from equikit._errors import EquivarianceError, OptionError, ShapeError
 
 
 class BatchAction(NamedTuple):
@@ -95,13 +95,11 @@ def batch_action(
         return BatchAction(jnp.where(exact, new, jnp.nan), jnp.where(exact, adapted, jnp.nan), residual)
     if not float(residual) <= limit:
         raise EquivarianceError(
-            explain(
-                "the action of the matrix is not exact on the batch",
-                got=f"a relative change of the outputs of {float(residual):.1e}, "
-                f"with {len(inputs)} inputs and a width of {first.shape[1]}",
-                expected=f"at most {limit:.1e}: a batch that is not larger than the width",
-                step="pass fewer inputs, use teleport, which is exact, or write allow_inexact=True",
-            )
+            "the action of the matrix is not exact on the batch",
+            got=f"a relative change of the outputs of {float(residual):.1e}, "
+            f"with {len(inputs)} inputs and a width of {first.shape[1]}",
+            expected=f"at most {limit:.1e}: a batch that is not larger than the width",
+            step="pass fewer inputs, use teleport, which is exact, or write allow_inexact=True",
         )
     return BatchAction(new, adapted, residual)
 
@@ -111,31 +109,25 @@ def _refuse_misfits(first: jax.Array, second: jax.Array, inputs: jax.Array, matr
     for name, array in arrays.items():
         if array.ndim != 2:
             raise ShapeError(
-                explain(
-                    f"{name} is no matrix",
-                    got=f"shape {list(array.shape)}",
-                    expected="two axes",
-                    step="reshape the inputs to [batch, inputs], and layers to [inputs, outputs]",
-                )
+                f"{name} is no matrix",
+                got=f"shape {list(array.shape)}",
+                expected="two axes",
+                step="reshape the inputs to [batch, inputs], and layers to [inputs, outputs]",
             )
     width = first.shape[1]
     wanted = {"second": (width, second.shape[1]), "inputs": (len(inputs), len(first)), "matrix": (width, width)}
     for name, shape in wanted.items():
         if arrays[name].shape != shape:
             raise ShapeError(
-                explain(
-                    f"{name} does not fit the first layer",
-                    got=f"shape {list(arrays[name].shape)}",
-                    expected=f"{list(shape)}, as the first layer is {list(first.shape)}",
-                    step="pass the weights of two layers that follow each other, as x @ first @ second",
-                )
+                f"{name} does not fit the first layer",
+                got=f"shape {list(arrays[name].shape)}",
+                expected=f"{list(shape)}, as the first layer is {list(first.shape)}",
+                step="pass the weights of two layers that follow each other, as x @ first @ second",
             )
     if 0 in inputs.shape:
         raise OptionError(
-            explain(
-                "the batch is empty",
-                got=f"shape {list(inputs.shape)}",
-                expected="one input or more",
-                step="pass inputs",
-            )
+            "the batch is empty",
+            got=f"shape {list(inputs.shape)}",
+            expected="one input or more",
+            step="pass inputs",
         )

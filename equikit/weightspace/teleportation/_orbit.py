@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._linear_action import LinearAction
 from equikit.weightspace._scaling import Scaling
@@ -30,12 +30,10 @@ def continuous_actions(spec: Specification) -> tuple[Scaling | LinearAction, ...
     found = (*scales, *spec.linear_actions)
     if not found:
         raise OptionError(
-            explain(
-                "nothing moves the parameters continuously",
-                got="a specification without positive scales and linear actions",
-                expected="a network with relu, or with linear layers after each other, as in attention",
-                step="print(spec.scalings, spec.linear_actions), or train without teleport",
-            )
+            "nothing moves the parameters continuously",
+            got="a specification without positive scales and linear actions",
+            expected="a network with relu, or with linear layers after each other, as in attention",
+            step="print(spec.scalings, spec.linear_actions), or train without teleport",
         )
     return found
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from equikit._errors import OptionError, explain
+from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.weightspace._specification import Specification
 from equikit.weightspace.teleportation._objective import OBJECTIVES, Loss, Objective
@@ -164,24 +164,20 @@ def _checked_objective(objective: str | Objective) -> Objective:
     if callable(objective):
         return objective
     raise OptionError(
-        explain(
-            "no such objective",
-            got=repr(objective),
-            expected=f"{', '.join(map(repr, OBJECTIVES))}, or a function of a loss and parameters",
-            step="write objective='gradient_norm'",
-        )
+        "no such objective",
+        got=repr(objective),
+        expected=f"{', '.join(map(repr, OBJECTIVES))}, or a function of a loss and parameters",
+        step="write objective='gradient_norm'",
     )
 
 
 def _checked_length(length: float) -> float:
     if not 0 < length <= 1:
         raise OptionError(
-            explain(
-                "step_size is no length of a step",
-                got=repr(length),
-                expected="a number above 0, at most 1: a step of length 1 changes scales by a factor of e",
-                step="write step_size=0.1",
-            )
+            "step_size is no length of a step",
+            got=repr(length),
+            expected="a number above 0, at most 1: a step of length 1 changes scales by a factor of e",
+            step="write step_size=0.1",
         )
     return float(length)
 
@@ -190,12 +186,10 @@ def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Arr
     chosen = [checked_size("at", number) for number in at]
     if (every is None) == (not chosen) or (every is not None and checked_size("every", every) == 0):
         raise OptionError(
-            explain(
-                "it is not said before which updates to move",
-                got=f"every={every}, at={list(at)}",
-                expected="either every, a number above zero, or at, numbers of updates",
-                step="write every=100, or at=[0]",
-            )
+            "it is not said before which updates to move",
+            got=f"every={every}, at={list(at)}",
+            expected="either every, a number above zero, or at, numbers of updates",
+            step="write every=100, or at=[0]",
         )
     if every is not None:
         return lambda count: count % every == 0
@@ -207,12 +201,10 @@ def _checked_loss(params: Any, value_fn: Any, more: dict[str, Any]) -> Loss:
     if params is None or not callable(value_fn):
         missing = "params" if params is None else "value_fn"
         raise OptionError(
-            explain(
-                f"teleport needs {missing} in every update",
-                got=f"{missing}={None if params is None else value_fn!r}",
-                expected="parameters, and the loss as a function of them",
-                step="write tx.update(gradients, state, params, value_fn=loss)",
-            )
+            f"teleport needs {missing} in every update",
+            got=f"{missing}={None if params is None else value_fn!r}",
+            expected="parameters, and the loss as a function of them",
+            step="write tx.update(gradients, state, params, value_fn=loss)",
         )
     named = inspect.signature(value_fn).parameters.values()
     takes_all = any(one.kind is one.VAR_KEYWORD for one in named)
