@@ -14,13 +14,14 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import Diagram, MultilinearSpace
 from equikit.diagrams._multilinear import multilinear
 from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
 from equikit.groups._group import checked_size
 from equikit.nn._functions import silu
-from equikit.nn._linear import Linear, checked_rngs
+from equikit.nn._linear import Linear
 from equikit.nn._point_group import counts, invariants_of, maps_of
 from equikit.nn._radial import checked_width, checked_widths
 from equikit.plans import apply_multilinear
@@ -201,7 +202,7 @@ class ConstitutiveLaw(nnx.Module):
         self.degree = checked_size("the degree of the maps", 2 if degree is None else degree)
         self.invariants = checked_width("the degree of the invariants", invariants)
         self.hyperelastic, self.stress_free, self.scale = hyperelastic, stress_free, float(scale)
-        checked_rngs(rngs)
+        _checks.rngs(rngs)
         if isinstance(self.group, MatrixGroup):
             found, maps = counts(self.group, self.invariants, 0 if hyperelastic else self.degree)
         else:

@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
@@ -20,7 +21,7 @@ from equikit.diagrams._parse import bind
 from equikit.groups import Group, O, S
 from equikit.groups._group import checked_size
 from equikit.nn._features import Features, given_terms, typed_side
-from equikit.nn._linear import checked_dtypes, checked_rngs, unit_normal
+from equikit.nn._linear import checked_dtypes, unit_normal
 from equikit.nn._radial import Radial
 from equikit.plans._apply import Feature, Mask
 from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, refuse_mixture
@@ -136,7 +137,7 @@ class GeometricMessage(nnx.Module):
         self.signature: Signature = bind((*sources, extra), targets, bound, {})
         self.channels = wide, narrow
         self.point, self.space = self._labels()
-        checked_rngs(rngs)
+        _checks.rngs(rngs)
         _, stored = checked_dtypes(None, param_dtype)
         if not isinstance(neighbours, int | float) or not 0 < neighbours < math.inf:
             raise OptionError(

@@ -12,14 +12,15 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from equikit._errors import DTypeError, OptionError, SignatureError
+from equikit import _checks
+from equikit._errors import DTypeError, SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.diagrams._count import why_none
 from equikit.groups._group import checked_size
 from equikit.nn._features import Features, typed
 from equikit.plans import Plan, apply, plan, weight_name, weight_shapes
 from equikit.plans._apply import Inputs, Mask
-from equikit.plans._check import foreign, holds_numbers
+from equikit.plans._check import foreign
 from equikit.plans._ir import Normalize
 from equikit.plans._lower import Channels
 from equikit.plans._method import Method, checked_chunk_size, known_method
@@ -29,51 +30,14 @@ from equikit.plans._out_sharding import OutSharding
 unit_normal = nnx.initializers.normal(1.0)
 
 
-def checked_float(argument: str, dtype: DTypeLike | None) -> Any:
-    """Return a floating-point dtype that JAX would keep, or raise `DTypeError`."""
-    if dtype is None:
-        return None
-    try:
-        wanted = jnp.dtype(dtype)
-    except TypeError:
-        wanted = None
-    if wanted is None or not holds_numbers(wanted):
-        raise DTypeError(
-            f"{argument} is not a floating-point dtype",
-            got=repr(dtype) if wanted is None else wanted,
-            expected="float32, bfloat16, float16, float64 or complex",
-            step=f"pass {argument}=jnp.float32",
-        )
-    if jax.dtypes.canonicalize_dtype(wanted) != wanted:
-        raise DTypeError(
-            f"{argument} cannot be {wanted} while jax_enable_x64 is off",
-            got=wanted,
-            expected=f"{jax.dtypes.canonicalize_dtype(wanted)}, or x64 switched on",
-            step='call jax.config.update("jax_enable_x64", True) first',
-        )
-    return wanted
-
-
 def is_complex(dtype: Any) -> bool:
     """Whether a dtype holds complex numbers."""
     return bool(jnp.issubdtype(dtype, jnp.complexfloating))
 
 
-def checked_rngs(rngs: Any) -> Any:
-    """Return a set of random keys, or raise `OptionError`."""
-    if not callable(getattr(rngs, "params", None)):
-        raise OptionError(
-            "rngs is not a set of random keys",
-            got=repr(rngs),
-            expected="flax.nnx.Rngs",
-            step="write rngs=nnx.Rngs(0)",
-        )
-    return rngs
-
-
 def checked_dtypes(dtype: DTypeLike | None, param_dtype: DTypeLike) -> tuple[Any, Any]:
     """The dtypes of the computation and of the parameters; no imaginary part of the latter may be dropped."""
-    computed, stored = checked_float("dtype", dtype), checked_float("param_dtype", param_dtype)
+    computed, stored = _checks.dtype("dtype", dtype), _checks.dtype("param_dtype", param_dtype)
     if computed is not None and is_complex(stored) and not is_complex(computed):
         raise DTypeError(
             "the layer would drop the imaginary part of its parameters",
@@ -186,7 +150,7 @@ class Linear(nnx.Module):
         self.method = known_method(method)
         self.remat = bool(remat)
         self.chunk_size = checked_chunk_size(chunk_size)
-        checked_rngs(rngs)
+        _checks.rngs(rngs)
         shapes = weight_shapes(self.plan)
         if not shapes:
             raise SignatureError(
@@ -300,7 +264,7 @@ def cast(x: Any, dtype: Any) -> Any:
     """Cast floating-point arrays to the dtype a layer computes in; other arrays are left for the checks to refuse."""
     if isinstance(x, Mapping):
         return {name: cast(array, dtype) for name, array in x.items()}
-    if (isinstance(x, jax.Array) or (isinstance(x, np.ndarray) and not foreign(x))) and holds_numbers(x.dtype):
+    if (isinstance(x, jax.Array) or (isinstance(x, np.ndarray) and not foreign(x))) and _checks.is_float(x.dtype):
         if is_complex(x.dtype) and not is_complex(dtype):
             raise DTypeError(
                 f"the layer computes in {dtype}, which would drop the imaginary part of its input",

@@ -11,12 +11,13 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import MultilinearSpace
 from equikit.diagrams._count import why_none
 from equikit.diagrams._multilinear import multilinear
 from equikit.groups._group import checked_size
-from equikit.nn._linear import cast, checked_dtypes, checked_rngs, initial_sizes, unit_normal
+from equikit.nn._linear import cast, checked_dtypes, initial_sizes, unit_normal
 from equikit.plans import apply_multilinear, multilinear_weight_shape
 from equikit.plans._apply import Feature, Mask
 from equikit.plans._ir import Normalize
@@ -116,7 +117,7 @@ class Multilinear(nnx.Module):
         usual = jnp.complex64 if self.space.signature.is_complex else jnp.float32
         self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
         self.precision = checked_precision(precision)
-        checked_rngs(rngs)
+        _checks.rngs(rngs)
         shape = multilinear_weight_shape(self.space, self.channels, self.out_channels, mode=mode)
         if not self.space.dim:
             raise SignatureError(

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.diagrams import Signature
 from equikit.diagrams._parse import bind
 from equikit.groups import S
 from equikit.nn._features import Features, given_terms, typed_side
-from equikit.nn._linear import checked_float
 from equikit.plans._apply import Feature
 from equikit.plans._check import checked_dtype, checked_shapes
 
@@ -79,7 +79,7 @@ class RMSNorm(nnx.Module):
                 step="write epsilon=1e-6",
             )
         self.epsilon = float(epsilon)
-        stored = checked_float("param_dtype", param_dtype)
+        stored = _checks.dtype("param_dtype", param_dtype)
         self.scale = nnx.Dict(
             {term.name: nnx.Param(jnp.ones(width, stored)) for term, width in zip(terms, widths, strict=True)}
         )

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.nn._functions import silu
-from equikit.nn._linear import Linear, checked_rngs
+from equikit.nn._linear import Linear
 
 
 def cutoff_envelope(distance: jax.Array) -> jax.Array:
@@ -99,7 +100,7 @@ class Radial(nnx.Module):
                 expected="a distance",
                 step="write cutoff=5.0",
             )
-        checked_rngs(rngs)
+        _checks.rngs(rngs)
         self.cutoff, self.basis = float(cutoff), basis
         self.basis_size = checked_width("the size of the radial basis", basis_size)
         widths = [self.basis_size, *checked_widths(hidden), checked_width("the number of radial functions", channels)]

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._signature import base
@@ -24,11 +25,6 @@ class Shapes:
 
     batch: tuple[int, ...]
     sizes: dict[str, int]
-
-
-def holds_numbers(dtype: Any) -> bool:
-    """Whether a dtype holds the floating-point numbers that we compute with; those of eight bits and fewer do not."""
-    return bool(jnp.issubdtype(dtype, jnp.inexact)) and np.dtype(dtype).itemsize > 1
 
 
 def foreign(array: np.ndarray) -> bool:
@@ -78,7 +74,7 @@ def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
             expected="a JAX or NumPy array of floating-point numbers",
             step="wrap it in jnp.asarray(..., dtype=jnp.float32)",
         )
-    if not holds_numbers(array.dtype):
+    if not _checks.is_float(array.dtype):
         raise DTypeError(
             f"{what} {name!r} does not hold floating-point numbers",
             got=f"dtype {array.dtype}",

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit._keys import checked_key
 
 
 def checked_tolerance(value: object) -> None:
@@ -41,8 +41,8 @@ def checked_terms(method: object) -> None:
 def refuse_wrong_key(key: object) -> None:
     """Raise `OptionError` unless a key is `None`, or one key of JAX."""
     if key is not None:
-        checked_key(
+        _checks.key(
             key,
-            expected="a key of JAX, one for the whole batch",
+            expected="a JAX key, one for the whole batch",
             step="write key=jax.random.key(0), or jax.vmap over samples and keys",
         )

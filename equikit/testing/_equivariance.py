@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from equikit import _checks
 from equikit._errors import EquivarianceError, OptionError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow
@@ -18,7 +19,6 @@ from equikit.diagrams._signature import base
 from equikit.groups import Group
 from equikit.groups._group import checked_size
 from equikit.nn._features import Features, typed_side
-from equikit.nn._linear import checked_float
 from equikit.plans._lower import Channels, per_term
 
 MOST_TOLERANCE = 0.01
@@ -165,7 +165,7 @@ def _measured(
         )
     batch = _checked_batch(batch)
     usual = jnp.result_type(complex if kind.is_complex else float)
-    wanted_dtype = checked_float("dtype", usual if dtype is None else dtype)
+    wanted_dtype = _checks.dtype("dtype", usual if dtype is None else dtype)
     groups_of = {label: what for label, what in kind.bindings if isinstance(what, Group)}
     as_dict = not isinstance(signature, str) or len(kind.inputs) > 1
     sizes = {label: group._size(None) for label, group in kind.groups.items()}

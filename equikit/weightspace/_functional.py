@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit._keys import checked_key
 from equikit.groups import Fixed, S
 from equikit.groups._group import checked_size
 from equikit.nn import RMSNorm
 from equikit.nn._functions import Activation, relu
-from equikit.nn._linear import checked_rngs
 from equikit.weightspace._arguments import checked_number, checked_specification, listed
 from equikit.weightspace._fixed import FixedAxes, coded_labels
 from equikit.weightspace._init import unit_normal
@@ -119,7 +118,7 @@ class Functional(nnx.Module):
         coded, sizes = coded_labels(spec, fixed), spec.sizes
         groups = {label: S(sizes[label]) if label in coded else what for label, what in spec.bindings}
         self.codes = nnx.Dict(
-            {label: nnx.Param(unit_normal(checked_rngs(rngs).params(), (sizes[label], codes))) for label in coded}
+            {label: nnx.Param(unit_normal(_checks.rngs(rngs).params(), (sizes[label], codes))) for label in coded}
         )
         self.standardize = None if statistics is None else Standardize(spec, statistics, channels=widths[0])
         tensors = [tensor for leaf in spec.leaves for tensor in tensors_of(leaf)]
@@ -158,7 +157,7 @@ class Functional(nnx.Module):
                 none.
         """
         if key is not None:
-            checked_key(key)
+            _checks.key(key)
         arrays = with_channels(self.spec.leaves, params, self.channels[0])
         if self.standardize is not None:
             arrays = self.standardize.arrays(arrays)

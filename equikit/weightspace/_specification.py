@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import EquivarianceError, OptionError
-from equikit._keys import checked_key
 from equikit.groups import Fixed, S
 from equikit.weightspace._arguments import checked_number
 from equikit.weightspace._blame import first_difference, refuse_not_comparable, relative_difference
@@ -81,7 +81,7 @@ class Specification:
                 expected="a key that is known",
                 step="call this outside of jit, or spec.augment(key, params) inside",
             )
-        generator = np.random.default_rng(np.asarray(jax.random.bits(checked_key(key), (4,))))
+        generator = np.random.default_rng(np.asarray(jax.random.bits(_checks.key(key), (4,))))
         found, within = {}, dict(self.nested)
         for label, group in self.groups.items():
             count = self.sizes[within[label]] if label in within else 1
@@ -123,7 +123,7 @@ class Specification:
             (9, 8, 2)
         """
         given = checked_leaves(self.leaves, params)
-        found = augmented(self.leaves, self.nested, list(self.groups), self.sizes, checked_key(key), given)
+        found = augmented(self.leaves, self.nested, list(self.groups), self.sizes, _checks.key(key), given)
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
     def rescale(self, scaling: Scaling, numbers: jax.Array | np.ndarray, params: Any) -> Any:

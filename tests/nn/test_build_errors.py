@@ -164,7 +164,7 @@ BUILDS = {
     "dtype-integer": (
         ek.DTypeError,
         lambda: linear(dtype=jnp.int32),
-        "dtype is not a floating-point dtype",
+        "dtype= must be a floating-point dtype",
         "int32",
         "float32, bfloat16",
         "dtype=jnp.float32",
@@ -172,7 +172,7 @@ BUILDS = {
     "dtype-unknown": (
         ek.DTypeError,
         lambda: linear(param_dtype="real"),
-        "param_dtype is not a floating-point dtype",
+        "param_dtype= must be a floating-point dtype",
         "'real'",
         "float32, bfloat16",
         "param_dtype=jnp.float32",
@@ -180,7 +180,7 @@ BUILDS = {
     "dtype-without-x64": (
         ek.DTypeError,
         lambda: linear(dtype=jnp.float64),
-        "dtype cannot be float64 while jax_enable_x64 is off",
+        "dtype= cannot be float64 while jax_enable_x64 is off",
         "float64",
         "float32, or x64 switched on",
         'jax.config.update("jax_enable_x64", True)',
@@ -188,7 +188,7 @@ BUILDS = {
     "param-dtype-without-x64": (
         ek.DTypeError,
         lambda: linear(param_dtype=np.complex128),
-        "param_dtype cannot be complex128 while jax_enable_x64 is off",
+        "param_dtype= cannot be complex128 while jax_enable_x64 is off",
         "complex128",
         "complex64, or x64 switched on",
         'jax.config.update("jax_enable_x64", True)',
@@ -196,9 +196,9 @@ BUILDS = {
     "rngs": (
         ek.OptionError,
         lambda: linear(rngs=0),
-        "rngs is not a set of random keys",
+        "rngs= must be nnx.Rngs",
         "0",
-        "flax.nnx.Rngs",
+        "nnx.Rngs",
         "rngs=nnx.Rngs(0)",
     ),
     "misspelt-option": (

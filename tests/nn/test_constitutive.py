@@ -261,7 +261,7 @@ ERRORS = {
         "above",
         "1.0",
     ),
-    "rngs": (ek.OptionError, lambda: ConstitutiveLaw(rngs=None), "rngs is not", "None", "Rngs", "Rngs(0)"),
+    "rngs": (ek.OptionError, lambda: ConstitutiveLaw(rngs=None), "rngs= must be", "None", "Rngs", "Rngs(0)"),
     "shape": (
         ek.ShapeError,
         lambda: make("isotropic", dtype=jnp.float32)(np.ones((6,), np.float32)),

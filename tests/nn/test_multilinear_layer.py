@@ -233,8 +233,8 @@ ERRORS = {
     ),
     "mode": (ek.OptionError, make(mode="both"), "no such mode", "'both'", "full", "full"),
     "normalize": (ek.OptionError, make(normalize="max"), "no such normalisation", "'max'", "mean", "mean"),
-    "rngs": (ek.OptionError, make(rngs=3), "rngs is not", "3", "Rngs", "Rngs(0)"),
-    "dtype": (ek.DTypeError, make(dtype=jnp.int32), "dtype is not a floating-point", "int32", "float32", "float32"),
+    "rngs": (ek.OptionError, make(rngs=3), "rngs= must be", "3", "Rngs", "Rngs(0)"),
+    "dtype": (ek.DTypeError, make(dtype=jnp.int32), "dtype= must be a floating-point", "int32", "float32", "float32"),
     "init_size": (ek.SignatureError, make(init_size={"x": 3}), "init_size is given for 'x'", "3", "bound", "remove"),
     "input": (
         ek.ShapeError,

@@ -289,7 +289,7 @@ def test_what_does_not_fit_is_refused_with_the_next_step():
     assert_error(
         ek.OptionError, lambda: make(energy, rngs=nnx.Rngs(0)), "rngs=", "without features", "features=", "leave"
     )
-    assert_error(ek.OptionError, lambda: make(energy, features=3), "rngs is not", "None", "nnx.Rngs", "rngs=")
+    assert_error(ek.OptionError, lambda: make(energy, features=3), "rngs= must be", "None", "nnx.Rngs", "rngs=")
     assert_error(ek.OptionError, lambda: make(energy, ek.D(4), label="t"), "group= turns", "'t'", "one of", "bind t")
     assert_error(ek.OptionError, lambda: make(3), "cannot be called", "int", "module", "pass")
     assert_error(ek.GroupError, lambda: make(energy, ek.S(4)), "does not turn", "S(4)", "D(n)", "ek.D(4)")

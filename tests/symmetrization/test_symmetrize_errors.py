@@ -202,11 +202,11 @@ CASES = {
     ),
     "a number as a key": (
         lambda: wrapped()(CLOUD, key=0),
-        (ek.OptionError, "not one random key", "0", "a key of JAX", "jax.random.key(0)"),
+        (ek.OptionError, "must be one JAX key", "0", "a JAX key", "jax.random.key(0)"),
     ),
     "several keys": (
         lambda: wrapped().info(CLOUD, key=jax.random.split(jax.random.key(0), 3)),
-        (ek.OptionError, "not one random key", "of shape [3]", "a key of JAX", "jax.vmap"),
+        (ek.OptionError, "must be one JAX key", "of shape [3]", "a JAX key", "jax.vmap"),
     ),
     "a mask that is not taken": (
         lambda: wrapped(lambda x: x)(CLOUD, mask={"p": jnp.ones(5, bool)}),

@@ -200,9 +200,9 @@ def test_arguments_that_settle_nothing_are_errors(key):
         assert_equivariant(jnp.sin, {"p": 2}, p=ek.S(5), key=key)
     with pytest.raises(ek.GroupError, match="size of S is not settled"):
         assert_equivariant(jnp.sin, "p -> p", p=ek.S, channels=2, key=key)
-    with pytest.raises(ek.DTypeError, match="dtype cannot be float64 while jax_enable_x64 is off"):
+    with pytest.raises(ek.DTypeError, match="dtype= cannot be float64 while jax_enable_x64 is off"):
         assert_equivariant(jnp.sin, "p -> p", p=ek.S(5), channels=2, key=key, dtype=jnp.float64)
-    with pytest.raises(ek.DTypeError, match="dtype is not a floating-point dtype"):
+    with pytest.raises(ek.DTypeError, match="dtype= must be a floating-point dtype"):
         assert_equivariant(jnp.sin, "p -> p", p=ek.S(5), channels=2, key=key, dtype=int)
     with pytest.raises(ek.SignatureError, match="label 'p' is not bound"):
         assert_equivariant(jnp.sin, "p -> p", channels=2, key=key)

@@ -346,12 +346,12 @@ REFUSED = {
     ),
     "no rngs": (
         lambda: AsymmetricMLP([3, 4, 2], fixed=1, key=KEY, rngs=None),
-        (ek.OptionError, "rngs is not a set of random keys", "None", "nnx.Rngs", "rngs=nnx.Rngs(0)"),
+        (ek.OptionError, "rngs= must be nnx.Rngs", "None", "nnx.Rngs", "rngs=nnx.Rngs(0)"),
     ),
     **{
         f"{which} of {name}": (build, (ek.OptionError, *texts))
         for which, options, texts in (
-            ("key", {"key": None}, ("key= is not one random key", "None", "a key of JAX", "jax.random.key(0)")),
+            ("key", {"key": None}, ("key= must be one JAX key", "None", "a JAX key", "jax.random.key(0)")),
             ("scale", {"scale": math.nan}, ("scale does not fit", "scale=nan", "a finite number", "leave it out")),
         )
         for name, build in {

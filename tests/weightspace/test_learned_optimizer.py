@@ -142,10 +142,10 @@ WRONG = {
         lambda: train(ADAM, PROBLEM, 2.5, KEY),
         ("steps must be a whole number", "2.5", "zero or more", "5"),
     ),
-    "key": (lambda: train(ADAM, PROBLEM, 2, 0), ("key= is not one random key", "0", "a key of JAX", "random.key(0)")),
+    "key": (lambda: train(ADAM, PROBLEM, 2, 0), ("key= must be one JAX key", "0", "a JAX key", "random.key(0)")),
     "keys": (
         lambda: train(ADAM, PROBLEM, 2, jax.random.split(KEY)),
-        ("key= is not one random key", "of shape [2]", "a key of JAX", "jax.random.key(0)"),
+        ("key= must be one JAX key", "of shape [2]", "a JAX key", "jax.random.key(0)"),
     ),
     "no optax": (
         lambda: train(LEARNED, PROBLEM, 2, KEY),
@@ -173,7 +173,7 @@ WRONG = {
     ),
     "key of evolution": (
         lambda: evolve(LEARNED, PROBLEM, key=0),
-        ("key= is not one random key", "0", "a key of JAX", "jax.random.key(0)"),
+        ("key= must be one JAX key", "0", "a JAX key", "jax.random.key(0)"),
     ),
     "deviation": (
         lambda: evolve(LEARNED, PROBLEM, deviation=float("inf"), key=KEY),

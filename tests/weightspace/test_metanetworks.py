@@ -272,7 +272,7 @@ REFUSED = {
     ),
     "no keys": (
         lambda: MessagePassing(GRAPH, [1, 4, 1], rngs=0),
-        (ek.OptionError, "rngs is not a set of random keys", "0", "nnx.Rngs", "nnx.Rngs(0)"),
+        (ek.OptionError, "rngs= must be nnx.Rngs", "0", "nnx.Rngs", "nnx.Rngs(0)"),
     ),
     "other probes": (
         lambda: MessagePassing(
@@ -294,7 +294,7 @@ REFUSED = {
     ),
     "no dtype": (
         lambda: MessagePassing(GRAPH, [1, 4, 1], dtype=jnp.int32, rngs=nnx.Rngs(0)),
-        (ek.DTypeError, "dtype is not a floating-point dtype", "int32", "float32", "dtype=jnp.float32"),
+        (ek.DTypeError, "dtype= must be a floating-point dtype", "int32", "float32", "dtype=jnp.float32"),
     ),
 }
 

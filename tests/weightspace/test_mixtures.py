@@ -135,7 +135,7 @@ def linear(rngs):
 REFUSED = {
     "no rngs": (
         lambda: Ensemble(lambda rngs: nnx.Linear(2, 3, rngs=rngs), 2, rngs=None),
-        (ek.OptionError, "rngs is not a set of random keys", "None", "nnx.Rngs", "rngs=nnx.Rngs(0)"),
+        (ek.OptionError, "rngs= must be nnx.Rngs", "None", "nnx.Rngs", "rngs=nnx.Rngs(0)"),
     ),
     "none": (
         lambda: Ensemble(linear, 0, rngs=nnx.Rngs(0)),

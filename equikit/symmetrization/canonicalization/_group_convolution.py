@@ -14,12 +14,12 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import D, MatrixGroup, Z
 from equikit.groups._group import checked_size
 from equikit.nn import Linear
 from equikit.nn._functions import relu
-from equikit.nn._linear import checked_float, checked_rngs
 from equikit.symmetrization.canonicalization._polygon import checked_polygon, matrices, quotients
 
 WIDTH = 0.5
@@ -101,8 +101,8 @@ class GroupConvolution(nnx.Module):
         self.vectors = bool(vectors)
         self.activation = activation
         self.precision = precision
-        stored = checked_float("param_dtype", param_dtype)
-        checked_rngs(rngs)
+        stored = _checks.dtype("param_dtype", param_dtype)
+        _checks.rngs(rngs)
         functions = turned_filters(self.group, self.kernel_size).shape[-1]
         kernels = []
         for layer, width in enumerate(widths):

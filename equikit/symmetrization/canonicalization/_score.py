@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups._group import checked_size
-from equikit.nn._linear import checked_rngs
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._modules import held_network
@@ -44,7 +44,7 @@ class Score(nnx.Module):
                 )
             self.reference = None
         else:
-            self.reference = nnx.Param(jax.random.normal(checked_rngs(rngs).params(), (self.features or 0,)))
+            self.reference = nnx.Param(jax.random.normal(_checks.rngs(rngs).params(), (self.features or 0,)))
 
     def __call__(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], lead: tuple[int, ...]

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit._keys import checked_key
 from equikit.groups._group import checked_size
 from equikit.weightspace._arguments import checked_number
 from equikit.weightspace._leaves import named_leaves, refuse_unlike
@@ -49,7 +49,7 @@ def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array)
             step="fix fewer, or give a number for each layer, as fixed=[0, 16, 16]",
         )
     checked_number("scale", scale)
-    places, numbers = jax.random.split(checked_key(key))
+    places, numbers = jax.random.split(_checks.key(key))
     order = jnp.argsort(jax.random.uniform(places, shape, jnp.float32), axis=0)
     mask = jnp.argsort(order, axis=0) < count
     return FixedWeights(mask, jnp.where(mask, scale * jax.random.normal(numbers, shape, jnp.float32), 0))
@@ -85,7 +85,7 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
     Source:
         Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231.
     """
-    checked_key(key)
+    _checks.key(key)
     checked_number("scale", scale)
     found = []
     for name, leaf in named_leaves(params).items():

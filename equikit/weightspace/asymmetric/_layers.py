@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from flax.nnx.nn.initializers import lecun_normal
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
-from equikit._keys import checked_key
 from equikit.groups._group import checked_size
-from equikit.nn._linear import checked_rngs
 from equikit.weightspace._arguments import checked_number
 from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
@@ -71,7 +70,7 @@ class AsymmetricLinear(nnx.Module):
                 step="write AsymmetricLinear(8, 16, ...)",
             )
         drawn = draw_fixed(shape, fixed, scale, key)
-        self.kernel = nnx.Param(lecun_normal()(checked_rngs(rngs).params(), shape, param_dtype))
+        self.kernel = nnx.Param(lecun_normal()(_checks.rngs(rngs).params(), shape, param_dtype))
         self.bias = nnx.Param(jnp.zeros(shape[1:], param_dtype)) if use_bias else None
         self.mask = FixedEntries(drawn.mask.astype(param_dtype))
         self.values = FixedEntries(drawn.values.astype(param_dtype))
@@ -116,7 +115,7 @@ class FiGLU(nnx.Module):
     def __init__(self, features: int, *, scale: float = 1.0, key: jax.Array, param_dtype: Any = jnp.float32) -> None:
         size = checked_size("features", features)
         checked_number("scale", scale)
-        drawn = scale * jax.random.normal(checked_key(key), (size, size), jnp.float32)
+        drawn = scale * jax.random.normal(_checks.key(key), (size, size), jnp.float32)
         self.matrix = FixedEntries(drawn.astype(param_dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups._group import checked_size
-from equikit.nn._linear import checked_rngs
 
 Factory = Callable[[nnx.Rngs], Any]
 """Makes a network."""
@@ -25,7 +25,7 @@ def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
     """
     if checked_size("size", size) == 0:
         raise OptionError("there are no networks", got="size=0", expected="a number above zero", step="write size=4")
-    checked_rngs(rngs)
+    _checks.rngs(rngs)
     made = [nnx.split(factory(nnx.Rngs(rngs.params()))) for _ in range(size)]
     graph, first = made[0]
     for number, (other, state) in enumerate(made):

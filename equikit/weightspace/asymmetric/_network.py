@@ -10,11 +10,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit._keys import checked_key
 from equikit.groups._group import checked_size
 from equikit.nn._functions import relu
-from equikit.nn._linear import checked_rngs
 from equikit.weightspace._arguments import checked_number, listed
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
@@ -63,7 +62,7 @@ class AsymmetricMLP(nnx.Module):
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
-        checked_rngs(rngs)
+        _checks.rngs(rngs)
         checked_number("scale", scale)
         widths = [checked_size("features", width) for width in listed(features) or ()]
         if len(widths) < 2 or 0 in widths or how not in ("weights", "gates"):
@@ -74,7 +73,7 @@ class AsymmetricMLP(nnx.Module):
                 step="write features=[784, 512, 10], how='weights'",
             )
         counts = _checked_counts(fixed, len(widths) - 1) if how == "weights" else [0] * (len(widths) - 1)
-        keys = jax.random.split(checked_key(key), len(widths) - 1)
+        keys = jax.random.split(_checks.key(key), len(widths) - 1)
         layers: list[Any] = []
         gates: list[Any] = []
         for number, (before, after) in enumerate(itertools.pairwise(widths)):

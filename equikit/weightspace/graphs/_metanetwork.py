@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.nn._functions import Activation, silu
-from equikit.nn._linear import checked_dtypes, checked_rngs
+from equikit.nn._linear import checked_dtypes
 from equikit.weightspace.graphs._dense import Options, State
 from equikit.weightspace.graphs._encoder import Encoder, InvariantHead, NodeHead, ParameterHead
 from equikit.weightspace.graphs._graph import ParameterGraph
@@ -46,7 +47,7 @@ class Metanetwork(nnx.Module):
                 step="write channels=[1, 16, 16, 1]",
             )
         computed, stored = checked_dtypes(dtype, param_dtype)
-        options = Options(checked_rngs(rngs), activation, computed, stored, bool(use_global))
+        options = Options(_checks.rngs(rngs), activation, computed, stored, bool(use_global))
         self.graph, self.channels, self.out = graph, widths, out
         hidden = widths[1:-1]
         self.encoder = Encoder(graph, widths[0], hidden[0], probes, options)

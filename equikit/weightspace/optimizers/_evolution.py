@@ -13,8 +13,8 @@ import optax
 from flax import nnx
 from jax.flatten_util import ravel_pytree
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit._keys import checked_key
 from equikit._progress import progress
 from equikit.groups._group import checked_size
 from equikit.weightspace._arguments import checked_number
@@ -105,7 +105,7 @@ def evolve(
             step="write optimizer=LearnedOptimizer(spec, rngs=nnx.Rngs(0))",
         )
     checked_problem(problem)
-    checked_key(key)
+    _checks.key(key)
     numbers = {"steps": steps, "meta_steps": meta_steps, "pairs": pairs, "checks": checks}
     sizes = {name: checked_size(name, number) for name, number in numbers.items()}
     for name, number in (("deviation", deviation), ("rate", rate)):

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import optax
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit._keys import checked_key
 from equikit.groups._group import checked_size
 from equikit.weightspace._losses import checked_loss
 
@@ -49,7 +49,7 @@ def train(
     Cost: a value, a gradient and an update a step.
     """
     steps = checked_size("steps", steps)
-    checked_key(key)
+    _checks.key(key)
     checked_problem(problem)
     _refuse_no_optimizer(optimizer)
 

@@ -1,0 +1,263 @@
+"""Checks of arguments that many functions share; each returns the value in its normal form or raises.
+
+Texts that need knowledge of the field are written where the knowledge is. The symbolic packages use this module too, so
+JAX is imported only by the checks of arrays and keys.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from equikit._errors import DTypeError, EquikitError, OptionError
+
+Value = TypeVar("Value")
+
+FLOATS = "float32, bfloat16, float16, float64 or complex"
+
+
+def shown(value: object, most: int = 80) -> str:
+    """The `repr` of a value for an error text, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def _listed(words: Sequence[object]) -> str:
+    *rest, last = (f'"{word}"' if isinstance(word, str) else repr(word) for word in words)
+    return f"{', '.join(rest)} or {last}" if rest else last
+
+
+def nearest(word: object, known: Collection[str]) -> str | None:
+    """The known word that a misspelt one is closest to, if any is close."""
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.7) if isinstance(word, str) else []
+    return found[0] if found else None
+
+
+def choice(name: str, value: Any, allowed: Sequence[Value], *, step: str | None = None) -> Value:
+    """Return one of the allowed values, or raise `OptionError`; the next step names the one that is spelled alike.
+
+    Args:
+        name: the argument.
+        value: its value.
+        allowed: texts, or `None`.
+        step: the next step where no allowed text is spelled alike; it names the first one where not given.
+    """
+    # `in` compares arrays entry by entry, so that only values of the right kind are compared.
+    if (value is None or isinstance(value, str)) and value in allowed:
+        return value  # type: ignore[return-value]  # it is one of them
+    near = nearest(value, [word for word in allowed if isinstance(word, str)])
+    usual = step or f"write {name}={_listed(allowed[:1])}"
+    raise OptionError(
+        f"unknown value for {name}=",
+        got=shown(value),
+        expected=_listed(allowed),
+        step=usual if near is None else f'write {name}="{near}"',
+    )
+
+
+def flag(name: str, value: object, *, error: type[EquikitError] = OptionError) -> bool:
+    """Return a truth value as a Python `bool`, or raise `OptionError`."""
+    if not isinstance(value, bool | np.bool_):
+        raise error(f"{name}= must be True or False", got=shown(value), expected="a bool", step=f"write {name}=True")
+    return bool(value)
+
+
+def _integer(value: object) -> int | None:
+    """A whole number as a Python integer, `None` for everything else; `True` is not a number."""
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return operator.index(value)  # type: ignore[arg-type]  # anything with __index__ is an integer
+    except TypeError:
+        return None
+
+
+def count(
+    name: str,
+    value: object,
+    *,
+    least: int = 0,
+    most: int | None = None,
+    example: int | None = None,
+    step: str | None = None,
+    error: type[EquikitError] = OptionError,
+) -> int:
+    """Return a whole number in a range as a Python integer, or raise `OptionError`.
+
+    Args:
+        name: the argument, or what the number counts, such as `"the number of products"`.
+        value: its value.
+        least, most: the range, both ends included.
+        example: the number of the next step; `least` or 1, whichever is larger, where not given.
+        step: the next step in place of an example.
+        error: the class of the error.
+    """
+    number = _integer(value)
+    if number is not None and number >= least and (most is None or number <= most):
+        return number
+    unit = f"an integer ≥ {least}" if most is None else f"an integer from {least} to {most:,}"
+    example = max(least, 1) if example is None else example
+    argument = name.isidentifier()
+    raise error(
+        f"{name}{'=' if argument else ''} must be a whole number" + (f" ≥ {least}" if least else ""),
+        got=shown(value),
+        expected=unit,
+        step=step or (f"write {name}={example}" if argument else f"give for example {example}"),
+    )
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    example: float = 1.0,
+    optional: bool = False,
+    error: type[EquikitError] = OptionError,
+) -> Any:
+    """Return a finite real number as it came, or raise `OptionError`; a traced one is not looked at.
+
+    Args:
+        name: the argument.
+        value: a number of Python, NumPy or JAX; under `jit` it may be traced.
+        least, above, most, below: the range, ends included for `least` and `most`.
+        example: the number of the next step.
+        optional: whether `None` is allowed.
+        error: the class of the error.
+    """
+    if value is None and optional:
+        return value
+    plain = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not plain and hasattr(value, "dtype"):
+        import jax
+
+        if isinstance(value, jax.core.Tracer):
+            return value
+        kind = np.asarray(value).dtype.kind if isinstance(value, np.ndarray | np.generic | jax.Array) else "O"
+        plain = np.shape(value) == () and (kind in "iuf" or str(value.dtype) == "bfloat16")
+    bounds = {"≥": (operator.ge, least), ">": (operator.gt, above), "≤": (operator.le, most), "<": (operator.lt, below)}
+    given = {sign: (holds, bound) for sign, (holds, bound) in bounds.items() if bound is not None}
+    if plain and math.isfinite(float(value)) and all(holds(float(value), bound) for holds, bound in given.values()):
+        return value
+    ranges = " and ".join(f"{sign} {bound:g}" for sign, (_, bound) in given.items())
+    unit = f"a number {ranges}" if given else "a finite number"
+    raise error(
+        f"{name}= must be {unit}",
+        got=shown(value),
+        expected=unit + (", or None" if optional else ""),
+        step=f"write {name}={example:g}",
+    )
+
+
+def widths(name: str, value: object, *, least: int = 1, example: str = "(32, 32)") -> tuple[int, ...]:
+    """Return a sequence of whole numbers as a tuple, or raise `OptionError`."""
+    entries: tuple[object, ...] | None = None
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        entries = tuple(value)
+    if entries is None:
+        raise OptionError(
+            f"{name}= must be a list of widths",
+            got=shown(value),
+            expected="one width a layer",
+            step=f"{name}={example}",
+        )
+    return tuple(count(f"each entry of {name}=", width, least=least, example=max(least, 8)) for width in entries)
+
+
+def function(name: str, value: Any, *, example: str) -> Callable[..., Any]:
+    """Return a callable, or raise `OptionError`."""
+    if not callable(value):
+        raise OptionError(
+            f"{name}= must be callable", got=shown(value), expected="a function", step=f"write {name}={example}"
+        )
+    found: Callable[..., Any] = value
+    return found
+
+
+def key(value: Any, *, expected: str = "a JAX key", step: str = "write key=jax.random.key(0)") -> Any:
+    """Return one random key of JAX, typed or as two integers, or raise `OptionError`."""
+    import jax
+
+    is_array = isinstance(value, jax.Array | np.ndarray)
+    if is_array:
+        typed = jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
+        if value.ndim == 0 if typed else (value.ndim == 1 and value.dtype == np.uint32):
+            return value
+    raise OptionError(
+        "key= must be one JAX key",
+        got=f"{value.dtype} of shape {list(value.shape)}" if is_array else shown(value, 60),
+        expected=expected,
+        step=step,
+    )
+
+
+def rngs(value: Any) -> Any:
+    """Return the random keys of a Flax module, or raise `OptionError`."""
+    if not callable(getattr(value, "params", None)):
+        raise OptionError(
+            "rngs= must be nnx.Rngs", got=shown(value), expected="nnx.Rngs", step="write rngs=nnx.Rngs(0)"
+        )
+    return value
+
+
+def is_float(dtype: Any) -> bool:
+    """Whether layers compute in a dtype: real or complex floating point of 16 bits or more."""
+    from jax import numpy as jnp
+
+    return bool(jnp.issubdtype(dtype, jnp.inexact)) and np.dtype(dtype).itemsize > 1
+
+
+def dtype(name: str, value: Any) -> Any:
+    """Return a floating-point dtype that JAX keeps, `None` for `None`, or raise `DTypeError`."""
+    import jax
+
+    if value is None:
+        return None
+    try:
+        wanted = jax.numpy.dtype(value)
+    except TypeError:
+        wanted = None
+    if wanted is None or not is_float(wanted):
+        raise DTypeError(
+            f"{name}= must be a floating-point dtype",
+            got=shown(value) if wanted is None else wanted,
+            expected=FLOATS,
+            step=f"write {name}=jnp.float32",
+        )
+    if jax.dtypes.canonicalize_dtype(wanted) != wanted:
+        raise DTypeError(
+            f"{name}= cannot be {wanted} while jax_enable_x64 is off",
+            got=wanted,
+            expected=f"{jax.dtypes.canonicalize_dtype(wanted)}, or x64 switched on",
+            step='call jax.config.update("jax_enable_x64", True) first',
+        )
+    return wanted
+
+
+def options_of(call: Callable[..., Any]) -> frozenset[str]:
+    """The keyword-only arguments of a function or of the constructor of a class."""
+    parameters = inspect.signature(call).parameters.values()
+    return frozenset(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+
+
+def refuse_unknown(owner: str, given: Collection[str], known: Collection[str]) -> None:
+    """Raise `OptionError` for a keyword that is neither an option nor a label, with the option closest to it."""
+    unknown = sorted(set(given) - set(known))
+    if not unknown:
+        return
+    near = nearest(unknown[0], sorted(known))
+    raise OptionError(
+        f"{owner} has no option {unknown[0]!r}",
+        got=f"{unknown[0]}=",
+        expected=f"{', '.join(sorted(known))}" if known else "no options",
+        step=f"write {near}=" if near else f"remove {unknown[0]}=",
+    )

@@ -1,0 +1,129 @@
+"""The checks that all packages share, and the fields of errors."""
+
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import equikit as ek
+from equikit import _checks
+from equikit._errors import EquikitError, Place, UnboundLabelError
+
+ACCEPTED = {
+    "choice": (lambda: _checks.choice("how", "sum", ("sum", "mean")), "sum"),
+    "choice-none": (lambda: _checks.choice("how", None, (None, "mean")), None),
+    "flag": (lambda: _checks.flag("remat", np.True_), True),
+    "count": (lambda: _checks.count("samples", np.int64(3), least=1), 3),
+    "count-most": (lambda: _checks.count("samples", 3, most=3), 3),
+    "number": (lambda: _checks.number("epsilon", 1e-6, above=0), 1e-6),
+    "number-array": (lambda: _checks.number("epsilon", np.float32(2.0)), np.float32(2.0)),
+    "number-none": (lambda: _checks.number("tolerance", None, optional=True), None),
+    "widths": (lambda: _checks.widths("hidden", [8, np.int32(4)]), (8, 4)),
+    "widths-empty": (lambda: _checks.widths("hidden", ()), ()),
+    "dtype": (lambda: _checks.dtype("dtype", "bfloat16"), jnp.dtype(jnp.bfloat16)),
+    "dtype-none": (lambda: _checks.dtype("dtype", None), None),
+}
+
+
+@pytest.mark.parametrize(("call", "value"), ACCEPTED.values(), ids=ACCEPTED)
+def test_valid_values_are_returned_in_normal_form(call, value):
+    found = call()
+    assert found == value
+    assert type(found) is type(value)
+
+
+REFUSED = {
+    "choice": (lambda: _checks.choice("how", "maen", ("sum", "mean")), "'maen'", '"sum" or "mean"', 'write how="mean"'),
+    "choice-far": (lambda: _checks.choice("how", 5, ("sum", "mean")), "5", '"sum" or "mean"', 'write how="sum"'),
+    "choice-one": (lambda: _checks.choice("how", np.ones(2), ("sum",)), "array([1., 1.])", '"sum"', 'write how="sum"'),
+    "choice-none": (lambda: _checks.choice("how", "x", (None, "sum")), "'x'", 'None or "sum"', "write how=None"),
+    "flag": (lambda: _checks.flag("remat", 1), "1", "a bool", "write remat=True"),
+    "count-negative": (lambda: _checks.count("samples", -1), "-1", "an integer ≥ 0", "write samples=1"),
+    "count-zero": (lambda: _checks.count("samples", 0, least=1), "0", "an integer ≥ 1", "write samples=1"),
+    "count-float": (lambda: _checks.count("samples", 2.0), "2.0", "an integer ≥ 0", "write samples=1"),
+    "count-bool": (lambda: _checks.count("samples", True), "True", "an integer ≥ 0", "write samples=1"),
+    "count-many": (lambda: _checks.count("k", 9, most=8), "9", "an integer from 0 to 8", "write k=1"),
+    "count-words": (lambda: _checks.count("the width", None, least=1), "None", "an integer ≥ 1", "give for example 1"),
+    "number-nan": (lambda: _checks.number("rate", float("nan")), "nan", "a finite number", "write rate=1"),
+    "number-complex": (lambda: _checks.number("rate", 1j), "1j", "a finite number", "write rate=1"),
+    "number-text": (lambda: _checks.number("rate", "1"), "'1'", "a finite number", "write rate=1"),
+    "number-bool": (lambda: _checks.number("rate", True), "True", "a finite number", "write rate=1"),
+    "number-range": (
+        lambda: _checks.number("rate", 2.0, above=0, most=1, example=0.5, optional=True),
+        "2.0",
+        "a number > 0 and ≤ 1, or None",
+        "write rate=0.5",
+    ),
+    "widths": (lambda: _checks.widths("hidden", 8), "8", "one width a layer", "hidden=(32, 32)"),
+    "widths-text": (lambda: _checks.widths("hidden", "88"), "'88'", "one width a layer", "hidden=(32, 32)"),
+    "widths-zero": (lambda: _checks.widths("hidden", (0,)), "0", "an integer ≥ 1", "give for example 8"),
+    "key": (lambda: _checks.key(0), "0", "a JAX key", "write key=jax.random.key(0)"),
+    "keys": (
+        lambda: _checks.key(jax.random.split(jax.random.key(0), 3)),
+        "key<fry> of shape [3]",
+        "a JAX key",
+        "write key=jax.random.key(0)",
+    ),
+    "rngs": (lambda: _checks.rngs(0), "0", "nnx.Rngs", "write rngs=nnx.Rngs(0)"),
+    "dtype": (lambda: _checks.dtype("dtype", int), "int64", _checks.FLOATS, "write dtype=jnp.float32"),
+    "dtype-none": (lambda: _checks.dtype("dtype", "x"), "'x'", _checks.FLOATS, "write dtype=jnp.float32"),
+    "function": (
+        lambda: _checks.function("gate", 1, example="jax.nn.gelu"),
+        "1",
+        "a function",
+        "write gate=jax.nn.gelu",
+    ),
+    "unknown": (lambda: _checks.refuse_unknown("Linear", ["biass"], ["bias"]), "biass=", "bias", "write bias="),
+    "unknown-far": (lambda: _checks.refuse_unknown("Linear", ["q"], []), "q=", "no options", "remove q="),
+}
+
+
+@pytest.mark.parametrize(("call", "got", "expected", "step"), REFUSED.values(), ids=REFUSED)
+def test_invalid_values_are_refused_with_a_next_step(call, got, expected, step):
+    with pytest.raises(EquikitError) as caught:
+        call()
+    assert (caught.value.got, caught.value.expected, caught.value.step) == (got, expected, step)
+
+
+@pytest.mark.parametrize("scalar", [np.array(0.5), jnp.array(0.5), jnp.array(0.5, jnp.bfloat16)])
+def test_a_scalar_array_is_a_number(scalar):
+    assert _checks.number("rate", scalar, above=0, most=1) is scalar
+
+
+def test_a_traced_number_is_not_looked_at():
+    assert jax.jit(lambda rate: _checks.number("rate", rate, above=0))(-1.0) == -1.0
+
+
+def test_an_error_keeps_its_fields_when_pickled():
+    place = Place("p -> q", 5)
+    error = UnboundLabelError("label not bound", label="q", at=place, got=[1], expected="a group", step="add q=S")
+    error.add_note("in the first layer")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is UnboundLabelError
+    assert str(copy) == str(error)
+    assert vars(copy) == vars(error)
+    assert str(error).split("\n")[1:3] == ["  p -> q", "       ^"]
+
+
+def test_an_error_keeps_no_tracer_alive():
+    def call(x):
+        try:
+            _checks.choice("how", "x", ("sum",))
+            raise AssertionError
+        except EquikitError:
+            pass
+        error = ek.ShapeError("wrong", got=x)
+        assert isinstance(error.got, str)
+        return x
+
+    jax.jit(call)(1.0)
+
+
+def test_every_error_class_can_be_raised_with_fields():
+    classes = [kind for kind in vars(ek._errors).values() if isinstance(kind, type) and issubclass(kind, EquikitError)]
+    assert len(classes) > 10
+    for kind in classes:
+        extra = {"label": "q"} if kind is UnboundLabelError else {}
+        assert pickle.loads(pickle.dumps(kind("a problem", got=1, step="do it", **extra))).step == "do it"
