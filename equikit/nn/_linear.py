@@ -18,13 +18,12 @@ from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.diagrams._count import why_none
 from equikit.groups._group import checked_size
 from equikit.nn._features import Features, typed
-from equikit.plans import Plan, apply, plan, weight_name, weight_shapes
-from equikit.plans._apply import Inputs, Mask
+from equikit.plans import Plan, plan, weight_name, weight_shapes
+from equikit.plans._apply import Inputs, Mask, applied
 from equikit.plans._check import foreign
 from equikit.plans._ir import Normalize
 from equikit.plans._lower import Channels
-from equikit.plans._method import Method, checked_chunk_size, known_method
-from equikit.plans._options import checked_precision
+from equikit.plans._options import Method, RunOptions
 from equikit.plans._out_sharding import OutSharding
 
 unit_normal = nnx.initializers.normal(1.0)
@@ -146,10 +145,7 @@ class Linear(nnx.Module):
         self.use_bias = bool(use_bias)
         usual = jnp.complex64 if self.signature.is_complex else jnp.float32
         self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
-        self.precision = checked_precision(precision)
-        self.method = known_method(method)
-        self.remat = bool(remat)
-        self.chunk_size = checked_chunk_size(chunk_size)
+        self.options = RunOptions(precision, method, remat, chunk_size)
         _checks.rngs(rngs)
         shapes = weight_shapes(self.plan)
         if not shapes:
@@ -246,18 +242,7 @@ class Linear(nnx.Module):
         weights = self.weights()
         if self.dtype is not None:
             x = cast(x, self.dtype)
-        return apply(
-            self.plan,
-            x,
-            weights,
-            mask=mask,
-            sizes=sizes,
-            precision=self.precision,
-            method=self.method,
-            remat=self.remat,
-            chunk_size=self.chunk_size,
-            out_sharding=out_sharding,
-        )
+        return applied(self.plan, x, weights, self.options, mask=mask, sizes=sizes, out_sharding=out_sharding)
 
 
 def cast(x: Any, dtype: Any) -> Any:

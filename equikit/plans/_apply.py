@@ -24,8 +24,8 @@ from equikit.plans._check import (
 )
 from equikit.plans._ir import Plan
 from equikit.plans._layout import Layout, Weights, as_whole, laid_out
-from equikit.plans._method import Chosen, Method, checked_chunk_size, checked_method
-from equikit.plans._options import checked_plan, checked_precision
+from equikit.plans._method import Choice, choose
+from equikit.plans._options import Method, RunOptions, checked_plan
 from equikit.plans._out_sharding import OutSharding
 from equikit.plans._program import execute
 from equikit.plans._sharding import placed, result
@@ -147,7 +147,7 @@ def lay_out(plan: Plan, weights: Mapping[str, Weight]) -> Layout:
     return as_whole(laid_out(plan, keyed(checked_plan(plan), weights)))
 
 
-def checked_layout(plan: Plan, layout: Layout, method: Method) -> Layout:
+def checked_layout(plan: Plan, layout: Layout, options: RunOptions) -> Layout:
     """Return the layout if it belongs to the plan and the method takes it, or raise `OptionError`."""
     if layout.plan != plan:
         raise OptionError(
@@ -156,10 +156,10 @@ def checked_layout(plan: Plan, layout: Layout, method: Method) -> Layout:
             expected=_described(plan),
             step="call lay_out(plan, weights) with this plan",
         )
-    if method not in ("auto", "factored"):
+    if options.method not in ("auto", "factored"):
         raise OptionError(
             "weights that are laid out serve the factored method only",
-            got=f"method={method!r}",
+            got=f"method={options.method!r}",
             expected='"auto" or "factored"',
             step="pass the weights themselves",
         )
@@ -253,7 +253,7 @@ def apply(
         precision: of the matrix products, as in `jax.lax.dot_general`.
         method: `"factored"` runs the steps of the plan; `"dense"` multiplies by the whole matrix, assembled in each
             call; `"naive"` is the definition, one dense tensor a diagram; `"auto"` takes the one that a cost model
-            expects to be fastest, for these shapes on the default backend.
+            expects to be fastest for these shapes, on the platform that the program is lowered for.
         remat: keep nothing but inputs and weights for the backward pass, and compute the rest again. Without it the
             reduced tensors, side by side as they enter the products, are kept too.
         chunk_size: how many samples are computed at a time, in a loop over the batch: less memory, for some time. The
@@ -283,20 +283,41 @@ def apply(
         >>> apply(program, jnp.array([[1.0], [2.0]]), {"p -> p": jnp.array([[[1.0]], [[10.0]]])}).tolist()
         [[31.0], [32.0]]
     """
-    plan, precision = checked_plan(plan), checked_precision(precision)
+    return applied(
+        checked_plan(plan),
+        inputs,
+        weights,
+        RunOptions(precision, method, remat, chunk_size),
+        mask=mask,
+        sizes=sizes,
+        out_sharding=out_sharding,
+    )
+
+
+def applied(
+    plan: Plan,
+    inputs: Inputs,
+    weights: Mapping[str, Weight] | Layout,
+    options: RunOptions,
+    *,
+    mask: Mapping[str, Mask] | None = None,
+    sizes: Mapping[str, int] | None = None,
+    out_sharding: OutSharding | None = None,
+) -> Feature | dict[str, Feature]:
+    """`apply` for options that are checked already, as those of layers are."""
     arrays, masks = ordered(plan, inputs), by_label("mask", mask)
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
-    chunk_size = checked_chunk_size(chunk_size, shapes.batch)
-    laid = isinstance(weights, Layout)
-    given = checked_layout(plan, weights, method) if isinstance(weights, Layout) else keyed(plan, weights)
+    options.chunks(shapes.batch)
+    given = checked_layout(plan, weights, options) if isinstance(weights, Layout) else keyed(plan, weights)
     leaves, structure = jax.tree.flatten(given if isinstance(given, Layout) else [*given.values()])
     if len({array.dtype for array in (*arrays, *leaves)}) > 1:
         refuse_mixture(described(plan, arrays, given))
     dtype = jnp.result_type(*arrays, *leaves)
     arrays = [array.astype(dtype) for array in arrays]
     leaves = [leaf.astype(dtype) for leaf in leaves]
-    chosen: Chosen = "factored" if laid else checked_method(plan, method, shapes, masks, dtype)
+    laid = isinstance(given, Layout)
+    choice = Choice.everywhere("factored") if laid else choose(plan, options.method, shapes, masks, dtype)
     names = [] if isinstance(given, Layout) else [*given]
 
     def compute(
@@ -304,19 +325,9 @@ def apply(
     ) -> list[jax.Array]:
         found = jax.tree.unflatten(structure, leaves)
         weights = found if laid else dict(zip(names, found, strict=True))
-        how = "factored" if method == "auto" and spread is not None else chosen
-        return execute(
-            plan,
-            arrays,
-            weights,
-            shapes,
-            masks,
-            method=how,
-            precision=precision,
-            remat=bool(remat),
-            chunk_size=chunk_size,
-            spread=None if laid else spread,
-        )
+        divided = options.method == "auto" and spread is not None
+        how = Choice.everywhere("factored") if divided else choice
+        return execute(plan, arrays, weights, shapes, masks, how, options, spread=None if laid else spread)
 
     outputs = [
         result(term, shapes, plan.channels[1][s], [w for (_, t), w in zip(names, leaves, strict=False) if t == s])

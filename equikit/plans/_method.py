@@ -1,25 +1,26 @@
-"""Which way to run a plan: what each is expected to take, from rates that were measured."""
+"""Choose between factored and dense execution with a cost model calibrated on measured rates."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
-from typing import Any, Literal
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from jax import lax
 
 from equikit._errors import OptionError
 from equikit.plans._check import Shapes
 from equikit.plans._cost import plan_cost
 from equikit.plans._dense import dense_entries, matrix_shape, pair_plan
 from equikit.plans._ir import Plan
+from equikit.plans._options import Chosen, Method
 from equikit.plans._rates import Rates, rates_of
 
-Chosen = Literal["factored", "dense", "naive"]
-Method = Literal["auto"] | Chosen
+Result = TypeVar("Result")
 
 LARGEST_MATRIX = 2**24
 """Entries of the dense matrix above which it is never the fastest, so that its cost is not even reckoned."""
@@ -72,7 +73,6 @@ def dense_work(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: int =
     return found
 
 
-@functools.lru_cache(maxsize=4096)
 def fastest(plan: Plan, batch: int, sizes: tuple[tuple[str, int], ...], itemsize: int, platform: str) -> Chosen:
     """The method that is expected to take the least time.
 
@@ -90,31 +90,40 @@ def fastest(plan: Plan, batch: int, sizes: tuple[tuple[str, int], ...], itemsize
     return "dense" if dense < factored_work(plan, batch, known, itemsize).seconds(rates) else "factored"
 
 
-def known_method(method: Method) -> Method:
-    """Return the name of a method, or raise `OptionError` where there is none of this name."""
-    if method not in ("auto", "factored", "dense", "naive"):
-        raise OptionError(
-            "no such method",
-            got=repr(method),
-            expected='"auto", "factored", "dense" or "naive"',
-            step='write method="auto"',
-        )
-    return method
+@functools.lru_cache(maxsize=4096)
+def fastest_by_platform(plan: Plan, batch: int, sizes: tuple[tuple[str, int], ...], itemsize: int) -> Choice:
+    """The method that is expected to take the least time on each platform."""
+    return Choice(*(fastest(plan, batch, sizes, itemsize, platform) for platform in Choice._fields))
 
 
-def checked_method(plan: Plan, method: Method, shapes: Shapes, masks: Mapping[str, jax.Array], dtype: Any) -> Chosen:
-    """Return the method to run, or raise `OptionError` where there is none of this name or it cannot serve the case."""
-    known_method(method)
+class Choice(NamedTuple):
+    """The method to run on each platform; which of them a program is lowered for is not known while it is traced."""
+
+    cpu: Chosen
+    gpu: Chosen
+    tpu: Chosen
+
+    @classmethod
+    def everywhere(cls, method: Chosen) -> Choice:
+        """The same method on every platform."""
+        return cls(method, method, method)
+
+    @property
+    def single(self) -> Chosen | None:
+        """The method, where it is the same on every platform."""
+        return self.cpu if len(set(self)) == 1 else None
+
+
+def choose(plan: Plan, method: Method, shapes: Shapes, masks: Mapping[str, jax.Array], dtype: np.dtype[Any]) -> Choice:
+    """The method to run on each platform, or `OptionError` where the given one cannot serve the case."""
     symbols = [size for size in (*shapes.batch, *shapes.sizes.values()) if not isinstance(size, int)]
     masked_means = bool(masks) and plan.normalize == "mean"
     if method == "auto":
         if symbols or masked_means:
-            return "factored"
+            return Choice.everywhere("factored")
         sizes = tuple(sorted(shapes.sizes.items()))
-        return fastest(plan, math.prod(shapes.batch), sizes, dtype.itemsize, jax.default_backend())
-    if method == "factored":
-        return method
-    if any(not isinstance(size, int) for size in shapes.sizes.values()):
+        return fastest_by_platform(plan, math.prod(shapes.batch), sizes, dtype.itemsize)
+    if method != "factored" and any(not isinstance(size, int) for size in shapes.sizes.values()):
         raise OptionError(
             f"the {method} method needs to know every size",
             got=f"the symbolic size {symbols[-1]}",
@@ -128,26 +137,14 @@ def checked_method(plan: Plan, method: Method, shapes: Shapes, masks: Mapping[st
             expected='no masks, or normalize="sum"',
             step='write method="factored"',
         )
-    return method
+    return Choice.everywhere(method)
 
 
-def checked_chunk_size(chunk_size: int | None, batch: tuple[Any, ...] = ()) -> int | None:
-    """Return a number of samples, one or more, or `None`; raise `OptionError` where it is neither, or nobody knows how
-    large the batch is."""
-    if chunk_size is None:
-        return None
-    if isinstance(chunk_size, bool) or not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
-        raise OptionError(
-            "chunk_size is not a number of samples",
-            got=repr(chunk_size),
-            expected="a whole number, one or more; or None, for all samples at once",
-            step="write chunk_size=8",
-        )
-    if not all(isinstance(size, int) for size in batch):
-        raise OptionError(
-            "a batch of symbolic size cannot be computed in chunks",
-            got=f"chunk_size={chunk_size}, batch axes {list(batch)}",
-            expected="a batch whose size is known",
-            step="leave chunk_size out, or export with a fixed batch",
-        )
-    return int(chunk_size)
+def run_choice(choice: Choice, run: Callable[[Chosen], Callable[..., Result]], *operands: Any) -> Result:
+    """Call `run(method)(*operands)` with the method of the platform that the program is lowered for."""
+    if choice.single is not None:
+        return run(choice.single)(*operands)
+    others = {"cpu": choice.cpu, "tpu": choice.tpu}
+    branches = {platform: run(method) for platform, method in others.items() if method != choice.gpu}
+    found: Result = lax.platform_dependent(*operands, default=run(choice.gpu), **branches)
+    return found

@@ -1,17 +1,23 @@
-"""Checks on what is no array: plans and precisions."""
+"""Options of a run: how a plan is executed, never what it computes."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Hashable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.plans._ir import Plan
+
+Chosen = Literal["factored", "dense", "naive"]
+Method = Literal["auto"] | Chosen
 
 
 @functools.lru_cache(maxsize=64)
@@ -27,7 +33,7 @@ def checked_precision(precision: Any) -> Any:
     """Return a precision that JAX knows, or raise `OptionError`."""
     if not isinstance(precision, Hashable) or not _is_precision(precision):
         raise OptionError(
-            "no such precision",
+            "unknown value for precision=",
             got=repr(precision),
             expected='None, "default", "high", "highest" or a jax.lax.Precision',
             step='write precision="highest"',
@@ -35,11 +41,53 @@ def checked_precision(precision: Any) -> Any:
     return precision
 
 
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a plan is executed. Results agree to rounding for all values.
+
+    Args:
+        precision: of the matrix products, as in `jax.lax.dot_general`.
+        method: `"factored"`, `"dense"`, `"naive"` or `"auto"`, as in `apply`.
+        remat: keep only inputs and weights for the backward pass.
+        chunk_size: how many samples are computed at a time; `None` for all.
+
+    Raises:
+        OptionError: for a value that is not allowed.
+
+    Example:
+        >>> RunOptions(method="naive").chunk_size is None
+        True
+    """
+
+    precision: lax.PrecisionLike = None
+    method: Method = "auto"
+    remat: bool = False
+    chunk_size: int | None = None
+
+    def __post_init__(self) -> None:
+        checked_precision(self.precision)
+        _checks.choice("method", self.method, ("auto", "factored", "dense", "naive"))
+        object.__setattr__(self, "remat", _checks.flag("remat", self.remat))
+        if self.chunk_size is not None:
+            object.__setattr__(self, "chunk_size", _checks.count("chunk_size", self.chunk_size, least=1, example=8))
+
+    def chunks(self, batch: tuple[Any, ...]) -> int | None:
+        """The chunk size for a batch; `OptionError` where the size of the batch is a symbol of `jax.export`."""
+        if self.chunk_size is not None and not all(isinstance(size, int) for size in batch):
+            raise OptionError(
+                "a batch of symbolic size cannot be computed in chunks",
+                got=f"chunk_size={self.chunk_size}, batch axes {list(batch)}",
+                expected="a batch whose size is known",
+                step="leave chunk_size out, or export with a fixed batch",
+            )
+        return self.chunk_size
+
+
 def checked_plan(plan: Any) -> Plan:
     """Return a plan, or raise `OptionError`."""
     if not isinstance(plan, Plan):
         raise OptionError(
-            "what came for the plan is not one",
+            "the first argument must be a plan",
             got=repr(plan),
             expected="a plan",
             step="pass space.plan((channels in, channels out)), or equikit.plans.plan(space, ...)",

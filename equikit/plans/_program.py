@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import jax
@@ -18,20 +17,18 @@ from equikit.plans._dense import run_dense
 from equikit.plans._execute import run
 from equikit.plans._ir import Plan
 from equikit.plans._layout import Layout, Weights
-from equikit.plans._method import Chosen
+from equikit.plans._method import Choice, run_choice
+from equikit.plans._options import Chosen, RunOptions
 from equikit.plans._reference import run_reference
 from equikit.plans._spread import Spread
 
 LEAST_BYTES = 2**18
 """Results from this size on are written out before they are used; below, calls cost more than they save."""
 
+STATIC = ("plan", "pairs", "batch", "sizes", "choice", "options", "spread")
 
-@functools.partial(
-    jax.jit,
-    static_argnames=("plan", "pairs", "batch", "sizes", "method", "precision", "remat", "chunk_size", "spread"),
-    inline=False,
-)
-def _compiled(
+
+def _program(
     arrays: Sequence[jax.Array],
     weights: Sequence[jax.Array] | Layout,
     masks: Mapping[str, jax.Array],
@@ -40,59 +37,85 @@ def _compiled(
     pairs: tuple[tuple[int | None, int], ...],
     batch: tuple[int, ...],
     sizes: tuple[tuple[str, int], ...],
-    method: Chosen,
-    precision: lax.PrecisionLike,
-    remat: bool,
-    chunk_size: int | None,
+    choice: Choice,
+    options: RunOptions,
     spread: Spread | None,
 ) -> list[jax.Array]:
-    def computed(arrays: Any, weights: Any, masks: Any, *, batch: tuple[int, ...]) -> list[jax.Array]:
-        shapes = Shapes(batch, dict(sizes))
-        if isinstance(weights, Layout):
-            return run(plan, arrays, weights, shapes, masks, precision)
-        given: Weights = dict(zip(pairs, weights, strict=True))
-        if method == "naive":
-            return run_reference(plan, arrays, given, shapes, masks)
-        if method == "dense":
-            return run_dense(plan, arrays, given, shapes, masks, precision)
-        return run(plan, arrays, given, shapes, masks, precision, spread)
+    def by(method: Chosen, shapes: Shapes) -> Any:
+        def computed(arrays: Any, weights: Any, masks: Any) -> list[jax.Array]:
+            if isinstance(weights, Layout):
+                return run(plan, arrays, weights, shapes, masks, options.precision)
+            given: Weights = dict(zip(pairs, weights, strict=True))
+            if method == "naive":
+                return run_reference(plan, arrays, given, shapes, masks)
+            if method == "dense":
+                return run_dense(plan, arrays, given, shapes, masks, options.precision)
+            return run(plan, arrays, given, shapes, masks, options.precision, spread)
 
-    def program(part: Any, batch: tuple[int, ...]) -> list[jax.Array]:
+        return jax.checkpoint(computed) if options.remat else computed
+
+    def computed(part: Any, batch: tuple[int, ...]) -> list[jax.Array]:
         arrays, masks = part
-        one = functools.partial(computed, batch=batch)
-        return (jax.checkpoint(one) if remat else one)(arrays, weights, masks)
+        shapes = Shapes(batch, dict(sizes))
+        return run_choice(choice, lambda method: by(method, shapes), arrays, weights, masks)
 
-    with set_xla_metadata(inlineable=None):  # what `execute` asks for holds for the whole, not for calls in it
-        rows = math.prod(batch)
+    with set_xla_metadata(inlineable=None):  # what `_apart` asks for holds for the whole, not for calls in it
+        rows, chunk_size = math.prod(batch), options.chunk_size
         if chunk_size is None or rows <= chunk_size:
-            return program((arrays, masks), batch)
+            return computed((arrays, masks), batch)
         whole = rows - rows % chunk_size
         flat = jax.tree.map(lambda a: a.reshape(rows, *a.shape[len(batch) :]), (arrays, masks))
         chunks = jax.tree.map(lambda a: a[:whole].reshape(whole // chunk_size, chunk_size, *a.shape[1:]), flat)
-        found = lax.map(lambda chunk: program(chunk, (chunk_size,)), chunks)
+        found = lax.map(lambda chunk: computed(chunk, (chunk_size,)), chunks)
         found = [y.reshape(whole, *y.shape[2:]) for y in found]
         if rows > whole:
-            rest = program(jax.tree.map(lambda a: a[whole:], flat), (rows - whole,))
+            rest = computed(jax.tree.map(lambda a: a[whole:], flat), (rows - whole,))
             found = [jnp.concatenate(parts) for parts in zip(found, rest, strict=True)]
         return [y.reshape(*batch, *y.shape[1:]) for y in found]
 
 
-def _written_out(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bool:
-    """Whether the results should be in memory before they are used.
+_compiled = jax.jit(_program, static_argnames=STATIC, inline=False)
+
+
+@functools.partial(jax.jit, static_argnames=STATIC)
+def _apart(arrays: Any, weights: Any, masks: Any, **static: Any) -> list[jax.Array]:
+    """Run the program so that, lowered for a CPU, it writes its results to memory before they are used.
 
     XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then
-    computed five times, for the next product and each reduction. A call that is not inlined stops that. With several
-    devices calls stay inlined, as the partitioner has to see through them.
+    computed five times, for the next product and each reduction. A call that is not inlined stops that. Elsewhere such
+    a call would keep XLA from fusing anything across it.
     """
-    if jax.default_backend() != "cpu" or jax.device_count() > 1 or len(plan.products) < 2:
+
+    def called(*operands: Any) -> list[jax.Array]:
+        with set_xla_metadata(inlineable="false"):
+            found: list[jax.Array] = _compiled(*operands, **static)
+        return found
+
+    inlined = functools.partial(_compiled, **static)
+    found: list[jax.Array] = lax.platform_dependent(arrays, weights, masks, cpu=called, default=inlined)
+    return found
+
+
+@functools.cache
+def _several_cpus() -> bool:
+    """Whether a program lowered for CPUs may be partitioned: calls then stay inlined, so that their sums over devices
+    are taken together."""
+    try:
+        return jax.device_count("cpu") > 1
+    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
         return False
-    if not any(isinstance(array, jax.core.Tracer) for array in arrays):
+
+
+def _written_out(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bool:
+    """Whether a CPU should have the results in memory before they are used."""
+    if len(plan.products) < 2 or not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return False
     entries = math.prod(shapes.batch) * sum(
         width * math.prod(shapes.sizes[label] for label in term.labels)
         for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)
     )
-    return isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
+    large = isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
+    return large and not _several_cpus()
 
 
 def execute(
@@ -101,28 +124,22 @@ def execute(
     weights: Weights | Layout,
     shapes: Shapes,
     masks: Mapping[str, jax.Array],
-    *,
-    method: Chosen,
-    precision: lax.PrecisionLike,
-    remat: bool,
-    chunk_size: int | None,
+    choice: Choice,
+    options: RunOptions,
     spread: Spread | None = None,
 ) -> list[jax.Array]:
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
-    apart = _written_out(plan, arrays, shapes)
-    with set_xla_metadata(inlineable="false") if apart else nullcontext():
-        found: list[jax.Array] = _compiled(
-            arrays,
-            weights if isinstance(weights, Layout) else list(weights.values()),
-            masks,
-            plan=plan,
-            pairs=() if isinstance(weights, Layout) else tuple(weights),
-            batch=shapes.batch,
-            sizes=tuple(sorted(shapes.sizes.items())),
-            method=method,
-            precision=precision,
-            remat=remat,
-            chunk_size=chunk_size,
-            spread=spread,
-        )
+    run_program = _apart if _written_out(plan, arrays, shapes) else _compiled
+    found: list[jax.Array] = run_program(
+        list(arrays),
+        weights if isinstance(weights, Layout) else list(weights.values()),
+        dict(masks),
+        plan=plan,
+        pairs=() if isinstance(weights, Layout) else tuple(weights),
+        batch=shapes.batch,
+        sizes=tuple(sorted(shapes.sizes.items())),
+        choice=choice,
+        options=options,
+        spread=spread,
+    )
     return found

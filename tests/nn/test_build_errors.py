@@ -284,7 +284,7 @@ BUILDS = {
     "precision": (
         ek.OptionError,
         lambda: linear(precision="hgh"),
-        "no such precision",
+        "unknown value for precision=",
         "'hgh'",
         '"highest"',
         'precision="highest"',

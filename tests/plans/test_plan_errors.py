@@ -15,7 +15,7 @@ APPLIES = {
     "method": (
         ek.OptionError,
         lambda: apply(program, ones((4, 2)), good, method="fast"),
-        "no such method",
+        "unknown value for method=",
         "'fast'",
         '"auto", "factored", "dense" or "naive"',
         'method="auto"',
@@ -103,7 +103,7 @@ APPLIES = {
     "space-for-a-plan": (
         ek.OptionError,
         lambda: apply(ek.hom("p -> p", p=ek.S), ones((4, 2)), good),
-        "what came for the plan is not one",
+        "the first argument must be a plan",
         "dimension 2",
         "a plan",
         "space.plan",

@@ -158,7 +158,7 @@ def test_remat_keeps_inputs_and_weights_only():
 
     def kept(remat):
         _, pull = jax.vjp(lambda x, w: apply(BIG, x, w, method="factored", remat=remat), x, w)
-        return sum(a.size for a in jax.tree.leaves(pull))
+        return sum(a.size for a in jax.tree.leaves(pull) if jnp.issubdtype(a.dtype, jnp.inexact))
 
     given = x.size + sum(a.size for a in jax.tree.leaves(w))
     assert kept(True) <= given
@@ -256,7 +256,7 @@ ERRORS = {
     "layer-method": (
         ek.OptionError,
         lambda: ek.nn.Linear("p -> p", 1, 1, p=ek.S, rngs=ek.nn._linear.nnx.Rngs(0), method="fast"),
-        "no such method",
+        "unknown value for method=",
         "'fast'",
         '"auto"',
         'method="auto"',
@@ -264,17 +264,17 @@ ERRORS = {
     "chunk": (
         ek.OptionError,
         lambda: apply(BIG, big()[0], big()[1], chunk_size=0),
-        "chunk_size is not a number of samples",
+        "chunk_size= must be a whole number",
         "0",
-        "one or more",
+        "an integer ≥ 1",
         "chunk_size=8",
     ),
     "layer-chunk": (
         ek.OptionError,
         lambda: ek.nn.Linear("p -> p", 1, 1, p=ek.S, rngs=ek.nn._linear.nnx.Rngs(0), chunk_size=2.5),
-        "chunk_size is not a number of samples",
+        "chunk_size= must be a whole number",
         "2.5",
-        "one or more",
+        "an integer ≥ 1",
         "chunk_size=8",
     ),
     "layout-of-another-plan": (
@@ -312,7 +312,7 @@ ERRORS = {
     "precision": (
         ek.OptionError,
         lambda: apply(SMALL, jnp.ones((3, 1)), {"p -> p": jnp.ones((2, 1, 1))}, precision={}, method="naive"),
-        "no such precision",
+        "unknown value for precision=",
         "{}",
         "highest",
         "precision=",
@@ -328,7 +328,7 @@ ERRORS = {
     "no-plan": (
         ek.OptionError,
         lambda: lay_out(None, {}),
-        "what came for the plan is not one",
+        "the first argument must be a plan",
         "None",
         "a plan",
         "space.plan",
