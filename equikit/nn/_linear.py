@@ -18,11 +18,11 @@ from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.diagrams._count import why_none
 from equikit.groups._group import checked_size
 from equikit.nn._features import Features, typed
-from equikit.plans import Plan, plan, weight_name, weight_shapes
+from equikit.plans import Plan, weight_name, weight_shapes
 from equikit.plans._apply import Inputs, Mask, applied
 from equikit.plans._check import foreign
-from equikit.plans._ir import Normalize
-from equikit.plans._lower import Channels
+from equikit.plans._ir import NORMALIZE, Normalize
+from equikit.plans._lower import Channels, planned
 from equikit.plans._options import Method, RunOptions
 from equikit.plans._out_sharding import OutSharding
 
@@ -141,7 +141,7 @@ class Linear(nnx.Module):
         kind = typed(signature, channels, out_channels, groups, bindings)
         self.signature = kind.signature
         self.channels = kind.channels
-        self.normalize = normalize
+        self.normalize = _checks.choice("normalize", normalize, NORMALIZE)
         self.use_bias = bool(use_bias)
         usual = jnp.complex64 if self.signature.is_complex else jnp.float32
         self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
@@ -174,7 +174,7 @@ class Linear(nnx.Module):
     @property
     def plan(self) -> Plan:
         """The plan that the layer runs."""
-        return plan(self.signature, self.channels, normalize=self.normalize, bias=self.use_bias)
+        return planned(self.signature, self.channels, self.normalize, self.use_bias)
 
     @property
     def space(self) -> HomSpace:

@@ -20,7 +20,7 @@ from equikit.groups._group import checked_size
 from equikit.nn._linear import cast, checked_dtypes, initial_sizes, unit_normal
 from equikit.plans import apply_multilinear, multilinear_weight_shape
 from equikit.plans._apply import Feature, Mask
-from equikit.plans._ir import Normalize
+from equikit.plans._ir import NORMALIZE, Normalize
 from equikit.plans._multilinear import Mode
 from equikit.plans._options import checked_precision
 
@@ -106,14 +106,7 @@ class Multilinear(nnx.Module):
             )
         wanted = self.channels[0] if out_channels is None else out_channels
         self.out_channels = checked_size("the number of output channels", wanted)
-        if normalize not in ("mean", "sum"):
-            raise OptionError(
-                "no such normalisation",
-                got=repr(normalize),
-                expected='"mean" or "sum"',
-                step='write normalize="mean"',
-            )
-        self.mode, self.normalize = mode, normalize
+        self.mode, self.normalize = mode, _checks.choice("normalize", normalize, NORMALIZE)
         usual = jnp.complex64 if self.space.signature.is_complex else jnp.float32
         self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
         self.precision = checked_precision(precision)

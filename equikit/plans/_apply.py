@@ -26,7 +26,7 @@ from equikit.plans._ir import Plan
 from equikit.plans._layout import Layout, Weights, as_whole, laid_out
 from equikit.plans._method import Choice, choose
 from equikit.plans._options import Method, RunOptions, checked_plan
-from equikit.plans._out_sharding import OutSharding
+from equikit.plans._out_sharding import OutSharding, Result
 from equikit.plans._program import execute
 from equikit.plans._sharding import placed, result
 from equikit.plans._spread import Spread
@@ -329,10 +329,12 @@ def applied(
         how = Choice.everywhere("factored") if divided else choice
         return execute(plan, arrays, weights, shapes, masks, how, options, spread=None if laid else spread)
 
-    outputs = [
-        result(term, shapes, plan.channels[1][s], [w for (_, t), w in zip(names, leaves, strict=False) if t == s])
-        for s, term in enumerate(plan.signature.outputs)
-    ]
+    def outputs() -> list[Result]:
+        return [
+            result(term, shapes, plan.channels[1][s], [w for (_, t), w in zip(names, leaves, strict=False) if t == s])
+            for s, term in enumerate(plan.signature.outputs)
+        ]
+
     results = placed(compute, (arrays, leaves, masks), plan.signature.inputs, outputs, out_sharding)
     return named(plan, results, isinstance(inputs, Mapping))
 

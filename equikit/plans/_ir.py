@@ -16,6 +16,7 @@ from equikit.diagrams import HalfDiagram, Signature
 from equikit.diagrams._core import HeadKind
 
 Normalize = Literal["mean", "sum"]
+NORMALIZE: tuple[Normalize, ...] = ("mean", "sum")
 
 
 @dataclass(frozen=True, slots=True)

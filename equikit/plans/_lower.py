@@ -6,10 +6,11 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import HomSpace, Signature, Term
 from equikit.groups._group import checked_size
-from equikit.plans._ir import Normalize, Plan
+from equikit.plans._ir import NORMALIZE, Normalize, Plan
 from equikit.plans._lattice import cheapest_expansions, cheapest_reductions
 from equikit.plans._products import found_cores, joined_product, with_split_wires
 
@@ -97,10 +98,7 @@ def checked_request(
             expected="those of the inputs and those of the outputs",
             step="write (16, 32), or ((16, 8), 32) where there are several terms",
         )
-    if normalize not in ("mean", "sum"):
-        raise OptionError(
-            "no such normalisation", got=repr(normalize), expected='"mean" or "sum"', step='write normalize="mean"'
-        )
+    _checks.choice("normalize", normalize, NORMALIZE)
     wide = per_term(channels[0], signature.inputs, "input")
     narrow = per_term(channels[1], signature.outputs, "output")
     return signature, (wide, narrow), normalize

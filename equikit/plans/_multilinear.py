@@ -17,7 +17,7 @@ from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes
 from equikit.plans._ir import Normalize
 from equikit.plans._multilinear_execute import Scales, folded, run_multilinear, unfolded
 from equikit.plans._multilinear_reference import run_reference
-from equikit.plans._out_sharding import Spec
+from equikit.plans._out_sharding import Result, Spec
 from equikit.plans._sharding import placed, result
 
 Mode = Literal["full", "channelwise"]
@@ -209,7 +209,9 @@ def apply_multilinear(
             return [_run(space, arrays, weights[0], masks, mode, normalize, settled, precision, reference=True)]
         return [_compiled(space, arrays, weights[0], masks, mode, normalize, settled, precision)]
 
-    outputs = [result(space.output, shapes, out_channels, [weights])]
+    def outputs() -> list[Result]:
+        return [result(space.output, shapes, out_channels, [weights])]
+
     return placed(compute, (arrays, [weights], masks), space.inputs, outputs, out_sharding)[0]
 
 

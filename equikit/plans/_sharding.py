@@ -106,23 +106,28 @@ def placed(
     compute: Callable[..., list[jax.Array]],
     operands: Operands,
     terms: Sequence[Term],
-    results: Sequence[Result],
+    outputs: Callable[[], Sequence[Result]],
     out_sharding: OutSharding | None,
 ) -> list[jax.Array]:
     """Call `compute(inputs, weights, masks, spread)` so that its results are sharded as wanted.
 
+    Where there is no mesh, it is called as it is.
+
     Args:
-        compute: gives a list with an array for each of `results`; `spread` tells it what is spread over devices
-            beside the batch.
+        compute: returns a list with an array for each output; `spread` tells it what is spread over devices in
+            addition to the batch.
         operands: inputs, weights and masks.
-        terms: those of the inputs.
-        results: what is known of the outputs.
+        terms: of the inputs.
+        outputs: lists what is known of the outputs before they are computed.
         out_sharding: for the single output, or by name; outputs that it leaves out are sharded as usual.
 
     Raises:
         OptionError, ShapeError: if the mesh or the outputs do not fit `out_sharding`.
     """
     flat = jax.tree.leaves(operands)
+    if out_sharding is None and _mesh(flat, ()).empty:
+        return compute(*operands, None)
+    results = outputs()
     given = by_output(results, out_sharding)
     mesh = _mesh(flat, given)
     wanted = [checked_spec(each, spec, mesh) for each, spec in zip(results, given, strict=True)]

@@ -28,7 +28,7 @@ BUILDS = {
     "normalize": (
         ek.OptionError,
         lambda: linear(normalize="average"),
-        "no such normalisation",
+        "unknown value for normalize=",
         "'average'",
         '"mean" or "sum"',
         'normalize="mean"',

@@ -232,7 +232,7 @@ ERRORS = {
         "full",
     ),
     "mode": (ek.OptionError, make(mode="both"), "no such mode", "'both'", "full", "full"),
-    "normalize": (ek.OptionError, make(normalize="max"), "no such normalisation", "'max'", "mean", "mean"),
+    "normalize": (ek.OptionError, make(normalize="max"), "unknown value for normalize=", "'max'", "mean", "mean"),
     "rngs": (ek.OptionError, make(rngs=3), "rngs= must be", "3", "Rngs", "Rngs(0)"),
     "dtype": (ek.DTypeError, make(dtype=jnp.int32), "dtype= must be a floating-point", "int32", "float32", "float32"),
     "init_size": (ek.SignatureError, make(init_size={"x": 3}), "init_size is given for 'x'", "3", "bound", "remove"),

@@ -63,7 +63,7 @@ APPLIES = {
     "plan-normalize": (
         ek.OptionError,
         lambda: plan(ek.hom("p -> p", p=ek.S), normalize=None),
-        "no such normalisation",
+        "unknown value for normalize=",
         "None",
         '"mean" or "sum"',
         'normalize="mean"',

@@ -186,5 +186,5 @@ def test_every_stage_prints():
 def test_what_cannot_be_planned_is_said(make):
     with pytest.raises(ek.OptionError, match="only a signature or its Hom space can be planned"):
         make("p -> p")
-    with pytest.raises(ek.OptionError, match="no such normalisation"):
+    with pytest.raises(ek.OptionError, match="unknown value for normalize="):
         make(ek.hom("p -> p", p=ek.S), normalize="median")
