@@ -145,6 +145,12 @@ def test_plan_as_json_has_numbers_or_formulas():
     assert eval(formulas["flops"], {"n": 3}) == numbers["flops"]
 
 
+def test_plan_shows_the_program():
+    code = ek.hom("p p -> p p", p=ek.S).plan((16, 32)).code()
+    assert said("plan", *GRAPH, "p=S", "--channels", "16,32", "--code") == f"{code}\n"
+    assert json.loads(said("plan", *GRAPH, "p=S", "--channels", "16,32", "--code", "--json"))["code"] == code
+
+
 def test_plan_shows_what_each_pass_saves():
     options = ["--channels", "16,32", "--batch", "32", "--bias", "--passes"]
     lines = said("plan", *GRAPH, "p=S", *options, "--n", "8").splitlines()

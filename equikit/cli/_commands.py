@@ -127,7 +127,8 @@ def plan(
     n: Annotated[str | None, typer.Option("--n", help="Size of free labels: 8, or a=8,b=4; else formulas.")] = None,
     normalize: Annotated[str, typer.Option("--normalize", help="Sums over input axes: sum or mean.")] = "sum",
     bias: Annotated[bool, typer.Option("--bias", help="Add the invariant vectors of the output.")] = False,
-    passes: Annotated[bool, typer.Option("--passes", help="Show what each pass of the optimiser saves.")] = False,
+    passes: Annotated[bool, typer.Option("--passes", help="Show what each pass of the optimizer saves.")] = False,
+    code: Annotated[bool, typer.Option("--code", help="Show the program in NumPy's notation.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show the steps by which a layer is computed, with their shapes, FLOPs and bytes.
@@ -152,9 +153,10 @@ def plan(
         return
     result = compiled(space, parse_channels(channels), **options)
     if as_json:
-        print_json({**space_value(space), **plan_value(result, batch, acted)})
+        program = {"code": result.code()} if code else {}
+        print_json({**space_value(space), **plan_value(result, batch, acted), **program})
     else:
-        typer.echo(result.table(batch=batch, n=acted))
+        typer.echo(result.code() if code else result.table(batch=batch, n=acted))
 
 
 @app.command()

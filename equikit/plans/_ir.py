@@ -181,6 +181,30 @@ class Plan:
 
         return total(list(plan_cost(self, batch=batch, n=n)))
 
+    def code(self) -> str:
+        """The steps as a function in NumPy's notation, one statement each: the program that is executed, to be read.
+
+        The function takes the inputs, the matrices and biases of the products (`lay_out` makes them from weights) and
+        the size of every label. It uses the functions of NumPy, the tensors `eta`, `omega` and `epsilon` of the groups,
+        and `fold` and `unfold` for plain axes. Masks, half precision and sharding are left out.
+
+        Example:
+            >>> from equikit import S, hom
+            >>> print(hom("p -> p", p=S).plan((16, 32)).code())
+            def run(inputs, matrices, biases, n):
+                x0 = inputs[0]  # p
+                x1 = einsum("...iZ -> ...Z", x0)  # i->i to i->
+                m0 = x0 @ matrices[0]  # core p
+                m1 = x1 @ matrices[1]  # core ()
+                y0 = einsum("...Z, i -> ...iZ", m1, ones(n['p']))  # ->i to i->i
+                y1 = m0 + y0  # i->i
+                y2 = y1  # p
+                return y2,
+        """
+        from equikit.plans._code import plan_code
+
+        return plan_code(self)
+
     def table(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> str:
         """The steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels."""
         from equikit.plans._table import plan_table

@@ -1,0 +1,248 @@
+"""Plans as code: the steps that are executed, one statement each, in NumPy's notation."""
+
+from __future__ import annotations
+
+import math
+import string
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from equikit.diagrams import HalfDiagram
+from equikit.diagrams._half import Head
+from equikit.plans._cost import half_text
+from equikit.plans._ir import Plan, Product, Step
+from equikit.plans._lattice import root
+
+CHANNELS = "Z"
+LETTERS = "ijklmnopqrstuvwxyzabcdefgh" + string.ascii_uppercase.replace(CHANNELS, "")
+
+Key = tuple[int, HalfDiagram]
+
+
+def _einsum(source: str, result: str, name: str, *constants: tuple[str, str]) -> str:
+    """An `einsum` of a tensor, and of constants given as (axes, name); the channels come last."""
+    axes = ", ".join([f"...{source}{CHANNELS}", *(axes for axes, _ in constants)])
+    operands = ", ".join([name, *(constant for _, constant in constants)])
+    return f'einsum("{axes} -> ...{result}{CHANNELS}", {operands})'
+
+
+def _moved(name: str, order: Sequence[int], count: int) -> str:
+    """A tensor with its axes in another order; `name` alone where the order is the same."""
+    source = LETTERS[:count]
+    result = "".join(source[i] for i in order)
+    return name if source == result else _einsum(source, result, name)
+
+
+class _Writer:
+    """The statements of one plan; `tensors` has the name of every tensor that was computed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.signature = plan, plan.signature
+        self.forms = {label: group.form for label, group in plan.signature.groups.items()}
+        self.lines: list[str] = []
+        self.down: dict[Key, str] = {}
+        self.up: dict[Key, list[str]] = {}
+        self.expansions = Counter((step.term, step.small) for step in plan.expansions)
+
+    def say(self, value: str, comment: str, prefix: str) -> str:
+        """Assign a value to a new name, and return the name."""
+        name = f"{prefix}{sum(line.startswith(prefix) for line in self.lines)}"
+        self.lines.append(f"{name} = {value}  # {comment}")
+        return name
+
+    # Inputs and outputs: axes of groups sorted by label, plain axes folded into the channels.
+
+    def take(self) -> None:
+        for t, term in enumerate(self.signature.inputs):
+            acted, plain = self.signature.acted(term), self.signature.plain(term)
+            order = [*sorted(acted, key=lambda i: (term.labels[i], i)), *plain]
+            value = _moved(f"inputs[{t}]", order, len(term.labels))
+            value = f"fold({value}, {len(plain) + 1})" if plain else value
+            top = root(tuple(term.labels[i] for i in acted))
+            self.down[t, top] = self.say(value, term.name or "()", "x")
+
+    def give(self) -> None:
+        names = []
+        for s, term in enumerate(self.signature.outputs):
+            acted, plain = self.signature.acted(term), self.signature.plain(term)
+            order = [*sorted(acted, key=lambda i: (term.labels[i], i)), *plain]
+            waiting = self.up.get((s, root(tuple(term.labels[i] for i in acted))))
+            if waiting is None:
+                sizes = "".join(f"n[{label!r}], " for label in term.labels)
+                names.append(self.say(f"zeros(({sizes}{self.plan.channels[1][s]},))", term.name or "()", "y"))
+                continue
+            (value,) = waiting
+            if plain:
+                sizes = "".join(f"n[{term.labels[i]!r}], " for i in plain)
+                value = f"unfold({value}, ({sizes}{self.plan.channels[1][s]}))"
+            back = [int(i) for i in np.argsort(order)]
+            names.append(self.say(_moved(value, back, len(order)), term.name or "()", "y"))
+        self.lines.append(f"return {', '.join(names)},")
+
+    # Reductions and expansions.
+
+    def reduce(self, step: Step) -> None:
+        source, large = self.down[step.term, step.large], step.large
+        value = self.head(step, source, upwards=False) if step.operation == "head" else self.narrowed(step, source)
+        comment = f"{half_text(large)} to {half_text(step.small)}"
+        self.down[step.term, step.small] = self.say(value, comment, "x")
+
+    def narrowed(self, step: Step, source: str) -> str:
+        count, label = len(step.large.core), step.large.core[step.axes[0]]
+        letters, form = LETTERS[:count], self.forms[label]
+        first = letters[step.axes[0]]
+        if step.operation == "diagonal":
+            second = letters[step.axes[1]]
+            if form is not None and form.kind == "symplectic":
+                return _einsum(letters, letters.replace(second, ""), source, (first + second, f"omega[{label!r}]"))
+            return _einsum(letters.replace(second, first), letters.replace(second, ""), source)
+        metric = [(first, f"eta[{label!r}]")] if form is not None and form.kind == "metric" else []
+        value = _einsum(letters, letters.replace(first, ""), source, *metric)
+        return f"{value} / n[{label!r}]" if self.plan.normalize == "mean" else value
+
+    def expand(self, step: Step) -> None:
+        key = step.term, step.small
+        self.expansions[key] -= 1
+        waiting = self.up.get(key, [])
+        taken = waiting[:1] if self.expansions[key] else waiting
+        self.up[key] = waiting[len(taken) :]
+        if not taken:
+            return
+        source = taken[0] if len(taken) == 1 else f"({' + '.join(taken)})"
+        value = self.head(step, source, upwards=True) if step.operation == "head" else self.widened(step, source)
+        comment = f"{half_text(step.small, True)} to {half_text(step.large, True)}"
+        self.add((step.term, step.large), self.say(value, comment, "y"))
+
+    def widened(self, step: Step, source: str) -> str:
+        count, label = len(step.large.core), step.large.core[step.axes[0]]
+        letters, form = LETTERS[:count], self.forms[label]
+        first = letters[step.axes[0]]
+        if step.operation == "diagonal":
+            second = letters[step.axes[1]]
+            place = f"omega[{label!r}]" if form is not None and form.kind == "symplectic" else f"eye(n[{label!r}])"
+            return _einsum(letters.replace(second, ""), letters, source, (first + second, place))
+        constant = f"eta[{label!r}]" if form is not None and form.kind == "metric" else f"ones(n[{label!r}])"
+        return _einsum(letters.replace(first, ""), letters, source, (first, constant))
+
+    def head(self, step: Step, source: str, *, upwards: bool) -> str:
+        """A Levi-Civita tensor, or where it is applied in the other row, axes that change places."""
+        head, large = step.small.heads[-1], step.large
+        letters = LETTERS[: len(large.core)]
+        legs = "".join(letters[i] for i in step.axes)
+        others = LETTERS[len(letters) : len(letters) + head.axes] if head.applied else legs
+        wired = "".join(
+            letters[i]
+            for i, block in enumerate(large.wires)
+            if head.wired and block in step.small.propagating and large.core[i] == head.label
+        )
+        small = "".join(letter for letter in letters if letter not in legs) + others
+        source_axes, result_axes = (small, letters) if upwards else (letters, small)
+        if not head.applied:
+            return _einsum(source_axes, result_axes, source) if source_axes != result_axes else source
+        below = others if upwards else legs
+        above = legs if upwards else others
+        return _einsum(source_axes, result_axes, source, *self.epsilon(head, wired, above, below))
+
+    def epsilon(self, head: Head, wired: str, above: str, below: str) -> Iterator[tuple[str, str]]:
+        yield wired + above + below, f"epsilon[{head.label!r}, {head.loose}]"
+        form = self.forms[head.label]
+        if form is not None:
+            yield from ((letter, f"eta[{head.label!r}]") for letter in below)
+
+    # Products.
+
+    def whole(self, half: HalfDiagram) -> tuple[list[int], list[str]]:
+        """The axes of groups without diagrams in the tensor of a half diagram, and their labels."""
+        axes, labels, place = list[int](), list[str](), len(half.wires)
+        for head in half.heads:
+            if head.stars:
+                axes += range(place, place + head.axes)
+                labels += [head.label] * head.axes
+            place += head.axes
+        return axes, labels
+
+    def folded(self, name: str, half: HalfDiagram) -> str:
+        axes, _ = self.whole(half)
+        if not axes:
+            return name
+        rest = [axis for axis in range(len(half.core)) if axis not in axes]
+        return f"fold({_moved(name, [*rest, *axes], len(half.core))}, {len(axes) + 1})"
+
+    def unfolded(self, value: str, half: HalfDiagram, features: int) -> str:
+        axes, labels = self.whole(half)
+        if not axes:
+            return value
+        rest = [axis for axis in range(len(half.core)) if axis not in axes]
+        sizes = "".join(f"n[{label!r}], " for label in labels)
+        back = [int(i) for i in np.argsort([*rest, *axes])]
+        return _moved(f"unfold({value}, ({sizes}{features}))", back, len(half.core))
+
+    def wired(self, name: str, wirings: Sequence[tuple[int, ...]], count: int) -> list[str]:
+        """Copies of a tensor, one for each wiring: axis j goes to place `wiring[j]`."""
+        rest = range(len(wirings[0]), count)
+        return [_moved(name, [*map(int, np.argsort(wiring)), *rest], count) for wiring in wirings]
+
+    def multiply(self, number: int, product: Product) -> None:
+        whole = [kind.label for kind in product.tensors]
+        count = len(product.core)
+        parts = []
+        for t, halves in enumerate(product.inputs):
+            if not halves:
+                continue
+            names = [self.folded(self.down[t, half], half) for half in halves]
+            side = names[0] if len(names) == 1 else f"concatenate([{', '.join(names)}], -1)"
+            if product.permutes_in:
+                side = self.say(side, f"{len(names)} side by side", "m")
+            parts += self.wired(side, product.wires_in, count)
+        comment = f"core {' '.join(product.core) or '()'}{', ' + ' '.join(whole) if whole else ''}"
+        bias = any(block.source is None for block in product.blocks)
+        if not parts:
+            axes = "".join(f"n[{label!r}], " for label in product.core)
+            name = self.say(f"ones(({axes}1)) * biases[{number}]", comment, "m")
+        else:
+            side = parts[0] if len(parts) == 1 else f"concatenate([{', '.join(parts)}], -1)"
+            name = self.say(f"{side} @ matrices[{number}]", comment, "m")
+            if product.permutes_out:
+                pieces = self.say(f"split({name}, {len(product.wires_out)}, -1)", "one for each wiring", "m")
+                copies = [
+                    self.wired(f"{pieces}[{i}]", (wiring,), count)[0] for i, wiring in enumerate(product.wires_out)
+                ]
+                name = self.say(" + ".join(copies), "wires permuted", "m")
+            if bias:
+                name = self.say(f"{name} + biases[{number}]", "bias", "m")
+        self.hand_out(name, product)
+
+    def hand_out(self, name: str, product: Product) -> None:
+        """Cut the result of a product into its output halves."""
+        keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
+        entries = math.prod((self.signature.sizes[kind.label] or 0) ** kind.above for kind in product.tensors)
+        start = 0
+        for s, half in keys:
+            features = self.plan.features[1][s]
+            stop = start + features * entries
+            part = name if len(keys) == 1 else f"{name}[..., {start}:{stop}]"
+            part = self.unfolded(part, half, features)
+            self.add((s, half), part if part == name else self.say(part, half_text(half, True), "y"))
+            start = stop
+
+    def add(self, key: Key, name: str) -> None:
+        waiting = self.up.setdefault(key, [])
+        if waiting and self.expansions[key] < 2:
+            name = self.say(f"{waiting.pop()} + {name}", half_text(key[1], True), "y")
+        waiting.append(name)
+
+
+def plan_code(plan: Plan) -> str:
+    """The statements of a plan as a function in NumPy's notation; see `Plan.code`."""
+    writer = _Writer(plan)
+    writer.take()
+    for step in plan.reductions:
+        writer.reduce(step)
+    for number, product in enumerate(plan.products):
+        writer.multiply(number, product)
+    for step in plan.expansions:
+        writer.expand(step)
+    writer.give()
+    return "\n    ".join(["def run(inputs, matrices, biases, n):", *writer.lines])
