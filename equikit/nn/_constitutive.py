@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,16 +15,14 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
-from equikit.diagrams import Diagram, MultilinearSpace
+from equikit.diagrams import Diagram, MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
 from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
-from equikit.groups._group import checked_size
+from equikit.nn._features import checked_arrays
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear
 from equikit.nn._point_group import counts, invariants_of, maps_of
-from equikit.nn._radial import checked_width, checked_widths
 from equikit.plans import apply_multilinear
-from equikit.plans._check import checked_dtype, refuse_mixture
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
 """A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""
@@ -177,21 +174,9 @@ class ConstitutiveLaw(nnx.Module):
                     expected=f"{self.group.n} numbers whose squares sum to one",
                     step="divide it by its length",
                 )
-        if not isinstance(scale, int | float) or not 0 < scale < math.inf:
-            raise OptionError(
-                "the scale of strains is not a positive number",
-                got=repr(scale),
-                expected="above zero",
-                step="write scale=1.0",
-            )
-        for option, value in (("hyperelastic", hyperelastic), ("stress_free", stress_free)):
-            if not isinstance(value, bool):
-                raise OptionError(
-                    f"{option} is neither true nor false",
-                    got=repr(value),
-                    expected="True or False",
-                    step=f"write {option}=True",
-                )
+        self.scale = float(_checks.number("scale", scale, above=0, example=1.0))
+        self.hyperelastic = _checks.flag("hyperelastic", hyperelastic)
+        self.stress_free = _checks.flag("stress_free", stress_free)
         if hyperelastic and degree is not None:
             raise OptionError(
                 "a hyperelastic law has no maps to choose a degree of",
@@ -199,16 +184,15 @@ class ConstitutiveLaw(nnx.Module):
                 expected="invariants=, whose gradients are its maps",
                 step="leave degree out",
             )
-        self.degree = checked_size("the degree of the maps", 2 if degree is None else degree)
-        self.invariants = checked_width("the degree of the invariants", invariants)
-        self.hyperelastic, self.stress_free, self.scale = hyperelastic, stress_free, float(scale)
+        self.degree = _checks.count("degree", 2 if degree is None else degree, example=2)
+        self.invariants = _checks.count("invariants", invariants, least=1, example=3)
         _checks.rngs(rngs)
         if isinstance(self.group, MatrixGroup):
             found, maps = counts(self.group, self.invariants, 0 if hyperelastic else self.degree)
         else:
             found = sum(len(chosen) for _, chosen, _, _ in self._invariants)
             maps = 0 if hyperelastic else sum(len(chosen) for _, chosen, _, _ in self._maps)
-        widths = [found, *checked_widths(hidden), 1 if hyperelastic else maps]
+        widths = [found, *_checks.widths("hidden", hidden), 1 if hyperelastic else maps]
         self.network = nnx.List(
             [
                 Linear("() -> ()", before, after, rngs=rngs, param_dtype=param_dtype)
@@ -297,18 +281,18 @@ class ConstitutiveLaw(nnx.Module):
         return jnp.einsum("...ijc,...c->...ij", maps, factors)
 
     def _checked(self, strain: jax.Array) -> jax.Array:
-        strain, n = checked_dtype("strain", strain), self.group.n
-        kernels = [kernel[...] for layer in self.network for kernel in layer.kernel.values()]
-        refuse_mixture({"strain": strain} | {f"weights {i}": kernel for i, kernel in enumerate(kernels)})
-        strain = strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
-        if strain.shape[-2:] != (n, n):
+        n, kernels = self.group.n, [kernel[...] for layer in self.network for kernel in layer.kernel.values()]
+        if hasattr(strain, "shape") and strain.shape[-2:] != (n, n):
             raise ShapeError(
                 "the strain is not a tensor of second order",
                 got=f"shape {list(strain.shape)}",
                 expected=f"[*batch, {n}, {n}]",
                 step="leave channels out; write strains in Voigt's notation as matrices",
             )
-        return strain
+        signature = Signature((Term("strain", ("x", "x")),), (), (("x", self.group),))
+        weights = {f"weights {i}": kernel for i, kernel in enumerate(kernels)}
+        (strain,), _ = checked_arrays(signature, (None,), [strain], weights=weights)
+        return strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
 
     def __call__(self, strain: jax.Array) -> jax.Array:
         """The stress `[*batch, n, n]` of strains `[*batch, n, n]`, symmetric; only their symmetric part counts.

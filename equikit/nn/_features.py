@@ -6,11 +6,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+
+from equikit import _checks
 from equikit._errors import ShapeError, SignatureError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
-from equikit.groups._group import checked_size
-from equikit.plans._check import by_label, by_name, mapping
+from equikit.diagrams._signature import base
+from equikit.groups import S
+from equikit.plans._check import (
+    Shapes,
+    by_label,
+    by_name,
+    checked_dtype,
+    checked_shapes,
+    mapping,
+    refuse_mixture,
+    refuse_real,
+)
 from equikit.plans._lower import Channels, per_term
 
 Features = Mapping[str, int | tuple[str, int]]
@@ -46,7 +59,7 @@ def _from_dict(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[i
                 step='name them: {"a": ("p p", 16), "b": ("p p", 4)}',
             )
         terms.append(term)
-        channels.append(checked_size(f"the number of {what} channels of {name!r}", count))
+        channels.append(_checks.count(f"the number of {what} channels of {name!r}", count))
     if not terms:
         raise SignatureError(
             f"no {what} terms",
@@ -67,7 +80,7 @@ def typed(
     """Read the arguments of a layer: a signature and two numbers of channels, or two dictionaries.
 
     Raises:
-        SignatureError, ShapeError, GroupError: if they cannot be read.
+        SignatureError, ShapeError, OptionError: if they cannot be read.
     """
     if isinstance(signature, str):
         if isinstance(first, Mapping) or first is None or second is None:
@@ -109,8 +122,20 @@ def typed_side(
 
 
 def labels_of(features: Sequence[Features]) -> set[str]:
-    """Every label in some features."""
-    return {label for side in features for term in typed_side(side, None, "feature")[0] for label in term.labels}
+    """Every label in some features, without the stars of duals."""
+    terms = (term for side in features for term in typed_side(side, None, "feature")[0])
+    return {base(label) for term in terms for label in term.labels}
+
+
+def permuted(signature: Signature, label: str) -> bool:
+    """Whether a group only permutes the entries of an axis."""
+    return isinstance(signature.groups.get(label), S)
+
+
+def not_permuted(signature: Signature, term: Term) -> list[int]:
+    """The axes of a term on which entries are mixed or do not move, counted from the end of an array with channels."""
+    axes = len(term.labels)
+    return [i - axes - 1 for i, label in enumerate(term.labels) if not permuted(signature, label)]
 
 
 def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -> dict[str, Any]:
@@ -118,7 +143,9 @@ def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -
     found = dict(options)
     sizes = found.get("init_size")
     if isinstance(sizes, Mapping):
-        found["init_size"] = {label: n for label, n in sizes.items() if label in used or label not in network}
+        found["init_size"] = {
+            label: n for label, n in sizes.items() if base(label) in used or base(label) not in network
+        }
     return found
 
 
@@ -131,7 +158,7 @@ def masks_for(layer: Signature, network: Signature, mask: Mapping[str, Any] | No
 
 
 def given_terms(names: Iterable[str], x: object) -> dict[str, Any]:
-    """Return a dictionary of arrays that has exactly these names, however they are spelt, or raise `ShapeError`."""
+    """Return a dictionary of arrays with exactly these names in their order, however spelled, or raise `ShapeError`."""
     wanted = list(names)
     found = by_name(wanted, mapping("x", x))
     if found.keys() != set(wanted):
@@ -141,4 +168,43 @@ def given_terms(names: Iterable[str], x: object) -> dict[str, Any]:
             expected=f"arrays named {sorted(wanted)}",
             step="give exactly one array for each term; of ek.nn.Gated they are gated.inputs",
         )
-    return found
+    return {name: found[name] for name in wanted}
+
+
+def checked_arrays(
+    signature: Signature,
+    channels: Sequence[int | None] | None,
+    arrays: Iterable[object],
+    *,
+    weights: Mapping[str, jax.Array] | None = None,
+    masks: Mapping[str, Any] | None = None,
+) -> tuple[list[jax.Array], Shapes]:
+    """Check the input arrays of a layer that runs no plan, as linear layers check theirs.
+
+    Args:
+        signature: its inputs are the terms of the arrays.
+        channels: of each array, `None` for one without an axis of channels; `None` for any numbers of channels.
+        arrays: the arrays, in the order of the terms.
+        weights: parameters that the arrays are computed with, by what an error text calls them.
+        masks: masks by label.
+
+    Returns:
+        The arrays, and the batch axes and sizes that they agree on.
+
+    Raises:
+        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
+    """
+    names = [term.name for term in signature.inputs]
+    checked = [checked_dtype(name, array) for name, array in zip(names, arrays, strict=True)]
+    refuse_real(signature, names, checked)
+    described = {f"input {name!r}": array for name, array in zip(names, checked, strict=True)}
+    refuse_mixture(described | {**(weights or {})})
+    widths = [array.shape[-1] if array.ndim else 0 for array in checked] if channels is None else channels
+    return checked, checked_shapes(signature, widths, checked, masks or {})
+
+
+def checked_features(signature: Signature, channels: Sequence[int], x: object) -> dict[str, jax.Array]:
+    """Check a dictionary of arrays as `checked_arrays` does; they come in the order of the terms."""
+    given = given_terms([term.name for term in signature.inputs], x)
+    arrays, _ = checked_arrays(signature, channels, given.values())
+    return dict(zip(given, arrays, strict=True))

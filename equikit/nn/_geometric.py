@@ -14,17 +14,16 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError, SignatureError
+from equikit._errors import OptionError, SignatureError
 from equikit.diagrams import MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
 from equikit.diagrams._parse import bind
 from equikit.groups import Group, O, S
-from equikit.groups._group import checked_size
-from equikit.nn._features import Features, given_terms, typed_side
+from equikit.nn._features import Features, checked_arrays, given_terms, typed_side
 from equikit.nn._linear import checked_dtypes, unit_normal
 from equikit.nn._radial import Radial
 from equikit.plans._apply import Feature, Mask
-from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, refuse_mixture
+from equikit.plans._check import Shapes, by_label
 from equikit.plans._multilinear_execute import run_multilinear
 
 POINT, OTHER, SPACE = "i", "j", "x"
@@ -137,16 +136,12 @@ class GeometricMessage(nnx.Module):
         self.signature: Signature = bind((*sources, extra), targets, bound, {})
         self.channels = wide, narrow
         self.point, self.space = self._labels()
+        positions = Term("positions", (self.point, self.space))
+        self.signature = Signature((*sources, positions), targets, self.signature.bindings)
         _checks.rngs(rngs)
         _, stored = checked_dtypes(None, param_dtype)
-        if not isinstance(neighbours, int | float) or not 0 < neighbours < math.inf:
-            raise OptionError(
-                "the number of neighbours is not a positive number",
-                got=repr(neighbours),
-                expected="how many points are usually within the cutoff",
-                step="write neighbours=1.0",
-            )
-        self.powers = checked_size("the highest power of the direction", powers)
+        neighbours = float(_checks.number("neighbours", neighbours, above=0, example=1.0))
+        self.powers, radial = _checks.count("powers", powers), _checks.count("radial", radial, least=1, example=8)
         self.radial = Radial(
             cutoff, radial, basis=basis, basis_size=basis_size, hidden=hidden, rngs=rngs, param_dtype=param_dtype
         )
@@ -228,23 +223,12 @@ class GeometricMessage(nnx.Module):
         Raises:
             ShapeError, DTypeError: if an array does not fit.
         """
-        features = given_terms([term.name for term in self.sources], features)
-        arrays = [checked_dtype(term.name, features[term.name]) for term in self.sources]
-        positions = checked_dtype("positions", positions)
-        if positions.ndim < 2:
-            raise ShapeError(
-                "positions has too few axes",
-                got=f"shape {list(positions.shape)}",
-                expected="[*batch, points, n]",
-                step="give the coordinates of every point",
-            )
         masks = by_label("mask", mask)
-        extra = Term("positions", (self.point, self.space))
-        typed = Signature((*self.sources, extra), self.signature.outputs, self.signature.bindings)
-        shapes = checked_shapes(typed, (*self.channels[0], None), [*arrays, positions], masks)
         kernels = {f"weights {name!r}": kernel[...] for name, kernel in self.kernel.items()}
-        given = {f"input {term.name!r}": array for term, array in zip(self.sources, arrays, strict=True)}
-        refuse_mixture(given | {"positions": positions} | kernels)
+        given = [*given_terms([term.name for term in self.sources], features).values(), positions]
+        (*arrays, positions), shapes = checked_arrays(
+            self.signature, (*self.channels[0], None), given, weights=kernels, masks=masks
+        )
         dtype = jnp.result_type(*arrays, positions, *kernels.values())
         count, n = positions.shape[-2:]
         flat = Shapes(shapes.batch, {POINT: count, OTHER: count, SPACE: n})

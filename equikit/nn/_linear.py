@@ -16,7 +16,7 @@ from equikit import _checks
 from equikit._errors import DTypeError, SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.diagrams._count import why_none
-from equikit.groups._group import checked_size
+from equikit.diagrams._signature import base
 from equikit.nn._features import Features, typed
 from equikit.plans import Plan, weight_name, weight_shapes
 from equikit.plans._apply import Inputs, Mask, applied
@@ -48,20 +48,30 @@ def checked_dtypes(dtype: DTypeLike | None, param_dtype: DTypeLike) -> tuple[Any
 
 
 def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str, int]) -> dict[str, int]:
-    """The size of every label at which weights are initialised: the bound one, `init_size` for free labels."""
-    free = [label for label, size in known.items() if size is None]
+    """The size of every label at which weights are initialized: the bound one, `init_size` for free labels.
+
+    A label and its dual have one size, which is given for either.
+    """
+    free = sorted({base(label) for label, size in known.items() if size is None})
     given = init_size if isinstance(init_size, Mapping) else dict.fromkeys(free, init_size)
-    sizes = {
-        label: max(1, checked_size(f"init_size of {label!r}", given.get(label, 1)) if size is None else size)
-        for label, size in known.items()
-    }
-    unknown = sorted(given.keys() - set(free))
+    chosen: dict[Any, int] = {}
+    for label, size in given.items():
+        number = _checks.count(f"init_size of {label!r}", size)
+        if chosen.setdefault(base(label) if isinstance(label, str) else label, number) != number:
+            raise SignatureError(
+                f"init_size gives two sizes for {base(label)!r} and its dual",
+                got=dict(given),
+                expected="one size for both",
+                step=f"remove {base(label)}*",
+            )
+    sizes = {label: max(1, chosen.get(base(label), 1) if size is None else size) for label, size in known.items()}
+    unknown = sorted(chosen.keys() - set(free), key=str)
     if unknown:
         raise SignatureError(
             f"init_size is given for {unknown[0]!r}, which is not a free label",
             got=dict(given),
             expected=f"sizes for {', '.join(free) or 'nothing: every label is bound'}",
-            step="remove it; a bound label is initialised at its own size",
+            step="remove it; a bound label is initialized at its own size",
         )
     return sizes
 

@@ -16,7 +16,6 @@ from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import MultilinearSpace
 from equikit.diagrams._count import why_none
 from equikit.diagrams._multilinear import multilinear
-from equikit.groups._group import checked_size
 from equikit.nn._linear import cast, checked_dtypes, initial_sizes, unit_normal
 from equikit.plans import apply_multilinear, multilinear_weight_shape
 from equikit.plans._apply import Feature, Mask
@@ -96,7 +95,7 @@ class Multilinear(nnx.Module):
                 expected=f"{count} numbers, for {self.space.text!r}",
                 step="give one number for each input, or one for all",
             )
-        self.channels = tuple(checked_size("the number of input channels", c) for c in given)
+        self.channels = tuple(_checks.count("the number of input channels", c) for c in given)
         if out_channels is None and mode != "channelwise":
             raise OptionError(
                 "the channels of the output are not given",
@@ -105,8 +104,9 @@ class Multilinear(nnx.Module):
                 step='write Multilinear("x, x -> x", (4, 4), 8, ...), or mode="channelwise"',
             )
         wanted = self.channels[0] if out_channels is None else out_channels
-        self.out_channels = checked_size("the number of output channels", wanted)
-        self.mode, self.normalize = mode, _checks.choice("normalize", normalize, NORMALIZE)
+        self.out_channels = _checks.count("the number of output channels", wanted)
+        self.mode: Mode = mode
+        self.normalize: Normalize = _checks.choice("normalize", normalize, NORMALIZE)
         usual = jnp.complex64 if self.space.signature.is_complex else jnp.float32
         self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
         self.precision = checked_precision(precision)

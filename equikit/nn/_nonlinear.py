@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import Group, H, S
-from equikit.nn._features import Features, given_terms, typed_side
+from equikit.nn._features import Features, checked_arrays, checked_features, not_permuted, permuted, typed_side
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.plans._apply import Feature
 
-PROBES = np.linspace(0.1, 3.0, 30, dtype=np.float32)
-"""Where a function is looked at to see whether it is odd."""
+PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
+"""The magnitudes at which a function is compared with its mirror image: zero, and sixteen for each power of ten."""
 
 
 def is_odd(function: Activation) -> bool:
-    """Whether \\(f(-x) = -f(x)\\) at a number of points."""
+    r"""Whether \(f(-x) = -f(x)\) at zero and at the probed magnitudes.
+
+    Rounding may be relative to the values that the function has up to one: an odd function such as a shifted sigmoid
+    is a small difference of numbers of that size.
+    """
     with jax.ensure_compile_time_eval():
         right, left = (np.asarray(function(jnp.asarray(x))) for x in (PROBES, -PROBES))
-    return bool(np.allclose(left, -right, rtol=1e-4, atol=1e-5))
+    near = np.abs(right[PROBES <= 1])
+    scale = np.max(near, initial=0, where=np.isfinite(near))
+    return bool(np.allclose(left, -right, rtol=1e-4, atol=1e-5 * scale, equal_nan=True))
 
 
 def pointwise_refusal(group: Group, function: Activation) -> str | None:
@@ -43,6 +49,9 @@ class Pointwise(nnx.Module):
 
     Permutations allow any function, signed permutations odd ones. Other groups mix entries, and allow none but linear
     functions.
+
+    Whether a function is odd is tested with float32 numbers: at zero, and at 289 magnitudes from 1e-9 to 1e9, evenly
+    spaced on a logarithmic scale, with both signs. That it is odd everywhere else is the promise of the caller.
 
     Args:
         function: takes an array to an array of the same shape, entry by entry.
@@ -64,7 +73,7 @@ class Pointwise(nnx.Module):
     ) -> None:
         labels = parse_labels(features)
         self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings)
-        self.function = function
+        self.function: Activation = _checks.function("function", function, example="jnp.tanh")
         for label, group in self.signature.groups.items():
             reason = pointwise_refusal(group, function)
             if reason is not None:
@@ -76,8 +85,23 @@ class Pointwise(nnx.Module):
                 )
 
     def __call__(self, x: Feature) -> Feature:
-        """Apply the function to an array `[*batch, *axes, channels]`."""
+        """Apply the function to an array `[*batch, *axes, channels]`, with any number of channels.
+
+        Raises:
+            ShapeError, DTypeError: if the array does not fit.
+        """
+        (x,), _ = checked_arrays(self.signature, None, [x])
         return self.function(x)
+
+
+def mixed(signature: Signature, term: Term) -> bool:
+    """Whether a group mixes the entries of an axis of a term."""
+    return any(label in signature.groups and not permuted(signature, label) for label in term.labels)
+
+
+def gate_name(term: Term) -> str:
+    """The name of the gates of a term."""
+    return f"gate of {term.name}"
 
 
 class Gated(nnx.Module):
@@ -121,43 +145,35 @@ class Gated(nnx.Module):
     ) -> None:
         terms, widths = typed_side(features, None, "output")
         assert widths is not None
-        self.signature: Signature = bind(terms, (), groups, bindings)
-        self.activation, self.gate = activation, gate
-        self.gates = tuple(self._gate_of(term) for term in terms)
-        inputs = {term.name: (" ".join(term.labels), width) for term, width in zip(terms, widths, strict=True)}
-        for term, gate_term, width in zip(terms, self.gates, widths, strict=True):
-            if gate_term is not None:
-                inputs[f"gate of {term.name}"] = (" ".join(gate_term), width)
-        self._inputs = tuple(inputs.items())
+        kind = bind(terms, (), groups, bindings)
+        self.activation: Activation = _checks.function("activation", activation, example="jax.nn.silu")
+        self.gate: Activation = _checks.function("gate", gate, example="jax.nn.sigmoid")
+        gated = [(term, width) for term, width in zip(terms, widths, strict=True) if mixed(kind, term)]
+        gates = [Term(gate_name(t), tuple(x for x in t.labels if permuted(kind, x))) for t, _ in gated]
+        self.signature = Signature((*terms, *gates), terms, kind.bindings)
+        self.widths = (*widths, *(width for _, width in gated))
 
     @property
     def inputs(self) -> dict[str, tuple[str, int]]:
         """The features that go in: name to labels and channels."""
-        return dict(self._inputs)
-
-    def _gate_of(self, term: Term) -> tuple[str, ...] | None:
-        groups = self.signature.groups
-        kept = tuple(label for label in term.labels if label not in groups or isinstance(groups[label], S))
-        return None if kept == term.labels else tuple(label for label in kept if label in groups)
+        terms = zip(self.signature.inputs, self.widths, strict=True)
+        return {term.name: (" ".join(term.labels), width) for term, width in terms}
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
-        """Apply it to a dictionary of arrays, named as in `inputs`."""
-        x = given_terms([name for name, _ in self._inputs], x)
-        result: dict[str, Any] = {}
-        for term, gate in zip(self.signature.inputs, self.gates, strict=True):
-            array = x[term.name]
-            if gate is None:
-                result[term.name] = self.activation(array)
-                continue
-            factor = self.gate(x[f"gate of {term.name}"])
-            groups, start = self.signature.groups, array.ndim - 1 - len(term.labels)
-            missing = [
-                start + i
-                for i, label in enumerate(term.labels)
-                if label not in groups or not isinstance(groups[label], S)
-            ]
-            result[term.name] = array * jnp.expand_dims(factor, missing)
-        return result
+        """Apply it to a dictionary of arrays `[*batch, *axes, channels]`, named as in `inputs`.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
+        """
+        arrays = checked_features(self.signature, self.widths, x)
+        return {term.name: self._applied(term, arrays) for term in self.signature.outputs}
+
+    def _applied(self, term: Term, arrays: Mapping[str, Feature]) -> Feature:
+        array = arrays[term.name]
+        if not mixed(self.signature, term):
+            return self.activation(array)
+        factor = self.gate(arrays[gate_name(term)])
+        return array * jnp.expand_dims(factor, not_permuted(self.signature, term))
 
 
 class NormGated(nnx.Module):
@@ -198,7 +214,9 @@ class NormGated(nnx.Module):
         terms, widths = typed_side(features, None, "input")
         assert widths is not None
         self.signature: Signature = bind(terms, (), groups, bindings)
-        self.activation, self.gate = activation, gate
+        self.widths = widths
+        self.activation: Activation = _checks.function("activation", activation, example="jax.nn.silu")
+        self.gate: Activation = _checks.function("gate", gate, example="jax.nn.sigmoid")
         for label, group in self.signature.groups.items():
             metric = group.form is not None and group.form.kind == "metric"
             if not group.keeps_norm and not metric:
@@ -208,36 +226,34 @@ class NormGated(nnx.Module):
                     expected="a group with a symmetric form",
                     step="use ek.nn.Gated with ek.nn.Bilinear, which finds the invariants of two vectors",
                 )
-        own = [(term.name, width) for term, width in zip(terms, widths, strict=True) if self._mixed(term.labels)]
+        own = [(term.name, width) for term, width in zip(terms, widths, strict=True) if mixed(self.signature, term)]
         self.weight = nnx.Dict({name: nnx.Param(jnp.ones(width)) for name, width in own})
         self.bias = nnx.Dict({name: nnx.Param(jnp.zeros(width)) for name, width in own})
 
-    def _mixed(self, labels: tuple[str, ...]) -> list[int]:
-        """The axes that a group mixes; where there are any, plain axes come to them."""
-        groups = self.signature.groups
-        mixed = [i for i, label in enumerate(labels) if label in groups and not isinstance(groups[label], S)]
-        plain = [i for i, label in enumerate(labels) if label not in groups]
-        return sorted(mixed + plain) if mixed else []
-
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
-        """Apply it to a dictionary of arrays `[*batch, *axes, channels]`."""
-        x = given_terms([term.name for term in self.signature.inputs], x)
-        result: dict[str, Any] = {}
-        for term in self.signature.inputs:
-            array = x[term.name]
-            places = self._mixed(term.labels)
-            if not places:
-                result[term.name] = self.activation(array)
-                continue
-            start = array.ndim - 1 - len(term.labels)
-            square = jnp.abs(array) ** 2
-            for i in places:
-                form = self.signature.groups[term.labels[i]].form if term.labels[i] in self.signature.groups else None
-                if form is not None:
-                    square = square * form.signs().reshape(-1, *(1,) * (array.ndim - 1 - start - i)).astype(
-                        square.dtype
-                    )
-            norm = jnp.mean(square, axis=tuple(start + i for i in places), keepdims=True)
-            weight, bias = (part[term.name][...].astype(norm.dtype) for part in (self.weight, self.bias))
-            result[term.name] = array * self.gate(norm * weight + bias).astype(array.dtype)
-        return result
+        """Apply it to a dictionary of arrays `[*batch, *axes, channels]`.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
+        """
+        arrays = checked_features(self.signature, self.widths, x)
+        return {term.name: self._applied(term, arrays[term.name]) for term in self.signature.inputs}
+
+    def _applied(self, term: Term, array: Feature) -> Feature:
+        if not mixed(self.signature, term):
+            return self.activation(array)
+        # In half precision squares overflow where the features do not, and with a metric inf - inf is nan.
+        wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+        norm = self._squared_norm(term, wide)
+        weight, bias = (part[term.name][...].astype(norm.dtype) for part in (self.weight, self.bias))
+        return (wide * self.gate(norm * weight + bias)).astype(array.dtype)
+
+    def _squared_norm(self, term: Term, array: Feature) -> Feature:
+        """The mean square over all axes but those that are only permuted, with the signs of the metric."""
+        square = jnp.real(array * jnp.conj(array))
+        groups, axes = self.signature.groups, not_permuted(self.signature, term)
+        for axis in axes:
+            group = groups.get(term.labels[axis + 1 + len(term.labels)])
+            if group is not None and group.form is not None:
+                square = square * jnp.expand_dims(group.form.signs().astype(square.dtype), [*range(axis + 1, 0)])
+        return jnp.mean(square, axis=axes, keepdims=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -12,12 +10,10 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.diagrams import Signature
+from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind
-from equikit.groups import S
-from equikit.nn._features import Features, given_terms, typed_side
+from equikit.nn._features import Features, checked_features, not_permuted, typed_side
 from equikit.plans._apply import Feature
-from equikit.plans._check import checked_dtype, checked_shapes
 
 
 class RMSNorm(nnx.Module):
@@ -71,14 +67,8 @@ class RMSNorm(nnx.Module):
                     expected="a group of orthogonal matrices",
                     step="leave the term out; ek.nn.Gated scales it by invariants",
                 )
-        if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not 0 < epsilon < math.inf:
-            raise OptionError(
-                "epsilon is not a positive number",
-                got=repr(epsilon),
-                expected="what keeps the division from being one by zero",
-                step="write epsilon=1e-6",
-            )
-        self.epsilon = float(epsilon)
+        self.epsilon = float(_checks.number("epsilon", epsilon, above=0, example=1e-6))
+        self.widths = widths
         stored = _checks.dtype("param_dtype", param_dtype)
         self.scale = nnx.Dict(
             {term.name: nnx.Param(jnp.ones(width, stored)) for term, width in zip(terms, widths, strict=True)}
@@ -90,20 +80,11 @@ class RMSNorm(nnx.Module):
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
         """
-        x = {name: checked_dtype(name, array) for name, array in given_terms(self.scale, x).items()}
-        terms = self.signature.inputs
-        widths = [self.scale[term.name].shape[0] for term in terms]
-        checked_shapes(self.signature, widths, [x[term.name] for term in terms], {})
-        groups, result = self.signature.groups, dict[str, Any]()
-        for term in self.signature.inputs:
-            array, start = x[term.name], x[term.name].ndim - 1 - len(term.labels)
-            mixed = [
-                start + i
-                for i, label in enumerate(term.labels)
-                if label not in groups or not isinstance(groups[label], S)
-            ]
-            wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
-            square = jnp.mean(jnp.abs(wide) ** 2, axis=(*mixed, array.ndim - 1), keepdims=True)
-            scale = self.scale[term.name][...]
-            result[term.name] = (wide / jnp.sqrt(square + self.epsilon)).astype(array.dtype) * scale.astype(array.dtype)
-        return result
+        arrays = checked_features(self.signature, self.widths, x)
+        return {term.name: self._normalized(term, arrays[term.name]) for term in self.signature.inputs}
+
+    def _normalized(self, term: Term, array: Feature) -> Feature:
+        wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+        square = jnp.mean(jnp.abs(wide) ** 2, axis=(*not_permuted(self.signature, term), -1), keepdims=True)
+        scale = self.scale[term.name][...].astype(array.dtype)
+        return (wide / jnp.sqrt(square + self.epsilon)).astype(array.dtype) * scale

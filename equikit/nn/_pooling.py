@@ -8,14 +8,15 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import S
-from equikit.nn._features import Features, typed_side
+from equikit.nn._features import Features, checked_arrays, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature, Mask
-from equikit.plans._check import by_label, checked_dtype, checked_shapes
+from equikit.plans._check import by_label
 from equikit.plans._lower import Channels
 
 
@@ -91,13 +92,9 @@ class Pool(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
-        if how not in ("sum", "mean", "max"):
-            raise OptionError(
-                "no such pooling", got=repr(how), expected='"sum", "mean" or "max"', step='write how="mean"'
-            )
+        self.how = _checks.choice("how", how, ("sum", "mean", "max"), step='write how="mean"')
         labels = parse_labels(features)
         self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings)
-        self.how = how
         for label, group in self.signature.groups.items():
             if not isinstance(group, S):
                 raise OptionError(
@@ -108,10 +105,14 @@ class Pool(nnx.Module):
                 )
 
     def __call__(self, x: Feature, *, mask: Mapping[str, Mask] | None = None) -> Feature:
-        """Pool an array `[*batch, *axes, channels]` to `[*batch, *plain axes, channels]`."""
+        """Pool an array `[*batch, *axes, channels]` to `[*batch, *plain axes, channels]`, with any number of channels.
+
+        Raises:
+            ShapeError, DTypeError: if the array or a mask does not fit.
+        """
         (term,) = self.signature.inputs
-        x, masks = checked_dtype(term.name, x), by_label("mask", mask)
-        shapes = checked_shapes(self.signature, x.shape[-1:] or (1,), [x], masks)
+        masks = by_label("mask", mask)
+        (x,), shapes = checked_arrays(self.signature, None, [x], masks=masks)
         batch = len(shapes.batch)
         acted = self.signature.acted(term)
         keep = jnp.ones((1,) * x.ndim, bool)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,8 +12,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from equikit import _checks
-from equikit._errors import OptionError
-from equikit.groups._group import checked_size
+from equikit.diagrams import Signature, Term
+from equikit.nn._features import checked_arrays
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear
 
@@ -29,23 +28,7 @@ def cutoff_envelope(distance: jax.Array) -> jax.Array:
     return 1 - x**6 * (28 - 48 * x + 21 * x**2)
 
 
-def checked_width(owner: str, width: object) -> int:
-    """Return a width that is one or more, or raise `OptionError`."""
-    if checked_size(owner, width) == 0:
-        raise OptionError(f"{owner} is zero", got=0, expected="one or more", step="write for example 8")
-    return checked_size(owner, width)
-
-
-def checked_widths(hidden: object) -> list[int]:
-    """Return the widths of hidden layers, or raise `OptionError`."""
-    if not isinstance(hidden, Sequence) or isinstance(hidden, str):
-        raise OptionError(
-            "the widths of the hidden layers are not a list",
-            got=repr(hidden),
-            expected="one width for each hidden layer",
-            step="write hidden=(32,)",
-        )
-    return [checked_width("the width of a hidden layer", width) for width in hidden]
+DISTANCE = Signature((Term("distance", ()),), (), ())
 
 
 class Radial(nnx.Module):
@@ -86,24 +69,12 @@ class Radial(nnx.Module):
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
-        if basis not in ("bessel", "gaussian"):
-            raise OptionError(
-                "no such radial basis",
-                got=repr(basis),
-                expected='"bessel" or "gaussian"',
-                step='write basis="bessel"',
-            )
-        if not isinstance(cutoff, int | float) or not 0 < cutoff < math.inf:
-            raise OptionError(
-                "the cutoff is not a positive number",
-                got=repr(cutoff),
-                expected="a distance",
-                step="write cutoff=5.0",
-            )
         _checks.rngs(rngs)
-        self.cutoff, self.basis = float(cutoff), basis
-        self.basis_size = checked_width("the size of the radial basis", basis_size)
-        widths = [self.basis_size, *checked_widths(hidden), checked_width("the number of radial functions", channels)]
+        self.basis = _checks.choice("basis", basis, ("bessel", "gaussian"))
+        self.cutoff = float(_checks.number("cutoff", cutoff, above=0, example=5.0))
+        self.basis_size = _checks.count("basis_size", basis_size, least=1, example=8)
+        count = _checks.count("channels", channels, least=1, example=8)
+        widths = [self.basis_size, *_checks.widths("hidden", hidden, example="(32,)"), count]
         self.network = nnx.List(
             [
                 Linear("() -> ()", before, after, rngs=rngs, param_dtype=param_dtype)
@@ -112,7 +83,12 @@ class Radial(nnx.Module):
         )
 
     def __call__(self, distance: jax.Array) -> jax.Array:
-        """The functions at distances `[*batch]`, zero or more: `[*batch, channels]`."""
+        """The functions at distances `[*batch]`, zero or more: `[*batch, channels]`.
+
+        Raises:
+            DTypeError: if the distances are not floating-point numbers.
+        """
+        (distance,), _ = checked_arrays(DISTANCE, (None,), [distance])
         x = (distance / self.cutoff)[..., None]
         if self.basis == "bessel":
             # sinc is sin(πx) / (πx), with the right value and derivative at zero.

@@ -9,7 +9,6 @@ from dataclasses import replace
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import HomSpace, Signature, Term
-from equikit.groups._group import checked_size
 from equikit.plans._ir import NORMALIZE, Normalize, Plan
 from equikit.plans._lattice import cheapest_expansions, cheapest_reductions
 from equikit.plans._products import found_cores, joined_product, with_split_wires
@@ -41,7 +40,7 @@ def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> t
             expected=f"{len(terms)} numbers, for {' + '.join(map(str, terms))}",
             step="give one number for each term, or one for all",
         )
-    return tuple(checked_size(f"the number of {what} channels", count) for count in given)
+    return tuple(_checks.count(f"the number of {what} channels", count) for count in given)
 
 
 def plan(
@@ -63,8 +62,8 @@ def plan(
         The plan; the same object for the same arguments.
 
     Raises:
-        OptionError: if `normalize` is neither.
-        ShapeError, GroupError: if channels are not whole numbers, one for each term.
+        OptionError: if `normalize` is neither, or channels are not whole numbers.
+        ShapeError: if there is not one number of channels for each term.
 
     Cost: proportional to the number of half diagrams, and of pairs of them.
 

@@ -249,20 +249,20 @@ ERRORS = {
     "neighbours": (
         ek.OptionError,
         lambda: single(neighbours=0),
-        "neighbours is not a positive number",
+        "neighbours= must be a number > 0",
         "0",
-        "how many",
-        "neighbours=1.0",
+        "a number > 0",
+        "neighbours=1",
     ),
     "cutoff": (
         ek.OptionError,
         lambda: single(cutoff=-1.0),
-        "the cutoff is not a positive number",
+        "cutoff= must be a number > 0",
         "-1.0",
-        "a distance",
-        "cutoff",
+        "a number > 0",
+        "cutoff=5",
     ),
-    "basis": (ek.OptionError, lambda: single(basis="sine"), "no such radial basis", "'sine'", "bessel", "bessel"),
+    "basis": (ek.OptionError, lambda: single(basis="sine"), "unknown value for basis=", "'sine'", "bessel", "bessel"),
     "positions": (
         ek.ShapeError,
         lambda: single()(
@@ -278,10 +278,10 @@ ERRORS = {
         lambda: single()(
             {"p": np.ones((5, 3), np.float32), "p x": np.ones((5, 3, 2), np.float32)}, np.ones(3, np.float32)
         ),
-        "too few axes",
+        "input 'positions' has too few axes",
         "[3]",
-        "points",
-        "coordinates",
+        "[*batch, p, x=3]",
+        "add the missing axes",
     ),
     "names": (
         ek.ShapeError,
@@ -325,13 +325,13 @@ def test_points_far_beyond_the_cutoff_are_nothing():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"radial": 0}, "the number of radial functions is zero"),
-        ({"basis_size": 0}, "the size of the radial basis is zero"),
-        ({"hidden": 4}, "the widths of the hidden layers are not a list"),
-        ({"cutoff": "2"}, "the cutoff is not a positive number"),
-        ({"cutoff": float("inf")}, "the cutoff is not a positive number"),
-        ({"neighbours": float("nan")}, "the number of neighbours is not a positive number"),
-        ({"powers": -1}, "the highest power of the direction"),
+        ({"radial": 0}, "radial= must be a whole number ≥ 1"),
+        ({"basis_size": 0}, "basis_size= must be a whole number ≥ 1"),
+        ({"hidden": 4}, "hidden= must be a list of widths"),
+        ({"cutoff": "2"}, "cutoff= must be a number > 0"),
+        ({"cutoff": float("inf")}, "cutoff= must be a number > 0"),
+        ({"neighbours": float("nan")}, "neighbours= must be a number > 0"),
+        ({"powers": -1}, "powers= must be a whole number"),
     ],
 )
 def test_options_that_do_not_fit(options, message):

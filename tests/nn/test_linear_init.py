@@ -162,3 +162,22 @@ def test_seeds_decide_the_parameters():
     assert not bool(jnp.any(first.kernel["p -> p"][...] == other.kernel["p -> p"][...]))
     named = ek.nn.Linear("p -> p", 2, 3, p=ek.S, rngs=nnx.Rngs(params=0))
     assert named.kernel["p -> p"].shape == (2, 2, 3)
+
+
+def test_a_label_and_its_dual_are_initialized_at_one_size():
+    def weights(**options):
+        layer = ek.nn.Linear({"u u*": 2}, {"u u*": 2, "": 1}, u=ek.U, rngs=nnx.Rngs(0), **options)
+        return layer.kernel["u u* -> u u*"][...]
+
+    np.testing.assert_array_equal(weights(init_size={"u": 3}), weights(init_size=3))
+    np.testing.assert_array_equal(weights(init_size={"u*": 3}), weights(init_size=3))
+    assert not np.array_equal(weights(init_size=3), weights())
+    with pytest.raises(ek.SignatureError, match="two sizes for 'u' and its dual"):
+        weights(init_size={"u": 3, "u*": 4})
+    with pytest.raises(ek.SignatureError, match="init_size is given for 5"):
+        weights(init_size={5: 3})
+    network = [
+        ek.nn.Network([{"u": 2, "u*": 1}, {"": 4}, {"": 1}], u=ek.U, init_size=size, rngs=nnx.Rngs(0))
+        for size in ({"u": 3}, 3)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *(nnx.to_pure_dict(nnx.state(net)) for net in network))

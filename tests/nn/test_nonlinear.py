@@ -39,6 +39,47 @@ def test_signed_permutations_allow_odd_functions():
             ek.nn.Pointwise(function, "x", x=H)
 
 
+NOT_ODD = {
+    "a kink at 4": lambda x: x + jax.nn.relu(x - 4),
+    "a kink at 1e6": lambda x: x + jax.nn.relu(x - 1e6),
+    "even below 1e-4": lambda x: jnp.where(jnp.abs(x) < 1e-4, jnp.abs(x), x),
+    "a step with a value at zero": lambda x: jnp.where(x >= 0, 1.0, -1.0),
+    "a value at zero alone": lambda x: jnp.where(x == 0, 1.0, x),
+    "small values": lambda x: 1e-7 * jax.nn.relu(x),
+    "a logarithm": jnp.log,
+    "not a number on one side": jnp.sqrt,
+}
+
+
+@pytest.mark.parametrize("name", NOT_ODD)
+def test_functions_that_are_odd_in_part_are_refused(name):
+    with pytest.raises(ek.OptionError, match="the function is not odd"):
+        ek.nn.Pointwise(NOT_ODD[name], "x", x=H)
+
+
+ODD = {
+    "sin": jnp.sin,
+    "tan": jnp.tan,
+    "sinh, which overflows": jnp.sinh,
+    "arcsin, defined up to one": jnp.arcsin,
+    "the sign": jnp.sign,
+    "a cube": lambda x: x**3,
+    "a seventh power, which overflows": lambda x: x**7,
+    "a soft threshold": lambda x: jnp.sign(x) * jax.nn.relu(jnp.abs(x) - 2),
+    "a shifted sigmoid, with rounding errors": lambda x: jax.nn.sigmoid(x) - 0.5,
+    "a rational function": lambda x: x / (1 + x**2),
+    "a signed logarithm": lambda x: jnp.sign(x) * jnp.log1p(jnp.abs(x)),
+    "a quotient that is not a number at large arguments": lambda x: jnp.sinh(x) / jnp.cosh(x),
+    "the error function": jax.lax.erf,
+    "nothing": jnp.zeros_like,
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_functions_are_accepted(name):
+    ek.nn.Pointwise(ODD[name], "x", x=H)
+
+
 @pytest.mark.parametrize("group", [O(3), SO(3), Lorentz, Sp(2), Bistochastic(3), O], ids=str)
 def test_groups_that_mix_entries_allow_none(group):
     with pytest.raises(ek.OptionError, match=r"(?s)does not commute with .*mix entries") as error:
@@ -90,6 +131,29 @@ def test_arrays_have_to_fit(x):
     for layer in (ek.nn.NormGated({"x": 1}, x=O(3)), ek.nn.Gated({"x": 1}, x=O(3)), ek.nn.RMSNorm({"x": 1}, x=O(3))):
         with pytest.raises(ek.EquikitError, match=r"do not fit the features|is not a dictionary"):
             layer(x)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("group", [O(4), Lorentz], ids=str)
+def test_norms_of_large_features_are_finite_in_half_precision(group, dtype):
+    layer = ek.nn.NormGated({"x": 1}, x=group, gate=lambda norm: jax.nn.sigmoid(norm / 1e5))
+    x = jnp.array([300.0, 200.0, -300.0, 100.0], dtype)[:, None]
+
+    def total(x):
+        return jnp.sum(layer({"x": x})["x"])
+
+    value, slope = (jax.jit(f)(x) for f in (total, jax.grad(total)))
+    assert slope.dtype == dtype
+    wide = x.astype(jnp.float32)
+    np.testing.assert_allclose(np.float32(value), total(wide), rtol=2e-2)
+    np.testing.assert_allclose(np.asarray(slope, np.float32), jax.grad(total)(wide), rtol=2e-2)
+
+
+def test_the_derivative_of_a_norm_is_finite_at_zero():
+    for dtype, group in ((jnp.float32, O(3)), (jnp.complex64, ek.U(3))):
+        layer = ek.nn.NormGated({"x": 1}, x=group)
+        slope = jax.grad(lambda x, layer=layer: jnp.sum(jnp.abs(layer({"x": x})["x"]) ** 2))(jnp.zeros((3, 1), dtype))
+        assert bool(jnp.all(jnp.isfinite(slope)))
 
 
 def test_a_norm_has_the_sign_of_the_metric():
@@ -233,7 +297,7 @@ def test_what_does_not_fit_a_norm_is_refused(shape, dtype, error):
 
 @pytest.mark.parametrize("epsilon", [0.0, -1.0, float("nan"), "a", True])
 def test_epsilon_is_a_positive_number(epsilon):
-    with pytest.raises(ek.OptionError, match="epsilon is not a positive number"):
+    with pytest.raises(ek.OptionError, match="epsilon= must be a number > 0"):
         ek.nn.RMSNorm({"x": 2}, x=ek.O(3), epsilon=epsilon)
 
 

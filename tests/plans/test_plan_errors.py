@@ -85,12 +85,12 @@ APPLIES = {
         "(16, 32)",
     ),
     "plan-channels-fraction": (
-        ek.GroupError,
+        ek.OptionError,
         lambda: ek.hom("p -> p", p=ek.S).plan((1.5, 2)),
         "the number of input channels must be a whole number",
         "1.5",
-        "an integer",
-        "5",
+        "an integer ≥ 0",
+        "1",
     ),
     "plan-text": (
         ek.OptionError,

@@ -218,15 +218,15 @@ REFUSED = {  # call, the two that do not go together, some of what came, the nex
     ),
     "law": (
         lambda: layered(law(), double),
-        "weights 0 in bfloat16 cannot go with strain in float64",
-        "strain of dtype float64",
+        "weights 0 in bfloat16 cannot go with input 'strain' in float64",
+        "input 'strain' of dtype float64",
         "cast weights 0 to float64",
     ),
     "message": (
         lambda: layered(message(), single, double),
-        "in bfloat16 cannot go with positions in float64",
-        "positions of dtype float64",
-        "or positions to bfloat16",
+        "in bfloat16 cannot go with input 'positions' in float64",
+        "input 'positions' of dtype float64",
+        "or input 'positions' to bfloat16",
     ),
 }
 
