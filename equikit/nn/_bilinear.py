@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError
-from equikit.diagrams import Signature, Term
+from equikit import _checks
+from equikit.diagrams import Signature
 from equikit.diagrams._parse import bind
-from equikit.groups import S
-from equikit.groups._group import checked_size
-from equikit.nn._features import Features, given_terms, masks_for, options_for, typed_side
+from equikit.diagrams._signature import base
+from equikit.groups import Fixed
+from equikit.nn._features import Features, given_terms, labels_of, masks_for, options_for, permuted, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature
 
 LETTERS = "abcdefghijklmnopqrstuvw"
+
+Kind = tuple[str, ...]
+"""The labels of a feature."""
 
 
 class Bilinear(nnx.Module):
@@ -25,18 +29,20 @@ class Bilinear(nnx.Module):
 
     A and B are `Linear` layers to features of the kinds that come in, C is one from their products. A product is the
     outer product over the axes that rotations and the like act on, and entry by entry over the axes that are permuted:
-    `"p x"` times `"p x"` is `"p x x"`. Only features of one kind are multiplied with each other.
+    `"p x"` times `"p x"` is `"p x x"`. Features are multiplied with those of their own kind, and with those of the dual
+    kind where they come in: `"v"` with `"v"` and with `"v*"`.
 
     Args:
         inputs: what comes in, as for `Linear`, in a dictionary.
-        channels: how many products are formed of each kind of feature.
+        channels: how many products are formed of each kind of feature, and of each kind with its dual.
         outputs: what comes out, in a dictionary.
         rngs: random keys for the parameters.
         groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
         **options: options of the three layers, and labels with their groups.
 
     Raises:
-        SignatureError, OptionError: if the features cannot be read, or no channel is asked for.
+        SignatureError: if the features cannot be read, or no product reaches an output.
+        OptionError: if `channels` is not a whole number above zero.
 
     Cost: \(n^{2k}\) numbers for a feature of k axes that are not permuted.
 
@@ -62,58 +68,74 @@ class Bilinear(nnx.Module):
         **options: Any,
     ) -> None:
         sides = [typed_side(side, None, what)[0] for side, what in ((inputs, "input"), (outputs, "output"))]
-        if checked_size("the number of products", channels) == 0:
-            raise OptionError(
-                "no products are asked for",
-                got="channels=0",
-                expected="one or more of each kind of feature",
-                step="leave the layer out, or write 8",
-            )
-        labels = {label for side in sides for term in side for label in term.labels}
-        bindings = {name: options.pop(name) for name in [*options] if name in labels}
-        bound = {**(groups or {}), **bindings}
+        channels = _checks.count("channels", channels, least=1, example=8)
+        used, labels = labels_of([inputs]), labels_of([inputs, outputs])
+        bound = {**(groups or {}), **{name: options.pop(name) for name in [*options] if name in labels}}
         self.signature: Signature = bind(sides[0], sides[1], bound, {})
         kinds = tuple(dict.fromkeys(term.labels for term in sides[0]))
-        self.kinds = kinds
+        self._pairs = tuple(self._multiplied(kinds))
         factors = {" ".join(kind): (" ".join(kind), channels) for kind in kinds}
-        products = {self._name(kind): (" ".join(self._product(kind)), channels) for kind in kinds}
-        before = options_for(options, {label for term in sides[0] for label in term.labels}, labels)
-        self.left = Linear(inputs, factors, groups=self._of(bound, sides[0]), rngs=rngs, **before)
-        self.right = Linear(inputs, factors, groups=self._of(bound, sides[0]), rngs=rngs, **before)
+        products = {name: (" ".join(self._product(*pair)), channels) for name, pair in self.products.items()}
+        own = {label: what for label, what in bound.items() if label in used}
+        before = options_for(options, used, labels)
+        self.left = Linear(inputs, factors, groups=own, rngs=rngs, **before)
+        self.right = Linear(inputs, factors, groups=own, rngs=rngs, **before)
         self.mix = Linear(products, outputs, groups=bound, rngs=rngs, **options)
 
-    @staticmethod
-    def _of(bound: Mapping[str, object], terms: tuple[Term, ...]) -> dict[str, object]:
-        used = {label for term in terms for label in term.labels}
-        return {label: what for label, what in bound.items() if label in used}
+    @property
+    def products(self) -> dict[str, tuple[Kind, Kind]]:
+        """The products by name, each with the labels of its two factors."""
+        texts = [[" ".join(kind) or "()" for kind in dict.fromkeys(pair)] for pair in self._pairs]
+        return {f"product of {', '.join(text)}": pair for text, pair in zip(texts, self._pairs, strict=True)}
+
+    def _multiplied(self, kinds: tuple[Kind, ...]) -> Iterator[tuple[Kind, Kind]]:
+        """Each kind with itself, and two kinds with each other where one is the dual of the other."""
+        yield from zip(kinds, kinds, strict=True)
+        for one, other in itertools.combinations(kinds, 2):
+            (shared, rest), (also_shared, also_rest) = self._split(one), self._split(other)
+            dual = tuple(map(self._dual, rest))
+            if shared == also_shared and rest != dual == also_rest:
+                yield one, other
+
+    def _dual(self, label: str) -> str:
+        """The label of the dual; the label itself where vectors and dual vectors are the same."""
+        group = dict(self.signature.bindings)[base(label)]
+        if isinstance(group, Fixed) or not group.has_dual:
+            return label
+        return f"{label}*" if label == base(label) else base(label)
 
     def _shared(self, label: str) -> bool:
         """Whether a product goes entry by entry over the axes of a label: they are permuted, or plain."""
-        groups = self.signature.groups
-        return label not in groups or isinstance(groups[label], S)
+        return label not in self.signature.groups or permuted(self.signature, label)
 
-    def _product(self, kind: tuple[str, ...]) -> tuple[str, ...]:
+    def _split(self, kind: Kind) -> tuple[Kind, Kind]:
+        """The labels over which a product goes entry by entry, and the others."""
         shared = tuple(label for label in kind if self._shared(label))
-        return shared + tuple(label for label in kind if not self._shared(label)) * 2
+        return shared, tuple(label for label in kind if not self._shared(label))
 
-    @staticmethod
-    def _name(kind: tuple[str, ...]) -> str:
-        return f"product of {' '.join(kind) or '()'}"
+    def _product(self, one: Kind, other: Kind) -> Kind:
+        """The labels of a product."""
+        (shared, rest), (_, also) = self._split(one), self._split(other)
+        return shared + rest + also
+
+    def _formula(self, one: Kind, other: Kind) -> str:
+        """The product of two factors as an `einsum`; axes that are shared are paired in their order."""
+        letters = iter(LETTERS)
+        first = [next(letters) for _ in one]
+        shared = [letter for letter, label in zip(first, one, strict=True) if self._shared(label)]
+        paired = iter(shared)
+        second = [next(paired) if self._shared(label) else next(letters) for label in other]
+        outer = [letter for letter in (*first, *second) if letter not in shared]
+        return f"...{''.join(first)}z,...{''.join(second)}z->...{''.join((*shared, *outer))}z"
 
     def __call__(self, x: Mapping[str, Feature], *, mask: Mapping[str, Any] | None = None) -> dict[str, Feature]:
         """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`."""
         x = given_terms([term.name for term in self.left.signature.inputs], x)
         before, after = (masks_for(layer.signature, self.signature, mask) for layer in (self.left, self.mix))
         left, right = self.left(x, mask=before), self.right(x, mask=before)
-        products = {}
-        for kind in self.kinds:
-            name = " ".join(kind)
-            first = LETTERS[: len(kind)]
-            fresh = iter(LETTERS[len(kind) :])
-            second = "".join(a if self._shared(label) else next(fresh) for a, label in zip(first, kind, strict=True))
-            shared = "".join(a for a, b in zip(first, second, strict=True) if a == b)
-            outer = ["".join(c for c in row if c not in shared) for row in (first, second)]
-            formula = f"...{first}z,...{second}z->...{shared}{outer[0]}{outer[1]}z"
-            products[self._name(kind)] = jnp.einsum(formula, left[name], right[name])
+        products = {
+            name: jnp.einsum(self._formula(one, other), left[" ".join(one)], right[" ".join(other)])
+            for name, (one, other) in self.products.items()
+        }
         result: dict[str, Feature] = self.mix(products, mask=after)
         return result

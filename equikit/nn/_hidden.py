@@ -8,9 +8,10 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind
+from equikit.diagrams._signature import base
 from equikit.nn._features import Features, given_terms, labels_of, typed_side
 from equikit.nn._functions import Activation
 from equikit.nn._linear import Linear
@@ -21,6 +22,12 @@ from equikit.plans._apply import Feature, weight_name
 Nonlinearity = Literal["gated", "norm", "pointwise"]
 
 
+class HiddenLinear(Linear):
+    """The linear maps of a hidden layer, which may all be zero: products of features reach more."""
+
+    needs_input = False
+
+
 class PerTerm(nnx.Module):
     """A `Pointwise` nonlinearity for every term of some features."""
 
@@ -29,7 +36,7 @@ class PerTerm(nnx.Module):
         self.names = tuple(term.name for term in terms)
         self.layers = nnx.List(
             [
-                Pointwise(function, " ".join(term.labels) or "()", groups={x: groups[x] for x in {*term.labels}})
+                Pointwise(function, term.text, groups={x: groups[x] for x in map(base, {*term.labels}) if x in groups})
                 for term in terms
             ]
         )
@@ -48,19 +55,13 @@ def nonlinear_layer(
     groups: Mapping[str, object],
 ) -> tuple[nnx.Module, Features]:
     """A nonlinearity onto some features, and the features that have to go into it."""
+    _checks.choice("nonlinearity", kind, ("gated", "norm", "pointwise"))
     if kind == "gated":
         gated = Gated(features, activation=activation, gate=gate, groups=groups)
         return gated, gated.inputs
     if kind == "norm":
         return NormGated(features, activation=activation, gate=gate, groups=groups), features
-    if kind == "pointwise":
-        return PerTerm(activation, features, groups), features
-    raise OptionError(
-        "no such nonlinearity",
-        got=repr(kind),
-        expected='"gated", "norm" or "pointwise"',
-        step='write nonlinearity="gated", which every group allows',
-    )
+    return PerTerm(activation, features, groups), features
 
 
 def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str, Any]) -> Normalized | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +114,7 @@ class Linear(nnx.Module):
         bias: `"-> out"` to a parameter `[diagrams, features out]`.
 
     Raises:
-        SignatureError: if the signature cannot be read, or if no map but zero commutes.
+        SignatureError: if the signature cannot be read, or if no map but zero commutes, whether there is a bias or not.
         GroupError, ShapeError, DTypeError, OptionError: if an argument does not fit.
 
     Example:
@@ -126,6 +126,9 @@ class Linear(nnx.Module):
     Source:
         Maron et al., arXiv:1812.09902; Pearce-Crump, arXiv:2212.08648; Godfrey et al., arXiv:2303.06208.
     """
+
+    needs_input: ClassVar[bool] = True
+    """Whether a layer is refused in which no input reaches an output, so that its bias is all that is left."""
 
     def __init__(
         self,
@@ -158,12 +161,12 @@ class Linear(nnx.Module):
         self.options = RunOptions(precision, method, remat, chunk_size)
         _checks.rngs(rngs)
         shapes = weight_shapes(self.plan)
-        if not shapes:
+        if self.needs_input and all(len(shape) == 2 for shape in shapes.values()):
             raise SignatureError(
-                "no linear map but zero commutes with the group",
+                "no linear map but zero commutes with the group" + (", and only a bias is left" if shapes else ""),
                 got=f"{HomSpace(self.signature)!r}: {'; '.join(self._reasons())}",
                 expected="a space of dimension one or more",
-                step="look at ek.hom(...).dim, and choose another number of axes, a larger n or another group",
+                step="look at ek.hom(...).dim; choose other axes, a larger n or another group, or use ek.nn.Bilinear",
             )
         scales = self._scales(init_size)
         self.kernel = nnx.Dict(

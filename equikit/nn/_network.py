@@ -9,13 +9,23 @@ from typing import Any
 
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError, SignatureError
-from equikit.groups._group import checked_size
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, given_terms, labels_of, masks_for, options_for, typed_side
 from equikit.nn._functions import Activation, sigmoid, silu
-from equikit.nn._hidden import Nonlinearity, Normalized, agree, nonlinear_layer, present, reached, rms_norm
+from equikit.nn._hidden import (
+    HiddenLinear,
+    Nonlinearity,
+    Normalized,
+    agree,
+    nonlinear_layer,
+    present,
+    reached,
+    rms_norm,
+)
 from equikit.nn._linear import Linear, cast
+from equikit.nn._reach import Reach, reach
 from equikit.plans._apply import Feature
 
 
@@ -57,7 +67,7 @@ class Network(nnx.Module):
 
     Raises:
         OptionError: if the features are no list, an option is unknown, or an option would change nothing.
-        SignatureError, GroupError: if features cannot be read, or a layer has no map but zero.
+        SignatureError, GroupError: if features cannot be read, or the output would not depend on the input.
 
     Cost: of each hidden layer that of one `Linear` and one `Bilinear` layer.
 
@@ -102,6 +112,8 @@ class Network(nnx.Module):
 
         pairs = list(itertools.pairwise(features[:-1]))
         widths = _checked_products(products, len(pairs))
+        _checks.flag("residual", residual)
+        _checks.flag("normalize_features", normalize_features)
         self.residual = tuple(residual and agree(before, after) for before, after in pairs)
         stored = {"param_dtype": options["param_dtype"]} if "param_dtype" in options else {}
         linear: list[Linear] = []
@@ -110,9 +122,9 @@ class Network(nnx.Module):
         nonlinear: list[nnx.Module] = []
         for number, ((before, after), width) in enumerate(zip(pairs, widths, strict=True)):
             layer, wanted = nonlinear_layer(nonlinearity, after, activation, gate, of(after)["groups"])
-            linear.append(Linear(before, wanted, rngs=rngs, **of(before, after)))
+            linear.append(HiddenLinear(before, wanted, rngs=rngs, **of(before, after)))
             if width:
-                bilinear[f"{number}"] = _products(before, width, wanted, number, rngs, of(before, after))
+                bilinear[f"{number}"] = _products(before, widths, wanted, number, rngs, of(before, after))
             norm = rms_norm(before, of(before)["groups"], stored) if normalize_features and number else None
             if norm is not None:
                 norms[f"{number}"] = norm
@@ -127,6 +139,27 @@ class Network(nnx.Module):
         self.norms = nnx.Dict(norms)
         self.nonlinear = nnx.List(nonlinear)
         self.head = Linear(features[-2], features[-1], rngs=rngs, **of(*features[-2:]))
+        self._refuse_constant(features, widths)
+
+    def _refuse_constant(self, features: Sequence[Features], products: Sequence[int]) -> None:
+        """Raise `SignatureError` if no output depends on the input: some layer on every way has no map but zero."""
+        names = frozenset(term.name for term in typed_side(features[0], None, "input")[0])
+        here = Reach(names, names)
+        for i, layers in enumerate(zip(self.linear, self.nonlinear, strict=True)):
+            after = reach(layers[0], here)
+            if f"{i}" in self.bilinear:
+                after = after.join(reach(self.bilinear[f"{i}"], here))
+            after = reach(layers[1], after)
+            here = after.join(here) if self.residual[i] else after
+        if not reach(self.head, here).moving:
+            few = any(width == 0 for width in products)
+            raise SignatureError(
+                "the output of the network does not depend on its input",
+                got=f"{[dict(side) for side in features]}, products={[*products]}",
+                expected="hidden features that are reached by maps of the input, and reach the output",
+                step=(f"write products={max([8, *products])}, or " if few else "")
+                + "give hidden layers the axes of the input",
+            )
 
     def __call__(self, x: Mapping[str, Feature], *, mask: Mapping[str, Any] | None = None) -> dict[str, Feature]:
         """Apply the network.
@@ -172,16 +205,17 @@ def _scaled_sum(name: str, one: Feature, two: Feature, linear: Linear, bilinear:
 
 
 def _products(
-    before: Features, width: int, after: Features, number: int, rngs: nnx.Rngs, options: Mapping[str, Any]
+    before: Features, widths: Sequence[int], after: Features, number: int, rngs: nnx.Rngs, options: Mapping[str, Any]
 ) -> Bilinear:
     try:
-        return Bilinear(before, width, after, rngs=rngs, **options)
+        return Bilinear(before, widths[number], after, rngs=rngs, **options)
     except SignatureError as error:
         raise OptionError(
             f"no product of features reaches hidden layer {number + 1}",
-            got=f"products={width}, from {dict(before)} to {dict(after)}",
-            expected="features that a product of two features of one kind can be mapped to",
-            step="write products=0, or give the layer invariants",
+            got=f"products={widths[number]}, from {dict(before)} to {dict(after)}",
+            expected="features that a product of two features of one kind, or of dual kinds, can be mapped to",
+            step=f"write products={[0 if i == number else width for i, width in enumerate(widths)]}, or give the layer "
+            "other features",
         ) from error
 
 
@@ -189,7 +223,7 @@ def _checked_features(features: object, out_channels: int | None) -> list[Featur
     if isinstance(features, Sequence) and all(isinstance(side, Mapping) for side in features):
         found = [*features]
         if out_channels is not None:
-            found.append({"": checked_size("out_channels", out_channels)})
+            found.append({"": _checks.count("out_channels", out_channels)})
         if len(found) > 1:
             for i, side in enumerate(found):
                 typed_side(side, None, "output" if i else "input")
@@ -211,14 +245,10 @@ def _checked_products(products: object, layers: int) -> list[int]:
             expected="one number for all, or one for each hidden layer",
             step=f"write products={[8] * layers}",
         )
-    return [checked_size("the number of products", width) for width in widths]
+    return [_checks.count("the number of products", width) for width in widths]
 
 
-def _checked_use(option: str, asked: object, used: bool, expected: str) -> None:
-    if not isinstance(asked, bool):
-        raise OptionError(
-            f"{option} is neither on nor off", got=repr(asked), expected="True or False", step=f"{option}=True"
-        )
+def _checked_use(option: str, asked: bool, used: bool, expected: str) -> None:
     if asked and not used:
         raise OptionError(
             f"{option} would change nothing in this network",

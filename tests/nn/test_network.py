@@ -203,7 +203,8 @@ def test_out_channels_and_products_by_layer():
     x = {"x": normal(5, 3, 2)}
     assert_close(short(x)[""], long(x)[""], 0)
     assert short(x)[""].shape == (5, 3)
-    assert ek.nn.Network([{"x": 2}], out_channels=1, products=0, x=O(3), rngs=rngs())(x)[""].shape == (5, 1)
+    scalars = ek.nn.Network([{"x": 2, "": 1}], out_channels=1, products=0, x=O(3), rngs=rngs())
+    assert scalars(x | {"": normal(5, 1)})[""].shape == (5, 1)
 
 
 @pytest.mark.slow
@@ -273,12 +274,12 @@ def test_gradients_reach_every_parameter():
         ([{"x": 2}, {"y": 1}], {}, ek.SignatureError, "'y' is not bound"),
         (FEATURES, {"groups": {"y": O(3)}}, ek.SignatureError, "'y'"),
         (FEATURES, {"y": O(3)}, ek.SignatureError, "'y'"),
-        (FEATURES, {"nonlinearity": "relu"}, ek.OptionError, "no such nonlinearity"),
+        (FEATURES, {"nonlinearity": "relu"}, ek.OptionError, "unknown value for nonlinearity="),
         (FEATURES, {"products": [8]}, ek.OptionError, "numbers of products do not fit"),
         (FEATURES, {"products": -1}, ek.EquikitError, "number of products"),
         (FEATURES, {"products": "two"}, ek.EquikitError, "number of products"),
-        (FEATURES, {"residual": 1}, ek.OptionError, "neither on nor off"),
-        (FEATURES, {"normalize_features": "yes"}, ek.OptionError, "neither on nor off"),
+        (FEATURES, {"residual": 1}, ek.OptionError, "residual= must be True or False"),
+        (FEATURES, {"normalize_features": "yes"}, ek.OptionError, "normalize_features= must be True or False"),
         (FEATURES[:2] + FEATURES[-1:], {"residual": True}, ek.OptionError, "residual would change nothing"),
         ([{"x": 2}, {"": 1, "x": 1}], {"normalize_features": True}, ek.OptionError, "features would change nothing"),
         (FEATURES, {"out_channels": 1.5}, ek.EquikitError, "out_channels"),
@@ -311,5 +312,5 @@ def test_bad_arrays():
 
 def test_terms_without_a_norm_are_not_normalised():
     features = [{"u": 2}, {"u": 2, "": 2}, {"u": 1}]
-    network = ek.nn.Network(features, u=ek.GL(2), normalize_features=True, rngs=nnx.Rngs(0))
+    network = ek.nn.Network(features, products=0, u=ek.GL(2), normalize_features=True, rngs=nnx.Rngs(0))
     assert network({"u": jnp.ones((3, 2, 2))})["u"].shape == (3, 2, 1)

@@ -260,7 +260,7 @@ def test_networks_are_modules():
     np.testing.assert_allclose(jax.jit(lambda s, x: nnx.merge(graph, s)(x)[""])(state, x), net(x)[""], rtol=1e-5)
     leaves = jax.tree.leaves(nnx.state(net))
     assert len(leaves) == len(jax.tree.leaves(nnx.state(net, nnx.Param)))
-    linear = ek.nn.MLP([{"x": 2}, {"": 4, "x": 2}, {"": 1}], x=SO(3), products=0, rngs=rngs())
+    linear = ek.nn.MLP([{"x": 2}, {"": 4, "x": 2}, {"x": 1}], x=SO(3), products=0, rngs=rngs())
     assert not linear.bilinear
 
 
@@ -270,7 +270,7 @@ def test_networks_are_modules():
         (lambda: ek.nn.MLP([{"x": 2}], x=O(3), rngs=rngs()), "not a list of dictionaries"),
         (lambda: ek.nn.MLP("x", x=O(3), rngs=rngs()), "not a list of dictionaries"),
         (lambda: ek.nn.MLP([{"x": 2}, {"y": 1}], x=O(3), rngs=rngs()), "'y' is not bound"),
-        (lambda: ek.nn.Bilinear({"x": 2}, 0, {"": 1}, x=O(3), rngs=rngs()), "no products"),
+        (lambda: ek.nn.Bilinear({"x": 2}, 0, {"": 1}, x=O(3), rngs=rngs()), "channels= must be a whole number ≥ 1"),
         (lambda: ek.nn.Bilinear({"x": 2}, 1.5, {"": 1}, x=O(3), rngs=rngs()), "whole number"),
         (lambda: ek.nn.Gated({"x": 1}), "'x' is not bound"),
     ],
