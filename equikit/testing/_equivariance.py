@@ -17,7 +17,6 @@ from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow
 from equikit.diagrams._signature import base
 from equikit.groups import Group
-from equikit.groups._group import checked_size
 from equikit.nn._features import Features, typed_side
 from equikit.plans._lower import Channels, per_term
 
@@ -69,7 +68,18 @@ def _checked_batch(batch: object) -> tuple[int, ...]:
         raise OptionError(
             "the batch axes are not a tuple", got=repr(batch), expected="(2,), or () for none", step="write (2,)"
         )
-    return tuple(checked_size("the size of a batch axis", size) for size in batch)
+    return tuple(_checks.count("the size of a batch axis", size, least=1) for size in batch)
+
+
+def _refuse_empty(what: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `OptionError` where all inputs or all outputs are empty, so that every function would pass."""
+    if not any(math.prod(shape) for shape in shapes.values()):
+        raise OptionError(
+            f"nothing would be compared: the {what}s have no entries",
+            got=", ".join(f"{name!r} of shape {list(shape)}" for name, shape in shapes.items()),
+            expected=f"an {what} with one entry or more",
+            step="bind groups of size 1 or more, with one channel or more",
+        )
 
 
 def _key_numbers(key: object) -> np.ndarray:
@@ -114,7 +124,8 @@ def equivariance_error(
         The error; not-a-number if the function gives one.
 
     Raises:
-        OptionError: if the channels are missing, or there are no samples.
+        OptionError: if the channels are missing, there are no samples, or all inputs or all outputs are empty, so that
+            nothing would be compared.
         GroupError: if a group is free.
         DTypeError: if the dtype is not one of floating-point numbers, or needs x64.
         EquivarianceError: if an output has not the shape of its signature.
@@ -159,10 +170,8 @@ def _measured(
     rounding errors of the size of what was stretched.
     """
     kind, widths = _read(signature, outputs, channels, groups, bindings)
-    if checked_size("the number of samples", samples) == 0:
-        raise OptionError(
-            "no samples are asked for", got=0, expected="one or more", step="write samples=4, the default"
-        )
+    samples = _checks.count("samples", samples, least=1, example=4)
+    mask = _checks.flag("mask", mask)
     batch = _checked_batch(batch)
     usual = jnp.result_type(complex if kind.is_complex else float)
     wanted_dtype = _checks.dtype("dtype", usual if dtype is None else dtype)
@@ -170,6 +179,11 @@ def _measured(
     as_dict = not isinstance(signature, str) or len(kind.inputs) > 1
     sizes = {label: group._size(None) for label, group in kind.groups.items()}
     sizes |= {label: size for label, size in kind.sizes.items() if size is not None}
+    shapes = {
+        term.name: (*batch, *(sizes[label] for label in term.labels), width)
+        for term, width in zip(kind.inputs, widths, strict=True)
+    }
+    _refuse_empty("input", shapes)
     seeds = np.random.default_rng(_key_numbers(key))
     worst, growth = 0.0, 1.0
 
@@ -178,15 +192,16 @@ def _measured(
         result = dict(y) if isinstance(y, Mapping) else {kind.outputs[0].name: y}
         for term in kind.outputs:
             wanted = (*batch, *(sizes[label] for label in term.labels))
-            shapes = {name: getattr(array, "shape", None) for name, array in result.items()}
-            shape = shapes.get(term.name)
-            if shapes.keys() != {t.name for t in kind.outputs} or not shape or shape[:-1] != wanted:
+            found = {name: getattr(array, "shape", None) for name, array in result.items()}
+            shape = found.get(term.name)
+            if found.keys() != {t.name for t in kind.outputs} or not shape or shape[:-1] != wanted:
                 raise EquivarianceError(
                     "the function does not have the outputs of its signature",
-                    got={name: type(result[name]) if s is None else list(s) for name, s in shapes.items()},
+                    got={name: type(result[name]) if s is None else list(s) for name, s in found.items()},
                     expected=f"{term.name!r} with shape {[*wanted, 'channels']}",
                     step="check the signature, or the function",
                 )
+        _refuse_empty("output", {name: array.shape for name, array in result.items()})
         return result
 
     def draw(shape: tuple[int, ...]) -> jax.Array:
@@ -204,10 +219,7 @@ def _measured(
                 yield {name: other.random_element(seeds) for name, other in groups_of.items()} | {label: generator}
 
     for drawn in elements():
-        x = {
-            term.name: draw((*batch, *(sizes[label] for label in term.labels), width))
-            for term, width in zip(kind.inputs, widths, strict=True)
-        }
+        x = {name: draw(shape) for name, shape in shapes.items()}
         masked = [label for label, group in kind.groups.items() if mask and group.permutes]
         masks = {label: jnp.asarray(seeds.random((*batch, sizes[label])) < 0.7) for label in masked}
         moved = {term.name: _act(kind, term, drawn, x[term.name]) for term in kind.inputs}
@@ -253,6 +265,7 @@ def assert_equivariant(
 
     Raises:
         EquivarianceError: with the error found; not-a-numbers never pass.
+        OptionError: as for `equivariance_error`, also if nothing would be compared.
 
     Example:
         >>> from equikit import S

@@ -166,8 +166,38 @@ def test_equal_infinities_agree_and_others_do_not(key):
 
 def test_zero_passes_and_is_compared_absolutely(key):
     assert_equivariant(lambda x: 0 * x, "p -> p", p=ek.S(5), channels=2, key=key)
-    assert equivariance_error(jnp.sin, "p -> p", p=ek.S(0), channels=2, key=key) == 0.0
-    assert equivariance_error(jnp.sin, "p -> p", p=ek.S(5), channels=0, key=key) == 0.0
+
+
+def ramp(x):
+    """A function that does not commute with permutations of the second axis."""
+    return x * jnp.arange(x.shape[1], dtype=x.dtype)[:, None]
+
+
+@pytest.mark.parametrize("check", [assert_equivariant, equivariance_error])
+@pytest.mark.parametrize(
+    ("signature", "function", "options", "message"),
+    [
+        ("p -> p", ramp, {"batch": (0,)}, "size of a batch axis must be a whole number ≥ 1"),
+        ("p -> p", ramp, {"batch": (2, 0)}, "size of a batch axis must be a whole number ≥ 1"),
+        ("p -> p", ramp, {"channels": 0}, "the inputs have no entries"),
+        ("p -> p", ramp, {"p": ek.S(0)}, "the inputs have no entries"),
+        ("p -> ()", lambda x: x[:, 0] if x.shape[1] else x.sum(1), {"p": ek.S(0)}, "the inputs have no entries"),
+        ("p f -> p", lambda x: x[:, :, 0], {"f": ek.Fixed(0)}, "the inputs have no entries"),
+        ("p -> p", lambda x: ramp(x)[..., :0], {}, "the outputs have no entries"),
+        ("p -> p f", lambda x: ramp(x)[..., None, :][..., :0, :], {"f": ek.Fixed(0)}, "the outputs have no entries"),
+    ],
+)
+def test_a_check_that_would_compare_nothing_is_refused(check, signature, function, options, message, key):
+    with pytest.raises(ek.OptionError, match=message):
+        check(function, signature, **{"p": ek.S(5), "channels": 2, "key": key} | options)
+
+
+def test_one_empty_array_among_others_is_allowed(key):
+    """Only where nothing at all would be compared is there nothing to say."""
+    sides = {"p": 2, "q": 3}, {"p": 2, "q": 3}
+    assert_equivariant(lambda x: x, *sides, p=ek.S(0), q=ek.S(4), key=key)
+    with pytest.raises(ek.EquivarianceError):
+        assert_equivariant(lambda x: {**x, "q": ramp(x["q"])}, *sides, p=ek.S(0), q=ek.S(4), key=key)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +222,7 @@ def test_outputs_of_another_shape_are_an_error(function, got, key):
 
 
 def test_arguments_that_settle_nothing_are_errors(key):
-    with pytest.raises(ek.OptionError, match="no samples are asked for"):
+    with pytest.raises(ek.OptionError, match="samples= must be a whole number ≥ 1"):
         assert_equivariant(jnp.sin, "p -> p", p=ek.S(5), channels=2, key=key, samples=0)
     with pytest.raises(ek.OptionError, match="inputs of the function are not settled"):
         assert_equivariant(jnp.sin, "p -> p", p=ek.S(5), key=key)
