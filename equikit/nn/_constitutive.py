@@ -298,7 +298,7 @@ class ConstitutiveLaw(nnx.Module):
         """The stress `[*batch, n, n]` of strains `[*batch, n, n]`, symmetric; only their symmetric part counts.
 
         Raises:
-            ShapeError, DTypeError: if the strain is no such array.
+            ShapeError, DTypeError: if the strain does not fit.
         """
         strain = self._checked(strain)
         stress = self._stress(strain)

@@ -155,7 +155,7 @@ class Linear(nnx.Module):
         self.signature = kind.signature
         self.channels = kind.channels
         self.normalize = _checks.choice("normalize", normalize, NORMALIZE)
-        self.use_bias = bool(use_bias)
+        self.use_bias = _checks.flag("use_bias", use_bias)
         usual = jnp.complex64 if self.signature.is_complex else jnp.float32
         self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
         self.options = RunOptions(precision, method, remat, chunk_size)

@@ -10,6 +10,7 @@ import jax
 from flax import nnx
 from jaxtyping import Inexact
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups import S
 from equikit.nn._functions import Activation, relu
@@ -32,20 +33,15 @@ class _Tower(nnx.Module):
         rngs: nnx.Rngs,
         options: Mapping[str, Any],
     ) -> None:
-        if not isinstance(hidden, Sequence) or not hidden:
+        widths = _checks.widths("hidden", hidden, example="[64, 64]")
+        if not widths:
             raise OptionError(
                 "the network has no hidden layer",
-                got=f"hidden={hidden!r}",
+                got="hidden=[]",
                 expected="a list with the channels of one hidden layer or more",
                 step="write hidden=[64, 64], or use ek.nn.Linear alone",
             )
-        if not callable(activation):
-            raise OptionError(
-                "the activation is not a function",
-                got=repr(activation),
-                expected="a function of single numbers",
-                step="pass activation=jax.nn.gelu, or another function",
-            )
+        self.activation: Activation = _checks.function("activation", activation, example="jax.nn.gelu")
         if taken := sorted({"p", "groups"} & options.keys()):
             raise OptionError(
                 f"{taken[0]!r} is settled by the network",
@@ -53,17 +49,16 @@ class _Tower(nnx.Module):
                 expected="options of Linear other than the groups: they are p=S, for every n",
                 step="leave it out, or build the network from ek.nn.Linear",
             )
-        first = Linear(inputs, {labels: hidden[0]}, p=S, rngs=rngs, **options)
-        rest = [Linear({labels: a}, {labels: b}, p=S, rngs=rngs, **options) for a, b in itertools.pairwise(hidden)]
+        first = Linear(inputs, {labels: widths[0]}, p=S, rngs=rngs, **options)
+        rest = [Linear({labels: a}, {labels: b}, p=S, rngs=rngs, **options) for a, b in itertools.pairwise(widths)]
         self.layers: nnx.List[Linear] = nnx.List([first, *rest])
         self.out = out
         self.labels = labels
-        self.activation = activation
-        self.pool = Invariant(labels, hidden[-1], hidden[-1], p=S, rngs=rngs, **options) if out == "" else None
+        self.pool = Invariant(labels, widths[-1], widths[-1], p=S, rngs=rngs, **options) if out == "" else None
         last, groups = (out, {}) if out == "" else (labels, {"p": S})
         if out == "":  # without axes there is no label to have a size
             options = {name: value for name, value in options.items() if name != "init_size"}
-        self.head = Linear({last: hidden[-1]}, {out: out_channels}, groups=groups, rngs=rngs, **options)
+        self.head = Linear({last: widths[-1]}, {out: out_channels}, groups=groups, rngs=rngs, **options)
 
     def _run(self, x: Mapping[str, jax.Array], mask: Mapping[str, jax.Array] | None) -> jax.Array:
         y: Mapping[str, jax.Array] = x
@@ -73,17 +68,6 @@ class _Tower(nnx.Module):
             y, mask = {"": self.activation(self.pool(y, mask=mask))}, None
         result: jax.Array = self.head(y, mask=mask)[self.out]
         return result
-
-
-def _checked_out(out: str, allowed: tuple[str, ...]) -> str:
-    if out not in allowed:
-        raise OptionError(
-            "the network has no such output",
-            got=repr(out),
-            expected=" or ".join(map(repr, allowed)),
-            step=f"write out={allowed[0]!r}",
-        )
-    return out
 
 
 class DeepSets(_Tower):
@@ -99,7 +83,7 @@ class DeepSets(_Tower):
         **options: passed to every equivariant `Linear` layer.
 
     Raises:
-        OptionError: if there is no hidden layer, or no such output.
+        OptionError: if there is no hidden layer, or `out` is unknown.
 
     Example:
         >>> import jax.numpy as jnp
@@ -122,7 +106,7 @@ class DeepSets(_Tower):
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
-        _checked_out(out, ("", "p"))
+        _checks.choice("out", out, ("", "p"))
         super().__init__({"p": ("p", in_channels)}, "p", hidden, out_channels, out, activation, rngs, options)
 
     def __call__(self, x: Inexact[jax.Array, "*batch n channels"], *, mask: Mask | None = None) -> Feature:
@@ -144,7 +128,7 @@ class GraphNetwork(_Tower):
         **options: passed to every equivariant `Linear` layer.
 
     Raises:
-        OptionError: if there is no hidden layer, or no such output.
+        OptionError: if there is no hidden layer, or `out` is unknown.
 
     Example:
         >>> import jax.numpy as jnp
@@ -168,7 +152,7 @@ class GraphNetwork(_Tower):
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
-        _checked_out(out, ("", "p", "p p"))
+        _checks.choice("out", out, ("", "p", "p p"))
         inputs = {"edges": ("p p", edge_channels)}
         if node_channels:
             inputs["nodes"] = ("p", node_channels)

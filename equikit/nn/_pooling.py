@@ -75,7 +75,7 @@ class Pool(nnx.Module):
         **bindings: labels with their groups.
 
     Raises:
-        OptionError: if there is no such pooling, or a group does more than permute entries.
+        OptionError: if `how` is unknown, or a group does more than permute entries.
         SignatureError: if the labels cannot be read or are not bound.
 
     Example:

@@ -47,7 +47,7 @@ class Radial(nnx.Module):
         param_dtype: dtype of the parameters.
 
     Raises:
-        OptionError: if there is no such basis, or the cutoff is not positive.
+        OptionError: if `basis` is unknown, or a number is not in its range.
 
     Example:
         >>> functions = Radial(5.0, 4, rngs=nnx.Rngs(0))

@@ -252,18 +252,26 @@ BUILDS = {
     "hidden-number": (
         ek.OptionError,
         lambda: ek.nn.DeepSets(3, 4, 1, rngs=nnx.Rngs(0)),
-        "the network has no hidden layer",
-        "hidden=4",
-        "a list",
+        "hidden= must be a list of widths",
+        "4",
+        "one width a layer",
         "hidden=[64, 64]",
     ),
-    "hidden-array": (
+    "hidden-width": (
         ek.OptionError,
-        lambda: ek.nn.GraphNetwork(3, np.array([4, 4]), 1, rngs=nnx.Rngs(0)),
-        "the network has no hidden layer",
-        "array([4, 4])",
-        "a list",
-        "hidden=[64, 64]",
+        lambda: ek.nn.GraphNetwork(3, [4, 0], 1, rngs=nnx.Rngs(0)),
+        "each entry of hidden= must be a whole number ≥ 1",
+        "0",
+        "an integer ≥ 1",
+        "give for example 8",
+    ),
+    "use-bias": (
+        ek.OptionError,
+        lambda: linear(use_bias="no"),
+        "use_bias= must be True or False",
+        "'no'",
+        "a bool",
+        "use_bias=True",
     ),
     "network-group": (
         ek.OptionError,
@@ -276,7 +284,7 @@ BUILDS = {
     "activation": (
         ek.OptionError,
         lambda: ek.nn.DeepSets(3, [4], 1, activation="relu", rngs=nnx.Rngs(0)),
-        "the activation is not a function",
+        "activation= must be callable",
         "'relu'",
         "a function",
         "jax.nn.gelu",
@@ -308,10 +316,10 @@ BUILDS = {
     "no-such-output": (
         ek.OptionError,
         lambda: ek.nn.DeepSets(3, [2], 1, out="p p", rngs=nnx.Rngs(0)),
-        "the network has no such output",
+        "unknown value for out=",
         "'p p'",
-        "'' or 'p'",
-        "out=''",
+        '"" or "p"',
+        'out=""',
     ),
 }
 
