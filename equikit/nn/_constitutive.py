@@ -18,7 +18,7 @@ from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import Diagram, MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
 from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
-from equikit.nn._features import checked_arrays
+from equikit.nn._features import checked_arrays, refuse_complex
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear
 from equikit.nn._point_group import counts, invariants_of, maps_of
@@ -292,6 +292,7 @@ class ConstitutiveLaw(nnx.Module):
         signature = Signature((Term("strain", ("x", "x")),), (), (("x", self.group),))
         weights = {f"weights {i}": kernel for i, kernel in enumerate(kernels)}
         (strain,), _ = checked_arrays(signature, (None,), [strain], weights=weights)
+        refuse_complex("strain", strain)
         return strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
 
     def __call__(self, strain: jax.Array) -> jax.Array:

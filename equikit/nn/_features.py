@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from equikit import _checks
-from equikit._errors import ShapeError, SignatureError
+from equikit._errors import DTypeError, ShapeError, SignatureError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
 from equikit.diagrams._signature import base
@@ -201,6 +202,18 @@ def checked_arrays(
     refuse_mixture(described | {**(weights or {})})
     widths = [array.shape[-1] if array.ndim else 0 for array in checked] if channels is None else channels
     return checked, checked_shapes(signature, widths, checked, masks or {})
+
+
+def refuse_complex(name: str, array: jax.Array) -> jax.Array:
+    """Return a checked array if it is real, or raise `DTypeError`."""
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise DTypeError(
+            f"input {name!r} must be real",
+            got=f"dtype {array.dtype}",
+            expected="float32, bfloat16, float16 or float64",
+            step=f"pass {name}.real",
+        )
+    return array
 
 
 def checked_features(signature: Signature, channels: Sequence[int], x: object) -> dict[str, jax.Array]:

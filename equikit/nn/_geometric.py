@@ -19,7 +19,7 @@ from equikit.diagrams import MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
 from equikit.diagrams._parse import bind
 from equikit.groups import Group, O, S
-from equikit.nn._features import Features, checked_arrays, given_terms, typed_side
+from equikit.nn._features import Features, checked_arrays, given_terms, refuse_complex, typed_side
 from equikit.nn._linear import checked_dtypes, unit_normal
 from equikit.nn._radial import Radial
 from equikit.plans._apply import Feature, Mask
@@ -229,6 +229,7 @@ class GeometricMessage(nnx.Module):
         (*arrays, positions), shapes = checked_arrays(
             self.signature, (*self.channels[0], None), given, weights=kernels, masks=masks
         )
+        refuse_complex("positions", positions)
         dtype = jnp.result_type(*arrays, positions, *kernels.values())
         count, n = positions.shape[-2:]
         flat = Shapes(shapes.batch, {POINT: count, OTHER: count, SPACE: n})

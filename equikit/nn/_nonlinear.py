@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError
+from equikit._errors import OptionError, SignatureError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import Group, H, S
@@ -150,6 +150,14 @@ class Gated(nnx.Module):
         self.gate: Activation = _checks.function("gate", gate, example="jax.nn.sigmoid")
         gated = [(term, width) for term, width in zip(terms, widths, strict=True) if mixed(kind, term)]
         gates = [Term(gate_name(t), tuple(x for x in t.labels if permuted(kind, x))) for t, _ in gated]
+        taken = sorted({term.name for term in terms} & {gate.name for gate in gates})
+        if taken:
+            raise SignatureError(
+                f"a feature has the name of the gates of another: {taken[0]!r}",
+                got=[term.name for term in terms],
+                expected="names other than those of the gates",
+                step="choose another name for it",
+            )
         self.signature = Signature((*terms, *gates), terms, kind.bindings)
         self.widths = (*widths, *(width for _, width in gated))
 

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit.diagrams import Signature, Term
-from equikit.nn._features import checked_arrays
+from equikit.nn._features import checked_arrays, refuse_complex
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear
 
@@ -86,9 +86,10 @@ class Radial(nnx.Module):
         """The functions at distances `[*batch]`, zero or more: `[*batch, channels]`.
 
         Raises:
-            DTypeError: if the distances are not floating-point numbers.
+            DTypeError: if the distances are not real floating-point numbers.
         """
         (distance,), _ = checked_arrays(DISTANCE, (None,), [distance])
+        distance = refuse_complex("distance", distance)
         x = (distance / self.cutoff)[..., None]
         if self.basis == "bessel":
             # sinc is sin(πx) / (πx), with the right value and derivative at zero.

@@ -116,6 +116,13 @@ def test_integers_are_refused(layer, name, made):
         made[layer](arrays | {name: arrays[name].astype(jnp.int32)})
 
 
+@pytest.mark.parametrize(("layer", "name"), [pair for pair in ARRAYS if pair[1] in NO_CHANNELS])
+def test_positions_distances_and_strains_are_real(layer, name, made):
+    arrays = {name: array.astype(jnp.complex64) for name, array in arrays_of(layer).items()}
+    with pytest.raises(ek.DTypeError, match="must be real"):
+        made[layer](arrays)
+
+
 @pytest.mark.parametrize("count", [1, 9])
 @pytest.mark.parametrize(("layer", "name"), WITH_CHANNELS)
 def test_another_number_of_channels_is_refused(layer, name, count, made):

@@ -273,6 +273,10 @@ def test_networks_are_modules():
         (lambda: ek.nn.Bilinear({"x": 2}, 0, {"": 1}, x=O(3), rngs=rngs()), "channels= must be a whole number ≥ 1"),
         (lambda: ek.nn.Bilinear({"x": 2}, 1.5, {"": 1}, x=O(3), rngs=rngs()), "whole number"),
         (lambda: ek.nn.Gated({"x": 1}), "'x' is not bound"),
+        (lambda: ek.nn.Gated({"x": 1, "gate of x": ("", 1)}, x=O(3)), "has the name of the gates"),
+        (lambda: ek.nn.Gated({"x": 1}, gate=1, x=O(3)), "gate= must be callable"),
+        (lambda: ek.nn.NormGated({"x": 1}, activation="relu", x=O(3)), "activation= must be callable"),
+        (lambda: ek.nn.Pointwise("relu", "p", p=S), "function= must be callable"),
     ],
 )
 def test_bad_arguments(call, message):
