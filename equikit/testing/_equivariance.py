@@ -82,15 +82,6 @@ def _refuse_empty(what: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         )
 
 
-def _key_numbers(key: object) -> np.ndarray:
-    try:
-        return np.asarray(jax.random.key_data(key)).ravel()  # type: ignore[arg-type]  # what is no key raises
-    except (TypeError, ValueError, AttributeError):
-        raise OptionError(
-            "key is not a JAX random key", got=repr(key), expected="a key", step="write jax.random.key(0)"
-        ) from None
-
-
 def equivariance_error(
     function: Callable[..., Any],
     signature: str | Features,
@@ -184,7 +175,7 @@ def _measured(
         for term, width in zip(kind.inputs, widths, strict=True)
     }
     _refuse_empty("input", shapes)
-    seeds = np.random.default_rng(_key_numbers(key))
+    seeds = np.random.default_rng(np.asarray(jax.random.key_data(_checks.key(key))).ravel())
     worst, growth = 0.0, 1.0
 
     def run(x: Mapping[str, Any], masks: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,6 +262,7 @@ def assert_equivariant(
         >>> from equikit import S
         >>> assert_equivariant(jnp.sin, "p -> p", p=S(5), channels=2, key=jax.random.key(0))
     """
+    tolerance = _checks.number("tolerance", tolerance, least=0, example=1e-5, optional=True)
     given = {name: options.pop(name) for name in [*options] if name in OPTIONS}
     error, growth = _measured(function, signature, outputs, key=key, dtype=dtype, bindings=options, **given)
     kind = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)

@@ -289,6 +289,12 @@ def test_odd_options_are_refused(options):
         equivariance_error(jnp.sin, "p -> p", p=ek.S(3), channels=1, **({"key": jax.random.key(0)} | options))
 
 
+@pytest.mark.parametrize("tolerance", [-1.0, float("nan"), "small", True])
+def test_the_tolerance_is_a_number(tolerance, key):
+    with pytest.raises(ek.OptionError, match="tolerance= must be a number ≥ 0"):
+        assert_equivariant(jnp.sin, "p -> p", p=ek.S(3), channels=1, key=key, tolerance=tolerance)
+
+
 def test_the_tolerance_grows_with_boosts():
     """An invariant of four boosted axes is a small rest of large terms; one that is none is still refused."""
     layer = ek.nn.Linear("m m m m -> ()", 4, 4, m=ek.Lorentz, rngs=nnx.Rngs(0))
