@@ -145,7 +145,7 @@ def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -
     sizes = found.get("init_size")
     if isinstance(sizes, Mapping):
         found["init_size"] = {
-            label: n for label, n in sizes.items() if base(label) in used or base(label) not in network
+            label: n for label, n in sizes.items() if base(str(label)) in used or base(str(label)) not in network
         }
     return found
 

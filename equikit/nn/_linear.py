@@ -54,18 +54,18 @@ def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str,
     """
     free = sorted({base(label) for label, size in known.items() if size is None})
     given = init_size if isinstance(init_size, Mapping) else dict.fromkeys(free, init_size)
-    chosen: dict[Any, int] = {}
+    chosen: dict[str, int] = {}
     for label, size in given.items():
-        number = _checks.count(f"init_size of {label!r}", size)
-        if chosen.setdefault(base(label) if isinstance(label, str) else label, number) != number:
+        own, number = base(str(label)), _checks.count(f"init_size of {label!r}", size)
+        if chosen.setdefault(own, number) != number:
             raise SignatureError(
-                f"init_size gives two sizes for {base(label)!r} and its dual",
+                f"init_size gives two sizes for {own!r} and its dual",
                 got=dict(given),
                 expected="one size for both",
-                step=f"remove {base(label)}*",
+                step=f"remove {own}*",
             )
     sizes = {label: max(1, chosen.get(base(label), 1) if size is None else size) for label, size in known.items()}
-    unknown = sorted(chosen.keys() - set(free), key=str)
+    unknown = sorted(chosen.keys() - set(free))
     if unknown:
         raise SignatureError(
             f"init_size is given for {unknown[0]!r}, which is not a free label",

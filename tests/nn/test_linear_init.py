@@ -174,8 +174,10 @@ def test_a_label_and_its_dual_are_initialized_at_one_size():
     assert not np.array_equal(weights(init_size=3), weights())
     with pytest.raises(ek.SignatureError, match="two sizes for 'u' and its dual"):
         weights(init_size={"u": 3, "u*": 4})
-    with pytest.raises(ek.SignatureError, match="init_size is given for 5"):
+    with pytest.raises(ek.SignatureError, match="init_size is given for '5'"):
         weights(init_size={5: 3})
+    with pytest.raises(ek.SignatureError, match="init_size is given for '5'"):
+        ek.nn.Network([{"u": 2}, {"u": 4}, {"u": 1}], u=ek.U, products=0, init_size={5: 3}, rngs=nnx.Rngs(0))
     network = [
         ek.nn.Network([{"u": 2, "u*": 1}, {"": 4}, {"": 1}], u=ek.U, init_size=size, rngs=nnx.Rngs(0))
         for size in ({"u": 3}, 3)
