@@ -200,7 +200,7 @@ def checked_arrays(
     refuse_real(signature, names, checked)
     described = {f"input {name!r}": array for name, array in zip(names, checked, strict=True)}
     refuse_mixture(described | {**(weights or {})})
-    widths = [array.shape[-1] if array.ndim else 0 for array in checked] if channels is None else channels
+    widths = [array.shape[-1] if array.ndim else 1 for array in checked] if channels is None else channels
     return checked, checked_shapes(signature, widths, checked, masks or {})
 
 

@@ -419,6 +419,6 @@ def test_errors_do_not_depend_on_assertions():
     assert done.returncode == 0, done.stdout + done.stderr
     names = [line.split()[1] for line in done.stdout.splitlines()]
     assert names == [
-        "DTypeError", "DTypeError", "ShapeError", "ShapeError", "ShapeError", "SignatureError", "SignatureError",
-        "GroupError", "EquivarianceError",
+        "DTypeError", "DTypeError", "ShapeError", "ShapeError", "ShapeError", "SignatureError", "UnboundLabelError",
+        "OptionError", "EquivarianceError",
     ]  # fmt: skip
