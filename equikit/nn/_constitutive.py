@@ -281,7 +281,7 @@ class ConstitutiveLaw(nnx.Module):
         return jnp.einsum("...ijc,...c->...ij", maps, factors)
 
     def _checked(self, strain: jax.Array) -> jax.Array:
-        n, kernels = self.group.n, [kernel[...] for layer in self.network for kernel in layer.kernel.values()]
+        n, kernels = self.group.n, [layer.kernel["() -> ()"][...] for layer in self.network]
         if hasattr(strain, "shape") and strain.shape[-2:] != (n, n):
             raise ShapeError(
                 "the strain is not a tensor of second order",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -194,6 +195,13 @@ class GeometricMessage(nnx.Module):
     def _name(self, source: Term, power: int, target: Term) -> str:
         return f"{source.name}, {power} -> {target.name}"
 
+    @property
+    def _names(self) -> list[str]:
+        """The names of the weights, without the other keys that `nnx.tabulate` gives an `nnx.Dict`."""
+        terms = itertools.product(self.signature.outputs, self.sources, range(self.powers + 1))
+        names = [self._name(source, power, target) for target, source, power in terms]
+        return [name for name in names if name in self.kernel]
+
     def _maps(self, source: Term, power: int, target: Term) -> tuple[MultilinearSpace, tuple[int, ...]]:
         group = self.signature.groups[self.space]
         return message_maps(group, len(source.labels) - 1, power, len(target.labels) - 1)
@@ -224,7 +232,7 @@ class GeometricMessage(nnx.Module):
             ShapeError, DTypeError: if an array does not fit.
         """
         masks = by_label("mask", mask)
-        kernels = {f"weights {name!r}": kernel[...] for name, kernel in self.kernel.items()}
+        kernels = {f"weights {name!r}": self.kernel[name][...] for name in self._names}
         given = [*given_terms([term.name for term in self.sources], features).values(), positions]
         (*arrays, positions), shapes = checked_arrays(
             self.signature, (*self.channels[0], None), given, weights=kernels, masks=masks

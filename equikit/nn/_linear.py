@@ -225,7 +225,9 @@ class Linear(nnx.Module):
 
     def weights(self) -> dict[str, jax.Array]:
         """The weights that the plan is run with, in the dtype of the computation."""
-        found = {name: param[...] for group in (self.kernel, self.bias) for name, param in group.items()}
+        # By the plan's names: under `nnx.tabulate` an `nnx.Dict` has one more key, and its methods are wrapped.
+        shapes = weight_shapes(self.plan)
+        found = {name: (self.kernel if len(shape) == 3 else self.bias)[name][...] for name, shape in shapes.items()}
         return found if self.dtype is None else {name: weight.astype(self.dtype) for name, weight in found.items()}
 
     def __call__(
