@@ -7,10 +7,12 @@ JAX is imported only by the checks of arrays and keys.
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 import operator
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,7 +37,7 @@ def _listed(words: Sequence[object]) -> str:
 
 def nearest(word: object, known: Collection[str]) -> str | None:
     """The known word that a misspelt one is closest to, if any is close."""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.7) if isinstance(word, str) else []
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.65) if isinstance(word, str) else []
     return found[0] if found else None
 
 
@@ -243,15 +245,67 @@ def dtype(name: str, value: Any) -> Any:
     return wanted
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A function or layer that takes options and labels as keywords, and is what tells them apart.
+
+    Attributes:
+        name: what errors call it.
+        options: its keyword-only arguments; every other keyword is a label.
+        arguments: all arguments that can be given by name, options included: no keyword can bind a label named so.
+    """
+
+    name: str
+    options: frozenset[str]
+    arguments: frozenset[str]
+
+
+def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """A function; of a class its constructor, and the inherited ones to which it passes its keywords on."""
+    if not isinstance(function, type):
+        yield function
+        return
+    for kind in function.__mro__:
+        if "__init__" in vars(kind):
+            constructor = vars(kind)["__init__"]
+            yield constructor
+            if all(p.kind is not p.VAR_KEYWORD for p in inspect.signature(constructor).parameters.values()):
+                return
+
+
+@functools.lru_cache(maxsize=256)
+def call_of(function: Callable[..., Any], *inner: Callable[..., Any]) -> Call:
+    """The names of the arguments of a function or class, and of those to which it passes its keywords on."""
+    calls = (call for outer in (function, *inner) for call in _constructors(outer))
+    found = [p for call in calls for p in inspect.signature(call).parameters.values()]
+    options = frozenset(p.name for p in found if p.kind is p.KEYWORD_ONLY)
+    return Call(function.__name__, options, options.union(p.name for p in found if p.kind is p.POSITIONAL_OR_KEYWORD))
+
+
 def options_of(call: Callable[..., Any]) -> frozenset[str]:
     """The keyword-only arguments of a function or of the constructor of a class."""
-    parameters = inspect.signature(call).parameters.values()
-    return frozenset(p.name for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY)
+    return call_of(call).options
+
+
+def refuse_misspelt(call: Call, keywords: Collection[str], labels: Collection[str]) -> None:
+    """Raise `OptionError` for a keyword that is nearly an option or a label, or that asks for random keys."""
+    unknown = sorted({*keywords} - {*labels} - call.options)
+    if "rngs" in unknown:
+        raise OptionError(
+            f"{call.name} has no parameters to initialize",
+            got="rngs=",
+            expected="random keys for layers with parameters only",
+            step="remove rngs=",
+        )
+    known = call.arguments.union(labels) - {"self"}
+    for name in unknown:
+        if nearest(name, sorted(known)):
+            refuse_unknown(call.name, [name], known)
 
 
 def refuse_unknown(owner: str, given: Collection[str], known: Collection[str]) -> None:
     """Raise `OptionError` for a keyword that is neither an option nor a label, with the option closest to it."""
-    unknown = sorted(set(given) - set(known))
+    unknown = sorted({*given} - {*known})
     if not unknown:
         return
     near = nearest(unknown[0], sorted(known))

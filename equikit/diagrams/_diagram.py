@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equikit._checks import call_of
 from equikit._errors import DiagramError
 from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._half import HalfDiagram, Head
-from equikit.diagrams._parse import bindings, is_argument, parse_labels
+from equikit.diagrams._parse import bindings, is_keyword, parse_labels
 from equikit.diagrams._rules import axes_of
 from equikit.diagrams._signature import base
 from equikit.groups import Form, Group
@@ -327,7 +328,7 @@ class Diagram(Multipliable):
             single = len(blocks) == legs and all(len(self.blocks[block]) == 1 for block in blocks)
             bound[label] = f"S{bound[label]}" if label in bound else f"{'SO' if single else 'A'}({legs})"
         bound |= {label: repr(group) for label, group, _ in self.elements}
-        if any(not is_argument(label) or label == "text" for label in bound):
+        if not all(is_keyword(label, call_of(Diagram.parse)) for label in bound):
             groups = ", ".join(f"{label!r}: {what}" for label, what in sorted(bound.items()))
             return f'Diagram.parse("{self}", groups={{{groups}}})'
         return f'Diagram.parse("{self}"{"".join(f", {label}={what}" for label, what in sorted(bound.items()))})'

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equikit._checks import call_of
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import _gram
 from equikit.diagrams._count import count_text
@@ -339,5 +340,5 @@ def hom(
 
     whole = f"{signature} -> {outputs}" if isinstance(signature, str) and isinstance(outputs, str) else signature
     if is_multilinear(whole):
-        return multilinear(str(whole), groups, bindings)
-    return HomSpace(parse_signature(signature, outputs, groups=groups, keywords=bindings))
+        return multilinear(str(whole), groups, bindings, call_of(hom))
+    return HomSpace(parse_signature(signature, outputs, groups=groups, keywords=bindings, call=call_of(hom)))

@@ -10,14 +10,15 @@ from fractions import Fraction
 
 import numpy as np
 
+from equikit._checks import Call
 from equikit._errors import SignatureError
 from equikit.diagrams._count import count_text
 from equikit.diagrams._dense import diagram_tensor, refuse_if_large
 from equikit.diagrams._gain import mean_square_gains
 from equikit.diagrams._hom import HomSpace
-from equikit.diagrams._multilinear_parse import Exchange, Operand, parse_multilinear, place_of
+from equikit.diagrams._multilinear_parse import Exchange, Operand, line_of, parse_multilinear, place_of
 from equikit.diagrams._orbits import Move, OrbitSum, orbit_sums, square_norm
-from equikit.diagrams._parse import bindings, refuse_mixture, refuse_unused, unbound
+from equikit.diagrams._parse import ANY, bindings_of, refuse_mixture
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import Signature, Term
 from equikit.groups import Fixed, Group
@@ -278,21 +279,23 @@ def _swap(order: int, first: Sequence[int], second: Sequence[int]) -> tuple[int,
 
 
 def multilinear(
-    signature: str, groups: Mapping[str, object] | None = None, keywords: Mapping[str, object] | None = None
+    signature: str,
+    groups: Mapping[str, object] | None = None,
+    keywords: Mapping[str, object] | None = None,
+    call: Call = ANY,
 ) -> MultilinearSpace:
-    """Read a signature with commas, and bind its labels; `hom` is the public way.
+    """Read a signature with commas, and bind its labels, which were given to `call`; `hom` is the public way.
 
     Raises:
+        OptionError: for a keyword that is a misspelt option or label.
         SignatureError: if it cannot be read, a label is not bound, or `sym` or `alt` holds plain axes.
     """
     operands, target, exchanges = parse_multilinear(signature)
-    found = bindings(groups, keywords or {})
     labels = {label for operand in (*operands, target) for label in operand.labels}
-    for label in sorted(labels - found.keys()):
-        line, start, length = place_of(signature, label)
-        raise unbound(label, line, start, length)
-    refuse_unused(found, labels, signature)
-    for label, what in sorted(found.items()):
+    line = line_of(signature)
+    bound = bindings_of(labels, groups, keywords or {}, call, line, lambda label: place_of(line, label))
+    found = dict(bound)
+    for label, what in bound:
         if isinstance(what, Group) and what.blocks == "whole":
             raise SignatureError(
                 f"multilinear maps need diagrams, and {what} has none",
@@ -300,7 +303,7 @@ def multilinear(
                 expected="a group with diagrams: S, A, O, SO, Sp, H, Bistochastic, U or GL",
                 step="join the inputs to one outer product, and write its axes as one input",
             )
-    space = MultilinearSpace(operands, target, exchanges, tuple(sorted(found.items(), key=lambda item: item[0])))
+    space = MultilinearSpace(operands, target, exchanges, bound)
     refuse_mixture(space.signature)
     acted = space.signature.groups
     for operand in (*operands, target):

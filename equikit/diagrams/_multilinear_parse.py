@@ -75,19 +75,18 @@ class _Token:
     start: int
 
 
-def _line(text: str) -> str:
+def line_of(text: str) -> str:
     """A text with every white space as a plain space, so that carets stand where they should."""
     return "".join(" " if character.isspace() else character for character in text)
 
 
-def place_of(text: str, label: str) -> tuple[str, int, int]:
-    """The line in which a label is pointed at, where it stands, and its length."""
-    line = _line(text)
+def place_of(line: str, label: str) -> tuple[int, int]:
+    """Where a label stands in a line, and its length."""
     tokens = list(_tokens(line))
     for token, after in itertools.pairwise(tokens):
         if token.kind == "word" and after.kind != "(" and unicodedata.normalize("NFKC", token.text) == label:
-            return line, token.start, len(token.text)
-    raise AssertionError(f"{label!r} is not in {text!r}")
+            return token.start, len(token.text)
+    raise AssertionError(f"{label!r} is not in {line!r}")
 
 
 def is_multilinear(text: object) -> bool:
@@ -247,7 +246,7 @@ def parse_multilinear(text: str) -> tuple[tuple[Operand, ...], Operand, tuple[Ex
     """
     if not isinstance(text, str):
         raise SignatureError("the signature is not a text", got=repr(text), expected='"inputs -> output"', step=EXAMPLE)
-    reader = _Reader(_line(text))
+    reader = _Reader(line_of(text))
     inputs, exchanges = reader.inputs()
     reader.take("->", "expected ',' or '->'")
     if reader.opens() and reader.groups_inputs():

@@ -13,9 +13,10 @@ from __future__ import annotations
 import itertools
 import keyword
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from equikit._checks import Call, refuse_misspelt
 from equikit._errors import Place, SignatureError, UnboundLabelError
 from equikit.diagrams._signature import Signature, Term, base
 from equikit.groups import Bistochastic, Dual, Fixed, Group, O, Sp
@@ -24,13 +25,8 @@ EXAMPLE = 'write for example "p p -> p"'
 GRAMMAR = "words separated by spaces, '+' between terms, ':' after a name, '()' for no axes, and one '->'"
 
 
-RESERVED = frozenset(
-    {"self", "signature", "channels", "out_channels", "features", "how", "rngs", "groups", "use_bias", "normalize"}
-    | {"init_size", "dtype", "param_dtype", "precision", "kernel_init", "bias_init", "mode"}
-    | {"backbone", "translate", "key_argument", "chunk_size", "remat"}
-    | {"function", "outputs", "key", "batch", "samples", "mask", "tolerance"}
-)
-"""Arguments of our functions and layers, which are no labels where they are given as keywords."""
+ANY = Call("the function", frozenset(), frozenset({"groups"}))
+"""A call without options, for bindings that were checked before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +176,14 @@ def _binding(label: str, what: object) -> Group | Fixed:
     )
 
 
-def bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, Group | Fixed]:
-    """What is bound to each label, from a dictionary, from keywords, or from both."""
-    found: dict[str, Group | Fixed] = {}
+def _shown(what: object) -> str:
+    """What was given for a label, as it is written."""
+    return what.__name__ if isinstance(what, type) else str(what)
+
+
+def _given(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, object]:
+    """What is given for each label, from a dictionary, from keywords, or from both."""
+    found: dict[str, object] = {}
     if groups is not None and not isinstance(groups, Mapping):
         raise SignatureError(
             "groups= is not a dictionary",
@@ -198,12 +199,46 @@ def bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]
             if label in found:
                 raise SignatureError(
                     f"label {label!r} is bound twice",
-                    got=f"{found[label]} and {what}",
+                    got=f"{_shown(found[label])} and {_shown(what)}",
                     expected="one binding for each label",
                     step="give it in groups= or as a keyword, not both",
                 )
-            found[label] = _binding(label, what)
+            found[label] = what
     return found
+
+
+def bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, Group | Fixed]:
+    """The group that is bound to each label, from a dictionary, from keywords, or from both."""
+    return {label: _binding(label, what) for label, what in _given(groups, keywords).items()}
+
+
+def bindings_of(
+    labels: set[str],
+    groups: Mapping[str, object] | None,
+    keywords: Mapping[str, object],
+    call: Call,
+    shown: str,
+    place_of: Callable[[str], tuple[int, int]],
+) -> tuple[tuple[str, Group | Fixed], ...]:
+    """The group that is bound to each of some labels, sorted by label.
+
+    Args:
+        labels: the labels of a signature, without stars.
+        groups, keywords: what was given.
+        call: the function that was called.
+        shown: the signature as errors show it.
+        place_of: where a label stands in it.
+
+    Raises:
+        OptionError: for a keyword that is a misspelt option or label.
+        SignatureError: for a label without a binding, a binding without a label, a label bound twice.
+    """
+    found = _given(groups, keywords)
+    refuse_misspelt(call, [unicodedata.normalize("NFKC", name) for name in keywords], labels)
+    for label in sorted(labels - found.keys()):
+        raise _unbound(label, shown, *place_of(label), call)
+    refuse_unused(found, labels, shown)
+    return tuple((label, _binding(label, what)) for label, what in sorted(found.items()))
 
 
 def bind(
@@ -212,27 +247,28 @@ def bind(
     groups: Mapping[str, object] | None,
     keywords: Mapping[str, object],
     text: str | None = None,
+    *,
+    call: Call = ANY,
 ) -> Signature:
-    """Bind every label of the terms, from a dictionary, from keywords, or from both.
+    """Bind every label of the terms, from a dictionary, from keywords, or from both; `call` is what they were given to.
 
     Raises:
+        OptionError: for a keyword that is a misspelt option or label.
         SignatureError: for a label without a binding, a binding without a label, a label bound twice.
     """
-    bound = bindings(groups, keywords)
-    signature = Signature(inputs, outputs, tuple(sorted(bound.items(), key=lambda item: item[0])))
-    shown = str(signature) if text is None else _line(text, "the signature", '"inputs -> outputs"')
+    bare = Signature(inputs, outputs, ())
+    shown = str(bare) if text is None else _line(text, "the signature", '"inputs -> outputs"')
     written = {label for term in (*inputs, *outputs) for label in term.labels}
     labels = {base(label) for label in written}
 
     def place_of(label: str) -> tuple[int, int]:
-        return _place(shown, label) if text is not None else _place_in(signature, label)
+        label = label if label in written else f"{label}*"
+        return _place(shown, label) if text is not None else _place_in(bare, label)
 
-    for label in sorted(labels - bound.keys()):
-        place, length = place_of(label if label in written else f"{label}*")
-        raise unbound(label, shown, place, length)
-    refuse_unused(bound, labels, shown)
+    bound = bindings_of(labels, groups, keywords, call, shown, place_of)
+    signature = Signature(inputs, outputs, bound)
     for label in sorted(written - labels):
-        what = bound[base(label)]
+        what = dict(bound)[base(label)]
         if isinstance(what, Fixed) or not what.has_dual:
             raise SignatureError(
                 f"{what}, which is bound to {base(label)!r}, has no dual of its own",
@@ -244,14 +280,14 @@ def bind(
     return signature
 
 
-def unbound(label: str, line: str, start: int, length: int) -> UnboundLabelError:
+def _unbound(label: str, line: str, start: int, length: int, call: Call) -> UnboundLabelError:
     """The error for a label without a group, which stands at this place of a line."""
     return UnboundLabelError(
         f"label {label!r} is not bound to a group",
         label=label,
         at=Place(line, start, length),
         expected="every label bound to a group, or to Fixed(size) where nothing acts",
-        step=f"add {label}=ek.S" if is_argument(label) else f'add groups={{"{label}": ek.S}}',
+        step=f"add {label}=ek.S" if is_keyword(label, call) else f'add groups={{"{label}": ek.S}}',
     )
 
 
@@ -261,7 +297,7 @@ def refuse_unused(bound: Mapping[str, object], labels: set[str], shown: str) -> 
     if unused:
         raise SignatureError(
             f"no axis has the label {unused[0]!r}",
-            got=f"{unused[0]}={bound[unused[0]]} for {shown!r}",
+            got=f"{unused[0]}={_shown(bound[unused[0]])} for {shown!r}",
             expected=f"bindings for {', '.join(sorted(labels)) or 'no label at all'}",
             step="remove the binding, or correct the label",
         )
@@ -303,9 +339,9 @@ def _place_in(signature: Signature, label: str) -> tuple[int, int]:
     raise AssertionError(f"{label!r} is not in {str(signature)!r}")
 
 
-def is_argument(label: str) -> bool:
-    """Whether a label is plain to write as a keyword argument, and not one with another meaning."""
-    return label.isascii() and not keyword.iskeyword(label) and label not in RESERVED
+def is_keyword(label: str, call: Call) -> bool:
+    """Whether a label is plain to write as a keyword of a call, and no argument of it."""
+    return label.isascii() and not keyword.iskeyword(label) and label not in call.arguments
 
 
 def parse_signature(
@@ -314,6 +350,7 @@ def parse_signature(
     *,
     groups: Mapping[str, object] | None = None,
     keywords: Mapping[str, object] | None = None,
+    call: Call = ANY,
 ) -> Signature:
     """Read a signature: one text with an arrow, or the two sides as texts or dictionaries."""
     if outputs is None:
@@ -325,6 +362,6 @@ def parse_signature(
                 step="give the outputs as a second argument",
             )
         sides = parse_arrow(signature)
-        return bind(*sides, groups, keywords or {}, signature)
+        return bind(*sides, groups, keywords or {}, signature, call=call)
     sides = parse_side(signature, "input"), parse_side(outputs, "output")
-    return bind(*sides, groups, keywords or {})
+    return bind(*sides, groups, keywords or {}, call=call)

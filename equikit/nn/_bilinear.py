@@ -14,7 +14,7 @@ from equikit.diagrams import Signature
 from equikit.diagrams._parse import bind
 from equikit.diagrams._signature import base
 from equikit.groups import Fixed
-from equikit.nn._features import Features, given_terms, labels_of, masks_for, options_for, permuted, typed_side
+from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, permuted, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature
 
@@ -70,8 +70,10 @@ class Bilinear(nnx.Module):
         sides = [typed_side(side, None, what)[0] for side, what in ((inputs, "input"), (outputs, "output"))]
         channels = _checks.count("channels", channels, least=1, example=8)
         used, labels = labels_of([inputs]), labels_of([inputs, outputs])
-        bound = {**(groups or {}), **{name: options.pop(name) for name in [*options] if name in labels}}
-        self.signature: Signature = bind(sides[0], sides[1], bound, {})
+        call = _checks.call_of(type(self), Linear)
+        bindings = labels_among(options, call)
+        self.signature: Signature = bind(sides[0], sides[1], groups, bindings, call=call)
+        bound = dict(self.signature.bindings)
         kinds = tuple(dict.fromkeys(term.labels for term in sides[0]))
         self._pairs = tuple(self._multiplied(kinds))
         factors = {" ".join(kind): (" ".join(kind), channels) for kind in kinds}

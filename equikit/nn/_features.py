@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from equikit import _checks
+from equikit._checks import Call
 from equikit._errors import DTypeError, ShapeError, SignatureError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
@@ -77,6 +78,7 @@ def typed(
     second: Channels | None,
     groups: Mapping[str, object] | None,
     keywords: Mapping[str, object],
+    call: Call,
 ) -> Typed:
     """Read the arguments of a layer: a signature and two numbers of channels, or two dictionaries.
 
@@ -93,7 +95,7 @@ def typed(
             )
         inputs, outputs = parse_arrow(signature)
         channels = per_term(first, inputs, "input"), per_term(second, outputs, "output")
-        return Typed(bind(inputs, outputs, groups, keywords, signature), channels)
+        return Typed(bind(inputs, outputs, groups, keywords, signature, call=call), channels)
     if not isinstance(signature, Mapping) or not isinstance(first, Mapping) or second is not None:
         raise SignatureError(
             "inputs and outputs must both be dictionaries",
@@ -102,7 +104,7 @@ def typed(
             step="give one dictionary for the inputs and one for the outputs",
         )
     (inputs, wide), (outputs, narrow) = _from_dict(signature, "input"), _from_dict(first, "output")
-    return Typed(bind(inputs, outputs, groups, keywords), (wide, narrow))
+    return Typed(bind(inputs, outputs, groups, keywords, call=call), (wide, narrow))
 
 
 def typed_side(
@@ -137,6 +139,11 @@ def not_permuted(signature: Signature, term: Term) -> list[int]:
     """The axes of a term on which entries are mixed or do not move, counted from the end of an array with channels."""
     axes = len(term.labels)
     return [i - axes - 1 for i, label in enumerate(term.labels) if not permuted(signature, label)]
+
+
+def labels_among(options: dict[str, Any], call: Call) -> dict[str, Any]:
+    """Take out of the keywords of a call those that are no options of it, so that they are labels."""
+    return {name: options.pop(name) for name in [*options] if name not in call.options}
 
 
 def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -> dict[str, Any]:

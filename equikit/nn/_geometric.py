@@ -130,11 +130,14 @@ class GeometricMessage(nnx.Module):
                 expected="two dictionaries, from labels to channels",
                 step='write {"p": 16, "p x": 8}',
             )
+        call = _checks.call_of(type(self))
         bound = {**(groups or {}), **bindings}
         used = {label for term in (*sources, *targets) for label in term.labels}
-        spatial = [label for label in bound if label not in used]  # features may all be numbers; directions are not
+        # Features may all be numbers; directions are not.
+        spatial = [label for label, what in bound.items() if label not in used and isinstance(what, Group | type)]
+        _checks.refuse_misspelt(call, bindings, used)
         extra = Term("positions", (*sources[0].labels[:1], *spatial[:1]))
-        self.signature: Signature = bind((*sources, extra), targets, bound, {})
+        self.signature: Signature = bind((*sources, extra), targets, groups, bindings, call=call)
         self.channels = wide, narrow
         self.point, self.space = self._labels()
         positions = Term("positions", (self.point, self.space))

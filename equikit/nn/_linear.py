@@ -151,7 +151,7 @@ class Linear(nnx.Module):
         bias_init: nnx.Initializer = nnx.initializers.zeros,
         **bindings: object,
     ) -> None:
-        kind = typed(signature, channels, out_channels, groups, bindings)
+        kind = typed(signature, channels, out_channels, groups, bindings, _checks.call_of(type(self)))
         self.signature = kind.signature
         self.channels = kind.channels
         self.normalize = _checks.choice("normalize", normalize, NORMALIZE)

@@ -85,7 +85,7 @@ class Multilinear(nnx.Module):
         kernel_init: nnx.Initializer = unit_normal,
         **bindings: object,
     ) -> None:
-        self.space: MultilinearSpace = multilinear(signature, groups, bindings)
+        self.space: MultilinearSpace = multilinear(signature, groups, bindings, _checks.call_of(type(self)))
         count = len(self.space.operands)
         given = tuple(channels) if isinstance(channels, Sequence) else (channels,) * count
         if len(given) != count:

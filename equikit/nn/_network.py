@@ -10,9 +10,12 @@ from typing import Any
 from flax import nnx
 
 from equikit import _checks
+from equikit._checks import Call, call_of
 from equikit._errors import OptionError, SignatureError
+from equikit.diagrams._parse import bind, parse_side
+from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._features import Features, given_terms, labels_of, masks_for, options_for, typed_side
+from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, typed_side
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._hidden import (
     HiddenLinear,
@@ -101,7 +104,7 @@ class Network(nnx.Module):
     ) -> None:
         features = _checked_features(features, out_channels)
         labels = labels_of(features)
-        bound = {**(groups or {}), **{name: options.pop(name) for name in [*options] if name in labels}}
+        bound = _bindings(features, groups, options, call_of(type(self), Linear))
 
         def of(*parts: Features) -> dict[str, Any]:
             used = labels_of(parts)
@@ -217,6 +220,17 @@ def _products(
             step=f"write products={[0 if i == number else width for i, width in enumerate(widths)]}, or give the layer "
             "other features",
         ) from error
+
+
+def _bindings(
+    features: Sequence[Features], groups: Mapping[str, object] | None, options: dict[str, Any], call: Call
+) -> dict[str, Group | Fixed]:
+    """The group that is bound to each label of the features; keywords that are labels are taken out of the options."""
+    kinds = [dict.fromkeys(" ".join(term.labels) for term in typed_side(side, None, "")[0]) for side in features]
+    inputs, *later = ({text: text for text in side} for side in kinds)
+    outputs = {text: text for side in later for text in side}
+    sides = parse_side(inputs, "input"), parse_side(outputs, "output")
+    return dict(bind(*sides, groups, labels_among(options, call), call=call).bindings)
 
 
 def _checked_features(features: object, out_channels: int | None) -> list[Features]:

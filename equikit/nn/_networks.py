@@ -49,6 +49,7 @@ class _Tower(nnx.Module):
                 expected="options of Linear other than the groups: they are p=S, for every n",
                 step="leave it out, or build the network from ek.nn.Linear",
             )
+        _checks.refuse_unknown(type(self).__name__, options, _checks.call_of(type(self), Linear).options)
         first = Linear(inputs, {labels: widths[0]}, p=S, rngs=rngs, **options)
         rest = [Linear({labels: a}, {labels: b}, p=S, rngs=rngs, **options) for a, b in itertools.pairwise(widths)]
         self.layers: nnx.List[Linear] = nnx.List([first, *rest])

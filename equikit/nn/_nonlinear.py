@@ -72,7 +72,7 @@ class Pointwise(nnx.Module):
         self, function: Activation, features: str, *, groups: Mapping[str, object] | None = None, **bindings: object
     ) -> None:
         labels = parse_labels(features)
-        self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings)
+        self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings, call=_checks.call_of(type(self)))
         self.function: Activation = _checks.function("function", function, example="jnp.tanh")
         for label, group in self.signature.groups.items():
             reason = pointwise_refusal(group, function)
@@ -145,7 +145,7 @@ class Gated(nnx.Module):
     ) -> None:
         terms, widths = typed_side(features, None, "output")
         assert widths is not None
-        kind = bind(terms, (), groups, bindings)
+        kind = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
         self.activation: Activation = _checks.function("activation", activation, example="jax.nn.silu")
         self.gate: Activation = _checks.function("gate", gate, example="jax.nn.sigmoid")
         gated = [(term, width) for term, width in zip(terms, widths, strict=True) if mixed(kind, term)]
@@ -221,7 +221,7 @@ class NormGated(nnx.Module):
     ) -> None:
         terms, widths = typed_side(features, None, "input")
         assert widths is not None
-        self.signature: Signature = bind(terms, (), groups, bindings)
+        self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
         self.widths = widths
         self.activation: Activation = _checks.function("activation", activation, example="jax.nn.silu")
         self.gate: Activation = _checks.function("gate", gate, example="jax.nn.sigmoid")

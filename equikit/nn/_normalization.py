@@ -58,7 +58,7 @@ class RMSNorm(nnx.Module):
     ) -> None:
         terms, widths = typed_side(features, None, "input")
         assert widths is not None
-        self.signature: Signature = bind(terms, (), groups, bindings)
+        self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
         for label, group in self.signature.groups.items():
             if not group.keeps_norm:
                 raise OptionError(

@@ -94,7 +94,7 @@ class Pool(nnx.Module):
     ) -> None:
         self.how = _checks.choice("how", how, ("sum", "mean", "max"), step='write how="mean"')
         labels = parse_labels(features)
-        self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings)
+        self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings, call=_checks.call_of(type(self)))
         for label, group in self.signature.groups.items():
             if not isinstance(group, S):
                 raise OptionError(

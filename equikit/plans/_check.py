@@ -66,27 +66,34 @@ def mapping(argument: str, given: object) -> Mapping[Any, Any]:
 
 
 def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
-    """Return the array as a JAX array if that neither casts it nor meets integers, or raise `DTypeError`."""
+    """Return a floating-point array as a JAX array, or raise `DTypeError`.
+
+    NumPy makes float64 by default, so while x64 is off NumPy arrays in double precision are rounded to single, as JAX
+    does everywhere. An array of JAX in double precision was made so on purpose, and is never rounded.
+    """
     if not isinstance(array, jax.Array | np.ndarray) or (isinstance(array, np.ndarray) and foreign(array)):
+        masked = isinstance(array, np.ma.MaskedArray)
         raise DTypeError(
             f"{what} {name!r} is not a plain array",
             got=f"{type(array).__name__} of dtype {array.dtype}" if hasattr(array, "dtype") else type(array).__name__,
             expected="a JAX or NumPy array of floating-point numbers",
-            step="wrap it in jnp.asarray(..., dtype=jnp.float32)",
+            step="pass x.filled(0), and the mask by mask=" if masked else "pass jnp.asarray(x, dtype=jnp.float32)",
         )
     if not _checks.is_float(array.dtype):
+        numeric = array.dtype == object or any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.number, jnp.bool_))
         raise DTypeError(
             f"{what} {name!r} does not hold floating-point numbers",
             got=f"dtype {array.dtype}",
-            expected="float32, bfloat16, float16, float64 or complex",
-            step=f"pass {name if what == 'input' and name.isidentifier() else 'it'}.astype(jnp.float32)",
+            expected=_checks.FLOATS,
+            step="pass x.astype(jnp.float32)" if numeric else "pass an array of numbers",
         )
-    if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
+    kept = jax.dtypes.canonicalize_dtype(array.dtype)
+    if kept != array.dtype and isinstance(array, jax.Array):
         raise DTypeError(
             f"{what} {name!r} would be cast silently",
             got=f"dtype {array.dtype} while jax_enable_x64 is off",
-            expected=f"{jax.dtypes.canonicalize_dtype(array.dtype)}, or x64 switched on",
-            step='cast it yourself, or call jax.config.update("jax_enable_x64", True) first',
+            expected=f"{kept}, or x64 switched on",
+            step=f"pass x.astype(jnp.{kept})",
         )
     return jnp.asarray(array)
 

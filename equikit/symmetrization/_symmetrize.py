@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit._checks import call_of
 from equikit._errors import FrameError, OptionError, SignatureError
 from equikit.diagrams._parse import parse_signature
 from equikit.groups._group import checked_size
@@ -231,7 +232,7 @@ def symmetrize(
         >>> bool(jnp.allclose(sym(cloud), sym(7 - cloud[::-1]), atol=1e-4))    # moved, reflected, in another order
         True
     """
-    kind = parse_signature(signature, outputs, groups=groups, keywords=bindings)
+    kind = parse_signature(signature, outputs, groups=groups, keywords=bindings, call=call_of(symmetrize))
     checked_callable("the backbone", backbone, "a function or a module", "pass what you would call with an array")
     checked_choice("channels", channels, (True, False))
     checked_choice("key_argument", key_argument, ("key", "rngs", None))

@@ -23,9 +23,6 @@ from equikit.plans._lower import Channels, per_term
 MOST_TOLERANCE = 0.01
 """The most by which a function may miss, where rounding in the dtype itself is not more, however elements stretch."""
 
-OPTIONS = ("channels", "batch", "samples", "mask", "groups")
-"""The arguments of `equivariance_error` that are no labels."""
-
 
 def _act(signature: Signature, term: Term, elements: Mapping[str, np.ndarray], array: Any) -> Any:
     start = array.ndim - 1 - len(term.labels)
@@ -41,6 +38,7 @@ def _read(
     channels: Channels | None,
     groups: Mapping[str, object] | None,
     bindings: Mapping[str, object],
+    call: _checks.Call,
 ) -> tuple[Signature, tuple[int, ...]]:
     widths: tuple[int, ...] | None
     if isinstance(signature, str) and outputs is None:
@@ -60,7 +58,7 @@ def _read(
             expected='"p p -> p p" with channels=16, or two dictionaries as for Linear',
             step="give channels=",
         )
-    return bind(sources, targets, groups, bindings), widths
+    return bind(sources, targets, groups, bindings, call=call), widths
 
 
 def _checked_batch(batch: object) -> tuple[int, ...]:
@@ -138,6 +136,7 @@ def equivariance_error(
         dtype=dtype,
         groups=groups,
         bindings=bindings,
+        call=_checks.call_of(equivariance_error),
     )[0]
 
 
@@ -154,13 +153,14 @@ def _measured(
     dtype: DTypeLike | None = None,
     groups: Mapping[str, object] | None = None,
     bindings: Mapping[str, object],
+    call: _checks.Call,
 ) -> tuple[float, float]:
     """The error, and the most by which an element that was drawn makes the entries of a term grow.
 
     The elements of a group that is not compact can stretch an input by much, and what cancels in the result leaves
     rounding errors of the size of what was stretched.
     """
-    kind, widths = _read(signature, outputs, channels, groups, bindings)
+    kind, widths = _read(signature, outputs, channels, groups, bindings, call)
     samples = _checks.count("samples", samples, least=1, example=4)
     mask = _checks.flag("mask", mask)
     batch = _checked_batch(batch)
@@ -263,8 +263,9 @@ def assert_equivariant(
         >>> assert_equivariant(jnp.sin, "p -> p", p=S(5), channels=2, key=jax.random.key(0))
     """
     tolerance = _checks.number("tolerance", tolerance, least=0, example=1e-5, optional=True)
-    given = {name: options.pop(name) for name in [*options] if name in OPTIONS}
-    error, growth = _measured(function, signature, outputs, key=key, dtype=dtype, bindings=options, **given)
+    call = _checks.call_of(assert_equivariant, equivariance_error)
+    given = {name: options.pop(name) for name in [*options] if name in call.options}
+    error, growth = _measured(function, signature, outputs, key=key, dtype=dtype, bindings=options, call=call, **given)
     kind = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
     finfo: Any = jnp.finfo  # which JAX leaves untyped
     rounding = 64 * float(finfo(kind).eps)

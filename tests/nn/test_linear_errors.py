@@ -29,6 +29,12 @@ def two():
     return linear("a b -> a b", groups={"a": ek.S, "b": ek.S})
 
 
+def double(shape, dtype=jnp.float64):
+    """An array of JAX in double precision, made where x64 was on."""
+    with jax.enable_x64(True):
+        return ones(shape, dtype)
+
+
 CALLS = {
     "integers": (
         ek.DTypeError,
@@ -56,11 +62,11 @@ CALLS = {
     ),
     "float64-without-x64": (
         ek.DTypeError,
-        lambda: linear()(np.ones((4, 4, 2))),
+        lambda: linear()(double((4, 4, 2))),
         "input 'p p' would be cast silently",
         "dtype float64 while jax_enable_x64 is off",
         "float32, or x64 switched on",
-        'jax.config.update("jax_enable_x64", True)',
+        "pass x.astype(jnp.float32)",
     ),
     "objects": (
         ek.DTypeError,
@@ -76,7 +82,7 @@ CALLS = {
         "input 'p p' does not hold floating-point numbers",
         "dtype key<fry>",
         "float32",
-        "astype",
+        "pass an array of numbers",
     ),
     "a-list": (
         ek.DTypeError,
@@ -92,7 +98,7 @@ CALLS = {
         "input 'p p' is not a plain array",
         "MaskedArray",
         "a JAX or NumPy array",
-        "jnp.asarray",
+        "pass x.filled(0), and the mask by mask=",
     ),
     "complex-into-real": (
         ek.DTypeError,
@@ -394,7 +400,7 @@ def test_errors_do_not_depend_on_assertions():
         layer = ek.nn.Linear("p p -> p p", 2, 3, p=ek.S, rngs=nnx.Rngs(0))
         bad = [
             lambda: layer(jnp.ones((4, 4, 2), int)),
-            lambda: layer(np.ones((4, 4, 2))),
+            lambda: layer(np.ones((4, 4, 2), ">f4")),
             lambda: layer(jnp.ones((4, 5, 2))),
             lambda: layer(jnp.ones((4, 4, 3))),
             lambda: layer(jnp.ones((4, 4, 2)), mask={"p": jnp.ones(5, bool)}),

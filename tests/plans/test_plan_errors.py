@@ -1,7 +1,7 @@
 """Bad arguments to `plan` and `apply`."""
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from helpers import assert_error
 
@@ -11,6 +11,14 @@ from equikit.plans import apply, plan
 ones = jnp.ones
 program = plan(ek.hom("p -> p", p=ek.S), (2, 3))
 good = {"p -> p": ones((2, 2, 3))}
+
+
+def double(shape):
+    """An array of JAX in double precision, made where x64 was on."""
+    with jax.enable_x64(True):
+        return ones(shape)
+
+
 APPLIES = {
     "method": (
         ek.OptionError,
@@ -46,11 +54,11 @@ APPLIES = {
     ),
     "weights-float64": (
         ek.DTypeError,
-        lambda: apply(program, ones((4, 2)), {"p -> p": np.ones((2, 2, 3))}),
+        lambda: apply(program, ones((4, 2)), {"p -> p": double((2, 2, 3))}),
         "weights 'p -> p' would be cast silently",
         "dtype float64 while jax_enable_x64 is off",
         "float32",
-        "x64",
+        "pass x.astype(jnp.float32)",
     ),
     "weights-not-a-dictionary": (
         ek.OptionError,
