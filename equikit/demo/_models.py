@@ -74,10 +74,9 @@ class TripleNetwork(nnx.Module):
         self, edges: Float[jax.Array, "*batch n n 1"], *, mask: Bool[jax.Array, "*batch n"] | None = None
     ) -> Float[jax.Array, "*batch targets"]:
         """Apply the network to graphs; `mask` says which nodes are there."""
-        masks = None if mask is None else {"p": mask}
         x = edges
         for layer in (self.up, self.down, self.pool):
-            x = jax.nn.relu(layer(x, mask=masks))
+            x = jax.nn.relu(layer(x, mask=mask))
         result: jax.Array = self.head(x)
         return result
 

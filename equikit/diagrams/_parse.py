@@ -287,7 +287,7 @@ def _unbound(label: str, line: str, start: int, length: int, call: Call) -> Unbo
         label=label,
         at=Place(line, start, length),
         expected="every label bound to a group, or to Fixed(size) where nothing acts",
-        step=f"add {label}=ek.S" if is_keyword(label, call) else f'add groups={{"{label}": ek.S}}',
+        step=f"add {binding_text(label, 'ek.S', call)}",
     )
 
 
@@ -337,6 +337,11 @@ def _place_in(signature: Signature, label: str) -> tuple[int, int]:
         before_arrow = bool(signature.inputs) and term is signature.inputs[-1]
         position += len(str(term)) + (4 if before_arrow else 3)  # " -> " or " + "
     raise AssertionError(f"{label!r} is not in {str(signature)!r}")
+
+
+def binding_text(label: str, group: str, call: Call = ANY) -> str:
+    """How a label is bound to a group in the text of a call."""
+    return f"{label}={group}" if is_keyword(label, call) else f'groups={{"{label}": {group}}}'
 
 
 def is_keyword(label: str, call: Call) -> bool:

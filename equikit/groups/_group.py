@@ -83,6 +83,15 @@ class Group(ABC):
         return None
 
     @property
+    def free(self) -> Group | None:
+        """The group of any size whose maps at this size are those of this one; `None` where maps depend on the size."""
+        try:
+            family = type(self)()
+        except (GroupError, TypeError):  # a group that needs a size, or generators
+            return None
+        return family if family.form == self.form else None
+
+    @property
     def keeps_norm(self) -> bool:
         """Whether elements are orthogonal or unitary matrices, which leave the norm of a vector as it is."""
         return self.form is None

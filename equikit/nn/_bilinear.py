@@ -16,7 +16,7 @@ from equikit.diagrams._signature import base
 from equikit.groups import Fixed
 from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, permuted, typed_side
 from equikit.nn._linear import Linear
-from equikit.plans._apply import Feature
+from equikit.plans._apply import Feature, Masks
 
 LETTERS = "abcdefghijklmnopqrstuvw"
 
@@ -130,7 +130,7 @@ class Bilinear(nnx.Module):
         outer = [letter for letter in (*first, *second) if letter not in shared]
         return f"...{''.join(first)}z,...{''.join(second)}z->...{''.join((*shared, *outer))}z"
 
-    def __call__(self, x: Mapping[str, Feature], *, mask: Mapping[str, Any] | None = None) -> dict[str, Feature]:
+    def __call__(self, x: Mapping[str, Feature], *, mask: Masks | None = None) -> dict[str, Feature]:
         """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`."""
         x = given_terms([term.name for term in self.left.signature.inputs], x)
         before, after = (masks_for(layer.signature, self.signature, mask) for layer in (self.left, self.mix))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,14 @@ from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
 from equikit.diagrams._signature import base
 from equikit.groups import S
+from equikit.plans._apply import Masks
 from equikit.plans._check import (
     Shapes,
-    by_label,
     by_name,
     checked_dtype,
     checked_shapes,
     mapping,
+    masks_of,
     refuse_mixture,
     refuse_real,
 )
@@ -157,11 +158,11 @@ def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -
     return found
 
 
-def masks_for(layer: Signature, network: Signature, mask: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def masks_for(layer: Signature, network: Signature, mask: Masks | None) -> dict[str, Any] | None:
     """The masks of a network that one of its layers takes, and those that no layer takes, for the layer to refuse."""
     if mask is None:
         return None
-    masks = by_label("mask", mask)
+    masks = masks_of(network, mask)
     return {label: m for label, m in masks.items() if label in layer.groups or label not in network.groups}
 
 
@@ -186,6 +187,7 @@ def checked_arrays(
     *,
     weights: Mapping[str, jax.Array] | None = None,
     masks: Mapping[str, Any] | None = None,
+    sized: Collection[str] = (),
 ) -> tuple[list[jax.Array], Shapes]:
     """Check the input arrays of a layer that runs no plan, as linear layers check theirs.
 
@@ -195,6 +197,7 @@ def checked_arrays(
         arrays: the arrays, in the order of the terms.
         weights: parameters that the arrays are computed with, by what an error text calls them.
         masks: masks by label.
+        sized: labels that can only be bound to groups with a size.
 
     Returns:
         The arrays, and the batch axes and sizes that they agree on.
@@ -208,7 +211,7 @@ def checked_arrays(
     described = {f"input {name!r}": array for name, array in zip(names, checked, strict=True)}
     refuse_mixture(described | {**(weights or {})})
     widths = [array.shape[-1] if array.ndim else 1 for array in checked] if channels is None else channels
-    return checked, checked_shapes(signature, widths, checked, masks or {})
+    return checked, checked_shapes(signature, widths, checked, masks or {}, sized=sized)
 
 
 def refuse_complex(name: str, array: jax.Array) -> jax.Array:

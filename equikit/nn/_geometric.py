@@ -23,8 +23,8 @@ from equikit.groups import Group, O, S
 from equikit.nn._features import Features, checked_arrays, given_terms, refuse_complex, typed_side
 from equikit.nn._linear import checked_dtypes, unit_normal
 from equikit.nn._radial import Radial
-from equikit.plans._apply import Feature, Mask
-from equikit.plans._check import Shapes, by_label
+from equikit.plans._apply import Feature, Masks
+from equikit.plans._check import Shapes, masks_of
 from equikit.plans._multilinear_execute import run_multilinear
 
 POINT, OTHER, SPACE = "i", "j", "x"
@@ -218,14 +218,14 @@ class GeometricMessage(nnx.Module):
         return np.array([float(gains[element]) / n**power for element in chosen])
 
     def __call__(
-        self, features: Mapping[str, Feature], positions: jax.Array, *, mask: Mapping[str, Mask] | None = None
+        self, features: Mapping[str, Feature], positions: jax.Array, *, mask: Masks | None = None
     ) -> dict[str, Feature]:
         """The messages that all points receive.
 
         Args:
             features: arrays `[*batch, points, *axes, channels]`, named as in `inputs`.
             positions: `[*batch, points, n]`.
-            mask: for the label of the points, booleans `[*batch, points]`: which points are there.
+            mask: for the label of the points, or alone, booleans `[*batch, points]`: which points are there.
 
         Returns:
             Arrays `[*batch, points, *axes, channels]`, named as in `outputs`; zero for absent points. Points in one
@@ -234,11 +234,11 @@ class GeometricMessage(nnx.Module):
         Raises:
             ShapeError, DTypeError: if an array does not fit.
         """
-        masks = by_label("mask", mask)
+        masks = masks_of(self.signature, mask)
         kernels = {f"weights {name!r}": self.kernel[name][...] for name in self._names}
         given = [*given_terms([term.name for term in self.sources], features).values(), positions]
         (*arrays, positions), shapes = checked_arrays(
-            self.signature, (*self.channels[0], None), given, weights=kernels, masks=masks
+            self.signature, (*self.channels[0], None), given, weights=kernels, masks=masks, sized=[self.space]
         )
         refuse_complex("positions", positions)
         dtype = jnp.result_type(*arrays, positions, *kernels.values())

@@ -19,7 +19,7 @@ from equikit.diagrams._count import why_none
 from equikit.diagrams._signature import base
 from equikit.nn._features import Features, typed
 from equikit.plans import Plan, weight_name, weight_shapes
-from equikit.plans._apply import Inputs, Mask, applied
+from equikit.plans._apply import Inputs, Masks, applied
 from equikit.plans._check import foreign
 from equikit.plans._ir import NORMALIZE, Normalize
 from equikit.plans._lower import Channels, planned
@@ -234,7 +234,7 @@ class Linear(nnx.Module):
         self,
         x: Inputs,
         *,
-        mask: Mapping[str, Mask] | None = None,
+        mask: Masks | None = None,
         sizes: Mapping[str, int] | None = None,
         out_sharding: OutSharding | None = None,
     ) -> Any:
@@ -243,7 +243,7 @@ class Linear(nnx.Module):
         Args:
             x: `[*batch, *axes, channels]`, or a dictionary of such arrays where the layer has several inputs.
             mask: for a label, booleans `[*batch, n]`: which entries are there. Absent entries count nowhere, whatever
-                they hold, and are zero in the result.
+                they hold, and are zero in the result. The array alone where only one label can have a mask.
             sizes: sizes of free labels that no input has.
             out_sharding: how the result is spread over a mesh, as in `equikit.plans.apply`.
 

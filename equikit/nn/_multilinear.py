@@ -18,7 +18,7 @@ from equikit.diagrams._count import why_none
 from equikit.diagrams._multilinear import multilinear
 from equikit.nn._linear import cast, checked_dtypes, initial_sizes, unit_normal
 from equikit.plans import apply_multilinear, multilinear_weight_shape
-from equikit.plans._apply import Feature, Mask
+from equikit.plans._apply import Feature, Masks
 from equikit.plans._ir import NORMALIZE, Normalize
 from equikit.plans._multilinear import Mode
 from equikit.plans._options import checked_precision
@@ -140,14 +140,14 @@ class Multilinear(nnx.Module):
     def __call__(
         self,
         *inputs: Feature,
-        mask: Mapping[str, Mask] | None = None,
+        mask: Masks | None = None,
         sizes: Mapping[str, int] | None = None,
     ) -> Feature:
         """Apply the layer to an array `[*batch, *axes, channels]` for each input, in order.
 
         Args:
             *inputs: the arrays.
-            mask: for a label, booleans `[*batch, n]`: which entries are there.
+            mask: for a label, booleans `[*batch, n]`: which entries are there; as for `Linear`.
             sizes: sizes of free labels that no input has.
 
         Returns:

@@ -29,7 +29,7 @@ from equikit.nn._hidden import (
 )
 from equikit.nn._linear import Linear, cast
 from equikit.nn._reach import Reach, reach
-from equikit.plans._apply import Feature
+from equikit.plans._apply import Feature, Masks
 
 
 class Network(nnx.Module):
@@ -164,7 +164,7 @@ class Network(nnx.Module):
                 + "give hidden layers the axes of the input",
             )
 
-    def __call__(self, x: Mapping[str, Feature], *, mask: Mapping[str, Any] | None = None) -> dict[str, Feature]:
+    def __call__(self, x: Mapping[str, Feature], *, mask: Masks | None = None) -> dict[str, Feature]:
         """Apply the network.
 
         Args:

@@ -16,7 +16,8 @@ from equikit.groups import S
 from equikit.nn._functions import Activation, relu
 from equikit.nn._linear import Linear
 from equikit.nn._pooling import Invariant
-from equikit.plans._apply import Feature, Mask
+from equikit.plans._apply import Feature, Masks
+from equikit.plans._check import masks_of
 
 
 class _Tower(nnx.Module):
@@ -61,13 +62,13 @@ class _Tower(nnx.Module):
             options = {name: value for name, value in options.items() if name != "init_size"}
         self.head = Linear({last: widths[-1]}, {out: out_channels}, groups=groups, rngs=rngs, **options)
 
-    def _run(self, x: Mapping[str, jax.Array], mask: Mapping[str, jax.Array] | None) -> jax.Array:
-        y: Mapping[str, jax.Array] = x
+    def _run(self, x: Mapping[str, jax.Array], mask: Masks | None) -> jax.Array:
+        y, masks = x, masks_of(self.layers[0].signature, mask)
         for layer in self.layers:
-            y = {self.labels: self.activation(layer(y, mask=mask)[self.labels])}
+            y = {self.labels: self.activation(layer(y, mask=masks)[self.labels])}
         if self.pool is not None:
-            y, mask = {"": self.activation(self.pool(y, mask=mask))}, None
-        result: jax.Array = self.head(y, mask=mask)[self.out]
+            y, masks = {"": self.activation(self.pool(y, mask=masks))}, {}
+        result: jax.Array = self.head(y, mask=masks)[self.out]
         return result
 
 
@@ -110,9 +111,9 @@ class DeepSets(_Tower):
         _checks.choice("out", out, ("", "p"))
         super().__init__({"p": ("p", in_channels)}, "p", hidden, out_channels, out, activation, rngs, options)
 
-    def __call__(self, x: Inexact[jax.Array, "*batch n channels"], *, mask: Mask | None = None) -> Feature:
+    def __call__(self, x: Inexact[jax.Array, "*batch n channels"], *, mask: Masks | None = None) -> Feature:
         """Apply the network to sets `[*batch, n, channels]`; `mask` `[*batch, n]` says which points are there."""
-        return self._run({"p": x}, None if mask is None else {"p": mask})
+        return self._run({"p": x}, mask)
 
 
 class GraphNetwork(_Tower):
@@ -165,14 +166,14 @@ class GraphNetwork(_Tower):
         edges: Inexact[jax.Array, "*batch n n edge_channels"],
         nodes: Inexact[jax.Array, "*batch n node_channels"] | None = None,
         *,
-        mask: Mask | None = None,
+        mask: Masks | None = None,
     ) -> Feature:
         """Apply the network to graphs.
 
         Args:
             edges: `[*batch, n, n, edge channels]`.
             nodes: `[*batch, n, node channels]`, where the network has them.
-            mask: `[*batch, n]` booleans: which nodes are there.
+            mask: `[*batch, n]` booleans: which nodes are there; also as `{"p": mask}`.
         """
         x = {"edges": edges} if nodes is None else {"edges": edges, "nodes": nodes}
-        return self._run(x, None if mask is None else {"p": mask})
+        return self._run(x, mask)

@@ -15,8 +15,8 @@ from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import S
 from equikit.nn._features import Features, checked_arrays, typed_side
 from equikit.nn._linear import Linear
-from equikit.plans._apply import Feature, Mask
-from equikit.plans._check import by_label
+from equikit.plans._apply import Feature, Masks
+from equikit.plans._check import masks_of
 from equikit.plans._lower import Channels
 
 
@@ -104,14 +104,14 @@ class Pool(nnx.Module):
                     step="use ek.nn.Invariant, which knows the invariants of every group",
                 )
 
-    def __call__(self, x: Feature, *, mask: Mapping[str, Mask] | None = None) -> Feature:
+    def __call__(self, x: Feature, *, mask: Masks | None = None) -> Feature:
         """Pool an array `[*batch, *axes, channels]` to `[*batch, *plain axes, channels]`, with any number of channels.
 
         Raises:
             ShapeError, DTypeError: if the array or a mask does not fit.
         """
         (term,) = self.signature.inputs
-        masks = by_label("mask", mask)
+        masks = masks_of(self.signature, mask)
         (x,), shapes = checked_arrays(self.signature, None, [x], masks=masks)
         batch = len(shapes.batch)
         acted = self.signature.acted(term)

@@ -19,6 +19,7 @@ from equikit.plans._check import (
     checked_dtype,
     checked_shapes,
     mapping,
+    masks_of,
     refuse_mixture,
     refuse_real,
 )
@@ -35,6 +36,7 @@ Feature = Inexact[jax.Array, "*batch_and_axes channels"]
 Inputs = Feature | Mapping[str, Feature]
 Weight = Inexact[jax.Array, "diagrams *features"]
 Mask = Bool[jax.Array, "*batch n"]
+Masks = Mask | Mapping[str, Mask]
 
 
 def weight_name(source: Term | None, target: Term) -> str:
@@ -233,7 +235,7 @@ def apply(
     inputs: Inputs,
     weights: Mapping[str, Weight] | Layout,
     *,
-    mask: Mapping[str, Mask] | None = None,
+    mask: Masks | None = None,
     sizes: Mapping[str, int] | None = None,
     precision: lax.PrecisionLike = None,
     method: Method = "auto",
@@ -248,7 +250,7 @@ def apply(
         inputs: an array `[*batch, *axes, channels]`, or one for each input term, by name.
         weights: by name, with the shapes of `weight_shapes(plan)`; or what `lay_out` has made of them.
         mask: for a label, booleans `[*batch, n]` that say which entries are there; others count as absent in every
-            sum and mean, and are zero in the result.
+            sum and mean, and are zero in the result. The array alone where only one label can have a mask.
         sizes: sizes of free labels that no input has.
         precision: of the matrix products, as in `jax.lax.dot_general`.
         method: `"factored"` runs the steps of the plan; `"dense"` multiplies by the whole matrix, assembled in each
@@ -300,12 +302,12 @@ def applied(
     weights: Mapping[str, Weight] | Layout,
     options: RunOptions,
     *,
-    mask: Mapping[str, Mask] | None = None,
+    mask: Masks | None = None,
     sizes: Mapping[str, int] | None = None,
     out_sharding: OutSharding | None = None,
 ) -> Feature | dict[str, Feature]:
     """`apply` for options that are checked already, as those of layers are."""
-    arrays, masks = ordered(plan, inputs), by_label("mask", mask)
+    arrays, masks = ordered(plan, inputs), masks_of(plan.signature, mask)
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
     options.chunks(shapes.batch)

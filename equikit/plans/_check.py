@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
 from equikit.diagrams import Signature, Term
+from equikit.diagrams._parse import binding_text
 from equikit.diagrams._signature import base
 from equikit.groups import Group
 from equikit.groups._group import checked_size
@@ -143,6 +144,25 @@ def refuse_real(signature: Signature, names: Iterable[str], arrays: Iterable[jax
     )
 
 
+def masks_of(signature: Signature, mask: object) -> dict[str, Any]:
+    """The mask of each label, from a dictionary, or from an array alone where only one label can have a mask.
+
+    Raises:
+        OptionError: for an array where no label or several labels can have a mask, and for what is neither.
+    """
+    if not isinstance(mask, jax.Array | np.ndarray):
+        return by_label("mask", mask)
+    labels = [label for label, group in signature.groups.items() if group.permutes]
+    if len(labels) == 1:
+        return {labels[0]: mask}
+    raise OptionError(
+        "mask= is an array, but no entries can be masked" if not labels else "mask= does not say which label it is for",
+        got=f"an array, where {', '.join(labels) or 'no label'} can have a mask",
+        expected="a dictionary from label to mask, or an array where one label can have a mask",
+        step=f'write mask={{"{labels[0]}": mask}}' if labels else "leave mask= out",
+    )
+
+
 def _expected(term: Term, signature: Signature, channels: int | None) -> str:
     sizes = signature.sizes
     axes = [label if sizes[label] is None else f"{label}={sizes[label]}" for label in term.labels]
@@ -176,10 +196,17 @@ def checked_shapes(
     arrays: Sequence[jax.Array],
     masks: Mapping[str, jax.Array],
     given: Mapping[str, int] | None = None,
+    sized: Collection[str] = (),
 ) -> Shapes:
     """Read the batch axes and the size of every label off the arrays, and see that all agree.
 
-    `channels` are None for arrays without an axis of them, and `given` holds the sizes of labels that no input has.
+    Args:
+        signature: what the arrays are the inputs of.
+        channels: of each input; `None` for an array without an axis of channels.
+        arrays: the inputs.
+        masks: masks by label.
+        given: sizes of labels that no input has.
+        sized: labels that can only be bound to groups with a size.
 
     Raises:
         ShapeError: naming the term, the shape that came and the one expected.
@@ -203,13 +230,12 @@ def checked_shapes(
         if width is not None and array.shape[-1] != width:
             raise wrong(f"{name} has {array.shape[-1]} channels, not {width}", "check the last axis, or the layer")
         for label, size in zip(term.labels, array.shape[start : start + len(term.labels)], strict=True):
-            if label in groups and isinstance(size, int):
-                groups[label].checked(size)
-            elif label in groups:
-                _check_symbol(label, groups[label], size)
             known, where = sizes.setdefault(base(label), (size, f"it is {size} in {name}"))
             if size != known:
-                raise wrong(f"{name} has size {size} on axis {label!r}, but {where}", f"give every {label!r} one size")
+                step = _one_size(base(label), signature, any_size=label not in sized)
+                raise wrong(f"{name} has size {size} on axis {label!r}, but {where}", step)
+            if label in groups:
+                _check_size(label, groups[label], size)
         here = array.shape[:start]
         if batch is None:
             batch = here, name
@@ -229,6 +255,32 @@ def checked_shapes(
     for label, mask in masks.items():
         _check_mask(label, mask, found, signature)
     return found
+
+
+def _one_size(label: str, signature: Signature, *, any_size: bool) -> str:
+    """The next step where an axis has another size than its label."""
+    group, size = dict(signature.bindings)[label], signature.sizes[label]
+    if size is None:
+        return f"give every {label!r} one size"
+    family = group.free if isinstance(group, Group) and any_size else None
+    wider = "" if family is None else f"bind {binding_text(label, f'ek.{family}')} for any size, or "
+    return f"{wider}give every {label!r} size {size}"
+
+
+def _check_size(label: str, group: Group, size: Any) -> None:
+    """Raise `GroupError` or `ShapeError` where a group does not act on axes of a size, or of a symbolic one."""
+    if not isinstance(size, int):
+        _check_symbol(label, group, size)
+        return
+    try:
+        group.checked(size)
+    except GroupError as error:
+        raise GroupError(
+            error.problem,
+            got=f"size {size} on axis {label!r}",
+            expected=error.expected,
+            step=f"give every {label!r} a size that {group} has",
+        ) from None
 
 
 def _check_symbol(label: str, group: Group, size: Any) -> None:

@@ -12,8 +12,8 @@ from jax import lax
 
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import MultilinearSpace
-from equikit.plans._apply import Feature, Mask
-from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, refuse_mixture, refuse_real
+from equikit.plans._apply import Feature, Masks
+from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, masks_of, refuse_mixture, refuse_real
 from equikit.plans._ir import Normalize
 from equikit.plans._multilinear_execute import Scales, folded, run_multilinear, unfolded
 from equikit.plans._multilinear_reference import run_reference
@@ -124,7 +124,7 @@ def apply_multilinear(
     *,
     mode: Mode = "full",
     normalize: Normalize = "sum",
-    mask: Mapping[str, Mask] | None = None,
+    mask: Masks | None = None,
     sizes: Mapping[str, int] | None = None,
     precision: lax.PrecisionLike = None,
     method: Literal["factored", "naive"] = "factored",
@@ -145,7 +145,7 @@ def apply_multilinear(
         mode: `"full"` or `"channelwise"`.
         normalize: `"sum"`, or `"mean"` to divide each sum over an index that is not in the output by its size.
         mask: for a label, booleans `[*batch, n]` that say which entries are there; others count as absent in every
-            sum and mean, and are zero in the result.
+            sum and mean, and are zero in the result. The array alone where only one label can have a mask.
         sizes: sizes of free labels that no input has.
         precision: of the products, as in `jax.lax.dot_general`.
         method: `"factored"`, or `"naive"` for the definition by dense tensors, which is slow.
@@ -184,7 +184,7 @@ def apply_multilinear(
         )
     signature = space.signature
     arrays = [checked_dtype(term.name, x) for term, x in zip(space.inputs, inputs, strict=True)]
-    masks = {label: jnp.asarray(m) if hasattr(m, "dtype") else m for label, m in by_label("mask", mask).items()}
+    masks = {label: jnp.asarray(m) if hasattr(m, "dtype") else m for label, m in masks_of(signature, mask).items()}
     channels = [x.shape[-1] if x.ndim else 1 for x in arrays]
     refuse_real(signature, [term.name for term in space.inputs], arrays)
     shapes = checked_shapes(signature, channels, arrays, masks, by_label("sizes", sizes))

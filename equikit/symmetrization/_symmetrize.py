@@ -14,7 +14,7 @@ from equikit._checks import call_of
 from equikit._errors import FrameError, OptionError, SignatureError
 from equikit.diagrams._parse import parse_signature
 from equikit.groups._group import checked_size
-from equikit.plans._check import by_label, by_name, checked_dtype, checked_shapes, mapping, refuse_mixture, refuse_real
+from equikit.plans._check import by_name, checked_dtype, checked_shapes, mapping, masks_of, refuse_mixture, refuse_real
 from equikit.symmetrization._action import Action, without_absent
 from equikit.symmetrization._backbone import Call, KeyArgument
 from equikit.symmetrization._element import Array
@@ -47,7 +47,7 @@ class Symmetrized:
         x: Any,
         *arguments: Any,
         key: jax.Array | None = None,
-        mask: Mapping[str, Array] | None = None,
+        mask: Array | Mapping[str, Array] | None = None,
         with_info: bool = False,
         **keywords: Any,
     ) -> Any:
@@ -59,7 +59,8 @@ class Symmetrized:
             *arguments, **keywords: passed on to the backbone as they are.
             key: for what is drawn at random: elements of frames, degenerate inputs, dropout of the backbone.
             mask: for a label, booleans `[*batch, n]`, which entries are there; the others are zero for the backbone,
-                whatever they were, and it gets the masks as `mask=`.
+                whatever they were, and it gets the masks by label as `mask=`. The array alone where only one label can
+                have a mask.
             with_info: return `(y, info)`.
 
         Returns:
@@ -88,19 +89,19 @@ class Symmetrized:
         result = y if len(y) > 1 or call.as_mapping else next(iter(y.values()))
         return (result, replace(frame.info, standard_error=errors)) if with_info else result
 
-    def frame(self, x: Any, *, key: jax.Array | None = None, mask: Mapping[str, Array] | None = None) -> Frame:
+    def frame(self, x: Any, *, key: jax.Array | None = None, mask: Array | Mapping[str, Array] | None = None) -> Frame:
         """The elements and weights for an input, without the backbone; arguments as in a call."""
         refuse_wrong_key(key)
         arrays, masks, _ = self._read(x, (), {}, mask)
         for_frame = None if key is None else jax.random.split(key)[0]
         return self._frame(arrays, masks, for_frame, refuse=False)
 
-    def info(self, x: Any, *, key: jax.Array | None = None, mask: Mapping[str, Array] | None = None) -> Info:
+    def info(self, x: Any, *, key: jax.Array | None = None, mask: Array | Mapping[str, Array] | None = None) -> Info:
         """Spectral gap, rank, ties and size of the frame, and whether the input is degenerate; no input is refused."""
         return self.frame(x, key=key, mask=mask).info
 
     def _read(
-        self, x: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any], mask: Mapping[str, Array] | None
+        self, x: Any, arguments: tuple[Any, ...], keywords: Mapping[str, Any], mask: Array | Mapping[str, Array] | None
     ) -> tuple[dict[str, Array], dict[str, Array], Call]:
         action, terms = self.action, self.action.inputs
         as_mapping = len(terms) > 1 or isinstance(x, Mapping)
@@ -115,7 +116,7 @@ class Symmetrized:
         arrays = {term.name: checked_dtype(term.name, given[term.name]) for term in terms}
         refuse_mixture({f"input {name!r}": array for name, array in arrays.items()})
         refuse_real(action.signature, arrays, arrays.values())
-        masks = by_label("mask", mask)
+        masks = masks_of(action.signature, mask)
         widths = [(array.shape or (1,))[-1] if action.channels else None for array in arrays.values()]
         shapes = checked_shapes(replace(action.signature, outputs=()), widths, [*arrays.values()], masks)
         sizes = shapes.sizes | {label: n for label, n in action.signature.sizes.items() if n is not None}

@@ -271,7 +271,7 @@ ERRORS = {
         "has size 2 on axis 'x'",
         "[5, 2]",
         "x=3",
-        "one size",
+        "give every 'x' size 3",
     ),
     "one axis": (
         ek.ShapeError,

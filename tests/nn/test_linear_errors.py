@@ -138,7 +138,7 @@ CALLS = {
         "input 'p p' has size 4 on axis 'p', but p is bound to S(5)",
         "shape [4, 4, 2]",
         "[*batch, p=5, p=5, 2 channels]",
-        "give every 'p' one size",
+        "bind p=ek.S for any size, or give every 'p' size 5",
     ),
     "two-sizes-in-one-array": (
         ek.ShapeError,
@@ -162,7 +162,7 @@ CALLS = {
         "input 'p f' has size 2 on axis 'f', but f is bound to Fixed(3)",
         "shape [4, 2, 2]",
         "[*batch, p, f=3, 2 channels]",
-        "give every 'f' one size",
+        "give every 'f' size 3",
     ),
     "batch-axes": (
         ek.ShapeError,

@@ -112,7 +112,7 @@ def test_a_symbol_for_a_bound_axis_is_refused():
         "input 'p' has size n on axis 'p', but p is bound to S(3)",
         "shape [n, 1]",
         "[*batch, p=3, 1 channels]",
-        "one size",
+        "bind p=ek.S for any size, or give every 'p' size 3",
     )
 
 

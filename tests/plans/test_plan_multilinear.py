@@ -370,7 +370,7 @@ ERRORS = {
         "has size 2 on axis 'x'",
         "[2, 2]",
         "x=3",
-        "one size",
+        "give every 'x' size 3",
     ),
     "integers": (
         ek.DTypeError,

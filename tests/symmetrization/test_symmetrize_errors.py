@@ -298,7 +298,7 @@ CASES = {
     ),
     "another size": (
         lambda: wrapped()(jnp.ones((5, 4))),
-        (ek.ShapeError, "has size 4 on axis 'x'", "shape [5, 4]", "x=3", "one size"),
+        (ek.ShapeError, "has size 4 on axis 'x'", "shape [5, 4]", "x=3", "give every 'x' size 3"),
     ),
     "too few axes": (
         lambda: wrapped()(jnp.ones(3)),
