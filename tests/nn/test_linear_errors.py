@@ -286,9 +286,9 @@ CALLS = {
     ),
     "mask-not-a-dictionary": (
         ek.OptionError,
-        lambda: linear()(ones((4, 4, 2)), mask=ones(4, bool)),
+        lambda: linear()(ones((4, 4, 2)), mask=[True] * 4),
         "mask is not a dictionary",
-        "Array",
+        "list",
         "a dictionary from label",
         'mask={"p": ...}',
     ),
@@ -310,9 +310,9 @@ CALLS = {
     ),
     "pool-mask-not-a-dictionary": (
         ek.OptionError,
-        lambda: ek.nn.Pool("p", p=ek.S)(ones((4, 1)), mask=ones(4, bool)),
+        lambda: ek.nn.Pool("p", p=ek.S)(ones((4, 1)), mask=[True] * 4),
         "mask is not a dictionary",
-        "Array",
+        "list",
         "a dictionary from label",
         'mask={"p": ...}',
     ),
