@@ -221,7 +221,7 @@ def test_draw_refuses_what_it_cannot_do(options, tmp_path, monkeypatch):
         (["basis", "p -> p"], "label 'p' is not bound"),
         (["basis", "p -> p", "-g", "p=V(3)"], "cannot be read"),
         (["basis", "p -> p", "-g", "p=S", "--matrices"], "matrices need a size"),
-        (["plan", "p -> p", "-g", "p=S", "--normalize", "median"], "unknown value for normalize="),
+        (["plan", "p -> p", "-g", "p=S", "--normalize", "median"], "unknown value for --normalize="),
         (["plan", "p -> p", "-g", "p=S(3)", "--n", "4"], "does not fit"),
         (["plan", "p -> p", "-g", "p=S", "-c", "1+2,3"], "channels"),
         (["draw", "p -> p", "-g", "p=S", "-o", "/dev/null/x.html"], "cannot be written"),

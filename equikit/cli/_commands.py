@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from equikit import __version__
+from equikit._checks import choice
 from equikit._errors import EquikitError, OptionError, UnboundLabelError
 from equikit.cli._read import needed_sizes, parse_channels, parse_groups, parse_sizes, parse_space
 from equikit.cli._values import diagram_count, numbered, page, plan_value, print_json, space_value, stages_value, write
@@ -142,8 +143,7 @@ def plan(
     space = parse_space(signature, parse_groups(group or ()))
     sizes = parse_sizes(n, space)
     acted = None if sizes is None else {label: sizes[label] for label in space.signature.groups}
-    # Any text may come as `normalize`: `plan` itself says which ones it knows.
-    options: Any = {"normalize": normalize, "bias": bias}
+    options: Any = {"normalize": choice("--normalize", normalize, ("sum", "mean")), "bias": bias}
     if passes:
         found = stages(space, parse_channels(channels), **options)
         if as_json:

@@ -13,6 +13,7 @@ from flax import nnx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.demo._data import Split, atlas, split, twins
 from equikit.demo._measure import invariance_error, relabelled_score, score, twin_predictions
@@ -101,14 +102,8 @@ def demo(
     Cost: about half a minute on two cores for 200 epochs; without Matplotlib the picture is left out, with a message.
     """
     console = Console() if console is None else console
-    for name, number, least in (("seed", seed, 0), ("epochs", epochs, 1)):
-        if type(number) is not int or not least <= number < 2**32:
-            raise OptionError(
-                f"{name} is not a number to work with",
-                got=f"{name}={number!r}",
-                expected=f"a whole number, {least} or more and below 2**32",
-                step=f"pass {name}={least}",
-            )
+    seed = _checks.count("seed", seed, most=2**32 - 1)
+    epochs = _checks.count("epochs", epochs, least=1, most=2**32 - 1, example=EPOCHS)
     folder = _folder(output)
     started = time.perf_counter()
     graphs = atlas()

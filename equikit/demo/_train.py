@@ -14,6 +14,7 @@ from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.demo._data import Graphs, Split
 
@@ -161,14 +162,9 @@ def train(
     Raises:
         OptionError: if there is no epoch, or no whole batch, or the devices do not divide it.
     """
-    steps = len(data.train) // batch if batch > 0 else 0
-    if epochs < 1 or steps < 1:
-        raise OptionError(
-            "there is nothing to train",
-            got=f"epochs={epochs}, batch={batch}, {len(data.train)} training graphs",
-            expected="one epoch or more, and a batch of at most the training graphs",
-            step="pass epochs=100, batch=32",
-        )
+    epochs = _checks.count("epochs", epochs, least=1, example=100)
+    batch = _checks.count("batch", batch, least=1, most=len(data.train), example=min(32, len(data.train)))
+    steps = len(data.train) // batch
     mean, std = data.train.targets.mean(0), data.train.targets.std(0)
     arrays, held = (
         (jnp.asarray(part.adjacency), jnp.asarray(part.mask), jnp.asarray((part.targets - mean) / std))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import DiagramError, OptionError, ShapeError, TooLargeError
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._rules import axes_of
@@ -23,11 +24,7 @@ MOST_AXES = 64
 """The most axes a NumPy array can have."""
 
 
-def checked_basis(basis: str) -> str:
-    """Return `basis` if it names one, or raise `OptionError`."""
-    if basis not in ("diagram", "orbit"):
-        raise OptionError("no such basis", got=repr(basis), expected='"diagram" or "orbit"', step='write basis="orbit"')
-    return basis
+BASES = "diagram", "orbit"
 
 
 def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
@@ -85,7 +82,7 @@ def refuse_if_formless(forms: Iterable[tuple[str, Form]], size: Mapping[str, int
 
 def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str = "diagram") -> np.ndarray:
     """The map as an integer tensor with one axis a vertex; the arguments are those of `Diagram.matrix`."""
-    orbit = checked_basis(basis) == "orbit"
+    orbit = _checks.choice("basis", basis, BASES) == "orbit"
     if orbit:
         refuse_elements("the orbit map", diagram)
     if orbit and diagram.forms:

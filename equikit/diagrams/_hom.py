@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._checks import call_of
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import _gram
 from equikit.diagrams._count import count_text
-from equikit.diagrams._dense import by_words, checked_basis, diagram_tensor, label_sizes, refuse_if_large
+from equikit.diagrams._dense import BASES, by_words, diagram_tensor, label_sizes, refuse_if_large
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import parse_signature
 from equikit.diagrams._sequence import Diagrams
@@ -150,7 +150,7 @@ class HomSpace:
             >>> hom("p -> p", p=S(2)).matrices(basis="orbit").tolist()
             [[[1, 0], [0, 1]], [[0, 1], [1, 0]]]
         """
-        if checked_basis(basis) == "orbit":
+        if _checks.choice("basis", basis, BASES) == "orbit":
             self._refuse_orbits()
         sizes = self.sizes(n)
         inputs, outputs = self.signature.inputs, self.signature.outputs
@@ -284,7 +284,7 @@ class HomSpace:
         self._single  # noqa: B018  # raises where there are several terms
         self._refuse_orbits()
         diagrams = tuple(self.diagrams)
-        if checked_basis(source) == checked_basis(target):
+        if _checks.choice("source", source, BASES) == _checks.choice("target", target, BASES):
             return np.eye(len(diagrams), dtype=np.int64)
         return _gram.zeta_matrix(diagrams) if source == "diagram" else _gram.moebius_matrix(diagrams)
 
@@ -340,5 +340,5 @@ def hom(
 
     whole = f"{signature} -> {outputs}" if isinstance(signature, str) and isinstance(outputs, str) else signature
     if is_multilinear(whole):
-        return multilinear(str(whole), groups, bindings, call_of(hom))
-    return HomSpace(parse_signature(signature, outputs, groups=groups, keywords=bindings, call=call_of(hom)))
+        return multilinear(str(whole), groups, bindings, _checks.call_of(hom))
+    return HomSpace(parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_checks.call_of(hom)))

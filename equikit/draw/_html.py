@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from equikit import _checks
 from equikit.diagrams import Diagram, HomSpace
-from equikit.draw._listing import Section, blocks_text, checked_most, dimension_text, plural, sections
+from equikit.draw._listing import Section, blocks_text, dimension_text, plural, sections
 from equikit.draw._matrix import matrix_svg
 from equikit.draw._svg import diagram_svg, xml_text
 from equikit.groups import Group, Sp
@@ -140,7 +141,7 @@ def space_html(space: HomSpace, most: int = 60) -> str:
         >>> space_html(hom("p p -> p p", p=S)).count("<figure")
         15
     """
-    checked_most(most)
+    _checks.count("most", most)
     parts = sections(space, most)
     labels = tuple(space.signature.groups)
     actions = ", ".join(f"{label} = {what}" for label, what in space.signature.bindings) or "no axes"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit.diagrams import Diagram, HomSpace, Term
 from equikit.diagrams._count import count_text
 from equikit.diagrams._signature import base
@@ -47,22 +46,6 @@ def plural(count: int, what: str) -> str:
     return f"{count_text(count)} {what}{'' if count == 1 else 's'}"
 
 
-def checked_most(most: int) -> int:
-    """Return `most` if it is a whole number, zero or more, or raise `OptionError`."""
-    try:
-        number = operator.index(most)
-    except TypeError:
-        number = -1
-    if number < 0 or isinstance(most, bool):
-        raise OptionError(
-            "the number of diagrams to show is not a count",
-            got=f"most={most!r}",
-            expected="a whole number, zero or more",
-            step="write most=60",
-        )
-    return number
-
-
 def shares(counts: Sequence[int], most: int) -> list[int]:
     """Share out `most` places: each gets what it needs or an equal part of what the smaller ones leave.
 
@@ -91,7 +74,7 @@ def sections(space: HomSpace, most: int) -> list[Section]:
             count,
             tuple(itertools.islice(pair.diagrams, share)) if share else (),
         )
-        for pair, count, share in zip(pairs, counts, shares(counts, checked_most(most)), strict=True)
+        for pair, count, share in zip(pairs, counts, shares(counts, _checks.count("most", most)), strict=True)
     ]
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError, TooLargeError
 from equikit.draw._palette import NEGATIVE, POSITIVE, QUIET
 from equikit.draw._svg import number
@@ -32,10 +31,7 @@ def _checked(array: np.ndarray, side: float) -> np.ndarray:
             expected=f"at most {MOST_ENTRIES:,}",
             step="draw it at a smaller size of the labels",
         )
-    if not (isinstance(side, int | float | np.number) and math.isfinite(side) and side > 0):
-        raise OptionError(
-            "the side is not a length", got=repr(side), expected="a positive number", step="write side=96"
-        )
+    _checks.number("side", side, above=0, example=96)
     return array
 
 

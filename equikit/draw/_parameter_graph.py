@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import TooLargeError
 from equikit.draw._palette import HUES, NEGATIVE, POSITIVE, QUIET
-from equikit.draw._svg import FONT, MARGIN, RADIUS, checked_scale, columns, number, xml_text
+from equikit.draw._svg import FONT, MARGIN, RADIUS, columns, number, xml_text
 
 if TYPE_CHECKING:
     from equikit.weightspace import ParameterGraph
@@ -50,7 +51,7 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
         >>> parameter_graph_svg(made, params).count("<path")
         40
     """
-    scale = checked_scale(scale)
+    scale = float(_checks.number("scale", scale, above=0, example=2))
     if graph.num_edges > MOST_EDGES:
         raise TooLargeError(
             "the graph is too large for a picture",

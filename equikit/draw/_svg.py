@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit.diagrams import Diagram
 from equikit.diagrams._signature import base
 from equikit.draw._curves import PITCH, Curve, Weave, block_curves, head_curves, weave
@@ -21,15 +20,6 @@ FONT = 11.0
 def number(value: float) -> str:
     """A number in SVG: at most two decimals, none where they are zero."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if round(value, 2) else "0"
-
-
-def checked_scale(scale: float) -> float:
-    """Return `scale` if it is positive and finite, or raise `OptionError`."""
-    if isinstance(scale, bool) or not (isinstance(scale, int | float) and math.isfinite(scale) and scale > 0):
-        raise OptionError(
-            "the scale is not a size", got=repr(scale), expected="a positive number", step="write scale=2"
-        )
-    return float(scale)
 
 
 def xml_text(text: str) -> str:
@@ -107,7 +97,7 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
         >>> diagram_svg(Diagram.parse("p p -> p p: 1 1' | 2 2'")).count("<circle")
         4
     """
-    scale = checked_scale(scale)
+    scale = float(_checks.number("scale", scale, above=0, example=2))
     labels = None if labels is None else tuple(labels)
     colours = hues(diagram.labels, labels)
     named = len(colours) > 1 and diagram.order > 0

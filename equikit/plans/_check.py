@@ -17,7 +17,6 @@ from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import binding_text
 from equikit.diagrams._signature import base
 from equikit.groups import Group
-from equikit.groups._group import checked_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +181,7 @@ def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tup
     }
     for label, size in given.items():
         label = base(label) if isinstance(label, str) else label
-        number = checked_size(f"sizes[{label!r}]", size)
+        number = _checks.count(f"sizes[{label!r}]", size, step=f"pass sizes={{{label!r}: 5}}")
         known, where = sizes.setdefault(label, (number, f"sizes gives {number}"))
         if label not in signature.sizes or known != number:
             problem = f"sizes has {label!r}={number}, but " + (where if label in signature.sizes else "no axis has it")

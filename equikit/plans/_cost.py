@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from equikit import _checks
 from equikit.diagrams import HalfDiagram, HomSpace, Term
 from equikit.diagrams._gram import size_symbols
-from equikit.groups._group import checked_size
 from equikit.plans._ir import Plan, Product, Step
 from equikit.plans._lattice import acted_labels, root
 
@@ -75,7 +75,7 @@ def plan_cost(
         n: size of the free labels, or a dictionary from label to size; symbols where it is not given.
         itemsize: bytes of a number.
     """
-    sizes, batch = plan_sizes(plan, n), checked_size("the batch", batch)
+    sizes, batch = plan_sizes(plan, n), _checks.count("batch", batch)
 
     def shape(half: HalfDiagram, width: int) -> tuple[Any, ...]:
         return (batch, *(sizes[label] for label in half.core), width)

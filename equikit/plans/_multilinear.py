@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, masks_of, refuse_mixture, refuse_real
-from equikit.plans._ir import Normalize
+from equikit.plans._ir import NORMALIZE, Normalize
 from equikit.plans._multilinear_execute import Scales, folded, run_multilinear, unfolded
 from equikit.plans._multilinear_reference import run_reference
 from equikit.plans._out_sharding import Result, Spec
@@ -31,14 +32,8 @@ def _checked(space: object, mode: object, normalize: object) -> None:
             expected='what hom("x, x -> x", x=SO(3)) returns',
             step="write a comma between the inputs; a linear map is applied by its plan",
         )
-    for name, value, allowed in (("mode", mode, ("full", "channelwise")), ("normalize", normalize, ("sum", "mean"))):
-        if value not in allowed:
-            raise OptionError(
-                f"no such {name}",
-                got=repr(value),
-                expected=" or ".join(f'"{word}"' for word in allowed),
-                step=f'write {name}="{allowed[0]}"',
-            )
+    _checks.choice("mode", mode, get_args(Mode))
+    _checks.choice("normalize", normalize, NORMALIZE)
     if mode == "channelwise" and space.multiplicity != 1:
         plain = sorted(set(space.signature.sizes) - set(space.signature.groups))
         raise OptionError(
@@ -171,10 +166,7 @@ def apply_multilinear(
         [0.0, 0.0, 1.0]
     """
     _checked(space, mode, normalize)
-    if method not in ("factored", "naive"):
-        raise OptionError(
-            "no such method", got=repr(method), expected='"factored" or "naive"', step='write method="factored"'
-        )
+    _checks.choice("method", method, ("factored", "naive"))
     if not isinstance(inputs, Sequence) or len(inputs) != len(space.operands):
         raise ShapeError(
             "the arrays do not fit the inputs",

@@ -122,7 +122,7 @@ def stages(
         As many plans as there are passes, and one; the last is that of `plan`.
 
     Raises:
-        OptionError, ShapeError, GroupError: as `plan` does.
+        OptionError, ShapeError: as `plan` does.
 
     Cost: that of `unshared`.
 

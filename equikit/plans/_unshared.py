@@ -34,7 +34,7 @@ def unshared(
         A plan that `apply` runs, with the weights of the other.
 
     Raises:
-        OptionError, ShapeError, GroupError: as `plan` does.
+        OptionError, ShapeError: as `plan` does.
 
     Cost: proportional to the number of diagrams, times that of axes.
 

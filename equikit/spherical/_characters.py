@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from equikit._errors import OptionError, TooLargeError
-from equikit.groups._group import checked_size
+from equikit import _checks
+from equikit._errors import TooLargeError
 
 Symmetry = Literal["sym", "alt"]
 Weights = dict[int, int]
 """The weights of a representation with their multiplicities: its character on rotations about one axis."""
-
-
-def checked_symmetry(symmetry: object) -> Symmetry | None:
-    """Return the symmetry if it is one, or raise `OptionError`."""
-    known: tuple[Symmetry, ...] = get_args(Symmetry)
-    if symmetry is None or (isinstance(symmetry, str) and symmetry in known):
-        return symmetry
-    raise OptionError(
-        "no such symmetry of tensors",
-        got=repr(symmetry),
-        expected='None for all tensors, "sym" for symmetric or "alt" for alternating ones',
-        step='write symmetry="sym"',
-    )
-
+SYMMETRIES: tuple[Symmetry | None, ...] = (None, *get_args(Symmetry))
 
 MOST_ORDER = 500
 """The order above which irreps are not counted: it takes the cube of it."""
@@ -75,8 +62,7 @@ def count_irreps(order: int, symmetry: Symmetry | None = None) -> dict[int, int]
         From degree to multiplicity.
 
     Raises:
-        GroupError: if the order is not a whole number, zero or more.
-        OptionError: if there is no such symmetry.
+        OptionError: if the order is not a whole number ≥ 0, or the symmetry is unknown.
 
     Cost: proportional to the cube of the order.
 
@@ -87,7 +73,7 @@ def count_irreps(order: int, symmetry: Symmetry | None = None) -> dict[int, int]
     Source:
         Weyl, The classical groups, chapter VII, on characters of the orthogonal groups.
     """
-    order = checked_size("the order", order)
-    found = weights(order, checked_symmetry(symmetry))
+    order = _checks.count("order", order)
+    found = weights(order, _checks.choice("symmetry", symmetry, SYMMETRIES))
     counts = {degree: found.get(degree, 0) - found.get(degree + 1, 0) for degree in range(order + 1)}
     return {degree: count for degree, count in counts.items() if count}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.diagrams import Diagram
 from equikit.diagrams._dense import refuse_if_large
-from equikit.groups._group import checked_size
 from equikit.spherical._rows import exact_rows
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def coupling(first: int, second: int, result: int) -> Coupling:
         The diagram and its scale.
 
     Raises:
-        GroupError: if a degree is not a whole number, zero or more.
-        OptionError: if there is no such map.
+        OptionError: if a degree is not a whole number ≥ 0, or no equivariant map exists.
         TooLargeError: if a + b + c is above 16, where dense diagrams take gigabytes.
 
     Cost: \(3^{a + b + c}\) integers.
@@ -102,7 +101,8 @@ def coupling(first: int, second: int, result: int) -> Coupling:
     Source:
         Geiger and Smidt, e3nn: Euclidean neural networks, arXiv:2207.09453.
     """
-    a, b, c = (checked_size("a degree", degree) for degree in (first, second, result))
+    degrees = {"first": first, "second": second, "result": result}
+    a, b, c = (_checks.count(name, degree) for name, degree in degrees.items())
     if not abs(a - b) <= c <= a + b:
         raise OptionError(
             f"degrees {a} and {b} do not couple to {c}",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import DTypeError, OptionError
-from equikit.groups._group import checked_size
-from equikit.spherical._characters import Symmetry, checked_symmetry, count_irreps
+from equikit import _checks
+from equikit._errors import DTypeError
+from equikit.spherical._characters import SYMMETRIES, Symmetry, count_irreps
 from equikit.spherical._rows import coupling_paths, exact_rows
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ class Decomposition:
         pseudo: whether the point reflection brings one more sign, as for a pseudovector.
 
     Raises:
-        GroupError: if the order is not a whole number, zero or more.
-        OptionError: if there is no such symmetry, or `pseudo` is not a truth value.
+        OptionError: if the order is not a whole number ≥ 0, the symmetry is unknown, or `pseudo` is not a bool.
     """
 
     order: int
@@ -61,15 +60,9 @@ class Decomposition:
     pseudo: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "order", checked_size("the order", self.order))
-        object.__setattr__(self, "symmetry", checked_symmetry(self.symmetry))
-        if not isinstance(self.pseudo, bool):
-            raise OptionError(
-                "pseudo is not a truth value",
-                got=repr(self.pseudo),
-                expected="True for pseudotensors, False for tensors",
-                step="write pseudo=True",
-            )
+        object.__setattr__(self, "order", _checks.count("order", self.order))
+        object.__setattr__(self, "symmetry", _checks.choice("symmetry", self.symmetry, SYMMETRIES))
+        object.__setattr__(self, "pseudo", _checks.flag("pseudo", self.pseudo))
 
     def __str__(self) -> str:
         return self.irreps
@@ -176,8 +169,7 @@ def decompose(order: int, symmetry: Symmetry | None = None, *, pseudo: bool = Fa
         The decomposition: a value with its pieces, and the change of basis when asked for.
 
     Raises:
-        GroupError: if the order is not a whole number, zero or more.
-        OptionError: if there is no such symmetry, or `pseudo` is not a truth value.
+        OptionError: if the order is not a whole number ≥ 0, the symmetry is unknown, or `pseudo` is not a bool.
 
     Cost: nothing until the basis is asked for; then \(O(9^k)\) integers, see `change_of_basis`.
 
@@ -213,7 +205,7 @@ def change_of_basis(order: int, symmetry: Symmetry | None = None, *, dtype: Any 
         `[dim, 3^order]`, square where there is no symmetry.
 
     Raises:
-        GroupError, OptionError: as `decompose`.
+        OptionError: as `decompose`.
         DTypeError: if the dtype is another one.
         TooLargeError: if it would take more than 4 GiB to make: from order 9 on, 13 for symmetric tensors.
 

@@ -53,7 +53,7 @@ def to_irreps_array(
 
     Raises:
         MissingPackageError: if e3nn-jax is not installed.
-        GroupError, OptionError, ShapeError, DTypeError: as `to_irreps`.
+        OptionError, ShapeError, DTypeError: as `to_irreps`.
 
     Cost: \(9^k\) multiplications for each batch entry and channel, and a copy.
 
@@ -95,7 +95,7 @@ def from_irreps_array(
     Raises:
         MissingPackageError: if e3nn-jax is not installed.
         ShapeError: if an irrep is missing or too many, or they are not multiples of one number of channels.
-        GroupError, OptionError, DTypeError: as `from_irreps`; also if y is no `IrrepsArray`.
+        OptionError, DTypeError: as `from_irreps`; also if y is no `IrrepsArray`.
 
     Cost: \(9^k\) multiplications for each batch entry and channel, and a copy.
 

@@ -43,7 +43,7 @@ def to_irreps(
         From (degree, parity) to `[*batch, copies, 2l + 1, channels]`, copies in the order of `decompose`, dtype as x.
 
     Raises:
-        GroupError, OptionError: as `decompose`; also if no tensor has the symmetry.
+        OptionError: as `decompose`; also if no tensor has the symmetry.
         ShapeError: if there are too few axes, or one is not of size three.
         DTypeError: if x holds integers, or would be cast.
 
@@ -88,7 +88,7 @@ def from_irreps(
         `[*batch, 3, ..., 3, channels]`, dtype as y.
 
     Raises:
-        GroupError, OptionError: as `decompose`; also if no tensor has the symmetry.
+        OptionError: as `decompose`; also if no tensor has the symmetry.
         ShapeError: if an irrep is missing or too many, or an array does not fit.
         DTypeError: if an array holds integers, would be cast, or they differ in dtype.
 

@@ -77,5 +77,5 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     stacked = {name: leaf[None] for name, leaf in PARAMS.items()}
     error = (ek.ShapeError, "parameters of many networks", "[1]", "those of one", "choose one")
     assert_error(error[0], lambda: parameter_graph_svg(made, stacked), *error[1:])
-    with pytest.raises(ek.OptionError, match="not a size"):
+    with pytest.raises(ek.OptionError, match="scale= must be a number > 0"):
         parameter_graph_svg(made, scale=0)

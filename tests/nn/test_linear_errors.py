@@ -229,12 +229,12 @@ CALLS = {
         'sizes={"p": ...}',
     ),
     "negative-size": (
-        ek.GroupError,
+        ek.OptionError,
         lambda: linear("() -> p")(ones(2), sizes={"p": -1}),
         "sizes['p'] must be a whole number",
         "-1",
-        "an integer, zero or more",
-        "give for example 5",
+        "an integer ≥ 0",
+        "pass sizes={'p': 5}",
     ),
     "mask-shape": (
         ek.ShapeError,

@@ -231,7 +231,7 @@ ERRORS = {
         "same",
         "full",
     ),
-    "mode": (ek.OptionError, make(mode="both"), "no such mode", "'both'", "full", "full"),
+    "mode": (ek.OptionError, make(mode="both"), "unknown value for mode=", "'both'", "full", "full"),
     "normalize": (ek.OptionError, make(normalize="max"), "unknown value for normalize=", "'max'", "mean", "mean"),
     "rngs": (ek.OptionError, make(rngs=3), "rngs= must be", "3", "Rngs", "Rngs(0)"),
     "dtype": (ek.DTypeError, make(dtype=jnp.int32), "dtype= must be a floating-point", "int32", "float32", "float32"),

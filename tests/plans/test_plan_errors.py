@@ -117,12 +117,12 @@ APPLIES = {
         "space.plan",
     ),
     "batch": (
-        ek.GroupError,
+        ek.OptionError,
         lambda: program.cost(batch=-1),
-        "the batch must be a whole number",
+        "batch= must be a whole number",
         "-1",
-        "zero or more",
-        "5",
+        "an integer ≥ 0",
+        "write batch=1",
     ),
     "plan-channels": (
         ek.ShapeError,

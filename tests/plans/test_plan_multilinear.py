@@ -319,7 +319,7 @@ ERRORS = {
     "mode": (
         ek.OptionError,
         lambda: apply_multilinear(ONE, (A3, A3), W, mode="all"),
-        "no such mode",
+        "unknown value for mode=",
         "'all'",
         '"full"',
         "full",
@@ -327,15 +327,15 @@ ERRORS = {
     "normalize": (
         ek.OptionError,
         lambda: apply_multilinear(ONE, (A3, A3), W, normalize="max"),
-        "no such normalize",
+        "unknown value for normalize=",
         "'max'",
         '"sum"',
-        "sum",
+        'normalize="mean"',
     ),
     "method": (
         ek.OptionError,
         lambda: apply_multilinear(ONE, (A3, A3), W, method="fast"),
-        "no such method",
+        "unknown value for method=",
         "'fast'",
         '"factored"',
         "factored",

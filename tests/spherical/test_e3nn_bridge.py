@@ -178,7 +178,7 @@ def test_errors_of_the_bridge(e3nn):
         (ek.ShapeError, lambda: from_irreps_array(e3nn.IrrepsArray("2x0o+4x1o+2x2o+1x3o", jnp.ones(31)), 3), "order 3",
          "2x0o+4x1o+2x2o+1x3o", "1x0o+3x1o+2x2o+1x3o", "multiple"),
         (ek.ShapeError, lambda: to_irreps_array(jnp.ones((2, 3, 4, 1)), 2), "three long", "4", "3, 3", "order"),
-        (ek.GroupError, lambda: to_irreps_array(jnp.ones((3, 1)), -1), "the order", "-1", "zero or more", "5"),
+        (ek.OptionError, lambda: to_irreps_array(jnp.ones((3, 1)), -1), "order=", "-1", "an integer ≥ 0", "order=1"),
     ]  # fmt: skip
     for case in cases[:4] + cases[5:]:
         assert_error(*case)
