@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from equikit._errors import OptionError, SignatureError
+from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import HomSpace, hom
 from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, Group, H, Lorentz, O, S, Sp, U, Z
 
@@ -133,7 +133,7 @@ def parse_sizes(text: str | None, space: HomSpace) -> dict[str, int] | None:
         return None
     squeezed = _squeezed(text)
     if re.fullmatch(NUMBER, squeezed):
-        return space.sizes(int(squeezed))
+        return _sizes(text, int(squeezed), space)
     found = [re.fullmatch(rf"([^=]+)=({NUMBER})", part) for part in squeezed.split(",")]
     pairs = [(cast(str, match[1]), int(match[2])) for match in found if match is not None]
     if len(dict(pairs)) != len(found):
@@ -143,7 +143,17 @@ def parse_sizes(text: str | None, space: HomSpace) -> dict[str, int] | None:
             expected="one number for every free label, or a number for each",
             step="write for example --n 8 or --n a=8,b=4",
         )
-    return space.sizes(dict(pairs))
+    return _sizes(text, dict(pairs), space)
+
+
+def _sizes(text: str, n: int | dict[str, int], space: HomSpace) -> dict[str, int]:
+    """The size of every label; an error names the option of the command in place of the argument of Python."""
+    try:
+        return space.sizes(n)
+    except ShapeError as error:
+        free = [label for label, size in space.signature.sizes.items() if size is None]
+        step = f"write --n {','.join(f'{label}=4' for label in free)}" if free else "leave --n out"
+        raise ShapeError(error.problem, got=f"--n {text!r}", expected=error.expected, step=step) from None
 
 
 def needed_sizes(text: str | None, space: HomSpace) -> dict[str, int]:

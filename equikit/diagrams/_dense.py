@@ -63,7 +63,7 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
             f"no size is given for label {missing[0]!r}",
             got=given,
             expected="a size for every label",
-            step=f"pass n={{{missing[0]!r}: 5}}",
+            step=f"pass n={ {**given, **dict.fromkeys(missing, 4)} }",
         )
     return {label: checked_size("the size of a label", given[label]) for label in wanted}
 

@@ -161,18 +161,19 @@ def _binding(label: str, what: object) -> Group | Fixed:
             f"label {label!r} is bound to a dual",
             got=what,
             expected="the group itself",
-            step=f"bind {label}={what.of}, and write {label}* for the dual",
+            step=f"bind {label} to the group itself, and write {label}* for the dual",
         )
     if isinstance(what, Group | Fixed):
         return what
     if isinstance(what, type) and issubclass(what, Group) and what is not Group:
         return what()
-    fixed = f", or to ek.Fixed({what})" if type(what) is int else ""
+    sized = type(what) is int and what >= 0
+    fixed = f", or {binding_text(label, f'ek.Fixed({what})')}" if sized else ""
     raise SignatureError(
         f"label {label!r} is bound to something that is not a group",
         got=repr(what),
         expected="a group such as S(5), a free group such as S, or Fixed(size)",
-        step=f"bind {label} to ek.S{f'({what})' if fixed else ''}{fixed}",
+        step=f"bind {binding_text(label, f'ek.S({what})' if sized else 'ek.S')}{fixed}",
     )
 
 
@@ -213,7 +214,7 @@ def bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]
 
 
 def bindings_of(
-    labels: set[str],
+    written: set[str],
     groups: Mapping[str, object] | None,
     keywords: Mapping[str, object],
     call: Call,
@@ -223,7 +224,7 @@ def bindings_of(
     """The group that is bound to each of some labels, sorted by label.
 
     Args:
-        labels: the labels of a signature, without stars.
+        written: the labels of a signature, those of dual vectors with a star.
         groups, keywords: what was given.
         call: the function that was called.
         shown: the signature as errors show it.
@@ -233,10 +234,11 @@ def bindings_of(
         OptionError: for a keyword that is a misspelt option or label.
         SignatureError: for a label without a binding, a binding without a label, a label bound twice.
     """
-    found = _given(groups, keywords)
+    found, labels = _given(groups, keywords), {base(label) for label in written}
     refuse_misspelt(call, [unicodedata.normalize("NFKC", name) for name in keywords], labels)
     for label in sorted(labels - found.keys()):
-        raise _unbound(label, shown, *place_of(label), call)
+        family = "ek.GL" if f"{label}*" in written else "ek.S"
+        raise _unbound(label, Place(shown, *place_of(label)), binding_text(label, family, call))
     refuse_unused(found, labels, shown)
     return tuple((label, _binding(label, what)) for label, what in sorted(found.items()))
 
@@ -265,7 +267,7 @@ def bind(
         label = label if label in written else f"{label}*"
         return _place(shown, label) if text is not None else _place_in(bare, label)
 
-    bound = bindings_of(labels, groups, keywords, call, shown, place_of)
+    bound = bindings_of(written, groups, keywords, call, shown, place_of)
     signature = Signature(inputs, outputs, bound)
     for label in sorted(written - labels):
         what = dict(bound)[base(label)]
@@ -280,14 +282,14 @@ def bind(
     return signature
 
 
-def _unbound(label: str, line: str, start: int, length: int, call: Call) -> UnboundLabelError:
-    """The error for a label without a group, which stands at this place of a line."""
+def _unbound(label: str, place: Place, binding: str) -> UnboundLabelError:
+    """The error for a label without a group, with a binding to add."""
     return UnboundLabelError(
         f"label {label!r} is not bound to a group",
         label=label,
-        at=Place(line, start, length),
+        at=place,
         expected="every label bound to a group, or to Fixed(size) where nothing acts",
-        step=f"add {binding_text(label, 'ek.S', call)}",
+        step=f"add {binding}",
     )
 
 

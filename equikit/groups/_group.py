@@ -23,7 +23,7 @@ def checked_size(owner: str, size: object) -> int:
         f"{owner} needs a whole number of points" if group else f"{owner} must be a whole number",
         got=repr(size),
         expected="an integer, zero or more",
-        step=f"write for example {owner}(5)" if group else "give for example 5",
+        step=f"write for example {owner}(4)" if group else "give for example 5",
     )
     if isinstance(size, bool | np.bool_):
         raise wrong
@@ -127,7 +127,7 @@ class Group(ABC):
                 f"the size of {self} is not settled",
                 got=f"n={n}",
                 expected="n for a free group, nothing else for a bound one",
-                step=f"write {type(self).__name__}(5), or pass n=5",
+                step=f"pass n=4, or write {type(self).__name__}(4)" if self.n is None else f"pass n={self.n}",
             )
         return size
 

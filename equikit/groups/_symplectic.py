@@ -43,7 +43,7 @@ class Sp(MatrixElements):
                 "Sp needs an even number of points",
                 got=size,
                 expected="an even number: as many positions as momenta",
-                step=f"write Sp({size + 1})",
+                step=f"give an even number, such as {size + 1}",
             )
         return size
 

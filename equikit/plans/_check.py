@@ -128,18 +128,18 @@ def refuse_mixture(arrays: Mapping[str, jax.Array]) -> None:
 
 def refuse_real(signature: Signature, names: Iterable[str], arrays: Iterable[jax.Array]) -> None:
     """Raise `DTypeError` where real arrays come for a complex group, or real ones together with complex ones."""
-    kinds = {
-        name: bool(jnp.issubdtype(array.dtype, jnp.complexfloating)) for name, array in zip(names, arrays, strict=True)
-    }
+    given = dict(zip(names, arrays, strict=True))
+    kinds = {name: bool(jnp.issubdtype(array.dtype, jnp.complexfloating)) for name, array in given.items()}
     if all(kinds.values()) or (not any(kinds.values()) and not signature.is_complex):
         return
     name = next(name for name, kind in kinds.items() if not kind)
     acting = [f"{label}={group}" for label, group in signature.groups.items() if group.is_complex]
+    wider = jnp.promote_types(given[name].dtype, jnp.complex64)
     raise DTypeError(
         f"input {name!r} is real, but {acting[0] if acting else 'another input'} is complex",
         got=", ".join(f"{'complex' if kind else 'real'} {name!r}" for name, kind in kinds.items()),
         expected="complex arrays" if acting else "inputs that are all real, or all complex",
-        step="cast it yourself: x.astype(jnp.complex64)",
+        step=f"pass x.astype(jnp.{wider})",
     )
 
 
@@ -149,14 +149,14 @@ def masks_of(signature: Signature, mask: object) -> dict[str, Any]:
     Raises:
         OptionError: for an array where no label or several labels can have a mask, and for what is neither.
     """
-    if not isinstance(mask, jax.Array | np.ndarray):
+    if mask is None or isinstance(mask, Mapping):
         return by_label("mask", mask)
     labels = [label for label, group in signature.groups.items() if group.permutes]
     if len(labels) == 1:
         return {labels[0]: mask}
     raise OptionError(
-        "mask= is an array, but no entries can be masked" if not labels else "mask= does not say which label it is for",
-        got=f"an array, where {', '.join(labels) or 'no label'} can have a mask",
+        "mask= does not say which label it is for" if labels else "no entries can be masked",
+        got=f"{type(mask).__name__}, where {', '.join(labels) or 'no label'} can have a mask",
         expected="a dictionary from label to mask, or an array where one label can have a mask",
         step=f'write mask={{"{labels[0]}": mask}}' if labels else "leave mask= out",
     )
@@ -181,7 +181,7 @@ def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tup
     }
     for label, size in given.items():
         label = base(label) if isinstance(label, str) else label
-        number = _checks.count(f"sizes[{label!r}]", size, step=f"pass sizes={{{label!r}: 5}}")
+        number = _checks.count(f"sizes[{label!r}]", size, step=f"give {label!r} a whole number")
         known, where = sizes.setdefault(label, (number, f"sizes gives {number}"))
         if label not in signature.sizes or known != number:
             problem = f"sizes has {label!r}={number}, but " + (where if label in signature.sizes else "no axis has it")
@@ -245,11 +245,13 @@ def checked_shapes(
     found = Shapes(batch[0] if batch else (), known_sizes)
     missing = sorted({x for term in signature.outputs for x in term.labels} - found.sizes.keys())
     if missing:
+        label = base(missing[0])
+        binding = binding_text(label, f"ek.{dict(signature.bindings)[label]}(4)")
         raise ShapeError(
             f"no input says how large {missing[0]!r} is",
             got=f"the label in outputs only, bound to the free group {signature.bound[missing[0]]}",
             expected="a bound group, or an input with that label",
-            step=f"bind {missing[0]}={signature.bound[missing[0]]}(5), or pass sizes={{{missing[0]!r}: 5}}",
+            step=f"pass sizes={ {**(given or {}), **dict.fromkeys(map(base, missing), 4)} }, or bind {binding}",
         )
     for label, mask in masks.items():
         _check_mask(label, mask, found, signature)
@@ -309,7 +311,7 @@ def _check_mask(label: str, mask: object, found: Shapes, signature: Signature) -
             f"the mask for {label!r} is not an array of booleans",
             got=f"dtype {getattr(mask, 'dtype', type(mask).__name__)}",
             expected="bool: True where the entry is there",
-            step="pass mask.astype(bool)",
+            step=f"leave the mask of {label!r} out" if mask is None else "pass jnp.asarray(mask, dtype=bool)",
         )
     group = signature.groups[label]
     if not group.permutes:

@@ -105,7 +105,7 @@ def _scales(how: Transposition, sizes: Mapping[str, int], space: Diagrams) -> np
             f"the transpose of a mean over {label!r} is a sum divided by its size, which is not known",
             got=f"{label} bound to the free group {dict(space.groups)[label]}",
             expected="the size of every free label that is summed over",
-            step=f"pass sizes={{{label!r}: 5}}",
+            step=f"pass sizes={ {**sizes, **dict.fromkeys(missing, 4)} }",
         )
     return np.array([1 / math.prod(max(sizes[label], 1) for label in summed) for summed in how.closed])
 

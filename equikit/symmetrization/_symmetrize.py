@@ -10,16 +10,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._checks import call_of
+from equikit import _checks
 from equikit._errors import FrameError, OptionError, SignatureError
 from equikit.diagrams._parse import parse_signature
-from equikit.groups._group import checked_size
 from equikit.plans._check import by_name, checked_dtype, checked_shapes, mapping, masks_of, refuse_mixture, refuse_real
 from equikit.symmetrization._action import Action, without_absent
 from equikit.symmetrization._backbone import Call, KeyArgument
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._evaluate import mean_over
-from equikit.symmetrization._frame import Frame, Info, Method, checked_choice
+from equikit.symmetrization._frame import Frame, Info, Method
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization._options import refuse_wrong_key
 from equikit.symmetrization._sequential import in_sequence, refuse_unsettled
@@ -233,12 +232,12 @@ def symmetrize(
         >>> bool(jnp.allclose(sym(cloud), sym(7 - cloud[::-1]), atol=1e-4))    # moved, reflected, in another order
         True
     """
-    kind = parse_signature(signature, outputs, groups=groups, keywords=bindings, call=call_of(symmetrize))
+    kind = parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_checks.call_of(symmetrize))
     checked_callable("the backbone", backbone, "a function or a module", "pass what you would call with an array")
-    checked_choice("channels", channels, (True, False))
-    checked_choice("key_argument", key_argument, ("key", "rngs", None))
-    if chunk_size is not None and checked_size("chunk_size", chunk_size) == 0:
-        checked_choice("chunk_size", 0, ("1 or more",))
+    _checks.flag("channels", channels)
+    _checks.choice("key_argument", key_argument, ("key", "rngs", None))
+    if chunk_size is not None:
+        chunk_size = _checks.count("chunk_size", chunk_size, least=1, example=8)
     translated = _translated(kind, translate)
     action = Action(kind, tuple(sorted(translated.items())), channels)
     shifted = sorted({translated[term.name] for term in kind.inputs if term.name in translated})

@@ -12,9 +12,9 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from equikit import _checks
-from equikit._errors import EquivarianceError, OptionError
+from equikit._errors import EquivarianceError, GroupError, OptionError
 from equikit.diagrams import Signature, Term
-from equikit.diagrams._parse import bind, parse_arrow
+from equikit.diagrams._parse import bind, binding_text, parse_arrow
 from equikit.diagrams._signature import base
 from equikit.groups import Group
 from equikit.nn._features import Features, typed_side
@@ -56,7 +56,7 @@ def _read(
             "the inputs of the function are not settled",
             got=f"{signature!r}, outputs {outputs!r}, channels {channels!r}",
             expected='"p p -> p p" with channels=16, or two dictionaries as for Linear',
-            step="give channels=",
+            step="write channels=1" if isinstance(signature, str) else "give the outputs too, in a dictionary",
         )
     return bind(sources, targets, groups, bindings, call=call), widths
 
@@ -64,7 +64,7 @@ def _read(
 def _checked_batch(batch: object) -> tuple[int, ...]:
     if not isinstance(batch, Sequence) or isinstance(batch, str):
         raise OptionError(
-            "the batch axes are not a tuple", got=repr(batch), expected="(2,), or () for none", step="write (2,)"
+            "the batch axes are not a tuple", got=repr(batch), expected="(2,), or () for none", step="write batch=(2,)"
         )
     return tuple(_checks.count("the size of a batch axis", size, least=1) for size in batch)
 
@@ -78,6 +78,18 @@ def _refuse_empty(what: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
             expected=f"an {what} with one entry or more",
             step="bind groups of size 1 or more, with one channel or more",
         )
+
+
+def _bound_size(label: str, size: int | None, groups: Mapping[str, Group]) -> int:
+    if size is None:
+        family = f"ek.{groups[base(label)]}"
+        raise GroupError(
+            f"label {label!r} is bound to a free group",
+            got=f"{base(label)}={groups[base(label)]}",
+            expected="groups with a size, whose elements are drawn",
+            step=f"bind {binding_text(base(label), f'{family}(4)')}",
+        )
+    return size
 
 
 def equivariance_error(
@@ -168,8 +180,7 @@ def _measured(
     wanted_dtype = _checks.dtype("dtype", usual if dtype is None else dtype)
     groups_of = {label: what for label, what in kind.bindings if isinstance(what, Group)}
     as_dict = not isinstance(signature, str) or len(kind.inputs) > 1
-    sizes = {label: group._size(None) for label, group in kind.groups.items()}
-    sizes |= {label: size for label, size in kind.sizes.items() if size is not None}
+    sizes = {label: _bound_size(label, size, groups_of) for label, size in kind.sizes.items()}
     shapes = {
         term.name: (*batch, *(sizes[label] for label in term.labels), width)
         for term, width in zip(kind.inputs, widths, strict=True)

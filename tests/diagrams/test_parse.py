@@ -134,7 +134,7 @@ def test_plain_errors(call, problem, got):
 
 
 @pytest.mark.parametrize(
-    ("what", "step"), [(5, "bind p to ek.S(5), or to ek.Fixed(5)"), (True, "bind p to ek.S"), ("S", "bind p to ek.S")]
+    ("what", "step"), [(5, "bind p=ek.S(5), or p=ek.Fixed(5)"), (True, "bind p=ek.S"), ("S", "bind p=ek.S")]
 )
 def test_the_step_after_a_wrong_binding(what, step):
     with pytest.raises(SignatureError, match="next step") as caught:

@@ -202,7 +202,7 @@ CALLS = {
         "no input says how large 'p' is",
         "bound to the free group S",
         "a bound group, or an input with that label",
-        "bind p=S(5), or pass sizes={'p': 5}",
+        "pass sizes={'p': 4}, or bind p=ek.S(4)",
     ),
     "sizes-contradict": (
         ek.ShapeError,
@@ -234,7 +234,7 @@ CALLS = {
         "sizes['p'] must be a whole number",
         "-1",
         "an integer ≥ 0",
-        "pass sizes={'p': 5}",
+        "give 'p' a whole number",
     ),
     "mask-shape": (
         ek.ShapeError,
@@ -258,7 +258,7 @@ CALLS = {
         "the mask for 'p' is not an array of booleans",
         "dtype float32",
         "bool: True where the entry is there",
-        "mask.astype(bool)",
+        "pass jnp.asarray(mask, dtype=bool)",
     ),
     "mask-none": (
         ek.DTypeError,
@@ -266,7 +266,7 @@ CALLS = {
         "the mask for 'p' is not an array of booleans",
         "NoneType",
         "bool",
-        "mask.astype(bool)",
+        "leave the mask of 'p' out",
     ),
     "mask-label": (
         ek.ShapeError,
@@ -284,13 +284,13 @@ CALLS = {
         "a mask for one of p",
         "leave the mask out",
     ),
-    "mask-not-a-dictionary": (
-        ek.OptionError,
+    "mask-as-a-list": (
+        ek.DTypeError,
         lambda: linear()(ones((4, 4, 2)), mask=[True] * 4),
-        "mask is not a dictionary",
+        "the mask for 'p' is not an array of booleans",
         "list",
-        "a dictionary from label",
-        'mask={"p": ...}',
+        "bool",
+        "pass jnp.asarray(mask, dtype=bool)",
     ),
     "mask-of-the-other-label": (
         ek.ShapeError,
@@ -308,13 +308,13 @@ CALLS = {
         "[*batch, p, 1 channels]",
         "add the missing axes",
     ),
-    "pool-mask-not-a-dictionary": (
-        ek.OptionError,
+    "pool-mask-as-a-list": (
+        ek.DTypeError,
         lambda: ek.nn.Pool("p", p=ek.S)(ones((4, 1)), mask=[True] * 4),
-        "mask is not a dictionary",
+        "the mask for 'p' is not an array of booleans",
         "list",
-        "a dictionary from label",
-        'mask={"p": ...}',
+        "bool",
+        "pass jnp.asarray(mask, dtype=bool)",
     ),
     "pool-integers": (
         ek.DTypeError,

@@ -120,7 +120,7 @@ def test_a_mean_needs_the_sizes_it_is_over():
         "the transpose of a mean over 'q'",
         "q bound to the free group S",
         "the size of every free label that is summed over",
-        "pass sizes={'q': 5}",
+        "pass sizes={'p': 3, 'q': 4}",
     )
     with pytest.raises(ek.ShapeError, match="no axis has it"):
         transpose_weights(program, w, sizes={"p": 3, "q": 3, "r": 2})

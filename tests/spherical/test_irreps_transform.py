@@ -114,7 +114,7 @@ ERRORS = [
     (ek.ShapeError, lambda: to_irreps(jnp.ones((2, 3, 3)), 2), "not three long", "[2, 3, 3]", "channels]", "last"),
     (ek.DTypeError, lambda: to_irreps(jnp.ones((3, 1), int), 1), "floating-point", "int32", "float32", "astype"),
     (ek.DTypeError, lambda: to_irreps([[1.0]], 0), "'x' is not a plain array", "list", "JAX", "jnp.asarray"),
-    (ek.OptionError, lambda: to_irreps(ONES, 2, "odd"), "unknown value for symmetry=", "'odd'", "None", "symmetry=None"),
+    (ek.OptionError, lambda: to_irreps(ONES, 2, "odd"), "unknown value for symmetry=", "'odd'", "None", "=None"),
     (ek.OptionError, lambda: to_irreps(jnp.ones((3, 3, 3, 3, 1)), 4, "alt"), "are zero", "order=4", "three", "leave"),
     (ek.OptionError, lambda: from_irreps({}, 4, "alt"), "are zero", "order=4", "three", "leave them out"),
     (ek.ShapeError, lambda: from_irreps({}, 2), "do not fit tensors of order 2", "[]", "(0, 1), (1, 1)", "zeros"),

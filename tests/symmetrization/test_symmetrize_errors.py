@@ -276,11 +276,11 @@ CASES = {
     ),
     "no such argument for keys": (
         lambda: wrapped(key_argument="rng"),
-        (ek.OptionError, "no such key_argument", "'rng'", "'rngs'", "key_argument='key'"),
+        (ek.OptionError, "unknown value for key_argument=", "'rng'", '"rngs"', 'write key_argument="rngs"'),
     ),
     "no elements at once": (
         lambda: wrapped(chunk_size=0),
-        (ek.OptionError, "no such chunk_size", "0", "1 or more", "chunk_size="),
+        (ek.OptionError, "chunk_size= must be a whole number", "0", "an integer ≥ 1", "write chunk_size=8"),
     ),
     "too many alignments": (
         lambda: wrapped(how=PCA(on_degenerate="weighted"))(jnp.ones((200, 3))),

@@ -1,0 +1,229 @@
+"""Next steps that are code are executed, and the call succeeds.
+
+A step is one or more alternatives, of which the first is followed. It changes the keywords of the call ("write name=value",
+"pass name=value", "add name=value", "bind name=value", "remove name=", "leave name out"), or an argument ("pass x.real").
+"""
+
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import equikit as ek
+from equikit import draw, plans, spherical
+from equikit.plans import apply, apply_multilinear
+
+NAMES = {"ek": ek, "jax": jax, "jnp": jnp, "nnx": nnx}
+RNGS = nnx.Rngs(0)
+X = jnp.ones((4, 1))
+PLAN = ek.hom("p -> p", p=ek.S).plan()
+WEIGHTS = {"p -> p": jnp.ones((2, 1, 1))}
+PRODUCT = ek.hom("p, p -> p", p=ek.S)
+
+
+def double(shape, dtype=jnp.float64):
+    """An array of JAX in double precision, made where x64 was on."""
+    with jax.enable_x64(True):
+        return jnp.ones(shape, dtype)
+
+
+def followed(error: ek.EquikitError, keywords: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of a call after its next step."""
+    step = re.split(r"; | for any size|, (?:or|which|the default|and) ", error.step)[0]
+    done = dict(keywords)
+    if changed := re.fullmatch(r"(?:write|pass|add|bind) (\w+=.+)", step):
+        for name, value in eval(f"dict({changed[1]})", NAMES | done).items():
+            done[name] = done[name] | value if name == "groups" and name in done else value
+        return done
+    if renamed := re.fullmatch(r"write (\w+)=", step):
+        return {renamed[1] if name == error.got.removesuffix("=") else name: value for name, value in done.items()}
+    if removed := re.fullmatch(r"(?:remove|leave) (\w+)=?(?: out)?", step):
+        del done[removed[1]]
+        return done
+    if changed := re.fullmatch(r"pass ((?:jnp\.asarray\()?(x|mask)\b.*)", step):
+        return done | {changed[2]: eval(changed[1], NAMES | {changed[2]: done[changed[2]]})}
+    raise AssertionError(f"not a step that is code: {error.step!r}")
+
+
+def linear(x=None, mask=None, sizes=None, signature="p -> p", **keywords):
+    layer = ek.nn.Linear(signature, 1, 1, **{"rngs": RNGS} | keywords)
+    return layer if x is None else layer(x, mask=mask, sizes=sizes)
+
+
+def complex_linear(x, **keywords):
+    return ek.nn.Linear("u -> u", 1, 1, rngs=RNGS, **keywords)(x)
+
+
+def applied(x=X, mask=None, **options):
+    return apply(PLAN, x, WEIGHTS, mask=mask, **options)
+
+
+def multiplied(x=X, **options):
+    out = jnp.ones((PRODUCT.dim, 1, 1, 1)) if options.get("mode") != "channelwise" else jnp.ones((PRODUCT.dim, 1))
+    return apply_multilinear(PRODUCT, (x, x), out, **options)
+
+
+def transposed(sizes=None):
+    program = ek.hom("a b -> ()", a=ek.S, b=ek.S).plan(normalize="mean")
+    return plans.transpose_weights(program, {"a b -> ()": jnp.ones((1, 1, 1))}, sizes=sizes)
+
+
+def error_of(**keywords):
+    return ek.testing.equivariance_error(lambda x: x, "p -> p", **{"channels": 1, "key": jax.random.key(0)} | keywords)
+
+
+def network(**keywords):
+    return ek.nn.Network([{"p": 1}, {"p": 1}, {"p": 1}], **{"rngs": RNGS, "p": ek.S} | keywords)
+
+
+def symmetrized(x=X, mask=None, **keywords):
+    average = ek.symmetrize(lambda x, mask=None: x, "p -> p", **{"p": ek.S, "how": ek.frames.Sort()} | keywords)
+    return average(x, mask=mask)
+
+
+def pooled(x=X, mask=None, **keywords):
+    return ek.nn.Pool("p", **{"p": ek.S} | keywords)(x, mask=mask)
+
+
+S = {"p": ek.S}
+CASES = {
+    "unbound": (linear, {}),
+    "unbound-multilinear": (lambda **o: ek.hom("p, p -> p", **o), {}),
+    "unbound-python-keyword": (lambda **o: linear(signature="in -> in", **o), {}),
+    "unbound-named-like-an-option": (lambda **o: linear(signature="method -> method", **o), {}),
+    "unbound-named-like-an-option-of-a-network": (
+        lambda **o: ek.nn.Network([{"products": 1}, {"products": 1}, {"": 1}], rngs=RNGS, **o),
+        {},
+    ),
+    "unbound-dual": (lambda **o: ek.hom("u u* -> ()", **o), {}),
+    "bound-to-a-number": (linear, {"p": 5}),
+    "bound-to-a-negative-number": (linear, {"p": -1}),
+    "bound-to-none": (lambda **o: linear(signature="in -> in", **o), {"groups": {"in": None}}),
+    "misspelt-option": (linear, {**S, "use_biass": False}),
+    "misspelt-label": (lambda **o: linear(signature="node -> node", **o), {"nodes": ek.S}),
+    "misspelt-in-a-network": (network, {"resid": True}),
+    "random-keys-without-parameters": (pooled, {"rngs": RNGS}),
+    "random-keys-as-a-number": (linear, {**S, "rngs": 0}),
+    "size-of-a-bound-label": (lambda **o: linear(X, **o), {"p": ek.S(5)}),
+    "size-of-a-bound-keyword": (lambda **o: linear(X, signature="in -> in", **o), {"groups": {"in": ek.O(5)}}),
+    "size-that-no-input-has": (lambda **o: linear(X, signature="p -> p q q r r", q=ek.Sp, r=ek.Sp, **S, **o), {}),
+    "a-second-size-that-no-input-has": (
+        lambda **o: linear(X, signature="p -> p q q r r", q=ek.Sp, r=ek.Sp, **S, **o),
+        {"sizes": {"q": 2}},
+    ),
+    "use-bias": (linear, {**S, "use_bias": 1}),
+    "normalize": (linear, {**S, "normalize": "avg"}),
+    "method": (linear, {**S, "method": "factord"}),
+    "precision": (linear, {**S, "precision": "hgh"}),
+    "remat": (linear, {**S, "remat": 1}),
+    "chunk-size": (linear, {**S, "chunk_size": 0}),
+    "dtype": (linear, {**S, "dtype": jnp.int32}),
+    "param-dtype": (linear, {**S, "param_dtype": "real"}),
+    "dtype-that-drops-imaginary-parts": (linear, {**S, "dtype": jnp.float32, "param_dtype": jnp.complex64}),
+    "integers": (linear, {**S, "x": jnp.ones((4, 1), int)}),
+    "objects": (linear, {**S, "x": np.ones((4, 1), object)}),
+    "eight-bits": (linear, {**S, "x": jnp.ones((4, 1), jnp.float8_e4m3fn)}),
+    "a-list": (linear, {**S, "x": [[1.0]]}),
+    "double-precision-of-jax": (linear, {**S, "x": double((4, 1))}),
+    "complex-double-precision-of-jax": (linear, {**S, "x": double((4, 1), jnp.complex128)}),
+    "swapped-bytes": (linear, {**S, "x": np.ones((4, 1), ">f4")}),
+    "masked-array": (linear, {**S, "x": np.ma.masked_array(np.ones((4, 1)))}),
+    "extended-precision": (linear, {**S, "x": np.ones((4, 1), np.longdouble)}),
+    "complex-into-real": (linear, {**S, "x": X * 1j, "dtype": jnp.float32}),
+    "real-into-complex": (complex_linear, {"x": X, "u": ek.U}),
+    "mask-for-two-labels": (
+        lambda **o: linear(jnp.ones((4, 4, 1)), signature="a b -> a b", a=ek.S, b=ek.S, **o),
+        {"mask": jnp.ones(4, bool)},
+    ),
+    "mask-for-no-label": (lambda **o: linear(X, v=ek.O, signature="v -> v", **o), {"mask": jnp.ones(4, bool)}),
+    "mask-of-numbers": (linear, {**S, "x": X, "mask": jnp.ones(4)}),
+    "mask-as-a-list": (linear, {**S, "x": X, "mask": [True] * 4}),
+    "mask-of-a-pool": (pooled, {"mask": [1, 0, 1, 1]}),
+    "pool": (pooled, {"how": "average"}),
+    "apply-method": (applied, {"method": "fast"}),
+    "apply-chunks": (applied, {"chunk_size": 1.5}),
+    "apply-dense-with-masks": (
+        lambda **o: apply(ek.hom("p -> p", p=ek.S).plan(normalize="mean"), X, WEIGHTS, mask={"p": X[:, 0] > 0}, **o),
+        {"method": "dense"},
+    ),
+    "plan-normalize": (lambda **o: ek.hom("p -> p", p=ek.S).plan(**o), {"normalize": "max"}),
+    "plan-batch": (lambda **o: PLAN.cost(**o), {"batch": -1}),
+    "multilinear-mode": (multiplied, {"mode": "all"}),
+    "multilinear-normalize": (multiplied, {"normalize": "max"}),
+    "multilinear-method": (multiplied, {"method": "dense"}),
+    "transpose-sizes": (transposed, {}),
+    "transpose-second-size": (transposed, {"sizes": {"a": 2}}),
+    "products": (lambda **o: ek.nn.Bilinear({"x": 1}, outputs={"": 1}, x=ek.O, rngs=RNGS, **o), {"channels": 0}),
+    "network-nonlinearity": (network, {"nonlinearity": "relu"}),
+    "network-without-a-layer-to-keep": (
+        lambda **o: ek.nn.Network([{"x": 1}, {"": 1}, {"": 1}], rngs=RNGS, x=ek.O, **o),
+        {"residual": True},
+    ),
+    "sets-output": (lambda **o: ek.nn.DeepSets(1, [2], 1, rngs=RNGS, **o), {"out": "p p"}),
+    "sets-hidden": (lambda **o: ek.nn.DeepSets(1, out_channels=1, rngs=RNGS, **o), {"hidden": []}),
+    "sets-activation": (lambda **o: ek.nn.DeepSets(1, [2], 1, rngs=RNGS, **o), {"activation": "relu"}),
+    "matrices-size": (lambda **o: ek.hom("p z -> q z", p=ek.S, q=ek.S, z=ek.Sp).matrices(**o), {}),
+    "matrices-second-size": (lambda **o: ek.hom("p -> q", p=ek.S, q=ek.S).matrices(**o), {"n": {"p": 2}}),
+    "matrices-basis": (lambda **o: ek.hom("p -> p", p=ek.S(3)).matrices(**o), {"basis": "orbits"}),
+    "size-of-a-free-group": (ek.Sp().lie_algebra, {}),
+    "size-of-a-bound-group": (ek.S(3).generators, {"n": 4}),
+    "samples": (error_of, {**S, "p": ek.S(3), "samples": 0}),
+    "key": (error_of, {"p": ek.S(3), "key": 0}),
+    "batch-axes": (error_of, {"p": ek.S(3), "batch": 3}),
+    "channels-of-the-test": (error_of, {"p": ek.S(3), "channels": None}),
+    "free-group-in-a-test": (error_of, {"p": ek.S}),
+    "symmetrize-chunks": (symmetrized, {"chunk_size": 0}),
+    "symmetrize-channels": (symmetrized, {"channels": 1}),
+    "symmetrize-key-argument": (symmetrized, {"key_argument": "seed"}),
+    "symmetrize-integers": (symmetrized, {"x": jnp.ones((4, 1), int)}),
+    "order": (spherical.decompose, {"order": -1}),
+    "symmetry": (spherical.decompose, {"order": 2, "symmetry": "symm"}),
+    "pseudo": (spherical.decompose, {"order": 2, "pseudo": 1}),
+    "degree": (spherical.coupling, {"first": -1, "second": 1, "result": 1}),
+    "scale": (lambda **o: draw.diagram_svg(ek.Diagram.identity("p"), **o), {"scale": 0}),
+    "side": (lambda **o: draw.matrix_svg(np.eye(2, dtype=int), **o), {"side": -1}),
+    "most": (lambda **o: draw.space_html(ek.hom("p -> p", p=ek.S), **o), {"most": -1}),
+    "radial-basis": (lambda **o: ek.nn.Radial(2.0, 2, hidden=(), rngs=RNGS, **o), {"basis": "fourier"}),
+    "cutoff": (lambda **o: ek.nn.Radial(channels=2, hidden=(), rngs=RNGS, **o), {"cutoff": -1.0}),
+    "epsilon": (lambda **o: ek.nn.RMSNorm({"x": 1}, x=ek.O, **o), {"epsilon": 0}),
+    "material-degree": (
+        lambda **o: ek.nn.ConstitutiveLaw(hyperelastic=True, invariants=1, hidden=(), rngs=RNGS, **o),
+        {"degree": 2},
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "keywords"), CASES.values(), ids=CASES)
+def test_a_call_succeeds_after_its_next_step(call, keywords):
+    with pytest.raises(ek.EquikitError) as caught:
+        call(**keywords)
+    call(**followed(caught.value, keywords))
+
+
+BUILDS = {
+    "S": lambda: ek.S(-1),
+    "O": lambda: ek.O(2.5),
+    "Sp": lambda: ek.Sp("4"),
+    "Fixed": lambda: ek.Fixed(-1),
+    "SO": ek.SO,
+    "A": ek.A,
+    "Z": ek.Z,
+    "D": ek.D,
+    "O-without-positive-directions": lambda: ek.O(None, 2),
+    "U": lambda: ek.U(True),
+    "MatrixGroup": lambda: ek.MatrixGroup([]),
+    "coupling": lambda: spherical.coupling(1, 2, 7),
+}
+
+
+@pytest.mark.parametrize("call", BUILDS.values(), ids=BUILDS)
+def test_what_a_next_step_says_to_write_can_be_written(call):
+    with pytest.raises(ek.EquikitError) as caught:
+        call()
+    written = re.match(r"write (?:for example )?(\w+\(.*?\)+)(?:;|$)", caught.value.step)
+    assert written, caught.value.step
+    assert eval(written[1], vars(ek) | {"coupling": spherical.coupling})
