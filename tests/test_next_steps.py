@@ -1,7 +1,7 @@
 """Next steps that are code are executed, and the call succeeds.
 
-A step is one or more alternatives, of which the first is followed. It changes the keywords of the call ("write name=value",
-"pass name=value", "add name=value", "bind name=value", "remove name=", "leave name out"), or an argument ("pass x.real").
+Of the alternatives of a step the first is followed. It changes the keywords of the call ("write name=value", "pass
+name=value", "add name=value", "bind name=value", "remove name=", "leave name out") or an argument ("pass x.real").
 """
 
 import re
@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from typer.testing import CliRunner
 
 import equikit as ek
 from equikit import draw, plans, spherical
+from equikit.cli import app
 from equikit.plans import apply, apply_multilinear
 
 NAMES = {"ek": ek, "jax": jax, "jnp": jnp, "nnx": nnx}
@@ -33,11 +35,11 @@ def double(shape, dtype=jnp.float64):
 
 def followed(error: ek.EquikitError, keywords: dict[str, Any]) -> dict[str, Any]:
     """The keywords of a call after its next step."""
-    step = re.split(r"; | for any size|, (?:or|which|the default|and) ", error.step)[0]
+    step = re.split(r"; | for any size|, (?:or|which|whose|and) ", error.step)[0]
     done = dict(keywords)
     if changed := re.fullmatch(r"(?:write|pass|add|bind) (\w+=.+)", step):
         for name, value in eval(f"dict({changed[1]})", NAMES | done).items():
-            done[name] = done[name] | value if name == "groups" and name in done else value
+            done[name] = done[name] | value if isinstance(done.get(name), dict) and name == "groups" else value
         return done
     if renamed := re.fullmatch(r"write (\w+)=", step):
         return {renamed[1] if name == error.got.removesuffix("=") else name: value for name, value in done.items()}
@@ -87,6 +89,15 @@ def symmetrized(x=X, mask=None, **keywords):
 
 def pooled(x=X, mask=None, **keywords):
     return ek.nn.Pool("p", **{"p": ek.S} | keywords)(x, mask=mask)
+
+
+def exported(layer):
+    batch, n = jax.export.symbolic_shape("batch, n")
+    return jax.export.export(jax.jit(layer.__call__))(jax.ShapeDtypeStruct((batch, n, 1), jnp.float32))
+
+
+def material(**keywords):
+    return ek.nn.ConstitutiveLaw(invariants=1, hidden=(), rngs=RNGS, **keywords)
 
 
 S = {"p": ek.S}
@@ -190,6 +201,46 @@ CASES = {
     "radial-basis": (lambda **o: ek.nn.Radial(2.0, 2, hidden=(), rngs=RNGS, **o), {"basis": "fourier"}),
     "cutoff": (lambda **o: ek.nn.Radial(channels=2, hidden=(), rngs=RNGS, **o), {"cutoff": -1.0}),
     "epsilon": (lambda **o: ek.nn.RMSNorm({"x": 1}, x=ek.O, **o), {"epsilon": 0}),
+    "groups": (linear, {"groups": ek.S}),
+    "real-and-complex-groups": (lambda **o: ek.hom("u + x -> u", u=ek.U, **o), {"x": ek.O}),
+    "size-of-a-bound-space": (lambda **o: ek.hom("p -> p", p=ek.S(3)).matrices(**o), {"n": 4}),
+    "orbits-of-pairings": (lambda **o: ek.hom("x -> x", x=ek.O(3)).matrices(**o), {"basis": "orbit"}),
+    "size-of-a-determinant": (ek.hom("x x x -> ()", x=ek.SO(3)).diagrams[0].matrix, {"n": 4}),
+    "infinite-quiver": (lambda **o: ek.diagrams.mckay_quiver(ek.O(3), **o), {}),
+    "tolerance": (lambda **o: ek.MatrixGroup([[[0.0, 1], [1, 0]]], **o), {"tolerance": 1}),
+    "name": (lambda **o: ek.MatrixGroup([[[0, 1], [1, 0]]], **o), {"name": 4}),
+    "plan-channels": (lambda **o: plans.plan(ek.hom("p -> p", p=ek.S), **o), {"channels": 16}),
+    "channelwise-plain-axes": (
+        lambda **o: plans.multilinear_weight_shape(ek.hom("p f, p -> p", p=ek.S, f=ek.Fixed(2)), (2, 2), 2, **o),
+        {"mode": "channelwise"},
+    ),
+    "channelwise-channels": (
+        lambda **o: plans.multilinear_weight_shape(PRODUCT, (2, 3), 2, **o),
+        {"mode": "channelwise"},
+    ),
+    "export-dense": (lambda **o: exported(linear(**S, **o)), {"method": "dense"}),
+    "export-chunks": (lambda **o: exported(linear(**S, **o)), {"chunk_size": 2}),
+    "network-products": (network, {"products": [8, 8, 8]}),
+    "network-without-products": (
+        lambda **o: ek.nn.Network([{"x": 1}, {"x": 1}, {"x": 1}], rngs=RNGS, x=ek.O, nonlinearity="norm", **o),
+        {},
+    ),
+    "sets-group": (lambda **o: ek.nn.DeepSets(1, [2], 1, rngs=RNGS, **o), {"p": ek.S(5)}),
+    "neighbours": (
+        lambda **o: ek.nn.GeometricMessage(
+            {"p": 1}, {"p": 1}, cutoff=2.0, powers=0, hidden=(), p=ek.S, x=ek.O(3), rngs=RNGS, **o
+        ),
+        {"neighbours": 0},
+    ),
+    "radial-widths": (lambda **o: ek.nn.Radial(2.0, 2, rngs=RNGS, **o), {"hidden": 8}),
+    "material-group": (material, {"group": ek.S(3)}),
+    "material-axes": (material, {"axes": (0, 0, 1)}),
+    "material-axes-of-a-point-group": (
+        material,
+        {"group": ek.MatrixGroup([[[0, -1, 0], [1, 0, 0], [0, 0, 1]]]), "axes": ((0, 0, 1),)},
+    ),
+    "material-scale": (material, {"scale": -1.0}),
+    "material-energy": (material, {"hyperelastic": 1}),
     "material-degree": (
         lambda **o: ek.nn.ConstitutiveLaw(hyperelastic=True, invariants=1, hidden=(), rngs=RNGS, **o),
         {"degree": 2},
@@ -216,6 +267,8 @@ BUILDS = {
     "O-without-positive-directions": lambda: ek.O(None, 2),
     "U": lambda: ek.U(True),
     "MatrixGroup": lambda: ek.MatrixGroup([]),
+    "MatrixGroup-of-texts": lambda: ek.MatrixGroup("x"),
+    "Linear": lambda: ek.nn.Linear("p -> p", 2, p=ek.S, rngs=RNGS),
     "coupling": lambda: spherical.coupling(1, 2, 7),
 }
 
@@ -226,4 +279,55 @@ def test_what_a_next_step_says_to_write_can_be_written(call):
         call()
     written = re.match(r"write (?:for example )?(\w+\(.*?\)+)(?:;|$)", caught.value.step)
     assert written, caught.value.step
-    assert eval(written[1], vars(ek) | {"coupling": spherical.coupling})
+    assert eval(written[1], vars(ek) | NAMES | {"coupling": spherical.coupling, "Linear": ek.nn.Linear, "rngs": RNGS})
+
+
+TEXTS = {
+    "signature": (lambda: ek.hom("p p"), lambda text: ek.hom(text, p=ek.S)),
+    "multilinear": (
+        lambda: ek.hom("x, y"),
+        lambda text: ek.hom(text, groups={label: ek.O(3) for label in "xy" if label in text.replace("sym", "")}),
+    ),
+    "diagram": (lambda: ek.Diagram.parse("p -> p: 1 x"), ek.Diagram.parse),
+}
+
+
+@pytest.mark.parametrize(("call", "read"), TEXTS.values(), ids=TEXTS)
+def test_the_text_of_a_next_step_can_be_read(call, read):
+    with pytest.raises(ek.EquikitError) as caught:
+        call()
+    texts = re.findall(r'"(.*?)"', caught.value.step.removeprefix("write for example "))
+    assert texts
+    assert all(read(text) for text in texts)
+
+
+COMMANDS = {
+    "unbound": ["basis", "p q -> p", "-g", "p=S"],
+    "matrices-without-a-size": ["basis", "p -> p", "-g", "p=S", "--matrices"],
+    "one-size-of-two": ["basis", "p -> q", "-g", "p=S", "-g", "q=S", "--n", "p=4"],
+    "size-of-a-bound-space": ["basis", "p -> p", "-g", "p=S(3)", "--n", "4"],
+    "sizes": ["plan", "p -> p", "-g", "p=S", "--n", "x"],
+    "channels": ["plan", "p -> p", "-g", "p=S", "--channels", "1"],
+    "normalize": ["plan", "p -> p", "-g", "p=S", "--normalize", "avg"],
+    "picture-of-many": ["draw", "p -> p", "-g", "p=S", "--output", "many.svg"],
+}
+
+
+@pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
+def test_a_command_succeeds_after_its_next_step(words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    failed = CliRunner().invoke(app, words)
+    assert failed.exit_code == 2, failed.output
+    step = failed.stderr.rpartition("next step: ")[2].strip()
+    if left := re.match(r"leave (--\w+) out", step):
+        place = words.index(left[1])
+        changed = words[:place] + words[place + 2 :]
+    else:
+        added = re.match(r"(?:write|add) (?:for example )?(--\w+)[ =](\S+?)(?:,? |$)", step)
+        assert added, step
+        option, value = added.groups()
+        given = option in words and option != "--group"
+        place = words.index(option) if given else len(words)
+        changed = [*words[:place], option, value.strip('"'), *words[place + 2 :]]
+    succeeded = CliRunner().invoke(app, changed)
+    assert succeeded.exit_code == 0, succeeded.output

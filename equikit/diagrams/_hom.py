@@ -116,7 +116,7 @@ class HomSpace:
                         f"the size given for label {label!r} does not fit the space",
                         got=f"{label}: {size} for {self}",
                         expected=fits,
-                        step="leave it out, or bind the label to the free group",
+                        step="leave n out, or bind the label to the free group",
                     )
         free = tuple(label for label, size in sizes.items() if size is None)
         given = label_sizes(free, {} if n is None else n)
@@ -223,7 +223,7 @@ class HomSpace:
                 "the space has no orbit basis",
                 got=self,
                 expected="groups that permute a basis, as S and H do",
-                step='use the diagram basis, basis="diagram"',
+                step='write basis="diagram"',
             )
 
     def gram(self, n: int | Mapping[str, int] | None = None) -> sympy.ImmutableDenseMatrix:

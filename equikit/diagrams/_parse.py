@@ -190,7 +190,7 @@ def _given(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) 
             "groups= is not a dictionary",
             got=repr(groups),
             expected="a dictionary from label to group",
-            step='write groups={"p": ek.S}, for a label named groups too',
+            step='write groups={"p": ek.S}; a label that is named groups is bound so too',
         )
     for source in (groups or {}), keywords:
         for raw, what in source.items():
@@ -316,7 +316,7 @@ def refuse_mixture(signature: Signature) -> None:
             "the signature mixes real and complex vectors",
             got=f"{one}={groups[one]} and {other}={groups[other]} in {str(signature)!r}",
             expected="axes of complex groups with each other, or with axes that are permuted",
-            step=f"bind {other} to GL, whose axes may be complex, or give the real axes a layer of their own",
+            step=f"bind {binding_text(other, 'ek.GL')}, whose axes may be complex, or use a second layer for real axes",
         )
 
 

@@ -113,7 +113,7 @@ class MatrixGroup(MatrixElements):
                 "the tolerance is not a small number",
                 got=repr(tolerance),
                 expected="0 < tolerance <= 0.01",
-                step="leave it out, or write tolerance=1e-10",
+                step="write tolerance=1e-10, or leave it out",
             )
         given_name: Any = name
         if given_name is not None and not isinstance(given_name, str):

@@ -48,7 +48,7 @@ class _Tower(nnx.Module):
                 f"{taken[0]!r} is settled by the network",
                 got=f"{taken[0]}={options[taken[0]]!r}",
                 expected="options of Linear other than the groups: they are p=S, for every n",
-                step="leave it out, or build the network from ek.nn.Linear",
+                step=f"leave {taken[0]} out, or build the network from ek.nn.Linear",
             )
         _checks.refuse_unknown(type(self).__name__, options, _checks.call_of(type(self), Linear).options)
         first = Linear(inputs, {labels: widths[0]}, p=S, rngs=rngs, **options)

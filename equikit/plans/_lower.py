@@ -95,7 +95,7 @@ def checked_request(
             "the channels are not a pair",
             got=repr(channels),
             expected="those of the inputs and those of the outputs",
-            step="write (16, 32), or ((16, 8), 32) where there are several terms",
+            step="write channels=(16, 32), or ((16, 8), 32) where there are several terms",
         )
     _checks.choice("normalize", normalize, NORMALIZE)
     wide = per_term(channels[0], signature.inputs, "input")

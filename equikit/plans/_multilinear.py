@@ -40,7 +40,7 @@ def _checked(space: object, mode: object, normalize: object) -> None:
             "plain axes have no channelwise maps",
             got=f"{space}, with plain axes {', '.join(plain)}",
             expected="axes on which groups act",
-            step='make the plain axes channels, or write mode="full"',
+            step='write mode="full", or make the plain axes channels',
         )
 
 
@@ -81,7 +81,7 @@ def multilinear_weight_shape(
                 "channelwise maps need one number of channels",
                 got=f"{tuple(channels)} in, {out_channels} out",
                 expected="the same for all inputs and the output",
-                step='write mode="full" to mix channels',
+                step='write mode="full", which mixes channels',
             )
         return len(space.diagrams), out_channels
     signature = space.signature
