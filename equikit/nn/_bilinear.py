@@ -14,7 +14,16 @@ from equikit.diagrams import Signature
 from equikit.diagrams._parse import bind
 from equikit.diagrams._signature import base
 from equikit.groups import Fixed
-from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, permuted, typed_side
+from equikit.nn._features import (
+    Features,
+    given_terms,
+    labels_among,
+    labels_of,
+    masks_for,
+    options_for,
+    permuted,
+    typed_side,
+)
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature, Masks
 
