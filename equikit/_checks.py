@@ -170,7 +170,7 @@ def widths(name: str, value: object, *, least: int = 1, example: str = "(32, 32)
             f"{name}= must be a list of widths",
             got=shown(value),
             expected="one width a layer",
-            step=f"{name}={example}",
+            step=f"write {name}={example}",
         )
     return tuple(count(f"each entry of {name}=", width, least=least, example=max(least, 8)) for width in entries)
 

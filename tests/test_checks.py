@@ -56,8 +56,8 @@ REFUSED = {
         "a number > 0 and ≤ 1, or None",
         "write rate=0.5",
     ),
-    "widths": (lambda: _checks.widths("hidden", 8), "8", "one width a layer", "hidden=(32, 32)"),
-    "widths-text": (lambda: _checks.widths("hidden", "88"), "'88'", "one width a layer", "hidden=(32, 32)"),
+    "widths": (lambda: _checks.widths("hidden", 8), "8", "one width a layer", "write hidden=(32, 32)"),
+    "widths-text": (lambda: _checks.widths("hidden", "88"), "'88'", "one width a layer", "write hidden=(32, 32)"),
     "widths-zero": (lambda: _checks.widths("hidden", (0,)), "0", "an integer ≥ 1", "give for example 8"),
     "key": (lambda: _checks.key(0), "0", "a JAX key", "write key=jax.random.key(0)"),
     "keys": (
