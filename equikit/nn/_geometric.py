@@ -20,8 +20,9 @@ from equikit.diagrams import MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
 from equikit.diagrams._parse import bind
 from equikit.groups import Group, O, S
+from equikit.nn._init import scaled, unit_normal
 from equikit.nn._features import Features, checked_arrays, given_terms, refuse_complex, typed_side
-from equikit.nn._linear import checked_dtypes, unit_normal
+from equikit.nn._linear import checked_dtypes
 from equikit.nn._radial import Radial
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, masks_of
@@ -168,9 +169,7 @@ class GeometricMessage(nnx.Module):
             for name, (gains, width) in parts.items():
                 scale = 1 / np.sqrt(count * max(width, 1) * radial * neighbours * gains)
                 shape = len(gains), width, radial, out
-                kernel[name] = nnx.Param(
-                    kernel_init(rngs.params(), shape, stored) * jnp.asarray(scale, stored)[:, None, None, None]
-                )
+                kernel[name] = nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scale))
         self.kernel = nnx.Dict(kernel)
 
     @property

@@ -18,6 +18,7 @@ from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.diagrams._count import why_none
 from equikit.diagrams._signature import base
 from equikit.nn._features import Features, typed
+from equikit.nn._init import scaled, unit_normal, zeros
 from equikit.plans import Plan, weight_name, weight_shapes
 from equikit.plans._apply import Inputs, Masks, applied
 from equikit.plans._check import foreign
@@ -25,8 +26,6 @@ from equikit.plans._ir import NORMALIZE, Normalize
 from equikit.plans._lower import Channels, planned
 from equikit.plans._options import Method, RunOptions
 from equikit.plans._out_sharding import OutSharding
-
-unit_normal = nnx.initializers.normal(1.0)
 
 
 def is_complex(dtype: Any) -> bool:
@@ -148,7 +147,7 @@ class Linear(nnx.Module):
         remat: bool = False,
         chunk_size: int | None = None,
         kernel_init: nnx.Initializer = unit_normal,
-        bias_init: nnx.Initializer = nnx.initializers.zeros,
+        bias_init: nnx.Initializer = zeros,
         **bindings: object,
     ) -> None:
         kind = typed(signature, channels, out_channels, groups, bindings, _checks.call_of(type(self)))
@@ -171,7 +170,7 @@ class Linear(nnx.Module):
         scales = self._scales(init_size)
         self.kernel = nnx.Dict(
             {
-                name: nnx.Param(kernel_init(rngs.params(), shape, stored) * scales[name][:, None, None].astype(stored))
+                name: nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scales[name]))
                 for name, shape in shapes.items()
                 if len(shape) == 3
             }

@@ -16,7 +16,8 @@ from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import MultilinearSpace
 from equikit.diagrams._count import why_none
 from equikit.diagrams._multilinear import multilinear
-from equikit.nn._linear import cast, checked_dtypes, initial_sizes, unit_normal
+from equikit.nn._init import scaled, unit_normal
+from equikit.nn._linear import cast, checked_dtypes, initial_sizes
 from equikit.plans import apply_multilinear, multilinear_weight_shape
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._ir import NORMALIZE, Normalize
@@ -125,9 +126,7 @@ class Multilinear(nnx.Module):
         gains = np.array([float(gain) for gain in self.space.mean_square_gains(free, mean=normalize == "mean")])
         width = 1 if mode == "channelwise" else max(int(np.prod(shape[1:-1])), 1)
         scale = 1 / np.sqrt(len(gains) * width * gains)
-        self.kernel = nnx.Param(
-            kernel_init(rngs.params(), shape, stored) * jnp.asarray(scale, stored).reshape(-1, *(1,) * (len(shape) - 1))
-        )
+        self.kernel = nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scale))
 
     def _reason(self) -> str:
         """Why there is no map."""

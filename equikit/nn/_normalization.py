@@ -12,6 +12,7 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind
+from equikit.nn._init import filled
 from equikit.nn._features import Features, checked_features, not_permuted, typed_side
 from equikit.plans._apply import Feature
 
@@ -71,7 +72,7 @@ class RMSNorm(nnx.Module):
         self.widths = widths
         stored = _checks.dtype("param_dtype", param_dtype)
         self.scale = nnx.Dict(
-            {term.name: nnx.Param(jnp.ones(width, stored)) for term, width in zip(terms, widths, strict=True)}
+            {term.name: nnx.Param(filled(1, width, stored)) for term, width in zip(terms, widths, strict=True)}
         )
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:

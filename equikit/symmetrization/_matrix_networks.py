@@ -17,6 +17,7 @@ from equikit.groups._group import checked_size
 from equikit.nn import Network
 from equikit.nn._features import Features, labels_of, typed_side
 from equikit.nn._functions import Activation, silu
+from equikit.nn._init import DENSE
 from equikit.symmetrization._element import Array
 
 
@@ -137,7 +138,7 @@ class MatrixMLP(nnx.Module):
             checked_size(name, value) for name, value in (("entries", entries), ("size", size), ("axes", axes))
         )
         widths = [self.entries, *(checked_size("hidden", width) for width in hidden), self.size**2]
-        self.layers = nnx.List([nnx.Linear(one, two, rngs=rngs) for one, two in itertools.pairwise(widths)])
+        self.layers = nnx.List([nnx.Linear(one, two, **DENSE, rngs=rngs) for one, two in itertools.pairwise(widths)])
         self.activation = activation
 
     def __call__(self, x: jax.Array, *, mask: Mapping[str, Any] | None = None) -> Array:

@@ -16,9 +16,9 @@ from equikit.groups import Fixed, S
 from equikit.groups._group import checked_size
 from equikit.nn import RMSNorm
 from equikit.nn._functions import Activation, relu
+from equikit.nn._init import DENSE, unit_normal
 from equikit.weightspace._arguments import checked_number, checked_specification, listed
 from equikit.weightspace._fixed import FixedAxes, coded_labels
-from equikit.weightspace._init import unit_normal
 from equikit.weightspace._leaves import batch_of, with_channels
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize
@@ -129,7 +129,6 @@ class Functional(nnx.Module):
         sides = [features(width) for width in widths]
         if out is not None:
             sides[-1] = {RESULT: (checked_result(out, spec.nested), widths[-1])}
-        options = {"kernel_init": unit_normal} | options
         layers, norms = list[WreathLinear](), list[RMSNorm | None]()
         for number, (before, after) in enumerate(itertools.pairwise(sides)):
             more = {CODES + label: (label, codes) for label in coded} if number == 0 else {}
@@ -138,7 +137,7 @@ class Functional(nnx.Module):
             norms.append(_norm(normalization, after, groups) if number + 2 < len(widths) else None)
         self.layers, self.norms = nnx.List(layers), nnx.List(norms)
         perceptron = [widths[-1], *_checked_head(head)]
-        self.head = nnx.List([nnx.Linear(*pair, rngs=rngs) for pair in itertools.pairwise(perceptron)])
+        self.head = nnx.List([nnx.Linear(*pair, **DENSE, rngs=rngs) for pair in itertools.pairwise(perceptron)])
 
     def __call__(self, params: Any, *, key: jax.Array | None = None) -> Any:
         """Apply the functional.

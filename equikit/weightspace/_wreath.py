@@ -13,6 +13,7 @@ from flax import nnx
 from equikit._errors import OptionError
 from equikit.diagrams import Diagrams
 from equikit.nn import Linear
+from equikit.nn._init import rows
 from equikit.plans import weight_name
 from equikit.weightspace._nesting import Nested
 
@@ -49,8 +50,7 @@ class WreathLinear(Linear):
             scale = np.sqrt(len(every) / max(np.sum(every), 1))
             for name, its in of.items():
                 if len(its) and not np.all(every):
-                    weight = self.kernel[name][...]
-                    self.kernel[name] = nnx.Param((weight[np.flatnonzero(its)] * scale).astype(weight.dtype))
+                    self.kernel[name] = nnx.Param(rows(self.kernel[name][...], np.flatnonzero(its), scale))
                 if not np.all(its):
                     kept.append((name, len(its), tuple(map(int, np.flatnonzero(its)))))
         self.kept: tuple[tuple[str, int, tuple[int, ...]], ...] = tuple(kept)

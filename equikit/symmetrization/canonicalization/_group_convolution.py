@@ -20,6 +20,7 @@ from equikit.groups import D, MatrixGroup, Z
 from equikit.groups._group import checked_size
 from equikit.nn import Linear
 from equikit.nn._functions import relu
+from equikit.nn._init import filled, scaled, unit_normal
 from equikit.symmetrization.canonicalization._polygon import checked_polygon, matrices, quotients
 
 WIDTH = 0.5
@@ -108,10 +109,11 @@ class GroupConvolution(nnx.Module):
         for layer, width in enumerate(widths):
             source = widths[layer - 1] if layer else self.channels * (2 if vectors else 1)
             elements = order if layer else 1
-            draw = nnx.initializers.normal(math.sqrt(2 / max(elements * functions * source, 1)))
-            kernels.append(nnx.Param(draw(rngs.params(), (elements, functions, source, width), stored)))
+            scale = np.full(elements, math.sqrt(2 / max(elements * functions * source, 1)))
+            shape = elements, functions, source, width
+            kernels.append(nnx.Param(scaled(unit_normal, rngs.params(), shape, stored, scale)))
         self.kernels = nnx.List(kernels)
-        self.biases = nnx.List([nnx.Param(jnp.zeros(width, stored)) for width in widths])
+        self.biases = nnx.List([nnx.Param(filled(0, width, stored)) for width in widths])
         self.head = Linear(
             "g -> g", widths[-1], 1, g=_regular(self.group), param_dtype=stored, precision=precision, rngs=rngs
         )

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups._group import checked_size
+from equikit.nn._init import unit_normal
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._modules import held_network
@@ -44,7 +44,9 @@ class Score(nnx.Module):
                 )
             self.reference = None
         else:
-            self.reference = nnx.Param(jax.random.normal(_checks.rngs(rngs).params(), (self.features or 0,)))
+            self.reference = nnx.Param(
+                unit_normal(_checks.rngs(rngs).params(), (self.features or 0,), jnp.result_type(float))
+            )
 
     def __call__(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], lead: tuple[int, ...]

@@ -19,6 +19,7 @@ from equikit.nn import Linear
 from equikit.nn._features import Features, given_terms, labels_of, masks_for, options_for, typed_side
 from equikit.nn._functions import sigmoid
 from equikit.nn._hidden import present
+from equikit.nn._init import filled
 from equikit.plans._apply import Feature
 
 EPSILON = 1e-6
@@ -106,7 +107,7 @@ class VectorNeurons(nnx.Module):
         self.gate = linear(of_invariants, {"gate": (without, width)}) if of_invariants else None
         self.hidden = nnx.List([linear(inner, inner | {"directions": (kind, width)}) for _ in range(depth)])
         stored = options.get("param_dtype", jnp.float32)
-        self.bias = nnx.List([nnx.Param(jnp.zeros(width, stored)) for _ in range(depth)])
+        self.bias = nnx.List([nnx.Param(filled(0, width, stored)) for _ in range(depth)])
         outer = (kind, checked_size("vectors", vectors))
         self.head = linear(inner, {"vectors": outer, "queries": outer, "keys": outer})
 

@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from flax.nnx.nn.initializers import lecun_normal
 
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups._group import checked_size
+from equikit.nn._init import filled, lecun_normal
 from equikit.weightspace._arguments import checked_number
 from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
@@ -70,8 +70,8 @@ class AsymmetricLinear(nnx.Module):
                 step="write AsymmetricLinear(8, 16, ...)",
             )
         drawn = draw_fixed(shape, fixed, scale, key)
-        self.kernel = nnx.Param(lecun_normal()(_checks.rngs(rngs).params(), shape, param_dtype))
-        self.bias = nnx.Param(jnp.zeros(shape[1:], param_dtype)) if use_bias else None
+        self.kernel = nnx.Param(lecun_normal(_checks.rngs(rngs).params(), shape, param_dtype))
+        self.bias = nnx.Param(filled(0, shape[1:], param_dtype)) if use_bias else None
         self.mask = FixedEntries(drawn.mask.astype(param_dtype))
         self.values = FixedEntries(drawn.values.astype(param_dtype))
 

@@ -14,6 +14,7 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.nn._functions import relu
+from equikit.nn._init import DENSE
 from equikit.weightspace._arguments import checked_number, listed
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
@@ -82,7 +83,7 @@ class AsymmetricMLP(nnx.Module):
                 options |= {"fixed": counts[number], "scale": scale, "key": keys[number]}
                 layers.append(AsymmetricLinear(before, after, **options))
                 continue
-            layers.append(nnx.Linear(before, after, **options))
+            layers.append(nnx.Linear(before, after, **DENSE, **options))
             if number + 2 < len(widths):
                 gates.append(FiGLU(after, scale=scale, key=keys[number], param_dtype=param_dtype))
         self.layers, self.gates = nnx.List(layers), nnx.List(gates)

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from equikit.nn._functions import Activation
+from equikit.nn._init import DENSE, ones, scaled, unit_normal, zeros
 
 
 class State(NamedTuple):
@@ -38,20 +40,20 @@ class Options(NamedTuple):
         """A linear map of the channels; none where there are no channels to map, or none to map to."""
         if not (before and after):
             return None
-        return nnx.Linear(
-            before, after, use_bias=use_bias, dtype=self.dtype, param_dtype=self.param_dtype, rngs=self.rngs
-        )
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        return nnx.Linear(before, after, use_bias=use_bias, **DENSE, **types, rngs=self.rngs)
 
     def norm(self, width: int) -> nnx.LayerNorm:
         """A layer norm of the channels."""
-        return nnx.LayerNorm(width, dtype=self.dtype, param_dtype=self.param_dtype, rngs=self.rngs)
+        types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        return nnx.LayerNorm(width, scale_init=ones, bias_init=zeros, **types, rngs=self.rngs)
 
     def codes(self, count: int, width: int) -> nnx.Param[jax.Array] | None:
         """Learned rows, `[count, width]`, small beside what weights make of themselves; none where there are none."""
         if count == 0:
             return None
-        drawn = jax.random.normal(self.rngs.params(), (count, width), self.param_dtype)
-        return nnx.Param(drawn * jnp.asarray(0.3, self.param_dtype))
+        scale = np.full(count, 0.3)
+        return nnx.Param(scaled(unit_normal, self.rngs.params(), (count, width), self.param_dtype, scale))
 
 
 class Joined(nnx.Module):

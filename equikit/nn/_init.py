@@ -1,0 +1,116 @@
+"""Initial parameters from few compiled programs.
+
+JAX compiles one program for every shape in which numbers are drawn, scaled or filled in, and a network has dozens of
+shapes. Here NumPy does everything except the draw, and the draw is the first part of a longer one, whose length is one
+of three. The values stay the same: with the default generator of JAX, entry i of a draw depends on the key and on i
+only. Other generators, traced keys and draws of more than 2^20 numbers take one program for every shape.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+Sample = Callable[..., jax.Array]
+"""Draws numbers from a key, a shape and a dtype."""
+
+# One program takes 150 ms to compile on a CPU core; a draw of these lengths takes 0.1, 0.6 and 11 ms. A fourth length
+# would cost more than the draws that are too long, and beyond the last one these would cost more than a program.
+LENGTHS = 1 << 12, 1 << 16, 1 << 20
+
+
+def _concrete(x: Any) -> bool:
+    """Whether NumPy can read the whole array: it is not traced, and one process has all of it on every device."""
+    whole = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
+    return whole and x.is_fully_addressable and x.is_fully_replicated
+
+
+def _extends(key: jax.Array) -> bool:
+    """Whether a long draw begins with the numbers of a short one."""
+    return jax.random.key_impl(key) == "threefry2x32" and bool(
+        jax.config.values.get("jax_threefry_partitionable", True)
+    )
+
+
+def _placed(values: np.ndarray, like: jax.Array) -> jax.Array:
+    """Put values on the devices of another array; `jnp.asarray` would compile a program for every shape."""
+    placed: jax.Array = jax.device_put(values, like.sharding if like.committed else None)
+    return placed
+
+
+@functools.partial(jax.jit, static_argnames=("sample", "shape", "dtype", "out_sharding"))
+def _draw(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, out_sharding: Any = None) -> jax.Array:
+    """Draw in float32 or more, multiply, and cast: in bfloat16 JAX draws 128 different numbers, with mean -0.012."""
+    wide = jnp.promote_types(dtype, jnp.float32)
+    values: jax.Array = sample(key, shape, wide, out_sharding=out_sharding) * scale
+    return values.astype(dtype)
+
+
+def _scaled(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, out_sharding: Any = None) -> jax.Array:
+    wide, size = jnp.promote_types(dtype, jnp.float32), math.prod(shape)
+    scale = np.asarray(scale, np.zeros((), wide).real.dtype)
+    if out_sharding is not None or size > LENGTHS[-1] or not (_concrete(key) and _extends(key)):
+        drawn: jax.Array = _draw(sample, key, scale, tuple(shape), jnp.dtype(dtype), out_sharding)
+        return drawn
+    length = min(length for length in LENGTHS if length >= size)
+    values = np.asarray(_draw(sample, key, np.ones((), scale.dtype), (length,), wide))[:size].reshape(shape)
+    return _placed((values * scale).astype(dtype), key)
+
+
+def unit_normal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+    """Initializer: normal numbers of mean zero and variance one."""
+    return _scaled(jax.random.normal, key, 1.0, shape, dtype, out_sharding)
+
+
+def _truncated(key: jax.Array, shape: Any, dtype: Any, out_sharding: Any) -> jax.Array:
+    return jax.random.truncated_normal(key, -2, 2, shape, dtype, out_sharding=out_sharding)
+
+
+def lecun_normal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+    """Initializer of a real matrix `[in, out]`: normal numbers of variance 1/in, truncated at two deviations."""
+    deviation = 0.87962566103423978  # the standard deviation of a unit normal truncated at -2 and 2
+    return _scaled(_truncated, key, 1 / math.sqrt(shape[0]) / deviation, shape, dtype, out_sharding)
+
+
+def filled(value: float, shape: Any, dtype: Any) -> jax.Array:
+    """An array of equal entries; `jnp.full` would compile a program for every shape."""
+    values: jax.Array = jax.device_put(np.full(shape, value, dtype))
+    return values
+
+
+def zeros(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+    """Initializer: zeros."""
+    quick = out_sharding is None and _concrete(key)
+    return filled(0, shape, dtype) if quick else nnx.initializers.zeros(key, shape, dtype, out_sharding)
+
+
+def ones(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
+    """Initializer: ones."""
+    quick = out_sharding is None and _concrete(key)
+    return filled(1, shape, dtype) if quick else nnx.initializers.ones(key, shape, dtype, out_sharding)
+
+
+DENSE: dict[str, Any] = {"kernel_init": lecun_normal, "bias_init": zeros}
+"""Options of `nnx.Linear` that give its usual initial parameters from few programs."""
+
+
+def scaled(init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any, scale: np.ndarray) -> jax.Array:
+    """Draw from an initializer of variance one, and multiply entry i of the first axis by `scale[i]`."""
+    scale = scale.reshape(-1, *[1] * (len(shape) - 1))
+    if init is unit_normal:
+        return _scaled(jax.random.normal, key, scale, shape, dtype)
+    return init(key, shape, dtype) * scale.astype(dtype)
+
+
+def rows(weight: jax.Array, places: np.ndarray, scale: float) -> jax.Array:
+    """Select entries of the first axis of a parameter, and multiply them by a number."""
+    if _concrete(weight):
+        return _placed((np.asarray(weight)[places] * scale).astype(weight.dtype), weight)
+    return (weight[places] * scale).astype(weight.dtype)
