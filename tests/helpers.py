@@ -1,5 +1,6 @@
 """What the tests of plans and layers share: signatures to try, random arrays, a NumPy evaluator, a jaxpr walker."""
 
+import contextlib
 import itertools
 import math
 from collections import Counter
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import equikit as ek
 from equikit.diagrams import Diagrams
@@ -201,6 +203,24 @@ def largest(jaxpr: Any) -> int:
 
 def as_floats(tree: Any, dtype: Any = jnp.float32) -> Any:
     return jax.tree.map(lambda a: jnp.asarray(a, dtype), tree)
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[list[float]]:
+    """The seconds of every XLA compilation in the block, which finds nothing compiled before it but what draws keys."""
+    jax.clear_caches()
+    nnx.Rngs(0).params()
+    found: list[float] = []
+
+    def listen(event: str, seconds: float, **_: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            found.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield found
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def message_of(error: type[Exception], call) -> dict[str, str]:

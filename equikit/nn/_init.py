@@ -76,7 +76,7 @@ def _truncated(key: jax.Array, shape: Any, dtype: Any, out_sharding: Any) -> jax
 def lecun_normal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
     """Initializer of a real matrix `[in, out]`: normal numbers of variance 1/in, truncated at two deviations."""
     deviation = 0.87962566103423978  # the standard deviation of a unit normal truncated at -2 and 2
-    return _scaled(_truncated, key, 1 / math.sqrt(shape[0]) / deviation, shape, dtype, out_sharding)
+    return _scaled(_truncated, key, 1 / math.sqrt(max(shape[0], 1)) / deviation, shape, dtype, out_sharding)
 
 
 def filled(value: float, shape: Any, dtype: Any) -> jax.Array:
