@@ -12,8 +12,10 @@ from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
 from equikit.nn._pooling import Invariant, Pool
 from equikit.nn._radial import Radial
+from equikit.nn._saved import FORMAT, check_saved, describe
 
 __all__ = [
+    "FORMAT",
     "MLP",
     "Bilinear",
     "ConstitutiveLaw",
@@ -30,4 +32,6 @@ __all__ = [
     "Pool",
     "RMSNorm",
     "Radial",
+    "check_saved",
+    "describe",
 ]

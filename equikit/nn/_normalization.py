@@ -12,8 +12,8 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind
-from equikit.nn._init import filled
 from equikit.nn._features import Features, checked_features, not_permuted, typed_side
+from equikit.nn._init import filled
 from equikit.plans._apply import Feature
 
 

@@ -1,0 +1,138 @@
+"""Descriptions of models to save next to their arrays, and the check before arrays are loaded.
+
+A weight belongs to a diagram by its place in the canonical order, so that arrays alone do not say what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+import equikit
+from equikit import _checks
+from equikit._errors import OptionError, ShapeError, SignatureError
+from equikit.diagrams import MultilinearSpace, Signature
+from equikit.groups import Group
+
+FORMAT = 1
+"""The number of the meaning of weights: raised when the order of diagrams changes, or the map that a weight scales."""
+
+SETTINGS = "signature", "space", "group", "normalize", "mode"
+"""Attributes of layers that decide which map a weight scales; shapes show the others."""
+
+
+def _text(value: object) -> str | None:
+    """The text of a setting, with groups written in full; `None` for other attributes that have its name."""
+    if isinstance(value, MultilinearSpace | Signature):
+        text, signature = (value.text, value.signature) if isinstance(value, MultilinearSpace) else (str(value), value)
+        return ", ".join([text, *(f"{label}={what!r}" for label, what in signature.bindings)])
+    return repr(value) if isinstance(value, Group) else value if isinstance(value, str) else None
+
+
+def _settings(module: nnx.Module) -> dict[str, str]:
+    texts = {name: _text(vars(module).get(name)) for name in SETTINGS}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def describe(model: nnx.Module) -> dict[str, Any]:
+    """Describe a model in a dictionary that JSON can hold, to be saved next to its arrays.
+
+    Args:
+        model: a layer, or any NNX module with layers of equikit in it; `nnx.eval_shape` may have made it.
+
+    Returns:
+        `"format"`, the number `equikit.nn.FORMAT`; `"equikit"`, the version; `"layers"`, the signature with its groups
+        and the normalization of each layer, by its path; `"shapes"`, the shape of each array, by its path.
+
+    Raises:
+        OptionError: if the model is not an NNX module.
+
+    Example:
+        >>> from equikit import S
+        >>> description = describe(equikit.nn.Linear("p -> p", 2, 3, p=S, rngs=nnx.Rngs(0)))
+        >>> description["layers"]
+        {'': {'signature': 'p -> p, p=S', 'normalize': 'mean'}}
+        >>> description["shapes"]
+        {'bias.-> p': [1, 3], 'kernel.p -> p': [2, 2, 3]}
+    """
+    if not isinstance(model, nnx.Module):
+        raise OptionError(
+            "only NNX modules can be described",
+            got=_checks.shown(model),
+            expected="a module, such as a layer",
+            step="pass the model, and save its state separately: nnx.state(model)",
+        )
+    ours = {
+        ".".join(map(str, path)): module
+        for path, module in nnx.iter_modules(model)
+        if any(kind.__module__.startswith("equikit.") for kind in type(module).__mro__)
+    }
+    layers = {path: _settings(module) for path, module in sorted(ours.items())}
+    arrays, _ = jax.tree.flatten_with_path(nnx.to_pure_dict(nnx.state(model)))
+    return {
+        "format": FORMAT,
+        "equikit": equikit.__version__,
+        "layers": {path: settings for path, settings in layers.items() if settings},
+        "shapes": {jax.tree_util.keystr(path, simple=True, separator="."): [*array.shape] for path, array in arrays},
+    }
+
+
+def check_saved(model: nnx.Module, description: Mapping[str, Any]) -> None:
+    """Check that saved arrays mean the same in this model, before they are loaded into it.
+
+    Args:
+        model: the model to load into; `nnx.eval_shape` makes one without memory for its arrays.
+        description: what `describe` returned for the saved model, also after a round trip through JSON.
+
+    Raises:
+        OptionError: if the weights have another format, or the description does not come from `describe`.
+        SignatureError: if a layer has another signature, group or normalization.
+        ShapeError: if an array is missing, unknown, or has another shape.
+
+    Example:
+        >>> import json
+        >>> from equikit import S
+        >>> layer = equikit.nn.Linear("p -> p", 2, 3, p=S, rngs=nnx.Rngs(0))
+        >>> text = json.dumps(describe(layer))            # saved next to nnx.state(layer)
+        >>> check_saved(layer, json.loads(text))
+    """
+    here = describe(model)
+    if not isinstance(description, Mapping) or not here.keys() <= description.keys():
+        raise OptionError(
+            "the description does not come from ek.nn.describe",
+            got=_checks.shown(description),
+            expected=f"a dictionary with {', '.join(here)}",
+            step="save json.dumps(ek.nn.describe(model)) next to the arrays",
+        )
+    if description["format"] != FORMAT:
+        raise OptionError(
+            "the weights were saved in another format, in which they belong to other diagrams",
+            got=f"format {description['format']}, of equikit {description['equikit']}",
+            expected=f"format {FORMAT}, of equikit {equikit.__version__}",
+            step=f"pip install equikit=={description['equikit']}",
+        )
+    for path in sorted(here["layers"].keys() & description["layers"].keys()):
+        _refuse_difference(path, description["layers"][path], here["layers"][path])
+    for name in sorted(here["shapes"].keys() | description["shapes"].keys()):
+        saved, wanted = (side["shapes"].get(name) for side in (description, here))
+        if saved != wanted:
+            raise ShapeError(
+                f"the array {name!r} does not fit the saved one",
+                got="no such array was saved" if saved is None else f"saved with shape {saved}",
+                expected="no such array" if wanted is None else f"shape {wanted}",
+                step="make the model with the channels and layers that were saved",
+            )
+
+
+def _refuse_difference(path: str, saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    for name in sorted(saved.keys() | wanted.keys()):
+        if saved.get(name) != wanted.get(name):
+            raise SignatureError(
+                f"the layer {path!r} was saved with another {name}" if path else f"the saved layer has another {name}",
+                got=f"saved with {saved.get(name)}",
+                expected=wanted.get(name),
+                step="make the model with the arguments that were saved",
+            )
