@@ -79,22 +79,28 @@ def lecun_normal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_shard
     return _scaled(_truncated, key, 1 / math.sqrt(max(shape[0], 1)) / deviation, shape, dtype, out_sharding)
 
 
-def filled(value: float, shape: Any, dtype: Any) -> jax.Array:
-    """An array of equal entries; `jnp.full` would compile a program for every shape."""
-    values: jax.Array = jax.device_put(np.full(shape, value, dtype))
-    return values
+def _filled(
+    value: float, slow: nnx.Initializer, key: jax.Array, shape: Any, dtype: Any, out_sharding: Any
+) -> jax.Array:
+    if out_sharding is not None or not _concrete(key):
+        return slow(key, shape, dtype, out_sharding)
+    return _placed(np.full(shape, value, dtype), key)
 
 
 def zeros(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
     """Initializer: zeros."""
-    quick = out_sharding is None and _concrete(key)
-    return filled(0, shape, dtype) if quick else nnx.initializers.zeros(key, shape, dtype, out_sharding)
+    return _filled(0, nnx.initializers.zeros, key, shape, dtype, out_sharding)
 
 
 def ones(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
     """Initializer: ones."""
-    quick = out_sharding is None and _concrete(key)
-    return filled(1, shape, dtype) if quick else nnx.initializers.ones(key, shape, dtype, out_sharding)
+    return _filled(1, nnx.initializers.ones, key, shape, dtype, out_sharding)
+
+
+def filled(value: float, shape: Any, dtype: Any) -> jax.Array:
+    """An array of equal entries, where there is no key; `jnp.full` would compile a program for every shape."""
+    values: jax.Array = jax.device_put(np.full(shape, value, dtype))
+    return values
 
 
 DENSE: dict[str, Any] = {"kernel_init": lecun_normal, "bias_init": zeros}

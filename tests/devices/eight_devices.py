@@ -60,6 +60,8 @@ OTHERS = [
     "shard_map",
     "multilinear",
     "law",
+    "construction explicit",
+    "construction auto",
 ]
 SLOW = ["symplectic", "plain axis", "transforms", "multilinear", "law"]
 NAMES = [f"{layer}, {how}, {kind}" for layer, how in CASES for kind in TYPES] + [n for n in OTHERS if n not in SLOW]
@@ -300,6 +302,27 @@ def law() -> float:
         return error(jax.jit(lambda x: made(x))(put(mesh, x, P("d"))), expected)
 
 
+def constructed(kind: str) -> float:
+    """Parameters made under a mesh, without compilation and by a compiled constructor that spreads the kernel."""
+
+    def make() -> Any:
+        layer = Linear("p p -> p p", 8, 16, p=ek.S, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+        return nnx.to_pure_dict(nnx.state(layer))
+
+    def spread_out() -> Any:
+        state, spec = make(), P(None, None, "d")
+        move = jax.reshard if kind == "explicit" else jax.lax.with_sharding_constraint
+        return state | {"kernel": {name: move(kernel, spec) for name, kernel in state["kernel"].items()}}
+
+    expected = make()
+    with jax.set_mesh(mesh_of(kind)):
+        found, spread = make(), jax.jit(spread_out)()
+    assert all(array.sharding.num_devices == 8 for array in jax.tree.leaves((found, spread)))
+    assert {array.sharding.spec for array in spread["kernel"].values()} == {P(None, None, "d")}
+    assert not any(jnp.any(bias) for made in (found, spread) for bias in made["bias"].values())
+    return max(error(made["kernel"], expected["kernel"]) for made in (found, spread))
+
+
 def checks() -> Iterator[tuple[str, Callable[[], float]]]:
     for layer, how in CASES:
         for kind in TYPES:
@@ -312,6 +335,7 @@ def checks() -> Iterator[tuple[str, Callable[[], float]]]:
     )
     others = [two_axes, lambda: wanted("explicit"), lambda: wanted("auto"), mixed_mesh, named, several, unset, masked]
     others += [symplectic, plain, transforms, by_shard_map, multilinear, law]
+    others += [lambda: constructed("explicit"), lambda: constructed("auto")]
     yield from zip(OTHERS, others, strict=True)
 
 
