@@ -34,9 +34,8 @@ def _concrete(x: Any) -> bool:
 
 def _extends(key: jax.Array) -> bool:
     """Whether a long draw begins with the numbers of a short one."""
-    return jax.random.key_impl(key) == "threefry2x32" and bool(
-        jax.config.values.get("jax_threefry_partitionable", True)
-    )
+    by_entry = bool(jax.config.values.get("jax_threefry_partitionable", True))
+    return by_entry and jax.random.key_impl(key) == "threefry2x32"
 
 
 def _placed(values: np.ndarray, like: jax.Array) -> jax.Array:
