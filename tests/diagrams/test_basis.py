@@ -172,8 +172,8 @@ SIZE_ERRORS = {
     "negative": (lambda: hom("p -> p", p=S).matrices(-1), GroupError, "must be a whole number"),
     "fraction": (lambda: hom("p -> p", p=S).matrices(2.5), GroupError, "must be a whole number"),
     "bool": (lambda: hom("p -> p", p=S).matrices(True), GroupError, "must be a whole number"),
-    "basis": (lambda: hom("p -> p", p=S(2)).matrices(basis="orbits"), OptionError, "no such basis"),
-    "diagram-basis": (lambda: Diagram.identity("p").matrix(2, basis=None), OptionError, "no such basis"),
+    "basis": (lambda: hom("p -> p", p=S(2)).matrices(basis="orbits"), OptionError, "unknown value for basis="),
+    "diagram-basis": (lambda: Diagram.identity("p").matrix(2, basis=None), OptionError, "unknown value for basis="),
     "diagram-free": (lambda: Diagram.identity("p q").matrix({"p": 2}), ShapeError, "label 'q'"),
     "diagram-none": (lambda: Diagram.identity("p").matrix(None), GroupError, "must be a whole number"),
     "huge": (lambda: hom(arrow(10, 10), p=S(10)).matrices(), TooLargeError, "would not fit in memory"),
@@ -185,8 +185,8 @@ SIZE_ERRORS = {
     "terms-determinant": (lambda: hom("p + () -> p", p=S).gram_determinant(), OptionError, "several terms"),
     "terms-multiplicity": (lambda: hom("p + () -> p", p=S).multiplicity, OptionError, "several terms"),
     "terms-change": (lambda: hom("p + () -> p", p=S).change_of_basis("orbit", "diagram"), OptionError, "several"),
-    "change-basis": (lambda: hom("p -> p", p=S).change_of_basis("orbit", "x"), OptionError, "no such basis"),
-    "change-no-basis": (lambda: hom("p -> p", p=S).change_of_basis("x", "x"), OptionError, "no such basis"),
+    "change-basis": (lambda: hom("p -> p", p=S).change_of_basis("orbit", "x"), OptionError, "for target="),
+    "change-no-basis": (lambda: hom("p -> p", p=S).change_of_basis("x", "x"), OptionError, "for source="),
 }
 
 
