@@ -70,7 +70,7 @@ def flag(name: str, value: object, *, error: type[EquikitError] = OptionError) -
     return bool(value)
 
 
-def _integer(value: object) -> int | None:
+def integer(value: object) -> int | None:
     """A whole number as a Python integer, `None` for everything else; `True` is not a number."""
     if isinstance(value, bool | np.bool_):
         return None
@@ -100,7 +100,7 @@ def count(
         step: the next step in place of an example.
         error: the class of the error.
     """
-    number = _integer(value)
+    number = integer(value)
     if number is not None and number >= least and (most is None or number <= most):
         return number
     unit = f"an integer ≥ {least}" if most is None else f"an integer from {least} to {most:,}"

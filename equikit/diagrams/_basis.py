@@ -12,7 +12,7 @@ import math
 from collections import Counter
 
 from equikit._errors import TooLargeError
-from equikit.diagrams._count import count_invariants, count_pairings, independent
+from equikit.diagrams._count import count_invariants, count_involutions, count_pairings, independent
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, group_of, whole_block, whole_labels
@@ -29,6 +29,9 @@ SPARE = 16
 
 MOST_OPERATIONS = 4_000_000_000
 """Diagrams times the square of the dimension, above which no basis is chosen: it would take more than some seconds."""
+
+MOST_CANDIDATES = 50_000
+"""Diagrams above which no basis is chosen."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -59,11 +62,11 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
     if wanted == 0:
         return frozenset()
     count = count_candidates(group, order)
-    if count * wanted**2 > MOST_OPERATIONS:
+    if count > MOST_CANDIDATES or count * wanted**2 > MOST_OPERATIONS:
         raise TooLargeError(
             f"the diagrams of {group} with {order} vertices are dependent, and too many to choose a basis from",
             got=f"{count:,} diagrams for {wanted:,} dimensions",
-            expected=f"at most {MOST_OPERATIONS:,} as diagrams times the square of dimensions",
+            expected=f"at most {MOST_CANDIDATES:,} diagrams, and {MOST_OPERATIONS:,} times the square of dimensions",
             step="use a larger n, where they are independent, or fewer axes; .dim is known all the same",
         )
     import flint
@@ -93,7 +96,7 @@ def count_candidates(group: Group, order: int) -> int:
     if group.has_dual:
         return math.factorial(order // 2)
     if group.blocks == "small":
-        return sum(math.comb(order, j) * count_pairings(j) for j in range(order + 1))
+        return count_involutions(order)
     heads = math.comb(order, group.legs) * count_pairings(order - group.legs) if 0 < group.legs <= order else 0
     return count_pairings(order) + heads
 

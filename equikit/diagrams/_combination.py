@@ -21,12 +21,16 @@ from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._composite import Composite
 from equikit.diagrams._dense import label_sizes, leg_order
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._effort import refuse_if_more
 from equikit.diagrams._heads import parity
 from equikit.diagrams._signature import base
 from equikit.groups import Form
 
 if TYPE_CHECKING:
     pass
+
+MOST_TERMS = 5_040
+"""Terms of the product of two Levi-Civita tensors above which it is not written out."""
 
 Leg = int | None
 """The joined block of a leg, `None` where the leg is summed over."""
@@ -142,6 +146,9 @@ def _two_heads(first: list[Leg], second: list[Leg], negative: int) -> Iterator[t
 def combine(stack: Stack, forms: Mapping[str, Form], sign: int = 1) -> Combination:
     """Write a stack of diagrams with heads as a combination of diagrams.
 
+    Raises:
+        TooLargeError: if two heads have more than seven legs.
+
     Cost: n! terms for each label with two heads.
     """
     outer = {stack.blocks[vertex] for vertex in (*stack.top, *stack.bottom)}
@@ -151,6 +158,13 @@ def combine(stack: Stack, forms: Mapping[str, Form], sign: int = 1) -> Combinati
     summed: set[int] = set()
     for label, heads in stack.legs.items():
         if len(heads) == 2:
+            refuse_if_more(
+                f"the product of two Levi-Civita tensors on {label!r} has too many terms",
+                math.factorial(len(heads[0])),
+                MOST_TERMS,
+                "terms",
+                f"multiply the matrices, or use at most 7 for the size of {label!r}",
+            )
             expansions.append(list(_two_heads(heads[0], heads[1], stack.negative.get(label, 0))))
             continue
         turned, single[label] = _one_head(heads[0], outer)

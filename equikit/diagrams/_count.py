@@ -5,11 +5,20 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
+from typing import Any
 
+from equikit._checks import count as checked_count
+from equikit._errors import TooLargeError
 from equikit.diagrams._rules import Groups, axes_of, group_of
 from equikit.diagrams._signature import base
 from equikit.diagrams._walks import count_walks
 from equikit.groups import SO, Bistochastic, Group, Sp
+
+MOST_POINTS = 2000
+"""Points above which set partitions are not counted: the rows of Stirling numbers take a second."""
+
+MOST_PAIRED = 100_000
+"""Points above which pairings are not counted."""
 
 
 @functools.cache
@@ -21,14 +30,51 @@ def stirling_row(m: int) -> tuple[int, ...]:
     return tuple(row)
 
 
+@functools.cache
+def even_stirling_row(half: int) -> tuple[int, ...]:
+    """Set partitions of 2 `half` points into 0 to `half` blocks, all of an even number of points.
+
+    Example:
+        >>> even_stirling_row(3)
+        (0, 1, 15, 15)
+    """
+    row = [1]
+    for _ in range(half):
+        row = [0, *(i * i * a + (2 * i - 1) * b for i, (a, b) in enumerate(zip([*row[1:], 0], row, strict=True), 1))]
+    return tuple(row)
+
+
+def refuse_if_many_points(m: int, most: int) -> None:
+    """Raise `TooLargeError` where counting the diagrams of so many points would take seconds."""
+    if m > most:
+        raise TooLargeError(
+            "there are too many points to count their partitions",
+            got=f"{m:,} points",
+            expected=f"at most {most:,}",
+            step=f"use at most {most:,} axes of one label",
+        )
+
+
+def _row(m: object) -> tuple[int, ...]:
+    """The Stirling numbers of m points, which are checked."""
+    points = checked_count("m", m, example=4)
+    refuse_if_many_points(points, MOST_POINTS)
+    return stirling_row(points)
+
+
 def stirling(m: int, t: int) -> int:
     """The Stirling number of the second kind: set partitions of m points into exactly t blocks.
+
+    Raises:
+        OptionError: if an argument is not a whole number, zero or more.
+        TooLargeError: if there are more than 2,000 points.
 
     Example:
         >>> [stirling(4, t) for t in range(5)]
         [0, 1, 7, 6, 1]
     """
-    return stirling_row(m)[t] if 0 <= t <= m else 0
+    row, blocks = _row(m), checked_count("t", t, example=2)
+    return row[blocks] if blocks < len(row) else 0
 
 
 def count_text(count: int) -> str:
@@ -41,37 +87,56 @@ def count_text(count: int) -> str:
     return f"{count:,}" if count < 10**100 else f"about 10^{round(math.log10(count))}"
 
 
+def dimension_text(space: Any) -> str:
+    """The dimension of a space for its `repr`, which never raises."""
+    try:
+        return f"dimension {count_text(space.dim)}"
+    except TooLargeError:
+        return "dimension too large to count"
+
+
 def count_partitions(m: int, most: int | None = None) -> int:
     """Set partitions of m points into at most `most` blocks: the Bell number where there is no limit.
+
+    Raises:
+        OptionError: if an argument is not a whole number, zero or more.
+        TooLargeError: if there are more than 2,000 points.
 
     Example:
         >>> count_partitions(4), count_partitions(4, 2)
         (15, 8)
     """
-    return sum(stirling_row(m)[: None if most is None else most + 1])
-
-
-@functools.cache
-def even_stirling(m: int, t: int) -> int:
-    """Set partitions of m points into exactly t blocks, all of an even number of points.
-
-    Example:
-        >>> [even_stirling(6, t) for t in range(4)]
-        [0, 1, 15, 15]
-    """
-    if m == 0 or t == 0:
-        return int(m == t)
-    return sum(math.comb(m - 1, size - 1) * even_stirling(m - size, t - 1) for size in range(2, m + 1, 2))
+    return sum(_row(m)[: None if most is None else checked_count("most", most, example=2) + 1])
 
 
 def count_pairings(m: int) -> int:
     """Perfect matchings of m points: the product of the odd numbers below m.
 
+    Raises:
+        OptionError: if `m` is not a whole number, zero or more.
+        TooLargeError: if there are more than 100,000 points.
+
     Example:
         >>> [count_pairings(m) for m in range(7)]
         [1, 0, 1, 0, 3, 0, 15]
     """
-    return 0 if m % 2 else math.prod(range(1, m, 2))
+    points = checked_count("m", m, example=4)
+    refuse_if_many_points(points, MOST_PAIRED)
+    return 0 if points % 2 else math.prod(range(1, points, 2))
+
+
+def count_involutions(m: int) -> int:
+    """Set partitions of m points into blocks of one or two.
+
+    Example:
+        >>> [count_involutions(m) for m in range(6)]
+        [1, 1, 2, 4, 10, 26]
+    """
+    refuse_if_many_points(m, MOST_POINTS)
+    before, now = 0, 1
+    for i in range(m):
+        before, now = now, now + i * before
+    return now
 
 
 def independent(group: Group, m: int) -> bool:
@@ -111,16 +176,18 @@ def count_invariants(group: Group, m: int, dual: int = 0) -> int:
         heads = sum(stirling(m, group.legs - loose) for loose in (0, 1)) if group.legs else 0
         return count_partitions(m, group.n) + heads
     if group.blocks == "even":
-        return sum(even_stirling(m, t) for t in range((m if group.n is None else min(m, group.n)) + 1))
+        refuse_if_many_points(m, MOST_POINTS)
+        return 0 if m % 2 else sum(even_stirling_row(m // 2)[: None if group.n is None else group.n + 1])
     if group.has_dual and 2 * dual != m:
         return 0
     if not independent(group, m) or isinstance(group, SO):
-        return count_walks(group, m, dual)
+        return count_walks(group, m, dual if group.has_dual else 0)
     if group.has_dual:
+        refuse_if_many_points(m, MOST_PAIRED)
         return math.factorial(dual)
     if group.blocks == "pair":
         return count_pairings(m)
-    return sum(math.comb(m, j) * count_pairings(j) for j in range(m + 1))
+    return count_involutions(m)
 
 
 def _axes(

@@ -9,16 +9,21 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import DiagramError, OptionError, ShapeError, TooLargeError
+from equikit._errors import DiagramError, GroupError, OptionError, ShapeError, TooLargeError
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._rules import axes_of
 from equikit.diagrams._signature import base
 from equikit.groups import Group
 from equikit.groups._form import Form
-from equikit.groups._group import checked_size
 
 LARGEST_ARRAY = 2**32
 """Bytes above which a dense array is refused."""
+
+MOST_MATRICES = 50_000
+"""Matrices of a basis above which they are not made."""
+
+MOST_ENTRIES = 2**27
+"""Entries of all matrices of a basis together, above which they are not made: writing 1 GiB takes seconds."""
 
 MOST_AXES = 64
 """The most axes a NumPy array can have."""
@@ -34,6 +39,17 @@ def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
             f"{what} would not fit in memory",
             got=f"{entries:,} entries, {entries * itemsize:,} bytes",
             expected=f"at most {LARGEST_ARRAY:,} bytes",
+            step="use a smaller size, or a plan or a layer, which never form it",
+        )
+
+
+def refuse_if_dense(matrices: int, entries: int) -> None:
+    """Raise `TooLargeError` before so many dense matrices, with so many entries together, are made."""
+    if entries > MOST_ENTRIES or (entries and matrices > MOST_MATRICES):
+        raise TooLargeError(
+            "the basis as dense matrices would not fit in memory",
+            got=f"{matrices:,} matrices, {entries:,} entries",
+            expected=f"at most {MOST_MATRICES:,} matrices and {MOST_ENTRIES:,} entries",
             step="use a smaller size, or a plan or a layer, which never form it",
         )
 
@@ -65,7 +81,9 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
             expected="a size for every label",
             step=f"pass n={ {**given, **dict.fromkeys(missing, 4)} }",
         )
-    return {label: checked_size("the size of a label", given[label]) for label in wanted}
+    return {
+        label: _checks.count(f"the size of {label!r}", given[label], example=5, error=GroupError) for label in wanted
+    }
 
 
 def refuse_if_formless(forms: Iterable[tuple[str, Form]], size: Mapping[str, int]) -> None:
@@ -82,6 +100,34 @@ def refuse_if_formless(forms: Iterable[tuple[str, Form]], size: Mapping[str, int
 
 def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str = "diagram") -> np.ndarray:
     """The map as an integer tensor with one axis a vertex; the arguments are those of `Diagram.matrix`."""
+    size = tensor_sizes(diagram, n)
+    shape = tuple(size[label] for label in diagram.labels)
+    refuse_if_large("the dense form of the diagram", math.prod(shape))
+    index, values = nonzero_entries(diagram, size, basis=basis)
+    result = np.zeros(shape, values.dtype)
+    if result.size:
+        result[index] = values
+    return result
+
+
+def tensor_sizes(diagram: Diagram, n: int | Mapping[str, int]) -> dict[str, int]:
+    """The size of every label of a diagram, or the error where it does not have such a tensor."""
+    size = label_sizes((*diagram.labels, *(label for label, _, _ in diagram.elements)), n)
+    refuse_if_formless(diagram.forms, size)
+    if diagram.order > MOST_AXES:
+        raise TooLargeError(
+            "the diagram has more vertices than an array can have axes",
+            got=f"{diagram.order} vertices",
+            expected=f"at most {MOST_AXES}",
+            step="use a plan or a layer",
+        )
+    return size
+
+
+def nonzero_entries(
+    diagram: Diagram, size: Mapping[str, int], *, basis: str = "diagram"
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Where the tensor of a diagram is not zero, as an open grid with one axis a block, and the values there."""
     orbit = _checks.choice("basis", basis, BASES) == "orbit"
     if orbit:
         refuse_elements("the orbit map", diagram)
@@ -92,20 +138,6 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
             expected="groups that permute a basis",
             step='write basis="diagram"',
         )
-    size = label_sizes((*diagram.labels, *(label for label, _, _ in diagram.elements)), n)
-    refuse_if_formless(diagram.forms, size)
-    shape = tuple(size[label] for label in diagram.labels)
-    refuse_if_large("the dense form of the diagram", math.prod(shape))
-    if len(shape) > MOST_AXES:
-        raise TooLargeError(
-            "the diagram has more vertices than an array can have axes",
-            got=f"{len(shape)} vertices",
-            expected=f"at most {MOST_AXES}",
-            step="use a plan or a layer",
-        )
-    result = np.zeros(shape, np.int64)
-    if not result.size:
-        return result
     labels = diagram.block_labels
     grid = np.indices([size[label] for label in labels], sparse=True) if labels else ()
     keep = np.ones((1,) * len(labels), bool)
@@ -138,10 +170,7 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
         held = [block for block, other in zip(diagram.growth, diagram.labels, strict=True) if base(other) == label]
         tensor = _element(diagram, label, group, number, size[label])
         values = values * tensor[tuple(grid[block] for block in held)]
-    if values.dtype != result.dtype:
-        result = result.astype(values.dtype)
-    result[tuple(index)] = values
-    return result
+    return tuple(index), values
 
 
 def _element(diagram: Diagram, label: str, group: Group, number: int, size: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from equikit._errors import DiagramError
 from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._half import HalfDiagram, Head
-from equikit.diagrams._parse import bindings, is_keyword, parse_labels
+from equikit.diagrams._parse import bindings, is_keyword, parse_labels, refuse_unused
 from equikit.diagrams._rules import axes_of
 from equikit.diagrams._signature import base
 from equikit.groups import Form, Group
@@ -42,7 +42,8 @@ def bound_forms(groups: Mapping[str, object] | None, keywords: Mapping[str, obje
     """The forms of the labels that are bound to a group with one."""
     from equikit.diagrams._rules import forms_of  # the rules stand above the values
 
-    found = bindings(groups, keywords)
+    found, labels = bindings(groups, keywords), tuple(labels)
+    refuse_unused(found, {*map(base, labels)}, " ".join(labels) or "()")
     return forms_of(tuple((label, what) for label, what in found.items() if isinstance(what, Group)), labels)
 
 

@@ -8,9 +8,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from equikit.diagrams._effort import refuse_if_more
 from equikit.diagrams._half import HalfDiagram
 from equikit.diagrams._rules import axes_of
 from equikit.diagrams._sequence import Diagrams
+
+MOST_SCALED = 2_500_000
+"""Diagrams above which no list of exact norms is made."""
 
 
 def _top_gain(half: HalfDiagram, sizes: Mapping[str, int]) -> Fraction:
@@ -45,12 +49,22 @@ def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: boo
     Returns:
         Exact fractions, in the order of the diagrams.
 
+    Raises:
+        TooLargeError: if there are too many diagrams.
+
     Cost: linear in the number of diagrams.
 
     Example:
         >>> mean_square_gains(Diagrams(("p",), ("p",)), {"p": 5}, mean=True)
         [Fraction(1, 1), Fraction(1, 5)]
     """
+    refuse_if_more(
+        "there are too many diagrams to scale initial weights",
+        diagrams.count_all,
+        MOST_SCALED,
+        "diagrams",
+        "use fewer axes; the dimension is known all the same",
+    )
     gains: list[Fraction] = []
     norms = _norms(diagrams)
     for core in diagrams.cores:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +16,26 @@ import numpy as np
 from equikit._errors import DiagramError
 from equikit.diagrams._category import join
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._effort import refuse_if_more
 from equikit.diagrams._forms import edges, symplectic_sign
 from equikit.diagrams._heads import head_product
 from equikit.diagrams._rules import axes_of
+from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import base
 
 if TYPE_CHECKING:
     import sympy
+
+MOST_JOINED = 1000
+"""Diagrams above which no Gram matrix is made where entries are joins of partitions."""
+
+MOST_MULTIPLIED = 300
+"""Diagrams above which no Gram matrix is made where each entry is a product of diagrams with signs or tensors."""
+
+MOST_CHANGED = 100_000_000
+"""Entries above which no change of basis is made."""
+
+FEWER = "use fewer axes; the dimension is known all the same"
 
 
 def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
@@ -73,84 +86,173 @@ def inner_exponents(first: Diagram, second: Diagram) -> tuple[int, int]:
     return sign, sum(number for _, number in count)
 
 
-def gram_matrix(diagrams: Sequence[Diagram]) -> sympy.ImmutableDenseMatrix:
+def inner_products(diagrams: Sequence[Diagram]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The factor of each inner product, and the power of each label's size: arrays `[count, count]`.
+
+    Raises:
+        TooLargeError: if there are too many diagrams.
+
+    Cost: the square of the number of diagrams, times that of vertices.
+    """
+    what, count = "there are too many diagrams for a Gram matrix", _count(diagrams)
+    refuse_if_more(what, count, MOST_JOINED, "diagrams", FEWER)
+    listed = tuple(diagrams)
+    signed = any(
+        diagram.heads or diagram.elements or any(form.kind == "symplectic" for _, form in diagram.forms)
+        for diagram in listed
+    )
+    refuse_if_more(what, count, MOST_MULTIPLIED if signed else MOST_JOINED, "diagrams", FEWER)
+    labels = [*map(base, listed[0].labels)] if listed else []
+    powers = {label: np.zeros((count, count), np.int64) for label in sorted(set(labels))}
+    if not signed:
+        growth = np.array([diagram.growth for diagram in listed], np.int64).reshape(count, len(labels))
+        for label in powers:
+            powers[label] = _join_counts(growth[:, [own == label for own in labels]])
+        return np.ones((count, count), np.int64), powers
+    factors = np.zeros((count, count), object)
+    for i in range(count):
+        for j in range(i, count):
+            factor, found = inner_product(listed[i], listed[j])
+            factors[i, j], factors[j, i] = factor, factor.conjugate()
+            for label, power in found:
+                powers[label][i, j] = powers[label][j, i] = power
+    return factors, powers
+
+
+def _join_counts(growth: np.ndarray) -> np.ndarray:
+    """The number of blocks of the join of any two partitions, given as rows of block numbers."""
+    count, order = growth.shape
+    result = np.zeros((count, count), np.int64)
+    for i, blocks in enumerate(growth.tolist()):
+        joined = growth.copy()
+        for vertex, block in enumerate(blocks):
+            first = blocks.index(block)
+            if first < vertex:
+                joined = np.where(joined == joined[:, [vertex]], joined[:, [first]], joined)
+        joined.sort(axis=1)
+        result[i] = min(order, 1) + (np.diff(joined, axis=1) != 0).sum(axis=1)
+    return result
+
+
+def gram_entries(diagrams: Sequence[Diagram], sizes: Mapping[str, Any]) -> list[list[Any]]:
+    """The inner products of diagrams as rows of Python numbers, or of expressions where sizes are symbols."""
+    factors, powers = inner_products(diagrams)
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def entry(key: tuple[Any, ...]) -> Any:
+        if key not in known:
+            known[key] = key[0] * math.prod(sizes[label] ** power for label, power in zip(powers, key[1:], strict=True))
+        return known[key]
+
+    rows = (
+        zip(*(array[i].tolist() for array in (factors, *powers.values())), strict=True) for i in range(len(factors))
+    )
+    return [[entry(key) for key in row] for row in rows]
+
+
+def gram_matrix(diagrams: Sequence[Diagram], sizes: Mapping[str, int] | None = None) -> sympy.ImmutableDenseMatrix:
     r"""The matrix of \(\langle D_i, D_j\rangle = \mathrm{tr}(D_i^T D_j) = n^{|\pi_i \vee \pi_j|}\), powers of n.
+
+    Raises:
+        TooLargeError: if there are too many diagrams.
 
     Cost: the square of the number of diagrams, times the number of vertices.
     """
     import sympy
 
-    symbols = size_symbols({base(label) for diagram in diagrams[:1] for label in diagram.labels})
-    powers: dict[tuple[tuple[str, int], ...], sympy.Expr] = {}
-
-    def entry(i: int, j: int) -> sympy.Expr:
-        sign, count = inner_product(diagrams[i], diagrams[j])
-        if count not in powers:
-            powers[count] = sympy.Mul(*(symbols[label] ** number for label, number in count))
-        return sign * powers[count]
-
-    upper = {(i, j): entry(i, j) for i in range(len(diagrams)) for j in range(i, len(diagrams))}
-    return sympy.ImmutableDenseMatrix(len(diagrams), len(diagrams), lambda i, j: upper[min(i, j), max(i, j)])
+    labels = {base(label) for diagram in diagrams[:1] for label in diagram.labels}
+    entries = gram_entries(diagrams, size_symbols(labels) if sizes is None else sizes)
+    return sympy.ImmutableDenseMatrix(len(entries), len(entries), [entry for row in entries for entry in row])
 
 
-def gram_determinant(diagrams: Sequence[Diagram]) -> sympy.Expr:
-    r"""The determinant of the Gram matrix of a set of diagrams closed under coarsening, factored.
-
-    The change to the orbit basis is unitriangular and orbit maps are orthogonal, so the determinant is the product over
-    the diagrams of \(n (n-1) \cdots (n-|\pi|+1)\), for each label. Its roots are the sizes at which the diagrams become
-    dependent.
-    """
-    import sympy
-
-    symbols = size_symbols({label for diagram in diagrams[:1] for label in diagram.labels})
-    powers: Counter[tuple[str, int]] = Counter()
-    for diagram in diagrams:
-        for label, count in Counter(diagram.block_labels).items():
-            powers.update((label, i) for i in range(count))
-    return sympy.Mul(*((symbols[label] - i) ** power for (label, i), power in sorted(powers.items())))
-
-
-def dense_determinant(diagrams: Sequence[Diagram]) -> sympy.Expr:
-    """The determinant of a Gram matrix, from the matrix, factored.
-
-    Cost: the cube of the number of diagrams, in polynomials of a degree as large as their vertices together.
-    """
-    import sympy
-    from sympy.polys.matrices import DomainMatrix
-
-    gram = gram_matrix(diagrams)
-    if not len(diagrams):
-        return sympy.Integer(1)
-    return sympy.factor(DomainMatrix.from_Matrix(gram).det().as_expr() if gram.free_symbols else gram.det())
+def refuse_other_rows(first: Diagram, second: Diagram) -> None:
+    """Raise `DiagramError` where two diagrams have different rows."""
+    if (first.top, first.bottom) != (second.top, second.bottom):
+        raise DiagramError(
+            "the diagrams have different rows",
+            got=f"{first} and {second}",
+            expected="two diagrams on the same labels",
+            step="compare diagrams of one space",
+        )
 
 
 def refines(finer: Diagram, coarser: Diagram) -> bool:
     """Whether every block of the first lies inside a block of the second; they must have the same rows."""
-    if (finer.top, finer.bottom) != (coarser.top, coarser.bottom):
-        raise DiagramError(
-            "the diagrams have different rows",
-            got=f"{finer} and {coarser}",
-            expected="two diagrams on the same labels",
-            step="compare diagrams of one space",
-        )
+    refuse_other_rows(finer, coarser)
     return len(set(zip(finer.growth, coarser.growth, strict=True))) == len(set(finer.growth))
 
 
 def zeta_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
-    """The matrix that writes diagram maps in orbit maps: 1 at `[i, j]` where diagram i refines diagram j; int64."""
-    count = len(diagrams)
-    return np.array([[refines(a, b) for b in diagrams] for a in diagrams], np.int64).reshape(count, count)
+    """The matrix that writes diagram maps in orbit maps: 1 at `[i, j]` where diagram i refines diagram j; int64.
+
+    Raises:
+        DiagramError: if the diagrams have different rows.
+        TooLargeError: if there are more than ten thousand diagrams.
+
+    Cost: the square of the number of diagrams, times the number of vertices.
+    """
+    growth = _growths(diagrams)
+    result = np.zeros((len(growth), len(growth)), np.int64)
+    for i, blocks in enumerate(growth.tolist()):
+        result[i] = _is_coarser(growth, blocks)
+    return result
 
 
 def moebius_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
     r"""The inverse of `zeta_matrix`.
 
     \(\mu(\pi, \sigma) = \prod (-1)^{m-1} (m-1)!\) over the blocks of σ, each holding m blocks of π.
+
+    Raises:
+        DiagramError: if the diagrams have different rows.
+        TooLargeError: if there are more than ten thousand diagrams.
+
+    Cost: the square of the number of diagrams, times the number of vertices.
     """
-    result = np.zeros((len(diagrams), len(diagrams)), np.int64)
-    for i, finer in enumerate(diagrams):
-        for j, coarser in enumerate(diagrams):
-            if refines(finer, coarser):
-                inside = Counter(block for _, block in set(zip(finer.growth, coarser.growth, strict=True)))
-                result[i, j] = math.prod((-1) ** (m - 1) * math.factorial(m - 1) for m in inside.values())
+    growth = _growths(diagrams)
+    result = np.zeros((len(growth), len(growth)), np.int64)
+    for i, blocks in enumerate(growth.tolist()):
+        coarser = np.flatnonzero(_is_coarser(growth, blocks))
+        held = growth[coarser][:, [blocks.index(block) for block in range(max(blocks, default=-1) + 1)]]
+        value = np.ones(len(coarser), np.int64)
+        for last in range(held.shape[1]):  # (m-1)! comes one factor at a time, with the blocks that are held
+            before = (held[:, :last] == held[:, [last]]).sum(axis=1)
+            value *= np.where(before, -before, 1)
+        result[i, coarser] = value
     return result
+
+
+def identity_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
+    """The change from a basis to itself, int64, or `TooLargeError`."""
+    return np.eye(_changed(diagrams), dtype=np.int64)
+
+
+def _changed(diagrams: Sequence[Diagram]) -> int:
+    """The number of diagrams, or `TooLargeError` where it is too large for a change of basis."""
+    count = _count(diagrams)
+    refuse_if_more("the change of basis would not fit in memory", count**2, MOST_CHANGED, "entries", FEWER)
+    return count
+
+
+def _count(diagrams: Sequence[Diagram]) -> int:
+    return diagrams.count_all if isinstance(diagrams, Diagrams) else len(diagrams)
+
+
+def _growths(diagrams: Sequence[Diagram]) -> np.ndarray:
+    """The block numbers of diagrams with equal rows, int8 `[count, vertices]`."""
+    count = _changed(diagrams)
+    if isinstance(diagrams, Diagrams):
+        return diagrams.array()
+    for diagram in diagrams[1:]:
+        refuse_other_rows(diagrams[0], diagram)
+    return np.array([diagram.growth for diagram in diagrams], np.int8).reshape(count, -1 if count else 0)
+
+
+def _is_coarser(growth: np.ndarray, blocks: list[int]) -> np.ndarray:
+    """Which partitions keep every block of a partition together."""
+    keeps = np.ones(len(growth), bool)
+    for vertex, block in enumerate(blocks):
+        first = blocks.index(block)
+        if first < vertex:
+            keeps &= growth[:, vertex] == growth[:, first]
+    return keeps

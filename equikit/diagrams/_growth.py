@@ -97,15 +97,16 @@ def growth_array(colours: Sequence[str], limits: Limits = ()) -> np.ndarray:
         int8 `[count, vertices]`.
 
     Raises:
-        TooLargeError: if the array would pass 4 GiB.
+        TooLargeError: if there are more than ten million rows.
     """
     from equikit.diagrams._count import count_partitions  # both stand above this module
-    from equikit.diagrams._dense import refuse_if_large
+    from equikit.diagrams._effort import MOST_ROWS, refuse_if_more
 
     refuse_if_long(colours)
     limit = dict(limits)
     total = math.prod(count_partitions(m, limit.get(colour)) for colour, m in Counter(colours).items())
-    refuse_if_large("the array of all set partitions", total * len(colours), 1)
+    step = "use fewer vertices; count_partitions counts without a list"
+    refuse_if_more("there are too many set partitions for an array", total, MOST_ROWS, "rows", step)
     names = sorted(set(colours))
     # Within a colour, number the blocks of that colour alone: a choice for the next vertex is then a plain range. The
     # order of rows is the same, because where two rows first differ they have the same blocks to choose from.

@@ -12,8 +12,10 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import _gram
-from equikit.diagrams._count import count_text
-from equikit.diagrams._dense import BASES, by_words, diagram_tensor, label_sizes, refuse_if_large
+from equikit.diagrams import _projection as projection
+from equikit.diagrams._count import dimension_text
+from equikit.diagrams._dense import BASES, by_words, diagram_tensor, label_sizes, refuse_if_dense
+from equikit.diagrams._determinant import gram_determinant
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import parse_signature
 from equikit.diagrams._sequence import Diagrams
@@ -45,7 +47,7 @@ class HomSpace:
         return f'hom("{self.signature}"{", " if groups else ""}{groups})'
 
     def __repr__(self) -> str:
-        return f"<{self}: dimension {count_text(self.dim)}>"
+        return f"<{self}: {dimension_text(self)}>"
 
     def _repr_html_(self) -> str:
         from equikit.draw import space_html  # drawing stands above diagrams; only the picture reaches up to it
@@ -141,7 +143,7 @@ class HomSpace:
         Raises:
             OptionError: if there is no such basis.
             ShapeError: if a free label has no size, or `n` contradicts a bound label or names none.
-            TooLargeError: if the result would pass 4 GiB; raised before anything is allocated.
+            TooLargeError: if the result would pass 1 GiB or 50,000 matrices; raised before anything is allocated.
 
         Cost: time and memory dim · \(n^{k+l}\).
 
@@ -155,7 +157,7 @@ class HomSpace:
         sizes = self.sizes(n)
         inputs, outputs = self.signature.inputs, self.signature.outputs
         columns, rows = ([math.prod(sizes[x] for x in term.labels) for term in side] for side in (inputs, outputs))
-        refuse_if_large("the basis as dense matrices", self.dim * sum(rows) * sum(columns))
+        refuse_if_dense(self.dim, self.dim * sum(rows) * sum(columns))
         result = np.zeros((self.dim, sum(rows), sum(columns)), self.dtype)
         count, top = 0, 0
         pairs = iter(self.pairs)
@@ -204,14 +206,6 @@ class HomSpace:
             whole = whole.transpose(0, 1, *(2 + axes))
             yield whole.reshape(self.multiplicity, -1, width)
 
-    def _at(self, expression: Any, n: int | Mapping[str, int] | None) -> Any:
-        """A SymPy expression in the sizes of the labels, with numbers put in where they are given."""
-        if n is None:
-            return expression
-        sizes = self.sizes(n)
-        symbols = _gram.size_symbols(self.signature.groups)
-        return expression.subs({symbol: sizes[label] for label, symbol in symbols.items()})
-
     @property
     def _has_orbits(self) -> bool:
         """Whether the diagrams are sums of orbit maps: those of groups that permute a basis."""
@@ -250,7 +244,8 @@ class HomSpace:
             [3, 9]])
         """
         self._single  # noqa: B018  # raises where there are several terms
-        return self._at(_gram.gram_matrix(tuple(self.diagrams)), n)
+        sizes = None if n is None else self.sizes(n)
+        return _gram.gram_matrix(self.diagrams, sizes)
 
     def gram_determinant(self, n: int | Mapping[str, int] | None = None) -> sympy.Expr:
         r"""The determinant of `gram()`, factored: it vanishes at the n where the diagrams are dependent.
@@ -264,8 +259,9 @@ class HomSpace:
             n**2*(n - 1)
         """
         self._single  # noqa: B018  # raises where there are several terms
-        make = _gram.gram_determinant if self._has_orbits else _gram.dense_determinant
-        return self._at(make(tuple(self.diagrams)), n)
+        diagrams = self.diagrams
+        assert isinstance(diagrams, Diagrams)
+        return gram_determinant(diagrams, None if n is None else self.sizes(n))
 
     def change_of_basis(self, source: str, target: str) -> np.ndarray:
         """The exact matrix that writes the `source` basis in the `target` basis: row i holds map i's coefficients.
@@ -283,10 +279,63 @@ class HomSpace:
         """
         self._single  # noqa: B018  # raises where there are several terms
         self._refuse_orbits()
-        diagrams = tuple(self.diagrams)
         if _checks.choice("source", source, BASES) == _checks.choice("target", target, BASES):
-            return np.eye(len(diagrams), dtype=np.int64)
+            return _gram.identity_matrix(self.diagrams)
+        diagrams = self.diagrams
         return _gram.zeta_matrix(diagrams) if source == "diagram" else _gram.moebius_matrix(diagrams)
+
+    def coefficients(self, matrix: Any, n: int | Mapping[str, int] | None = None) -> np.ndarray:
+        r"""The weights of the equivariant map that is nearest to a matrix, in the order of `matrices`.
+
+        They minimize \(\lVert M - \sum_i c_i D_i \rVert_F\): the inner products of M with the diagrams, solved with
+        their Gram matrix. Neither a dense diagram nor a projector is formed. Where diagrams of a free group are
+        dependent, at small n, the weights of normalized diagrams are those of smallest norm.
+
+        Args:
+            matrix: real or complex, `[n^l, n^k]`, with rows and columns as in `matrices`.
+            n: the size of the free labels; not needed where every label is bound.
+
+        Returns:
+            float64 `[dim]`, or complex128 where the matrix or a group is complex.
+
+        Raises:
+            ShapeError: if the matrix has another shape, or `n` does not fit.
+            DTypeError: if the matrix does not hold numbers.
+            TooLargeError: if there are more diagrams than a Gram matrix can have, or too many entries to read.
+
+        Cost: for each diagram the entries where it is not zero, \(n^b\) for b blocks, and the cube of the number of
+        diagrams.
+
+        Example:
+            >>> from equikit import S
+            >>> hom("p -> p", p=S(3)).coefficients(np.diag([1.0, 2.0, 3.0])).round(6).tolist()
+            [2.0, 0.0]
+        """
+        return projection.coefficients(self, matrix, n)
+
+    def project(self, matrix: Any, n: int | Mapping[str, int] | None = None) -> np.ndarray:
+        r"""The equivariant map that is nearest to a matrix, in the Frobenius norm.
+
+        For a compact group of orthogonal or unitary matrices it is the mean of \(g M g^{-1}\) over the group.
+
+        Args:
+            matrix: real or complex, `[n^l, n^k]`, with rows and columns as in `matrices`.
+            n: the size of the free labels; not needed where every label is bound.
+
+        Returns:
+            float64 or complex128 of the shape of the matrix.
+
+        Raises:
+            ShapeError, DTypeError, TooLargeError: as `coefficients` does.
+
+        Cost: that of `coefficients`, and once more to add the diagrams up.
+
+        Example:
+            >>> from equikit import S
+            >>> hom("p -> p", p=S(3)).project(np.diag([1, 2, 3])).round(6).tolist()
+            [[2.0, 0.0, 0.0], [0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]
+        """
+        return projection.project(self, matrix, n)
 
     def plan(self, channels: tuple[int, int] = (1, 1), **options: Any) -> Plan:
         """The plan that applies all maps of the space at once; see `equikit.plans.plan`."""

@@ -12,8 +12,8 @@ import numpy as np
 
 from equikit._checks import Call
 from equikit._errors import SignatureError
-from equikit.diagrams._count import count_text
-from equikit.diagrams._dense import diagram_tensor, refuse_if_large
+from equikit.diagrams._count import dimension_text
+from equikit.diagrams._dense import diagram_tensor, refuse_if_dense
 from equikit.diagrams._gain import mean_square_gains
 from equikit.diagrams._hom import HomSpace
 from equikit.diagrams._multilinear_parse import Exchange, Operand, line_of, parse_multilinear, place_of
@@ -72,7 +72,7 @@ class MultilinearSpace:
         return f'hom("{self.text}"{groups})'
 
     def __repr__(self) -> str:
-        return f"<{self}: dimension {count_text(self.dim)}>"
+        return f"<{self}: {dimension_text(self)}>"
 
     @property
     def signature(self) -> Signature:
@@ -206,7 +206,7 @@ class MultilinearSpace:
 
         Raises:
             ShapeError: if a free label has no size, or `n` contradicts a bound label or names none.
-            TooLargeError: if the result would pass 4 GiB; raised before anything is allocated.
+            TooLargeError: if the result would pass 1 GiB or 50,000 matrices; raised before anything is allocated.
 
         Cost: time and memory dim · \(n^{k+l}\).
 
@@ -220,7 +220,7 @@ class MultilinearSpace:
         rows = (*self.target.labels,), tuple(label for operand in self.operands for label in operand.labels)
         labels = rows[0] + rows[1]
         height, width = (math.prod(sizes[label] for label in row) for row in rows)
-        refuse_if_large("the basis as dense matrices", self.dim * height * width)
+        refuse_if_dense(self.dim, self.dim * height * width)
         plain = [i for i, label in enumerate(labels) if label not in groups]
         entry = {axis: len(labels) + j for j, axis in enumerate(plain)}
         order = [axis for axis in plain if axis >= len(rows[0])] + [axis for axis in plain if axis < len(rows[0])]

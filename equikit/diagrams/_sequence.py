@@ -5,22 +5,34 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
 
-from equikit._errors import OptionError, TooLargeError
+from equikit._errors import OptionError
 from equikit.diagrams._basis import in_basis, keeps_rules
 from equikit.diagrams._core import Core, cores, fits, iter_wires, parities_fit
-from equikit.diagrams._count import count_coloured
-from equikit.diagrams._dense import refuse_if_large
+from equikit.diagrams._count import count_coloured, independent
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams._effort import (
+    LOOKED_UP,
+    MOST_HALVES,
+    MOST_JOINED,
+    MOST_LISTED,
+    MOST_PAIRS,
+    MOST_ROWS,
+    count_halves,
+    count_joined,
+    refuse_if_more,
+    refuse_if_unlistable,
+    refuse_if_unreachable,
+)
 from equikit.diagrams._growth import canonical_array, refuse_if_long
 from equikit.diagrams._half import half_arrays, iter_halves
 from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, whole_labels
+from equikit.diagrams._signature import base
 from equikit.groups import Group
 
 
@@ -56,15 +68,16 @@ class Diagrams(Sequence[Diagram]):
     def __iter__(self) -> Iterator[Diagram]:
         limits, forms = block_limits(self.groups), forms_of(self.groups, self.top + self.bottom)
         whole = bool(whole_labels(self.groups, self.top + self.bottom))
+        dependent = self._dependent and not self.every
         for core, kinds in cores(self.top, self.bottom, self.groups):
             up, down = (tuple(kind.row(top) for kind in kinds) for top in (True, False))
             for below in iter_halves(self.bottom, core, self.groups, down):
                 for above in iter_halves(self.top, core, self.groups, up):
                     if fits(above, below, limits):
                         for wiring in iter_wires(core):
-                            if self._plain or parities_fit(above, below, wiring, self.groups):
+                            if not self._even or parities_fit(above, below, wiring, self.groups):
                                 diagram = Diagram.from_halves(above, below, wiring, forms)
-                                if self._plain or self.every or in_basis(diagram, self.groups):
+                                if not dependent or in_basis(diagram, self.groups):
                                     yield from self._with_elements(diagram) if whole else [diagram]
 
     @property
@@ -89,6 +102,17 @@ class Diagrams(Sequence[Diagram]):
         """Whether all labels allow any blocks, and none has a Levi-Civita tensor."""
         return all(group.blocks == "any" and not group.legs for _, group in self.groups)
 
+    @property
+    def _even(self) -> bool:
+        """Whether a label needs blocks of even sizes, so that not all halves can be joined."""
+        return any(group.blocks == "even" for _, group in self.groups)
+
+    @property
+    def _dependent(self) -> bool:
+        """Whether the diagrams of a label are dependent, so that a basis of them is chosen."""
+        labels = [*map(base, self.top + self.bottom)]
+        return any(not independent(group, labels.count(label)) for label, group in self.groups)
+
     @overload
     def __getitem__(self, index: int) -> Diagram: ...
     @overload
@@ -98,18 +122,14 @@ class Diagrams(Sequence[Diagram]):
             wanted = range(self.count_all)[index]
             if wanted.step < 0:
                 return self[wanted[-1] : wanted[0] + 1 : -wanted.step][::-1] if wanted else ()
+            refuse_if_unlistable(wanted.stop if wanted else 0)
             return tuple(itertools.islice(self, wanted.start, wanted.stop, wanted.step))
         place = range(self.count_all)[index]  # raises IndexError, and counts from the end where negative
-        if place >= sys.maxsize:
-            raise TooLargeError(
-                "the diagram is too far down the list to be reached",
-                got=f"number {place:,}",
-                expected=f"below {sys.maxsize:,}",
-                step="take one from the front, or make it with Diagram.from_blocks",
-            )
+        refuse_if_unreachable(place)
         return next(itertools.islice(self, place, None))
 
     def __reversed__(self) -> Iterator[Diagram]:
+        refuse_if_unlistable(self.count_all)
         return reversed(tuple(self))
 
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
@@ -119,6 +139,7 @@ class Diagrams(Sequence[Diagram]):
             for place, diagram in enumerate(self):
                 if place >= places.stop:
                     break
+                refuse_if_unreachable(place)
                 if place in places and diagram == value:
                     return place
         raise ValueError(f"{value!r} is not among the diagrams")
@@ -132,6 +153,16 @@ class Diagrams(Sequence[Diagram]):
         shown = [str(diagram) for diagram in itertools.islice(self, 3)]
         return f"<{self.count_all:,} diagrams: {'; '.join(shown)}{'; ...' if self.count_all > 3 else ''}>"
 
+    def refuse_if_many(self) -> None:
+        """Raise `TooLargeError` where the diagrams cannot be grouped by core in a few seconds."""
+        rows, step = (self.top, self.bottom, self.groups), "use fewer axes; space.dim is counted without a list"
+        what = "there are too many diagrams to be grouped by core"
+        refuse_if_more(what, count_halves(*rows), MOST_HALVES, "half diagrams", step)
+        refuse_if_more(what, count_joined(*rows, wired=False), MOST_PAIRS, "pairs of half diagrams", step)
+        if self._even or self._dependent or any(most is not None for _, most in block_limits(self.groups)):
+            joined = count_joined(*rows) * (LOOKED_UP if self._dependent else 1)
+            refuse_if_more(what, joined, MOST_JOINED, "pairs of half diagrams with a wiring", step)
+
     @property
     def cores(self) -> tuple[Core, ...]:
         """The diagrams grouped by core; what a plan is made from."""
@@ -144,13 +175,19 @@ class Diagrams(Sequence[Diagram]):
             int8 `[count, l + k]`: the block of each vertex, top row first.
 
         Raises:
-            TooLargeError: if the array would pass 4 GiB.
+            TooLargeError: if there are too many diagrams, ten million where all groups are symmetric.
 
         Cost: that of writing the array; where groups other than the symmetric one act, that of the enumeration.
         """
         order = len(self.top) + len(self.bottom)
         refuse_if_long(self.top + self.bottom)
-        refuse_if_large("the array of all diagrams", self.count_all * order, 1)
+        refuse_if_more(
+            "the array of all diagrams has too many rows",
+            self.count_all,
+            MOST_ROWS if self._plain else MOST_LISTED,
+            "diagrams",
+            "use fewer axes; the dimension is known all the same",
+        )
         if any(group.legs or group.blocks == "whole" for _, group in self.groups):
             raise OptionError(
                 "block numbers alone do not tell the diagrams of these groups apart",
@@ -208,7 +245,9 @@ def _choices(counts: Sequence[tuple[str, Group, int]]) -> Iterator[tuple[tuple[s
 def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
     result = []
     groups, limits = diagrams.groups, block_limits(diagrams.groups)
+    diagrams.refuse_if_many()
     forms = forms_of(groups, diagrams.top + diagrams.bottom)
+    dependent = diagrams._dependent
     copies = math.prod(count for _, _, count in diagrams._element_counts)
     for labels, kinds in cores(diagrams.top, diagrams.bottom, groups):
         tops, bottoms = (
@@ -218,18 +257,19 @@ def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
         wires = tuple(iter_wires(labels))
         fitting = [tuple(t for t, top in enumerate(tops) if fits(top, bottom, limits)) for bottom in bottoms]
         holes: set[tuple[int, int, int]] = set()
-        if not diagrams._plain:
+        if diagrams._even or dependent:
             for b, bottom in enumerate(bottoms):
+                joined = []
                 for t in fitting[b]:
                     kept = [
                         parities_fit(tops[t], bottom, wiring, groups)
-                        and in_basis(Diagram.from_halves(tops[t], bottom, wiring, forms), groups)
+                        and (not dependent or in_basis(Diagram.from_halves(tops[t], bottom, wiring, forms), groups))
                         for wiring in wires
                     ]
-                    if not any(kept):
-                        fitting[b] = tuple(other for other in fitting[b] if other != t)
-                    else:
+                    if any(kept):
+                        joined.append(t)
                         holes.update((b, t, w) for w, there in enumerate(kept) if not there)
+                fitting[b] = tuple(joined)
         core = Core(labels, tops, bottoms, wires, tuple(fitting), frozenset(holes), kinds, copies)
         if core.count:
             result.append(core)

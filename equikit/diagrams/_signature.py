@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 from equikit.groups import Fixed, Group
 
@@ -29,9 +33,12 @@ class Term:
         return self.text if self.name == " ".join(self.labels) else f"{self.name}: {self.text}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signature:
     """The type of a linear map between direct sums of tensors, with every axis label bound.
+
+    Layers look up what follows from the fields in every call, so it is computed once for each signature; that needs a
+    `__dict__`, and is why the class has no slots. Mappings are read-only, because all callers share them.
 
     Attributes:
         inputs, outputs: the terms, in the order given.
@@ -45,8 +52,19 @@ class Signature:
     def __str__(self) -> str:
         return f"{' + '.join(map(str, self.inputs))} -> {' + '.join(map(str, self.outputs))}"
 
-    @property
-    def bound(self) -> dict[str, Group | Fixed]:
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash((self.inputs, self.outputs, self.bindings))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the fields only: hashes of texts differ between processes."""
+        return type(self), (self.inputs, self.outputs, self.bindings)
+
+    @functools.cached_property
+    def bound(self) -> Mapping[str, Group | Fixed]:
         """What is bound to each label; to one with a star, the dual of what is bound to it without."""
         starred = {label for term in (*self.inputs, *self.outputs) for label in term.labels if base(label) != label}
         bound = dict(self.bindings)
@@ -54,24 +72,25 @@ class Signature:
             group = bound[base(label)]
             assert isinstance(group, Group), "only groups have duals"
             bound[label] = group.dual
-        return bound
+        return MappingProxyType(bound)
 
-    @property
-    def groups(self) -> dict[str, Group]:
+    @functools.cached_property
+    def groups(self) -> Mapping[str, Group]:
         """The labels on which a group acts."""
-        return {label: what for label, what in self.bound.items() if isinstance(what, Group)}
+        return MappingProxyType({label: what for label, what in self.bound.items() if isinstance(what, Group)})
 
-    @property
-    def sizes(self) -> dict[str, int | None]:
+    @functools.cached_property
+    def sizes(self) -> Mapping[str, int | None]:
         """The size of each label; `None` where it is free."""
-        return {label: what.size if isinstance(what, Fixed) else what.n for label, what in self.bound.items()}
+        sizes = {label: what.size if isinstance(what, Fixed) else what.n for label, what in self.bound.items()}
+        return MappingProxyType(sizes)
 
-    @property
-    def _fixed(self) -> dict[str, int]:
+    @functools.cached_property
+    def _fixed(self) -> Mapping[str, int]:
         """The size of each label on which nothing acts; none of them has a star."""
-        return {label: what.size for label, what in self.bindings if isinstance(what, Fixed)}
+        return MappingProxyType({label: what.size for label, what in self.bindings if isinstance(what, Fixed)})
 
-    @property
+    @functools.cached_property
     def is_complex(self) -> bool:
         """Whether a group acts on complex arrays only."""
         return any(group.is_complex for group in self.groups.values())
@@ -89,7 +108,7 @@ class Signature:
     def multiplicity(self, term: Term) -> int:
         """The number of entries of the plain axes of a term: how many copies of the acted tensor it holds."""
         fixed = self._fixed
-        return math.prod(fixed.get(label, 1) for label in term.labels)
+        return math.prod(fixed[label] for label in term.labels if label in fixed) if fixed else 1
 
     def pair(self, source: Term, target: Term) -> Signature:
         """The signature of the maps from one input term to one output term."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from equikit._errors import DiagramError
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._parse import bindings, parse_labels
+from equikit.diagrams._parse import bindings, parse_labels, refuse_unused
 from equikit.diagrams._rules import Groups, axes_of, forms_of, group_of
 from equikit.diagrams._signature import base
 from equikit.groups import Group
@@ -44,7 +44,7 @@ def parse_diagram(
 
     Raises:
         DiagramError: if the text is not labels, a colon and blocks of numbered vertices that form a partition.
-        SignatureError: if the labels cannot be read.
+        SignatureError: if the labels cannot be read, or a group is bound to a label that no axis has.
     """
     rows, colon, blocks = text.rpartition(":") if isinstance(text, str) else ("", "", "")
     bottom, arrow, top = rows.partition("->")
@@ -96,9 +96,9 @@ def parse_diagram(
         raise _not_once(
             f"vertex {missing[0]} in no block", text, f"add it, alone if it is joined to nothing: | {missing[0]}"
         )
-    bound = tuple(bindings(groups, keywords or {}).items())
-    acted = tuple((label, group) for label, group in bound if isinstance(group, Group))
-    labels = above + below
+    labels, found = above + below, bindings(groups, keywords or {})
+    refuse_unused(found, {*map(base, labels)}, text)
+    acted = tuple((label, group) for label, group in found.items() if isinstance(group, Group))
     heads = []
     for label in dict.fromkeys(labels[lists[number][0]] for number in legs):
         own = tuple(number for number in legs if labels[lists[number][0]] == label)

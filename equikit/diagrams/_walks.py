@@ -12,12 +12,18 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from equikit._errors import GroupError
+from equikit._checks import count as checked_count
+from equikit._errors import GroupError, TooLargeError
 from equikit.groups import GL, SO, A, Bistochastic, Group, H, O, S, Sp, U
-from equikit.groups._group import checked_size
 
 if TYPE_CHECKING:
     import networkx
+
+MOST_VISITS = 2_500_000
+"""Visits of representations, each counted with the rows of its diagram, above which no walks are followed."""
+
+MOST_BOXES = 1000
+"""Boxes of a Young diagram above which representations are not counted."""
 
 Shape = tuple[int, ...]
 """An integer partition: the rows of a Young diagram."""
@@ -47,10 +53,10 @@ def columns(shape: Shape, count: int) -> int:
 
 def shifted(weight: Shape, by: int) -> Iterator[Shape]:
     """Add a number to one entry, in every way that leaves the entries in descending order."""
-    for place in range(len(weight)):
-        moved = (*weight[:place], weight[place] + by, *weight[place + 1 :])
-        if all(first >= second for first, second in itertools.pairwise(moved)):
-            yield moved
+    for place, entry in enumerate(weight):
+        neighbor = place - by  # only this one can come out of order
+        if not 0 <= neighbor < len(weight) or weight[neighbor] != entry:
+            yield (*weight[:place], entry + by, *weight[place + 1 :])
 
 
 def successors(group: Group, vertex: Any, *, dual: bool = False) -> Iterator[Any]:
@@ -146,6 +152,8 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
 
     Raises:
         GroupError: if the group is free, or its representations are not known (A, SO).
+        OptionError: if `steps` is not a whole number.
+        TooLargeError: if there are too many vertices.
 
     Cost: proportional to the number of vertices, times n.
 
@@ -160,6 +168,7 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
     import networkx
 
     n = bound_size(group)
+    steps = None if steps is None else checked_count("steps", steps, example=6)
     if group.blocks == "whole":
         raise _unknown(group)
     if isinstance(group, SO | A):
@@ -177,6 +186,7 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
             expected="how many arrows to follow from the trivial representation",
             step="pass steps=6",
         )
+    _refuse_if_many(group, steps)
     quiver = networkx.DiGraph()
     edge, depth = {trivial(group)}, 0
     quiver.add_nodes_from(edge)
@@ -197,7 +207,7 @@ def count_walks(group: Group, length: int, dual: int = 0) -> int:
     walks on the McKay quiver.
 
     The walks go from the trivial representation to itself (for SO also to the determinant, for A to the sign).
-    Independent of the diagrams.
+    Independent of the diagrams. Walks from both ends meet in the middle.
 
     Args:
         group: a bound group.
@@ -205,18 +215,74 @@ def count_walks(group: Group, length: int, dual: int = 0) -> int:
         dual: how many of the steps are taken with the dual, where the group has one.
 
     Raises:
-        GroupError: if the group is free, or its representations are not known.
+        GroupError: if the group is free, if its representations are not known, or if it has no dual of its own.
+        OptionError: if `length` or `dual` is not a whole number, or `dual` is larger than `length`.
+        TooLargeError: if the walks pass through too many representations.
+
+    Cost: proportional to the number of representations that length / 2 steps reach, summed over the steps.
 
     Example:
         >>> from equikit.groups import O
         >>> count_walks(S(3), 4), count_walks(O(2), 6)
         (14, 10)
     """
-    walks: Counter[Any] = Counter({trivial(group): 1})
-    for step in range(checked_size("the length of the walks", length)):
+    bound_size(group)
+    if group.blocks == "whole":
+        raise _unknown(group)
+    length = checked_count("length", length, example=4)
+    dual = checked_count("dual", dual, most=length, example=min(2, length))
+    if dual and not group.has_dual:
+        raise GroupError(
+            f"{group} has no dual of its own",
+            got=f"dual={dual}",
+            expected="0: vectors and dual vectors are the same representation",
+            step=f"write count_walks({group}, {length})",
+        )
+    if group.has_dual and 2 * dual != length:
+        return 0  # a scalar matrix changes every tensor
+    half = length // 2
+    _refuse_if_many(group, length - half)
+    out = _reached(group, {trivial(group)}, half, dual=group.has_dual)
+    back = _reached(group, _ends(group), length - half, dual=group.has_dual)
+    return sum(number * back[vertex] for vertex, number in out.items())
+
+
+def _reached(group: Group, ends: set[Any], steps: int, *, dual: bool) -> Counter[Any]:
+    """How many walks of some steps lead from one of the ends to each representation."""
+    walks: Counter[Any] = Counter(dict.fromkeys(ends, 1))
+    for _ in range(steps):
         longer: Counter[Any] = Counter()
-        for vertex, count in walks.items():
-            for image in successors(group, vertex, dual=step < dual):
-                longer[image] += count
+        for vertex, number in walks.items():
+            for image in successors(group, vertex, dual=dual):
+                longer[image] += number
         walks = longer
-    return sum(walks[end] for end in _ends(group))
+    return walks
+
+
+def _refuse_if_many(group: Group, steps: int | None) -> None:
+    """Raise `TooLargeError` where walks pass through too many representations.
+
+    Representations are counted as partitions of at most as many boxes as there are steps, into at most n rows; pairs of
+    partitions for the hyperoctahedral group. Each takes a time proportional to its rows.
+    """
+    n = bound_size(group)
+    boxes = n if steps is None else min(steps, n) if isinstance(group, S | H) else steps
+    rows = min(n, boxes)
+    work = MOST_VISITS + 1
+    if boxes <= MOST_BOXES and (steps or 0) <= MOST_VISITS:
+        partitions = [1] + [0] * boxes
+        for part in range(1, rows + 1):
+            for size in range(part, boxes + 1):
+                partitions[size] += partitions[size - part]
+        if isinstance(group, H):
+            partitions = [sum(partitions[i] * partitions[s - i] for i in range(s + 1)) for s in range(boxes + 1)]
+        upto = [*itertools.accumulate(partitions)]
+        work = sum(upto[min(step, boxes)] for step in range((boxes if steps is None else steps) + 1))
+        work *= n if group.has_dual else rows + 1
+    if work > MOST_VISITS:
+        raise TooLargeError(
+            f"walks on the McKay quiver of {group} pass through too many representations",
+            got=f"{'all' if steps is None else f'{steps:,}'} steps from the trivial one",
+            expected=f"at most {MOST_VISITS:,} visits, each counted with its rows",
+            step="use fewer steps; the dimensions of a free group, such as S or O, are known in closed form",
+        )

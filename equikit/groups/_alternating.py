@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from equikit._errors import GroupError
+from equikit.groups._group import MOST_POINTS
 from equikit.groups._symmetric import S
 
 
@@ -51,19 +52,30 @@ class A(S):
         return self.n if self.n > 1 else 0
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List cycles of three points, which generate the group (none where it is trivial)."""
-        size = self._size(n)
-        found = []
-        for point in range(2, size):
-            cycle = np.arange(size)
-            cycle[[0, 1, point]] = 1, point, 0
-            found.append(cycle)
-        return found
+        """List a cycle of three points, and one of all points or of all but the first, whichever is even."""
+        size = self._size(n, MOST_POINTS)
+        if size < 3:
+            return []
+        three, long = np.arange(size), np.arange(size)
+        three[:3] = 1, 2, 0
+        fixed = 1 - size % 2
+        long[fixed:] = np.roll(long[fixed:], -1)
+        return [three] if size == 3 else [three, long]
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw an even permutation uniformly: an integer array `[n]`."""
         element = S.random_element(self, generator, n)
-        inversions = np.sum(np.triu(element[:, None] > element[None, :]))
-        if inversions % 2:
+        if _is_odd(element):
             element[[0, 1]] = element[[1, 0]]
         return element
+
+
+def _is_odd(permutation: np.ndarray) -> bool:
+    """Whether a permutation is odd: n minus its number of cycles is; linear in n."""
+    image = permutation.tolist()
+    cycles = 0
+    for start, target in enumerate(image):
+        cycles += target >= 0
+        while target >= 0:
+            image[start], start, target = -1, target, image[target]
+    return (len(image) - cycles) % 2 == 1

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equikit._errors import GroupError
-from equikit.groups._group import Blocks, Group, refuse_misfit
-from equikit.groups._linear import MatrixElements, haar
+from equikit.groups._group import MOST_POINTS, Blocks, Group, refuse_misfit
+from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, haar
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -39,7 +39,7 @@ class H(Group):
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List a change of one sign, a transposition and a cycle."""
-        size = self._size(n)
+        size = self._size(n, MOST_POINTS)
         points = np.arange(1, size + 1)
         found = []
         if size:
@@ -52,7 +52,7 @@ class H(Group):
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw a signed permutation uniformly: an integer array `[n]`."""
-        size = self._size(n)
+        size = self._size(n, MOST_POINTS)
         result: np.ndarray = (generator.permutation(size) + 1) * generator.choice([-1, 1], size)
         return result
 
@@ -122,7 +122,7 @@ class Bistochastic(MatrixElements):
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the exchange of two axes, a reflection that generates the group with its Lie algebra."""
-        size = self._size(n)
+        size = self._size(n, MOST_ROWS)
         if size < 2:
             return []
         swap = np.eye(size, dtype=np.int64)
@@ -131,7 +131,7 @@ class Bistochastic(MatrixElements):
 
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
         """List the antisymmetric matrices that take the vector of ones to zero."""
-        size = self._size(n)
+        size = self._size(n, MOST_ALGEBRA)
         differences = [np.eye(size, dtype=np.int64)[i] - np.eye(size, dtype=np.int64)[-1] for i in range(size - 1)]
         return [
             np.outer(differences[i], differences[j]) - np.outer(differences[j], differences[i])
@@ -141,7 +141,7 @@ class Bistochastic(MatrixElements):
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw an element from the Haar distribution, float64 `[n, n]`."""
-        size = self._size(n)
+        size = self._size(n, MOST_ROWS)
         if not size:
             return np.zeros((0, 0))
         basis, _ = np.linalg.qr(np.concatenate([np.ones((size, 1)), np.eye(size)[:, : size - 1]], axis=1))

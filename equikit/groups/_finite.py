@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from equikit._errors import GroupError
-from equikit.groups._group import Blocks
+from equikit.groups._group import MOST_POINTS, Blocks
 from equikit.groups._null_space import orbit_tensors
 from equikit.groups._symmetric import S
 
@@ -49,12 +49,12 @@ class Z(S):
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the rotation by one point (none where the group is trivial)."""
-        size = self._size(n)
+        size = self._size(n, MOST_POINTS)
         return [np.roll(np.arange(size), -1)] if size > 1 else []
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw an element uniformly: an integer array `[n]`."""
-        size = self._size(n)
+        size = self._size(n, MOST_POINTS)
         return np.roll(np.arange(size), generator.integers(max(size, 1)))
 
     def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
@@ -98,7 +98,7 @@ class D(Z):
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the rotation by one corner and the reflection."""
-        size = self._size(n)
+        size = self._size(n, MOST_POINTS)
         return [*Z.generators(self, n), np.arange(size)[::-1]] if size > 1 else []
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import functools
-import operator
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from equikit._errors import GroupError, ShapeError
+from equikit._checks import integer, shown
+from equikit._errors import GroupError, ShapeError, TooLargeError
 from equikit.groups._form import Form
+
+MOST_POINTS = 1_000_000
+"""Points above which no permutation is made: it would take seconds."""
 
 Blocks = Literal["any", "even", "pair", "small", "whole"]
 
 
 def checked_size(owner: str, size: object) -> int:
     """Return `size` as a Python integer that is zero or more, or raise `GroupError` in the name of `owner`."""
+    number = integer(size)
+    if number is not None and number >= 0:
+        return number
     group = owner.isidentifier() and owner[0].isupper()  # not an argument
-    wrong = GroupError(
+    raise GroupError(
         f"{owner} needs a whole number of points" if group else f"{owner} must be a whole number",
-        got=repr(size),
+        got=shown(size),
         expected="an integer, zero or more",
         step=f"write for example {owner}(4)" if group else "give for example 5",
     )
-    if isinstance(size, bool | np.bool_):
-        raise wrong
-    try:
-        number = operator.index(size)  # type: ignore[arg-type]  # anything with __index__ is an integer
-    except TypeError:
-        raise wrong from None
-    if number < 0:
-        raise wrong
-    return number
 
 
 def refuse_misfit(element: str, size: int, array: Any, axis: int) -> None:
@@ -119,8 +116,8 @@ class Group(ABC):
     def _order(self) -> tuple[str, int, int]:
         return type(self).__name__, -1 if self.n is None else self.n, 0
 
-    def _size(self, n: int | None) -> int:
-        """The size to work at: the bound one, or the one given for a free group."""
+    def _size(self, n: int | None, most: int | None = None) -> int:
+        """The size to work at: the bound one, or the one given for a free group; at most `most`."""
         size = self.n if n is None else self.checked(n)
         if size is None or (self.n is not None and size != self.n):
             raise GroupError(
@@ -128,6 +125,13 @@ class Group(ABC):
                 got=f"n={n}",
                 expected="n for a free group, nothing else for a bound one",
                 step=f"pass n=4, or write {type(self).__name__}(4)" if self.n is None else f"pass n={self.n}",
+            )
+        if most is not None and size > most:
+            raise TooLargeError(
+                f"{self} is too large for arrays of its elements",
+                got=f"n={size:,}",
+                expected=f"n up to {most:,}",
+                step="use a smaller n; layers need no element of the group",
             )
         return size
 

@@ -11,6 +11,12 @@ import numpy as np
 from equikit._errors import GroupError
 from equikit.groups._group import Group, refuse_misfit
 
+MOST_ROWS = 1000
+"""Rows above which no dense element is made: its factorization takes seconds."""
+
+MOST_ALGEBRA = 128
+"""Rows above which no basis of a Lie algebra is listed: it has about n^4 entries."""
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MatrixElements(Group):

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import GroupError
 from equikit.groups._entries import (
     Entries,
@@ -22,11 +23,14 @@ from equikit.groups._entries import (
     stretch,
 )
 from equikit.groups._group import Blocks, Group, checked_size
-from equikit.groups._linear import MatrixElements, inverse_transposed
+from equikit.groups._linear import MOST_ROWS, MatrixElements, inverse_transposed
 from equikit.groups._null_space import Action, invariant_tensors
 
 MOST_ELEMENTS = 2000
 """Elements above which a group is not listed."""
+
+MOST_PRODUCTS = 2_000_000_000
+"""Multiplications above which a group is not listed: elements times generators times the cube of the size."""
 
 WORD = 24
 """How many generators are multiplied to a random element."""
@@ -100,21 +104,14 @@ class MatrixGroup(MatrixElements):
                 step="write for example MatrixGroup([[[0, 1], [1, 0]]])",
             )
         rational = all(isinstance(x, Rational) for matrix in (*given, *algebra) for row in matrix for x in row)
-        if exact not in (None, False, True) or (exact and not rational):
+        if exact is not None and _checks.flag("exact", exact, error=GroupError) and not rational:
             raise GroupError(
                 "a null space can be exact for integers and fractions only",
                 got=f"exact={exact!r}",
                 expected="exact=False, or leave it out",
                 step="give fractions.Fraction(1, 2) in place of 0.5",
             )
-        number: Any = tolerance  # of any kind, as far as is known yet
-        if not isinstance(number, float | int | np.floating) or not 0 < number <= 0.01:
-            raise GroupError(
-                "the tolerance is not a small number",
-                got=repr(tolerance),
-                expected="0 < tolerance <= 0.01",
-                step="write tolerance=1e-10, or leave it out",
-            )
+        _checks.number("tolerance", tolerance, above=0, most=0.01, example=1e-10, error=GroupError)
         given_name: Any = name
         if given_name is not None and not isinstance(given_name, str):
             raise GroupError("the name is not a text", got=repr(name), expected="a text", step='write name="C4"')
@@ -187,7 +184,7 @@ class MatrixGroup(MatrixElements):
         """
         from scipy.linalg import expm  # with JAX, but not with NumPy alone
 
-        size = self._size(n)
+        size = self._size(n, MOST_ROWS // 2)
         letters = [m for g in self.generators() for m in (g, np.linalg.inv(g))]
         element, most = np.eye(size), max(4.0, min(map(stretch, letters), default=1.0) + 1e-6)
         for place in generator.integers(0, 2 * len(letters), WORD if letters else 0):
@@ -212,7 +209,9 @@ class MatrixGroup(MatrixElements):
             TooLargeError: if a tensor has too many entries.
             GroupError: if the numerical rank is in doubt.
         """
-        return np.ones((len(stars) == 0, *(0,) * len(stars)), np.int64) if self.n == 0 else _invariants(self, stars)
+        if self.n == 0:  # only the tensor without axes has an entry
+            return np.ones((int(not stars), *(0,) * len(stars)), np.int64)
+        return _invariants(self, stars)
 
     def count_invariants(self, order: int, dual: int = 0) -> int:
         """The dimension of the invariant tensors with so many axes, of which so many carry the dual.
@@ -251,6 +250,7 @@ def _traces(group: MatrixGroup) -> Counter[tuple[int, int]] | None:
     letters = [numbers(matrix) for matrix in group.given]
     if any(letter.dtype != np.int64 for letter in letters):
         return None
+    most = min(MOST_ELEMENTS, MOST_PRODUCTS // max(len(letters) * (group.n or 0) ** 3, 1))
     one = np.eye(group.n or 0, dtype=np.int64)
     known = {one.tobytes(): one}
     edge = [one]
@@ -265,7 +265,7 @@ def _traces(group: MatrixGroup) -> Counter[tuple[int, int]] | None:
                     known[product.tobytes()] = product
                     found.append(product)
         edge = found
-        if len(known) > MOST_ELEMENTS:
+        if len(known) > most:
             return None
     # The elements are all there, so every inverse is among them; its trace is that of the dual.
     duals = [np.rint(np.linalg.inv(matrix)) for matrix in known.values()]

@@ -20,6 +20,9 @@ from equikit.groups._null_space_exact import exact_null_space
 MOST_UNKNOWNS = 2000
 """Entries of a tensor above which no null space is computed: the constraints are a matrix with the square of it."""
 
+MOST_WORK = 6_000_000_000
+"""Cube of the entries of a tensor times the number of constraints, above which no null space is computed."""
+
 MOST_INDICES = 2**22
 """Entries of a tensor above which no orbits are looked for."""
 
@@ -83,6 +86,11 @@ def refuse_if_many(what: str, entries: int, most: int) -> None:
         )
 
 
+def refuse_if_slow(what: str, entries: int, constraints: int) -> None:
+    """Raise `TooLargeError` where a null space of so many unknowns and constraints would take more than seconds."""
+    refuse_if_many(what, entries, min(MOST_UNKNOWNS, int((MOST_WORK / max(constraints, 1)) ** (1 / 3))))
+
+
 def invariant_tensors(what: str, action: Action, stars: Sequence[bool], tolerance: float) -> np.ndarray:
     """A basis of the invariant tensors, `[count, n, ..., n]`.
 
@@ -105,7 +113,7 @@ def invariant_tensors(what: str, action: Action, stars: Sequence[bool], toleranc
     if len(found) == len(moves) and not action.algebra:
         return orbit_tensors(what, action.n, found, len(stars))
     entries = action.n ** len(stars)
-    refuse_if_many(what, entries, MOST_UNKNOWNS)  # before the constraints are made
+    refuse_if_slow(what, entries, len(action.elements) + len(action.algebra))  # before the constraints are made
     rows = _constraints(action, stars)
     if not action.exact:
         rows = [row.astype(action.dtype) for row in rows]
@@ -120,9 +128,9 @@ def common_null_space(what: str, rows: Sequence[np.ndarray], entries: int, exact
         TooLargeError: if there are too many unknowns, or exact vectors have too large entries.
         GroupError: if the numerical rank is in doubt.
     """
-    refuse_if_many(what, entries, MOST_UNKNOWNS)
+    refuse_if_slow(what, entries, len(rows))
     if exact:
-        return exact_null_space(what, rows, entries)
+        return exact_null_space(what, rows, entries, max(2, MOST_WORK // max(entries**3 * len(rows), 1)))
     kind = np.result_type(np.float64, *rows)
     return _numerical(what, rows, entries, kind, tolerance)
 

@@ -18,8 +18,8 @@ LARGEST_ENTRY = 2**31
 """Entries of exact tensors, so that products of two fit in 64 bits."""
 
 
-def exact_null_space(what: str, rows: Sequence[np.ndarray], entries: int) -> np.ndarray:
-    """The null space modulo primes, lifted to fractions, and proved.
+def exact_null_space(what: str, rows: Sequence[np.ndarray], entries: int, most_primes: int = MOST_PRIMES) -> np.ndarray:
+    """The null space modulo primes, at most so many, lifted to fractions, and proved.
 
     Modulo a prime the rank can only be too small and the null space too large, so that as many proved vectors as there
     are modulo the prime are all there are. One prime is enough for small fractions; more are joined until it is.
@@ -29,7 +29,7 @@ def exact_null_space(what: str, rows: Sequence[np.ndarray], entries: int) -> np.
     whole = [_cleared(row) for row in rows]
     residues: np.ndarray | None = None
     modulus, prime = 1, 2**61
-    for _ in range(MOST_PRIMES):
+    for _ in range(min(most_primes, MOST_PRIMES)):
         prime = _prime_below(prime)
         found = _null_space_modulo(whole, entries, prime)
         if not len(found):

@@ -10,7 +10,7 @@ import numpy as np
 from equikit._errors import GroupError
 from equikit.groups._form import Form
 from equikit.groups._group import Blocks, Group, checked_size
-from equikit.groups._linear import MatrixElements, cayley, haar
+from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley, haar
 
 BOOST = 0.25
 """Scale of random elements of a non-compact group, which has no uniform distribution."""
@@ -75,12 +75,13 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List reflections, one of each sign of the metric, which generate the group with its Lie algebra."""
-        size = self._size(n)
+        size = self._size(n, MOST_ROWS)
         places = [0] * (size > self.negative) + [size - 1] * (self.negative > 0)
         return [_reflection(size, [place]) for place in places]
 
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
         """List the rotations and boosts of all pairs of axes."""
+        self._size(n, MOST_ALGEBRA)
         metric = self.metric(n)
         found = []
         for i in range(len(metric)):
@@ -93,8 +94,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw an element, float64 `[n, n]`: from the Haar distribution, or where the metric is not definite, whose
         group is not compact, a boost of moderate size with a rotation, and random reflections."""
-        metric = self.metric(n)
-        size = len(metric)
+        size, metric = self._size(n, MOST_ROWS), self.metric(n)
         if not self.negative:
             return haar(generator, size)
         positive = size - self.negative
@@ -142,7 +142,7 @@ class SO(O):
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List what generates the group with its Lie algebra: where the metric is not definite, a double reflection."""
-        size = self._size(n)
+        size = self._size(n, MOST_ROWS)
         return [_reflection(size, [0, size - 1])] if 0 < self.negative < size else []
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:

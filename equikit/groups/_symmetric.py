@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equikit._errors import GroupError
-from equikit.groups._group import Group, refuse_misfit
+from equikit.groups._group import MOST_POINTS, Group, refuse_misfit
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -34,7 +34,7 @@ class S(Group):
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List a transposition and an n-cycle, which generate the group (none where it is trivial)."""
-        size = self._size(n)
+        size = self._size(n, MOST_POINTS)
         if size < 2:
             return []
         swap = np.arange(size)
@@ -43,7 +43,7 @@ class S(Group):
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw a permutation uniformly: an integer array `[n]`."""
-        return generator.permutation(self._size(n))
+        return generator.permutation(self._size(n, MOST_POINTS))
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the permutation matrix, `[n, n]` integers, with a one at row `element[i]`, column `i`."""

@@ -10,7 +10,7 @@ import numpy as np
 from equikit._errors import GroupError
 from equikit.groups._form import Form
 from equikit.groups._group import Blocks, checked_size
-from equikit.groups._linear import MatrixElements, cayley
+from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley
 from equikit.groups._orthogonal import BOOST
 
 
@@ -54,12 +54,12 @@ class Sp(MatrixElements):
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """None: the group is connected, and its Lie algebra generates it."""
-        self._size(n)
+        self._size(n, MOST_ROWS)
         return []
 
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
         r"""List \(\Omega^{-1}\) times the elementary symmetric matrices."""
-        size = self._size(n)
+        size = self._size(n, MOST_ALGEBRA)
         omega, found = self.form.matrix(size), []
         for i in range(size):
             for j in range(i + 1):
@@ -70,7 +70,7 @@ class Sp(MatrixElements):
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw an element of moderate size, float64 `[n, n]`; the group is not compact, and has no uniform one."""
-        size = self._size(n)
+        size = self._size(n, MOST_ROWS)
         element = np.eye(size)
         for _ in range(2):
             noise = BOOST * generator.normal(size=(size, size)) / max(1.0, np.sqrt(size / 4))

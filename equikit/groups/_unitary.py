@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from equikit.groups._group import Blocks
-from equikit.groups._linear import MatrixElements, haar, inverse_transposed
+from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, haar, inverse_transposed
 from equikit.groups._orthogonal import BOOST
 
 
@@ -39,12 +39,12 @@ class U(MatrixElements):
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """None: the group is connected, and its Lie algebra generates it."""
-        self._size(n)
+        self._size(n, MOST_ROWS)
         return []
 
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
         """List antihermitian matrices, complex128 `[n, n]`, that span the Lie algebra."""
-        size, found = self._size(n), []
+        size, found = self._size(n, MOST_ALGEBRA), []
         for i in range(size):
             for j in range(i + 1):
                 for entry in (1, 1j) if i != j else (1j,):
@@ -55,7 +55,7 @@ class U(MatrixElements):
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw an element from the Haar distribution, complex128 `[n, n]`."""
-        size = self._size(n)
+        size = self._size(n, MOST_ROWS)
         q, r = np.linalg.qr(generator.normal(size=(size, size)) + 1j * generator.normal(size=(size, size)))
         phases = np.diag(r)
         result: np.ndarray = q * (phases / np.abs(phases))
@@ -99,17 +99,17 @@ class GL(MatrixElements):
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List a reflection, which generates the group with its Lie algebra."""
-        size = self._size(n)
+        size = self._size(n, MOST_ROWS)
         return [np.diag([-1] + [1] * (size - 1))] if size else []
 
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
         """List the elementary matrices, int64 `[n, n]`."""
-        size = self._size(n)
+        size = self._size(n, MOST_ALGEBRA)
         return [np.eye(1, size * size, i, np.int64).reshape(size, size) for i in range(size * size)]
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw an element of moderate size, float64 `[n, n]`; the group is not compact, and has no uniform one."""
-        size = self._size(n)
+        size = self._size(n, MOST_ROWS)
         stretch = np.exp(BOOST * generator.normal(size=size))
         result: np.ndarray = (haar(generator, size) * stretch) @ haar(generator, size)
         return result

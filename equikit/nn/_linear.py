@@ -23,7 +23,7 @@ from equikit.plans import Plan, weight_name, weight_shapes
 from equikit.plans._apply import Inputs, Masks, applied
 from equikit.plans._check import foreign
 from equikit.plans._ir import NORMALIZE, Normalize
-from equikit.plans._lower import Channels, planned
+from equikit.plans._lower import Channels, outline, planned
 from equikit.plans._options import Method, RunOptions
 from equikit.plans._out_sharding import OutSharding
 
@@ -159,7 +159,7 @@ class Linear(nnx.Module):
         self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
         self.options = RunOptions(precision, method, remat, chunk_size)
         _checks.rngs(rngs)
-        shapes = weight_shapes(self.plan)
+        shapes = weight_shapes(self._outline)
         if self.needs_input and all(len(shape) == 2 for shape in shapes.values()):
             raise SignatureError(
                 "no linear map but zero commutes with the group" + (", and only a bias is left" if shapes else ""),
@@ -189,6 +189,11 @@ class Linear(nnx.Module):
         return planned(self.signature, self.channels, self.normalize, self.use_bias)
 
     @property
+    def _outline(self) -> Plan:
+        """The plan without its steps: all that construction needs, and at hand where there are too many of them."""
+        return outline(self.signature, self.channels, normalize=self.normalize, bias=self.use_bias)
+
+    @property
     def space(self) -> HomSpace:
         """The Hom space whose diagrams the parameters belong to, in its order."""
         return HomSpace(self.signature)
@@ -213,7 +218,7 @@ class Linear(nnx.Module):
         scales: dict[str, np.ndarray] = {}
         for target in self.signature.outputs:
             gains = {}
-            for source, width in zip(self.signature.inputs, self.plan.features[0], strict=True):
+            for source, width in zip(self.signature.inputs, self._outline.features[0], strict=True):
                 diagrams = HomSpace(self.signature.pair(source, target)).diagrams
                 assert isinstance(diagrams, Diagrams)
                 exact = mean_square_gains(diagrams, sizes, mean=self.normalize == "mean")

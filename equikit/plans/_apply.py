@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Bool, Inexact
 
 from equikit._errors import OptionError, ShapeError, SignatureError
-from equikit.diagrams import HomSpace, Signature, Term
+from equikit.diagrams import Diagrams, HomSpace, Signature, Term
 from equikit.plans._check import (
     by_label,
     by_name,
@@ -78,9 +78,10 @@ def _weight_shapes(
                 expected="names of terms that tell their pairs apart",
                 step="choose names without arrows and parentheses",
             )
-        count = len(HomSpace(signature.pair(source or Term("", ()), target)).diagrams)
-        if count:
-            shapes[name] = (count, *widths)
+        diagrams = HomSpace(signature.pair(source or Term("", ()), target)).diagrams
+        assert isinstance(diagrams, Diagrams), "a pair of terms has diagrams of one kind"
+        if diagrams:
+            shapes[name] = (diagrams.count_all, *widths)
 
     for target, width_out in zip(signature.outputs, features[1], strict=True):
         for source, width_in in zip(signature.inputs, features[0], strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from equikit.diagrams import HalfDiagram, Signature, Term
@@ -58,7 +58,9 @@ def chain(term: int, half: HalfDiagram) -> tuple[Step, ...]:
     return tuple(reversed(steps))
 
 
-def lattice(term: int, labels: tuple[str, ...], needed: set[HalfDiagram], sizes: dict[str, int | None]) -> list[Step]:
+def lattice(
+    term: int, labels: tuple[str, ...], needed: set[HalfDiagram], sizes: Mapping[str, int | None]
+) -> list[Step]:
     """Choose how each needed half diagram is made: from its cheapest parent, sharing what is needed anyway.
 
     The cost of a step is what it reads: the larger tensor for a sum, the smaller one for a diagonal. A parent that
@@ -69,6 +71,7 @@ def lattice(term: int, labels: tuple[str, ...], needed: set[HalfDiagram], sizes:
     """
     free = max([size for size in sizes.values() if size is not None], default=1) * 64 + 64
 
+    @functools.cache
     def entries(half: HalfDiagram) -> int:
         total = 1
         for label in half.core:

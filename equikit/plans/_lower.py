@@ -9,18 +9,40 @@ from dataclasses import replace
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import HomSpace, Signature, Term
+from equikit.diagrams._effort import count_joined, count_reductions, refuse_if_more
 from equikit.plans._ir import NORMALIZE, Normalize, Plan
-from equikit.plans._lattice import cheapest_expansions, cheapest_reductions
+from equikit.plans._lattice import acted_labels, cheapest_expansions, cheapest_reductions
 from equikit.plans._products import found_cores, joined_product, with_split_wires
+
+FEWER = "use fewer axes; the dimension and the shapes of the weights are known all the same"
 
 Channels = int | Sequence[int]
 """Of each term of a side, or one number for all."""
+
+
+MOST_WORK = 5_000_000
+"""Estimated microseconds above which no plan is made."""
+
+PER_TENSOR, PER_DIAGRAM = 50, 1.5
+"""Microseconds that a tensor of the lattice takes, and a diagram: measured on one core."""
+
+
+def refuse_if_long(signature: Signature, bias: bool, per_diagram: float = PER_DIAGRAM) -> None:
+    """Raise `TooLargeError` where making the plan would take more than some seconds, before anything is enumerated."""
+    groups = tuple(signature.groups.items())
+    tops, bottoms = ([acted_labels(signature, term) for term in side] for side in (signature.outputs, signature.inputs))
+    tensors = sum(count_reductions(row, groups) for row in (*tops, *bottoms))
+    refuse_if_more("the plan has too many tensors", tensors, int(MOST_WORK / PER_TENSOR), "tensors", FEWER)
+    diagrams = sum(count_joined(top, row, groups) for top in tops for row in (*bottoms, *([()] if bias else [])))
+    most = int((MOST_WORK - PER_TENSOR * tensors) / per_diagram)
+    refuse_if_more("the plan has too many diagrams", diagrams, most, "diagrams", FEWER)
 
 
 @functools.lru_cache(maxsize=256)
 def planned(
     signature: Signature, channels: tuple[tuple[int, ...], tuple[int, ...]], normalize: Normalize, bias: bool
 ) -> Plan:
+    refuse_if_long(signature, bias)
     empty = Plan(signature, channels, normalize, bias, (), (), ())
     products = tuple(
         with_split_wires(joined_product(signature, key, parts), empty.features)
@@ -64,6 +86,7 @@ def plan(
     Raises:
         OptionError: if `normalize` is neither, or channels are not whole numbers.
         ShapeError: if there is not one number of channels for each term.
+        TooLargeError: if there are too many diagrams, or tensors between a term and its half diagrams.
 
     Cost: proportional to the number of half diagrams, and of pairs of them.
 
@@ -73,6 +96,17 @@ def plan(
         [('p', 'p'), ('p',), ()]
     """
     return planned(*checked_request(signature, channels, normalize), bool(bias))
+
+
+def outline(
+    signature: Signature | HomSpace,
+    channels: tuple[int | tuple[int, ...], int | tuple[int, ...]] = (1, 1),
+    *,
+    normalize: Normalize = "sum",
+    bias: bool = False,
+) -> Plan:
+    """The plan without its steps, which is enough for the shapes of weights; the arguments are those of `plan`."""
+    return Plan(*checked_request(signature, channels, normalize), bool(bias), (), (), ())
 
 
 def checked_request(

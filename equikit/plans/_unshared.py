@@ -8,8 +8,11 @@ from equikit.diagrams import HomSpace, Signature
 from equikit.diagrams._core import iter_wires
 from equikit.plans._ir import Normalize, Plan, Product, Step, WeightBlock
 from equikit.plans._lattice import chain
-from equikit.plans._lower import checked_request
+from equikit.plans._lower import checked_request, refuse_if_long
 from equikit.plans._products import core_axes, found_cores
+
+PER_PRODUCT = 10
+"""Microseconds that the product of a diagram takes: measured on one core."""
 
 
 def unshared(
@@ -34,7 +37,7 @@ def unshared(
         A plan that `apply` runs, with the weights of the other.
 
     Raises:
-        OptionError, ShapeError: as `plan` does.
+        OptionError, ShapeError, TooLargeError: as `plan` does.
 
     Cost: proportional to the number of diagrams, times that of axes.
 
@@ -48,6 +51,7 @@ def unshared(
     """
     signature, wide, normalize = checked_request(signature, channels, normalize)
     bias = bool(bias)
+    refuse_if_long(signature, bias, PER_PRODUCT)
     chains = functools.cache(chain)
     reductions: list[Step] = []
     products: list[Product] = []

@@ -36,7 +36,7 @@ class Action:
     channels: bool = True
 
     @property
-    def groups(self) -> dict[str, Group]:
+    def groups(self) -> Mapping[str, Group]:
         """The labels on which a group acts."""
         return self.signature.groups
 

@@ -37,7 +37,7 @@ def expected_count(m: int, n: int | None) -> int:
 
 @pytest.mark.parametrize("m", range(9))
 def test_stirling_numbers(m):
-    assert [stirling(m, t) for t in range(-1, m + 2)] == [0, *(sympy_stirling(m, t) for t in range(m + 1)), 0]
+    assert [stirling(m, t) for t in range(m + 2)] == [*(sympy_stirling(m, t) for t in range(m + 1)), 0]
     assert count_partitions(m) == bell(m) == len(set_partitions(m)) if m < 7 else bell(m)
 
 
@@ -145,12 +145,6 @@ def test_the_quiver_needs_a_bound_group(group):
         mckay_quiver(group)
     with pytest.raises(GroupError, match="needs a bound group"):
         count_walks(group, 3)
-
-
-@pytest.mark.parametrize("length", [-1, 2.5, True, "3"], ids=repr)
-def test_the_length_of_walks(length):
-    with pytest.raises(GroupError, match="length of the walks must be a whole number"):
-        count_walks(S(3), length)
 
 
 # All ways to enumerate agree
@@ -303,9 +297,9 @@ def test_all_partitions_of_twelve_vertices_in_the_order_of_iteration():
 
 @pytest.mark.parametrize("k", [15, 20, 40])
 def test_arrays_that_would_not_fit_are_refused(k):
-    with pytest.raises(TooLargeError, match="would not fit in memory"):
+    with pytest.raises(TooLargeError, match="too many rows"):
         hom(arrow(k, k), p=S).diagrams.array()
-    with pytest.raises(TooLargeError, match="would not fit in memory"):
+    with pytest.raises(TooLargeError, match="too many set partitions"):
         growth_array(["p"] * k)
 
 

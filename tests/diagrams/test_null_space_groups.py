@@ -257,7 +257,7 @@ one = hom("z -> z", z=Z(3)).diagrams[0]
         (lambda: hom("u u* -> ", u=ek.U).matrices({"u": 3, "u*": 4}), ek.ShapeError, "a label and its dual"),
         (lambda: MatrixGroup([[["a"]]]), GroupError, "is not a square matrix of finite numbers"),
         (lambda: MatrixGroup([[[float("nan")]]]), GroupError, "is not a square matrix of finite numbers"),
-        (lambda: MatrixGroup([[[1]]], tolerance=-1), GroupError, "the tolerance is not a small number"),
+        (lambda: MatrixGroup([[[1]]], tolerance=-1), GroupError, "tolerance= must be a number > 0"),
         (lambda: MatrixGroup([[[1.0, 0], [0, 1 + 5e-10]]]).invariants((False,)), GroupError, "cannot be told"),
         (lambda: STRETCH.invariants((False,) * 12), TooLargeError, "too large to be found"),
         (lambda: Z(16).invariants((False,) * 6), TooLargeError, "too large to be found"),

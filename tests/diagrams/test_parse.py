@@ -3,7 +3,7 @@
 import pytest
 
 import equikit as ek
-from equikit import Fixed, S, SignatureError, hom
+from equikit import Diagram, Fixed, S, SignatureError, Sp, hom
 from equikit.diagrams import Term, parse_signature
 
 
@@ -256,3 +256,17 @@ def test_the_caret_stands_right_where_there_are_no_inputs(outputs):
         hom({}, outputs, p=S)
     line, carets = str(error.value).split("\n")[1:3]
     assert line[carets.index("^")] == "q"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Diagram.parse("x x -> (): 1' 2'", y=Sp(2)),
+        lambda: Diagram.parse("x x -> (): 1' 2'", groups={"x": Sp, "y": Sp}),
+        lambda: Diagram.identity("x x", y=Sp(2)),
+    ],
+)
+def test_a_diagram_refuses_a_group_for_a_label_that_no_axis_has(call):
+    with pytest.raises(SignatureError, match="no axis has the label 'y'"):
+        call()
+    assert Diagram.parse("x x -> (): 1' 2'", x=Sp(2)).matrix(2).tolist() == [[0, 1, -1, 0]]

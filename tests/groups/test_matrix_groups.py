@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from equikit import SO, A, Bistochastic, GroupError, H, Lorentz, O, S, ShapeError, Sp
+from equikit import SO, A, Bistochastic, GroupError, H, Lorentz, MatrixGroup, O, S, ShapeError, Sp, hom
 
 MATRICES = [O(0), O(1), O(3), O(1, 3), O(0, 2), SO(1), SO(3), SO(4), SO(1, 3), SO(2, 2), Sp(0), Sp(2), Sp(4),
             *(Bistochastic(n) for n in range(5))]  # fmt: skip
@@ -139,3 +139,31 @@ def test_integers_are_not_cut_off():
 def test_random_elements_are_of_moderate_size(group):
     rng = np.random.default_rng(0)
     assert np.median([np.abs(group.random_element(rng)).max() for _ in range(50)]) < 10
+
+
+def test_the_group_without_entries_has_matrices():
+    empty = MatrixGroup(n=0)
+    assert hom("x -> x", x=empty).matrices().shape == (0, 0, 0)
+    assert hom("x x -> ()", x=empty).matrices().shape == (0, 1, 0)
+    assert hom("x + () -> x + ()", x=empty).matrices().tolist() == [[[1]]]
+    assert empty.invariants(()).tolist() == [1]
+
+
+@pytest.mark.parametrize("n", range(8))
+def test_random_elements_and_generators_of_the_alternating_group_are_even(n):
+    generator = np.random.default_rng(0)
+    for element in [*A(n).generators(), *(A(n).random_element(generator) for _ in range(20))]:
+        assert round(np.linalg.det(A(n).matrix(element))) == 1
+
+
+@pytest.mark.parametrize("n", range(7))
+def test_the_generators_of_the_alternating_group_generate_it(n):
+    known, edge = {tuple(range(n))}, [tuple(range(n))]
+    while edge:
+        one = edge.pop()
+        for letter in A(n).generators():
+            product = tuple(int(letter[i]) for i in one)
+            if product not in known:
+                known.add(product)
+                edge.append(product)
+    assert len(known) == max(math.factorial(n) // 2, 1)

@@ -1,0 +1,170 @@
+"""Determinants of Gram matrices as factored polynomials in the sizes: closed forms, and exact interpolation.
+
+The diagrams of several labels are products of those of each, and so is the Gram matrix: its determinant is the product
+over labels of the determinants of theirs, each to the number of diagrams of all other labels.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from equikit.diagrams._basis import count_candidates
+from equikit.diagrams._count import even_stirling_row, stirling_row
+from equikit.diagrams._effort import refuse_if_more
+from equikit.diagrams._gram import FEWER, gram_entries, inner_products, size_symbols
+from equikit.diagrams._rules import group_of
+from equikit.diagrams._sequence import Diagrams
+from equikit.diagrams._signature import base
+from equikit.groups import Group
+
+if TYPE_CHECKING:
+    import sympy
+
+MOST_PAIRS = 30
+"""Pairs above which no determinant is given: 5,604 Young diagrams have 30 boxes."""
+
+MOST_ELIMINATED = 400
+"""Diagrams of one label above which no determinant of numbers is computed."""
+
+MOST_INTERPOLATED = 80
+"""Diagrams of one label above which no determinant is interpolated."""
+
+MOST_BITS = 10_000_000
+"""Bits above which a determinant is not written as a number."""
+
+Factor = tuple[Any, int]
+"""A number or expression, and its power."""
+
+
+def gram_determinant(diagrams: Diagrams, sizes: Mapping[str, int] | None = None) -> sympy.Expr:
+    """The determinant of the Gram matrix, factored; a number where sizes are given.
+
+    Raises:
+        TooLargeError: if there are too many diagrams, or the number has too many digits.
+
+    Cost: for groups that permute a basis the square of the number of vertices; for others, where n is a symbol, the
+    number of points of the interpolation times the cube of the number of diagrams.
+    """
+    import sympy
+
+    total, factors = diagrams.count_all, []
+    for label in sorted({*map(base, diagrams.top + diagrams.bottom)}) if total else ():
+        top, bottom = (tuple(x for x in row if base(x) == label) for row in (diagrams.top, diagrams.bottom))
+        own = Diagrams(top, bottom, tuple(item for item in diagrams.groups if base(item[0]) == label))
+        size = size_symbols({*map(base, diagrams.top + diagrams.bottom)})[label] if sizes is None else sizes[label]
+        others = total // own.count_all
+        factors += [(value, power * others) for value, power in _factors(own, group_of(own.groups, label), label, size)]
+    if any(value == 0 for value, _ in factors):
+        return sympy.Integer(0)
+    if sizes is not None:
+        bits = sum(power * (abs(value) - 1).bit_length() for value, power in factors if isinstance(value, int))
+        refuse_if_more(
+            "the determinant has too many digits", bits, MOST_BITS, "bits", "leave n out, to have it factored"
+        )
+    return sympy.Mul(*(sympy.sympify(value) ** power for value, power in factors))
+
+
+def _factors(diagrams: Diagrams, group: Group, label: str, size: Any) -> Iterator[Factor]:
+    """The factors of the determinant for one label."""
+    m = len(diagrams.top) + len(diagrams.bottom)
+    if group.blocks in ("any", "even") and not group.legs:
+        row = stirling_row(m) if group.blocks == "any" else even_stirling_row(m // 2)
+        row = row[: None if group.n is None else group.n + 1]
+        # The change to the orbit basis is unitriangular, and orbit maps are orthogonal: n ... (n-t+1) for t blocks.
+        yield from ((size - i, sum(row[i + 1 :])) for i in range(len(row) - 1) if sum(row[i + 1 :]))
+    elif group.blocks == "pair" and diagrams.count_all == count_candidates(group, m) and not _has_heads(group, m):
+        yield from _of_pairings(group, m // 2, size)
+    elif isinstance(size, int):
+        refuse_if_more(
+            "there are too many diagrams for a determinant", diagrams.count_all, MOST_ELIMINATED, "diagrams", FEWER
+        )
+        yield _determinant(gram_entries(diagrams, {label: size})), 1
+    else:
+        yield from _interpolated(diagrams, label, size)
+
+
+def _has_heads(group: Group, m: int) -> bool:
+    return 0 < group.legs <= m
+
+
+def _of_pairings(group: Group, pairs: int, size: Any) -> Iterator[Factor]:
+    r"""The factors where all pairings, or all permutations, are independent.
+
+    The Gram matrix acts on the irreducible representations of a symmetric group by scalars, products over the boxes of
+    a Young diagram: \(n + 2j - i\) for pairings (\(n\) is \(-n\) for the symplectic form), \(n + j - i\) for
+    permutations, row i and column j counted from zero.
+
+    Source:
+        Zinn-Justin, Jucys-Murphy elements and Weingarten matrices, arXiv:0907.2719.
+    """
+    refuse_if_more("there are too many pairs for a determinant", pairs, MOST_PAIRS, "pairs", FEWER)
+    stretch = 1 if group.has_dual else 2
+    powers: Counter[int] = Counter()
+    for shape in _shapes(pairs, pairs):
+        multiplicity = _tableaux(tuple(stretch * row for row in shape)) ** (2 if group.has_dual else 1)
+        for i, row in enumerate(shape):
+            for j in range(row):
+                powers[stretch * j - i] += multiplicity
+    turned = group.form is not None and group.form.kind == "symplectic"
+    # n - s for n + s, since every factor -n + s brings a sign that the form brings too.
+    yield from ((size - shift if turned else size + shift, power) for shift, power in sorted(powers.items()))
+
+
+def _shapes(boxes: int, widest: int) -> Iterator[tuple[int, ...]]:
+    """The integer partitions, in descending order."""
+    if not boxes:
+        yield ()
+    for row in range(min(boxes, widest), 0, -1):
+        yield from ((row, *rest) for rest in _shapes(boxes - row, row))
+
+
+def _tableaux(shape: tuple[int, ...]) -> int:
+    """The number of standard tableaux of a shape, by the hook length formula."""
+    lengths = [row + len(shape) - 1 - i for i, row in enumerate(shape)]
+    above = math.prod(a - b for a, b in itertools.combinations(lengths, 2))
+    return math.factorial(sum(shape)) * above // math.prod(map(math.factorial, lengths))
+
+
+def _determinant(entries: list[list[Any]]) -> Any:
+    """The determinant of rows of integers, exactly; of a Hermitian matrix of floats or complex numbers as a float."""
+    import flint
+
+    if all(isinstance(entry, int) for row in entries for entry in row):
+        return int(flint.fmpz_mat(entries).det())
+    return float(np.real(np.linalg.det(np.array(entries))))
+
+
+def _interpolated(diagrams: Diagrams, label: str, symbol: sympy.Symbol) -> Iterator[Factor]:
+    """The factors of the determinant as a polynomial, by its values at 0, 1, 2, ... and Newton's formula."""
+    import flint
+    import sympy
+
+    what = "there are too many diagrams for a determinant as a polynomial"
+    refuse_if_more(what, diagrams.count_all, MOST_INTERPOLATED, "diagrams", FEWER)
+    factors, powers = inner_products(diagrams)
+    power = powers[label]
+    degree = int(power.max(axis=1, initial=0).sum())
+    if not degree:
+        yield _determinant(factors.tolist()), 1
+        return
+    values = [
+        _determinant((factors * np.array([point**e for e in range(int(power.max()) + 1)], object)[power]).tolist())
+        for point in range(degree + 1)
+    ]
+    differences = [values[0]]
+    while len(values) > 1:
+        values = [after - before for before, after in itertools.pairwise(values)]
+        differences.append(values[0])
+    polynomial = flint.fmpq_poly([])
+    for k in reversed(range(len(differences))):
+        polynomial = polynomial * flint.fmpq_poly([-k, 1]) + flint.fmpq(differences[k], math.factorial(k))
+    content, found = flint.fmpz_poly([int(c) for c in polynomial.coeffs()]).factor()
+    yield int(content), 1
+    for poly, exponent in found:
+        yield sympy.Poly([int(c) for c in reversed(poly.coeffs())], symbol).as_expr(), int(exponent)

@@ -1,0 +1,149 @@
+"""Estimates of work before anything is enumerated, and the limits that keep symbolic work to a few seconds.
+
+The limits were measured on one core: what stays below them ends in about five seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+
+from equikit._errors import TooLargeError
+from equikit.diagrams._count import count_involutions, count_pairings, stirling_row
+from equikit.diagrams._rules import Groups, group_of
+from equikit.diagrams._signature import base
+from equikit.groups import Group
+
+MOST_LISTED = 200_000
+"""Diagrams above which no list of them is made."""
+
+MOST_ROWS = 10_000_000
+"""Rows above which no array of block numbers is made."""
+
+MOST_HALVES = 200_000
+"""Half diagrams above which diagrams are not grouped by core."""
+
+MOST_PAIRS = 5_000_000
+"""Pairs of half diagrams above which they are not listed."""
+
+MOST_JOINED = 1_500_000
+"""Pairs of half diagrams, each with every wiring, above which they are not tried one by one."""
+
+LOOKED_UP = 20
+"""How many times longer a pair takes where diagrams are dependent, so that it is looked up in the basis."""
+
+Wires = tuple[int, ...]
+"""The numbers of wires of a label, and of the label with a star."""
+
+
+def refuse_if_more(what: str, count: int, most: int, unit: str, step: str) -> None:
+    """Raise `TooLargeError` where an estimated count is larger than a limit."""
+    if count > most:
+        shown = f"{count:,}" if count < 10**30 else f"about 10^{round(math.log10(count))}"
+        raise TooLargeError(what, got=f"{shown} {unit}", expected=f"at most {most:,}", step=step)
+
+
+def refuse_if_unlistable(count: int) -> None:
+    """Raise `TooLargeError` where there are too many diagrams for a list."""
+    refuse_if_more(
+        "there are too many diagrams to be listed",
+        count,
+        MOST_LISTED,
+        "diagrams",
+        "iterate over space.diagrams and stop early, or use fewer axes; space.dim is counted without a list",
+    )
+
+
+def refuse_if_unreachable(place: int) -> None:
+    """Raise `TooLargeError` where too many diagrams would be made to reach one."""
+    refuse_if_more(
+        "the diagram is too far down the list to be reached",
+        place,
+        MOST_LISTED,
+        "diagrams before it",
+        "take one from the front, or make it with Diagram.from_blocks",
+    )
+
+
+def half_counts(group: Group, vectors: int, duals: int) -> dict[Wires, int]:
+    """How many half diagrams a label has in a row, by the wires; at least as many as there are."""
+    m = vectors + duals
+    if group.blocks == "whole":
+        return {(0, 0): 1}
+    if group.has_dual:
+        return {
+            (vectors - c, duals - c): math.comb(vectors, c) * math.comb(duals, c) * math.factorial(c)
+            for c in range(min(vectors, duals) + 1)
+        }
+    if group.blocks in ("any", "even"):
+        row = stirling_row(m)[: None if group.n is None else group.n + 1]
+        kinds = 3 if group.legs else 1  # no head, and one whose legs are all blocks, or all but one
+        return {(w, 0): kinds * sum(count * math.comb(t, w) for t, count in enumerate(row)) for w in range(len(row))}
+    closed = count_pairings if group.blocks == "pair" else count_involutions
+    return {
+        (w, 0): math.comb(m, w) * sum(math.comb(m - w, legs) * closed(m - w - legs) for legs in _legs(group, m - w))
+        for w in range(m + 1)
+    }
+
+
+def _legs(group: Group, most: int) -> range:
+    """How many legs of a Levi-Civita tensor can lie in a row."""
+    return range(min(group.legs, most) + 1)
+
+
+def _rows(
+    top: Iterable[str], bottom: Iterable[str], groups: Groups
+) -> Iterable[tuple[Group, tuple[int, int, int, int]]]:
+    """For each label its group and its numbers of axes: in the top row without and with a star, then in the bottom."""
+    above, below = Counter(top), Counter(bottom)
+    for label in sorted({base(label) for label in (*above, *below)}):
+        yield (
+            group_of(groups, label),
+            (above[label], above[f"{label}*"], below[label], below[f"{label}*"]),
+        )
+
+
+def count_halves(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
+    """Half diagrams of both rows that have as many wires as the other row allows."""
+    upper = lower = 1
+    for group, (a, b, c, d) in _rows(top, bottom, groups):
+        tops, bottoms = half_counts(group, a, b), half_counts(group, c, d)
+        upper *= sum(count for wires, count in tops.items() if wires[0] <= c and wires[1] <= d)
+        lower *= sum(count for wires, count in bottoms.items() if wires[0] <= a and wires[1] <= b)
+    return upper + lower
+
+
+def count_joined(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups, *, wired: bool = True) -> int:
+    """Pairs of half diagrams with equal wires, each with every wiring; the diagrams of a free group among them."""
+    result = 1
+    for group, (a, b, c, d) in _rows(top, bottom, groups):
+        tops, bottoms = half_counts(group, a, b), half_counts(group, c, d)
+        result *= sum(
+            count * bottoms[wires] * (math.prod(map(math.factorial, wires)) if wired else 1)
+            for wires, count in tops.items()
+            if wires in bottoms
+        )
+    return result
+
+
+def count_reductions(row: tuple[str, ...], groups: Groups) -> int:
+    """Tensors between a term and its half diagrams: every block of those propagates or not, or is split."""
+    result = 1
+    for group, (vectors, duals, _, _) in _rows(row, (), groups):
+        m = vectors + duals
+        if group.blocks == "whole":
+            continue
+        if group.blocks in ("any", "even"):
+            result *= sum(count * 2**t for t, count in enumerate(stirling_row(m)))
+        elif group.has_dual:
+            result *= sum(
+                count * 2 ** (vectors - wires[0]) for wires, count in half_counts(group, vectors, duals).items()
+            )
+        else:
+            single = 2 if group.blocks == "small" else 1
+            pairs = (
+                math.comb(m, 2 * c) * count_pairings(2 * c) * 2**c * single ** (m - 2 * c) for c in range(m // 2 + 1)
+            )
+            result *= sum(pairs) * (2 if group.legs else 1)
+    return result
