@@ -5,6 +5,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import jax
@@ -36,6 +37,45 @@ SIGNATURES = [
     "p -> q p",
     "a: p p + b: p p -> c: p",
 ]
+
+
+HEXAGON = ek.MatrixGroup([[[0, -1], [1, 1]]], name="hexagon")
+TURN = ek.MatrixGroup([[[0.6, -0.8], [0.8, 0.6]]], name="turn")
+STRETCH = ek.MatrixGroup([[[Fraction(1, 2), 0], [0, 1]], [[0, 1], [1, 0]]], name="stretch")
+SU2 = ek.MatrixGroup(lie_algebra=[[[1j, 0], [0, -1j]], [[0, 1], [-1, 0]], [[0, 1j], [1j, 0]]], name="SU(2)")
+
+DUALS = [
+    ("u, u* -> ()", {"u": ek.U(3)}),
+    ("v, v*, v -> v", {"v": ek.GL(2)}),
+    ("sym(v, v), v* -> v", {"v": ek.GL(2)}),
+    ("alt(v v*, v v*) -> v v*", {"v": ek.GL(2)}),
+    ("sym(u u) u*, u -> alt(u u)", {"u": ek.U(2)}),
+    ("sym(v*, v*) -> sym(v* v*)", {"v": ek.GL(2)}),
+    ("sym(v v* v*, v v* v*) -> v* v*", {"v": ek.GL(1)}),
+    ("p v, sym(v* v*) -> p v*", {"v": ek.GL(2), "p": ek.S(3)}),
+]
+"""Multilinear maps with dual vectors."""
+
+WHOLE = [
+    ("z, z -> z", {"z": ek.Z(4)}),
+    ("z f, z -> g z", {"z": ek.Z(3), "f": ek.Fixed(2), "g": ek.Fixed(3)}),
+    ("alt(z z), z -> z", {"z": ek.D(4)}),
+    ("sym(sym(z z), sym(z z)) -> ()", {"z": ek.D(3)}),
+    ("alt(z, z, z) -> z", {"z": ek.Z(3)}),
+    ("sym(x x), x -> x", {"x": HEXAGON}),
+    ("sym(x, x, x) -> x", {"x": HEXAGON}),
+    ("alt(x x), x -> x", {"x": TURN}),
+    ("sym(g g*, g g*) -> g g*", {"g": STRETCH}),
+    ("sym(g g), g* -> g", {"g": SU2}),
+    ("a z, z -> b", {"z": ek.D(3), "a": ek.Z(2), "b": ek.Z(2)}),
+    ("p p z, p z -> p", {"p": ek.S(2), "z": ek.D(3)}),
+    ("p z, sym(z z) p -> p", {"p": ek.S(2), "z": ek.Z(3)}),
+    ("sym(p z, p z) -> p", {"p": ek.S(2), "z": ek.D(3)}),
+    ("alt(x z, x z) -> z", {"x": ek.SO(2), "z": ek.Z(3)}),
+    ("sym(x z, x z) -> x x", {"x": ek.O(1), "z": ek.Z(2)}),
+    ("sym(x z, x z) -> x x z z", {"x": ek.O(2), "z": TURN}),
+]
+"""Multilinear maps of groups without diagrams, alone and mixed; some diagrams of O(1) and O(2) are dependent."""
 
 
 def labels_of(signature: str) -> list[str]:

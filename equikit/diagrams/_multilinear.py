@@ -11,16 +11,18 @@ from fractions import Fraction
 import numpy as np
 
 from equikit._checks import Call
-from equikit._errors import SignatureError
+from equikit._errors import SignatureError, TooLargeError
 from equikit.diagrams._count import dimension_text
 from equikit.diagrams._dense import diagram_tensor, refuse_if_dense
 from equikit.diagrams._gain import mean_square_gains
 from equikit.diagrams._hom import HomSpace
-from equikit.diagrams._multilinear_parse import Exchange, Operand, line_of, parse_multilinear, place_of
+from equikit.diagrams._invariants import Invariants
+from equikit.diagrams._multilinear_parse import MULTILINEAR, Exchange, Operand, parse_multilinear
 from equikit.diagrams._orbits import Move, OrbitSum, orbit_sums, square_norm
-from equikit.diagrams._parse import ANY, bindings_of, refuse_mixture
+from equikit.diagrams._parse import ANY, bind
+from equikit.diagrams._rules import whole_labels
 from equikit.diagrams._sequence import Diagrams
-from equikit.diagrams._signature import Signature, Term
+from equikit.diagrams._signature import Signature, Term, base
 from equikit.groups import Fixed, Group
 
 
@@ -31,7 +33,8 @@ class MultilinearSpace:
     It is \(\mathrm{Hom}_G(V_1 \otimes \dots \otimes V_m, W)\), and spanned by the diagrams whose bottom row has the
     axes of all inputs, one input after another. Where tensors are symmetric or antisymmetric in some axes, or the map
     is when inputs are exchanged, the basis is made of signed sums over the orbits of diagrams; a map with an
-    antisymmetric tensor among its inputs sees the antisymmetric part of what it is given.
+    antisymmetric tensor among its inputs sees the antisymmetric part of what it is given. Where a group has no
+    diagrams, its invariant tensors on all axes of its label take their place.
 
     Made by `hom`, from a text with commas. Axes bound to `Fixed` are not part of the diagrams: each basis element
     stands for `multiplicity` maps, one for each choice of entries of the plain axes.
@@ -107,6 +110,12 @@ class MultilinearSpace:
         return Diagrams(top, bottom, tuple(groups.items()))
 
     @property
+    def invariants(self) -> Invariants:
+        """The invariant tensors of the groups without diagrams."""
+        diagrams = self.all_diagrams
+        return Invariants.of(diagrams.top, diagrams.bottom, diagrams.groups)
+
+    @property
     def symmetric(self) -> bool:
         """Whether anything is symmetric or antisymmetric."""
         return bool(self.exchanges or any(operand.exchanges for operand in (self.target, *self.operands)))
@@ -122,7 +131,8 @@ class MultilinearSpace:
         """The basis: signed sums of diagrams, in the order of their first diagrams; single diagrams without symmetry.
 
         Raises:
-            TooLargeError: where there are symmetries, and too many diagrams to list their orbits.
+            TooLargeError: where there are symmetries, and too many diagrams to list their orbits, or too many invariant
+                tensors.
         """
         if self.symmetric:
             return orbit_sums(self.all_diagrams, self.moves)
@@ -202,7 +212,8 @@ class MultilinearSpace:
             n: the size of the free labels; not needed where every label is bound.
 
         Returns:
-            int64 `[dim, n^l, n^k]`, k being the number of axes of all inputs together.
+            int64 `[dim, n^l, n^k]`, k being the number of axes of all inputs together; float64 or complex128 where a
+            group is given by generators that are not exact.
 
         Raises:
             ShapeError: if a free label has no size, or `n` contradicts a bound label or names none.
@@ -224,13 +235,12 @@ class MultilinearSpace:
         plain = [i for i, label in enumerate(labels) if label not in groups]
         entry = {axis: len(labels) + j for j, axis in enumerate(plain)}
         order = [axis for axis in plain if axis >= len(rows[0])] + [axis for axis in plain if axis < len(rows[0])]
-        result = np.zeros((self.dim, height, width), np.int64)
+        result = np.zeros((self.dim, height, width), self.joined.dtype)
         if not result.size:
             return result
         for count, total in enumerate(self.basis):
             acted = {label: sizes[label] for label in total.first.labels}
-            core = sum(sign * diagram_tensor(diagram, acted) for diagram, sign in total.terms)
-            operands: list[object] = [core, [i for i in range(len(labels)) if i not in entry]]
+            operands: list[object] = [_dense(total, acted), [i for i in range(len(labels)) if i not in entry]]
             for axis in plain:
                 operands += [np.eye(sizes[labels[axis]], dtype=np.int64), [entry[axis], axis]]
             whole = np.einsum(*operands, [*(entry[axis] for axis in order), *range(len(labels))])  # type: ignore[call-overload]
@@ -260,15 +270,34 @@ class MultilinearSpace:
         if not self.symmetric:
             return mean_square_gains(diagrams, sizes, mean=mean)
         entries = math.prod(sizes[label] for label in diagrams.top)
+        whole = {label for label, _ in whole_labels(diagrams.groups, diagrams.top + diagrams.bottom)}
         gains = []
         for total in self.basis:
-            gain = Fraction(square_norm(total, sizes), entries)
+            gain = square_norm(total, sizes) / entries
             legs = {block for _, _, blocks in total.first.heads for block in blocks}
             for number, block in enumerate(total.first.blocks):
-                if mean and number not in legs and block[0] >= len(diagrams.top):
-                    gain /= sizes[total.first.labels[block[0]]] ** 2
+                label = total.first.labels[block[0]]
+                if mean and number not in legs and block[0] >= len(diagrams.top) and base(label) not in whole:
+                    gain /= sizes[label] ** 2
             gains.append(gain)
         return gains
+
+
+def _dense(total: OrbitSum, sizes: Mapping[str, int]) -> np.ndarray:
+    """An orbit sum as a tensor with an axis for each vertex."""
+    tensors = [factor * diagram_tensor(diagram, sizes) for diagram, factor in total.terms]
+    if total.first.elements and tensors[0].dtype.kind == "i":  # else entries are signs and zeros
+        most = sum(int(abs(tensor).max(initial=0)) for tensor in tensors)
+        most = max(most, *(abs(factor) for _, factor in total.terms))
+        if most >= 2**63:
+            raise TooLargeError(
+                "entries of the basis would not fit in 64 bits",
+                got=f"sums of terms up to {most:,}",
+                expected="below 2^63",
+                step="write MatrixGroup(..., exact=False), for a numerical basis",
+            )
+    result: np.ndarray = sum(tensors[1:], tensors[0])
+    return result
 
 
 def _swap(order: int, first: Sequence[int], second: Sequence[int]) -> tuple[int, ...]:
@@ -291,20 +320,9 @@ def multilinear(
         SignatureError: if it cannot be read, a label is not bound, or `sym` or `alt` holds plain axes.
     """
     operands, target, exchanges = parse_multilinear(signature)
-    labels = {label for operand in (*operands, target) for label in operand.labels}
-    line = line_of(signature)
-    bound = bindings_of(labels, groups, keywords or {}, call, line, lambda label: place_of(line, label))
-    found = dict(bound)
-    for label, what in bound:
-        if isinstance(what, Group) and what.blocks == "whole":
-            raise SignatureError(
-                f"multilinear maps need diagrams, and {what} has none",
-                got=f"{label}={what} for {signature!r}",
-                expected="a group with diagrams: S, A, O, SO, Sp, H, Bistochastic, U or GL",
-                step="join the inputs to one outer product, and write its axes as one input",
-            )
-    space = MultilinearSpace(operands, target, exchanges, bound)
-    refuse_mixture(space.signature)
+    terms = [Term(str(operand), operand.labels) for operand in (*operands, target)]
+    bound = bind(tuple(terms[:-1]), tuple(terms[-1:]), groups, keywords or {}, signature, grammar=MULTILINEAR, call=call)
+    space = MultilinearSpace(operands, target, exchanges, bound.bindings)
     acted = space.signature.groups
     for operand in (*operands, target):
         members = {i for exchange in operand.exchanges for i in exchange.members}
@@ -313,7 +331,7 @@ def multilinear(
             if label not in acted and (i in members or swapped):
                 raise SignatureError(
                     f"the plain axis {label!r} is inside sym or alt",
-                    got=f"{space.text!r}, where {label} is bound to {found[label]}",
+                    got=f"{space.text!r}, where {label} is bound to {bound.bound[label]}",
                     expected="axes on which groups act: entries of plain axes are told apart, as channels are",
                     step="make the plain axis channels, or leave sym and alt out",
                 )

@@ -6,18 +6,17 @@
     tensor:     '()' | (label | ('sym' | 'alt') '(' label label+ ')')+
 
 A comma stands between inputs that the map is linear in, one by one. `sym` and `alt` around axes of one tensor say that
-it is symmetric or antisymmetric in them; around several inputs, that the map is when they are exchanged.
+it is symmetric or antisymmetric in them; around several inputs, that the map is when they are exchanged. A label may
+carry a star for the dual; axes with and without a star have different labels, and are not exchanged.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-import unicodedata
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from equikit._errors import Place, SignatureError
+from equikit.diagrams._parse import Grammar, Token, line_of, tokens_of
 
 EXAMPLE = 'write for example "x, x y -> y", "sym(x x), x -> x" or "sym(x, x) -> x x"'
 GRAMMAR = "words separated by spaces, ',' between inputs, 'sym(...)' or 'alt(...)', '()' for no axes, and one '->'"
@@ -68,25 +67,23 @@ class Operand:
         return " ".join(words) or "()"
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str  # "word", "->", "()", "(", ")", ",", or "end"
-    text: str
-    start: int
-
-
-def line_of(text: str) -> str:
-    """A text with every white space as a plain space, so that carets stand where they should."""
-    return "".join(" " if character.isspace() else character for character in text)
-
-
-def place_of(line: str, label: str) -> tuple[int, int]:
-    """Where a label stands in a line, and its length."""
-    tokens = list(_tokens(line))
-    for token, after in itertools.pairwise(tokens):
-        if token.kind == "word" and after.kind != "(" and unicodedata.normalize("NFKC", token.text) == label:
-            return token.start, len(token.text)
-    raise AssertionError(f"{label!r} is not in {line!r}")
+MULTILINEAR = Grammar(
+    ("->", "()", "(", ")", ","),
+    GRAMMAR,
+    EXAMPLE,
+    {
+        "+": (
+            "a sum of terms cannot stand beside a comma",
+            "single tensors",
+            "make one space for each term, and add up what they give",
+        ),
+        ":": (
+            "inputs that commas separate have no names",
+            "labels",
+            "leave the name out; inputs are given in the order of the signature",
+        ),
+    },
+)
 
 
 def is_multilinear(text: object) -> bool:
@@ -94,39 +91,8 @@ def is_multilinear(text: object) -> bool:
     return isinstance(text, str) and ("," in text or re.search(r"\w\s*\((?!\s*\))", text) is not None)
 
 
-def _error(problem: str, text: str, token: _Token, expected: str = GRAMMAR, step: str = EXAMPLE) -> SignatureError:
-    return SignatureError(problem, at=Place(text, token.start, len(token.text)), expected=expected, step=step)
-
-
-def _tokens(text: str) -> Iterator[_Token]:
-    position = 0
-    while position < len(text):
-        if text[position] == " ":
-            position += 1
-            continue
-        symbol = next((s for s in ("->", "()", "(", ")", ",") if text.startswith(s, position)), None)
-        end = position
-        if symbol is not None:
-            yield _Token(symbol, symbol, position)
-            position += len(symbol)
-            continue
-        while end < len(text) and text[position : end + 1].isidentifier():
-            end += 1
-        if end == position:
-            bad = _Token("", text[position], position)
-            if text[position] == "+":
-                step = "make one space for each term, and add up what they give"
-                raise _error("a sum of terms cannot stand beside a comma", text, bad, "single tensors", step)
-            if text[position] == ":":
-                step = "leave the name out; inputs are given in the order of the signature"
-                raise _error("inputs that commas separate have no names", text, bad, "labels", step)
-            if text[position] == "*":
-                step = "join the inputs to one outer product, and write its axes as one input"
-                raise _error("duals have no multilinear maps yet", text, bad, "labels without a star", step)
-            raise _error(f"bad character {text[position]!r} in the signature", text, bad)
-        yield _Token("word", text[position:end], position)
-        position = end
-    yield _Token("end", "", len(text))
+def _error(problem: str, text: str, token: Token, expected: str = GRAMMAR, step: str = EXAMPLE) -> SignatureError:
+    return SignatureError(problem, at=Place(text, token.start, token.length), expected=expected, step=step)
 
 
 class _Reader:
@@ -134,13 +100,13 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self.text, self.place = text, 0
-        self.tokens = list(_tokens(text))
+        self.tokens = list(tokens_of(text, MULTILINEAR))
 
     @property
-    def now(self) -> _Token:
+    def now(self) -> Token:
         return self.tokens[self.place]
 
-    def take(self, kind: str, problem: str) -> _Token:
+    def take(self, kind: str, problem: str) -> Token:
         token = self.now
         if token.kind != kind:
             raise _error(problem, self.text, token)
@@ -176,7 +142,7 @@ class _Reader:
         while self.now.kind == "word":
             if self.tokens[self.place + 1].kind == "(":
                 raise _error("parentheses inside the parentheses of axes", self.text, self.now)
-            label = unicodedata.normalize("NFKC", self.now.text)
+            label = self.now.text
             if labels and label != labels[0]:
                 step = "axes with different labels cannot be exchanged: leave one out"
                 raise _error(f"{word.text!r} of axes with different labels", self.text, self.now, labels[0], step)
@@ -201,7 +167,7 @@ class _Reader:
                 exchanges.append(Exchange(sign, tuple(range(len(labels), len(labels) + len(own)))))
                 labels += own
             else:
-                labels.append(unicodedata.normalize("NFKC", self.now.text))
+                labels.append(self.now.text)
                 self.place += 1
         if not labels:
             raise _error("a tensor is missing; one without axes is written '()'", self.text, first)
@@ -244,9 +210,7 @@ def parse_multilinear(text: str) -> tuple[tuple[Operand, ...], Operand, tuple[Ex
         >>> [str(operand) for operand in inputs], str(output), exchanges
         (['x', 'x', 'y'], 'alt(x x) y', (Exchange(sign=1, members=(0, 1)),))
     """
-    if not isinstance(text, str):
-        raise SignatureError("the signature is not a text", got=repr(text), expected='"inputs -> output"', step=EXAMPLE)
-    reader = _Reader(line_of(text))
+    reader = _Reader(line_of(text, "the signature", '"inputs -> output"'))
     inputs, exchanges = reader.inputs()
     reader.take("->", "expected ',' or '->'")
     if reader.opens() and reader.groups_inputs():

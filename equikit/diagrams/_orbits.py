@@ -2,16 +2,19 @@ r"""Diagrams summed over exchanges of vertices: the maps between symmetric and a
 
 A group H of exchanges within the rows acts on the maps, up to the sign \(\chi\) that it comes with. The maps with
 \(h D = \chi(h) D\) are spanned by the signed orbit sums of diagrams; those vanish in which an exchange takes a diagram
-to itself with the wrong sign. Where diagrams are independent the orbit sums are a basis; where they are not, the first
-independent ones are, by exact rank, certified by the trace of the projection
-\(\tfrac{1}{|H|} \sum_h \chi(h) h\) on a basis of diagrams.
+to itself with the wrong sign. Where groups have no diagrams, a diagram of the other labels is multiplied by those
+combinations of invariant tensors that its stabilizer multiplies by its signs. Where diagrams are independent the orbit
+sums are a basis; where they are not, the first independent ones are, by a rank that is certified (`_independent`).
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +27,7 @@ from equikit.diagrams._evaluate import evaluated
 from equikit.diagrams._gram import inner_product
 from equikit.diagrams._growth import canonical
 from equikit.diagrams._heads import parity
+from equikit.diagrams._invariants import APART, Invariants, Places
 from equikit.diagrams._rules import group_of
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import base
@@ -31,27 +35,35 @@ from equikit.diagrams._signature import base
 Move = tuple[int, tuple[int, ...]]
 """A sign, and for each vertex the place it goes to, in its row."""
 
+NONE = Invariants(())
+
 MOST_ORBITED = 100_000
 """Diagrams above which no orbits are listed: it would take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrbitSum:
-    """A sum of different diagrams with signs, over an orbit of exchanges; the first in canonical order comes first."""
+    """A sum of different diagrams over an orbit of exchanges.
 
-    terms: tuple[tuple[Diagram, int], ...]
+    Coefficients are signs. With groups without diagrams, whose invariant tensors an exchange may combine, they are
+    integers, or floating-point numbers where the tensors are not exact.
+    """
+
+    terms: tuple[tuple[Diagram, Any], ...]
 
     @property
     def first(self) -> Diagram:
-        """The diagram that stands for the orbit, whose sign is one."""
+        """The diagram that stands for the orbit."""
         return self.terms[0][0]
 
     def __str__(self) -> str:
         text = ""
-        for diagram, sign in self.terms:
-            text += (" - " if sign < 0 else " + ") if text else ""
-            text += f"({diagram})"
-        return text if len(self.terms) > 1 else str(self.first)
+        for diagram, factor in self.terms:
+            negative = not isinstance(factor, complex) and factor < 0
+            text += (" - " if text else "-") if negative else " + " if text else ""
+            size = -factor if negative else factor
+            text += f"({diagram})" if size == 1 else f"{size:.4g} ({diagram})"
+        return text if len(self.terms) > 1 or self.terms[0][1] != 1 else str(self.first)
 
 
 def moved(diagram: Diagram, places: Sequence[int]) -> tuple[int, Diagram]:
@@ -77,26 +89,31 @@ def moved(diagram: Diagram, places: Sequence[int]) -> tuple[int, Diagram]:
     return sign, result
 
 
-def _walk(diagram: Diagram, moves: Sequence[Move]) -> tuple[dict[Diagram, int], bool]:
-    """The orbit of a diagram with its signs, itself first, and whether the signs contradict each other."""
-    signs, edge = {diagram: 1}, [diagram]
-    vanishes = False
+def walk(
+    diagram: Diagram, moves: Sequence[Move], invariants: Invariants = NONE
+) -> tuple[dict[Diagram, tuple[int, Places]], set[tuple[int, Places]]]:
+    """The orbit of a diagram without elements, itself first, and the moves that leave it as it is.
+
+    Returns:
+        For each diagram of the orbit the sign, and the move of the axes of `invariants`, with which it is reached; and
+        signs and moves that generate the stabilizer of the diagram (Schreier's lemma).
+    """
+    start = 1, tuple(range(len(invariants.vertices)))
+    steps = [(sign, places, invariants.within(places)) for sign, places in moves]
+    members, edge, fixers = {diagram: start}, [diagram], set[tuple[int, Places]]()
     while edge:
         one = edge.pop()
-        for sign, places in moves:
+        sign, reached = members[one]
+        for factor, places, within in steps:
             turned, other = moved(one, places)
-            here = sign * turned * signs[one]
-            if other not in signs:
-                signs[other] = here
+            here = sign * factor * turned, tuple(within[place] for place in reached)
+            if other not in members:
+                members[other] = here
                 edge.append(other)
-            vanishes |= signs[other] != here
-    return signs, vanishes
-
-
-def orbit(diagram: Diagram, moves: Sequence[Move]) -> OrbitSum | None:
-    """The signed sum over the orbit of a diagram under the group that some moves generate; `None` where it is zero."""
-    signs, vanishes = _walk(diagram, moves)
-    return None if vanishes else OrbitSum(tuple(signs.items()))
+                continue
+            before, back = members[other]
+            fixers.add((before * here[0], tuple(back.index(place) for place in here[1])))
+    return members, fixers - {start}
 
 
 def _refuse_if_many(count: int, most: int, what: str) -> None:
@@ -122,19 +139,26 @@ def orbit_sums(diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, .
 
     Cost: linear in the number of diagrams and of moves; where diagrams are dependent, the cube of the number of orbits.
     """
-    labels = diagrams.top + diagrams.bottom
+    labels = [base(label) for label in diagrams.top + diagrams.bottom]
     dependent = not all(independent(group_of(diagrams.groups, label), labels.count(label)) for label in set(labels))
     _refuse_if_many(diagrams.count_all, MOST_ORBITED, "list their orbits")
+    invariants = Invariants.of(diagrams.top, diagrams.bottom, diagrams.groups)
     seen: set[Diagram] = set()
     sums: list[OrbitSum] = []
-    for diagram in Diagrams(diagrams.top, diagrams.bottom, diagrams.groups, every=dependent):
+    for diagram in Diagrams(diagrams.top, diagrams.bottom, diagrams.groups, every=dependent).bare():
         if diagram in seen:
             continue
-        signs, vanishes = _walk(diagram, moves)
-        seen |= signs.keys()
-        if not vanishes:
-            sums.append(OrbitSum(tuple(signs.items())))
-    return _independent(sums, diagrams, moves) if dependent else tuple(sums)
+        members, fixers = walk(diagram, moves, invariants)
+        seen |= members.keys()
+        for vector in invariants.fixed(fixers):
+            terms = [
+                (invariants.held(member, choice), sign * coefficient)
+                for member, (sign, places) in members.items()
+                for choice, coefficient in invariants.moved(vector, places).items()
+            ]
+            scale = math.lcm(*(factor.denominator for _, factor in terms)) if invariants.exact else 1
+            sums.append(OrbitSum(tuple((d, int(f * scale) if invariants.exact else f) for d, f in terms)))
+    return _independent(sums, diagrams, moves, invariants) if dependent else tuple(sums)
 
 
 @functools.lru_cache(maxsize=2**16)
@@ -145,13 +169,19 @@ def _part(diagram: Diagram, label: str) -> Diagram:
     heads = tuple(head for head in diagram.heads if head[0] == label)
     names = [diagram.labels[vertex] for vertex in keep]
     above = sum(vertex < len(diagram.top) for vertex in keep)
-    return Diagram(tuple(names[:above]), tuple(names[above:]), growth, diagram.forms, heads)
+    elements = tuple(element for element in diagram.elements if element[0] == label)
+    return Diagram(tuple(names[:above]), tuple(names[above:]), growth, diagram.forms, heads, elements)
 
 
-def inner(first: Diagram, second: Diagram, sizes: Mapping[str, int]) -> int:
-    r"""The inner product \(\mathrm{tr}(D^T E)\) at given sizes: the product over labels."""
-    result = 1
-    for label in sorted(set(first.labels)):
+def bare(diagram: Diagram) -> Diagram:
+    """A diagram without its invariant tensors, as `Diagrams.bare` has it."""
+    return replace(diagram, elements=()) if diagram.elements else diagram
+
+
+def inner(first: Diagram, second: Diagram, sizes: Mapping[str, int]) -> Any:
+    r"""The inner product \(\mathrm{tr}(D^* E)\) at given sizes: the product over labels."""
+    result: Any = 1
+    for label in sorted({base(name) for name in first.labels}):
         factor, powers = inner_product(_part(first, label), _part(second, label))
         for name, power in powers:
             factor *= sizes[name] ** power
@@ -159,36 +189,73 @@ def inner(first: Diagram, second: Diagram, sizes: Mapping[str, int]) -> int:
     return result
 
 
-def square_norm(total: OrbitSum, sizes: Mapping[str, int]) -> int:
-    r"""The squared Frobenius norm of an orbit sum; exchanges keep inner products, so one row of them is enough."""
-    return len(total.terms) * sum(sign * inner(total.first, member, sizes) for member, sign in total.terms)
+def square_norm(total: OrbitSum, sizes: Mapping[str, int]) -> Fraction:
+    r"""The squared Frobenius norm of an orbit sum.
 
-
-def _independent(sums: list[OrbitSum], diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, ...]:
-    """The first independent orbit sums, by the rank of their values at random vectors modulo a prime.
-
-    That rank can only be too small. So can that of the differences between diagrams and what an exchange makes of them,
-    which span what is left of the space; both are exact where together they have its dimension.
+    Exchanges keep inner products, so that the part on each diagram of the orbit has the same one with the whole sum:
+    those of one part are enough.
     """
+    first, parts = bare(total.first), {bare(diagram) for diagram, _ in total.terms}
+    product = sum(
+        one.conjugate() * other * inner(diagram, member, sizes)
+        for diagram, one in total.terms
+        if bare(diagram) == first
+        for member, other in total.terms
+    )
+    return len(parts) * Fraction(product.real)
 
-    basis = tuple(diagrams)
-    _refuse_if_many(len(basis) ** 3 * max(len(moves), 1), MOST_OPERATIONS, "choose a basis from")
+
+def _independent(
+    sums: list[OrbitSum], diagrams: Diagrams, moves: tuple[Move, ...], invariants: Invariants
+) -> tuple[OrbitSum, ...]:
+    """The first independent orbit sums, by the rank of what tells all maps apart.
+
+    That rank can only be too small. So can that of the differences between maps and what an exchange makes of them,
+    which span what is left of the space; both are exact where together they have its dimension. Maps are told apart by
+    their values at random vectors modulo a prime; where invariant tensors are not exact, by their inner products with
+    a basis.
+    """
+    count, basis = invariants.count, tuple(diagrams.bare())
+    size = len(basis) * count
+    _refuse_if_many(size**3 * max(len(moves), 1), MOST_OPERATIONS, "choose a basis from")
     exchanged = [
-        (diagram, sign * turned, other)
+        (diagram, sign * turned, other, invariants.within(places))
         for diagram in basis
         for sign, places in moves
         for turned, other in [moved(diagram, places)]
     ]
-    members = {member for total in sums for member, _ in total.terms}
-    members.update(basis, (other for _, _, other in exchanged))
+    vectors = [[(bare(member), invariants.choice(member), c) for member, c in total.terms] for total in sums]
+    vectors += [
+        [(diagram, choice, 1), *((other, i, -sign * c) for i, c in invariants.moved({choice: 1}, places).items())]
+        for diagram, sign, other, places in exchanged
+        for choice in range(count)
+    ]
+    members = sorted({diagram for vector in vectors for diagram, _, _ in vector})
     for attempt, prime in enumerate(PRIMES):
-        value = _values(sorted(members), diagrams, len(basis) + SPARE, prime, attempt)
-        rows = [np.sum([sign * value[member] for member, sign in total.terms], axis=0) % prime for total in sums]
-        rest = [(value[diagram] - sign * value[other]) % prime for diagram, sign, other in exchanged]
-        pivots = _pivots(rows, prime)
-        if len(pivots) + len(_pivots(rest, prime)) == len(basis):
-            return tuple(sums[pivot] for pivot in pivots)
+        if invariants.exact:
+            value = _values(members, diagrams, size + SPARE, prime, attempt)
+            formal = np.random.default_rng(attempt).integers(0, prime, (count, size + SPARE))
+            rows = [
+                sum(value[d] * formal[i] % prime * _residue(c, prime) % prime for d, i, c in vector) % prime
+                for vector in vectors
+            ]
+            chosen, rest = _pivots(rows[: len(sums)], prime), _pivots(rows[len(sums) :], prime)
+        else:
+            sizes = {label: group.n or 2 * members[0].order for label, group in diagrams.groups}
+            products = {d: np.array([float(inner(one, d, sizes)) for one in basis]) for d in members}
+            found = np.zeros((len(vectors), count, len(basis)), np.complex128)
+            for row, vector in zip(found, vectors, strict=True):
+                for d, i, c in vector:
+                    row[i] += c * products[d]
+            flat = found.reshape(len(vectors), size)
+            chosen, rest = _longest(flat[: len(sums)]), _longest(flat[len(sums) :])
+        if len(chosen) + len(rest) == size:
+            return tuple(sums[pivot] for pivot in chosen)
     raise AssertionError(f"orbit sums of {diagrams.groups} have no certified rank: a bug of equikit")
+
+
+def _residue(coefficient: int | Fraction, prime: int) -> int:
+    return coefficient.numerator * pow(coefficient.denominator, -1, prime) % prime
 
 
 def _pivots(rows: Sequence[np.ndarray], prime: int) -> list[int]:
@@ -201,15 +268,32 @@ def _pivots(rows: Sequence[np.ndarray], prime: int) -> list[int]:
     return [next(c for c in range(len(rows)) if int(reduced[row, c])) for row in range(rank)]
 
 
+def _longest(rows: np.ndarray) -> list[int]:
+    """The first independent rows, to rounding: by Gram-Schmidt."""
+    kept: list[np.ndarray] = []
+    found = []
+    for number, row in enumerate(rows):
+        rest = row
+        for _ in range(2):  # once more for what rounding leaves
+            for one in kept:
+                rest = rest - np.vdot(one, rest) * one
+        if np.linalg.norm(rest) > APART * np.linalg.norm(row):
+            kept.append(rest / np.linalg.norm(rest))
+            found.append(number)
+    return found
+
+
 def _values(
     members: Sequence[Diagram], diagrams: Diagrams, count: int, prime: int, seed: int
 ) -> dict[Diagram, np.ndarray]:
-    """Diagrams as multilinear functions at random vectors: the product over labels."""
+    """Diagrams as multilinear functions at random vectors: the product over labels, invariant tensors aside."""
     # A free label stands for every large n, where its diagrams are independent: an even one of twice the vertices.
     many = 2 * (len(diagrams.top) + len(diagrams.bottom))
     result = {member: np.ones(count, np.int64) for member in members}
     for place, label in enumerate(sorted({base(name) for name in diagrams.top + diagrams.bottom})):
         group = group_of(diagrams.groups, label)
+        if group.blocks == "whole":
+            continue
         parts = sorted({_part(member, label) for member in members})
         size = many if group.n is None else group.n
         rows = evaluated(parts, group, count, prime, seed + len(PRIMES) * place, size) if parts else ()

@@ -14,7 +14,7 @@ import itertools
 import keyword
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from equikit._checks import Call, refuse_misspelt
 from equikit._errors import Place, SignatureError, UnboundLabelError
@@ -30,40 +30,68 @@ ANY = Call("the function", frozenset(), frozenset({"groups"}))
 
 
 @dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str  # "word", "->", "+", ":", "()" or "end"
+class Token:
+    """A word, with its kind `"word"`, a symbol, whose kind is its text, or `"end"`."""
+
+    kind: str
     text: str
     start: int
     length: int
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """What a kind of signature is made of.
+
+    Attributes:
+        symbols: the symbols, of two that begin alike the longer one first.
+        words: the grammar in one line, for errors.
+        example: a next step for errors.
+        refused: for a character that is no symbol a problem, what is expected, and a next step.
+    """
+
+    symbols: tuple[str, ...]
+    words: str
+    example: str
+    refused: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+
+
+LINEAR = Grammar(("->", "()", "+", ":"), GRAMMAR, EXAMPLE)
+
+
+def tokens_of(text: str, grammar: Grammar = LINEAR) -> Iterator[Token]:
+    """Split a text into words and the symbols of a grammar.
+
+    Raises:
+        SignatureError: at a character that belongs to neither.
+    """
     position = 0
     while position < len(text):
         character = text[position]
         if character.isspace():
             position += 1
             continue
-        symbol = next((s for s in ("->", "()", "+", ":") if text.startswith(s, position)), None)
+        symbol = next((s for s in grammar.symbols if text.startswith(s, position)), None)
         if symbol is not None:
-            yield _Token(symbol, symbol, position, len(symbol))
+            yield Token(symbol, symbol, position, len(symbol))
             position += len(symbol)
             continue
         end = position
         while end < len(text) and text[position : end + 1].isidentifier():
             end += 1
         if end == position:
-            problem = f"bad character {character!r} in the signature"
-            raise SignatureError(problem, at=Place(text, position), expected=GRAMMAR, step=EXAMPLE)
+            usual = f"bad character {character!r} in the signature", grammar.words, grammar.example
+            problem, expected, step = grammar.refused.get(character, usual)
+            raise SignatureError(problem, at=Place(text, position), expected=expected, step=step)
         if text.startswith("*", end):  # the dual
             end += 1
         # Python normalises keyword arguments to NFKC, so a label must be normalised to meet its binding.
-        yield _Token("word", unicodedata.normalize("NFKC", text[position:end]), position, end - position)
+        yield Token("word", unicodedata.normalize("NFKC", text[position:end]), position, end - position)
         position = end
-    yield _Token("end", "", len(text), 1)
+    yield Token("end", "", len(text), 1)
 
 
-def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
+def _terms(text: str, tokens: list[Token], what: str) -> tuple[Term, ...]:
     """Read the terms of one side; the tokens hold no arrow."""
     terms: list[Term] = []
     start: list[int] = []
@@ -104,7 +132,7 @@ def _terms(text: str, tokens: list[_Token], what: str) -> tuple[Term, ...]:
     return tuple(terms)
 
 
-def _line(text: object, what: str, expected: str) -> str:
+def line_of(text: object, what: str, expected: str) -> str:
     """Return a text with every white space as a plain space, so that carets stand where they should."""
     if not isinstance(text, str):
         raise SignatureError(f"{what} is not a text", got=repr(text), expected=expected, step=EXAMPLE)
@@ -113,8 +141,8 @@ def _line(text: object, what: str, expected: str) -> str:
 
 def parse_arrow(text: str) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
     """Split `"p p + p -> p"` into input and output terms."""
-    text = _line(text, "the signature", '"inputs -> outputs"')
-    tokens = list(_tokens(text))
+    text = line_of(text, "the signature", '"inputs -> outputs"')
+    tokens = list(tokens_of(text))
     arrows = [i for i, token in enumerate(tokens) if token.kind == "->"]
     if len(arrows) != 1:
         place = tokens[arrows[1]] if arrows else tokens[-1]
@@ -126,8 +154,8 @@ def parse_arrow(text: str) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
 
 def parse_labels(text: str) -> tuple[str, ...]:
     """Read the labels of one term, `"p p"`."""
-    text = _line(text, "the row of labels", '"p p"')
-    tokens = list(_tokens(text))[:-1]
+    text = line_of(text, "the row of labels", '"p p"')
+    tokens = list(tokens_of(text))[:-1]
     bad = next((t for t in tokens if t.kind not in ("word", "()") or (t.kind == "()" and len(tokens) > 1)), None)
     if bad is not None:
         problem = f"{bad.text!r} does not belong in the labels of one term"
@@ -140,8 +168,8 @@ def parse_labels(text: str) -> tuple[str, ...]:
 def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
     """Read one side of a signature: `"p p + p"`, or a dictionary from name to labels."""
     if not isinstance(terms, Mapping):
-        terms = _line(terms, f"the list of {what} terms", "labels, or a dictionary from name to labels")
-        tokens = list(_tokens(terms))[:-1]
+        terms = line_of(terms, f"the list of {what} terms", "labels, or a dictionary from name to labels")
+        tokens = list(tokens_of(terms))[:-1]
         arrow = next((t for t in tokens if t.kind == "->"), None)
         if arrow is not None:
             problem = f"an arrow in the {what} terms"
@@ -250,22 +278,25 @@ def bind(
     keywords: Mapping[str, object],
     text: str | None = None,
     *,
+    grammar: Grammar = LINEAR,
     call: Call = ANY,
 ) -> Signature:
     """Bind every label of the terms, from a dictionary, from keywords, or from both; `call` is what they were given to.
+
+    `text` is what the terms were read from, by the rules of `grammar`.
 
     Raises:
         OptionError: for a keyword that is a misspelt option or label.
         SignatureError: for a label without a binding, a binding without a label, a label bound twice.
     """
     bare = Signature(inputs, outputs, ())
-    shown = str(bare) if text is None else _line(text, "the signature", '"inputs -> outputs"')
+    shown = str(bare) if text is None else line_of(text, "the signature", '"inputs -> outputs"')
     written = {label for term in (*inputs, *outputs) for label in term.labels}
     labels = {base(label) for label in written}
 
     def place_of(label: str) -> tuple[int, int]:
         label = label if label in written else f"{label}*"
-        return _place(shown, label) if text is not None else _place_in(bare, label)
+        return _place(shown, label, grammar) if text is not None else _place_in(bare, label)
 
     bound = bindings_of(written, groups, keywords, call, shown, place_of)
     signature = Signature(inputs, outputs, bound)
@@ -320,11 +351,11 @@ def refuse_mixture(signature: Signature) -> None:
         )
 
 
-def _place(text: str, label: str) -> tuple[int, int]:
+def _place(text: str, label: str, grammar: Grammar) -> tuple[int, int]:
     """Where a label stands in a text, for the caret."""
-    tokens = list(_tokens(text))
+    tokens = list(tokens_of(text, grammar))
     for token, following in itertools.pairwise(tokens):
-        if token.kind == "word" and token.text == label and following.kind != ":":
+        if token.kind == "word" and token.text == label and following.kind not in (":", "("):
             return token.start, token.length
     raise AssertionError(f"{label!r} is not in {text!r}")
 

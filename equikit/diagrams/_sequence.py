@@ -66,8 +66,13 @@ class Diagrams(Sequence[Diagram]):
         return self.count_all > 0
 
     def __iter__(self) -> Iterator[Diagram]:
-        limits, forms = block_limits(self.groups), forms_of(self.groups, self.top + self.bottom)
         whole = bool(whole_labels(self.groups, self.top + self.bottom))
+        for diagram in self.bare():
+            yield from self._with_elements(diagram) if whole else [diagram]
+
+    def bare(self) -> Iterator[Diagram]:
+        """The diagrams without the invariant tensors of groups without diagrams, each once."""
+        limits, forms = block_limits(self.groups), forms_of(self.groups, self.top + self.bottom)
         dependent = self._dependent and not self.every
         for core, kinds in cores(self.top, self.bottom, self.groups):
             up, down = (tuple(kind.row(top) for kind in kinds) for top in (True, False))
@@ -78,7 +83,7 @@ class Diagrams(Sequence[Diagram]):
                             if not self._even or parities_fit(above, below, wiring, self.groups):
                                 diagram = Diagram.from_halves(above, below, wiring, forms)
                                 if not dependent or in_basis(diagram, self.groups):
-                                    yield from self._with_elements(diagram) if whole else [diagram]
+                                    yield diagram
 
     @property
     def _element_counts(self) -> list[tuple[str, Group, int]]:

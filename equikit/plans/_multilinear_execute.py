@@ -6,6 +6,7 @@ order of contracting them two by two needs.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from equikit.plans._arrays import (
     broadcast,
     diagonal,
     embed,
+    joined,
     signed,
     symplectic_diagonal,
     symplectic_signs,
@@ -41,6 +43,7 @@ from equikit.plans._multilinear_lower import (
     formed_vertices,
     narrowing,
 )
+from equikit.plans._whole import InvariantTensors, joint_tensors, settled_tensors
 
 Scales = Mapping[str, jax.Array | float]
 """For each label what a sum is multiplied by to make it a mean, a number or one for each batch entry."""
@@ -188,16 +191,58 @@ def _head(head: Head, form: Form | None, n: int, dtype: jnp.dtype) -> jax.Array:
     return jnp.asarray(np.broadcast_to(tensor, (n,) * count).astype(np.float32), dtype)
 
 
-def _rows_of(weights: jax.Array, uses: Sequence[Use]) -> jax.Array:
-    """The weights of some basis elements, each with its coefficient: runs of elements are cut out with one slice."""
+def _cut_out(weights: jax.Array, elements: Sequence[int]) -> jax.Array:
+    """The weights of some basis elements: runs of elements are cut out with one slice."""
     pieces, start = [], 0
-    while start < len(uses):
+    while start < len(elements):
         stop = start + 1
-        while stop < len(uses) and uses[stop].element == uses[stop - 1].element + 1:
+        while stop < len(elements) and elements[stop] == elements[stop - 1] + 1:
             stop += 1
-        pieces.append(weights[uses[start].element : uses[start].element + stop - start])
+        pieces.append(weights[elements[start] : elements[start] + stop - start])
         start = stop
-    rows = pieces[0] if len(pieces) == 1 else jnp.concatenate(pieces)
+    return joined(pieces, 0)
+
+
+def _by_place(uses: Sequence[Use]) -> dict[tuple[Row, tuple[int, ...]], list[Use]]:
+    """The uses that end in one place of the output."""
+    found: dict[tuple[Row, tuple[int, ...]], list[Use]] = {}
+    for use in uses:
+        found.setdefault((use.row, use.axes), []).append(use)
+    return found
+
+
+@functools.lru_cache(maxsize=128)
+def _invariant_sums(space: MultilinearSpace, elements: tuple[int, ...], uses: tuple[Use, ...]) -> InvariantTensors:
+    """For each basis element the combination of invariant tensors that its uses are, as rows."""
+    tensors = joint_tensors(tuple((group, stars, len(stars)) for _, group, stars, _ in space.invariants.labels))
+    place = {element: i for i, element in enumerate(elements)}
+    total = np.zeros((len(elements), tensors.shape[1]), np.result_type(tensors, *(use.coefficient for use in uses)))
+    for use in uses:
+        total[place[use.element]] += use.coefficient * tensors[use.choice, :, 0]
+    return settled_tensors(total[:, :, None])
+
+
+def _held(
+    tensors: InvariantTensors,
+    weights: jax.Array,
+    letters: Letters,
+    shapes: Shapes,
+    labels: Sequence[str],
+    element: int,
+    features: Letters,
+) -> list[tuple[jax.Array, Letters]]:
+    """Invariant tensors and weights as operands: one where tensors are looked up in the weights, else two."""
+    axes = [shapes.sizes[labels[letter]] for letter in letters]
+    if tensors.dense is None:
+        found = tensors.spread(weights, 0)
+        return [(found.reshape(*axes, *weights.shape[1:]), (*letters, *features))]
+    dense = jnp.asarray(tensors.dense, weights.dtype).reshape(len(weights), *axes)
+    return [(dense, (element, *letters)), (weights, (element, *features))]
+
+
+def _rows_of(weights: jax.Array, uses: Sequence[Use]) -> jax.Array:
+    """The weights of some uses, each with its coefficient."""
+    rows = _cut_out(weights, [use.element for use in uses])
     factors = np.array([use.coefficient for use in uses], np.float32)
     if (factors == 1).all():
         return rows
@@ -222,8 +267,8 @@ def _contract(
         return jnp.einsum(array, letters, result, precision=precision)
     for i, j, made in best_order(tuple(letters for _, letters in operands), result, known, most):
         (x, first), (y, second) = operands[i], operands[j]
-        joined = jnp.einsum(x, first, y, second, made, precision=precision)
-        operands = [*operands[:i], *operands[i + 1 : j], *operands[j + 1 :], (joined, made)]
+        z = jnp.einsum(x, first, y, second, made, precision=precision)
+        operands = [*operands[:i], *operands[i + 1 : j], *operands[j + 1 :], (z, made)]
     return operands[0][0]
 
 
@@ -283,12 +328,24 @@ def run_multilinear(
         last = pooled + 1 + len(arrays)
         channel = [pooled + 1] * len(arrays) if channelwise else [pooled + 1 + i for i in range(len(arrays))]
         operands = operands_of(pattern, channel)
+        features: Letters = (pooled + 1,) if channelwise else (*channel, last + 1)
+        size = math.prod(_known(shapes.sizes[pattern.labels[letter]]) for letter in pattern.kept)
+        if pattern.held:
+            for (row, order), own in _by_place(uses).items():
+                elements = tuple(dict.fromkeys(use.element for use in own))
+                tensors = _invariant_sums(space, elements, tuple(own))
+                most = max(bound, copies * size * weights.shape[-1])
+                held = _held(tensors, _cut_out(weights, elements), pattern.held, shapes, pattern.labels, last, features)
+                y = _contract([*operands, *held], (pooled, *pattern.kept, features[-1]), most, precision)
+                for label in pattern.averaged if scales else ():
+                    y = _times(y, scales[label])
+                expander.add(row, y.transpose(0, *(1 + axis for axis in order), y.ndim - 1))
+            continue
         if channelwise:
             y = _contract(operands, (pooled, *pattern.kept, pooled + 1), bound, precision)
         else:
             kernel = _rows_of(weights, uses)
-            operands.append((kernel, (last, *channel, last + 1)))
-            size = math.prod(_known(shapes.sizes[pattern.labels[letter]]) for letter in pattern.kept)
+            operands.append((kernel, (last, *features)))
             most = max(bound, copies * size * len(uses) * weights.shape[-1])
             y = _contract(operands, (pooled, *pattern.kept, last, last + 1), most, precision)
         for label in pattern.averaged if scales else ():

@@ -12,12 +12,13 @@ from __future__ import annotations
 import functools
 import itertools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from equikit.diagrams import Diagram, MultilinearSpace
 from equikit.diagrams._dense import leg_order
 from equikit.diagrams._growth import canonical
-from equikit.diagrams._orbits import OrbitSum, orbit
+from equikit.diagrams._invariants import Invariants
+from equikit.diagrams._orbits import Move, OrbitSum, bare, walk
 from equikit.groups import Form
 
 
@@ -105,6 +106,8 @@ class Head:
 class Pattern:
     """How reduced inputs are joined; a letter is a block.
 
+    Axes of groups without diagrams are letters too, which the invariant tensors hold together.
+
     Attributes:
         rows: for each input what it is reduced to.
         letters: for each input the letter of each axis.
@@ -113,6 +116,7 @@ class Pattern:
         kept: the letters of the result, ascending; all others are summed over.
         labels: the label of each letter.
         averaged: the labels of the letters that are summed over without being legs, which are divided by in a mean.
+        held: the letter of each axis of the invariant tensors.
     """
 
     rows: tuple[Row, ...]
@@ -122,6 +126,7 @@ class Pattern:
     kept: tuple[int, ...]
     labels: tuple[str, ...]
     averaged: tuple[str, ...]
+    held: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -133,39 +138,45 @@ class Use:
         coefficient: what it is multiplied by.
         row: the row of the output that it is.
         axes: for each axis of the row the axis of the result.
+        choice: the number of the invariant tensor.
     """
 
     element: int
-    coefficient: int
+    coefficient: Any
     row: Row
     axes: tuple[int, ...]
+    choice: int = 0
 
 
 Contractions = tuple[tuple[Pattern, tuple[Use, ...]], ...]
 
 
-def _terms(space: MultilinearSpace, total: OrbitSum) -> list[tuple[Diagram, int]]:
-    """The diagrams of a basis element up to exchanges of axes, with coefficients.
+def _terms(total: OrbitSum, invariants: Invariants, moves: tuple[Move, ...]) -> list[tuple[Diagram, dict[int, Any]]]:
+    """The diagrams of a basis element up to exchanges of axes, each with coefficients of invariant tensors.
 
     Tensors are made symmetric before and after, so one diagram does for all that differ by exchanges of axes.
     """
-    moves = tuple(move for place in range(len(space.operands) + 1) for move in space.axis_moves(place))
-    left, found = dict(total.terms), []
+    left: dict[Diagram, dict[int, Any]] = {}
+    for member, factor in total.terms:
+        left.setdefault(bare(member), {})[invariants.choice(member)] = factor
+    found = []
     while left:
-        diagram, sign = next(iter(left.items()))
-        own = orbit(diagram, moves)
-        assert own is not None, "an orbit is zero on a part of itself"
-        for member, _ in own.terms:
+        diagram = next(iter(left))
+        own, factors = walk(diagram, moves)[0], left[diagram]
+        for member in own:
             del left[member]
-        found.append((diagram, sign * len(own.terms)))
+        found.append((diagram, {choice: factor * len(own) for choice, factor in factors.items()}))
     return found
 
 
+@functools.lru_cache(maxsize=4096)
 def _pattern(space: MultilinearSpace, diagram: Diagram) -> tuple[Pattern, Row, tuple[int, ...]]:
     starts = space.starts
     split = starts[1]
     heads = [(label, count, leg_order(diagram, label)) for label, count, _ in diagram.heads]
     legs = {block for _, _, parts in heads for part in parts for block in part}
+    whole = [diagram.growth[vertex] for vertex in space.invariants.vertices]
+    legs.update(whole)
     above = set(diagram.growth[:split])
     letter: dict[int, int] = {}
     rows, letters, turned = [], [], []
@@ -189,6 +200,7 @@ def _pattern(space: MultilinearSpace, diagram: Diagram) -> tuple[Pattern, Row, t
     for label, count, (shared, up, down) in heads:
         order = tuple(letter.setdefault(block, len(letter)) for block in (*shared, *up, *down))
         tensors.append(Head(label, order, count, tuple(range(len(shared) + len(up), len(order)))))
+    held = tuple(letter.setdefault(block, len(letter)) for block in whole)
     names = diagram.block_labels
     kept = tuple(sorted(number for block, number in letter.items() if block in above))
     averaged = sorted(names[block] for block in letter if block not in above and block not in legs)
@@ -203,6 +215,7 @@ def _pattern(space: MultilinearSpace, diagram: Diagram) -> tuple[Pattern, Row, t
         kept,
         tuple(names[block] for block in letter),
         tuple(averaged),
+        held,
     )
     return pattern, row, tuple(kept.index(letter[block]) for block in opened)
 
@@ -218,11 +231,13 @@ def contractions(space: MultilinearSpace, chosen: tuple[int, ...] | None = None)
     Cost: linear in the number of diagrams.
     """
     found: dict[Pattern, list[Use]] = {}
-    basis = space.basis
+    basis, invariants = space.basis, space.invariants
+    moves = tuple(move for place in range(len(space.operands) + 1) for move in space.axis_moves(place))
     for element, total in enumerate(basis if chosen is None else [basis[i] for i in chosen]):
-        for diagram, coefficient in _terms(space, total):
+        for diagram, factors in _terms(total, invariants, moves):
             pattern, row, axes = _pattern(space, diagram)
-            found.setdefault(pattern, []).append(Use(element, coefficient, row, axes))
+            uses = found.setdefault(pattern, [])
+            uses += [Use(element, factor, row, axes, choice) for choice, factor in factors.items()]
     return tuple((pattern, tuple(uses)) for pattern, uses in found.items())
 
 

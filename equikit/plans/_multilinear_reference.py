@@ -9,16 +9,19 @@ import jax.numpy as jnp
 
 from equikit.diagrams import Diagram, MultilinearSpace
 from equikit.diagrams._dense import diagram_tensor
+from equikit.diagrams._signature import base
 from equikit.plans._check import Shapes
 
 
 def _scale(diagram: Diagram, scales: Mapping[str, jax.Array | float]) -> jax.Array | float:
-    """One over the number of terms of every sum, that is of every block in the bottom row alone that is no leg."""
+    """One over the number of terms of every sum: of blocks in the bottom row alone, legs of tensors excepted."""
     legs = {block for _, _, blocks in diagram.heads for block in blocks}
+    whole = {label for label, _, _ in diagram.elements}
     result: jax.Array | float = 1.0
     for number, block in enumerate(diagram.blocks):
-        if block[0] >= len(diagram.top) and number not in legs and scales:
-            result = result * scales[diagram.labels[block[0]]]
+        label = diagram.labels[block[0]]
+        if block[0] >= len(diagram.top) and number not in legs and base(label) not in whole and scales:
+            result = result * scales[label]
     return result
 
 

@@ -1,18 +1,19 @@
 """Spaces of multilinear maps: what is read, what is counted, and what the matrices are, against independent counts."""
 
+import functools
 import itertools
 import math
 
 import numpy as np
 import pytest
 from exact import rank
-from helpers import assert_error
+from helpers import DUALS, HEXAGON, WHOLE, assert_error
 
 import equikit as ek
-from equikit import GL, SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp, U, Z
+from equikit import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, O, S, Sp, U, Z
 from equikit.diagrams import Diagram, Diagrams, MultilinearSpace, compose, count_walks
 from equikit.diagrams._multilinear_parse import parse_multilinear
-from equikit.diagrams._orbits import inner, moved
+from equikit.diagrams._orbits import MOST_ORBITED, inner, moved
 
 SYMMETRIC = [
     ("sym(x x), x -> x", {"x": O(3)}),
@@ -110,6 +111,98 @@ def test_the_maps_commute(text, groups):
             sides.append(side)
         scale = max(np.abs(matrices).max(initial=1), 1) * max(np.abs(side).max() for side in sides)
         np.testing.assert_allclose(sides[0] @ matrices, matrices @ sides[1], atol=1e-10 * scale)
+
+
+def demands(space: MultilinearSpace) -> np.ndarray:
+    """What maps have to satisfy, read as tensors: generators and random elements leave them, exchanges give signs."""
+    sizes, diagrams = space.sizes(), space.all_diagrams
+    labels, rng = diagrams.top + diagrams.bottom, np.random.default_rng(0)
+    shape = [sizes[label] for label in labels]
+    one = np.eye(math.prod(shape))
+    rows = [np.zeros_like(one)]
+    for own, group in space.bindings:
+        if isinstance(group, Fixed):
+            continue
+        for element in (*group.generators(), *(group.random_element(rng) for _ in range(4))):
+            matrix = group.matrix(element)
+            dual = np.linalg.inv(matrix).T
+            axes = [
+                (matrix if label.endswith("*") == (i >= len(diagrams.top)) else dual)
+                if label.rstrip("*") == own
+                else np.eye(sizes[label])
+                for i, label in enumerate(labels)
+            ]
+            rows.append(functools.reduce(np.kron, axes, np.ones((1, 1))) - one)
+    for sign, places in space.moves:
+        index = np.arange(len(one)).reshape(shape).transpose(np.argsort(places)).ravel()
+        rows.append(one[index] - sign * one)
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize(("text", "groups"), DUALS + WHOLE, ids=names(DUALS + WHOLE))
+def test_duals_and_invariant_tensors_give_all_maps_that_commute(text, groups):
+    space = ek.hom(text, groups=groups)
+    wanted, matrices = demands(space), space.matrices()
+    singular = np.linalg.svd(wanted, compute_uv=False)
+    assert space.dim == len(space.basis) * space.multiplicity == len(matrices)
+    assert len(space.basis) == np.sum(singular < 1e-8)
+    assert np.linalg.matrix_rank(matrices.reshape(len(matrices), -1)) == space.dim
+    if space.multiplicity == 1:
+        np.testing.assert_allclose(wanted @ matrices.reshape(len(matrices), -1).T, 0, atol=1e-10)
+    assert matrices.dtype == space.joined.dtype
+    norms = [float(np.vdot(m, m).real) / m.shape[0] for m in matrices[:: space.multiplicity]]
+    if space.multiplicity == 1:
+        np.testing.assert_allclose([float(gain) for gain in space.mean_square_gains()], norms)
+
+
+def elements(generators: list[np.ndarray]) -> list[np.ndarray]:
+    """All elements of a finite group of integer matrices, by closing the generators."""
+    one = np.eye(len(generators[0]), dtype=np.int64)
+    found, edge = {one.tobytes(): one}, [one]
+    while edge:
+        here = edge.pop()
+        for matrix in generators:
+            product = matrix @ here
+            if product.tobytes() not in found:
+                found[product.tobytes()] = product
+                edge.append(product)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("group", [Z(4), Z(5), D(3), D(4), HEXAGON], ids=str)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_symmetric_invariants_are_averages_of_characters(group, sign):
+    """The character of Sym²V or Λ²V is half of tr(g)² plus or minus tr(g²)."""
+    word = "sym" if sign > 0 else "alt"
+    matrices = elements([np.asarray(group.matrix(g), np.int64) for g in group.generators()])
+    traces = [(int(np.trace(g)), int(np.trace(g @ g)), round(np.trace(np.linalg.inv(g)))) for g in matrices]
+
+    def average(values):
+        total = sum(values)
+        assert total % (2 * len(matrices)) == 0
+        return total // (2 * len(matrices))
+
+    assert ek.hom(f"{word}(x x), x -> x", x=group).dim == average((a * a + sign * b) * a * d for a, b, d in traces)
+    assert ek.hom(f"{word}(x, x) -> x x", x=group).dim == average((a * a + sign * b) * d * d for a, b, d in traces)
+    assert ek.hom("x, x -> x x", x=group).dim == average(2 * a * a * d * d for a, _, d in traces)
+
+
+def test_exchanges_of_many_invariant_tensors_are_orbits():
+    """The symmetric ones among 1296 tensors of Z(6) on five axes, counted by characters."""
+    space = ek.hom("sym(z z z), z -> z", z=Z(6))
+    traces = [6 if turn == 0 else 0 for turn in range(6)]
+    cubes = [6 if turn % 2 == 0 else 0 for turn in range(6)]
+    squares = [6 if turn % 3 == 0 else 0 for turn in range(6)]
+    powers = zip(traces, squares, cubes, strict=True)
+    assert space.dim == sum((a**3 + 3 * a * b + 2 * c) * a * a for a, b, c in powers) // 36
+    assert space.all_diagrams.count_all == 1296 < MOST_ORBITED
+
+
+def test_combinations_of_invariant_tensors_have_coefficients():
+    space = ek.hom("alt(x x), x -> x", x=HEXAGON)
+    assert any(abs(factor) != 1 or len(total.terms) > 1 for total in space.basis for _, factor in total.terms)
+    assert "#" in str(space.basis[0])
+    assert str(space.basis[0]).count("(") == len(space.basis[0].terms) > 1
 
 
 @pytest.mark.parametrize(("text", "groups"), PLAIN, ids=names(PLAIN))
@@ -292,9 +385,10 @@ ERRORS = [
         "groups act",
         "channels",
     ),
-    ("u, u* -> ()", {"u": U(2)}, "duals have no multilinear maps yet", "    ^", "without a star", "outer product"),
+    ("x, x* -> ()", {"x": O(2)}, "has no dual of its own", "   ^^", "a star on a label of", "leave the star out: x"),
+    ("sym(u u*), u -> u", {"u": U(2)}, "'sym' of axes with different labels", "      ^^", "u", "leave one out"),
+    ("u, y* -> u", {"u": U(2)}, "label 'y' is not bound", "   ^^", "every label", "add y=ek.GL"),
     ("u, x -> u x", {"u": U(2), "x": O(2)}, "mixes real and complex", "u=U(2) and x=O(2)", "complex groups", "GL"),
-    ("z, z -> z", {"z": Z(4)}, "need diagrams, and Z(4) has none", "z=Z(4)", "a group with diagrams", "outer product"),
     ("sym(f f), x -> x", {"x": S, "f": Fixed(2)}, "the plain axis 'f' is inside", "Fixed(2)", "groups act", "channels"),
 ]
 

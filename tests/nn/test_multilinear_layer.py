@@ -9,10 +9,10 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from helpers import assert_close, assert_error, every, partly_slow
+from helpers import TURN, assert_close, assert_error, every, partly_slow
 
 import equikit as ek
-from equikit import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp
+from equikit import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, O, S, Sp
 from equikit.nn import Multilinear
 
 LAYERS = [
@@ -28,6 +28,9 @@ LAYERS = [
     ("sym(x x), sym(x x) -> sym(x x)", {"x": O(3)}),
     ("alt(x, x) -> alt(x x)", {"x": O(3)}),
     ("x, x, x -> ()", {"x": SO(3)}),
+    ("sym(v, v), v* -> v", {"v": GL(2)}),
+    ("sym(z z), z -> z", {"z": D(3)}),
+    ("x, x p -> p", {"x": TURN, "p": S(2)}),
 ]
 
 
@@ -68,7 +71,8 @@ def test_it_commutes_with_random_elements(case, mode):
     x = arrays(layer, dtype=jnp.float64)
     run = nnx.jit(lambda layer, *x: layer(*x))
     for _ in range(3):
-        elements = {label: g.matrix(g.random_element(rng)) for label, g in space.signature.groups.items()}
+        drawn = {label: group.random_element(rng) for label, group in groups.items() if not isinstance(group, Fixed)}
+        elements = {label: g.matrix(drawn[label.rstrip("*")]) for label, g in space.signature.groups.items()}
         moved = tuple(act(space, term, elements, a) for term, a in zip(space.inputs, x, strict=True))
         wanted = act(space, space.output, elements, run(layer, *x))
         assert_close(run(layer, *moved), wanted, 1e-11)

@@ -6,11 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import assert_close, assert_error, compiled, equations, largest, partly_slow, primitives
+from helpers import (
+    DUALS,
+    HEXAGON,
+    TURN,
+    WHOLE,
+    assert_close,
+    assert_error,
+    compiled,
+    equations,
+    largest,
+    partly_slow,
+    primitives,
+)
 from jax.test_util import check_grads
 
 import equikit as ek
-from equikit import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp, U
+from equikit import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp, U, Z
 from equikit.plans import apply_multilinear, multilinear_weight_shape
 from equikit.plans._multilinear_lower import Row, best_order, contractions, narrowing
 
@@ -49,6 +61,10 @@ CASES = [
 ]
 
 
+FAST = [1, 3, 5, 9, 12, 14, 15, 18, 19, 21]
+"""Those of `DUALS` and `WHOLE` that run each time: one of each kind of exchange, group and mixture."""
+
+
 def prepare(text, groups, mode="full", batch=(2,), n=None, dtype=np.float64, width=None):
     space = ek.hom(text, groups=groups)
     sizes = space.sizes(n)
@@ -56,12 +72,19 @@ def prepare(text, groups, mode="full", batch=(2,), n=None, dtype=np.float64, wid
     count = len(space.operands)
     channels = [2] * count if mode == "channelwise" else [2, 3, 2][:count] if width is None else [width] * count
     out = 2 if mode == "channelwise" else 4 if width is None else width
+    if space.signature.is_complex:
+        dtype = np.result_type(dtype, np.complex64)
+
+    def draw(shape):
+        real = rng.normal(size=shape)
+        return jnp.asarray(
+            real + 1j * rng.normal(size=shape) if np.issubdtype(dtype, np.complexfloating) else real, dtype
+        )
+
     inputs = [
-        jnp.asarray(rng.normal(size=(*batch, *(sizes[x] for x in term.labels), c)), dtype)
-        for term, c in zip(space.inputs, channels, strict=True)
+        draw((*batch, *(sizes[x] for x in term.labels), c)) for term, c in zip(space.inputs, channels, strict=True)
     ]
-    weights = jnp.asarray(rng.normal(size=multilinear_weight_shape(space, channels, out, mode=mode)), dtype)
-    return space, inputs, weights
+    return space, inputs, draw(multilinear_weight_shape(space, channels, out, mode=mode))
 
 
 @pytest.mark.usefixtures("x64")
@@ -83,6 +106,73 @@ def test_it_is_its_reference(text, groups):
 
 
 @pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("text", "groups"), partly_slow(DUALS + WHOLE, FAST, [f"{text}, {groups}" for text, groups in DUALS + WHOLE])
+)
+def test_duals_and_invariant_tensors_are_their_reference_and_commute(text, groups):
+    for mode, normalize in (("full", "mean"), ("channelwise", "sum")):
+        if mode == "channelwise" and "f" in groups:
+            continue
+        space, x, w = prepare(text, groups, mode)
+        rng = np.random.default_rng(0)
+        elements = {
+            label: group.random_element(rng) for label, group in groups.items() if label in space.signature.groups
+        }
+
+        def moved(term, array, space=space, elements=elements):
+            for axis, label in enumerate(term.labels):
+                if label in space.signature.groups:
+                    matrix = space.signature.groups[label].matrix(elements[label.rstrip("*")])
+                    array = jnp.moveaxis(
+                        jnp.tensordot(jnp.asarray(matrix, array.dtype), array, ((1,), (1 + axis,))), 0, 1 + axis
+                    )
+            return array
+
+        def run(x, w, space=space, mode=mode, normalize=normalize):
+            other = [moved(term, array) for term, array in zip(space.inputs, x, strict=True)]
+            fast, again = (apply_multilinear(space, a, w, mode=mode, normalize=normalize) for a in (x, other))
+            slow = apply_multilinear(space, x, w, mode=mode, normalize=normalize, method="naive")
+            return fast, slow, again, moved(space.output, fast)
+
+        fast, slow, again, turned = compiled(run, x, w)
+        assert_close(fast, slow, 1e-12)
+        assert_close(again, turned, 1e-11)
+        assert float(jnp.max(jnp.abs(fast))) > 1e-3
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("mode", ["full", "channelwise"])
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    [("z z, z -> z", {"z": Z(3)}), ("sym(x x), x -> x", {"x": HEXAGON}), ("x, x x -> x x", {"x": TURN})],
+    ids=["cyclic", "exact", "rounded"],
+)
+def test_invariant_tensors_give_their_matrices(text, groups, mode):
+    space, x, w = prepare(text, groups, "channelwise", batch=())
+    n, c = next(iter(groups.values())).n, 2
+    outer = (x[0].reshape(-1, 1, c) * x[1].reshape(1, -1, c)).reshape(-1, c)
+    wanted = jnp.einsum("dij,jc,dc->ic", jnp.asarray(space.matrices(), jnp.float64), outer, w)
+    if mode == "full":  # a weight for each pair of channels, none but equal ones
+        w = (
+            w[:, :, None, None]
+            * jnp.eye(c)[None, :, :, None]
+            * jnp.eye(c)[None, None, :, :]
+            * jnp.eye(c)[None, :, None]
+        )
+    y = apply_multilinear(space, x, w, mode=mode)
+    assert_close(y, wanted.reshape(*[n] * len(space.output.labels), c), 1e-12)
+
+
+def test_orbits_of_indices_look_weights_up():
+    space, x, w = prepare("z z, z -> z", {"z": Z(3)}, dtype=np.float32)
+    found = primitives(jax.make_jaxpr(lambda x, w: apply_multilinear(space, x, w))(x, w))
+    assert found["gather"] == len(contractions(space)) == 1
+    assert found["dot_general"] == 2
+    space, x, w = prepare("x x, x -> x", {"x": HEXAGON}, dtype=np.float32)
+    assert not primitives(jax.make_jaxpr(lambda x, w: apply_multilinear(space, x, w))(x, w))["gather"]
+
+
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("text", ["x, x -> x", "sym(x x), x -> x", "x x, x x -> x x", "alt(x, x) -> alt(x x)"])
 @pytest.mark.parametrize("group", [SO(3), Sp(2), SO(1, 1), S(2)], ids=str)
 def test_it_is_its_matrices(text, group):
@@ -98,7 +188,12 @@ def test_it_is_its_matrices(text, group):
 
 
 @pytest.mark.usefixtures("x64", "quick_compile")
-@pytest.mark.parametrize(("text", "groups"), partly_slow([CASES[i] for i in (1, 5, 7, 9, 16, 18, 21)], (0, 2, 5, 6)))
+@pytest.mark.parametrize(
+    ("text", "groups"),
+    partly_slow(
+        [*(CASES[i] for i in (1, 5, 7, 9, 16, 18, 21)), DUALS[1], *WHOLE[2:8:2], WHOLE[13]], (0, 2, 5, 6, 9, 11)
+    ),
+)
 def test_gradients_are_finite_differences(text, groups):
     space, x, w = prepare(text, groups)
 
