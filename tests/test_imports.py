@@ -63,6 +63,26 @@ def test_the_groups_need_numpy_alone():
     assert outside == set()
 
 
+def test_plans_are_made_shown_and_priced_without_jax():
+    statement = (
+        "import sys\n"
+        "sys.modules['jax'] = None\n"
+        "import equikit as ek\n"
+        "from equikit import plans\n"
+        "from equikit.plans import _contractions, _cost, _ir, _lattice, _lower, _passes, _products, _table, _unshared\n"
+        'space = ek.hom("p p z -> p z", p=ek.S, z=ek.Z(3))\n'
+        "plan = space.plan((2, 3), normalize='mean', bias=True)\n"
+        "assert str(plan).splitlines()[-1].startswith('total') and plan._repr_html_() and plan.cost(n=4)\n"
+        "assert plan.code() and plans.stages(space)\n"
+        'many = ek.hom("sym(x x) p, x z -> p z", x=ek.SO(3), p=ek.S, z=ek.D(3)).plan((2, 3))\n'
+        "assert str(many).splitlines()[-1].startswith('total') and many.cost(n=4)\n"
+        "try: plans.apply\n"
+        "except ImportError: pass\n"
+        "else: raise SystemExit(1)\n"
+    )
+    assert "equikit.plans._ir" in modules_after(statement)
+
+
 def test_the_engine_works_without_asserts():
     statement = (
         "import equikit as ek\n"

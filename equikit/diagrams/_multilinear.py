@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from equikit.diagrams._rules import whole_labels
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams._signature import Signature, Term, base
 from equikit.groups import Fixed, Group
+
+if TYPE_CHECKING:
+    from equikit.plans import MultilinearPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +286,22 @@ class MultilinearSpace:
             gains.append(gain)
         return gains
 
+    def plan(self, channels: tuple[int | tuple[int, ...], int] = (1, 1), **options: Any) -> MultilinearPlan:
+        """The plan that `apply_multilinear` runs: its table shows the steps, with shapes, FLOPs and bytes.
+
+        Args:
+            channels: of each input, or one number for all; and of the output.
+            **options: `normalize` and `mode`, as in `equikit.plans.apply_multilinear`.
+
+        Example:
+            >>> from equikit import O, hom
+            >>> hom("x x, x -> x", x=O(3)).plan((4, 8)).steps
+            5
+        """
+        from equikit.plans import multilinear_plan  # as in `HomSpace.plan`
+
+        return multilinear_plan(self, channels, **options)
+
 
 def _dense(total: OrbitSum, sizes: Mapping[str, int]) -> np.ndarray:
     """An orbit sum as a tensor with an axis for each vertex."""
@@ -320,8 +340,8 @@ def multilinear(
         SignatureError: if it cannot be read, a label is not bound, or `sym` or `alt` holds plain axes.
     """
     operands, target, exchanges = parse_multilinear(signature)
-    terms = [Term(str(operand), operand.labels) for operand in (*operands, target)]
-    bound = bind(tuple(terms[:-1]), tuple(terms[-1:]), groups, keywords or {}, signature, grammar=MULTILINEAR, call=call)
+    *terms, output = (Term(str(operand), operand.labels) for operand in (*operands, target))
+    bound = bind(tuple(terms), (output,), groups, keywords or {}, signature, grammar=MULTILINEAR, call=call)
     space = MultilinearSpace(operands, target, exchanges, bound.bindings)
     acted = space.signature.groups
     for operand in (*operands, target):

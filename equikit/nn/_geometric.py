@@ -26,7 +26,8 @@ from equikit.nn._linear import checked_dtypes
 from equikit.nn._radial import Radial
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, masks_of
-from equikit.plans._multilinear_execute import run_multilinear
+from equikit.plans._contract import run_contractions
+from equikit.plans._contractions import planned_maps
 
 POINT, OTHER, SPACE = "i", "j", "x"
 """The labels of the receiving point, the sending one, and the axes of space."""
@@ -242,8 +243,8 @@ class GeometricMessage(nnx.Module):
         refuse_complex("positions", positions)
         dtype = jnp.result_type(*arrays, positions, *kernels.values())
         count, n = positions.shape[-2:]
-        flat = Shapes(shapes.batch, {POINT: count, OTHER: count, SPACE: n})
         batch = math.prod(shapes.batch)
+        flat = Shapes((batch,), {POINT: count, OTHER: count, SPACE: n})
         rows = [x.astype(dtype).reshape(batch, *x.shape[len(shapes.batch) :]) for x in arrays]
         present = jnp.asarray(masks[self.point]).reshape(batch, count) if self.point in masks else None
         if present is not None:
@@ -266,9 +267,8 @@ class GeometricMessage(nnx.Module):
                     if name in self.kernel:
                         space, chosen = self._maps(source, power, term)
                         kernel = self.kernel[name][...].astype(dtype)
-                        y = run_multilinear(
-                            space, [x, powers[power]], kernel, flat, {}, channelwise=False, chosen=chosen
-                        )
+                        plan = planned_maps(space, kernel.shape[1:3], kernel.shape[3], elements=chosen)
+                        y = run_contractions(plan, [x, powers[power]], kernel, flat, {})
                         total = y if total is None else total + y
             assert total is not None
             results[term.name] = total.reshape(*shapes.batch, *total.shape[1:])

@@ -20,8 +20,7 @@ from equikit.nn._init import scaled, unit_normal
 from equikit.nn._linear import cast, checked_dtypes, initial_sizes
 from equikit.plans import apply_multilinear, multilinear_weight_shape
 from equikit.plans._apply import Feature, Masks
-from equikit.plans._ir import NORMALIZE, Normalize
-from equikit.plans._multilinear import Mode
+from equikit.plans._ir import NORMALIZE, Mode, Normalize
 from equikit.plans._options import checked_precision
 
 

@@ -1,12 +1,15 @@
-"""Plans: all maps of a signature compiled to one list of reductions, products and expansions, and run in JAX."""
+"""Plans: all maps of a signature compiled to one list of reductions, products and expansions, and run in JAX.
 
-from equikit.plans._apply import apply, lay_out, weight_name, weight_shapes
+Plans are made, shown and priced without JAX; what runs them is imported when it is asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from equikit.plans._contractions import multilinear_plan
 from equikit.plans._cost import Line, plan_cost
-from equikit.plans._ir import Plan, Product, Step, WeightBlock
-from equikit.plans._layout import Layout
+from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Step, WeightBlock
 from equikit.plans._lower import plan
-from equikit.plans._memory import retain_memory
-from equikit.plans._multilinear import apply_multilinear, multilinear_weight_shape
 from equikit.plans._passes import (
     PASSES,
     add_before_broadcasting,
@@ -16,13 +19,21 @@ from equikit.plans._passes import (
     share_reductions,
     stages,
 )
-from equikit.plans._transpose import transpose_weights
 from equikit.plans._unshared import unshared
+
+if TYPE_CHECKING:
+    from equikit.plans._apply import apply, lay_out, weight_name, weight_shapes
+    from equikit.plans._layout import Layout
+    from equikit.plans._memory import retain_memory
+    from equikit.plans._multilinear import apply_multilinear, multilinear_weight_shape
+    from equikit.plans._transpose import transpose_weights
 
 __all__ = [
     "PASSES",
+    "Contraction",
     "Layout",
     "Line",
+    "MultilinearPlan",
     "Plan",
     "Product",
     "Step",
@@ -32,6 +43,7 @@ __all__ = [
     "apply_multilinear",
     "batch_products",
     "lay_out",
+    "multilinear_plan",
     "multilinear_weight_shape",
     "permute_smaller_side",
     "plan",
@@ -45,3 +57,25 @@ __all__ = [
     "weight_name",
     "weight_shapes",
 ]
+
+_IN_JAX = {
+    "Layout": "_layout",
+    "apply": "_apply",
+    "apply_multilinear": "_multilinear",
+    "lay_out": "_apply",
+    "multilinear_weight_shape": "_multilinear",
+    "retain_memory": "_memory",
+    "transpose_weights": "_transpose",
+    "weight_name": "_apply",
+    "weight_shapes": "_apply",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _IN_JAX:
+        return getattr(importlib.import_module(f"equikit.plans.{_IN_JAX[name]}"), name)
+    raise AttributeError(f"module 'equikit.plans' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

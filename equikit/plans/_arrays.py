@@ -17,9 +17,7 @@ from jax import lax
 from equikit.diagrams._dense import permutation_sign, refuse_if_large
 from equikit.diagrams._half import Head
 from equikit.groups import Form
-
-CONSTANT_BYTES = 64
-"""Bytes reckoned for each entry of a constant tensor, so that one of 2^26 entries is the largest."""
+from equikit.plans._tensors import CONSTANT_BYTES
 
 
 def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:

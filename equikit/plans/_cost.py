@@ -11,7 +11,8 @@ from typing import Any
 from equikit import _checks
 from equikit.diagrams import HalfDiagram, HomSpace, Term
 from equikit.diagrams._gram import size_symbols
-from equikit.plans._ir import Plan, Product, Step
+from equikit.plans._contractions import equation, letter_sizes
+from equikit.plans._ir import Contraction, MultilinearPlan, Product, Stages, Step
 from equikit.plans._lattice import acted_labels, root
 
 ITEMSIZE = 4
@@ -46,9 +47,13 @@ def total(lines: Sequence[Line]) -> tuple[Any, Any]:
     return flops, moved
 
 
+def _letter(block: int) -> str:
+    return chr(ord("i") + block) if block < 18 else f"<{block}>"
+
+
 def half_text(half: HalfDiagram, upwards: bool = False) -> str:
     """A half diagram in einsum notation: `ij->i` for a sum over the second axis, upwards `i->ij` for a broadcast."""
-    letters = [chr(ord("i") + block) if block < 18 else f"<{block}>" for block in range(half.size)]
+    letters = [_letter(block) for block in range(half.size)]
     axes = "".join(letters[block] for block in half.growth)
     core = "".join(letters[block] for block in half.wires)
     for head in half.heads:  # in brackets the legs in this row, or how many there are in the other one
@@ -56,7 +61,7 @@ def half_text(half: HalfDiagram, upwards: bool = False) -> str:
     return f"{core}->{axes}" if upwards else f"{axes}->{core}"
 
 
-def plan_sizes(plan: Plan, n: int | Mapping[str, int] | None) -> dict[str, Any]:
+def plan_sizes(plan: Stages, n: int | Mapping[str, int] | None) -> dict[str, Any]:
     """The size of every label that a group acts on: bound, given, or a SymPy symbol."""
     sizes = {label: plan.signature.sizes[label] for label in plan.signature.groups}
     free = tuple(label for label, size in sizes.items() if size is None)
@@ -65,7 +70,7 @@ def plan_sizes(plan: Plan, n: int | Mapping[str, int] | None) -> dict[str, Any]:
 
 
 def plan_cost(
-    plan: Plan, *, batch: int = 1, n: int | Mapping[str, int] | None = None, itemsize: int = ITEMSIZE
+    plan: Stages, *, batch: int = 1, n: int | Mapping[str, int] | None = None, itemsize: int = ITEMSIZE
 ) -> Iterator[Line]:
     """Yield the lines of a plan.
 
@@ -116,11 +121,16 @@ def plan_cost(
             for half in halves:
                 taken[s, half] -= 1
                 added += features_out[s] if taken[s, half] < 0 else 0
-        yield _product_line(plan, product, (batch, *(sizes[label] for label in product.core)), added, itemsize)
+        if isinstance(product, Contraction):
+            assert isinstance(plan, MultilinearPlan)
+            yield _contraction_line(plan, product, sizes, batch, added, itemsize)
+        else:
+            rows = (batch, *(sizes[label] for label in product.core))
+            yield _product_line(plan, product, rows, added, itemsize)
     yield from (expansion(step, features_out[step.term]) for step in plan.expansions)
 
 
-def _product_line(plan: Plan, product: Product, rows_shape: tuple[Any, ...], added: int, itemsize: int) -> Line:
+def _product_line(plan: Stages, product: Product, rows_shape: tuple[Any, ...], added: int, itemsize: int) -> Line:
     """The cost of a product: its matrix, what goes in and out, and the permuted copies where wires can cross.
 
     Some of what comes out, so many features, is then added to what other products gave.
@@ -155,3 +165,37 @@ def _product_line(plan: Plan, product: Product, rows_shape: tuple[Any, ...], add
 def _counted(halves: int, side: str, wirings: int) -> str:
     text = f"{halves} {side}{'s' if halves != 1 else ''}"
     return f"{text}, {wirings} ways" if wirings > 1 else text
+
+
+def _contraction_line(
+    plan: MultilinearPlan, contraction: Contraction, sizes: Mapping[str, Any], batch: int, added: int, itemsize: int
+) -> Line:
+    """The cost of a contraction: of its products two by two, and of adding its results up.
+
+    The order is that at the given sizes, and that for labels of size one where sizes are symbols.
+    """
+    plain = equation(plan, contraction, sizes, batch)
+    width = dict(enumerate(letter_sizes(plan, contraction, sizes, batch)))
+    left, flops, moved = [*plain.operands], 0, 0
+    for i, j, made in plain.order:
+        pair = left[i], left[j]
+        flops += 2 * math.prod(width[letter] for letter in {*pair[0], *pair[1]})
+        moved += sum(math.prod(width[letter] for letter in letters) for letters in (*pair, made))
+        left = [*left[:i], *left[i + 1 : j], *left[j + 1 :], made]
+    rows = (batch, *(sizes[contraction.labels[letter]] for letter in contraction.kept))
+    (narrow,), (halves,) = plan.features[1], contraction.outputs
+    weighted = narrow * len(halves) if plan.mode == "channelwise" and not contraction.held else 0
+    flops += math.prod(rows) * (added + weighted)
+    moved += math.prod(rows) * (3 * added + 2 * weighted)
+    *inputs, kept = ("".join(map(_letter, own)) or "()" for own in (*contraction.letters, contraction.kept))
+    heads = [f"[{''.join(map(_letter, head.letters))}]" for head in contraction.heads]
+    tensors = ["tensors"] if contraction.held else []
+    return Line(
+        "mix",
+        f"contract {len(plain.operands)}",
+        ", ".join([*inputs, *heads, *tensors]),
+        f"{kept}, {_counted(len(halves), 'output', 1)}",
+        (*rows, narrow),
+        flops,
+        itemsize * moved,
+    )

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,14 +32,16 @@ from equikit.plans._arrays import (
     symplectic_signs,
 )
 from equikit.plans._check import Shapes
-from equikit.plans._ir import Plan, Product, Step
-from equikit.plans._lattice import root
+from equikit.plans._ir import Plan, Product, Stages, Step
+from equikit.plans._lattice import acted_labels, root
 from equikit.plans._layout import Layout, Weights, cut, laid_out
 from equikit.plans._matmul import matmul_rows
 from equikit.plans._spread import Spread, masked_diagonal, masked_embed, mix_spread
 from equikit.plans._whole import folded, unfolded
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
+Scales = Mapping[str, jax.Array | float]
+"""For each label what a sum is multiplied by to make it a mean: a number, or one for each batch entry."""
 
 
 def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
@@ -76,7 +80,7 @@ def masked(x: jax.Array, core: Sequence[str], masks: Mapping[str, jax.Array], ba
     return x if keep is None else jnp.where(keep, x, jnp.zeros((), x.dtype))
 
 
-def _scales(plan: Plan, shapes: Shapes, masks: Mapping[str, jax.Array]) -> dict[str, jax.Array | float]:
+def scales_of(plan: Stages, shapes: Shapes, masks: Mapping[str, jax.Array]) -> Scales:
     """For each label what a sum is multiplied by to make it a mean; an empty mean is zero."""
     if plan.normalize == "sum":
         return {}
@@ -146,11 +150,16 @@ def _reduce(
         x = signed(x, axis, form.signs())
     if scale is None:
         return jnp.sum(x, axis=axis)
-    # In half precision the sum need not fit where the mean does.
+    # Accumulate in float32: in half precision the sum can overflow although the mean does not.
     total = jnp.sum(x, axis=axis, dtype=jnp.promote_types(x.dtype, jnp.float32))
+    return scaled(total, scale, batch).astype(x.dtype)
+
+
+def scaled(x: jax.Array, scale: jax.Array | float, batch: int) -> jax.Array:
+    """Multiply by a number, or by one for each batch entry, in the dtype of x."""
     if isinstance(scale, jax.Array):
-        scale = scale.astype(total.dtype).reshape(*scale.shape, *(1,) * (total.ndim - batch))
-    return (total * scale).astype(x.dtype)
+        scale = scale.astype(x.dtype).reshape(*scale.shape, *(1,) * (x.ndim - batch))
+    return x * scale
 
 
 def _expand(
@@ -208,6 +217,90 @@ def _mix(
     return {key: unfolded(part, key[1], batch, shapes.sizes) for key, part in zip(keys, parts, strict=True)}
 
 
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """The steps of a plan in one call: reductions of the inputs, and expansions of what comes between them.
+
+    Attributes:
+        plan: the plan.
+        shapes: what the arrays settle.
+        masks: for a label, which entries are there.
+        scales: for each label what sums are multiplied by.
+        precision: of products with constant tensors.
+        spread: whether tensor axes or channels are spread over devices.
+    """
+
+    plan: Stages
+    shapes: Shapes
+    masks: Mapping[str, jax.Array]
+    scales: Scales
+    precision: lax.PrecisionLike = None
+    spread: Spread | None = None
+
+    @property
+    def _forms(self) -> dict[str, Form | None]:
+        return {label: group.form for label, group in self.plan.signature.groups.items()}
+
+    def _headed(self, step: Step, x: jax.Array, forms: Mapping[str, Form | None], upwards: bool) -> jax.Array:
+        label, batch, sizes = step.small.heads[-1].label, len(self.shapes.batch), self.shapes.sizes
+        return _apply_head(step, x, batch, forms[label], sizes[label], self.precision, upwards=upwards)
+
+    def reduced(self, inputs: Sequence[jax.Array]) -> Tensors:
+        """The tensors of all input half diagrams."""
+        signature, batch, forms = self.plan.signature, len(self.shapes.batch), self._forms
+        down: Tensors = {}
+        for t, (term, x) in enumerate(zip(signature.inputs, inputs, strict=True)):
+            top = root(acted_labels(signature, term))
+            down[t, top] = masked(inward(signature, term, x), top.core, self.masks, batch)
+        for step in self.plan.reductions:
+            x = down[step.term, step.large]
+            down[step.term, step.small] = (
+                self._headed(step, x, forms, False)
+                if step.operation == "head"
+                else _reduce(step, x, batch, self.scales, forms, self.spread)
+            )
+        return down
+
+    def expanded(self, parts: Iterable[tuple[tuple[int, HalfDiagram], jax.Array]], dtype: Any) -> list[jax.Array]:
+        """The outputs, from the tensors of output half diagrams; what comes for one half is added."""
+        plan, shapes, forms = self.plan, self.shapes, self._forms
+        signature, batch = plan.signature, len(shapes.batch)
+        up: dict[tuple[int, HalfDiagram], list[jax.Array]] = {}
+        expansions = Counter((step.term, step.small) for step in plan.expansions)
+
+        def add(key: tuple[int, HalfDiagram], y: jax.Array) -> None:
+            """Let a tensor wait for an expansion, added to the last that waits where they will be taken together."""
+            waiting = up.setdefault(key, [])
+            if waiting and expansions[key] < 2:
+                y = waiting.pop() + y
+            waiting.append(y)
+
+        for key, y in parts:
+            add(key, y)
+        for step in plan.expansions:
+            key = step.term, step.small
+            expansions[key] -= 1
+            taken = up[key][:1] if expansions[key] else up[key]  # the last one takes all that are left
+            up[key] = up[key][len(taken) :]
+            if taken:
+                y = sum(taken[1:], taken[0])
+                if step.operation == "head":
+                    add((step.term, step.large), self._headed(step, y, forms, True))
+                else:
+                    add((step.term, step.large), _expand(step, y, batch, shapes.sizes, forms, self.spread))
+        results = []
+        for s, term in enumerate(signature.outputs):
+            top = root(acted_labels(signature, term))
+            if (s, top) in up:
+                (y,) = up[s, top]
+                y = masked(y, top.core, self.masks, batch)
+            else:  # no map leads here: the zero map
+                sizes = tuple(shapes.sizes[label] for label in top.core)
+                y = jnp.zeros((*shapes.batch, *sizes, plan.features[1][s]), dtype)
+            results.append(outward(signature, term, y, plan.channels[1][s]))
+        return results
+
+
 def run(
     plan: Plan,
     inputs: Sequence[jax.Array],
@@ -221,62 +314,17 @@ def run(
 
     `spread` says whether tensor axes or channels are spread over devices, so that they are not to be folded.
     """
-    signature, batch = plan.signature, len(shapes.batch)
-    scales = _scales(plan, shapes, masks)
-    forms = {label: group.form for label, group in signature.groups.items()}
+    walk = Walk(plan, shapes, masks, scales_of(plan, shapes, masks), precision, spread)
+    down = walk.reduced(inputs)
 
-    def headed(step: Step, x: jax.Array, upwards: bool) -> jax.Array:
-        label = step.small.heads[-1].label
-        return _apply_head(step, x, batch, forms[label], shapes.sizes[label], precision, upwards=upwards)
+    def mixed() -> Iterator[tuple[tuple[int, HalfDiagram], jax.Array]]:
+        if spread is not None and not isinstance(weights, Layout):
+            given = cut(plan, weights)
+            for product in plan.products:
+                yield from mix_spread(plan, product, down, given, shapes, precision, spread).items()
+        else:
+            layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
+            for product, (rows, bias) in zip(plan.products, layout.products, strict=True):
+                yield from _mix(plan, product, rows, bias, down, shapes, precision).items()
 
-    down: Tensors = {}
-    for t, (term, x) in enumerate(zip(signature.inputs, inputs, strict=True)):
-        top = root(tuple(term.labels[i] for i in signature.acted(term)))
-        down[t, top] = masked(inward(signature, term, x), top.core, masks, batch)
-    for step in plan.reductions:
-        x = down[step.term, step.large]
-        down[step.term, step.small] = (
-            headed(step, x, False) if step.operation == "head" else _reduce(step, x, batch, scales, forms, spread)
-        )
-    up: dict[tuple[int, HalfDiagram], list[jax.Array]] = {}
-    expansions = Counter((step.term, step.small) for step in plan.expansions)
-
-    def add(key: tuple[int, HalfDiagram], y: jax.Array) -> None:
-        """Let a tensor wait for an expansion, added to the last that waits where they will be taken together."""
-        waiting = up.setdefault(key, [])
-        if waiting and expansions[key] < 2:
-            y = waiting.pop() + y
-        waiting.append(y)
-
-    if spread is not None and not isinstance(weights, Layout):
-        given = cut(plan, weights)
-        for product in plan.products:
-            for key, y in mix_spread(plan, product, down, given, shapes, precision, spread).items():
-                add(key, y)
-    else:
-        layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
-        for product, (rows, bias) in zip(plan.products, layout.products, strict=True):
-            for key, y in _mix(plan, product, rows, bias, down, shapes, precision).items():
-                add(key, y)
-    for step in plan.expansions:
-        key = step.term, step.small
-        expansions[key] -= 1
-        taken = up[key][:1] if expansions[key] else up[key]  # the last one takes all that are left
-        up[key] = up[key][len(taken) :]
-        if taken:
-            y = sum(taken[1:], taken[0])
-            if step.operation == "head":
-                add((step.term, step.large), headed(step, y, True))
-            else:
-                add((step.term, step.large), _expand(step, y, batch, shapes.sizes, forms, spread))
-    results = []
-    for s, term in enumerate(signature.outputs):
-        top = root(tuple(term.labels[i] for i in signature.acted(term)))
-        if (s, top) in up:
-            (y,) = up[s, top]
-            y = masked(y, top.core, masks, batch)
-        else:  # no map leads here: the zero map
-            sizes = tuple(shapes.sizes[label] for label in top.core)
-            y = jnp.zeros((*shapes.batch, *sizes, plan.features[1][s]), jnp.result_type(*inputs))
-        results.append(outward(signature, term, y, plan.channels[1][s]))
-    return results
+    return walk.expanded(mixed(), jnp.result_type(*inputs))

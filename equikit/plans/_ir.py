@@ -4,6 +4,7 @@ A plan applies all maps of a signature at once, in three stages:
 
 * *reduce*: every input half diagram is a smaller tensor, made from a larger one by a single diagonal or sum;
 * *mix*: for each core, one matrix product takes the channels of all its input halves to those of all its output halves;
+  in a plan of multilinear maps, contractions take one half of each input to output halves;
 * *expand*: every output half diagram is added into a larger one by a single broadcast or diagonal embedding.
 """
 
@@ -12,11 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from equikit.diagrams import HalfDiagram, Signature
+from equikit.diagrams import HalfDiagram, MultilinearSpace, Signature
 from equikit.diagrams._core import HeadKind
 
 Normalize = Literal["mean", "sum"]
 NORMALIZE: tuple[Normalize, ...] = ("mean", "sum")
+Mode = Literal["full", "channelwise"]
+MODES: tuple[Mode, ...] = ("full", "channelwise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +98,96 @@ def _permutes(wirings: tuple[tuple[int, ...], ...]) -> bool:
     return wirings != (tuple(range(len(wirings[0]))),)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Plan:
-    """All maps of a signature as one list of steps; made by `plan`, run by `apply`.
-
-    Several products may write one output half; their results are added. An expansion takes one of the tensors that wait
-    at its smaller end, and the last expansion from there takes the sum of all that are left.
+@dataclass(frozen=True, slots=True, order=True)
+class LeviCivita:
+    """A Levi-Civita tensor as an operand of a contraction.
 
     Attributes:
-        signature: the terms and the groups of their axes.
-        channels: channels of each input term, and of each output term.
-        normalize: whether sums over the input are means.
-        bias: whether the invariant vectors of the output are added.
-        reductions: steps from the inputs down, in order of computation.
-        products: one for each core, longest core first; in a plan that `unshared` makes, one for each diagram.
-        expansions: steps up to the outputs, in order of computation.
+        label: the label of its legs.
+        letters: the letter of each leg, in order; one less than the legs where the last is summed over.
+        legs: how many legs it has.
+        lowered: the places of the legs in the bottom row alone, which a metric lowers.
     """
 
+    label: str
+    letters: tuple[int, ...]
+    legs: int
+    lowered: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Use:
+    """Where the result of a contraction goes.
+
+    Attributes:
+        element: the number of the basis element, among those of the plan.
+        coefficient: what it is multiplied by.
+        half: the output half that it is.
+        axes: for each axis of the half the axis of the result.
+        choice: the number of the invariant tensor.
+    """
+
+    element: int
+    coefficient: Any
+    half: HalfDiagram
+    axes: tuple[int, ...]
+    choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """A contraction of one half of each input with tensors and weights; a letter is a block.
+
+    Axes of groups without diagrams are letters too, which the invariant tensors hold together.
+
+    Attributes:
+        halves: for each input term, the half diagram whose tensor enters.
+        letters: for each input the letter of each axis of its core.
+        lowered: for each input the axes that are multiplied by the form of their label.
+        heads: the Levi-Civita tensors.
+        held: the letter of each axis of the invariant tensors.
+        kept: the letters of the result, ascending; all others are summed over.
+        labels: the label of each letter.
+        averaged: the labels of the letters that are summed over without being legs, which are divided by in a mean.
+        uses: where the result goes; with invariant tensors always the same half and axes.
+    """
+
+    halves: tuple[HalfDiagram, ...]
+    letters: tuple[tuple[int, ...], ...]
+    lowered: tuple[tuple[int, ...], ...]
+    heads: tuple[LeviCivita, ...]
+    held: tuple[int, ...]
+    kept: tuple[int, ...]
+    labels: tuple[str, ...]
+    averaged: tuple[str, ...]
+    uses: tuple[Use, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[tuple[HalfDiagram, ...], ...]:
+        """For each input term the half diagrams whose tensors enter."""
+        return tuple((half,) for half in self.halves)
+
+    @property
+    def outputs(self) -> tuple[tuple[HalfDiagram, ...], ...]:
+        """For the output term the half diagrams that come out: one for each use, and one in all with tensors."""
+        return (tuple(use.half for use in self.uses[: 1 if self.held else None]),)
+
+
+class Stages:
+    """What plans have in common: three stages, a table and a cost."""
+
+    __slots__ = ()
     signature: Signature
     channels: tuple[tuple[int, ...], tuple[int, ...]]
     normalize: Normalize
-    bias: bool
     reductions: tuple[Step, ...]
-    products: tuple[Product, ...]
+    products: tuple[Product, ...] | tuple[Contraction, ...]
     expansions: tuple[Step, ...]
+
+    @property
+    def heading(self) -> tuple[str, str, str]:
+        """The signature, what stands between terms, and the options."""
+        raise NotImplementedError
 
     @property
     def features(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -134,28 +203,6 @@ class Plan:
     def steps(self) -> int:
         """The number of steps: reductions, products and expansions together."""
         return len(self.reductions) + len(self.products) + len(self.expansions)
-
-    @property
-    def T(self) -> Plan:
-        """The plan of the transposed maps, and so of the gradient with respect to the inputs.
-
-        Outputs and inputs change places, terms keep their names, and there is no bias; labels of groups that tell
-        vectors from dual vectors gain or lose their star. Sums are sums, also where those of this plan are means. Its
-        weights are made by `transpose_weights`.
-
-        Example:
-            >>> from equikit import S, hom
-            >>> hom("p p -> p", p=S).plan((2, 3)).T.signature == hom("p -> p p", p=S).signature
-            True
-        """
-        from equikit.plans._transpose import transposed
-
-        return transposed(self)
-
-    def __hash__(self) -> int:
-        """Of what plans differ in, and not of thousands of steps: a plan is looked up in a cache at every call."""
-        counts = len(self.reductions), len(self.products), len(self.expansions)
-        return hash((self.signature, self.channels, self.normalize, self.bias, counts))
 
     def __str__(self) -> str:
         from equikit.plans._table import plan_table
@@ -181,6 +228,65 @@ class Plan:
 
         return total(list(plan_cost(self, batch=batch, n=n)))
 
+    def table(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> str:
+        """The steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels."""
+        from equikit.plans._table import plan_table
+
+        return plan_table(self, batch=batch, n=n)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plan(Stages):
+    """All maps of a signature as one list of steps; made by `plan`, run by `apply`.
+
+    Several products may write one output half; their results are added. An expansion takes one of the tensors that wait
+    at its smaller end, and the last expansion from there takes the sum of all that are left.
+
+    Attributes:
+        signature: the terms and the groups of their axes.
+        channels: channels of each input term, and of each output term.
+        normalize: whether sums over the input are means.
+        bias: whether the invariant vectors of the output are added.
+        reductions: steps from the inputs down, in order of computation.
+        products: one for each core, longest core first; in a plan that `unshared` makes, one for each diagram.
+        expansions: steps up to the outputs, in order of computation.
+    """
+
+    signature: Signature
+    channels: tuple[tuple[int, ...], tuple[int, ...]]
+    normalize: Normalize
+    bias: bool
+    reductions: tuple[Step, ...]
+    products: tuple[Product, ...]
+    expansions: tuple[Step, ...]
+
+    @property
+    def heading(self) -> tuple[str, str, str]:
+        """The signature, what stands between terms, and the options."""
+        return str(self.signature), " + ", f"{self.normalize}, bias" if self.bias else self.normalize
+
+    @property
+    def T(self) -> Plan:
+        """The plan of the transposed maps, and so of the gradient with respect to the inputs.
+
+        Outputs and inputs change places, terms keep their names, and there is no bias; labels of groups that tell
+        vectors from dual vectors gain or lose their star. Sums are sums, also where those of this plan are means. Its
+        weights are made by `transpose_weights`.
+
+        Example:
+            >>> from equikit import S, hom
+            >>> hom("p p -> p", p=S).plan((2, 3)).T.signature == hom("p -> p p", p=S).signature
+            True
+        """
+        from equikit.plans._transpose import transposed
+
+        return transposed(self)
+
+    def __hash__(self) -> int:
+        """Of what plans differ in, and not of thousands of steps: a plan is looked up in a cache at every call."""
+        counts = len(self.reductions), len(self.products), len(self.expansions)
+        return hash((self.signature, self.channels, self.normalize, self.bias, counts))
+
     def code(self) -> str:
         """The steps as a function in NumPy's notation, one statement each: the program that is executed, to be read.
 
@@ -205,8 +311,40 @@ class Plan:
 
         return plan_code(self)
 
-    def table(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> str:
-        """The steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels."""
-        from equikit.plans._table import plan_table
 
-        return plan_table(self, batch=batch, n=n)
+@dataclass(frozen=True, slots=True, repr=False)
+class MultilinearPlan(Stages):
+    """The maps of a multilinear space as one list of steps; made by `space.plan`, run by `apply_multilinear`.
+
+    Inputs and output are made symmetric or antisymmetric, as the space says, before the first step and after the last.
+
+    Attributes:
+        signature: the terms and the groups of their axes.
+        channels: channels of each input term, and of the output.
+        normalize: whether sums over the inputs are means.
+        space: the space.
+        mode: `"full"`, or `"channelwise"` where channel c of the output is made of channel c of every input.
+        elements: the numbers of the basis elements that are applied.
+        reductions: steps from the inputs down, in order of computation.
+        products: the contractions.
+        expansions: steps up to the output, in order of computation.
+    """
+
+    signature: Signature
+    channels: tuple[tuple[int, ...], tuple[int, ...]]
+    normalize: Normalize
+    space: MultilinearSpace
+    mode: Mode
+    elements: tuple[int, ...]
+    reductions: tuple[Step, ...]
+    products: tuple[Contraction, ...]
+    expansions: tuple[Step, ...]
+
+    @property
+    def heading(self) -> tuple[str, str, str]:
+        """The signature, what stands between terms, and the options."""
+        return self.space.text, ", ", f"{self.normalize}, {self.mode}"
+
+    def __hash__(self) -> int:
+        """Hash only the fields from which the steps follow: a plan is looked up in a cache at every call."""
+        return hash((self.space, self.channels, self.normalize, self.mode, self.elements))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from equikit.diagrams import HalfDiagram, Signature, Term
 from equikit.diagrams._growth import canonical
-from equikit.plans._ir import Product, Step
+from equikit.plans._ir import Contraction, Product, Step
 
 
 def root(labels: tuple[str, ...]) -> HalfDiagram:
@@ -103,12 +103,12 @@ def lattice(
     return sorted(steps.values(), key=lambda step: (len(step.small.heads), -len(step.small.core), step.small))
 
 
-def cheapest_reductions(signature: Signature, products: Iterable[Product]) -> tuple[Step, ...]:
+def cheapest_reductions(signature: Signature, products: Iterable[Product | Contraction]) -> tuple[Step, ...]:
     """The steps from the inputs down to all tensors that products take."""
     return _lattices(signature, signature.inputs, [product.inputs for product in products])
 
 
-def cheapest_expansions(signature: Signature, products: Iterable[Product]) -> tuple[Step, ...]:
+def cheapest_expansions(signature: Signature, products: Iterable[Product | Contraction]) -> tuple[Step, ...]:
     """The steps from all tensors that products give up to the outputs."""
     return _lattices(signature, signature.outputs, [product.outputs for product in products])[::-1]
 

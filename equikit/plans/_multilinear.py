@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,33 +15,23 @@ from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, masks_of, refuse_mixture, refuse_real
-from equikit.plans._ir import NORMALIZE, Normalize
-from equikit.plans._multilinear_execute import Scales, folded, run_multilinear, unfolded
-from equikit.plans._multilinear_reference import run_reference
+from equikit.plans._contract import run_contractions
+from equikit.plans._contractions import multilinear_plan, planned_maps
+from equikit.plans._ir import Mode, MultilinearPlan, Normalize
 from equikit.plans._out_sharding import Result, Spec
+from equikit.plans._reference import run_reference
 from equikit.plans._sharding import placed, result
 
-Mode = Literal["full", "channelwise"]
 
-
-def _checked(space: object, mode: object, normalize: object) -> None:
-    if not isinstance(space, MultilinearSpace):
-        raise OptionError(
-            "what is to be applied is not a space of multilinear maps",
-            got=repr(space),
-            expected='what hom("x, x -> x", x=SO(3)) returns',
-            step="write a comma between the inputs; a linear map is applied by its plan",
-        )
-    _checks.choice("mode", mode, get_args(Mode))
-    _checks.choice("normalize", normalize, NORMALIZE)
-    if mode == "channelwise" and space.multiplicity != 1:
-        plain = sorted(set(space.signature.sizes) - set(space.signature.groups))
-        raise OptionError(
-            "plain axes have no channelwise maps",
-            got=f"{space}, with plain axes {', '.join(plain)}",
-            expected="axes on which groups act",
-            step='write mode="full", or make the plain axes channels',
-        )
+def _checked(space: object) -> MultilinearSpace:
+    if isinstance(space, MultilinearSpace):
+        return space
+    raise OptionError(
+        "what is to be applied is not a space of multilinear maps",
+        got=repr(space),
+        expected='what hom("x, x -> x", x=SO(3)) returns',
+        step="write a comma between the inputs; a linear map is applied by its plan",
+    )
 
 
 def multilinear_weight_shape(
@@ -67,49 +57,13 @@ def multilinear_weight_shape(
         >>> multilinear_weight_shape(hom("x x, x -> x", x=O(3)), (16, 8), 32)
         (3, 16, 8, 32)
     """
-    _checked(space, mode, "sum")
-    if len(channels) != len(space.operands):
-        raise ShapeError(
-            "the channels do not fit the inputs",
-            got=tuple(channels),
-            expected=f"{len(space.operands)} numbers, for {space.text!r}",
-            step="give one number for each input",
-        )
-    if mode == "channelwise":
-        if {*channels} != {out_channels}:
-            raise ShapeError(
-                "channelwise maps need one number of channels",
-                got=f"{tuple(channels)} in, {out_channels} out",
-                expected="the same for all inputs and the output",
-                step='write mode="full", which mixes channels',
-            )
-        return len(space.diagrams), out_channels
-    signature = space.signature
-    wide = [signature.multiplicity(term) * c for term, c in zip(space.inputs, channels, strict=True)]
-    return len(space.diagrams), *wide, signature.multiplicity(space.output) * out_channels
+    return weight_shape(multilinear_plan(_checked(space), (tuple(channels), out_channels), mode=mode))
 
 
-def _scales(space: MultilinearSpace, shapes: Shapes, masks: Mapping[str, jax.Array], normalize: str) -> Scales:
-    """For each label what a sum is multiplied by to make it a mean; an empty mean is zero."""
-    if normalize == "sum":
-        return {}
-    scales: dict[str, jax.Array | float] = {}
-    for label in space.signature.groups:
-        if label in masks:
-            count = jnp.maximum(jnp.sum(masks[label], axis=-1), 1)
-            scales[label] = 1 / count.reshape(math.prod(shapes.batch))
-        else:
-            scales[label] = 1 / max(shapes.sizes[label], 1)
-    return scales
-
-
-def _masked(x: jax.Array, labels: Sequence[str], masks: Mapping[str, jax.Array], batch: int) -> jax.Array:
-    """Set entries outside the masks to zero, whatever they hold."""
-    for axis, label in enumerate(labels):
-        if label in masks:
-            others = [i for i in range(batch, x.ndim) if i != batch + axis]
-            x = jnp.where(jnp.expand_dims(masks[label], others), x, jnp.zeros((), x.dtype))
-    return x
+def weight_shape(plan: MultilinearPlan) -> tuple[int, ...]:
+    """The shape of the weights of a plan."""
+    wide, narrow = plan.features
+    return (len(plan.elements), *(narrow if plan.mode == "channelwise" else wide + narrow))
 
 
 def apply_multilinear(
@@ -165,8 +119,8 @@ def apply_multilinear(
         >>> apply_multilinear(cross, (one, other), jnp.ones((1, 1, 1, 1)))[:, 0].tolist()
         [0.0, 0.0, 1.0]
     """
-    _checked(space, mode, normalize)
     _checks.choice("method", method, ("factored", "naive"))
+    space = _checked(space)
     if not isinstance(inputs, Sequence) or len(inputs) != len(space.operands):
         raise ShapeError(
             "the arrays do not fit the inputs",
@@ -183,7 +137,8 @@ def apply_multilinear(
     weights = checked_dtype("weights", weights, "weights")
     copies = signature.multiplicity(space.output)
     out_channels = weights.shape[-1] // max(copies, 1) if weights.ndim else 0
-    expected = multilinear_weight_shape(space, channels, out_channels, mode=mode)
+    plan = planned_maps(space, tuple(channels), out_channels, normalize, mode)
+    expected = weight_shape(plan)
     if weights.shape != expected:
         what = "basis, channels" if mode == "channelwise" else "basis, features of each input, features out"
         raise ShapeError(
@@ -197,9 +152,8 @@ def apply_multilinear(
     settled = tuple(sorted(shapes.sizes.items()))
 
     def compute(arrays: list[jax.Array], weights: list[jax.Array], masks: dict[str, jax.Array], _: object) -> Any:
-        if method == "naive":
-            return [_run(space, arrays, weights[0], masks, mode, normalize, settled, precision, reference=True)]
-        return [_compiled(space, arrays, weights[0], masks, mode, normalize, settled, precision)]
+        run = _run if method == "naive" else _compiled
+        return [run(plan, arrays, weights[0], masks, shapes.batch, settled, precision, method)]
 
     def outputs() -> list[Result]:
         return [result(space.output, shapes, out_channels, [weights])]
@@ -208,31 +162,26 @@ def apply_multilinear(
 
 
 def _run(
-    space: MultilinearSpace,
+    plan: MultilinearPlan,
     arrays: Sequence[jax.Array],
     weights: jax.Array,
     masks: Mapping[str, jax.Array],
-    mode: Mode,
-    normalize: Normalize,
+    batch: tuple[int, ...],
     sizes: tuple[tuple[str, int], ...],
     precision: lax.PrecisionLike,
-    reference: bool = False,
+    method: Literal["factored", "naive"],
 ) -> jax.Array:
-    """Apply the maps to checked arrays."""
-    batch = arrays[0].shape[: arrays[0].ndim - 1 - len(space.inputs[0].labels)]
-    shapes, dtype = Shapes(batch, dict(sizes)), jnp.result_type(*arrays, weights)
-    rows = [
-        folded(space, term, _masked(x.astype(dtype), term.labels, masks, len(batch)))
-        for term, x in zip(space.inputs, arrays, strict=True)
-    ]
-    arguments = space, rows, weights.astype(dtype), shapes, _scales(space, shapes, masks, normalize)
-    if reference:
-        y = run_reference(*arguments, channelwise=mode == "channelwise")
+    """Run a plan on checked arrays, with all batch axes as one."""
+    count, dtype = math.prod(batch), jnp.result_type(*arrays, weights)
+    flat = [x.astype(dtype).reshape(count, *x.shape[len(batch) :]) for x in arrays]
+    masks = {label: jnp.asarray(mask).reshape(count, mask.shape[-1]) for label, mask in masks.items()}
+    shapes, weights = Shapes((count,), dict(sizes)), weights.astype(dtype)
+    if method == "naive":
+        (y,) = run_reference(plan, flat, weights, shapes, masks)
     else:
-        y = run_multilinear(*arguments, channelwise=mode == "channelwise", precision=precision)
-    out_channels = weights.shape[-1] // max(space.signature.multiplicity(space.output), 1)
-    return _masked(unfolded(space, y, batch, out_channels), space.output.labels, masks, len(batch))
+        y = run_contractions(plan, flat, weights, shapes, masks, precision)
+    return y.reshape(*batch, *y.shape[1:])
 
 
-_compiled = jax.jit(_run, static_argnames=("space", "mode", "normalize", "sizes", "precision"))
+_compiled = jax.jit(_run, static_argnames=("plan", "batch", "sizes", "precision", "method"))
 """Compiled at once: a call has hundreds of operations, and one by one they take seconds to compile."""

@@ -5,20 +5,25 @@ It shares no code with the plan: each diagram is applied as its dense tensor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from equikit.diagrams import Diagram, Diagrams
+from equikit.diagrams import Diagram, Diagrams, Signature, Term
 from equikit.diagrams._dense import diagram_tensor
 from equikit.diagrams._signature import base
 from equikit.plans._check import Shapes
-from equikit.plans._ir import Plan
+from equikit.plans._ir import MultilinearPlan, Plan
 from equikit.plans._layout import Weights
 
+Sums = Iterable[Sequence[tuple[Diagram, Any]]]
+"""Maps as diagrams with coefficients."""
 
-def _scale(diagram: Diagram, plan: Plan, shapes: Shapes, masks: Mapping[str, jax.Array]) -> jax.Array:
+
+def _scale(diagram: Diagram, plan: Plan | MultilinearPlan, shapes: Shapes, masks: Mapping[str, jax.Array]) -> jax.Array:
     """One over the number of terms of each mean, `[*batch]`."""
     scale = jnp.ones(shapes.batch)
     legs = {block for _, _, blocks in diagram.heads for block in blocks}
@@ -39,46 +44,90 @@ def _masked(x: jax.Array, labels: tuple[str, ...], masks: Mapping[str, jax.Array
     return x
 
 
+def _maps(
+    plan: Plan | MultilinearPlan, target: int, weights: Weights | jax.Array
+) -> Iterator[tuple[tuple[int, ...], Sums, jax.Array]]:
+    """The inputs of the maps to an output term, the maps, and a weight for each."""
+    if isinstance(plan, MultilinearPlan):
+        basis = plan.space.basis
+        assert isinstance(weights, jax.Array)
+        yield tuple(range(len(plan.signature.inputs))), [basis[i].terms for i in plan.elements], weights
+        return
+    signature, groups = plan.signature, plan.signature.groups
+    assert not isinstance(weights, jax.Array)
+    for (t, s), kernel in weights.items():
+        if s == target:
+            terms = (signature.outputs[s], *(() if t is None else (signature.inputs[t],)))
+            top, *bottom = (tuple(label for label in term.labels if label in groups) for term in terms)
+            diagrams = Diagrams(top, bottom[0] if bottom else (), tuple(groups.items()))
+            yield () if t is None else (t,), ([(diagram, 1)] for diagram in diagrams), kernel
+
+
+def _order(signature: Signature, term: Term) -> list[int]:
+    """The axes of a term on which groups act, then the plain ones."""
+    return [*signature.acted(term), *signature.plain(term)]
+
+
+def _folded(
+    plan: Plan | MultilinearPlan, t: int, x: jax.Array, masks: Mapping[str, jax.Array], batch: int
+) -> jax.Array:
+    """An input as `[*batch, *acted axes, features]`, with zeros where it is masked."""
+    signature, term = plan.signature, plan.signature.inputs[t]
+    order = [*range(batch), *(batch + i for i in _order(signature, term)), x.ndim - 1]
+    x = _masked(x, term.labels, masks, batch).transpose(order)
+    return x.reshape(*x.shape[: batch + len(signature.acted(term))], plan.features[0][t])
+
+
+def _equation(
+    counts: Sequence[int], batch: int, channelwise: bool
+) -> tuple[list[list[int]], list[int], list[int], list[int]]:
+    """The letters of the inputs, of the tensor of a diagram, of a weight and of the result.
+
+    Args:
+        counts: the vertices of the output and of each input.
+        batch: the number of batch axes.
+        channelwise: whether all features have one letter.
+    """
+    starts = [*itertools.accumulate(counts, initial=batch)]
+    own = starts[-1]
+    features = [own] * len(counts) if channelwise else [*range(own, own + len(counts))]
+    inputs = [
+        [*range(batch), *range(*vertices), feature]
+        for vertices, feature in zip(itertools.pairwise(starts[1:]), features, strict=False)
+    ]
+    result = [*(range(batch) if inputs else ()), *range(batch, starts[1]), features[-1]]
+    return inputs, [*range(batch, own)], features[:1] if channelwise else features, result
+
+
 def run_reference(
-    plan: Plan,
+    plan: Plan | MultilinearPlan,
     inputs: Sequence[jax.Array],
-    weights: Weights,
+    weights: Weights | jax.Array,
     shapes: Shapes,
     masks: Mapping[str, jax.Array],
 ) -> list[jax.Array]:
     """Apply every map of a plan by its dense tensor, one after another; the arguments are those of `run`."""
-    signature, batch = plan.signature, len(shapes.batch)
-    acted = {term: signature.acted(term) for term in (*signature.inputs, *signature.outputs)}
-    plain = {term: signature.plain(term) for term in (*signature.inputs, *signature.outputs)}
+    signature, batch, sizes = plan.signature, len(shapes.batch), shapes.sizes
+    channelwise = isinstance(plan, MultilinearPlan) and plan.mode == "channelwise"
+    dtype = jnp.result_type(*inputs, *([weights] if isinstance(weights, jax.Array) else weights.values()))
+    arrays = [_folded(plan, t, x, masks, batch) for t, x in enumerate(inputs)]
     results = []
     for s, target in enumerate(signature.outputs):
-        axes = [shapes.sizes[target.labels[i]] for i in acted[target]]
-        fixed = [shapes.sizes[target.labels[i]] for i in plain[target]]
-        total = jnp.zeros((*shapes.batch, *axes, plan.features[1][s]), jnp.result_type(*inputs, *weights.values()))
-        sources: list[int | None] = [*range(len(inputs)), *([None] if plan.bias else [])]
-        for t in (t for t in sources if (t, s) in weights):
-            if t is None:
-                bottoms: tuple[str, ...] = ()
-                x = jnp.ones((*shapes.batch, 1), total.dtype)
-                kernel = weights[None, s][:, None, :]
-            else:
-                term = signature.inputs[t]
-                bottoms = tuple(term.labels[i] for i in acted[term])
-                order = [batch + i for i in (*acted[term], *plain[term])]
-                x = _masked(inputs[t], term.labels, masks, batch)
-                x = x.transpose(*range(batch), *order, x.ndim - 1)
-                x = x.reshape(*x.shape[: batch + len(bottoms)], plan.features[0][t])
-                kernel = weights[t, s]
-            tops = tuple(target.labels[i] for i in acted[target])
-            groups = tuple(signature.groups.items())
-            for diagram, weight in zip(Diagrams(tops, bottoms, groups), kernel, strict=True):
-                dense = jnp.asarray(diagram_tensor(diagram, shapes.sizes), total.dtype)
-                summed = jnp.tensordot(x, dense, (list(range(batch, x.ndim - 1)), list(range(len(tops), dense.ndim))))
-                summed = jnp.moveaxis(summed, batch, -1)
-                scale = _scale(diagram, plan, shapes, masks).reshape(*shapes.batch, *(1,) * (summed.ndim - batch))
-                total = total + scale.astype(total.dtype) * summed @ weight
-        total = total.reshape(*shapes.batch, *axes, *fixed, plan.channels[1][s])
-        order = [*acted[target], *plain[target]]
+        order = _order(signature, target)
+        axes = [sizes[target.labels[i]] for i in signature.acted(target)]
+        total = jnp.zeros((*shapes.batch, *axes, plan.features[1][s]), dtype)
+        for sources, sums, kernel in _maps(plan, s, weights):
+            counts = [len(axes), *(len(signature.acted(signature.inputs[t])) for t in sources)]
+            own, vertices, features, result = _equation(counts, batch, channelwise)
+            operands: list[Any] = [x for t, letters in zip(sources, own, strict=True) for x in (arrays[t], letters)]
+            for terms, weight in zip(sums, kernel, strict=True):
+                for diagram, factor in terms:
+                    tensor = jnp.asarray(factor * diagram_tensor(diagram, sizes), dtype)
+                    y = jnp.einsum(*operands, tensor, vertices, weight, features, result)
+                    scale = _scale(diagram, plan, shapes, masks).astype(dtype)
+                    total = total + scale.reshape(*shapes.batch, *(1,) * (total.ndim - batch)) * y
+        plain = [sizes[target.labels[i]] for i in signature.plain(target)]
+        total = total.reshape(*shapes.batch, *axes, *plain, plan.channels[1][s])
         back = sorted(range(len(order)), key=order.__getitem__)
         total = total.transpose(*range(batch), *(batch + i for i in back), total.ndim - 1)
         results.append(_masked(total, target.labels, masks, batch))

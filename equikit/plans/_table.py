@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from equikit.plans._cost import plan_cost, total
-from equikit.plans._ir import Plan
+from equikit.plans._ir import Plan, Stages
 
 HEADER = ("stage", "step", "from", "to", "shape", "FLOPs", "bytes")
 
@@ -16,7 +16,7 @@ def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value).replace("**", "^").replace("*", " ")
 
 
-def plan_rows(plan: Plan, batch: int, n: int | Mapping[str, int] | None) -> list[tuple[str, ...]]:
+def plan_rows(plan: Stages, batch: int, n: int | Mapping[str, int] | None) -> list[tuple[str, ...]]:
     """The cells of the table: a row a step, then the total."""
     lines = list(plan_cost(plan, batch=batch, n=n))
     rows = [
@@ -35,11 +35,11 @@ def plan_rows(plan: Plan, batch: int, n: int | Mapping[str, int] | None) -> list
     return [*rows, ("total", f"{len(lines)} steps", "", "", "", _number(flops), _number(moved))]
 
 
-def _title(plan: Plan, batch: int) -> str:
+def _title(plan: Stages, batch: int) -> str:
     groups = ", ".join(f"{label}={what}" for label, what in plan.signature.bindings)
-    channels = " -> ".join(" + ".join(map(str, side)) for side in plan.channels)
-    options = f"{plan.normalize}, bias" if plan.bias else plan.normalize
-    return f'plan of "{plan.signature}" with {groups or "no labels"}: channels {channels}, batch {batch}, {options}'
+    text, between, options = plan.heading
+    channels = " -> ".join(between.join(map(str, side)) for side in plan.channels)
+    return f'plan of "{text}" with {groups or "no labels"}: channels {channels}, batch {batch}, {options}'
 
 
 def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
@@ -54,7 +54,7 @@ def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
     ]
 
 
-def plan_table(plan: Plan, *, batch: int = 1, n: int | Mapping[str, int] | None = None) -> str:
+def plan_table(plan: Stages, *, batch: int = 1, n: int | Mapping[str, int] | None = None) -> str:
     """The table of a plan as text: steps in order, with shapes, FLOPs and bytes."""
     text = _aligned([HEADER, *plan_rows(plan, batch, n)], 5)
     rule = "-" * max(map(len, text))
@@ -71,7 +71,7 @@ def stages_table(stages: Mapping[str, Plan], *, batch: int = 1, n: int | dict[st
     return "\n".join([_title(last, batch), rule, text[0], rule, *text[1:]])
 
 
-def plan_html(plan: Plan) -> str:
+def plan_html(plan: Stages) -> str:
     """The table of a plan as HTML."""
     head, *body = ([html.escape(cell) for cell in row] for row in (HEADER, *plan_rows(plan, 1, None)))
     lines = ["".join(f"<td style='text-align:left'>{cell}</td>" for cell in row) for row in body]

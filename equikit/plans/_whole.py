@@ -18,9 +18,8 @@ from jax import lax
 
 from equikit.diagrams import HalfDiagram, Signature
 from equikit.diagrams._core import HeadKind
-from equikit.diagrams._dense import refuse_if_large
 from equikit.groups import Group
-from equikit.plans._arrays import CONSTANT_BYTES
+from equikit.plans._tensors import is_disjoint, joint_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,30 +66,10 @@ def _tensors(kinds: tuple[tuple[Group, HeadKind], ...]) -> InvariantTensors:
     return settled_tensors(joint_tensors(tuple((group, kind.stars, kind.above) for group, kind in kinds)))
 
 
-def joint_tensors(groups: tuple[tuple[Group, tuple[bool, ...], int], ...]) -> np.ndarray:
-    """The invariant tensors of several groups together, `[choices, rows, columns]`.
-
-    Args:
-        groups: each group, which of its axes carry the dual, and how many of them are rows.
-
-    Raises:
-        TooLargeError: if they have too many entries.
-    """
-    result = np.ones((1, 1, 1), np.int64)
-    for group, stars, above in groups:
-        assert group.n is not None
-        tensors = group.invariants(stars)
-        refuse_if_large(f"the invariant tensors of {group}", result.size * tensors.size, CONSTANT_BYTES)
-        if result.dtype.kind == tensors.dtype.kind == "i":  # products need not fit in 64 bits, and are cast anyway
-            result = result.astype(np.float64) if abs(result).max(initial=1) > 1 else result
-        result = np.kron(result, tensors.reshape(len(tensors), group.n**above, group.n ** (len(stars) - above)))
-    return result
-
-
 def settled_tensors(tensors: np.ndarray) -> InvariantTensors:
     """Tensors `[choices, rows, columns]` as an index and a sign where they have disjoint supports of entries ±1."""
     count, rows, columns = tensors.shape
-    if count and tensors.dtype.kind == "i" and abs(tensors).max(initial=0) == 1 and (tensors != 0).sum(0).max() <= 1:
+    if is_disjoint(tensors):
         return InvariantTensors((count, rows, columns), None, abs(tensors).argmax(0), tensors.sum(0))
     return InvariantTensors((count, rows, columns), tensors, np.zeros((0, 0), np.int64), np.zeros((0, 0), np.int64))
 

@@ -15,6 +15,7 @@ from helpers import (
     assert_error,
     compiled,
     equations,
+    every,
     largest,
     partly_slow,
     primitives,
@@ -23,8 +24,8 @@ from jax.test_util import check_grads
 
 import equikit as ek
 from equikit import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp, U, Z
-from equikit.plans import apply_multilinear, multilinear_weight_shape
-from equikit.plans._multilinear_lower import Row, best_order, contractions, narrowing
+from equikit.plans import apply_multilinear, multilinear_weight_shape, plan_cost
+from equikit.plans._contractions import best_order
 
 CASES = [
     ("x, x -> x x", {"x": O(3)}),
@@ -166,7 +167,7 @@ def test_invariant_tensors_give_their_matrices(text, groups, mode):
 def test_orbits_of_indices_look_weights_up():
     space, x, w = prepare("z z, z -> z", {"z": Z(3)}, dtype=np.float32)
     found = primitives(jax.make_jaxpr(lambda x, w: apply_multilinear(space, x, w))(x, w))
-    assert found["gather"] == len(contractions(space)) == 1
+    assert found["gather"] == len(space.plan().products) == 1
     assert found["dot_general"] == 2
     space, x, w = prepare("x x, x -> x", {"x": HEXAGON}, dtype=np.float32)
     assert not primitives(jax.make_jaxpr(lambda x, w: apply_multilinear(space, x, w))(x, w))["gather"]
@@ -241,7 +242,7 @@ def test_two_inputs_need_no_array_above_the_largest_tensor(text, groups, mode):
 
     axes = max(len(term.labels) for term in (*space.inputs, space.output))
     together = sum(len(term.labels) for term in space.inputs)
-    uses = max(len(uses) for _, uses in contractions(space))
+    uses = max(len(contraction.uses) for contraction in space.plan().products)
     wide = width * uses if mode == "full" else 1
     limit = batch * n**axes * width * wide * 1.02
     for function in (forward, jax.grad(loss, argnums=(0, 1))):
@@ -254,8 +255,8 @@ def test_two_inputs_need_no_array_above_the_largest_tensor(text, groups, mode):
 
 def test_diagrams_share_contractions():
     space = ek.hom("p p, p p -> p p", p=S)
-    found = contractions(space)
-    assert sum(len(uses) for _, uses in found) == space.dim == 203
+    found = space.plan().products
+    assert sum(len(contraction.uses) for contraction in found) == space.dim == 203
     # Partitions of the four input axes with up to two of their blocks marked to go on: 15 + 37 + 31.
     assert len(found) == 83
     _, x, w = prepare("p p, p p -> p p", {"p": S}, n=5, dtype=np.float32)
@@ -280,17 +281,54 @@ def test_the_best_order_is_the_cheapest_within_the_limit():
     assert best_order(chain, (0, 3), (2, 2, 2, 2), 0)[-1][2] == (0, 3)
 
 
-def test_rows_are_narrowed_one_step_at_a_time():
-    row, none = Row((0, 1, 0, 2), (1,)), frozenset()
-    steps = []
-    while not row.whole:
-        step = narrowing(row, none)
-        assert len(step.larger.open) == len(row.open) + 1
-        steps.append(step.operation)
-        row = step.larger
-    assert steps == ["sum", "sum", "diagonal"]
-    traced = narrowing(Row((0, 1, 0), (1,)), frozenset({0, 1, 2}))
-    assert (traced.operation, traced.axes, traced.larger) == ("trace", (0, 2), Row((0, 1, 2), (0, 1, 2)))
+def test_inputs_and_the_output_are_reduced_and_expanded_one_step_at_a_time():
+    plan = ek.hom("p p p, p -> p p p", p=S).plan((2, 4))
+    for step in (*plan.reductions, *plan.expansions):
+        assert len(step.large.core) == len(step.small.core) + 1
+    made = [(step.term, step.small) for step in plan.reductions]
+    assert len(made) == len(set(made))
+    there = {(t, half) for contraction in plan.products for t, half in enumerate(contraction.halves)}
+    assert there <= {*made, *((step.term, step.large) for step in plan.reductions)}
+    down = [(step.large, step.operation, step.axes) for step in plan.reductions if not step.term]
+    up = [(step.large, step.operation, step.axes) for step in plan.expansions]
+    assert set(down) == set(up)  # one lattice, read downwards and upwards
+
+
+def test_plans_of_multilinear_maps_are_values_that_print():
+    space = ek.hom("x x, x -> x", x=O)
+    plan = space.plan((4, 8))
+    assert plan is space.plan((4, 8))
+    assert plan != space.plan((4, 4))
+    assert hash(plan) == hash(space.plan(((4, 4), 8)))
+    assert plan.steps == len(str(plan).split("\n")) - 6 == 5
+    assert str(plan).startswith('plan of "x x, x -> x" with x=O: channels 4, 4 -> 8, batch 1, sum, full')
+    assert "<table>" in plan._repr_html_()
+    wide = ek.hom("sym(x x), x z, x -> x z", x=SO(3), z=Z(2)).plan((2, 3), mode="full", normalize="mean")
+    assert "tensors" in str(wide)
+    assert str(ek.hom("x, x -> x", x=SO(3)).plan()).count("[kij]") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        *every(["x x, x -> x", "x x, x x -> ()", "x x, x x, x x -> ()"], ["full", "channelwise"]),
+        ("x, x -> x x", "full"),
+    ],
+)
+def test_the_cost_counts_the_products_of_the_program(text, mode):
+    """FLOPs of all contractions, two operands at a time, are those of the products in the jaxpr."""
+    space, x, w = prepare(text, {"x": O}, mode, (3,), 5, np.float32, 2)
+    plan = space.plan((2, 2), mode=mode)
+    flops = 0
+    for equation in equations(jax.make_jaxpr(lambda x, w: apply_multilinear(space, x, w, mode=mode))(x, w)):
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            flops += 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(shape[axis] for axis in contracted)
+    mixed = [line for line in plan_cost(plan, batch=3, n=5) if line.stage == "mix"]
+    scaled = sum(math.prod(line.shape) for line in mixed) if mode == "channelwise" else 0
+    assert sum(line.flops for line in mixed) - scaled >= flops > 0
+    assert sum(line.flops for line in mixed) - scaled <= 1.3 * flops
 
 
 @pytest.mark.parametrize("batch", [(), (0,), (3,), (2, 3), (2, 0)], ids=str)
@@ -494,7 +532,7 @@ ERRORS = {
     "channel count": (
         ek.ShapeError,
         lambda: multilinear_weight_shape(ONE, (1,), 1),
-        "the channels do not fit",
+        "the input channels do not fit",
         "(1,)",
         "2 numbers",
         "each",

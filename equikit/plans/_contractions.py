@@ -1,0 +1,338 @@
+"""From a space of multilinear maps to a plan: what is computed once for many diagrams. Nothing here imports JAX.
+
+A diagram is applied in three stages. Every input is *reduced* by the part of the diagram that lies in it alone:
+diagonals, traces and sums. The reduced inputs are *contracted* with each other, with Levi-Civita tensors, invariant
+tensors and the weights. The result is *expanded* to the output by the part of the diagram that lies in the output.
+Diagrams with the same reductions that join the reduced inputs in the same way share one contraction, however they place
+its axes in the output.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import OptionError, ShapeError
+from equikit.diagrams import Diagram, HalfDiagram, MultilinearSpace
+from equikit.diagrams._dense import leg_order
+from equikit.diagrams._growth import canonical
+from equikit.diagrams._invariants import Invariants
+from equikit.diagrams._orbits import Move, OrbitSum, bare, walk
+from equikit.plans._ir import MODES, NORMALIZE, Contraction, LeviCivita, Mode, MultilinearPlan, Normalize, Use
+from equikit.plans._lattice import cheapest_expansions, cheapest_reductions
+from equikit.plans._lower import Channels, per_term
+from equikit.plans._tensors import is_disjoint, joint_tensors
+
+
+def _terms(total: OrbitSum, invariants: Invariants, moves: tuple[Move, ...]) -> list[tuple[Diagram, dict[int, Any]]]:
+    """The diagrams of a basis element up to exchanges of axes, each with coefficients of invariant tensors.
+
+    Tensors are made symmetric before and after, so one diagram does for all that differ by exchanges of axes.
+    """
+    left: dict[Diagram, dict[int, Any]] = {}
+    for member, factor in total.terms:
+        left.setdefault(bare(member), {})[invariants.choice(member)] = factor
+    found = []
+    while left:
+        diagram = next(iter(left))
+        own, factors = walk(diagram, moves)[0], left[diagram]
+        for member in own:
+            del left[member]
+        found.append((diagram, {choice: factor * len(own) for choice, factor in factors.items()}))
+    return found
+
+
+def _half(labels: tuple[str, ...], growth: Sequence[int], opened: set[int]) -> tuple[HalfDiagram, tuple[int, ...]]:
+    """A row of a diagram as a half diagram whose open blocks propagate, and those blocks in the order of its core."""
+    own = canonical(growth)
+    number = dict(zip(own, growth, strict=True))
+    half = HalfDiagram(labels, own, tuple(sorted(new for new, old in number.items() if old in opened)))
+    return half, tuple(number[block] for block in half.wires)
+
+
+@functools.lru_cache(maxsize=4096)
+def _contraction(space: MultilinearSpace, diagram: Diagram) -> tuple[Contraction, HalfDiagram, tuple[int, ...]]:
+    """The contraction of a diagram, without uses; the output half that it ends in, and the axes of the half in it."""
+    rows = [slice(start, stop) for start, stop in itertools.pairwise(space.starts)]
+    growths, names = [diagram.growth[row] for row in rows], [diagram.labels[row] for row in rows]
+    heads = [(label, count, leg_order(diagram, label)) for label, count, _ in diagram.heads]
+    legs = {block for _, _, parts in heads for part in parts for block in part}
+    whole = [diagram.growth[vertex] for vertex in space.invariants.vertices]
+    legs.update(whole)
+    above, forms = set(growths[0]), dict(diagram.forms)
+    letter: dict[int, int] = {}
+    halves, letters, lowered = [], [], []
+    seen = set[int]()
+    for i, growth in enumerate(growths[1:], 1):
+        rest = {block for other in (*growths[:i], *growths[i + 1 :]) for block in other}
+        half, wires = _half(names[i], growth, rest | legs)
+        halves.append(half)
+        letters.append(tuple(letter.setdefault(block, len(letter)) for block in wires))
+        # The later of the two ends of a form in the bottom row is multiplied by it.
+        ends = (block in seen and block not in above for block in wires)
+        lowered.append(tuple(a for a, end in enumerate(ends) if end and half.core[a] in forms))
+        seen.update(growth)
+    tensors = []
+    for label, count, (shared, up, down) in heads:
+        order = tuple(letter.setdefault(block, len(letter)) for block in (*shared, *up, *down))
+        tensors.append(LeviCivita(label, order, count, tuple(range(len(shared) + len(up), len(order)))))
+    held = tuple(letter.setdefault(block, len(letter)) for block in whole)
+    labels = diagram.block_labels
+    kept = tuple(sorted(number for block, number in letter.items() if block in above))
+    averaged = sorted(labels[block] for block in letter if block not in above and block not in legs)
+    top, wires = _half(names[0], growths[0], {*letter})
+    contraction = Contraction(
+        tuple(halves),
+        tuple(letters),
+        tuple(lowered),
+        tuple(tensors),
+        held,
+        kept,
+        tuple(labels[block] for block in letter),
+        tuple(averaged),
+    )
+    return contraction, top, tuple(kept.index(letter[block]) for block in wires)
+
+
+def _contractions(space: MultilinearSpace, elements: Sequence[int]) -> tuple[Contraction, ...]:
+    """The contractions that apply some basis elements; with invariant tensors one for each place in the output."""
+    found: dict[tuple[object, ...], tuple[Contraction, list[Use]]] = {}
+    basis, invariants = space.basis, space.invariants
+    moves = tuple(move for place in range(len(space.operands) + 1) for move in space.axis_moves(place))
+    for number, element in enumerate(elements):
+        for diagram, factors in _terms(basis[element], invariants, moves):
+            contraction, half, axes = _contraction(space, diagram)
+            place = (half, axes) if contraction.held else None
+            _, uses = found.setdefault((contraction, place), (contraction, []))
+            uses += [Use(number, factor, half, axes, choice) for choice, factor in factors.items()]
+    return tuple(replace(contraction, uses=tuple(uses)) for contraction, uses in found.values())
+
+
+def multilinear_plan(
+    space: MultilinearSpace,
+    channels: tuple[Channels, int] = (1, 1),
+    *,
+    normalize: Normalize = "sum",
+    mode: Mode = "full",
+) -> MultilinearPlan:
+    """Compile a space of multilinear maps to a plan; `space.plan` is the public way.
+
+    Args:
+        space: from `hom`, with commas.
+        channels: of each input, or one number for all; and of the output.
+        normalize: `"sum"`, or `"mean"` to divide each sum over an index that is not in the output by its size.
+        mode: `"full"` or `"channelwise"`.
+
+    Raises:
+        OptionError, ShapeError, GroupError: if an argument does not fit.
+    """
+    if not isinstance(channels, Sequence) or len(channels) != 2:
+        raise ShapeError(
+            "the channels are not a pair",
+            got=repr(channels),
+            expected="those of the inputs and that of the output",
+            step="write (16, 32), or ((16, 8), 32)",
+        )
+    wide = per_term(channels[0], space.inputs, "input")
+    (narrow,) = per_term(channels[1], (space.output,), "output")
+    return planned_maps(space, wide, narrow, normalize, mode)
+
+
+def planned_maps(
+    space: MultilinearSpace,
+    channels: tuple[int, ...],
+    out_channels: int,
+    normalize: Normalize = "sum",
+    mode: Mode = "full",
+    elements: tuple[int, ...] | None = None,
+) -> MultilinearPlan:
+    """The plan of some basis elements, all where `elements` is not given; the same object for the same arguments."""
+    _checks.choice("normalize", normalize, NORMALIZE)
+    _checks.choice("mode", mode, MODES)
+    if mode == "channelwise":
+        _refuse_plain(space)
+        if {*channels} != {out_channels}:
+            raise ShapeError(
+                "channelwise maps need one number of channels",
+                got=f"{channels} in, {out_channels} out",
+                expected="the same for all inputs and the output",
+                step='write mode="full", which mixes channels',
+            )
+    return _planned(space, channels, out_channels, normalize, mode, elements)
+
+
+def _refuse_plain(space: MultilinearSpace) -> None:
+    if space.multiplicity != 1:
+        plain = sorted(set(space.signature.sizes) - set(space.signature.groups))
+        raise OptionError(
+            "plain axes have no channelwise maps",
+            got=f"{space}, with plain axes {', '.join(plain)}",
+            expected="axes on which groups act",
+            step='write mode="full", or make the plain axes channels',
+        )
+
+
+@functools.lru_cache(maxsize=256)
+def _planned(
+    space: MultilinearSpace,
+    channels: tuple[int, ...],
+    out_channels: int,
+    normalize: Normalize,
+    mode: Mode,
+    elements: tuple[int, ...] | None,
+) -> MultilinearPlan:
+    signature = space.signature
+    products = _found(space, elements)
+    return MultilinearPlan(
+        signature,
+        (channels, (out_channels,)),
+        normalize,
+        space,
+        mode,
+        tuple(range(len(space.diagrams))) if elements is None else elements,
+        cheapest_reductions(signature, products),
+        products,
+        cheapest_expansions(signature, products),
+    )
+
+
+@functools.lru_cache(maxsize=256)
+def _found(space: MultilinearSpace, elements: tuple[int, ...] | None) -> tuple[Contraction, ...]:
+    return _contractions(space, range(len(space.basis)) if elements is None else elements)
+
+
+def invariant_sums(plan: MultilinearPlan, contraction: Contraction) -> tuple[tuple[int, ...], np.ndarray]:
+    """The basis elements that a contraction applies, and for each the combination of invariant tensors that it is.
+
+    The tensors are `[elements, entries]`.
+    """
+    return _invariant_sums(plan.space, contraction.uses)
+
+
+@functools.lru_cache(maxsize=128)
+def _invariant_sums(space: MultilinearSpace, uses: tuple[Use, ...]) -> tuple[tuple[int, ...], np.ndarray]:
+    tensors = joint_tensors(tuple((group, stars, len(stars)) for _, group, stars, _ in space.invariants.labels))
+    elements = tuple(dict.fromkeys(use.element for use in uses))
+    place = {element: i for i, element in enumerate(elements)}
+    total = np.zeros((len(elements), tensors.shape[1]), np.result_type(tensors, *(use.coefficient for use in uses)))
+    for use in uses:
+        total[place[use.element]] += use.coefficient * tensors[use.choice, :, 0]
+    return elements, total
+
+
+Letters = tuple[int, ...]
+Order = tuple[tuple[int, int, Letters], ...]
+"""Pairs of operands to contract, with the letters of what comes of them, which is put last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Equation:
+    """The einsum of a contraction.
+
+    Attributes:
+        operands: the letters of each operand: inputs, Levi-Civita tensors, invariant tensors unless they are looked up
+            in the weights, and weights where channels are mixed. After the letters of blocks there is one for the
+            batch, one for the features of each input (one for all where they are multiplied channel by channel), one
+            for the basis elements and one for the features of the output.
+        result: the letters of the result.
+        order: pairs of operands to contract.
+    """
+
+    operands: tuple[Letters, ...]
+    result: Letters
+    order: Order
+
+
+def equation(plan: MultilinearPlan, contraction: Contraction, sizes: Mapping[str, Any], batch: Any) -> Equation:
+    """The einsum of a contraction at the sizes of labels; one that is not known counts as one."""
+    count, pooled = len(contraction.halves), len(contraction.labels)
+    channelwise = plan.mode == "channelwise"
+    wide = [pooled + 1 if channelwise else pooled + 1 + i for i in range(count)]
+    elements, out = pooled + 1 + count, pooled + 1 if channelwise else pooled + 2 + count
+    features = (out,) if channelwise else (*wide, out)
+    operands: list[Letters] = [(pooled, *own, c) for own, c in zip(contraction.letters, wide, strict=True)]
+    operands += [head.letters for head in contraction.heads]
+    result = (pooled, *contraction.kept, out)
+    if contraction.held:
+        looked_up = is_disjoint(invariant_sums(plan, contraction)[1])
+        operands += (
+            [(*contraction.held, *features)] if looked_up else [(elements, *contraction.held), (elements, *features)]
+        )
+    elif not channelwise:
+        operands.append((elements, *features))
+        result = (pooled, *contraction.kept, elements, out)
+    known = tuple(map(_known, letter_sizes(plan, contraction, sizes, batch)))
+    most = max(_bound(plan, sizes, batch), math.prod(known[letter] for letter in result))
+    return Equation(tuple(operands), result, best_order(tuple(operands), result, known, most))
+
+
+def letter_sizes(
+    plan: MultilinearPlan, contraction: Contraction, sizes: Mapping[str, Any], batch: Any
+) -> tuple[Any, ...]:
+    """The size of every letter of an equation."""
+    wide, (narrow,) = plan.features
+    elements = len({use.element for use in contraction.uses}) if contraction.held else len(contraction.uses)
+    return (*(sizes[label] for label in contraction.labels), batch, *wide, elements, narrow)
+
+
+def _bound(plan: MultilinearPlan, sizes: Mapping[str, Any], batch: Any) -> int:
+    """The entries of the largest input with as many features as the widest term has."""
+    signature, (wide, narrow) = plan.signature, plan.features
+    largest = max(
+        math.prod(_known(sizes[term.labels[i]]) for i in signature.acted(term)) * width
+        for term, width in zip(signature.inputs, wide, strict=True)
+    )
+    return _known(batch) * largest * max(*wide, *narrow)
+
+
+def _known(size: object) -> int:
+    """A size where it matters for an order; symbolic sizes of jax.export, and empty axes, tell nothing about that."""
+    return max(size, 1) if isinstance(size, int) else 1
+
+
+def best_order(operands: tuple[Letters, ...], result: Letters, sizes: tuple[int, ...], most: int) -> Order:
+    """The order of contracting operands two by two that takes the fewest multiplications.
+
+    Among the orders whose intermediate results have at most `most` entries; where there are none, the order whose
+    largest intermediate result is smallest.
+
+    Args:
+        operands: the letters of each operand.
+        result: the letters of the result.
+        sizes: the size of each letter.
+        most: entries.
+
+    Cost: grows as the factorial of the number of operands.
+    """
+
+    def entries(letters: Letters) -> int:
+        count = 1
+        for letter in letters:
+            count *= sizes[letter]
+        return count
+
+    def search(left: tuple[Letters, ...]) -> tuple[int, int, Order]:
+        if len(left) == 1:
+            return 0, 0, ()
+        best: tuple[int, int, Order] | None = None
+        for j in range(len(left)):
+            for i in range(j):
+                rest = (*left[:i], *left[i + 1 : j], *left[j + 1 :])
+                outside = {*result}.union(*rest)
+                union = tuple(dict.fromkeys((*left[i], *left[j])))
+                made = result if not rest else tuple(letter for letter in union if letter in outside)
+                over, work, order = search((*rest, made))
+                size = 0 if not rest else entries(made)
+                option = max(over, size if size > most else 0), work + entries(union), ((i, j, made), *order)
+                best = option if best is None else min(best, option)
+        assert best is not None
+        return best
+
+    return search(operands)[2]

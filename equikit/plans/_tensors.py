@@ -1,0 +1,37 @@
+"""Invariant tensors of groups without diagrams, as plans take them. Nothing here imports JAX."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from equikit.diagrams._dense import refuse_if_large
+from equikit.groups import Group
+
+CONSTANT_BYTES = 64
+"""Bytes counted for each entry of a constant tensor, so that one of 2^26 entries is the largest."""
+
+
+def joint_tensors(groups: tuple[tuple[Group, tuple[bool, ...], int], ...]) -> np.ndarray:
+    """The invariant tensors of several groups together, `[choices, rows, columns]`.
+
+    Args:
+        groups: each group, which of its axes carry the dual, and how many of them are rows.
+
+    Raises:
+        TooLargeError: if they have too many entries.
+    """
+    result = np.ones((1, 1, 1), np.int64)
+    for group, stars, above in groups:
+        assert group.n is not None
+        tensors = group.invariants(stars)
+        refuse_if_large(f"the invariant tensors of {group}", result.size * tensors.size, CONSTANT_BYTES)
+        if result.dtype.kind == tensors.dtype.kind == "i":  # products need not fit in 64 bits, and are cast anyway
+            result = result.astype(np.float64) if abs(result).max(initial=1) > 1 else result
+        result = np.kron(result, tensors.reshape(len(tensors), group.n**above, group.n ** (len(stars) - above)))
+    return result
+
+
+def is_disjoint(tensors: np.ndarray) -> bool:
+    """Whether tensors have disjoint supports of entries ±1: their sum with weights is then a lookup of the weights."""
+    whole = len(tensors) > 0 and tensors.dtype.kind == "i" and abs(tensors).max(initial=0) == 1
+    return bool(whole and (tensors != 0).sum(0).max() <= 1)
