@@ -142,30 +142,22 @@ def multilinear_plan(
         )
     wide = per_term(channels[0], space.inputs, "input")
     (narrow,) = per_term(channels[1], (space.output,), "output")
-    return planned_maps(space, wide, narrow, normalize, mode)
+    check_request(space, wide, narrow, mode)
+    return planned_maps(space, wide, narrow, _checks.choice("normalize", normalize, NORMALIZE), mode)
 
 
-def planned_maps(
-    space: MultilinearSpace,
-    channels: tuple[int, ...],
-    out_channels: int,
-    normalize: Normalize = "sum",
-    mode: Mode = "full",
-    elements: tuple[int, ...] | None = None,
-) -> MultilinearPlan:
-    """The plan of some basis elements, all where `elements` is not given; the same object for the same arguments."""
-    _checks.choice("normalize", normalize, NORMALIZE)
-    _checks.choice("mode", mode, MODES)
-    if mode == "channelwise":
-        _refuse_plain(space)
-        if {*channels} != {out_channels}:
-            raise ShapeError(
-                "channelwise maps need one number of channels",
-                got=f"{channels} in, {out_channels} out",
-                expected="the same for all inputs and the output",
-                step='write mode="full", which mixes channels',
-            )
-    return _planned(space, channels, out_channels, normalize, mode, elements)
+def check_request(space: MultilinearSpace, channels: tuple[int, ...], out_channels: int, mode: Mode) -> None:
+    """Raise `OptionError` or `ShapeError` where a space has no maps of a mode, or not with these channels."""
+    if _checks.choice("mode", mode, MODES) == "full":
+        return
+    _refuse_plain(space)
+    if {*channels} != {out_channels}:
+        raise ShapeError(
+            "channelwise maps need one number of channels",
+            got=f"{channels} in, {out_channels} out",
+            expected="the same for all inputs and the output",
+            step='write mode="full", which mixes channels',
+        )
 
 
 def _refuse_plain(space: MultilinearSpace) -> None:
@@ -180,14 +172,15 @@ def _refuse_plain(space: MultilinearSpace) -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _planned(
+def planned_maps(
     space: MultilinearSpace,
     channels: tuple[int, ...],
     out_channels: int,
-    normalize: Normalize,
-    mode: Mode,
-    elements: tuple[int, ...] | None,
+    normalize: Normalize = "sum",
+    mode: Mode = "full",
+    elements: tuple[int, ...] | None = None,
 ) -> MultilinearPlan:
+    """The plan of some basis elements, all where `elements` is not given, for a checked request."""
     signature = space.signature
     products = _found(space, elements)
     return MultilinearPlan(

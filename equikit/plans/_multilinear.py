@@ -16,8 +16,9 @@ from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, masks_of, refuse_mixture, refuse_real
 from equikit.plans._contract import run_contractions
-from equikit.plans._contractions import multilinear_plan, planned_maps
-from equikit.plans._ir import Mode, MultilinearPlan, Normalize
+from equikit.plans._contractions import check_request, planned_maps
+from equikit.plans._ir import NORMALIZE, Mode, MultilinearPlan, Normalize
+from equikit.plans._lower import per_term
 from equikit.plans._out_sharding import Result, Spec
 from equikit.plans._reference import run_reference
 from equikit.plans._sharding import placed, result
@@ -57,13 +58,18 @@ def multilinear_weight_shape(
         >>> multilinear_weight_shape(hom("x x, x -> x", x=O(3)), (16, 8), 32)
         (3, 16, 8, 32)
     """
-    return weight_shape(multilinear_plan(_checked(space), (tuple(channels), out_channels), mode=mode))
+    wide = per_term(tuple(channels), _checked(space).inputs, "input")
+    check_request(space, wide, out_channels, mode)
+    return _weight_shape(space, wide, out_channels, mode)
 
 
-def weight_shape(plan: MultilinearPlan) -> tuple[int, ...]:
-    """The shape of the weights of a plan."""
-    wide, narrow = plan.features
-    return (len(plan.elements), *(narrow if plan.mode == "channelwise" else wide + narrow))
+def _weight_shape(space: MultilinearSpace, channels: Sequence[int], out_channels: int, mode: Mode) -> tuple[int, ...]:
+    """As above, for a checked request; without a plan, since there can be too many maps for one."""
+    if mode == "channelwise":
+        return len(space.diagrams), out_channels
+    signature = space.signature
+    wide = [signature.multiplicity(term) * c for term, c in zip(space.inputs, channels, strict=True)]
+    return len(space.diagrams), *wide, signature.multiplicity(space.output) * out_channels
 
 
 def apply_multilinear(
@@ -137,8 +143,9 @@ def apply_multilinear(
     weights = checked_dtype("weights", weights, "weights")
     copies = signature.multiplicity(space.output)
     out_channels = weights.shape[-1] // max(copies, 1) if weights.ndim else 0
-    plan = planned_maps(space, tuple(channels), out_channels, normalize, mode)
-    expected = weight_shape(plan)
+    check_request(space, tuple(channels), out_channels, mode)
+    _checks.choice("normalize", normalize, NORMALIZE)
+    expected = _weight_shape(space, channels, out_channels, mode)
     if weights.shape != expected:
         what = "basis, channels" if mode == "channelwise" else "basis, features of each input, features out"
         raise ShapeError(
@@ -150,6 +157,7 @@ def apply_multilinear(
     names = [f"input {term.name!r}" for term in space.inputs]
     refuse_mixture(dict(zip([*names, "weights"], [*arrays, weights], strict=True)))
     settled = tuple(sorted(shapes.sizes.items()))
+    plan = planned_maps(space, tuple(channels), out_channels, normalize, mode)
 
     def compute(arrays: list[jax.Array], weights: list[jax.Array], masks: dict[str, jax.Array], _: object) -> Any:
         run = _run if method == "naive" else _compiled

@@ -253,6 +253,11 @@ def test_two_inputs_need_no_array_above_the_largest_tensor(text, groups, mode):
         assert 2 * limit < batch * n**together * width
 
 
+def test_weights_of_spaces_too_large_for_a_plan_have_a_shape():
+    space = ek.hom("p p p p, p p p p, p p p p -> p p p p", p=S)
+    assert multilinear_weight_shape(space, (1, 2, 3), 4) == (10480142147, 1, 2, 3, 4)
+
+
 def test_diagrams_share_contractions():
     space = ek.hom("p p, p p -> p p", p=S)
     found = space.plan().products
