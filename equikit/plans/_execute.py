@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,13 @@ from equikit.plans._whole import folded, unfolded
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
 Scales = Mapping[str, jax.Array | float]
 """For each label what a sum is multiplied by to make it a mean: a number, or one for each batch entry."""
+Stage = Callable[[Callable[[Any], list[jax.Array]], Any], list[jax.Array]]
+"""A way to call a linear function of arrays."""
+
+
+def inlined(function: Callable[[Any], list[jax.Array]], operands: Any) -> list[jax.Array]:
+    """Call a stage as part of the program around it."""
+    return function(operands)
 
 
 def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
@@ -182,39 +189,41 @@ def _expand(
     return signed(grown, axis, form.signs()) if form is not None and form.kind == "metric" else grown
 
 
-def _mix(
-    plan: Plan,
-    product: Product,
-    rows: tuple[jax.Array, ...],
-    bias: jax.Array | None,
-    tensors: Tensors,
-    shapes: Shapes,
-    precision: lax.PrecisionLike,
-) -> Tensors:
-    """The matrix product of one core: a tensor for every output half."""
-    batch = len(shapes.batch)
+def _multiplied(
+    product: Product, rows: tuple[jax.Array, ...], tensors: Tensors, batch: int, precision: lax.PrecisionLike
+) -> jax.Array | None:
+    """The matrix product of one core, `None` where no input enters."""
     if not rows:
+        return None
+    sides = []
+    for t, halves in enumerate(product.inputs):
+        if halves:
+            x = joined([folded(tensors[t, half], half, batch) for half in halves], -1)
+            sides.append(joined([rewired(x, wiring, batch) for wiring in product.wires_in], -1))
+    return matmul_rows(sides if len(rows) > 1 else [joined(sides, -1)], rows, precision)
+
+
+def _parted(
+    product: Product, y: jax.Array | None, bias: jax.Array | None, widths: Sequence[int], shapes: Shapes
+) -> Iterator[tuple[tuple[int, HalfDiagram], jax.Array]]:
+    """The tensor of every output half, from the matrix product of a core and its bias."""
+    batch = len(shapes.batch)
+    if y is None:
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
         y = broadcast(bias, (*shapes.batch, *core, *bias.shape))
     else:
-        sides = []
-        for t, halves in enumerate(product.inputs):
-            if halves:
-                x = joined([folded(tensors[t, half], half, batch) for half in halves], -1)
-                sides.append(joined([rewired(x, wiring, batch) for wiring in product.wires_in], -1))
-        y = matmul_rows(sides if len(rows) > 1 else [joined(sides, -1)], rows, precision)
         if product.permutes_out:
-            apart = zip(jnp.split(y, len(product.wires_out), -1), product.wires_out, strict=True)
-            wired = [rewired(part, wiring, batch) for part, wiring in apart]
+            copies = zip(jnp.split(y, len(product.wires_out), -1), product.wires_out, strict=True)
+            wired = [rewired(part, wiring, batch) for part, wiring in copies]
             y = sum(wired[1:], wired[0])
         if bias is not None:
             y = y + broadcast(bias, y.shape)
     entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
     keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
-    widths = plan.features[1]
     parts = lax.split(y, [widths[s] * entries for s, _ in keys], y.ndim - 1)
-    return {key: unfolded(part, key[1], batch, shapes.sizes) for key, part in zip(keys, parts, strict=True)}
+    for key, part in zip(keys, parts, strict=True):
+        yield key, unfolded(part, key[1], batch, shapes.sizes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,22 +318,32 @@ def run(
     masks: Mapping[str, jax.Array],
     precision: lax.PrecisionLike = None,
     spread: Spread | None = None,
+    stage: Stage = inlined,
 ) -> list[jax.Array]:
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way.
 
-    `spread` says whether tensor axes or channels are spread over devices, so that they are not to be folded.
+    `spread` says whether tensor axes or channels are spread over devices, so that they are not to be folded; `stage`
+    calls the expansions, a linear function of the products and biases.
     """
+    batch, dtype = len(shapes.batch), jnp.result_type(*inputs)
     walk = Walk(plan, shapes, masks, scales_of(plan, shapes, masks), precision, spread)
     down = walk.reduced(inputs)
+    if spread is not None and not isinstance(weights, Layout):
+        given = cut(plan, weights)
+        mixed = (mix_spread(plan, product, down, given, shapes, precision, spread) for product in plan.products)
+        return walk.expanded((part for parts in mixed for part in parts.items()), dtype)
 
-    def mixed() -> Iterator[tuple[tuple[int, HalfDiagram], jax.Array]]:
-        if spread is not None and not isinstance(weights, Layout):
-            given = cut(plan, weights)
-            for product in plan.products:
-                yield from mix_spread(plan, product, down, given, shapes, precision, spread).items()
-        else:
-            layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
-            for product, (rows, bias) in zip(plan.products, layout.products, strict=True):
-                yield from _mix(plan, product, rows, bias, down, shapes, precision).items()
+    def expanded(products: list[tuple[jax.Array | None, jax.Array | None]]) -> list[jax.Array]:
+        parts = (
+            part
+            for product, (y, bias) in zip(plan.products, products, strict=True)
+            for part in _parted(product, y, bias, plan.features[1], shapes)
+        )
+        return walk.expanded(parts, dtype)
 
-    return walk.expanded(mixed(), jnp.result_type(*inputs))
+    layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
+    products = [
+        (_multiplied(product, rows, down, batch, precision), bias)
+        for product, (rows, bias) in zip(plan.products, layout.products, strict=True)
+    ]
+    return stage(expanded, products)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jax.experimental.xla_metadata import set_xla_metadata
 
 from equikit.plans._check import Shapes
 from equikit.plans._dense import run_dense
-from equikit.plans._execute import run
+from equikit.plans._execute import inlined, run
 from equikit.plans._ir import Plan
 from equikit.plans._layout import Layout, Weights
 from equikit.plans._method import Choice, run_choice
@@ -25,10 +25,28 @@ from equikit.plans._spread import Spread
 LEAST_BYTES = 2**18
 """Results from this size on are written out before they are used; below, calls cost more than they save."""
 
-STATIC = ("plan", "pairs", "batch", "sizes", "choice", "options", "spread")
+
+def written_out(function: Callable[[Any], list[jax.Array]], operands: Any) -> list[jax.Array]:
+    """Call a stage so that, lowered for a CPU, it writes its results to memory before they are used.
+
+    XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then
+    computed five times, for the next product and each reduction. A call that is not inlined stops that. Elsewhere such
+    a call would keep XLA from fusing anything across it.
+    """
+
+    def called(operands: Any) -> list[jax.Array]:
+        with set_xla_metadata(inlineable="false"):
+            found: list[jax.Array] = jax.jit(function)(operands)
+        return found
+
+    found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, default=function)
+    return found
 
 
-def _program(
+@functools.partial(
+    jax.jit, static_argnames=("plan", "pairs", "batch", "sizes", "choice", "options", "spread", "apart"), inline=False
+)
+def _compiled(
     arrays: Sequence[jax.Array],
     weights: Sequence[jax.Array] | Layout,
     masks: Mapping[str, jax.Array],
@@ -40,17 +58,22 @@ def _program(
     choice: Choice,
     options: RunOptions,
     spread: Spread | None,
+    apart: bool,
 ) -> list[jax.Array]:
+    rows, chunk_size = math.prod(batch), options.chunk_size
+    in_chunks = chunk_size is not None and rows > chunk_size
+    stage = written_out if apart and not in_chunks else inlined  # a loop writes its results to memory by itself
+
     def by(method: Chosen, shapes: Shapes) -> Any:
         def computed(arrays: Any, weights: Any, masks: Any) -> list[jax.Array]:
             if isinstance(weights, Layout):
-                return run(plan, arrays, weights, shapes, masks, options.precision)
+                return run(plan, arrays, weights, shapes, masks, options.precision, stage=stage)
             given: Weights = dict(zip(pairs, weights, strict=True))
             if method == "naive":
                 return run_reference(plan, arrays, given, shapes, masks)
             if method == "dense":
                 return run_dense(plan, arrays, given, shapes, masks, options.precision)
-            return run(plan, arrays, given, shapes, masks, options.precision, spread)
+            return run(plan, arrays, given, shapes, masks, options.precision, spread, stage)
 
         return jax.checkpoint(computed) if options.remat else computed
 
@@ -59,41 +82,17 @@ def _program(
         shapes = Shapes(batch, dict(sizes))
         return run_choice(choice, lambda method: by(method, shapes), arrays, weights, masks)
 
-    with set_xla_metadata(inlineable=None):  # what `_apart` asks for holds for the whole, not for calls in it
-        rows, chunk_size = math.prod(batch), options.chunk_size
-        if chunk_size is None or rows <= chunk_size:
-            return computed((arrays, masks), batch)
-        whole = rows - rows % chunk_size
-        flat = jax.tree.map(lambda a: a.reshape(rows, *a.shape[len(batch) :]), (arrays, masks))
-        chunks = jax.tree.map(lambda a: a[:whole].reshape(whole // chunk_size, chunk_size, *a.shape[1:]), flat)
-        found = lax.map(lambda chunk: computed(chunk, (chunk_size,)), chunks)
-        found = [y.reshape(whole, *y.shape[2:]) for y in found]
-        if rows > whole:
-            rest = computed(jax.tree.map(lambda a: a[whole:], flat), (rows - whole,))
-            found = [jnp.concatenate(parts) for parts in zip(found, rest, strict=True)]
-        return [y.reshape(*batch, *y.shape[1:]) for y in found]
-
-
-_compiled = jax.jit(_program, static_argnames=STATIC, inline=False)
-
-
-@functools.partial(jax.jit, static_argnames=STATIC)
-def _apart(arrays: Any, weights: Any, masks: Any, **static: Any) -> list[jax.Array]:
-    """Run the program so that, lowered for a CPU, it writes its results to memory before they are used.
-
-    XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then
-    computed five times, for the next product and each reduction. A call that is not inlined stops that. Elsewhere such
-    a call would keep XLA from fusing anything across it.
-    """
-
-    def called(*operands: Any) -> list[jax.Array]:
-        with set_xla_metadata(inlineable="false"):
-            found: list[jax.Array] = _compiled(*operands, **static)
-        return found
-
-    inlined = functools.partial(_compiled, **static)
-    found: list[jax.Array] = lax.platform_dependent(arrays, weights, masks, cpu=called, default=inlined)
-    return found
+    if chunk_size is None or not in_chunks:
+        return computed((arrays, masks), batch)
+    whole = rows - rows % chunk_size
+    flat = jax.tree.map(lambda a: a.reshape(rows, *a.shape[len(batch) :]), (arrays, masks))
+    chunks = jax.tree.map(lambda a: a[:whole].reshape(whole // chunk_size, chunk_size, *a.shape[1:]), flat)
+    found = lax.map(lambda chunk: computed(chunk, (chunk_size,)), chunks)
+    found = [y.reshape(whole, *y.shape[2:]) for y in found]
+    if rows > whole:
+        rest = computed(jax.tree.map(lambda a: a[whole:], flat), (rows - whole,))
+        found = [jnp.concatenate(parts) for parts in zip(found, rest, strict=True)]
+    return [y.reshape(*batch, *y.shape[1:]) for y in found]
 
 
 @functools.cache
@@ -106,7 +105,7 @@ def _several_cpus() -> bool:
         return False
 
 
-def _written_out(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bool:
+def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bool:
     """Whether a CPU should have the results in memory before they are used."""
     if len(plan.products) < 2 or not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return False
@@ -129,8 +128,7 @@ def execute(
     spread: Spread | None = None,
 ) -> list[jax.Array]:
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
-    run_program = _apart if _written_out(plan, arrays, shapes) else _compiled
-    found: list[jax.Array] = run_program(
+    found: list[jax.Array] = _compiled(
         list(arrays),
         weights if isinstance(weights, Layout) else list(weights.values()),
         dict(masks),
@@ -141,5 +139,6 @@ def execute(
         choice=choice,
         options=options,
         spread=spread,
+        apart=_wants_memory(plan, arrays, shapes),
     )
     return found
