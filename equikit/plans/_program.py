@@ -22,8 +22,9 @@ from equikit.plans._options import Chosen, RunOptions
 from equikit.plans._reference import run_reference
 from equikit.plans._spread import Spread
 
-LEAST_BYTES = 2**18
-"""Results from this size on are written out before they are used; below, calls cost more than they save."""
+LEAST_BYTES, LEAST_EXPANSIONS = 2**18, 15
+"""Results of at least this size, or that are the sum of at least this many expansions, are written out before they are
+used. Below both bounds a call costs more run time than it saves, and the fused sum compiles quickly."""
 
 STATIC = ("plan", "pairs", "batch", "sizes", "choice", "options", "spread")
 
@@ -82,8 +83,9 @@ def _apart(arrays: Any, weights: Any, masks: Any, **static: Any) -> list[jax.Arr
     """Run the program so that, lowered for a CPU, it writes its results to memory before they are used.
 
     XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then
-    computed five times, for the next product and each reduction. A call that is not inlined stops that. Elsewhere such
-    a call would keep XLA from fusing anything across it.
+    computed five times, for the next product and each reduction, and the gradient of six labels compiles 64 copies of
+    a sum of 64 tensors. A call that is not inlined stops that. Elsewhere such a call would keep XLA from fusing
+    anything across it.
     """
 
     def called(*operands: Any) -> list[jax.Array]:
@@ -110,6 +112,8 @@ def _written_out(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> boo
     """Whether a CPU should have the results in memory before they are used."""
     if len(plan.products) < 2 or not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return False
+    if len(plan.expansions) >= LEAST_EXPANSIONS:
+        return True
     entries = math.prod(shapes.batch) * sum(
         width * math.prod(shapes.sizes[label] for label in term.labels)
         for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)

@@ -141,6 +141,23 @@ def test_small_results_are_fused_with_what_uses_them():
     assert " call(" not in text
 
 
+def test_small_results_with_many_contributions_are_summed_once():
+    """Fused with its uses, the sum of 16 tensors would be computed for each of 16 reductions of the gradient."""
+    labels = "a b c d"
+    program = ek.hom(f"{labels} -> {labels}", **dict.fromkeys(labels.split(), ek.S)).plan((4, 4))
+    w = {name: jnp.ones(shape) for name, shape in weight_shapes(program).items()}
+    x = jnp.ones((2, 2, 2, 2, 2, 4))
+
+    def additions(f):
+        return len(re.findall(r" add\(", jax.jit(f).lower(x, w).compile().as_text()))
+
+    def layer(x, w):
+        return apply(program, x, w, method="factored")
+
+    both = jax.value_and_grad(lambda x, w: jnp.mean(jax.nn.relu(layer(x, w)) ** 2), (0, 1))
+    assert additions(both) <= 4 * additions(layer)
+
+
 @pytest.mark.usefixtures("x64")
 def test_a_call_that_is_not_inlined_leaves_values_derivatives_and_batches_alone():
     x, w = (jax.tree.map(lambda a: a.astype(float), part) for part in big())
