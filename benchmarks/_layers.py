@@ -26,7 +26,8 @@ class LayerCase:
     """A layer k -> l of a group, and the arrays that it is applied to.
 
     Attributes:
-        group: `"S"` and `"O"` serve any n, `"O(3)"` n = 3; `"S x O(3)"` is the layer `"p x -> p x"`, of n points in space.
+        group: `"S"` and `"O"` serve any n, `"O(3)"` n = 3; `"S x O(3)"` is the layer `"p x -> p x"` of n points
+            in space.
         k, l: axes of the input and of the output.
         n: the size of an axis.
         batch, channels: the same on both sides.

@@ -47,8 +47,8 @@ def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
 def cut_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
     """`diagonal` without a padded copy of the array, in two slices.
 
-    XLA on the CPU keeps the padded copies of all diagonals of one tensor at once: six of them for five axes. Derivatives
-    take the padded form, whose gradient is one pad; that of two slices is a sum of two.
+    XLA on the CPU keeps the padded copies for all diagonals of one tensor at once: six of them for five axes.
+    Derivatives take the padded form, whose gradient is one pad; that of two slices is a sum of two.
     """
     n, m = x.shape[first], math.prod(x.shape[first + 1 : second])
     if second == first + 1 or not isinstance(m * n, int) or m * n == 0:

@@ -112,14 +112,12 @@ def _written_out(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> boo
     """Whether a CPU should have the results in memory before they are used."""
     if len(plan.products) < 2 or not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return False
-    if len(plan.expansions) >= LEAST_EXPANSIONS:
-        return True
     entries = math.prod(shapes.batch) * sum(
         width * math.prod(shapes.sizes[label] for label in term.labels)
         for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)
     )
     large = isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
-    return large and not _several_cpus()
+    return (large or len(plan.expansions) >= LEAST_EXPANSIONS) and not _several_cpus()
 
 
 def execute(

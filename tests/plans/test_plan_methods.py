@@ -206,6 +206,8 @@ def test_the_choice_follows_the_rates():
     assert fastest(BIG, 32, (("p", 64),), 4, "cpu") == "factored"
     huge = ek.hom("p p p -> p p p", p=ek.S).plan((64, 64))
     assert fastest(huge, 1, (("p", 100),), 4, "gpu") == "factored"
+    invariant = ek.hom("() -> p p p p", p=ek.S).plan((16, 16))  # 51 expansions, but fused: 2 ms, where dense takes 4.5
+    assert all(fastest(invariant, batch, (("p", n),), 4, "cpu") == "factored" for batch in (1, 32) for n in (5, 8))
     assert rates_of("cpu") == RATES["cpu"]
     assert rates_of("metal") == RATES["gpu"]
 
