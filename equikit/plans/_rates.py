@@ -15,7 +15,8 @@ class Rates:
         flop: of each floating-point operation of a product.
         product_byte: of each byte that a product reads or writes.
         step: of each reduction or expansion.
-        step_byte: of each byte that a reduction reads or writes, and of `FUSED` bytes for each that an expansion writes.
+        step_byte: of each byte that a reduction reads or writes, and of `FUSED` bytes for each byte that an expansion
+            writes.
     """
 
     call: float
