@@ -28,7 +28,7 @@ ROOT, PROGRAM = Path(__file__).parent.parent, Path(__file__).with_name("_compile
 
 @dataclass(frozen=True)
 class Case:
-    """What is compiled: `size` is the number of labels, the n of an axis, or the layers of the network of a functional."""
+    """What is compiled; `size` is the number of labels, the n of an axis, or the depth of a functional's network."""
 
     layer: str
     size: int
