@@ -26,7 +26,8 @@ class LayerCase:
     """A layer k -> l of a group, and the arrays that it is applied to.
 
     Attributes:
-        group: `"S"` and `"O"` serve any n; `"S x O(3)"` is the layer `"p x -> p x"`, of n points in space.
+        group: `"S"` and `"O"` serve any n, `"O(3)"` n = 3; `"S x O(3)"` is the layer `"p x -> p x"` of n points
+            in space.
         k, l: axes of the input and of the output.
         n: the size of an axis.
         batch, channels: the same on both sides.
@@ -41,13 +42,13 @@ class LayerCase:
 
     @property
     def signature(self) -> str:
-        return "p x -> p x" if self.group == MIXED else f"{' '.join('x' * self.k)} -> {' '.join('x' * self.l)}"
+        return "p x -> p x" if self.group == MIXED else f"{_axes(self.k)} -> {_axes(self.l)}"
 
     @property
     def bound(self) -> dict[str, Any]:
         if self.group == MIXED:
             return {"p": ek.S, "x": ek.O(3)}
-        free = {"S": ek.S, "O": ek.O, "Lorentz": ek.Lorentz}
+        free = {"S": ek.S, "O": ek.O, "O(3)": ek.O(3), "Lorentz": ek.Lorentz}
         return {"x": free[self.group] if self.group in free else getattr(ek, self.group)(self.n)}
 
     def shape(self, axes: int) -> tuple[int, ...]:
@@ -77,6 +78,10 @@ class LayerCase:
     def tensor_bytes(self, dtype: Any = jnp.float32) -> int:
         """Bytes of the input and the output."""
         return sum(math.prod(self.shape(axes)) for axes in (self.k, self.l)) * jnp.dtype(dtype).itemsize
+
+
+def _axes(count: int) -> str:
+    return " ".join("x" * count) or "()"
 
 
 def function(case: LayerCase, direction: str, **options: Any) -> Callable[[Weights, jax.Array], Any]:

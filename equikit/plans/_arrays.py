@@ -1,11 +1,12 @@
 """The array operations that a plan is made of: diagonals and their embedding, forms, the Levi-Civita tensor.
 
-No gather and no scatter: a diagonal is a pad and a strided slice, its embedding a strided pad that fuses into the sum
-that it enters.
+No gather and no scatter: a diagonal is a strided slice, its embedding a strided pad that fuses into the sum that it
+enters.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -41,6 +42,37 @@ def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
             flat = lax.slice(flat, (0, 0, 0), flat.shape, (1, n + 1, 1))
         return flat.reshape(*before, n, *between, *after)
     return jnp.zeros((*before, n, *between, *after), x.dtype)
+
+
+def cut_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
+    """`diagonal` without a padded copy of the array, in two slices.
+
+    XLA on the CPU keeps the padded copies for all diagonals of one tensor at once: six of them for five axes.
+    Derivatives take the padded form, whose gradient is one pad; that of two slices is a sum of two.
+    """
+    n, m = x.shape[first], math.prod(x.shape[first + 1 : second])
+    if second == first + 1 or not isinstance(m * n, int) or m * n == 0:
+        return diagonal(x, first, second)
+    found: jax.Array = _cut_diagonal(first, second, x)
+    return found
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _cut_diagonal(first: int, second: int, x: jax.Array) -> jax.Array:
+    n, before, between, after = x.shape[first], x.shape[:first], x.shape[first + 1 : second], x.shape[second + 1 :]
+    rows, m, width = math.prod(before), math.prod(between), math.prod(after)
+    flat, stop = x.reshape(rows, n * m * n, width), (n - 1) * (m * n + 1)
+    whole = lax.slice_in_dim(flat, 0, stop, axis=1).reshape(rows, n - 1, m * n + 1, width)
+    whole = lax.slice(whole, (0, 0, 0, 0), (rows, n - 1, (m - 1) * n + 1, width), (1, 1, n, 1))
+    last = lax.slice(flat, (0, stop, 0), flat.shape, (1, n, 1)).reshape(rows, 1, m, width)
+    return jnp.concatenate([whole, last], 1).reshape(*before, n, *between, *after)
+
+
+@_cut_diagonal.defjvp
+def _cut_diagonal_jvp(
+    first: int, second: int, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    return _cut_diagonal(first, second, *primals), diagonal(*tangents, first, second)
 
 
 def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:

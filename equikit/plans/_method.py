@@ -26,6 +26,10 @@ LARGEST_MATRIX = 2**24
 """Entries of the dense matrix above which it is never the fastest, so that its cost is not even reckoned."""
 
 
+FUSED = 0.25
+"""Passes over the result that an expansion costs, since XLA adds all expansions to a tensor in one loop."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a program does, in the units that `Rates` has a price for."""
@@ -52,6 +56,8 @@ def factored_work(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: in
     for line in plan_cost(plan, batch=batch, n=free, itemsize=itemsize):
         if line.stage == "mix" or line.operation == "Levi-Civita":
             found += Work(products=1, product_flops=line.flops, product_bytes=line.bytes)
+        elif line.stage == "expand":
+            found += Work(steps=1, step_bytes=FUSED * itemsize * math.prod(line.shape))
         else:
             found += Work(steps=1, step_bytes=line.bytes)
     return found

@@ -22,16 +22,18 @@ from equikit.plans._options import Chosen, RunOptions
 from equikit.plans._reference import run_reference
 from equikit.plans._spread import Spread
 
-LEAST_BYTES = 2**18
-"""Results from this size on are written out before they are used; below, calls cost more than they save."""
+LEAST_BYTES, LEAST_EXPANSIONS = 2**18, 15
+"""Results of at least this size, or that are the sum of at least this many expansions, are written out before they are
+used. Below both bounds a call costs more run time than it saves, and the fused sum compiles quickly."""
 
 
 def written_out(function: Callable[[Any], list[jax.Array]], operands: Any) -> list[jax.Array]:
     """Call a stage so that, lowered for a CPU, it writes its results to memory before they are used.
 
     XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then
-    computed five times, for the next product and each reduction. A call that is not inlined stops that. Elsewhere such
-    a call would keep XLA from fusing anything across it.
+    computed five times, for the next product and each reduction, and the gradient of six labels compiles 64 copies of a
+    sum of 64 tensors. A call that is not inlined stops that. Elsewhere such a call would keep XLA from fusing anything
+    across it.
     """
 
     def called(operands: Any) -> list[jax.Array]:
@@ -114,7 +116,7 @@ def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bo
         for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)
     )
     large = isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
-    return large and not _several_cpus()
+    return (large or len(plan.expansions) >= LEAST_EXPANSIONS) and not _several_cpus()
 
 
 def execute(

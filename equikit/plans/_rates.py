@@ -15,7 +15,8 @@ class Rates:
         flop: of each floating-point operation of a product.
         product_byte: of each byte that a product reads or writes.
         step: of each reduction or expansion.
-        step_byte: of each byte that a step reads or writes, if it went through memory; most steps are fused.
+        step_byte: of each byte that a reduction reads or writes, and of `FUSED` bytes for each byte that an expansion
+            writes.
     """
 
     call: float
@@ -27,8 +28,8 @@ class Rates:
 
 
 RATES = {
-    # Fitted to forward times of 21 layers at four batch sizes by `benchmarks/methods.py`: Intel Xeon, 2 cores.
-    "cpu": Rates(8.6e-6, 4.4e-7, 4.3e-12, 6.9e-11, 3.5e-6, 4.7e-11),
+    # Fitted to forward times of 21 layers at four batch sizes by `benchmarks/methods.py`: AMD EPYC, 2 cores.
+    "cpu": Rates(4.2e-6, 5.9e-7, 6.0e-12, 6.6e-11, 1.3e-6, 1.4e-10),
     # Not measured: half of the 67 TFLOP/s (float32) and 3.35 TB/s of NVIDIA's H100 data sheet, 3 µs a kernel.
     "gpu": Rates(1e-5, 3e-6, 3e-14, 6e-13, 3e-6, 6e-13),
     # Not measured: half of the 459 TFLOP/s (bfloat16) and 2.77 TB/s that Google states for TPU v5p, 2 µs a kernel.
