@@ -23,6 +23,7 @@ from equikit.groups import Form
 from equikit.plans._arrays import broadcast, joined, signed
 from equikit.plans._check import Shapes
 from equikit.plans._contractions import Letters, equation, invariant_sums
+from equikit.plans._cost import contraction_name
 from equikit.plans._execute import Tensors, Walk, scaled, scales_of
 from equikit.plans._ir import Contraction, LeviCivita, MultilinearPlan, Use
 from equikit.plans._tensors import CONSTANT_BYTES
@@ -138,7 +139,8 @@ def _mix(
     arrays += _constants(plan, contraction, weights, shapes.sizes)
     plain = equation(plan, contraction, shapes.sizes, *shapes.batch)
     operands = [*zip(arrays, plain.operands, strict=True)]
-    y = _einsum(operands, plain.result, plain.order, walk.precision)
+    with jax.named_scope(contraction_name(contraction, len(operands)).scope):
+        y = _einsum(operands, plain.result, plain.order, walk.precision)
     for label in contraction.averaged if walk.scales else ():
         y = scaled(y, walk.scales[label], 1)
     apart = not contraction.held and plan.mode == "full"

@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from equikit import _checks
-from equikit.diagrams import HalfDiagram, HomSpace, Term
+from equikit.diagrams import HalfDiagram, HomSpace
 from equikit.diagrams._gram import size_symbols
 from equikit.plans._contractions import equation, letter_sizes
 from equikit.plans._ir import Contraction, MultilinearPlan, Product, Stages, Step
@@ -61,6 +61,65 @@ def half_text(half: HalfDiagram, upwards: bool = False) -> str:
     return f"{core}->{axes}" if upwards else f"{axes}->{core}"
 
 
+class Name(NamedTuple):
+    """What the table says of a step; programs have it as the scope of the step's operations."""
+
+    stage: str
+    operation: str
+    source: str
+    result: str
+
+    @property
+    def scope(self) -> str:
+        """The name in profiles and in compiled programs."""
+        return f"{self.stage}: {self.operation}, {self.source} to {self.result}"
+
+
+def step_name(plan: Stages, step: Step, *, upwards: bool) -> Name:
+    """The name of a reduction, or of an expansion, which goes upwards."""
+    terms = plan.signature.outputs if upwards else plan.signature.inputs
+    prefix = f"{terms[step.term].name or '()'}: " if len(terms) > 1 else ""
+    large, small = (prefix + half_text(half, upwards) for half in (step.large, step.small))
+    operation: str = step.operation
+    if operation == "head":
+        operation = "Levi-Civita" if step.small.heads[-1].applied else "transpose"
+    elif upwards:
+        operation = "broadcast" if operation == "sum" else "embed"
+    elif operation == "sum":
+        operation = plan.normalize
+    return Name("expand", operation, small, large) if upwards else Name("reduce", operation, large, small)
+
+
+def product_sizes(plan: Stages, product: Product) -> tuple[int, int]:
+    """Rows and columns of the matrix of a product, without the copies for its wirings."""
+    width, height = (
+        sum(len(halves) * f for halves, f in zip(side, features, strict=True))
+        for side, features in zip((product.inputs, product.outputs), plan.features, strict=True)
+    )
+    for kind in product.tensors:  # axes of groups without diagrams are folded into the matrix
+        n = plan.signature.sizes[kind.label]
+        assert n is not None
+        width, height = width * n**kind.below, height * n**kind.above
+    return width, height
+
+
+def product_name(plan: Stages, product: Product) -> Name:
+    """The name of a product: the size of its matrix, and the numbers of half diagrams."""
+    (width, height), before, after = product_sizes(plan, product), len(product.wires_in), len(product.wires_out)
+    halves_in, halves_out = (sum(map(len, side)) for side in (product.inputs, product.outputs))
+    operation = f"product {width * before} x {height * after}"
+    return Name("mix", operation, _counted(halves_in, "input", before), _counted(halves_out, "output", after))
+
+
+def contraction_name(contraction: Contraction, operands: int) -> Name:
+    """The name of a contraction: the letters of the inputs and of the result."""
+    *inputs, kept = ("".join(map(_letter, own)) or "()" for own in (*contraction.letters, contraction.kept))
+    heads = [f"[{''.join(map(_letter, head.letters))}]" for head in contraction.heads]
+    source = ", ".join([*inputs, *heads, *(["tensors"] if contraction.held else [])])
+    (halves,) = contraction.outputs
+    return Name("mix", f"contract {operands}", source, f"{kept}, {_counted(len(halves), 'output', 1)}")
+
+
 def plan_sizes(plan: Stages, n: int | Mapping[str, int] | None) -> dict[str, Any]:
     """The size of every label that a group acts on: bound, given, or a SymPy symbol."""
     sizes = {label: plan.signature.sizes[label] for label in plan.signature.groups}
@@ -85,31 +144,24 @@ def plan_cost(
     def shape(half: HalfDiagram, width: int) -> tuple[Any, ...]:
         return (batch, *(sizes[label] for label in half.core), width)
 
-    def name(terms: tuple[Term, ...], step: Step, half: HalfDiagram, upwards: bool) -> str:
-        text = half_text(half, upwards)
-        return f"{terms[step.term].name or '()'}: {text}" if len(terms) > 1 else text
+    def contracted(step: Step, result: Any, legs: int) -> Any:
+        """The FLOPs of a head: none where axes change places only."""
+        head = step.small.heads[-1]
+        return 2 * result * sizes[head.label] ** legs if head.applied else 0
 
     def reduction(step: Step, width: int) -> Line:
         large, small = math.prod(shape(step.large, width)), math.prod(shape(step.small, width))
         read, flops = (small, 0) if step.operation == "diagonal" else (large, large)
-        verb: str = plan.normalize if step.operation == "sum" else step.operation
         if step.operation == "head":
-            verb, flops = head(step, small, len(step.axes))
-        source, result = (name(plan.signature.inputs, step, half, False) for half in (step.large, step.small))
-        return Line("reduce", verb, source, result, shape(step.small, width), flops, itemsize * (read + small))
+            flops = contracted(step, small, len(step.axes))
+        name = step_name(plan, step, upwards=False)
+        return Line(*name, shape(step.small, width), flops, itemsize * (read + small))
 
     def expansion(step: Step, width: int) -> Line:
         large, small = math.prod(shape(step.large, width)), math.prod(shape(step.small, width))
-        verb, flops = "broadcast" if step.operation == "sum" else "embed", large
-        if step.operation == "head":
-            verb, product = head(step, large, step.small.heads[-1].axes)
-            flops += product
-        source, result = (name(plan.signature.outputs, step, half, True) for half in (step.small, step.large))
-        return Line("expand", verb, source, result, shape(step.large, width), flops, itemsize * (2 * large + small))
-
-    def head(step: Step, result: Any, contracted: int) -> tuple[str, Any]:
-        own = step.small.heads[-1]
-        return ("Levi-Civita", 2 * result * sizes[own.label] ** contracted) if own.applied else ("transpose", 0)
+        flops = large + (contracted(step, large, step.small.heads[-1].axes) if step.operation == "head" else 0)
+        name = step_name(plan, step, upwards=True)
+        return Line(*name, shape(step.large, width), flops, itemsize * (2 * large + small))
 
     features_in, features_out = plan.features
     yield from (reduction(step, features_in[step.term]) for step in plan.reductions)
@@ -135,15 +187,8 @@ def _product_line(plan: Stages, product: Product, rows_shape: tuple[Any, ...], a
 
     Some of what comes out, so many features, is then added to what other products gave.
     """
-    halves_in, halves_out = (sum(map(len, side)) for side in (product.inputs, product.outputs))
-    width, height = (
-        sum(len(halves) * f for halves, f in zip(side, features, strict=True))
-        for side, features in zip((product.inputs, product.outputs), plan.features, strict=True)
-    )
-    for kind in product.tensors:  # axes of groups without diagrams are folded into the matrix
-        n = plan.signature.sizes[kind.label]
-        assert n is not None
-        width, height, added = width * n**kind.below, height * n**kind.above, added * n**kind.above
+    width, height = product_sizes(plan, product)
+    added *= math.prod((plan.signature.sizes[kind.label] or 0) ** kind.above for kind in product.tensors)
     rows, before, after = math.prod(rows_shape), len(product.wires_in), len(product.wires_out)
     inner, outer = width * before, height * after
     moved = rows * (inner + outer + 3 * added) + inner * outer
@@ -151,15 +196,8 @@ def _product_line(plan: Stages, product: Product, rows_shape: tuple[Any, ...], a
         moved += rows * (width + inner)
     if product.permutes_out:  # the parts of the result are read, permuted and added
         moved += rows * (outer + height)
-    return Line(
-        "mix",
-        f"product {inner} x {outer}",
-        _counted(halves_in, "input", before),
-        _counted(halves_out, "output", after),
-        (*rows_shape, height),
-        2 * rows * inner * outer + rows * added,
-        itemsize * moved,
-    )
+    flops = 2 * rows * inner * outer + rows * added
+    return Line(*product_name(plan, product), (*rows_shape, height), flops, itemsize * moved)
 
 
 def _counted(halves: int, side: str, wirings: int) -> str:
@@ -187,15 +225,5 @@ def _contraction_line(
     weighted = narrow * len(halves) if plan.mode == "channelwise" and not contraction.held else 0
     flops += math.prod(rows) * (added + weighted)
     moved += math.prod(rows) * (3 * added + 2 * weighted)
-    *inputs, kept = ("".join(map(_letter, own)) or "()" for own in (*contraction.letters, contraction.kept))
-    heads = [f"[{''.join(map(_letter, head.letters))}]" for head in contraction.heads]
-    tensors = ["tensors"] if contraction.held else []
-    return Line(
-        "mix",
-        f"contract {len(plain.operands)}",
-        ", ".join([*inputs, *heads, *tensors]),
-        f"{kept}, {_counted(len(halves), 'output', 1)}",
-        (*rows, narrow),
-        flops,
-        itemsize * moved,
-    )
+    name = contraction_name(contraction, len(plain.operands))
+    return Line(*name, (*rows, narrow), flops, itemsize * moved)

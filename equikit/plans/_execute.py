@@ -33,6 +33,7 @@ from equikit.plans._arrays import (
     symplectic_signs,
 )
 from equikit.plans._check import Shapes
+from equikit.plans._cost import product_name, step_name
 from equikit.plans._ir import Plan, Product, Stages, Step
 from equikit.plans._lattice import acted_labels, root
 from equikit.plans._layout import Layout, Weights, cut, laid_out
@@ -152,11 +153,9 @@ def _reduce(
         if spread is not None:
             signs = form.matrix(x.shape[axis]).sum(axis=1) if form is not None and turned else None
             return masked_diagonal(x, axis, batch + step.axes[1], signs)
-        many = (
-            len(step.large.core) > 3
-        )  # of fewer axes at most one diagonal needs a padded copy, and is quicker with it
-        take = symplectic_diagonal if turned else cut_diagonal if many else diagonal
-        return take(x, axis, batch + step.axes[1])
+        # With three axes or fewer, at most one diagonal needs a padded copy, and is faster with it.
+        plain = cut_diagonal if len(step.large.core) > 3 else diagonal
+        return (symplectic_diagonal if turned else plain)(x, axis, batch + step.axes[1])
     scale = scales.get(label)
     if form is not None and form.kind == "metric":
         x = signed(x, axis, form.signs())
@@ -268,11 +267,12 @@ class Walk:
             down[t, top] = masked(inward(signature, term, x), top.core, self.masks, batch)
         for step in self.plan.reductions:
             x = down[step.term, step.large]
-            down[step.term, step.small] = (
-                self._headed(step, x, forms, False)
-                if step.operation == "head"
-                else _reduce(step, x, batch, self.scales, forms, self.spread)
-            )
+            with jax.named_scope(step_name(self.plan, step, upwards=False).scope):
+                down[step.term, step.small] = (
+                    self._headed(step, x, forms, False)
+                    if step.operation == "head"
+                    else _reduce(step, x, batch, self.scales, forms, self.spread)
+                )
         return down
 
     def expanded(self, parts: Iterable[tuple[tuple[int, HalfDiagram], jax.Array]], dtype: Any) -> list[jax.Array]:
@@ -297,11 +297,13 @@ class Walk:
             taken = up[key][:1] if expansions[key] else up[key]  # the last one takes all that are left
             up[key] = up[key][len(taken) :]
             if taken:
-                y = sum(taken[1:], taken[0])
-                if step.operation == "head":
-                    add((step.term, step.large), self._headed(step, y, forms, True))
-                else:
-                    add((step.term, step.large), _expand(step, y, batch, shapes.sizes, forms, self.spread))
+                with jax.named_scope(step_name(plan, step, upwards=True).scope):
+                    y = sum(taken[1:], taken[0])
+                    if step.operation == "head":
+                        grown = self._headed(step, y, forms, True)
+                    else:
+                        grown = _expand(step, y, batch, shapes.sizes, forms, self.spread)
+                    add((step.term, step.large), grown)
         results = []
         for s, term in enumerate(signature.outputs):
             top = root(acted_labels(signature, term))
@@ -347,8 +349,8 @@ def run(
         return walk.expanded(parts, dtype)
 
     layout = weights if isinstance(weights, Layout) else laid_out(plan, weights)
-    products = [
-        (_multiplied(product, rows, down, batch, precision), bias)
-        for product, (rows, bias) in zip(plan.products, layout.products, strict=True)
-    ]
+    products = []
+    for product, (rows, bias) in zip(plan.products, layout.products, strict=True):
+        with jax.named_scope(product_name(plan, product).scope):
+            products.append((_multiplied(product, rows, down, batch, precision), bias))
     return stage(expanded, products)
