@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import string
 from collections import Counter
@@ -11,8 +12,10 @@ import numpy as np
 
 from equikit.diagrams import HalfDiagram
 from equikit.diagrams._half import Head
+from equikit.diagrams._heads import parity
+from equikit.diagrams._multilinear_parse import Exchange
 from equikit.plans._cost import half_text
-from equikit.plans._ir import Plan, Product, Step
+from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Stages, Step
 from equikit.plans._lattice import root
 
 CHANNELS = "Z"
@@ -36,9 +39,9 @@ def _moved(name: str, order: Sequence[int], count: int) -> str:
 
 
 class _Writer:
-    """The statements of one plan; `tensors` has the name of every tensor that was computed."""
+    """The statements of one plan; `down` and `up` have the names of the tensors that were computed."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Stages) -> None:
         self.plan, self.signature = plan, plan.signature
         self.forms = {label: group.form for label, group in plan.signature.groups.items()}
         self.lines: list[str] = []
@@ -58,10 +61,14 @@ class _Writer:
         for t, term in enumerate(self.signature.inputs):
             acted, plain = self.signature.acted(term), self.signature.plain(term)
             order = [*sorted(acted, key=lambda i: (term.labels[i], i)), *plain]
-            value = _moved(f"inputs[{t}]", order, len(term.labels))
+            name = self.symmetrize(f"inputs[{t}]", self.exchanges(t), len(order), "x")
+            value = _moved(name, order, len(order))
             value = f"fold({value}, {len(plain) + 1})" if plain else value
             top = root(tuple(term.labels[i] for i in acted))
             self.down[t, top] = self.say(value, term.name or "()", "x")
+
+    def exchanges(self, t: int) -> tuple[Exchange, ...]:
+        return self.plan.space.operands[t].exchanges if isinstance(self.plan, MultilinearPlan) else ()
 
     def give(self) -> None:
         names = []
@@ -78,7 +85,9 @@ class _Writer:
                 sizes = "".join(f"n[{term.labels[i]!r}], " for i in plain)
                 value = f"unfold({value}, ({sizes}{self.plan.channels[1][s]}))"
             back = [int(i) for i in np.argsort(order)]
-            names.append(self.say(_moved(value, back, len(order)), term.name or "()", "y"))
+            name = self.say(_moved(value, back, len(order)), term.name or "()", "y")
+            exchanges = self.plan.space.target.exchanges if isinstance(self.plan, MultilinearPlan) else ()
+            names.append(self.symmetrize(name, exchanges, len(order), "y"))
         self.lines.append(f"return {', '.join(names)},")
 
     # Reductions and expansions.
@@ -227,6 +236,73 @@ class _Writer:
             self.add((s, half), part if part == name else self.say(part, half_text(half, True), "y"))
             start = stop
 
+    # Contractions, and the symmetrization of the tensors that they are made for.
+
+    def symmetrize(self, name: str, exchanges: Sequence[Exchange], count: int, prefix: str) -> str:
+        """The symmetric or antisymmetric part of a tensor with so many axes."""
+        for exchange in exchanges:
+            own, terms = exchange.members, []
+            for order in itertools.permutations(range(len(own))):
+                moved = list(range(count))
+                for axis, i in zip(own, order, strict=True):
+                    moved[axis] = own[i]
+                sign = "-" if exchange.sign < 0 and parity(order) < 0 else "+"
+                terms.append(f" {sign} {_moved(name, moved, count)}")
+            total = "".join(terms).removeprefix(" + ")
+            comment = f"{'anti' if exchange.sign < 0 else ''}symmetric part"
+            name = self.say(f"({total}) / {len(terms)}", comment, prefix)
+        return name
+
+    def contract(self, plan: MultilinearPlan, number: int, contraction: Contraction) -> None:
+        letters = LETTERS[: len(contraction.labels)]
+        fresh = iter(LETTERS[len(letters) :])
+        channelwise = plan.mode == "channelwise"
+        wide = [CHANNELS if channelwise else next(fresh) for _ in contraction.halves]
+        element = next(fresh)
+        operands: list[tuple[str, str]] = []
+        for t, half in enumerate(contraction.halves):
+            axes = [letters[letter] for letter in contraction.letters[t]]
+            forms = []
+            for axis in contraction.lowered[t]:
+                label = half.core[axis]
+                form = self.forms[label]
+                assert form is not None
+                if form.kind == "metric":
+                    forms.append((axes[axis], f"eta[{label!r}]"))
+                else:
+                    end, axes[axis] = axes[axis], next(fresh)
+                    forms.append((end + axes[axis], f"omega[{label!r}]"))
+            operands += [(f"...{''.join(axes)}{wide[t]}", self.down[t, half]), *forms]
+        for head in contraction.heads:
+            legs = "".join(letters[letter] for letter in head.letters)
+            operands.append((legs, f"epsilon[{head.label!r}, {head.legs - len(legs)}]"))
+            if self.forms[head.label] is not None:
+                operands += [(legs[place], f"eta[{head.label!r}]") for place in head.lowered]
+        held = "".join(letters[letter] for letter in contraction.held)
+        features = CHANNELS if channelwise else "".join(wide) + CHANNELS
+        result = "".join(letters[letter] for letter in contraction.kept) + CHANNELS
+        uses = contraction.uses
+        if held:
+            chosen = list(dict.fromkeys(use.element for use in uses))
+            operands += [(element + held, f"invariants[{number}]"), (element + features, f"weights[{chosen}]")]
+        elif not channelwise:
+            operands.append((element + features, f"weights[{[use.element for use in uses]}]"))
+            if any(use.coefficient != 1 for use in uses):
+                operands.append((element, f"{[use.coefficient for use in uses]}"))
+            result = result[:-1] + element + CHANNELS
+        text = f'einsum("{", ".join(axes for axes, _ in operands)} -> ...{result}", '
+        value = text + f"{', '.join(name for _, name in operands)})"
+        if plan.normalize == "mean":
+            value += "".join(f" / n[{label!r}]" for label in contraction.averaged)
+        name = self.say(value, "contraction", "m")
+        for i, use in enumerate(uses[: 1 if held else None]):
+            part = f"{name}[..., {i}, :]" if not held and not channelwise else name
+            if channelwise and not held:
+                factor = "" if use.coefficient == 1 else f"{use.coefficient} * "
+                part = f"{factor}{part} * weights[{use.element}]"
+            part = _moved(part, use.axes, len(use.axes))
+            self.add((0, use.half), self.say(part, half_text(use.half, True), "y"))
+
     def add(self, key: Key, name: str) -> None:
         waiting = self.up.setdefault(key, [])
         if waiting and self.expansions[key] < 2:
@@ -234,15 +310,21 @@ class _Writer:
         waiting.append(name)
 
 
-def plan_code(plan: Plan) -> str:
-    """The statements of a plan as a function in NumPy's notation; see `Plan.code`."""
+def plan_code(plan: Plan | MultilinearPlan) -> str:
+    """The statements of a plan as a function in NumPy's notation; see `Plan.code` and `MultilinearPlan.code`."""
     writer = _Writer(plan)
     writer.take()
     for step in plan.reductions:
         writer.reduce(step)
-    for number, product in enumerate(plan.products):
-        writer.multiply(number, product)
+    if isinstance(plan, Plan):
+        constants = "matrices, biases"
+        for number, product in enumerate(plan.products):
+            writer.multiply(number, product)
+    else:
+        constants = "weights, invariants"
+        for number, contraction in enumerate(plan.products):
+            writer.contract(plan, number, contraction)
     for step in plan.expansions:
         writer.expand(step)
     writer.give()
-    return "\n    ".join(["def run(inputs, matrices, biases, n):", *writer.lines])
+    return "\n    ".join([f"def run(inputs, {constants}, n):", *writer.lines])

@@ -345,6 +345,28 @@ class MultilinearPlan(Stages):
         """The signature, what stands between terms, and the options."""
         return self.space.text, ", ", f"{self.normalize}, {self.mode}"
 
+    def code(self) -> str:
+        """The steps as a function in NumPy's notation, one statement each: the program that is executed, to be read.
+
+        As `Plan.code`, but the function takes the weights, and for each contraction with groups without diagrams the
+        combinations of invariant tensors that its basis elements are. The order of an `einsum` of several tensors is
+        left open.
+
+        Example:
+            >>> from equikit import SO, hom
+            >>> print(hom("x, x -> x", x=SO(3)).plan(((2, 2), 4)).code())
+            def run(inputs, weights, invariants, n):
+                x0 = inputs[0]  # x (input 1)
+                x1 = inputs[1]  # x (input 2)
+                m0 = einsum("...il, ...jm, kij, nlmZ -> ...knZ", x0, x1, epsilon['x', 0], weights[[0]])  # contraction
+                y0 = m0[..., 0, :]  # i->i
+                y1 = y0  # x
+                return y1,
+        """
+        from equikit.plans._code import plan_code
+
+        return plan_code(self)
+
     def __hash__(self) -> int:
         """Hash only the fields from which the steps follow: a plan is looked up in a cache at every call."""
         return hash((self.space, self.channels, self.normalize, self.mode, self.elements))

@@ -8,8 +8,9 @@ import pytest
 from helpers import bindings, random_inputs, random_weights, sizes_of
 
 import equikit as ek
-from equikit.plans import PASSES, apply, plan, unshared
+from equikit.plans import PASSES, apply, apply_multilinear, multilinear_weight_shape, plan, unshared
 from equikit.plans._apply import keyed
+from equikit.plans._contractions import invariant_sums
 from equikit.plans._layout import as_whole, laid_out
 
 CASES = [
@@ -95,6 +96,52 @@ def test_the_program_of_every_pass_computes_the_same():
     for make in PASSES:
         stage = make(stage)
         check(stage, {"p": 4})
+
+
+MULTILINEAR = [
+    ("x, x -> x", {"x": ek.SO(3)}, {"x": 3}),
+    ("sym(x x), x -> x", {"x": ek.O(3)}, {"x": 3}),
+    ("alt(x x), x -> x", {"x": ek.O(1, 2)}, {"x": 3}),
+    ("x, x -> alt(x x)", {"x": ek.Sp(4)}, {"x": 4}),
+    ("p p, p x -> x p", {"p": ek.S, "x": ek.O(2)}, {"p": 3, "x": 2}),
+    ("a f, a -> a a", {"a": ek.A(3), "f": ek.Fixed(2)}, {"a": 3, "f": 2}),
+    ("v, v* -> v v*", {"v": ek.GL(2)}, {"v": 2, "v*": 2}),
+    ("z, p z -> z", {"z": ek.Z(3), "p": ek.S}, {"z": 3, "p": 2}),
+]
+
+
+MODES = [
+    (*case, mode)
+    for case in MULTILINEAR
+    for mode in ("full", "channelwise")
+    if mode == "full" or "f" not in case[2]  # plain axes have no channelwise maps
+]
+
+
+@pytest.mark.usefixtures("x64", "quick_compile")
+@pytest.mark.parametrize(
+    ("text", "groups", "sizes", "mode"), MODES, ids=[f"{text}, {mode}" for text, *_, mode in MODES]
+)
+def test_the_printed_program_of_multilinear_maps_computes_them(text, groups, sizes, mode):
+    space, rng = ek.hom(text, **groups), np.random.default_rng(0)
+    channels, out = ((2, 2), 2) if mode == "channelwise" else ((2, 3), 4)
+    normalize = "mean" if "p" in groups else "sum"
+    inputs = [
+        rng.normal(size=(2, *(sizes[label] for label in term.labels), width))
+        for term, width in zip(space.inputs, channels, strict=True)
+    ]
+    weights = rng.normal(size=multilinear_weight_shape(space, channels, out, mode=mode))
+    expected = apply_multilinear(space, inputs, weights, mode=mode, normalize=normalize)
+    program = space.plan((channels, out), normalize=normalize, mode=mode)
+    tensors = []
+    for contraction in program.products:
+        sums = invariant_sums(program, contraction)[1] if contraction.held else None
+        axes = [sizes[contraction.labels[letter]] for letter in contraction.held]
+        tensors.append(None if sums is None else sums.reshape(len(sums), *axes))
+    scope = namespace(space.signature, sizes)
+    exec(program.code(), scope)
+    (found,) = scope["run"](inputs, weights, tensors, sizes)
+    np.testing.assert_allclose(np.broadcast_to(found, expected.shape), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_a_statement_for_every_step():
