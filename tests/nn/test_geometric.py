@@ -339,11 +339,13 @@ def test_options_that_do_not_fit(options, message):
         small(**options)
 
 
-def test_masks_are_dictionaries():
-    features, positions, here = {"p": jnp.ones((4, 2))}, jnp.zeros((4, 3)), jnp.ones(4, bool)
-    with pytest.raises(ek.OptionError, match="mask is not a dictionary"):
-        small()(features, positions, mask=here)
+def test_a_mask_comes_alone_or_by_label():
+    features, positions = {"p": jnp.ones((4, 2))}, jnp.arange(12.0).reshape(4, 3)
+    here = jnp.array([True, True, True, False])
     layer = small()
+    alone, by_label = (layer(features, positions, mask=mask)["p"] for mask in (here, {"p": here}))
+    assert jnp.array_equal(alone, by_label)
+    assert not alone[3].any()
     found = jax.eval_shape(lambda f, x, here: layer(f, x, mask={" p ": here}), features, positions, here)
     assert found["p"].shape == (4, 2)
     with pytest.raises(ek.SignatureError, match="have no channels"):
