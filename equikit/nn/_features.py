@@ -27,6 +27,7 @@ from equikit.plans._check import (
     refuse_mixture,
     refuse_real,
 )
+from equikit.plans._ir import Widths
 from equikit.plans._lower import Channels, per_term
 
 Features = Mapping[str, int | tuple[str, int]]
@@ -38,7 +39,7 @@ class Typed:
     """A signature with the channels of every term."""
 
     signature: Signature
-    channels: tuple[tuple[int, ...], tuple[int, ...]]
+    channels: Widths
 
 
 def _from_dict(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[int, ...]]:

@@ -19,11 +19,11 @@ from equikit.diagrams._count import why_none
 from equikit.diagrams._signature import base
 from equikit.nn._features import Features, typed
 from equikit.nn._init import scaled, unit_normal, zeros
-from equikit.plans import Plan, weight_name, weight_shapes
-from equikit.plans._apply import Inputs, Masks, applied
+from equikit.plans import Plan, weight_name
+from equikit.plans._apply import Inputs, Masks, applied, weight_places
 from equikit.plans._check import foreign
-from equikit.plans._ir import NORMALIZE, Normalize
-from equikit.plans._lower import Channels, outline, planned
+from equikit.plans._ir import NORMALIZE, Normalize, TermPair, folded
+from equikit.plans._lower import Channels, planned
 from equikit.plans._options import Method, RunOptions
 from equikit.plans._out_sharding import OutSharding
 
@@ -159,7 +159,7 @@ class Linear(nnx.Module):
         self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
         self.options = RunOptions(precision, method, remat, chunk_size)
         _checks.rngs(rngs)
-        shapes = weight_shapes(self._outline)
+        shapes = {name: shape for name, (_, shape) in self._places.items()}
         if self.needs_input and all(len(shape) == 2 for shape in shapes.values()):
             raise SignatureError(
                 "no linear map but zero commutes with the group" + (", and only a bias is left" if shapes else ""),
@@ -189,9 +189,9 @@ class Linear(nnx.Module):
         return planned(self.signature, self.channels, self.normalize, self.use_bias)
 
     @property
-    def _outline(self) -> Plan:
-        """The plan without its steps: all that construction needs, and at hand where there are too many of them."""
-        return outline(self.signature, self.channels, normalize=self.normalize, bias=self.use_bias)
+    def _places(self) -> Mapping[str, tuple[TermPair, tuple[int, ...]]]:
+        """The pair of terms and the shape of each parameter, without a plan: there can be too many maps for one."""
+        return weight_places(self.signature, self.channels, self.use_bias)
 
     @property
     def space(self) -> HomSpace:
@@ -214,11 +214,11 @@ class Linear(nnx.Module):
 
     def _scales(self, init_size: int | Mapping[str, int]) -> dict[str, np.ndarray]:
         r"""The standard deviation of each diagram's weights: \((c_{in}\, |D|\, \lVert D \rVert^2 / n^l)^{-1/2}\)."""
-        sizes = self._initial_sizes(init_size)
+        sizes, (wide, _) = self._initial_sizes(init_size), folded(self.signature, self.channels)
         scales: dict[str, np.ndarray] = {}
         for target in self.signature.outputs:
             gains = {}
-            for source, width in zip(self.signature.inputs, self._outline.features[0], strict=True):
+            for source, width in zip(self.signature.inputs, wide, strict=True):
                 diagrams = HomSpace(self.signature.pair(source, target)).diagrams
                 assert isinstance(diagrams, Diagrams)
                 exact = mean_square_gains(diagrams, sizes, mean=self.normalize == "mean")
@@ -230,8 +230,9 @@ class Linear(nnx.Module):
     def weights(self) -> dict[str, jax.Array]:
         """The weights that the plan is run with, in the dtype of the computation."""
         # By the plan's names: under `nnx.tabulate` an `nnx.Dict` has one more key, and its methods are wrapped.
-        shapes = weight_shapes(self.plan)
-        found = {name: (self.kernel if len(shape) == 3 else self.bias)[name][...] for name, shape in shapes.items()}
+        found = {
+            name: (self.bias if t is None else self.kernel)[name][...] for name, ((t, _), _) in self._places.items()
+        }
         return found if self.dtype is None else {name: weight.astype(self.dtype) for name, weight in found.items()}
 
     def __call__(

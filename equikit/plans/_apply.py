@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from equikit.plans._check import (
     refuse_mixture,
     refuse_real,
 )
-from equikit.plans._ir import Plan
+from equikit.plans._ir import Plan, TermPair, Widths, folded
 from equikit.plans._layout import Layout, Weights, as_whole, laid_out
 from equikit.plans._method import Choice, choose
 from equikit.plans._options import Method, RunOptions, checked_plan
@@ -59,19 +60,19 @@ def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
         {'p p -> p': (5, 16, 32), '-> p': (1, 32)}
     """
     plan = checked_plan(plan)
-    return dict(_weight_shapes(plan.signature, plan.features, plan.bias))
+    return {name: shape for name, (_, shape) in weight_places(plan.signature, plan.channels, plan.bias).items()}
 
 
 @functools.lru_cache(maxsize=256)
-def _weight_shapes(
-    signature: Signature, features: tuple[tuple[int, ...], tuple[int, ...]], bias: bool
-) -> dict[str, tuple[int, ...]]:
-    """As above, found once: every call of a layer asks for it."""
-    shapes: dict[str, tuple[int, ...]] = {}
+def weight_places(signature: Signature, channels: Widths, bias: bool) -> Mapping[str, tuple[TermPair, tuple[int, ...]]]:
+    """The pair of term numbers and the shape of each weight by name; cached, because layers need it in every call."""
+    places: dict[str, tuple[TermPair, tuple[int, ...]]] = {}
+    features = folded(signature, channels)
 
-    def add(source: Term | None, target: Term, *widths: int) -> None:
+    def add(t: int | None, s: int) -> None:
+        source, target = None if t is None else signature.inputs[t], signature.outputs[s]
         name = weight_name(source, target)
-        if name in shapes:
+        if name in places:
             raise SignatureError(
                 f"two pairs of terms would have the weights {name!r}",
                 got=f"terms named {[term.name for term in (*signature.inputs, *signature.outputs)]}",
@@ -81,19 +82,20 @@ def _weight_shapes(
         diagrams = HomSpace(signature.pair(source or Term("", ()), target)).diagrams
         assert isinstance(diagrams, Diagrams), "a pair of terms has diagrams of one kind"
         if diagrams:
-            shapes[name] = (diagrams.count_all, *widths)
+            widths = [] if t is None else [features[0][t]]
+            places[name] = (t, s), (diagrams.count_all, *widths, features[1][s])
 
-    for target, width_out in zip(signature.outputs, features[1], strict=True):
-        for source, width_in in zip(signature.inputs, features[0], strict=True):
-            add(source, target, width_in, width_out)
+    for s in range(len(signature.outputs)):
+        for t in range(len(signature.inputs)):
+            add(t, s)
         if bias:
-            add(None, target, width_out)
-    return shapes
+            add(None, s)
+    return MappingProxyType(places)
 
 
 def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
     """Weights by name, as weights by pair of term numbers; every shape and dtype is checked."""
-    expected = weight_shapes(plan)
+    expected = weight_places(plan.signature, plan.channels, plan.bias)
     weights = by_name(expected, mapping("weights", weights))
     if weights.keys() != expected.keys():
         raise ShapeError(
@@ -102,22 +104,16 @@ def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
             expected=f"weights named {sorted(expected)}",
             step="see weight_shapes(plan)",
         )
-    weights = {name: checked_dtype(name, weights[name], "weights") for name in expected}
-    for name, shape in expected.items():
-        if weights[name].shape != shape:
+    pairs: dict[TermPair, jax.Array] = {}
+    for name, (pair, shape) in expected.items():
+        pairs[pair] = checked_dtype(name, weights[name], "weights")
+        if pairs[pair].shape != shape:
             raise ShapeError(
                 f"the weights {name!r} have the wrong shape",
-                got=f"shape {list(weights[name].shape)}",
+                got=f"shape {list(pairs[pair].shape)}",
                 expected=f"{list(shape)}: diagrams, features in, features out",
                 step="see weight_shapes(plan)",
             )
-    signature = plan.signature
-    pairs: dict[tuple[int | None, int], jax.Array] = {}
-    for s, target in enumerate(signature.outputs):
-        for t, source in [*enumerate(signature.inputs), (None, None)]:
-            name = weight_name(source, target)
-            if name in weights:
-                pairs[t, s] = weights[name]
     return pairs
 
 

@@ -44,6 +44,8 @@ def normalised(name: Any) -> Any:
 def by_name(names: Iterable[str], given: Mapping[Any, Any]) -> dict[Any, Any]:
     """The dictionary with each key that is a name but for its spelling replaced by the name."""
     exact = set(names)
+    if given.keys() == exact:
+        return dict(given)
     spelt = {normalised(name): name for name in exact}
     return {name if name in exact else spelt.get(normalised(name), name): value for name, value in given.items()}
 
@@ -212,34 +214,8 @@ def checked_shapes(
     """
     sizes = given_sizes(signature, given or {})
     batch: tuple[tuple[int, ...], str] | None = None
-    groups = signature.groups
     for term, width, array in zip(signature.inputs, channels, arrays, strict=True):
-        name = f"input {term.name!r}"
-        expected = _expected(term, signature, width)
-
-        got = f"shape {list(array.shape)}"
-
-        def wrong(problem: str, step: str, expected: str = expected, got: str = got) -> ShapeError:
-            return ShapeError(problem, got=got, expected=expected, step=step)
-
-        start = array.ndim - len(term.labels) - (width is not None)
-        if start < 0:
-            last = "" if width is None else "; channels come last"
-            raise wrong(f"{name} has too few axes", f"add the missing axes{last}")
-        if width is not None and array.shape[-1] != width:
-            raise wrong(f"{name} has {array.shape[-1]} channels, not {width}", "check the last axis, or the layer")
-        for label, size in zip(term.labels, array.shape[start : start + len(term.labels)], strict=True):
-            known, where = sizes.setdefault(base(label), (size, f"it is {size} in {name}"))
-            if size != known:
-                step = _one_size(base(label), signature, any_size=label not in sized)
-                raise wrong(f"{name} has size {size} on axis {label!r}, but {where}", step)
-            if label in groups:
-                _check_size(label, groups[label], size)
-        here = array.shape[:start]
-        if batch is None:
-            batch = here, name
-        elif batch[0] != here:
-            raise wrong(f"{name} has batch axes {list(here)}, but {batch[1]} has {list(batch[0])}", "make them equal")
+        batch = _read_shape(signature, term, width, array, sizes, batch, sized)
     known_sizes = {label: size for label, (size, _) in sizes.items()}
     known_sizes |= {label: known_sizes[base(label)] for label in signature.sizes if base(label) in known_sizes}
     found = Shapes(batch[0] if batch else (), known_sizes)
@@ -253,9 +229,48 @@ def checked_shapes(
             expected="a bound group, or an input with that label",
             step=f"pass sizes={ {**(given or {}), **dict.fromkeys(map(base, missing), 4)} }, or bind {binding}",
         )
+    for label, group in signature.groups.items():
+        if label in found.sizes:
+            _check_size(label, group, found.sizes[label])
     for label, mask in masks.items():
         _check_mask(label, mask, found, signature)
     return found
+
+
+def _read_shape(
+    signature: Signature,
+    term: Term,
+    channels: int | None,
+    array: jax.Array,
+    sizes: dict[str, tuple[int, str]],
+    batch: tuple[tuple[int, ...], str] | None,
+    sized: Collection[str],
+) -> tuple[tuple[int, ...], str]:
+    """Check the shape of one input, and add the sizes of its labels to the known ones.
+
+    Sizes and batch axes come with where they are known from. Returns the batch axes.
+    """
+    name = f"input {term.name!r}"
+
+    def wrong(problem: str, step: str) -> ShapeError:
+        expected = _expected(term, signature, channels)
+        return ShapeError(f"{name} has {problem}", got=f"shape {list(array.shape)}", expected=expected, step=step)
+
+    start = array.ndim - len(term.labels) - (channels is not None)
+    if start < 0:
+        last = "" if channels is None else "; channels come last"
+        raise wrong("too few axes", f"add the missing axes{last}")
+    if channels is not None and array.shape[-1] != channels:
+        raise wrong(f"{array.shape[-1]} channels, not {channels}", "check the last axis, or the layer")
+    for label, size in zip(term.labels, array.shape[start:], strict=False):
+        known, where = sizes.setdefault(base(label), (size, f"it is {size} in {name}"))
+        if size != known:
+            step = _one_size(base(label), signature, any_size=label not in sized)
+            raise wrong(f"size {size} on axis {label!r}, but {where}", step)
+    here, first = batch or (array.shape[:start], name)
+    if here != array.shape[:start]:
+        raise wrong(f"batch axes {list(array.shape[:start])}, but {first} has {list(here)}", "make them equal")
+    return here, first
 
 
 def _one_size(label: str, signature: Signature, *, any_size: bool) -> str:

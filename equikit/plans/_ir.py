@@ -10,6 +10,7 @@ A plan applies all maps of a signature at once, in three stages:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,6 +21,12 @@ Normalize = Literal["mean", "sum"]
 NORMALIZE: tuple[Normalize, ...] = ("mean", "sum")
 Mode = Literal["full", "channelwise"]
 MODES: tuple[Mode, ...] = ("full", "channelwise")
+
+Widths = tuple[tuple[int, ...], tuple[int, ...]]
+"""Numbers of channels or features: of each input term, and of each output term."""
+
+TermPair = tuple[int | None, int]
+"""The numbers of an input term and an output term; the maps from the trivial representation (a bias) have no input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +180,21 @@ class Contraction:
         return (tuple(use.half for use in self.uses[: 1 if self.held else None]),)
 
 
+def folded(signature: Signature, channels: tuple[Sequence[int], Sequence[int]]) -> Widths:
+    """The channels of each input and output term, times the sizes of the plain axes of the term."""
+    wide, narrow = (
+        tuple(signature.multiplicity(term) * count for term, count in zip(terms, counts, strict=True))
+        for terms, counts in zip((signature.inputs, signature.outputs), channels, strict=True)
+    )
+    return wide, narrow
+
+
 class Stages:
     """What plans have in common: three stages, a table and a cost."""
 
     __slots__ = ()
     signature: Signature
-    channels: tuple[tuple[int, ...], tuple[int, ...]]
+    channels: Widths
     normalize: Normalize
     reductions: tuple[Step, ...]
     products: tuple[Product, ...] | tuple[Contraction, ...]
@@ -190,14 +206,9 @@ class Stages:
         raise NotImplementedError
 
     @property
-    def features(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def features(self) -> Widths:
         """Channels of each term with its plain axes folded in: the width of its tensors in the plan."""
-        inputs, outputs = self.signature.inputs, self.signature.outputs
-        fold = self.signature.multiplicity
-        return (
-            tuple(fold(term) * c for term, c in zip(inputs, self.channels[0], strict=True)),
-            tuple(fold(term) * c for term, c in zip(outputs, self.channels[1], strict=True)),
-        )
+        return folded(self.signature, self.channels)
 
     @property
     def steps(self) -> int:
@@ -253,7 +264,7 @@ class Plan(Stages):
     """
 
     signature: Signature
-    channels: tuple[tuple[int, ...], tuple[int, ...]]
+    channels: Widths
     normalize: Normalize
     bias: bool
     reductions: tuple[Step, ...]
@@ -331,7 +342,7 @@ class MultilinearPlan(Stages):
     """
 
     signature: Signature
-    channels: tuple[tuple[int, ...], tuple[int, ...]]
+    channels: Widths
     normalize: Normalize
     space: MultilinearSpace
     mode: Mode

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from equikit.plans._arrays import joined
-from equikit.plans._ir import Plan, Product
+from equikit.plans._ir import Plan, Product, TermPair
 from equikit.plans._whole import invariant_tensors
 
-Weights = Mapping[tuple[int | None, int], jax.Array]
+Weights = Mapping[TermPair, jax.Array]
 """For each pair (input term, output term) an array [diagrams, features in, features out]; for the bias (None, output
 term) an array [diagrams, features out]."""
 
@@ -36,7 +36,7 @@ class Layout:
     plan: Plan
 
 
-Pieces = Mapping[tuple[int | None, int], Mapping[int, jax.Array]]
+Pieces = Mapping[TermPair, Mapping[int, jax.Array]]
 """Weights cut up along the diagrams, each piece with the number of its first diagram."""
 
 
@@ -45,8 +45,8 @@ def cut(plan: Plan, weights: Weights) -> Pieces:
 
     Cut by one operation, and not a slice a product, weights have a gradient that is put together by one as well.
     """
-    found: dict[tuple[int | None, int], Mapping[int, jax.Array]] = {}
-    starts: dict[tuple[int | None, int], dict[int, int]] = {pair: {} for pair in weights}
+    found: dict[TermPair, Mapping[int, jax.Array]] = {}
+    starts: dict[TermPair, dict[int, int]] = {pair: {} for pair in weights}
     for product in plan.products:
         for block in product.blocks:
             starts[block.source, block.target] |= {start: count for start, count in block.segments if start >= 0}

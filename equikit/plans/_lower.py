@@ -10,7 +10,7 @@ from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import HomSpace, Signature, Term
 from equikit.diagrams._effort import count_joined, count_reductions, refuse_if_more
-from equikit.plans._ir import NORMALIZE, Normalize, Plan
+from equikit.plans._ir import NORMALIZE, Normalize, Plan, Widths
 from equikit.plans._lattice import acted_labels, cheapest_expansions, cheapest_reductions
 from equikit.plans._products import found_cores, joined_product, with_split_wires
 
@@ -39,9 +39,7 @@ def refuse_if_long(signature: Signature, bias: bool, per_diagram: float = PER_DI
 
 
 @functools.lru_cache(maxsize=256)
-def planned(
-    signature: Signature, channels: tuple[tuple[int, ...], tuple[int, ...]], normalize: Normalize, bias: bool
-) -> Plan:
+def planned(signature: Signature, channels: Widths, normalize: Normalize, bias: bool) -> Plan:
     refuse_if_long(signature, bias)
     empty = Plan(signature, channels, normalize, bias, (), (), ())
     products = tuple(
@@ -98,22 +96,11 @@ def plan(
     return planned(*checked_request(signature, channels, normalize), bool(bias))
 
 
-def outline(
-    signature: Signature | HomSpace,
-    channels: tuple[int | tuple[int, ...], int | tuple[int, ...]] = (1, 1),
-    *,
-    normalize: Normalize = "sum",
-    bias: bool = False,
-) -> Plan:
-    """The plan without its steps, which is enough for the shapes of weights; the arguments are those of `plan`."""
-    return Plan(*checked_request(signature, channels, normalize), bool(bias), (), (), ())
-
-
 def checked_request(
     signature: Signature | HomSpace,
     channels: tuple[int | tuple[int, ...], int | tuple[int, ...]],
     normalize: Normalize,
-) -> tuple[Signature, tuple[tuple[int, ...], tuple[int, ...]], Normalize]:
+) -> tuple[Signature, Widths, Normalize]:
     """What is to be planned, with the channels of every term, or the errors of `plan`."""
     if isinstance(signature, HomSpace):
         signature = signature.signature

@@ -17,7 +17,7 @@ from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, masks_of, refuse_mixture, refuse_real
 from equikit.plans._contract import run_contractions
 from equikit.plans._contractions import check_request, planned_maps
-from equikit.plans._ir import NORMALIZE, Mode, MultilinearPlan, Normalize
+from equikit.plans._ir import NORMALIZE, Mode, MultilinearPlan, Normalize, folded
 from equikit.plans._lower import per_term
 from equikit.plans._out_sharding import Result, Spec
 from equikit.plans._reference import run_reference
@@ -67,9 +67,8 @@ def _weight_shape(space: MultilinearSpace, channels: Sequence[int], out_channels
     """As above, for a checked request; without a plan, since there can be too many maps for one."""
     if mode == "channelwise":
         return len(space.diagrams), out_channels
-    signature = space.signature
-    wide = [signature.multiplicity(term) * c for term, c in zip(space.inputs, channels, strict=True)]
-    return len(space.diagrams), *wide, signature.multiplicity(space.output) * out_channels
+    wide, narrow = folded(space.signature, (channels, (out_channels,)))
+    return len(space.diagrams), *wide, *narrow
 
 
 def apply_multilinear(

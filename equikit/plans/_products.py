@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from equikit.diagrams import Core, Diagrams, HalfDiagram, Signature
 from equikit.diagrams._core import CoreKey, HeadKind, iter_wires
-from equikit.plans._ir import Plan, Product, WeightBlock
+from equikit.plans._ir import Plan, Product, TermPair, WeightBlock, Widths
 from equikit.plans._lattice import acted_labels
 
 Pair = tuple[HalfDiagram | None, HalfDiagram]
@@ -133,7 +133,7 @@ def _wirings(product: Product) -> Iterator[tuple[int, ...]]:
             yield tuple(after[j] for j in before)
 
 
-def with_split_wires(product: Product, features: tuple[tuple[int, ...], tuple[int, ...]]) -> Product:
+def with_split_wires(product: Product, features: Widths) -> Product:
     """The product with its wires permuted on the side, or sides, where least is copied.
 
     A product that has not every wiring of its core is left as it is.
@@ -164,7 +164,7 @@ def _core_key(product: Product) -> CoreKey:
 
 def parts_of(plan: Plan) -> dict[CoreKey, list[Part]]:
     """The diagrams of all products of a plan, by core: what `joined_product` takes."""
-    found: dict[CoreKey, dict[tuple[int | None, int], Part]] = {}
+    found: dict[CoreKey, dict[TermPair, Part]] = {}
     for product in plan.products:
         key = _core_key(product)
         number = {wiring: i for i, wiring in enumerate(iter_wires(key[0]))}
