@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from equikit._errors import DTypeError, EquikitError, OptionError
+from equikit._errors import DTypeError, EquikitError, OptionError, TooLargeError
 
 Value = TypeVar("Value")
 
@@ -173,6 +173,22 @@ def widths(name: str, value: object, *, least: int = 1, example: str = "(32, 32)
             step=f"write {name}={example}",
         )
     return tuple(count(f"each entry of {name}=", width, least=least, example=max(least, 8)) for width in entries)
+
+
+def count_text(count: int) -> str:
+    """A count with commas; the order of magnitude where it has more than 100 digits.
+
+    Example:
+        >>> count_text(4213597), count_text(10**5000)
+        ('4,213,597', 'about 10^5000')
+    """
+    return f"{count:,}" if count < 10**100 else f"about 10^{round(math.log10(count))}"
+
+
+def refuse_if_more(problem: str, count: int, most: int, unit: str, step: str) -> None:
+    """Raise `TooLargeError` where a count is larger than a limit."""
+    if count > most:
+        raise TooLargeError(problem, got=f"{count_text(count)} {unit}", expected=f"at most {most:,}", step=step)
 
 
 def function(name: str, value: Any, *, example: str) -> Callable[..., Any]:

@@ -11,10 +11,10 @@ import functools
 import math
 from collections import Counter
 
-from equikit._errors import TooLargeError
+from equikit._checks import refuse_if_more
 from equikit.diagrams._count import count_invariants, count_involutions, count_pairings, independent
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._growth import canonical
+from equikit.diagrams._growth import FEWER, canonical
 from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, group_of, whole_block, whole_labels
 from equikit.diagrams._signature import base
 from equikit.groups import Dual, Group
@@ -62,13 +62,10 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
     if wanted == 0:
         return frozenset()
     count = count_candidates(group, order)
-    if count > MOST_CANDIDATES or count * wanted**2 > MOST_OPERATIONS:
-        raise TooLargeError(
-            f"the diagrams of {group} with {order} vertices are dependent, and too many to choose a basis from",
-            got=f"{count:,} diagrams for {wanted:,} dimensions",
-            expected=f"at most {MOST_CANDIDATES:,} diagrams, and {MOST_OPERATIONS:,} times the square of dimensions",
-            step="use a larger n, where they are independent, or fewer axes; .dim is known all the same",
-        )
+    what = f"the diagrams of {group} with {order} vertices are dependent, and too many to choose a basis from"
+    step = f"use a larger n, for which they are independent; or {FEWER}"
+    refuse_if_more(what, count, MOST_CANDIDATES, "diagrams", step)
+    refuse_if_more(what, count * wanted**2, MOST_OPERATIONS, "operations", step)
     import flint
 
     candidates = tuple(Diagrams(top, bottom, (("x", group),), every=True))

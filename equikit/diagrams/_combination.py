@@ -13,21 +13,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from equikit._checks import refuse_if_more
 from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._composite import Composite
 from equikit.diagrams._dense import label_sizes, leg_order
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._effort import refuse_if_more
 from equikit.diagrams._heads import parity
 from equikit.diagrams._signature import base
 from equikit.groups import Form
-
-if TYPE_CHECKING:
-    pass
 
 MOST_TERMS = 5_040
 """Terms of the product of two Levi-Civita tensors above which it is not written out."""

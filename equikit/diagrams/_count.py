@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from equikit._checks import count as checked_count
+from equikit._checks import count_text, refuse_if_more
 from equikit._errors import TooLargeError
 from equikit.diagrams._rules import Groups, axes_of, group_of
 from equikit.diagrams._signature import base
@@ -46,13 +47,8 @@ def even_stirling_row(half: int) -> tuple[int, ...]:
 
 def refuse_if_many_points(m: int, most: int) -> None:
     """Raise `TooLargeError` where counting the diagrams of so many points would take seconds."""
-    if m > most:
-        raise TooLargeError(
-            "there are too many points to count their partitions",
-            got=f"{m:,} points",
-            expected=f"at most {most:,}",
-            step=f"use at most {most:,} axes of one label",
-        )
+    step = f"use at most {most:,} axes of one label"
+    refuse_if_more("there are too many points to count their partitions", m, most, "points", step)
 
 
 def _row(m: object) -> tuple[int, ...]:
@@ -75,16 +71,6 @@ def stirling(m: int, t: int) -> int:
     """
     row, blocks = _row(m), checked_count("t", t, example=2)
     return row[blocks] if blocks < len(row) else 0
-
-
-def count_text(count: int) -> str:
-    """A count with commas; the order of magnitude where it has more than 100 digits.
-
-    Example:
-        >>> count_text(4213597), count_text(10**5000)
-        ('4,213,597', 'about 10^5000')
-    """
-    return f"{count:,}" if count < 10**100 else f"about 10^{round(math.log10(count))}"
 
 
 def dimension_text(space: Any) -> str:

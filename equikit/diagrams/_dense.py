@@ -29,6 +29,8 @@ MOST_AXES = 64
 """The most axes a NumPy array can have."""
 
 
+UNFORMED = "use a smaller size, or a plan or a layer, which never form it"
+
 BASES = "diagram", "orbit"
 
 
@@ -39,19 +41,15 @@ def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
             f"{what} would not fit in memory",
             got=f"{entries:,} entries, {entries * itemsize:,} bytes",
             expected=f"at most {LARGEST_ARRAY:,} bytes",
-            step="use a smaller size, or a plan or a layer, which never form it",
+            step=UNFORMED,
         )
 
 
 def refuse_if_dense(matrices: int, entries: int) -> None:
     """Raise `TooLargeError` before so many dense matrices, with so many entries together, are made."""
-    if entries > MOST_ENTRIES or (entries and matrices > MOST_MATRICES):
-        raise TooLargeError(
-            "the basis as dense matrices would not fit in memory",
-            got=f"{matrices:,} matrices, {entries:,} entries",
-            expected=f"at most {MOST_MATRICES:,} matrices and {MOST_ENTRIES:,} entries",
-            step="use a smaller size, or a plan or a layer, which never form it",
-        )
+    what = "the basis as dense matrices would not fit in memory"
+    _checks.refuse_if_more(what, entries, MOST_ENTRIES, "entries", UNFORMED)
+    _checks.refuse_if_more(what, matrices if entries else 0, MOST_MATRICES, "matrices", UNFORMED)
 
 
 def by_words(given: Mapping[str, int]) -> dict[str, int]:
@@ -114,13 +112,8 @@ def tensor_sizes(diagram: Diagram, n: int | Mapping[str, int]) -> dict[str, int]
     """The size of every label of a diagram, or the error where it does not have such a tensor."""
     size = label_sizes((*diagram.labels, *(label for label, _, _ in diagram.elements)), n)
     refuse_if_formless(diagram.forms, size)
-    if diagram.order > MOST_AXES:
-        raise TooLargeError(
-            "the diagram has more vertices than an array can have axes",
-            got=f"{diagram.order} vertices",
-            expected=f"at most {MOST_AXES}",
-            step="use a plan or a layer",
-        )
+    what = "the diagram has more vertices than an array can have axes"
+    _checks.refuse_if_more(what, diagram.order, MOST_AXES, "vertices", "use a plan or a layer")
     return size
 
 

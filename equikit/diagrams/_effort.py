@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
-from equikit._errors import TooLargeError
+from equikit._checks import refuse_if_more
 from equikit.diagrams._count import count_involutions, count_pairings, stirling_row
 from equikit.diagrams._rules import Groups, group_of
 from equikit.diagrams._signature import base
@@ -17,9 +17,6 @@ from equikit.groups import Group
 
 MOST_LISTED = 200_000
 """Diagrams above which no list of them is made."""
-
-MOST_ROWS = 10_000_000
-"""Rows above which no array of block numbers is made."""
 
 MOST_HALVES = 200_000
 """Half diagrams above which diagrams are not grouped by core."""
@@ -35,13 +32,6 @@ LOOKED_UP = 20
 
 Wires = tuple[int, ...]
 """The numbers of wires of a label, and of the label with a star."""
-
-
-def refuse_if_more(what: str, count: int, most: int, unit: str, step: str) -> None:
-    """Raise `TooLargeError` where an estimated count is larger than a limit."""
-    if count > most:
-        shown = f"{count:,}" if count < 10**30 else f"about 10^{round(math.log10(count))}"
-        raise TooLargeError(what, got=f"{shown} {unit}", expected=f"at most {most:,}", step=step)
 
 
 def refuse_if_unlistable(count: int) -> None:

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from equikit.diagrams._effort import refuse_if_more
+from equikit._checks import refuse_if_more
+from equikit.diagrams._growth import FEWER
 from equikit.diagrams._half import HalfDiagram
 from equikit.diagrams._rules import axes_of
 from equikit.diagrams._sequence import Diagrams
@@ -58,13 +59,8 @@ def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: boo
         >>> mean_square_gains(Diagrams(("p",), ("p",)), {"p": 5}, mean=True)
         [Fraction(1, 1), Fraction(1, 5)]
     """
-    refuse_if_more(
-        "there are too many diagrams to scale initial weights",
-        diagrams.count_all,
-        MOST_SCALED,
-        "diagrams",
-        "use fewer axes; the dimension is known all the same",
-    )
+    what = "there are too many diagrams to scale initial weights"
+    refuse_if_more(what, diagrams.count_all, MOST_SCALED, "diagrams", FEWER)
     gains: list[Fraction] = []
     norms = _norms(diagrams)
     for core in diagrams.cores:

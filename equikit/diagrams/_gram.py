@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equikit._checks import refuse_if_more
 from equikit._errors import DiagramError
 from equikit.diagrams._category import join
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._effort import refuse_if_more
 from equikit.diagrams._forms import edges, symplectic_sign
+from equikit.diagrams._growth import FEWER
 from equikit.diagrams._heads import head_product
 from equikit.diagrams._rules import axes_of
 from equikit.diagrams._sequence import Diagrams
@@ -34,8 +35,6 @@ MOST_MULTIPLIED = 300
 
 MOST_CHANGED = 100_000_000
 """Entries above which no change of basis is made."""
-
-FEWER = "use fewer axes; the dimension is known all the same"
 
 
 def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from equikit._errors import TooLargeError
+from equikit._checks import refuse_if_more
 
 Limits = tuple[tuple[str, int | None], ...]
 """For each colour the largest number of blocks it may have; `None` for no limit."""
@@ -22,16 +22,17 @@ Limits = tuple[tuple[str, int | None], ...]
 MOST_VERTICES = 127
 """Vertices above which diagrams are counted, but not listed."""
 
+MOST_ROWS = 10_000_000
+"""Rows above which no array of block numbers is made."""
+
+FEWER = "use fewer axes; space.dim counts without a list"
+"""The next step where diagrams are too many for anything but counting them."""
+
 
 def refuse_if_long(colours: Sequence[str]) -> None:
     """Raise `TooLargeError` where there are more vertices than a list of diagrams has room for."""
-    if len(colours) > MOST_VERTICES:
-        raise TooLargeError(
-            "the diagrams have too many vertices to be listed",
-            got=f"{len(colours):,} axes in a row, or in both together",
-            expected=f"at most {MOST_VERTICES}",
-            step="use fewer axes; the dimension is known all the same",
-        )
+    what, unit = "the diagrams have too many vertices to be listed", "axes in a row, or in both together"
+    refuse_if_more(what, len(colours), MOST_VERTICES, unit, FEWER)
 
 
 def canonical(blocks: Iterable[int]) -> tuple[int, ...]:
@@ -99,8 +100,7 @@ def growth_array(colours: Sequence[str], limits: Limits = ()) -> np.ndarray:
     Raises:
         TooLargeError: if there are more than ten million rows.
     """
-    from equikit.diagrams._count import count_partitions  # both stand above this module
-    from equikit.diagrams._effort import MOST_ROWS, refuse_if_more
+    from equikit.diagrams._count import count_partitions  # it stands above this module
 
     refuse_if_long(colours)
     limit = dict(limits)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import TooLargeError
+from equikit._checks import refuse_if_more
 from equikit.diagrams._basis import MOST_OPERATIONS, PRIMES, SPARE
 from equikit.diagrams._count import independent
 from equikit.diagrams._dense import leg_order
@@ -39,6 +39,8 @@ NONE = Invariants(())
 
 MOST_ORBITED = 100_000
 """Diagrams above which no orbits are listed: it would take minutes."""
+
+FEWER = "use fewer axes, or leave out sym and alt: without them diagrams are counted and not listed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +118,6 @@ def walk(
     return members, fixers - {start}
 
 
-def _refuse_if_many(count: int, most: int, what: str) -> None:
-    if count > most:
-        raise TooLargeError(
-            f"there are too many diagrams to {what}",
-            got=f"{count:,} diagrams",
-            expected=f"at most {most:,}",
-            step="use fewer axes, or leave sym and alt out, where diagrams are counted and not listed",
-        )
-
-
 @functools.lru_cache(maxsize=256)
 def orbit_sums(diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, ...]:
     """A basis of the maps that change by a sign under exchanges: orbit sums, in the order of their first diagrams.
@@ -141,7 +133,9 @@ def orbit_sums(diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, .
     """
     labels = [base(label) for label in diagrams.top + diagrams.bottom]
     dependent = not all(independent(group_of(diagrams.groups, label), labels.count(label)) for label in set(labels))
-    _refuse_if_many(diagrams.count_all, MOST_ORBITED, "list their orbits")
+    refuse_if_more(
+        "there are too many diagrams to list their orbits", diagrams.count_all, MOST_ORBITED, "diagrams", FEWER
+    )
     invariants = Invariants.of(diagrams.top, diagrams.bottom, diagrams.groups)
     seen: set[Diagram] = set()
     sums: list[OrbitSum] = []
@@ -217,7 +211,8 @@ def _independent(
     """
     count, basis = invariants.count, tuple(diagrams.bare())
     size = len(basis) * count
-    _refuse_if_many(size**3 * max(len(moves), 1), MOST_OPERATIONS, "choose a basis from")
+    operations, what = size**3 * max(len(moves), 1), "there are too many diagrams to choose a basis from"
+    refuse_if_more(what, operations, MOST_OPERATIONS, "operations", FEWER)
     exchanged = [
         (diagram, sign * turned, other, invariants.within(places))
         for diagram in basis

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from equikit._checks import refuse_if_more
 from equikit._errors import DTypeError, ShapeError
 from equikit.diagrams._dense import nonzero_entries, tensor_sizes
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._effort import refuse_if_more
-from equikit.diagrams._gram import FEWER, gram_entries
+from equikit.diagrams._gram import gram_entries
+from equikit.diagrams._growth import FEWER
 from equikit.diagrams._signature import Signature, Term
 
 if TYPE_CHECKING:

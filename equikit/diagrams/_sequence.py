@@ -11,6 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from equikit._checks import refuse_if_more
 from equikit._errors import OptionError
 from equikit.diagrams._basis import in_basis, keeps_rules
 from equikit.diagrams._core import Core, cores, fits, iter_wires, parities_fit
@@ -22,14 +23,12 @@ from equikit.diagrams._effort import (
     MOST_JOINED,
     MOST_LISTED,
     MOST_PAIRS,
-    MOST_ROWS,
     count_halves,
     count_joined,
-    refuse_if_more,
     refuse_if_unlistable,
     refuse_if_unreachable,
 )
-from equikit.diagrams._growth import canonical_array, refuse_if_long
+from equikit.diagrams._growth import FEWER, MOST_ROWS, canonical_array, refuse_if_long
 from equikit.diagrams._half import half_arrays, iter_halves
 from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, whole_labels
 from equikit.diagrams._signature import base
@@ -160,13 +159,12 @@ class Diagrams(Sequence[Diagram]):
 
     def refuse_if_many(self) -> None:
         """Raise `TooLargeError` where the diagrams cannot be grouped by core in a few seconds."""
-        rows, step = (self.top, self.bottom, self.groups), "use fewer axes; space.dim is counted without a list"
-        what = "there are too many diagrams to be grouped by core"
-        refuse_if_more(what, count_halves(*rows), MOST_HALVES, "half diagrams", step)
-        refuse_if_more(what, count_joined(*rows, wired=False), MOST_PAIRS, "pairs of half diagrams", step)
+        what, rows = "there are too many diagrams to be grouped by core", (self.top, self.bottom, self.groups)
+        refuse_if_more(what, count_halves(*rows), MOST_HALVES, "half diagrams", FEWER)
+        refuse_if_more(what, count_joined(*rows, wired=False), MOST_PAIRS, "pairs of half diagrams", FEWER)
         if self._even or self._dependent or any(most is not None for _, most in block_limits(self.groups)):
             joined = count_joined(*rows) * (LOOKED_UP if self._dependent else 1)
-            refuse_if_more(what, joined, MOST_JOINED, "pairs of half diagrams with a wiring", step)
+            refuse_if_more(what, joined, MOST_JOINED, "pairs of half diagrams with a wiring", FEWER)
 
     @property
     def cores(self) -> tuple[Core, ...]:
@@ -186,13 +184,8 @@ class Diagrams(Sequence[Diagram]):
         """
         order = len(self.top) + len(self.bottom)
         refuse_if_long(self.top + self.bottom)
-        refuse_if_more(
-            "the array of all diagrams has too many rows",
-            self.count_all,
-            MOST_ROWS if self._plain else MOST_LISTED,
-            "diagrams",
-            "use fewer axes; the dimension is known all the same",
-        )
+        most = MOST_ROWS if self._plain else MOST_LISTED
+        refuse_if_more("the array of all diagrams has too many rows", self.count_all, most, "diagrams", FEWER)
         if any(group.legs or group.blocks == "whole" for _, group in self.groups):
             raise OptionError(
                 "block numbers alone do not tell the diagrams of these groups apart",

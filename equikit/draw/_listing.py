@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from equikit import _checks
+from equikit._checks import count_text
 from equikit.diagrams import Diagram, HomSpace, Term
-from equikit.diagrams._count import count_text
 from equikit.diagrams._signature import base
 from equikit.draw._text import block_word
 

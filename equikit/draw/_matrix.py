@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import DTypeError, OptionError, ShapeError, TooLargeError
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.draw._palette import NEGATIVE, POSITIVE, QUIET
 from equikit.draw._svg import number
 
@@ -24,13 +24,8 @@ def _checked(array: np.ndarray, side: float) -> np.ndarray:
         raise DTypeError(
             "only integers are drawn", got=array.dtype, expected="an integer dtype", step="round, or scale it"
         )
-    if array.size > MOST_ENTRIES:
-        raise TooLargeError(
-            "the matrix is too large for a picture",
-            got=f"{array.size:,} entries",
-            expected=f"at most {MOST_ENTRIES:,}",
-            step="draw it at a smaller size of the labels",
-        )
+    step = "draw it at a smaller size of the labels"
+    _checks.refuse_if_more("the matrix is too large for a picture", array.size, MOST_ENTRIES, "entries", step)
     _checks.number("side", side, above=0, example=96)
     return array
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import TooLargeError
 from equikit.draw._palette import HUES, NEGATIVE, POSITIVE, QUIET
 from equikit.draw._svg import FONT, MARGIN, RADIUS, columns, number, xml_text
 
@@ -52,13 +51,8 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
         40
     """
     scale = float(_checks.number("scale", scale, above=0, example=2))
-    if graph.num_edges > MOST_EDGES:
-        raise TooLargeError(
-            "the graph is too large for a picture",
-            got=f"{graph.num_edges:,} edges",
-            expected=f"at most {MOST_EDGES:,}",
-            step="draw a narrower network of the same architecture",
-        )
+    step = "draw a narrower network of the same architecture"
+    _checks.refuse_if_more("the graph is too large for a picture", graph.num_edges, MOST_EDGES, "edges", step)
     strength = _strength(graph, params)
     points, names, (width, height) = _arranged(graph)
     lines = [

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import GroupError, TooLargeError
+from equikit._checks import refuse_if_more
+from equikit._errors import GroupError
 from equikit.groups._null_space_exact import exact_null_space
 
 MOST_UNKNOWNS = 2000
@@ -77,13 +78,11 @@ def moves_of(matrix: np.ndarray) -> Moves | None:
 
 def refuse_if_many(what: str, entries: int, most: int) -> None:
     """Raise `TooLargeError` before a null space of too many unknowns is begun, or a basis too large is made."""
-    if entries > most:
-        raise TooLargeError(
-            f"the invariant tensors of {what} are too large to be found",
-            got=f"{entries:,} entries",
-            expected=f"at most {most:,}",
-            step="use fewer axes, or a group whose diagrams are known",
-        )
+    problem, step = (
+        f"the invariant tensors of {what} are too large to be found",
+        "use fewer axes, or a group with diagrams",
+    )
+    refuse_if_more(problem, entries, most, "entries", step)
 
 
 def refuse_if_slow(what: str, entries: int, constraints: int) -> None:

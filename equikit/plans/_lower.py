@@ -9,7 +9,7 @@ from dataclasses import replace
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import HomSpace, Signature, Term
-from equikit.diagrams._effort import count_joined, count_reductions, refuse_if_more
+from equikit.diagrams._effort import count_joined, count_reductions
 from equikit.plans._ir import NORMALIZE, Normalize, Plan, Widths
 from equikit.plans._lattice import acted_labels, cheapest_expansions, cheapest_reductions
 from equikit.plans._products import found_cores, joined_product, with_split_wires
@@ -32,10 +32,10 @@ def refuse_if_long(signature: Signature, bias: bool, per_diagram: float = PER_DI
     groups = tuple(signature.groups.items())
     tops, bottoms = ([acted_labels(signature, term) for term in side] for side in (signature.outputs, signature.inputs))
     tensors = sum(count_reductions(row, groups) for row in (*tops, *bottoms))
-    refuse_if_more("the plan has too many tensors", tensors, int(MOST_WORK / PER_TENSOR), "tensors", FEWER)
+    _checks.refuse_if_more("the plan has too many tensors", tensors, int(MOST_WORK / PER_TENSOR), "tensors", FEWER)
     diagrams = sum(count_joined(top, row, groups) for top in tops for row in (*bottoms, *([()] if bias else [])))
     most = int((MOST_WORK - PER_TENSOR * tensors) / per_diagram)
-    refuse_if_more("the plan has too many diagrams", diagrams, most, "diagrams", FEWER)
+    _checks.refuse_if_more("the plan has too many diagrams", diagrams, most, "diagrams", FEWER)
 
 
 @functools.lru_cache(maxsize=256)

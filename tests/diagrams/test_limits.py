@@ -10,8 +10,8 @@ import equikit as ek
 from equikit import GL, SO, A, Bistochastic, H, O, S, Sp, TooLargeError, U, Z, hom
 from equikit.diagrams import Diagrams, compose
 from equikit.diagrams._effort import count_halves, count_joined
-from equikit.plans import plan, weight_shapes
-from equikit.plans._lower import outline
+from equikit.plans import plan
+from equikit.plans._apply import weight_places
 from equikit.plans._unshared import unshared
 
 
@@ -74,7 +74,7 @@ ANSWERED = {
     "even permutation": lambda: A(10**5).random_element(generator()),
     "generators of A": lambda: A(10**5).generators(),
     "dimension 100 to 100": lambda: space(100, 100, S).dim,
-    "shapes of weights 8 to 8": lambda: weight_shapes(outline(space(8, 8, S))),
+    "shapes of weights 8 to 8": lambda: weight_places(space(8, 8, S).signature, ((1,), (1,)), False),
     "first diagram 8 to 8": lambda: space(8, 8, S).diagrams[0],
 }
 
@@ -98,7 +98,8 @@ def test_answered_in_seconds(call):
 def test_the_shape_of_a_huge_layer_needs_no_plan():
     layer = nnx.eval_shape(lambda: ek.nn.Linear("p p p p -> p p p p", 2**20, 2**20, p=S, rngs=nnx.Rngs(0)))
     assert layer.kernel["p p p p -> p p p p"].shape == (4140, 2**20, 2**20)
-    assert weight_shapes(outline(space(8, 8, S)))["p p p p p p p p -> p p p p p p p p"] == (10_480_142_147, 1, 1)
+    places = weight_places(space(8, 8, S).signature, ((1,), (1,)), False)
+    assert places == {"p p p p p p p p -> p p p p p p p p": ((0, 0), (10_480_142_147, 1, 1))}
 
 
 @pytest.mark.parametrize(
