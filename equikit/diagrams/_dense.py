@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from equikit import _checks
 from equikit._errors import DiagramError, GroupError, OptionError, ShapeError, TooLargeError
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._rules import axes_of
-from equikit.diagrams._signature import base
+from equikit.diagrams._signature import Signature, base
 from equikit.groups import Group
 from equikit.groups._form import Form
 
@@ -82,6 +83,19 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
     return {
         label: _checks.count(f"the size of {label!r}", given[label], example=5, error=GroupError) for label in wanted
     }
+
+
+def block_places(signature: Signature, sizes: Mapping[str, int]) -> tuple[tuple[int, int], list[tuple[slice, slice]]]:
+    """The shape of the dense matrices of a signature, and the rows and columns of each pair of terms in them.
+
+    Pairs are in the order of `HomSpace.pairs`: all inputs to the first output, and so on.
+    """
+    rows, columns = (
+        [*itertools.accumulate((math.prod(sizes[label] for label in term.labels) for term in side), initial=0)]
+        for side in (signature.outputs, signature.inputs)
+    )
+    pairs = itertools.product(itertools.pairwise(rows), itertools.pairwise(columns))
+    return (rows[-1], columns[-1]), [(slice(*row), slice(*column)) for row, column in pairs]
 
 
 def refuse_if_formless(forms: Iterable[tuple[str, Form]], size: Mapping[str, int]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -190,11 +190,7 @@ def zeta_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
 
     Cost: the square of the number of diagrams, times the number of vertices.
     """
-    growth = _growths(diagrams)
-    result = np.zeros((len(growth), len(growth)), np.int64)
-    for i, blocks in enumerate(growth.tolist()):
-        result[i] = _is_coarser(growth, blocks)
-    return result
+    return _triangle(diagrams, lambda blocks, coarser: np.ones(len(coarser), np.int64))
 
 
 def moebius_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
@@ -208,17 +204,27 @@ def moebius_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
 
     Cost: the square of the number of diagrams, times the number of vertices.
     """
+    return _triangle(diagrams, _moebius)
+
+
+def _triangle(diagrams: Sequence[Diagram], entries: Callable[[list[int], np.ndarray], np.ndarray]) -> np.ndarray:
+    """The matrix that is not zero where diagram j is coarser than diagram i, or equal: row i is `entries` of those."""
     growth = _growths(diagrams)
     result = np.zeros((len(growth), len(growth)), np.int64)
     for i, blocks in enumerate(growth.tolist()):
         coarser = np.flatnonzero(_is_coarser(growth, blocks))
-        held = growth[coarser][:, [blocks.index(block) for block in range(max(blocks, default=-1) + 1)]]
-        value = np.ones(len(coarser), np.int64)
-        for last in range(held.shape[1]):  # (m-1)! comes one factor at a time, with the blocks that are held
-            before = (held[:, :last] == held[:, [last]]).sum(axis=1)
-            value *= np.where(before, -before, 1)
-        result[i, coarser] = value
+        result[i, coarser] = entries(blocks, growth[coarser])
     return result
+
+
+def _moebius(blocks: list[int], coarser: np.ndarray) -> np.ndarray:
+    """The Möbius function of a partition and each of some coarser ones."""
+    held = coarser[:, [blocks.index(block) for block in range(max(blocks, default=-1) + 1)]]
+    value = np.ones(len(coarser), np.int64)
+    for last in range(held.shape[1]):  # (m-1)! comes one factor at a time, with the blocks that are held
+        before = (held[:, :last] == held[:, [last]]).sum(axis=1)
+        value *= np.where(before, -before, 1)
+    return value
 
 
 def identity_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:

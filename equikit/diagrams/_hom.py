@@ -14,7 +14,7 @@ from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import _gram
 from equikit.diagrams import _projection as projection
 from equikit.diagrams._count import dimension_text
-from equikit.diagrams._dense import BASES, by_words, diagram_tensor, label_sizes, refuse_if_dense
+from equikit.diagrams._dense import BASES, block_places, by_words, diagram_tensor, label_sizes, refuse_if_dense
 from equikit.diagrams._determinant import gram_determinant
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import parse_signature
@@ -155,25 +155,15 @@ class HomSpace:
         if _checks.choice("basis", basis, BASES) == "orbit":
             self._refuse_orbits()
         sizes = self.sizes(n)
-        inputs, outputs = self.signature.inputs, self.signature.outputs
-        columns, rows = ([math.prod(sizes[x] for x in term.labels) for term in side] for side in (inputs, outputs))
-        refuse_if_dense(self.dim, self.dim * sum(rows) * sum(columns))
-        result = np.zeros((self.dim, sum(rows), sum(columns)), self.dtype)
-        count, top = 0, 0
-        pairs = iter(self.pairs)
-        for height in rows:
-            left = 0
-            for width in columns:
-                pair = next(pairs)
-                if not height * width:  # nothing to fill, but a plain axis may be long
-                    count, left = count + pair.dim, left + width
-                    continue
-                for block in pair._blocks(sizes, basis):
-                    copies = len(block)
-                    result[count : count + copies, top : top + height, left : left + width] = block
-                    count += copies
-                left += width
-            top += height
+        shape, places = block_places(self.signature, sizes)
+        refuse_if_dense(self.dim, self.dim * math.prod(shape))
+        result, start = np.zeros((self.dim, *shape), self.dtype), 0
+        for pair, (rows, columns) in zip(self.pairs, places, strict=True):
+            part = result[start : start + pair.dim, rows, columns]
+            start += pair.dim
+            if part.size:  # else there is nothing to fill, but a plain axis may be long
+                for i, block in enumerate(pair._blocks(sizes, basis)):
+                    part[i * len(block) : (i + 1) * len(block)] = block
         return result
 
     @property

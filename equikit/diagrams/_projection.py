@@ -10,7 +10,7 @@ import numpy as np
 
 from equikit._checks import refuse_if_more
 from equikit._errors import DTypeError, ShapeError
-from equikit.diagrams._dense import nonzero_entries, tensor_sizes
+from equikit.diagrams._dense import block_places, nonzero_entries, tensor_sizes
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._gram import gram_entries
 from equikit.diagrams._growth import FEWER
@@ -60,18 +60,10 @@ def _weighted(
     """For each pair of terms that has a map: the pair and its place in the matrix, its diagrams, and their weights."""
     sizes = space.sizes(n)
     array = _checked(space, matrix, sizes)
-    pairs, top = iter(space.pairs), 0
-    for target in space.signature.outputs:
-        height, left = math.prod(sizes[label] for label in target.labels), 0
-        for source in space.signature.inputs:
-            width = math.prod(sizes[label] for label in source.labels)
-            pair, where = next(pairs), (slice(top, top + height), slice(left, left + width))
-            left += width
-            if pair.dim:
-                used = {label: sizes[label] for label in pair.signature.sizes}
-                diagrams, weights = _solved(pair, array[where], used)
-                yield (pair, used, where), diagrams, weights
-        top += height
+    for pair, where in zip(space.pairs, block_places(space.signature, sizes)[1], strict=True):
+        if pair.dim:
+            used = {label: sizes[label] for label in pair.signature.sizes}
+            yield (pair, used, where), *_solved(pair, array[where], used)
 
 
 def _checked(space: HomSpace, matrix: Any, sizes: Mapping[str, int]) -> np.ndarray:
@@ -84,10 +76,7 @@ def _checked(space: HomSpace, matrix: Any, sizes: Mapping[str, int]) -> np.ndarr
             expected="integers, floats or complex numbers",
             step="pass np.asarray(matrix, np.float64)",
         )
-    expected = tuple(
-        sum(math.prod(sizes[label] for label in term.labels) for term in side)
-        for side in (space.signature.outputs, space.signature.inputs)
-    )
+    expected, _ = block_places(space.signature, sizes)
     if array.shape != expected:
         raise ShapeError(
             "the matrix does not fit the space",

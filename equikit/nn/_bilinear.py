@@ -22,7 +22,7 @@ from equikit.nn._features import (
     masks_for,
     options_for,
     permuted,
-    typed_side,
+    read_features,
 )
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature, Masks
@@ -76,7 +76,7 @@ class Bilinear(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **options: Any,
     ) -> None:
-        sides = [typed_side(side, None, what)[0] for side, what in ((inputs, "input"), (outputs, "output"))]
+        sides = [read_features(side, what)[0] for side, what in ((inputs, "input"), (outputs, "output"))]
         channels = _checks.count("channels", channels, least=1, example=8)
         used, labels = labels_of([inputs]), labels_of([inputs, outputs])
         call = _checks.call_of(type(self), Linear)

@@ -18,11 +18,12 @@ from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import Diagram, MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
 from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
-from equikit.nn._features import checked_arrays, refuse_complex
+from equikit.nn._features import refuse_complex
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear
 from equikit.nn._point_group import counts, invariants_of, maps_of
 from equikit.plans import apply_multilinear
+from equikit.plans._check import checked_arrays
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
 """A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""

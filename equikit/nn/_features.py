@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,16 +17,7 @@ from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
 from equikit.diagrams._signature import base
 from equikit.groups import S
 from equikit.plans._apply import Masks
-from equikit.plans._check import (
-    Shapes,
-    by_name,
-    checked_dtype,
-    checked_shapes,
-    mapping,
-    masks_of,
-    refuse_mixture,
-    refuse_real,
-)
+from equikit.plans._check import by_name, checked_arrays, mapping, masks_of
 from equikit.plans._ir import Widths
 from equikit.plans._lower import Channels, per_term
 
@@ -42,7 +33,20 @@ class Typed:
     channels: Widths
 
 
-def _from_dict(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[int, ...]]:
+def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[int, ...]]:
+    """Read a dictionary of features: the terms, and the channels of each.
+
+    Raises:
+        SignatureError: if it is not a dictionary, or its terms cannot be read.
+        OptionError: if a number of channels is not a whole number.
+    """
+    if not isinstance(features, Mapping):
+        raise SignatureError(
+            f"the {what} features are not a dictionary",
+            got=repr(features),
+            expected='labels to channels, such as {"p p": 16}, or names to both, such as {"edges": ("p p", 16)}',
+            step='write {"p p": 16}, with your labels and channels',
+        )
     terms: list[Term] = []
     channels: list[int] = []
     for name, value in features.items():
@@ -105,7 +109,7 @@ def typed(
             expected='{"p p": 16, "p": 8}, {"p": 32} or {"name": ("p p", 16)}, {"other": ("p", 32)}',
             step="give one dictionary for the inputs and one for the outputs",
         )
-    (inputs, wide), (outputs, narrow) = _from_dict(signature, "input"), _from_dict(first, "output")
+    (inputs, wide), (outputs, narrow) = read_features(signature, "input"), read_features(first, "output")
     return Typed(bind(inputs, outputs, groups, keywords, call=call), (wide, narrow))
 
 
@@ -123,12 +127,12 @@ def typed_side(
             expected="a dictionary with the channels in it, or labels in one text with the channels apart",
             step="remove one of them; what follows them is given by its name, as out_channels=10",
         )
-    return _from_dict(features, what)
+    return read_features(features, what)
 
 
 def labels_of(features: Sequence[Features]) -> set[str]:
     """Every label in some features, without the stars of duals."""
-    terms = (term for side in features for term in typed_side(side, None, "feature")[0])
+    terms = (term for side in features for term in read_features(side, "feature")[0])
     return {base(label) for term in terms for label in term.labels}
 
 
@@ -179,40 +183,6 @@ def given_terms(names: Iterable[str], x: object) -> dict[str, Any]:
             step="give exactly one array for each term; of ek.nn.Gated they are gated.inputs",
         )
     return {name: found[name] for name in wanted}
-
-
-def checked_arrays(
-    signature: Signature,
-    channels: Sequence[int | None] | None,
-    arrays: Iterable[object],
-    *,
-    weights: Mapping[str, jax.Array] | None = None,
-    masks: Mapping[str, Any] | None = None,
-    sized: Collection[str] = (),
-) -> tuple[list[jax.Array], Shapes]:
-    """Check the input arrays of a layer that runs no plan, as linear layers check theirs.
-
-    Args:
-        signature: its inputs are the terms of the arrays.
-        channels: of each array, `None` for one without an axis of channels; `None` for any numbers of channels.
-        arrays: the arrays, in the order of the terms.
-        weights: parameters that the arrays are computed with, by what an error text calls them.
-        masks: masks by label.
-        sized: labels that can only be bound to groups with a size.
-
-    Returns:
-        The arrays, and the batch axes and sizes that they agree on.
-
-    Raises:
-        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
-    """
-    names = [term.name for term in signature.inputs]
-    checked = [checked_dtype(name, array) for name, array in zip(names, arrays, strict=True)]
-    refuse_real(signature, names, checked)
-    described = {f"input {name!r}": array for name, array in zip(names, checked, strict=True)}
-    refuse_mixture(described | {**(weights or {})})
-    widths = [array.shape[-1] if array.ndim else 1 for array in checked] if channels is None else channels
-    return checked, checked_shapes(signature, widths, checked, masks or {}, sized=sized)
 
 
 def refuse_complex(name: str, array: jax.Array) -> jax.Array:

@@ -20,12 +20,12 @@ from equikit.diagrams import MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
 from equikit.diagrams._parse import bind
 from equikit.groups import Group, O, S
-from equikit.nn._features import Features, checked_arrays, given_terms, refuse_complex, typed_side
+from equikit.nn._features import Features, given_terms, refuse_complex, typed_side
 from equikit.nn._init import scaled, unit_normal
 from equikit.nn._linear import checked_dtypes
 from equikit.nn._radial import Radial
 from equikit.plans._apply import Feature, Masks
-from equikit.plans._check import Shapes, masks_of
+from equikit.plans._check import Shapes, checked_arrays, masks_of
 from equikit.plans._contract import run_contractions
 from equikit.plans._contractions import planned_maps
 

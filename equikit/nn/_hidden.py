@@ -12,7 +12,7 @@ from equikit import _checks
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind
 from equikit.diagrams._signature import base
-from equikit.nn._features import Features, given_terms, labels_of, typed_side
+from equikit.nn._features import Features, given_terms, labels_of, read_features
 from equikit.nn._functions import Activation
 from equikit.nn._linear import Linear
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
@@ -32,7 +32,7 @@ class PerTerm(nnx.Module):
     """A `Pointwise` nonlinearity for every term of some features."""
 
     def __init__(self, function: Activation, features: Features, groups: Mapping[str, object]) -> None:
-        terms, _ = typed_side(features, None, "output")
+        terms, _ = read_features(features, "output")
         self.names = tuple(term.name for term in terms)
         self.layers = nnx.List(
             [
@@ -66,8 +66,7 @@ def nonlinear_layer(
 
 def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str, Any]) -> Normalized | None:
     """`RMSNorm` on the terms that have an invariant mean square; `None` if there is no such term."""
-    terms, widths = typed_side(features, None, "input")
-    assert widths is not None
+    terms, widths = read_features(features, "input")
     bound = bind(terms, (), groups, {}).groups
     kept = {
         term.name: (" ".join(term.labels), width)
@@ -94,8 +93,7 @@ def agree(before: Features, after: Features) -> bool:
     """Whether two dictionaries stand for the same features, in whatever order and spelling."""
 
     def known(side: Features) -> set[tuple[str, tuple[str, ...], int]]:
-        terms, widths = typed_side(side, None, "feature")
-        assert widths is not None
+        terms, widths = read_features(side, "feature")
         return {(term.name, term.labels, width) for term, width in zip(terms, widths, strict=True)}
 
     return known(before) == known(after)

@@ -33,9 +33,16 @@ def is_complex(dtype: Any) -> bool:
     return bool(jnp.issubdtype(dtype, jnp.complexfloating))
 
 
-def checked_dtypes(dtype: DTypeLike | None, param_dtype: DTypeLike) -> tuple[Any, Any]:
-    """The dtypes of the computation and of the parameters; no imaginary part of the latter may be dropped."""
-    computed, stored = _checks.dtype("dtype", dtype), _checks.dtype("param_dtype", param_dtype)
+def checked_dtypes(
+    dtype: DTypeLike | None, param_dtype: DTypeLike | None, *, complex_group: bool = False
+) -> tuple[Any, Any]:
+    """The dtypes of the computation and of the parameters, or `DTypeError` where parameters would lose a part.
+
+    Parameters are float32 where `param_dtype` is `None`, complex64 where a group is complex.
+    """
+    usual = jnp.complex64 if complex_group else jnp.float32
+    computed = _checks.dtype("dtype", dtype)
+    stored = _checks.dtype("param_dtype", usual if param_dtype is None else param_dtype)
     if computed is not None and is_complex(stored) and not is_complex(computed):
         raise DTypeError(
             "the layer would drop the imaginary part of its parameters",
@@ -155,14 +162,14 @@ class Linear(nnx.Module):
         self.channels = kind.channels
         self.normalize = _checks.choice("normalize", normalize, NORMALIZE)
         self.use_bias = _checks.flag("use_bias", use_bias)
-        usual = jnp.complex64 if self.signature.is_complex else jnp.float32
-        self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
+        self.dtype, stored = checked_dtypes(dtype, param_dtype, complex_group=self.signature.is_complex)
         self.options = RunOptions(precision, method, remat, chunk_size)
         _checks.rngs(rngs)
-        shapes = {name: shape for name, (_, shape) in self._places.items()}
-        if self.needs_input and all(len(shape) == 2 for shape in shapes.values()):
+        kernels = {name: shape for name, ((t, _), shape) in self._places.items() if t is not None}
+        biases = {name: shape for name, ((t, _), shape) in self._places.items() if t is None}
+        if self.needs_input and not kernels:
             raise SignatureError(
-                "no linear map but zero commutes with the group" + (", and only a bias is left" if shapes else ""),
+                "no linear map but zero commutes with the group" + (", and only a bias is left" if biases else ""),
                 got=f"{HomSpace(self.signature)!r}: {'; '.join(self._reasons())}",
                 expected="a space of dimension one or more",
                 step="look at ek.hom(...).dim; choose other axes, a larger n or another group, or use ek.nn.Bilinear",
@@ -171,16 +178,11 @@ class Linear(nnx.Module):
         self.kernel = nnx.Dict(
             {
                 name: nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scales[name]))
-                for name, shape in shapes.items()
-                if len(shape) == 3
+                for name, shape in kernels.items()
             }
         )
         self.bias = nnx.Dict(
-            {
-                name: nnx.Param(bias_init(rngs.params(), shape, stored))
-                for name, shape in shapes.items()
-                if len(shape) == 2
-            }
+            {name: nnx.Param(bias_init(rngs.params(), shape, stored)) for name, shape in biases.items()}
         )
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
@@ -18,10 +17,11 @@ from equikit.diagrams._count import why_none
 from equikit.diagrams._multilinear import multilinear
 from equikit.nn._init import scaled, unit_normal
 from equikit.nn._linear import cast, checked_dtypes, initial_sizes
-from equikit.plans import apply_multilinear, multilinear_weight_shape
+from equikit.plans import multilinear_weight_shape
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._ir import NORMALIZE, Mode, Normalize
-from equikit.plans._options import checked_precision
+from equikit.plans._multilinear import applied_maps
+from equikit.plans._options import RunOptions
 
 
 class Multilinear(nnx.Module):
@@ -107,9 +107,8 @@ class Multilinear(nnx.Module):
         self.out_channels = _checks.count("the number of output channels", wanted)
         self.mode: Mode = mode
         self.normalize: Normalize = _checks.choice("normalize", normalize, NORMALIZE)
-        usual = jnp.complex64 if self.space.signature.is_complex else jnp.float32
-        self.dtype, stored = checked_dtypes(dtype, usual if param_dtype is None else param_dtype)
-        self.precision = checked_precision(precision)
+        self.dtype, stored = checked_dtypes(dtype, param_dtype, complex_group=self.space.signature.is_complex)
+        self.options = RunOptions(precision, "factored")
         _checks.rngs(rngs)
         shape = multilinear_weight_shape(self.space, self.channels, self.out_channels, mode=mode)
         if not self.space.dim:
@@ -165,13 +164,6 @@ class Multilinear(nnx.Module):
                     expected=f"{width} channels, last",
                     step="check the last axis, or the layer",
                 )
-        return apply_multilinear(
-            self.space,
-            inputs,
-            kernel,
-            mode=self.mode,
-            normalize=self.normalize,
-            mask=mask,
-            sizes=sizes,
-            precision=self.precision,
+        return applied_maps(
+            self.space, inputs, kernel, self.options, mode=self.mode, normalize=self.normalize, mask=mask, sizes=sizes
         )

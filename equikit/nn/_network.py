@@ -15,7 +15,7 @@ from equikit._errors import OptionError, SignatureError
 from equikit.diagrams._parse import bind, parse_side
 from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, typed_side
+from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._hidden import (
     HiddenLinear,
@@ -146,7 +146,7 @@ class Network(nnx.Module):
 
     def _refuse_constant(self, features: Sequence[Features], products: Sequence[int]) -> None:
         """Raise `SignatureError` if no output depends on the input: some layer on every way has no map but zero."""
-        names = frozenset(term.name for term in typed_side(features[0], None, "input")[0])
+        names = frozenset(term.name for term in read_features(features[0], "input")[0])
         here = Reach(names, names)
         for i, layers in enumerate(zip(self.linear, self.nonlinear, strict=True)):
             after = reach(layers[0], here)
@@ -226,7 +226,7 @@ def _bindings(
     features: Sequence[Features], groups: Mapping[str, object] | None, options: dict[str, Any], call: Call
 ) -> dict[str, Group | Fixed]:
     """The group that is bound to each label of the features; keywords that are labels are taken out of the options."""
-    kinds = [dict.fromkeys(" ".join(term.labels) for term in typed_side(side, None, "")[0]) for side in features]
+    kinds = [dict.fromkeys(" ".join(term.labels) for term in read_features(side, "hidden")[0]) for side in features]
     inputs, *later = ({text: text for text in side} for side in kinds)
     outputs = {text: text for side in later for text in side}
     sides = parse_side(inputs, "input"), parse_side(outputs, "output")
@@ -240,7 +240,7 @@ def _checked_features(features: object, out_channels: int | None) -> list[Featur
             found.append({"": _checks.count("out_channels", out_channels)})
         if len(found) > 1:
             for i, side in enumerate(found):
-                typed_side(side, None, "output" if i else "input")
+                read_features(side, "output" if i else "input")
             return found
     raise OptionError(
         "the features of the network are not a list of dictionaries",

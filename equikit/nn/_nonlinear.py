@@ -14,9 +14,10 @@ from equikit._errors import OptionError, SignatureError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import Group, H, S
-from equikit.nn._features import Features, checked_arrays, checked_features, not_permuted, permuted, typed_side
+from equikit.nn._features import Features, checked_features, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.plans._apply import Feature
+from equikit.plans._check import checked_arrays
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
 """The magnitudes at which a function is compared with its mirror image: zero, and sixteen for each power of ten."""
@@ -143,8 +144,7 @@ class Gated(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
-        terms, widths = typed_side(features, None, "output")
-        assert widths is not None
+        terms, widths = read_features(features, "output")
         kind = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
         self.activation: Activation = _checks.function("activation", activation, example="jax.nn.silu")
         self.gate: Activation = _checks.function("gate", gate, example="jax.nn.sigmoid")
@@ -219,8 +219,7 @@ class NormGated(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
-        terms, widths = typed_side(features, None, "input")
-        assert widths is not None
+        terms, widths = read_features(features, "input")
         self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
         self.widths = widths
         self.activation: Activation = _checks.function("activation", activation, example="jax.nn.silu")

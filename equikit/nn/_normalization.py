@@ -12,7 +12,7 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import bind
-from equikit.nn._features import Features, checked_features, not_permuted, typed_side
+from equikit.nn._features import Features, checked_features, not_permuted, read_features
 from equikit.nn._init import filled
 from equikit.plans._apply import Feature
 
@@ -57,8 +57,7 @@ class RMSNorm(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
-        terms, widths = typed_side(features, None, "input")
-        assert widths is not None
+        terms, widths = read_features(features, "input")
         self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
         for label, group in self.signature.groups.items():
             if not group.keeps_norm:

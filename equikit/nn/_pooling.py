@@ -13,10 +13,10 @@ from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import S
-from equikit.nn._features import Features, checked_arrays, typed_side
+from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature, Masks
-from equikit.plans._check import masks_of
+from equikit.plans._check import checked_arrays, masks_of
 from equikit.plans._lower import Channels
 
 

@@ -13,9 +13,10 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit.diagrams import Signature, Term
-from equikit.nn._features import checked_arrays, refuse_complex
+from equikit.nn._features import refuse_complex
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear
+from equikit.plans._check import checked_arrays
 
 
 def cutoff_envelope(distance: jax.Array) -> jax.Array:

@@ -237,6 +237,42 @@ def checked_shapes(
     return found
 
 
+def checked_arrays(
+    signature: Signature,
+    channels: Sequence[int | None] | None,
+    arrays: Iterable[object],
+    *,
+    weights: Mapping[str, jax.Array] | None = None,
+    masks: Mapping[str, Any] | None = None,
+    given: Mapping[str, int] | None = None,
+    sized: Collection[str] = (),
+) -> tuple[list[jax.Array], Shapes]:
+    """Check the input arrays of a function that runs no linear plan, as `apply` checks its own.
+
+    Args:
+        signature: its inputs are the terms of the arrays.
+        channels: of each array, `None` for one without an axis of channels; `None` for any numbers of channels.
+        arrays: the arrays, in the order of the terms.
+        weights: parameters that the arrays are computed with, by what an error text calls them.
+        masks: masks by label.
+        given: sizes of labels that no input has.
+        sized: labels that can only be bound to groups with a size.
+
+    Returns:
+        The arrays, and the batch axes and sizes that they agree on.
+
+    Raises:
+        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
+    """
+    names = [term.name for term in signature.inputs]
+    checked = [checked_dtype(name, array) for name, array in zip(names, arrays, strict=True)]
+    refuse_real(signature, names, checked)
+    described = {f"input {name!r}": array for name, array in zip(names, checked, strict=True)}
+    refuse_mixture(described | {**(weights or {})})
+    widths = [array.shape[-1] if array.ndim else 1 for array in checked] if channels is None else channels
+    return checked, checked_shapes(signature, widths, checked, masks or {}, given, sized)
+
+
 def _read_shape(
     signature: Signature,
     term: Term,

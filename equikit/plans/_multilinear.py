@@ -14,11 +14,12 @@ from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Masks
-from equikit.plans._check import Shapes, by_label, checked_dtype, checked_shapes, masks_of, refuse_mixture, refuse_real
+from equikit.plans._check import Shapes, by_label, checked_arrays, checked_dtype, masks_of
 from equikit.plans._contract import run_contractions
 from equikit.plans._contractions import check_request, planned_maps
 from equikit.plans._ir import NORMALIZE, Mode, MultilinearPlan, Normalize, folded
 from equikit.plans._lower import per_term
+from equikit.plans._options import RunOptions
 from equikit.plans._out_sharding import Result, Spec
 from equikit.plans._reference import run_reference
 from equikit.plans._sharding import placed, result
@@ -125,7 +126,32 @@ def apply_multilinear(
         [0.0, 0.0, 1.0]
     """
     _checks.choice("method", method, ("factored", "naive"))
-    space = _checked(space)
+    return applied_maps(
+        _checked(space),
+        inputs,
+        weights,
+        RunOptions(precision, method),
+        mode=mode,
+        normalize=normalize,
+        mask=mask,
+        sizes=sizes,
+        out_sharding=out_sharding,
+    )
+
+
+def applied_maps(
+    space: MultilinearSpace,
+    inputs: Sequence[Feature],
+    weights: jax.Array,
+    options: RunOptions,
+    *,
+    mode: Mode,
+    normalize: Normalize,
+    mask: Masks | None = None,
+    sizes: Mapping[str, int] | None = None,
+    out_sharding: Spec | None = None,
+) -> Feature:
+    """`apply_multilinear` for a checked space and options, as those of layers are."""
     if not isinstance(inputs, Sequence) or len(inputs) != len(space.operands):
         raise ShapeError(
             "the arrays do not fit the inputs",
@@ -134,15 +160,14 @@ def apply_multilinear(
             step="give one array for each input, in the order of the signature",
         )
     signature = space.signature
-    arrays = [checked_dtype(term.name, x) for term, x in zip(space.inputs, inputs, strict=True)]
     masks = {label: jnp.asarray(m) if hasattr(m, "dtype") else m for label, m in masks_of(signature, mask).items()}
-    channels = [x.shape[-1] if x.ndim else 1 for x in arrays]
-    refuse_real(signature, [term.name for term in space.inputs], arrays)
-    shapes = checked_shapes(signature, channels, arrays, masks, by_label("sizes", sizes))
     weights = checked_dtype("weights", weights, "weights")
-    copies = signature.multiplicity(space.output)
-    out_channels = weights.shape[-1] // max(copies, 1) if weights.ndim else 0
-    check_request(space, tuple(channels), out_channels, mode)
+    arrays, shapes = checked_arrays(
+        signature, None, inputs, weights={"weights": weights}, masks=masks, given=by_label("sizes", sizes)
+    )
+    channels = tuple(x.shape[-1] for x in arrays)
+    out_channels = weights.shape[-1] // max(signature.multiplicity(space.output), 1) if weights.ndim else 0
+    check_request(space, channels, out_channels, mode)
     _checks.choice("normalize", normalize, NORMALIZE)
     expected = _weight_shape(space, channels, out_channels, mode)
     if weights.shape != expected:
@@ -153,14 +178,12 @@ def apply_multilinear(
             expected=f"{list(expected)}: {what}",
             step="see multilinear_weight_shape(space, channels, out_channels)",
         )
-    names = [f"input {term.name!r}" for term in space.inputs]
-    refuse_mixture(dict(zip([*names, "weights"], [*arrays, weights], strict=True)))
-    settled = tuple(sorted(shapes.sizes.items()))
-    plan = planned_maps(space, tuple(channels), out_channels, normalize, mode)
+    known = tuple(sorted(shapes.sizes.items()))
+    plan = planned_maps(space, channels, out_channels, normalize, mode)
 
     def compute(arrays: list[jax.Array], weights: list[jax.Array], masks: dict[str, jax.Array], _: object) -> Any:
-        run = _run if method == "naive" else _compiled
-        return [run(plan, arrays, weights[0], masks, shapes.batch, settled, precision, method)]
+        run = _run if options.method == "naive" else _compiled
+        return [run(plan, arrays, weights[0], masks, shapes.batch, known, options)]
 
     def outputs() -> list[Result]:
         return [result(space.output, shapes, out_channels, [weights])]
@@ -175,20 +198,19 @@ def _run(
     masks: Mapping[str, jax.Array],
     batch: tuple[int, ...],
     sizes: tuple[tuple[str, int], ...],
-    precision: lax.PrecisionLike,
-    method: Literal["factored", "naive"],
+    options: RunOptions,
 ) -> jax.Array:
     """Run a plan on checked arrays, with all batch axes as one."""
     count, dtype = math.prod(batch), jnp.result_type(*arrays, weights)
     flat = [x.astype(dtype).reshape(count, *x.shape[len(batch) :]) for x in arrays]
-    masks = {label: jnp.asarray(mask).reshape(count, mask.shape[-1]) for label, mask in masks.items()}
+    masks = {label: mask.reshape(count, mask.shape[-1]) for label, mask in masks.items()}
     shapes, weights = Shapes((count,), dict(sizes)), weights.astype(dtype)
-    if method == "naive":
+    if options.method == "naive":
         (y,) = run_reference(plan, flat, weights, shapes, masks)
     else:
-        y = run_contractions(plan, flat, weights, shapes, masks, precision)
+        y = run_contractions(plan, flat, weights, shapes, masks, options.precision)
     return y.reshape(*batch, *y.shape[1:])
 
 
-_compiled = jax.jit(_run, static_argnames=("plan", "batch", "sizes", "precision", "method"))
-"""Compiled at once: a call has hundreds of operations, and one by one they take seconds to compile."""
+_compiled = jax.jit(_run, static_argnames=("plan", "batch", "sizes", "options"))
+"""Compiled as one program: a call has hundreds of operations, which would take seconds to compile one by one."""

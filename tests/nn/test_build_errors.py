@@ -105,6 +105,22 @@ BUILDS = {
         "1 numbers, for p",
         "one number for each term",
     ),
+    **{
+        f"{name}-of-a-text": (
+            ek.SignatureError,
+            build,
+            "put features are not a dictionary",
+            "'x'",
+            '{"p p": 16}',
+            'write {"p p": 16}',
+        )
+        for name, build in {
+            "gated": lambda: ek.nn.Gated("x", x=ek.O(3)),
+            "norm-gated": lambda: ek.nn.NormGated("x", x=ek.O(3)),
+            "rms-norm": lambda: ek.nn.RMSNorm("x", x=ek.O(3)),
+            "bilinear": lambda: ek.nn.Bilinear("x", 4, {"": 1}, x=ek.O(3), rngs=nnx.Rngs(0)),
+        }.items()
+    },
     "one-dictionary": (
         ek.SignatureError,
         lambda: linear({"p": 2}, 3, None),

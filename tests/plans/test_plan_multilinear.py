@@ -478,6 +478,14 @@ ERRORS = {
         '"factored"',
         "factored",
     ),
+    "precision": (
+        ek.OptionError,
+        lambda: apply_multilinear(ONE, (A3, A3), W, precision="best"),
+        "unknown value for precision=",
+        "'best'",
+        '"highest"',
+        'precision="highest"',
+    ),
     "count": (
         ek.ShapeError,
         lambda: apply_multilinear(ONE, (A3,), W),
