@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -13,7 +12,7 @@ from equikit import _checks
 from equikit._errors import DiagramError, GroupError, OptionError, ShapeError, TooLargeError
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._rules import axes_of
-from equikit.diagrams._signature import Signature, base
+from equikit.diagrams._signature import Signature, base, normalized
 from equikit.groups import Group
 from equikit.groups._form import Form
 
@@ -53,15 +52,10 @@ def refuse_if_dense(matrices: int, entries: int) -> None:
     _checks.refuse_if_more(what, matrices if entries else 0, MOST_MATRICES, "matrices", UNFORMED)
 
 
-def by_words(given: Mapping[str, int]) -> dict[str, int]:
-    """The dictionary with its labels normalised as in a signature."""
-    return {unicodedata.normalize("NFKC", x) if isinstance(x, str) else x: size for x, size in given.items()}
-
-
 def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str, int]:
     """The size of every label, from one number for all of them or a number for each."""
     wanted = sorted(set(labels))
-    given = by_words(n) if isinstance(n, Mapping) else dict.fromkeys(wanted, n)
+    given = {normalized(x): size for x, size in n.items()} if isinstance(n, Mapping) else dict.fromkeys(wanted, n)
     for label in [*given]:  # a label and its dual have one size
         known = given.setdefault(base(label), given[label]) if isinstance(label, str) else given[label]
         if known != given[label]:

@@ -14,12 +14,12 @@ from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import _gram
 from equikit.diagrams import _projection as projection
 from equikit.diagrams._count import dimension_text
-from equikit.diagrams._dense import BASES, block_places, by_words, diagram_tensor, label_sizes, refuse_if_dense
+from equikit.diagrams._dense import BASES, block_places, diagram_tensor, label_sizes, refuse_if_dense
 from equikit.diagrams._determinant import gram_determinant
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import parse_signature
 from equikit.diagrams._sequence import Diagrams
-from equikit.diagrams._signature import Signature, Term
+from equikit.diagrams._signature import Signature, Term, normalized
 from equikit.groups import Group
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ class HomSpace:
         sizes = self.signature.sizes
         if n is not None:
             groups = () if None in sizes.values() else self.signature.groups
-            claimed = by_words(n) if isinstance(n, Mapping) else dict.fromkeys(groups, n)
+            claimed = (
+                {normalized(x): size for x, size in n.items()} if isinstance(n, Mapping) else dict.fromkeys(groups, n)
+            )
             for label, size in claimed.items():
                 if label not in sizes or sizes[label] not in (None, size):
                     fits = f"{sizes[label]}, to which it is bound" if label in sizes else f"one of {[*sizes]}"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import keyword
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from equikit._checks import Call, refuse_misspelt
@@ -241,36 +241,6 @@ def bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]
     return {label: _binding(label, what) for label, what in _given(groups, keywords).items()}
 
 
-def bindings_of(
-    written: set[str],
-    groups: Mapping[str, object] | None,
-    keywords: Mapping[str, object],
-    call: Call,
-    shown: str,
-    place_of: Callable[[str], tuple[int, int]],
-) -> tuple[tuple[str, Group | Fixed], ...]:
-    """The group that is bound to each of some labels, sorted by label.
-
-    Args:
-        written: the labels of a signature, those of dual vectors with a star.
-        groups, keywords: what was given.
-        call: the function that was called.
-        shown: the signature as errors show it.
-        place_of: where a label stands in it.
-
-    Raises:
-        OptionError: for a keyword that is a misspelt option or label.
-        SignatureError: for a label without a binding, a binding without a label, a label bound twice.
-    """
-    found, labels = _given(groups, keywords), {base(label) for label in written}
-    refuse_misspelt(call, [unicodedata.normalize("NFKC", name) for name in keywords], labels)
-    for label in sorted(labels - found.keys()):
-        family = "ek.GL" if f"{label}*" in written else "ek.S"
-        raise _unbound(label, Place(shown, *place_of(label)), binding_text(label, family, call))
-    refuse_unused(found, labels, shown)
-    return tuple((label, _binding(label, what)) for label, what in sorted(found.items()))
-
-
 def bind(
     inputs: tuple[Term, ...],
     outputs: tuple[Term, ...],
@@ -294,34 +264,35 @@ def bind(
     written = {label for term in (*inputs, *outputs) for label in term.labels}
     labels = {base(label) for label in written}
 
-    def place_of(label: str) -> tuple[int, int]:
+    def place_of(label: str) -> Place:
         label = label if label in written else f"{label}*"
-        return _place(shown, label, grammar) if text is not None else _place_in(bare, label)
+        return Place(shown, *(_place_in(bare, label) if text is None else _place(shown, label, grammar)))
 
-    bound = bindings_of(written, groups, keywords, call, shown, place_of)
-    signature = Signature(inputs, outputs, bound)
+    given = _given(groups, keywords)
+    refuse_misspelt(call, [unicodedata.normalize("NFKC", name) for name in keywords], labels)
+    for label in sorted(labels - given.keys()):
+        family = "ek.GL" if f"{label}*" in written else "ek.S"
+        raise UnboundLabelError(
+            f"label {label!r} is not bound to a group",
+            label=label,
+            at=place_of(label),
+            expected="every label bound to a group, or to Fixed(size) where nothing acts",
+            step=f"add {binding_text(label, family, call)}",
+        )
+    refuse_unused(given, labels, shown)
+    bound = {label: _binding(label, what) for label, what in sorted(given.items())}
     for label in sorted(written - labels):
-        what = dict(bound)[base(label)]
+        what = bound[base(label)]
         if isinstance(what, Fixed) or not what.has_dual:
             raise SignatureError(
                 f"{what}, which is bound to {base(label)!r}, has no dual of its own",
-                at=Place(shown, *place_of(label)),
+                at=place_of(label),
                 expected="a star on a label of U, GL or MatrixGroup",
                 step=f"leave the star out: {base(label)}",
             )
+    signature = Signature(inputs, outputs, tuple(bound.items()))
     refuse_mixture(signature)
     return signature
-
-
-def _unbound(label: str, place: Place, binding: str) -> UnboundLabelError:
-    """The error for a label without a group, with a binding to add."""
-    return UnboundLabelError(
-        f"label {label!r} is not bound to a group",
-        label=label,
-        at=place,
-        expected="every label bound to a group, or to Fixed(size) where nothing acts",
-        step=f"add {binding}",
-    )
 
 
 def refuse_unused(bound: Mapping[str, object], labels: set[str], shown: str) -> None:

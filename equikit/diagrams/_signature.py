@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -15,6 +16,14 @@ from equikit.groups import Fixed, Group
 def base(label: str) -> str:
     """The label without the star that stands for the dual."""
     return label.removesuffix("*")
+
+
+def normalized(name: Any) -> Any:
+    """A label or term name as signatures have it: NFKC, one space between words, `"()"` as the empty text."""
+    if not isinstance(name, str):
+        return name
+    words = " ".join(unicodedata.normalize("NFKC", name).split())
+    return "" if words == "()" else words
 
 
 @dataclass(frozen=True, slots=True, order=True)

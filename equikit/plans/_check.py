@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from equikit import _checks
 from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._parse import binding_text
-from equikit.diagrams._signature import base
+from equikit.diagrams._signature import base, normalized
 from equikit.groups import Group
 
 
@@ -33,26 +32,18 @@ def foreign(array: np.ndarray) -> bool:
     return isinstance(array, np.ma.MaskedArray) or wide or not array.dtype.isnative
 
 
-def normalised(name: Any) -> Any:
-    """A label or the name of a term as a signature has it: in Unicode's form NFKC, spaces aside, `"()"` as nothing."""
-    if not isinstance(name, str):
-        return name
-    words = " ".join(unicodedata.normalize("NFKC", name).split())
-    return "" if words == "()" else words
-
-
 def by_name(names: Iterable[str], given: Mapping[Any, Any]) -> dict[Any, Any]:
     """The dictionary with each key that is a name but for its spelling replaced by the name."""
     exact = set(names)
     if given.keys() == exact:
         return dict(given)
-    spelt = {normalised(name): name for name in exact}
-    return {name if name in exact else spelt.get(normalised(name), name): value for name, value in given.items()}
+    spelt = {normalized(name): name for name in exact}
+    return {name if name in exact else spelt.get(normalized(name), name): value for name, value in given.items()}
 
 
 def by_label(argument: str, given: object) -> dict[str, Any]:
     """What is given for each label as a dictionary, an empty one for `None`, or `OptionError`."""
-    return {normalised(label): value for label, value in mapping(argument, given).items()}
+    return {normalized(label): value for label, value in mapping(argument, given).items()}
 
 
 def mapping(argument: str, given: object) -> Mapping[Any, Any]:
