@@ -27,7 +27,7 @@ from equikit.diagrams._invariants import Invariants
 from equikit.diagrams._orbits import Move, OrbitSum, bare, walk
 from equikit.plans._ir import MODES, NORMALIZE, Contraction, LeviCivita, Mode, MultilinearPlan, Normalize, Use
 from equikit.plans._lattice import cheapest_expansions, cheapest_reductions
-from equikit.plans._lower import Channels, per_term
+from equikit.plans._lower import Channels, channel_pair
 from equikit.plans._tensors import is_disjoint, joint_tensors
 
 
@@ -101,7 +101,8 @@ def _contraction(space: MultilinearSpace, diagram: Diagram) -> tuple[Contraction
     return contraction, top, tuple(kept.index(letter[block]) for block in wires)
 
 
-def _contractions(space: MultilinearSpace, elements: Sequence[int]) -> tuple[Contraction, ...]:
+@functools.lru_cache(maxsize=256)
+def _contractions(space: MultilinearSpace, elements: tuple[int, ...]) -> tuple[Contraction, ...]:
     """The contractions that apply some basis elements; with invariant tensors one for each place in the output."""
     found: dict[tuple[object, ...], tuple[Contraction, list[Use]]] = {}
     basis, invariants = space.basis, space.invariants
@@ -133,15 +134,7 @@ def multilinear_plan(
     Raises:
         OptionError, ShapeError, GroupError: if an argument does not fit.
     """
-    if not isinstance(channels, Sequence) or len(channels) != 2:
-        raise ShapeError(
-            "the channels are not a pair",
-            got=repr(channels),
-            expected="those of the inputs and that of the output",
-            step="write (16, 32), or ((16, 8), 32)",
-        )
-    wide = per_term(channels[0], space.inputs, "input")
-    (narrow,) = per_term(channels[1], (space.output,), "output")
+    wide, (narrow,) = channel_pair(channels, space.inputs, (space.output,))
     check_request(space, wide, narrow, mode)
     return planned_maps(space, wide, narrow, _checks.choice("normalize", normalize, NORMALIZE), mode)
 
@@ -150,17 +143,6 @@ def check_request(space: MultilinearSpace, channels: tuple[int, ...], out_channe
     """Raise `OptionError` or `ShapeError` where a space has no maps of a mode, or not with these channels."""
     if _checks.choice("mode", mode, MODES) == "full":
         return
-    _refuse_plain(space)
-    if {*channels} != {out_channels}:
-        raise ShapeError(
-            "channelwise maps need one number of channels",
-            got=f"{channels} in, {out_channels} out",
-            expected="the same for all inputs and the output",
-            step='write mode="full", which mixes channels',
-        )
-
-
-def _refuse_plain(space: MultilinearSpace) -> None:
     if space.multiplicity != 1:
         plain = sorted(set(space.signature.sizes) - set(space.signature.groups))
         raise OptionError(
@@ -168,6 +150,13 @@ def _refuse_plain(space: MultilinearSpace) -> None:
             got=f"{space}, with plain axes {', '.join(plain)}",
             expected="axes on which groups act",
             step='write mode="full", or make the plain axes channels',
+        )
+    if {*channels} != {out_channels}:
+        raise ShapeError(
+            "channelwise maps need one number of channels",
+            got=f"{channels} in, {out_channels} out",
+            expected="the same for all inputs and the output",
+            step='write mode="full", which mixes channels',
         )
 
 
@@ -182,23 +171,19 @@ def planned_maps(
 ) -> MultilinearPlan:
     """The plan of some basis elements, all where `elements` is not given, for a checked request."""
     signature = space.signature
-    products = _found(space, elements)
+    applied = tuple(range(len(space.diagrams))) if elements is None else elements
+    products = _contractions(space, applied)
     return MultilinearPlan(
         signature,
         (channels, (out_channels,)),
         normalize,
         space,
         mode,
-        tuple(range(len(space.diagrams))) if elements is None else elements,
+        applied,
         cheapest_reductions(signature, products),
         products,
         cheapest_expansions(signature, products),
     )
-
-
-@functools.lru_cache(maxsize=256)
-def _found(space: MultilinearSpace, elements: tuple[int, ...] | None) -> tuple[Contraction, ...]:
-    return _contractions(space, range(len(space.basis)) if elements is None else elements)
 
 
 def invariant_sums(plan: MultilinearPlan, contraction: Contraction) -> tuple[tuple[int, ...], np.ndarray]:

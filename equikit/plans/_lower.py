@@ -63,6 +63,18 @@ def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> t
     return tuple(_checks.count(f"the number of {what} channels", count) for count in given)
 
 
+def channel_pair(channels: object, inputs: tuple[Term, ...], outputs: tuple[Term, ...]) -> Widths:
+    """Channels for every input term and every output term, from a pair of numbers or sequences."""
+    if not isinstance(channels, Sequence) or len(channels) != 2:
+        raise ShapeError(
+            "the channels are not a pair",
+            got=repr(channels),
+            expected="those of the inputs and those of the outputs",
+            step="write channels=(16, 32), or ((16, 8), 32) where there are several terms",
+        )
+    return per_term(channels[0], inputs, "input"), per_term(channels[1], outputs, "output")
+
+
 def plan(
     signature: Signature | HomSpace,
     channels: tuple[int | tuple[int, ...], int | tuple[int, ...]] = (1, 1),
@@ -111,14 +123,5 @@ def checked_request(
             expected='what hom("p p -> p", p=S) returns',
             step="call hom first",
         )
-    if not isinstance(channels, Sequence) or len(channels) != 2:
-        raise ShapeError(
-            "the channels are not a pair",
-            got=repr(channels),
-            expected="those of the inputs and those of the outputs",
-            step="write channels=(16, 32), or ((16, 8), 32) where there are several terms",
-        )
-    _checks.choice("normalize", normalize, NORMALIZE)
-    wide = per_term(channels[0], signature.inputs, "input")
-    narrow = per_term(channels[1], signature.outputs, "output")
-    return signature, (wide, narrow), normalize
+    widths = channel_pair(channels, signature.inputs, signature.outputs)
+    return signature, widths, _checks.choice("normalize", normalize, NORMALIZE)
