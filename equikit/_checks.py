@@ -1,7 +1,7 @@
 """Checks of arguments that many functions share; each returns the value in its normal form or raises.
 
-Texts that need knowledge of the field are written where the knowledge is. The symbolic packages use this module too, so
-JAX is imported only by the checks of arrays and keys.
+Error texts about one subject are in the module of that subject. The symbolic packages use this module too, so JAX is
+imported only by the checks of arrays and keys.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ def _listed(words: Sequence[object]) -> str:
 
 
 def nearest(word: object, known: Collection[str]) -> str | None:
-    """The known word that a misspelt one is closest to, if any is close."""
+    """The known word that is closest to a misspelled one, or `None` if none is close."""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.65) if isinstance(word, str) else []
     return found[0] if found else None
 
 
 def choice(name: str, value: Any, allowed: Sequence[Value], *, step: str | None = None) -> Value:
-    """Return one of the allowed values, or raise `OptionError`; the next step names the one that is spelled alike.
+    """Return one of the allowed values, or raise `OptionError`, which suggests the one with the closest spelling.
 
     Args:
         name: the argument.
         value: its value.
         allowed: texts, or `None`.
-        step: the next step where no allowed text is spelled alike; it names the first one where not given.
+        step: the next step if no allowed text is close; by default it names the first allowed value.
     """
     # `in` compares arrays entry by entry, so that only values of the right kind are compared.
     if (value is None or isinstance(value, str)) and value in allowed:
@@ -71,7 +71,7 @@ def flag(name: str, value: object, *, error: type[EquikitError] = OptionError) -
 
 
 def integer(value: object) -> int | None:
-    """A whole number as a Python integer, `None` for everything else; `True` is not a number."""
+    """A whole number as a Python integer, or `None` for everything else, booleans included."""
     if isinstance(value, bool | np.bool_):
         return None
     try:
@@ -96,7 +96,7 @@ def count(
         name: the argument, or what the number counts, such as `"the number of products"`.
         value: its value.
         least, most: the range, both ends included.
-        example: the number of the next step; `least` or 1, whichever is larger, where not given.
+        example: the number in the next step; by default the larger of `least` and 1.
         step: the next step in place of an example.
         error: the class of the error.
     """
@@ -126,7 +126,7 @@ def number(
     optional: bool = False,
     error: type[EquikitError] = OptionError,
 ) -> Any:
-    """Return a finite real number as it came, or raise `OptionError`; a traced one is not looked at.
+    """Return a finite real number unchanged, or raise `OptionError`; traced numbers are not checked.
 
     Args:
         name: the argument.
@@ -263,12 +263,12 @@ def dtype(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function or layer that takes options and labels as keywords, and is what tells them apart.
+    """A function or layer that takes both options and labels as keywords; its arguments tell them apart.
 
     Attributes:
-        name: what errors call it.
+        name: its name in error texts.
         options: its keyword-only arguments; every other keyword is a label.
-        arguments: all arguments that can be given by name, options included: no keyword can bind a label named so.
+        arguments: all arguments that can be given by name, options included; a keyword with such a name is not a label.
     """
 
     name: str
@@ -277,7 +277,7 @@ class Call:
 
 
 def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """A function; of a class its constructor, and the inherited ones to which it passes its keywords on."""
+    """Yield a function; for a class its constructor, and the inherited ones that receive its keywords."""
     if not isinstance(function, type):
         yield function
         return
@@ -291,7 +291,7 @@ def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 
 @functools.lru_cache(maxsize=256)
 def call_of(function: Callable[..., Any], *inner: Callable[..., Any]) -> Call:
-    """The names of the arguments of a function or class, and of those to which it passes its keywords on."""
+    """The arguments of a function or class, and of those that receive its keywords."""
     calls = (call for outer in (function, *inner) for call in _constructors(outer))
     found = [p for call in calls for p in inspect.signature(call).parameters.values()]
     options = frozenset(p.name for p in found if p.kind is p.KEYWORD_ONLY)
@@ -304,7 +304,7 @@ def options_of(call: Callable[..., Any]) -> frozenset[str]:
 
 
 def refuse_misspelt(call: Call, keywords: Collection[str], labels: Collection[str]) -> None:
-    """Raise `OptionError` for a keyword that is nearly an option or a label, or that asks for random keys."""
+    """Raise `OptionError` for a keyword that is close to an option or a label, or that passes random keys."""
     unknown = sorted({*keywords} - {*labels} - call.options)
     if "rngs" in unknown:
         raise OptionError(

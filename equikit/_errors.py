@@ -28,7 +28,7 @@ class EquikitError(Exception):
         at: the place in a text that could not be read.
 
     Attributes:
-        problem, got, expected, step: the arguments as texts, `None` where not given.
+        problem, got, expected, step: the arguments as texts, `None` if it was not given.
         at: the place, or `None`.
 
     Example:
@@ -120,7 +120,7 @@ class MissingPackageError(EquikitError, ImportError):
 
 
 class FrameError(EquikitError, ValueError):
-    """An input has no frame: a symmetry of its own leaves open which group element moves it."""
+    """An input has no unique frame, because the input is symmetric itself."""
 
 
 class EquivarianceError(EquikitError, AssertionError):

@@ -38,9 +38,9 @@ MOST_CANDIDATES = 50_000
 def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> frozenset[Marked] | None:
     """The growth strings of the diagrams in the basis, with their legs; `None` where all diagrams are independent.
 
-    Diagrams are multilinear functions of as many vectors as there are vertices. Their values at random vectors modulo a
-    prime make a matrix whose rank can only be too small; it is certified by the dimension as counted without diagrams,
-    and where it falls short, other vectors and another prime are taken.
+    Diagrams are multilinear functions of one vector for each vertex. The rank of the matrix of their values at random
+    vectors modulo a prime can only be too small. The dimension, counted without diagrams, certifies it; if the rank
+    falls short, other vectors and another prime are tried.
 
     Args:
         group: the group.

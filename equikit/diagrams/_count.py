@@ -52,7 +52,7 @@ def refuse_if_many_points(m: int, most: int) -> None:
 
 
 def _row(m: object) -> tuple[int, ...]:
-    """The Stirling numbers of m points, which are checked."""
+    """The Stirling numbers of m points, after a check of m."""
     points = checked_count("m", m, example=4)
     refuse_if_many_points(points, MOST_POINTS)
     return stirling_row(points)

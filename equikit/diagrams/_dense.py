@@ -46,7 +46,7 @@ def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
 
 
 def refuse_if_dense(matrices: int, entries: int) -> None:
-    """Raise `TooLargeError` before so many dense matrices, with so many entries together, are made."""
+    """Raise `TooLargeError` if a basis has too many dense matrices, or they have too many entries together."""
     what = "the basis as dense matrices would not fit in memory"
     _checks.refuse_if_more(what, entries, MOST_ENTRIES, "entries", UNFORMED)
     _checks.refuse_if_more(what, matrices if entries else 0, MOST_MATRICES, "matrices", UNFORMED)
@@ -93,7 +93,7 @@ def block_places(signature: Signature, sizes: Mapping[str, int]) -> tuple[tuple[
 
 
 def refuse_if_formless(forms: Iterable[tuple[str, Form]], size: Mapping[str, int]) -> None:
-    """Raise `ShapeError` where axes have not the size of their form."""
+    """Raise `ShapeError` if the size of an axis does not fit its form."""
     for label, form in forms:
         if label in size and not form.fits(size[label]):
             raise ShapeError(
@@ -105,7 +105,7 @@ def refuse_if_formless(forms: Iterable[tuple[str, Form]], size: Mapping[str, int
 
 
 def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str = "diagram") -> np.ndarray:
-    """The map as an integer tensor with one axis a vertex; the arguments are those of `Diagram.matrix`."""
+    """The map as an integer tensor with an axis for each vertex; the arguments are those of `Diagram.matrix`."""
     size = tensor_sizes(diagram, n)
     shape = tuple(size[label] for label in diagram.labels)
     refuse_if_large("the dense form of the diagram", math.prod(shape))
@@ -117,7 +117,7 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
 
 
 def tensor_sizes(diagram: Diagram, n: int | Mapping[str, int]) -> dict[str, int]:
-    """The size of every label of a diagram, or the error where it does not have such a tensor."""
+    """The size of every label of a diagram, or an error if the diagram has no tensor at these sizes."""
     size = label_sizes((*diagram.labels, *(label for label, _, _ in diagram.elements)), n)
     refuse_if_formless(diagram.forms, size)
     what = "the diagram has more vertices than an array can have axes"
@@ -128,7 +128,7 @@ def tensor_sizes(diagram: Diagram, n: int | Mapping[str, int]) -> dict[str, int]
 def nonzero_entries(
     diagram: Diagram, size: Mapping[str, int], *, basis: str = "diagram"
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Where the tensor of a diagram is not zero, as an open grid with one axis a block, and the values there."""
+    """The nonzero entries of the tensor of a diagram: indices, an open grid with an axis for each block, and values."""
     orbit = _checks.choice("basis", basis, BASES) == "orbit"
     if orbit:
         refuse_elements("the orbit map", diagram)
@@ -189,7 +189,7 @@ def _element(diagram: Diagram, label: str, group: Group, number: int, size: int)
 
 
 def refuse_if_overflowing(diagram: Diagram) -> None:
-    """Raise `TooLargeError` where products of the entries of several invariant tensors need not fit in 64 bits."""
+    """Raise `TooLargeError` if products of entries of several invariant tensors may not fit in 64 bits."""
     most = 1
     for label, group, number in diagram.elements:
         tensors = group.invariants(axes_of(label, diagram.top, diagram.bottom))
@@ -217,7 +217,7 @@ def refuse_elements(what: str, *diagrams: Diagram) -> None:
 
 
 def refuse_if_other(label: str, size: int, legs: int) -> None:
-    """Raise `ShapeError` where a Levi-Civita tensor has not one leg for each entry of its axes."""
+    """Raise `ShapeError` if the size of the axes is not the number of legs of their Levi-Civita tensor."""
     if size != legs:
         raise ShapeError(
             f"the Levi-Civita tensor on {label!r} has {legs} legs",

@@ -1,6 +1,6 @@
 """Estimates of work before anything is enumerated, and the limits that keep symbolic work to a few seconds.
 
-The limits were measured on one core: what stays below them ends in about five seconds.
+The limits were measured on one core: operations below them take about five seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MOST_JOINED = 1_500_000
 """Pairs of half diagrams, each with every wiring, above which they are not tried one by one."""
 
 LOOKED_UP = 20
-"""How many times longer a pair takes where diagrams are dependent, so that it is looked up in the basis."""
+"""Relative cost of a pair where diagrams are dependent and each is looked up in the basis."""
 
 Wires = tuple[int, ...]
 """The numbers of wires of a label, and of the label with a star."""
@@ -57,7 +57,7 @@ def refuse_if_unreachable(place: int) -> None:
 
 
 def half_counts(group: Group, vectors: int, duals: int) -> dict[Wires, int]:
-    """How many half diagrams a label has in a row, by the wires; at least as many as there are."""
+    """Upper bounds for the number of half diagrams of a label in a row, by the numbers of wires."""
     m = vectors + duals
     if group.blocks == "whole":
         return {(0, 0): 1}
@@ -95,7 +95,7 @@ def _rows(
 
 
 def count_halves(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
-    """Half diagrams of both rows that have as many wires as the other row allows."""
+    """The number of half diagrams of both rows whose wires fit into the other row."""
     upper = lower = 1
     for group, (a, b, c, d) in _rows(top, bottom, groups):
         tops, bottoms = half_counts(group, a, b), half_counts(group, c, d)
@@ -105,7 +105,7 @@ def count_halves(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) 
 
 
 def count_joined(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups, *, wired: bool = True) -> int:
-    """Pairs of half diagrams with equal wires, each with every wiring; the diagrams of a free group among them."""
+    """The number of pairs of half diagrams with equal wires, each with every wiring; no less than that of diagrams."""
     result = 1
     for group, (a, b, c, d) in _rows(top, bottom, groups):
         tops, bottoms = half_counts(group, a, b), half_counts(group, c, d)
@@ -118,7 +118,7 @@ def count_joined(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups, 
 
 
 def count_reductions(row: tuple[str, ...], groups: Groups) -> int:
-    """Tensors between a term and its half diagrams: every block of those propagates or not, or is split."""
+    """The number of tensors between a term and its half diagrams, whose blocks propagate or not, or are split."""
     result = 1
     for group, (vectors, duals, _, _) in _rows(row, (), groups):
         m = vectors + duals

@@ -49,7 +49,7 @@ def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
 
 
 def inner_product(first: Diagram, second: Diagram) -> tuple[Any, tuple[tuple[str, int], ...]]:
-    r"""The factor of \(\mathrm{tr}(D^T E)\), a sign where there are pairs only, and the power of each label's size."""
+    r"""The factor of \(\mathrm{tr}(D^T E)\), a sign if all blocks are pairs, and the power of each label's size."""
     if first.elements or second.elements:
         return _element_product(first, second)
     turned = {label for label, form in first.forms if form.kind == "symplectic"}
@@ -91,7 +91,7 @@ def inner_products(diagrams: Sequence[Diagram]) -> tuple[np.ndarray, dict[str, n
     Raises:
         TooLargeError: if there are too many diagrams.
 
-    Cost: the square of the number of diagrams, times that of vertices.
+    Cost: the square of the number of diagrams, times the number of vertices.
     """
     what, count = "there are too many diagrams for a Gram matrix", _count(diagrams)
     refuse_if_more(what, count, MOST_JOINED, "diagrams", FEWER)

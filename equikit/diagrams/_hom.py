@@ -170,7 +170,7 @@ class HomSpace:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the matrices: that of integers, but for groups given by generators that are not exact."""
+        """The dtype of the matrices: int64, or floating point where a group has generators that are not exact."""
         bound = [what for _, what in self.signature.bindings if isinstance(what, Group)]
         whole = [group for group in bound if group.blocks == "whole"]
         return np.result_type(np.int64, *(group.invariants(()) for group in whole))
@@ -222,7 +222,7 @@ class HomSpace:
 
         Raises:
             OptionError: for a space with several terms, whose diagrams belong to different pairs.
-            GroupError, ShapeError: if `n` is no size, or does not fit.
+            GroupError, ShapeError: if `n` is not a size, or does not fit.
 
         Example:
             >>> from equikit import S
@@ -320,7 +320,7 @@ class HomSpace:
         Raises:
             ShapeError, DTypeError, TooLargeError: as `coefficients` does.
 
-        Cost: that of `coefficients`, and once more to add the diagrams up.
+        Cost: that of `coefficients`, and as much again to add up the diagrams.
 
         Example:
             >>> from equikit import S
@@ -352,7 +352,7 @@ def hom(
             `"x, x y -> y"`; `sym(x x)` and `alt(x x)` stand for axes in which a tensor is symmetric or antisymmetric,
             `sym(x, x)` and `alt(x, x)` for inputs that may be exchanged.
         outputs: the output terms, if `signature` has only the inputs.
-        groups: what is bound to each label, as a dictionary.
+        groups: the group of each label, as a dictionary.
         **bindings: the same as keywords: a group (`S(5)`), a free group (`S`), or `Fixed(size)`.
 
     Returns:

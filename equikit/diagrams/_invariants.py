@@ -1,8 +1,8 @@
 """Exchanges of axes acting on the invariant tensors of groups without diagrams.
 
 An exchange of axes with one label takes an invariant tensor to a combination of invariant tensors. Where it permutes a
-basis up to signs, as for signed permutation matrices, the tensors that exchanges leave are sums over orbits; otherwise
-they are a null space, exact where the tensors are.
+basis up to signs, as for signed permutation matrices, the tensors that exchanges fix are sums over orbits; otherwise
+they are a null space, exact if the tensors are exact.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ APART = 1e-6
 
 @functools.lru_cache(maxsize=1024)
 def _images(group: Group, stars: tuple[bool, ...], places: Places) -> tuple[Vector, ...]:
-    """The combination of invariant tensors that each of them becomes when its axes are moved."""
+    """For each invariant tensor the combination of invariant tensors that it becomes when its axes are moved."""
     tensors = group.invariants(stars)
     count = len(tensors)
     rows = tensors.reshape(count, math.prod(tensors.shape[1:]))
@@ -154,7 +154,7 @@ class Invariants:
 
 @functools.lru_cache(maxsize=256)
 def _joint_images(invariants: Invariants, places: Places) -> tuple[Vector, ...]:
-    """What each choice of tensors becomes when their axes are moved."""
+    """For each choice of tensors the combination that it becomes when their axes are moved."""
     result: tuple[Vector, ...] = ({0: 1},)
     start = 0
     for (_, group, stars, own), count in zip(invariants.labels, invariants.counts, strict=True):
@@ -168,7 +168,7 @@ def _joint_images(invariants: Invariants, places: Places) -> tuple[Vector, ...]:
 
 
 def _orbits(count: int, signed: list[tuple[int, tuple[Vector, ...]]]) -> Iterator[Vector]:
-    """Signed sums over the orbits of signed permutations, without those that hold both signs of a member."""
+    """Signed sums over the orbits of signed permutations; orbits with both signs of a member vanish."""
     seen: set[int] = set()
     for start in range(count):
         if start in seen:

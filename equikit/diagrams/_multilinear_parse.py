@@ -1,4 +1,4 @@
-"""From what a user types for a multilinear map to its tensors, with an error that points at the place.
+"""Read the signature of a multilinear map; errors point at the place in the text.
 
     signature:  inputs '->' tensor
     inputs:     input (',' input)*
@@ -25,7 +25,7 @@ SIGNS = {"sym": 1, "alt": -1}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Exchange:
-    """What a sign comes with when it is exchanged: axes of one tensor, or inputs of one map.
+    """Axes of one tensor, or inputs of one map, whose exchange multiplies by a sign.
 
     Attributes:
         sign: 1 where an exchange of two changes nothing, -1 where it changes the sign.

@@ -1,10 +1,10 @@
 r"""Diagrams summed over exchanges of vertices: the maps between symmetric and antisymmetric tensors.
 
 A group H of exchanges within the rows acts on the maps, up to the sign \(\chi\) that it comes with. The maps with
-\(h D = \chi(h) D\) are spanned by the signed orbit sums of diagrams; those vanish in which an exchange takes a diagram
-to itself with the wrong sign. Where groups have no diagrams, a diagram of the other labels is multiplied by those
-combinations of invariant tensors that its stabilizer multiplies by its signs. Where diagrams are independent the orbit
-sums are a basis; where they are not, the first independent ones are, by a rank that is certified (`_independent`).
+\(h D = \chi(h) D\) are spanned by the signed orbit sums of diagrams; a sum vanishes if an exchange takes a diagram
+to itself with the wrong sign. Where groups have no diagrams, a diagram of the other labels is multiplied by the
+combinations of invariant tensors on which its stabilizer acts by its signs. Where diagrams are independent the orbit
+sums are a basis; otherwise the first independent ones are, by a certified rank (`_independent`).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def moved(diagram: Diagram, places: Sequence[int]) -> tuple[int, Diagram]:
 def walk(
     diagram: Diagram, moves: Sequence[Move], invariants: Invariants = NONE
 ) -> tuple[dict[Diagram, tuple[int, Places]], set[tuple[int, Places]]]:
-    """The orbit of a diagram without elements, itself first, and the moves that leave it as it is.
+    """The orbit of a diagram without elements, itself first, and the moves that fix it.
 
     Returns:
         For each diagram of the orbit the sign, and the move of the axes of `invariants`, with which it is reached; and
@@ -168,7 +168,7 @@ def _part(diagram: Diagram, label: str) -> Diagram:
 
 
 def bare(diagram: Diagram) -> Diagram:
-    """A diagram without its invariant tensors, as `Diagrams.bare` has it."""
+    """A diagram without its invariant tensors, as `Diagrams.bare` yields it."""
     return replace(diagram, elements=()) if diagram.elements else diagram
 
 
@@ -202,12 +202,12 @@ def square_norm(total: OrbitSum, sizes: Mapping[str, int]) -> Fraction:
 def _independent(
     sums: list[OrbitSum], diagrams: Diagrams, moves: tuple[Move, ...], invariants: Invariants
 ) -> tuple[OrbitSum, ...]:
-    """The first independent orbit sums, by the rank of what tells all maps apart.
+    """The first independent orbit sums, by a certified rank.
 
-    That rank can only be too small. So can that of the differences between maps and what an exchange makes of them,
-    which span what is left of the space; both are exact where together they have its dimension. Maps are told apart by
-    their values at random vectors modulo a prime; where invariant tensors are not exact, by their inner products with
-    a basis.
+    The rank of the values of the sums at random vectors modulo a prime can only be too small. So can the rank of the
+    differences between maps and their images under exchanges, which span a complement. If the two add up to the
+    dimension of the space, both are exact. Where invariant tensors are not exact, inner products with a basis replace
+    the values.
     """
     count, basis = invariants.count, tuple(diagrams.bare())
     size = len(basis) * count
@@ -269,7 +269,7 @@ def _longest(rows: np.ndarray) -> list[int]:
     found = []
     for number, row in enumerate(rows):
         rest = row
-        for _ in range(2):  # once more for what rounding leaves
+        for _ in range(2):  # twice, because of rounding
             for one in kept:
                 rest = rest - np.vdot(one, rest) * one
         if np.linalg.norm(rest) > APART * np.linalg.norm(row):
@@ -281,8 +281,8 @@ def _longest(rows: np.ndarray) -> list[int]:
 def _values(
     members: Sequence[Diagram], diagrams: Diagrams, count: int, prime: int, seed: int
 ) -> dict[Diagram, np.ndarray]:
-    """Diagrams as multilinear functions at random vectors: the product over labels, invariant tensors aside."""
-    # A free label stands for every large n, where its diagrams are independent: an even one of twice the vertices.
+    """The values of diagrams at random vectors: products over labels, without invariant tensors."""
+    # A free label stands for every large n. Twice the number of vertices is even, and diagrams are independent there.
     many = 2 * (len(diagrams.top) + len(diagrams.bottom))
     result = {member: np.ones(count, np.int64) for member in members}
     for place, label in enumerate(sorted({base(name) for name in diagrams.top + diagrams.bottom})):

@@ -1,4 +1,4 @@
-"""From what a user types to a `Signature`, with an error that points at the place.
+"""Read a signature and the groups of its labels; errors point at the place in the text.
 
     signature:  terms '->' terms
     terms:      term ('+' term)*
@@ -44,10 +44,10 @@ class Grammar:
     """What a kind of signature is made of.
 
     Attributes:
-        symbols: the symbols, of two that begin alike the longer one first.
+        symbols: the symbols; the longer of two with the same beginning comes first.
         words: the grammar in one line, for errors.
         example: a next step for errors.
-        refused: for a character that is no symbol a problem, what is expected, and a next step.
+        refused: for a character that is not a symbol, the problem, what is expected, and a next step.
     """
 
     symbols: tuple[str, ...]
@@ -85,7 +85,7 @@ def tokens_of(text: str, grammar: Grammar = LINEAR) -> Iterator[Token]:
             raise SignatureError(problem, at=Place(text, position), expected=expected, step=step)
         if text.startswith("*", end):  # the dual
             end += 1
-        # Python normalises keyword arguments to NFKC, so a label must be normalised to meet its binding.
+        # Python normalizes keyword arguments to NFKC, so labels must be normalized to match them.
         yield Token("word", unicodedata.normalize("NFKC", text[position:end]), position, end - position)
         position = end
     yield Token("end", "", len(text), 1)
@@ -133,7 +133,7 @@ def _terms(text: str, tokens: list[Token], what: str) -> tuple[Term, ...]:
 
 
 def line_of(text: object, what: str, expected: str) -> str:
-    """Return a text with every white space as a plain space, so that carets stand where they should."""
+    """Return a text with every whitespace character as a plain space, so that carets are in the right place."""
     if not isinstance(text, str):
         raise SignatureError(f"{what} is not a text", got=repr(text), expected=expected, step=EXAMPLE)
     return "".join(" " if character.isspace() else character for character in text)
@@ -344,12 +344,12 @@ def _place_in(signature: Signature, label: str) -> tuple[int, int]:
 
 
 def binding_text(label: str, group: str, call: Call = ANY) -> str:
-    """How a label is bound to a group in the text of a call."""
+    """The text that binds a label to a group in a call."""
     return f"{label}={group}" if is_keyword(label, call) else f'groups={{"{label}": {group}}}'
 
 
 def is_keyword(label: str, call: Call) -> bool:
-    """Whether a label is plain to write as a keyword of a call, and no argument of it."""
+    """Whether a label can be given as a keyword of a call: it is ASCII, and not an argument."""
     return label.isascii() and not keyword.iskeyword(label) and label not in call.arguments
 
 

@@ -2,7 +2,7 @@ r"""Dimensions without diagrams: walks on the graph of irreducible representatio
 
 An arrow from λ to μ says that μ is in \(\lambda \otimes V\), V being the representation on an axis. The dimension of
 \((V^{\otimes m})^G\) is the number of walks of m arrows from the trivial representation to itself. The branching rules
-are those of Weyl's *Classical Groups* and of the symmetric and hyperoctahedral groups; nothing here knows of diagrams.
+are those of Weyl's *Classical Groups* and of the symmetric and hyperoctahedral groups; nothing here uses diagrams.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def shifted(weight: Shape, by: int) -> Iterator[Shape]:
 
 
 def successors(group: Group, vertex: Any, *, dual: bool = False) -> Iterator[Any]:
-    r"""The constituents of \(\lambda \otimes V\), or of \(\lambda \otimes V^*\), each as often as it is in it.
+    r"""The constituents of \(\lambda \otimes V\), or of \(\lambda \otimes V^*\), each repeated by its multiplicity.
 
     Representations are integer partitions, pairs of them for the hyperoctahedral group; those of O(n) have at most n
     boxes in their first two columns, those of Sp(n) at most n / 2 rows. Those of U(n) and GL(n) are descending lists of

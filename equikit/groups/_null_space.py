@@ -1,8 +1,8 @@
-"""Invariant tensors of a group given by matrices: the null space of what its generators demand.
+"""Invariant tensors of a group given by matrices: the null space of the constraints of its generators.
 
 A tensor v is invariant when every generator takes it to itself and every element of the Lie algebra takes it to zero.
-Three ways, by what the matrices are: signed permutations have orbits of index tuples, which need no algebra; rational
-matrices an exact null space, found modulo a prime and proved over the integers; others a numerical one.
+The method depends on the matrices: signed permutations need only orbits of index tuples, rational matrices have an
+exact null space, found modulo a prime and proved over the integers, and others a numerical one.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Action:
 
 
 def moves_of(matrix: np.ndarray) -> Moves | None:
-    """A matrix as a signed permutation; `None` where it is none."""
+    """A matrix as a signed permutation; or `None` if it is not one."""
     if np.iscomplexobj(matrix):
         return None
     absolute = abs(matrix)
@@ -77,7 +77,7 @@ def moves_of(matrix: np.ndarray) -> Moves | None:
 
 
 def refuse_if_many(what: str, entries: int, most: int) -> None:
-    """Raise `TooLargeError` before a null space of too many unknowns is begun, or a basis too large is made."""
+    """Raise `TooLargeError` if a null space has too many unknowns, or a basis too many entries."""
     problem, step = (
         f"the invariant tensors of {what} are too large to be found",
         "use fewer axes, or a group with diagrams",
@@ -86,7 +86,7 @@ def refuse_if_many(what: str, entries: int, most: int) -> None:
 
 
 def refuse_if_slow(what: str, entries: int, constraints: int) -> None:
-    """Raise `TooLargeError` where a null space of so many unknowns and constraints would take more than seconds."""
+    """Raise `TooLargeError` if a null space of so many unknowns and constraints would take more than a few seconds."""
     refuse_if_many(what, entries, min(MOST_UNKNOWNS, int((MOST_WORK / max(constraints, 1)) ** (1 / 3))))
 
 
@@ -211,7 +211,7 @@ def _numerical(what: str, rows: Sequence[np.ndarray], entries: int, kind: Any, t
     above = float(singular[singular > tolerance].min(initial=np.inf))
     if above < GAP * tolerance:
         raise GroupError(
-            f"which tensors {what} leaves as they are cannot be told at this tolerance",
+            f"the invariant tensors of {what} cannot be determined at this tolerance",
             got=f"a singular value of {above:.1e}, tolerance {tolerance:.0e}",
             expected=f"values up to the tolerance, and values {GAP} times as large",
             step="give generators of full precision, or integers and fractions, or another tolerance=",

@@ -19,10 +19,10 @@ LARGEST_ENTRY = 2**31
 
 
 def exact_null_space(what: str, rows: Sequence[np.ndarray], entries: int, most_primes: int = MOST_PRIMES) -> np.ndarray:
-    """The null space modulo primes, at most so many, lifted to fractions, and proved.
+    """The null space modulo at most `most_primes` primes, lifted to fractions, and proved.
 
-    Modulo a prime the rank can only be too small and the null space too large, so that as many proved vectors as there
-    are modulo the prime are all there are. One prime is enough for small fractions; more are joined until it is.
+    Modulo a prime the rank can only be too small and the null space too large, so that proved vectors in the
+    number found modulo the prime are a basis. One prime is enough for small fractions; more are joined until it is.
     """
     import flint
 

@@ -36,17 +36,17 @@ Kind = tuple[str, ...]
 class Bilinear(nnx.Module):
     r"""Equivariant maps of second degree: \(y = C(A x \otimes B x)\), the products channel by channel.
 
-    A and B are `Linear` layers to features of the kinds that come in, C is one from their products. A product is the
-    outer product over the axes that rotations and the like act on, and entry by entry over the axes that are permuted:
+    A and B are `Linear` layers to features of the same kinds as the inputs, C is one from their products. A product is
+    the outer product over axes whose entries a group mixes, and entry by entry over the axes that are permuted:
     `"p x"` times `"p x"` is `"p x x"`. Features are multiplied with those of their own kind, and with those of the dual
-    kind where they come in: `"v"` with `"v"` and with `"v*"`.
+    kind if it is among the inputs: `"v"` with `"v"` and with `"v*"`.
 
     Args:
-        inputs: what comes in, as for `Linear`, in a dictionary.
+        inputs: the input features, in a dictionary as for `Linear`.
         channels: how many products are formed of each kind of feature, and of each kind with its dual.
-        outputs: what comes out, in a dictionary.
+        outputs: the output features, likewise.
         rngs: random keys for the parameters.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **options: options of the three layers, and labels with their groups.
 
     Raises:
@@ -63,7 +63,7 @@ class Bilinear(nnx.Module):
 
     Source:
         Finzi et al., A practical method for constructing equivariant multilayer perceptrons, arXiv:2104.09459, whose
-        bilinear layers this generalises.
+        bilinear layers this generalizes.
     """
 
     def __init__(

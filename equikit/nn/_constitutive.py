@@ -30,7 +30,7 @@ Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
 
 
 def _connected(diagram: Diagram, inputs: int) -> bool:
-    """Whether all tensors of a diagram hang together: no invariant of some of them stands apart as a factor.
+    """Whether all tensors of a diagram are connected: no invariant of some of them is a separate factor.
 
     All inputs have two axes; the output is tensor number 0.
     """
@@ -87,9 +87,9 @@ class ConstitutiveLaw(nnx.Module):
     strain enters several times (\(1, E, E^2\) for an isotropic material), \(I\) the invariants likewise
     (\(\mathrm{tr} E, \mathrm{tr} E^2, \mathrm{tr} E^3\)), and \(f_a\) a small network. Maps that are an invariant
     times a lower map are left out. A hyperelastic law is the gradient of an energy \(\psi(I(E))\), and so conservative;
-    to its invariants belong the products up to the same degree.
+    its invariants include the products up to the same degree.
 
-    Which material it is says the group that acts on an axis, and the structural tensors \(a \otimes a\) of its axes:
+    The material is given by the group that acts on an axis, and the structural tensors \(a \otimes a\) of its axes:
 
     | material | arguments |
     | --- | --- |
@@ -106,13 +106,13 @@ class ConstitutiveLaw(nnx.Module):
         group: O(n), SO(n), H(n) or Bistochastic(n), bound, n being the dimension; or a finite group of orthogonal
             matrices.
         axes: unit vectors a of the material.
-        degree: how often the strain enters the maps, at most; two where it is not given. A hyperelastic law has no maps
-            but the gradients of its invariants, and no degree.
-        invariants: how many tensors enter an invariant, at most.
+        degree: the highest power of the strain in the maps; two by default. A hyperelastic law has no maps but the
+            gradients of its invariants, and no degree.
+        invariants: the largest number of tensors in an invariant.
         hidden: widths of the hidden layers of the network; with none \(f_a\) is an affine function of the invariants.
         hyperelastic: the stress is the gradient of an energy.
         stress_free: no stress where there is no strain.
-        scale: strains are divided by it: give their usual size.
+        scale: the usual size of strains, by which they are divided.
         rngs: random keys for the parameters.
         param_dtype: dtype of the parameters.
 

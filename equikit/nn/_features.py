@@ -1,4 +1,4 @@
-"""From what a user types for the inputs and outputs of a layer to terms and channels."""
+"""Read the inputs and outputs of layers: terms and channels."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def typed_side(
             f"the {what} channels are given twice",
             got=f"{features!r} and {channels!r}",
             expected="a dictionary with the channels in it, or labels in one text with the channels apart",
-            step="remove one of them; what follows them is given by its name, as out_channels=10",
+            step="remove one of them, and pass later arguments by name, such as out_channels=10",
         )
     return read_features(features, what)
 
@@ -148,12 +148,12 @@ def not_permuted(signature: Signature, term: Term) -> list[int]:
 
 
 def labels_among(options: dict[str, Any], call: Call) -> dict[str, Any]:
-    """Take out of the keywords of a call those that are no options of it, so that they are labels."""
+    """Remove and return the keywords that are not options of a call: they are labels."""
     return {name: options.pop(name) for name in [*options] if name not in call.options}
 
 
 def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -> dict[str, Any]:
-    """The options of a network for one of its layers; sizes of labels that no layer has stay, for it to refuse."""
+    """The options of a network for one layer, with sizes of unknown labels, so that the layer refuses them."""
     found = dict(options)
     sizes = found.get("init_size")
     if isinstance(sizes, Mapping):
@@ -164,7 +164,7 @@ def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -
 
 
 def masks_for(layer: Signature, network: Signature, mask: Masks | None) -> dict[str, Any] | None:
-    """The masks of a network that one of its layers takes, and those that no layer takes, for the layer to refuse."""
+    """The masks of a network for one layer, with masks of unknown labels, so that the layer refuses them."""
     if mask is None:
         return None
     masks = masks_of(network, mask)

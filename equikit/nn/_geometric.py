@@ -38,9 +38,9 @@ def message_maps(group: Group, source: int, power: int, target: int) -> tuple[Mu
     """The maps from a feature of point j and a power of the direction from i to j to a feature of point i, summed
     over j: a space, and the numbers of those of its basis elements.
 
-    Left out are maps that join two axes of the direction: it has length one, and they are maps of a lower power. All
-    that are left are different, but for few: under SO(3) the tensor ε, for one, is the sum of its three products with
-    the square of the direction.
+    Maps that join two axes of the direction are left out: its length is one, so they equal maps of a lower power. The
+    others are different, with few exceptions: under SO(3) the tensor ε is the sum of its three products with the square
+    of the direction.
     """
     axes = [" ".join([SPACE] * count) for count in (source, power, target)]
     direction = f"sym({axes[1]})" if power > 1 else axes[1]
@@ -61,25 +61,25 @@ def message_maps(group: Group, source: int, power: int, target: int) -> tuple[Mu
 
 
 class GeometricMessage(nnx.Module):
-    r"""What the points around a point send to it, by every equivariant map of their features and their direction.
+    r"""Messages from neighboring points, by every equivariant map of their features and directions.
 
     \(m_i = \sum_{j \ne i} \sum_b f_b(r_{ij})\, b(h_j, \hat r_{ij}, \dots, \hat r_{ij})\): b runs over the maps that are
     linear in a feature \(h_j\) and of degree 0 to `powers` in the direction \(\hat r_{ij}\) from i to j, and \(f_b\)
     are learned functions of the distance that vanish smoothly at the cutoff, for each pair of channels. The result
-    moves as its labels say when points are permuted and space is rotated or reflected, and does not when it is shifted.
+    is equivariant under permutations of points and rotations and reflections of space, and invariant under shifts.
 
     Args:
         inputs: features of the points: labels to channels (`{"p": 16, "p x": 8}`) or name to labels and channels; the
             label of the points comes first, then any number of axes of space.
         outputs: the messages, likewise.
-        cutoff: the distance from which points do not see each other.
+        cutoff: the distance from which points send no messages to each other.
         powers: the highest power of the direction.
         radial: how many functions of the distance the network of `Radial` gives, from which the \(f_b\) are mixed.
         basis, basis_size, hidden: as for `Radial`.
-        neighbours: how many points there usually are within the cutoff; initial weights are made so much smaller that
-            the sum over them keeps its size.
+        neighbours: the usual number of points within the cutoff; initial weights are scaled by it so that the sum over
+            the points keeps its variance.
         rngs: random keys for the parameters.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords: `p=S`, `x=O(3)`.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords: `p=S`, `x=O(3)`.
         param_dtype: dtype of the parameters.
         kernel_init: initializer with variance one; scaled by the exact norm of each map.
         **bindings: labels with their groups.
@@ -282,7 +282,7 @@ class GeometricMessage(nnx.Module):
             there = there & present[:, :, None] & present[:, None, :]
             positions = jnp.where(present[..., None], positions, jnp.zeros((), positions.dtype))
         difference = positions[:, None, :, :] - positions[:, :, None, :]
-        # What is beyond the cutoff is nothing, also where its square overflows.
+        # Points beyond the cutoff contribute nothing, even if the square of their distance overflows.
         reach = self.radial.cutoff
         near = jnp.all(jnp.abs(difference) < reach, -1)
         difference = jnp.where(near[..., None], difference, jnp.zeros((), difference.dtype))

@@ -1,4 +1,4 @@
-"""What the hidden layers of a network are made of, besides the linear and bilinear maps."""
+"""The parts of hidden layers other than linear and bilinear maps."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def nonlinear_layer(
     gate: Activation,
     groups: Mapping[str, object],
 ) -> tuple[nnx.Module, Features]:
-    """A nonlinearity onto some features, and the features that have to go into it."""
+    """A nonlinearity with these output features, and its input features."""
     _checks.choice("nonlinearity", kind, ("gated", "norm", "pointwise"))
     if kind == "gated":
         gated = Gated(features, activation=activation, gate=gate, groups=groups)
@@ -85,7 +85,7 @@ class Normalized(nnx.Module):
         self.norm = RMSNorm(kept, groups={label: what for label, what in groups.items() if label in used}, **options)
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
-        """Normalise what can be."""
+        """Normalize the terms that have an invariant mean square."""
         return {**x, **self.norm({name: x[name] for name in self.names})}
 
 
@@ -106,7 +106,7 @@ def reached(layer: Linear, name: str) -> bool:
 
 
 def present(term: Term, array: Feature, masks: Mapping[str, Any] | None) -> Feature:
-    """An array with the entries that masks call absent set to zero, whatever they hold."""
+    """An array with its absent entries set to zero, whatever they hold."""
     start = array.ndim - 1 - len(term.labels)
     for i, label in enumerate(term.labels):
         if masks and label in masks:

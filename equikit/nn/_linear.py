@@ -22,7 +22,7 @@ from equikit.nn._init import scaled, unit_normal, zeros
 from equikit.plans import Plan, weight_name
 from equikit.plans._apply import Inputs, Masks, applied, weight_places
 from equikit.plans._check import foreign
-from equikit.plans._ir import NORMALIZE, Normalize, TermPair, folded
+from equikit.plans._ir import NORMALIZE, Normalize, TermPair, feature_widths
 from equikit.plans._lower import Channels, planned
 from equikit.plans._options import Method, RunOptions
 from equikit.plans._out_sharding import OutSharding
@@ -95,22 +95,22 @@ class Linear(nnx.Module):
         channels: channels of the inputs (one number, or one for each term); or the outputs as a dictionary.
         out_channels: channels of the outputs, with a signature in one text.
         rngs: random keys for the parameters.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         use_bias: add the invariant vectors of the outputs.
         normalize: `"mean"` divides each sum over input axes by its number of terms, so that one set of weights serves
             every n; `"sum"` does not.
         init_size: the size (for all, or by label) at which free labels have their initial variance preserved, for
-            independent entries: give the n of the data where it is known. The default of 1 is meant for means, with
-            which it keeps variance at or below that of the input at every n, and exactly so for entries that are all
-            alike where an output has at most one axis. With sums variance grows with n beyond `init_size`.
-        dtype: dtype of the computation, to which inputs and parameters are cast; where it is not given, that of both
-            together: float32 goes with every other, half precision and float64 do not go together.
-        param_dtype: dtype of the parameters; float32 where it is not given, complex64 where a group is complex.
+            independent entries: give the n of the data if it is known. The default of 1 is for means: the variance of
+            the output is then at most that of the input at every n, and equal to it for inputs with equal entries and
+            outputs with at most one axis. With sums the variance grows with n beyond `init_size`.
+        dtype: dtype of the computation, to which inputs and parameters are cast; by default their promoted dtype. Half
+            precision together with float64 is refused.
+        param_dtype: dtype of the parameters; by default float32, or complex64 if a group is complex.
         precision: of the matrix products, as in `jax.lax.dot_general`.
         method: how the plan is run: `"auto"`, `"factored"`, `"dense"` or `"naive"`, as in `equikit.plans.apply`.
-        remat: keep nothing but inputs and weights for the backward pass, and compute the rest again.
+        remat: keep only inputs and weights for the backward pass, and recompute the rest.
         chunk_size: how many samples are computed at a time, in a loop over the batch, to save memory.
-        kernel_init: initializer with variance one; what it draws is scaled, for each diagram, by the exact norm.
+        kernel_init: initializer with variance one; its values are scaled, for each diagram, by the exact norm.
         bias_init: initializer of the bias.
         **bindings: labels with their groups: `p=ek.S` (any n), `p=ek.S(5)`, `f=ek.Fixed(3)`.
 
@@ -134,7 +134,7 @@ class Linear(nnx.Module):
     """
 
     needs_input: ClassVar[bool] = True
-    """Whether a layer is refused in which no input reaches an output, so that its bias is all that is left."""
+    """Whether to refuse a layer in which no input reaches an output, so that only its bias is left."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class Linear(nnx.Module):
 
     def _scales(self, init_size: int | Mapping[str, int]) -> dict[str, np.ndarray]:
         r"""The standard deviation of each diagram's weights: \((c_{in}\, |D|\, \lVert D \rVert^2 / n^l)^{-1/2}\)."""
-        sizes, (wide, _) = self._initial_sizes(init_size), folded(self.signature, self.channels)
+        sizes, (wide, _) = self._initial_sizes(init_size), feature_widths(self.signature, self.channels)
         scales: dict[str, np.ndarray] = {}
         for target in self.signature.outputs:
             gains = {}
@@ -249,14 +249,14 @@ class Linear(nnx.Module):
 
         Args:
             x: `[*batch, *axes, channels]`, or a dictionary of such arrays where the layer has several inputs.
-            mask: for a label, booleans `[*batch, n]`: which entries are there. Absent entries count nowhere, whatever
-                they hold, and are zero in the result. The array alone where only one label can have a mask.
+            mask: for a label, booleans `[*batch, n]`: which entries are present. Absent entries are ignored, whatever
+                they hold, and are zero in the result. An array alone if only one label can have a mask.
             sizes: sizes of free labels that no input has.
-            out_sharding: how the result is spread over a mesh, as in `equikit.plans.apply`.
+            out_sharding: how the result is sharded over a mesh, as in `equikit.plans.apply`.
 
         Returns:
-            `[*batch, *axes, channels]`; a dictionary if the layer has several outputs or `x` is one. Not-a-numbers in
-            entries that are there pass through to whatever is summed over them.
+            `[*batch, *axes, channels]`; a dictionary if the layer has several outputs or `x` is one. NaNs in
+            present entries propagate to every sum over them.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.

@@ -26,7 +26,7 @@ class MLP(Network):
         activation: for terms on which only permutations act.
         gate: for the gates of all others.
         rngs: random keys for the parameters.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **options: options of the `Linear` layers, and labels with their groups.
 
     Raises:

@@ -32,20 +32,20 @@ class Multilinear(nnx.Module):
 
     Args:
         signature: with a comma between the inputs: `"x, x y -> x"`; `sym(x x)` and `alt(x x)` stand for axes in which a
-            tensor is symmetric or antisymmetric, `sym(x, x)` for inputs that may be exchanged, as where one tensor
-            enters twice. What is exchanged are the tensors, channels stay where they are.
+            tensor is symmetric or antisymmetric, `sym(x, x)` for inputs that may be exchanged, such as one tensor
+            that enters twice. An exchange swaps the tensors, not their channels.
         channels: channels of each input, or one number for all.
         out_channels: channels of the output; in mode `"channelwise"` those of the inputs.
         mode: `"full"` has a weight for each choice of a channel from every input and the output; `"channelwise"`
             multiplies equal channels, and has one weight for each channel.
         rngs: random keys for the parameters.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         normalize: `"mean"` divides each sum over an index that is not in the output by its size; `"sum"` does not.
         init_size: the size (for all, or by label) at which free labels have their initial variance preserved.
-        dtype: dtype of the computation; that of inputs and parameters together where it is not given.
-        param_dtype: dtype of the parameters; float32 where it is not given, complex64 where the group is complex.
+        dtype: dtype of the computation; by default the promoted dtype of inputs and parameters.
+        param_dtype: dtype of the parameters; by default float32, or complex64 if a group is complex.
         precision: of the products, as in `jax.lax.dot_general`.
-        kernel_init: initializer with variance one; what it draws is scaled, for each basis element, by its exact norm,
+        kernel_init: initializer with variance one; its values are scaled, for each basis element, by its exact norm,
             so that independent inputs of variance one have an output of variance one.
         **bindings: labels with their groups.
 
@@ -144,7 +144,7 @@ class Multilinear(nnx.Module):
 
         Args:
             *inputs: the arrays.
-            mask: for a label, booleans `[*batch, n]`: which entries are there; as for `Linear`.
+            mask: for a label, booleans `[*batch, n]`: which entries are present; as for `Linear`.
             sizes: sizes of free labels that no input has.
 
         Returns:

@@ -40,10 +40,10 @@ class Network(nnx.Module):
     has variance one too. The last layer is linear. By linear layers alone a vector under rotations would never become
     an invariant.
 
-    Products double the degree with every layer, and with long-tailed inputs the largest ones come to rule the loss.
-    With `normalize_features` every layer but the first, the last included, divides what comes in by its root mean
-    square. The first does not, since the target often depends on the size of the inputs. Vectors and tensors that come
-    out are then bounded, while invariants know the size: leave it off for outputs that grow with the inputs.
+    Products double the degree with every layer, and with long-tailed inputs the largest ones dominate the loss. With
+    `normalize_features` every layer but the first, the last included, divides its input by its root mean square. The
+    first does not, since the target often depends on the size of the inputs. Output vectors and tensors are then
+    bounded, while invariants depend on the size: leave the option off for outputs that grow with the inputs.
 
     Args:
         features: of the input, of each hidden layer, of the output; each a dictionary, labels to channels or name to
@@ -59,17 +59,17 @@ class Network(nnx.Module):
         activation: for terms on which only permutations act, and for all with `"pointwise"`.
         gate: for the gates of all others.
         rngs: random keys for the parameters.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **options: options of the `Linear` layers, and labels with their groups.
 
     Attributes:
         linear, nonlinear: the layers and nonlinearities, one for each hidden layer.
-        bilinear, norms: what else comes before a nonlinearity, by the number of the layer, where there is any; `"0"` is
-            the first, `"head"` the last.
+        bilinear, norms: the bilinear layers and norms, by the number of the hidden layer, `"0"` being the first, and
+            `"head"` for the last layer.
         head: the last layer.
 
     Raises:
-        OptionError: if the features are no list, an option is unknown, or an option would change nothing.
+        OptionError: if the features are not a list, an option is unknown, or an option would change nothing.
         SignatureError, GroupError: if features cannot be read, or the output would not depend on the input.
 
     Cost: of each hidden layer that of one `Linear` and one `Bilinear` layer.
@@ -83,7 +83,7 @@ class Network(nnx.Module):
 
     Source:
         Finzi et al., A practical method for constructing equivariant multilayer perceptrons, arXiv:2104.09459,
-        section 6, which joins linear, bilinear and gated layers; normalisation before each layer as in Xiong et al.,
+        section 6, which joins linear, bilinear and gated layers; normalization before each layer as in Xiong et al.,
         arXiv:2002.04745.
     """
 
@@ -145,7 +145,7 @@ class Network(nnx.Module):
         self._refuse_constant(features, widths)
 
     def _refuse_constant(self, features: Sequence[Features], products: Sequence[int]) -> None:
-        """Raise `SignatureError` if no output depends on the input: some layer on every way has no map but zero."""
+        """Raise `SignatureError` if no output depends on the input: on every path a layer has only the zero map."""
         names = frozenset(term.name for term in read_features(features[0], "input")[0])
         here = Reach(names, names)
         for i, layers in enumerate(zip(self.linear, self.nonlinear, strict=True)):
@@ -169,7 +169,7 @@ class Network(nnx.Module):
 
         Args:
             x: arrays `[*batch, *axes, channels]`, one for each input term.
-            mask: for a label, booleans `[*batch, n]`: which entries are there; as for `Linear`, in every layer that has
+            mask: for a label, booleans `[*batch, n]`: which entries are present; as for `Linear`, in every layer with
                 the label.
 
         Returns:

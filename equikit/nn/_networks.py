@@ -112,7 +112,7 @@ class DeepSets(_Tower):
         super().__init__({"p": ("p", in_channels)}, "p", hidden, out_channels, out, activation, rngs, options)
 
     def __call__(self, x: Inexact[jax.Array, "*batch n channels"], *, mask: Masks | None = None) -> Feature:
-        """Apply the network to sets `[*batch, n, channels]`; `mask` `[*batch, n]` says which points are there."""
+        """Apply the network to sets `[*batch, n, channels]`; `mask` `[*batch, n]` says which points are present."""
         return self._run({"p": x}, mask)
 
 
@@ -173,7 +173,7 @@ class GraphNetwork(_Tower):
         Args:
             edges: `[*batch, n, n, edge channels]`.
             nodes: `[*batch, n, node channels]`, where the network has them.
-            mask: `[*batch, n]` booleans: which nodes are there; also as `{"p": mask}`.
+            mask: `[*batch, n]` booleans: which nodes are present; also as `{"p": mask}`.
         """
         x = {"edges": edges} if nodes is None else {"edges": edges, "nodes": nodes}
         return self._run(x, mask)

@@ -1,4 +1,4 @@
-"""Nonlinearities: pointwise where that commutes with the group, gated by invariants where it does not."""
+"""Nonlinearities: pointwise if that commutes with the group, gated by invariants otherwise."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Pointwise(nnx.Module):
     functions.
 
     Whether a function is odd is tested with float32 numbers: at zero, and at 289 magnitudes from 1e-9 to 1e9, evenly
-    spaced on a logarithmic scale, with both signs. That it is odd everywhere else is the promise of the caller.
+    spaced on a logarithmic scale, with both signs. Elsewhere the caller guarantees it.
 
     Args:
         function: takes an array to an array of the same shape, entry by entry.
         features: labels of the input, `"p p"`.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Raises:
@@ -116,14 +116,14 @@ class Gated(nnx.Module):
         layer = Linear(before, gated.inputs, x=O(3), rngs=rngs)       # {"": 16, "x": 8, "gate of x": ("", 8)}
 
     Args:
-        features: what comes out, as for `Linear`.
+        features: the output features, as for `Linear`.
         activation: for terms on which only permutations act.
         gate: for the gates.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Attributes:
-        inputs: what goes in, as for `Linear`.
+        inputs: the input features, as for `Linear`.
 
     Raises:
         SignatureError: if the features cannot be read.
@@ -192,11 +192,11 @@ class NormGated(nnx.Module):
     a mean over all axes but those that are only permuted.
 
     Args:
-        features: what comes in and goes out, as for `Linear`, in a dictionary.
+        features: the input and output features, in a dictionary as for `Linear`.
         activation: for terms on which only permutations act.
         gate: the function σ.
         rngs: not used, as the parameters begin at one and zero; taken so that all layers are made alike.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Normalisation that commutes with groups of orthogonal matrices."""
+"""Normalization that commutes with groups of orthogonal matrices."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from equikit.plans._apply import Feature
 
 
 class RMSNorm(nnx.Module):
-    r"""Divide features by the root of their mean square, which orthogonal matrices leave as it is, and scale channels.
+    r"""Divide features by their root mean square, which orthogonal matrices preserve, and scale channels.
 
     \(y = g \odot x / \sqrt{\mathrm{mean}(x^2) + \epsilon}\). The mean runs over the channels of a term and its axes,
-    except those that are only permuted: every node of a graph is normalised by itself.
+    except those that are only permuted: every node of a graph is normalized by itself.
 
     Args:
-        features: what comes in and goes out, as for `Linear`, in a dictionary.
+        features: the input and output features, in a dictionary as for `Linear`.
         epsilon: added to the mean square.
         param_dtype: dtype of the scales.
         rngs: not used, as the scales begin at one; taken so that all layers are made alike.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Attributes:
         scale: name of a term to a parameter `[channels]`.
 
     Raises:
-        OptionError: if a group does not keep the sum of squares, as boosts and symplectic matrices do not.
+        OptionError: if a group does not preserve the sum of squares, such as boosts and symplectic matrices.
 
     Example:
         >>> from equikit import O
@@ -62,7 +62,7 @@ class RMSNorm(nnx.Module):
         for label, group in self.signature.groups.items():
             if not group.keeps_norm:
                 raise OptionError(
-                    f"the mean square over {label!r} is not left as it is by {group}",
+                    f"the mean square over {label!r} is not invariant under {group}",
                     got=f"{label}={group}",
                     expected="a group of orthogonal matrices",
                     step="leave the term out; ek.nn.Gated scales it by invariants",
@@ -75,7 +75,7 @@ class RMSNorm(nnx.Module):
         )
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
-        """Normalise a dictionary of arrays `[*batch, *axes, channels]`; entries that are zero stay so.
+        """Normalize a dictionary of arrays `[*batch, *axes, channels]`; entries that are zero stay so.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.

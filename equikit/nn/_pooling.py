@@ -71,7 +71,7 @@ class Pool(nnx.Module):
     Args:
         features: labels of the input, `"p p"`.
         how: `"sum"`, `"mean"` or `"max"`; the mean of nothing is zero, the maximum of nothing minus infinity.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Raises:

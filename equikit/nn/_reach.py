@@ -1,4 +1,4 @@
-"""Which features inside a network depend on its input, found layer by layer from the maps that there are."""
+"""Which features inside a network depend on its input, followed layer by layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Reach(NamedTuple):
 
 @functools.singledispatch
 def reach(layer: object, before: Reach) -> Reach:
-    """The reach of what comes out of a layer, given that of what goes in."""
+    """The reach of the outputs of a layer, given the reach of its inputs."""
     raise NotImplementedError(f"no rule for {type(layer).__name__}")
 
 

@@ -1,4 +1,4 @@
-"""Applying a plan to arrays: the names of its weights, and the one public entry point."""
+"""Apply plans to arrays: the names and shapes of weights, and `apply`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from equikit.plans._check import (
     refuse_mixture,
     refuse_real,
 )
-from equikit.plans._ir import Plan, TermPair, Widths, folded
+from equikit.plans._ir import Plan, TermPair, Widths, feature_widths
 from equikit.plans._layout import Layout, Weights, as_whole, laid_out
 from equikit.plans._method import Choice, choose
 from equikit.plans._options import Method, RunOptions, checked_plan
@@ -67,7 +67,7 @@ def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
 def weight_places(signature: Signature, channels: Widths, bias: bool) -> Mapping[str, tuple[TermPair, tuple[int, ...]]]:
     """The pair of term numbers and the shape of each weight by name; cached, because layers need it in every call."""
     places: dict[str, tuple[TermPair, tuple[int, ...]]] = {}
-    features = folded(signature, channels)
+    features = feature_widths(signature, channels)
 
     def add(t: int | None, s: int) -> None:
         source, target = None if t is None else signature.inputs[t], signature.outputs[s]
@@ -120,8 +120,8 @@ def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
 def lay_out(plan: Plan, weights: Mapping[str, Weight]) -> Layout:
     """Lay weights out for the matrix products of a plan, once for many calls of `apply`.
 
-    In a jit-compiled call this is a few small transpositions, and in a loop XLA moves them out of it; what is gained is
-    that a program for inference has none.
+    In a jit-compiled call the layout costs a few small transpositions, which XLA moves out of loops; a program for
+    inference that takes a `Layout` has none.
 
     Args:
         plan: the plan.
@@ -178,21 +178,21 @@ def checked_layout(plan: Plan, layout: Layout, options: RunOptions) -> Layout:
 
 
 def _described(plan: Plan) -> str:
-    """What tells a plan from others."""
+    """The properties that distinguish a plan from others, as text."""
     options = f"normalize={plan.normalize!r}, bias={plan.bias}"
     return f"{plan.signature}, channels {plan.channels}, {options}, {plan.steps} steps"
 
 
 @functools.lru_cache(maxsize=64)
 def _layout_leaves(plan: Plan) -> list[tuple[Any, jax.ShapeDtypeStruct]]:
-    """The matrices and biases of a plan's layout: where each stands, and its shape."""
+    """The matrices and biases of a plan's layout: the path and shape of each."""
     weights = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in weight_shapes(plan).items()}
     layout: Layout = jax.eval_shape(lambda weights: lay_out(plan, weights), weights)
     return list(jax.tree.leaves_with_path(layout.products))
 
 
 def described(plan: Plan, arrays: Sequence[jax.Array], given: Weights | Layout) -> dict[str, jax.Array]:
-    """Inputs and weights, by what messages call them."""
+    """Inputs and weights by their names in error texts."""
     signature = plan.signature
     found = {f"input {term.name!r}": array for term, array in zip(signature.inputs, arrays, strict=True)}
     if isinstance(given, Layout):
@@ -245,22 +245,22 @@ def apply(
     Args:
         plan: from `plan`, or `space.plan(...)`.
         inputs: an array `[*batch, *axes, channels]`, or one for each input term, by name.
-        weights: by name, with the shapes of `weight_shapes(plan)`; or what `lay_out` has made of them.
-        mask: for a label, booleans `[*batch, n]` that say which entries are there; others count as absent in every
-            sum and mean, and are zero in the result. The array alone where only one label can have a mask.
+        weights: by name, with the shapes of `weight_shapes(plan)`; or the result of `lay_out`.
+        mask: for a label, booleans `[*batch, n]`: which entries are present; absent ones are ignored in every sum and
+            mean, and are zero in the result. An array alone if only one label can have a mask.
         sizes: sizes of free labels that no input has.
         precision: of the matrix products, as in `jax.lax.dot_general`.
         method: `"factored"` runs the steps of the plan; `"dense"` multiplies by the whole matrix, assembled in each
-            call; `"naive"` is the definition, one dense tensor a diagram; `"auto"` takes the one that a cost model
-            expects to be fastest for these shapes, on the platform that the program is lowered for.
-        remat: keep nothing but inputs and weights for the backward pass, and compute the rest again. Without it the
-            reduced tensors, side by side as they enter the products, are kept too.
-        chunk_size: how many samples are computed at a time, in a loop over the batch: less memory, for some time. The
-            six wirings of three axes to three take five times the memory of input and output otherwise.
-        out_sharding: how the result is spread over the devices of a mesh, as a `jax.sharding.PartitionSpec` or
-            `NamedSharding`; for several outputs a dictionary by name. Without it XLA decides on automatic axes; on
-            explicit ones batch and tensor axes stay as they are in the inputs, channels are as the last axis of the
-            weights, and the sums that this takes are done.
+            call; `"naive"` is the definition, one dense tensor for each diagram; `"auto"` takes the one that a cost
+            model expects to be fastest for these shapes, on the platform that the program is lowered for.
+        remat: keep only inputs and weights for the backward pass, and recompute the rest. Otherwise the concatenated
+            reduced tensors, which enter the products, are kept too.
+        chunk_size: how many samples are computed at a time, in a loop over the batch, which takes less memory and more
+            time. Otherwise the six wirings of three axes to three take five times the memory of input and output.
+        out_sharding: how the result is sharded over the devices of a mesh, as a `jax.sharding.PartitionSpec` or
+            `NamedSharding`; for several outputs a dictionary by name. By default XLA decides on automatic axes; on
+            explicit axes, batch and tensor axes are sharded as in the inputs, channels as the last axis of the weights,
+            and no sum is left unreduced.
 
     Returns:
         The output array `[*batch, *axes, channels]`, or a dictionary of them if there are several output terms or the
@@ -269,9 +269,8 @@ def apply(
     Raises:
         ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast. Arrays in half precision come
             together with float32, but not with float64, nor bfloat16 with float16.
-        OptionError: if there is no such method or it cannot serve the case, or if the mesh does not have what
-            `out_sharding` names.
-        TooLargeError: if the dense matrix, or that of a diagram for the naive method, would not fit in memory.
+        OptionError: if the method is unknown or does not apply, or if the mesh lacks an axis that `out_sharding` names.
+        TooLargeError: if the dense matrix, or for the naive method the tensor of a diagram, would not fit in memory.
 
     Cost: \(O(n^{\max(k, l)})\) time and memory; a Levi-Civita tensor adds a constant of \(n^n\) entries, and is refused
     above \(2^{26}\). The naive method takes \(O(n^{k+l})\) for each diagram.

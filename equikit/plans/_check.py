@@ -1,4 +1,4 @@
-"""Checks on the arrays that enter a plan: what is wrong is said before anything is computed."""
+"""Check the arrays of a call before anything is computed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from equikit.groups import Group
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """What the arrays of one call settle: the batch axes and the size of every label."""
+    """The batch axes and the size of every label, read from the arrays of one call."""
 
     batch: tuple[int, ...]
     sizes: dict[str, int]
@@ -33,7 +33,7 @@ def foreign(array: np.ndarray) -> bool:
 
 
 def by_name(names: Iterable[str], given: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The dictionary with each key that is a name but for its spelling replaced by the name."""
+    """Replace each key that is another spelling of a name by the name."""
     exact = set(names)
     if given.keys() == exact:
         return dict(given)
@@ -42,12 +42,12 @@ def by_name(names: Iterable[str], given: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def by_label(argument: str, given: object) -> dict[str, Any]:
-    """What is given for each label as a dictionary, an empty one for `None`, or `OptionError`."""
+    """Return a dictionary by normalized labels, empty for `None`, or raise `OptionError`."""
     return {normalized(label): value for label, value in mapping(argument, given).items()}
 
 
 def mapping(argument: str, given: object) -> Mapping[Any, Any]:
-    """Return a dictionary, an empty one for `None`, or raise `OptionError`."""
+    """Return a dictionary, empty for `None`, or raise `OptionError`."""
     if given is not None and not isinstance(given, Mapping):
         raise OptionError(
             f"{argument} is not a dictionary",
@@ -95,11 +95,11 @@ def refuse_mixture(arrays: Mapping[str, jax.Array]) -> None:
     """Raise `DTypeError` where half and double precision meet, or both kinds of half precision.
 
     Single precision goes with everything: JAX computes in the wider of the two, and nothing is lost. A result in double
-    precision made of weights with eight bits would look like more than it is, and what bfloat16 and float16 make
-    together, float32, is neither.
+    precision would hide that some weights have eight bits, and bfloat16 and float16 promote to float32, which is
+    neither.
 
     Args:
-        arrays: what an array is called in the text, such as `"input 'p'"`, to the array.
+        arrays: from the name of an array in error texts, such as `"input 'p'"`, to the array.
     """
     of: dict[str, str] = {}
     for name, array in arrays.items():
@@ -120,7 +120,7 @@ def refuse_mixture(arrays: Mapping[str, jax.Array]) -> None:
 
 
 def refuse_real(signature: Signature, names: Iterable[str], arrays: Iterable[jax.Array]) -> None:
-    """Raise `DTypeError` where real arrays come for a complex group, or real ones together with complex ones."""
+    """Raise `DTypeError` for real arrays where a group is complex, and for real and complex arrays together."""
     given = dict(zip(names, arrays, strict=True))
     kinds = {name: bool(jnp.issubdtype(array.dtype, jnp.complexfloating)) for name, array in given.items()}
     if all(kinds.values()) or (not any(kinds.values()) and not signature.is_complex):
@@ -140,7 +140,7 @@ def masks_of(signature: Signature, mask: object) -> dict[str, Any]:
     """The mask of each label, from a dictionary, or from an array alone where only one label can have a mask.
 
     Raises:
-        OptionError: for an array where no label or several labels can have a mask, and for what is neither.
+        OptionError: for an array where no label or several labels can have a mask, and for other types.
     """
     if mask is None or isinstance(mask, Mapping):
         return by_label("mask", mask)
@@ -162,7 +162,7 @@ def _expected(term: Term, signature: Signature, channels: int | None) -> str:
 
 
 def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tuple[int, str]]:
-    """The sizes that labels are bound to, or given, each with where it is known from.
+    """The sizes that are bound or given, each with its origin for error texts.
 
     Raises:
         ShapeError: if a size is given for a label that is not there, or bound to another.
@@ -190,10 +190,10 @@ def checked_shapes(
     given: Mapping[str, int] | None = None,
     sized: Collection[str] = (),
 ) -> Shapes:
-    """Read the batch axes and the size of every label off the arrays, and see that all agree.
+    """Read the batch axes and the size of every label from the arrays, and check that they agree.
 
     Args:
-        signature: what the arrays are the inputs of.
+        signature: the arrays are its inputs.
         channels: of each input; `None` for an array without an axis of channels.
         arrays: the inputs.
         masks: masks by label.
@@ -275,7 +275,7 @@ def _read_shape(
 ) -> tuple[tuple[int, ...], str]:
     """Check the shape of one input, and add the sizes of its labels to the known ones.
 
-    Sizes and batch axes come with where they are known from. Returns the batch axes.
+    Sizes and batch axes come with their origin for error texts. Returns the batch axes.
     """
     name = f"input {term.name!r}"
 
@@ -301,7 +301,7 @@ def _read_shape(
 
 
 def _one_size(label: str, signature: Signature, *, any_size: bool) -> str:
-    """The next step where an axis has another size than its label."""
+    """The next step if the size of an axis is not that of its label."""
     group, size = dict(signature.bindings)[label], signature.sizes[label]
     if size is None:
         return f"give every {label!r} one size"
@@ -311,7 +311,7 @@ def _one_size(label: str, signature: Signature, *, any_size: bool) -> str:
 
 
 def _check_size(label: str, group: Group, size: Any) -> None:
-    """Raise `GroupError` or `ShapeError` where a group does not act on axes of a size, or of a symbolic one."""
+    """Raise `GroupError` or `ShapeError` if a group does not act on axes of a size, which may be symbolic."""
     if not isinstance(size, int):
         _check_symbol(label, group, size)
         return
@@ -327,9 +327,9 @@ def _check_size(label: str, group: Group, size: Any) -> None:
 
 
 def _check_symbol(label: str, group: Group, size: Any) -> None:
-    """Raise `ShapeError` where a size that is a symbol of jax.export could be odd, and the group has even sizes only.
+    """Raise `ShapeError` if a symbolic size of jax.export could be odd, and the group has even sizes only.
 
-    That the symbol is even may also be a constraint, but then JAX cannot tell the shapes of the backward pass.
+    A constraint can also make the symbol even, but JAX cannot infer the shapes of the backward pass from it.
     """
     if group.form is not None and group.form.kind == "symplectic" and (size % 2 != 0 or "floordiv" in str(size // 2)):
         raise ShapeError(

@@ -1,7 +1,7 @@
 """Running the plan of multilinear maps in JAX: the contractions between the steps, which `_execute.py` runs.
 
-No gather, no scatter, and no outer product: what is formed is no larger than an input, the output, or what the best
-order of contracting operands two by two needs. (For groups without diagrams weights are looked up.)
+No gather, no scatter, and no outer product: no array is larger than an input, the output, or the largest intermediate
+result of the best order of contraction. (For groups without diagrams weights are looked up.)
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def run_contractions(
         plan: the plan.
         inputs: arrays `[batch, *axes, channels]`, with one batch axis.
         weights: `[basis, *features in, features out]`, or `[basis, channels]` in mode `"channelwise"`.
-        shapes: what the arrays settle.
+        shapes: the batch axes and the size of every label.
         masks: for a label, booleans `[batch, n]`.
         precision: of the products.
 

@@ -1,4 +1,4 @@
-"""From a space of multilinear maps to a plan: what is computed once for many diagrams. Nothing here imports JAX.
+"""Compile a space of multilinear maps to a plan that shares work between diagrams. Nothing here imports JAX.
 
 A diagram is applied in three stages. Every input is *reduced* by the part of the diagram that lies in it alone:
 diagonals, traces and sums. The reduced inputs are *contracted* with each other, with Levi-Civita tensors, invariant
@@ -140,7 +140,7 @@ def multilinear_plan(
 
 
 def check_request(space: MultilinearSpace, channels: tuple[int, ...], out_channels: int, mode: Mode) -> None:
-    """Raise `OptionError` or `ShapeError` where a space has no maps of a mode, or not with these channels."""
+    """Raise `OptionError` or `ShapeError` if a space has no maps of a mode, or none with these channels."""
     if _checks.choice("mode", mode, MODES) == "full":
         return
     if space.multiplicity != 1:
@@ -207,7 +207,7 @@ def _invariant_sums(space: MultilinearSpace, uses: tuple[Use, ...]) -> tuple[tup
 
 Letters = tuple[int, ...]
 Order = tuple[tuple[int, int, Letters], ...]
-"""Pairs of operands to contract, with the letters of what comes of them, which is put last."""
+"""Pairs of operands to contract, with the letters of their result, which becomes the last operand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ def letter_sizes(
 
 
 def _bound(plan: MultilinearPlan, sizes: Mapping[str, Any], batch: Any) -> int:
-    """The entries of the largest input with as many features as the widest term has."""
+    """The entries of the largest input, times the number of features of the widest term."""
     signature, (wide, narrow) = plan.signature, plan.features
     largest = max(
         math.prod(_known(sizes[term.labels[i]]) for i in signature.acted(term)) * width
@@ -271,7 +271,7 @@ def _bound(plan: MultilinearPlan, sizes: Mapping[str, Any], batch: Any) -> int:
 
 
 def _known(size: object) -> int:
-    """A size where it matters for an order; symbolic sizes of jax.export, and empty axes, tell nothing about that."""
+    """A size for comparing orders; symbolic sizes of jax.export and empty axes count as one."""
     return max(size, 1) if isinstance(size, int) else 1
 
 

@@ -1,4 +1,4 @@
-"""What a plan is made of: nodes, steps, products. Plain frozen values; nothing here imports JAX.
+"""The parts of a plan: nodes, steps, products. Plain frozen values; nothing here imports JAX.
 
 A plan applies all maps of a signature at once, in three stages:
 
@@ -180,7 +180,7 @@ class Contraction:
         return (tuple(use.half for use in self.uses[: 1 if self.held else None]),)
 
 
-def folded(signature: Signature, channels: tuple[Sequence[int], Sequence[int]]) -> Widths:
+def feature_widths(signature: Signature, channels: tuple[Sequence[int], Sequence[int]]) -> Widths:
     """The channels of each input and output term, times the sizes of the plain axes of the term."""
     wide, narrow = (
         tuple(signature.multiplicity(term) * count for term, count in zip(terms, counts, strict=True))
@@ -190,7 +190,7 @@ def folded(signature: Signature, channels: tuple[Sequence[int], Sequence[int]]) 
 
 
 class Stages:
-    """What plans have in common: three stages, a table and a cost."""
+    """Base of plans: three stages, a table and a cost."""
 
     __slots__ = ()
     signature: Signature
@@ -202,13 +202,13 @@ class Stages:
 
     @property
     def heading(self) -> tuple[str, str, str]:
-        """The signature, what stands between terms, and the options."""
+        """The signature, the separator of its terms, and the options."""
         raise NotImplementedError
 
     @property
     def features(self) -> Widths:
         """Channels of each term with its plain axes folded in: the width of its tensors in the plan."""
-        return folded(self.signature, self.channels)
+        return feature_widths(self.signature, self.channels)
 
     @property
     def steps(self) -> int:
@@ -273,7 +273,7 @@ class Plan(Stages):
 
     @property
     def heading(self) -> tuple[str, str, str]:
-        """The signature, what stands between terms, and the options."""
+        """The signature, the separator of its terms, and the options."""
         return str(self.signature), " + ", f"{self.normalize}, bias" if self.bias else self.normalize
 
     @property
@@ -294,7 +294,7 @@ class Plan(Stages):
         return transposed(self)
 
     def __hash__(self) -> int:
-        """Of what plans differ in, and not of thousands of steps: a plan is looked up in a cache at every call."""
+        """Hash only the fields from which the steps follow: plans are cache keys in every call."""
         counts = len(self.reductions), len(self.products), len(self.expansions)
         return hash((self.signature, self.channels, self.normalize, self.bias, counts))
 
@@ -353,7 +353,7 @@ class MultilinearPlan(Stages):
 
     @property
     def heading(self) -> tuple[str, str, str]:
-        """The signature, what stands between terms, and the options."""
+        """The signature, the separator of its terms, and the options."""
         return self.space.text, ", ", f"{self.normalize}, {self.mode}"
 
     def code(self) -> str:
@@ -379,5 +379,5 @@ class MultilinearPlan(Stages):
         return plan_code(self)
 
     def __hash__(self) -> int:
-        """Hash only the fields from which the steps follow: a plan is looked up in a cache at every call."""
+        """Hash only the fields from which the steps follow: plans are cache keys in every call."""
         return hash((self.space, self.channels, self.normalize, self.mode, self.elements))

@@ -1,4 +1,4 @@
-"""Weights laid out for the matrix products of a plan: from one array a pair of terms to one matrix a core."""
+"""Weights laid out for the products of a plan: one matrix for each core, from one array for each pair of terms."""
 
 from __future__ import annotations
 

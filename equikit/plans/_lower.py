@@ -1,4 +1,4 @@
-"""From a signature to a plan."""
+"""Compile a signature to a plan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equikit.plans._ir import NORMALIZE, Normalize, Plan, Widths
 from equikit.plans._lattice import acted_labels, cheapest_expansions, cheapest_reductions
 from equikit.plans._products import found_cores, joined_product, with_split_wires
 
-FEWER = "use fewer axes; the dimension and the shapes of the weights are known all the same"
+FEWER = "use fewer axes; space.dim and the shapes of the weights need no plan"
 
 Channels = int | Sequence[int]
 """Of each term of a side, or one number for all."""
@@ -28,7 +28,7 @@ PER_TENSOR, PER_DIAGRAM = 50, 1.5
 
 
 def refuse_if_long(signature: Signature, bias: bool, per_diagram: float = PER_DIAGRAM) -> None:
-    """Raise `TooLargeError` where making the plan would take more than some seconds, before anything is enumerated."""
+    """Raise `TooLargeError` where making the plan would take more than a few seconds, before anything is enumerated."""
     groups = tuple(signature.groups.items())
     tops, bottoms = ([acted_labels(signature, term) for term in side] for side in (signature.outputs, signature.inputs))
     tensors = sum(count_reductions(row, groups) for row in (*tops, *bottoms))
@@ -94,7 +94,7 @@ def plan(
         The plan; the same object for the same arguments.
 
     Raises:
-        OptionError: if `normalize` is neither, or channels are not whole numbers.
+        OptionError: if `normalize` is unknown, or channels are not whole numbers.
         ShapeError: if there is not one number of channels for each term.
         TooLargeError: if there are too many diagrams, or tensors between a term and its half diagrams.
 

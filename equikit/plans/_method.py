@@ -23,7 +23,7 @@ from equikit.plans._rates import Rates, rates_of
 Result = TypeVar("Result")
 
 LARGEST_MATRIX = 2**24
-"""Entries of the dense matrix above which it is never the fastest, so that its cost is not even reckoned."""
+"""Entries of the dense matrix above which it is never the fastest, so that its cost is not computed."""
 
 
 FUSED = 0.25

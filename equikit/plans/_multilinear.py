@@ -1,4 +1,4 @@
-"""Applying multilinear maps to arrays: the shape of their weights, and the one public entry point."""
+"""Apply multilinear maps to arrays: the shape of their weights, and `apply_multilinear`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, by_label, checked_arrays, checked_dtype, masks_of
 from equikit.plans._contract import run_contractions
 from equikit.plans._contractions import check_request, planned_maps
-from equikit.plans._ir import NORMALIZE, Mode, MultilinearPlan, Normalize, folded
+from equikit.plans._ir import NORMALIZE, Mode, MultilinearPlan, Normalize, feature_widths
 from equikit.plans._lower import per_term
 from equikit.plans._options import RunOptions
 from equikit.plans._out_sharding import Result, Spec
@@ -29,7 +29,7 @@ def _checked(space: object) -> MultilinearSpace:
     if isinstance(space, MultilinearSpace):
         return space
     raise OptionError(
-        "what is to be applied is not a space of multilinear maps",
+        "the first argument must be a space of multilinear maps",
         got=repr(space),
         expected='what hom("x, x -> x", x=SO(3)) returns',
         step="write a comma between the inputs; a linear map is applied by its plan",
@@ -68,7 +68,7 @@ def _weight_shape(space: MultilinearSpace, channels: Sequence[int], out_channels
     """As above, for a checked request; without a plan, since there can be too many maps for one."""
     if mode == "channelwise":
         return len(space.diagrams), out_channels
-    wide, narrow = folded(space.signature, (channels, (out_channels,)))
+    wide, narrow = feature_widths(space.signature, (channels, (out_channels,)))
     return len(space.diagrams), *wide, *narrow
 
 
@@ -94,24 +94,24 @@ def apply_multilinear(
     Args:
         space: from `hom`, with commas.
         inputs: an array `[*batch, *axes, channels]` for each input, in order.
-        weights: as `multilinear_weight_shape` has it. In mode `"full"` `[basis, *features in, features out]`: a weight
-            for each choice of one channel from every input and the output. In mode `"channelwise"` `[basis, channels]`:
-            channel c of the output is made of channel c of every input.
+        weights: of the shape `multilinear_weight_shape`. In mode `"full"` that is `[basis, *features in, features
+            out]`: a weight for each choice of one channel from every input and the output. In mode `"channelwise"` it
+            is `[basis, channels]`: channel c of the output is made of channel c of every input.
         mode: `"full"` or `"channelwise"`.
         normalize: `"sum"`, or `"mean"` to divide each sum over an index that is not in the output by its size.
-        mask: for a label, booleans `[*batch, n]` that say which entries are there; others count as absent in every
-            sum and mean, and are zero in the result. The array alone where only one label can have a mask.
+        mask: for a label, booleans `[*batch, n]`: which entries are present; absent ones are ignored in every sum and
+            mean, and are zero in the result. An array alone if only one label can have a mask.
         sizes: sizes of free labels that no input has.
         precision: of the products, as in `jax.lax.dot_general`.
         method: `"factored"`, or `"naive"` for the definition by dense tensors, which is slow.
-        out_sharding: how the result is spread over the devices of a mesh, as in `apply`.
+        out_sharding: how the result is sharded over the devices of a mesh, as in `apply`.
 
     Returns:
         The output array `[*batch, *axes, channels]`.
 
     Raises:
         ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
-        OptionError: if there is no such mode, normalisation or method.
+        OptionError: if the mode, normalization, method or precision is unknown.
         TooLargeError: for a Levi-Civita tensor of more than \(2^{26}\) entries.
 
     Cost: for two inputs memory is that of the larger of them and the output, times channels and the ways to place the

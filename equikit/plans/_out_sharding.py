@@ -1,4 +1,4 @@
-"""What `out_sharding` may be: it is checked against the mesh and the outputs before anything is computed."""
+"""Check `out_sharding` against the mesh and the outputs before anything is computed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Entry = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What is known of an output before it is computed.
+    """The properties of an output that are known before it is computed.
 
     Attributes:
         term: its name and labels.
@@ -47,10 +47,10 @@ def over(entry: Any) -> Entry:
 
 
 def by_output(results: Sequence[Result], given: object) -> list[Any]:
-    """What is wanted for each output, in their order; `None` for nothing.
+    """The sharding requested for each output, in order; `None` where there is none.
 
     Raises:
-        OptionError: if it is not clear for which output a sharding is, or there is no such output.
+        OptionError: if a sharding does not name its output, or names one that does not exist.
     """
     names = [each.term.name for each in results]
     if given is None:
@@ -77,7 +77,7 @@ def by_output(results: Sequence[Result], given: object) -> list[Any]:
 
 
 def checked_spec(each: Result, given: Any, mesh: AbstractMesh) -> PartitionSpec | None:
-    """The spec of what is wanted for one output, if it fits the mesh and the output.
+    """The spec that is requested for one output, if it fits the mesh and the output.
 
     Raises:
         OptionError, ShapeError: naming the output, what came, and what would fit.

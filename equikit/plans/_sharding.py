@@ -111,7 +111,7 @@ def placed(
 ) -> list[jax.Array]:
     """Call `compute(inputs, weights, masks, spread)` so that its results are sharded as wanted.
 
-    Where there is no mesh, it is called as it is.
+    Without a mesh, `compute` is called directly.
 
     Args:
         compute: returns a list with an array for each output; `spread` tells it what is spread over devices in

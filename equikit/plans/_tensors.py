@@ -1,4 +1,4 @@
-"""Invariant tensors of groups without diagrams, as plans take them. Nothing here imports JAX."""
+"""Invariant tensors of groups without diagrams, as plans use them. Nothing here imports JAX."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def folded(x: jax.Array, half: HalfDiagram, batch: int) -> jax.Array:
 
 
 def unfolded(y: jax.Array, half: HalfDiagram, batch: int, sizes: Mapping[str, int]) -> jax.Array:
-    """The inverse of `_folded`."""
+    """The inverse of `folded`."""
     axes = _whole_axes(half, batch)
     if not axes:
         return y
