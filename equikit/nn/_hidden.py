@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
@@ -18,6 +17,7 @@ from equikit.nn._linear import Linear
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
 from equikit.plans._apply import Feature, weight_name
+from equikit.plans._execute import masked
 
 Nonlinearity = Literal["gated", "norm", "pointwise"]
 
@@ -107,10 +107,4 @@ def reached(layer: Linear, name: str) -> bool:
 
 def present(term: Term, array: Feature, masks: Mapping[str, Any] | None) -> Feature:
     """An array with its absent entries set to zero, whatever they hold."""
-    start = array.ndim - 1 - len(term.labels)
-    for i, label in enumerate(term.labels):
-        if masks and label in masks:
-            mask = jnp.asarray(masks[label])
-            others = [place for place in range(start, array.ndim) if place != start + i]
-            array = jnp.where(jnp.expand_dims(mask, others), array, jnp.zeros((), array.dtype))
-    return array
+    return masked(array, term.labels, masks or {}, array.ndim - 1 - len(term.labels))

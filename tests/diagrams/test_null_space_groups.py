@@ -258,7 +258,7 @@ one = hom("z -> z", z=Z(3)).diagrams[0]
         (lambda: MatrixGroup([[["a"]]]), GroupError, "is not a square matrix of finite numbers"),
         (lambda: MatrixGroup([[[float("nan")]]]), GroupError, "is not a square matrix of finite numbers"),
         (lambda: MatrixGroup([[[1]]], tolerance=-1), GroupError, "tolerance= must be a number > 0"),
-        (lambda: MatrixGroup([[[1.0, 0], [0, 1 + 5e-10]]]).invariants((False,)), GroupError, "cannot be told"),
+        (lambda: MatrixGroup([[[1.0, 0], [0, 1 + 5e-10]]]).invariants((False,)), GroupError, "cannot be determined"),
         (lambda: STRETCH.invariants((False,) * 12), TooLargeError, "too large to be found"),
         (lambda: Z(16).invariants((False,) * 6), TooLargeError, "too large to be found"),
         (lambda: Z(16).invariants((False,) * 5), TooLargeError, "too large to be found"),

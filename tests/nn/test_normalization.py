@@ -39,7 +39,7 @@ def test_dtypes(dtype):
 
 def test_groups_without_an_invariant_sum_of_squares_are_refused():
     for group in (Lorentz, Sp(4)):
-        with pytest.raises(ek.OptionError, match="is not left as it is"):
+        with pytest.raises(ek.OptionError, match="is not invariant under"):
             ek.nn.RMSNorm({"x": 1}, x=group)
 
 
