@@ -206,12 +206,12 @@ def _binding(label: str, what: object) -> Group | Fixed:
 
 
 def _shown(what: object) -> str:
-    """What was given for a label, as it is written."""
+    """The text of a value that was given for a label."""
     return what.__name__ if isinstance(what, type) else str(what)
 
 
 def _given(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, object]:
-    """What is given for each label, from a dictionary, from keywords, or from both."""
+    """The value given for each label, from a dictionary, from keywords, or from both."""
     found: dict[str, object] = {}
     if groups is not None and not isinstance(groups, Mapping):
         raise SignatureError(
@@ -251,9 +251,14 @@ def bind(
     grammar: Grammar = LINEAR,
     call: Call = ANY,
 ) -> Signature:
-    """Bind every label of the terms, from a dictionary, from keywords, or from both; `call` is what they were given to.
+    """Bind every label of the terms to a group, from a dictionary, from keywords, or from both.
 
-    `text` is what the terms were read from, by the rules of `grammar`.
+    Args:
+        inputs, outputs: the terms.
+        groups, keywords: the groups by label.
+        text: the text that the terms were read from, by the rules of `grammar`; errors point into it.
+        grammar: the rules.
+        call: the function that received the keywords.
 
     Raises:
         OptionError: for a keyword that is a misspelt option or label.

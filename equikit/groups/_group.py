@@ -34,7 +34,7 @@ def checked_size(owner: str, size: object) -> int:
 
 
 def refuse_misfit(element: str, size: int, array: Any, axis: int) -> None:
-    """Raise `ShapeError` where an axis of an array has not the size of a group element."""
+    """Raise `ShapeError` if an axis of an array does not have the size of a group element."""
     if not -array.ndim <= axis < array.ndim or array.shape[axis] != size:
         raise ShapeError(
             f"the {element} does not fit the axis",
@@ -59,7 +59,7 @@ class Group(ABC):
         blocks: which blocks the diagrams of the family have: `"any"`, `"even"` numbers of vertices, `"pair"`s only, or
             `"small"` ones of one or two vertices; `"whole"` where there are no diagrams, but a tensor on all axes.
         permutes: whether elements only permute entries, up to sign, so that absent entries can be masked.
-        has_dual: whether vectors and dual vectors are told apart, so that a label may carry a star.
+        has_dual: whether vectors and dual vectors differ, so that a label may carry a star.
         is_complex: whether the group acts on complex arrays only.
     """
 
@@ -81,7 +81,7 @@ class Group(ABC):
 
     @property
     def free(self) -> Group | None:
-        """The group of any size whose maps at this size are those of this one; `None` where maps depend on the size."""
+        """The free group whose maps at this size are those of this group; `None` if maps depend on the size."""
         try:
             family = type(self)()
         except (GroupError, TypeError):  # a group that needs a size, or generators

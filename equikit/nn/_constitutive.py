@@ -75,7 +75,7 @@ def _checked_axes(axes: Any) -> tuple[tuple[float, ...], ...]:
         raise OptionError(
             "the axes of the material are not a list of vectors",
             got=repr(axes),
-            expected="vectors of real numbers, also where it is one",
+            expected="a list of vectors of real numbers, also for a single axis",
             step="write axes=((0, 0, 1),)",
         ) from None
 

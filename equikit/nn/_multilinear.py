@@ -59,6 +59,7 @@ class Multilinear(nnx.Module):
     Cost: as `equikit.plans.apply_multilinear`.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from equikit import O
         >>> layer = Multilinear("x, x x -> x", (4, 2), 8, x=O(3), rngs=nnx.Rngs(0))
         >>> layer(jnp.ones((5, 3, 4)), jnp.ones((5, 3, 3, 2))).shape

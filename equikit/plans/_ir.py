@@ -128,7 +128,7 @@ class Use:
 
     Attributes:
         element: the number of the basis element, among those of the plan.
-        coefficient: what it is multiplied by.
+        coefficient: the factor of the element.
         half: the output half that it is.
         axes: for each axis of the half the axis of the result.
         choice: the number of the invariant tensor.

@@ -114,11 +114,11 @@ def placed(
     Without a mesh, `compute` is called directly.
 
     Args:
-        compute: returns a list with an array for each output; `spread` tells it what is spread over devices in
-            addition to the batch.
+        compute: returns a list with an array for each output; `spread` says whether axes or channels are spread
+            over devices in addition to the batch.
         operands: inputs, weights and masks.
         terms: of the inputs.
-        outputs: lists what is known of the outputs before they are computed.
+        outputs: returns the properties of the outputs that are known before they are computed.
         out_sharding: for the single output, or by name; outputs that it leaves out are sharded as usual.
 
     Raises:
