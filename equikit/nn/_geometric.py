@@ -28,6 +28,7 @@ from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, checked_arrays, masks_of
 from equikit.plans._contract import run_contractions
 from equikit.plans._contractions import planned_maps
+from equikit.plans._execute import masked
 
 POINT, OTHER, SPACE = "i", "j", "x"
 """The labels of the receiving point, the sending one, and the axes of space."""
@@ -248,17 +249,12 @@ class GeometricMessage(nnx.Module):
         rows = [x.astype(dtype).reshape(batch, *x.shape[len(shapes.batch) :]) for x in arrays]
         present = jnp.asarray(masks[self.point]).reshape(batch, count) if self.point in masks else None
         if present is not None:
-            rows = [jnp.where(jnp.expand_dims(present, [*range(2, x.ndim)]), x, jnp.zeros((), dtype)) for x in rows]
+            rows = [masked(x, (POINT,), {POINT: present}, 1) for x in rows]
         directions, weights = self._pairs(positions.astype(dtype).reshape(batch, count, n), present)
         results: dict[str, Any] = {}
-        powers: dict[int, jax.Array] = {}
-        for power in range(self.powers + 1):
-            last = weights if not power else powers[power - 1]
-            powers[power] = (
-                last
-                if not power
-                else last[..., None, :] * directions.reshape(*directions.shape[:3], *[1] * (power - 1), n, 1)
-            )
+        powers = [weights]
+        for power in range(self.powers):
+            powers.append(powers[-1][..., None, :] * directions.reshape(*directions.shape[:3], *[1] * power, n, 1))
         for term in self.signature.outputs:
             total: jax.Array | None = None
             for source, x in zip(self.sources, rows, strict=True):

@@ -68,7 +68,7 @@ def by_output(results: Sequence[Result], given: object) -> list[Any]:
     unknown = [name for name in given if name not in names]
     if unknown:
         raise OptionError(
-            f"out_sharding has {unknown[0]!r}, which is no output",
+            f"out_sharding has {unknown[0]!r}, which is not an output",
             got=f"shardings for {sorted(map(str, given))}",
             expected=f"some of {names}",
             step="correct the name",
