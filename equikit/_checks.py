@@ -303,7 +303,7 @@ def options_of(call: Callable[..., Any]) -> frozenset[str]:
     return call_of(call).options
 
 
-def refuse_misspelt(call: Call, keywords: Collection[str], labels: Collection[str]) -> None:
+def refuse_misspelled(call: Call, keywords: Collection[str], labels: Collection[str]) -> None:
     """Raise `OptionError` for a keyword that is close to an option or a label, or that passes random keys."""
     unknown = sorted({*keywords} - {*labels} - call.options)
     if "rngs" in unknown:

@@ -336,7 +336,7 @@ def multilinear(
     """Read a signature with commas, and bind its labels, which were given to `call`; `hom` is the public way.
 
     Raises:
-        OptionError: for a keyword that is a misspelt option or label.
+        OptionError: for a keyword that is a misspelled option or label.
         SignatureError: if it cannot be read, a label is not bound, or `sym` or `alt` holds plain axes.
     """
     operands, target, exchanges = parse_multilinear(signature)

@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from equikit._checks import Call, refuse_misspelt
+from equikit._checks import Call, refuse_misspelled
 from equikit._errors import Place, SignatureError, UnboundLabelError
 from equikit.diagrams._signature import Signature, Term, base
 from equikit.groups import Bistochastic, Dual, Fixed, Group, O, Sp
@@ -261,7 +261,7 @@ def bind(
         call: the function that received the keywords.
 
     Raises:
-        OptionError: for a keyword that is a misspelt option or label.
+        OptionError: for a keyword that is a misspelled option or label.
         SignatureError: for a label without a binding, a binding without a label, a label bound twice.
     """
     bare = Signature(inputs, outputs, ())
@@ -274,7 +274,7 @@ def bind(
         return Place(shown, *(_place_in(bare, label) if text is None else _place(shown, label, grammar)))
 
     given = _given(groups, keywords)
-    refuse_misspelt(call, [unicodedata.normalize("NFKC", name) for name in keywords], labels)
+    refuse_misspelled(call, [unicodedata.normalize("NFKC", name) for name in keywords], labels)
     for label in sorted(labels - given.keys()):
         family = "ek.GL" if f"{label}*" in written else "ek.S"
         raise UnboundLabelError(

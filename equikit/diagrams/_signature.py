@@ -46,7 +46,7 @@ class Term:
 class Signature:
     """The type of a linear map between direct sums of tensors, with every axis label bound.
 
-    Layers look up what follows from the fields in every call, so it is computed once for each signature; that needs a
+    Layers use the properties in every call, so each is computed once for a signature; that needs a
     `__dict__`, and is why the class has no slots. Mappings are read-only, because all callers share them.
 
     Attributes:

@@ -262,8 +262,8 @@ def _reached(group: Group, ends: set[Any], steps: int, *, dual: bool) -> Counter
 def _refuse_if_many(group: Group, steps: int | None) -> None:
     """Raise `TooLargeError` where walks pass through too many representations.
 
-    Representations are counted as partitions of at most as many boxes as there are steps, into at most n rows; pairs of
-    partitions for the hyperoctahedral group. Each takes a time proportional to its rows.
+    Representations are counted as partitions with no more boxes than steps, and at most n rows; as pairs of partitions
+    for the hyperoctahedral group. Each takes a time proportional to its rows.
     """
     n = bound_size(group)
     boxes = n if steps is None else min(steps, n) if isinstance(group, S | H) else steps

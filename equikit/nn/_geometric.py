@@ -138,7 +138,7 @@ class GeometricMessage(nnx.Module):
         used = {label for term in (*sources, *targets) for label in term.labels}
         # Features may all be numbers; directions are not.
         spatial = [label for label, what in bound.items() if label not in used and isinstance(what, Group | type)]
-        _checks.refuse_misspelt(call, bindings, used)
+        _checks.refuse_misspelled(call, bindings, used)
         extra = Term("positions", (*sources[0].labels[:1], *spatial[:1]))
         self.signature: Signature = bind((*sources, extra), targets, groups, bindings, call=call)
         self.channels = wide, narrow
@@ -165,7 +165,7 @@ class GeometricMessage(nnx.Module):
                 raise SignatureError(
                     f"no map leads to the message {term.name!r}",
                     got=f"powers of the direction up to {self.powers}, features {', '.join(map(str, sources))}",
-                    expected="a feature, or a power of the direction, with as many axes",
+                    expected="a feature, or a power of the direction, with the same number of axes",
                     step="raise powers=",
                 )
             for name, (gains, width) in parts.items():

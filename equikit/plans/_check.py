@@ -37,8 +37,8 @@ def by_name(names: Iterable[str], given: Mapping[Any, Any]) -> dict[Any, Any]:
     exact = set(names)
     if given.keys() == exact:
         return dict(given)
-    spelt = {normalized(name): name for name in exact}
-    return {name if name in exact else spelt.get(normalized(name), name): value for name, value in given.items()}
+    spellings = {normalized(name): name for name in exact}
+    return {name if name in exact else spellings.get(normalized(name), name): value for name, value in given.items()}
 
 
 def by_label(argument: str, given: object) -> dict[str, Any]:
