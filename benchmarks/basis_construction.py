@@ -88,7 +88,7 @@ FULL = (
 )
 QUICK = (Case("S", 1, 1, 4), Case("O", 2, 2, 2), Case("SO", 2, 1, 3))
 CACHES = (
-    *(_basis.chosen, _count.stirling_row, _count.even_stirling, _lower.planned, _sequence._grouped),
+    *(_basis.chosen, _count.stirling_row, _count.even_stirling_row, _lower.planned, _sequence._grouped),
     *(_apply.weight_places,),
     *(_finite._invariants, _matrix._invariants, _matrix._traces),
 )
