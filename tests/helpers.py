@@ -217,12 +217,16 @@ def assert_close(actual: Any, desired: Any, tolerance: float) -> None:
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
-    """All equations of a jaxpr that compute something, those of nested jaxprs included."""
+    """All equations of a jaxpr that compute something, those of nested jaxprs included.
+
+    Of a choice by platform only the last branch counts: a program that is lowered for one platform has one of them.
+    """
     jaxpr = getattr(jaxpr, "jaxpr", jaxpr)
     for equation in jaxpr.eqns:
+        by_platform = equation.params.get("branches_platforms") is not None
         nested = [
             value
-            for parameter in equation.params.values()
+            for parameter in ([equation.params["branches"][-1:]] if by_platform else equation.params.values())
             for value in (parameter if isinstance(parameter, list | tuple) else [parameter])
             if hasattr(value, "eqns") or hasattr(value, "jaxpr")
         ]
