@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._checks import refuse_if_more
+from equikit._checks import refuse_if_more, shown
 from equikit._errors import DTypeError, ShapeError
 from equikit.diagrams._dense import block_places, nonzero_entries, tensor_sizes
 from equikit.diagrams._diagram import Diagram
@@ -68,7 +68,15 @@ def _weighted(
 
 def _checked(space: HomSpace, matrix: Any, sizes: Mapping[str, int]) -> np.ndarray:
     """The matrix as an array, or an error where it does not fit."""
-    array = np.asarray(matrix)
+    try:
+        array = np.asarray(matrix)
+    except ValueError:
+        raise ShapeError(
+            "the matrix has rows of different lengths",
+            got=shown(matrix),
+            expected="rows of one length",
+            step="pad them",
+        ) from None
     if array.dtype.kind not in "iufc":
         raise DTypeError(
             "only a matrix of numbers has a nearest equivariant map",

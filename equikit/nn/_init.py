@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from equikit import _checks
+
 Sample = Callable[..., jax.Array]
 """Draws numbers from a key, a shape and a dtype."""
 
@@ -108,6 +110,7 @@ DENSE: dict[str, Any] = {"kernel_init": lecun_normal, "bias_init": zeros}
 
 def scaled(init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any, scale: np.ndarray) -> jax.Array:
     """Draw from an initializer of variance one, and multiply entry i of the first axis by `scale[i]`."""
+    _checks.function("kernel_init", init, example="jax.nn.initializers.normal(1.0)")
     scale = scale.reshape(-1, *[1] * (len(shape) - 1))
     if init is unit_normal:
         return _scaled(jax.random.normal, key, scale, shape, dtype)

@@ -175,6 +175,7 @@ class Linear(nnx.Module):
                 step="look at ek.hom(...).dim; choose other axes, a larger n or another group, or use ek.nn.Bilinear",
             )
         scales = self._scales(init_size)
+        _checks.function("bias_init", bias_init, example="jax.nn.initializers.zeros")
         self.kernel = nnx.Dict(
             {
                 name: nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scales[name]))

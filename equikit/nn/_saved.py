@@ -100,7 +100,7 @@ def check_saved(model: nnx.Module, description: Mapping[str, Any]) -> None:
         >>> check_saved(layer, json.loads(text))
     """
     here = describe(model)
-    if not isinstance(description, Mapping) or not here.keys() <= description.keys():
+    if not _complete(description, here):
         raise OptionError(
             "the description does not come from ek.nn.describe",
             got=_checks.shown(description),
@@ -125,6 +125,15 @@ def check_saved(model: nnx.Module, description: Mapping[str, Any]) -> None:
                 expected="no such array" if wanted is None else f"shape {wanted}",
                 step="make the model with the channels and layers that were saved",
             )
+
+
+def _complete(description: object, here: dict[str, Any]) -> bool:
+    """Whether a description has all parts, and dictionaries where `describe` writes them."""
+    if not isinstance(description, Mapping) or not here.keys() <= description.keys():
+        return False
+    layers, shapes = description["layers"], description["shapes"]
+    parts = (layers, shapes, *(layers.values() if isinstance(layers, Mapping) else ()))
+    return all(isinstance(part, Mapping) for part in parts)
 
 
 def _refuse_difference(path: str, saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:

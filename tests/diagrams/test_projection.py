@@ -139,6 +139,7 @@ def test_the_arrays_of_layers_and_integers_are_taken():
         (lambda: hom("p -> p", p=S).project(np.eye(3)), ShapeError, "no size is given"),
         (lambda: hom("p -> p", p=S(3)).project(np.eye(3) > 0), DTypeError, "matrix of numbers"),
         (lambda: hom("p -> p", p=S(2)).project([["a", "b"], ["c", "d"]]), DTypeError, "matrix of numbers"),
+        (lambda: hom("p -> p", p=S(2)).project([[1, 2], [3]]), ShapeError, "rows of different lengths"),
         (lambda: hom("p p p p -> p p p p", p=S).project(np.zeros((16, 16)), 2), TooLargeError, "Gram matrix"),
         (lambda: hom("p p -> p p", p=S).project(HUGE, 150), TooLargeError, "too many entries"),
     ],

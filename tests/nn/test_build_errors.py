@@ -337,6 +337,22 @@ BUILDS = {
         '"" or "p"',
         'out=""',
     ),
+    "kernel-init-no-function": (
+        ek.OptionError,
+        lambda: linear(kernel_init=None),
+        "kernel_init= must be callable",
+        "None",
+        "a function",
+        "write kernel_init=jax.nn.initializers.normal(1.0)",
+    ),
+    "bias-init-no-function": (
+        ek.OptionError,
+        lambda: linear(bias_init=0.0),
+        "bias_init= must be callable",
+        "0.0",
+        "a function",
+        "write bias_init=jax.nn.initializers.zeros",
+    ),
 }
 
 

@@ -14,6 +14,8 @@ import equikit as ek
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.nn import _saved, check_saved, describe
 
+BROKEN = {"layers": None}, {"layers": []}, {"layers": {"": None}}, {"shapes": None}, {"shapes": [[2, 3]]}
+
 
 def linear(signature="p p -> p", channels=2, seed=0, **options):
     return ek.nn.Linear(signature, channels, 3, rngs=nnx.Rngs(seed), **({"p": ek.S} | options))
@@ -149,7 +151,9 @@ def test_arrays_that_do_not_fit_are_refused(other, problem, got, expected):
         check_saved(linear(), saved(other()))
 
 
-@pytest.mark.parametrize("description", [None, {}, {"format": 1}, "format 1"], ids=str)
+@pytest.mark.parametrize(
+    "description", [None, {}, {"format": 1}, "format 1", *({**describe(linear()), **part} for part in BROKEN)], ids=str
+)
 def test_other_descriptions_are_refused(description):
     with pytest.raises(OptionError, match=r"does not come from ek\.nn\.describe"):
         check_saved(linear(), description)
