@@ -20,8 +20,12 @@ from equikit.groups import Group
 FORMAT = 1
 """The number of the meaning of weights: raised when the order of diagrams changes, or the map that a weight scales."""
 
-SETTINGS = "signature", "space", "group", "normalize", "mode"
-"""Attributes of layers that decide which map a weight scales; shapes show the others."""
+SETTINGS = (
+    *("signature", "space", "group", "normalize", "mode"),
+    *("axes", "scale", "hyperelastic", "stress_free", "degree", "invariants"),  # of laws
+    *("basis", "cutoff", "how"),  # of radial functions and pools
+)
+"""Attributes of layers that decide what is computed with the weights; shapes show the others."""
 
 
 def _text(value: object) -> str | None:
@@ -29,7 +33,9 @@ def _text(value: object) -> str | None:
     if isinstance(value, MultilinearSpace | Signature):
         text, signature = (value.text, value.signature) if isinstance(value, MultilinearSpace) else (str(value), value)
         return ", ".join([text, *(f"{label}={what!r}" for label, what in signature.bindings)])
-    return repr(value) if isinstance(value, Group) else value if isinstance(value, str) else None
+    if isinstance(value, Group | bool | int | float | tuple):
+        return repr(value)
+    return value if isinstance(value, str) else None
 
 
 def _settings(module: nnx.Module) -> dict[str, str]:

@@ -27,8 +27,11 @@ from equikit.diagrams._invariants import Invariants
 from equikit.diagrams._orbits import Move, OrbitSum, bare, walk
 from equikit.plans._ir import MODES, NORMALIZE, Contraction, LeviCivita, Mode, MultilinearPlan, Normalize, Use
 from equikit.plans._lattice import cheapest_expansions, cheapest_reductions
-from equikit.plans._lower import Channels, channel_pair
+from equikit.plans._lower import FEWER, Channels, channel_pair
 from equikit.plans._tensors import is_disjoint, joint_tensors
+
+MOST_MAPS = 50_000
+"""Basis elements above which there is no plan: 21,147 of S take 2 s."""
 
 
 def _terms(total: OrbitSum, invariants: Invariants, moves: tuple[Move, ...]) -> list[tuple[Diagram, dict[int, Any]]]:
@@ -169,8 +172,14 @@ def planned_maps(
     mode: Mode = "full",
     elements: tuple[int, ...] | None = None,
 ) -> MultilinearPlan:
-    """The plan of some basis elements, all where `elements` is not given, for a checked request."""
+    """The plan of some basis elements, all where `elements` is not given, for a checked request.
+
+    Raises:
+        TooLargeError: if there are too many basis elements.
+    """
     signature = space.signature
+    count = space.dim // max(space.multiplicity, 1) if elements is None else len(elements)
+    _checks.refuse_if_more("the plan has too many maps", count, MOST_MAPS, "maps", FEWER)
     applied = tuple(range(len(space.diagrams))) if elements is None else elements
     products = _contractions(space, applied)
     return MultilinearPlan(

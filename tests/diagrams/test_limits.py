@@ -39,6 +39,8 @@ REFUSED = {
     "determinant with too many digits": lambda: space(8, 8, S).gram_determinant(100),
     "plan 8 to 8": lambda: space(8, 8, S).plan(),
     "plan of O 10 to 0": lambda: space(10, 0, O).plan(),
+    "multilinear plan": lambda: hom("p p p p, p p p p -> p p p", p=S).plan(),
+    "multilinear plan of more maps": lambda: hom("p p p p, p p p p, p p p p -> p p p p", p=S).plan(),
     "plan with bias": lambda: plan(space(0, 12, S), bias=True),
     "unshared plan 6 to 6": lambda: unshared(space(6, 6, S)),
     "cores 8 to 8": lambda: space(8, 8, S).diagrams.cores,

@@ -123,6 +123,32 @@ def test_weights_that_mean_other_maps_are_refused(signatures, before, after, set
         check_saved(linear(signatures[1], **after), description)
 
 
+@pytest.mark.parametrize(
+    ("make", "setting"),
+    [
+        (lambda changed: ek.nn.ConstitutiveLaw(scale=2.0 if changed else 1.0, rngs=nnx.Rngs(0)), "scale"),
+        (lambda changed: ek.nn.ConstitutiveLaw(stress_free=changed, rngs=nnx.Rngs(0)), "stress_free"),
+        (
+            lambda changed: ek.nn.ConstitutiveLaw(
+                axes=((1, 0, 0),) if changed else ((0, 0, 1),), hidden=(4,), rngs=nnx.Rngs(0)
+            ),
+            "axes",
+        ),
+        (lambda changed: ek.nn.Radial(5.0 if changed else 3.0, 2, rngs=nnx.Rngs(0)), "cutoff"),
+        (
+            lambda changed: ek.nn.Radial(3.0, 2, basis="gaussian" if changed else "bessel", rngs=nnx.Rngs(0)),
+            "basis",
+        ),
+        (lambda changed: ek.nn.Pool("p", p=ek.S, how="max" if changed else "sum"), "how"),
+    ],
+    ids=["scale", "stress_free", "axes", "cutoff", "basis", "how"],
+)
+def test_options_that_change_what_is_computed_are_refused(make, setting):
+    check_saved(make(False), saved(make(False)))
+    with pytest.raises(SignatureError, match=f"another {setting}"):
+        check_saved(make(True), saved(make(False)))
+
+
 def test_the_layer_that_differs_is_named():
     description = saved(MODELS["graphs"]())
     other = ek.nn.GraphNetwork(1, [4], 3, normalize="sum", rngs=nnx.Rngs(0))
