@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections import Counter
 from fractions import Fraction
 from typing import Any
@@ -17,8 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit._errors import TooLargeError
 from equikit.groups import MatrixGroup
 from equikit.groups._null_space import common_null_space
+
+MOST_WORK = 800_000
+"""Sum of the squared numbers of coefficients above which polynomials are not sought; each takes 12 µs or less."""
 
 Monomial = tuple[int, ...]
 """Places of entries, ascending, one for each factor."""
@@ -59,6 +64,22 @@ def _on_monomials(action: np.ndarray, own: list[Monomial]) -> np.ndarray:
         for known, coefficient in terms.items():
             result[row, place[known]] = coefficient
     return result
+
+
+def _refuse_if_long(group: MatrixGroup, invariants: int, degree: int) -> None:
+    """Raise `TooLargeError` if the null spaces of all degrees together would take long."""
+    assert group.n is not None
+    entries, work = math.comb(group.n + 1, 2), 0
+    for highest, width, option, least in ((invariants, 1, "invariants", 1), (degree, entries, "degree", 0)):
+        for d in range(highest + 1):
+            work += (width * math.comb(entries + d - 1, d)) ** 2
+            if work > MOST_WORK:
+                raise TooLargeError(
+                    f"the polynomials of {group} would take too long to find",
+                    got=f"{option}={highest}",
+                    expected="a lower degree",
+                    step=f"write {option}={d - 1}" if d > least else "use a group of fewer dimensions",
+                )
 
 
 @functools.lru_cache(maxsize=64)
@@ -134,6 +155,11 @@ def maps_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Array:
 
 
 def counts(group: MatrixGroup, invariants: int, degree: int) -> tuple[int, int]:
-    """How many invariants and how many maps there are."""
+    """How many invariants and how many maps there are.
+
+    Raises:
+        TooLargeError: if it would take more than about ten seconds to find them.
+    """
+    _refuse_if_long(group, invariants, degree)
     own = sum(len(polynomials(group, d, tensors=False)) for d in range(1, invariants + 1))
     return own, sum(len(polynomials(group, d, tensors=True)) for d in range(degree + 1))

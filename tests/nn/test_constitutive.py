@@ -228,6 +228,7 @@ def test_it_is_a_module_like_the_others():
     assert not any(isinstance(value, jax.Array | np.ndarray) for value in vars(law).values())
 
 
+C4 = ek.MatrixGroup([[[0, -1], [1, 0]]], name="C4")
 ERRORS = {
     "metric": (
         ek.OptionError,
@@ -260,6 +261,22 @@ ERRORS = {
         "0.0",
         "a number > 0",
         "scale=1",
+    ),
+    "invariants": (
+        ek.TooLargeError,
+        lambda: ConstitutiveLaw(C4, invariants=10**30, rngs=nnx.Rngs(0)),
+        "the polynomials of C4 would take too long to find",
+        f"invariants={10**30}",
+        "a lower degree",
+        "write invariants=",
+    ),
+    "degree": (
+        ek.TooLargeError,
+        lambda: ConstitutiveLaw(C4, degree=30, rngs=nnx.Rngs(0)),
+        "the polynomials of C4 would take too long to find",
+        "degree=30",
+        "a lower degree",
+        "write degree=",
     ),
     "rngs": (ek.OptionError, lambda: ConstitutiveLaw(rngs=None), "rngs= must be", "None", "Rngs", "Rngs(0)"),
     "shape": (
