@@ -243,7 +243,7 @@ ERRORS = {
         lambda: single(powers=0, outputs={"p x": 1}, inputs={"p": 1}),
         "no map leads to the message 'p x'",
         "up to 0",
-        "as many axes",
+        "same number of axes",
         "raise powers",
     ),
     "neighbours": (

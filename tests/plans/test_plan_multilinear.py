@@ -449,7 +449,7 @@ ERRORS = {
     "space": (
         ek.OptionError,
         lambda: apply_multilinear(ek.hom("x -> x", x=SO(3)), (A3,), W),
-        "not a space of multilinear maps",
+        "must be a space of multilinear maps",
         "hom",
         "hom(",
         "comma",
