@@ -18,7 +18,7 @@ from equikit.diagrams._dense import BASES, block_places, diagram_tensor, label_s
 from equikit.diagrams._determinant import gram_determinant
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import parse_signature
-from equikit.diagrams._sequence import Diagrams
+from equikit.diagrams._sequence import Diagrams, pair_diagrams
 from equikit.diagrams._signature import Signature, Term, normalized
 from equikit.groups import Group
 
@@ -87,10 +87,7 @@ class HomSpace:
         """
         if len(self.signature.inputs) * len(self.signature.outputs) != 1:
             return tuple(diagram for pair in self.pairs for diagram in pair.diagrams)
-        source, target = self._single
-        groups = self.signature.groups
-        top, bottom = (tuple(label for label in term.labels if label in groups) for term in (target, source))
-        return Diagrams(top, bottom, tuple(groups.items()))
+        return pair_diagrams(self.signature, *self._single)
 
     @property
     def dim(self) -> int:

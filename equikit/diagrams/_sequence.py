@@ -31,7 +31,7 @@ from equikit.diagrams._effort import (
 from equikit.diagrams._growth import FEWER, MOST_ROWS, canonical_array, refuse_if_long
 from equikit.diagrams._half import half_arrays, iter_halves
 from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, whole_labels
-from equikit.diagrams._signature import base
+from equikit.diagrams._signature import Signature, Term, base
 from equikit.groups import Group
 
 
@@ -229,6 +229,13 @@ class Diagrams(Sequence[Diagram]):
         return canonical_array(rows, len(self.top) + len(self.bottom))
 
 
+def pair_diagrams(signature: Signature, source: Term | None, target: Term) -> Diagrams:
+    """The diagrams of the maps from one term, or from the trivial representation, to one term."""
+    own = signature.pair(source or Term("", ()), target)
+    top, bottom = (tuple(label for label in term.labels if label in own.groups) for term in (target, own.inputs[0]))
+    return Diagrams(top, bottom, tuple(own.groups.items()))
+
+
 def _choices(counts: Sequence[tuple[str, Group, int]]) -> Iterator[tuple[tuple[str, Group, int], ...]]:
     """One number for each label, the last label's running fastest; lazily, as there can be millions."""
     if not counts:
@@ -239,7 +246,7 @@ def _choices(counts: Sequence[tuple[str, Group, int]]) -> Iterator[tuple[tuple[s
         yield from ((*choice, (label, group, number)) for number in range(count))
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=8192)
 def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
     result = []
     groups, limits = diagrams.groups, block_limits(diagrams.groups)

@@ -117,8 +117,11 @@ def scaled(init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype:
     return init(key, shape, dtype) * scale.astype(dtype)
 
 
-def rows(weight: jax.Array, places: np.ndarray, scale: float) -> jax.Array:
-    """Select entries of the first axis of a parameter, and multiply them by a number."""
-    if _concrete(weight):
-        return _placed((np.asarray(weight)[places] * scale).astype(weight.dtype), weight)
-    return (weight[places] * scale).astype(weight.dtype)
+def on_host(weight: jax.Array) -> Any:
+    """A parameter as an array of NumPy where it has values here, and as it is elsewhere."""
+    return np.asarray(weight) if _concrete(weight) else weight
+
+
+def on_device(weight: Any, like: jax.Array) -> jax.Array:
+    """The inverse of `on_host`: on the devices of another array."""
+    return _placed(weight, like) if isinstance(weight, np.ndarray) else weight

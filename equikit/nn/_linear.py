@@ -16,6 +16,7 @@ from equikit import _checks
 from equikit._errors import DTypeError, SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
 from equikit.diagrams._count import why_none
+from equikit.diagrams._sequence import pair_diagrams
 from equikit.diagrams._signature import base
 from equikit.nn._features import Features, typed
 from equikit.nn._init import scaled, unit_normal, zeros
@@ -23,6 +24,7 @@ from equikit.plans import Plan, weight_name
 from equikit.plans._apply import Inputs, Masks, applied, weight_places
 from equikit.plans._check import foreign
 from equikit.plans._ir import NORMALIZE, Normalize, TermPair, feature_widths
+from equikit.plans._layout import Layout
 from equikit.plans._lower import Channels, planned
 from equikit.plans._options import Method, RunOptions
 from equikit.plans._out_sharding import OutSharding
@@ -222,8 +224,7 @@ class Linear(nnx.Module):
         for target in self.signature.outputs:
             gains = {}
             for source, width in zip(self.signature.inputs, wide, strict=True):
-                diagrams = HomSpace(self.signature.pair(source, target)).diagrams
-                assert isinstance(diagrams, Diagrams)
+                diagrams = pair_diagrams(self.signature, source, target)
                 exact = mean_square_gains(diagrams, sizes, mean=self.normalize == "mean")
                 gains[weight_name(source, target)] = max(width, 1) * np.array([float(gain) for gain in exact])
             count = sum(map(len, gains.values()))
@@ -262,10 +263,14 @@ class Linear(nnx.Module):
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
         """
-        weights = self.weights()
+        weights = self._given()
         if self.dtype is not None:
             x = cast(x, self.dtype)
         return applied(self.plan, x, weights, self.options, mask=mask, sizes=sizes, out_sharding=out_sharding)
+
+    def _given(self) -> dict[str, jax.Array] | Layout:
+        """What the plan is run with: the weights, by name, or laid out."""
+        return self.weights()
 
 
 def cast(x: Any, dtype: Any) -> Any:

@@ -13,7 +13,8 @@ from jax import lax
 from jaxtyping import Bool, Inexact
 
 from equikit._errors import OptionError, ShapeError, SignatureError
-from equikit.diagrams import Diagrams, HomSpace, Signature, Term
+from equikit.diagrams import Signature, Term
+from equikit.diagrams._sequence import pair_diagrams
 from equikit.plans._check import (
     by_label,
     by_name,
@@ -79,8 +80,7 @@ def weight_places(signature: Signature, channels: Widths, bias: bool) -> Mapping
                 expected="names of terms that tell their pairs apart",
                 step="choose names without arrows and parentheses",
             )
-        diagrams = HomSpace(signature.pair(source or Term("", ()), target)).diagrams
-        assert isinstance(diagrams, Diagrams), "a pair of terms has diagrams of one kind"
+        diagrams = pair_diagrams(signature, source, target)
         if diagrams:
             widths = [] if t is None else [features[0][t]]
             places[name] = (t, s), (diagrams.count_all, *widths, features[1][s])
@@ -144,6 +144,19 @@ def lay_out(plan: Plan, weights: Mapping[str, Weight]) -> Layout:
         [[31.0], [32.0]]
     """
     return as_whole(laid_out(plan, keyed(checked_plan(plan), weights)))
+
+
+def weights_of(layout: Layout) -> dict[str, jax.Array]:
+    """The weights that were laid out, by name, if every group has diagrams: the inverse of `lay_out`.
+
+    Each weight then stands at one place of the matrices, so that the transpose of the layout is its inverse.
+    """
+    plan = layout.plan
+    dtype = jnp.result_type(*jax.tree.leaves(layout))
+    shapes = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in weight_shapes(plan).items()}
+    lay: Any = jax.linear_transpose(lambda weights: lay_out(plan, weights).products, shapes)
+    (found,) = lay(layout.products)
+    return dict(found)
 
 
 def checked_layout(plan: Plan, layout: Layout, options: RunOptions) -> Layout:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -111,8 +112,12 @@ def broadcast(x: jax.Array, shape: Sequence[int]) -> jax.Array:
 
 
 def joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
-    """Arrays end to end; a single one as it is."""
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis)
+    """Arrays end to end; a single one as it is, and those of NumPy by NumPy."""
+    if len(parts) == 1:
+        return parts[0]
+    library: Any = np if all(isinstance(part, np.ndarray) for part in parts) else jnp
+    whole: jax.Array = library.concatenate(parts, axis)
+    return whole
 
 
 def unstacked(x: jax.Array, axis: int) -> list[jax.Array]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from equikit.plans._arrays import joined
@@ -52,21 +53,33 @@ def cut(plan: Plan, weights: Weights) -> Pieces:
             starts[block.source, block.target] |= {start: count for start, count in block.segments if start >= 0}
     for pair, counts in starts.items():
         order = sorted(counts)
-        parts = lax.split(weights[pair], [counts[start] for start in order]) if len(order) > 1 else [weights[pair]]
-        found[pair] = dict(zip(order, parts, strict=True))
+        found[pair] = dict(zip(order, _split(weights[pair], [counts[start] for start in order]), strict=True))
     return found
 
 
-def pieces(given: Mapping[int, jax.Array], segments: tuple[tuple[int, int], ...]) -> list[jax.Array]:
+def _split(weight: Any, counts: Sequence[int]) -> Sequence[Any]:
+    if len(counts) < 2:
+        return [weight]
+    if isinstance(weight, np.ndarray):
+        return np.split(weight, np.cumsum(counts[:-1]))
+    return lax.split(weight, counts)
+
+
+def pieces(given: Mapping[int, Any], segments: tuple[tuple[int, int], ...]) -> list[Any]:
     """The pieces of a pair of terms in the order of a matrix, zeros where a pair of halves is not allowed."""
     some = next(iter(given.values()))
-    return [
-        given[start] if start >= 0 else jnp.zeros((count, *some.shape[1:]), some.dtype) for start, count in segments
-    ]
+    zeros = zeros_like(some)
+    return [given[start] if start >= 0 else zeros((count, *some.shape[1:])) for start, count in segments]
+
+
+def zeros_like(weight: Any) -> Callable[[tuple[int, ...]], Any]:
+    """Make zeros of the dtype of a weight: in NumPy where this is a NumPy array, in JAX elsewhere."""
+    make: Any = np.zeros if isinstance(weight, np.ndarray) else jnp.zeros
+    return functools.partial(make, dtype=weight.dtype)
 
 
 def _row_blocks(
-    plan: Plan, product: Product, given: Pieces, dtype: Any
+    plan: Plan, product: Product, given: Pieces, zeros: Callable[[tuple[int, ...]], Any]
 ) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
     """The matrix of a product, and its bias: a block of rows for each input term that enters.
 
@@ -86,7 +99,7 @@ def _row_blocks(
     def of_pair(t: int | None, s: int, count: int, *features: int) -> list[jax.Array]:
         if (t, s) in segments:
             return pieces(given[t, s], segments[t, s])
-        return [jnp.zeros((count, *features), dtype)]
+        return [zeros((count, *features))]
 
     def block(t: int) -> jax.Array:
         bottoms, f = len(product.inputs[t]), features_in[t]
@@ -125,9 +138,14 @@ def _row_blocks(
 
 
 def laid_out(plan: Plan, weights: Weights) -> Layout:
-    """The layout of checked weights, each matrix in a block of rows for each input term."""
-    given, dtype = cut(plan, weights), next((weight.dtype for weight in weights.values()), None)
-    return Layout(tuple(_row_blocks(plan, product, given, dtype) for product in plan.products), plan)
+    """The layout of checked weights, each matrix in a block of rows for each input term.
+
+    Weights of NumPy are laid out by NumPy, which compiles nothing.
+    """
+    if not weights:
+        return Layout((), plan)
+    given, zeros = cut(plan, weights), zeros_like(next(iter(weights.values())))
+    return Layout(tuple(_row_blocks(plan, product, given, zeros) for product in plan.products), plan)
 
 
 def as_whole(layout: Layout) -> Layout:

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from equikit.diagrams import Core, Diagrams, HalfDiagram, Signature
+from equikit.diagrams import Core, HalfDiagram, Signature
 from equikit.diagrams._core import CoreKey, HeadKind, iter_wires
+from equikit.diagrams._sequence import pair_diagrams
 from equikit.plans._ir import Plan, Product, TermPair, WeightBlock, Widths
-from equikit.plans._lattice import acted_labels
 
 Pair = tuple[HalfDiagram | None, HalfDiagram]
 """An input half, `None` for the bias, and an output half."""
@@ -47,14 +47,13 @@ def _places(core: Core, start: int, bias: bool) -> dict[Pair, list[int]]:
 
 def found_cores(signature: Signature, bias: bool) -> dict[CoreKey, list[Part]]:
     """All diagrams of all pairs of terms, by core."""
-    groups = tuple(signature.groups.items())
     found: dict[CoreKey, list[Part]] = {}
     sources: list[int | None] = [*range(len(signature.inputs)), *([None] if bias else [])]
     for s, target in enumerate(signature.outputs):
         for t in sources:
-            bottom = () if t is None else acted_labels(signature, signature.inputs[t])
             start = 0
-            for core in Diagrams(acted_labels(signature, target), bottom, groups).cores:
+            # Layers with other channels or terms have many of the same pairs, whose diagrams are kept.
+            for core in pair_diagrams(signature, None if t is None else signature.inputs[t], target).cores:
                 part = Part(t, s, _places(core, start, t is None), core.copies)
                 found.setdefault((core.labels, core.heads), []).append(part)
                 start += core.count
@@ -131,6 +130,12 @@ def _wirings(product: Product) -> Iterator[tuple[int, ...]]:
     for after in product.wires_out:
         for before in product.wires_in:
             yield tuple(after[j] for j in before)
+
+
+def with_wires_after(product: Product) -> Product:
+    """The product with all its wires permuted after it, which undoes `with_split_wires`."""
+    wires = tuple(_wirings(product))
+    return replace(product, wires_in=wires[:1], wires_out=wires)
 
 
 def with_split_wires(product: Product, features: Widths) -> Product:

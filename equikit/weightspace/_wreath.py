@@ -1,8 +1,11 @@
-"""Linear layers that commute with wreath products."""
+"""Linear layers between the tensors of a network, whose weights stand in one matrix for each core."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -11,49 +14,56 @@ import numpy as np
 from flax import nnx
 
 from equikit._errors import OptionError
-from equikit.diagrams import Diagrams
+from equikit.diagrams import Signature
+from equikit.diagrams._sequence import pair_diagrams
 from equikit.nn import Linear
-from equikit.nn._init import rows
-from equikit.plans import weight_name
+from equikit.nn._init import on_device, on_host
+from equikit.plans import Layout, Plan, Product
+from equikit.plans._apply import weight_places, weights_of
+from equikit.plans._ir import Normalize, TermPair, Widths
+from equikit.plans._layout import Weights, as_whole, laid_out
+from equikit.plans._lower import planned
+from equikit.plans._products import with_wires_after
 from equikit.weightspace._nesting import Nested
 
 
 class WreathLinear(Linear):
-    r"""The layer `Linear`, without the maps that do not commute with a wreath product \(S_n \wr S_m\).
+    r"""The layer `Linear` for many terms, without the maps that do not commute with a wreath product \(S_n \wr S_m\).
 
-        nested: pairs of labels, inner and outer. A term has the inner one at most once, and the outer one with it.
-    only where their o are equal. Of the diagrams for the direct product \(S_n \times S_m\) those are left in which
-    blocks of i lie within a block of o. They are as many as the orbits of tuples of pairs, and hence a basis.
+    An axis with the labels "outer inner" is one of pairs (o, i), and the wreath product permutes the i of each o by a
+    permutation of its own. Of the diagrams for the direct product \(S_n \times S_m\) those are left in which blocks of
+    i lie within a block of o. They are as many as the orbits of tuples of pairs, and hence a basis.
+
+    A network of L layers has \((2L)^2\) pairs of tensors. With one array for each pair, XLA would take minutes to
+    compile a gradient; all pairs whose diagrams have one core share a matrix here, as they do in the plan.
 
     Args:
         nested: pairs of labels, inner and outer. A term has an inner label at most once, and with it the outer one.
         *arguments, **options: as for `Linear`.
 
     Attributes:
-        kept: for pairs of terms of which not all diagrams are left: the name, how many there are, and the places of
-            those that are left.
+        kernel: the labels of a core to a parameter `[rows, columns]`: rows are (input terms, half diagrams, features),
+            columns (wirings, output terms, half diagrams, features). An entry without a diagram counts as zero.
+        bias: the labels of a core to a parameter `[columns]`.
+
+    Cost: compile time grows with the number of tensors, and not with the number of their pairs.
     """
 
     def __init__(self, *arguments: Any, nested: Nested, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        fits: dict[str, dict[str, np.ndarray]] = {}
-        for pair in self.space.pairs:
-            (source,), (target,), diagrams = pair.signature.inputs, pair.signature.outputs, pair.diagrams
-            assert isinstance(diagrams, Diagrams)
-            labels = (*diagrams.top, *diagrams.bottom)
-            its = np.array([_fits(diagram.growth, labels, nested) for diagram in diagrams], bool)
-            fits.setdefault(target.name, {})[weight_name(source, target)] = its
-        kept = []
-        for of in fits.values():
-            every = np.concatenate(list(of.values()))
-            # Variance is preserved by the maps that are left.
-            scale = np.sqrt(len(every) / max(np.sum(every), 1))
-            for name, its in of.items():
-                if len(its) and not np.all(every):
-                    self.kernel[name] = nnx.Param(rows(self.kernel[name][...], np.flatnonzero(its), scale))
-                if not np.all(its):
-                    kept.append((name, len(its), tuple(map(int, np.flatnonzero(its)))))
-        self.kept: tuple[tuple[str, int, tuple[int, ...]], ...] = tuple(kept)
+        self.nested = nested
+        like = next(param[...] for params in (self.kernel, self.bias) for param in params.values())
+        layout = as_whole(laid_out(self.plan, self._initial_weights()))
+        kernel, bias = dict[str, nnx.Param[Any]](), dict[str, nnx.Param[Any]]()
+        for product, (rows, vector) in zip(self.plan.products, layout.products, strict=True):
+            kernel |= {core_name(product): nnx.Param(on_device(matrix, like)) for matrix in rows}
+            bias |= {} if vector is None else {core_name(product): nnx.Param(on_device(vector, like))}
+        self.kernel, self.bias = nnx.Dict(kernel), nnx.Dict(bias)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the layer runs; its wires are permuted after each product, whatever the channels."""
+        return _planned(self.signature, self.channels, self.normalize, self.use_bias)
 
     def _initial_sizes(self, init_size: int | Mapping[str, int]) -> dict[str, int]:
         """One for all: features of neurons are far from independent, and a mean over many of them is not small.
@@ -62,13 +72,86 @@ class WreathLinear(Linear):
         """
         return dict.fromkeys(super()._initial_sizes(init_size), 1)
 
-    def weights(self) -> dict[str, jax.Array]:
-        """Weights for all diagrams of the plan, those that are not left being zero."""
-        found = super().weights()
-        for name, count, places in self.kept:
-            weight = found[name]
-            found[name] = jnp.zeros((count, *weight.shape[1:]), weight.dtype).at[np.array(places, int)].set(weight)
+    def _initial_weights(self) -> Weights:
+        """The weights of each pair of terms, zero where a diagram is left out; the variance is that of all diagrams."""
+        found = {
+            pair: on_host((self.bias if pair[0] is None else self.kernel)[name][...])
+            for name, (pair, _) in self._places.items()
+        }
+        left = _left(self.signature, self.nested)
+        for s in {s for _, s in left}:
+            pairs = [pair for pair in found if pair[1] == s and pair in left]
+            count = sum(len(left[pair]) for pair in pairs)
+            scale = np.sqrt(count / max(sum(int(left[pair].sum()) for pair in pairs), 1))
+            for pair in pairs:
+                factors = (scale * left[pair])[:, None, None]
+                found[pair] = (found[pair] * factors).astype(found[pair].dtype)
         return found
+
+    def _given(self) -> dict[str, jax.Array] | Layout:
+        layout = self._layout()
+        return layout if self.options.method in ("auto", "factored") else weights_of(layout)
+
+    def weights(self) -> dict[str, jax.Array]:
+        """Weights for all diagrams of the plan, those that are left out being zero."""
+        return weights_of(self._layout())
+
+    def _layout(self) -> Layout:
+        """The parameters as matrices of the plan, with zeros where there is no diagram."""
+        present = _present(self.signature, self.channels, self.normalize, self.use_bias, self.nested)
+
+        def cast(array: jax.Array) -> jax.Array:
+            return array if self.dtype is None else array.astype(self.dtype)
+
+        products = []
+        for product, here in zip(self.plan.products, present, strict=True):
+            rows: tuple[jax.Array, ...] = ()
+            name = core_name(product)
+            if any(product.inputs):
+                matrix = cast(self.kernel[name][...])
+                rows = (matrix if here is None else jnp.where(here, matrix, 0),)
+            has_bias = any(block.source is None for block in product.blocks)
+            products.append((rows, cast(self.bias[name][...]) if has_bias else None))
+        return Layout(tuple(products), self.plan)
+
+
+def core_name(product: Product) -> str:
+    """The labels of a core."""
+    return " ".join(product.core) or "()"
+
+
+@functools.lru_cache(maxsize=256)
+def _planned(signature: Signature, channels: Widths, normalize: Normalize, bias: bool) -> Plan:
+    plan = planned(signature, channels, normalize, bias)
+    return replace(plan, products=tuple(map(with_wires_after, plan.products)))
+
+
+@functools.lru_cache(maxsize=64)
+def _left(signature: Signature, nested: Nested) -> Mapping[TermPair, np.ndarray]:
+    """For each pair of terms, which diagrams are left; empty where all of them are."""
+    if not nested:
+        return {}
+    found = dict[TermPair, np.ndarray]()
+    for (s, target), (t, source) in itertools.product(enumerate(signature.outputs), enumerate(signature.inputs)):
+        diagrams = pair_diagrams(signature, source, target)
+        labels = (*diagrams.top, *diagrams.bottom)
+        found[t, s] = np.array([_fits(diagram.growth, labels, nested) for diagram in diagrams], bool)
+    return found
+
+
+@functools.lru_cache(maxsize=64)
+def _present(
+    signature: Signature, channels: Widths, normalize: Normalize, bias: bool, nested: Nested
+) -> tuple[np.ndarray | None, ...]:
+    """For each product which entries of its matrix belong to a diagram; `None` where all do."""
+    left = _left(signature, nested)
+    weights = dict[TermPair, Any]()
+    for pair, shape in weight_places(signature, channels, bias).values():
+        here = left.get(pair, np.ones(shape[:1], bool))
+        weights[pair] = np.broadcast_to(here.reshape(-1, *[1] * (len(shape) - 1)), shape)
+    layout = as_whole(laid_out(_planned(signature, channels, normalize, bias), weights))
+    masks = [np.asarray(rows[0]) if rows else np.ones(1, bool) for rows, _ in layout.products]
+    return tuple(None if mask.all() else mask for mask in masks)
 
 
 def _fits(growth: tuple[int, ...], labels: tuple[str, ...], nested: Nested) -> bool:

@@ -14,7 +14,9 @@ from flax import nnx
 from helpers import assert_error
 
 import equikit as ek
+from equikit.plans import lay_out
 from equikit.weightspace import Functional, trace
+from equikit.weightspace._wreath import core_name
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -126,15 +128,17 @@ def test_maps_are_a_basis(outer: int, inner: int) -> None:
             elements.append({"down": np.block(blocks), "gate": p})
     for source, target in itertools.product(("down", "gate"), repeat=2):
         fixed = np.mean([np.trace(g[source]) * np.trace(g[target]) for g in elements])
-        weights = layer.kernel[f"{source} -> {target}"][...]
-        assert len(weights) == round(fixed)
+        weights = layer.weights()
+        own = weights[f"{source} -> {target}"]
+        left = np.flatnonzero(own)
+        assert len(left) == round(fixed)
         matrices = []
-        for one in np.eye(len(weights)):
-            zero = {name: jnp.zeros_like(p[...]) for name, p in layer.kernel.items()}
-            zero[f"{source} -> {target}"] = jnp.asarray(one, jnp.float32)[:, None, None]
-            matrices.append(matrix_of(layer, zero, params, source, target))
+        for one in left:
+            chosen = {name: jnp.zeros_like(weight) for name, weight in weights.items()}
+            chosen[f"{source} -> {target}"] = jnp.zeros_like(own).at[one].set(1)
+            matrices.append(matrix_of(layer, chosen, params, source, target))
         flat = np.stack(matrices).reshape(len(matrices), -1)
-        assert np.linalg.matrix_rank(flat) == len(weights)
+        assert np.linalg.matrix_rank(flat) == len(left)
         for matrix, g in itertools.product(matrices, elements):
             np.testing.assert_allclose(matrix @ g[source], g[target] @ matrix, atol=1e-5)
 
@@ -147,11 +151,11 @@ def small(outer: int, inner: int):
     return apply, params, x, trace(apply, params, x)
 
 
-def matrix_of(layer, kernel, params, source: str, target: str) -> np.ndarray:
+def matrix_of(layer, weights, params, source: str, target: str) -> np.ndarray:
     """The matrix of a layer with certain weights, from one tensor to another."""
     static, state, rest = nnx.split(layer, nnx.Param, ...)
-    for name, weight in kernel.items():
-        state["kernel"][name] = nnx.Param(weight)
+    for product, (rows, _) in zip(layer.plan.products, lay_out(layer.plan, weights).products, strict=True):
+        state["kernel"][core_name(product)] = nnx.Param(rows[0])
     run = nnx.merge(static, state, rest)
     size = params[source].size
     inputs = {name: jnp.zeros((size, *leaf.shape, 1)) for name, leaf in params.items()}
