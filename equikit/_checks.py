@@ -26,7 +26,7 @@ FLOATS = "float32, bfloat16, float16, float64 or complex"
 
 def shown(value: object, most: int = 80) -> str:
     """The `repr` of a value for an error text, cut where it is long."""
-    text = repr(value)
+    text = repr(value).replace("\n", " ")
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
@@ -124,9 +124,12 @@ def number(
     below: float | None = None,
     example: float = 1.0,
     optional: bool = False,
+    traced: bool = True,
     error: type[EquikitError] = OptionError,
 ) -> Any:
-    """Return a finite real number unchanged, or raise `OptionError`; traced numbers are not checked.
+    """Return a finite real number, or raise `OptionError`; traced numbers are not checked.
+
+    Integers of Python are returned as floats, since JAX refuses those of more than 64 bits; arrays are unchanged.
 
     Args:
         name: the argument.
@@ -134,6 +137,7 @@ def number(
         least, above, most, below: the range, ends included for `least` and `most`.
         example: the number of the next step.
         optional: whether `None` is allowed.
+        traced: whether a traced number is allowed; without, the number is returned as a Python `float`.
         error: the class of the error.
     """
     if value is None and optional:
@@ -142,37 +146,94 @@ def number(
     if not plain and hasattr(value, "dtype"):
         import jax
 
-        if isinstance(value, jax.core.Tracer):
+        if traced and isinstance(value, jax.core.Tracer):
             return value
-        kind = np.asarray(value).dtype.kind if isinstance(value, np.ndarray | np.generic | jax.Array) else "O"
-        plain = np.shape(value) == () and (kind in "iuf" or str(value.dtype) == "bfloat16")
+        is_array = isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(value, jax.core.Tracer)
+        kinds = jax.numpy.integer, jax.numpy.floating
+        plain = is_array and value.shape == () and any(jax.numpy.issubdtype(value.dtype, kind) for kind in kinds)
     bounds = {"≥": (operator.ge, least), ">": (operator.gt, above), "≤": (operator.le, most), "<": (operator.lt, below)}
     given = {sign: (holds, bound) for sign, (holds, bound) in bounds.items() if bound is not None}
-    if plain and math.isfinite(float(value)) and all(holds(float(value), bound) for holds, bound in given.values()):
-        return value
+    real = _real(value) if plain else math.nan
+    if math.isfinite(real) and all(holds(real, bound) for holds, bound in given.values()):
+        return value if traced and not isinstance(value, int) else real
     ranges = " and ".join(f"{sign} {bound:g}" for sign, (_, bound) in given.items())
     unit = f"a number {ranges}" if given else "a finite number"
+    argument = name.isidentifier()
     raise error(
-        f"{name}= must be {unit}",
+        f"{name}{'=' if argument else ''} must be {unit}",
         got=shown(value),
         expected=unit + (", or None" if optional else ""),
-        step=f"write {name}={example:g}",
+        step=f"write {name}={example:g}" if argument else f"give for example {example:g}",
     )
 
 
-def widths(name: str, value: object, *, least: int = 1, example: str = "(32, 32)") -> tuple[int, ...]:
-    """Return a sequence of whole numbers as a tuple, or raise `OptionError`."""
-    entries: tuple[object, ...] | None = None
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
-        entries = tuple(value)
-    if entries is None:
+def _real(value: Any) -> float:
+    """A number as a float; infinity for an integer that is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def text(name: str, value: object, *, optional: bool = False, example: str = "x") -> Any:
+    """Return a text, or raise `OptionError`."""
+    if isinstance(value, str) or (value is None and optional):
+        return value
+    raise OptionError(
+        f"{name}= must be a text",
+        got=shown(value),
+        expected="a text, or None" if optional else "a text",
+        step=f'write {name}="{example}"',
+    )
+
+
+def names(name: str, value: object, *, fewest: int = 0, optional: bool = False, example: str = "x") -> Any:
+    """Return texts as a tuple, of which one may be given by itself, or raise `OptionError`."""
+    if value is None and optional:
+        return None
+    entries = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else (None,)
+    if len(entries) >= fewest and all(isinstance(entry, str) for entry in entries):
+        return entries
+    raise OptionError(
+        f"{name}= must be a list of names",
+        got=shown(value),
+        expected="texts" + (", or None" if optional else ""),
+        step=f'write {name}=("{example}",)',
+    )
+
+
+def _entries(value: object) -> tuple[object, ...] | None:
+    """The entries of a sequence that is not a text; `None` for anything else."""
+    if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0:
+        return None
+    return tuple(value)
+
+
+def widths(name: str, value: object, *, least: int = 1, fewest: int = 0, example: str = "(32, 32)") -> tuple[int, ...]:
+    """Return a sequence of whole numbers as a tuple, of which there are at least `fewest`, or raise `OptionError`."""
+    entries = _entries(value)
+    if entries is None or len(entries) < fewest:
         raise OptionError(
             f"{name}= must be a list of widths",
             got=shown(value),
-            expected="one width a layer",
+            expected=f"{fewest} widths or more" if fewest else "one width a layer",
             step=f"write {name}={example}",
         )
     return tuple(count(f"each entry of {name}=", width, least=least, example=max(least, 8)) for width in entries)
+
+
+def numbers(name: str, value: object, *, example: float = 0.5, **bounds: float) -> tuple[float, ...]:
+    """Return one or more numbers as a tuple, or raise `OptionError`; `bounds` are those of `number`."""
+    entries = _entries(value)
+    if not entries:
+        raise OptionError(
+            f"{name}= must be a list of numbers",
+            got=shown(value),
+            expected="one number or more",
+            step=f"write {name}=({example:g},)",
+        )
+    each: Any = {"example": example, "traced": False, **bounds}
+    return tuple(number(f"each entry of {name}=", entry, **each) for entry in entries)
 
 
 def count_text(count: int) -> str:
@@ -242,7 +303,7 @@ def dtype(name: str, value: Any) -> Any:
         return None
     try:
         wanted = jax.numpy.dtype(value)
-    except TypeError:
+    except (TypeError, ValueError):
         wanted = None
     if wanted is None or not is_float(wanted):
         raise DTypeError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +26,12 @@ Sample = Callable[..., jax.Array]
 # One program takes 150 ms to compile on a CPU core; a draw of these lengths takes 0.1, 0.6 and 11 ms. A fourth length
 # would cost more than the draws that are too long, and beyond the last one these would cost more than a program.
 LENGTHS = 1 << 12, 1 << 16, 1 << 20
+
+
+def refuse_if_huge(shape: Sequence[int]) -> None:
+    """Raise `TooLargeError` for a shape that no array of JAX can have, not even an abstract one."""
+    problem = "an array of parameters has too many entries"
+    _checks.refuse_if_more(problem, math.prod(shape), 2**63 - 1, "entries", "use fewer channels")
 
 
 def _concrete(x: Any) -> bool:
@@ -55,6 +61,7 @@ def _draw(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, ou
 
 
 def _scaled(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, out_sharding: Any = None) -> jax.Array:
+    refuse_if_huge(shape)
     wide, size = jnp.promote_types(dtype, jnp.float32), math.prod(shape)
     scale = np.asarray(scale, np.zeros((), wide).real.dtype)
     if out_sharding is not None or size > LENGTHS[-1] or not (_concrete(key) and _extends(key)):
@@ -83,6 +90,7 @@ def lecun_normal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_shard
 def _filled(
     value: float, slow: nnx.Initializer, key: jax.Array, shape: Any, dtype: Any, out_sharding: Any
 ) -> jax.Array:
+    refuse_if_huge(shape)
     if out_sharding is not None or not _concrete(key):
         return slow(key, shape, dtype, out_sharding)
     return _placed(np.full(shape, value, dtype), key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,10 +10,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
-from equikit.groups._group import checked_size
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._mixture import clustered
+from equikit.symmetrization._options import option
 
 
 class FineToCoarse(nnx.Module):
@@ -74,23 +74,24 @@ class FineToCoarse(nnx.Module):
         term: str | None = None,
         channels: bool = True,
     ) -> None:
-        self.parts = _positive(checked_size("parts", parts), "parts")
-        self.widths = tuple(_positive(width, "widths") for width in widths)
-        distances = self.widths if merge is None else merge if isinstance(merge, Sequence) else [merge] * len(widths)
-        self.merge = tuple(_positive(distance, "merge") for distance in distances)
-        if len(self.widths) != len(votes) + 1 or len(self.merge) != len(self.widths):
+        self.parts = option("parts", parts)
+        self.widths = _checks.numbers("widths", widths, above=0)
+        distances = [merge] * len(self.widths) if isinstance(merge, int | float) else merge
+        self.merge = self.widths if distances is None else _checks.numbers("merge", distances, above=0)
+        given = votes if isinstance(votes, list | tuple) else [votes]
+        self.votes = nnx.List([_checks.function("votes", vote, example="[piecewise(...)]") for vote in given])
+        if len(self.widths) != len(self.votes) + 1 or len(self.merge) != len(self.widths):
             raise OptionError(
                 "the widths are not one more than the votes",
-                got=f"{len(self.widths)} widths, {len(self.merge)} distances, {len(votes)} votes",
+                got=f"{len(self.widths)} widths, {len(self.merge)} distances, {len(self.votes)} votes",
                 expected="one width for the first partition, and one after each vote",
                 step="write widths=[0.5, 0.3] for one vote",
             )
-        self.votes = nnx.List(list(votes))
-        self.steps = _positive(checked_size("steps", steps), "steps")
-        self.threshold = threshold
-        self.points = points
-        self.term = term
-        self.channels = channels
+        self.steps = _checks.count("steps", steps, least=1, example=4)
+        self.threshold = _checks.number("threshold", threshold, least=0, below=1, example=1e-4, traced=False)
+        self.points = _checks.text("points", points, example="p")
+        self.term = option("term", term)
+        self.channels = _checks.flag("channels", channels)
 
     def __call__(self, x: Any, *, mask: Mapping[str, Array] | None = None) -> jax.Array:
         """The weights.
@@ -164,11 +165,3 @@ def _weights(places: Array, there: Array | None, options: tuple[int, float, floa
         one = jax.vmap(one)
     weights: Array = one(places, there)
     return weights
-
-
-def _positive(value: float, name: str) -> Any:
-    if not math.isfinite(value) or value <= 0:
-        raise OptionError(
-            f"{name} is not positive", got=repr(value), expected="a number above zero", step=f"write {name}=1"
-        )
-    return value

@@ -7,15 +7,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, OptionError
+from equikit._errors import GroupError
 from equikit.groups import Group
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, compose, rounding
+from equikit.symmetrization._options import check_options
 
 OnDegenerate = Literal["error", "flag", "sample", "weighted"]
 """What is done where an input has no frame of its own, since a symmetry of the input itself leaves it undecided."""
@@ -215,6 +216,12 @@ class Method(ABC):
 class Framed(Method):
     """A method without parameters, which says what the frame of one sample is. Subclasses are frozen dataclasses."""
 
+    policies: ClassVar[tuple[str, ...]] = get_args(OnDegenerate)
+    """The values that `on_degenerate` may have."""
+
+    def __post_init__(self) -> None:
+        check_options(self, self.policies)
+
     def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
         """The frames of all samples, by one compiled program."""
         found: Frame = _frames(self, action, dict(x), dict(masks), key)
@@ -277,20 +284,6 @@ def only_label(method: object, action: Action, label: str | None, kinds: tuple[t
 
 def _named(group: object) -> str:
     return group.__name__ if isinstance(group, type) else str(group)
-
-
-def checked_choice(argument: str, value: object, choices: tuple[object, ...]) -> None:
-    """Raise `OptionError` unless a value is one of those allowed."""
-    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in choices):
-        listed = ", ".join(map(repr, choices))
-        raise OptionError(
-            f"no such {argument}", got=repr(value), expected=listed, step=f"write {argument}={choices[0]!r}"
-        )
-
-
-def checked_on_degenerate(value: object, allowed: tuple[str, ...] = get_args(OnDegenerate)) -> None:
-    """Raise `OptionError` unless a method knows what to do with degenerate inputs."""
-    checked_choice("on_degenerate", value, allowed)
 
 
 def standard_tolerance(tolerance: float | None, dtype: Any) -> float:

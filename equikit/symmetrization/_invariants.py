@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
 from equikit.diagrams import Diagram, hom
 from equikit.diagrams._dense import diagram_tensor
 from equikit.groups import Group
-from equikit.groups._group import checked_size
 from equikit.symmetrization._element import Array
 
 LABEL = "x"
@@ -172,10 +172,24 @@ def _known(group: Group, n: int, orders: int | Sequence[int] | None) -> tuple[Di
     return found
 
 
+def checked_group(group: object) -> Group:
+    """Return a group, or raise `OptionError`."""
+    if not isinstance(group, Group):
+        raise OptionError(
+            "group= must be a group", got=_checks.shown(group), expected="a group of equikit", step="write SO(3)"
+        )
+    return group
+
+
+def checked_orders(given: object) -> tuple[int, ...]:
+    """Return the different orders in their order, or raise `OptionError`; one may be given by itself."""
+    listed = given if isinstance(given, list | tuple) else (given,)
+    return tuple(dict.fromkeys(_checks.count("each entry of orders=", order, example=2) for order in listed))
+
+
 def _orders(group: Group, n: int, given: int | Sequence[int] | None) -> tuple[int, ...]:
     if given is not None:
-        listed = (given,) if isinstance(given, int) else given
-        return tuple(dict.fromkeys(checked_size("orders", order) for order in listed))
+        return checked_orders(given)
     if group.family not in KNOWN:
         nothing = group.family == "general linear"
         raise GroupError(
@@ -232,8 +246,7 @@ def determinant(matrix: Array) -> Array:
 
 
 def _checked(group: Group, vectors: object) -> jax.Array:
-    if not isinstance(group, Group):
-        raise OptionError("that is no group", got=repr(group), expected="a group of equikit", step="write SO(3)")
+    checked_group(group)
     if not isinstance(vectors, jax.Array | np.ndarray) or not jnp.issubdtype(vectors.dtype, jnp.inexact):
         raise DTypeError(
             "the vectors are no array of floating-point numbers",

@@ -11,14 +11,16 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import GroupError, ShapeError
+from equikit.diagrams._parse import bindings
 from equikit.groups import Group
-from equikit.groups._group import checked_size
-from equikit.nn import Network
-from equikit.nn._features import Features, labels_of, typed_side
+from equikit.nn import Linear, Network
+from equikit.nn._features import Features, labels_among, labels_of, read_features
 from equikit.nn._functions import Activation, silu
 from equikit.nn._init import DENSE
 from equikit.symmetrization._element import Array
+from equikit.symmetrization._options import option
 
 
 class MatrixNetwork(nnx.Module):
@@ -65,8 +67,11 @@ class MatrixNetwork(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **options: Any,
     ) -> None:
-        terms, _ = typed_side(inputs, None, "input")
-        group = {**(groups or {}), **options}.get(label)
+        terms, _ = read_features(inputs, "input")
+        call = _checks.call_of(type(self), Network, Linear)
+        given = labels_among(options, call)
+        bound = bindings(groups, given)
+        group = bound.get(_checks.text("label", label, example="m"))
         if not isinstance(group, Group) or group.n is None:
             raise GroupError(
                 f"the matrix needs a group of a known size on {label!r}",
@@ -79,10 +84,9 @@ class MatrixNetwork(nnx.Module):
             last = {" ".join(labels): width for labels, width in kinds.items()}
             hidden = [{"": 32} | last, last]  # from invariants no linear layer makes vectors
         self.names = tuple(term.name for term in terms)
-        self.scale = scale
-        features = [inputs, *hidden, {"matrix": (label, group.n)}]
-        used = labels_of(features)
-        bound = {name: what for name, what in (groups or {}).items() if name in used}
+        self.scale = option("scale", scale)
+        features = [inputs, *(hidden if isinstance(hidden, list | tuple) else [hidden]), {"matrix": (label, group.n)}]
+        _checks.refuse_misspelled(call, given, labels_of(features))
         self.network = Network(features, rngs=rngs, groups=bound, **options)
 
     def __call__(self, x: Any, *, mask: Mapping[str, Any] | None = None) -> Array:
@@ -134,12 +138,12 @@ class MatrixMLP(nnx.Module):
         activation: Activation = silu,
         rngs: nnx.Rngs,
     ) -> None:
-        self.entries, self.size, self.axes = (
-            checked_size(name, value) for name, value in (("entries", entries), ("size", size), ("axes", axes))
-        )
-        widths = [self.entries, *(checked_size("hidden", width) for width in hidden), self.size**2]
+        self.entries, self.size = _checks.count("entries", entries), _checks.count("size", size, example=3)
+        self.axes = _checks.count("axes", axes, example=2)
+        self.activation = _checks.function("activation", activation, example="jnp.tanh")
+        widths = [self.entries, *_checks.widths("hidden", hidden, least=0, example="(64, 64)"), self.size**2]
+        _checks.rngs(rngs)
         self.layers = nnx.List([nnx.Linear(one, two, **DENSE, rngs=rngs) for one, two in itertools.pairwise(widths)])
-        self.activation = activation
 
     def __call__(self, x: jax.Array, *, mask: Mapping[str, Any] | None = None) -> Array:
         """The matrix of an input `[*batch, *axes, channels]`, `[*batch, n, n]`; absent entries should be zero."""

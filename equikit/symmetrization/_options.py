@@ -1,41 +1,60 @@
-"""Checks on options: tolerances, names of terms, and keys."""
+"""Options of the methods, checked by name: frames and learned methods share them."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
 
 from equikit import _checks
 from equikit._errors import OptionError
 
 
-def checked_tolerance(value: object) -> None:
-    """Raise `OptionError` unless a tolerance is `None`, or a number of Python or NumPy, zero or more."""
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if value is not None and not (number and 0 <= float(value) < math.inf):  # type: ignore[arg-type]
+def checked_axes(value: object) -> tuple[str, str]:
+    """Return the labels of rows and columns, or raise `OptionError`."""
+    given = tuple(value) if isinstance(value, tuple | list) else ()
+    if len(given) != 2 or not all(isinstance(axis, str) for axis in given) or given[0] == given[1]:
         raise OptionError(
-            "tolerance= is no tolerance",
-            got=repr(value),
-            expected="a number, zero or more, or None for the root of the rounding error",
-            step="leave it out, or write tolerance=1e-3",
+            "axes= must be two different labels",
+            got=_checks.shown(value),
+            expected="the labels of the rows and of the columns",
+            step='write axes=("i", "j")',
         )
+    return given[0], given[1]
 
 
-def checked_terms(method: object) -> None:
-    """Let a method have its `terms` as a tuple, or raise `OptionError` where they are no sequence of names."""
-    given = getattr(method, "terms", None)
-    if given is None:
-        return
-    names = tuple(given) if isinstance(given, list | tuple) else ()
-    if not names or not all(isinstance(name, str) for name in names):
-        raise OptionError(
-            "terms= does not name input terms",
-            got=repr(given),
-            expected="a tuple of names, or None for all terms",
-            step=f"write terms=({given!r},)" if isinstance(given, str) else 'write terms=("x",)',
-        )
-    object.__setattr__(method, "terms", names)
+_at_least_one = functools.partial(_checks.count, least=1)
+_positive = functools.partial(_checks.number, above=0, traced=False)
+
+CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
+    **dict.fromkeys(("label", "term", "points", "vectors"), functools.partial(_checks.text, optional=True)),
+    **dict.fromkeys(("terms", "labels"), functools.partial(_checks.names, fewest=1, optional=True)),
+    "invariant_to": _checks.names,
+    "axes": lambda _, value: checked_axes(value),
+    "tolerance": functools.partial(_checks.number, least=0, optional=True, traced=False, example=1e-3),
+    **dict.fromkeys(("beta", "learning_rate"), _positive),
+    "scale": functools.partial(_checks.number, least=0, traced=False),
+    "temperature": functools.partial(_positive, example=0.1),
+    **dict.fromkeys(("rounds", "steps", "features"), _checks.count),
+    **dict.fromkeys(("samples", "number", "noise", "max_size", "max_steps", "parts", "chunk_size"), _at_least_one),
+    **dict.fromkeys(("differentiable", "refine", "gumbel", "translation", "compare_input", "hard"), _checks.flag),
+}
+
+
+def option(name: str, value: Any) -> Any:
+    """Return the value of an option in its normal form, or raise `OptionError`."""
+    return CHECKS[name](name, value)
+
+
+def check_options(method: Any, policies: tuple[str, ...]) -> None:
+    """Give a frozen dataclass its options in their normal forms, or raise `OptionError`."""
+    for each in fields(method):
+        value = getattr(method, each.name)
+        if each.name == "on_degenerate":
+            _checks.choice(each.name, value, policies)
+        elif each.name in CHECKS and (value is not None or each.default is not None):
+            object.__setattr__(method, each.name, option(each.name, value))
 
 
 def refuse_wrong_key(key: object) -> None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
 from equikit.groups import Bistochastic, Group, MatrixGroup, O, Sp, U
 from equikit.symmetrization._action import Action
@@ -18,13 +19,13 @@ from equikit.symmetrization._frame import (
     Info,
     Method,
     OnDegenerate,
-    checked_on_degenerate,
     only_label,
     settled,
     standard_tolerance,
 )
-from equikit.symmetrization._invariants import invariants, orbit_distance
+from equikit.symmetrization._invariants import checked_group, checked_orders, invariants, orbit_distance
 from equikit.symmetrization._modules import held_network
+from equikit.symmetrization._options import option
 from equikit.symmetrization.canonicalization._network import called, wide_inputs
 from equikit.symmetrization.canonicalization._score import without_absent
 
@@ -103,19 +104,18 @@ class OrbitDistance(Method, nnx.Module):
         tolerance: float | None = None,
         on_degenerate: OnDegenerate = "flag",
     ) -> None:
-        checked_on_degenerate(on_degenerate, ("flag", "error"))
         self.network = held_network(
             network,
             "a module or function that returns a matrix for every sample",
             'write MatrixNetwork({"m": 4}, "m", m=ek.Lorentz, rngs=nnx.Rngs(0))',
         )
-        self.label = label
-        self.group = group
-        self.orders = None if orders is None else tuple(orders)
-        self.invariant_to = (invariant_to,) if isinstance(invariant_to, str) else tuple(invariant_to)
-        self.compare_input = compare_input
-        self.tolerance = tolerance
-        self.on_degenerate = on_degenerate
+        self.label = option("label", label)
+        self.group = group if group is None else checked_group(group)
+        self.orders = None if orders is None else checked_orders(orders)
+        self.invariant_to = option("invariant_to", invariant_to)
+        self.compare_input = option("compare_input", compare_input)
+        self.tolerance = option("tolerance", tolerance)
+        self.on_degenerate = _checks.choice("on_degenerate", on_degenerate, ("flag", "error"))
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the matrices."""

@@ -10,12 +10,15 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import FrameError, GroupError, OptionError, SignatureError
+from equikit.diagrams._parse import parse_signature
 from equikit.groups import S
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._evaluate import mean_over
-from equikit.symmetrization._frame import Frame, Info, Method, checked_choice
+from equikit.symmetrization._frame import Frame, Info, Method
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
+from equikit.symmetrization._options import option, refuse_wrong_key
 from equikit.symmetrization._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 from equikit.symmetrization._symmetrize import Symmetrized, _narrow, symmetrize
 
@@ -69,6 +72,8 @@ class Piecewise:
             ShapeError, DTypeError: if an array does not fit, or the backbone returns something else than declared.
         """
         sym = self.symmetrized
+        _checks.flag("with_info", with_info)
+        refuse_wrong_key(key)
         arrays, masks, call = sym._read(x, arguments, keywords, mask)
         weights = self._weights(x, parts, masks, (*call.batch, call.sizes[self.points]))
         for_frame, for_backbone = (None, None) if key is None else jax.random.split(key)
@@ -221,6 +226,9 @@ def piecewise(
         Atzmon et al., Approximately piecewise E(3) equivariant point networks, arXiv:2402.08529, section 3; not the
         random frames that its code draws for small parts.
     """
+    bindings = {name: what for name, what in options.items() if name not in _checks.options_of(symmetrize)}
+    call = _checks.call_of(piecewise, symmetrize)
+    parse_signature(signature, outputs, groups=groups, keywords=bindings, call=call)
     given = list(how) if isinstance(how, Sequence) else [how]
     if any(isinstance(method, Method) and not _weighs(method) for method in given):
         raise OptionError(
@@ -230,7 +238,7 @@ def piecewise(
             step="write how=ek.frames.PCA()",
         )
     inner = symmetrize(backbone, signature, outputs, how=how, groups=groups, **options)
-    found = _points(inner, points)
+    found = _points(inner, option("points", points))
     for term in inner.action.signature.outputs:
         if term.labels.count(found) != 1:
             raise SignatureError(
@@ -246,12 +254,11 @@ def piecewise(
             "a function or module that makes weights of the input",
             "pass an array of weights in each call: sym(x, parts=weights)",
         )
-    for word in (tell,) if isinstance(tell, str) else tell:
-        checked_choice("tell", word, ("mask", "weights"))
-    told = (tell,) if isinstance(tell, str) else tuple(tell)
-    checked_choice("hard", hard, (True, False))
-    if not 0 <= threshold < 1:
-        checked_choice("threshold", threshold, (1e-4, "0 up to 1"))
+    told = _checks.names("tell", tell, example="mask")
+    for word in told:
+        _checks.choice("tell", word, ("mask", "weights"))
+    hard = _checks.flag("hard", hard)
+    threshold = _checks.number("threshold", threshold, least=0, below=1, example=1e-4, traced=False)
     attributes = {
         "symmetrized": inner,
         "parts": parts,

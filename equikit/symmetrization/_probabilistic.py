@@ -9,17 +9,17 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import GroupError, OptionError
 from equikit.diagrams import Term
 from equikit.groups import O, S
-from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import Frame, Info, Method, merged_more, settled
 from equikit.symmetrization._modules import held_network
+from equikit.symmetrization._options import option
 from equikit.symmetrization.canonicalization._assignment import (
     ASSIGNMENT,
-    checked_temperature,
     soft_permutation,
     straight_through,
 )
@@ -114,16 +114,15 @@ class Probabilistic(Method, nnx.Module):
         self.network = held_network(
             network, step="pass what takes the input of symmetrize and returns scores or vectors"
         )
-        self.labels = (labels,) if isinstance(labels, str) else None if labels is None else tuple(labels)
-        self.terms = None if terms is None else tuple(terms)
-        self.samples = _some("samples", samples)
-        self.evaluation_samples = _some(
-            "evaluation_samples", samples if evaluation_samples is None else evaluation_samples
-        )
-        self.noise = _some("noise", noise)
-        self.scale = float(scale)
-        self.temperature = float(checked_temperature(temperature))
-        self.rounds = checked_size("rounds", rounds)
+        self.labels = option("labels", labels)
+        self.terms = option("terms", terms)
+        self.samples = option("samples", samples)
+        evaluated = samples if evaluation_samples is None else evaluation_samples
+        self.evaluation_samples = _checks.count("evaluation_samples", evaluated, least=1)
+        self.noise = option("noise", noise)
+        self.scale = option("scale", scale)
+        self.temperature = option("temperature", temperature)
+        self.rounds = option("rounds", rounds)
         self.deterministic = False
 
     def __str__(self) -> str:
@@ -247,12 +246,6 @@ class Probabilistic(Method, nnx.Module):
         dtype = jnp.result_type(*arrays.values())
         arrays[NOISE] = self.scale * jax.random.normal(key, shape, jnp.zeros((), dtype).real.dtype)
         return called(self.network, (*terms, noise), arrays, masks)
-
-
-def _some(argument: str, number: int) -> int:
-    if checked_size(argument, number) == 0:
-        raise OptionError(f"{argument} is zero", got=0, expected="one or more", step=f"write {argument}=1")
-    return number
 
 
 def _drawn_order(key: jax.Array, scores: Array, there: Array | None) -> tuple[Array, Array]:

@@ -71,6 +71,7 @@ class Symmetrized:
             OptionError: if a key is missing, or the backbone has a state.
         """
         refuse_wrong_key(key)
+        _checks.flag("with_info", with_info)
         arrays, masks, call = self._read(x, arguments, keywords, mask)
         for_frame, for_backbone = (None, None) if key is None else jax.random.split(key)
         frame = self._frame(arrays, masks, for_frame)
@@ -235,6 +236,7 @@ def symmetrize(
     kind = parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_checks.call_of(symmetrize))
     checked_callable("the backbone", backbone, "a function or a module", "pass what you would call with an array")
     _checks.flag("channels", channels)
+    _checks.flag("remat", remat)
     _checks.choice("key_argument", key_argument, ("key", "rngs", None))
     if chunk_size is not None:
         chunk_size = _checks.count("chunk_size", chunk_size, least=1, example=8)

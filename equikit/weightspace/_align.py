@@ -7,9 +7,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
 from equikit.weightspace._activations import activations
+from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._losses import Loss, checked_losses
 from equikit.weightspace._matching import Matching, match, similarity
 from equikit.weightspace._specification import Specification
@@ -91,14 +92,11 @@ def align(
     Source:
         Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836, section 3.
     """
-    if how not in get_args(How):
-        raise OptionError(
-            "no such how",
-            got=repr(how),
-            expected=", ".join(map(repr, get_args(How))),
-            step="write how='weights'",
-        )
-    tries, generator = checked_size("restarts", restarts), np.random.default_rng(seed)
+    checked_specification(spec)
+    _checks.choice("how", how, get_args(How))
+    with_info = _checks.flag("with_info", with_info)
+    tries = _checks.count("restarts", restarts, example=10)
+    generator = np.random.default_rng(_checks.count("seed", seed))
     one, two = (
         checked_tensors(spec.leaves, params, name) for params, name in ((params_a, "params_a"), (params_b, "params_b"))
     )
@@ -124,7 +122,7 @@ def align(
         else Matching({}, similarity(one, two))
     )
     if loss is not None and batches is not None and how == "straight_through":
-        count = checked_size("steps", steps)
+        count = _checks.count("steps", steps, example=200)
         matching = straight_through(spec, params_a, params_b, matching, loss, batches, count, optimizer, generator)
     result = spec.act(matching.element, params_b)
     return (result, matching) if with_info else result

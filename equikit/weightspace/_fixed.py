@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups import Fixed
 from equikit.weightspace._specification import Specification
@@ -27,13 +28,8 @@ def coded_labels(spec: Specification, fixed: FixedAxes | Mapping[str, FixedAxes]
     plain = [label for label, what in spec.bindings if isinstance(what, Fixed)]
     choices = fixed if isinstance(fixed, Mapping) else dict.fromkeys(plain, fixed)
     for label, choice in choices.items() if choices else [("", fixed)]:
-        if choice not in KNOWN and not isinstance(choice, Mapping):
-            raise OptionError(
-                "no such fixed" + (f" for {label!r}" if isinstance(fixed, Mapping) else ""),
-                got=repr(choice),
-                expected="'dense', 'positions'",
-                step="write fixed='dense'",
-            )
+        if not isinstance(choice, Mapping):
+            _checks.choice("fixed", choice, KNOWN)
         if label and label not in plain:
             raise OptionError(
                 f"fixed names {label!r}, which is no label that nothing permutes",

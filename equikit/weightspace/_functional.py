@@ -11,13 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.groups import Fixed, S
-from equikit.groups._group import checked_size
-from equikit.nn import RMSNorm
+from equikit.nn import Linear, RMSNorm
 from equikit.nn._functions import Activation, relu
 from equikit.nn._init import DENSE, unit_normal
-from equikit.weightspace._arguments import checked_number, checked_specification, listed
+from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._fixed import FixedAxes, coded_labels
 from equikit.weightspace._leaves import batch_of, with_channels
 from equikit.weightspace._specification import Specification
@@ -102,20 +100,17 @@ class Functional(nnx.Module):
         **options: Any,
     ) -> None:
         checked_specification(spec)
-        widths = tuple(checked_size("channels", width) for width in listed(channels) or ())
-        if len(widths) < 2 or 0 in widths:
-            raise OptionError(
-                "the channels are not those of an input and an output",
-                got=f"channels={channels!r}",
-                expected="two numbers or more, all above zero",
-                step="write channels=[1, 16, 1]",
-            )
-        self.spec, self.channels, self.out = spec, widths, out
-        self.activation, self.residual = activation, bool(residual)
-        self.dropout = float(
-            checked_number("dropout", dropout, "a share, from zero to below one", lambda share: 0 <= share < 1)
-        )
+        widths = _checks.widths("channels", channels, fewest=2, example="[1, 16, 1]")
+        _checks.refuse_unknown(type(self).__name__, options, _checks.call_of(type(self), Linear).options - {"groups"})
+        self.spec, self.channels = spec, widths
+        self.out = _checks.text("out", out, optional=True, example="h0")
+        self.activation = _checks.function("activation", activation, example="jnp.tanh")
+        self.residual = _checks.flag("residual", residual)
+        self.dropout = _checks.number("dropout", dropout, least=0, below=1, example=0.1, traced=False)
+        _checks.choice("normalization", normalization, ("rms", None))
+        codes = _checks.count("codes", codes, example=8)
         coded, sizes = coded_labels(spec, fixed), spec.sizes
+        self.coded = coded
         groups = {label: S(sizes[label]) if label in coded else what for label, what in spec.bindings}
         self.codes = nnx.Dict(
             {label: nnx.Param(unit_normal(_checks.rngs(rngs).params(), (sizes[label], codes))) for label in coded}
@@ -136,7 +131,7 @@ class Functional(nnx.Module):
             layers.append(WreathLinear(before | more, after, groups=bound, nested=spec.nested, rngs=rngs, **options))
             norms.append(_norm(normalization, after, groups) if number + 2 < len(widths) else None)
         self.layers, self.norms = nnx.List(layers), nnx.List(norms)
-        perceptron = [widths[-1], *_checked_head(head)]
+        perceptron = [widths[-1], *_checks.widths("head", head, example="[16, 10]")]
         self.head = nnx.List([nnx.Linear(*pair, **DENSE, rngs=rngs) for pair in itertools.pairwise(perceptron)])
 
     def __call__(self, params: Any, *, key: jax.Array | None = None) -> Any:
@@ -162,8 +157,9 @@ class Functional(nnx.Module):
             arrays = self.standardize.arrays(arrays)
         x: dict[str, jax.Array] = split(self.spec.leaves, arrays)
         batch = batch_of(self.spec.leaves, {name: array[..., 0] for name, array in arrays.items()})
-        for label, code in self.codes.items():
-            x[CODES + label] = jnp.broadcast_to(code[...], (*batch, *code[...].shape))
+        for label in self.coded:
+            code = self.codes[label][...]
+            x[CODES + label] = jnp.broadcast_to(code, (*batch, *code.shape))
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             y = layer(x)
             if number + 1 < len(self.layers):
@@ -192,19 +188,6 @@ class Functional(nnx.Module):
         }
 
 
-def _checked_head(head: Any) -> tuple[int, ...]:
-    found = listed(head)
-    widths = None if found is None else tuple(checked_size("head", width) for width in found)
-    if widths is None or 0 in widths:
-        raise OptionError(
-            "the head is no list of channels",
-            got=f"head={head!r}",
-            expected="numbers above zero, or none of them",
-            step="write head=[16, 10]",
-        )
-    return widths
-
-
 def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, int]]) -> dict[str, S | Fixed]:
     """The groups of the labels that occur."""
     found = {label for side in features for text, _ in side.values() for label in text.split()}
@@ -212,8 +195,4 @@ def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, in
 
 
 def _norm(kind: str | None, after: Mapping[str, tuple[str, int]], groups: Mapping[str, S | Fixed]) -> RMSNorm | None:
-    if kind not in (None, "rms"):
-        raise OptionError(
-            "no such normalization", got=repr(kind), expected="'rms', None", step="write normalization='rms'"
-        )
     return RMSNorm(after, groups=_used(groups, after)) if kind else None

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
 from equikit.weightspace._leaves import refuse_unlike
 from equikit.weightspace._losses import checked_loss
 
@@ -112,9 +112,7 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
     Source:
         Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, arXiv:1912.05671, section 2.
     """
-    if checked_size("points", points) < 2:
-        raise OptionError("a line has two ends", got=f"points={points}", expected="two or more", step="write points=25")
-    places = np.linspace(0, 1, points)
+    places = np.linspace(0, 1, _checks.count("points", points, least=2, example=25))
 
     @jax.jit
     def run(place: jax.Array, a: Any, b: Any) -> Any:

@@ -171,6 +171,7 @@ def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[
     Raises:
         OptionError, ShapeError, DTypeError: if they are not those of a specification, or have several batch shapes.
     """
+    named_leaves(params)
     arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], params) if channels == 1 else params
     for name, array in named_leaves(arrays).items():
         if not array.ndim or array.shape[-1] != channels:

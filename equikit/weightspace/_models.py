@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._fixed import FixedAxes, ends
@@ -97,10 +98,8 @@ class NFN(Functional):
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
-        if variant not in ("NP", "HNP"):
-            raise OptionError("no such variant", got=repr(variant), expected="'NP', 'HNP'", step="write variant='NP'")
         checked_specification(spec)
-        self.variant = variant
+        self.variant = _checks.choice("variant", variant, ("NP", "HNP"))
         coded: dict[str, FixedAxes] = dict.fromkeys(ends(spec), "positions") if variant == "NP" else {}
         super().__init__(spec, channels, out, **_chosen("NFN", options, coded), rngs=rngs)
 

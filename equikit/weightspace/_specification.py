@@ -13,7 +13,6 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import EquivarianceError, OptionError
 from equikit.groups import Fixed, S
-from equikit.weightspace._arguments import checked_number
 from equikit.weightspace._blame import first_difference, refuse_not_comparable, relative_difference
 from equikit.weightspace._leaves import checked_leaves, refuse_sizes_that_differ
 from equikit.weightspace._linear_action import LinearAction, transformed
@@ -181,8 +180,7 @@ class Specification:
             OptionError: if the key is none, or the tolerance no number, zero or more.
             EquivarianceError: if the outputs differ, naming the first operation whose result is not moved as it should.
         """
-        if tolerance is not None:
-            checked_number("tolerance", tolerance, "a number, zero or more, or None", lambda value: value >= 0)
+        _checks.number("tolerance", tolerance, least=0, optional=True, example=1e-3)
         other = self.act(self.random_element(key), params)
         inputs = x if isinstance(x, tuple) else (x,)
         one, two = apply(params, *inputs), apply(other, *inputs)

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
+from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._leaves import with_channels
 from equikit.weightspace._specification import Specification
 
@@ -47,7 +49,8 @@ class Standardize(nnx.Module):
     """
 
     def __init__(self, spec: Specification, batch: Any, *, channels: int = 1) -> None:
-        self.spec, self.channels = spec, channels
+        checked_specification(spec)
+        self.spec, self.channels = spec, _checks.count("channels", channels)
         shift, scale = {}, {}
         empty = {leaf.name for leaf in spec.leaves if 0 in leaf.shape}
         for name, array in with_channels(spec.leaves, batch, channels).items():

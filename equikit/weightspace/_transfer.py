@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit._progress import progress
-from equikit.groups._group import checked_size
 from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._losses import Loss, checked_losses
 from equikit.weightspace._matching import match
@@ -107,10 +107,8 @@ def transfer(
     mean_loss, given = checked_losses(loss, batches, "transfer(path, target, spec, loss=loss, batches=[batch])")
     path = _checked_path(trajectory, spec)
     checked_tensors(spec.leaves, target, "the parameters of the target")
-    if fast:
-        count = checked_size("points", points)
-        if count == 0:
-            raise OptionError("a line without steps", got="points=0", expected="one or more", step="write points=10")
+    if _checks.flag("fast", fast):
+        count = _checks.count("points", points, least=1, example=10)
         places = [number / count for number in range(count + 1)]
         path = [jax.tree.map(lambda a, b, t=t: (1 - t) * a + t * b, path[0], path[-1]) for t in places]
     gradient = jax.jit(jax.grad(mean_loss))

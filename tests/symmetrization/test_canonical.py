@@ -281,8 +281,8 @@ def test_refusals():
             "once or twice",
             "Sort",
         )
-    assert_error(ek.OptionError, lambda: Canonical(max_steps=0), "no such max_steps", "0", "1 or more", "max_steps=")
-    assert_error(ek.OptionError, lambda: Canonical(max_size=0), "no such max_size", "0", "1 or more", "max_size=")
+    assert_error(ek.OptionError, lambda: Canonical(max_steps=0), "whole number ≥ 1", "0", "≥ 1", "max_steps=1")
+    assert_error(ek.OptionError, lambda: Canonical(max_size=0), "whole number ≥ 1", "0", "≥ 1", "max_size=1")
 
 
 @pytest.mark.parametrize(

@@ -364,9 +364,9 @@ def test_errors():
 
     assert_error(ek.GroupError, lambda: make(Alignment(), x=ek.Lorentz), "O(1, 3)", "x=O(1, 3)", "definite", 'QR("x")')
     assert_error(ek.OptionError, lambda: make(Alignment(), x=ek.O(4)), "two and three", "d = 4", "2 or 3", "PCA")
-    assert_error(ek.OptionError, lambda: make(Alignment(samples=0)), "no such samples", "0", "1", "samples=1")
+    assert_error(ek.OptionError, lambda: make(Alignment(samples=0)), "whole number ≥ 1", "0", "≥ 1", "samples=1")
     assert_error(
-        ek.OptionError, lambda: make(Alignment(on_degenerate="sample")), "on_degenerate", "'sample'", "'flag'", "="
+        ek.OptionError, lambda: make(Alignment(on_degenerate="sample")), "on_degenerate", "'sample'", '"flag"', "="
     )
     assert_error(
         ek.OptionError, lambda: make([Alignment("x"), Directions("p")], signature="p p x -> p x"), "no input says how",

@@ -159,10 +159,10 @@ class TestInputs:
 
     def test_errors(self):
         x = jnp.ones((3, 2))
-        assert_error(ek.OptionError, lambda: FineToCoarse(0, [1.0]), "parts", "0", "above zero", "parts=1")
-        assert_error(ek.OptionError, lambda: FineToCoarse(2, [-1.0]), "widths", "-1.0", "above zero", "widths=")
-        assert_error(ek.OptionError, lambda: FineToCoarse(2, [1.0], merge=0), "merge", "0", "above zero", "merge=")
-        assert_error(ek.OptionError, lambda: FineToCoarse(2, [1.0], steps=0), "steps", "0", "above zero", "steps=")
+        assert_error(ek.OptionError, lambda: FineToCoarse(0, [1.0]), "parts", "0", "≥ 1", "parts=1")
+        assert_error(ek.OptionError, lambda: FineToCoarse(2, [-1.0]), "each entry of widths=", "-1.0", "> 0", "0.5")
+        assert_error(ek.OptionError, lambda: FineToCoarse(2, [1.0], merge=0), "each entry of merge=", "0", "> 0", "0.5")
+        assert_error(ek.OptionError, lambda: FineToCoarse(2, [1.0], steps=0), "steps", "0", "≥ 1", "steps=4")
         assert_error(
             ek.OptionError, lambda: FineToCoarse(2, [1, 2]), "one more than", "2 widths", "first partition", "widths="
         )

@@ -356,7 +356,7 @@ def test_prior_loss_is_the_cross_entropy_against_the_identity():
     assert_error(
         ek.OptionError, lambda: prior_loss(nothing), "nothing to compare", "without more", "activations", "how="
     )
-    assert_error(ek.OptionError, lambda: prior_loss(info, beta=-1), "beta is not", "-1", "beta > 0", "beta=1.0")
+    assert_error(ek.OptionError, lambda: prior_loss(info, beta=-1), "beta= must be a number > 0", "-1", "> 0", "beta=1")
 
 
 # Bad input.
@@ -438,7 +438,12 @@ def test_options_are_checked():
         )
     for axes in ("ij", ("i", "i"), ("i",), ("i", 2)):
         assert_error(
-            ek.OptionError, lambda axes=axes: make(four, ek.Z(4), axes), "two labels", repr(axes), "rows", '"j"'
+            ek.OptionError,
+            lambda axes=axes: make(four, ek.Z(4), axes),
+            "two different labels",
+            repr(axes),
+            "rows",
+            '"j"',
         )
     assert_error(
         ek.OptionError, lambda: make(four, ek.Z(4), selection="hard"), "selection", "'hard'", "argmax", "straight"
@@ -446,7 +451,9 @@ def test_options_are_checked():
     assert_error(
         ek.OptionError, lambda: make(four, ek.Z(4), on_degenerate="no"), "on_degenerate", "'no'", "flag", "error"
     )
-    assert_error(ek.OptionError, lambda: make(four, ek.Z(4), beta=0), "beta is not", "0", "beta > 0", "beta=1.0")
+    assert_error(
+        ek.OptionError, lambda: make(four, ek.Z(4), beta=0), "beta= must be a number > 0", "0", "> 0", "beta=1"
+    )
     assert_error(ek.OptionError, lambda: make(four, ek.Z(4), tolerance="x"), "tolerance", "'x'", "> 0", "leave")
     assert_error(ek.OptionError, lambda: make(3, ek.Z(4)), "cannot be called", "int", "module", "array")
     sampled = symmetrized(make(four, ek.Z(4), on_degenerate="sample"))

@@ -184,4 +184,4 @@ def test_errors():
     assert_error(ek.DTypeError, lambda: invariants(ek.U(3), eye), "real vectors", "float64", "complex", "astype")
     assert_error(ek.DTypeError, lambda: invariants(ek.O(2), jnp.eye(2, dtype=int)), "no array", "int", "float", "pass")
     assert_error(ek.DTypeError, lambda: invariants(ek.O(2), [[1.0]]), "no array", "list", "float", "pass")
-    assert_error(ek.OptionError, lambda: invariants("O(3)", eye), "no group", "'O(3)'", "a group", "SO(3)")
+    assert_error(ek.OptionError, lambda: invariants("O(3)", eye), "must be a group", "'O(3)'", "a group", "SO(3)")

@@ -306,12 +306,14 @@ def test_refusals():
         ek.OptionError, lambda: made(Laplacian(terms=("q",))), "no such input term", "'q'", "'p p'", "correct terms="
     )
     assert_error(ek.GroupError, lambda: made(Laplacian(), p=ek.Z(4)), "not for Z(4)", "p=Z(4)", "S", "GroupAverage")
-    assert_error(ek.OptionError, lambda: Laplacian(edges="all"), "no such edges", "'all'", "'each'", "edges='sum'")
-    assert_error(ek.OptionError, lambda: Laplacian(refine=1), "no such refine", "1", "True, False", "refine=True")
+    assert_error(ek.OptionError, lambda: Laplacian(edges="all"), "value for edges=", "'all'", '"each"', 'edges="sum"')
+    assert_error(
+        ek.OptionError, lambda: Laplacian(refine=1), "refine= must be True or False", "1", "a bool", "refine=True"
+    )
     assert_error(
         ek.OptionError,
         lambda: Laplacian(on_degenerate="weighted"),
-        "no such on_degenerate",
+        "unknown value for on_degenerate=",
         "weighted",
         "flag",
         "error",

@@ -296,7 +296,7 @@ class TestErrors:
         def build(group, **options):
             return lambda: MatrixNetwork({"x": 2}, "x", x=group, rngs=nnx.Rngs(0), **options)
 
-        assert_error(ek.GroupError, build(ek.O), "known size", "x=<class", "O(3)", "x=ek.O(3)")
+        assert_error(ek.GroupError, build(ek.O), "known size", "x=O", "O(3)", "x=ek.O(3)")
         assert_error(ek.GroupError, build(ek.Fixed(3)), "known size", "Fixed(3)", "O(3)", "x=ek.O(3)")
         network = MatrixMLP(6, 2, hidden=(), rngs=nnx.Rngs(0))
         assert_error(ek.ShapeError, lambda: network(jnp.ones((2, 4))), "entries", "[2, 4]", "6 entries", "axes=")

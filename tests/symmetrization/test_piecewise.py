@@ -359,8 +359,8 @@ class TestErrors:
         assert_error(ek.OptionError, lambda: wrapped(how=[PCA(), Sort()]), "does not weigh", "Sort", "PCA", "how=")
         assert_error(ek.OptionError, lambda: wrapped(parts=3), "cannot be called", "int", "function", "parts=weights")
         assert_error(ek.OptionError, lambda: wrapped(tell="x"), "tell", "'x'", "mask", "tell=")
-        assert_error(ek.OptionError, lambda: wrapped(hard="yes"), "hard", "yes", "True", "hard=")
-        assert_error(ek.OptionError, lambda: wrapped(threshold=2), "threshold", "2", "0.0001", "threshold=")
+        assert_error(ek.OptionError, lambda: wrapped(hard="yes"), "hard", "yes", "a bool", "hard=")
+        assert_error(ek.OptionError, lambda: wrapped(threshold=2), "threshold", "2", "≥ 0 and < 1", "threshold=")
 
     def test_of_weights(self):
         sym, x = wrapped(function=lambda x: x), jnp.ones((9, 3))

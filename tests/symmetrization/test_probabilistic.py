@@ -303,9 +303,9 @@ def test_messages():
     assert_error(
         ek.OptionError,
         lambda: Probabilistic(jnp.sin, samples=0),
-        "samples is zero",
+        "samples= must be a whole number ≥ 1",
         "0",
-        "one or more",
+        "an integer ≥ 1",
         "write samples=1",
     )
     assert_error(

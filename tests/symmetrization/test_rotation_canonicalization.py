@@ -439,7 +439,7 @@ def test_messages():
     )
     with pytest.raises(ek.GroupError, match="finds no axis to act on"):
         of(RotationCanonicalization(radial(3)), x=ek.S)
-    with pytest.raises(ek.OptionError, match="no such on_degenerate"):
+    with pytest.raises(ek.OptionError, match="unknown value for on_degenerate="):
         RotationCanonicalization(radial(3), on_degenerate="ignore")
     with pytest.raises(ek.OptionError, match="no such input term"):
         of(RotationCanonicalization(radial(3), terms=("q",)))(x)

@@ -351,10 +351,10 @@ def test_refusals():
     assert_error(
         ek.OptionError, lambda: made(Sort(terms=("q",))), "no such input term", "'q'", "'p f'", "correct terms="
     )
-    assert_error(ek.OptionError, lambda: Sort(max_size=0), "no such max_size", "0", "1 or more", "max_size=")
-    assert_error(ek.GroupError, lambda: Sort(max_size=2.5), "whole number", "2.5", "an integer", "give for example 5")
+    assert_error(ek.OptionError, lambda: Sort(max_size=0), "whole number ≥ 1", "0", "≥ 1", "max_size=1")
+    assert_error(ek.OptionError, lambda: Sort(max_size=2.5), "whole number", "2.5", "an integer", "max_size=1")
     assert_error(
-        ek.OptionError, lambda: Sort(on_degenerate="weighted"), "no such on_degenerate", "weighted", "'flag'", "error"
+        ek.OptionError, lambda: Sort(on_degenerate="weighted"), "on_degenerate=", "weighted", '"flag"', "error"
     )
     with pytest.raises(ek.OptionError, match="reads 'x'"):
         made([Sort(), PCA()], "p x -> p")

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
-from equikit.groups._group import checked_size
 from equikit.symmetrization._element import Array, permutation_matrix
 from equikit.symmetrization._frame import Info
 from equikit.symmetrization._more import entries
@@ -51,7 +51,7 @@ def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Fl
         networks, arXiv:1802.08665, section 2.2; the rate in Knight, SIAM J. Matrix Anal. Appl. 30 (2008).
     """
     log_scores = _square(_real("log_scores", log_scores))
-    checked_size("rounds", rounds)
+    rounds = _checks.count("rounds", rounds, example=20)
 
     def once(_: int, logs: jax.Array) -> jax.Array:
         return _divided(_divided(logs, -1), -2)
@@ -84,21 +84,6 @@ def _real(argument: str, scores: Array) -> jax.Array:
     return jnp.asarray(scores)
 
 
-def checked_temperature(temperature: Any) -> Any:
-    """Return a temperature, a positive number or a traced one, or raise `OptionError`."""
-    if isinstance(temperature, jax.core.Tracer) and not temperature.shape:
-        return temperature
-    number = not isinstance(temperature, bool) and isinstance(temperature, int | float | np.number | jax.Array)
-    if not number or np.shape(temperature) or not 0 < temperature < float("inf"):
-        raise OptionError(
-            "the temperature is not a positive number",
-            got=repr(temperature),
-            expected="by what differences of scores are divided",
-            step="write temperature=0.1",
-        )
-    return temperature
-
-
 def _divided(logs: jax.Array, axis: int) -> jax.Array:
     return logs - jax.nn.logsumexp(logs, axis=axis, keepdims=True)
 
@@ -127,7 +112,7 @@ def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float
     Source:
         Prillo and Eisenschlos, SoftSort, arXiv:2006.16038, equation 4, whose order is descending.
     """
-    scores, temperature = _real("scores", scores), checked_temperature(temperature)
+    scores, temperature = _real("scores", scores), _checks.number("temperature", temperature, above=0, example=0.1)
     if not scores.ndim:
         raise ShapeError("there is nothing to sort", got="shape []", expected="[*batch, n]", step="pass scores[None]")
     ordered = jnp.sort(scores, axis=-1)

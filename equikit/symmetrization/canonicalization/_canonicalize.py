@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from equikit import _checks
 from equikit._errors import GroupError
 from equikit.groups import SO, Group, MatrixGroup, O, S, Z
-from equikit.symmetrization._frame import Method, checked_choice
+from equikit.symmetrization._frame import Method
 from equikit.symmetrization.canonicalization._descent import EnergyDescent
 from equikit.symmetrization.canonicalization._energy import EnergyCanonicalization
 from equikit.symmetrization.canonicalization._image import ImageCanonicalization
@@ -54,25 +55,26 @@ def Canonicalize(  # it makes an object, of the class that the group has
     Source:
         Kaba et al., Equivariance with learned canonicalization functions, arXiv:2211.06489.
     """
-    checked_choice("by", by, ("network", "energy"))
+    _checks.choice("by", by, ("network", "energy"))
     kind = group if isinstance(group, type) else type(group)
+    made: Any = None
     if isinstance(group, Z):  # D too
-        of_images = ImageCanonicalization if by == "network" else EnergyCanonicalization
-        return of_images(network, group, **options)
-    of_labels: Any = None
-    if kind in (O, SO):
-        of_labels = RotationCanonicalization if by == "network" else EnergyDescent
+        made = ImageCanonicalization if by == "network" else EnergyCanonicalization
+    elif kind in (O, SO):
+        made = RotationCanonicalization if by == "network" else EnergyDescent
     elif kind is S and by == "network":
-        of_labels = PermutationCanonicalization
+        made = PermutationCanonicalization
     elif kind in (S, MatrixGroup) and by == "energy":
-        of_labels = EnergyCanonicalization
-    if of_labels is None:
+        made = EnergyCanonicalization
+    if made is None:
         raise GroupError(
             "there is no learned canonicalization for this group",
             got=f"group={group!r}, by={by!r}",
             expected="Z(n) or D(n) for images, O, SO or S; by energy also MatrixGroup",
             step="write for example Canonicalize(network, group=ek.D(4)), or use a frame of ek.frames",
         )
-    method: Method = of_labels(network, **options)
-    method.asked = group
+    known = _checks.call_of(made).arguments - {"self", "network", "encoder", "group"}
+    _checks.refuse_unknown("Canonicalize", options, known)
+    method: Method = made(network, group, **options) if isinstance(group, Z) else made(network, **options)
+    method.asked = None if isinstance(group, Z) else group
     return method

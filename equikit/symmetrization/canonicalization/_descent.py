@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,16 +11,16 @@ import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import SO
-from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action, act
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Info, Method, OnDegenerate, checked_on_degenerate
+from equikit.symmetrization._frame import Frame, Info, Method, OnDegenerate
+from equikit.symmetrization._options import option
 from equikit.symmetrization.canonicalization._choice import outputs_move, wide
 from equikit.symmetrization.canonicalization._merge import Minima, merged
 from equikit.symmetrization.canonicalization._score import Score, without_absent
-from equikit.symmetrization.canonicalization._selection import names, positive
 from equikit.symmetrization.frames import PCA
 from equikit.symmetrization.frames._vectors import definite_label
 
@@ -101,17 +101,16 @@ class EnergyDescent(Method, nnx.Module):
         differentiable: bool = True,
         invariant_to: str | tuple[str, ...] = (),
     ) -> None:
-        checked_on_degenerate(on_degenerate)
         self.score = Score(encoder, features, rngs)
-        self.label = label
+        self.label = option("label", label)
         self.starts: Any = _checked_starts(PCA(label) if starts is None else starts)
         self.reflects = not isinstance(starts, Method | None) and bool(np.any(np.linalg.det(np.asarray(starts)) < 0))
-        self.steps = checked_size("the number of steps", steps)
-        self.learning_rate = positive("learning_rate", learning_rate)
-        self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
-        self.on_degenerate: OnDegenerate = on_degenerate
-        self.differentiable = bool(differentiable)
-        self.invariant_to = names(invariant_to)
+        self.steps = option("steps", steps)
+        self.learning_rate = option("learning_rate", learning_rate)
+        self.tolerance = option("tolerance", tolerance)
+        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, get_args(OnDegenerate))
+        self.differentiable = option("differentiable", differentiable)
+        self.invariant_to = option("invariant_to", invariant_to)
 
     @property
     def needs_key(self) -> bool:
@@ -254,7 +253,8 @@ def _descended(energy: Any, start: Array, steps: int, rate: float) -> tuple[Arra
 def _checked_starts(starts: object) -> Any:
     if isinstance(starts, Method):
         return starts
-    array = np.asarray(starts)
+    is_key = isinstance(starts, jax.Array) and jnp.issubdtype(starts.dtype, jax.dtypes.prng_key)
+    array = np.asarray(None if is_key else starts)
     d = array.shape[-1] if array.ndim == 3 else 0
     square = array.ndim == 3 and array.shape[0] > 0 and array.shape[1] == d and array.dtype.kind in "fi"
     if not square or not np.allclose(array @ np.swapaxes(array, -1, -2), np.eye(d), atol=1e-5):

@@ -16,9 +16,10 @@ from equikit.symmetrization._action import Action, moved_masks
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Info, OnDegenerate, only_label
 from equikit.symmetrization._more import entries
+from equikit.symmetrization._options import checked_axes, option
 from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide
 from equikit.symmetrization.canonicalization._elements import elements
-from equikit.symmetrization.canonicalization._polygon import checked_axes, checked_polygon, turned_labels, turns
+from equikit.symmetrization.canonicalization._polygon import checked_polygon, turned_labels, turns
 from equikit.symmetrization.canonicalization._score import Score, unit, without_absent
 from equikit.symmetrization.canonicalization._selection import Selecting, Selection
 
@@ -98,9 +99,9 @@ class EnergyCanonicalization(Selecting):
             )
         self.score = Score(encoder, features, rngs)
         self.group: Z | None = None if group is None else checked_polygon(group)
-        self.label = label
+        self.label = option("label", label)
         self.axes = checked_axes(axes)
-        self.vectors = vectors
+        self.vectors = option("vectors", vectors)
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the group, or those of the images."""

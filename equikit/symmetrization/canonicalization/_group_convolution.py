@@ -17,10 +17,10 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import D, MatrixGroup, Z
-from equikit.groups._group import checked_size
 from equikit.nn import Linear
 from equikit.nn._functions import relu
 from equikit.nn._init import filled, scaled, unit_normal
+from equikit.nn._linear import checked_dtypes
 from equikit.symmetrization.canonicalization._polygon import checked_polygon, matrices, quotients
 
 WIDTH = 0.5
@@ -89,20 +89,22 @@ class GroupConvolution(nnx.Module):
     ) -> None:
         self.group = checked_polygon(group)
         order, exact = len(matrices(self.group)), np.issubdtype(matrices(self.group).dtype, np.integer)
-        self.kernel_size = (3 if exact else 5) if kernel_size is None else checked_size("the kernel size", kernel_size)
-        widths = [checked_size("the number of hidden channels", width) for width in hidden]
-        if self.kernel_size % 2 == 0 or not widths or 0 in widths:
+        self.kernel_size = (
+            (3 if exact else 5) if kernel_size is None else _checks.count("kernel_size", kernel_size, example=3)
+        )
+        widths = _checks.widths("hidden", hidden, example="(8, 8)")
+        if self.kernel_size % 2 == 0 or not widths:
             raise OptionError(
                 "filters without a middle, or layers without channels",
                 got=f"kernel_size={self.kernel_size}, hidden={tuple(hidden)}",
                 expected="an odd kernel_size, and channels of one layer or more",
                 step="write kernel_size=3, hidden=(8, 8)",
             )
-        self.channels = checked_size("the number of channels", channels)
-        self.vectors = bool(vectors)
-        self.activation = activation
+        self.channels = _checks.count("channels", channels)
+        self.vectors = _checks.flag("vectors", vectors)
+        self.activation = _checks.function("activation", activation, example="jnp.tanh")
         self.precision = precision
-        stored = _checks.dtype("param_dtype", param_dtype)
+        _, stored = checked_dtypes(None, param_dtype)
         _checks.rngs(rngs)
         functions = turned_filters(self.group, self.kernel_size).shape[-1]
         kernels = []

@@ -15,9 +15,9 @@ from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import OnDegenerate
 from equikit.symmetrization._modules import held_network
+from equikit.symmetrization._options import checked_axes, option
 from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide
 from equikit.symmetrization.canonicalization._polygon import (
-    checked_axes,
     checked_polygon,
     images,
     matrices,
@@ -108,8 +108,8 @@ class ImageCanonicalization(Selecting):
         self.network = held_network(network, step="pass what you would call with an array")
         self.group = checked_polygon(group)
         self.axes = checked_axes(axes)
-        self.vectors = vectors
-        self.term = term
+        self.vectors = option("vectors", vectors)
+        self.term = option("term", term)
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The labels of rows and columns, and of the vectors that turn with them."""

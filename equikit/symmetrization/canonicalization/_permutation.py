@@ -8,23 +8,21 @@ from typing import Any
 import jax
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import GroupError, OptionError, ShapeError
 from equikit.diagrams import Term
 from equikit.groups import S
-from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import (
     Frame,
     Method,
     OnDegenerate,
-    checked_choice,
-    checked_on_degenerate,
     drawn,
     only_label,
 )
 from equikit.symmetrization._modules import held_network
-from equikit.symmetrization.canonicalization._assignment import checked_temperature
+from equikit.symmetrization._options import option
 from equikit.symmetrization.canonicalization._network import called, output_of, wide_inputs
 from equikit.symmetrization.canonicalization._sorted_scores import SCORES, SortedScores
 
@@ -101,21 +99,17 @@ class PermutationCanonicalization(Method, nnx.Module):
         max_size: int = 1,
         on_degenerate: OnDegenerate = "error",
     ) -> None:
-        checked_on_degenerate(on_degenerate, ("error", "flag", "sample"))
-        checked_choice("gumbel", gumbel, (False, True))
-        if checked_size("max_size", max_size) == 0:
-            checked_choice("max_size", 0, (1,))
         self.network = held_network(
             network, step="pass what takes the input of symmetrize and returns scores or vectors"
         )
-        self.label = label
-        self.terms = None if terms is None else tuple(terms)
-        self.temperature = float(checked_temperature(temperature))
-        self.rounds = checked_size("rounds", rounds)
-        self.gumbel = gumbel
-        self.tolerance = tolerance
-        self.max_size = max_size
-        self.on_degenerate = on_degenerate
+        self.label = option("label", label)
+        self.terms = option("terms", terms)
+        self.temperature = option("temperature", temperature)
+        self.rounds = option("rounds", rounds)
+        self.gumbel = option("gumbel", gumbel)
+        self.tolerance = option("tolerance", tolerance)
+        self.max_size = option("max_size", max_size)
+        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, ("error", "flag", "sample"))
         self.deterministic = False
 
     def __str__(self) -> str:
@@ -149,11 +143,11 @@ class PermutationCanonicalization(Method, nnx.Module):
             scores = scores + jax.random.gumbel(its_key, scores.shape, scores.dtype)
         method = SortedScores(
             label,
-            None if self.deterministic else self.temperature,
             self.rounds,
             self.tolerance,
             self.max_size,
             self.on_degenerate,
+            None if self.deterministic else self.temperature,
         )
         frame = method.frame(action, {**x, SCORES: scores}, masks, key)
         return drawn(frame, for_draw, 1) if noisy else frame

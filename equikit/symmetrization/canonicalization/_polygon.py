@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import GroupError, OptionError, ShapeError, SignatureError
+from equikit._errors import GroupError, ShapeError, SignatureError
 from equikit.diagrams import Term
 from equikit.groups import SO, D, Fixed, O, Z
 from equikit.symmetrization._action import Action
@@ -41,18 +41,6 @@ def quotients(group: Z) -> np.ndarray:
     a, b = np.tile(turn, 2), np.repeat([0, 1], n)
     turned = np.where(b[:, None], a[:, None] - a[None, :], a[None, :] - a[:, None]) % n
     return np.asarray(turned + n * (b[:, None] ^ b[None, :]))
-
-
-def checked_axes(axes: object) -> tuple[str, str]:
-    """Return two different labels, or raise `OptionError`."""
-    if not isinstance(axes, tuple | list) or len(axes) != 2 or axes[0] == axes[1] or {type(a) for a in axes} != {str}:
-        raise OptionError(
-            "axes= are not two labels",
-            got=repr(axes),
-            expected="the labels of the rows and of the columns",
-            step='write axes=("i", "j")',
-        )
-    return axes[0], axes[1]
 
 
 def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str | None) -> frozenset[str]:

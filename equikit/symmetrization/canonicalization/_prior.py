@@ -5,10 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.symmetrization._frame import Info
 from equikit.symmetrization._more import entries
-from equikit.symmetrization.canonicalization._selection import positive
 
 
 def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
@@ -42,7 +42,7 @@ def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
     Source:
         Mondal et al., Equivariant adaptation of large pretrained models, arXiv:2310.01647, section 3.
     """
-    sharpness, found = positive("beta", beta), []
+    sharpness, found = _checks.number("beta", beta, above=0), []
     for activations in entries(info, "activations"):
         activations = activations.astype(jnp.promote_types(activations.dtype, jnp.float32))
         found.append(-jnp.mean(jax.nn.log_softmax(sharpness * activations, axis=-1)[..., 0]))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 import jax
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups import O
 from equikit.symmetrization._action import Action
@@ -16,11 +17,10 @@ from equikit.symmetrization._frame import (
     Frame,
     Method,
     OnDegenerate,
-    checked_choice,
-    checked_on_degenerate,
     only_label,
 )
 from equikit.symmetrization._modules import held_network
+from equikit.symmetrization._options import option
 from equikit.symmetrization.canonicalization._network import called, wide_inputs
 from equikit.symmetrization.canonicalization._pooled_vectors import GramSchmidt, pooled_vectors
 
@@ -96,16 +96,14 @@ class RotationCanonicalization(Method, nnx.Module):
         tolerance: float | None = None,
         on_degenerate: OnDegenerate = "error",
     ) -> None:
-        checked_on_degenerate(on_degenerate)
-        checked_choice("translation", translation, (True, False))
         self.network = held_network(
             network, step="pass what takes the input of symmetrize and returns scores or vectors"
         )
-        self.label = label
-        self.terms = None if terms is None else tuple(terms)
-        self.translation = translation
-        self.tolerance = tolerance
-        self.on_degenerate = on_degenerate
+        self.label = option("label", label)
+        self.terms = option("terms", terms)
+        self.translation = option("translation", translation)
+        self.tolerance = option("tolerance", tolerance)
+        self.on_degenerate = _checks.choice("on_degenerate", on_degenerate, get_args(OnDegenerate))
 
     def __str__(self) -> str:
         return f"RotationCanonicalization({type(self.network).__name__}(...), on_degenerate={self.on_degenerate!r})"

@@ -11,7 +11,6 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
 from equikit.nn._init import unit_normal
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
@@ -33,7 +32,7 @@ class Score(nnx.Module):
 
     def __init__(self, encoder: Any, features: int | None, rngs: nnx.Rngs | None) -> None:
         self.encoder = held_network(encoder, step="pass what you would call with an array")
-        self.features = None if features is None else checked_size("the number of features", features)
+        self.features = None if features is None else _checks.count("features", features, example=16)
         if features is None:
             if rngs is not None:
                 raise OptionError(

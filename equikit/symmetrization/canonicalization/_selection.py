@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,10 +11,12 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError, ShapeError
+from equikit import _checks
+from equikit._errors import ShapeError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._frame import Frame, Method, OnDegenerate, checked_choice, checked_on_degenerate
+from equikit.symmetrization._frame import Frame, Method, OnDegenerate
+from equikit.symmetrization._options import option
 from equikit.symmetrization.canonicalization._choice import Activations, Choice, chosen, drawn, wide
 
 Selection = Literal["straight-through", "argmax", "gumbel"]
@@ -38,13 +39,11 @@ class Selecting(Method, nnx.Module):
         on_degenerate: OnDegenerate,
         invariant_to: str | tuple[str, ...],
     ) -> None:
-        checked_choice("selection", selection, get_args(Selection))
-        checked_on_degenerate(on_degenerate)
-        self.selection: Selection = selection
-        self.beta = positive("beta", beta)
-        self.tolerance = None if tolerance is None else positive("tolerance", tolerance)
-        self.on_degenerate: OnDegenerate = on_degenerate
-        self.invariant_to = names(invariant_to)
+        self.selection: Selection = _checks.choice("selection", selection, get_args(Selection))
+        self.beta = option("beta", beta)
+        self.tolerance = option("tolerance", tolerance)
+        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, get_args(OnDegenerate))
+        self.invariant_to = option("invariant_to", invariant_to)
         self.deterministic = False
 
     @property
@@ -94,24 +93,6 @@ class Selecting(Method, nnx.Module):
 
 def _with_more(frame: Frame, given: Activations) -> Frame:
     return replace(frame, info=replace(frame.info, more={"activations": given.values, **given.more}))
-
-
-def names(given: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Labels as a tuple; one may be given by itself."""
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
-def positive(argument: str, value: object) -> float:
-    """Return a positive number, or raise `OptionError`."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not value > 0 or not math.isfinite(value):  # type: ignore[operator,arg-type]
-        raise OptionError(
-            f"{argument} is not a positive number",
-            got=repr(value),
-            expected=f"{argument} > 0",
-            step=f"leave {argument} out, or write {argument}=1.0",
-        )
-    return float(value)  # type: ignore[arg-type]
 
 
 def checked_result(what: str, array: Any, shape: tuple[int, ...], step: str) -> Array:

@@ -29,16 +29,16 @@ class SortedScores(Framed):
 
     Attributes:
         label: the axis that is sorted.
-        temperature: of the soft permutation; without one, elements are integers.
         rounds, tolerance, max_size, on_degenerate: as for `PermutationCanonicalization`.
+        temperature: of the soft permutation; without one, elements are integers.
     """
 
     label: str
-    temperature: float | None
     rounds: int
     tolerance: float | None
     max_size: int
     on_degenerate: OnDegenerate
+    temperature: float | None = None
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the permutations."""

@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind
 from equikit.groups import O, S
-from equikit.groups._group import checked_size
 from equikit.nn import Linear
-from equikit.nn._features import Features, given_terms, labels_of, masks_for, options_for, typed_side
+from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
 from equikit.nn._functions import sigmoid
 from equikit.nn._hidden import present
 from equikit.nn._init import filled
@@ -82,12 +82,14 @@ class VectorNeurons(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **options: Any,
     ) -> None:
-        terms, widths = typed_side(features, None, "input")
-        assert widths is not None
-        labels = labels_of([features])
-        bound = {**(groups or {}), **{name: options.pop(name) for name in [*options] if name in labels}}
-        self.signature = bind(terms, (), bound, {})
-        width, depth = checked_size("channels", channels), checked_size("layers", layers)
+        terms, widths = read_features(features, "input")
+        labels, call = labels_of([features]), _checks.call_of(type(self), Linear)
+        self.signature = bind(terms, (), groups, labels_among(options, call), call=call)
+        bound = dict(self.signature.bindings)
+        width, depth = (
+            _checks.count("channels", channels, least=1, example=16),
+            _checks.count("layers", layers, most=1000),
+        )
         self.label = self._label()
         given = {term.name: (" ".join(term.labels), wide) for term, wide in zip(terms, widths, strict=True)}
         of_vectors = {term.name: given[term.name] for term in terms if self.label in term.labels}
@@ -108,7 +110,7 @@ class VectorNeurons(nnx.Module):
         self.hidden = nnx.List([linear(inner, inner | {"directions": (kind, width)}) for _ in range(depth)])
         stored = options.get("param_dtype", jnp.float32)
         self.bias = nnx.List([nnx.Param(filled(0, width, stored)) for _ in range(depth)])
-        outer = (kind, checked_size("vectors", vectors))
+        outer = (kind, _checks.count("vectors", vectors, least=1, example=3))
         self.head = linear(inner, {"vectors": outer, "queries": outer, "keys": outer})
 
     def _label(self) -> str:

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 
 from equikit.groups import SO, S
-from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, detached
 from equikit.symmetrization._frame import (
     Frame,
     Framed,
     Info,
-    checked_choice,
-    checked_on_degenerate,
     settled,
 )
-from equikit.symmetrization._options import checked_terms
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._aligned import check_dimension, drawn, listed
 from equikit.symmetrization.frames._vectors import (
@@ -78,12 +74,7 @@ class Alignment(Framed):
     samples: int | None = None
     on_degenerate: Literal["error", "flag"] = "error"
     differentiable: bool = True
-
-    def __post_init__(self) -> None:
-        checked_on_degenerate(self.on_degenerate, ("error", "flag"))
-        checked_terms(self)
-        if self.samples is not None and checked_size("samples", self.samples) == 0:
-            checked_choice("samples", 0, (1,))
+    policies: ClassVar[tuple[str, ...]] = ("error", "flag")
 
     @property
     def needs_key(self) -> bool:

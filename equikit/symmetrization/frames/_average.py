@@ -12,10 +12,9 @@ import jax.numpy as jnp
 from equikit._errors import GroupError, OptionError, ShapeError
 from equikit.diagrams._signature import base
 from equikit.groups import D, Group, S, Z
-from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Framed, Info, checked_choice, only_label
+from equikit.symmetrization._frame import Frame, Framed, Info, only_label
 from equikit.symmetrization._image import polygon_group
 from equikit.symmetrization.frames._enumerate import all_elements, is_finite
 from equikit.symmetrization.frames._haar import draw_element, has_draws, refuse_noncompact
@@ -69,9 +68,7 @@ class GroupAverage(Framed):
     max_size: int = 5040
 
     def __post_init__(self) -> None:
-        for name, value in (("samples", self.samples), ("max_size", self.max_size)):
-            if value is not None and checked_size(name, value) == 0:
-                checked_choice(name, 0, (1,))
+        super().__post_init__()
         turns = type(self.group) in (Z, D) and bool(self.group and self.group.n)
         if (self.axes is None) != (self.group is None) or (
             self.axes is not None and (self.label is not None or not turns)

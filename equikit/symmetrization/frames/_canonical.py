@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, rounding
-from equikit.symmetrization._frame import checked_choice, standard_tolerance
+from equikit.symmetrization._frame import standard_tolerance
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._automorphisms import canonical_form
 from equikit.symmetrization.frames._numbers import (
@@ -79,11 +78,6 @@ class Canonical(Ordering):
     """
 
     max_steps: int = 10_000
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if checked_size("max_steps=", self.max_steps) == 0:
-            checked_choice("max_steps", 0, ("1 or more",))
 
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
         """All terms that have the label: exchanges are automorphisms of the whole input."""

@@ -10,6 +10,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
@@ -44,6 +45,9 @@ class Center(Framed):
 
     label: str
     takes_weights: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _checks.text("label", self.label)
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """No label linearly; positions are shifted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,19 +14,15 @@ import numpy as np
 from equikit._errors import GroupError, OptionError, TooLargeError
 from equikit.diagrams._signature import base
 from equikit.groups import S
-from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import (
     Frame,
     Framed,
     Info,
-    checked_choice,
-    checked_on_degenerate,
     only_label,
     settled,
 )
-from equikit.symmetrization._options import checked_terms
 from equikit.symmetrization.frames._vectors import numbers_in, read_labels
 
 MOST = 2**14
@@ -86,13 +82,10 @@ class Directions(Framed):
     samples: int | None = None
     on_degenerate: Literal["error", "flag"] = "error"
     differentiable: bool = True
+    policies: ClassVar[tuple[str, ...]] = ("error", "flag")
 
     def __post_init__(self) -> None:
-        checked_on_degenerate(self.on_degenerate, ("error", "flag"))
-        checked_terms(self)
-        for name, value in (("number", self.number), ("samples", self.samples)):
-            if value is not None and checked_size(name, value) == 0:
-                checked_choice(name, 0, (1,))
+        super().__post_init__()
         if self.number is not None and self.samples is not None:
             raise OptionError(
                 "directions are fixed, or drawn at random",

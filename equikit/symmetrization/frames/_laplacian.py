@@ -8,10 +8,11 @@ from typing import Literal
 
 import jax.numpy as jnp
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._frame import checked_choice, standard_tolerance
+from equikit.symmetrization._frame import standard_tolerance
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._leaves import Leaves
 from equikit.symmetrization.frames._numbers import (
@@ -98,8 +99,7 @@ class Laplacian(Ordering):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checked_choice("refine", self.refine, (True, False))
-        checked_choice("edges", self.edges, ("sum", "each"))
+        _checks.choice("edges", self.edges, ("sum", "each"))
 
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
         """The terms that have the label once or twice."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 
 from equikit._errors import GroupError
 from equikit.groups import S
-from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import (
@@ -20,12 +19,9 @@ from equikit.symmetrization._frame import (
     Framed,
     Info,
     OnDegenerate,
-    checked_choice,
-    checked_on_degenerate,
     only_label,
     settled,
 )
-from equikit.symmetrization._options import checked_terms, checked_tolerance
 from equikit.symmetrization.frames import _ties
 
 
@@ -124,13 +120,7 @@ class Ordering(Framed):
     tolerance: float | None = None
     max_size: int = 1
     on_degenerate: OnDegenerate = "error"
-
-    def __post_init__(self) -> None:
-        checked_on_degenerate(self.on_degenerate, ("error", "flag", "sample"))
-        checked_tolerance(self.tolerance)
-        checked_terms(self)
-        if checked_size("max_size=", self.max_size) == 0:
-            checked_choice("max_size", 0, ("1 or more",))
+    policies: ClassVar[tuple[str, ...]] = ("error", "flag", "sample")
 
     @property
     def needs_key(self) -> bool:

@@ -21,10 +21,8 @@ from equikit.symmetrization._frame import (
     Framed,
     Info,
     OnDegenerate,
-    checked_on_degenerate,
     settled,
 )
-from equikit.symmetrization._options import checked_terms, checked_tolerance
 from equikit.symmetrization._precision import error_of, tolerance_for
 from equikit.symmetrization.frames._alignments import MOST, alignments
 from equikit.symmetrization.frames._vectors import (
@@ -89,11 +87,6 @@ class PCA(Framed):
     on_degenerate: OnDegenerate = "error"
     differentiable: bool = True
     takes_weights: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        checked_on_degenerate(self.on_degenerate)
-        checked_tolerance(self.tolerance)
-        checked_terms(self)
 
     @property
     def needs_key(self) -> bool:

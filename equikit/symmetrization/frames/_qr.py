@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,9 @@ from equikit.symmetrization._frame import (
     Frame,
     Framed,
     Info,
-    checked_on_degenerate,
     only_label,
     settled,
 )
-from equikit.symmetrization._options import checked_terms, checked_tolerance
 from equikit.symmetrization._precision import error_of, tolerance_for
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._gram_schmidt import Basis, gram_schmidt
@@ -92,11 +90,7 @@ class QR(Framed):
     tolerance: float | None = None
     on_degenerate: Literal["error", "flag"] = "error"
     differentiable: bool = True
-
-    def __post_init__(self) -> None:
-        checked_on_degenerate(self.on_degenerate, ("error", "flag"))
-        checked_tolerance(self.tolerance)
-        checked_terms(self)
+    policies: ClassVar[tuple[str, ...]] = ("error", "flag")
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the matrices."""

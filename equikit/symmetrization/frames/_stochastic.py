@@ -10,10 +10,10 @@ import jax
 from flax import nnx
 
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._frame import Frame, Method, checked_choice
+from equikit.symmetrization._frame import Frame, Method
+from equikit.symmetrization._options import option
 
 
 class _Drawing(Method):
@@ -86,17 +86,11 @@ class Stochastic(_Drawing):
                 expected="a frame of ek.frames; of several, each has its own",
                 step="write Stochastic(ek.frames.PCA()), in a list how=[...] for more than one",
             )
-        _check_samples(self.samples)
+        object.__setattr__(self, "samples", option("samples", self.samples))
 
 
 class StochasticModule(_Drawing, nnx.Module):
     """Random elements of a method with parameters: what `Stochastic` makes of a module."""
 
     def __init__(self, of: Method, samples: int = 1) -> None:
-        _check_samples(samples)
-        self.of, self.samples = of, samples
-
-
-def _check_samples(samples: object) -> None:
-    if checked_size("samples", samples) == 0:
-        checked_choice("samples", samples, (1,))
+        self.of, self.samples = of, option("samples", samples)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit.weightspace.asymmetric._members import Factory, outputs, stacked
 
 Mean = Literal["outputs", "probabilities"]
@@ -50,15 +50,9 @@ class Ensemble(nnx.Module):
     """
 
     def __init__(self, factory: Factory, size: int, *, mean: Mean = "outputs", rngs: nnx.Rngs) -> None:
-        if mean not in ("outputs", "probabilities"):
-            raise OptionError(
-                "no such mean",
-                got=repr(mean),
-                expected="'outputs', 'probabilities'",
-                step="write mean='probabilities' for classifiers",
-            )
-        self.size, self.mean = int(size), mean
+        self.mean: Mean = _checks.choice("mean", mean, get_args(Mean))
         self.members = stacked(factory, size, rngs)
+        self.size = int(size)
 
     def each(self, x: jax.Array) -> jax.Array:
         """What each member makes of the input, `[size, ...]`."""

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
-from equikit.groups._group import checked_size
 from equikit.weightspace.asymmetric._members import Factory, outputs, split_parameters, stacked
 
 Gate = Callable[[jax.Array], jax.Array]
@@ -23,14 +23,9 @@ class _Gated(nnx.Module):
 
     def __init__(self, factory: Factory, size: int, gate: Gate, *, top: int | None = None, rngs: nnx.Rngs) -> None:
         self.experts = stacked(factory, size, rngs)
-        self.gate, self.size, self.top = gate, int(size), top
-        if top is not None and not 0 < checked_size("top", top) <= size:
-            raise OptionError(
-                "top is no number of experts",
-                got=f"top={top}, of {size}",
-                expected=f"a number from 1 to {size}",
-                step="write top=2, or leave it out",
-            )
+        self.gate = _checks.function("gate", gate, example=f"nnx.Linear(features, {size}, rngs=rngs)")
+        self.size = int(size)
+        self.top = None if top is None else _checks.count("top", top, least=1, most=self.size)
 
     def weights(self, x: jax.Array) -> jax.Array:
         """How much of each expert an input gets, `[..., size]`: not negative, with sum one."""

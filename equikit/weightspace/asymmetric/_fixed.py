@@ -11,8 +11,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
-from equikit.weightspace._arguments import checked_number
+from equikit.nn._init import refuse_if_huge
 from equikit.weightspace._leaves import named_leaves, refuse_unlike
 
 
@@ -41,14 +40,15 @@ def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array)
 
     Everything is drawn in float32, so that a key gives the same entries whatever the default precision.
     """
-    if checked_size("fixed", count) > shape[0]:
+    if _checks.count("fixed", count) > shape[0]:
         raise OptionError(
             "more entries are to be fixed than an output has inputs",
             got=f"fixed={count}, for a kernel of shape {list(shape)}",
             expected=f"at most {shape[0]}",
             step="fix fewer, or give a number for each layer, as fixed=[0, 16, 16]",
         )
-    checked_number("scale", scale)
+    refuse_if_huge(shape)
+    scale = _checks.number("scale", scale)
     places, numbers = jax.random.split(_checks.key(key))
     order = jnp.argsort(jax.random.uniform(places, shape, jnp.float32), axis=0)
     mask = jnp.argsort(order, axis=0) < count
@@ -86,7 +86,7 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
         Lim et al., The empirical impact of neural parameter symmetries, or lack thereof, arXiv:2405.20231.
     """
     _checks.key(key)
-    checked_number("scale", scale)
+    _checks.number("scale", scale)
     found = []
     for name, leaf in named_leaves(params).items():
         its_key = jax.random.fold_in(key, zlib.crc32(name.encode()))

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError
-from equikit.groups._group import checked_size
-from equikit.nn._init import filled, lecun_normal
-from equikit.weightspace._arguments import checked_number
+from equikit._errors import ShapeError
+from equikit.nn._init import filled, lecun_normal, refuse_if_huge
+from equikit.nn._linear import checked_dtypes
 from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
 
@@ -61,17 +60,14 @@ class AsymmetricLinear(nnx.Module):
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
     ) -> None:
-        shape = checked_size("in_features", in_features), checked_size("out_features", out_features)
-        if 0 in shape:
-            raise OptionError(
-                "the layer has no weights",
-                got=f"in_features={in_features}, out_features={out_features}",
-                expected="numbers above zero",
-                step="write AsymmetricLinear(8, 16, ...)",
-            )
+        shape = (
+            _checks.count("in_features", in_features, least=1, example=8),
+            _checks.count("out_features", out_features, least=1, example=16),
+        )
+        _, param_dtype = checked_dtypes(None, param_dtype)
         drawn = draw_fixed(shape, fixed, scale, key)
         self.kernel = nnx.Param(lecun_normal(_checks.rngs(rngs).params(), shape, param_dtype))
-        self.bias = nnx.Param(filled(0, shape[1:], param_dtype)) if use_bias else None
+        self.bias = nnx.Param(filled(0, shape[1:], param_dtype)) if _checks.flag("use_bias", use_bias) else None
         self.mask = FixedEntries(drawn.mask.astype(param_dtype))
         self.values = FixedEntries(drawn.values.astype(param_dtype))
 
@@ -113,10 +109,11 @@ class FiGLU(nnx.Module):
     """
 
     def __init__(self, features: int, *, scale: float = 1.0, key: jax.Array, param_dtype: Any = jnp.float32) -> None:
-        size = checked_size("features", features)
-        checked_number("scale", scale)
+        size = _checks.count("features", features, example=8)
+        scale, (_, stored) = _checks.number("scale", scale), checked_dtypes(None, param_dtype)
+        refuse_if_huge((size, size))
         drawn = scale * jax.random.normal(_checks.key(key), (size, size), jnp.float32)
-        self.matrix = FixedEntries(drawn.astype(param_dtype))
+        self.matrix = FixedEntries(drawn.astype(stored))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Apply the gates along the last axis."""

@@ -11,7 +11,6 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
 
 Factory = Callable[[nnx.Rngs], Any]
 """Makes a network."""
@@ -23,10 +22,12 @@ def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
     Raises:
         OptionError: if there are none, or the factory makes networks of several architectures.
     """
-    if checked_size("size", size) == 0:
-        raise OptionError("there are no networks", got="size=0", expected="a number above zero", step="write size=4")
+    _checks.function("factory", factory, example="lambda rngs: nnx.Linear(4, 3, rngs=rngs)")
     _checks.rngs(rngs)
-    made = [nnx.split(factory(nnx.Rngs(rngs.params()))) for _ in range(size)]
+    made = [
+        nnx.split(factory(nnx.Rngs(rngs.params())))
+        for _ in range(_checks.count("size", size, least=1, most=100_000, example=4))
+    ]
     graph, first = made[0]
     for number, (other, state) in enumerate(made):
         same = graph == other and jax.tree.map(jnp.shape, first) == jax.tree.map(jnp.shape, state)

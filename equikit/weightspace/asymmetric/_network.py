@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,8 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
 from equikit.nn._functions import relu
 from equikit.nn._init import DENSE
-from equikit.weightspace._arguments import checked_number, listed
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
 Breaking = Literal["weights", "gates"]
@@ -64,15 +62,9 @@ class AsymmetricMLP(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         _checks.rngs(rngs)
-        checked_number("scale", scale)
-        widths = [checked_size("features", width) for width in listed(features) or ()]
-        if len(widths) < 2 or 0 in widths or how not in ("weights", "gates"):
-            raise OptionError(
-                "the network cannot be built",
-                got=f"features={features!r}, how={how!r}",
-                expected="two widths or more, all above zero, and how='weights' or how='gates'",
-                step="write features=[784, 512, 10], how='weights'",
-            )
+        _checks.number("scale", scale)
+        _checks.choice("how", how, get_args(Breaking))
+        widths = _checks.widths("features", features, fewest=2, example="[784, 512, 10]")
         counts = _checked_counts(fixed, len(widths) - 1) if how == "weights" else [0] * (len(widths) - 1)
         keys = jax.random.split(_checks.key(key), len(widths) - 1)
         layers: list[Any] = []
@@ -87,7 +79,7 @@ class AsymmetricMLP(nnx.Module):
             if number + 2 < len(widths):
                 gates.append(FiGLU(after, scale=scale, key=keys[number], param_dtype=param_dtype))
         self.layers, self.gates = nnx.List(layers), nnx.List(gates)
-        self.activation = activation
+        self.activation = _checks.function("activation", activation, example="jnp.tanh")
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Apply the network along the last axis."""
@@ -99,12 +91,12 @@ class AsymmetricMLP(nnx.Module):
 
 
 def _checked_counts(fixed: int | Sequence[int] | None, layers: int) -> list[int]:
-    counts = list(fixed) if isinstance(fixed, Sequence) else [fixed] * layers
+    counts = list(fixed) if isinstance(fixed, list | tuple) else [fixed] * layers
     if len(counts) != layers or any(count is None for count in counts):
         raise OptionError(
             "it is not said how many weights are fixed",
-            got=f"fixed={fixed}",
+            got=f"fixed={_checks.shown(fixed)}",
             expected=f"a number, or {layers} of them, one for each layer",
             step="write fixed=16",
         )
-    return [checked_size("fixed", count) for count in counts]
+    return [_checks.count("fixed", count) for count in counts]

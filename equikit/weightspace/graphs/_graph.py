@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import jax
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import Fixed
-from equikit.groups._group import checked_size
+from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._leaves import with_channels
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._tensors import join, split
@@ -92,19 +93,14 @@ class ParameterGraph:
     neurons: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in ("neurons", "parameters"):
-            raise OptionError(
-                "no such kind of graph",
-                got=repr(self.kind),
-                expected="'neurons', 'parameters'",
-                step="write kind='neurons'",
-            )
+        checked_specification(self.spec)
+        _checks.choice("kind", self.kind, get_args(GraphKind))
         rigid = [label for label, what in self.spec.bindings if isinstance(what, Fixed)]
         if self.neurons is None:
             seen = {label for label, why in self.spec.reasons if why in (INPUT, OUTPUT) or why.startswith(LOOKED_UP)}
             object.__setattr__(self, "neurons", tuple(label for label in rigid if label in seen))
             return
-        given = (self.neurons,) if isinstance(self.neurons, str) else tuple(self.neurons)
+        given = _checks.names("neurons", self.neurons, example="in")
         unknown = [label for label in given if label not in rigid]
         if unknown:
             raise OptionError(
@@ -194,7 +190,7 @@ class ParameterGraph:
         Raises:
             ShapeError, DTypeError, OptionError: if the parameters are not those of the specification.
         """
-        tensors = split(self.spec.leaves, with_channels(self.spec.leaves, params, checked_size("channels", channels)))
+        tensors = split(self.spec.leaves, with_channels(self.spec.leaves, params, _checks.count("channels", channels)))
         return Features(laid_out(self.layout, tensors, False), laid_out(self.layout, tensors, True))
 
     def parameters(self, features: Features, like: Any) -> Any:
@@ -249,3 +245,14 @@ class ParameterGraph:
         from equikit.weightspace.graphs._networkx import to_networkx
 
         return to_networkx(self, params)
+
+
+def checked_graph(graph: Any) -> None:
+    """Raise `OptionError` unless it is a graph of parameters."""
+    if not isinstance(graph, ParameterGraph):
+        raise OptionError(
+            "graph= must be a graph of parameters",
+            got=type(graph).__name__,
+            expected="a ParameterGraph",
+            step="write graph(apply, params, x), or ParameterGraph(spec)",
+        )

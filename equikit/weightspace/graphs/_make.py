@@ -47,4 +47,4 @@ def graph(
     Source:
         see `ParameterGraph`.
     """
-    return ParameterGraph(trace(apply, params, x), kind, None if neurons is None else tuple(neurons))
+    return ParameterGraph(trace(apply, params, x), kind, neurons)

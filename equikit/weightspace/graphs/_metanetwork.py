@@ -12,12 +12,11 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
 from equikit.nn._functions import Activation, silu
 from equikit.nn._linear import checked_dtypes
 from equikit.weightspace.graphs._dense import Options, State
 from equikit.weightspace.graphs._encoder import Encoder, InvariantHead, NodeHead, ParameterHead
-from equikit.weightspace.graphs._graph import ParameterGraph
+from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
 from equikit.weightspace.graphs._probes import Probes
 
 
@@ -38,16 +37,10 @@ class Metanetwork(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         _check(graph, out, probes)
-        widths = tuple(checked_size("channels", width) for width in channels)
-        if len(widths) < 3 or 0 in widths:
-            raise OptionError(
-                "the channels are not those of an input, of hidden layers, and of an output",
-                got=f"channels={list(channels)}",
-                expected="three numbers or more, all above zero",
-                step="write channels=[1, 16, 16, 1]",
-            )
+        widths = _checks.widths("channels", channels, fewest=3, example="[1, 16, 16, 1]")
+        _checks.function("activation", activation, example="jnp.tanh")
         computed, stored = checked_dtypes(dtype, param_dtype)
-        options = Options(_checks.rngs(rngs), activation, computed, stored, bool(use_global))
+        options = Options(_checks.rngs(rngs), activation, computed, stored, _checks.flag("use_global", use_global))
         self.graph, self.channels, self.out = graph, widths, out
         hidden = widths[1:-1]
         self.encoder = Encoder(graph, widths[0], hidden[0], probes, options)
@@ -122,21 +115,8 @@ class Resize(nnx.Module):
 
 
 def _check(graph: Any, out: Any, probes: Any) -> None:
-    if not isinstance(graph, ParameterGraph):
-        raise OptionError(
-            "this is no graph of parameters",
-            got=type(graph).__name__,
-            expected="a ParameterGraph",
-            step="make one: graph(apply, params, x), or ParameterGraph(spec)",
-        )
-    names = ("", *graph.node_layers)
-    if out is not None and out not in names:
-        raise OptionError(
-            "no such output",
-            got=f"out={out!r}",
-            expected=f"nothing, for a tree like the parameters, or one of {', '.join(map(repr, names))}",
-            step='write out="" for invariants',
-        )
+    checked_graph(graph)
+    _checks.choice("out", out, ("", *graph.node_layers, None))
     if probes is not None and not (isinstance(probes, Probes) and probes.graph == graph):
         raise OptionError(
             "these are no probes of the graph",

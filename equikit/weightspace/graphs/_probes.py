@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 from jax.extend.core import Literal
 
+from equikit import _checks
 from equikit._errors import ShapeError
 from equikit.groups import S
 from equikit.weightspace._activations import _evaluated
@@ -22,7 +23,7 @@ from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._program import INLINED, Reader, of_constant, opened, program_of
 from equikit.weightspace._rules import Axes, rigid
 from equikit.weightspace._trace import INPUT, OUTPUT
-from equikit.weightspace.graphs._graph import ParameterGraph
+from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,9 @@ class Probes(nnx.Module):
     def __init__(self, graph: ParameterGraph, apply: Callable[..., Any], x: Any, *, learned: bool = True) -> None:
         inputs = x if isinstance(x, tuple) else (x,)
         leaves, self.structure = jax.tree.flatten(inputs)
+        checked_graph(graph)
+        _checks.function("apply", apply, example="apply, the model that was traced")
+        _checks.flag("learned", learned)
         counts = {jnp.shape(leaf)[:1] for leaf in leaves}
         if len(counts) != 1 or counts <= {(), (0,)}:
             raise ShapeError(

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
 from equikit.weightspace.graphs._dense import Joined, Options, State
 from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs._messages import looked_up, mean_of_means, weighted
@@ -147,9 +147,10 @@ class RelationalTransformer(Metanetwork):
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
-        self.heads = checked_size("heads", heads)
-        for width in list(channels)[1:-1]:
-            if self.heads == 0 or checked_size("channels", width) % self.heads:
+        self.heads = _checks.count("heads", heads, least=1, example=4)
+        _checks.refuse_unknown(type(self).__name__, options, _checks.call_of(type(self)).options)
+        for width in _checks.widths("channels", channels, example="[1, 16, 16, 1]")[1:-1]:
+            if width % self.heads:
                 raise OptionError(
                     "the heads do not divide the channels",
                     got=f"channels={list(channels)}, heads={heads}",

@@ -16,8 +16,6 @@ from jax.flatten_util import ravel_pytree
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit._progress import progress
-from equikit.groups._group import checked_size
-from equikit.weightspace._arguments import checked_number
 from equikit.weightspace.optimizers._learned import LearnedOptimizer
 from equikit.weightspace.optimizers._training import Problem, checked_problem, train
 
@@ -107,17 +105,10 @@ def evolve(
     checked_problem(problem)
     _checks.key(key)
     numbers = {"steps": steps, "meta_steps": meta_steps, "pairs": pairs, "checks": checks}
-    sizes = {name: checked_size(name, number) for name, number in numbers.items()}
-    for name, number in (("deviation", deviation), ("rate", rate)):
-        checked_number(name, number, "a finite number above zero", lambda value: 0 < value < math.inf)
-    given = {**sizes, "deviation": deviation, "rate": rate}
-    if 0 in sizes.values():
-        raise OptionError(
-            "nothing is learned with these numbers",
-            got=", ".join(f"{name}={value}" for name, value in given.items()),
-            expected="all of them above zero",
-            step="leave out what you do not need to set",
-        )
+    for name, number in numbers.items():
+        _checks.count(name, number, least=1, example=10)
+    for name, size in (("deviation", deviation), ("rate", rate)):
+        _checks.number(name, size, above=0, example=0.01)
     parts: Any = nnx.split(optimizer, nnx.Param, ...)
     static, theta, rest = parts
     flat, unflatten = ravel_pytree(theta)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +10,10 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit.weightspace._arguments import checked_number, checked_specification, listed
+from equikit.nn import Linear
+from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._leaves import refuse_unlike
 from equikit.weightspace._models import UNF
@@ -92,23 +93,17 @@ class LearnedOptimizer(nnx.Module):
         **options: Any,
     ) -> None:
         checked_specification(spec)
-        step = "leave it out for the default"
-        given = listed(decays)
-        if not given:
-            raise OptionError(
-                "decays does not fit", got=f"decays={decays!r}", expected="a list of one or more", step=step
-            )
-        for decay in given:
-            checked_number(
-                "decays", decay, "a list of numbers from zero to below one", lambda value: 0 <= value < 1, step
-            )
-        checked_number("rate", rate, "a finite number above zero", lambda value: 0 < value < math.inf, step)
-        checked_number("strength", strength, "a finite number, zero or more", lambda value: 0 <= value < math.inf, step)
-        self.decays = tuple(float(decay) for decay in given)
-        self.strength = float(strength)
+        call = _checks.call_of(type(self), *([kind, Linear] if isinstance(kind, type) else []))
+        _checks.function("kind", kind, example="UNF")
+        if isinstance(kind, type):
+            _checks.refuse_unknown(type(self).__name__, options, call.options - {"groups"})
+        self.decays = _checks.numbers("decays", decays, least=0, below=1, example=0.9)
+        _checks.number("rate", rate, above=0, example=3e-3)
+        self.strength: float = _checks.number("strength", strength, least=0, example=0.3, traced=False)
+        widths = _checks.widths("channels", channels, example="(16,)")
         self.log_rate = nnx.Param(jnp.log(jnp.float32(rate)))
         inputs = 2 + len(self.decays) + len(TIMES)
-        self.functional = kind(spec, [inputs, *channels, 2], rngs=rngs, **options)
+        self.functional = kind(spec, [inputs, *widths, 2], rngs=rngs, **options)
 
     def step(self, grads: Any, state: LearnedState, params: Any) -> tuple[Any, LearnedState]:
         """The step from parameters, and the state after it."""

@@ -11,7 +11,6 @@ import optax
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
 from equikit.weightspace._losses import checked_loss
 
 
@@ -44,14 +43,14 @@ def train(
 
     Raises:
         OptionError: if there is no optimizer, problem or key, or the loss is no number.
-        GroupError: if the steps are no whole number.
+        OptionError: if the steps are not a whole number.
 
     Cost: a value, a gradient and an update a step.
     """
-    steps = checked_size("steps", steps)
+    steps = _checks.count("steps", steps, example=1000)
     _checks.key(key)
     checked_problem(problem)
-    _refuse_no_optimizer(optimizer)
+    refuse_no_optimizer(optimizer)
 
     def loss(params: Any, key: jax.Array) -> Any:
         return checked_loss(problem.loss(params, key), "loss(params, key)")
@@ -80,7 +79,8 @@ def checked_problem(problem: Any) -> None:
         )
 
 
-def _refuse_no_optimizer(optimizer: Any) -> None:
+def refuse_no_optimizer(optimizer: Any) -> None:
+    """Raise `OptionError` unless it is an optimizer of optax."""
     if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
         learned = callable(getattr(optimizer, "transformation", None))
         raise OptionError(

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from equikit import _checks
 from equikit._errors import OptionError
-from equikit.groups._group import checked_size
+from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._specification import Specification
+from equikit.weightspace.optimizers._training import refuse_no_optimizer
 from equikit.weightspace.teleportation._objective import OBJECTIVES, Loss, Objective
 from equikit.weightspace.teleportation._orbit import continuous_actions, moved, origin
 
@@ -94,8 +96,12 @@ def teleport(
         Zhao, Dehmamy, Walters and Yu, Symmetry teleportation for accelerated optimization, arXiv:2205.10637; Zhao,
         Gower, Walters and Yu, Improving convergence and generalization using parameter symmetries, arXiv:2305.13404.
     """
+    checked_specification(spec)
+    refuse_no_optimizer(optimizer)
     continuous_actions(spec)
-    ascend = _Ascent(spec, _checked_objective(objective), checked_size("steps", steps), _checked_length(step_size))
+    # A step of length 1 changes scales by a factor of e.
+    length = _checks.number("step_size", step_size, above=0, most=1, example=0.1, traced=False)
+    ascend = _Ascent(spec, _checked_objective(objective), _checks.count("steps", steps), length)
     when = _checked_schedule(every, at)
     wrapped = optax.with_extra_args_support(optimizer)
 
@@ -159,32 +165,16 @@ class _Ascent(NamedTuple):
 
 
 def _checked_objective(objective: str | Objective) -> Objective:
-    if isinstance(objective, str) and objective in OBJECTIVES:
-        return OBJECTIVES[objective]
     if callable(objective):
         return objective
-    raise OptionError(
-        "no such objective",
-        got=repr(objective),
-        expected=f"{', '.join(map(repr, OBJECTIVES))}, or a function of a loss and parameters",
-        step="write objective='gradient_norm'",
-    )
-
-
-def _checked_length(length: float) -> float:
-    if not 0 < length <= 1:
-        raise OptionError(
-            "step_size is no length of a step",
-            got=repr(length),
-            expected="a number above 0, at most 1: a step of length 1 changes scales by a factor of e",
-            step="write step_size=0.1",
-        )
-    return float(length)
+    return OBJECTIVES[_checks.choice("objective", objective, [*OBJECTIVES])]
 
 
 def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Array], jax.Array]:
-    chosen = [checked_size("at", number) for number in at]
-    if (every is None) == (not chosen) or (every is not None and checked_size("every", every) == 0):
+    chosen = _checks.widths("at", at, least=0, example="[0]")
+    if every is not None:
+        _checks.count("every", every, least=1, example=100)
+    if (every is None) == (not chosen):
         raise OptionError(
             "it is not said before which updates to move",
             got=f"every={every}, at={list(at)}",
