@@ -309,10 +309,18 @@ def test_errors():
         ek.ShapeError, lambda: turned("i j -> i j", ("i", "j"), **image), "not square", "i=4, j=6", "Z(2)", "pad"
     )
     assert turned("i j -> i j", ("i", "j"), n=2, **image) is not None
-    other = lambda: turned("i j -> ", ("i", "k"), **image)
-    assert_error(ek.OptionError, other, "not those of an image", "('i', 'k')", "Fixed", "i j")
-    twice = lambda: turned("i j -> ", ("i", "i"), **image)
-    assert_error(ek.OptionError, twice, "two different labels", "('i', 'i')", "the rows", '("i", "j")')
+    for axes, problem, expected in (
+        (("i", "k"), "not those of an image", "Fixed"),
+        (("i", "i"), "two different labels", "the rows"),
+    ):
+        assert_error(
+            ek.OptionError,
+            lambda axes=axes: turned("i j -> ", axes, **image),
+            problem,
+            str(axes),
+            expected,
+            "i",
+        )
     assert_error(
         ek.OptionError,
         lambda: turned("i j -> i", ("i", "j"), **image),

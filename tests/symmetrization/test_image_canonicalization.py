@@ -454,7 +454,14 @@ def test_options_are_checked():
     assert_error(
         ek.OptionError, lambda: make(four, ek.Z(4), beta=0), "beta= must be a number > 0", "0", "> 0", "beta=1"
     )
-    assert_error(ek.OptionError, lambda: make(four, ek.Z(4), tolerance="x"), "tolerance", "'x'", "> 0", "leave")
+    assert_error(
+        ek.OptionError,
+        lambda: make(four, ek.Z(4), tolerance="x"),
+        "tolerance",
+        "'x'",
+        "≥ 0, or None",
+        "tolerance=0.001",
+    )
     assert_error(ek.OptionError, lambda: make(3, ek.Z(4)), "cannot be called", "int", "module", "array")
     sampled = symmetrized(make(four, ek.Z(4), on_degenerate="sample"))
     assert_error(ek.OptionError, lambda: sampled(images(1)), "draws at random", "key=None", "a key", "key=")

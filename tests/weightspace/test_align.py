@@ -134,7 +134,7 @@ REFUSED = {
     ),
     "no such how": (
         lambda: align(PARAMS, PARAMS, SPEC, "gradients"),
-        (ek.OptionError, "no such how", "'gradients'", "'weights', 'activations'", "how='weights'"),
+        (ek.OptionError, "unknown value for how=", "'gradients'", '"weights", "activations"', 'how="weights"'),
     ),
     "no data": (
         lambda: align(PARAMS, PARAMS, SPEC, "activations"),

@@ -118,11 +118,11 @@ def test_it_learns_a_function_of_weights() -> None:
 REFUSED = {
     "one width": (
         lambda: Functional(SPEC, [4], rngs=nnx.Rngs(0)),
-        (ek.OptionError, "not those of an input and an output", "[4]", "two numbers or more", "[1, 16, 1]"),
+        (ek.OptionError, "channels= must be a list of widths", "[4]", "2 widths or more", "[1, 16, 1]"),
     ),
     "no such fixed": (
         lambda: Functional(SPEC, [1, 1], fixed="free", rngs=nnx.Rngs(0)),
-        (ek.OptionError, "no such fixed", "'free'", "'dense', 'positions'", "fixed='dense'"),
+        (ek.OptionError, "unknown value for fixed=", "'free'", '"dense" or "positions"', 'fixed="dense"'),
     ),
     "two batches": (
         lambda: Functional(SPEC, [1, 1], rngs=nnx.Rngs(0))(PARAMS | {"w1": PARAMS["w1"][None]}),

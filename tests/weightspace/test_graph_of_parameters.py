@@ -263,7 +263,7 @@ PARAMS = MODELS["perceptron"]()[1]
 REFUSED = {
     "kind": (
         lambda: ParameterGraph(MADE.spec, "weights"),
-        (ek.OptionError, "no such kind of graph", "'weights'", "'neurons', 'parameters'", "kind='neurons'"),
+        (ek.OptionError, "unknown value for kind=", "'weights'", '"neurons" or "parameters"', 'kind="neurons"'),
     ),
     "neurons": (
         lambda: ParameterGraph(MADE.spec, neurons=["h0"]),

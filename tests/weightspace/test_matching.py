@@ -295,11 +295,11 @@ REFUSED = {
     ),
     "restarts": (
         lambda: align(PARAMS, PARAMS, SPEC, restarts=-1),
-        (ek.GroupError, "restarts must be", "-1", "zero or more", "for example 5"),
+        (ek.OptionError, "restarts= must be", "-1", "≥ 0", "restarts=10"),
     ),
     "one point": (
         lambda: barrier(lambda p: p, jnp.zeros(()), jnp.ones(()), points=1),
-        (ek.OptionError, "a line has two ends", "points=1", "two or more", "points=25"),
+        (ek.OptionError, "points= must be", "1", "≥ 2", "points=25"),
     ),
 }
 

@@ -256,15 +256,15 @@ def test_they_learn_a_function_of_weights(how: str, kind: str) -> None:
 REFUSED = {
     "no graph": (
         lambda: MessagePassing(GRAPH.spec, [1, 4, 1], rngs=nnx.Rngs(0)),
-        (ek.OptionError, "no graph of parameters", "Specification", "ParameterGraph", "graph(apply, params, x)"),
+        (ek.OptionError, "must be a graph of parameters", "Specification", "ParameterGraph", "graph(apply, params, x)"),
     ),
     "two widths": (
         lambda: MessagePassing(GRAPH, [1, 4], rngs=nnx.Rngs(0)),
-        (ek.OptionError, "not those of an input", "[1, 4]", "three numbers", "[1, 16, 16, 1]"),
+        (ek.OptionError, "channels= must be a list of widths", "[1, 4]", "3 widths or more", "[1, 16, 16, 1]"),
     ),
     "no such output": (
         lambda: MessagePassing(GRAPH, [1, 4, 1], "h7", rngs=nnx.Rngs(0)),
-        (ek.OptionError, "no such output", "'h7'", "one of '', ", 'out=""'),
+        (ek.OptionError, "unknown value for out=", "'h7'", '"", "', 'out=""'),
     ),
     "heads": (
         lambda: RelationalTransformer(GRAPH, [1, 6, 1], rngs=nnx.Rngs(0)),

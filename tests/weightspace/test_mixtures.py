@@ -139,7 +139,7 @@ REFUSED = {
     ),
     "none": (
         lambda: Ensemble(linear, 0, rngs=nnx.Rngs(0)),
-        (ek.OptionError, "there are no networks", "size=0", "above zero", "size=4"),
+        (ek.OptionError, "size= must be", "0", "from 1 to 100,000", "size=4"),
     ),
     "several architectures": (
         lambda: Ensemble(several, 2, rngs=nnx.Rngs(0)),
@@ -147,11 +147,11 @@ REFUSED = {
     ),
     "mean": (
         lambda: Ensemble(linear, 2, mean="median", rngs=nnx.Rngs(0)),
-        (ek.OptionError, "no such mean", "'median'", "'outputs', 'probabilities'", "classifiers"),
+        (ek.OptionError, "unknown value for mean=", "'median'", '"outputs" or "probabilities"', 'mean="outputs"'),
     ),
     "top": (
         lambda: MixtureOfExperts(linear, 2, linear, top=3, rngs=nnx.Rngs(0)),
-        (ek.OptionError, "top is no number of experts", "top=3, of 2", "from 1 to 2", "top=2"),
+        (ek.OptionError, "top= must be", "3", "from 1 to 2", "top=1"),
     ),
     "gate": (
         lambda: MixtureOfExperts(linear, 2, lambda x: x, rngs=nnx.Rngs(0))(X),

@@ -255,11 +255,11 @@ REFUSED = {
     ),
     "objective": (
         lambda: teleport(optax.sgd(0.1), SPEC, every=1, objective="flatness"),
-        ("no such objective", "'flatness'", "'gradient_norm', 'sharpness'", "write objective"),
+        ("unknown value for objective=", "'flatness'", '"gradient_norm" or "sharpness"', "write objective"),
     ),
     "length": (
         lambda: teleport(optax.sgd(0.1), SPEC, every=1, step_size=1.5),
-        ("step_size is no length", "1.5", "at most 1", "step_size=0.1"),
+        ("step_size= must be", "1.5", "> 0 and ≤ 1", "step_size=0.1"),
     ),
     "schedule": (
         lambda: teleport(optax.sgd(0.1), SPEC),

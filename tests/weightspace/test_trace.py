@@ -175,7 +175,7 @@ def test_outputs_that_are_not_numbers_do_not_pass_the_check() -> None:
 REFUSED = {
     "a tolerance below zero": (
         lambda: SPEC.check(apply, plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)}), jnp.ones((4, 3)), KEY, tolerance=-1),
-        (ek.OptionError, "tolerance does not fit", "tolerance=-1", "zero or more, or None", "leave it out"),
+        (ek.OptionError, "tolerance= must be", "-1", "≥ 0, or None", "tolerance=0.001"),
     ),
     "integers": (
         lambda: trace(lambda p, x: x * p["n"], {"n": jnp.arange(3)}, jnp.ones(3)),
