@@ -302,8 +302,8 @@ def dtype(name: str, value: Any) -> Any:
     if value is None:
         return None
     try:
-        wanted = jax.numpy.dtype(value)
-    except (TypeError, ValueError):
+        wanted = None if isinstance(value, np.ndarray | jax.Array) else jax.numpy.dtype(value)
+    except TypeError:
         wanted = None
     if wanted is None or not is_float(wanted):
         raise DTypeError(

@@ -1,6 +1,7 @@
 """What the tests of plans and layers share: signatures to try, random arrays, a NumPy evaluator, a jaxpr walker."""
 
 import contextlib
+import inspect
 import itertools
 import math
 from collections import Counter
@@ -318,3 +319,41 @@ def assert_error(error: type[Exception], call, problem: str, got: str, expected:
     parts = message_of(error, call)
     for part, text in zip(("problem", "got", "expected", "next step"), (problem, got, expected, step), strict=True):
         assert text in parts[part]
+
+
+STRANGE = [None, -1, 2.5, math.nan, "x", [], {}, 10**30, jnp.ones(3), jnp.ones(()), jax.random.key(0), True, object()]
+"""Values that few arguments accept."""
+
+
+def foreign_errors(call, arguments, keywords) -> list[str]:
+    """The errors that are not ours which a call raises where one of its arguments is strange."""
+    module = isinstance(call, type) and issubclass(call, nnx.Module)
+    signature = inspect.signature(call.__init__ if module else call)
+    first = (None,) if module else ()
+    named = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    found = []
+    for name, value in every([name for name in named if name != "self"], STRANGE):
+        bound = signature.bind(*first, *arguments, **keywords)
+        bound.arguments[name] = value
+        try:
+            call(*bound.args[len(first) :], **bound.kwargs)
+        except ek.EquikitError:
+            pass
+        except Exception as error:
+            found.append(f"{name}={value!r}: {error!r}")
+    return found
+
+
+def assert_tabulates(module, *inputs, **keywords) -> None:
+    """Check that `nnx.tabulate` counts all parameters of a module, and leaves it and NNX working."""
+
+    def equal(first, second):
+        return jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and bool((a == b).all()), first, second))
+
+    parameters = sum(array.size for array in jax.tree.leaves(nnx.state(module, nnx.Param)))
+    options = {"console_kwargs": {"force_terminal": False, "width": 400}}
+    table = nnx.tabulate(module, *inputs, **options, **keywords)
+    assert f"{type(module).__name__} Summary" in table
+    assert f"Total Parameters: {parameters:,}" in table or nnx.state(module, nnx.Not(nnx.Param))
+    assert [*nnx.Dict(a=1).items()] == [("a", 1)]
+    assert equal(module(*inputs, **keywords), nnx.merge(*nnx.split(module))(*inputs, **keywords))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import types
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from equikit._errors import GroupError
 from equikit.groups import Group
@@ -169,11 +171,28 @@ def merged_more(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str,
     return found
 
 
+class _Untraced:
+    """A method that returns labels: `nnx.tabulate` replaces functions of modules, and JAX must know their results."""
+
+    def __init__(self, function: types.FunctionType) -> None:
+        functools.update_wrapper(self, function)  # type: ignore[arg-type]  # it is called by binding it
+        self.function = function
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self.function, instance)
+
+
 class Method(ABC):
     """How an input gets its frame: the argument `how` of `symmetrize`."""
 
     asked: Any = None
     """The group that a label has to have, where it was asked for one."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for name in ("acts_on", "reads"):
+            if issubclass(cls, nnx.Module) and isinstance(function := getattr(cls, name), types.FunctionType):
+                setattr(cls, name, _Untraced(function))
 
     @property
     def needs_key(self) -> bool:

@@ -70,8 +70,11 @@ class MatrixNetwork(nnx.Module):
         terms, _ = read_features(inputs, "input")
         call = _checks.call_of(type(self), Network, Linear)
         given = labels_among(options, call)
+        label = _checks.text("label", label, example="m")
+        later = hidden if isinstance(hidden, list | tuple) else [] if hidden is None else [hidden]
+        _checks.refuse_misspelled(call, given, labels_of([inputs, *later, {label: 1}]))
         bound = bindings(groups, given)
-        group = bound.get(_checks.text("label", label, example="m"))
+        group = bound.get(label)
         if not isinstance(group, Group) or group.n is None:
             raise GroupError(
                 f"the matrix needs a group of a known size on {label!r}",
@@ -82,11 +85,10 @@ class MatrixNetwork(nnx.Module):
         if hidden is None:
             kinds = {(label,): 8} | {term.labels: 8 for term in terms if term.labels}
             last = {" ".join(labels): width for labels, width in kinds.items()}
-            hidden = [{"": 32} | last, last]  # from invariants no linear layer makes vectors
+            later = [{"": 32} | last, last]  # from invariants no linear layer makes vectors
         self.names = tuple(term.name for term in terms)
         self.scale = option("scale", scale)
-        features = [inputs, *(hidden if isinstance(hidden, list | tuple) else [hidden]), {"matrix": (label, group.n)}]
-        _checks.refuse_misspelled(call, given, labels_of(features))
+        features = [inputs, *later, {"matrix": (label, group.n)}]
         self.network = Network(features, rngs=rngs, groups=bound, **options)
 
     def __call__(self, x: Any, *, mask: Mapping[str, Any] | None = None) -> Array:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import assert_tabulates
 from public_layers import LAYERS, RNGS
 
 import equikit as ek
@@ -26,12 +27,7 @@ def test_every_public_layer_is_tried():
 
 @every_layer
 def test_tabulate_shows_a_layer_and_leaves_nnx_working(layer, inputs):
-    parameters = sum(array.size for array in jax.tree.leaves(nnx.state(layer, nnx.Param)))
-    table = nnx.tabulate(layer, *inputs, console_kwargs={"force_terminal": False, "width": 400})
-    assert f"{type(layer).__name__} Summary" in table
-    assert f"Total Parameters: {parameters:,}" in table
-    assert [*nnx.Dict(a=1).items()] == [("a", 1)]
-    assert equal(layer(*inputs), nnx.merge(*nnx.split(layer))(*inputs))
+    assert_tabulates(layer, *inputs)
 
 
 @every_layer

@@ -67,7 +67,7 @@ class Joined(nnx.Module):
     """
 
     def __init__(self, widths: dict[str, int], out: int, options: Options) -> None:
-        first = next(iter(widths))  # one bias is enough
+        first, self.count = next(iter(widths)), len(widths)  # one bias is enough
         self.maps = nnx.Dict(
             {name: options.linear(width, 2 * out, use_bias=name == first) for name, width in widths.items()}
         )
@@ -84,6 +84,6 @@ class Joined(nnx.Module):
     def __call__(self, total: jax.Array) -> jax.Array:
         """Gate and last map, of the sum of parts."""
         assert self.last is not None
-        gate, value = jnp.split(total / jnp.sqrt(jnp.asarray(len(self.maps), total.dtype)), 2, axis=-1)
+        gate, value = jnp.split(total / jnp.sqrt(jnp.asarray(self.count, total.dtype)), 2, axis=-1)
         result: jax.Array = self.last(self.activation(gate) * value)
         return result

@@ -116,15 +116,13 @@ class ParameterHead(nnx.Module):
     """New channels for every parameter, read where its value stood."""
 
     def __init__(self, graph: ParameterGraph, width: int, out: int, options: Options) -> None:
-        self.graph, self.out = graph, out
         self.of_nodes = options.linear(width, graph.node_width * out)
         self.of_edges = options.linear(width, graph.edge_width * out)
 
-    def __call__(self, state: State, like: Any) -> Any:
-        """A tree like the parameters."""
+    def __call__(self, state: State) -> Features:
+        """The features of the new parameters."""
 
         def read(linear: nnx.Linear | None, x: jax.Array) -> jax.Array:
             return x[..., :0] if linear is None else linear(x)
 
-        found = Features(read(self.of_nodes, state.nodes), read(self.of_edges, state.edges))
-        return self.graph.parameters(found, like)
+        return Features(read(self.of_nodes, state.nodes), read(self.of_edges, state.edges))

@@ -18,6 +18,7 @@ from equikit.weightspace.graphs._dense import Options, State
 from equikit.weightspace.graphs._encoder import Encoder, InvariantHead, NodeHead, ParameterHead
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
 from equikit.weightspace.graphs._probes import Probes
+from equikit.weightspace.graphs._values import Features
 
 
 class Metanetwork(nnx.Module):
@@ -94,7 +95,8 @@ class Metanetwork(nnx.Module):
         if whole is not None and self.whole_norm is not None:
             whole = self.whole_norm(whole)
         state = State(self.node_norm(nodes), self.edge_norm(edges), whole)
-        return self.head(state, params) if isinstance(self.head, ParameterHead) else self.head(state)
+        result = self.head(state)
+        return self.graph.parameters(result, params) if isinstance(result, Features) else result
 
 
 class Resize(nnx.Module):

@@ -1,0 +1,110 @@
+"""What every public module of weight spaces does alike: tables of `nnx.tabulate`, checks of options."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from flax import nnx
+from helpers import assert_tabulates, foreign_errors
+
+import equikit as ek
+from equikit import weightspace as ws
+
+RNGS = nnx.Rngs(0)
+KEY = jax.random.key(0)
+PARAMS = {"a": jnp.ones((3, 4)), "bias": jnp.ones(4), "b": jnp.ones((4, 2))}
+ZOO = jax.tree.map(lambda array: jnp.stack([array, 2 * array]), PARAMS)
+INPUT = jnp.ones((5, 3))
+ROWS = jnp.ones((5, 4))
+
+
+def apply(params, x):
+    return jax.nn.relu(x @ params["a"] + params["bias"]) @ params["b"]
+
+
+def expert(rngs):
+    return nnx.Linear(4, 2, rngs=rngs)
+
+
+SPEC = ws.trace(apply, PARAMS, INPUT)
+GRAPH = ws.ParameterGraph(SPEC)
+ARCHITECTURE = {"fixed": 1, "key": KEY, "rngs": RNGS}
+
+CALLS = {
+    "Functional": (
+        ws.Functional,
+        (SPEC, [1, 2, 2, 3]),
+        {
+            "fixed": "positions",
+            "normalization": "rms",
+            "residual": True,
+            "head": [2],
+            "statistics": ZOO,
+            "rngs": RNGS,
+        },
+    ),
+    "UNF": (ws.UNF, (SPEC, [1, 2, 1]), {"rngs": RNGS}),
+    "NFN": (ws.NFN, (SPEC, [1, 2, 1]), {"rngs": RNGS}),
+    "DWSNet": (ws.DWSNet, (SPEC, [1, 2, 1], ""), {"rngs": RNGS}),
+    "Standardize": (ws.Standardize, (SPEC, ZOO), {}),
+    "MessagePassing": (
+        ws.MessagePassing,
+        (GRAPH, [1, 2, 3, 1]),
+        {"probes": ws.Probes(GRAPH, apply, INPUT[None]), "rngs": RNGS},
+    ),
+    "MessagePassing-neurons": (ws.MessagePassing, (GRAPH, [1, 2, 1], "h0"), {"use_global": False, "rngs": RNGS}),
+    "MessagePassing-invariant": (ws.MessagePassing, (GRAPH, [1, 2, 1], ""), {"rngs": RNGS}),
+    "RelationalTransformer": (ws.RelationalTransformer, (GRAPH, [1, 4, 1]), {"heads": 2, "rngs": RNGS}),
+    "Probes": (ws.Probes, (GRAPH, apply, INPUT[None]), {}),
+    "AsymmetricLinear": (ws.AsymmetricLinear, (4, 3), ARCHITECTURE),
+    "AsymmetricMLP": (ws.AsymmetricMLP, ([4, 3, 2],), ARCHITECTURE),
+    "AsymmetricMLP-gates": (ws.AsymmetricMLP, ([4, 3, 2],), {"how": "gates", "key": KEY, "rngs": RNGS}),
+    "FiGLU": (ws.FiGLU, (4,), {"key": KEY}),
+    "Ensemble": (ws.Ensemble, (expert, 2), {"rngs": RNGS}),
+    "MixtureOfExperts": (ws.MixtureOfExperts, (expert, 2, expert(RNGS)), {"rngs": RNGS}),
+    "InterpolatedExperts": (ws.InterpolatedExperts, (expert, 2, expert(RNGS)), {"rngs": RNGS}),
+    "LearnedOptimizer": (ws.LearnedOptimizer, (SPEC, [2]), {"rngs": RNGS}),
+    "ParameterGraph": (ws.ParameterGraph, (SPEC,), {}),
+    "fixed_weights": (ws.fixed_weights, (PARAMS, 1), {"key": KEY}),
+    "teleport": (ws.teleport, (optax.sgd(0.1), SPEC), {"every": 1}),
+}
+OF_ROWS = {"AsymmetricLinear", "AsymmetricMLP", "FiGLU", "Ensemble", "MixtureOfExperts", "InterpolatedExperts"}
+NOT_CALLED = {"LearnedOptimizer", "ParameterGraph", "fixed_weights", "teleport"}
+CALLED = [name for name in CALLS if name not in NOT_CALLED]
+
+
+def test_every_public_module_is_tried():
+    kinds = [kind for name in ws.__all__ if isinstance(kind := getattr(ws, name), type)]
+    assert {kind for kind in kinds if issubclass(kind, nnx.Module)} <= {call for call, *_ in CALLS.values()}
+
+
+@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.parametrize("name", CALLED)
+def test_tabulate_shows_a_module_and_leaves_nnx_working(name):
+    call, arguments, keywords = CALLS[name]
+    assert_tabulates(call(*arguments, **keywords), ROWS if call.__name__ in OF_ROWS else PARAMS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_strange_arguments_raise_errors_of_equikit_alone(name):
+    assert foreign_errors(*CALLS[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "near"),
+    [
+        ("Functional", "drop_out", "dropout"),
+        ("UNF", "residul", "residual"),
+        ("NFN", "varant", "variant"),
+        ("DWSNet", "use_biass", "use_bias"),
+        ("RelationalTransformer", "use_globl", "use_global"),
+        ("LearnedOptimizer", "strenth", "strength"),
+        ("LearnedOptimizer", "residul", "residual"),
+    ],
+)
+def test_a_misspelled_option_is_answered_with_the_nearest_one(name, option, near):
+    call, arguments, keywords = CALLS[name]
+    with pytest.raises(ek.OptionError) as caught:
+        call(*arguments, **keywords, **{option: None})
+    assert caught.value.problem == f"{name} has no option {option!r}"
+    assert caught.value.step == f"write {near}="
