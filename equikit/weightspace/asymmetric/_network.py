@@ -14,6 +14,7 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn._functions import relu
 from equikit.nn._init import DENSE
+from equikit.nn._linear import checked_dtypes
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
 Breaking = Literal["weights", "gates"]
@@ -63,6 +64,7 @@ class AsymmetricMLP(nnx.Module):
     ) -> None:
         _checks.rngs(rngs)
         _checks.number("scale", scale)
+        _, param_dtype = checked_dtypes(None, param_dtype)
         _checks.choice("how", how, get_args(Breaking))
         widths = _checks.widths("features", features, fewest=2, example="[784, 512, 10]")
         counts = _checked_counts(fixed, len(widths) - 1) if how == "weights" else [0] * (len(widths) - 1)

@@ -156,11 +156,12 @@ class Probes(nnx.Module):
         checked_graph(graph)
         _checks.function("apply", apply, example="apply, the model that was traced")
         _checks.flag("learned", learned)
-        counts = {jnp.shape(leaf)[:1] for leaf in leaves}
+        shapes = [leaf.shape if isinstance(leaf, jax.Array | np.ndarray) else () for leaf in leaves]
+        counts = {shape[:1] for shape in shapes}
         if len(counts) != 1 or counts <= {(), (0,)}:
             raise ShapeError(
                 "the probes are not stacked",
-                got=f"shapes {', '.join(str(list(jnp.shape(leaf))) for leaf in leaves) or 'none'}",
+                got=f"shapes {', '.join(str(list(shape)) for shape in shapes) or 'none'}",
                 expected="one first axis, of at least one probe, for all inputs",
                 step="stack inputs of the model, with their batch axis: x[None]",
             )
