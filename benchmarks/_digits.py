@@ -54,18 +54,18 @@ def quarter_turns(images: np.ndarray, turns: np.ndarray) -> np.ndarray:
 
 
 def turned(images: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    """Turn every image `[N, n, n]` counter-clockwise about its centre by its own angle.
+    """Turn every image `[N, n, n]` counter-clockwise about its center by its own angle.
 
     A pixel is interpolated between the four around the place that it comes from; outside of the image there is zero.
     """
     n = images.shape[-1]
-    centre = (n - 1) / 2
+    center = (n - 1) / 2
     angle = np.deg2rad(degrees)[:, None, None]
-    row, column = np.mgrid[:n, :n] - centre
+    row, column = np.mgrid[:n, :n] - center
     # Rows count downwards: counter-clockwise on the page is this way round.
     source = (
-        np.cos(angle) * row + np.sin(angle) * column + centre,
-        np.cos(angle) * column - np.sin(angle) * row + centre,
+        np.cos(angle) * row + np.sin(angle) * column + center,
+        np.cos(angle) * column - np.sin(angle) * row + center,
     )
     low = [np.floor(s).astype(int) for s in source]
     part = [s - f for s, f in zip(source, low, strict=True)]
@@ -89,7 +89,7 @@ def clouds(images: Digits, seed: int, copies: int = 1, jitter: float = 0.2) -> D
         images: `[N, 8, 8]`.
         seed: of everything random.
         copies: clouds of each image, drawn anew.
-        jitter: the standard deviation of points about the centre of their pixel, in pixels.
+        jitter: the standard deviation of points about the center of their pixel, in pixels.
 
     Returns:
         Clouds `[copies · N, 50, 2]`, x before y; copy after copy.

@@ -144,7 +144,7 @@ def make_data(task: Task, train: int, validation: int, test: int, seed: int, ele
     """Draw a task's data.
 
     Inputs are divided by one number for all vectors, which commutes with every group. Invariant targets are
-    standardised; a matrix is only divided by its root mean square.
+    standardized; a matrix is only divided by its root mean square.
     """
     generator = np.random.default_rng(seed)
     x = task.draw(generator, train + validation + test)

@@ -105,12 +105,12 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     panels = figure.subplots(1, len(directions), squeeze=False, sharey=True)[0]
     for axes, direction in zip(panels, directions, strict=True):
         for place, rival in enumerate(rivals):
-            colour, marker = STYLES[place % len(STYLES)]
+            color, marker = STYLES[place % len(STYLES)]
             of = [by[rival]["scores"]["rms"] for _, where, by in found if where == direction and rival in by]
             # Precision changes nothing on some machines: hollow marks let the one below be seen.
-            filled = "none" if "," in rival else colour
+            filled = "none" if "," in rival else color
             axes.plot(
-                range(len(of)), of, marker, color=colour, markerfacecolor=filled, markersize=7 - place % 2, label=rival
+                range(len(of)), of, marker, color=color, markerfacecolor=filled, markersize=7 - place % 2, label=rival
             )
         axes.set_yscale("log")
         axes.set_xticks(range(len(names)), names, fontsize=7)

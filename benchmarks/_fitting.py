@@ -92,7 +92,7 @@ def fit(
     rows = jax.tree.map(jnp.asarray, rows)
     count = rows_of(rows)
     batches = count // recipe.batch
-    optimiser = optax.adam(optax.cosine_decay_schedule(recipe.rate, recipe.steps(count)))
+    optimizer = optax.adam(optax.cosine_decay_schedule(recipe.rate, recipe.steps(count)))
 
     def value(p: Any, batch: Rows, key: jax.Array) -> jax.Array:
         return loss(nnx.merge(static, p, *rest), batch, key)
@@ -100,7 +100,7 @@ def fit(
     def step(carry: Any, of: tuple[jax.Array, jax.Array], rows: Rows) -> tuple[Any, jax.Array]:
         (p, memory), (chosen, key) = carry, of
         found, slope = jax.value_and_grad(value)(p, jax.tree.map(lambda a: a[chosen], rows), key)
-        updates, memory = optimiser.update(slope, memory, p)
+        updates, memory = optimizer.update(slope, memory, p)
         return (optax.apply_updates(p, updates), memory), found
 
     def epoch(carry: Any, key: jax.Array, rows: Rows) -> tuple[Any, jax.Array]:
@@ -115,7 +115,7 @@ def fit(
 
     keys = jax.random.split(jax.random.key(seed), recipe.calls)
     # Without weak types, so that what comes out can go in again.
-    carry = jax.tree.map(jnp.asarray, (parameters, optimiser.init(parameters)))
+    carry = jax.tree.map(jnp.asarray, (parameters, optimizer.init(parameters)))
     start = time.perf_counter()
     compiled = jax.jit(run).lower(carry, rows, keys[0]).compile()
     compile_seconds, losses = time.perf_counter() - start, []

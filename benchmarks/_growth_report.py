@@ -152,12 +152,12 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             for (group, k, l, direction), records in lines.items():
                 if max(k, l) != order:
                     continue
-                colour, marker = STYLES[inside.index((group, k, l)) % len(STYLES)]
+                color, marker = STYLES[inside.index((group, k, l)) % len(STYLES)]
                 n = [record["case"]["n"] for record in records]
                 y = [record[entry] * factor for record in records]
                 dashed = "--" if direction == "training" else "-"
                 text = f"{k} → {l}, {group}" if direction == "forward" else None
-                axes.plot(n, y, dashed, color=colour, marker=marker, markersize=4.5, linewidth=1.4, label=text)
+                axes.plot(n, y, dashed, color=color, marker=marker, markersize=4.5, linewidth=1.4, label=text)
             n = sorted({record["case"]["n"] for key, one in lines.items() if max(key[1:3]) == order for record in one})
             low = min(axes.get_ylim()[0], *(line.get_ydata()[0] for line in axes.get_lines()))
             slope = [low * (size / n[0]) ** order for size in n]

@@ -141,7 +141,7 @@ class Harness:
                 ready.append((m, call))
         self.rounds(ready)
         for m in measurements:
-            m.summarise()
+            m.summarize()
         return measurements
 
     def _prepare(self, m: Measurement, contender: Contender, family: str) -> tuple[Callable[[], Any], Entry, Any]:

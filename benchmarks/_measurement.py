@@ -63,7 +63,7 @@ class Measurement:
         """The measurement for JSON: without the single times, and without what is not known."""
         return {key: value for key, value in asdict(self).items() if key != "times" and value is not None}
 
-    def summarise(self) -> None:
+    def summarize(self) -> None:
         """Fill in the statistics of the times."""
         self.repeats = len(self.times)
         if self.times:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Okabe and Ito's colours, told apart by colour-blind readers too; shapes tell the lines apart without colour.
+# Okabe and Ito's colors, told apart by color-blind readers too; shapes tell the lines apart without color.
 STYLES = (
     ("#000000", "o"),
     ("#E69F00", "s"),
@@ -75,20 +75,20 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             column = [points for (_, place), points in shown.items() if place == where]
             sizes = spaced(sorted({point[0] for lines in column for line in lines.values() for point in line}))
             for number, rival in enumerate(rivals):
-                colour, marker = STYLES[number % len(STYLES)]
+                color, marker = STYLES[number % len(STYLES)]
                 x, median, low, high = zip(*sorted(lines.get(rival, [])), strict=True) if rival in lines else ((),) * 4
                 first = number == 0
                 axes.plot(
                     x,
                     median,
-                    color=colour,
+                    color=color,
                     marker=marker,
                     markersize=5.5,
                     linewidth=2.4 if first else 1.4,
                     zorder=4 if first else 3,
                     label=rival,
                 )
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+                axes.fill_between(x, low, high, color=color, alpha=0.15, linewidth=0)
             axes.set_xscale("log", base=2)
             axes.set_yscale("log")
             axes.xaxis.set_major_locator(FixedLocator(sizes))

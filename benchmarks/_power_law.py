@@ -38,9 +38,9 @@ def exponent(x: Sequence[float], y: Sequence[float]) -> Exponent:
         raise ValueError(f"a power law needs positive values at two different places or more, not x={x}, y={y}")
     u, v = [math.log(value) for value in x], [math.log(value) for value in y]
     count = len(u)
-    centre_u, centre_v = sum(u) / count, sum(v) / count
-    spread = sum((one - centre_u) ** 2 for one in u)
-    slope = sum((one - centre_u) * (other - centre_v) for one, other in zip(u, v, strict=True)) / spread
-    left = sum((other - centre_v - slope * (one - centre_u)) ** 2 for one, other in zip(u, v, strict=True))
+    center_u, center_v = sum(u) / count, sum(v) / count
+    spread = sum((one - center_u) ** 2 for one in u)
+    slope = sum((one - center_u) * (other - center_v) for one, other in zip(u, v, strict=True)) / spread
+    left = sum((other - center_v - slope * (one - center_u)) ** 2 for one, other in zip(u, v, strict=True))
     error = math.sqrt(left / (count - 2) / spread) if count > 2 else None
     return Exponent(slope, error, count, min(x), max(x))

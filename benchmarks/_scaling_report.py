@@ -111,8 +111,8 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     for place, rival in enumerate(rivals):
         points = [record for record in result["measurements"] if record["rival"] == rival and record["case"][axis] > 1]
         devices = [record["case"][axis] for record in points]
-        colour, marker = STYLES[place]
-        style = {"color": colour, "marker": marker, "linewidth": 2.4 if place == 0 else 1.4, "label": rival}
+        color, marker = STYLES[place]
+        style = {"color": color, "marker": marker, "linewidth": 2.4 if place == 0 else 1.4, "label": rival}
         panels[0].plot(devices, [record["scores"]["moved"] / 1e6 for record in points], **style)
         for axes, name in zip(panels[1:], MACHINES, strict=True):
             axes.plot(devices, [record["scores"][f"efficiency {name}"] for record in points], **style)

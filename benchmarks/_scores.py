@@ -138,13 +138,13 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     grid_of_axes = figure.subplots(1, len(tasks), squeeze=False)[0]
     for axes, (task, by_rival) in zip(grid_of_axes, tasks.items(), strict=True):
         for place, rival in enumerate(rivals):
-            colour, marker = STYLES[place % len(STYLES)]
+            color, marker = STYLES[place % len(STYLES)]
             found = sorted((size, _score(record, "test_mse")) for size, record in by_rival.get(rival, {}).items())
             shown = [(size, error) for size, error in found if error is not None]
             first = place == 0
             axes.plot(
                 *(zip(*shown, strict=True) if shown else ((), ())),
-                color=colour,
+                color=color,
                 marker=marker,
                 markersize=5.5,
                 linewidth=2.4 if first else 1.4,

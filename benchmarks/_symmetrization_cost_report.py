@@ -109,12 +109,12 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     for axes, (case, of) in zip(panels, cases, strict=True):
         names = list(of[DIRECTIONS[0]])
         for row, rival in enumerate(names):
-            colour, marker = STYLES[row % len(STYLES)]
+            color, marker = STYLES[row % len(STYLES)]
             for direction, filled in zip(DIRECTIONS, (True, False), strict=True):
                 found = ratio(of, direction, rival)
                 if found:
-                    face = colour if filled else "none"
-                    axes.plot(found, row, marker, color=colour, markersize=7 if filled else 10, markerfacecolor=face)
+                    face = color if filled else "none"
+                    axes.plot(found, row, marker, color=color, markersize=7 if filled else 10, markerfacecolor=face)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xscale("log")

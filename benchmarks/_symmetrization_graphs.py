@@ -1,4 +1,4 @@
-"""Graphs to tell apart: the connected ones of the atlas, circulants with skip links, and their relabelled copies."""
+"""Graphs to tell apart: the connected ones of the atlas, circulants with skip links, and their relabeled copies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def connected_graphs(nodes: int = 7) -> np.ndarray:
     return np.array([nx.to_numpy_array(graph) for graph in found])
 
 
-def relabelled(adjacency: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def relabeled(adjacency: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Copies `[graphs, n, n]` with nodes named anew, each graph by a permutation of its own."""
     order = generator.permuted(np.tile(np.arange(adjacency.shape[-1]), (len(adjacency), 1)), axis=1)
     rows = np.take_along_axis(adjacency, order[:, :, None], axis=1)
@@ -38,31 +38,31 @@ def circulants(nodes: int = 41) -> np.ndarray:
     return np.array([circulant(nodes, skip) for skip in SKIPS])
 
 
-def refined_colours(adjacency: np.ndarray) -> np.ndarray:
-    """Colours `[graphs, n]` of nodes on which colour refinement (1-WL) comes to rest, the same over all graphs.
+def refined_colors(adjacency: np.ndarray) -> np.ndarray:
+    """Colors `[graphs, n]` of nodes on which color refinement (1-WL) comes to rest, the same over all graphs.
 
-    A node's colour becomes its own and the sorted ones of its neighbours, until there are no more colours than before.
+    A node's color becomes its own and the sorted ones of its neighbors, until there are no more colors than before.
     """
     graphs, n = adjacency.shape[:2]
-    colours, known = np.zeros((graphs, n), int), 1
+    colors, known = np.zeros((graphs, n), int), 1
     while True:
-        around = np.sort(np.where(adjacency > 0, colours[:, None, :], -1), axis=2)
-        seen = np.concatenate([colours[:, :, None], around], axis=2).reshape(graphs * n, n + 1)
+        around = np.sort(np.where(adjacency > 0, colors[:, None, :], -1), axis=2)
+        seen = np.concatenate([colors[:, :, None], around], axis=2).reshape(graphs * n, n + 1)
         unique, place = np.unique(seen, axis=0, return_inverse=True)
-        colours = place.reshape(graphs, n)
+        colors = place.reshape(graphs, n)
         if len(unique) == known:
-            return colours
+            return colors
         known = len(unique)
 
 
 def classes(adjacency: np.ndarray) -> np.ndarray:
-    """For every graph the number of its class `[graphs]`: colour refinement does not tell those of one apart."""
-    found: np.ndarray = np.unique(np.sort(refined_colours(adjacency), axis=1), axis=0, return_inverse=True)[1].ravel()
+    """For every graph the number of its class `[graphs]`: color refinement does not tell those of one apart."""
+    found: np.ndarray = np.unique(np.sort(refined_colors(adjacency), axis=1), axis=0, return_inverse=True)[1].ravel()
     return found
 
 
 def equivalent_pairs(adjacency: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of graphs that colour refinement, and so a message-passing network, cannot tell apart."""
+    """Pairs of graphs that color refinement, and so a message-passing network, cannot tell apart."""
     place = classes(adjacency)
     order = np.argsort(place, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(place[order])) + 1)

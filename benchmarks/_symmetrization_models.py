@@ -69,8 +69,8 @@ class ParticleNetwork(nnx.Module):
 
     def __call__(self, charges: jax.Array, x: jax.Array, v: jax.Array) -> jax.Array:
         """Map charges `[..., p]`, positions and velocities `[..., p, 3]` to later positions `[..., p, 3]`."""
-        centred = x - x.mean(axis=-2, keepdims=True)
-        h = self.embed(jnp.concatenate([centred, v, charges[..., None]], axis=-1))
+        centered = x - x.mean(axis=-2, keepdims=True)
+        h = self.embed(jnp.concatenate([centered, v, charges[..., None]], axis=-1))
         between = x[..., :, None, :] - x[..., None, :, :]
         squared = jnp.sum(between**2, axis=-1, keepdims=True)
         products = (charges[..., :, None] * charges[..., None, :])[..., None]

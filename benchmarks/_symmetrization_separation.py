@@ -12,7 +12,7 @@ from flax import nnx
 from scipy.spatial import KDTree
 
 import equikit as ek
-from benchmarks._symmetrization_graphs import circulants, classes, connected_graphs, equivalent_pairs, relabelled
+from benchmarks._symmetrization_graphs import circulants, classes, connected_graphs, equivalent_pairs, relabeled
 from benchmarks._symmetrization_models import Perceptron
 from equikit.symmetrization.frames import Canonical, Laplacian
 
@@ -23,18 +23,18 @@ Invariant = Callable[[np.ndarray], np.ndarray]
 """Adjacency matrices `[graphs, n, n]` to outputs `[graphs, k]`."""
 
 Separator = Callable[[np.ndarray, np.ndarray, int], dict[str, float]]
-"""Graphs that are all different, `[graphs, n, n]`, relabelled copies `[copies, graphs, n, n]` and a seed to scores."""
+"""Graphs that are all different, `[graphs, n, n]`, relabeled copies `[copies, graphs, n, n]` and a seed to scores."""
 
 CLASSES = 10
 """Outputs of the random network."""
 
 
 def graph_sets(nodes: int, skips: int, seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Graphs and relabelled copies: all connected ones with some nodes, and some circulants of CSL, 15 of each."""
+    """Graphs and relabeled copies: all connected ones with some nodes, and some circulants of CSL, 15 of each."""
     generator = np.random.default_rng(seed)
 
     def copied(graphs: np.ndarray, copies: int) -> tuple[np.ndarray, np.ndarray]:
-        return graphs, np.array([relabelled(graphs, generator) for _ in range(copies)])
+        return graphs, np.array([relabeled(graphs, generator) for _ in range(copies)])
 
     return {"graphs": copied(connected_graphs(nodes), 1), "CSL": copied(circulants()[:skips], 14)}
 
@@ -56,10 +56,10 @@ def counted(graphs: int) -> dict[str, float]:
 
 
 def refinement_scores(graphs: np.ndarray, copies: np.ndarray, seed: int) -> dict[str, float]:
-    """What colour refinement, and so every message-passing network, can do at best."""
+    """What color refinement, and so every message-passing network, can do at best."""
     count = len(graphs)
-    colours = classes(np.concatenate([graphs, *copies]))
-    apart = colours[count:].reshape(len(copies), count) != colours[:count]
+    colors = classes(np.concatenate([graphs, *copies]))
+    apart = colors[count:].reshape(len(copies), count) != colors[:count]
     return {
         **counted(count),
         "pairs not told apart": len(equivalent_pairs(graphs)),
@@ -68,7 +68,7 @@ def refinement_scores(graphs: np.ndarray, copies: np.ndarray, seed: int) -> dict
 
 
 def separation_scores(invariant: Invariant, graphs: np.ndarray, copies: np.ndarray) -> dict[str, float]:
-    """What a function tells apart: graphs, as it should, and relabelled copies of one graph, as it should not.
+    """What a function tells apart: graphs, as it should, and relabeled copies of one graph, as it should not.
 
     Both have to be counted: a function with errors above the threshold tells everything apart.
     """
@@ -106,7 +106,7 @@ def symmetrized_scores(make: Callable[[int], Any]) -> Separator:
 
 
 SEPARATORS: dict[str, Separator] = {
-    "colour refinement": refinement_scores,
+    "color refinement": refinement_scores,
     "bare": bare_scores,
     "Laplacian frame": symmetrized_scores(lambda nodes: Laplacian(max_size=4 * nodes)),
     "canonical form": symmetrized_scores(lambda nodes: Canonical()),

@@ -113,10 +113,10 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     panels = upper.subplots(1, max(len(tasks), 1), squeeze=False, sharey=True)[0]
     for axes, (task, of) in zip(panels, tasks.items(), strict=False):
         for rival, errors in _errors(of).items():
-            colour, marker = STYLES[rivals.index(rival) % len(STYLES)]
+            color, marker = STYLES[rivals.index(rival) % len(STYLES)]
             row = rivals.index(rival)
-            axes.plot(errors["as drawn"], row, marker, color=colour, markersize=7)
-            axes.plot(errors["moved"], row, marker, color=colour, markersize=11, markerfacecolor="none")
+            axes.plot(errors["as drawn"], row, marker, color=color, markersize=7)
+            axes.plot(errors["moved"], row, marker, color=color, markersize=11, markerfacecolor="none")
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
         axes.xaxis.set_major_formatter("{x:g}")
@@ -139,8 +139,8 @@ def _draw_curves(
     """Losses over steps, a panel a task."""
     for axes, (task, of) in zip(panels, curves.items(), strict=True):
         for rival, losses in of.items():
-            colour, marker = STYLES[names.index(rival) % len(STYLES)]
-            axes.plot([*losses], [*losses.values()], marker=marker, color=colour, markersize=5, label=rival)
+            color, marker = STYLES[names.index(rival) % len(STYLES)]
+            axes.plot([*losses], [*losses.values()], marker=marker, color=color, markersize=5, label=rival)
         axes.set_yscale("log")
         axes.grid(True, which="both", color="#dddddd", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)

@@ -83,7 +83,7 @@ class Trainer:
         self.budget = budget
         self.parameters = parameters
         self._train, self._validation, self._test = (tuple(map(jnp.asarray, p)) for p in (train, validation, test))
-        optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
+        optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.scale_by_adam())
 
         def loss(p: Any, x: jax.Array, y: jax.Array) -> jax.Array:
             return jnp.mean((apply(p, x) - y) ** 2)
@@ -95,7 +95,7 @@ class Trainer:
             x, y = rows[0][chosen], rows[1][chosen]
             if augment is not None:
                 x, y = augment(turn, x, y)
-            updates, memory = optimiser.update(jax.grad(loss)(p, x, y), memory)
+            updates, memory = optimizer.update(jax.grad(loss)(p, x, y), memory)
             rate = rate_at(i, total, budget.rate)
             return optax.apply_updates(p, jax.tree.map(lambda u: -rate * u, updates)), memory
 
@@ -108,7 +108,7 @@ class Trainer:
             return jnp.mean(lax.map(lambda part: loss(p, *part), (x, y)))
 
         start = time.perf_counter()
-        self._memory = optimiser.init(parameters)
+        self._memory = optimizer.init(parameters)
         # Parameters come as arrays on the device without weak types, so that every call meets the compiled program.
         self._start = jax.tree.map(jnp.asarray, (parameters, self._memory))
         number, key = jnp.int32(0), jax.random.key(0)

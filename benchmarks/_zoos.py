@@ -18,7 +18,7 @@ from benchmarks._zoo_models import PIXELS, Model, Params, convolutional, gru, pe
 
 Tell = Callable[[str], None]
 SHARE_OF_TESTS = 0.2
-"""Of the digits, to measure how well the networks of a zoo generalise."""
+"""Of the digits, to measure how well the networks of a zoo generalize."""
 
 
 @dataclass(frozen=True)

@@ -132,13 +132,13 @@ def roofs(budget: Budget) -> list[Measurement]:
         x = jnp.ones(budget.stream // jnp.dtype(dtype).itemsize, dtype)
         copy = Measurement({"group": "a copy", "n": x.size}, "roof", rival)
         copy.times = timed(functools.partial(jax.jit(lambda x: x + 1), x), budget)
-        copy.summarise()
+        copy.summarize()
         assert copy.median is not None
         copy.scores = {"bytes_a_second": 2 * x.nbytes / copy.median}
         a = jnp.ones((budget.side, budget.side), dtype)
         product = Measurement({"group": "a product", "n": budget.side}, "roof", rival)
         product.times = timed(functools.partial(jax.jit(jnp.matmul), a, a), budget)
-        product.summarise()
+        product.summarize()
         assert product.median is not None
         product.scores = {"flops_a_second": 2 * budget.side**3 / product.median}
         found += [copy, product]
@@ -194,7 +194,7 @@ def measure(case: LayerCase, direction: str, rival: str, budget: Budget, roof: M
     m.peak_bytes = found.total
     x = jax.random.normal(jax.random.key(0), case.shape(case.k), dtype)
     m.times = timed(functools.partial(compiled, case.weights(dtype), x), budget)
-    m.summarise()
+    m.summarize()
     assert m.median is not None
     moved, flops = least_bytes(case, direction, dtype), least_flops(case, direction)
     copied, multiplied = moved / roof["bytes_a_second"], flops / roof["flops_a_second"]

@@ -157,7 +157,7 @@ def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Me
         harness.tell = partial(_told, tell, case)
         harness.rounds(ready)
         for m, _ in ready:
-            m.summarise()
+            m.summarize()
         yield [m for m, _ in ready]
 
 

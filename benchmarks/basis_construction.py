@@ -214,7 +214,7 @@ def measure(
                 m.longer_than = reason.seconds
         if m.times and dimension != case.space().dim:
             raise AssertionError(f"{rival} finds {dimension} maps, not {case.space().dim}: {case}")
-        m.summarise()
+        m.summarize()
     return measurements
 
 

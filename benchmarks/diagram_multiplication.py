@@ -152,7 +152,7 @@ def measure(case: Case, harness: Harness, seed: int) -> list[Measurement]:
         ready.append((m, call))
     harness.rounds(ready)
     for m, _ in ready:
-        m.summarise()
+        m.summarize()
     return [m for m, _ in ready]
 
 

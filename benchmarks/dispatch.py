@@ -56,5 +56,5 @@ def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Me
             raise RuntimeError(f"the process that times {case} failed:\n{done.stderr}")
         found = [Measurement(*names, times=times) for *names, times in json.loads(done.stdout)]
         for m in found:
-            m.summarise()
+            m.summarize()
         yield found

@@ -103,7 +103,7 @@ def measure(series: Series, harness: Harness) -> list[Measurement]:
             ready.append((m, lambda compiled=compiled, arrays=arrays: jax.block_until_ready(compiled(*arrays))))
     harness.rounds(ready)
     for m in measurements:
-        m.summarise()
+        m.summarize()
     return measurements
 
 

@@ -38,7 +38,7 @@ RIVALS: dict[str, str] = {
     "canonical by energy": "the turn that an encoder of any kind likes best",
     "probabilistic": "an element that vector neurons make of input and noise; the mean over 20 in the tests",
     "orbit distance": "a matrix that a network makes of the input, drawn to the group by a loss",
-    "colour refinement": "1-WL, the limit of message passing",
+    "color refinement": "1-WL, the limit of message passing",
     "Laplacian frame": "nodes sorted by the spectrum of the Laplacian, the mean over all orders that are left",
     "canonical form": "the order of nodes that a search for automorphisms finds",
 }

@@ -51,7 +51,7 @@ from equikit.diagrams import count_partitions, count_walks, mckay_quiver
 from equikit.draw import diagram_svg, matrix_svg
 from equikit.plans import apply, plan_cost
 
-BLUE, ORANGE, GREY = "#1b79b8", "#d55e00", "#888888"
+BLUE, ORANGE, GRAY = "#1b79b8", "#d55e00", "#888888"
 plt.rcParams.update({"figure.dpi": 90, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
 
 
@@ -115,7 +115,7 @@ show("P =", P, f"x = {x.tolist()}, &ensp; P x = {(P @ x).tolist()}")
 #
 # $$f(Px) = P f(x) \quad\text{for every permutation matrix } P.$$
 #
-# Such an $f$ is called **equivariant**. If the result is a single number, relabelling does nothing to it, and the
+# Such an $f$ is called **equivariant**. If the result is a single number, relabeling does nothing to it, and the
 # condition is $f(Px) = f(x)$: $f$ is **invariant**.
 #
 # Suppose that $f$ is linear, $f(x) = Wx$. Then $WPx = PWx$ for every $x$, which is an equation between matrices:
@@ -142,7 +142,7 @@ W.subs(solution)
 # \mapsto WP$ is the matrix $I \otimes P^T$, and $W \mapsto PW$ is $P \otimes I$. We stack these equations for some
 # permutations and compute the null space.
 #
-# Two permutations are enough: a swap of two neighbours, and the cycle that moves all points one place on. All others
+# Two permutations are enough: a swap of two neighbors, and the cycle that moves all points one place on. All others
 # are products of these, and a matrix that commutes with $P$ and $Q$ commutes with $PQ$.
 
 
@@ -293,11 +293,11 @@ assert all(moved[g[i], g[j]] == A[i, j] for i in range(5) for j in range(5))
 
 fig, axes = plt.subplots(1, 4, figsize=(10, 2.5))
 places = nx.circular_layout(graph)
-style = {"node_color": BLUE, "edge_color": GREY, "font_color": "white", "font_weight": "bold"}
+style = {"node_color": BLUE, "edge_color": GRAY, "font_color": "white", "font_weight": "bold"}
 for column, names, matrix, title in ((0, np.arange(5), A, "A"), (2, g, moved, r"P A P$^T$")):
     arrows = [(a, b) for a, b in graph.edges if a != b]
     nx.draw_networkx(graph, places, ax=axes[column], edgelist=arrows, labels=dict(enumerate(names.tolist())), **style)
-    axes[column].add_patch(plt.Circle(1.2 * places[4], 0.22, fill=False, color=GREY))  # the loop
+    axes[column].add_patch(plt.Circle(1.2 * places[4], 0.22, fill=False, color=GRAY))  # the loop
     axes[column].set(xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), aspect="equal")
     axes[column].axis("off")
     axes[column + 1].imshow(matrix, cmap="Blues", vmax=1.3)
@@ -352,8 +352,8 @@ titles += ["in-degree, columns", "out-degree, diagonal", "loops, everywhere", "a
 for ax, result, title in zip(axes.flat, results, titles, strict=True):
     ax.imshow(result, cmap="Blues", vmin=0, vmax=8)
     for i, j in zip(*result.nonzero(), strict=True):
-        colour = "white" if result[i, j] > 4 else "black"
-        ax.text(j, i, result[i, j], ha="center", va="center", color=colour, size=8)
+        color = "white" if result[i, j] > 4 else "black"
+        ax.text(j, i, result[i, j], ha="center", va="center", color=color, size=8)
     ax.set_title(title, size=9)
     ax.axis("off")
 fig.tight_layout()
@@ -432,8 +432,8 @@ fig, ax = plt.subplots(figsize=(8, 3.6))
 lines = [(a, b) for a, b in quiver.edges if a < b]
 assert all(quiver.edges[a, b]["arrows"] == quiver.edges[b, a]["arrows"] == 1 for a, b in lines)
 style = {"ax": ax, "node_size": 2600, "node_shape": "o"}
-nx.draw_networkx_nodes(quiver, spots, node_color="white", edgecolors=GREY, **style)
-nx.draw_networkx_edges(quiver, spots, lines, arrowstyle="<|-|>", edge_color=GREY, width=1.4, **style)
+nx.draw_networkx_nodes(quiver, spots, node_color="white", edgecolors=GRAY, **style)
+nx.draw_networkx_edges(quiver, spots, lines, arrowstyle="<|-|>", edge_color=GRAY, width=1.4, **style)
 for shape, (x, y) in spots.items():
     for row, length in enumerate(shape):
         for column in range(length):
@@ -707,11 +707,11 @@ assert count_parameters(net) < count_parameters(mlp)
 
 fig, axes = plt.subplots(1, 3, figsize=(10, 3.2))
 models = (net, mlp), losses.items(), (BLUE, ORANGE)
-for ax, model, (name, values), colour in zip(axes[1:], *models, strict=True):
+for ax, model, (name, values), color in zip(axes[1:], *models, strict=True):
     smooth = np.convolve(values, np.ones(20) / 20, mode="valid")
-    axes[0].semilogy(values, color=colour, alpha=0.25, lw=0.8)
-    axes[0].semilogy(np.arange(19, len(values)), smooth, color=colour, label=name)
-    ax.scatter(test[2], predict(model, *test[:2]), s=5, color=colour)
+    axes[0].semilogy(values, color=color, alpha=0.25, lw=0.8)
+    axes[0].semilogy(np.arange(19, len(values)), smooth, color=color, label=name)
+    ax.scatter(test[2], predict(model, *test[:2]), s=5, color=color)
     ax.plot([-1, 1], [-1, 1], color="black", lw=0.8)
     ax.set(xlabel="true correlation", ylabel="predicted", title=f"{name}, 1,000 new sets", ylim=(-1.6, 1.6))
 axes[0].set(xlabel="step", ylabel="mean square error", title="training")
@@ -738,7 +738,7 @@ assert few > 2 * many
 print(f"correlations beyond 0.9: {few:.0%} of the sets of 3 points, {many:.0%} of the sets of 20")
 
 fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2))
-left.axvspan(5, 20, color=GREY, alpha=0.2, label="sizes in training")
+left.axvspan(5, 20, color=GRAY, alpha=0.2, label="sizes in training")
 left.plot(others, errors, "o-", color=BLUE)
 left.set(xscale="log", xlabel="points in a set", ylabel="error (root mean square)", ylim=(0, None))
 left.set_xticks(others, map(str, others))
@@ -837,11 +837,11 @@ assert sorted(M.tolist() for M in products) == sorted(M.tolist() for M in rating
 ratings
 
 # %% [markdown]
-# ### Exercise 3. Centring is a projection
+# ### Exercise 3. Centering is a projection
 #
 # Subtract the mean from a vector: $C = I - \frac1n \mathbf 1 \mathbf 1^T$. Doing it twice is the same as doing it
 # once. Prove $C^2 = C$ for **every** $n$ with diagrams alone: compose the two diagrams of `"p -> p"`, and use the
-# factors that `@` returns. Then do the same for the *double centring* of a matrix, $A \mapsto C A C$, which is used
+# factors that `@` returns. Then do the same for the *double centering* of a matrix, $A \mapsto C A C$, which is used
 # in statistics. Which diagrams of `"p p -> p p"` does it use?
 
 # %% [markdown]
@@ -864,11 +864,11 @@ def multiply(left, right):
 
 
 identity, everything = ek.hom("p -> p", p=ek.S).diagrams
-centre = {identity: sympy.Integer(1), everything: -1 / n}
+center = {identity: sympy.Integer(1), everything: -1 / n}
 assert (everything @ everything).symbol == n
-assert multiply(centre, centre) == centre
+assert multiply(center, center) == center
 
-double = {D.tensor(E): v * w for D, v in centre.items() for E, w in centre.items()}
+double = {D.tensor(E): v * w for D, v in center.items() for E, w in center.items()}
 assert multiply(double, double) == double
 
 size = 6

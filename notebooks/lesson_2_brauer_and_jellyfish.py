@@ -53,7 +53,7 @@ import equikit as ek
 from equikit.diagrams import count_pairings, count_walks, mckay_quiver, stirling
 from equikit.draw import diagram_svg, matrix_svg
 
-BLUE, ORANGE, GREY = "#1b79b8", "#d55e00", "#888888"
+BLUE, ORANGE, GRAY = "#1b79b8", "#d55e00", "#888888"
 plt.rcParams.update({"figure.dpi": 90, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
 parse = ek.Diagram.parse
 
@@ -117,7 +117,7 @@ circle = np.array([np.cos(np.linspace(0, 2 * np.pi, 100)), np.sin(np.linspace(0,
 fig, axes = plt.subplots(1, 2, figsize=(7, 3), sharex=True, sharey=True)
 for ax, points, title in zip(axes, (cloud, turned), ("the cloud", "the cloud, turned"), strict=True):
     ellipse = mean(points)[:, None] + 2 * np.linalg.cholesky(covariance(points)) @ circle
-    ax.scatter(*points.T, s=10, color=GREY)
+    ax.scatter(*points.T, s=10, color=GRAY)
     ax.plot(*ellipse, color=ORANGE)
     ax.annotate("", mean(points), (0, 0), arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 2})
     ax.plot(0, 0, "o", color="black", ms=4)
@@ -203,11 +203,11 @@ assert np.allclose(average, np.trace(W) / 3 * np.eye(3), atol=0.05)
 # %%
 twice = np.einsum("sij,skl->sikjl", samples, samples).reshape(-1, 81)  # g x g for each sample, as a row
 fig, ax = plt.subplots(figsize=(7, 3))
-for count, colour in ((1, GREY), (10, ORANGE), (100, BLUE), (20_000, "black")):
+for count, color in ((1, GRAY), (10, ORANGE), (100, BLUE), (20_000, "black")):
     moments = twice[:count].T @ twice[:count] / count  # the mean of the products of all entries
     projection = moments.reshape(9, 9, 9, 9).transpose(0, 2, 1, 3).reshape(81, 81)  # the mean of g x g x g x g
     values = np.linalg.svd(projection, compute_uv=False)
-    ax.plot(np.arange(1, 82), values, ".-", color=colour, label=f"{count:,} sample{'s' * (count > 1)}", lw=0.8)
+    ax.plot(np.arange(1, 82), values, ".-", color=color, label=f"{count:,} sample{'s' * (count > 1)}", lw=0.8)
 ax.set(xlabel="the first 30 of 81", ylabel="singular value", xlim=(0, 30.5))
 ax.legend(frameon=False, loc=(0.7, 0.5))
 plt.show()
@@ -215,7 +215,7 @@ assert np.allclose(values[:3], 1)
 assert values[3] < 0.05
 
 # %% [markdown]
-# Three of them stay at one, and all others fall towards zero. The space of equivariant maps has dimension three. Which
+# Three of them stay at one, and all others fall toward zero. The space of equivariant maps has dimension three. Which
 # three maps are they?
 #
 # ## 2. Pairings
@@ -429,13 +429,13 @@ fig, axes = plt.subplots(1, 2, figsize=(11, 4))
 for ax, (size, quiver) in zip(axes, quivers.items(), strict=True):
     assert set(quiver) <= set(spots)
     lines = {tuple(sorted(edge, key=sum)) for edge in quiver.edges}
-    nx.draw_networkx_nodes(quiver, spots, node_size=1700, node_color="white", edgecolors=GREY, ax=ax)
-    nx.draw_networkx_edges(quiver, spots, sorted(lines), node_size=1700, arrowstyle="<|-|>", edge_color=GREY, ax=ax)
+    nx.draw_networkx_nodes(quiver, spots, node_size=1700, node_color="white", edgecolors=GRAY, ax=ax)
+    nx.draw_networkx_edges(quiver, spots, sorted(lines), node_size=1700, arrowstyle="<|-|>", edge_color=GRAY, ax=ax)
     for shape in quiver:
         young(ax, shape, *spots[shape])
         if walks := ends(quiver, 3)[shape]:
             ax.text(spots[shape][0] + 0.48, spots[shape][1], walks, va="center", weight="bold", color=ORANGE)
-    ax.text(0, 0, "no\nbox", ha="center", va="center", size=8, color=GREY)
+    ax.text(0, 0, "no\nbox", ha="center", va="center", size=8, color=GRAY)
     ax.set(xlim=(-0.6, 5.1), ylim=(-2, 2), title=f"O({size})", aspect="equal")
     ax.axis("off")
 fig.tight_layout()
@@ -504,9 +504,9 @@ panels = {
 }
 fig, axes = plt.subplots(1, 3, figsize=(9, 3), subplot_kw={"projection": "3d"})
 for ax, (title, three) in zip(axes, panels.items(), strict=True):
-    for vector, name, colour in zip(three, ("a", "b", "a × b"), (BLUE, BLUE, ORANGE), strict=True):
-        ax.quiver(0, 0, 0, *vector, color=colour, arrow_length_ratio=0.2, lw=2)
-        ax.text(*(1.25 * vector), name, color=colour, ha="center", va="center")
+    for vector, name, color in zip(three, ("a", "b", "a × b"), (BLUE, BLUE, ORANGE), strict=True):
+        ax.quiver(0, 0, 0, *vector, color=color, arrow_length_ratio=0.2, lw=2)
+        ax.text(*(1.25 * vector), name, color=color, ha="center", va="center")
     ax.set_title(title, size=10)
     ax.set(xlim=(-1, 1), ylim=(-1, 1), zlim=(-1, 1))
     ax.set_box_aspect((1, 1, 1), zoom=1.3)
@@ -663,7 +663,7 @@ for ax, order in zip(axes, ((0, 1, 2), (1, 2, 0), (0, 2, 1), (1, 0, 2)), strict=
     assert np.isclose(value, (edges[0, 0] * edges[1, 1] - edges[0, 1] * edges[1, 0]) / 2)
     assert np.isclose(value, sign(order) * signed_area(corners))
     ax.fill(*corners.T, color=BLUE if value > 0 else ORANGE, alpha=0.3)
-    ax.quiver(*(listed + 0.2 * edges).T, *(0.6 * edges).T, width=0.012, color=GREY, **style)
+    ax.quiver(*(listed + 0.2 * edges).T, *(0.6 * edges).T, width=0.012, color=GRAY, **style)
     for number, (u, v) in enumerate(listed):
         ax.text(u, v, number, ha="center", va="center", weight="bold", bbox={"boxstyle": "circle", "fc": "white"})
     ax.set_title(f"{'even' if sign(order) == 1 else 'odd'}: {value:+.2f}".replace("-", "\N{MINUS SIGN}"))
@@ -719,14 +719,14 @@ def mass(momentum):
 
 
 fig, ax = plt.subplots(figsize=(5.5, 3.2))
-for rest, colour in ((1.0, BLUE), (2.0, ORANGE)):
+for rest, color in ((1.0, BLUE), (2.0, ORANGE)):
     momentum = np.array([rest, 0, 0, 0])
     seen = np.array([boost(rapidity) @ momentum for rapidity in np.linspace(-1.2, 1.2, 9)])
     assert np.allclose([mass(p) for p in seen], rest)
     line = np.linspace(-3.2, 3.2, 100)
-    ax.plot(line, np.sqrt(rest**2 + line**2), color=GREY, lw=0.8)
-    ax.scatter(seen[:, 1], seen[:, 0], color=colour, s=25, zorder=3, label=f"mass {rest:.0f}")
-ax.plot(line, np.abs(line), "--", color=GREY, lw=0.8, label="mass 0")
+    ax.plot(line, np.sqrt(rest**2 + line**2), color=GRAY, lw=0.8)
+    ax.scatter(seen[:, 1], seen[:, 0], color=color, s=25, zorder=3, label=f"mass {rest:.0f}")
+ax.plot(line, np.abs(line), "--", color=GRAY, lw=0.8, label="mass 0")
 ax.set(xlabel="momentum", ylabel="energy", ylim=(0, 4))
 ax.legend(frameon=False)
 plt.show()
@@ -1070,6 +1070,6 @@ print("ranks:", *ranks, sep="   ")
 #
 # The sources: Brauer, *On algebras which are connected with the semisimple continuous groups* (1937); Weyl, *The
 # Classical Groups*; Pearce-Crump, [Brauer's Group Equivariant Neural Networks](https://arxiv.org/abs/2212.08630) and
-# [How Jellyfish Characterise Alternating Group Equivariant Neural Networks](https://arxiv.org/abs/2301.10152);
+# [How Jellyfish Characterize Alternating Group Equivariant Neural Networks](https://arxiv.org/abs/2301.10152);
 # Pearce-Crump and Knottenbelt, [A Diagrammatic Approach to Improve Computational Efficiency in Group Equivariant Neural
 # Networks](https://arxiv.org/abs/2412.10837).

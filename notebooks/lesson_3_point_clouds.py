@@ -45,7 +45,7 @@ from IPython.display import HTML
 import equikit as ek
 from equikit.draw import diagram_svg, matrix_svg
 
-BLUE, ORANGE, GREY = "#1b79b8", "#d55e00", "#888888"
+BLUE, ORANGE, GRAY = "#1b79b8", "#d55e00", "#888888"
 plt.rcParams.update({"figure.dpi": 90, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
 key, rng = jax.random.key(0), np.random.default_rng(3)
 
@@ -186,10 +186,10 @@ print(f"relative error of the other layer under rotations: {error:.1f}")
 assert error > 0.1
 
 # %% [markdown]
-# ## 2. The centre, and translations
+# ## 2. The center, and translations
 #
 # Call the second diagram $D$. It gives to each point the sum of all points. So $D / n$ replaces each point by the
-# **centre** of the cloud, and $I - D / n$ subtracts the centre. Doing either twice is the same as doing it once,
+# **center** of the cloud, and $I - D / n$ subtracts the center. Doing either twice is the same as doing it once,
 # because $D D = n D$: a loop in the composition counts the points.
 
 # %%
@@ -205,11 +205,11 @@ assert np.allclose((D @ X.ravel() / n).reshape(n, 3), X.mean(0))
 # A third group acts on clouds: moving all points by the same vector $t$. It is not linear, so no label stands for it.
 # But linear maps can be chosen to respect it. Let $W = a I + b D$. Then $W$ turns a shift by $t$ into a shift by
 # $(a + n b)\, t$. With $a + n b = 1$ the output moves along with the input; with $a + n b = 0$ it does not notice. The
-# second is the case for $I - D / n$. So it is enough to subtract the centre once, before the network.
+# second is the case for $I - D / n$. So it is enough to subtract the center once, before the network.
 
 
 # %%
-def centred(places, mask):
+def centered(places, mask):
     """Subtract the mean of the points that are there; absent points become zero."""
     there = mask[..., None]
     mean = (places * there).sum(-2, keepdims=True) / there.sum(-2, keepdims=True)
@@ -217,9 +217,9 @@ def centred(places, mask):
 
 
 t, everyone = rng.normal(size=3), np.ones(4, bool)
-assert np.allclose(centred(X + t, everyone), centred(X, everyone))
-assert np.allclose(centred(P @ X @ g.T, everyone), P @ centred(X, everyone) @ g.T)  # still commutes
-assert np.allclose(((np.eye(12) - D / n) @ X.ravel()).reshape(4, 3), centred(X, everyone))
+assert np.allclose(centered(X + t, everyone), centered(X, everyone))
+assert np.allclose(centered(P @ X @ g.T, everyone), P @ centered(X, everyone) @ g.T)  # still commutes
+assert np.allclose(((np.eye(12) - D / n) @ X.ravel()).reshape(4, 3), centered(X, everyone))
 for a, b in ((1, 0), (0, 1 / n), (1, -1 / n), (0.3, 0.7 / n)):
     W = a * np.eye(12) + b * D
     assert np.allclose((W @ (X + t).ravel() - W @ X.ravel()).reshape(4, 3), (a + n * b) * t)
@@ -251,7 +251,7 @@ fig, axes = plt.subplots(1, 2, figsize=(7, 3.3), sharex=True, sharey=True)
 for ax, function, title in zip(axes, (relu, gate), ("ReLU of each coordinate", "gated by the length"), strict=True):
     ax.plot(*turn @ function(ring), "o", color=BLUE, ms=8, label="function, then turn")
     ax.plot(*function(turn @ ring), "o", color=ORANGE, ms=4, label="turn, then function")
-    ax.plot(*np.append(ring, ring[:, :1], 1), color=GREY, lw=0.6)
+    ax.plot(*np.append(ring, ring[:, :1], 1), color=GRAY, lw=0.6)
     ax.set_title(title, size=10)
     ax.set(aspect="equal")
     ax.axis("off")
@@ -303,8 +303,8 @@ table(["function", "relative error"], [(name, f"{error:.1g}") for name, error in
 # ## 4. Rigid bodies
 #
 # Now a task. A rigid body is made of points with masses. Its **tensor of inertia** says how hard it is to turn the body
-# about its centre of mass, around each axis; exercise 2 of lesson 2 derived it. With the shares
-# $w_i = m_i / \sum_j m_j$ and the places $r_i$ measured from the centre of mass $\sum_i w_i r_i$, and for each unit of
+# about its center of mass, around each axis; exercise 2 of lesson 2 derived it. With the shares
+# $w_i = m_i / \sum_j m_j$ and the places $r_i$ measured from the center of mass $\sum_i w_i r_i$, and for each unit of
 # mass,
 #
 # $$\Theta = \mathrm{tr}(Q)\, I - Q, \qquad Q = \sum_i w_i\, r_i r_i^T.$$
@@ -322,11 +322,11 @@ def bodies(count, least, most, room=ROOM):
     mask = np.arange(room) < rng.integers(least, most + 1, count)[:, None]
     places = rng.normal(size=(count, room, 3)) * SHAPE + 5 * rng.normal(size=(count, 1, 3))  # anywhere
     masses = rng.uniform(0.2, 2, (count, room)) * mask
-    return centred(places, mask).astype(np.float32), masses.astype(np.float32), mask
+    return centered(places, mask).astype(np.float32), masses.astype(np.float32), mask
 
 
 def inertia(places, masses, mask):
-    """The tensor of inertia about the centre of mass, divided by the mass."""
+    """The tensor of inertia about the center of mass, divided by the mass."""
     share = (masses / masses.sum(1, keepdims=True))[..., None]
     r = places - (share * places).sum(1, keepdims=True)
     Q = np.einsum("bpi,bpj->bij", share * r, r)
@@ -388,7 +388,7 @@ def mean_square(output, target):
 def fit(net, inputs, target, loss=mean_square, rate=1e-2, steps=1000, batch=64, augment=False):
     """Train with Adam; all steps run inside one compiled function."""
     static, params = nnx.split(net)
-    optimiser = optax.adam(optax.cosine_decay_schedule(rate, steps))
+    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
     turns = jnp.asarray(random_turns(1000))
     draws = np.random.default_rng(0).integers(0, [[len(target)], [len(turns)]], (steps, 2, batch))
 
@@ -398,10 +398,10 @@ def fit(net, inputs, target, loss=mean_square, rate=1e-2, steps=1000, batch=64, 
         if augment:
             x, y = turned(turns[draw[1]], x, y)
         slope = jax.grad(lambda params: loss(nnx.merge(static, params)(*x), y))(params)
-        updates, memory = optimiser.update(slope, memory)
+        updates, memory = optimizer.update(slope, memory)
         return (optax.apply_updates(params, updates), memory), None
 
-    (params, _), _ = jax.jit(lambda state: jax.lax.scan(step, state, draws))((params, optimiser.init(params)))
+    (params, _), _ = jax.jit(lambda state: jax.lax.scan(step, state, draws))((params, optimizer.init(params)))
     return nnx.jit(nnx.merge(static, params))
 
 
@@ -468,7 +468,7 @@ fig, axes = plt.subplots(1, 3, figsize=(9, 3.2), sharex=True, sharey=True)
 for ax, (name, net) in zip(axes, trained.items(), strict=True):
     symmetric = np.asarray(net(*other))
     guess = np.linalg.eigvalsh((symmetric + symmetric.transpose(0, 2, 1)) / 2)
-    ax.plot([0, 8], [0, 8], color=GREY, lw=0.8)
+    ax.plot([0, 8], [0, 8], color=GRAY, lw=0.8)
     ax.plot(truth[:300].ravel(), guess[:300].ravel(), ".", color=BLUE if name == "equivariant" else ORANGE, ms=2)
     ax.set_title(name, size=10)
     ax.set(xlim=(-0.5, 8), ylim=(-0.5, 8), xlabel="true moment", aspect="equal")
@@ -493,8 +493,8 @@ for name, net in trained.items():
         curves[name].append(error_of(net, body, inertia(*body)))
     style = {"equivariant": (BLUE, "-"), "MLP": (ORANGE, "-"), "MLP, augmented": (ORANGE, "--")}[name]
     ax.plot(counts, curves[name], style[1], marker="o", ms=4, color=style[0], label=name)
-ax.axvspan(4, 12, color=GREY, alpha=0.15, lw=0)
-ax.text(7, 1.0, "in training", color=GREY, ha="center")
+ax.axvspan(4, 12, color=GRAY, alpha=0.15, lw=0)
+ax.text(7, 1.0, "in training", color=GRAY, ha="center")
 ax.set(xlabel="points", ylabel="test error", xscale="log", yscale="log", ylim=(0.008, 1.6))
 ax.set_xticks(counts_shown := [3, 4, 6, 8, 12, 16, 24, 48], [str(count) for count in counts_shown])
 ax.minorticks_off()
@@ -574,7 +574,7 @@ for size, partitions in ((4, 15), (2, 8)):
 # %% [markdown]
 # ### Exercise 2. Left and right
 #
-# A carbon atom with four different neighbours comes in two forms, mirror images of each other. Take four points at the
+# A carbon atom with four different neighbors comes in two forms, mirror images of each other. Take four points at the
 # corners of a tetrahedron, with the masses 1, 2, 3 and 4, shaken a little, turned at random, in random order. Which of
 # the two forms is it? Show that no network that commutes with $O(3)$ can tell. Train one that can.
 
@@ -633,7 +633,7 @@ table(["group", "right answers", "largest change of the output in a mirror"], ro
 # %% [markdown]
 # ### Exercise 3. A cloud from its distances
 #
-# Let $E_{ij} = |x_i - x_j|^2$ be the squared distances in a centred cloud, and $G = X X^T$ the dot products. The map
+# Let $E_{ij} = |x_i - x_j|^2$ be the squared distances in a centered cloud, and $G = X X^T$ the dot products. The map
 # from $E$ to $G$ is linear and commutes with permutations, so it is a combination of the 15 diagrams of `"p p -> p p"`.
 # Which? Put the weights into a layer, and find the cloud from $G$. What of the cloud cannot be found?
 
@@ -653,7 +653,7 @@ assert np.count_nonzero(kernel) == 4
 from_distances = ek.nn.Linear("p p -> p p", 1, 1, p=ek.S, use_bias=False, rngs=nnx.Rngs(0))
 from_distances.kernel["p p -> p p"][...] = jnp.array(kernel, jnp.float32).reshape(15, 1, 1)
 
-Y = centred(rng.normal(size=(7, 3)), np.ones(7, bool))
+Y = centered(rng.normal(size=(7, 3)), np.ones(7, bool))
 E = ((Y[:, None] - Y[None]) ** 2).sum(-1)
 G = np.asarray(from_distances(jnp.asarray(E, jnp.float32)[..., None])[..., 0])
 assert np.allclose(G, Y @ Y.T, atol=1e-5)
@@ -668,7 +668,7 @@ show(*(part for D, w in zip(pairs.diagrams, kernel, strict=True) if w for part i
 # ## What to remember
 #
 # - With one group on each label, a diagram is one diagram for each label, and the dimensions multiply.
-# - A cloud of vectors has two linear maps to itself: each point, and the centre. Subtracting the centre takes care of
+# - A cloud of vectors has two linear maps to itself: each point, and the center. Subtracting the center takes care of
 #   translations.
 # - Functions of single coordinates do not commute with rotations. Gates and products do.
 # - A network that commutes has the same error in all directions. One that does not must learn each direction, and

@@ -42,7 +42,7 @@ from flax import nnx
 
 import equikit as ek
 
-BLUE, ORANGE, GREEN, GREY = "#1b79b8", "#d55e00", "#2a8f5c", "#888888"
+BLUE, ORANGE, GREEN, GRAY = "#1b79b8", "#d55e00", "#2a8f5c", "#888888"
 plt.rcParams.update({"figure.dpi": 90, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
 key, rng = jax.random.key(0), np.random.default_rng(0)
 
@@ -95,7 +95,7 @@ counts = 4 ** np.arange(1, 6)
 errors = [float(jnp.abs(single[: 4 * n].reshape(4, n, *best.shape).mean(1) - best).mean()) for n in counts]
 fig, ax = plt.subplots(figsize=(4.2, 2.8))
 ax.loglog(counts, errors, "o-", color=BLUE, label="random elements")
-ax.loglog(counts, errors[0] * (counts[0] / counts) ** 0.5, "--", color=GREY, label="one over the root")
+ax.loglog(counts, errors[0] * (counts[0] / counts) ** 0.5, "--", color=GRAY, label="one over the root")
 ax.set_xlabel("elements")
 ax.set_ylabel("mean error")
 ax.legend(frameon=False)
@@ -118,12 +118,12 @@ wrapped = ek.symmetrize(backbone, "p x -> p x", p=ek.S, x=ek.O(2), channels=Fals
 
 def draw_frames(ax, points, sym, title):
     frame = sym.frame(points)
-    centre = points.mean(0)
-    ax.scatter(*points.T, s=16, color=GREY)
+    center = points.mean(0)
+    ax.scatter(*points.T, s=16, color=GRAY)
     for i, matrix in enumerate(frame.elements.linear["x"]):
         shift = jnp.array([0.0, 0.0]) if i == 0 else 0.06 * jnp.array([[1, 1], [1, -1], [-1, -1]][i - 1])
         for axis, color in zip(matrix.T, (BLUE, ORANGE), strict=True):
-            ax.annotate("", centre + shift + axis, centre + shift, arrowprops={"arrowstyle": "->", "color": color})
+            ax.annotate("", center + shift + axis, center + shift, arrowprops={"arrowstyle": "->", "color": color})
     ax.set_title(title, size=10)
     ax.set_xlim(-4, 4)
     ax.set_ylim(-3.4, 3)
@@ -181,7 +181,7 @@ except ek.OptionError as error:
 # Stretch a cloud along one axis, then shrink it: somewhere in between both principal values are equal, and the axes
 # change places at once. The wrapped function is equivariant on both sides, but it **jumps**. No choice of one frame can
 # avoid it. A frame with *weights* can: take the directions of all points, weigh each by the distance of its point, and
-# a direction disappears smoothly as its point goes through the centre.
+# a direction disappears smoothly as its point goes through the center.
 
 # %%
 points = jnp.array([[1.0, 0.1], [-1.1, 0.6], [0.2, 1.0], [-0.1, -1.3], [0.4, 0.2]])
@@ -310,7 +310,7 @@ def trained(how, steps=800):
         net = ek.symmetrize(net, "p x -> x x", p=ek.S, x=ek.O(3), channels=False, how=how)
     static, params = nnx.split(net)
     random = isinstance(how, ek.frames.Stochastic)
-    optimiser = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
+    optimizer = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
 
     def loss(params, key):
         options = {"key": key} if random else {}
@@ -318,11 +318,11 @@ def trained(how, steps=800):
 
     def step(carried, key):
         params, memory = carried
-        updates, memory = optimiser.update(jax.grad(loss)(params, key), memory)
+        updates, memory = optimizer.update(jax.grad(loss)(params, key), memory)
         return (optax.apply_updates(params, updates), memory), None
 
     keys = jax.random.split(jax.random.key(1), steps)
-    (params, _), _ = jax.jit(lambda p, m: jax.lax.scan(step, (p, m), keys))(params, optimiser.init(params))
+    (params, _), _ = jax.jit(lambda p, m: jax.lax.scan(step, (p, m), keys))(params, optimizer.init(params))
     final = jax.jit(nnx.merge(static, params))
     turn = jnp.asarray(ek.O(3).random_element(np.random.default_rng(5)), jnp.float32)
     y, z = final(test), final(test @ turn.T)

@@ -51,7 +51,7 @@ from IPython.display import HTML, display
 import equikit as ek
 from equikit import weightspace
 
-BLUE, ORANGE, GREEN, GREY = "#1b79b8", "#d55e00", "#2a8f5c", "#888888"
+BLUE, ORANGE, GREEN, GRAY = "#1b79b8", "#d55e00", "#2a8f5c", "#888888"
 plt.rcParams.update({"figure.dpi": 90, "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
 
 
@@ -242,7 +242,7 @@ assert one.num_edges == 3 * 8 + 8 * 5 + 5 * 2  # biases are features of the node
 assert two.num_edges == 3 * 4 + 4 * 5 + 9 * 2  # the skip goes from h0 straight to the outputs
 
 # %% [markdown]
-# The second picture has a colour for each kind of edge. Any graph network can run on such a graph;
+# The second picture has a color for each kind of edge. Any graph network can run on such a graph;
 # `weightspace.MessagePassing` and `weightspace.RelationalTransformer` do.
 #
 # ## 5. How many linear layers are there on weights?
@@ -332,16 +332,16 @@ def accuracy(params):
     return float(jnp.mean(classifier(params, points[1024:]).argmax(-1) == classes[1024:]))
 
 
-def descend(params, value, optimiser, steps):
+def descend(params, value, optimizer, steps):
     """Parameters after training, and the losses on the way."""
 
     def step(carried, _):
         params, memory = carried
         found, slope = jax.value_and_grad(value)(params)
-        updates, memory = optimiser.update(slope, memory, params, value_fn=value)
+        updates, memory = optimizer.update(slope, memory, params, value_fn=value)
         return (optax.apply_updates(params, updates), memory), found
 
-    (params, _), losses = jax.lax.scan(step, (params, optimiser.init(params)), None, length=steps)
+    (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), None, length=steps)
     return params, losses
 
 
@@ -463,8 +463,8 @@ def read(model, steps=150):
     def miss(weights):
         return jnp.mean((answer(weights, train_zoo) - target[:TRAIN]) ** 2)
 
-    optimiser = optax.with_extra_args_support(optax.adam(optax.cosine_decay_schedule(3e-3, steps)))
-    weights, losses = jax.jit(lambda weights: descend(weights, miss, optimiser, steps))(weights)
+    optimizer = optax.with_extra_args_support(optax.adam(optax.cosine_decay_schedule(3e-3, steps)))
+    weights, losses = jax.jit(lambda weights: descend(weights, miss, optimizer, steps))(weights)
     run = jax.jit(answer)
     return float(losses[-1]), run(weights, test_zoo), run(weights, moved_zoo)
 
@@ -487,7 +487,7 @@ for ax, (name, (fitted, told, told_moved)) in zip(axes, answers.items(), strict=
     print(f"{name:16s} error {fitted:.3f} in training, {errors[name][0]:.3f} on others, {errors[name][1]:.3f} moved")
     ax.plot(target[TRAIN:], told, "o", ms=4, color=BLUE, label="as they are")
     ax.plot(target[TRAIN:], told_moved, "x", ms=4, color=ORANGE, label="moved")
-    ax.plot([-2, 2], [-2, 2], color=GREY, lw=0.8)
+    ax.plot([-2, 2], [-2, 2], color=GRAY, lw=0.8)
     ax.set(title=name, xlabel="frequency, standardized")
 axes[0].set_ylabel("told")
 axes[0].legend(frameon=False, fontsize=8)
@@ -548,7 +548,7 @@ assert curves["teleported"][10] < curves["as it starts"][10]
 # steps must not be too long.
 #
 # **Asymmetric networks** have some weights fixed, so that no permutation is left, and two of them trained from two
-# starts need no alignment. That nothing is left is proved, by refining colours of neurons:
+# starts need no alignment. That nothing is left is proved, by refining colors of neurons:
 
 # %%
 options = {"key": jax.random.key(0), "rngs": nnx.Rngs(1)}

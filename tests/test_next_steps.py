@@ -114,9 +114,9 @@ CASES = {
     "bound-to-a-number": (linear, {"p": 5}),
     "bound-to-a-negative-number": (linear, {"p": -1}),
     "bound-to-none": (lambda **o: linear(signature="in -> in", **o), {"groups": {"in": None}}),
-    "misspelt-option": (linear, {**S, "use_biass": False}),
-    "misspelt-label": (lambda **o: linear(signature="node -> node", **o), {"nodes": ek.S}),
-    "misspelt-in-a-network": (network, {"resid": True}),
+    "misspelled-option": (linear, {**S, "use_biass": False}),
+    "misspelled-label": (lambda **o: linear(signature="node -> node", **o), {"nodes": ek.S}),
+    "misspelled-in-a-network": (network, {"resid": True}),
     "random-keys-without-parameters": (pooled, {"rngs": RNGS}),
     "random-keys-as-a-number": (linear, {**S, "rngs": 0}),
     "size-of-a-bound-label": (lambda **o: linear(X, **o), {"p": ek.S(5)}),
@@ -226,11 +226,11 @@ CASES = {
         {},
     ),
     "sets-group": (lambda **o: ek.nn.DeepSets(1, [2], 1, rngs=RNGS, **o), {"p": ek.S(5)}),
-    "neighbours": (
+    "neighbors": (
         lambda **o: ek.nn.GeometricMessage(
             {"p": 1}, {"p": 1}, cutoff=2.0, powers=0, hidden=(), p=ek.S, x=ek.O(3), rngs=RNGS, **o
         ),
-        {"neighbours": 0},
+        {"neighbors": 0},
     ),
     "radial-widths": (lambda **o: ek.nn.Radial(2.0, 2, rngs=RNGS, **o), {"hidden": 8}),
     "material-group": (material, {"group": ek.S(3)}),

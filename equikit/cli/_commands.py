@@ -217,7 +217,7 @@ def draw(
 
 @app.command()
 def demo(
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, parameters, order and relabellings.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of split, parameters, order and relabelings.")] = 0,
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes over the training graphs.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the plot and the numbers.")] = Path(
         "results/demo"

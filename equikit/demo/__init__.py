@@ -4,7 +4,7 @@ The data are the 1,253 graphs of NetworkX's graph atlas; the targets, the number
 """
 
 from equikit.demo._data import TARGETS, Graphs, Split, atlas, split, to_graphs, twins
-from equikit.demo._measure import Score, invariance_error, relabelled_score, score, twin_predictions
+from equikit.demo._measure import Score, invariance_error, relabeled_score, score, twin_predictions
 from equikit.demo._models import CONTESTANTS, Contestant, FlatMLP, TripleNetwork, parameter_count
 from equikit.demo._report import Outcome, Report
 from equikit.demo._run import EPOCHS, demo
@@ -27,7 +27,7 @@ __all__ = [
     "demo",
     "invariance_error",
     "parameter_count",
-    "relabelled_score",
+    "relabeled_score",
     "score",
     "split",
     "to_graphs",

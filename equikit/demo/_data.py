@@ -36,7 +36,7 @@ class Graphs:
         """Return the graphs at some places, in that order."""
         return Graphs(self.adjacency[index], self.mask[index], self.targets[index])
 
-    def relabelled(self, generator: np.random.Generator, *, padding: bool = False) -> Graphs:
+    def relabeled(self, generator: np.random.Generator, *, padding: bool = False) -> Graphs:
         """Name the nodes of every graph anew, at random; the targets stay what they are.
 
         Args:
@@ -104,20 +104,20 @@ def split(graphs: Graphs, seed: int) -> Split:
 
 
 def twins(graphs: Graphs) -> list[list[int]]:
-    """Places of graphs that colour refinement cannot tell apart, class by class.
+    """Places of graphs that color refinement cannot tell apart, class by class.
 
     A 2-IGN gives all graphs of a class one prediction, so where their triangle counts differ some error must remain.
 
     Source:
         Geerts, The expressive power of kth-order invariant graph networks, arXiv:2007.12035.
     """
-    names: dict[tuple[object, ...], int] = {}  # one colour for each signature, over all graphs
+    names: dict[tuple[object, ...], int] = {}  # one color for each signature, over all graphs
     classes: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for place, (adjacency, mask) in enumerate(zip(graphs.adjacency, graphs.mask, strict=True)):
-        neighbours = [np.flatnonzero(row) for row in adjacency]
-        colours = [0] * len(mask)
+        neighbors = [np.flatnonzero(row) for row in adjacency]
+        colors = [0] * len(mask)
         for _ in range(len(mask)):
-            seen = [(colours[v], *sorted(colours[u] for u in neighbours[v])) for v in range(len(mask))]
-            colours = [names.setdefault(signature, len(names)) for signature in seen]
-        classes[tuple(sorted(colour for colour, there in zip(colours, mask, strict=True) if there))].append(place)
+            seen = [(colors[v], *sorted(colors[u] for u in neighbors[v])) for v in range(len(mask))]
+            colors = [names.setdefault(signature, len(names)) for signature in seen]
+        classes[tuple(sorted(color for color, there in zip(colors, mask, strict=True) if there))].append(place)
     return [places for places in classes.values() if len(places) > 1]

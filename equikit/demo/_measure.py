@@ -11,7 +11,7 @@ from jaxtyping import Float
 from equikit.demo._data import NODES, Graphs, to_graphs
 from equikit.demo._train import Trained
 
-RELABELLINGS = 5
+RELABELINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ def score(predicted: Float[np.ndarray, "graphs targets"], true: Float[np.ndarray
     return Score(tuple(map(float, mae)), tuple(map(float, rmse)))
 
 
-def relabelled_score(trained: Trained, graphs: Graphs, seed: int) -> Score:
-    """The errors after the nodes of every graph are named anew, over a few relabellings together."""
+def relabeled_score(trained: Trained, graphs: Graphs, seed: int) -> Score:
+    """The errors after the nodes of every graph are named anew, over a few relabelings together."""
     generator = np.random.default_rng(seed)
-    moved = [graphs.relabelled(generator) for _ in range(RELABELLINGS)]
+    moved = [graphs.relabeled(generator) for _ in range(RELABELINGS)]
     predicted = np.concatenate([trained.predict(each) for each in moved])
     return score(predicted, np.concatenate([each.targets for each in moved]))
 
@@ -57,7 +57,7 @@ def invariance_error(trained: Trained, graphs: Graphs, seed: int) -> float:
     before = trained.predict(graphs)
     scale = np.abs(before).max(0)
     changes = [
-        np.abs(trained.predict(graphs.relabelled(generator, padding=True)) - before).max(0) for _ in range(RELABELLINGS)
+        np.abs(trained.predict(graphs.relabeled(generator, padding=True)) - before).max(0) for _ in range(RELABELINGS)
     ]
     return float(np.max(np.array(changes) / scale))
 

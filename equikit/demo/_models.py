@@ -16,7 +16,7 @@ from equikit.nn import GraphNetwork, Invariant, Linear
 
 
 class FlatMLP(nnx.Module):
-    """A plain network on the flattened adjacency matrix: it knows nothing of relabelling.
+    """A plain network on the flattened adjacency matrix: it knows nothing of relabeling.
 
     Args:
         nodes: rows of the adjacency matrix.
@@ -48,7 +48,7 @@ class FlatMLP(nnx.Module):
 class TripleNetwork(nnx.Module):
     """Edge features, to features of triples of nodes, back to edge features, then an invariant head.
 
-    Layers between edge features alone are as strong as colour refinement and no stronger. A nonlinearity on triples
+    Layers between edge features alone are as strong as color refinement and no stronger. A nonlinearity on triples
     sees whether three edges close a triangle.
 
     Args:
@@ -89,7 +89,7 @@ class Contestant:
         name: in tables, plots and files.
         make: builds the model.
         rate: the highest learning rate, chosen by the validation error of a few tries.
-        relabel: whether its training graphs are relabelled at random all the time.
+        relabel: whether its training graphs are relabeled at random all the time.
     """
 
     name: str

@@ -13,7 +13,7 @@ from equikit.demo._report import Outcome, Report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#0072b2", "#009e73", "#d55e00", "#e69f00")  # Okabe and Ito: apart for all kinds of colour vision
+COLORS = ("#0072b2", "#009e73", "#d55e00", "#e69f00")  # Okabe and Ito: apart for all kinds of color vision
 
 
 def plot_missing() -> str | None:
@@ -42,7 +42,7 @@ def _scatter(axes: Axes, report: Report, outcomes: tuple[Outcome, ...], target: 
             s=10,
             alpha=0.7,
             lw=0,
-            color=COLOURS[report.outcomes.index(outcome)],
+            color=COLORS[report.outcomes.index(outcome)],
             label=label,
             zorder=2 + place,
         )
@@ -51,12 +51,12 @@ def _scatter(axes: Axes, report: Report, outcomes: tuple[Outcome, ...], target: 
 
 
 def _curves(axes: Axes, report: Report) -> None:
-    for colour, outcome in zip(COLOURS, report.outcomes, strict=False):
+    for color, outcome in zip(COLORS, report.outcomes, strict=False):
         epochs = np.arange(1, len(outcome.losses) + 1)
-        axes.plot(epochs, outcome.losses[:, 0], color=colour, lw=0.9, ls=":")
-        axes.plot(epochs, outcome.losses[:, 1], color=colour, lw=1.3, label=outcome.name)
-        axes.plot(outcome.best + 1, outcome.losses[outcome.best, 1], "o", color=colour, ms=5)
-    axes.set(title="learning curves", xlabel="epoch", ylabel="mean absolute error, standardised", yscale="log")
+        axes.plot(epochs, outcome.losses[:, 0], color=color, lw=0.9, ls=":")
+        axes.plot(epochs, outcome.losses[:, 1], color=color, lw=1.3, label=outcome.name)
+        axes.plot(outcome.best + 1, outcome.losses[outcome.best, 1], "o", color=color, ms=5)
+    axes.set(title="learning curves", xlabel="epoch", ylabel="mean absolute error, standardized", yscale="log")
     axes.plot([], [], color="0.4", lw=0.9, ls=":", label="(dotted: training)")
     axes.plot([], [], "o", color="0.4", ms=5, label="(dot: parameters kept)")
     axes.legend(fontsize=7.5, frameon=False)
@@ -64,13 +64,13 @@ def _curves(axes: Axes, report: Report) -> None:
 
 def _bars(axes: Axes, report: Report) -> None:
     places = np.arange(len(report.outcomes))
-    for shift, key, alpha in ((-0.2, "score", 1.0), (0.2, "relabelled", 0.5)):
+    for shift, key, alpha in ((-0.2, "score", 1.0), (0.2, "relabeled", 0.5)):
         heights = [getattr(outcome, key).mae[0] for outcome in report.outcomes]
-        bars = axes.bar(places + shift, heights, 0.38, color=COLOURS, alpha=alpha)
+        bars = axes.bar(places + shift, heights, 0.38, color=COLORS, alpha=alpha)
         axes.bar_label(bars, fmt="%.2f", fontsize=7.5)
     names = [outcome.name.replace(", ", ",\n") for outcome in report.outcomes]
     axes.set_xticks(places, names, fontsize=7.5)
-    axes.set(title="triangles: MAE as given, and (pale) test nodes relabelled", ylabel="mean absolute error")
+    axes.set(title="triangles: MAE as given, and (pale) test nodes relabeled", ylabel="mean absolute error")
 
 
 def plot(report: Report, file: Path) -> None:

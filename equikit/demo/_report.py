@@ -28,7 +28,7 @@ class Outcome:
         name: the model.
         parameters: how many numbers were trained.
         score: errors on the test graphs.
-        relabelled: errors after the nodes of the test graphs were named anew.
+        relabeled: errors after the nodes of the test graphs were named anew.
         invariance: the largest relative change of a prediction under permutations of the nodes.
         twins: triangles predicted for a ring of six nodes, and for two triangles.
         best: the epoch whose parameters were kept.
@@ -40,7 +40,7 @@ class Outcome:
     name: str
     parameters: int
     score: Score
-    relabelled: Score
+    relabeled: Score
     invariance: float
     twins: tuple[float, float]
     best: int
@@ -53,7 +53,7 @@ class Outcome:
         return {
             "parameters": self.parameters,
             "test": _score_dict(self.score),
-            "test, nodes relabelled": _score_dict(self.relabelled),
+            "test, nodes relabeled": _score_dict(self.relabeled),
             "invariance error": self.invariance,
             "triangles predicted": {"ring of six": self.twins[0], "two triangles": self.twins[1]},
             "best epoch": self.best + 1,
@@ -71,7 +71,7 @@ class Report:
         sizes: numbers of training, validation and test graphs.
         outcomes: one for each model, the graph network first.
         baseline: errors of predicting the mean of the training graphs.
-        twins: how many of all graphs have a twin that colour refinement cannot tell from them.
+        twins: how many of all graphs have a twin that color refinement cannot tell from them.
         true: targets of the test graphs.
         space: the maps of the network's hidden layer.
         seconds: time from start to end of the training and the measurements.
@@ -95,7 +95,7 @@ class Report:
             "seed": self.seed,
             "epochs": self.epochs,
             "graphs": dict(zip(("train", "validation", "test"), self.sizes, strict=True)),
-            "graphs with a twin under colour refinement": self.twins,
+            "graphs with a twin under color refinement": self.twins,
             "models": {outcome.name: outcome.as_dict() for outcome in self.outcomes},
             "mean of the training graphs": {"test": _score_dict(self.baseline)},
             "diagrams": [str(diagram) for diagram in self.space.diagrams],
@@ -119,8 +119,8 @@ def _cells(score: Score) -> Iterator[str]:
 
 
 def error_table(report: Report) -> Table:
-    """The errors of every model on the test graphs, as they are and relabelled."""
-    title = f"Errors on {report.sizes[2]} held-out graphs, as given and with their nodes relabelled"
+    """The errors of every model on the test graphs, as they are and relabeled."""
+    title = f"Errors on {report.sizes[2]} held-out graphs, as given and with their nodes relabeled"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("model", vertical="bottom")
     table.add_column("parameters", justify="right", vertical="bottom")
@@ -129,7 +129,7 @@ def error_table(report: Report) -> Table:
         table.add_column("RMSE", justify="right", vertical="bottom")
     for outcome in report.outcomes:
         table.add_row(outcome.name, f"{outcome.parameters:,}", *_cells(outcome.score))
-        table.add_row("  nodes relabelled", "", *_cells(outcome.relabelled), style="dim")
+        table.add_row("  nodes relabeled", "", *_cells(outcome.relabeled), style="dim")
     table.add_row("mean of training graphs", f"{len(TARGETS)}", *_cells(report.baseline))
     return table
 
@@ -161,7 +161,7 @@ def show(report: Report, console: Console) -> None:
         ring, pair = outcome.twins
         console.print(f"  {outcome.name:<22} {ring:5.2f} and {pair:5.2f}", highlight=False)
     console.print(
-        f"  {report.twins} of the graphs have such a twin, which looks the same to colour refinement.\n"
+        f"  {report.twins} of the graphs have such a twin, which looks the same to color refinement.\n"
         "  Layers between pairs of nodes cannot tell twins apart; a layer through triples can.",
         highlight=False,
     )

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.demo._data import Split, atlas, split, twins
-from equikit.demo._measure import invariance_error, relabelled_score, score, twin_predictions
+from equikit.demo._measure import invariance_error, relabeled_score, score, twin_predictions
 from equikit.demo._models import CONTESTANTS, Contestant, parameter_count
 from equikit.demo._plot import plot, plot_missing
 from equikit.demo._report import Outcome, Report, show
@@ -44,7 +44,7 @@ def _compete(contestant: Contestant, data: Split, epochs: int, seed: int, progre
         contestant.name,
         parameter_count(model),
         score(predicted, data.test.targets),
-        relabelled_score(trained, data.test, seed),
+        relabeled_score(trained, data.test, seed),
         invariance_error(trained, data.test, seed),
         twin_predictions(trained),
         trained.best,
@@ -87,7 +87,7 @@ def demo(
     """Train a graph network on the graph atlas beside a plain network, and report what each can do.
 
     Args:
-        seed: of the split, the parameters, the order of the graphs and the relabellings.
+        seed: of the split, the parameters, the order of the graphs and the relabelings.
         epochs: passes over the training graphs, for every model.
         output: a folder for `demo.json` and `demo.png`; made if it is not there.
         console: where progress and results are printed; standard output by default. Progress is shown on terminals

@@ -28,9 +28,9 @@ class Trained:
     """A model after training, with the parameters that did best on the validation graphs.
 
     Attributes:
-        model: takes `[graphs, n, n, 1]` and `mask=`, gives standardised targets.
+        model: takes `[graphs, n, n, 1]` and `mask=`, gives standardized targets.
         mean, std: of the targets of the training graphs.
-        losses: mean absolute error in standardised targets, in each epoch: training, validation. Not squared: the few
+        losses: mean absolute error in standardized targets, in each epoch: training, validation. Not squared: the few
             graphs with one or two nodes would drown all others.
         best: the epoch whose parameters were kept.
     """
@@ -55,7 +55,7 @@ def _forward(graphdef: Any, state: Any, adjacency: jax.Array, mask: jax.Array) -
 
 
 def _relabel(adjacency: jax.Array, mask: jax.Array, key: jax.Array) -> jax.Array:
-    """Permute the nodes that are there; `Graphs.relabelled` inside a compiled loop."""
+    """Permute the nodes that are there; `Graphs.relabeled` inside a compiled loop."""
     order = jnp.argsort(jax.random.uniform(key, mask.shape) + ~mask, axis=1)
     rows = jnp.take_along_axis(adjacency, order[:, :, None], axis=1)
     return jnp.take_along_axis(rows, order[:, None, :], axis=2)
@@ -88,14 +88,14 @@ def _on_all(sharding: NamedSharding, tree: Any) -> Any:
 
 
 def _epoch(
-    graphdef: Any, optimiser: optax.GradientTransformation, relabel: bool, shared: NamedSharding | None
+    graphdef: Any, optimizer: optax.GradientTransformation, relabel: bool, shared: NamedSharding | None
 ) -> Callable[..., Any]:
     """Compile one pass over the training graphs and a look at the validation graphs.
 
     Args:
         graphdef: the model without its parameters.
-        optimiser: how they are changed.
-        relabel: whether graphs are relabelled.
+        optimizer: how they are changed.
+        relabel: whether graphs are relabeled.
         shared: how batches `[steps, batch, ...]` are spread over devices.
     """
 
@@ -113,7 +113,7 @@ def _epoch(
         if relabel:
             adjacency = _relabel(adjacency, mask, key)
         slope, value = jax.grad(loss, has_aux=True)(params, (adjacency, mask, targets))
-        updates, memory = optimiser.update(slope, memory, params)
+        updates, memory = optimizer.update(slope, memory, params)
         return (optax.apply_updates(params, updates), memory), value
 
     @jax.jit
@@ -172,15 +172,15 @@ def train(
     )
     schedule = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, steps * epochs // 20), steps * epochs)
     # Sums over seven nodes and their pairs make slopes of very different sizes; without the clip some runs diverge.
-    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=decay))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=decay))
     graphdef, params = nnx.split(model)
-    memory = optimiser.init(params)
+    memory = optimizer.init(params)
     shared = None
     if devices is not None:
         everywhere = _replicated(devices, batch)
         params, memory, arrays, held = _on_all(everywhere, (params, memory, arrays, held))
         shared = NamedSharding(everywhere.mesh, _spec(None, "data"))
-    run = _epoch(graphdef, optimiser, relabel, shared)
+    run = _epoch(graphdef, optimizer, relabel, shared)
     generator, key = np.random.default_rng(seed), jax.random.key(seed)
     losses = np.zeros((epochs, 2), np.float32)
     best, kept = 0, params

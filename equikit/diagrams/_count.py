@@ -204,6 +204,6 @@ def why_none(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> s
     return None
 
 
-def count_coloured(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
+def count_colored(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
     """Diagrams between rows with these labels: the product over labels, since blocks do not mix them."""
     return math.prod(count_invariants(group, len(axes), sum(axes)) for _, group, axes in _axes(top, bottom, groups))

@@ -1,4 +1,4 @@
-"""Diagrams: set partitions of a top and a bottom row of vertices, coloured by axis label."""
+"""Diagrams: set partitions of a top and a bottom row of vertices, colored by axis label."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def bound_forms(groups: Mapping[str, object] | None, keywords: Mapping[str, obje
 
 @functools.lru_cache(maxsize=1024)
 def _words(labels: tuple[object, ...]) -> tuple[str, ...]:
-    """Return labels normalised as in a signature, or raise `DiagramError` where one is not a word."""
+    """Return labels normalized as in a signature, or raise `DiagramError` where one is not a word."""
     words = []
     for label in labels:
         if not isinstance(label, str) or not base(label).isidentifier():
@@ -170,11 +170,11 @@ class Diagram(Multipliable):
                     expected="pairs",
                     step="leave the form out, or join the vertices in pairs",
                 )
-            colours = {base(self.labels[vertex]) for vertex in block}
-            if len(colours) > 1:
+            colors = {base(self.labels[vertex]) for vertex in block}
+            if len(colors) > 1:
                 raise DiagramError(
                     "a block joins axes with different labels",
-                    got=f"labels {', '.join(sorted(colours))} in one block",
+                    got=f"labels {', '.join(sorted(colors))} in one block",
                     expected="one label in each block: different labels move independently",
                     step="give the axes one label, or split the block",
                 )

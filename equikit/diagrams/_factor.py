@@ -139,7 +139,7 @@ def factor(diagram: Diagram) -> Factorization:
     Source:
         Pearce-Crump and Knottenbelt, arXiv:2412.10837, the algorithm PlanarMult; Godfrey et al., arXiv:2303.06208.
     """
-    refuse_elements("the factorisation", diagram)
+    refuse_elements("the factorization", diagram)
     split = len(diagram.top)
     groups: dict[int, list[int]] = {}
     joined = {block: legs[0] for _, _, legs in diagram.heads for block in legs}

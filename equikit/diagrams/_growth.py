@@ -1,8 +1,8 @@
-"""Set partitions as restricted growth strings, coloured: one at a time, and all at once as an array.
+"""Set partitions as restricted growth strings, colored: one at a time, and all at once as an array.
 
 A set partition of the vertices 0..m-1 is the string whose entry `v` is the number of the block of vertex `v`, blocks
 being numbered by their first vertex; so each entry is at most one more than the largest before it. When vertices have
-colours, a block holds vertices of one colour only.
+colors, a block holds vertices of one color only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from equikit._checks import refuse_if_more
 
 Limits = tuple[tuple[str, int | None], ...]
-"""For each colour the largest number of blocks it may have; `None` for no limit."""
+"""For each color the largest number of blocks it may have; `None` for no limit."""
 
 
 MOST_VERTICES = 127
@@ -29,10 +29,10 @@ FEWER = "use fewer axes; space.dim counts without a list"
 """The next step where diagrams are too many for anything but counting them."""
 
 
-def refuse_if_long(colours: Sequence[str]) -> None:
+def refuse_if_long(colors: Sequence[str]) -> None:
     """Raise `TooLargeError` where there are more vertices than a list of diagrams has room for."""
     what, unit = "the diagrams have too many vertices to be listed", "axes in a row, or in both together"
-    refuse_if_more(what, len(colours), MOST_VERTICES, unit, FEWER)
+    refuse_if_more(what, len(colors), MOST_VERTICES, unit, FEWER)
 
 
 def canonical(blocks: Iterable[int]) -> tuple[int, ...]:
@@ -47,40 +47,40 @@ def canonical(blocks: Iterable[int]) -> tuple[int, ...]:
 
 
 def iter_growth(
-    colours: Sequence[str], blocks: int, limits: Limits = (), sizes: Limits = ()
+    colors: Sequence[str], blocks: int, limits: Limits = (), sizes: Limits = ()
 ) -> Iterator[tuple[int, ...]]:
-    """Yield the coloured set partitions with exactly `blocks` blocks, in lexicographic order of their strings.
+    """Yield the colored set partitions with exactly `blocks` blocks, in lexicographic order of their strings.
 
     Args:
-        colours: the colour of each vertex.
+        colors: the color of each vertex.
         blocks: the number of blocks.
-        limits: the largest number of blocks of each colour; a colour not named has no limit.
-        sizes: the largest number of vertices of a block of each colour; a colour not named has no limit.
+        limits: the largest number of blocks of each color; a color not named has no limit.
+        sizes: the largest number of vertices of a block of each color; a color not named has no limit.
     """
-    refuse_if_long(colours)
+    refuse_if_long(colors)
     limit, largest = dict(limits), dict(sizes)
     held: list[int] = []  # the number of vertices of each block so far
-    string = [0] * len(colours)
-    owner: list[str] = []  # the colour of each block so far
+    string = [0] * len(colors)
+    owner: list[str] = []  # the color of each block so far
 
     def extend(vertex: int) -> Iterator[tuple[int, ...]]:
-        if len(owner) + len(colours) - vertex < blocks:
+        if len(owner) + len(colors) - vertex < blocks:
             return
-        if vertex == len(colours):
+        if vertex == len(colors):
             if len(owner) == blocks:
                 yield tuple(string)
             return
-        colour = colours[vertex]
-        for block, its_colour in enumerate(owner):
-            if its_colour == colour and held[block] < (largest.get(colour) or len(colours)):
+        color = colors[vertex]
+        for block, its_color in enumerate(owner):
+            if its_color == color and held[block] < (largest.get(color) or len(colors)):
                 string[vertex] = block
                 held[block] += 1
                 yield from extend(vertex + 1)
                 held[block] -= 1
-        most = limit.get(colour)
-        if len(owner) < blocks and (most is None or owner.count(colour) < most):
+        most = limit.get(color)
+        if len(owner) < blocks and (most is None or owner.count(color) < most):
             string[vertex] = len(owner)
-            owner.append(colour)
+            owner.append(color)
             held.append(1)
             yield from extend(vertex + 1)
             owner.pop()
@@ -89,8 +89,8 @@ def iter_growth(
     return extend(0)
 
 
-def growth_array(colours: Sequence[str], limits: Limits = ()) -> np.ndarray:
-    """All coloured set partitions as one integer array, in lexicographic order of their strings.
+def growth_array(colors: Sequence[str], limits: Limits = ()) -> np.ndarray:
+    """All colored set partitions as one integer array, in lexicographic order of their strings.
 
     Built a vertex at a time for all rows together, so the cost is that of writing the array.
 
@@ -102,30 +102,30 @@ def growth_array(colours: Sequence[str], limits: Limits = ()) -> np.ndarray:
     """
     from equikit.diagrams._count import count_partitions  # it stands above this module
 
-    refuse_if_long(colours)
+    refuse_if_long(colors)
     limit = dict(limits)
-    total = math.prod(count_partitions(m, limit.get(colour)) for colour, m in Counter(colours).items())
+    total = math.prod(count_partitions(m, limit.get(color)) for color, m in Counter(colors).items())
     step = "use fewer vertices; count_partitions counts without a list"
     refuse_if_more("there are too many set partitions for an array", total, MOST_ROWS, "rows", step)
-    names = sorted(set(colours))
-    # Within a colour, number the blocks of that colour alone: a choice for the next vertex is then a plain range. The
+    names = sorted(set(colors))
+    # Within a color, number the blocks of that color alone: a choice for the next vertex is then a plain range. The
     # order of rows is the same, because where two rows first differ they have the same blocks to choose from.
     local = np.zeros((1, 0), np.int8)
     used = {name: np.zeros(1, np.int64) for name in names}
-    for colour in colours:
-        count = used[colour]
-        most = limit.get(colour)
+    for color in colors:
+        count = used[color]
+        most = limit.get(color)
         choices = count + 1 if most is None else np.minimum(count + 1, most)
         row = np.repeat(np.arange(len(local)), choices)
         offset = np.concatenate([[0], np.cumsum(choices)[:-1]]) if len(local) else np.zeros(0, np.int64)
         choice = np.arange(len(row)) - offset[row]
         local = np.concatenate([local[row], choice[:, None].astype(np.int8)], axis=1)
         used = {name: values[row] for name, values in used.items()}
-        used[colour] = np.maximum(used[colour], choice + 1)
+        used[color] = np.maximum(used[color], choice + 1)
     if len(names) < 2:
         return local
-    codes = local + np.array([names.index(colour) * len(colours) for colour in colours], np.int64)
-    return canonical_array(codes, len(names) * len(colours))
+    codes = local + np.array([names.index(color) * len(colors) for color in colors], np.int64)
+    return canonical_array(codes, len(names) * len(colors))
 
 
 def canonical_array(codes: np.ndarray, values: int) -> np.ndarray:

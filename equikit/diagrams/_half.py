@@ -48,7 +48,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True, order=True)
 class HalfDiagram:
-    """A coloured set partition of one row of vertices, with its propagating blocks marked.
+    """A colored set partition of one row of vertices, with its propagating blocks marked.
 
     Ordered by number of blocks, then as restricted growth strings, then by the marks.
 

@@ -173,7 +173,7 @@ class MultilinearSpace:
         return tuple(next(numbers) if label in groups else -1 for label in operand.labels)
 
     def axis_moves(self, place: int) -> tuple[Move, ...]:
-        """The exchanges of neighbouring axes of one tensor, the output being number 0."""
+        """The exchanges of neighboring axes of one tensor, the output being number 0."""
         vertices, operand = self.vertices(place), (self.target, *self.operands)[place]
         found = []
         for exchange in operand.exchanges:
@@ -183,7 +183,7 @@ class MultilinearSpace:
 
     @property
     def input_moves(self) -> tuple[Move, ...]:
-        """The exchanges of neighbouring inputs."""
+        """The exchanges of neighboring inputs."""
         found = []
         for exchange in self.exchanges:
             for one, other in itertools.pairwise(exchange.members):
@@ -193,7 +193,7 @@ class MultilinearSpace:
 
     @property
     def moves(self) -> tuple[Move, ...]:
-        """All exchanges of neighbours: they generate the group under which the maps change by a sign."""
+        """All exchanges of neighbors: they generate the group under which the maps change by a sign."""
         own = (move for place in range(len(self.operands) + 1) for move in self.axis_moves(place))
         return (*own, *self.input_moves)
 

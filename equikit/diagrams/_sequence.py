@@ -15,7 +15,7 @@ from equikit._checks import refuse_if_more
 from equikit._errors import OptionError
 from equikit.diagrams._basis import in_basis, keeps_rules
 from equikit.diagrams._core import Core, cores, fits, iter_wires, parities_fit
-from equikit.diagrams._count import count_coloured, independent
+from equikit.diagrams._count import count_colored, independent
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._effort import (
     LOOKED_UP,
@@ -56,7 +56,7 @@ class Diagrams(Sequence[Diagram]):
     @property
     def count_all(self) -> int:
         """The number of diagrams, however large."""
-        return count_coloured(self.top, self.bottom, self.groups)
+        return count_colored(self.top, self.bottom, self.groups)
 
     def __len__(self) -> int:
         return self.count_all

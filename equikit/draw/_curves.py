@@ -3,7 +3,7 @@
 Points are complex numbers, with the imaginary axis pointing down as in SVG. A block is a chain of arcs within each row
 and one link between the rows. Every curve leaves its vertices vertically, so that no curve touches the vertex of
 another block. Where two blocks cross, the later one is cut on both sides of the crossing, as in pictures of knots: this
-needs no background colour, and so works on any page.
+needs no background color, and so works on any page.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from equikit.diagrams import Diagram
 
 PITCH = 36.0
-"""Distance of neighbouring vertices in a row."""
+"""Distance of neighboring vertices in a row."""
 GAP = 3.4
 """How far the lower curve stays away from a crossing, measured across the upper one."""
 SPECK = 3.0
@@ -97,7 +97,7 @@ def block_curves(diagram: Diagram, points: Sequence[complex], height: float) -> 
     """The curves of each block: the arcs of the top row, those of the bottom row, and the link between the rows.
 
     The link of a block joins the two vertices between which it is shortest, where each crossing with a curve of another
-    block counts for the distance of two neighbouring vertices; of several such links it is the leftmost.
+    block counts for the distance of two neighboring vertices; of several such links it is the leftmost.
 
     Args:
         diagram: the diagram.
@@ -195,7 +195,7 @@ def weave(blocks: Sequence[Sequence[Curve]]) -> Weave:
 
     Cost: the square of the number of curves.
     """
-    curves, neighbours = [], []
+    curves, neighbors = [], []
     for b, block in enumerate(blocks):
         pieces: list[Curve] = []
         met: set[int] = set()
@@ -212,5 +212,5 @@ def weave(blocks: Sequence[Sequence[Curve]]) -> Weave:
                     cuts.append((t - half, t + half))
             pieces += kept(curve, cuts)
         curves.append(tuple(pieces))
-        neighbours.append(frozenset(met))
-    return Weave(tuple(curves), tuple(neighbours))
+        neighbors.append(frozenset(met))
+    return Weave(tuple(curves), tuple(neighbors))

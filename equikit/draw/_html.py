@@ -1,6 +1,6 @@
 """A space as a page of HTML: its diagrams beside their matrices, one section for each pair of terms.
 
-Styles stand in the elements, because a notebook would apply a style sheet to the whole page; colours are those of the
+Styles stand in the elements, because a notebook would apply a style sheet to the whole page; colors are those of the
 surrounding page, paler or not. The text is also well-formed XML.
 """
 

@@ -94,10 +94,10 @@ def matrix_svg(array: np.ndarray, *, side: float = 96.0, blocks: tuple[int, int]
     largest = max((abs(int(value)) for value in np.unique(array)), default=0)
     for value in np.unique(array).tolist():
         if value:
-            colour = POSITIVE if value > 0 else NEGATIVE
+            color = POSITIVE if value > 0 else NEGATIVE
             opacity = "" if abs(value) == largest else f' fill-opacity="{number(0.25 + 0.75 * abs(value) / largest)}"'
             lines.append(
-                f'<path class="entries" d="{_runs(array == value, cell)}" fill="{colour}"{opacity} '
+                f'<path class="entries" d="{_runs(array == value, cell)}" fill="{color}"{opacity} '
                 'shape-rendering="crispEdges"/>'
             )
     pen = f'fill="none" stroke="{QUIET}" shape-rendering="crispEdges"'

@@ -1,7 +1,7 @@
-"""Colours: one hue for each axis label, and near hues of it to tell crossing blocks apart.
+"""Colors: one hue for each axis label, and near hues of it to tell crossing blocks apart.
 
-Pictures have no background of their own, so every colour has a contrast of three to one or more with white and with
-the dark grey of usual dark themes. The hues are those of Okabe and Ito, which colour-blind readers can tell apart, the
+Pictures have no background of their own, so every color has a contrast of three to one or more with white and with
+the dark gray of usual dark themes. The hues are those of Okabe and Ito, which color-blind readers can tell apart, the
 light ones darkened; where there are more labels than hues they repeat, and the names beside the vertices tell.
 """
 
@@ -17,9 +17,9 @@ HUES = (
     ("#009e73", "#748a1e", "#2a8f8f"),  # bluish green
     ("#c0609f", "#9a5fcf", "#d4587f"),  # reddish purple
     ("#a67c00", "#b2702a", "#7d8b1a"),  # ochre
-    ("#767676", "#5c7fa3", "#8f7466"),  # grey
+    ("#767676", "#5c7fa3", "#8f7466"),  # gray
 )
-"""For each label its colour, then the tones that its blocks take where they cross."""
+"""For each label its color, then the tones that its blocks take where they cross."""
 
 QUIET = "#888888"
 """Rails, grids and outlines."""
@@ -29,7 +29,7 @@ POSITIVE, NEGATIVE = "#1579bb", "#d55e00"
 
 
 def hues(own: Iterable[str], labels: Iterable[str] | None) -> Mapping[str, tuple[str, ...]]:
-    """The colours of each label: labels in sorted order take the hues in turn.
+    """The colors of each label: labels in sorted order take the hues in turn.
 
     Args:
         own: the labels that a picture shows.
@@ -42,7 +42,7 @@ def hues(own: Iterable[str], labels: Iterable[str] | None) -> Mapping[str, tuple
     known = wanted if labels is None else set(labels)
     if wanted - known:
         raise OptionError(
-            f"label {min(wanted - known)!r} has no colour",
+            f"label {min(wanted - known)!r} has no color",
             got=f"labels={sorted(known)}",
             expected=f"labels that include {sorted(wanted)}",
             step="leave labels out, or give all labels of the pictures that belong together",

@@ -23,14 +23,14 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
 
     Every layer is a column of nodes with its name above. Layers are ordered by how many edges they are away from the
     inputs, and layers equally far stand below each other; outputs come last. Nodes that stand for parameters are
-    squares between the layers that they join. Without parameters each kind of edges has a colour; with them, an edge is
+    squares between the layers that they join. Without parameters each kind of edges has a color; with them, an edge is
     blue where its value is positive, vermilion where it is negative, the wider the larger beside the largest of its
     kind; of several values, as of a kernel, the one of largest magnitude counts.
 
     Args:
         graph: the graph, from `equikit.weightspace.graph`.
         params: parameters of one network.
-        scale: the size of the picture; at 1 neighbouring nodes are 22 pixels apart.
+        scale: the size of the picture; at 1 neighboring nodes are 22 pixels apart.
 
     Returns:
         The text of an `<svg>` element, whose title is the number of nodes and edges.
@@ -69,18 +69,18 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
         met[ends] = bow + 1
         path = _path(points[a], points[b], bow)
         if strength is None:
-            colour, size = HUES[kind % len(HUES)][kind // len(HUES) % 3], 1.0
+            color, size = HUES[kind % len(HUES)][kind // len(HUES) % 3], 1.0
         else:
-            colour, size = POSITIVE if strength[edge] >= 0 else NEGATIVE, 0.2 + 2.2 * abs(strength[edge])
+            color, size = POSITIVE if strength[edge] >= 0 else NEGATIVE, 0.2 + 2.2 * abs(strength[edge])
         lines.append(
-            f'<path class="edge" d="{path}" fill="none" stroke="{colour}" stroke-width="{number(size)}" '
+            f'<path class="edge" d="{path}" fill="none" stroke="{color}" stroke-width="{number(size)}" '
             'stroke-opacity="0.7"/>'
         )
     for node, point in enumerate(points):
-        colour = HUES[int(layer[node]) % len(HUES)][0]
+        color = HUES[int(layer[node]) % len(HUES)][0]
         x, y, r = point.real, point.imag, RADIUS if graph.node_kind[node] == 0 else RADIUS * 0.6
         if graph.node_kind[node] == 0:
-            lines.append(f'<circle class="node" cx="{number(x)}" cy="{number(y)}" r="{number(r)}" fill="{colour}"/>')
+            lines.append(f'<circle class="node" cx="{number(x)}" cy="{number(y)}" r="{number(r)}" fill="{color}"/>')
         else:
             lines.append(
                 f'<rect class="node" x="{number(x - r)}" y="{number(y - r)}" width="{number(2 * r)}" '

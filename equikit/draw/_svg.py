@@ -38,7 +38,7 @@ def columns(text: str) -> int:
 
 
 def _row(size: int, pitch: float, width: float, y: float) -> list[complex]:
-    """The vertices of a row, centred."""
+    """The vertices of a row, centered."""
     left = (width - pitch * (size - 1)) / 2
     return [complex(left + pitch * i, y) for i in range(size)]
 
@@ -73,15 +73,15 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
     """Draw a diagram as a standalone SVG picture.
 
     The output axes are the top row, the input axes the bottom row; a dashed rail stands for a row without axes. A
-    vertex has the colour of its label, and is hollow where it is joined to nothing. The curves of a block have the hue
+    vertex has the color of its label, and is hollow where it is joined to nothing. The curves of a block have the hue
     of its label; where two blocks cross, the later one passes below and takes another tone. The legs of a Levi-Civita
     tensor, and the axes of an invariant tensor of a group without diagrams, are joined by broken lines. There is no
-    background, and the colours are legible on white and on dark pages.
+    background, and the colors are legible on white and on dark pages.
 
     Args:
         diagram: the diagram.
-        scale: the size of the picture; at 1 neighbouring vertices are 36 pixels apart.
-        labels: the labels among which colours are shared out, for pictures that belong together; by default those of
+        scale: the size of the picture; at 1 neighboring vertices are 36 pixels apart.
+        labels: the labels among which colors are shared out, for pictures that belong together; by default those of
             the diagram. Names stand at the vertices where there are several.
 
     Returns:
@@ -99,8 +99,8 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
     """
     scale = float(_checks.number("scale", scale, above=0, example=2))
     labels = None if labels is None else tuple(labels)
-    colours = hues(diagram.labels, labels)
-    named = len(colours) > 1 and diagram.order > 0
+    colors = hues(diagram.labels, labels)
+    named = len(colors) > 1 and diagram.order > 0
     rows = diagram.top, diagram.bottom
     most = max(map(len, rows))
     widest = max(map(columns, diagram.labels), default=0) if named else 0
@@ -128,7 +128,7 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
             )
     for label, curves, tone in zip(diagram.block_labels, woven.curves, _tones(diagram, woven), strict=True):
         if curves:
-            tones = colours[label]
+            tones = colors[label]
             lines.append(
                 f'<path class="block" d="{_path(curves)}" fill="none" stroke="{tones[tone % len(tones)]}" '
                 f'stroke-width="{number(LINE)}"/>'
@@ -139,19 +139,19 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
     ]
     tensors = [*(legs for _, _, legs in diagram.heads), *whole]
     for legs in tensors:
-        colour = colours[diagram.labels[diagram.blocks[legs[0]][0]]][0] if legs else ""
+        color = colors[diagram.labels[diagram.blocks[legs[0]][0]]][0] if legs else ""
         for curve in head_curves(diagram, legs, points, height):
             lines.append(
-                f'<path class="head" d="{_path([curve])}" fill="none" stroke="{colour}" '
+                f'<path class="head" d="{_path([curve])}" fill="none" stroke="{color}" '
                 f'stroke-width="{number(LINE * 0.7)}" stroke-dasharray="3 3"/>'
             )
     joined = {block for legs in tensors for block in legs}
     alone = {block[0] for i, block in enumerate(diagram.blocks) if len(block) == 1 and i not in joined}
     for vertex, (point, label) in enumerate(zip(points, diagram.labels, strict=True)):
-        colour = colours[label][0]
+        color = colors[label][0]
         # The outline of a hollow vertex lies inside, so that all vertices have one size.
-        radius, fill = (RADIUS - 1, "none") if vertex in alone else (RADIUS, colour)
-        outline = f' stroke="{colour}" stroke-width="2"' if vertex in alone else ""
+        radius, fill = (RADIUS - 1, "none") if vertex in alone else (RADIUS, color)
+        outline = f' stroke="{color}" stroke-width="2"' if vertex in alone else ""
         lines.append(
             f'<circle class="vertex" cx="{number(point.real)}" cy="{number(point.imag)}" r="{number(radius)}" '
             f'fill="{fill}"{outline}/>'
@@ -160,7 +160,7 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
             y = top - RADIUS - 5 if vertex < len(diagram.top) else bottom + RADIUS + FONT + 2
             lines.append(
                 f'<text x="{number(point.real)}" y="{number(y)}" text-anchor="middle" font-family="sans-serif" '
-                f'font-size="{number(FONT)}" fill="{colour}">{xml_text(label)}</text>'
+                f'font-size="{number(FONT)}" fill="{color}">{xml_text(label)}</text>'
             )
     lines.append("</svg>")
     return "\n".join(lines)

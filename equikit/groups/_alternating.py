@@ -29,7 +29,7 @@ class A(S):
         A(5)
 
     Source:
-        Pearce-Crump, How Jellyfish Characterise Alternating Group Equivariant Neural Networks, arXiv:2301.10152.
+        Pearce-Crump, How Jellyfish Characterize Alternating Group Equivariant Neural Networks, arXiv:2301.10152.
     """
 
     family: ClassVar[str] = "alternating"

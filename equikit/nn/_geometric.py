@@ -77,7 +77,7 @@ class GeometricMessage(nnx.Module):
         powers: the highest power of the direction.
         radial: how many functions of the distance the network of `Radial` gives, from which the \(f_b\) are mixed.
         basis, basis_size, hidden: as for `Radial`.
-        neighbours: the usual number of points within the cutoff; initial weights are scaled by it so that the sum over
+        neighbors: the usual number of points within the cutoff; initial weights are scaled by it so that the sum over
             the points keeps its variance.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords: `p=S`, `x=O(3)`.
@@ -116,7 +116,7 @@ class GeometricMessage(nnx.Module):
         basis: Literal["bessel", "gaussian"] = "bessel",
         basis_size: int = 8,
         hidden: Sequence[int] = (32,),
-        neighbours: float = 1.0,
+        neighbors: float = 1.0,
         rngs: nnx.Rngs,
         groups: Mapping[str, object] | None = None,
         param_dtype: DTypeLike = jnp.float32,
@@ -147,7 +147,7 @@ class GeometricMessage(nnx.Module):
         self.signature = Signature((*sources, positions), targets, self.signature.bindings)
         _checks.rngs(rngs)
         _, stored = checked_dtypes(None, param_dtype)
-        neighbours = float(_checks.number("neighbours", neighbours, above=0, example=1.0))
+        neighbors = float(_checks.number("neighbors", neighbors, above=0, example=1.0))
         self.powers, radial = _checks.count("powers", powers), _checks.count("radial", radial, least=1, example=8)
         self.radial = Radial(
             cutoff, radial, basis=basis, basis_size=basis_size, hidden=hidden, rngs=rngs, param_dtype=param_dtype
@@ -169,7 +169,7 @@ class GeometricMessage(nnx.Module):
                     step="raise powers=",
                 )
             for name, (gains, width) in parts.items():
-                scale = 1 / np.sqrt(count * max(width, 1) * radial * neighbours * gains)
+                scale = 1 / np.sqrt(count * max(width, 1) * radial * neighbors * gains)
                 shape = len(gains), width, radial, out
                 kernel[name] = nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scale))
         self.kernel = nnx.Dict(kernel)
@@ -211,7 +211,7 @@ class GeometricMessage(nnx.Module):
         return message_maps(group, len(source.labels) - 1, power, len(target.labels) - 1)
 
     def _gains(self, source: Term, power: int, target: Term) -> np.ndarray:
-        """The mean square of a message of one neighbour, for features of variance one; directions have length one."""
+        """The mean square of a message of one neighbor, for features of variance one; directions have length one."""
         space, chosen = self._maps(source, power, target)
         n = self.signature.groups[self.space].n
         assert n is not None

@@ -136,7 +136,7 @@ class Network(nnx.Module):
         if norm is not None:
             norms["head"] = norm
         _checked_use("residual", residual, any(self.residual), "hidden layers that keep their features")
-        _checked_use("normalize_features", normalize_features, bool(norms), "a hidden layer with a term to normalise")
+        _checked_use("normalize_features", normalize_features, bool(norms), "a hidden layer with a term to normalize")
         self.linear = nnx.List(linear)
         self.bilinear = nnx.Dict(bilinear)
         self.norms = nnx.Dict(norms)

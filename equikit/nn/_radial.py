@@ -97,8 +97,8 @@ class Radial(nnx.Module):
             numbers = jnp.arange(1, self.basis_size + 1, dtype=distance.dtype)
             y = jnp.sqrt(2 / self.cutoff).astype(x.dtype) * numbers * jnp.pi / self.cutoff * jnp.sinc(numbers * x)
         else:
-            centres = jnp.linspace(0, 1, self.basis_size, dtype=distance.dtype)
-            y = jnp.exp(-0.5 * ((x - centres) * max(self.basis_size - 1, 1)) ** 2)
+            centers = jnp.linspace(0, 1, self.basis_size, dtype=distance.dtype)
+            y = jnp.exp(-0.5 * ((x - centers) * max(self.basis_size - 1, 1)) ** 2)
         for i, layer in enumerate(self.network):
             y = layer(silu(y) if i else y)
         return y * cutoff_envelope(x)

@@ -1,4 +1,4 @@
-"""The optimiser: passes that take a plan to a plan of the same map that costs less.
+"""The optimizer: passes that take a plan to a plan of the same map that costs less.
 
 From `unshared`, the plan of one diagram at a time, the passes in order lead to what `plan` returns; `plan` goes there
 directly, with the same functions, since a plan of thousands of diagrams is soon made only where they are never listed

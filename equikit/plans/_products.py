@@ -113,7 +113,7 @@ def split_wires(
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
     """Share the permutations of the wires between the two sides of a product so that least is copied.
 
-    In lexicographic order, wirings that agree on the first `s` wires are neighbours, and differ by a permutation of the
+    In lexicographic order, wirings that agree on the first `s` wires are neighbors, and differ by a permutation of the
     others: that one is done on the input, the rest on the output. With three wires of equal width, two copies of the
     input and three of the output take the place of six of either.
     """

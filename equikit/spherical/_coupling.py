@@ -69,7 +69,7 @@ def coupling(first: int, second: int, result: int) -> Coupling:
 
     \(\mathrm{tensor\_product}(x, y)_c = s\, P_c D (P_a^T x \otimes P_b^T y)\)
 
-    in e3nn's default normalisation (`irrep_normalization="component"`). The square of s is rational and found from
+    in e3nn's default normalization (`irrep_normalization="component"`). The square of s is rational and found from
     integers; s is positive, which was compared with e3nn for all degrees up to four. Up to degree two:
 
     | a, b, c | s | | a, b, c | s |

@@ -107,7 +107,7 @@ def _stateful(error: Exception) -> OptionError:
         step=(
             'make its dropout without rngs=, write symmetrize(..., key_argument="rngs"), and call with key='
             if random
-            else "switch it to evaluation (model.eval()), or use a normalisation without running averages"
+            else "switch it to evaluation (model.eval()), or use a normalization without running averages"
         ),
     )
 

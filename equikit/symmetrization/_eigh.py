@@ -91,7 +91,7 @@ def _jacobi(matrix: jax.Array, d: int) -> tuple[jax.Array, jax.Array]:
     a, v = jax.lax.fori_loop(0, sweeps, sweep, (a, v))  # unrolled, it takes a second to compile
     values = [a[i][i] for i in range(d)]
     columns = [[v[i][j] for i in range(d)] for j in range(d)]
-    for i in range(d):  # ascending, by exchanges of neighbours
+    for i in range(d):  # ascending, by exchanges of neighbors
         for j in range(d - 1 - i):
             swap = values[j] > values[j + 1]
             values[j], values[j + 1] = _exchanged(swap, values[j], values[j + 1])

@@ -128,7 +128,7 @@ def _together(one: Sums, two: Sums) -> Sums:
 
 
 def _added(terms: Array) -> Array:
-    """The sum over the first axis; of few entries one by one, which XLA vectorises on a CPU as it does not a sum."""
+    """The sum over the first axis; of few entries one by one, which XLA vectorizes on a CPU as it does not a sum."""
     if not 0 < terms.shape[0] <= FEW:
         return jnp.sum(terms, axis=0)
     return functools.reduce(jnp.add, [terms[i] for i in range(terms.shape[0])])

@@ -33,7 +33,7 @@ class Info:
         size: number of elements, float32 where it may not fit in integers.
         degenerate: whether the elements are not equivariant for this input.
         refused: whether such an input is an error.
-        gap: the smallest difference between neighbouring eigenvalues (or keys) that decide, over the largest.
+        gap: the smallest difference between neighboring eigenvalues (or keys) that decide, over the largest.
         rank: the dimension that the input spans.
         ties: the number of entries that no key tells from another.
         more: other quantities by name, such as scores and matrices that losses are made of; where several methods or

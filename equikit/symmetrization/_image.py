@@ -11,7 +11,7 @@ import numpy as np
 
 
 def turned(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
-    r"""The image with every pixel p moved to \(c + R (p - c)\), c the centre: bilinear, and zero from outside.
+    r"""The image with every pixel p moved to \(c + R (p - c)\), c the center: bilinear, and zero from outside.
 
     Where R is a quarter turn or a reflection with entries 0, 1 and -1, and the image is square, this is exact: every
     pixel is one pixel. A matrix of integers says so beforehand, and pixels are then exchanged without interpolation.
@@ -49,10 +49,10 @@ def _exchanged(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
 def _sources(matrix: Any, image: Any, *, offset: bool) -> Any:
     r"""Where the value of each pixel comes from, \(R^T (p - c) + c\), `[height, width, 2]`; c only with `offset`."""
     (height, width), dtype = image.shape[:2], jnp.promote_types(matrix.dtype, jnp.float32)
-    centre = jnp.array([(height - 1) / 2, (width - 1) / 2], dtype)
+    center = jnp.array([(height - 1) / 2, (width - 1) / 2], dtype)
     grid = jnp.stack(jnp.meshgrid(jnp.arange(height, dtype=dtype), jnp.arange(width, dtype=dtype), indexing="ij"), -1)
-    found = jnp.matmul(grid - centre, matrix.astype(dtype), precision=jax.lax.Precision.HIGHEST)
-    return found + centre if offset else found
+    found = jnp.matmul(grid - center, matrix.astype(dtype), precision=jax.lax.Precision.HIGHEST)
+    return found + center if offset else found
 
 
 def _read(image: Any, rows: Any, columns: Any) -> Any:

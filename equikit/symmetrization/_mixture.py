@@ -26,8 +26,8 @@ def farthest_points(
     kept = jnp.where(there[:, None], places, 0)
     centroid = jnp.sum(kept, axis=0) / jnp.maximum(jnp.sum(there), 1)
 
-    def squares(centre: Array) -> Array:
-        found: Array = jnp.where(there, jnp.sum((kept - centre) ** 2, axis=1), -jnp.inf)
+    def squares(center: Array) -> Array:
+        found: Array = jnp.where(there, jnp.sum((kept - center) ** 2, axis=1), -jnp.inf)
         return found
 
     def step(nearest: Array, _: None) -> tuple[Array, tuple[Array, Array]]:
@@ -70,31 +70,31 @@ def clustered(
     count = jnp.maximum(jnp.sum(there), 1).astype(places.dtype)
 
     def fit(_: int, state: State) -> State:
-        centres, _, used = state
+        centers, _, used = state
         shares = jnp.where(there[:, None], _weights(places, width, state), 0)
         sums = jnp.sum(shares, axis=0)
         parts_of_all = sums / count
         used = used & (parts_of_all > 0)
-        centres = jnp.where(used[:, None], shares.T @ places, centres)
-        centres = centres / jnp.where(used, sums, 1)[:, None]
-        return centres, jnp.where(used, parts_of_all, 0), used
+        centers = jnp.where(used[:, None], shares.T @ places, centers)
+        centers = centers / jnp.where(used, sums, 1)[:, None]
+        return centers, jnp.where(used, parts_of_all, 0), used
 
     state = jax.lax.fori_loop(0, steps, fit, state)
     state = jax.lax.fori_loop(0, parts - 1, lambda _, state: _merged(state, distance), state)
-    centres, shares, used = jax.lax.fori_loop(0, steps, fit, state)
+    centers, shares, used = jax.lax.fori_loop(0, steps, fit, state)
     # Last of all: before, points of a dropped cluster would draw others away from where they are.
-    weights: jax.Array = _weights(places, width, (centres, shares, used & (shares >= threshold)))
+    weights: jax.Array = _weights(places, width, (centers, shares, used & (shares >= threshold)))
     return weights
 
 
 State = tuple[Array, Array, Array]
-"""Of each cluster the centre `[parts, d]`, its part of all points, and whether it is used."""
+"""Of each cluster the center `[parts, d]`, its part of all points, and whether it is used."""
 
 
 def _weights(places: Array, width: float, state: State) -> Array:
     """The probability of each cluster, given the place of a point, `[p, parts]`."""
-    centres, shares, used = state
-    squares = jnp.sum((places[:, None, :] - centres[None, :, :]) ** 2, axis=-1)
+    centers, shares, used = state
+    squares = jnp.sum((places[:, None, :] - centers[None, :, :]) ** 2, axis=-1)
     logits = jnp.log(jnp.where(used, shares, 1)) - squares / (2 * width**2)
     logits = jnp.where(used | ~jnp.any(used), logits, -jnp.inf)  # without any points, anything that is finite
     return jax.nn.softmax(logits, axis=-1)
@@ -102,17 +102,17 @@ def _weights(places: Array, width: float, state: State) -> Array:
 
 def _merged(state: State, distance: float) -> State:
     """One cluster of the two that are closest, if they are close enough."""
-    centres, shares, used = state
+    centers, shares, used = state
     count = len(used)
-    squares = jnp.sum((centres[:, None, :] - centres[None, :, :]) ** 2, axis=-1)
+    squares = jnp.sum((centers[:, None, :] - centers[None, :, :]) ** 2, axis=-1)
     pairs = used[:, None] & used[None, :] & ~jnp.eye(count, dtype=bool)
     squares = jnp.where(pairs, jax.lax.stop_gradient(squares), jnp.inf)
     one, two = jnp.divmod(jnp.argmin(squares), count)
     close = squares[one, two] < distance**2
     both = shares[one] + shares[two]
-    middle = (shares[one] * centres[one] + shares[two] * centres[two]) / jnp.where(both > 0, both, 1)
+    middle = (shares[one] * centers[one] + shares[two] * centers[two]) / jnp.where(both > 0, both, 1)
     return (
-        centres.at[one].set(jnp.where(close, middle, centres[one])),
+        centers.at[one].set(jnp.where(close, middle, centers[one])),
         shares.at[one].set(jnp.where(close, both, shares[one])).at[two].set(jnp.where(close, 0, shares[two])),
         used.at[two].set(used[two] & ~close),
     )

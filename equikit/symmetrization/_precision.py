@@ -15,7 +15,7 @@ from equikit.symmetrization._element import Array, coarsest, rounding
 from equikit.symmetrization._masks import present
 
 FAR = " rounding errors of positions"
-"""Under which name they join inputs that have been centred; with the space in front no term can have it."""
+"""Under which name they join inputs that have been centered; with the space in front no term can have it."""
 
 
 def of_positions(action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], batch: int) -> dict[str, Array]:
@@ -39,7 +39,7 @@ def of_positions(action: Action, x: Mapping[str, Array], masks: Mapping[str, Arr
 def error_of(action: Action, terms: Sequence[Term], x: Mapping[str, Array], size: Array) -> Array | float:
     """The rounding error of the numbers of some terms of one sample, relative to their size.
 
-    That of their dtype, and where positions have been centred that which they had before.
+    That of their dtype, and where positions have been centered that which they had before.
     """
     least = rounding(coarsest(x[term.name] for term in terms))
     if FAR not in x or all(action.translation(term) is None for term in terms):

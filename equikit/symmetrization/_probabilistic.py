@@ -45,7 +45,7 @@ class Probabilistic(Method, nnx.Module):
     samples is so in expectation only; `info.standard_error` says how far it may be off.
 
     It is group averaging where the network returns the noise, and canonicalization where it does not look at it. In
-    between it averages over what it has learnt to be worth averaging over. For an input with symmetries of its own, a
+    between it averages over what it has learned to be worth averaging over. For an input with symmetries of its own, a
     single element breaks the symmetry, and the outputs of entries that a symmetry exchanges differ; their expectations
     do not.
 

@@ -13,7 +13,7 @@ from jax.extend.core import Literal
 
 from equikit._errors import OptionError
 from equikit.weightspace._axes import Axis, factors
-from equikit.weightspace._blame import labelled_axes
+from equikit.weightspace._blame import labeled_axes
 from equikit.weightspace._program import INLINED, Reader, of_constant, opened, program_of
 from equikit.weightspace._rules import Axes, rigid
 from equikit.weightspace._specification import Specification
@@ -36,12 +36,12 @@ class Activations(Reader):
     """Reads a program and evaluates it for two networks at once, and keeps what depends on the data.
 
     Attributes:
-        labelled: an index set for each label.
+        labeled: an index set for each label.
         labels: for each array that is kept, the labels of its axes.
         one, two: the arrays, of the two networks.
     """
 
-    labelled: dict[str, Axis] = field(default_factory=dict)
+    labeled: dict[str, Axis] = field(default_factory=dict)
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     one: dict[str, jax.Array] = field(default_factory=dict)
     two: dict[str, jax.Array] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Activations(Reader):
         # seen before.
         inner = [factors(axis) if axis.root.kind == "product" else [axis.root] for axis in axes]
         atoms = [atom for some in inner for atom in some]
-        roots = {axis.root: label for label, axis in self.labelled.items()}
+        roots = {axis.root: label for label, axis in self.labeled.items()}
         labels = tuple(roots.get(atom, DATA) for atom in atoms)
         if set(labels) - {DATA} and all(atom.kind != "sum" for atom in atoms):
             name, shape = f"{len(self.labels)}", [atom.size for atom in atoms]
@@ -104,10 +104,10 @@ def _standardized(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
     """Of mean zero and length one over the data, for each index of the labels: products are correlations."""
     data = tuple(place for place, label in enumerate(labels) if label == DATA)
     wide = _over_largest(array.astype(jnp.promote_types(array.dtype, jnp.float32)), data)
-    centred = wide - wide.mean(axis=data, keepdims=True) if data else wide
-    centred = _over_largest(centred, data)
-    length = jnp.sqrt(jnp.sum(centred**2, axis=data, keepdims=True))
-    return centred / jnp.where(length > 0, length, 1)
+    centered = wide - wide.mean(axis=data, keepdims=True) if data else wide
+    centered = _over_largest(centered, data)
+    length = jnp.sqrt(jnp.sum(centered**2, axis=data, keepdims=True))
+    return centered / jnp.where(length > 0, length, 1)
 
 
 def _over_largest(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
@@ -131,13 +131,13 @@ def activations(
     Raises:
         OptionError: if one of them is not finite; data that are minus infinity at all indices of labels are masked.
     """
-    labelled, of_params = labelled_axes(spec.leaves, spec.groups)
+    labeled, of_params = labeled_axes(spec.leaves, spec.groups)
     of_inputs = [[rigid(size, "an input") for size in jnp.shape(leaf)] for leaf in jax.tree.leaves(inputs)]
     pairs = [
         *(Pair(a, b, False) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)),
         *(Pair(leaf, leaf, True) for leaf in jax.tree.leaves(inputs)),
     ]
-    found = Activations(labelled=labelled)
+    found = Activations(labeled=labeled)
     found.run(program_of(apply, one, inputs), [*of_params, *of_inputs], pairs)
     for side, arrays in (("params_a", found.one), ("params_b", found.two)):
         for name, array in arrays.items():

@@ -63,9 +63,9 @@ class _Found(Exception):
     """Carries the text out of the reader."""
 
 
-def labelled_axes(leaves: tuple[Leaf, ...], groups: dict[str, S]) -> tuple[dict[str, Axis], list[list[Axis]]]:
+def labeled_axes(leaves: tuple[Leaf, ...], groups: dict[str, S]) -> tuple[dict[str, Axis], list[list[Axis]]]:
     """An index set for each label that is permuted, and the axes of all parameters made of them."""
-    labelled: dict[str, Axis] = {}
+    labeled: dict[str, Axis] = {}
 
     def axis_of(expression: Expression) -> Axis:
         if isinstance(expression, Product):
@@ -74,20 +74,20 @@ def labelled_axes(leaves: tuple[Leaf, ...], groups: dict[str, S]) -> tuple[dict[
             return direct_sum([axis_of(part) for part in expression.parts])
         if expression.label not in groups:
             return rigid(expression.size, "bound to Fixed")
-        return labelled.setdefault(expression.label, Axis(expression.size))
+        return labeled.setdefault(expression.label, Axis(expression.size))
 
-    return labelled, [[axis_of(axis) for axis in leaf.axes] for leaf in leaves]
+    return labeled, [[axis_of(axis) for axis in leaf.axes] for leaf in leaves]
 
 
 def first_difference(
     leaves: tuple[Leaf, ...], groups: dict[str, S], apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]
 ) -> str:
     """The first operation that makes a label rigid, or one of two, or gives it a structure."""
-    labelled, of_params = labelled_axes(leaves, groups)
+    labeled, of_params = labeled_axes(leaves, groups)
 
     def conflict() -> str:
         roots: dict[Axis, str] = {}
-        for label, axis in labelled.items():
+        for label, axis in labeled.items():
             root = axis.root
             if root.kind != "free" and root.size > 1:
                 return f"{label!r} is not free" + (f": {root.reason}" if root.reason else f", but a {root.kind}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from equikit.weightspace._interpolation import Line
     from equikit.weightspace._singular import SingularAlignment
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")  # Okabe and Ito
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9")  # Okabe and Ito
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -48,10 +48,10 @@ def line_figure(lines: Mapping[str, Line], axes: Any = None) -> Any:
     figure = figure_of(5.2, 3.6) if axes is None else axes.figure
     axes = figure.subplots() if axes is None else axes
     for number, (name, line) in enumerate(lines.items()):
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
         label = f"{name}: barrier {line.barrier:.2g}" if name else f"barrier {line.barrier:.2g}"
-        axes.plot(line.places, line.losses, color=colour, marker=marker, ms=3.5, lw=1.5, label=label)
-        axes.plot([0, 1], line.losses[[0, -1]], color=colour, lw=0.8, ls=":")
+        axes.plot(line.places, line.losses, color=color, marker=marker, ms=3.5, lw=1.5, label=label)
+        axes.plot([0, 1], line.losses[[0, -1]], color=color, lw=0.8, ls=":")
     axes.set(xlabel="from the first network to the second", ylabel="loss")
     _plain(axes)
     axes.legend(fontsize=8, frameon=False)
@@ -65,15 +65,15 @@ def singular_figure(found: SingularAlignment, thresholds: Sequence[float]) -> An
     grid = figure.subplots(2, columns, squeeze=False, sharey="row")
     for place, (name, pair) in enumerate(found.leaves.items()):
         above, below = grid[:, place]
-        for values, colour, label in ((pair.one, COLOURS[0], "first"), (pair.two, COLOURS[1], "second")):
-            above.plot(np.arange(1, len(values) + 1), values, color=colour, lw=1.5, label=label)
+        for values, color, label in ((pair.one, COLORS[0], "first"), (pair.two, COLORS[1], "second")):
+            above.plot(np.arange(1, len(values) + 1), values, color=color, lw=1.5, label=label)
         above.set(title=name, xlabel="number")
-        for matched, colour, marker, label in (
+        for matched, color, marker, label in (
             (False, "0.55", "s", "as they are"),
-            (True, COLOURS[2], "o", "after matching"),
+            (True, COLORS[2], "o", "after matching"),
         ):
             heights = [pair.alignment(matched=matched, threshold=threshold) for threshold in thresholds]
-            below.plot(thresholds, heights, color=colour, marker=marker, ms=3.5, lw=1.5, label=label)
+            below.plot(thresholds, heights, color=color, marker=marker, ms=3.5, lw=1.5, label=label)
         below.axhline(0, color="0.85", lw=0.8, zorder=0)
         below.set(xlabel="least singular value, over the largest")
         for axes in (above, below):

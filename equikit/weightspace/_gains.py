@@ -88,7 +88,7 @@ class Gains:
 
     Attributes:
         sizes: the size of each label that is permuted.
-        neighbours: for each, those whose gains it changes: the labels that it shares a tensor with.
+        neighbors: for each, those whose gains it changes: the labels that it shares a tensor with.
         twice: labels that are those of two axes of one tensor. For them the gain is the sum of both, each with the
             other axis as it is: the linear approximation of a quadratic form.
         parts: for each label, the tensors and axes in which there is another label that is permuted.
@@ -126,7 +126,7 @@ class Gains:
         for inner, outer in outer_of.items():
             self.inners.setdefault(outer, []).append(inner)
         self.twice = {label for label in self.sizes for axes in self.labels.values() if axes.count(label) > 1}
-        self.neighbours: dict[str, set[str]] = {label: set() for label in self.sizes}
+        self.neighbors: dict[str, set[str]] = {label: set() for label in self.sizes}
         self.parts: dict[str, list[tuple[str, int]]] = {label: [] for label in self.sizes}
         self.fixed: dict[str, list[tuple[str, int]]] = {label: [] for label in self.sizes}
         self.folded: dict[str, list[tuple[str, int]]] = {label: [] for label in self.sizes}
@@ -135,7 +135,7 @@ class Gains:
                 if label not in self.sizes:
                     continue
                 others = self.sizes.keys() & {*axes[:place], *axes[place + 1 :]}
-                self.neighbours[label] |= others
+                self.neighbors[label] |= others
                 is_folded = bool(set(self.inners.get(label, ())) & set(axes))
                 alone = not others and not any(outer is not None for outer in self.within[name])
                 (self.folded if is_folded else self.fixed if alone else self.parts)[label].append((name, place))
@@ -173,7 +173,7 @@ class Gains:
     def best(self, label: str, element: Element) -> tuple[Element, float]:
         """The permutation with the largest gain, and how much more it gains than the present one.
 
-        On two axes of one tensor the gain that is maximised is that of a linear approximation; and for labels nested in
+        On two axes of one tensor the gain that is maximized is that of a linear approximation; and for labels nested in
         another the search is one of the same kind for every pair of indices. What is returned may then be a loss.
         """
         matrix = self.matrix(label, element)
@@ -200,11 +200,11 @@ def assigned(gain: np.ndarray) -> np.ndarray:
     """The permutation with the largest gain: index j of the second network goes to place p[j]."""
     # What is added to a whole row or column changes no assignment, but SciPy's algorithm takes ten times as long where
     # columns differ in their means.
-    centred = gain.astype(np.float64)
-    if centred.size:
-        centred -= centred.mean(axis=0)
-        centred -= centred.mean(axis=1, keepdims=True)
-    rows, columns = linear_sum_assignment(centred, maximize=True)
+    centered = gain.astype(np.float64)
+    if centered.size:
+        centered -= centered.mean(axis=0)
+        centered -= centered.mean(axis=1, keepdims=True)
+    rows, columns = linear_sum_assignment(centered, maximize=True)
     place = np.empty(len(rows), np.intp)
     place[columns] = rows
     return place

@@ -48,7 +48,7 @@ class Line:
 def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
     """The network at a place of the straight line between two, `(1 - t) a + t b`.
 
-    Running averages of batch normalisation are interpolated like all else, and do not fit what is in between: take them
+    Running averages of batch normalization are interpolated like all else, and do not fit what is in between: take them
     anew, by running the network over data in training mode.
 
     Args:
@@ -92,7 +92,7 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
 
     Args:
         loss: a function of the parameters alone, which JAX can trace; it is compiled once.
-        params_a, params_b: trees of arrays, with running averages of normalisations that fit what is between them.
+        params_a, params_b: trees of arrays, with running averages of normalizations that fit what is between them.
         points: how many places, the ends included.
 
     Returns:

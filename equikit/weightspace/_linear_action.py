@@ -110,7 +110,7 @@ def linear_actions(
 ) -> Iterator[LinearAction]:
     """All general linear groups that are found: one for each label and each set of its axes that depend on each other.
 
-    Every use of an axis is coloured up or down; labels on which colours contradict each other, or which some operation
+    Every use of an axis is colored up or down; labels on which colors contradict each other, or which some operation
     does not allow, have none. The arguments are those of `scalings`, and pairs of labels, the first of which moves by
     itself for every index of the second.
     """
@@ -120,9 +120,9 @@ def linear_actions(
     run(powers, call, [*its.arrays, *inputs_of(call, len(leaves), others)], LINEAR_RULES)
     root_of = {number: its.roots[label] for number, label in enumerate(its.labels)}
     root_of |= {number: atom.root for number, atom in powers.carried.items()}
-    colours, refused = _coloured(powers.rows, root_of)
-    for colour in colours:
-        mine = {number: Fraction(sign) for number, sign in colour.items() if number >= 0}
+    colors, refused = _colored(powers.rows, root_of)
+    for color in colors:
+        mine = {number: Fraction(sign) for number, sign in color.items() if number >= 0}
         if mine and root_of[min(mine)] not in refused:
             variances = tuple(
                 (name, place, tuple(map(int, signs))) for name, place, signs in by_axis(leaves, its, mine)
@@ -131,8 +131,8 @@ def linear_actions(
             yield LinearAction(label, outer.get(label), variances)
 
 
-def _coloured(rows: Sequence[Form], root_of: Mapping[int, Axis]) -> tuple[list[dict[int, int]], set[Axis]]:
-    """For each connected set of unknowns their colours, and index sets that have none."""
+def _colored(rows: Sequence[Form], root_of: Mapping[int, Axis]) -> tuple[list[dict[int, int]], set[Axis]]:
+    """For each connected set of unknowns their colors, and index sets that have none."""
     refused: set[Axis] = set()
     beside: dict[int, list[tuple[int, int]]] = {number: [] for number in sorted(root_of, key=lambda n: (n < 0, n))}
     for row in rows:
@@ -148,17 +148,17 @@ def _coloured(rows: Sequence[Form], root_of: Mapping[int, Axis]) -> tuple[list[d
     for start in beside:
         if start in done:
             continue
-        colour, waiting = {start: 1}, [start]
+        color, waiting = {start: 1}, [start]
         while waiting:
             number = waiting.pop()
             for other, sign in beside[number]:
-                if other not in colour:
-                    colour[other] = sign * colour[number]
+                if other not in color:
+                    color[other] = sign * color[number]
                     waiting.append(other)
-                elif colour[other] != sign * colour[number]:
+                elif color[other] != sign * color[number]:
                     refused.add(root_of[number])
-        done |= colour.keys()
-        found.append(colour)
+        done |= color.keys()
+        found.append(color)
     return found, refused
 
 

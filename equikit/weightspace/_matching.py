@@ -127,7 +127,7 @@ def _climbed(
             step, gained = gains.best(label, element)
             if gained > 0:
                 element, value, changed = {**element, **step}, value + gained, True
-                waiting |= gains.neighbours[label]
+                waiting |= gains.neighbors[label]
         if value - before <= SMALLEST_GAIN * norm:
             break
     return element, gains.value(element) if changed else value, passes

@@ -18,7 +18,7 @@ from equikit.weightspace._tensors import checked_tensors
 def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: int = 0, restarts: int = 0) -> Any:
     """The mean of several networks, each of them aligned with the mean of the others until nothing changes.
 
-    The sum of the inner products of all pairs grows with every change. Running averages of batch normalisation are
+    The sum of the inner products of all pairs grows with every change. Running averages of batch normalization are
     means like all else, and do not fit the network that comes out: its activations vary less than those of the networks
     it is the mean of. Run the merged model over data in training mode before it is used.
 

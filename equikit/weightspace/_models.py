@@ -108,7 +108,7 @@ class DWSNet(Functional):
     """A deep-weight-space network: all affine maps that commute with permutations of hidden neurons, no others.
 
     These are the layers of `NFN` with `"HNP"`: two papers found one space of maps. They are linear here, as in the
-    characterisation of the paper; its code puts attention with a maximum in the place of sums by default.
+    characterization of the paper; its code puts attention with a maximum in the place of sums by default.
 
     Args:
         spec: the symmetry of the parameters, from `trace`.

@@ -273,7 +273,7 @@ def test_graphs_are_told_apart_and_copies_are_not() -> None:
     assert unseparated(np.array([[0.0, 1.0], [0.0, 1.0005], [0.0, 2.0]])) == 1
     graphs, copies = graph_sets(6, 1, 0)["graphs"]
     found = {name: separator(graphs, copies, 0) for name, separator in SEPARATORS.items()}
-    assert found["colour refinement"] == {
+    assert found["color refinement"] == {
         "graphs": 112,
         "pairs": 6216,
         "pairs not told apart": 3,
@@ -286,10 +286,10 @@ def test_graphs_are_told_apart_and_copies_are_not() -> None:
         assert found[name]["largest difference of copies"] < 1e-12
 
 
-def test_circulants_are_told_apart_by_a_canonical_form_and_not_by_colours() -> None:
+def test_circulants_are_told_apart_by_a_canonical_form_and_not_by_colors() -> None:
     graphs, copies = graph_sets(4, 3, 0)["CSL"]
     assert copies.shape == (14, 3, 41, 41)
-    refined, canonical = (SEPARATORS[name](graphs, copies[:2], 0) for name in ("colour refinement", "canonical form"))
+    refined, canonical = (SEPARATORS[name](graphs, copies[:2], 0) for name in ("color refinement", "canonical form"))
     assert refined["pairs not told apart"] == 3
     assert canonical["pairs not told apart"] == canonical["copies told apart"] == refined["copies told apart"] == 0
 

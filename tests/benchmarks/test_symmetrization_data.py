@@ -22,8 +22,8 @@ from benchmarks._symmetrization_graphs import (
     circulants,
     connected_graphs,
     equivalent_pairs,
-    refined_colours,
-    relabelled,
+    refined_colors,
+    relabeled,
 )
 from benchmarks._symmetrization_particles import (
     Simulation,
@@ -169,7 +169,7 @@ def test_elements_are_those_of_their_groups() -> None:
 
 
 @pytest.mark.parametrize(("nodes", "graphs", "pairs"), [(1, 1, 0), (4, 6, 0), (5, 21, 0), (6, 112, 3), (7, 853, 17)])
-def test_connected_graphs_that_colour_refinement_cannot_tell_apart(nodes: int, graphs: int, pairs: int) -> None:
+def test_connected_graphs_that_color_refinement_cannot_tell_apart(nodes: int, graphs: int, pairs: int) -> None:
     adjacency = connected_graphs(nodes)
     assert adjacency.shape == (graphs, nodes, nodes)
     np.testing.assert_array_equal(adjacency, adjacency.swapaxes(1, 2))
@@ -182,15 +182,15 @@ def test_connected_graphs_that_colour_refinement_cannot_tell_apart(nodes: int, g
     assert not any(nx.is_isomorphic(made[i], made[j]) for i, j in found)
 
 
-def test_relabelled_graphs_are_isomorphic_and_never_told_apart() -> None:
+def test_relabeled_graphs_are_isomorphic_and_never_told_apart() -> None:
     adjacency = connected_graphs(6)
-    moved = relabelled(adjacency, np.random.default_rng(0))
+    moved = relabeled(adjacency, np.random.default_rng(0))
     assert not np.array_equal(adjacency, moved)
     for one, two in zip(adjacency[::10], moved[::10], strict=True):
         assert nx.is_isomorphic(nx.from_numpy_array(one), nx.from_numpy_array(two))
     joined = np.concatenate([adjacency, moved])
     assert {(i, i + 112) for i in range(112)} <= set(equivalent_pairs(joined))
-    np.testing.assert_array_equal(np.sort(refined_colours(joined)[:112], 1), np.sort(refined_colours(joined)[112:], 1))
+    np.testing.assert_array_equal(np.sort(refined_colors(joined)[:112], 1), np.sort(refined_colors(joined)[112:], 1))
 
 
 def test_circulants() -> None:
@@ -208,7 +208,7 @@ def images() -> Digits:
     return digits(0)
 
 
-def test_digits_are_turned_about_their_centre(images: Digits) -> None:
+def test_digits_are_turned_about_their_center(images: Digits) -> None:
     some = images.inputs[:40]
     assert images.inputs.shape == (1797, 8, 8)
     assert (some.min(), some.max()) == (0.0, 1.0)

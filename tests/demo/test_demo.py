@@ -51,7 +51,7 @@ def run(tmp_path_factory):
 
 def test_atlas_has_all_small_graphs(graphs):
     assert len(graphs) == 1253
-    # The numbers of graphs on 0 to 7 unlabelled nodes, OEIS A000088.
+    # The numbers of graphs on 0 to 7 unlabeled nodes, OEIS A000088.
     assert np.bincount(graphs.mask.sum(1)).tolist() == [1, 1, 2, 4, 11, 34, 156, 1044]
     adjacency = graphs.adjacency
     np.testing.assert_array_equal(adjacency, adjacency.swapaxes(1, 2))
@@ -83,8 +83,8 @@ def test_split_deals_out_every_graph_once(graphs, data):
 
 
 @pytest.mark.parametrize("padding", [False, True])
-def test_relabelled_graphs_are_isomorphic(graphs, padding):
-    moved = graphs.relabelled(np.random.default_rng(0), padding=padding)
+def test_relabeled_graphs_are_isomorphic(graphs, padding):
+    moved = graphs.relabeled(np.random.default_rng(0), padding=padding)
     assert not np.array_equal(moved.adjacency, graphs.adjacency)
     assert np.array_equal(moved.mask, graphs.mask) != padding
     for place in range(0, len(graphs), 50):
@@ -94,7 +94,7 @@ def test_relabelled_graphs_are_isomorphic(graphs, padding):
         assert not moved.adjacency[place][~keep].any()
 
 
-def test_twins_are_those_of_colour_refinement(graphs):
+def test_twins_are_those_of_color_refinement(graphs):
     def named(place):
         n = graphs.mask[place].sum()
         graph = nx.from_numpy_array(graphs.adjacency[place][:n, :n])
@@ -154,11 +154,11 @@ def test_nothing_to_train_is_an_error(options, data):
 # What the models can and cannot do.
 
 
-def test_network_does_not_see_relabelling(data, trained):
+def test_network_does_not_see_relabeling(data, trained):
     assert demo.invariance_error(trained, data.test, 0) < 1e-5
     plain, moved = (
         demo.score(trained.predict(data.test), data.test.targets),
-        demo.relabelled_score(trained, data.test, 0),
+        demo.relabeled_score(trained, data.test, 0),
     )
     np.testing.assert_allclose(plain.mae, moved.mae, rtol=1e-4)
     np.testing.assert_allclose(plain.rmse, moved.rmse, rtol=1e-4)
@@ -200,7 +200,7 @@ def test_report_and_files(run):
     assert (folder / "demo.png").read_bytes().startswith(b"\x89PNG")
     for outcome in report.outcomes[:2]:
         assert outcome.invariance < 1e-5
-        np.testing.assert_allclose(outcome.score.mae, outcome.relabelled.mae, rtol=1e-3)
+        np.testing.assert_allclose(outcome.score.mae, outcome.relabeled.mae, rtol=1e-3)
     assert report.outcomes[0].parameters <= report.outcomes[2].parameters
 
 

@@ -48,13 +48,13 @@ def distinct_columns(matrix: np.ndarray) -> np.ndarray:
     return matrix[:, np.unique(weights @ matrix, return_index=True)[1]]
 
 
-def set_partitions(order: int, colours: Sequence[str] | None = None) -> list[tuple[int, ...]]:
-    """Restricted growth strings of all (coloured) set partitions, sorted, chosen from those of one colour."""
+def set_partitions(order: int, colors: Sequence[str] | None = None) -> list[tuple[int, ...]]:
+    """Restricted growth strings of all (colored) set partitions, sorted, chosen from those of one color."""
     strings: list[tuple[int, ...]] = [()]
     for _ in range(order):
         strings = [(*string, block) for string in strings for block in range(max(string, default=-1) + 2)]
-    colours = ["p"] * order if colours is None else colours
-    return [s for s in strings if len(set(zip(s, colours, strict=True))) == len(set(s))]
+    colors = ["p"] * order if colors is None else colors
+    return [s for s in strings if len(set(zip(s, colors, strict=True))) == len(set(s))]
 
 
 def kronecker(matrices: Iterable[np.ndarray]) -> np.ndarray:

@@ -63,7 +63,7 @@ def test_dimensions_by_burnside(n):
         assert power(k, l, S(n)).dim * math.factorial(n) == total
 
 
-def test_dimensions_of_coloured_spaces_by_burnside():
+def test_dimensions_of_colored_spaces_by_burnside():
     generator = np.random.default_rng(0)
     for _ in range(20):
         rows = [generator.choice(["p", "q", "i"], generator.integers(0, 4)).tolist() for _ in range(2)]
@@ -195,22 +195,22 @@ def test_enumerations_agree(space):
 
 def test_enumeration_is_complete(space):
     diagrams = space.diagrams
-    colours = (*diagrams.top, *diagrams.bottom)
+    colors = (*diagrams.top, *diagrams.bottom)
     limits = tuple((label, group.n) for label, group in diagrams.groups)
     limit = dict(limits)
     expected = {
         growth
-        for growth in set_partitions(len(colours), colours)
+        for growth in set_partitions(len(colors), colors)
         if all(
-            most is None or len({b for b, c in zip(growth, colours, strict=True) if c == label}) <= most
+            most is None or len({b for b, c in zip(growth, colors, strict=True) if c == label}) <= most
             for label, most in limit.items()
         )
     }
     assert {d.growth for d in diagrams} == expected
-    found = growth_array(colours, limits)
+    found = growth_array(colors, limits)
     assert [tuple(r) for r in found.tolist()] == sorted(expected)
-    for blocks in range(len(colours) + 2):
-        one_by_one = list(iter_growth(colours, blocks, limits))
+    for blocks in range(len(colors) + 2):
+        one_by_one = list(iter_growth(colors, blocks, limits))
         assert one_by_one == sorted(growth for growth in expected if len(set(growth)) == blocks)
 
 

@@ -232,7 +232,7 @@ one = hom("z -> z", z=Z(3)).diagrams[0]
         (lambda: one @ one, ek.OptionError, "composition is not defined for Z(3), which has no diagrams"),
         (lambda: one.tensor(one), ek.OptionError, "the tensor product is not defined"),
         (lambda: one.flip(), ek.OptionError, "the flip is not defined"),
-        (lambda: one.factor(), ek.OptionError, "the factorisation is not defined"),
+        (lambda: one.factor(), ek.OptionError, "the factorization is not defined"),
         (lambda: one.matrix(3, basis="orbit"), ek.OptionError, "the orbit map is not defined"),
         (lambda: one.matrix(4), ek.DiagramError, "has no such invariant tensor"),
         (lambda: hom("z -> z", z=Z(3)).diagrams.array(), ek.OptionError, "do not tell the diagrams"),

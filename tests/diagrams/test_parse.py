@@ -173,7 +173,7 @@ def test_any_word_is_a_label_through_groups(label):
     ],
     ids=["greek", "cyrillic", "han", "ligature", "combining", "bold", "wide", "long-s"],
 )
-def test_unicode_labels_are_normalised_as_python_does(written, label):
+def test_unicode_labels_are_normalized_as_python_does(written, label):
     for space in (
         hom(f"{written} -> {written}", groups={written: S}),
         hom(f"{written} -> {label}", groups={label: S}),
@@ -185,11 +185,11 @@ def test_unicode_labels_are_normalised_as_python_does(written, label):
         assert space.dim == 2
 
 
-def test_the_caret_under_a_normalised_label_is_as_long_as_what_was_written():
+def test_the_caret_under_a_normalized_label_is_as_long_as_what_was_written():
     assert caret_error(lambda: hom("p ﬁ -> p", p=S)) == ("label 'fi' is not bound to a group", "p ﬁ -> p", "  ^")
 
 
-def test_python_normalises_keywords_so_they_meet():
+def test_python_normalizes_keywords_so_they_meet():
     assert hom("ﬁ -> fi", ﬁ=S).dim == 2
 
 

@@ -52,11 +52,11 @@ def test_a_vertex_is_hollow_exactly_where_it_is_joined_to_nothing():
     assert [c.get("fill") == "none" for c in elements(text, "circle")] == [False, False, True]
 
 
-def test_vertices_have_the_colour_of_their_label():
+def test_vertices_have_the_color_of_their_label():
     text = diagram_svg(Diagram.parse("q p q -> p q: 1 2' | 2 3' | 1'"))
-    colours = [c.get("stroke") or c.get("fill") for c in elements(text, "circle")]
+    colors = [c.get("stroke") or c.get("fill") for c in elements(text, "circle")]
     p, q = HUES[0][0], HUES[1][0]
-    assert colours == [p, q, q, p, q]
+    assert colors == [p, q, q, p, q]
     assert [t.text for t in elements(text, "text")] == ["p", "q", "q", "p", "q"]
 
 
@@ -117,7 +117,7 @@ def test_a_scale_that_is_no_size_is_refused(scale):
 
 
 def test_labels_without_those_of_the_diagram_are_refused():
-    with pytest.raises(OptionError, match="label 'p' has no colour"):
+    with pytest.raises(OptionError, match="label 'p' has no color"):
         diagram_svg(Diagram.identity("p"), labels="q")
 
 
@@ -137,10 +137,10 @@ def test_long_rows_are_drawn():
         assert len(elements(diagram_svg(Diagram(("p",) * 8, ("p",) * 8, growth)), "circle")) == 16
 
 
-def test_colours_are_legible_on_white_and_on_dark_pages():
-    for colour in [*sum(HUES, ()), QUIET, POSITIVE, NEGATIVE]:
-        assert contrast(colour, "#ffffff") > 3
-        assert contrast(colour, "#1b1b1b") > 3
+def test_colors_are_legible_on_white_and_on_dark_pages():
+    for color in [*sum(HUES, ()), QUIET, POSITIVE, NEGATIVE]:
+        assert contrast(color, "#ffffff") > 3
+        assert contrast(color, "#1b1b1b") > 3
 
 
 def test_a_notebook_shows_the_picture():

@@ -92,7 +92,7 @@ def test_matrices_are_drawn_at_a_small_size():
     assert "large even at two points" in space_html(hom("p p p p p p -> ()", p=S), most=2)
 
 
-def test_colours_agree_between_pairs():
+def test_colors_agree_between_pairs():
     text = space_html(hom("p + q -> q", p=S, q=S), most=100)
     vertices = [
         (label.text, circle.get("stroke") or circle.get("fill"))

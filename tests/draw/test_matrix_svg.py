@@ -13,7 +13,7 @@ from equikit.groups import S
 
 
 def read_back(text: str, shape: tuple[int, int]) -> np.ndarray:
-    """Signs of the entries, from the rectangles and their colours."""
+    """Signs of the entries, from the rectangles and their colors."""
     root = ET.fromstring(text)
     frame = root.find(SVG + "rect")
     cell = (float(frame.get("width")) - 1) / shape[1]

@@ -50,7 +50,7 @@ def test_all_nodes_and_edges_are_drawn_inside(kind: str) -> None:
     assert len(set(paths)) == len(paths)  # parallel edges are apart
 
 
-def test_values_are_colours_and_widths() -> None:
+def test_values_are_colors_and_widths() -> None:
     made = graph(recurrent, PARAMS, X)
     root = ElementTree.fromstring(parameter_graph_svg(made, PARAMS))
     values = made.features(PARAMS).edges[:, 0]

@@ -217,7 +217,7 @@ BUILDS = {
         "nnx.Rngs",
         "rngs=nnx.Rngs(0)",
     ),
-    "misspelt-option": (
+    "misspelled-option": (
         ek.OptionError,
         lambda: linear(use_bais=False),
         "Linear has no option 'use_bais'",

@@ -70,7 +70,7 @@ def test_reflections_are_seen_where_the_group_has_none():
 
 
 @pytest.mark.usefixtures("x64", "quick_compile")
-def test_it_is_the_sum_over_neighbours_pair_by_pair():
+def test_it_is_the_sum_over_neighbors_pair_by_pair():
     """One point after another, in NumPy: numbers and vectors to vectors."""
     layer = make(outputs={"p x": 1}, inputs={"p": 1, "p x": 1}, powers=2)
     features, positions = draw(batch=(), inputs={"p": 1, "p x": 1})
@@ -161,10 +161,10 @@ def test_absent_points_are_not_there():
 
 @pytest.mark.slow
 def test_the_sum_keeps_its_size():
-    """Its mean square does not depend on the number of neighbours, where that is told."""
+    """Its mean square does not depend on the number of neighbors, where that is told."""
     squares = []
     for count in (4, 32):
-        layer = make(dtype=jnp.float32, neighbours=count, cutoff=10.0, inputs={"p": 16}, outputs={"p": 16})
+        layer = make(dtype=jnp.float32, neighbors=count, cutoff=10.0, inputs={"p": 16}, outputs={"p": 16})
         features, positions = draw(points=count + 1, batch=(64,), inputs={"p": 16})
         arrays = jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), (features, positions))
         squares.append(float(jnp.mean(layer(*arrays)["p"] ** 2)))
@@ -246,13 +246,13 @@ ERRORS = {
         "same number of axes",
         "raise powers",
     ),
-    "neighbours": (
+    "neighbors": (
         ek.OptionError,
-        lambda: single(neighbours=0),
-        "neighbours= must be a number > 0",
+        lambda: single(neighbors=0),
+        "neighbors= must be a number > 0",
         "0",
         "a number > 0",
-        "neighbours=1",
+        "neighbors=1",
     ),
     "cutoff": (
         ek.OptionError,
@@ -330,7 +330,7 @@ def test_points_far_beyond_the_cutoff_are_nothing():
         ({"hidden": 4}, "hidden= must be a list of widths"),
         ({"cutoff": "2"}, "cutoff= must be a number > 0"),
         ({"cutoff": float("inf")}, "cutoff= must be a number > 0"),
-        ({"neighbours": float("nan")}, "neighbours= must be a number > 0"),
+        ({"neighbors": float("nan")}, "neighbors= must be a number > 0"),
         ({"powers": -1}, "powers= must be a whole number"),
     ],
 )

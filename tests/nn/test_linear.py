@@ -215,7 +215,7 @@ def test_any_word_is_a_label_through_groups(label):
     assert not bool(jnp.any(layer(normal(4, 4, 2), mask=mask)[2:]))
 
 
-def test_labels_are_normalised_as_python_normalises_keywords():
+def test_labels_are_normalized_as_python_normalizes_keywords():
     layer = linear("ﬁ -> ﬁ", 2, 3, groups={"ﬁ": ek.S})
     assert layer.signature.bound == {"fi": ek.S()}
     assert linear("ﬁ -> ﬁ", 2, 3, fi=ek.S)(normal(4, 2)).shape == (4, 3)
@@ -246,7 +246,7 @@ def test_means_do_not_overflow_in_half_precision(dtype):
     assert bool(jnp.all(jnp.isfinite(y)))
 
 
-def test_names_may_be_spelt_as_in_the_signature_or_as_normalised():
+def test_names_may_be_spelled_as_in_the_signature_or_as_normalized():
     """Python turns keyword arguments into Unicode's form NFKC, where the micro sign of keyboards is a Greek letter."""
     micro, mu = "\u00b5", "\u03bc"
     layer = ek.nn.Linear({micro: 1}, {micro: 1}, groups={micro: ek.S}, rngs=nnx.Rngs(0))

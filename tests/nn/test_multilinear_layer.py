@@ -1,4 +1,4 @@
-"""The multilinear layer: equivariant, initialised to keep variance, a module like the others."""
+"""The multilinear layer: equivariant, initialized to keep variance, a module like the others."""
 
 import copy
 import pickle

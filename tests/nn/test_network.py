@@ -152,7 +152,7 @@ class Keep(nnx.Module):
 
 def fit(net, x, y, steps=300):
     static, params = nnx.split(net)
-    optimiser = optax.adam(3e-3)
+    optimizer = optax.adam(3e-3)
 
     def loss(params):
         return jnp.mean((nnx.merge(static, params)({"x": x})[""] - y) ** 2)
@@ -161,18 +161,18 @@ def fit(net, x, y, steps=300):
     def run(params):
         def step(state, _):
             params, memory = state
-            updates, memory = optimiser.update(jax.grad(loss)(params), memory)
+            updates, memory = optimizer.update(jax.grad(loss)(params), memory)
             return (optax.apply_updates(params, updates), memory), None
 
-        return loss(jax.lax.scan(step, (params, optimiser.init(params)), None, length=steps)[0][0])
+        return loss(jax.lax.scan(step, (params, optimizer.init(params)), None, length=steps)[0][0])
 
     return float(run(params))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("residual", [False, True])
-def test_normalised_features_learn_from_long_tailed_inputs(residual):
-    """Vectors whose lengths are spread over three powers of ten: degree eight without normalisation."""
+def test_normalized_features_learn_from_long_tailed_inputs(residual):
+    """Vectors whose lengths are spread over three powers of ten: degree eight without normalization."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 3, 2)) * np.exp(rng.normal(size=(300, 1, 1)))
     one, two = np.linalg.norm(x, axis=1).T
@@ -310,7 +310,7 @@ def test_bad_arrays():
         net({"y": normal(5, 3, 2)})
 
 
-def test_terms_without_a_norm_are_not_normalised():
+def test_terms_without_a_norm_are_not_normalized():
     features = [{"u": 2}, {"u": 2, "": 2}, {"u": 1}]
     network = ek.nn.Network(features, products=0, u=ek.GL(2), normalize_features=True, rngs=nnx.Rngs(0))
     assert network({"u": jnp.ones((3, 2, 2))})["u"].shape == (3, 2, 1)

@@ -233,7 +233,7 @@ def test_it_learns_an_invariant_function():
     y = ((y - y.mean()) / y.std()).astype(np.float32)
     net = ek.nn.MLP([{"x": 2}, {"": 32, "x": 8}, {"": 32, "x": 8}, {"": 1}], x=O(5), rngs=rngs())
     static, params = nnx.split(net)
-    optimiser = optax.adam(3e-3)
+    optimizer = optax.adam(3e-3)
 
     def loss(params, x, y):
         return jnp.mean((nnx.merge(static, params)({"x": x})[""] - y) ** 2)
@@ -241,10 +241,10 @@ def test_it_learns_an_invariant_function():
     @jax.jit
     def step(params, memory):
         value, slope = jax.value_and_grad(loss)(params, x[:500], y[:500])
-        updates, memory = optimiser.update(slope, memory)
+        updates, memory = optimizer.update(slope, memory)
         return optax.apply_updates(params, updates), memory, value
 
-    memory = optimiser.init(params)
+    memory = optimizer.init(params)
     for _ in range(400):
         params, memory, _ = step(params, memory)
     assert float(loss(params, x[500:], y[500:])) < 0.1

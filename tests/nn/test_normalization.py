@@ -1,4 +1,4 @@
-"""Normalisation by the mean square, where the group keeps it."""
+"""Normalization by the mean square, where the group keeps it."""
 
 import jax
 import jax.numpy as jnp

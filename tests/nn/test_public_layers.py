@@ -1,4 +1,4 @@
-"""What every public layer does alike: tables of `nnx.tabulate`, arrays of NumPy, misspelt options."""
+"""What every public layer does alike: tables of `nnx.tabulate`, arrays of NumPy, misspelled options."""
 
 import jax
 import numpy as np
@@ -82,7 +82,7 @@ def test_every_layer_and_function_with_labels_is_tried():
 
 
 @every_call
-def test_a_misspelt_option_is_answered_with_the_nearest_one(call, arguments, keywords, inner):
+def test_a_misspelled_option_is_answered_with_the_nearest_one(call, arguments, keywords, inner):
     options = {option for function in (call, *inner) for option in options_of(function)}
     assert "groups" in options or call in (ek.nn.DeepSets, ek.nn.GraphNetwork)
     for option in options - {"rngs"}:
@@ -109,7 +109,7 @@ def test_what_has_no_parameters_takes_no_random_keys(name):
     assert caught.value.step == "remove rngs="
 
 
-def test_a_misspelt_label_is_answered_with_the_nearest_one():
+def test_a_misspelled_label_is_answered_with_the_nearest_one():
     with pytest.raises(ek.OptionError) as caught:
         ek.nn.Linear("node -> node", 1, 1, nodes=ek.S, rngs=RNGS)
     assert caught.value.step == "write node="

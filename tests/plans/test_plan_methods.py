@@ -321,7 +321,7 @@ ERRORS = {
         "float32",
         "astype",
     ),
-    "layout-of-another-normalisation": (
+    "layout-of-another-normalization": (
         ek.OptionError,
         lambda: apply(plan(ek.hom("p -> p", p=ek.S), normalize="mean"), jnp.ones((3, 1)), LAYOUT),
         "the layout was made for another plan",

@@ -1,4 +1,4 @@
-"""The optimiser: the plan of one diagram at a time, and the passes that lead from it to what `plan` returns."""
+"""The optimizer: the plan of one diagram at a time, and the passes that lead from it to what `plan` returns."""
 
 import itertools
 from dataclasses import replace

@@ -35,7 +35,7 @@ NUMPY_CASES = [
 
 
 def setting(number: int) -> tuple[str, bool, bool, tuple[int, ...]]:
-    """Normalisation, mask, bias and batch axes, so that in a run of cases every pair of choices meets."""
+    """Normalization, mask, bias and batch axes, so that in a run of cases every pair of choices meets."""
     return ("mean", "sum")[number % 2], number // 2 % 2 == 0, number // 3 % 2 == 0, BATCHES[number % 3]
 
 

@@ -1,4 +1,4 @@
-"""The bridge to e3nn-jax: one basis, one normalisation, one tensor product."""
+"""The bridge to e3nn-jax: one basis, one normalization, one tensor product."""
 
 import functools
 import itertools

@@ -97,7 +97,7 @@ def test_many_automorphisms(name):
 
 
 def test_regular_graphs_are_told_apart_as_networkx_does():
-    """Refinement of colours says nothing of them."""
+    """Refinement of colors says nothing of them."""
     graphs = [nx.random_regular_graph(3, 8, seed=seed) for seed in range(12)]
     graphs += [LARGE["rook"][0], LARGE["shrikhande"][0]]
     forms = [form_of(nx.to_numpy_array(graph))[0] for graph in graphs]
@@ -105,8 +105,8 @@ def test_regular_graphs_are_told_apart_as_networkx_does():
         assert np.array_equal(first, second) == nx.is_isomorphic(one, two)
 
 
-def test_colours_and_directions():
-    """Colours of nodes, of edges and of loops, and the directions of edges, have to be kept."""
+def test_colors_and_directions():
+    """Colors of nodes, of edges and of loops, and the directions of edges, have to be kept."""
     generator = np.random.default_rng(0)
     cycle = np.roll(np.eye(6), 1, axis=1)
     assert size_of(form_of(cycle)[1]) == 6
@@ -227,7 +227,7 @@ def test_weights_numbers_of_nodes_and_masks(x64):
     """What differs by rounding alone is equal; absent nodes come last."""
     generator = np.random.default_rng(0)
     graph = np.pad(nx.to_numpy_array(nx.cycle_graph(6)) * 0.3, (0, 2), constant_values=np.nan)
-    colours, there = np.array([0.1, 0.2, 0.1, 0.2, 0.1, 0.2, 5, 7]), np.arange(8) < 6
+    colors, there = np.array([0.1, 0.2, 0.1, 0.2, 0.1, 0.2, 5, 7]), np.arange(8) < 6
 
     def backbone(x, mask):
         both = mask["p"][..., :, None] & mask["p"][..., None, :]
@@ -239,7 +239,7 @@ def test_weights_numbers_of_nodes_and_masks(x64):
     p = np.array([6, 3, 1, 0, 7, 5, 2, 4])
 
     def at(q):
-        noisy = {"edges": graph * (1 + 1e-15 * generator.normal(size=(8, 8))), "nodes": colours * (1 + 1e-15)}
+        noisy = {"edges": graph * (1 + 1e-15 * generator.normal(size=(8, 8))), "nodes": colors * (1 + 1e-15)}
         x = {"edges": jnp.asarray(noisy["edges"][np.ix_(q, q)]), "nodes": jnp.asarray(noisy["nodes"][q])}
         y, info = sym(x, mask={"p": jnp.asarray(there[q])}, with_info=True)
         return np.asarray(y["y"]), info

@@ -49,8 +49,8 @@ def test_eighth_turns_are_as_good_as_interpolation():
     group, place, seeds = ek.Z(8), np.mgrid[:20, :20] - 9.5, np.random.default_rng(3)
     x = np.zeros((16, 20, 20, 1), np.float32)
     for image in x:
-        for centre in seeds.uniform(-5, 5, (5, 2)):
-            image[..., 0] += np.exp(-np.sum((place - centre[:, None, None]) ** 2, 0) / 4.5)
+        for center in seeds.uniform(-5, 5, (5, 2)):
+            image[..., 0] += np.exp(-np.sum((place - center[:, None, None]) ** 2, 0) / 4.5)
     run = jax.jit(GroupConvolution(1, group, rngs=nnx.Rngs(0)))
     activations, misses = run(x), []
     for h, matrix in enumerate(jnp.asarray(matrices(group), jnp.float32)):

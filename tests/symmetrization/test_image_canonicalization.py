@@ -152,9 +152,9 @@ def test_eighth_turns_are_as_good_as_interpolation():
     place = jnp.arange(20.0) - 9.5
 
     def direction(x):
-        """Activations that are equivariant up to interpolation: where the centre of mass lies."""
-        centre = jnp.stack([jnp.einsum("nijc,i->n", x, place), jnp.einsum("nijc,j->n", x, place)], -1)
-        return jnp.einsum("gk,nk->ng", listed[:, :, 0], centre) / 20
+        """Activations that are equivariant up to interpolation: where the center of mass lies."""
+        center = jnp.stack([jnp.einsum("nijc,i->n", x, place), jnp.einsum("nijc,j->n", x, place)], -1)
+        return jnp.einsum("gk,nk->ng", listed[:, :, 0], center) / 20
 
     twenty = {"i": ek.Fixed(20), "j": ek.Fixed(20)}
     sym = ek.symmetrize(lambda x: x, "i j -> i j", **twenty, how=ImageCanonicalization(direction, group))
@@ -286,7 +286,7 @@ def test_other_axes_precisions_and_batches():
     group = ek.Z(4)
     network = GroupConvolution(3, group, hidden=(3,), rngs=nnx.Rngs(0))
 
-    def gray(x):  # [images, i, j, k, channels], with a plain axis of three colours
+    def gray(x):  # [images, i, j, k, channels], with a plain axis of three colors
         return network(x[..., 0])
 
     # Axes in another order, no batch, no channels.

@@ -1,4 +1,4 @@
-"""Graphs in the order of their spectrum: every small graph told from every other, and no relabelling seen."""
+"""Graphs in the order of their spectrum: every small graph told from every other, and no relabeling seen."""
 
 import itertools
 
@@ -20,7 +20,7 @@ SKIPS = (2, 3, 4, 5, 6, 9, 11, 12, 13, 16)
 
 
 def atlas(nodes=7):
-    """All graphs of so many nodes up to relabelling: 1044 with seven, 853 of which are connected."""
+    """All graphs of so many nodes up to relabeling: 1044 with seven, 853 of which are connected."""
     graphs = [g for g in nx.graph_atlas_g() if g.number_of_nodes() == nodes]
     return np.stack([nx.to_numpy_array(g) for g in graphs]), np.array([nx.is_connected(g) for g in graphs])
 
@@ -31,7 +31,7 @@ def matrices(*graphs):
     return np.stack([nx.to_numpy_array(nx.compose(nx.empty_graph(nodes), g), nodelist=nodes) for g in graphs])
 
 
-def relabelled(graphs, seed=0):
+def relabeled(graphs, seed=0):
     """Each graph with its nodes in a random order, and the orders."""
     orders = np.random.default_rng(seed).permuted([np.arange(graphs.shape[1])] * len(graphs), axis=1)
     return np.stack([g[np.ix_(p, p)] for g, p in zip(graphs, orders, strict=True)]), orders
@@ -78,8 +78,8 @@ def least_distance(y):
 
 
 def assert_blind_to_labels(sym, graphs, atol):
-    """Relabelling leaves invariants as they are, and permutes the others; what comes out is returned."""
-    other, orders = relabelled(graphs)
+    """Relabeling leaves invariants as they are, and permutes the others; what comes out is returned."""
+    other, orders = relabeled(graphs)
     y, z = sym({"graph": jnp.asarray(graphs)}), sym({"graph": jnp.asarray(other)})
     np.testing.assert_allclose(z["all"], y["all"], atol=atol)
     np.testing.assert_allclose(z["each"], np.take_along_axis(np.asarray(y["each"]), orders, axis=1), atol=atol)
@@ -154,7 +154,7 @@ def test_outputs_for_pairs(x64):
     triangles = nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3))
     graphs = matrices(triangles, nx.cycle_graph(6), nx.path_graph(5), nx.circular_ladder_graph(3), nx.star_graph(4))
     sym = of_pairs(6, Laplacian(max_size=72))
-    other, orders = relabelled(graphs)
+    other, orders = relabeled(graphs)
     y, z = (np.asarray(sym(jnp.asarray(a))) for a in (graphs, other))
     for one, two, p in zip(y, z, orders, strict=True):
         np.testing.assert_allclose(two, one[np.ix_(p, p)], atol=1e-13)
@@ -176,8 +176,8 @@ def test_weights_directions_and_channels(x64, dtype, edges):
 
 def test_nodes_with_numbers_of_their_own_and_masks(x64):
     """Numbers of nodes break ties; absent nodes come last, whatever they hold."""
-    graph, colours = nx.to_numpy_array(nx.cycle_graph(6)), np.array([1.0, 0, 0, 1, 0, 0])
-    graph, colours = np.pad(graph, (0, 2), constant_values=np.nan), np.pad(colours, (0, 2), constant_values=7)
+    graph, colors = nx.to_numpy_array(nx.cycle_graph(6)), np.array([1.0, 0, 0, 1, 0, 0])
+    graph, colors = np.pad(graph, (0, 2), constant_values=np.nan), np.pad(colors, (0, 2), constant_values=7)
     graph[2, 2] = 3  # a loop is a number of a node too
     there = np.arange(8) < 6
 
@@ -191,7 +191,7 @@ def test_nodes_with_numbers_of_their_own_and_masks(x64):
     p = np.array([6, 3, 1, 0, 7, 5, 2, 4])
 
     def at(q):
-        x = {"edges": jnp.asarray(graph[np.ix_(q, q)]), "nodes": jnp.asarray(colours[q])}
+        x = {"edges": jnp.asarray(graph[np.ix_(q, q)]), "nodes": jnp.asarray(colors[q])}
         y, info = sym(x, mask={"p": jnp.asarray(there[q])}, with_info=True)
         return np.asarray(y["y"]), info
 
@@ -256,7 +256,7 @@ def test_circular_skip_links(x64):
     assert least_distance(y) > 0.1
     sym = of_graph(41, Laplacian(max_size=200, refine=False, on_degenerate="sample"))
     one, info = sym({"graph": jnp.asarray(graphs)}, key=jax.random.key(0), with_info=True)
-    two = sym({"graph": jnp.asarray(relabelled(graphs)[0])}, key=jax.random.key(1))
+    two = sym({"graph": jnp.asarray(relabeled(graphs)[0])}, key=jax.random.key(1))
     np.testing.assert_allclose(info.more["log_size"], np.sum(np.log(np.arange(1, 42))), rtol=1e-6)  # all 41! orders
     one, two, error = one["all"], two["all"], float(info.standard_error["all"].mean())
     apart = np.median([np.abs(one[i] - one[j]).max() for i, j in itertools.combinations(range(10), 2)])

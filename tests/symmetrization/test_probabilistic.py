@@ -27,7 +27,7 @@ def mixing(x, axes):
 
 
 def messages(x, mask=None):
-    """Scores of nodes of a graph `"p p"` from the noise of a node, of its neighbours, and degrees."""
+    """Scores of nodes of a graph `"p p"` from the noise of a node, of its neighbors, and degrees."""
     edges, noise = x["p p"][..., 0], x["noise"]
     degrees = jnp.sum(edges, axis=-1, keepdims=True)
     return jnp.tanh(noise + 0.7 * edges @ noise) + 0.3 * degrees

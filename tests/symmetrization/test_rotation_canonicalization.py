@@ -254,7 +254,7 @@ def test_vector_neurons_commute_with_everything(dtype):
         )
 
 
-def test_vector_neurons_are_of_degree_one_and_see_centred_points():
+def test_vector_neurons_are_of_degree_one_and_see_centered_points():
     network = jax.jit(VectorNeurons({"p x": 1}, 3, channels=4, layers=2, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)))
     x = clouds()["generic"].astype(np.float32)[..., None]
     x = x - x.mean(0)

@@ -19,9 +19,9 @@ def in_rows(matrix, image):
 def by_definition(matrix, image):
     """Every pixel moved to where the matrix takes it, one by one."""
     result = np.zeros_like(image)
-    centre = (np.array(image.shape[:2]) - 1) / 2
+    center = (np.array(image.shape[:2]) - 1) / 2
     for pixel in np.ndindex(*image.shape[:2]):
-        place = matrix @ (np.array(pixel) - centre) + centre
+        place = matrix @ (np.array(pixel) - center) + center
         result[tuple(place.astype(int))] = image[pixel]
     return result
 

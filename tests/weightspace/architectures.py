@@ -28,7 +28,7 @@ def plain(shapes: dict[str, tuple[int, ...]]) -> dict[str, jax.Array]:
 
 
 def of_nnx(module: nnx.Module, x: Any) -> Model:
-    """With random parameters, of normalisations too: their usual ones hide mistakes."""
+    """With random parameters, of normalizations too: their usual ones hide mistakes."""
     static, params = nnx.split(module)
     leaves, tree = jax.tree.flatten(params)
     drawn = [leaf + 0.3 * jnp.abs(normal(*leaf.shape, seed=seed)) for seed, leaf in enumerate(leaves)]

@@ -89,14 +89,14 @@ def test_the_number_of_maps_is_that_of_the_paper() -> None:
 
 @pytest.mark.slow
 def test_it_learns_a_function_of_weights() -> None:
-    """The norm of the product of both matrices, which no relabelling of the neurons between them changes."""
+    """The norm of the product of both matrices, which no relabeling of the neurons between them changes."""
     spec, params = perceptron(2, 8, 2)
     generator = np.random.default_rng(0)
     zoo = {name: jnp.asarray(generator.normal(size=(256, *leaf.shape)), jnp.float32) for name, leaf in params.items()}
     target = jnp.sum((zoo["w0"] @ zoo["w1"]) ** 2, axis=(1, 2)) / 32
     functional = Functional(spec, [1, 16, 16, 1], out="", fixed="dense", rngs=nnx.Rngs(0))
     static, state = nnx.split(functional)
-    optimiser = optax.adam(1e-2)
+    optimizer = optax.adam(1e-2)
 
     @jax.jit
     def fit(state):
@@ -106,10 +106,10 @@ def test_it_learns_a_function_of_weights() -> None:
         def step(carry, _):
             state, memory = carry
             value, slope = jax.value_and_grad(loss)(state)
-            updates, memory = optimiser.update(slope, memory, state)
+            updates, memory = optimizer.update(slope, memory, state)
             return (optax.apply_updates(state, updates), memory), value
 
-        return jax.lax.scan(step, (state, optimiser.init(state)), None, length=1500)[1]
+        return jax.lax.scan(step, (state, optimizer.init(state)), None, length=1500)[1]
 
     losses = fit(state)
     assert losses[-1] < 0.2 * jnp.var(target)

@@ -27,7 +27,7 @@ FOUND = {  # label: how many groups
     "fused_attention": {"h0": 1, "h2": 1, "h3": 1},
     "gated_units": {"h0": 1, "h2": 1},
 }
-"""Derived by hand; all others have a nonlinearity or a normalisation on every label, or use it as its own dual."""
+"""Derived by hand; all others have a nonlinearity or a normalization on every label, or use it as its own dual."""
 
 
 def models() -> list:
@@ -119,7 +119,7 @@ NOT_LINEAR = {
     "a square": of(lambda p, h: h * h),
     "a sum along it": of(lambda p, h: h + h.sum(1, keepdims=True)),
     "a maximum along the batch": of(lambda p, h: h - h.max(0)),
-    "a normalisation": of(lambda p, h: h / jnp.sqrt((h**2).mean(1, keepdims=True) + 1)),
+    "a normalization": of(lambda p, h: h / jnp.sqrt((h**2).mean(1, keepdims=True) + 1)),
     "softmax": of(lambda p, h: jax.nn.softmax(h)),
     "three duals of each other": of(
         lambda p, h: h * ((h @ p["e"]).sum() + (h @ p["f"]).sum() + (p["e"].T @ p["f"]).sum())

@@ -52,7 +52,7 @@ def test_gains_are_differences_of_inner_products() -> None:
     one, two = tensors(0), tensors(1)
     gains = Gains(LABELS, ["h", "k"], one, two)
     assert gains.twice == {"k"}
-    assert gains.neighbours == {"h": {"k"}, "k": {"h", "k"}}
+    assert gains.neighbors == {"h": {"k"}, "k": {"h", "k"}}
     here = element(2)
     assert gains.value(here) == pytest.approx(inner(one, moved(LABELS, here, two)), abs=1e-5)
     matrix = gains.matrix("h", here)

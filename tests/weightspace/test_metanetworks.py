@@ -232,7 +232,7 @@ def test_they_learn_a_function_of_weights(how: str, kind: str) -> None:
     target = jnp.sum(zoo["a"][:, 0] * jnp.tanh(zoo["b"]) * zoo["c"][:, :, 0], axis=1)
     network = made(how, built, [1, 16, 16, 1], "")
     static, state = nnx.split(network)
-    optimiser = optax.adam(optax.cosine_decay_schedule(5e-3, 1600))
+    optimizer = optax.adam(optax.cosine_decay_schedule(5e-3, 1600))
 
     def loss(state, rows):
         found = nnx.merge(static, state)(jax.tree.map(lambda leaf: leaf[rows], zoo))[:, 0]
@@ -243,11 +243,11 @@ def test_they_learn_a_function_of_weights(how: str, kind: str) -> None:
         def step(carry, key):
             state, memory = carry
             slope = jax.grad(loss)(state, jax.random.randint(key, (64,), 0, 2048))
-            updates, memory = optimiser.update(slope, memory, state)
+            updates, memory = optimizer.update(slope, memory, state)
             return (optax.apply_updates(state, updates), memory), None
 
         keys = jax.random.split(jax.random.key(0), 1600)
-        (state, _), _ = jax.lax.scan(step, (state, optimiser.init(state)), keys)
+        (state, _), _ = jax.lax.scan(step, (state, optimizer.init(state)), keys)
         return loss(state, jnp.arange(2048, 2304))
 
     assert fit(state) < 0.2 * jnp.var(target)

@@ -41,8 +41,8 @@ def initial(seed: int, widths=(6, 16, 16, 3)):
 def blobs():
     """Three classes, each of them four clouds, so that a linear map does not tell them apart."""
     keys = jax.random.split(jax.random.key(9), 2)
-    centres = jax.random.normal(keys[0], (12, 6))
-    points = centres[:, None] + 0.2 * jax.random.normal(keys[1], (12, 20, 6))
+    centers = jax.random.normal(keys[0], (12, 6))
+    points = centers[:, None] + 0.2 * jax.random.normal(keys[1], (12, 20, 6))
     return points.reshape(-1, 6), jnp.repeat(jnp.arange(12) % 3, 20)
 
 

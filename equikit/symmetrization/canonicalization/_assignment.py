@@ -89,7 +89,7 @@ def _divided(logs: jax.Array, axis: int) -> jax.Array:
 
 
 def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float[jax.Array, "*batch n n"]:
-    r"""The logarithms of a soft permutation that sorts scores: \(-|s_{(i)} - s_j| / \tau\), rows normalised.
+    r"""The logarithms of a soft permutation that sorts scores: \(-|s_{(i)} - s_j| / \tau\), rows normalized.
 
     Row i says which entry j comes i-th, ascending. As the temperature goes to zero, the rows become those of the
     permutation, where no scores are equal.

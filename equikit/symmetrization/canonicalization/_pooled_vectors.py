@@ -67,14 +67,14 @@ def pooled_vectors(
     wanted = (*batch, *(sizes.get(name, d) for name in term.labels), count)
     if vectors.shape != wanted:
         axes = [f"{name}={size}" for name, size in zip(term.labels, wanted[len(batch) : -1], strict=True)]
-        cancelling = vectors.shape == (*batch, d, count)
+        canceling = vectors.shape == (*batch, d, count)
         raise ShapeError(
             f"the network does not return the vectors of {group}",
             got=f"shape {list(vectors.shape)}",
             expected=f"[{', '.join([*map(str, batch), *axes, f'{count} vectors'])}]"
             + (", the last of which moves the origin" if translation else ""),
             step="return those of every entry: their mean is taken here, where it is seen whether they cancel"
-            if cancelling
+            if canceling
             else "correct the channels that come out of the network",
         )
     place = len(batch) + term.labels.index(label)

@@ -117,7 +117,7 @@ class SortedScores(Framed):
         return order, blocks, finite
 
     def _alike(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], order: Array) -> Array:
-        """Whether exchanging neighbours, tied in all their own numbers, leaves all inputs as they are, `[n - 1]`."""
+        """Whether exchanging neighbors, tied in all their own numbers, leaves all inputs as they are, `[n - 1]`."""
         label = self.label
         pairs = [term for term in action.inputs if term.labels.count(label) > 1]
         count = max(len(order) - 1, 0)

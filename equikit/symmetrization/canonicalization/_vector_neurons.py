@@ -39,7 +39,7 @@ class VectorNeurons(nnx.Module):
     of the first layer.
 
     The gates are smooth where vector neurons have half-spaces. Those leave a network linear that sees one vector of
-    each point, since q and k are multiples of it; and the mean of a linear map of centred points is zero.
+    each point, since q and k are multiples of it; and the mean of a linear map of centered points is zero.
 
     Args:
         features: of the input, labels to channels (`{"p x": 2, "p": 1}`) or name to labels and channels. The first term

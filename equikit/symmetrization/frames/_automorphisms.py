@@ -46,13 +46,13 @@ class _Leaf:
 def canonical_form(nodes: np.ndarray, edges: np.ndarray, most: int) -> Form:
     """The order that makes a graph least among all orders that a tree of choices leads to, and all automorphisms.
 
-    Two graphs with the same colours have the same matrix in this order exactly if they are isomorphic. Subtrees that a
+    Two graphs with the same colors have the same matrix in this order exactly if they are isomorphic. Subtrees that a
     known automorphism maps to one that has been seen are left out, as are those whose refinements are larger than the
     best so far.
 
     Args:
-        nodes: integers `[n]`, the colours of the nodes.
-        edges: integers `[n, n]`, the colours of ordered pairs of nodes.
+        nodes: integers `[n]`, the colors of the nodes.
+        edges: integers `[n, n]`, the colors of ordered pairs of nodes.
         most: how many refinements are done at the most, the first path aside.
     """
     search = _Search(edges, most)
@@ -72,7 +72,7 @@ class _Search:
         self.found: list[Permutation] = []
 
     def refined(self, blocks: np.ndarray) -> tuple[np.ndarray, bytes]:
-        """Blocks whose nodes see the same colours of edges to the same blocks, and what was seen on the way."""
+        """Blocks whose nodes see the same colors of edges to the same blocks, and what was seen on the way."""
         self.steps += 1
         trace = []
         while True:

@@ -37,7 +37,7 @@ class Directions(Framed):
     r"""A continuous weighted frame of S(n): the entries sorted along each of many fixed directions.
 
     With \(x_i \in \mathbb{R}^d\) all numbers of entry i, the k-th element sorts \(\langle a_k, x_i \rangle\), with a
-    weight that is proportional to the smallest gap between neighbours in this order. Where two entries pass each other
+    weight that is proportional to the smallest gap between neighbors in this order. Where two entries pass each other
     along \(a_k\) the order jumps, but its weight has gone to zero: the average is continuous where the entries are
     distinct, while `Sort` jumps, and so does every frame without weights. The directions are fixed, and any d of them
     are linearly independent; then those along which a given pair of entries is tied are d - 1 at most, and of

@@ -30,7 +30,7 @@ from equikit.symmetrization.frames._ordering import (
     Ordering,
     ties_in,
 )
-from equikit.symmetrization.frames._refinement import edge_colours, refined, twins
+from equikit.symmetrization.frames._refinement import edge_colors, refined, twins
 from equikit.symmetrization.frames._spectrum import spectral_keys
 
 Edges = Literal["sum", "each"]
@@ -83,8 +83,8 @@ class Laplacian(Ordering):
         >>> path = jnp.array([[0.0, 1, 0], [1, 0, 1], [0, 1, 0]])
         >>> sym = ek.symmetrize(
         ...     lambda a: a[..., 0] ** 2, "p p -> p", p=ek.S, channels=False, how=ek.frames.Laplacian(max_size=2))
-        >>> relabelled = sym(path[jnp.array([1, 0, 2])][:, jnp.array([1, 0, 2])])
-        >>> bool(jnp.allclose(relabelled, sym(path)[jnp.array([1, 0, 2])]))
+        >>> relabeled = sym(path[jnp.array([1, 0, 2])][:, jnp.array([1, 0, 2])])
+        >>> bool(jnp.allclose(relabeled, sym(path)[jnp.array([1, 0, 2])]))
         True
 
     Source:
@@ -136,21 +136,21 @@ class Laplacian(Ordering):
             tolerances.append(jnp.full(len(array), its_own, numbers.dtype))
         tolerances += [jnp.full(len(array), tolerance, numbers.dtype) for array in loops]
         blocks, margin = _ties.split_by(start, numbers, jnp.concatenate(tolerances))
-        colours = edge_colours(jnp.concatenate(graphs), tolerance) if self.refine else None
-        if colours is not None:  # what needs no eigenvectors has no rounding errors
-            blocks = refined(blocks, colours)
+        colors = edge_colors(jnp.concatenate(graphs), tolerance) if self.refine else None
+        if colors is not None:  # what needs no eigenvectors has no rounding errors
+            blocks = refined(blocks, colors)
         weights = jnp.concatenate([graph if self.edges == "each" else graph.sum(0, keepdims=True) for graph in graphs])
         keys, tolerances, gap, steps = spectral_keys((weights + jnp.swapaxes(weights, 1, 2)) / 2, tolerance)
         margin = jnp.where(ties_in(blocks) > 0, jnp.minimum(margin, steps), margin)
         blocks, further = _ties.split_by(blocks, keys, tolerances)
         more = {"margin": jnp.minimum(margin, further)}
-        if colours is None:
+        if colors is None:
             return Ordered(Exchanges(blocks), ties_in(blocks), finite, gap=gap, more=more)
-        blocks = refined(blocks, colours)
+        blocks = refined(blocks, colors)
         exchanged = _exchanged(action, label, x, there)
         same = jnp.arange(count) if exchanged is None else exchanged
         stabilizer = exchanged if action.output_order(label) else None
-        return Ordered(Leaves(blocks, colours, same), ties_in(blocks), finite, stabilizer, gap=gap, more=more)
+        return Ordered(Leaves(blocks, colors, same), ties_in(blocks), finite, stabilizer, gap=gap, more=more)
 
 
 def _exchanged(action: Action, label: str, x: Mapping[str, Array], there: Array | None) -> Array | None:

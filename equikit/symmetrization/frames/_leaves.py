@@ -1,7 +1,7 @@
 """Orders of the nodes of a graph by individualisation and refinement.
 
-Where colours leave nodes tied, one of the first tie is set before the others, and the colours are refined again. The
-nodes that can be chosen are the branches of a tree, and its leaves are orders of all nodes: relabelling the graph
+Where colors leave nodes tied, one of the first tie is set before the others, and the colors are refined again. The
+nodes that can be chosen are the branches of a tree, and its leaves are orders of all nodes: relabeling the graph
 relabels the leaves, so that they are a frame. It is as small as the group of automorphisms wherever all choices are
 exchanged by it, which is so for nearly every small graph.
 """
@@ -25,13 +25,13 @@ class Leaves:
     """The leaves of the tree, with the probability that a choice at random at every branch leads there.
 
     Attributes:
-        blocks: refined colours `[n]`.
-        colours: of the edges, `[n, n]`.
+        blocks: refined colors `[n]`.
+        colors: of the edges, `[n, n]`.
         twins: `[n]`, equal for nodes that can be exchanged; one branch stands for them, and their order is left open.
     """
 
     blocks: Array
-    colours: Array
+    colors: Array
     twins: Array
 
     def listed(self, most: int) -> Listing:
@@ -124,7 +124,7 @@ class Leaves:
     def _chosen(self, blocks: Array, node: Array, moves: Array) -> Array:
         """The blocks with a node set before the others of its block, refined; a leaf stays as it is."""
         others = (blocks == blocks[node]) & (jnp.arange(blocks.shape[0]) != node)
-        return refined(blocks + moves * ((blocks > blocks[node]) | others), self.colours)
+        return refined(blocks + moves * ((blocks > blocks[node]) | others), self.colors)
 
 
 class _Level(NamedTuple):

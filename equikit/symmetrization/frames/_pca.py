@@ -197,7 +197,7 @@ def sign_choices(d: int) -> np.ndarray:
 
 
 def _turns_within(key: jax.Array, close: Array, d: int, dtype: Any) -> Array:
-    """A rotation or reflection, drawn uniformly within each group of neighbouring axes that are close, `[d, d]`."""
+    """A rotation or reflection, drawn uniformly within each group of neighboring axes that are close, `[d, d]`."""
     group = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(~close)])
     together = group[:, None] == group[None, :]
     q, r = jnp.linalg.qr(jnp.where(together, jax.random.normal(key, (d, d), dtype), 0))

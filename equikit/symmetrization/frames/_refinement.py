@@ -1,4 +1,4 @@
-"""Colours of the nodes of a graph that no relabelling changes: colour refinement, and nodes that can be exchanged."""
+"""Colors of the nodes of a graph that no relabeling changes: color refinement, and nodes that can be exchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def mixed(one: Array, two: Array) -> Array:
     return found ^ (found >> 16)
 
 
-def edge_colours(matrices: Array, tolerance: float) -> Array:
+def edge_colors(matrices: Array, tolerance: float) -> Array:
     """One number of 32 bits for what is known of every ordered pair of nodes, in both directions, `[n, n]`.
 
     Entries joined by steps up to the tolerance are one weight. Where steps are close to it, as they are among many
@@ -35,17 +35,17 @@ def edge_colours(matrices: Array, tolerance: float) -> Array:
         return jnp.where(margin >= tolerance / 2, blocks, 0)
 
     ranks = jax.vmap(ranked)(matrices.reshape(len(matrices), count * count)).reshape(len(matrices), count, count)
-    colours = jnp.eye(count, dtype=jnp.uint32)  # loops are another kind of pair
+    colors = jnp.eye(count, dtype=jnp.uint32)  # loops are another kind of pair
     for_both = jnp.stack([ranks, jnp.swapaxes(ranks, 1, 2)], axis=1).reshape(2 * len(matrices), count, count)
 
-    def with_one(colours: Array, rank: Array) -> tuple[Array, None]:
-        return mixed(colours, rank), None
+    def with_one(colors: Array, rank: Array) -> tuple[Array, None]:
+        return mixed(colors, rank), None
 
-    return jax.lax.scan(with_one, colours, for_both)[0]
+    return jax.lax.scan(with_one, colors, for_both)[0]
 
 
-def refined(blocks: Array, colours: Array) -> Array:
-    """Split blocks until the nodes of each see the same colours of edges to the same blocks, as often: at most n times.
+def refined(blocks: Array, colors: Array) -> Array:
+    """Split blocks until the nodes of each see the same colors of edges to the same blocks, as often: at most n times.
 
     What a node sees is a sum of numbers of 32 bits, which does not depend on the order of the nodes. Two sums that
     agree by chance leave nodes tied that could be told apart, and do no other harm.
@@ -53,7 +53,7 @@ def refined(blocks: Array, colours: Array) -> Array:
 
     def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
         blocks, _ = state
-        seen = jnp.sum(mixed(colours, blocks[None, :]), axis=1, dtype=jnp.uint32)
+        seen = jnp.sum(mixed(colors, blocks[None, :]), axis=1, dtype=jnp.uint32)
         finer = _ties.split_exactly(blocks, seen)
         return finer, jnp.max(finer) > jnp.max(blocks)
 

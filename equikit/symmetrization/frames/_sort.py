@@ -37,7 +37,7 @@ class Sort(Ordering):
     and outputs with one axis of the label are averaged over ties, exactly. Only where outputs have more axes, or inputs
     are not all compared, are the \(\prod_b b!\) elements of the frame needed, for ties of b entries.
 
-    Derivatives are those of the order that is chosen: at an input with ties, one of those that its neighbours have.
+    Derivatives are those of the order that is chosen: at an input with ties, one of those that its neighbors have.
 
     Sorting is not continuous: where two entries pass each other in their first number, the order of all others stays,
     but what the backbone sees jumps. `info.more["margin"]` is the distance to the next jump, relative to the largest

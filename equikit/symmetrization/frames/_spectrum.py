@@ -16,7 +16,7 @@ def spectral_keys(weights: Array, tolerance: float) -> tuple[Array, Array, Array
     r"""The diagonals of the projectors on the eigenspaces of the Laplacian, by ascending eigenvalue.
 
     How many eigenspaces there are depends on the graph, so that every matrix has n keys, and those that are left over
-    are zero. Projectors of neighbouring eigenvalues are known to the rounding error over their gap, and the tolerance
+    are zero. Projectors of neighboring eigenvalues are known to the rounding error over their gap, and the tolerance
     of their keys grows by as much.
 
     Args:

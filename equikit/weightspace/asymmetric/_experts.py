@@ -159,5 +159,5 @@ def _refuse_changes(before: list[Any], after: list[Any]) -> None:
             "interpolated experts change their state",
             got="a variable that is another one after the call",
             expected="networks without state: each input has one of its own, for which there is no next call",
-            step="call model.eval() first, or leave batch normalisation and dropout out",
+            step="call model.eval() first, or leave batch normalization and dropout out",
         )

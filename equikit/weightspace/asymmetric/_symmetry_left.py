@@ -17,7 +17,7 @@ from equikit.weightspace._tensors import tensors_of
 from equikit.weightspace._trace import trace
 from equikit.weightspace.asymmetric._fixed import FixedEntries
 
-Colours = dict[str, np.ndarray]
+Colors = dict[str, np.ndarray]
 """For each label a number for each index, `[n]`, and for each index of the outer label where it is nested in one,
 `[outer, n]`: indices that some element may exchange have one number."""
 Index = int | tuple[int, int]
@@ -28,11 +28,11 @@ def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[Index, ...
     """What the fixed entries of a network leave of its symmetry.
 
     The network is traced with fixed entries as if they were parameters. An element of the group that is found is a
-    symmetry of what is trained if it keeps all fixed entries. Which do is bounded by colour refinement: indices get
-    other colours if the fixed entries of one are not, with multiplicities, those of the other, next to indices of the
-    same colours. A label that is nested in another one is permuted by itself for every index of that, and so it has
-    colours for every index of that. An element that keeps the fixed entries keeps the colours. Where every index has a
-    colour of its own the identity is all that is left, and the symmetry is **proved** to be broken.
+    symmetry of what is trained if it keeps all fixed entries. Which do is bounded by color refinement: indices get
+    other colors if the fixed entries of one are not, with multiplicities, those of the other, next to indices of the
+    same colors. A label that is nested in another one is permuted by itself for every index of that, and so it has
+    colors for every index of that. An element that keeps the fixed entries keeps the colors. Where every index has a
+    color of its own the identity is all that is left, and the symmetry is **proved** to be broken.
 
     Args:
         model: with `FixedEntries` somewhere in it.
@@ -69,33 +69,33 @@ def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[Index, ...
 
     spec = trace(apply, {"fixed": fixed, "params": params}, x)
     entries = named_leaves({"fixed": fixed}) if jax.tree.leaves(fixed) else {}
-    colours = refined(spec, {name: np.asarray(array) for name, array in entries.items()})
+    colors = refined(spec, {name: np.asarray(array) for name, array in entries.items()})
     left: dict[str, tuple[tuple[Index, ...], ...]] = {}
     within = dict(spec.nested)
     for label in spec.groups:
         if label in within:
-            pairs = [(outer, one) for outer, row in enumerate(colours[label]) for one in _classes(row)]
+            pairs = [(outer, one) for outer, row in enumerate(colors[label]) for one in _classes(row)]
             found: tuple[tuple[Index, ...], ...] = tuple(tuple((outer, i) for i in one) for outer, one in pairs)
         else:
-            found = tuple(_classes(colours[label]))
+            found = tuple(_classes(colors[label]))
         if found:
             left[label] = found
     return left
 
 
-def _classes(colours: np.ndarray) -> list[tuple[int, ...]]:
-    """The places of each colour that there is more than once."""
-    classes = [tuple(map(int, np.flatnonzero(colours == one))) for one in np.unique(colours)]
+def _classes(colors: np.ndarray) -> list[tuple[int, ...]]:
+    """The places of each color that there is more than once."""
+    classes = [tuple(map(int, np.flatnonzero(colors == one))) for one in np.unique(colors)]
     return [one for one in classes if len(one) > 1]
 
 
-def refined(spec: Specification, arrays: dict[str, np.ndarray]) -> Colours:
-    """The coarsest colouring of indices that the arrays do not refine further."""
+def refined(spec: Specification, arrays: dict[str, np.ndarray]) -> Colors:
+    """The coarsest coloring of indices that the arrays do not refine further."""
     within, sizes = dict(spec.nested), spec.sizes
-    colours: Colours = {}
+    colors: Colors = {}
     for label, what in spec.bindings:
         shape = (sizes[within[label]], sizes[label]) if label in within else (sizes[label],)
-        colours[label] = np.zeros(shape, np.intp) if isinstance(what, S) else np.arange(sizes[label])
+        colors[label] = np.zeros(shape, np.intp) if isinstance(what, S) else np.arange(sizes[label])
     leaves = tuple(leaf for leaf in spec.leaves if leaf.name in arrays)
     codes = {leaf.name: jnp.asarray(_numbered(arrays[leaf.name])[..., None].astype(np.int32)) for leaf in leaves}
     values = {name: np.asarray(array)[..., 0] for name, array in cut(leaves, codes).items()}
@@ -107,23 +107,23 @@ def refined(spec: Specification, arrays: dict[str, np.ndarray]) -> Colours:
         return (labels.index(within[label]), place) if label in within else (place,)
 
     while True:
-        before = sum(int(its.max(initial=0)) for its in colours.values())
+        before = sum(int(its.max(initial=0)) for its in colors.values())
         for tensor in tensors:
             labels = tensor.labels
             for place, label in enumerate(labels):
                 if label not in spec.groups:
                     continue
                 own = axes_of(labels, place)
-                coloured = values[tensor.name]
+                colored = values[tensor.name]
                 for other, its_label in enumerate(labels):
                     if other not in own or its_label != label:
-                        coloured = _both(coloured, _spread(colours[its_label], axes_of(labels, other), coloured.ndim))
-                rows = np.moveaxis(coloured, own, range(len(own))).reshape(colours[label].size, -1)
-                rows = np.concatenate([colours[label].reshape(-1, 1), np.sort(rows, axis=1)], axis=1)
+                        colored = _both(colored, _spread(colors[its_label], axes_of(labels, other), colored.ndim))
+                rows = np.moveaxis(colored, own, range(len(own))).reshape(colors[label].size, -1)
+                rows = np.concatenate([colors[label].reshape(-1, 1), np.sort(rows, axis=1)], axis=1)
                 found = np.unique(rows, axis=0, return_inverse=True)[1]
-                colours[label] = found.reshape(colours[label].shape)
-        if sum(int(its.max(initial=0)) for its in colours.values()) == before:
-            return colours
+                colors[label] = found.reshape(colors[label].shape)
+        if sum(int(its.max(initial=0)) for its in colors.values()) == before:
+            return colors
 
 
 def _numbered(array: np.ndarray) -> np.ndarray:
@@ -137,9 +137,9 @@ def _both(one: np.ndarray, two: np.ndarray) -> np.ndarray:
     return _numbered(found)
 
 
-def _spread(colours: np.ndarray, axes: tuple[int, ...], count: int) -> np.ndarray:
-    """Colours along some of `count` axes, to be broadcast along the others."""
+def _spread(colors: np.ndarray, axes: tuple[int, ...], count: int) -> np.ndarray:
+    """Colors along some of `count` axes, to be broadcast along the others."""
     order = np.argsort(axes)
     others = tuple(axis for axis in range(count) if axis not in axes)
-    found: np.ndarray = np.expand_dims(colours.transpose(order), others)
+    found: np.ndarray = np.expand_dims(colors.transpose(order), others)
     return found

@@ -79,7 +79,7 @@ class MessagePassing(Metanetwork):
     numbers of one size for networks of every width; they are means over the kinds of edges that a node has, or over all
     layers and kinds, of means over those of one kind, lest a bias be lost among a thousand weights. Layers of the
     graph, kinds of edges, and indices that nothing permutes have learned codes; hidden neurons have none of their own,
-    so that relabelling them relabels the result.
+    so that relabeling them relabels the result.
 
     Args:
         graph: the graph of the parameters, from `graph`.

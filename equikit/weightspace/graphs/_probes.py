@@ -18,7 +18,7 @@ from equikit._errors import ShapeError
 from equikit.groups import S
 from equikit.weightspace._activations import _evaluated
 from equikit.weightspace._axes import Axis, factors
-from equikit.weightspace._blame import labelled_axes
+from equikit.weightspace._blame import labeled_axes
 from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._program import INLINED, Reader, of_constant, opened, program_of
 from equikit.weightspace._rules import Axes, rigid
@@ -91,7 +91,7 @@ def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any
     """For each node the last array of the program that has its label, the mean over all else, `[nodes]`."""
     spec = graph.spec
     wanted = [block for block in graph.layout.nodes if block.neurons]
-    labelled, of_params = labelled_axes(
+    labeled, of_params = labeled_axes(
         spec.leaves, {axis.label: S(axis.size) for block in wanted for axis in block.axes}
     )
     values = [Value(axes, leaf, False) for axes, leaf in zip(of_params, jax.tree.leaves(params), strict=True)]
@@ -105,7 +105,7 @@ def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any
     for block in graph.layout.nodes:
         along: list[jax.Array | None] = []
         if block.neurons and block.size > 1:
-            along = [_along(value, [labelled[axis.label] for axis in block.axes]) for value in evaluation.seen]
+            along = [_along(value, [labeled[axis.label] for axis in block.axes]) for value in evaluation.seen]
         elif block.neurons:
             along = [jnp.mean(v.array)[None] for v in ends.get(reasons.get(block.name, ""), []) if _is_number(v.array)]
         there = [array for array in along if array is not None]
@@ -119,7 +119,7 @@ class Probes(nnx.Module):
 
     The program is run with each probe. Of all arrays in it that have an axis of a neuron's layer and depend on the
     input, the last counts, and its mean over everything but this axis. Layers that no array of the program has, as
-    those inside loops, and nodes that are no neurons, get zeros. Relabelling neurons relabels their activations.
+    those inside loops, and nodes that are no neurons, get zeros. Relabeling neurons relabels their activations.
 
     Args:
         graph: the graph of the parameters, from `graph`.

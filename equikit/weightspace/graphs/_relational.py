@@ -19,7 +19,7 @@ from equikit.weightspace.graphs._metanetwork import Metanetwork
 
 
 class RelationalLayer(nnx.Module):
-    """Attention of every node to its neighbours and itself, then an update of edges from both ends and the reversed."""
+    """Attention of every node to its neighbors and itself, then an update of edges from both ends and the reversed."""
 
     def __init__(self, graph: ParameterGraph, width: int, heads: int, options: Options) -> None:
         self.graph, self.heads = graph, heads

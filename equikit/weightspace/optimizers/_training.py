@@ -1,4 +1,4 @@
-"""Training by an optimizer: what is minimised, and the losses on the way."""
+"""Training by an optimizer: what is minimized, and the losses on the way."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def train(
 
     Args:
         optimizer: any of optax, or `LearnedOptimizer(...).transformation()`.
-        problem: what is minimised.
+        problem: what is minimized.
         steps: of training.
         key: of the parameters and the batches.
 
