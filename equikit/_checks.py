@@ -216,7 +216,7 @@ def widths(name: str, value: object, *, least: int = 1, fewest: int = 0, example
         raise OptionError(
             f"{name}= must be a list of widths",
             got=shown(value),
-            expected=f"{fewest} widths or more" if fewest else "one width a layer",
+            expected=f"{fewest} widths or more" if fewest > 1 else "one width a layer",
             step=f"write {name}={example}",
         )
     return tuple(count(f"each entry of {name}=", width, least=least, example=max(least, 8)) for width in entries)

@@ -78,15 +78,12 @@ def test_it_can_be_pickled():
 
 def test_what_does_not_fit_is_refused_with_the_next_step():
     rngs = nnx.Rngs(0)
-    for options in ({"kernel_size": 4}, {"hidden": ()}, {"hidden": (0,)}):
-        assert_error(
-            ek.OptionError,
-            lambda options=options: GroupConvolution(1, ek.Z(4), rngs=rngs, **options),
-            "filters without",
-            "kernel_size=",
-            "odd",
-            "hidden=(8, 8)",
-        )
+    for options, texts in (
+        ({"kernel_size": 4}, ("without a middle", "kernel_size=4", "odd", "kernel_size=3")),
+        ({"hidden": ()}, ("hidden= must be a list of widths", "()", "one width a layer", "hidden=(8, 8)")),
+        ({"hidden": (0,)}, ("each entry of hidden=", "0", "≥ 1", "8")),
+    ):
+        assert_error(ek.OptionError, lambda options=options: GroupConvolution(1, ek.Z(4), rngs=rngs, **options), *texts)
     network = GroupConvolution(1, ek.Z(4), rngs=rngs)
     for shape in ((2, 5, 5, 2), (2, 5, 6, 1), (5, 1), (0, 0, 1)):
         assert_error(

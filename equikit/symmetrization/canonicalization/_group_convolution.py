@@ -92,13 +92,13 @@ class GroupConvolution(nnx.Module):
         self.kernel_size = (
             (3 if exact else 5) if kernel_size is None else _checks.count("kernel_size", kernel_size, example=3)
         )
-        widths = _checks.widths("hidden", hidden, example="(8, 8)")
-        if self.kernel_size % 2 == 0 or not widths:
+        widths = _checks.widths("hidden", hidden, fewest=1, example="(8, 8)")
+        if self.kernel_size % 2 == 0:
             raise OptionError(
-                "filters without a middle, or layers without channels",
-                got=f"kernel_size={self.kernel_size}, hidden={tuple(hidden)}",
-                expected="an odd kernel_size, and channels of one layer or more",
-                step="write kernel_size=3, hidden=(8, 8)",
+                "filters are without a middle",
+                got=f"kernel_size={self.kernel_size}",
+                expected="an odd kernel_size",
+                step="write kernel_size=3",
             )
         self.channels = _checks.count("channels", channels)
         self.vectors = _checks.flag("vectors", vectors)
