@@ -57,7 +57,7 @@ def _compiled(
     pairs: tuple[tuple[int | None, int], ...],
     batch: tuple[int, ...],
     sizes: tuple[tuple[str, int], ...],
-    choice: Choice,
+    choice: Choice[Chosen],
     options: RunOptions,
     spread: Spread | None,
     apart: bool,
@@ -125,7 +125,7 @@ def execute(
     weights: Weights | Layout,
     shapes: Shapes,
     masks: Mapping[str, jax.Array],
-    choice: Choice,
+    choice: Choice[Chosen],
     options: RunOptions,
     spread: Spread | None = None,
 ) -> list[jax.Array]:
