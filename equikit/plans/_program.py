@@ -97,17 +97,17 @@ def _compiled(
     return [y.reshape(*batch, *y.shape[1:]) for y in found]
 
 
-@functools.cache
-def _several_cpus() -> bool:
-    """Whether a program lowered for CPUs may be partitioned: calls then stay inlined, so that their sums over devices
-    are taken together."""
-    try:
-        return jax.device_count("cpu") > 1
-    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
-        return False
+def _divided(operands: Any) -> bool:
+    """Whether a mesh of several devices is set, or is in the type of an array, so that the program is partitioned.
+
+    Calls then stay inlined, so that their sums over devices are taken together.
+    """
+    arrays = jax.tree.leaves(operands)
+    meshes = {jax.sharding.get_abstract_mesh(), *(jax.typeof(array).sharding.mesh for array in arrays)}
+    return any(size > 1 and axis not in mesh.manual_axes for mesh in meshes for axis, size in mesh.shape.items())
 
 
-def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bool:
+def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], weights: Any, shapes: Shapes) -> bool:
     """Whether a CPU should have the results in memory before they are used."""
     if len(plan.products) < 2 or not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return False
@@ -116,7 +116,7 @@ def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bo
         for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)
     )
     large = isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
-    return (large or len(plan.expansions) >= LEAST_EXPANSIONS) and not _several_cpus()
+    return (large or len(plan.expansions) >= LEAST_EXPANSIONS) and not _divided((arrays, weights))
 
 
 def execute(
@@ -141,6 +141,6 @@ def execute(
         choice=choice,
         options=options,
         spread=spread,
-        apart=_wants_memory(plan, arrays, shapes),
+        apart=_wants_memory(plan, arrays, weights, shapes),
     )
     return found
