@@ -24,6 +24,7 @@ from equikit.nn._linear import Linear
 from equikit.nn._point_group import counts, invariants_of, maps_of
 from equikit.plans import apply_multilinear
 from equikit.plans._check import checked_arrays
+from equikit.plans._sharding import entries
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
 """A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""
@@ -294,6 +295,13 @@ class ConstitutiveLaw(nnx.Module):
         weights = {f"weights {i}": kernel for i, kernel in enumerate(kernels)}
         (strain,), _ = checked_arrays(signature, (None,), [strain], weights=weights)
         refuse_complex("strain", strain)
+        if any(entries(strain)[-2:]):
+            raise OptionError(
+                "the axes of the strain are spread over devices",
+                got=jax.typeof(strain).sharding.spec,
+                expected="a batch that is spread, and whole tensors",
+                step='write jax.reshard(strain, jax.P("data")), with the axis of your mesh',
+            )
         return strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
 
     def __call__(self, strain: jax.Array) -> jax.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ from equikit.nn._features import Features, checked_features, not_permuted, permu
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.plans._apply import Feature
 from equikit.plans._check import checked_arrays
+from equikit.plans._out_sharding import Result
+from equikit.plans._sharding import entries, placed
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
 """The magnitudes at which a function is compared with its mirror image: zero, and sixteen for each power of ten."""
@@ -173,8 +175,19 @@ class Gated(nnx.Module):
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
         """
-        arrays = checked_features(self.signature, self.widths, x)
-        return {term.name: self._applied(term, arrays) for term in self.signature.outputs}
+        arrays, names = checked_features(self.signature, self.widths, x), [term.name for term in self.signature.outputs]
+
+        def compute(arrays: Sequence[jax.Array], *_: object) -> list[jax.Array]:
+            given = dict(zip([term.name for term in self.signature.inputs], arrays, strict=True))
+            return [self._applied(term, given) for term in self.signature.outputs]
+
+        def outputs() -> list[Result]:
+            found = [arrays[name] for name in names]
+            return [Result(t, y.shape, entries(y)[-1]) for t, y in zip(self.signature.outputs, found, strict=True)]
+
+        # On automatic axes: the channels of gates may be spread over the devices that an axis of the feature is.
+        found = placed(compute, ([*arrays.values()], [], {}), self.signature.inputs, outputs, None)
+        return dict(zip(names, found, strict=True))
 
     def _applied(self, term: Term, arrays: Mapping[str, Feature]) -> Feature:
         array = arrays[term.name]
