@@ -40,10 +40,17 @@ def _extends(key: jax.Array) -> bool:
     return by_entry and jax.random.key_impl(key) == "threefry2x32"
 
 
-def _placed(values: np.ndarray, like: jax.Array) -> jax.Array:
+def in_numpy(x: jax.Array) -> Any:
+    """The array in NumPy, whose operations compile nothing; a traced array as it is."""
+    return np.asarray(x) if _concrete(x) else x
+
+
+def placed(values: np.ndarray | jax.Array, like: jax.Array) -> jax.Array:
     """Put values on the devices of another array; `jnp.asarray` would compile a program for every shape."""
-    placed: jax.Array = jax.device_put(values, like.sharding if like.committed else None)
-    return placed
+    if isinstance(values, jax.Array):
+        return values
+    found: jax.Array = jax.device_put(values, like.sharding if like.committed else None)
+    return found
 
 
 @functools.partial(jax.jit, static_argnames=("sample", "shape", "dtype", "out_sharding"))
@@ -61,13 +68,30 @@ def _scaled(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, 
         drawn: jax.Array = _draw(sample, key, scale, tuple(shape), jnp.dtype(dtype), out_sharding)
         return drawn
     length = min(length for length in LENGTHS if length >= size)
-    values = np.asarray(_draw(sample, key, np.ones((), scale.dtype), (length,), wide))[:size].reshape(shape)
-    return _placed((values * scale).astype(dtype), key)
+    values = np.asarray(_draw(sample, key, np.ones((), scale.dtype), (length,), wide))[:size]
+    return placed((values.reshape(*shape, *values.shape[1:]) * scale).astype(dtype), key)
 
 
 def unit_normal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
     """Initializer: normal numbers of mean zero and variance one."""
     return _scaled(jax.random.normal, key, 1.0, shape, dtype, out_sharding)
+
+
+def _uniform_and_normal(key: jax.Array, shape: Any, dtype: Any, out_sharding: Any) -> jax.Array:
+    places, numbers = jax.random.split(key)
+    uniform = jax.random.uniform(places, shape, dtype, out_sharding=out_sharding)
+    return jnp.stack([uniform, jax.random.normal(numbers, shape, dtype, out_sharding=out_sharding)], -1)
+
+
+def uniform_and_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform numbers from zero to one, and unit normal ones: float32 `[*shape, 2]`."""
+    return _scaled(_uniform_and_normal, key, 1.0, shape, jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def split_keys(key: jax.Array, count: int) -> list[jax.Array]:
+    """`jax.random.split`, with all keys from one program; each index would take another."""
+    return [*jax.random.split(key, count)]
 
 
 def _truncated(key: jax.Array, shape: Any, dtype: Any, out_sharding: Any) -> jax.Array:
@@ -85,7 +109,7 @@ def _filled(
 ) -> jax.Array:
     if out_sharding is not None or not _concrete(key):
         return slow(key, shape, dtype, out_sharding)
-    return _placed(np.full(shape, value, dtype), key)
+    return placed(np.full(shape, value, dtype), key)
 
 
 def zeros(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
@@ -120,5 +144,5 @@ def scaled(init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype:
 def rows(weight: jax.Array, places: np.ndarray, scale: float) -> jax.Array:
     """Select entries of the first axis of a parameter, and multiply them by a number."""
     if _concrete(weight):
-        return _placed((np.asarray(weight)[places] * scale).astype(weight.dtype), weight)
+        return placed((np.asarray(weight)[places] * scale).astype(weight.dtype), weight)
     return (weight[places] * scale).astype(weight.dtype)

@@ -130,9 +130,10 @@ def execute(
     spread: Spread | None = None,
 ) -> list[jax.Array]:
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
+    given = weights if isinstance(weights, Layout) else list(weights.values())
     found: list[jax.Array] = _compiled(
         list(arrays),
-        weights if isinstance(weights, Layout) else list(weights.values()),
+        given,
         dict(masks),
         plan=plan,
         pairs=() if isinstance(weights, Layout) else tuple(weights),
@@ -141,6 +142,6 @@ def execute(
         choice=choice,
         options=options,
         spread=spread,
-        apart=_wants_memory(plan, arrays, weights, shapes),
+        apart=_wants_memory(plan, arrays, given, shapes),
     )
     return found

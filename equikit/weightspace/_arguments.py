@@ -35,6 +35,11 @@ def checked_number(
     return value
 
 
+def in_python(number: Any) -> Any:
+    """A checked number as a float of Python, whose use compiles nothing; a traced number as it is."""
+    return number if isinstance(number, jax.core.Tracer) else float(number)
+
+
 def listed(values: Any) -> tuple[Any, ...] | None:
     """The entries of a list of widths, or None where it is no list."""
     if isinstance(values, str):

@@ -12,9 +12,11 @@ import equikit as ek
 from equikit.nn import _init
 from equikit.symmetrization import MatrixMLP
 from equikit.symmetrization.canonicalization import GroupConvolution, VectorNeurons
-from equikit.weightspace import Functional, MessagePassing, graph, trace
+from equikit.weightspace import Functional, LearnedOptimizer, MessagePassing, graph, trace
+from equikit.weightspace.asymmetric import AsymmetricLinear, AsymmetricMLP, FiGLU
 
 TERMS = {labels: (labels, 4) for labels in ("p p", "p", "q", "p q", "q q")}
+KEY = jax.random.key(3)
 WEIGHTS = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
 
 
@@ -39,6 +41,8 @@ LAYERS = {
     "RMSNorm": lambda rngs: ek.nn.RMSNorm({"x": 3, "": 4}, x=ek.O(3), rngs=rngs),
     "Radial": lambda rngs: ek.nn.Radial(5.0, 4, hidden=(16, 24), rngs=rngs),
     "GeometricMessage": message,
+    "AsymmetricLinear": lambda rngs: AsymmetricLinear(8, 16, fixed=4, key=KEY, rngs=rngs),
+    "FiGLU": lambda rngs: FiGLU(8, key=KEY),
 }
 NETWORKS = {
     "Network": lambda rngs: ek.nn.Network(
@@ -58,6 +62,9 @@ NETWORKS = {
     "VectorNeurons": lambda rngs: VectorNeurons({"p x": 2, "p": 1}, 3, p=ek.S, x=ek.O(3), rngs=rngs),
     "GroupConvolution": lambda rngs: GroupConvolution(1, ek.Z(4), rngs=rngs),
     "MatrixMLP": lambda rngs: MatrixMLP(16, 4, rngs=rngs),
+    "AsymmetricMLP": lambda rngs: AsymmetricMLP([784, 64, 10], fixed=3, key=KEY, rngs=rngs),
+    "AsymmetricMLP with gates": lambda rngs: AsymmetricMLP([8, 16, 10], how="gates", key=KEY, rngs=rngs),
+    "LearnedOptimizer": lambda rngs: LearnedOptimizer(trace(perceptron, WEIGHTS, jnp.ones((5, 3))), [8], rngs=rngs),
 }  # fmt: skip
 
 
@@ -90,6 +97,16 @@ def test_dense_layers_have_the_initial_values_of_flax(shape):
     ours, theirs = (nnx.Linear(*shape, rngs=nnx.Rngs(3), **options) for options in (_init.DENSE, {}))
     np.testing.assert_allclose(ours.kernel[...], theirs.kernel[...], rtol=3e-7)
     np.testing.assert_array_equal(ours.bias[...], theirs.bias[...])
+
+
+def test_fixed_entries_are_those_that_jax_draws():
+    layer, (places, numbers) = AsymmetricLinear(40, 70, fixed=7, key=KEY, rngs=nnx.Rngs(1)), jax.random.split(KEY)
+    order = jnp.argsort(jax.random.uniform(places, (40, 70)), axis=0)
+    mask = jnp.argsort(order, axis=0) < 7
+    np.testing.assert_array_equal(layer.mask[...], mask)
+    np.testing.assert_array_equal(layer.values[...], jnp.where(mask, jax.random.normal(numbers, (40, 70)), 0))
+    compiled = jax.jit(lambda key: AsymmetricLinear(40, 70, fixed=7, key=key, rngs=nnx.Rngs(1)).values[...])(KEY)
+    np.testing.assert_allclose(compiled, layer.values[...], rtol=1e-6)
 
 
 def test_values_are_those_that_jax_draws_in_double_precision(x64):

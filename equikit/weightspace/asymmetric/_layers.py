@@ -11,8 +11,8 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups._group import checked_size
-from equikit.nn._init import filled, lecun_normal
-from equikit.weightspace._arguments import checked_number
+from equikit.nn._init import filled, in_numpy, lecun_normal, placed, unit_normal
+from equikit.weightspace._arguments import checked_number, in_python
 from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
 
@@ -72,8 +72,8 @@ class AsymmetricLinear(nnx.Module):
         drawn = draw_fixed(shape, fixed, scale, key)
         self.kernel = nnx.Param(lecun_normal(_checks.rngs(rngs).params(), shape, param_dtype))
         self.bias = nnx.Param(filled(0, shape[1:], param_dtype)) if use_bias else None
-        self.mask = FixedEntries(drawn.mask.astype(param_dtype))
-        self.values = FixedEntries(drawn.values.astype(param_dtype))
+        self.mask = FixedEntries(placed(drawn.mask.astype(param_dtype), key))
+        self.values = FixedEntries(placed(drawn.values.astype(param_dtype), key))
 
     @property
     def weights(self) -> jax.Array:
@@ -115,8 +115,8 @@ class FiGLU(nnx.Module):
     def __init__(self, features: int, *, scale: float = 1.0, key: jax.Array, param_dtype: Any = jnp.float32) -> None:
         size = checked_size("features", features)
         checked_number("scale", scale)
-        drawn = scale * jax.random.normal(_checks.key(key), (size, size), jnp.float32)
-        self.matrix = FixedEntries(drawn.astype(param_dtype))
+        drawn = in_python(scale) * in_numpy(unit_normal(_checks.key(key), (size, size), jnp.float32))
+        self.matrix = FixedEntries(placed(drawn.astype(param_dtype), key))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Apply the gates along the last axis."""

@@ -14,7 +14,7 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups._group import checked_size
 from equikit.nn._functions import relu
-from equikit.nn._init import DENSE
+from equikit.nn._init import DENSE, split_keys
 from equikit.weightspace._arguments import checked_number, listed
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
@@ -74,7 +74,7 @@ class AsymmetricMLP(nnx.Module):
                 step="write features=[784, 512, 10], how='weights'",
             )
         counts = _checked_counts(fixed, len(widths) - 1) if how == "weights" else [0] * (len(widths) - 1)
-        keys = jax.random.split(_checks.key(key), len(widths) - 1)
+        keys = split_keys(_checks.key(key), len(widths) - 1)
         layers: list[Any] = []
         gates: list[Any] = []
         for number, (before, after) in enumerate(itertools.pairwise(widths)):

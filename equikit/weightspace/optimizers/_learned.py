@@ -12,6 +12,7 @@ import optax
 from flax import nnx
 
 from equikit._errors import OptionError
+from equikit.nn._init import filled
 from equikit.weightspace._arguments import checked_number, checked_specification, listed
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._leaves import refuse_unlike
@@ -106,7 +107,8 @@ class LearnedOptimizer(nnx.Module):
         checked_number("strength", strength, "a finite number, zero or more", lambda value: 0 <= value < math.inf, step)
         self.decays = tuple(float(decay) for decay in given)
         self.strength = float(strength)
-        self.log_rate = nnx.Param(jnp.log(jnp.float32(rate)))
+        traced = isinstance(rate, jax.core.Tracer)
+        self.log_rate = nnx.Param(jnp.log(rate) if traced else filled(math.log(rate), (), jnp.float32))
         inputs = 2 + len(self.decays) + len(TIMES)
         self.functional = kind(spec, [inputs, *channels, 2], rngs=rngs, **options)
 
