@@ -36,6 +36,12 @@ Kind = tuple[str, ...]
 """The labels of a feature."""
 
 
+class ProductLinear(Linear):
+    """The linear maps from products."""
+
+    other_layer = "Linear"
+
+
 class Bilinear(nnx.Module):
     r"""Equivariant maps of second degree: \(y = C(A x \otimes B x)\), the products channel by channel.
 
@@ -53,7 +59,7 @@ class Bilinear(nnx.Module):
         **options: options of the three layers, and labels with their groups.
 
     Raises:
-        SignatureError: if the features cannot be read, or no product reaches an output.
+        SignatureError: if the features cannot be read, or an output is reached by no product.
         OptionError: if `channels` is not a whole number above zero.
 
     Cost: \(n^{2k}\) numbers for a feature of k axes that are not permuted.
@@ -94,7 +100,14 @@ class Bilinear(nnx.Module):
         before = options_for(options, used, labels)
         self.left = Linear(inputs, factors, groups=own, rngs=rngs, **before)
         self.right = Linear(inputs, factors, groups=own, rngs=rngs, **before)
-        self.mix = Linear(products, outputs, groups=bound, rngs=rngs, **options)
+        outputs = self._kept(products, outputs, bound)
+        after = labels_of([products, outputs])
+        rest = {label: what for label, what in bound.items() if label in after}
+        self.mix = ProductLinear(products, outputs, groups=rest, rngs=rngs, **options_for(options, after, labels))
+
+    def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
+        """The outputs that the layer has; products have to reach each of them."""
+        return outputs
 
     @property
     def products(self) -> dict[str, tuple[Kind, Kind]]:
