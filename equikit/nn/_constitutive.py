@@ -30,6 +30,10 @@ Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
 """A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""
 
 
+MOST_POWERS = 20
+"""The highest degree for groups with diagrams, which are too many far below it. Point groups have a limit of work."""
+
+
 def _connected(diagram: Diagram, inputs: int) -> bool:
     """Whether all tensors of a diagram are connected: no invariant of some of them is a separate factor.
 
@@ -55,7 +59,7 @@ def _parts(group: Group, degree: int, structures: int, target: str, products: bo
     With `products` those that are not connected too: products of invariants with lower maps.
     """
     found = []
-    for count, structure in itertools.product(range(degree + 1), range(-1, structures)):
+    for count, structure in ((count, structure) for count in range(degree + 1) for structure in range(-1, structures)):
         strain = "sym(x x)" if count == 1 else f"sym({', '.join(['sym(x x)'] * count)})"
         inputs = [strain] * (count > 0) + ["sym(x x)"] * (structure >= 0)
         if not inputs and target == "()":
@@ -186,8 +190,9 @@ class ConstitutiveLaw(nnx.Module):
                 expected="invariants=, whose gradients are its maps",
                 step="leave degree out",
             )
-        self.degree = _checks.count("degree", 2 if degree is None else degree, example=2)
-        self.invariants = _checks.count("invariants", invariants, least=1, example=3)
+        most = None if isinstance(self.group, MatrixGroup) else MOST_POWERS
+        self.degree = _checks.count("degree", 2 if degree is None else degree, most=most, example=2)
+        self.invariants = _checks.count("invariants", invariants, least=1, most=most, example=3)
         _checks.rngs(rngs)
         if isinstance(self.group, MatrixGroup):
             found, maps = counts(self.group, self.invariants, 0 if hyperelastic else self.degree)

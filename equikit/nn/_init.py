@@ -28,6 +28,24 @@ Sample = Callable[..., jax.Array]
 LENGTHS = 1 << 12, 1 << 16, 1 << 20
 
 
+MOST_BYTES = 1 << 38
+"""Bytes of one parameter above which it is refused, unless it is only traced: no device holds as much."""
+
+
+def _refuse_large(shape: Any, dtype: Any, *, traced: bool) -> None:
+    """Raise `TooLargeError` for a parameter that does not fit in memory, or whose entries JAX cannot count."""
+    entries = math.prod(max(size, 1) for size in shape)
+    most = (1 << 63) - 1 if traced else MOST_BYTES // np.dtype(dtype).itemsize
+    without = "" if traced else ", or make the layer by nnx.eval_shape, which allocates nothing"
+    _checks.refuse_if_more(
+        f"a parameter of shape {_checks.shown([*shape])} is too large",
+        entries,
+        most,
+        "entries",
+        f"use fewer channels{without}",
+    )
+
+
 def _concrete(x: Any) -> bool:
     """Whether NumPy can read the whole array: it is not traced, and one process has all of it on every device."""
     whole = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
@@ -62,6 +80,7 @@ def _draw(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, ou
 
 
 def _scaled(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, out_sharding: Any = None) -> jax.Array:
+    _refuse_large(shape, dtype, traced=not _concrete(key))
     wide, size = jnp.promote_types(dtype, jnp.float32), math.prod(shape)
     scale = np.asarray(scale, np.zeros((), wide).real.dtype)
     if out_sharding is not None or size > LENGTHS[-1] or not (_concrete(key) and _extends(key)):
@@ -107,6 +126,7 @@ def lecun_normal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_shard
 def _filled(
     value: float, slow: nnx.Initializer, key: jax.Array, shape: Any, dtype: Any, out_sharding: Any
 ) -> jax.Array:
+    _refuse_large(shape, dtype, traced=not _concrete(key))
     if out_sharding is not None or not _concrete(key):
         return slow(key, shape, dtype, out_sharding)
     return placed(np.full(shape, value, dtype), key)
@@ -122,8 +142,11 @@ def ones(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any
     return _filled(1, nnx.initializers.ones, key, shape, dtype, out_sharding)
 
 
-def filled(value: float, shape: Any, dtype: Any) -> jax.Array:
+def filled(value: float, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """An array of equal entries, where there is no key; `jnp.full` would compile a program for every shape."""
+    if math.prod(shape) > LENGTHS[-1]:
+        _refuse_large(shape, dtype, traced=isinstance(jnp.zeros((), dtype), jax.core.Tracer))
+        return jnp.full(shape, value, dtype)
     values: jax.Array = jax.device_put(np.full(shape, value, dtype))
     return values
 
@@ -135,6 +158,7 @@ DENSE: dict[str, Any] = {"kernel_init": lecun_normal, "bias_init": zeros}
 def scaled(init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any, scale: np.ndarray) -> jax.Array:
     """Draw from an initializer of variance one, and multiply entry i of the first axis by `scale[i]`."""
     _checks.function("kernel_init", init, example="jax.nn.initializers.normal(1.0)")
+    _refuse_large(shape, dtype, traced=not _concrete(key))
     scale = scale.reshape(-1, *[1] * (len(shape) - 1))
     if init is unit_normal:
         return _scaled(jax.random.normal, key, scale, shape, dtype)

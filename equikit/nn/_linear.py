@@ -28,6 +28,9 @@ from equikit.plans._lower import Channels, planned
 from equikit.plans._options import Method, RunOptions
 from equikit.plans._out_sharding import OutSharding
 
+LARGEST_SIZE = 10**9
+"""The largest `init_size`: beyond, the scales of weights leave the range of float32."""
+
 
 def is_complex(dtype: Any) -> bool:
     """Whether a dtype holds complex numbers."""
@@ -63,7 +66,7 @@ def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str,
     given = init_size if isinstance(init_size, Mapping) else dict.fromkeys(free, init_size)
     chosen: dict[str, int] = {}
     for label, size in given.items():
-        own, number = base(str(label)), _checks.count(f"init_size of {label!r}", size)
+        own, number = base(str(label)), _checks.count(f"init_size of {label!r}", size, most=LARGEST_SIZE)
         if chosen.setdefault(own, number) != number:
             raise SignatureError(
                 f"init_size gives two sizes for {own!r} and its dual",

@@ -16,6 +16,7 @@ from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import Group, H, S
 from equikit.nn._features import Features, checked_features, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
+from equikit.nn._init import filled
 from equikit.plans._apply import Feature
 from equikit.plans._check import checked_arrays
 from equikit.plans._out_sharding import Result
@@ -247,8 +248,9 @@ class NormGated(nnx.Module):
                     step="use ek.nn.Gated with ek.nn.Bilinear, which finds the invariants of two vectors",
                 )
         own = [(term.name, width) for term, width in zip(terms, widths, strict=True) if mixed(self.signature, term)]
-        self.weight = nnx.Dict({name: nnx.Param(jnp.ones(width)) for name, width in own})
-        self.bias = nnx.Dict({name: nnx.Param(jnp.zeros(width)) for name, width in own})
+        stored = jnp.result_type(float)
+        self.weight = nnx.Dict({name: nnx.Param(filled(1, (width,), stored)) for name, width in own})
+        self.bias = nnx.Dict({name: nnx.Param(filled(0, (width,), stored)) for name, width in own})
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
         """Apply it to a dictionary of arrays `[*batch, *axes, channels]`.

@@ -71,7 +71,7 @@ class RMSNorm(nnx.Module):
         self.widths = widths
         stored = _checks.dtype("param_dtype", param_dtype)
         self.scale = nnx.Dict(
-            {term.name: nnx.Param(filled(1, width, stored)) for term, width in zip(terms, widths, strict=True)}
+            {term.name: nnx.Param(filled(1, (width,), stored)) for term, width in zip(terms, widths, strict=True)}
         )
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:

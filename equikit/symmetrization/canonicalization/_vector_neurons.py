@@ -107,7 +107,7 @@ class VectorNeurons(nnx.Module):
         self.gate = linear(of_invariants, {"gate": (without, width)}) if of_invariants else None
         self.hidden = nnx.List([linear(inner, inner | {"directions": (kind, width)}) for _ in range(depth)])
         stored = options.get("param_dtype", jnp.float32)
-        self.bias = nnx.List([nnx.Param(filled(0, width, stored)) for _ in range(depth)])
+        self.bias = nnx.List([nnx.Param(filled(0, (width,), stored)) for _ in range(depth)])
         outer = (kind, checked_size("vectors", vectors))
         self.head = linear(inner, {"vectors": outer, "queries": outer, "keys": outer})
 
