@@ -237,7 +237,14 @@ class ConstitutiveLaw(nnx.Module):
         return jnp.concatenate(values, -1)
 
     def invariants_of(self, strain: jax.Array) -> jax.Array:
-        """The invariants that enter the network, `[*batch, count]`, of the scaled strain; each divided by its norm."""
+        """The invariants that enter the network, `[*batch, count]`, of the scaled strain; each divided by its norm.
+
+        Raises:
+            ShapeError, DTypeError: if the strain does not fit.
+        """
+        return self._invariants_of(self._checked(strain))
+
+    def _invariants_of(self, strain: jax.Array) -> jax.Array:
         if isinstance(self.group, MatrixGroup):
             return invariants_of(self.group, self.invariants, (strain + jnp.swapaxes(strain, -1, -2)) / 2 / self.scale)
         return self._evaluate(self._invariants, strain / self.scale)
@@ -254,7 +261,7 @@ class ConstitutiveLaw(nnx.Module):
 
     def _potential(self, strain: jax.Array) -> jax.Array:
         """The energy before stress at rest is taken away; times the scale of strains, so that stress is about one."""
-        return self.scale * self._network(self.invariants_of(strain))[..., 0]
+        return self.scale * self._network(self._invariants_of(strain))[..., 0]
 
     def energy(self, strain: jax.Array) -> jax.Array:
         """The energy density of a hyperelastic law, `[*batch]`, up to a constant.
@@ -283,13 +290,13 @@ class ConstitutiveLaw(nnx.Module):
         if self.hyperelastic:
             gradient: jax.Array = jax.grad(lambda strain: jnp.sum(self._potential(strain)))(strain)
             return gradient
-        factors = self._network(self.invariants_of(strain))
+        factors = self._network(self._invariants_of(strain))
         maps = self._maps_of(strain)
         return jnp.einsum("...ijc,...c->...ij", maps, factors)
 
     def _checked(self, strain: jax.Array) -> jax.Array:
         n, kernels = self.group.n, [layer.kernel["() -> ()"][...] for layer in self.network]
-        if hasattr(strain, "shape") and strain.shape[-2:] != (n, n):
+        if isinstance(strain, jax.Array | np.ndarray) and strain.shape[-2:] != (n, n):
             raise ShapeError(
                 "the strain is not a tensor of second order",
                 got=f"shape {list(strain.shape)}",

@@ -18,7 +18,7 @@ from equikit import _checks
 from equikit._errors import OptionError, SignatureError
 from equikit.diagrams import MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
-from equikit.diagrams._parse import bind
+from equikit.diagrams._parse import bind, given_bindings
 from equikit.groups import Group, O, S
 from equikit.nn._features import Features, given_terms, refuse_complex, typed_side
 from equikit.nn._init import scaled, unit_normal
@@ -31,6 +31,9 @@ from equikit.plans._contractions import planned_maps
 from equikit.plans._execute import masked
 from equikit.plans._out_sharding import Result
 from equikit.plans._sharding import placed, result
+
+MOST_POWERS = 20
+"""The highest power of the direction: the diagrams of a message are too many far below it."""
 
 POINT, OTHER, SPACE = "i", "j", "x"
 """The labels of the receiving point, the sending one, and the axes of space."""
@@ -136,7 +139,7 @@ class GeometricMessage(nnx.Module):
                 step='write {"p": 16, "p x": 8}',
             )
         call = _checks.call_of(type(self))
-        bound = {**(groups or {}), **bindings}
+        bound = given_bindings(groups, bindings)
         used = {label for term in (*sources, *targets) for label in term.labels}
         # Features may all be numbers; directions are not.
         spatial = [label for label, what in bound.items() if label not in used and isinstance(what, Group | type)]
@@ -150,7 +153,10 @@ class GeometricMessage(nnx.Module):
         _checks.rngs(rngs)
         _, stored = checked_dtypes(None, param_dtype)
         neighbours = float(_checks.number("neighbours", neighbours, above=0, example=1.0))
-        self.powers, radial = _checks.count("powers", powers), _checks.count("radial", radial, least=1, example=8)
+        self.powers, radial = (
+            _checks.count("powers", powers, most=MOST_POWERS),
+            _checks.count("radial", radial, least=1, example=8),
+        )
         self.radial = Radial(
             cutoff, radial, basis=basis, basis_size=basis_size, hidden=hidden, rngs=rngs, param_dtype=param_dtype
         )

@@ -19,6 +19,7 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks
+from equikit._errors import ShapeError
 
 Sample = Callable[..., jax.Array]
 """Draws numbers from a key, a shape and a dtype."""
@@ -155,14 +156,28 @@ DENSE: dict[str, Any] = {"kernel_init": lecun_normal, "bias_init": zeros}
 """Options of `nnx.Linear` that give its usual initial parameters from few programs."""
 
 
+def initial(name: str, init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """The values of an initializer that was given as an argument, checked."""
+    usual = {"kernel_init": "normal(1.0)", "bias_init": "zeros"}
+    _checks.function(name, init, example=f"jax.nn.initializers.{usual[name]}", arguments=3)
+    _refuse_large(shape, dtype, traced=not _concrete(key))
+    values = init(key, shape, dtype)
+    if jnp.shape(values) != shape or values.dtype != dtype:
+        raise ShapeError(
+            f"{name}= returns values that do not fit the parameter",
+            got=f"{getattr(values, 'dtype', type(values).__name__)} of shape {[*jnp.shape(values)]}",
+            expected=f"{jnp.dtype(dtype)} of shape {[*shape]}",
+            step="return an array of the shape and dtype that the function gets",
+        )
+    return values
+
+
 def scaled(init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any, scale: np.ndarray) -> jax.Array:
     """Draw from an initializer of variance one, and multiply entry i of the first axis by `scale[i]`."""
-    _checks.function("kernel_init", init, example="jax.nn.initializers.normal(1.0)")
-    _refuse_large(shape, dtype, traced=not _concrete(key))
     scale = scale.reshape(-1, *[1] * (len(shape) - 1))
     if init is unit_normal:
         return _scaled(jax.random.normal, key, scale, shape, dtype)
-    return init(key, shape, dtype) * scale.astype(dtype)
+    return initial("kernel_init", init, key, shape, dtype) * scale.astype(dtype)
 
 
 def rows(weight: jax.Array, places: np.ndarray, scale: float) -> jax.Array:

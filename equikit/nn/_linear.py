@@ -19,7 +19,7 @@ from equikit.diagrams import Diagrams, HomSpace, Signature, Term, mean_square_ga
 from equikit.diagrams._count import why_none
 from equikit.diagrams._signature import base
 from equikit.nn._features import Features, typed
-from equikit.nn._init import scaled, unit_normal, zeros
+from equikit.nn._init import initial, scaled, unit_normal, zeros
 from equikit.plans import Plan, weight_name
 from equikit.plans._apply import Inputs, Masks, applied, weight_places
 from equikit.plans._check import foreign
@@ -63,6 +63,8 @@ def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str,
     A label and its dual have one size, which is given for either.
     """
     free = sorted({base(label) for label, size in known.items() if size is None})
+    if not free and not isinstance(init_size, Mapping):
+        _checks.count("init_size", init_size, most=LARGEST_SIZE)
     given = init_size if isinstance(init_size, Mapping) else dict.fromkeys(free, init_size)
     chosen: dict[str, int] = {}
     for label, size in given.items():
@@ -183,7 +185,6 @@ class Linear(nnx.Module):
         if self.needs_input:
             self._refuse_unreached()
         scales = self._scales(init_size)
-        _checks.function("bias_init", bias_init, example="jax.nn.initializers.zeros")
         self.kernel = nnx.Dict(
             {
                 name: nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scales[name]))
@@ -191,7 +192,10 @@ class Linear(nnx.Module):
             }
         )
         self.bias = nnx.Dict(
-            {name: nnx.Param(bias_init(rngs.params(), shape, stored)) for name, shape in biases.items()}
+            {
+                name: nnx.Param(initial("bias_init", bias_init, rngs.params(), shape, stored))
+                for name, shape in biases.items()
+            }
         )
 
     @property

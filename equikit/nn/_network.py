@@ -254,7 +254,9 @@ def _checked_features(features: object, out_channels: int | None) -> list[Featur
 
 
 def _checked_products(products: object, layers: int) -> list[int]:
-    widths = [*products] if isinstance(products, Sequence) and not isinstance(products, str) else [products] * layers
+    widths = (
+        [*products] if isinstance(products, Sequence) and not isinstance(products, str | bytes) else [products] * layers
+    )
     if len(widths) != layers:
         raise OptionError(
             "the numbers of products do not fit the hidden layers",

@@ -233,6 +233,8 @@ class NormGated(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
+        if rngs is not None:
+            _checks.rngs(rngs)
         terms, widths = read_features(features, "input")
         self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
         self.widths = widths

@@ -57,6 +57,8 @@ class RMSNorm(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
+        if rngs is not None:
+            _checks.rngs(rngs)
         terms, widths = read_features(features, "input")
         self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
         for label, group in self.signature.groups.items():
