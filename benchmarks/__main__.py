@@ -36,6 +36,11 @@ def style(module: ModuleType) -> Style:
     return found
 
 
+def limits(module: ModuleType, quick: bool) -> dict[str, Any]:
+    """The limits of a run; a benchmark that times nothing has none."""
+    return asdict(module.limits(quick)) if hasattr(module, "limits") else {}
+
+
 def measured(module: ModuleType, quick: bool, seed: int, console: Console) -> dict[str, Any]:
     """Run a benchmark with a progress bar, and return all that goes into its JSON file."""
     result: dict[str, Any] = {
@@ -47,7 +52,7 @@ def measured(module: ModuleType, quick: bool, seed: int, console: Console) -> di
         "revision": _machine.revision(),
         "machine": _machine.machine(),
         "versions": _machine.versions(),
-        "limits": asdict(module.limits(quick)),
+        "limits": limits(module, quick),
         "rivals": module.RIVALS,
     }
     records: list[dict[str, Any]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from benchmarks._layers import DIRECTIONS, MIXED, LayerCase, footprint
@@ -42,16 +42,6 @@ FULL = (
     LayerCase("S", 5, 0, 4, 8),
 )
 QUICK = (LayerCase("S", 2, 2, 8, 4, 4), LayerCase("O(3)", 2, 2, 3, 4, 4))
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """There are no limits: every program is compiled once, and none is run."""
-
-
-def limits(quick: bool) -> Nothing:
-    """The limits of a run."""
-    return Nothing()
 
 
 def cases(quick: bool) -> list[LayerCase]:

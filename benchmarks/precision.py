@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import jax
@@ -47,16 +47,6 @@ FULL = (
     LayerCase("S x O(3)", 2, 2, 1024, 32),
 )
 QUICK = (LayerCase("S", 1, 1, 64, 4, 4), LayerCase("S", 2, 2, 8, 4, 4), LayerCase("O", 2, 2, 8, 4, 4))
-
-
-@dataclass(frozen=True)
-class Nothing:
-    """There are no limits: every result is computed once."""
-
-
-def limits(quick: bool) -> Nothing:
-    """The limits of a run."""
-    return Nothing()
 
 
 def cases(quick: bool) -> list[LayerCase]:

@@ -252,14 +252,38 @@ def refuse_if_more(problem: str, count: int, most: int, unit: str, step: str) ->
         raise TooLargeError(problem, got=f"{count_text(count)} {unit}", expected=f"at most {most:,}", step=step)
 
 
-def function(name: str, value: Any, *, example: str) -> Callable[..., Any]:
-    """Return a callable, or raise `OptionError`."""
-    if not callable(value):
+def function(name: str, value: Any, *, example: str, arguments: int = 1) -> Callable[..., Any]:
+    """Return a callable that takes a number of positional arguments, or raise `OptionError`."""
+    if not callable(value) or not _takes(value, arguments):
         raise OptionError(
-            f"{name}= must be callable", got=shown(value), expected="a function", step=f"write {name}={example}"
+            f"{name}= must be callable"
+            + (f" with {arguments} argument{'s' * (arguments > 1)}" if callable(value) else ""),
+            got=shown(value),
+            expected="a function",
+            step=f"write {name}={example}",
         )
     found: Callable[..., Any] = value
     return found
+
+
+def _takes(function: Callable[..., Any], arguments: int) -> bool:
+    """Whether a function can be called with a number of positional arguments, if it says what it takes."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(arguments))
+    except TypeError:
+        return False
+    return True
+
+
+def is_key(array: Any) -> bool:
+    """Whether an array holds typed keys of JAX."""
+    import jax
+
+    return bool(jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key))
 
 
 def key(value: Any, *, expected: str = "a JAX key", step: str = "write key=jax.random.key(0)") -> Any:
@@ -268,7 +292,7 @@ def key(value: Any, *, expected: str = "a JAX key", step: str = "write key=jax.r
 
     is_array = isinstance(value, jax.Array | np.ndarray)
     if is_array:
-        typed = jax.numpy.issubdtype(value.dtype, jax.dtypes.prng_key)
+        typed = is_key(value)
         if value.ndim == 0 if typed else (value.ndim == 1 and value.dtype == np.uint32):
             return value
     raise OptionError(
@@ -302,7 +326,7 @@ def dtype(name: str, value: Any) -> Any:
     if value is None:
         return None
     try:
-        wanted = None if isinstance(value, np.ndarray | jax.Array) else jax.numpy.dtype(value)
+        wanted = jax.numpy.dtype(value) if isinstance(value, str | type | np.dtype) else None
     except TypeError:
         wanted = None
     if wanted is None or not is_float(wanted):

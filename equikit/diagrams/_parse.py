@@ -210,7 +210,7 @@ def _shown(what: object) -> str:
     return what.__name__ if isinstance(what, type) else str(what)
 
 
-def _given(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, object]:
+def given_bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, object]:
     """The value given for each label, from a dictionary, from keywords, or from both."""
     found: dict[str, object] = {}
     if groups is not None and not isinstance(groups, Mapping):
@@ -238,7 +238,7 @@ def _given(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) 
 
 def bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, Group | Fixed]:
     """The group that is bound to each label, from a dictionary, from keywords, or from both."""
-    return {label: _binding(label, what) for label, what in _given(groups, keywords).items()}
+    return {label: _binding(label, what) for label, what in given_bindings(groups, keywords).items()}
 
 
 def bind(
@@ -273,7 +273,7 @@ def bind(
         label = label if label in written else f"{label}*"
         return Place(shown, *(_place_in(bare, label) if text is None else _place(shown, label, grammar)))
 
-    given = _given(groups, keywords)
+    given = given_bindings(groups, keywords)
     refuse_misspelled(call, [unicodedata.normalize("NFKC", name) for name in keywords], labels)
     for label in sorted(labels - given.keys()):
         family = "ek.GL" if f"{label}*" in written else "ek.S"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -26,11 +27,19 @@ from equikit.nn._features import (
 )
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature, Masks
+from equikit.plans._out_sharding import Result
+from equikit.plans._sharding import entries, placed
 
 LETTERS = "abcdefghijklmnopqrstuvw"
 
 Kind = tuple[str, ...]
 """The labels of a feature."""
+
+
+class ProductLinear(Linear):
+    """The linear maps from products."""
+
+    other_layer = "Linear"
 
 
 class Bilinear(nnx.Module):
@@ -50,7 +59,7 @@ class Bilinear(nnx.Module):
         **options: options of the three layers, and labels with their groups.
 
     Raises:
-        SignatureError: if the features cannot be read, or no product reaches an output.
+        SignatureError: if the features cannot be read, or an output is reached by no product.
         OptionError: if `channels` is not a whole number above zero.
 
     Cost: \(n^{2k}\) numbers for a feature of k axes that are not permuted.
@@ -91,7 +100,14 @@ class Bilinear(nnx.Module):
         before = options_for(options, used, labels)
         self.left = Linear(inputs, factors, groups=own, rngs=rngs, **before)
         self.right = Linear(inputs, factors, groups=own, rngs=rngs, **before)
-        self.mix = Linear(products, outputs, groups=bound, rngs=rngs, **options)
+        outputs = self._kept(products, outputs, bound)
+        after = labels_of([products, outputs])
+        rest = {label: what for label, what in bound.items() if label in after}
+        self.mix = ProductLinear(products, outputs, groups=rest, rngs=rngs, **options_for(options, after, labels))
+
+    def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
+        """The outputs that the layer has; products have to reach each of them."""
+        return outputs
 
     @property
     def products(self) -> dict[str, tuple[Kind, Kind]]:
@@ -143,10 +159,29 @@ class Bilinear(nnx.Module):
         """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`."""
         x = given_terms([term.name for term in self.left.signature.inputs], x)
         before, after = (masks_for(layer.signature, self.signature, mask) for layer in (self.left, self.mix))
-        left, right = self.left(x, mask=before), self.right(x, mask=before)
-        products = {
-            name: jnp.einsum(self._formula(one, other), left[" ".join(one)], right[" ".join(other)])
-            for name, (one, other) in self.products.items()
-        }
+        products = self._multiply(self.left(x, mask=before), self.right(x, mask=before))
         result: dict[str, Feature] = self.mix(products, mask=after)
         return result
+
+    def _multiply(self, left: dict[str, Feature], right: dict[str, Feature]) -> dict[str, Feature]:
+        """The products by name; on automatic axes, since JAX cannot put two explicit ones on the same devices."""
+        terms, pairs = self.left.signature.outputs, self.products
+        factors = [side[term.name] for side in (left, right) for term in terms]
+        place = {term.labels: i for i, term in enumerate(terms)}
+
+        def compute(factors: Sequence[Any], *_: object) -> list[jax.Array]:
+            return [
+                jnp.einsum(self._formula(one, other), factors[place[one]], factors[len(terms) + place[other]])
+                for one, other in pairs.values()
+            ]
+
+        def outputs() -> list[Result]:
+            found = jax.eval_shape(compute, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in factors])
+            channels = [entries(factors[place[one]])[-1] for one, _ in pairs.values()]
+            return [
+                Result(*each)
+                for each in zip(self.mix.signature.inputs, (y.shape for y in found), channels, strict=True)
+            ]
+
+        products = placed(compute, (factors, [], {}), terms * 2, outputs, None)
+        return dict(zip(pairs, products, strict=True))

@@ -24,9 +24,14 @@ from equikit.nn._linear import Linear
 from equikit.nn._point_group import counts, invariants_of, maps_of
 from equikit.plans import apply_multilinear
 from equikit.plans._check import checked_arrays
+from equikit.plans._sharding import entries
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
 """A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""
+
+
+MOST_POWERS = 20
+"""The highest degree for groups with diagrams, which are too many far below it. Point groups have a limit of work."""
 
 
 def _connected(diagram: Diagram, inputs: int) -> bool:
@@ -54,7 +59,7 @@ def _parts(group: Group, degree: int, structures: int, target: str, products: bo
     With `products` those that are not connected too: products of invariants with lower maps.
     """
     found = []
-    for count, structure in itertools.product(range(degree + 1), range(-1, structures)):
+    for count, structure in ((count, structure) for count in range(degree + 1) for structure in range(-1, structures)):
         strain = "sym(x x)" if count == 1 else f"sym({', '.join(['sym(x x)'] * count)})"
         inputs = [strain] * (count > 0) + ["sym(x x)"] * (structure >= 0)
         if not inputs and target == "()":
@@ -185,8 +190,9 @@ class ConstitutiveLaw(nnx.Module):
                 expected="invariants=, whose gradients are its maps",
                 step="leave degree out",
             )
-        self.degree = _checks.count("degree", 2 if degree is None else degree, example=2)
-        self.invariants = _checks.count("invariants", invariants, least=1, example=3)
+        most = None if isinstance(self.group, MatrixGroup) else MOST_POWERS
+        self.degree = _checks.count("degree", 2 if degree is None else degree, most=most, example=2)
+        self.invariants = _checks.count("invariants", invariants, least=1, most=most, example=3)
         _checks.rngs(rngs)
         if isinstance(self.group, MatrixGroup):
             found, maps = counts(self.group, self.invariants, 0 if hyperelastic else self.degree)
@@ -231,7 +237,14 @@ class ConstitutiveLaw(nnx.Module):
         return jnp.concatenate(values, -1)
 
     def invariants_of(self, strain: jax.Array) -> jax.Array:
-        """The invariants that enter the network, `[*batch, count]`, of the scaled strain; each divided by its norm."""
+        """The invariants that enter the network, `[*batch, count]`, of the scaled strain; each divided by its norm.
+
+        Raises:
+            ShapeError, DTypeError: if the strain does not fit.
+        """
+        return self._invariants_of(self._checked(strain))
+
+    def _invariants_of(self, strain: jax.Array) -> jax.Array:
         if isinstance(self.group, MatrixGroup):
             return invariants_of(self.group, self.invariants, (strain + jnp.swapaxes(strain, -1, -2)) / 2 / self.scale)
         return self._evaluate(self._invariants, strain / self.scale)
@@ -248,7 +261,7 @@ class ConstitutiveLaw(nnx.Module):
 
     def _potential(self, strain: jax.Array) -> jax.Array:
         """The energy before stress at rest is taken away; times the scale of strains, so that stress is about one."""
-        return self.scale * self._network(self.invariants_of(strain))[..., 0]
+        return self.scale * self._network(self._invariants_of(strain))[..., 0]
 
     def energy(self, strain: jax.Array) -> jax.Array:
         """The energy density of a hyperelastic law, `[*batch]`, up to a constant.
@@ -277,13 +290,13 @@ class ConstitutiveLaw(nnx.Module):
         if self.hyperelastic:
             gradient: jax.Array = jax.grad(lambda strain: jnp.sum(self._potential(strain)))(strain)
             return gradient
-        factors = self._network(self.invariants_of(strain))
+        factors = self._network(self._invariants_of(strain))
         maps = self._maps_of(strain)
         return jnp.einsum("...ijc,...c->...ij", maps, factors)
 
     def _checked(self, strain: jax.Array) -> jax.Array:
         n, kernels = self.group.n, [layer.kernel["() -> ()"][...] for layer in self.network]
-        if hasattr(strain, "shape") and strain.shape[-2:] != (n, n):
+        if isinstance(strain, jax.Array | np.ndarray) and strain.shape[-2:] != (n, n):
             raise ShapeError(
                 "the strain is not a tensor of second order",
                 got=f"shape {list(strain.shape)}",
@@ -294,6 +307,13 @@ class ConstitutiveLaw(nnx.Module):
         weights = {f"weights {i}": kernel for i, kernel in enumerate(kernels)}
         (strain,), _ = checked_arrays(signature, (None,), [strain], weights=weights)
         refuse_complex("strain", strain)
+        if any(entries(strain)[-2:]):
+            raise OptionError(
+                "the axes of the strain are spread over devices",
+                got=jax.typeof(strain).sharding.spec,
+                expected="a batch that is spread, and whole tensors",
+                step='write jax.reshard(strain, jax.P("data")), with the axis of your mesh',
+            )
         return strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
 
     def __call__(self, strain: jax.Array) -> jax.Array:

@@ -43,7 +43,7 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
     if not isinstance(features, Mapping):
         raise SignatureError(
             f"the {what} features are not a dictionary",
-            got=repr(features),
+            got=_checks.shown(features),
             expected='labels to channels, such as {"p p": 16}, or names to both, such as {"edges": ("p p", 16)}',
             step='write {"p p": 16}, with your labels and channels',
         )
@@ -120,7 +120,7 @@ def typed_side(
     if isinstance(features, str):
         terms = parse_side(features, what)
         return terms, None if channels is None else per_term(channels, terms, what)
-    if channels is not None:
+    if channels is not None and isinstance(features, Mapping):
         raise SignatureError(
             f"the {what} channels are given twice",
             got=f"{features!r} and {channels!r}",

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from equikit import _checks
 from equikit._errors import OptionError, SignatureError
 from equikit.diagrams import MultilinearSpace, Signature, Term
 from equikit.diagrams._multilinear import multilinear
-from equikit.diagrams._parse import bind
+from equikit.diagrams._parse import bind, given_bindings
 from equikit.groups import Group, O, S
 from equikit.nn._features import Features, given_terms, refuse_complex, typed_side
 from equikit.nn._init import scaled, unit_normal
@@ -29,6 +29,11 @@ from equikit.plans._check import Shapes, checked_arrays, masks_of
 from equikit.plans._contract import run_contractions
 from equikit.plans._contractions import planned_maps
 from equikit.plans._execute import masked
+from equikit.plans._out_sharding import Result
+from equikit.plans._sharding import placed, result
+
+MOST_POWERS = 20
+"""The highest power of the direction: the diagrams of a message are too many far below it."""
 
 POINT, OTHER, SPACE = "i", "j", "x"
 """The labels of the receiving point, the sending one, and the axes of space."""
@@ -134,7 +139,7 @@ class GeometricMessage(nnx.Module):
                 step='write {"p": 16, "p x": 8}',
             )
         call = _checks.call_of(type(self))
-        bound = {**(groups or {}), **bindings}
+        bound = given_bindings(groups, bindings)
         used = {label for term in (*sources, *targets) for label in term.labels}
         # Features may all be numbers; directions are not.
         spatial = [label for label, what in bound.items() if label not in used and isinstance(what, Group | type)]
@@ -148,7 +153,8 @@ class GeometricMessage(nnx.Module):
         _checks.rngs(rngs)
         _, stored = checked_dtypes(None, param_dtype)
         neighbors = float(_checks.number("neighbors", neighbors, above=0, example=1.0))
-        self.powers, radial = _checks.count("powers", powers), _checks.count("radial", radial, least=1, example=8)
+        self.powers = _checks.count("powers", powers, most=MOST_POWERS)
+        radial = _checks.count("radial", radial, least=1, example=8)
         self.radial = Radial(
             cutoff, radial, basis=basis, basis_size=basis_size, hidden=hidden, rngs=rngs, param_dtype=param_dtype
         )
@@ -199,12 +205,14 @@ class GeometricMessage(nnx.Module):
     def _name(self, source: Term, power: int, target: Term) -> str:
         return f"{source.name}, {power} -> {target.name}"
 
-    @property
-    def _names(self) -> list[str]:
-        """The names of the weights, without the other keys that `nnx.tabulate` gives an `nnx.Dict`."""
-        terms = itertools.product(self.signature.outputs, self.sources, range(self.powers + 1))
-        names = [self._name(source, power, target) for target, source, power in terms]
-        return [name for name in names if name in self.kernel]
+    def _parts(self, target: Term) -> list[tuple[str, int, int]]:
+        """The weights of a message: their name, the number of the source and the power of the direction.
+
+        The names are not read from the `nnx.Dict`, to which `nnx.tabulate` gives other keys.
+        """
+        pairs = itertools.product(enumerate(self.sources), range(self.powers + 1))
+        found = [(self._name(source, power, target), i, power) for (i, source), power in pairs]
+        return [part for part in found if part[0] in self.kernel]
 
     def _maps(self, source: Term, power: int, target: Term) -> tuple[MultilinearSpace, tuple[int, ...]]:
         group = self.signature.groups[self.space]
@@ -236,41 +244,70 @@ class GeometricMessage(nnx.Module):
             ShapeError, DTypeError: if an array does not fit.
         """
         masks = masks_of(self.signature, mask)
-        kernels = {f"weights {name!r}": self.kernel[name][...] for name in self._names}
+        parts = (part for term in self.signature.outputs for part in self._parts(term))
+        kernels = {name: self.kernel[name][...] for name, *_ in parts}
         given = [*given_terms([term.name for term in self.sources], features).values(), positions]
+        named = {f"weights {name!r}": kernel for name, kernel in kernels.items()}
         (*arrays, positions), shapes = checked_arrays(
-            self.signature, (*self.channels[0], None), given, weights=kernels, masks=masks, sized=[self.space]
+            self.signature, (*self.channels[0], None), given, weights=named, masks=masks, sized=[self.space]
         )
         refuse_complex("positions", positions)
         dtype = jnp.result_type(*arrays, positions, *kernels.values())
-        count, n = positions.shape[-2:]
-        batch = math.prod(shapes.batch)
+        masks = {label: jnp.asarray(mask) for label, mask in masks.items()}
+        graphdef, state = nnx.split(self.radial)
+        leaves, tree = jax.tree.flatten(state)
+
+        def compute(
+            arrays: list[jax.Array], weights: list[jax.Array], masks: dict[str, jax.Array], _: object
+        ) -> list[jax.Array]:
+            *rows, positions = (x.astype(dtype) for x in arrays)
+            own = dict(zip(kernels, (kernel.astype(dtype) for kernel in weights), strict=False))
+            radial = nnx.merge(graphdef, jax.tree.unflatten(tree, weights[len(own) :]))
+            return self._messages(rows, positions, own, radial, masks.get(self.point), shapes)
+
+        def outputs() -> list[Result]:
+            return [
+                result(term, shapes, out, [kernels[name] for name, *_ in self._parts(term)])
+                for term, out in zip(self.signature.outputs, self.channels[1], strict=True)
+            ]
+
+        terms = (*self.sources, Term("positions", (self.point,)))  # whose last axis stands where features have channels
+        operands = [*arrays, positions], [*kernels.values(), *leaves], masks
+        found = placed(compute, operands, terms, outputs, None)
+        return dict(zip([term.name for term in self.signature.outputs], found, strict=True))
+
+    def _messages(
+        self,
+        rows: Sequence[jax.Array],
+        positions: jax.Array,
+        kernels: Mapping[str, jax.Array],
+        radial: Radial,
+        mask: jax.Array | None,
+        shapes: Shapes,
+    ) -> list[jax.Array]:
+        """The messages of checked arrays of one dtype, with all batch axes as one between."""
+        (count, n), batch = positions.shape[-2:], math.prod(shapes.batch)
         flat = Shapes((batch,), {POINT: count, OTHER: count, SPACE: n})
-        rows = [x.astype(dtype).reshape(batch, *x.shape[len(shapes.batch) :]) for x in arrays]
-        present = jnp.asarray(masks[self.point]).reshape(batch, count) if self.point in masks else None
+        rows = [x.reshape(batch, *x.shape[len(shapes.batch) :]) for x in rows]
+        present = None if mask is None else mask.reshape(batch, count)
         if present is not None:
             rows = [masked(x, (POINT,), {POINT: present}, 1) for x in rows]
-        directions, weights = self._pairs(positions.astype(dtype).reshape(batch, count, n), present)
-        results: dict[str, Any] = {}
+        directions, weights = self._pairs(positions.reshape(batch, count, n), present, radial)
         powers = [weights]
         for power in range(self.powers):
             powers.append(powers[-1][..., None, :] * directions.reshape(*directions.shape[:3], *[1] * power, n, 1))
+        results = []
         for term in self.signature.outputs:
-            total: jax.Array | None = None
-            for source, x in zip(self.sources, rows, strict=True):
-                for power in range(self.powers + 1):
-                    name = self._name(source, power, term)
-                    if name in self.kernel:
-                        space, chosen = self._maps(source, power, term)
-                        kernel = self.kernel[name][...].astype(dtype)
-                        plan = planned_maps(space, kernel.shape[1:3], kernel.shape[3], elements=chosen)
-                        y = run_contractions(plan, [x, powers[power]], kernel, flat, {})
-                        total = y if total is None else total + y
-            assert total is not None
-            results[term.name] = total.reshape(*shapes.batch, *total.shape[1:])
+            parts = []
+            for name, i, power in self._parts(term):
+                space, chosen = self._maps(self.sources[i], power, term)
+                plan = planned_maps(space, kernels[name].shape[1:3], kernels[name].shape[3], elements=chosen)
+                parts.append(run_contractions(plan, [rows[i], powers[power]], kernels[name], flat, {}))
+            total = sum(parts[1:], parts[0])
+            results.append(total.reshape(*shapes.batch, *total.shape[1:]))
         return results
 
-    def _pairs(self, positions: jax.Array, present: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    def _pairs(self, positions: jax.Array, present: jax.Array | None, radial: Radial) -> tuple[jax.Array, jax.Array]:
         """Directions `[batch, i, j, n]` and radial functions `[batch, i, j, radial]`, zero where there is no pair."""
         count = positions.shape[1]
         there = ~jnp.eye(count, dtype=bool)[None]
@@ -287,5 +324,5 @@ class GeometricMessage(nnx.Module):
         apart = square > 0
         distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1)), 0)  # the root has no derivative at zero
         directions = difference / jnp.where(apart, distance, 1)[..., None]
-        functions = self.radial(distance).astype(positions.dtype)
+        functions = radial(distance).astype(positions.dtype)
         return directions, jnp.where(there[..., None], functions, jnp.zeros((), functions.dtype))

@@ -11,12 +11,13 @@ from equikit import _checks
 from equikit.diagrams import Term
 from equikit.diagrams._parse import bind
 from equikit.diagrams._signature import base
+from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, given_terms, labels_of, read_features
 from equikit.nn._functions import Activation
-from equikit.nn._linear import Linear
+from equikit.nn._linear import Linear, unreached
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
-from equikit.plans._apply import Feature, weight_name
+from equikit.plans._apply import Feature
 from equikit.plans._execute import masked
 
 Nonlinearity = Literal["gated", "norm", "pointwise"]
@@ -26,6 +27,17 @@ class HiddenLinear(Linear):
     """The linear maps of a hidden layer, which may all be zero: products of features reach more."""
 
     needs_input = False
+
+
+class HiddenBilinear(Bilinear):
+    """The products of a hidden layer, which only has the outputs that they reach: linear maps reach others."""
+
+    def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
+        (sources, wide), (targets, narrow) = read_features(products, "input"), read_features(outputs, "output")
+        lost = unreached(bind(sources, targets, groups, {}), (wide, narrow))
+        pairs = zip(targets, narrow, strict=True)
+        kept = {term.name: (" ".join(term.labels), width) for term, width in pairs if term not in lost}
+        return kept or outputs
 
 
 class PerTerm(nnx.Module):
@@ -97,12 +109,6 @@ def agree(before: Features, after: Features) -> bool:
         return {(term.name, term.labels, width) for term, width in zip(terms, widths, strict=True)}
 
     return known(before) == known(after)
-
-
-def reached(layer: Linear, name: str) -> bool:
-    """Whether any input of a layer is mapped to an output, its bias aside."""
-    (target,) = (term for term in layer.signature.outputs if term.name == name)
-    return any(weight_name(source, target) in layer.kernel for source in layer.signature.inputs)
 
 
 def present(term: Term, array: Feature, masks: Mapping[str, Any] | None) -> Feature:

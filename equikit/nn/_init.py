@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks
+from equikit._errors import ShapeError
 
 Sample = Callable[..., jax.Array]
 """Draws numbers from a key, a shape and a dtype."""
@@ -28,10 +29,22 @@ Sample = Callable[..., jax.Array]
 LENGTHS = 1 << 12, 1 << 16, 1 << 20
 
 
-def refuse_if_huge(shape: Sequence[int]) -> None:
-    """Raise `TooLargeError` for a shape that no array of JAX can have, not even an abstract one."""
-    problem = "an array of parameters has too many entries"
-    _checks.refuse_if_more(problem, math.prod(shape), 2**63 - 1, "entries", "use fewer channels")
+MOST_BYTES = 1 << 38
+"""Bytes of one parameter above which it is refused, unless it is only traced: no device holds as much."""
+
+
+def _refuse_large(shape: Any, dtype: Any, *, traced: bool) -> None:
+    """Raise `TooLargeError` for a parameter that does not fit in memory, or whose entries JAX cannot count."""
+    entries = math.prod(max(size, 1) for size in shape)
+    most = (1 << 63) - 1 if traced else MOST_BYTES // np.dtype(dtype).itemsize
+    without = "" if traced else ", or make the layer by nnx.eval_shape, which allocates nothing"
+    _checks.refuse_if_more(
+        f"a parameter of shape {_checks.shown([*shape])} is too large",
+        entries,
+        most,
+        "entries",
+        f"use fewer channels{without}",
+    )
 
 
 def _concrete(x: Any) -> bool:
@@ -46,10 +59,17 @@ def _extends(key: jax.Array) -> bool:
     return by_entry and jax.random.key_impl(key) == "threefry2x32"
 
 
-def _placed(values: np.ndarray, like: jax.Array) -> jax.Array:
+def in_numpy(x: jax.Array) -> Any:
+    """The array in NumPy, whose operations compile nothing; a traced array as it is."""
+    return np.asarray(x) if _concrete(x) else x
+
+
+def placed(values: np.ndarray | jax.Array, like: jax.Array) -> jax.Array:
     """Put values on the devices of another array; `jnp.asarray` would compile a program for every shape."""
-    placed: jax.Array = jax.device_put(values, like.sharding if like.committed else None)
-    return placed
+    if isinstance(values, jax.Array):
+        return values
+    found: jax.Array = jax.device_put(values, like.sharding if like.committed else None)
+    return found
 
 
 @functools.partial(jax.jit, static_argnames=("sample", "shape", "dtype", "out_sharding"))
@@ -61,20 +81,37 @@ def _draw(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, ou
 
 
 def _scaled(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, out_sharding: Any = None) -> jax.Array:
-    refuse_if_huge(shape)
+    _refuse_large(shape, dtype, traced=not _concrete(key))
     wide, size = jnp.promote_types(dtype, jnp.float32), math.prod(shape)
     scale = np.asarray(scale, np.zeros((), wide).real.dtype)
     if out_sharding is not None or size > LENGTHS[-1] or not (_concrete(key) and _extends(key)):
         drawn: jax.Array = _draw(sample, key, scale, tuple(shape), jnp.dtype(dtype), out_sharding)
         return drawn
     length = min(length for length in LENGTHS if length >= size)
-    values = np.asarray(_draw(sample, key, np.ones((), scale.dtype), (length,), wide))[:size].reshape(shape)
-    return _placed((values * scale).astype(dtype), key)
+    values = np.asarray(_draw(sample, key, np.ones((), scale.dtype), (length,), wide))[:size]
+    return placed((values.reshape(*shape, *values.shape[1:]) * scale).astype(dtype), key)
 
 
 def unit_normal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
     """Initializer: normal numbers of mean zero and variance one."""
     return _scaled(jax.random.normal, key, 1.0, shape, dtype, out_sharding)
+
+
+def _uniform_and_normal(key: jax.Array, shape: Any, dtype: Any, out_sharding: Any) -> jax.Array:
+    places, numbers = jax.random.split(key)
+    uniform = jax.random.uniform(places, shape, dtype, out_sharding=out_sharding)
+    return jnp.stack([uniform, jax.random.normal(numbers, shape, dtype, out_sharding=out_sharding)], -1)
+
+
+def uniform_and_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Uniform numbers from zero to one, and unit normal ones: float32 `[*shape, 2]`."""
+    return _scaled(_uniform_and_normal, key, 1.0, shape, jnp.float32)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def split_keys(key: jax.Array, count: int) -> list[jax.Array]:
+    """`jax.random.split`, with all keys from one program; each index would take another."""
+    return [*jax.random.split(key, count)]
 
 
 def _truncated(key: jax.Array, shape: Any, dtype: Any, out_sharding: Any) -> jax.Array:
@@ -90,10 +127,10 @@ def lecun_normal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_shard
 def _filled(
     value: float, slow: nnx.Initializer, key: jax.Array, shape: Any, dtype: Any, out_sharding: Any
 ) -> jax.Array:
-    refuse_if_huge(shape)
+    _refuse_large(shape, dtype, traced=not _concrete(key))
     if out_sharding is not None or not _concrete(key):
         return slow(key, shape, dtype, out_sharding)
-    return _placed(np.full(shape, value, dtype), key)
+    return placed(np.full(shape, value, dtype), key)
 
 
 def zeros(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
@@ -106,8 +143,11 @@ def ones(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any
     return _filled(1, nnx.initializers.ones, key, shape, dtype, out_sharding)
 
 
-def filled(value: float, shape: Any, dtype: Any) -> jax.Array:
+def filled(value: float, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     """An array of equal entries, where there is no key; `jnp.full` would compile a program for every shape."""
+    if math.prod(shape) > LENGTHS[-1]:
+        _refuse_large(shape, dtype, traced=isinstance(jnp.zeros((), dtype), jax.core.Tracer))
+        return jnp.full(shape, value, dtype)
     values: jax.Array = jax.device_put(np.full(shape, value, dtype))
     return values
 
@@ -116,20 +156,25 @@ DENSE: dict[str, Any] = {"kernel_init": lecun_normal, "bias_init": zeros}
 """Options of `nnx.Linear` that give its usual initial parameters from few programs."""
 
 
+def initial(name: str, init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """The values of an initializer that was given as an argument, checked."""
+    usual = {"kernel_init": "normal(1.0)", "bias_init": "zeros"}
+    _checks.function(name, init, example=f"jax.nn.initializers.{usual[name]}", arguments=3)
+    _refuse_large(shape, dtype, traced=not _concrete(key))
+    values = init(key, shape, dtype)
+    if jnp.shape(values) != shape or values.dtype != dtype:
+        raise ShapeError(
+            f"{name}= returns values that do not fit the parameter",
+            got=f"{getattr(values, 'dtype', type(values).__name__)} of shape {[*jnp.shape(values)]}",
+            expected=f"{jnp.dtype(dtype)} of shape {[*shape]}",
+            step="return an array of the shape and dtype that the function gets",
+        )
+    return values
+
+
 def scaled(init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any, scale: np.ndarray) -> jax.Array:
     """Draw from an initializer of variance one, and multiply entry i of the first axis by `scale[i]`."""
-    _checks.function("kernel_init", init, example="jax.nn.initializers.normal(1.0)")
     scale = scale.reshape(-1, *[1] * (len(shape) - 1))
     if init is unit_normal:
         return _scaled(jax.random.normal, key, scale, shape, dtype)
-    return init(key, shape, dtype) * scale.astype(dtype)
-
-
-def on_host(weight: jax.Array) -> Any:
-    """A parameter as an array of NumPy where it has values here, and as it is elsewhere."""
-    return np.asarray(weight) if _concrete(weight) else weight
-
-
-def on_device(weight: Any, like: jax.Array) -> jax.Array:
-    """The inverse of `on_host`: on the devices of another array."""
-    return _placed(weight, like) if isinstance(weight, np.ndarray) else weight
+    return initial("kernel_init", init, key, shape, dtype) * scale.astype(dtype)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -14,20 +15,23 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import DTypeError, SignatureError
-from equikit.diagrams import Diagrams, HomSpace, mean_square_gains
+from equikit.diagrams import Diagrams, HomSpace, Signature, Term, mean_square_gains
 from equikit.diagrams._count import why_none
 from equikit.diagrams._sequence import pair_diagrams
 from equikit.diagrams._signature import base
 from equikit.nn._features import Features, typed
-from equikit.nn._init import scaled, unit_normal, zeros
+from equikit.nn._init import initial, scaled, unit_normal, zeros
 from equikit.plans import Plan, weight_name
 from equikit.plans._apply import Inputs, Masks, applied, weight_places
 from equikit.plans._check import foreign
-from equikit.plans._ir import NORMALIZE, Normalize, TermPair, feature_widths
+from equikit.plans._ir import NORMALIZE, Normalize, TermPair, Widths, feature_widths
 from equikit.plans._layout import Layout
 from equikit.plans._lower import Channels, planned
 from equikit.plans._options import Method, RunOptions
 from equikit.plans._out_sharding import OutSharding
+
+LARGEST_SIZE = 10**9
+"""The largest `init_size`: beyond, the scales of weights leave the range of float32."""
 
 
 def is_complex(dtype: Any) -> bool:
@@ -61,10 +65,12 @@ def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str,
     A label and its dual have one size, which is given for either.
     """
     free = sorted({base(label) for label, size in known.items() if size is None})
+    if not free and not isinstance(init_size, Mapping):
+        _checks.count("init_size", init_size, most=LARGEST_SIZE)
     given = init_size if isinstance(init_size, Mapping) else dict.fromkeys(free, init_size)
     chosen: dict[str, int] = {}
     for label, size in given.items():
-        own, number = base(str(label)), _checks.count(f"init_size of {label!r}", size)
+        own, number = base(str(label)), _checks.count(f"init_size of {label!r}", size, most=LARGEST_SIZE)
         if chosen.setdefault(own, number) != number:
             raise SignatureError(
                 f"init_size gives two sizes for {own!r} and its dual",
@@ -82,6 +88,12 @@ def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str,
             step="remove it; a bound label is initialized at its own size",
         )
     return sizes
+
+
+def unreached(signature: Signature, channels: Widths) -> list[Term]:
+    """The outputs to which no linear map but zero leads from any input."""
+    reached = {s for (t, s), _ in weight_places(signature, channels, False).values() if t is not None}
+    return [term for s, term in enumerate(signature.outputs) if s not in reached]
 
 
 class Linear(nnx.Module):
@@ -122,7 +134,8 @@ class Linear(nnx.Module):
         bias: `"-> out"` to a parameter `[diagrams, features out]`.
 
     Raises:
-        SignatureError: if the signature cannot be read, or if no map but zero commutes, whether there is a bias or not.
+        SignatureError: if the signature cannot be read, or if no map but zero leads to an output, whether it has a bias
+            or not.
         GroupError, ShapeError, DTypeError, OptionError: if an argument does not fit.
 
     Example:
@@ -136,7 +149,9 @@ class Linear(nnx.Module):
     """
 
     needs_input: ClassVar[bool] = True
-    """Whether to refuse a layer in which no input reaches an output, so that only its bias is left."""
+    """Whether to refuse an output that no input reaches, so that it is zero or only has a bias."""
+    other_layer: ClassVar[str] = "Bilinear"
+    """The layer to use where this one has no map."""
 
     def __init__(
         self,
@@ -169,15 +184,9 @@ class Linear(nnx.Module):
         _checks.rngs(rngs)
         kernels = {name: shape for name, ((t, _), shape) in self._places.items() if t is not None}
         biases = {name: shape for name, ((t, _), shape) in self._places.items() if t is None}
-        if self.needs_input and not kernels:
-            raise SignatureError(
-                "no linear map but zero commutes with the group" + (", and only a bias is left" if biases else ""),
-                got=f"{HomSpace(self.signature)!r}: {'; '.join(self._reasons())}",
-                expected="a space of dimension one or more",
-                step="look at ek.hom(...).dim; choose other axes, a larger n or another group, or use ek.nn.Bilinear",
-            )
+        if self.needs_input:
+            self._refuse_unreached()
         scales = self._scales(init_size)
-        _checks.function("bias_init", bias_init, example="jax.nn.initializers.zeros")
         self.kernel = nnx.Dict(
             {
                 name: nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scales[name]))
@@ -185,7 +194,10 @@ class Linear(nnx.Module):
             }
         )
         self.bias = nnx.Dict(
-            {name: nnx.Param(bias_init(rngs.params(), shape, stored)) for name, shape in biases.items()}
+            {
+                name: nnx.Param(initial("bias_init", bias_init, rngs.params(), shape, stored))
+                for name, shape in biases.items()
+            }
         )
 
     @property
@@ -203,11 +215,32 @@ class Linear(nnx.Module):
         """The Hom space whose diagrams the parameters belong to, in its order."""
         return HomSpace(self.signature)
 
-    def _reasons(self) -> list[str]:
-        """Why there is no map, pair by pair of terms."""
+    def _refuse_unreached(self) -> None:
+        """Raise `SignatureError` if an output depends on no input: it would be zero, or a constant, forever."""
+        lost, other = unreached(self.signature, self.channels), f"or use ek.nn.{self.other_layer}"
+        if not lost:
+            return
+        biased = any(weight_name(None, term) in self._places for term in lost)
+        if len(lost) == len(self.signature.outputs):
+            raise SignatureError(
+                "no linear map but zero commutes with the group" + (", and only a bias is left" if biased else ""),
+                got=f"{HomSpace(self.signature)!r}: {'; '.join(self._reasons(lost))}",
+                expected="a space of dimension one or more",
+                step=f"look at ek.hom(...).dim; choose other axes, a larger n or another group, {other}",
+            )
+        name = lost[0].name
+        raise SignatureError(
+            f"no input reaches the output {name!r}" + (", and only a bias is left" if biased else ""),
+            got=f"inputs {', '.join(map(str, self.signature.inputs))}: {'; '.join(self._reasons(lost[:1]))}",
+            expected="a linear map but zero from an input to every output",
+            step=f"remove {name!r} from the outputs, {other}",
+        )
+
+    def _reasons(self, targets: Sequence[Term]) -> list[str]:
+        """Why there is no map to some outputs, pair by pair of terms."""
         reasons = []
-        for pair in self.space.pairs:
-            diagrams = pair.diagrams
+        for target, source in itertools.product(targets, self.signature.inputs):
+            diagrams = HomSpace(self.signature.pair(source, target)).diagrams
             assert isinstance(diagrams, Diagrams)
             why = why_none(diagrams.top, diagrams.bottom, diagrams.groups)
             reasons.append(why or "a plain axis has no entries")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 from jax import lax
@@ -158,7 +159,7 @@ class Multilinear(nnx.Module):
         if self.dtype is not None:
             kernel, inputs = kernel.astype(self.dtype), tuple(cast(x, self.dtype) for x in inputs)
         for i, (x, width) in enumerate(zip(inputs, self.channels, strict=False)):
-            if getattr(x, "ndim", 0) and x.shape[-1] != width:
+            if isinstance(x, jax.Array | np.ndarray) and x.ndim and x.shape[-1] != width:
                 raise ShapeError(
                     f"input {i + 1} has {x.shape[-1]} channels, not {width}",
                     got=f"shape {list(x.shape)}",

@@ -18,16 +18,16 @@ from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._hidden import (
+    HiddenBilinear,
     HiddenLinear,
     Nonlinearity,
     Normalized,
     agree,
     nonlinear_layer,
     present,
-    reached,
     rms_norm,
 )
-from equikit.nn._linear import Linear, cast
+from equikit.nn._linear import Linear, cast, unreached
 from equikit.nn._reach import Reach, reach
 from equikit.plans._apply import Feature, Masks
 
@@ -70,7 +70,7 @@ class Network(nnx.Module):
 
     Raises:
         OptionError: if the features are not a list, an option is unknown, or an option would change nothing.
-        SignatureError, GroupError: if features cannot be read, or the output would not depend on the input.
+        SignatureError, GroupError: if features cannot be read, or an output would not depend on the input.
 
     Cost: of each hidden layer that of one `Linear` and one `Bilinear` layer.
 
@@ -145,7 +145,7 @@ class Network(nnx.Module):
         self._refuse_constant(features, widths)
 
     def _refuse_constant(self, features: Sequence[Features], products: Sequence[int]) -> None:
-        """Raise `SignatureError` if no output depends on the input: on every path a layer has only the zero map."""
+        """Raise `SignatureError` if an output does not depend on the input: some layer on every path has no map."""
         names = frozenset(term.name for term in read_features(features[0], "input")[0])
         here = Reach(names, names)
         for i, layers in enumerate(zip(self.linear, self.nonlinear, strict=True)):
@@ -154,10 +154,13 @@ class Network(nnx.Module):
                 after = after.join(reach(self.bilinear[f"{i}"], here))
             after = reach(layers[1], after)
             here = after.join(here) if self.residual[i] else after
-        if not reach(self.head, here).moving:
+        moving = reach(self.head, here).moving
+        lost = [term.name for term in self.head.signature.outputs if term.name not in moving]
+        if lost:
             few = any(width == 0 for width in products)
+            which = f" {lost[0]!r}" if moving else ""
             raise SignatureError(
-                "the output of the network does not depend on its input",
+                f"the output{which} of the network does not depend on its input",
                 got=f"{[dict(side) for side in features]}, products={[*products]}",
                 expected="hidden features that are reached by maps of the input, and reach the output",
                 step=(f"write products={max([8, *products])}, or " if few else "")
@@ -188,9 +191,7 @@ class Network(nnx.Module):
                 x = self.norms[f"{i}"](x)
             y = linear(x, mask=masks)
             if f"{i}" in self.bilinear:
-                bilinear = self.bilinear[f"{i}"]
-                second = bilinear(x, mask=masks)
-                y = {name: _scaled_sum(name, array, second[name], linear, bilinear) for name, array in y.items()}
+                y = _scaled_sums(linear, y, self.bilinear[f"{i}"](x, mask=masks))
             x = self.nonlinear[i](y)
             if self.residual[i]:
                 names = {term.name: term for term in linear.signature.inputs}
@@ -202,16 +203,18 @@ class Network(nnx.Module):
         return result
 
 
-def _scaled_sum(name: str, one: Feature, two: Feature, linear: Linear, bilinear: Bilinear) -> Feature:
-    both = reached(linear, name) and reached(bilinear.mix, name)
-    return (one + two) * math.sqrt(0.5) if both else one + two
+def _scaled_sums(linear: Linear, first: Mapping[str, Feature], second: Mapping[str, Feature]) -> dict[str, Feature]:
+    """The sums of what linear maps and products give, scaled where an output has both."""
+    lost = {term.name for term in unreached(linear.signature, linear.channels)}
+    scale = {name: 1 if name in lost else math.sqrt(0.5) for name in second}
+    return {name: (one + second[name]) * scale[name] if name in second else one for name, one in first.items()}
 
 
 def _products(
     before: Features, widths: Sequence[int], after: Features, number: int, rngs: nnx.Rngs, options: Mapping[str, Any]
 ) -> Bilinear:
     try:
-        return Bilinear(before, widths[number], after, rngs=rngs, **options)
+        return HiddenBilinear(before, widths[number], after, rngs=rngs, **options)
     except SignatureError as error:
         raise OptionError(
             f"no product of features reaches hidden layer {number + 1}",
@@ -251,7 +254,9 @@ def _checked_features(features: object, out_channels: int | None) -> list[Featur
 
 
 def _checked_products(products: object, layers: int) -> list[int]:
-    widths = [*products] if isinstance(products, Sequence) and not isinstance(products, str) else [products] * layers
+    widths = (
+        [*products] if isinstance(products, Sequence) and not isinstance(products, str | bytes) else [products] * layers
+    )
     if len(widths) != layers:
         raise OptionError(
             "the numbers of products do not fit the hidden layers",

@@ -156,10 +156,10 @@ class GraphNetwork(_Tower):
     ) -> None:
         _checks.choice("out", out, ("", "p", "p p"))
         inputs = {"edges": ("p p", edge_channels)}
-        if node_channels:
+        self.node_channels = _checks.count("node_channels", node_channels)
+        if self.node_channels:
             inputs["nodes"] = ("p", node_channels)
         super().__init__(inputs, "p p", hidden, out_channels, out, activation, rngs, options)
-        self.node_channels = node_channels
 
     def __call__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,11 @@ from equikit.diagrams._parse import bind, parse_labels
 from equikit.groups import Group, H, S
 from equikit.nn._features import Features, checked_features, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
+from equikit.nn._init import filled
 from equikit.plans._apply import Feature
 from equikit.plans._check import checked_arrays
+from equikit.plans._out_sharding import Result
+from equikit.plans._sharding import entries, placed
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
 """The magnitudes at which a function is compared with its mirror image: zero, and sixteen for each power of ten."""
@@ -173,8 +176,19 @@ class Gated(nnx.Module):
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
         """
-        arrays = checked_features(self.signature, self.widths, x)
-        return {term.name: self._applied(term, arrays) for term in self.signature.outputs}
+        arrays, names = checked_features(self.signature, self.widths, x), [term.name for term in self.signature.outputs]
+
+        def compute(arrays: Sequence[jax.Array], *_: object) -> list[jax.Array]:
+            given = dict(zip([term.name for term in self.signature.inputs], arrays, strict=True))
+            return [self._applied(term, given) for term in self.signature.outputs]
+
+        def outputs() -> list[Result]:
+            found = [arrays[name] for name in names]
+            return [Result(t, y.shape, entries(y)[-1]) for t, y in zip(self.signature.outputs, found, strict=True)]
+
+        # On automatic axes: the channels of gates may be spread over the devices that an axis of the feature is.
+        found = placed(compute, ([*arrays.values()], [], {}), self.signature.inputs, outputs, None)
+        return dict(zip(names, found, strict=True))
 
     def _applied(self, term: Term, arrays: Mapping[str, Feature]) -> Feature:
         array = arrays[term.name]
@@ -219,6 +233,8 @@ class NormGated(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
+        if rngs is not None:
+            _checks.rngs(rngs)
         terms, widths = read_features(features, "input")
         self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
         self.widths = widths
@@ -234,8 +250,9 @@ class NormGated(nnx.Module):
                     step="use ek.nn.Gated with ek.nn.Bilinear, which finds the invariants of two vectors",
                 )
         own = [(term.name, width) for term, width in zip(terms, widths, strict=True) if mixed(self.signature, term)]
-        self.weight = nnx.Dict({name: nnx.Param(jnp.ones(width)) for name, width in own})
-        self.bias = nnx.Dict({name: nnx.Param(jnp.zeros(width)) for name, width in own})
+        stored = jnp.result_type(float)
+        self.weight = nnx.Dict({name: nnx.Param(filled(1, (width,), stored)) for name, width in own})
+        self.bias = nnx.Dict({name: nnx.Param(filled(0, (width,), stored)) for name, width in own})
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
         """Apply it to a dictionary of arrays `[*batch, *axes, channels]`.

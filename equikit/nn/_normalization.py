@@ -57,6 +57,8 @@ class RMSNorm(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
+        if rngs is not None:
+            _checks.rngs(rngs)
         terms, widths = read_features(features, "input")
         self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
         for label, group in self.signature.groups.items():
@@ -71,7 +73,7 @@ class RMSNorm(nnx.Module):
         self.widths = widths
         stored = _checks.dtype("param_dtype", param_dtype)
         self.scale = nnx.Dict(
-            {term.name: nnx.Param(filled(1, width, stored)) for term, width in zip(terms, widths, strict=True)}
+            {term.name: nnx.Param(filled(1, (width,), stored)) for term, width in zip(terms, widths, strict=True)}
         )
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:

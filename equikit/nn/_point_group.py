@@ -119,11 +119,9 @@ def evaluated_monomials(strain: jax.Array, degree: int) -> jax.Array:
     """The monomials of a degree of a symmetric matrix `[*batch, n, n]`: `[*batch, monomials]`."""
     n = strain.shape[-1]
     entries = [strain[..., i, j] for i, j in places(n)]
+    one = jnp.ones_like(strain[..., 0, 0])  # spread over devices as the strain is
     values = [
-        functools.reduce(
-            jnp.multiply, [entries[place] for place in monomial], jnp.ones(strain.shape[:-2], strain.dtype)
-        )
-        for monomial in monomials(n, degree)
+        functools.reduce(jnp.multiply, [entries[place] for place in monomial], one) for monomial in monomials(n, degree)
     ]
     return jnp.stack(values, -1)
 

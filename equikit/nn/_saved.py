@@ -113,7 +113,7 @@ def check_saved(model: nnx.Module, description: Mapping[str, Any]) -> None:
             expected=f"a dictionary with {', '.join(here)}",
             step="save json.dumps(ek.nn.describe(model)) next to the arrays",
         )
-    if description["format"] != FORMAT:
+    if _checks.integer(description["format"]) != FORMAT:
         raise OptionError(
             "the weights were saved in another format, in which they belong to other diagrams",
             got=f"format {description['format']}, of equikit {description['equikit']}",

@@ -27,7 +27,7 @@ from equikit.plans._check import (
 )
 from equikit.plans._ir import Plan, TermPair, Widths, feature_widths
 from equikit.plans._layout import Layout, Weights, as_whole, laid_out
-from equikit.plans._method import Choice, choose
+from equikit.plans._method import FACTORED, choose
 from equikit.plans._options import Method, RunOptions, checked_plan
 from equikit.plans._out_sharding import OutSharding, Result
 from equikit.plans._program import execute
@@ -328,7 +328,7 @@ def applied(
     arrays = [array.astype(dtype) for array in arrays]
     leaves = [leaf.astype(dtype) for leaf in leaves]
     laid = isinstance(given, Layout)
-    choice = Choice.everywhere("factored") if laid else choose(plan, options.method, shapes, masks, dtype)
+    choice = FACTORED if laid else choose(plan, options.method, shapes, masks, dtype)
     names = [] if isinstance(given, Layout) else [*given]
 
     def compute(
@@ -337,7 +337,7 @@ def applied(
         found = jax.tree.unflatten(structure, leaves)
         weights = found if laid else dict(zip(names, found, strict=True))
         divided = options.method == "auto" and spread is not None
-        how = Choice.everywhere("factored") if divided else choice
+        how = FACTORED if divided else choice
         return execute(plan, arrays, weights, shapes, masks, how, options, spread=None if laid else spread)
 
     def outputs() -> list[Result]:

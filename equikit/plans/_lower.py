@@ -52,7 +52,11 @@ def planned(signature: Signature, channels: Widths, normalize: Normalize, bias: 
 
 def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> tuple[int, ...]:
     """Channels for every term, from one number for all or one for each."""
-    given = tuple(channels) if isinstance(channels, Sequence) else (channels,) * len(terms)
+    given = (
+        tuple(channels)
+        if isinstance(channels, Sequence) and not isinstance(channels, bytes)
+        else (channels,) * len(terms)
+    )
     if len(given) != len(terms):
         raise ShapeError(
             f"the {what} channels do not fit the {what} terms",

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from equikit.plans._options import Chosen, Method
 from equikit.plans._rates import Rates, rates_of
 
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 LARGEST_MATRIX = 2**24
 """Entries of the dense matrix above which it is never the fastest, so that its cost is not computed."""
@@ -97,36 +98,41 @@ def fastest(plan: Plan, batch: int, sizes: tuple[tuple[str, int], ...], itemsize
 
 
 @functools.lru_cache(maxsize=4096)
-def fastest_by_platform(plan: Plan, batch: int, sizes: tuple[tuple[str, int], ...], itemsize: int) -> Choice:
+def fastest_by_platform(plan: Plan, batch: int, sizes: tuple[tuple[str, int], ...], itemsize: int) -> Choice[Chosen]:
     """The method that is expected to take the least time on each platform."""
     return Choice(*(fastest(plan, batch, sizes, itemsize, platform) for platform in Choice._fields))
 
 
-class Choice(NamedTuple):
-    """The method to run on each platform; which of them a program is lowered for is not known while it is traced."""
+class Choice(NamedTuple, Generic[Value]):
+    """What is chosen for each platform; which of them a program is lowered for is not known while it is traced."""
 
-    cpu: Chosen
-    gpu: Chosen
-    tpu: Chosen
+    cpu: Value
+    gpu: Value
+    tpu: Value
 
     @classmethod
-    def everywhere(cls, method: Chosen) -> Choice:
-        """The same method on every platform."""
-        return cls(method, method, method)
+    def everywhere(cls, value: Value) -> Choice[Value]:
+        """The same choice on every platform."""
+        return cls(value, value, value)
 
     @property
-    def single(self) -> Chosen | None:
-        """The method, where it is the same on every platform."""
+    def single(self) -> Value | None:
+        """The choice, where it is the same on every platform."""
         return self.cpu if len(set(self)) == 1 else None
 
 
-def choose(plan: Plan, method: Method, shapes: Shapes, masks: Mapping[str, jax.Array], dtype: np.dtype[Any]) -> Choice:
+FACTORED: Choice[Chosen] = Choice.everywhere("factored")
+
+
+def choose(
+    plan: Plan, method: Method, shapes: Shapes, masks: Mapping[str, jax.Array], dtype: np.dtype[Any]
+) -> Choice[Chosen]:
     """The method to run on each platform, or `OptionError` where the given one cannot serve the case."""
     symbols = [size for size in (*shapes.batch, *shapes.sizes.values()) if not isinstance(size, int)]
     masked_means = bool(masks) and plan.normalize == "mean"
     if method == "auto":
         if symbols or masked_means:
-            return Choice.everywhere("factored")
+            return FACTORED
         sizes = tuple(sorted(shapes.sizes.items()))
         return fastest_by_platform(plan, math.prod(shapes.batch), sizes, dtype.itemsize)
     if method != "factored" and any(not isinstance(size, int) for size in shapes.sizes.values()):
@@ -146,11 +152,11 @@ def choose(plan: Plan, method: Method, shapes: Shapes, masks: Mapping[str, jax.A
     return Choice.everywhere(method)
 
 
-def run_choice(choice: Choice, run: Callable[[Chosen], Callable[..., Result]], *operands: Any) -> Result:
-    """Call `run(method)(*operands)` with the method of the platform that the program is lowered for."""
+def run_choice(choice: Choice[Value], run: Callable[[Value], Callable[..., Result]], *operands: Any) -> Result:
+    """Call `run(value)(*operands)` with the choice for the platform that the program is lowered for."""
     if choice.single is not None:
         return run(choice.single)(*operands)
     others = {"cpu": choice.cpu, "tpu": choice.tpu}
-    branches = {platform: run(method) for platform, method in others.items() if method != choice.gpu}
+    branches = {platform: run(value) for platform, value in others.items() if value != choice.gpu}
     found: Result = lax.platform_dependent(*operands, default=run(choice.gpu), **branches)
     return found

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from equikit import _checks
@@ -160,7 +161,10 @@ def applied_maps(
             step="give one array for each input, in the order of the signature",
         )
     signature = space.signature
-    masks = {label: jnp.asarray(m) if hasattr(m, "dtype") else m for label, m in masks_of(signature, mask).items()}
+    masks = {
+        label: jnp.asarray(m) if isinstance(m, np.ndarray | jax.Array) else m
+        for label, m in masks_of(signature, mask).items()
+    }
     weights = checked_dtype("weights", weights, "weights")
     arrays, shapes = checked_arrays(
         signature, None, inputs, weights={"weights": weights}, masks=masks, given=by_label("sizes", sizes)

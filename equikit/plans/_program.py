@@ -57,7 +57,7 @@ def _compiled(
     pairs: tuple[tuple[int | None, int], ...],
     batch: tuple[int, ...],
     sizes: tuple[tuple[str, int], ...],
-    choice: Choice,
+    choice: Choice[Chosen],
     options: RunOptions,
     spread: Spread | None,
     apart: bool,
@@ -97,17 +97,17 @@ def _compiled(
     return [y.reshape(*batch, *y.shape[1:]) for y in found]
 
 
-@functools.cache
-def _several_cpus() -> bool:
-    """Whether a program lowered for CPUs may be partitioned: calls then stay inlined, so that their sums over devices
-    are taken together."""
-    try:
-        return jax.device_count("cpu") > 1
-    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
-        return False
+def _divided(operands: Any) -> bool:
+    """Whether a mesh of several devices is set, or is in the type of an array, so that the program is partitioned.
+
+    Calls then stay inlined, so that their sums over devices are taken together.
+    """
+    arrays = jax.tree.leaves(operands)
+    meshes = {jax.sharding.get_abstract_mesh(), *(jax.typeof(array).sharding.mesh for array in arrays)}
+    return any(size > 1 and axis not in mesh.manual_axes for mesh in meshes for axis, size in mesh.shape.items())
 
 
-def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bool:
+def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], weights: Any, shapes: Shapes) -> bool:
     """Whether a CPU should have the results in memory before they are used."""
     if len(plan.products) < 2 or not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return False
@@ -116,7 +116,7 @@ def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], shapes: Shapes) -> bo
         for term, width in zip(plan.signature.outputs, plan.channels[1], strict=True)
     )
     large = isinstance(entries, int) and entries * arrays[0].dtype.itemsize >= LEAST_BYTES
-    return (large or len(plan.expansions) >= LEAST_EXPANSIONS) and not _several_cpus()
+    return (large or len(plan.expansions) >= LEAST_EXPANSIONS) and not _divided((arrays, weights))
 
 
 def execute(
@@ -125,14 +125,15 @@ def execute(
     weights: Weights | Layout,
     shapes: Shapes,
     masks: Mapping[str, jax.Array],
-    choice: Choice,
+    choice: Choice[Chosen],
     options: RunOptions,
     spread: Spread | None = None,
 ) -> list[jax.Array]:
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
+    given = weights if isinstance(weights, Layout) else list(weights.values())
     found: list[jax.Array] = _compiled(
         list(arrays),
-        weights if isinstance(weights, Layout) else list(weights.values()),
+        given,
         dict(masks),
         plan=plan,
         pairs=() if isinstance(weights, Layout) else tuple(weights),
@@ -141,6 +142,6 @@ def execute(
         choice=choice,
         options=options,
         spread=spread,
-        apart=_wants_memory(plan, arrays, shapes),
+        apart=_wants_memory(plan, arrays, given, shapes),
     )
     return found

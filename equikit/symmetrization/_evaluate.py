@@ -6,13 +6,14 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
+from equikit.plans._method import Choice, run_choice
 from equikit.symmetrization._action import Action, act, moved_masks, without_absent
 from equikit.symmetrization._backbone import Call
 from equikit.symmetrization._element import Array, Element
@@ -69,9 +70,8 @@ def mean_over(
 
     run: Callable[..., Sums] = jax.checkpoint(some) if remat else some
     made = _made(call, x, masks, key) if frame.size > 1 else Made()
-    size = _chunk_size(made, frame.size) if chunk_size is None else chunk_size
-    whole = size >= frame.size
-    sums, squares, _ = run(*chunk) if whole else _in_chunks(run, chunk, frame.size, size, made.convolutions)
+    pace = _pace(made, frame.size, chunk_size, _platform((chunk, x, masks)))
+    sums, squares, _ = run_choice(pace, lambda pace: functools.partial(_in_chunks, run, frame.size, pace), *chunk)
     return sums, _standard_errors(squares, frame) if frame.drawn else {}
 
 
@@ -146,9 +146,13 @@ def _standard_errors(squares: Mapping[str, Array], frame: Frame) -> dict[str, Ar
     return found
 
 
-def _in_chunks(run: Callable[..., Sums], chunk: Chunk, count: int, size: int, convolutions: bool) -> Sums:
+def _in_chunks(
+    run: Callable[..., Sums], count: int, pace: Pace, elements: Element, weights: Array, keys: jax.Array | None
+) -> Sums:
     """Add up over chunks of elements: by a scan in a traced program, in a loop where nothing is traced."""
-    elements, weights, keys = chunk
+    size = pace.size
+    if size >= count:
+        return run(elements, weights, keys)
     chunks = math.ceil(count / size)
     # Elements that fill up the last chunk repeat the first one, with weight zero.
     fill = chunks * size - count
@@ -168,9 +172,7 @@ def _in_chunks(run: Callable[..., Sums], chunk: Chunk, count: int, size: int, co
     def step(total: Sums, chunk: Chunk) -> tuple[Sums, None]:
         return _together(total, run(*chunk)), None
 
-    # XLA for CPUs leaves the convolutions of a loop to one core and its plain code: gradients take 20 times as long.
-    slow = convolutions and jax.default_backend() == "cpu"
-    return lax.scan(step, total, jax.tree.map(lambda a: a[1:], stacked), unroll=FEW if slow else 1)[0]
+    return lax.scan(step, total, jax.tree.map(lambda a: a[1:], stacked), unroll=pace.unroll)[0]
 
 
 @dataclass(frozen=True)
@@ -193,10 +195,34 @@ def _made(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Arr
     return _of_program(jax.make_jaxpr(jax.vmap(call))(*alone).jaxpr)
 
 
-def _chunk_size(made: Made, count: int) -> int:
-    """As many elements at once as keep the largest array of the backbone in the cache."""
-    budget = CACHE.get(jax.default_backend(), CACHE["gpu"])
-    return max(1, min(count, budget // max(made.largest, 1)))
+class Pace(NamedTuple):
+    """How the elements are run: how many at once, and how many steps of the loop over them are unrolled."""
+
+    size: int
+    unroll: int
+
+
+def _pace(made: Made, count: int, chunk_size: int | None, platform: str | None) -> Choice[Pace]:
+    """The pace on each platform, or on one, at which the largest array of the backbone stays in the cache."""
+
+    def on(platform: str) -> Pace:
+        most = CACHE.get(platform, CACHE["gpu"]) // max(made.largest, 1)
+        # XLA for CPUs runs convolutions in a loop on one core with generic code: gradients take 20 times as long.
+        slow = made.convolutions and platform == "cpu"
+        return Pace(min(count, max(1, most if chunk_size is None else chunk_size)), FEW if slow else 1)
+
+    chosen = Choice(*map(on, Choice._fields)) if platform is None else Choice.everywhere(on(platform))
+    # Without a loop nothing is unrolled: equal paces take one program.
+    return Choice(*(pace if pace.size < count else Pace(count, 1) for pace in chosen))
+
+
+def _platform(operands: Any) -> str | None:
+    """The platform of arrays that have values; `None` in a program that is traced, which may be lowered for any."""
+    arrays = [leaf for leaf in jax.tree.leaves(operands) if isinstance(leaf, jax.Array)]
+    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+        return None
+    platform: str = next(iter(arrays[0].devices())).platform
+    return platform
 
 
 def _of_program(jaxpr: Any) -> Made:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+
 from equikit import _checks
 from equikit._errors import OptionError
+
+
+def in_python(number: Any) -> Any:
+    """A checked number as a float of Python, whose use compiles nothing; a traced number as it is."""
+    return number if isinstance(number, jax.core.Tracer) else float(number)
 
 
 def checked_specification(spec: Any) -> None:

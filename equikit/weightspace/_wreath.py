@@ -17,7 +17,7 @@ from equikit._errors import OptionError
 from equikit.diagrams import Signature
 from equikit.diagrams._sequence import pair_diagrams
 from equikit.nn import Linear
-from equikit.nn._init import on_device, on_host
+from equikit.nn._init import in_numpy, placed
 from equikit.plans import Layout, Plan, Product
 from equikit.plans._apply import weight_places, weights_of
 from equikit.plans._ir import Normalize, TermPair, Widths
@@ -56,8 +56,8 @@ class WreathLinear(Linear):
         layout = as_whole(laid_out(self.plan, self._initial_weights()))
         kernel, bias = dict[str, nnx.Param[Any]](), dict[str, nnx.Param[Any]]()
         for product, (rows, vector) in zip(self.plan.products, layout.products, strict=True):
-            kernel |= {core_name(product): nnx.Param(on_device(matrix, like)) for matrix in rows}
-            bias |= {} if vector is None else {core_name(product): nnx.Param(on_device(vector, like))}
+            kernel |= {core_name(product): nnx.Param(placed(matrix, like)) for matrix in rows}
+            bias |= {} if vector is None else {core_name(product): nnx.Param(placed(vector, like))}
         self.kernel, self.bias = nnx.Dict(kernel), nnx.Dict(bias)
 
     @property
@@ -75,7 +75,7 @@ class WreathLinear(Linear):
     def _initial_weights(self) -> Weights:
         """The weights of each pair of terms, zero where a diagram is left out; the variance is that of all diagrams."""
         found = {
-            pair: on_host((self.bias if pair[0] is None else self.kernel)[name][...])
+            pair: in_numpy((self.bias if pair[0] is None else self.kernel)[name][...])
             for name, (pair, _) in self._places.items()
         }
         left = _left(self.signature, self.nested)

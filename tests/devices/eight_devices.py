@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -60,10 +61,16 @@ OTHERS = [
     "shard_map",
     "multilinear",
     "law",
+    "law of a point group",
+    "law, axes of the strain",
+    "messages",
+    "products",
+    "gates",
+    "calls of a program that is not divided",
     "construction explicit",
     "construction auto",
 ]
-SLOW = ["symplectic", "plain axis", "transforms", "multilinear", "law"]
+SLOW = ["symplectic", "plain axis", "transforms", "multilinear", "law", "law of a point group"]
 NAMES = [f"{layer}, {how}, {kind}" for layer, how in CASES for kind in TYPES] + [n for n in OTHERS if n not in SLOW]
 
 
@@ -293,13 +300,69 @@ def multilinear() -> float:
     return worst
 
 
-def law() -> float:
-    made = ek.nn.ConstitutiveLaw(axes=((0, 0, 1),), rngs=nnx.Rngs(0), param_dtype=jnp.float64)
-    x = 0.1 * jax.random.normal(jax.random.key(0), (8, 3, 3))
-    x, mesh = x + x.swapaxes(1, 2), mesh_of("explicit")
-    expected = jax.jit(lambda x: made(x))(x)
+def of_layer(layer: Any, x: tuple[Any, ...], specs: tuple[Any, ...]) -> float:
+    """Output and gradient of a layer with its inputs spread, on explicit axes."""
+    graphdef, state = nnx.split(layer)
+
+    @jax.jit
+    def run(state: Any, x: Any) -> Any:
+        y, pull = jax.vjp(lambda state, x: nnx.merge(graphdef, state)(*x), state, x)
+        return y, pull(jax.tree.map(jnp.cos, y))
+
+    expected, mesh = run(state, x), mesh_of("explicit")
     with jax.set_mesh(mesh):
-        return error(jax.jit(lambda x: made(x))(put(mesh, x, P("d"))), expected)
+        spread = jax.tree.map(lambda array, spec: put(mesh, array, spec), x, specs)
+        return error(run(put(mesh, state, P()), spread), expected)
+
+
+def normal(*shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(len(shape)), shape)
+
+
+def law(group: Any, n: int) -> float:
+    made = ek.nn.ConstitutiveLaw(group, degree=1, invariants=2, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+    return of_layer(made, (0.1 * normal(8, n, n),), (P("d"),))
+
+
+def refused_law() -> float:
+    """The axes of a strain are not spread."""
+    made = ek.nn.ConstitutiveLaw(ek.O(8), degree=0, invariants=1, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+    with pytest.raises(ek.OptionError, match=r"jax\.reshard"):
+        made(put(mesh_of("explicit"), normal(2, 8, 8), P(None, "d")))
+    return 0.0
+
+
+def messages() -> float:
+    layer = ek.nn.GeometricMessage(
+        {"p": 8}, {"p": 8, "p x": 4}, cutoff=4.0, powers=1, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0), param_dtype=jnp.float64
+    )
+    inputs = {"p": normal(2, 8, 8)}, normal(2, 8, 3)
+    specs = [({"p": P(None, "d")}, P(None, "d")), ({"p": P(None, None, "d")}, P())]
+    return max(of_layer(layer, inputs, spec) for spec in specs)
+
+
+def products() -> float:
+    layer = ek.nn.Bilinear({"x": 4}, 8, {"": 2, "x x": 8}, x=ek.O(8), rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+    return of_layer(layer, ({"x": normal(8, 8, 4)},), ({"x": P(None, "d")},))
+
+
+def gates() -> float:
+    """The channels of the gates are spread over the devices that an axis of the feature is."""
+    layer = ek.nn.Gated({"x": 8}, x=ek.O(8))
+    inputs = {"x": normal(2, 8, 8), "gate of x": normal(2, 8)}
+    return of_layer(layer, (inputs,), ({"x": P(None, "d"), "gate of x": P(None, "d")},))
+
+
+def calls() -> float:
+    """Calls are not inlined unless a mesh is set or in a type, however many devices there are."""
+    plan, mesh = ek.hom("p p -> p p", p=ek.S).plan((8, 8)), mesh_of("auto")
+    weights = {name: normal(*shape) for name, shape in weight_shapes(plan).items()}
+    run, x = jax.jit(lambda weights, x: apply(plan, x, weights, method="factored")), normal(8, 32, 32, 8)
+    texts = [run.lower(weights, array).as_text() for array in (x, put(mesh, x, P("d")))]
+    with jax.set_mesh(mesh):
+        texts.append(run.lower(weights, x).as_text())
+    assert ["inlineable" in text for text in texts] == [True, False, False]
+    return 0.0
 
 
 def constructed(kind: str) -> float:
@@ -334,7 +397,9 @@ def checks() -> Iterator[tuple[str, Callable[[], float]]]:
         of_plan, ek.hom("f p -> p f", f=ek.Fixed(8), p=ek.S), (2, 8, 5, 4), P(None, "d"), P(None, None, "d", None)
     )
     others = [two_axes, lambda: wanted("explicit"), lambda: wanted("auto"), mixed_mesh, named, several, unset, masked]
-    others += [symplectic, plain, transforms, by_shard_map, multilinear, law]
+    others += [symplectic, plain, transforms, by_shard_map, multilinear]
+    others += [lambda: law(ek.O(3), 3), lambda: law(ek.MatrixGroup([[[0, -1], [1, 0]]]), 2)]
+    others += [refused_law, messages, products, gates, calls]
     others += [lambda: constructed("explicit"), lambda: constructed("auto")]
     yield from zip(OTHERS, others, strict=True)
 

@@ -38,7 +38,7 @@ BUILDS = {
         lambda: linear(init_size=2.5),
         "init_size of 'p' must be a whole number",
         "2.5",
-        "an integer ≥ 0",
+        "an integer from 0 to 1,000,000,000",
         "for example 1",
     ),
     "init-size-negative": (
@@ -46,7 +46,7 @@ BUILDS = {
         lambda: linear(init_size={"p": -1}),
         "init_size of 'p' must be a whole number",
         "-1",
-        "an integer ≥ 0",
+        "an integer from 0 to 1,000,000,000",
         "for example 1",
     ),
     "init-size-of-no-label": (

@@ -12,9 +12,11 @@ import equikit as ek
 from equikit.nn import _init
 from equikit.symmetrization import MatrixMLP
 from equikit.symmetrization.canonicalization import GroupConvolution, VectorNeurons
-from equikit.weightspace import Functional, MessagePassing, graph, trace
+from equikit.weightspace import Functional, LearnedOptimizer, MessagePassing, graph, trace
+from equikit.weightspace.asymmetric import AsymmetricLinear, AsymmetricMLP, FiGLU
 
 TERMS = {labels: (labels, 4) for labels in ("p p", "p", "q", "p q", "q q")}
+KEY = jax.random.key(3)
 WEIGHTS = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
 
 
@@ -34,11 +36,13 @@ LAYERS = {
     "Linear": lambda rngs: ek.nn.Linear("p p -> p p", 16, 32, p=ek.S, rngs=rngs),
     "Linear with 25 pairs of terms": lambda rngs: ek.nn.Linear(TERMS, TERMS, p=ek.S, q=ek.S, rngs=rngs),
     "Multilinear": lambda rngs: ek.nn.Multilinear("x, x x -> x", (4, 2), 8, x=ek.O(3), rngs=rngs),
-    "Bilinear": lambda rngs: ek.nn.Bilinear({"x": 2, "": 3}, 4, {"": 1, "x": 2}, x=ek.O(3), rngs=rngs),
+    "Bilinear": lambda rngs: ek.nn.Bilinear({"x": 2, "": 3}, 4, {"": 1, "x x": 2}, x=ek.O(3), rngs=rngs),
     "Invariant": lambda rngs: ek.nn.Invariant("p p", 16, 10, p=ek.S, rngs=rngs),
     "RMSNorm": lambda rngs: ek.nn.RMSNorm({"x": 3, "": 4}, x=ek.O(3), rngs=rngs),
     "Radial": lambda rngs: ek.nn.Radial(5.0, 4, hidden=(16, 24), rngs=rngs),
     "GeometricMessage": message,
+    "AsymmetricLinear": lambda rngs: AsymmetricLinear(8, 16, fixed=4, key=KEY, rngs=rngs),
+    "FiGLU": lambda rngs: FiGLU(8, key=KEY),
 }
 NETWORKS = {
     "Network": lambda rngs: ek.nn.Network(
@@ -58,6 +62,9 @@ NETWORKS = {
     "VectorNeurons": lambda rngs: VectorNeurons({"p x": 2, "p": 1}, 3, p=ek.S, x=ek.O(3), rngs=rngs),
     "GroupConvolution": lambda rngs: GroupConvolution(1, ek.Z(4), rngs=rngs),
     "MatrixMLP": lambda rngs: MatrixMLP(16, 4, rngs=rngs),
+    "AsymmetricMLP": lambda rngs: AsymmetricMLP([784, 64, 10], fixed=3, key=KEY, rngs=rngs),
+    "AsymmetricMLP with gates": lambda rngs: AsymmetricMLP([8, 16, 10], how="gates", key=KEY, rngs=rngs),
+    "LearnedOptimizer": lambda rngs: LearnedOptimizer(trace(perceptron, WEIGHTS, jnp.ones((5, 3))), [8], rngs=rngs),
 }  # fmt: skip
 
 
@@ -90,6 +97,16 @@ def test_dense_layers_have_the_initial_values_of_flax(shape):
     ours, theirs = (nnx.Linear(*shape, rngs=nnx.Rngs(3), **options) for options in (_init.DENSE, {}))
     np.testing.assert_allclose(ours.kernel[...], theirs.kernel[...], rtol=3e-7)
     np.testing.assert_array_equal(ours.bias[...], theirs.bias[...])
+
+
+def test_fixed_entries_are_those_that_jax_draws():
+    layer, (places, numbers) = AsymmetricLinear(40, 70, fixed=7, key=KEY, rngs=nnx.Rngs(1)), jax.random.split(KEY)
+    order = jnp.argsort(jax.random.uniform(places, (40, 70)), axis=0)
+    mask = jnp.argsort(order, axis=0) < 7
+    np.testing.assert_array_equal(layer.mask[...], mask)
+    np.testing.assert_array_equal(layer.values[...], jnp.where(mask, jax.random.normal(numbers, (40, 70)), 0))
+    compiled = jax.jit(lambda key: AsymmetricLinear(40, 70, fixed=7, key=key, rngs=nnx.Rngs(1)).values[...])(KEY)
+    np.testing.assert_allclose(compiled, layer.values[...], rtol=1e-6)
 
 
 def test_values_are_those_that_jax_draws_in_double_precision(x64):
@@ -141,6 +158,48 @@ def test_abstract_parameters_of_any_size_need_no_memory():
     layer = nnx.eval_shape(make)
     assert layer.kernel["p p -> p p f"].shape == (15, 1 << 13, 1 << 25)
     assert layer.bias["-> p p f"].shape == (2, 1 << 25)
+
+
+HUGE = {
+    "Linear": lambda c: ek.nn.Linear("p p -> p p", c, 2, p=ek.S, rngs=nnx.Rngs(0)),
+    "a bias": lambda c: ek.nn.Linear("p -> p", 0, c, p=ek.S, rngs=nnx.Rngs(0)),
+    "other initializer": lambda c: ek.nn.Linear(
+        "p -> p", c, 2, p=ek.S, kernel_init=jax.nn.initializers.normal(1.0), rngs=nnx.Rngs(0)
+    ),
+    "Bilinear": lambda c: ek.nn.Bilinear({"x": 2}, c, {"": 1}, x=ek.O(3), rngs=nnx.Rngs(0)),
+    "Multilinear": lambda c: ek.nn.Multilinear("x, x -> ()", (4, 2), c, x=ek.O(3), rngs=nnx.Rngs(0)),
+    "RMSNorm": lambda c: ek.nn.RMSNorm({"x": c}, x=ek.O(3)),
+    "NormGated": lambda c: ek.nn.NormGated({"x": c}, x=ek.O(3)),
+    "Radial": lambda c: ek.nn.Radial(2.0, c, rngs=nnx.Rngs(0)),
+    "GeometricMessage": lambda c: ek.nn.GeometricMessage(
+        {"p": c}, {"p": 2}, cutoff=2.0, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)
+    ),
+    "DeepSets": lambda c: ek.nn.DeepSets(2, [c], 2, rngs=nnx.Rngs(0)),
+    "ConstitutiveLaw": lambda c: ek.nn.ConstitutiveLaw(hidden=(c,), rngs=nnx.Rngs(0)),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+@pytest.mark.parametrize("channels", [10**12, 10**30])
+def test_parameters_that_no_device_holds_are_refused(name, channels):
+    with pytest.raises(ek.TooLargeError, match="is too large") as error:
+        HUGE[name](channels)
+    assert "nnx.eval_shape" in error.value.step
+    assert jax.tree.leaves(nnx.eval_shape(lambda: nnx.state(HUGE[name](10**5))))
+    if channels > 2**63:
+        with pytest.raises(ek.TooLargeError, match="is too large"):
+            nnx.eval_shape(lambda: HUGE[name](channels))
+
+
+@pytest.mark.parametrize("option", ["degree", "invariants"])
+def test_absurd_degrees_of_laws_are_refused_at_once(option):
+    with pytest.raises(ek.OptionError, match=f"{option}= must be a whole number"):
+        ek.nn.ConstitutiveLaw(**{option: 10**30}, rngs=nnx.Rngs(0))
+
+
+def test_absurd_initial_sizes_are_refused():
+    with pytest.raises(ek.OptionError, match="init_size of 'p' must be a whole number"):
+        ek.nn.Linear("p p -> p p", 1, 1, p=ek.S, init_size=10**30, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "complex64"])

@@ -172,19 +172,34 @@ def test_all_ways_to_evaluate_agree(x64):
         assert jnp.allclose(slope, found["chosen"][1], atol=1e-10), name
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="loops of convolutions are slow on CPUs only")
+def loops(function, platform, x):
+    """Whether a program that is lowered for a platform has a loop, whatever the platform that lowers it."""
+    return "stablehlo.while" in jax.export.export(jax.jit(function), platforms=[platform])(x).mlir_module()
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 @pytest.mark.parametrize("convolutions", [False, True])
-def test_convolutions_are_not_put_into_a_loop_on_a_cpu(convolutions):
+def test_convolutions_are_not_put_into_a_loop_on_cpus(convolutions, platform):
     def backbone(x):
         if convolutions:
             return jnp.convolve(x, jnp.arange(3.0), mode="same")
-        return jnp.cumsum(x)
+        return jnp.cos(x)
 
     sym = ek.symmetrize(backbone, "t -> t", t=ek.Z(6), channels=False, how=ek.frames.GroupAverage(), chunk_size=2)
     x = jnp.arange(6.0)
-    compiled = jax.jit(sym).lower(x).compile()
-    assert ("while" in compiled.as_text()) != convolutions
-    assert jnp.allclose(compiled(x), sym(x), rtol=1e-6)
+    assert loops(sym, platform, x) != (convolutions and platform == "cpu")
+    assert loops(jax.grad(lambda x: jnp.sum(sym(x) ** 2)), platform, x) != (convolutions and platform == "cpu")
+    assert jnp.allclose(jax.jit(sym)(x), sym(x), rtol=1e-6)
+
+
+def test_the_number_of_elements_at_once_follows_the_platform_of_the_program():
+    x = jnp.sin(jnp.arange(4.0 * 2**18)).reshape(4, 2**18)  # 4 MiB, the budget of a CPU
+    sym, whole = (
+        ek.symmetrize(jnp.cos, "t -> t", t=ek.Z(4), how=ek.frames.GroupAverage(), chunk_size=size) for size in (None, 4)
+    )
+    assert [loops(sym, platform, x) for platform in ("cpu", "cuda", "tpu")] == [True, False, False]
+    np.testing.assert_allclose(jax.jit(sym)(x), sym(x), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(sym(x), whole(x), rtol=1e-6, atol=1e-6)
 
 
 def test_transformations_commute(x64):

@@ -115,7 +115,7 @@ class GroupConvolution(nnx.Module):
             shape = elements, functions, source, width
             kernels.append(nnx.Param(scaled(unit_normal, rngs.params(), shape, stored, scale)))
         self.kernels = nnx.List(kernels)
-        self.biases = nnx.List([nnx.Param(filled(0, width, stored)) for width in widths])
+        self.biases = nnx.List([nnx.Param(filled(0, (width,), stored)) for width in widths])
         self.head = Linear(
             "g -> g", widths[-1], 1, g=_regular(self.group), param_dtype=stored, precision=precision, rngs=rngs
         )

@@ -109,7 +109,7 @@ class VectorNeurons(nnx.Module):
         self.gate = linear(of_invariants, {"gate": (without, width)}) if of_invariants else None
         self.hidden = nnx.List([linear(inner, inner | {"directions": (kind, width)}) for _ in range(depth)])
         stored = options.get("param_dtype", jnp.float32)
-        self.bias = nnx.List([nnx.Param(filled(0, width, stored)) for _ in range(depth)])
+        self.bias = nnx.List([nnx.Param(filled(0, (width,), stored)) for _ in range(depth)])
         outer = (kind, _checks.count("vectors", vectors, least=1, example=3))
         self.head = linear(inner, {"vectors": outer, "queries": outer, "keys": outer})
 

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.nn._init import refuse_if_huge
+from equikit.nn._init import filled, in_numpy, placed, uniform_and_normal
+from equikit.weightspace._arguments import in_python
 from equikit.weightspace._leaves import named_leaves, refuse_unlike
 
 
@@ -38,7 +40,8 @@ class FixedWeights(NamedTuple):
 def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array) -> FixedWeights:
     """Fix `count` entries of every column of a kernel `[inputs, outputs]`, at `scale` times standard normal numbers.
 
-    Everything is drawn in float32, so that a key gives the same entries whatever the default precision.
+    Everything is drawn in float32, so that a key gives the same entries whatever the default precision. The arrays are
+    those of NumPy unless something is traced.
     """
     if _checks.count("fixed", count) > shape[0]:
         raise OptionError(
@@ -47,12 +50,12 @@ def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array)
             expected=f"at most {shape[0]}",
             step="fix fewer, or give a number for each layer, as fixed=[0, 16, 16]",
         )
-    refuse_if_huge(shape)
-    scale = _checks.number("scale", scale)
-    places, numbers = jax.random.split(_checks.key(key))
-    order = jnp.argsort(jax.random.uniform(places, shape, jnp.float32), axis=0)
-    mask = jnp.argsort(order, axis=0) < count
-    return FixedWeights(mask, jnp.where(mask, scale * jax.random.normal(numbers, shape, jnp.float32), 0))
+    scale = in_python(_checks.number("scale", scale))
+    drawn = in_numpy(uniform_and_normal(_checks.key(key), shape))
+    numbers = scale * drawn[..., 1]
+    xp: Any = np if isinstance(numbers, np.ndarray) else jnp
+    ranks = xp.argsort(xp.argsort(drawn[..., 0], axis=0, stable=True), axis=0, stable=True)
+    return FixedWeights(ranks < count, xp.where(ranks < count, numbers, xp.zeros((), numbers.dtype)))
 
 
 def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0) -> FixedWeights:
@@ -91,11 +94,11 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
     for name, leaf in named_leaves(params).items():
         its_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
         if leaf.ndim < 2:
-            found.append(FixedWeights(jnp.zeros((), bool), jnp.zeros((), leaf.dtype)))
+            found.append(FixedWeights(filled(False, (), bool), filled(0, (), leaf.dtype)))
         else:
             drawn = draw_fixed((leaf.size // leaf.shape[-1], leaf.shape[-1]), count, scale, its_key)
-            values = drawn.values.reshape(leaf.shape).astype(leaf.dtype)
-            found.append(FixedWeights(drawn.mask.reshape(leaf.shape), values))
+            arrays = drawn.mask.reshape(leaf.shape), drawn.values.reshape(leaf.shape).astype(leaf.dtype)
+            found.append(FixedWeights(*(placed(array, its_key) for array in arrays)))
     tree = jax.tree.structure(params)
     masks, values = zip(*found, strict=True)
     return FixedWeights(jax.tree.unflatten(tree, masks), jax.tree.unflatten(tree, values))

@@ -10,8 +10,9 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import ShapeError
-from equikit.nn._init import filled, lecun_normal, refuse_if_huge
+from equikit.nn._init import filled, in_numpy, lecun_normal, placed, unit_normal
 from equikit.nn._linear import checked_dtypes
+from equikit.weightspace._arguments import in_python
 from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
 
@@ -68,8 +69,8 @@ class AsymmetricLinear(nnx.Module):
         drawn = draw_fixed(shape, fixed, scale, key)
         self.kernel = nnx.Param(lecun_normal(_checks.rngs(rngs).params(), shape, param_dtype))
         self.bias = nnx.Param(filled(0, shape[1:], param_dtype)) if _checks.flag("use_bias", use_bias) else None
-        self.mask = FixedEntries(drawn.mask.astype(param_dtype))
-        self.values = FixedEntries(drawn.values.astype(param_dtype))
+        self.mask = FixedEntries(placed(drawn.mask.astype(param_dtype), key))
+        self.values = FixedEntries(placed(drawn.values.astype(param_dtype), key))
 
     @property
     def weights(self) -> jax.Array:
@@ -110,10 +111,9 @@ class FiGLU(nnx.Module):
 
     def __init__(self, features: int, *, scale: float = 1.0, key: jax.Array, param_dtype: Any = jnp.float32) -> None:
         size = _checks.count("features", features, example=8)
-        scale, (_, stored) = _checks.number("scale", scale), checked_dtypes(None, param_dtype)
-        refuse_if_huge((size, size))
-        drawn = scale * jax.random.normal(_checks.key(key), (size, size), jnp.float32)
-        self.matrix = FixedEntries(drawn.astype(stored))
+        scale, (_, stored) = in_python(_checks.number("scale", scale)), checked_dtypes(None, param_dtype)
+        drawn = scale * in_numpy(unit_normal(_checks.key(key), (size, size), jnp.float32))
+        self.matrix = FixedEntries(placed(drawn.astype(stored), key))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Apply the gates along the last axis."""

@@ -13,7 +13,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn._functions import relu
-from equikit.nn._init import DENSE
+from equikit.nn._init import DENSE, split_keys
 from equikit.nn._linear import checked_dtypes
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
@@ -68,7 +68,7 @@ class AsymmetricMLP(nnx.Module):
         _checks.choice("how", how, get_args(Breaking))
         widths = _checks.widths("features", features, fewest=2, example="[784, 512, 10]")
         counts = _checked_counts(fixed, len(widths) - 1) if how == "weights" else [0] * (len(widths) - 1)
-        keys = jax.random.split(_checks.key(key), len(widths) - 1)
+        keys = split_keys(_checks.key(key), len(widths) - 1)
         layers: list[Any] = []
         gates: list[Any] = []
         for number, (before, after) in enumerate(itertools.pairwise(widths)):

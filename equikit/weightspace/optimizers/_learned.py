@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn import Linear
+from equikit.nn._init import filled
 from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._leaves import refuse_unlike
@@ -98,10 +100,11 @@ class LearnedOptimizer(nnx.Module):
         if isinstance(kind, type):
             _checks.refuse_unknown(type(self).__name__, options, call.options - {"groups"})
         self.decays = _checks.numbers("decays", decays, least=0, below=1, example=0.9)
-        _checks.number("rate", rate, above=0, example=3e-3)
         self.strength: float = _checks.number("strength", strength, least=0, example=0.3, traced=False)
         widths = _checks.widths("channels", channels, example="(16,)")
-        self.log_rate = nnx.Param(jnp.log(jnp.float32(rate)))
+        rate = _checks.number("rate", rate, above=0, example=3e-3)
+        traced = isinstance(rate, jax.core.Tracer)
+        self.log_rate = nnx.Param(jnp.log(rate) if traced else filled(math.log(rate), (), jnp.float32))
         inputs = 2 + len(self.decays) + len(TIMES)
         self.functional = kind(spec, [inputs, *widths, 2], rngs=rngs, **options)
 
