@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from equikit._errors import DTypeError, ShapeError
+from equikit.plans._check import checked_dtype
 from equikit.symmetrization._element import rounding
 
 CLOSE = 16
@@ -46,6 +47,7 @@ def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*bat
     Source:
         The derivative of eigenvectors is classical: Magnus, "On differentiating eigenvalues and eigenvectors" (1985).
     """
+    matrix = checked_dtype("matrix", matrix)
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise ShapeError(
             "the matrices are not square",

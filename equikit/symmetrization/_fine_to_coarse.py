@@ -12,6 +12,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
+from equikit.plans._check import checked_dtype, mapping
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._mixture import clustered
 from equikit.symmetrization._options import option
@@ -106,7 +107,7 @@ class FineToCoarse(nnx.Module):
         Raises:
             ShapeError: if there are no points and axes of space, or votes have another shape.
         """
-        there = (mask or {}).get(self.points)
+        there = mapping("mask", {} if mask is None else mask).get(self.points)
         places = self._places(x)
         weights = self._clustered(0, places, there)
         for number, vote in enumerate(self.votes, 1):
@@ -139,6 +140,7 @@ class FineToCoarse(nnx.Module):
                     step=f"write term={min(map(str, x))!r}",
                 )
             array = x[name]
+        array = checked_dtype(self.term or "x", array)
         if array.ndim < 2 + self.channels:
             raise ShapeError(
                 "the input holds no points in space",

@@ -184,7 +184,7 @@ def checked_group(group: object) -> Group:
 def checked_orders(given: object) -> tuple[int, ...]:
     """Return the different orders in their order, or raise `OptionError`; one may be given by itself."""
     listed = given if isinstance(given, list | tuple) else (given,)
-    return tuple(dict.fromkeys(_checks.count("each entry of orders=", order, example=2) for order in listed))
+    return tuple(dict.fromkeys(_checks.count("each entry of orders=", order, most=1000, example=2) for order in listed))
 
 
 def _orders(group: Group, n: int, given: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from equikit.nn import Linear, Network
 from equikit.nn._features import Features, labels_among, labels_of, read_features
 from equikit.nn._functions import Activation, silu
 from equikit.nn._init import DENSE
+from equikit.plans._check import checked_dtype
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._options import option
 
@@ -149,6 +150,7 @@ class MatrixMLP(nnx.Module):
 
     def __call__(self, x: jax.Array, *, mask: Mapping[str, Any] | None = None) -> Array:
         """The matrix of an input `[*batch, *axes, channels]`, `[*batch, n, n]`; absent entries should be zero."""
+        x = checked_dtype("x", x)
         split = x.ndim - self.axes
         if split < 0 or math.prod(x.shape[split:]) != self.entries:
             raise ShapeError(

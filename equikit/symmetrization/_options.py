@@ -36,7 +36,8 @@ CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("beta", "learning_rate"), _positive),
     "scale": functools.partial(_checks.number, least=0, traced=False),
     "temperature": functools.partial(_positive, example=0.1),
-    **dict.fromkeys(("rounds", "steps", "features"), _checks.count),
+    **dict.fromkeys(("rounds", "steps"), functools.partial(_checks.count, most=2**31 - 1)),
+    "features": _checks.count,
     **dict.fromkeys(("samples", "number", "noise", "max_size", "max_steps", "parts", "chunk_size"), _at_least_one),
     **dict.fromkeys(("differentiable", "refine", "gumbel", "translation", "compare_input", "hard"), _checks.flag),
 }

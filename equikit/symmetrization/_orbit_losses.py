@@ -5,7 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from equikit import _checks
 from equikit._errors import OptionError
+from equikit.plans._check import checked_dtype
 from equikit.symmetrization._frame import Info
 from equikit.symmetrization._more import entries
 
@@ -36,6 +38,8 @@ def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0
     Source:
         Nguyen et al., arXiv:2311.07143, section 3.
     """
+    for name, weight in (("input_weight", input_weight), ("bound_weight", bound_weight), ("bound", bound)):
+        _checks.number(name, weight)
     distances = _held(info, "orbit_distance", "how=OrbitDistance(network)")
     loss: jax.Array = sum(map(jnp.mean, distances[1:]), start=jnp.mean(distances[0]))
     if input_weight:
@@ -82,7 +86,7 @@ def matrix_equivariance_loss(info: Info, moved: Info, element: jax.Array) -> jax
             step="symmetrize with each method alone to compare its matrices",
         )
     one, two = several[0], again[0]
-    turned = jnp.matmul(element.astype(one.dtype), one, precision=jax.lax.Precision.HIGHEST)
+    turned = jnp.matmul(checked_dtype("element", element).astype(one.dtype), one, precision=jax.lax.Precision.HIGHEST)
     return jnp.mean(jnp.sum(jnp.abs(two - turned) ** 2, axis=(-2, -1))) / one.shape[-1]
 
 

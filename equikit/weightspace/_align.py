@@ -16,6 +16,7 @@ from equikit.weightspace._matching import Matching, match, similarity
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._straight_through import straight_through
 from equikit.weightspace._tensors import checked_tensors, labels_of
+from equikit.weightspace.optimizers._training import refuse_no_optimizer
 
 How = Literal["weights", "activations", "straight_through"]
 """What has to agree: the weights, what is computed from data, or the losses of the two and of the network between."""
@@ -116,6 +117,8 @@ def align(
     if how == "straight_through":
         call = 'align(a, b, spec, how="straight_through", loss=loss, batches=[batch])'
         loss, batches = checked_losses(loss, batches, call)
+        if optimizer is not None:
+            refuse_no_optimizer(optimizer)
     matching = (
         match(labels, permuted, one, two, generator, tries, nested=spec.nested)
         if permuted

@@ -68,9 +68,11 @@ def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
         0.25
     """
     refuse_unlike({"params_a": params_a, "params_b": params_b})
-    if np.shape(place) != ():
+    if not np.shape(place):
+        place = _checks.number("place", place, example=0.5)
+    else:
         raise OptionError(
-            "place= is no number",
+            "place= must be one number",
             got=f"shape {list(np.shape(place))}",
             expected="one place on the line",
             step="write jax.vmap(lambda t: interpolate(params_a, params_b, t))(places)",
@@ -112,7 +114,8 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
     Source:
         Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, arXiv:1912.05671, section 2.
     """
-    places = np.linspace(0, 1, _checks.count("points", points, least=2, example=25))
+    places = np.linspace(0, 1, _checks.count("points", points, least=2, most=1_000_000, example=25))
+    _checks.function("loss", loss, example="lambda params: ...")
 
     @jax.jit
     def run(place: jax.Array, a: Any, b: Any) -> Any:

@@ -17,7 +17,7 @@ Loss = Callable[[Any, Any], jax.Array]
 
 def checked_losses(loss: Loss | None, batches: Sequence[Any] | None, call: str) -> tuple[Loss, list[Any]]:
     """Return a loss and batches that there are, or raise `OptionError`; `call` is an example."""
-    if loss is None or not isinstance(batches, list | tuple) or len(batches) == 0:
+    if not callable(loss) or not isinstance(batches, list | tuple) or len(batches) == 0:
         amount = f", {len(batches)} of them" if isinstance(batches, list | tuple) else ""
         raise OptionError(
             "there is nothing to take gradients of",

@@ -8,8 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.weightspace._align import align
+from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._leaves import refuse_unlike
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._tensors import checked_tensors
@@ -40,10 +42,12 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
         Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836 (merging many models). On running
         averages: Jordan et al., REPAIR, arXiv:2211.08403.
     """
+    checked_specification(spec)
+    _checks.count("rounds", rounds, example=8)
     current = _checked_list(trees, "merge")
     for number, tree in enumerate(current):
         checked_tensors(spec.leaves, tree, f"trees[{number}]")
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(_checks.count("seed", seed))
     for _ in range(rounds if len(current) > 1 else 0):
         changed = False
         for number in generator.permutation(len(current)):

@@ -9,6 +9,7 @@ import numpy as np
 
 from equikit._errors import OptionError
 from equikit.weightspace._align import align
+from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._tensors import checked_tensors
@@ -115,6 +116,7 @@ def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, mov
         Ito, Yamada and Kumagai, Analysis of linear mode connectivity via permutation-based weight matching,
         arXiv:2402.04051. The scale is ours: one is the most that there is.
     """
+    checked_specification(spec)
     for params, name in ((params_a, "params_a"), (params_b, "params_b"), (moved, "moved")):
         if params is not None:
             checked_tensors(spec.leaves, params, name)

@@ -13,6 +13,7 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit._progress import progress
+from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._losses import Loss, checked_losses
 from equikit.weightspace._matching import match
@@ -104,6 +105,9 @@ def transfer(
         Chijiwa, Transferring learning trajectories of neural networks, arXiv:2305.14122: gradient matching
         along the trajectory (GMT), and its fast version (FGMT).
     """
+    checked_specification(spec)
+    _checks.flag("with_info", with_info)
+    _checks.count("seed", seed)
     mean_loss, given = checked_losses(loss, batches, "transfer(path, target, spec, loss=loss, batches=[batch])")
     path = _checked_path(trajectory, spec)
     checked_tensors(spec.leaves, target, "the parameters of the target")
@@ -169,7 +173,7 @@ def _checked_path(trajectory: Any, spec: Specification) -> list[Any]:
     if isinstance(trajectory, list | tuple) and (not trajectory or named_leaves(trajectory).keys() != names):
         path = list(trajectory)
     else:
-        lengths = {leaf.shape[0] if leaf.ndim else 0 for leaf in jax.tree.leaves(trajectory)}
+        lengths = {(*np.shape(leaf), 0)[0] for leaf in named_leaves(trajectory).values()}
         if len(lengths) != 1:
             raise OptionError(
                 "the trajectory has no one number of steps",

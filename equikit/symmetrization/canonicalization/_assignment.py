@@ -51,7 +51,7 @@ def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Fl
         networks, arXiv:1802.08665, section 2.2; the rate in Knight, SIAM J. Matrix Anal. Appl. 30 (2008).
     """
     log_scores = _square(_real("log_scores", log_scores))
-    rounds = _checks.count("rounds", rounds, example=20)
+    rounds = _checks.count("rounds", rounds, most=2**31 - 1, example=20)
 
     def once(_: int, logs: jax.Array) -> jax.Array:
         return _divided(_divided(logs, -1), -2)

@@ -21,6 +21,7 @@ from equikit.nn import Linear
 from equikit.nn._functions import relu
 from equikit.nn._init import filled, scaled, unit_normal
 from equikit.nn._linear import checked_dtypes
+from equikit.plans._check import checked_dtype
 from equikit.symmetrization.canonicalization._polygon import checked_polygon, matrices, quotients
 
 WIDTH = 0.5
@@ -126,6 +127,7 @@ class GroupConvolution(nnx.Module):
         Raises:
             ShapeError: if the images have another shape, or are not square though the group turns by less than half.
         """
+        images = checked_dtype("images", images)
         tail = ((2,) if self.vectors else ()) + (self.channels,)
         height, width = images.shape[-2 - len(tail) : -len(tail)] if images.ndim >= 2 + len(tail) else (0, 0)
         if images.shape[-len(tail) :] != tail or not height or (height != width and (self.group.n or 1) > 2):

@@ -21,6 +21,7 @@ from equikit.nn._functions import sigmoid
 from equikit.nn._hidden import present
 from equikit.nn._init import filled
 from equikit.plans._apply import Feature
+from equikit.plans._check import checked_dtype, masks_of
 
 EPSILON = 1e-6
 """Added to the variance of scores, which rounding errors alone must not make differ."""
@@ -143,7 +144,9 @@ class VectorNeurons(nnx.Module):
             ShapeError, DTypeError: if an array does not fit.
         """
         names = [term.name for term in self.signature.inputs]
-        arrays = given_terms(names, x if isinstance(x, Mapping) or len(names) > 1 else {names[0]: x})
+        given = given_terms(names, x if isinstance(x, Mapping) or len(names) > 1 else {names[0]: x})
+        arrays = {name: checked_dtype(name, array) for name, array in given.items()}
+        mask = masks_of(self.signature, mask)
         size = self._size(arrays, mask)
         first = self.first.signature.inputs[0]
         counts = dict(zip(reversed(first.labels), reversed(arrays[first.name].shape[:-1]), strict=False))

@@ -106,9 +106,10 @@ def evolve(
     _checks.key(key)
     numbers = {"steps": steps, "meta_steps": meta_steps, "pairs": pairs, "checks": checks}
     for name, number in numbers.items():
-        _checks.count(name, number, least=1, example=10)
-    for name, size in (("deviation", deviation), ("rate", rate)):
-        _checks.number(name, size, above=0, example=0.01)
+        _checks.count(name, number, least=1, most=1_000_000, example=10)
+    deviation, rate = (
+        _checks.number(name, size, above=0, example=0.01) for name, size in (("deviation", deviation), ("rate", rate))
+    )
     parts: Any = nnx.split(optimizer, nnx.Param, ...)
     static, theta, rest = parts
     flat, unflatten = ravel_pytree(theta)

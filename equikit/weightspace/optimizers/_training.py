@@ -47,7 +47,7 @@ def train(
 
     Cost: a value, a gradient and an update a step.
     """
-    steps = _checks.count("steps", steps, example=1000)
+    steps = _checks.count("steps", steps, most=2**31 - 1, example=1000)
     _checks.key(key)
     checked_problem(problem)
     refuse_no_optimizer(optimizer)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import EquivarianceError, OptionError, ShapeError
 
 
@@ -79,6 +80,9 @@ def batch_action(
         Zhao, Dehmamy, Walters and Yu, Symmetry teleportation for accelerated optimization, arXiv:2205.10637;
         the residual, and what it says of larger batches, is ours.
     """
+    _checks.function("activation", activation, example="jnp.tanh")
+    _checks.flag("allow_inexact", allow_inexact)
+    _checks.number("tolerance", tolerance, least=0, optional=True, example=1e-3)
     _refuse_misfits(first, second, inputs, matrix)
     limit = float(np.finfo(jnp.result_type(first, second)).eps) ** 0.5 if tolerance is None else tolerance
     new = first @ matrix
@@ -107,10 +111,10 @@ def batch_action(
 def _refuse_misfits(first: jax.Array, second: jax.Array, inputs: jax.Array, matrix: jax.Array) -> None:
     arrays = {"first": first, "second": second, "inputs": inputs, "matrix": matrix}
     for name, array in arrays.items():
-        if array.ndim != 2:
+        if not isinstance(array, jax.Array | np.ndarray) or array.ndim != 2:
             raise ShapeError(
                 f"{name} is no matrix",
-                got=f"shape {list(array.shape)}",
+                got=f"shape {list(np.shape(array))}" if hasattr(array, "shape") else type(array).__name__,
                 expected="two axes",
                 step="reshape the inputs to [batch, inputs], and layers to [inputs, outputs]",
             )
