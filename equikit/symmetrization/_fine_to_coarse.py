@@ -137,7 +137,7 @@ class FineToCoarse(nnx.Module):
                     "no input holds the places of the points",
                     got=f"term={self.term!r}, inputs {sorted(map(str, x))}",
                     expected="the name of an input",
-                    step=f"write term={min(map(str, x))!r}",
+                    step=f"write term={min(map(str, x), default='x')!r}",
                 )
             array = x[name]
         array = checked_dtype(self.term or "x", array)

@@ -38,8 +38,11 @@ def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0
     Source:
         Nguyen et al., arXiv:2311.07143, section 3.
     """
-    for name, weight in (("input_weight", input_weight), ("bound_weight", bound_weight), ("bound", bound)):
-        _checks.number(name, weight)
+    input_weight, bound_weight = (
+        _checks.number("input_weight", input_weight),
+        _checks.number("bound_weight", bound_weight),
+    )
+    bound = _checks.number("bound", bound)
     distances = _held(info, "orbit_distance", "how=OrbitDistance(network)")
     loss: jax.Array = sum(map(jnp.mean, distances[1:]), start=jnp.mean(distances[0]))
     if input_weight:

@@ -21,7 +21,7 @@ from equikit.nn._functions import sigmoid
 from equikit.nn._hidden import present
 from equikit.nn._init import filled
 from equikit.plans._apply import Feature
-from equikit.plans._check import checked_dtype, masks_of
+from equikit.plans._check import checked_arrays, masks_of
 
 EPSILON = 1e-6
 """Added to the variance of scores, which rounding errors alone must not make differ."""
@@ -84,6 +84,7 @@ class VectorNeurons(nnx.Module):
         **options: Any,
     ) -> None:
         terms, widths = read_features(features, "input")
+        self.channels = widths
         labels, call = labels_of([features]), _checks.call_of(type(self), Linear)
         self.signature = bind(terms, (), groups, labels_among(options, call), call=call)
         bound = dict(self.signature.bindings)
@@ -145,8 +146,9 @@ class VectorNeurons(nnx.Module):
         """
         names = [term.name for term in self.signature.inputs]
         given = given_terms(names, x if isinstance(x, Mapping) or len(names) > 1 else {names[0]: x})
-        arrays = {name: checked_dtype(name, array) for name, array in given.items()}
         mask = masks_of(self.signature, mask)
+        checked, _ = checked_arrays(self.signature, self.channels, given.values(), masks=mask)
+        arrays = dict(zip(given, checked, strict=True))
         size = self._size(arrays, mask)
         first = self.first.signature.inputs[0]
         counts = dict(zip(reversed(first.labels), reversed(arrays[first.name].shape[:-1]), strict=False))
