@@ -50,7 +50,7 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
         >>> parameter_graph_svg(made, params).count("<path")
         40
     """
-    scale = float(_checks.number("scale", scale, above=0, example=2))
+    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
     step = "draw a narrower network of the same architecture"
     _checks.refuse_if_more("the graph is too large for a picture", graph.num_edges, MOST_EDGES, "edges", step)
     strength = _strength(graph, params)

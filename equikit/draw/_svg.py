@@ -97,7 +97,7 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
         >>> diagram_svg(Diagram.parse("p p -> p p: 1 1' | 2 2'")).count("<circle")
         4
     """
-    scale = float(_checks.number("scale", scale, above=0, example=2))
+    scale = _checks.number("scale", scale, above=0, example=2, traced=False)
     labels = None if labels is None else tuple(labels)
     colors = hues(diagram.labels, labels)
     named = len(colors) > 1 and diagram.order > 0

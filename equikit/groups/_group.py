@@ -20,16 +20,15 @@ Blocks = Literal["any", "even", "pair", "small", "whole"]
 
 
 def checked_size(owner: str, size: object) -> int:
-    """Return `size` as a Python integer that is zero or more, or raise `GroupError` in the name of `owner`."""
+    """Return the size of a group as a Python integer, or raise `GroupError` in the name of its class."""
     number = integer(size)
     if number is not None and number >= 0:
         return number
-    group = owner.isidentifier() and owner[0].isupper()  # not an argument
     raise GroupError(
-        f"{owner} needs a whole number of points" if group else f"{owner} must be a whole number",
+        f"{owner} needs a whole number of points",
         got=shown(size),
         expected="an integer, zero or more",
-        step=f"write for example {owner}(4)" if group else "give for example 5",
+        step=f"write for example {owner}(4)",
     )
 
 

@@ -22,7 +22,7 @@ from equikit.groups._entries import (
     refuse_singular,
     stretch,
 )
-from equikit.groups._group import Blocks, Group, checked_size
+from equikit.groups._group import Blocks, Group
 from equikit.groups._linear import MOST_ROWS, MatrixElements, inverse_transposed
 from equikit.groups._null_space import Action, invariant_tensors
 
@@ -95,7 +95,7 @@ class MatrixGroup(MatrixElements):
         )
         sizes = {len(matrix) for matrix in (*given, *algebra)}
         if n is not None:
-            sizes.add(checked_size("n", n))
+            sizes.add(_checks.count("n", n, example=3, error=GroupError))
         if len(sizes) != 1:
             raise GroupError(
                 "the matrices do not settle the size of the group",

@@ -180,7 +180,7 @@ class ConstitutiveLaw(nnx.Module):
                     expected=f"{self.group.n} numbers whose squares sum to one",
                     step="divide it by its length",
                 )
-        self.scale = float(_checks.number("scale", scale, above=0, example=1.0))
+        self.scale: float = _checks.number("scale", scale, above=0, example=1.0, traced=False)
         self.hyperelastic = _checks.flag("hyperelastic", hyperelastic)
         self.stress_free = _checks.flag("stress_free", stress_free)
         if hyperelastic and degree is not None:

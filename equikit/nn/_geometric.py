@@ -152,7 +152,7 @@ class GeometricMessage(nnx.Module):
         self.signature = Signature((*sources, positions), targets, self.signature.bindings)
         _checks.rngs(rngs)
         _, stored = checked_dtypes(None, param_dtype)
-        neighbors = float(_checks.number("neighbors", neighbors, above=0, example=1.0))
+        neighbors = _checks.number("neighbors", neighbors, above=0, example=1.0, traced=False)
         self.powers = _checks.count("powers", powers, most=MOST_POWERS)
         radial = _checks.count("radial", radial, least=1, example=8)
         self.radial = Radial(

@@ -69,7 +69,7 @@ class RMSNorm(nnx.Module):
                     expected="a group of orthogonal matrices",
                     step="leave the term out; ek.nn.Gated scales it by invariants",
                 )
-        self.epsilon = float(_checks.number("epsilon", epsilon, above=0, example=1e-6))
+        self.epsilon = _checks.number("epsilon", epsilon, above=0, example=1e-6, traced=False)
         self.widths = widths
         stored = _checks.dtype("param_dtype", param_dtype)
         self.scale = nnx.Dict(

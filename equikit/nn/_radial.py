@@ -72,7 +72,7 @@ class Radial(nnx.Module):
     ) -> None:
         _checks.rngs(rngs)
         self.basis = _checks.choice("basis", basis, ("bessel", "gaussian"))
-        self.cutoff = float(_checks.number("cutoff", cutoff, above=0, example=5.0))
+        self.cutoff: float = _checks.number("cutoff", cutoff, above=0, example=5.0, traced=False)
         self.basis_size = _checks.count("basis_size", basis_size, least=1, example=8)
         count = _checks.count("channels", channels, least=1, example=8)
         widths = [self.basis_size, *_checks.widths("hidden", hidden, example="(32,)"), count]
