@@ -96,7 +96,7 @@ def align(
     checked_specification(spec)
     _checks.choice("how", how, get_args(How))
     with_info = _checks.flag("with_info", with_info)
-    tries = _checks.count("restarts", restarts, example=10)
+    tries = _checks.count("restarts", restarts, most=1_000_000, example=10)
     generator = np.random.default_rng(_checks.count("seed", seed))
     one, two = (
         checked_tensors(spec.leaves, params, name) for params, name in ((params_a, "params_a"), (params_b, "params_b"))

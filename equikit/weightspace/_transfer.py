@@ -112,7 +112,7 @@ def transfer(
     path = _checked_path(trajectory, spec)
     checked_tensors(spec.leaves, target, "the parameters of the target")
     if _checks.flag("fast", fast):
-        count = _checks.count("points", points, least=1, example=10)
+        count = _checks.count("points", points, least=1, most=1_000_000, example=10)
         places = [number / count for number in range(count + 1)]
         path = [jax.tree.map(lambda a, b, t=t: (1 - t) * a + t * b, path[0], path[-1]) for t in places]
     gradient = jax.jit(jax.grad(mean_loss))

@@ -235,7 +235,7 @@ def test_descents_that_do_not_fit_are_refused_with_the_next_step():
     for options, least in (({"learning_rate": 0}, "> 0"), ({"tolerance": -1.0}, "≥ 0, or None")):
         name = next(iter(options))
         assert_error(ek.OptionError, lambda o=options: make(energy, **o), name, str(options[name]), least, f"{name}=")
-    assert_error(ek.OptionError, lambda: make(energy, steps=-1), "steps= must be", "-1", "≥ 0", "steps=1")
+    assert_error(ek.OptionError, lambda: make(energy, steps=-1), "steps= must be", "-1", "from 0 to", "steps=1")
     assert_error(ek.OptionError, lambda: make(energy, on_degenerate="no"), "on_degenerate", "'no'", "flag", "error")
     sampled = use(make(energy, on_degenerate="sample"))
     assert_error(ek.OptionError, lambda: sampled(jnp.ones((4, 3, 1))), "draws at random", "key=None", "a key", "key=")

@@ -66,11 +66,18 @@ CALLS = {
     "LearnedOptimizer": (ws.LearnedOptimizer, (SPEC, [2]), {"rngs": RNGS}),
     "ParameterGraph": (ws.ParameterGraph, (SPEC,), {}),
     "fixed_weights": (ws.fixed_weights, (PARAMS, 1), {"key": KEY}),
+    "align": (ws.align, (PARAMS, PARAMS, SPEC), {}),
+    "merge": (ws.merge, ([PARAMS, PARAMS], SPEC), {"rounds": 1}),
+    "batch_action": (
+        ws.batch_action,
+        (PARAMS["a"], PARAMS["b"], INPUT, jnp.eye(4)),
+        {"activation": jnp.tanh, "allow_inexact": True},
+    ),
     "teleport": (ws.teleport, (optax.sgd(0.1), SPEC), {"every": 1}),
 }
 OF_ROWS = {"AsymmetricLinear", "AsymmetricMLP", "FiGLU", "Ensemble", "MixtureOfExperts", "InterpolatedExperts"}
-NOT_CALLED = {"LearnedOptimizer", "ParameterGraph", "fixed_weights", "teleport"}
-CALLED = [name for name in CALLS if name not in NOT_CALLED]
+NOT_CALLED = {ws.LearnedOptimizer, ws.ParameterGraph}
+CALLED = [name for name, (call, *_) in CALLS.items() if isinstance(call, type) and call not in NOT_CALLED]
 
 
 def test_every_public_module_is_tried():

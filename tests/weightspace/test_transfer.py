@@ -176,7 +176,7 @@ REFUSED = {
     ),
     "no points": (
         lambda: transfer(PATH, START, SPEC, loss=loss, batches=[BATCH], points=0),
-        (ek.OptionError, "points= must be", "0", "≥ 1", "points=10"),
+        (ek.OptionError, "points= must be", "0", "from 1 to 1,000,000", "points=10"),
     ),
     "a target that is no number": (
         lambda: transfer(PATH, START | {"b0": START["b0"] + jnp.inf}, SPEC, loss=loss, batches=[BATCH]),
