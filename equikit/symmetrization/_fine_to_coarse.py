@@ -15,6 +15,7 @@ from equikit._errors import OptionError, ShapeError
 from equikit.plans._check import checked_dtype, mapping
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._mixture import clustered
+from equikit.symmetrization._modules import checked_callable
 from equikit.symmetrization._options import option
 
 
@@ -80,7 +81,8 @@ class FineToCoarse(nnx.Module):
         distances = [merge] * len(self.widths) if isinstance(merge, int | float) else merge
         self.merge = self.widths if distances is None else _checks.numbers("merge", distances, above=0)
         given = votes if isinstance(votes, list | tuple) else [votes]
-        self.votes = nnx.List([_checks.function("votes", vote, example="[piecewise(...)]") for vote in given])
+        step = "write votes=[piecewise(...)]"
+        self.votes = nnx.List([checked_callable("a vote", vote, "functions of x and parts=", step) for vote in given])
         if len(self.widths) != len(self.votes) + 1 or len(self.merge) != len(self.widths):
             raise OptionError(
                 "the widths are not one more than the votes",

@@ -180,10 +180,10 @@ class Specification:
             OptionError: if the key is none, or the tolerance no number, zero or more.
             EquivarianceError: if the outputs differ, naming the first operation whose result is not moved as it should.
         """
-        _checks.function("apply", apply, example="apply, the model that was traced")
+        inputs = x if isinstance(x, tuple) else (x,)
+        _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
         _checks.number("tolerance", tolerance, least=0, optional=True, example=1e-3)
         other = self.act(self.random_element(key), params)
-        inputs = x if isinstance(x, tuple) else (x,)
         one, two = apply(params, *inputs), apply(other, *inputs)
         refuse_not_comparable(one, lambda: apply(params, *inputs))
         found = relative_difference(one, two)

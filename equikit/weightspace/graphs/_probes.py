@@ -152,9 +152,9 @@ class Probes(nnx.Module):
 
     def __init__(self, graph: ParameterGraph, apply: Callable[..., Any], x: Any, *, learned: bool = True) -> None:
         inputs = x if isinstance(x, tuple) else (x,)
+        _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
         leaves, self.structure = jax.tree.flatten(inputs)
         checked_graph(graph)
-        _checks.function("apply", apply, example="apply, the model that was traced")
         _checks.flag("learned", learned)
         shapes = [leaf.shape if isinstance(leaf, jax.Array | np.ndarray) else () for leaf in leaves]
         counts = {shape[:1] for shape in shapes}

@@ -96,7 +96,7 @@ class LearnedOptimizer(nnx.Module):
     ) -> None:
         checked_specification(spec)
         call = _checks.call_of(type(self), *([kind, Linear] if isinstance(kind, type) else []))
-        _checks.function("kind", kind, example="UNF")
+        _checks.function("kind", kind, arguments=2, example="UNF")
         if isinstance(kind, type):
             _checks.refuse_unknown(type(self).__name__, options, call.options - {"groups"})
         self.decays = _checks.numbers("decays", decays, least=0, below=1, example=0.9)
