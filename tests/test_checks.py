@@ -20,6 +20,13 @@ ACCEPTED = {
     "number": (lambda: _checks.number("epsilon", 1e-6, above=0), 1e-6),
     "number-array": (lambda: _checks.number("epsilon", np.float32(2.0)), np.float32(2.0)),
     "number-none": (lambda: _checks.number("tolerance", None, optional=True), None),
+    "number-integer": (lambda: _checks.number("scale", 10**30), 1e30),
+    "number-static": (lambda: _checks.number("rate", jnp.bfloat16(0.5), traced=False), 0.5),
+    "text": (lambda: _checks.text("label", "x"), "x"),
+    "text-none": (lambda: _checks.text("label", None, optional=True), None),
+    "names": (lambda: _checks.names("terms", ["a", "b"]), ("a", "b")),
+    "names-one": (lambda: _checks.names("terms", "ab"), ("ab",)),
+    "numbers": (lambda: _checks.numbers("decays", [0, np.float32(0.5)], least=0, below=1), (0.0, 0.5)),
     "widths": (lambda: _checks.widths("hidden", [8, np.int32(4)]), (8, 4)),
     "widths-empty": (lambda: _checks.widths("hidden", ()), ()),
     "dtype": (lambda: _checks.dtype("dtype", "bfloat16"), jnp.dtype(jnp.bfloat16)),
@@ -55,6 +62,30 @@ REFUSED = {
         "2.0",
         "a number > 0 and ≤ 1, or None",
         "write rate=0.5",
+    ),
+    "number-huge": (lambda: _checks.number("rate", 10**400, most=2), f"1{'0' * 76}...", "a number ≤ 2", "write rate=1"),
+    "number-key": (
+        lambda: _checks.number("rate", jax.random.key(0)),
+        "Array((), dtype=key<fry>) overlaying: [0 0]",
+        "a finite number",
+        "write rate=1",
+    ),
+    "text": (lambda: _checks.text("label", 1), "1", "a text", 'write label="x"'),
+    "names": (lambda: _checks.names("terms", ["a", 1]), "['a', 1]", "texts", 'write terms=("x",)'),
+    "names-none": (lambda: _checks.names("terms", (), fewest=1), "()", "texts", 'write terms=("x",)'),
+    "numbers": (lambda: _checks.numbers("decays", 0.5), "0.5", "one number or more", "write decays=(0.5,)"),
+    "numbers-entry": (lambda: _checks.numbers("d", [2.0], below=1), "2.0", "a number < 1", "give for example 0.5"),
+    "widths-few": (
+        lambda: _checks.widths("channels", (8,), fewest=2),
+        "(8,)",
+        "2 widths or more",
+        "write channels=(32, 32)",
+    ),
+    "widths-scalar": (
+        lambda: _checks.widths("hidden", np.array(8)),
+        "array(8)",
+        "one width a layer",
+        "write hidden=(32, 32)",
     ),
     "widths": (lambda: _checks.widths("hidden", 8), "8", "one width a layer", "write hidden=(32, 32)"),
     "widths-text": (lambda: _checks.widths("hidden", "88"), "'88'", "one width a layer", "write hidden=(32, 32)"),
@@ -94,6 +125,11 @@ def test_a_scalar_array_is_a_number(scalar):
 
 def test_a_traced_number_is_not_looked_at():
     assert jax.jit(lambda rate: _checks.number("rate", rate, above=0))(-1.0) == -1.0
+
+
+def test_a_static_number_cannot_be_traced():
+    with pytest.raises(ek.OptionError, match="rate= must be a number > 0"):
+        jax.jit(lambda rate: _checks.number("rate", rate, above=0, traced=False))(1.0)
 
 
 def test_an_error_keeps_its_fields_when_pickled():
