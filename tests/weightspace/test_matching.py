@@ -247,7 +247,7 @@ REFUSED = {
     ),
     "a place on a line": (
         lambda: interpolate(PARAMS, PARAMS, jnp.ones(3)),
-        (ek.OptionError, "place= is no number", "[3]", "one place", "jax.vmap"),
+        (ek.OptionError, "place= must be one number", "[3]", "one place", "jax.vmap"),
     ),
     "a mean of two shapes": (
         lambda: mean([PARAMS, ROW]),
