@@ -105,18 +105,33 @@ def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
     return jnp.concatenate(parts, second)
 
 
+def wide(dtype: Any) -> Any:
+    """The dtype of sums: float32 for half precision, in which a sum can overflow although the result does not."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def widened(x: jax.Array) -> dict[str, Any]:
+    """The option of products with an array in half precision: the sum is returned in float32; `{}` for other arrays."""
+    return {} if wide(x.dtype) == x.dtype else {"preferred_element_type": wide(x.dtype)}
+
+
 def broadcast(x: jax.Array, shape: Sequence[int]) -> jax.Array:
     """Broadcast to a shape; in half precision by way of float32, so that the sums of the backward pass run in it."""
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    return jnp.broadcast_to(x.astype(wide), shape).astype(x.dtype)
+    return jnp.broadcast_to(x.astype(wide(x.dtype)), shape).astype(x.dtype)
+
+
+def alike(*arrays: jax.Array) -> list[jax.Array]:
+    """Arrays in the widest of their dtypes: some are in half precision, and sums of them in float32."""
+    dtype = max((array.dtype for array in arrays), key=lambda dtype: int(dtype.itemsize))
+    return [array.astype(dtype) for array in arrays]
 
 
 def joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
-    """Arrays end to end; a single one as it is, and those of NumPy by NumPy."""
+    """Arrays end to end, in the widest of their dtypes; a single one as it is, and those of NumPy by NumPy."""
     if len(parts) == 1:
         return parts[0]
     library: Any = np if all(isinstance(part, np.ndarray) for part in parts) else jnp
-    whole: jax.Array = library.concatenate(parts, axis)
+    whole: jax.Array = library.concatenate(alike(*parts), axis)
     return whole
 
 
@@ -181,5 +196,6 @@ def levi_civita(
     matrix = tensor.reshape(n**wired, n**above, n**below).astype(np.float32)
     lead = x.shape[: x.ndim - 1 - wired - own]
     flat = x.reshape(*lead, n**wired, n**own, x.shape[-1])
-    result = jnp.einsum("...wbc,wab->...wac", flat, jnp.asarray(matrix, x.dtype), precision=precision)
+    constant = jnp.asarray(matrix, x.dtype)
+    result = jnp.einsum("...wbc,wab->...wac", flat, constant, precision=precision, **widened(x))
     return result.reshape(*lead, *(n,) * (wired + other), x.shape[-1])

@@ -20,7 +20,7 @@ from equikit.diagrams._dense import permutation_sign, refuse_if_large
 from equikit.diagrams._heads import parity
 from equikit.diagrams._multilinear_parse import Exchange
 from equikit.groups import Form
-from equikit.plans._arrays import broadcast, joined, signed
+from equikit.plans._arrays import alike, broadcast, joined, signed, wide, widened
 from equikit.plans._check import Shapes
 from equikit.plans._contractions import Letters, equation, invariant_sums
 from equikit.plans._cost import contraction_name
@@ -32,6 +32,7 @@ from equikit.plans._whole import settled_tensors
 
 def _symmetrized(x: jax.Array, exchanges: Sequence[Exchange]) -> jax.Array:
     """The symmetric or antisymmetric part of a tensor `[batch, *axes, channels]`."""
+    dtype, x = x.dtype, x.astype(wide(x.dtype)) if exchanges else x
     for exchange in exchanges:
         own = [1 + i for i in exchange.members]
         total: jax.Array | None = None
@@ -45,7 +46,7 @@ def _symmetrized(x: jax.Array, exchanges: Sequence[Exchange]) -> jax.Array:
             total = turned if total is None else total + turned
         assert total is not None
         x = total / math.factorial(len(own))
-    return x
+    return x.astype(dtype)
 
 
 def _lowered(x: jax.Array, axis: int, form: Form) -> jax.Array:
@@ -98,11 +99,12 @@ def _einsum(
     """The einsum of some operands, two by two."""
     if len(operands) == 1:
         ((array, letters),) = operands
-        return jnp.einsum(array, letters, result, precision=precision)
+        return jnp.einsum(array, letters, result, precision=precision, **widened(array))
     left = [*operands]
     for i, j, made in order:
         (x, first), (y, second) = left[i], left[j]
-        z = jnp.einsum(x, first, y, second, made, precision=precision)
+        x, y = alike(x, y)
+        z = jnp.einsum(x, first, y, second, made, precision=precision, **widened(x))
         left = [*left[:i], *left[i + 1 : j], *left[j + 1 :], (z, made)]
     return left[0][0]
 
@@ -148,7 +150,7 @@ def _mix(
         part = lax.index_in_dim(y, i, y.ndim - 2, keepdims=False) if apart else y
         if not contraction.held and not apart:
             weight = lax.index_in_dim(weights, use.element, keepdims=False) * use.coefficient
-            part = y * broadcast(weight, y.shape)
+            part = y * broadcast(weight.astype(y.dtype), y.shape)
         yield (0, use.half), part.transpose(0, *(1 + axis for axis in use.axes), part.ndim - 1)
 
 
@@ -177,5 +179,5 @@ def run_contractions(
     arrays = [_symmetrized(x, own.exchanges) for x, own in zip(inputs, plan.space.operands, strict=True)]
     down = walk.reduced(arrays)
     parts = (part for contraction in plan.products for part in _mix(walk, plan, contraction, down, weights))
-    (y,) = walk.expanded(parts, weights.dtype)
-    return _symmetrized(y, plan.space.target.exchanges)
+    (y,) = walk.expanded(parts, wide(weights.dtype))
+    return _symmetrized(y, plan.space.target.exchanges).astype(weights.dtype)

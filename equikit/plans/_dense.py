@@ -16,7 +16,7 @@ from jax import lax
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._dense import refuse_if_large
 from equikit.diagrams._signature import base
-from equikit.plans._arrays import broadcast
+from equikit.plans._arrays import broadcast, wide
 from equikit.plans._check import Shapes
 from equikit.plans._execute import inward, masked, outward, run
 from equikit.plans._ir import Plan
@@ -101,11 +101,13 @@ def run_dense(
             if target == s:
                 source = None if t is None else signature.inputs[t]
                 matrix = _matrix(plan, source, term, weight, shapes, precision)
-                y = broadcast(matrix.reshape(shape[batch:]), shape) if t is None else matmul(flat[t], matrix, precision)
+                if t is None:
+                    y = broadcast(matrix.reshape(shape[batch:]).astype(wide(matrix.dtype)), shape)
+                else:
+                    y = matmul(flat[t], matrix, precision)
                 total = y.reshape(shape) if total is None else total + y.reshape(shape)
         if total is None:  # no map leads here: the zero map
             total = jnp.zeros(shape, jnp.result_type(*inputs))
-        results.append(
-            outward(signature, term, masked(total, labels, masks, batch), plan.channels[1][s], by_label=False)
-        )
+        total = masked(total.astype(jnp.result_type(*inputs)), labels, masks, batch)
+        results.append(outward(signature, term, total, plan.channels[1][s], by_label=False))
     return results

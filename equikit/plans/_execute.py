@@ -31,6 +31,7 @@ from equikit.plans._arrays import (
     signed,
     symplectic_diagonal,
     symplectic_signs,
+    wide,
 )
 from equikit.plans._check import Shapes
 from equikit.plans._cost import product_name, step_name
@@ -159,11 +160,9 @@ def _reduce(
     scale = scales.get(label)
     if form is not None and form.kind == "metric":
         x = signed(x, axis, form.signs())
-    if scale is None:
-        return jnp.sum(x, axis=axis)
-    # Accumulate in float32: in half precision the sum can overflow although the mean does not.
-    total = jnp.sum(x, axis=axis, dtype=jnp.promote_types(x.dtype, jnp.float32))
-    return scaled(total, scale, batch).astype(x.dtype)
+    # Accumulate in float32: in half precision the sum can overflow although the mean, or a part of the sum, does not.
+    total = jnp.sum(x, axis=axis, dtype=wide(x.dtype))
+    return total if scale is None else scaled(total, scale, batch).astype(x.dtype)
 
 
 def scaled(x: jax.Array, scale: jax.Array | float, batch: int) -> jax.Array:
@@ -215,14 +214,14 @@ def _parted(
     if y is None:
         assert bias is not None
         core = tuple(shapes.sizes[label] for label in product.core)
-        y = broadcast(bias, (*shapes.batch, *core, *bias.shape))
+        y = broadcast(bias.astype(wide(bias.dtype)), (*shapes.batch, *core, *bias.shape))
     else:
         if product.permutes_out:
             copies = zip(jnp.split(y, len(product.wires_out), -1), product.wires_out, strict=True)
             wired = [rewired(part, wiring, batch) for part, wiring in copies]
             y = sum(wired[1:], wired[0])
         if bias is not None:
-            y = y + broadcast(bias, y.shape)
+            y = y + broadcast(bias.astype(y.dtype), y.shape)
     entries = math.prod(shapes.sizes[kind.label] ** kind.above for kind in product.tensors)
     keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
     parts = lax.split(y, [widths[s] * entries for s, _ in keys], y.ndim - 1)
@@ -309,7 +308,7 @@ class Walk:
             top = root(acted_labels(signature, term))
             if (s, top) in up:
                 (y,) = up[s, top]
-                y = masked(y, top.core, self.masks, batch)
+                y = masked(y.astype(dtype), top.core, self.masks, batch)
             else:  # no map leads here: the zero map
                 sizes = tuple(shapes.sizes[label] for label in top.core)
                 y = jnp.zeros((*shapes.batch, *sizes, plan.features[1][s]), dtype)

@@ -11,18 +11,20 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from equikit.plans._arrays import joined
+from equikit.plans._arrays import alike, joined, widened
 
 
 def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
     """Multiply the last axis by a matrix, all other axes as one: a single contracted axis in the backward pass too.
 
-    What is kept for the backward pass is x as it came, and not a second array that is x with other axes.
+    What is kept for the backward pass is x as it came, and not a second array that is x with other axes. In half
+    precision the result is float32: it is one of many terms of an output, which can be larger than their sum.
     """
 
     def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
-        flat = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        return jnp.matmul(flat, matrix, precision=precision).reshape(*x.shape[:-1], matrix.shape[1])
+        flat, matrix = alike(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), matrix)
+        y: jax.Array = jnp.matmul(flat, matrix, precision=precision, **widened(flat))
+        return y.reshape(*x.shape[:-1], matrix.shape[1])
 
     y: jax.Array = jax.checkpoint(product, prevent_cse=False)(x, matrix)
     return y

@@ -110,25 +110,26 @@ def run_reference(
     signature, batch, sizes = plan.signature, len(shapes.batch), shapes.sizes
     channelwise = isinstance(plan, MultilinearPlan) and plan.mode == "channelwise"
     dtype = jnp.result_type(*inputs, *([weights] if isinstance(weights, jax.Array) else weights.values()))
-    arrays = [_folded(plan, t, x, masks, batch) for t, x in enumerate(inputs)]
+    wide = jnp.promote_types(dtype, jnp.float32)
+    arrays = [_folded(plan, t, x, masks, batch).astype(wide) for t, x in enumerate(inputs)]
     results = []
     for s, target in enumerate(signature.outputs):
         order = _order(signature, target)
         axes = [sizes[target.labels[i]] for i in signature.acted(target)]
-        total = jnp.zeros((*shapes.batch, *axes, plan.features[1][s]), dtype)
+        total = jnp.zeros((*shapes.batch, *axes, plan.features[1][s]), wide)
         for sources, sums, kernel in _maps(plan, s, weights):
             counts = [len(axes), *(len(signature.acted(signature.inputs[t])) for t in sources)]
             own, vertices, features, result = _equation(counts, batch, channelwise)
             operands: list[Any] = [x for t, letters in zip(sources, own, strict=True) for x in (arrays[t], letters)]
             for terms, weight in zip(sums, kernel, strict=True):
                 for diagram, factor in terms:
-                    tensor = jnp.asarray(factor * diagram_tensor(diagram, sizes), dtype)
-                    y = jnp.einsum(*operands, tensor, vertices, weight, features, result)
-                    scale = _scale(diagram, plan, shapes, masks).astype(dtype)
+                    tensor = jnp.asarray(factor * diagram_tensor(diagram, sizes), total.dtype)
+                    y = jnp.einsum(*operands, tensor, vertices, weight.astype(total.dtype), features, result)
+                    scale = _scale(diagram, plan, shapes, masks).astype(total.dtype)
                     total = total + scale.reshape(*shapes.batch, *(1,) * (total.ndim - batch)) * y
         plain = [sizes[target.labels[i]] for i in signature.plain(target)]
         total = total.reshape(*shapes.batch, *axes, *plain, plan.channels[1][s])
         back = sorted(range(len(order)), key=order.__getitem__)
         total = total.transpose(*range(batch), *(batch + i for i in back), total.ndim - 1)
-        results.append(_masked(total, target.labels, masks, batch))
+        results.append(_masked(total.astype(dtype), target.labels, masks, batch))
     return results

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from equikit.diagrams import HalfDiagram
-from equikit.plans._arrays import joined, rewired, signed, unstacked
+from equikit.plans._arrays import alike, joined, rewired, signed, unstacked, wide, widened
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product
 from equikit.plans._layout import Pieces, pieces
@@ -86,6 +86,7 @@ def mix_spread(
     for t, halves in enumerate(product.inputs):
         rows = [folded(tensors[t, half], half, batch) for half in halves]
         if rows:
+            rows = alike(*rows)
             stacks[t] = jnp.stack([rewired(x, wiring, batch) for wiring in product.wires_in for x in rows], -2)
     found: dict[tuple[int, HalfDiagram], jax.Array] = {}
     core = tuple(shapes.sizes[label] for label in product.core)
@@ -101,13 +102,15 @@ def mix_spread(
             for t, kernel in kernels.items():
                 some = kernel[:, :, i : i + 1] if spread == "axes" else kernel
                 x = stacks[t]
-                parts.append(lax.dot_general(x, some, (((x.ndim - 2, x.ndim - 1), (0, 1)), ((), ())), precision))
+                dimensions = ((x.ndim - 2, x.ndim - 1), (0, 1)), ((), ())
+                parts.append(lax.dot_general(x, some.astype(x.dtype), dimensions, precision, **widened(x)))
             y = sum(parts[1:], parts[0])
             wired += [rewired(z, product.wires_out[i + j], batch) for j, z in enumerate(unstacked(y, y.ndim - 3))]
         columns = unstacked(sum(wired[1:], wired[0]), wired[0].ndim - 2) if wired else [None] * len(halves)
         for j, (half, z) in enumerate(zip(halves, columns, strict=True)):
             if bias is not None:
-                z = jnp.broadcast_to(bias[j], (*shapes.batch, *core, bias.shape[1])) if z is None else z + bias[j]
+                one = bias[j].astype(wide(bias.dtype))
+                z = jnp.broadcast_to(one, (*shapes.batch, *core, bias.shape[1])) if z is None else z + one
             if z is not None:
                 found[s, half] = unfolded(z, half, batch, shapes.sizes)
     return found

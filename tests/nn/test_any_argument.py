@@ -53,7 +53,7 @@ MADE: dict[Any, dict[str, Any]] = {
     nn.RMSNorm: {"features": {"x": 2}, "epsilon": 1e-6, "param_dtype": jnp.float32, "rngs": None, **X},
     nn.Radial: {"cutoff": 2.0, "channels": 2, **BASIS},
     nn.GeometricMessage: {
-        **{"inputs": {"p": 2}, "outputs": {"p": 2}, "cutoff": 2.0, "powers": 1, "radial": 2, "neighbours": 1.0},
+        **{"inputs": {"p": 2}, "outputs": {"p": 2}, "cutoff": 2.0, "powers": 1, "radial": 2, "neighbors": 1.0},
         **{"kernel_init": NORMAL, "groups": {"p": S, "x": O(3)}, **BASIS},
     },
     nn.ConstitutiveLaw: {

@@ -15,6 +15,9 @@ from jax import lax
 
 import equikit as ek
 from equikit.plans import apply, apply_multilinear, multilinear_weight_shape, plan, weight_shapes
+from equikit.plans._apply import keyed
+from equikit.plans._check import Shapes
+from equikit.plans._execute import run
 
 apply = functools.partial(apply, method="factored")  # at small sizes "auto" takes another
 
@@ -86,6 +89,57 @@ def test_gradients_of_weights_sum_over_batch_and_entries(dtype, signature):
         exact = {name: np.where(value < 65504, value, np.inf) for name, value in exact.items()}
     for name, found in by_weights.items():
         assert_rounded(found, exact[name], dtype)
+
+
+LARGE = {
+    "alternating group": ("p p -> p p", {"p": ek.A(4)}),
+    "alternating group, vectors": ("p -> p", {"p": ek.A(4)}),
+    "permutations": ("p p -> p p", {"p": ek.S(4)}),
+    "rotations": ("x x -> x", {"x": ek.SO(3)}),
+    "reflections": ("x x -> x x", {"x": ek.O(3)}),
+    "symplectic": ("x x -> x x", {"x": ek.Sp(4)}),
+    "cyclic": ("x x -> x", {"x": ek.Z(3)}),
+    "sets of vectors": ("p x -> p x", {"p": ek.S(4), "x": ek.O(3)}),
+}
+
+
+@pytest.mark.usefixtures("quick_compile")
+@pytest.mark.parametrize("normalize", ["sum", "mean"])
+@pytest.mark.parametrize("name", LARGE)
+def test_entries_near_the_end_of_float16_give_every_result_that_it_holds(name, normalize):
+    """Single terms of the result are beyond its range; so are sums over axes."""
+    text, groups = LARGE[name]
+    program = plan(ek.hom(text, **groups), (4, 4), normalize=normalize, bias=True)
+    sizes = {label: group.n for label, group in program.signature.groups.items()}
+    shape = [sizes[label] for label in program.signature.inputs[0].labels]
+    rng = np.random.default_rng(0)
+    x = (5e4 * np.sign(rng.normal(size=(2, *shape, 4)))).astype(np.float16)
+    weights = {name: rng.normal(size=shape) for name, shape in weight_shapes(program).items()}
+    with jax.enable_x64(True):
+        wide = apply(program, x.astype(float), {name: jnp.asarray(w) for name, w in weights.items()})
+        weights = {name: (w * 3e4 / float(jnp.abs(wide).max())).astype(np.float16) for name, w in weights.items()}
+        exact = np.asarray(apply(program, x.astype(float), {name: w.astype(float) for name, w in weights.items()}))
+    half = {name: jnp.asarray(w) for name, w in weights.items()}
+    found = {method: apply(program, jnp.asarray(x), half, method=method) for method in ("factored", "dense", "naive")}
+    for spread in ("axes", "channels"):
+        arguments = program, [jnp.asarray(x)], keyed(program, half), Shapes((2,), sizes), {}
+        (found[spread],) = run(*arguments, spread=spread)
+    for how, y in found.items():
+        assert y.dtype == jnp.float16, how
+        np.testing.assert_allclose(y, exact, rtol=roundings(y.dtype), atol=3e4 * roundings(y.dtype), err_msg=how)
+
+
+@pytest.mark.parametrize("text", ["x, x -> x", "sym(x x), x -> x", "x, x -> sym(x x)", "x, x, x -> x"])
+def test_products_near_the_end_of_float16(text):
+    space = ek.hom(text, x=ek.SO(3))
+    count = len(space.inputs)
+    x = [jnp.full((2, *[3] * len(term.labels), 4), 400.0, jnp.float16) for term in space.inputs]
+    x = [a * jnp.asarray([1, -1, 1], jnp.float16)[:, None] for a in x]
+    weights = jnp.full(multilinear_weight_shape(space, [4] * count, 2), 1e-6 if count == 3 else 1e-3, jnp.float16)
+    with jax.enable_x64(True):
+        exact = apply_multilinear(space, [a.astype(float) for a in x], weights.astype(float))
+    for method in ("factored", "naive"):
+        assert_rounded(apply_multilinear(space, x, weights, method=method), np.asarray(exact), jnp.float16)
 
 
 @HALVES
