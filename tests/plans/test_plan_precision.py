@@ -93,10 +93,8 @@ def test_gradients_of_weights_sum_over_batch_and_entries(dtype, signature):
 
 LARGE = {
     "alternating group": ("p p -> p p", {"p": ek.A(4)}),
-    "alternating group, vectors": ("p -> p", {"p": ek.A(4)}),
     "permutations": ("p p -> p p", {"p": ek.S(4)}),
     "rotations": ("x x -> x", {"x": ek.SO(3)}),
-    "reflections": ("x x -> x x", {"x": ek.O(3)}),
     "symplectic": ("x x -> x x", {"x": ek.Sp(4)}),
     "cyclic": ("x x -> x", {"x": ek.Z(3)}),
     "sets of vectors": ("p x -> p x", {"p": ek.S(4), "x": ek.O(3)}),
