@@ -152,7 +152,6 @@ class Probes(nnx.Module):
 
     def __init__(self, graph: ParameterGraph, apply: Callable[..., Any], x: Any, *, learned: bool = True) -> None:
         inputs = x if isinstance(x, tuple) else (x,)
-        _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
         leaves, self.structure = jax.tree.flatten(inputs)
         checked_graph(graph)
         _checks.flag("learned", learned)
@@ -165,6 +164,7 @@ class Probes(nnx.Module):
                 expected="one first axis, of at least one probe, for all inputs",
                 step="stack inputs of the model, with their batch axis: x[None]",
             )
+        _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
         self.graph, self.apply = graph, apply
         arrays = [jnp.asarray(leaf) for leaf in leaves]
         self.inputs = nnx.List([nnx.Param(a) if learned and _is_number(a) else nnx.Variable(a) for a in arrays])
