@@ -49,8 +49,8 @@ def written_out(function: Callable[[Any], list[jax.Array]], operands: Any) -> li
     jax.jit, static_argnames=("plan", "pairs", "batch", "sizes", "choice", "options", "spread", "apart"), inline=False
 )
 def _compiled(
-    arrays: Sequence[jax.Array],
     weights: Sequence[jax.Array] | Layout,
+    arrays: Sequence[jax.Array],
     masks: Mapping[str, jax.Array],
     *,
     plan: Plan,
@@ -62,12 +62,14 @@ def _compiled(
     spread: Spread | None,
     apart: bool,
 ) -> list[jax.Array]:
+    # Weights come first: XLA on the CPU then computes their gradients first, and releases what the products took before
+    # it makes the gradient of that.
     rows, chunk_size = math.prod(batch), options.chunk_size
     in_chunks = chunk_size is not None and rows > chunk_size
     stage = written_out if apart and not in_chunks else inlined  # a loop writes its results to memory by itself
 
     def by(method: Chosen, shapes: Shapes) -> Any:
-        def computed(arrays: Any, weights: Any, masks: Any) -> list[jax.Array]:
+        def computed(weights: Any, arrays: Any, masks: Any) -> list[jax.Array]:
             if isinstance(weights, Layout):
                 return run(plan, arrays, weights, shapes, masks, options.precision, stage=stage)
             given: Weights = dict(zip(pairs, weights, strict=True))
@@ -82,7 +84,7 @@ def _compiled(
     def computed(part: Any, batch: tuple[int, ...]) -> list[jax.Array]:
         arrays, masks = part
         shapes = Shapes(batch, dict(sizes))
-        return run_choice(choice, lambda method: by(method, shapes), arrays, weights, masks)
+        return run_choice(choice, lambda method: by(method, shapes), weights, arrays, masks)
 
     if chunk_size is None or not in_chunks:
         return computed((arrays, masks), batch)
@@ -132,8 +134,8 @@ def execute(
     """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
     given = weights if isinstance(weights, Layout) else list(weights.values())
     found: list[jax.Array] = _compiled(
-        list(arrays),
         given,
+        list(arrays),
         dict(masks),
         plan=plan,
         pairs=() if isinstance(weights, Layout) else tuple(weights),
