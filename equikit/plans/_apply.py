@@ -268,8 +268,9 @@ def apply(
             model expects to be fastest for these shapes, on the platform that the program is lowered for.
         remat: keep only inputs and weights for the backward pass, and recompute the rest. Otherwise the concatenated
             reduced tensors, which enter the products, are kept too.
-        chunk_size: how many samples are computed at a time, in a loop over the batch, which takes less memory and more
-            time. Otherwise the six wirings of three axes to three take five times the memory of input and output.
+        chunk_size: how many samples are computed at a time, in a loop over the batch, which takes less memory, and more
+            time with a gradient. By default a batch is computed at once, but on a CPU in parts where a layer takes much
+            more memory than its inputs and outputs, the parts are larger than 16 MiB, and no gradient is taken.
         out_sharding: how the result is sharded over the devices of a mesh, as a `jax.sharding.PartitionSpec` or
             `NamedSharding`; for several outputs a dictionary by name. By default XLA decides on automatic axes; on
             explicit axes, batch and tensor axes are sharded as in the inputs, channels as the last axis of the weights,

@@ -135,7 +135,7 @@ def joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
     return whole
 
 
-def beside(parts: Sequence[jax.Array]) -> jax.Array:
+def joined_channels(parts: Sequence[jax.Array]) -> jax.Array:
     """Join arrays of equal shape along the channels.
 
     They are joined along an axis before the channels, which is the same array in memory: XLA on the CPU then writes
@@ -147,8 +147,8 @@ def beside(parts: Sequence[jax.Array]) -> jax.Array:
     return jnp.concatenate([part[..., None, :] for part in parts], -2).reshape(*lead, len(parts) * width)
 
 
-def divided(x: jax.Array, count: int) -> list[jax.Array]:
-    """The inverse of `beside`, by one operation whose gradient is one as well."""
+def split_channels(x: jax.Array, count: int) -> list[jax.Array]:
+    """The inverse of `joined_channels`, by one operation whose gradient is one as well."""
     if count == 1:
         return [x]
     return unstacked(x.reshape(*x.shape[:-1], count, x.shape[-1] // count), x.ndim - 1)

@@ -12,7 +12,7 @@ from equikit import _checks
 from equikit.diagrams import HalfDiagram, HomSpace
 from equikit.diagrams._gram import size_symbols
 from equikit.plans._contractions import equation, letter_sizes
-from equikit.plans._ir import Contraction, MultilinearPlan, Product, Stages, Step
+from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Stages, Step
 from equikit.plans._lattice import acted_labels, root
 
 ITEMSIZE = 4
@@ -227,3 +227,26 @@ def _contraction_line(
     moved += math.prod(rows) * (3 * added + 2 * weighted)
     name = contraction_name(contraction, len(plain.operands))
     return Line(*name, (*rows, narrow), flops, itemsize * moved)
+
+
+def kept_bytes(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: int) -> tuple[int, int]:
+    """Bytes of the inputs and outputs, and of all tensors between them: at most what is in memory at once.
+
+    Expansions count nothing, since they are added as they are made.
+    """
+    signature = plan.signature
+
+    def entries(labels: Sequence[str], width: int) -> int:
+        return batch * math.prod(sizes[label] for label in labels) * width
+
+    tensors = sum(
+        entries([label for label in term.labels if label in signature.groups], width)
+        for terms, widths in zip((signature.inputs, signature.outputs), plan.features, strict=True)
+        for term, width in zip(terms, widths, strict=True)
+    )
+    between = sum(entries(step.small.core, plan.features[0][step.term]) for step in plan.reductions)
+    for product in plan.products:
+        width, height = product_sizes(plan, product)
+        copied = any(product.inputs) and (product.permutes_in or sum(map(len, product.inputs)) > 1)
+        between += entries(product.core, copied * width * len(product.wires_in) + height * len(product.wires_out))
+    return itemsize * tensors, itemsize * between

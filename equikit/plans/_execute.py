@@ -21,11 +21,11 @@ from jax import lax
 from equikit.diagrams import HalfDiagram, Signature, Term
 from equikit.groups import Form
 from equikit.plans._arrays import (
-    beside,
+    joined_channels,
     broadcast,
     cut_diagonal,
     diagonal,
-    divided,
+    split_channels,
     embed,
     joined,
     levi_civita,
@@ -204,7 +204,7 @@ def _multiplied(
     for t, halves in enumerate(product.inputs):
         if halves:
             x = joined([folded(tensors[t, half], half, batch) for half in halves], -1)
-            sides.append(beside([rewired(x, wiring, batch) for wiring in product.wires_in]))
+            sides.append(joined_channels([rewired(x, wiring, batch) for wiring in product.wires_in]))
     return matmul_rows(sides if len(rows) > 1 else [joined(sides, -1)], rows, precision)
 
 
@@ -219,7 +219,7 @@ def _parted(
         y = broadcast(bias.astype(wide(bias.dtype)), (*shapes.batch, *core, *bias.shape))
     else:
         if product.permutes_out:
-            copies = zip(divided(y, len(product.wires_out)), product.wires_out, strict=True)
+            copies = zip(split_channels(y, len(product.wires_out)), product.wires_out, strict=True)
             wired = [rewired(part, wiring, batch) for part, wiring in copies]
             y = sum(wired[1:], wired[0])
         if bias is not None:

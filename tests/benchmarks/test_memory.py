@@ -41,4 +41,5 @@ def test_the_readme_gives_the_stored_figures() -> None:
     figures = [float(figure) for figure in re.findall(r"\d+\.\d", text)]
     rows = [("whole", {"k": 2}), ("whole", {"k": 3, "l": 3, "n": 8}), ("whole", {}), ("four chunks", {})]
     expected = [largest(rival, way, **about) for rival, about in rows for way in ("forward", "training")]
+    expected.insert(6, largest("whole", "forward", batch=memory.LARGE))
     assert figures == [math.ceil(10 * value) / 10 for value in expected]  # each is an upper bound
