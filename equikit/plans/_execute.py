@@ -21,16 +21,16 @@ from jax import lax
 from equikit.diagrams import HalfDiagram, Signature, Term
 from equikit.groups import Form
 from equikit.plans._arrays import (
-    joined_channels,
     broadcast,
     cut_diagonal,
     diagonal,
-    split_channels,
     embed,
     joined,
+    joined_channels,
     levi_civita,
     rewired,
     signed,
+    split_channels,
     symplectic_diagonal,
     symplectic_signs,
     wide,
