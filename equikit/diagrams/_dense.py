@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
     if entries * itemsize > LARGEST_ARRAY:
         raise TooLargeError(
             f"{what} would not fit in memory",
-            got=f"{entries:,} entries, {entries * itemsize:,} bytes",
+            got=f"{_checks.count_text(entries)} entries, {_checks.count_text(entries * itemsize)} bytes",
             expected=f"at most {LARGEST_ARRAY:,} bytes",
             step=UNFORMED,
         )
@@ -52,16 +53,27 @@ def refuse_if_dense(matrices: int, entries: int) -> None:
     _checks.refuse_if_more(what, matrices if entries else 0, MOST_MATRICES, "matrices", UNFORMED)
 
 
+def given_sizes(labels: Iterable[str], n: int | Mapping[str, int], step: str | None = None) -> dict[Any, int]:
+    """The sizes that were given, by label; a number alone is for all labels. The step is for one that is no size."""
+
+    def size(name: str, value: object) -> int:
+        return _checks.count(name, value, example=4, step=step, error=GroupError)
+
+    if not isinstance(n, Mapping):
+        return dict.fromkeys(labels, size("n", n))
+    return {normalized(label): size(f"the size of {label!r}", value) for label, value in n.items()}
+
+
 def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str, int]:
     """The size of every label, from one number for all of them or a number for each."""
     wanted = sorted(set(labels))
-    given = {normalized(x): size for x, size in n.items()} if isinstance(n, Mapping) else dict.fromkeys(wanted, n)
+    given = given_sizes(wanted, n)
     for label in [*given]:  # a label and its dual have one size
         known = given.setdefault(base(label), given[label]) if isinstance(label, str) else given[label]
         if known != given[label]:
             raise ShapeError(
                 f"a label and its dual have one size, {base(label)!r} and {label!r} were given two",
-                got=f"{known} and {given[label]}",
+                got=f"{_checks.count_text(known)} and {_checks.count_text(given[label])}",
                 expected="one size for both",
                 step=f"give that of {base(label)!r} alone",
             )
@@ -74,9 +86,7 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
             expected="a size for every label",
             step=f"pass n={ {**given, **dict.fromkeys(missing, 4)} }",
         )
-    return {
-        label: _checks.count(f"the size of {label!r}", given[label], example=5, error=GroupError) for label in wanted
-    }
+    return {label: given[label] for label in wanted}
 
 
 def block_places(signature: Signature, sizes: Mapping[str, int]) -> tuple[tuple[int, int], list[tuple[slice, slice]]]:
