@@ -26,6 +26,9 @@ MOST_MATRICES = 50_000
 MOST_ENTRIES = 2**27
 """Entries of all matrices of a basis together, above which they are not made: writing 1 GiB takes seconds."""
 
+LARGEST_MATRIX = 2**59
+"""Entries of a matrix above which NumPy makes no array of such matrices, not even an empty one."""
+
 MOST_AXES = 64
 """The most axes a NumPy array can have."""
 
@@ -46,10 +49,12 @@ def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
         )
 
 
-def refuse_if_dense(matrices: int, entries: int) -> None:
-    """Raise `TooLargeError` if a basis has too many dense matrices, or they have too many entries together."""
+def refuse_if_dense(matrices: int, size: int) -> None:
+    """Raise `TooLargeError` if a basis has too many dense matrices of a size, or too many entries in all."""
+    entries = matrices * size
     what = "the basis as dense matrices would not fit in memory"
     _checks.refuse_if_more(what, entries, MOST_ENTRIES, "entries", UNFORMED)
+    _checks.refuse_if_more(what, size, LARGEST_MATRIX, "entries in a matrix", UNFORMED)
     _checks.refuse_if_more(what, matrices if entries else 0, MOST_MATRICES, "matrices", UNFORMED)
 
 

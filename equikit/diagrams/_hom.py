@@ -159,7 +159,7 @@ class HomSpace:
             self._refuse_orbits()
         sizes = self.sizes(n)
         shape, places = block_places(self.signature, sizes)
-        refuse_if_dense(self.dim, self.dim * math.prod(shape))
+        refuse_if_dense(self.dim, math.prod(shape))
         result, start = np.zeros((self.dim, *shape), self.dtype), 0
         for pair, (rows, columns) in zip(self.pairs, places, strict=True):
             part = result[start : start + pair.dim, rows, columns]

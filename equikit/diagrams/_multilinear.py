@@ -244,7 +244,7 @@ class MultilinearSpace:
         rows = (*self.target.labels,), tuple(label for operand in self.operands for label in operand.labels)
         labels = rows[0] + rows[1]
         height, width = (math.prod(sizes[label] for label in row) for row in rows)
-        refuse_if_dense(self.dim, self.dim * height * width)
+        refuse_if_dense(self.dim, height * width)
         if self.symmetric:
             terms, step = sum(len(total.terms) for total in self.basis), "use a smaller size, or a plan or a layer"
             what = "the sums of diagrams take too long to write as dense matrices"

@@ -54,6 +54,7 @@ REFUSED = {
     "determinant with too many digits": lambda: space(8, 8, S).gram_determinant(100),
     "plan 8 to 8": lambda: space(8, 8, S).plan(),
     "plan of O 10 to 0": lambda: space(10, 0, O).plan(),
+    "no matrices of a huge size": lambda: space(2, 1, O(10**30)).matrices(),
     "matrices of sums": lambda: hom("sym(sym(p p p), sym(p p p)) -> p p", p=S).matrices(5),
     "multilinear plan": lambda: hom("p p p p, p p p p -> p p p", p=S).plan(),
     "multilinear plan of more maps": lambda: hom("p p p p, p p p p, p p p p -> p p p p", p=S).plan(),
