@@ -21,12 +21,18 @@ from equikit._errors import DTypeError, EquikitError, OptionError, TooLargeError
 
 Value = TypeVar("Value")
 
+LARGEST_COUNT = 10**100
+"""Arguments from which on counts are refused: products of several would have too many digits for a text."""
+
 FLOATS = "float32, bfloat16, float16, float64 or complex"
 
 
 def shown(value: object, most: int = 80) -> str:
     """The `repr` of a value for an error text, cut where it is long."""
-    text = repr(value).replace("\n", " ")
+    try:
+        text = repr(value).replace("\n", " ")
+    except ValueError:  # Python writes integers of at most 4,300 digits
+        text = count_text(value) if isinstance(value, int) else f"{type(value).__name__} with too many digits"
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
@@ -101,9 +107,11 @@ def count(
         error: the class of the error.
     """
     number = integer(value)
-    if number is not None and number >= least and (most is None or number <= most):
+    if number is not None and least <= number < LARGEST_COUNT and (most is None or number <= most):
         return number
     unit = f"an integer ≥ {least}" if most is None else f"an integer from {least} to {most:,}"
+    if number is not None and number >= LARGEST_COUNT and most is None:
+        unit += f", below {count_text(LARGEST_COUNT)}"
     example = max(least, 1) if example is None else example
     argument = name.isidentifier()
     raise error(
@@ -243,13 +251,21 @@ def count_text(count: int) -> str:
         >>> count_text(4213597), count_text(10**5000)
         ('4,213,597', 'about 10^5000')
     """
-    return f"{count:,}" if count < 10**100 else f"about 10^{round(math.log10(count))}"
+    sign = "-" if count < 0 else ""
+    return f"{count:,}" if abs(count) < 10**100 else f"about {sign}10^{round(math.log10(abs(count)))}"
+
+
+def axis_text(size: int) -> str:
+    """The size of an axis, without commas; the order of magnitude where it has more than 100 digits."""
+    return str(size) if size < LARGEST_COUNT else count_text(size)
 
 
 def refuse_if_more(problem: str, count: int, most: int, unit: str, step: str) -> None:
     """Raise `TooLargeError` where a count is larger than a limit."""
     if count > most:
-        raise TooLargeError(problem, got=f"{count_text(count)} {unit}", expected=f"at most {most:,}", step=step)
+        raise TooLargeError(
+            problem, got=f"{count_text(count)} {unit}", expected=f"at most {count_text(most)}", step=step
+        )
 
 
 def function(name: str, value: Any, *, example: str, arguments: int = 1) -> Callable[..., Any]:

@@ -17,6 +17,14 @@ class Place(NamedTuple):
     length: int = 1
 
 
+def _text(value: object) -> str:
+    """The text of a value; of integers with more digits than Python writes, only their type."""
+    try:
+        return str(value)
+    except ValueError:
+        return f"{type(value).__name__} with too many digits"
+
+
 class EquikitError(Exception):
     """Base class of all errors raised by equikit.
 
@@ -52,7 +60,7 @@ class EquikitError(Exception):
         at: Place | None = None,
     ) -> None:
         self.problem = problem
-        self.got, self.expected = (None if value is None else str(value) for value in (got, expected))
+        self.got, self.expected = (None if value is None else _text(value) for value in (got, expected))
         self.step = step
         self.at = at
         super().__init__(self.text())

@@ -52,6 +52,19 @@ REFUSED = {
     "count-float": (lambda: _checks.count("samples", 2.0), "2.0", "an integer ≥ 0", "write samples=1"),
     "count-bool": (lambda: _checks.count("samples", True), "True", "an integer ≥ 0", "write samples=1"),
     "count-many": (lambda: _checks.count("k", 9, most=8), "9", "an integer from 0 to 8", "write k=1"),
+    "count-huge": (
+        lambda: _checks.count("samples", 10**5000),
+        "about 10^5000",
+        "an integer ≥ 0, below about 10^100",
+        "write samples=1",
+    ),
+    "choice-huge": (lambda: _checks.choice("how", -(10**5000), ("sum",)), "about -10^5000", '"sum"', 'write how="sum"'),
+    "choice-huge-list": (
+        lambda: _checks.choice("how", [10**5000], ("sum",)),
+        "list with too many digits",
+        '"sum"',
+        'write how="sum"',
+    ),
     "count-words": (lambda: _checks.count("the width", None, least=1), "None", "an integer ≥ 1", "give for example 1"),
     "number-nan": (lambda: _checks.number("rate", float("nan")), "nan", "a finite number", "write rate=1"),
     "number-complex": (lambda: _checks.number("rate", 1j), "1j", "a finite number", "write rate=1"),
@@ -141,6 +154,10 @@ def test_an_error_keeps_its_fields_when_pickled():
     assert str(copy) == str(error)
     assert vars(copy) == vars(error)
     assert str(error).split("\n")[1:3] == ["  p -> q", "       ^"]
+
+
+def test_an_error_has_a_text_for_integers_of_any_length():
+    assert ek.ShapeError("wrong", got=(10**5000,), expected=10**5000).expected == "int with too many digits"
 
 
 def test_an_error_keeps_no_tracer_alive():

@@ -284,7 +284,33 @@ def test_basis_and_draw_do_not_import_jax():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("command", ["basis", "plan", "draw"])
+def test_plans_of_multilinear_maps_are_those_of_python():
+    words = "plan", "sym(x, x), x ->", "-g", "x=O(3)", "-c", "2,4"
+    plan = ek.hom("sym(x, x), x -> ()", x=ek.O(3)).plan((2, 4))
+    assert said(*words) == f"{plan}\n"
+    assert said(*words, "--code") == f"{plan.code()}\n"
+    found = json.loads(said("plan", "x x, x -> x", "-g", "x=O", "-c", "2+3,4", "--n", "3", "--json", "--code"))
+    plan = ek.hom("x x, x -> x", x=ek.O).plan(((2, 3), 4))
+    assert (found["signature"], found["mode"], found["dimension"]) == ("x x, x -> x", "full", 3)
+    assert (found["flops"], found["bytes"]) == plan.cost(n=3)
+    assert found["code"] == plan.code()
+
+
+@pytest.mark.parametrize("option", ["--bias", "--passes"])
+def test_options_of_linear_plans_are_refused_for_multilinear_maps(option):
+    message = refused("plan", "x, x -> x", "-g", "x=SO(3)", option)
+    assert f"plans of multilinear maps have no {option}" in message
+    assert f"leave {option} out" in message
+
+
+def test_counts_with_thousands_of_digits_are_printed():
+    words = "p " * 1999 + "->", "-g", "p=S", "--json", "--limit", "0"
+    for command in ("basis", "draw"):
+        assert json.loads(said(command, *words))["dimension"] == "about 10^4347"
+    assert "too many features" in refused("plan", "f " * 2000 + "-> f", "-g", "f=Fixed(784)")
+
+
+@pytest.mark.parametrize("command", ["basis", "draw"])
 def test_multilinear_maps_are_refused_with_the_way_to_them(command):
     message = refused(command, "x, x -> x", "-g", "x=SO(3)")
     assert "the command works on linear maps" in message

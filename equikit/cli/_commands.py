@@ -9,11 +9,28 @@ import typer
 from typer.core import TyperGroup
 
 from equikit import __version__
-from equikit._checks import choice
+from equikit._checks import choice, count_text
 from equikit._errors import EquikitError, OptionError, UnboundLabelError
-from equikit.cli._read import needed_sizes, parse_channels, parse_groups, parse_sizes, parse_space
-from equikit.cli._values import diagram_count, numbered, page, plan_value, print_json, space_value, stages_value, write
-from equikit.diagrams import Diagram
+from equikit.cli._read import (
+    needed_sizes,
+    parse_channels,
+    parse_groups,
+    parse_sizes,
+    parse_space,
+    refuse_linear_options,
+)
+from equikit.cli._values import (
+    diagram_count,
+    number,
+    numbered,
+    page,
+    plan_value,
+    print_json,
+    space_value,
+    stages_value,
+    write,
+)
+from equikit.diagrams import Diagram, hom
 
 
 class _Commands(TyperGroup):
@@ -100,8 +117,8 @@ def basis(
             {
                 "input": str(part.source),
                 "output": str(part.target),
-                "maps per diagram": part.space.multiplicity,
-                "count": part.count,
+                "maps per diagram": number(part.space.multiplicity),
+                "count": number(part.count),
                 "diagrams": [
                     {"text": str(diagram), "propagating number": diagram.propagating_number}
                     | ({"matrix": rows(diagram)} if matrices else {})
@@ -134,16 +151,18 @@ def plan(
 ) -> None:
     """Show the steps by which a layer is computed, with their shapes, FLOPs and bytes.
 
+    A signature with commas, sym or alt is one of multilinear maps, which have neither --bias nor --passes.
+
     Example: equikit plan "p p -> p p" -g p=S --channels 16,32 --batch 32 --n 8 --normalize mean --bias
     """
-    from equikit.plans import plan as compiled
     from equikit.plans import stages
     from equikit.plans._table import stages_table
 
-    space = parse_space(signature, parse_groups(group or ()))
+    space = hom(signature, groups=parse_groups(group or ()))
+    refuse_linear_options(space, bias=bias, passes=passes)
     sizes = parse_sizes(n, space)
     acted = None if sizes is None else {label: sizes[label] for label in space.signature.groups}
-    options: Any = {"normalize": choice("--normalize", normalize, ("sum", "mean")), "bias": bias}
+    options: Any = {"normalize": choice("--normalize", normalize, ("sum", "mean")), **({"bias": True} if bias else {})}
     if passes:
         found = stages(space, parse_channels(channels), **options)
         if as_json:
@@ -151,7 +170,7 @@ def plan(
         else:
             typer.echo(stages_table(found, batch=batch, n=acted))
         return
-    result = compiled(space, parse_channels(channels), **options)
+    result = space.plan(parse_channels(channels), **options)
     if as_json:
         program = {"code": result.code()} if code else {}
         print_json({**space_value(space), **plan_value(result, batch, acted), **program})
@@ -175,6 +194,7 @@ def draw(
     Example: equikit draw "p p -> p p" -g "p=S(3)" --output diagrams.html
     """
     from equikit.draw import diagram_svg, diagram_text, space_html
+    from equikit.draw._listing import plural
 
     space = parse_space(signature, parse_groups(group or ()))
     total, kind = diagram_count(space), "text" if output is None else output.suffix.lower()
@@ -185,7 +205,7 @@ def draw(
     if kind not in ("text", ".svg", ".html") or (kind == ".svg" and not one) or (kind == ".html" and one):
         raise OptionError(
             "the drawing does not fit the file",
-            got=f"--output {output}, {'one diagram' if one else f'{total:,} diagrams'}",
+            got=f"--output {output}, {'one diagram' if one else plural(total, 'diagram')}",
             expected="FILE.svg for one diagram, or FILE.html for a gallery of all",
             step="add --index 0 for an SVG picture, or leave --index out for an HTML page",
         )
@@ -199,18 +219,18 @@ def draw(
         print_json(
             {
                 **space_value(space),
-                "count": total,
+                "count": number(total),
                 "output": None if output is None else str(output),
                 "diagrams": drawings,
             }
         )
     elif output is not None:
-        typer.echo(f"wrote {output}: {len(chosen)} of {total:,} diagrams")
+        typer.echo(f"wrote {output}: {len(chosen)} of {plural(total, 'diagram')}")
     else:
         for i, diagram in chosen:
             typer.echo(f"{i}  {diagram}\n\n{diagram_text(diagram)}\n")
         if not one and total > len(chosen):
-            typer.echo(f"and {total - len(chosen):,} more")
+            typer.echo(f"and {count_text(total - len(chosen))} more")
         elif not total:
             typer.echo("no diagrams: zero is the only map that commutes")
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from equikit._errors import OptionError, ShapeError, SignatureError
-from equikit.diagrams import HomSpace, hom
+from equikit.diagrams import HomSpace, MultilinearSpace, hom
 from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, Group, H, Lorentz, O, S, Sp, U, Z
 
 NUMBER = "[0-9]{1,9}"
@@ -29,9 +29,20 @@ def parse_space(signature: str, groups: Mapping[str, Group | Fixed]) -> HomSpace
             "the command works on linear maps",
             got=f"{signature!r}, a signature of multilinear maps",
             expected="inputs separated by +, no sym and no alt",
-            step="use ek.hom and ek.plans.apply_multilinear in Python",
+            step="use ek.hom and ek.plans.apply_multilinear in Python, or the command plan",
         )
     return space
+
+
+def refuse_linear_options(space: HomSpace | MultilinearSpace, **options: bool) -> None:
+    """Raise `OptionError` if an option that only plans of linear maps have is given for multilinear maps."""
+    for name in [name for name, given in options.items() if given and isinstance(space, MultilinearSpace)]:
+        raise OptionError(
+            f"plans of multilinear maps have no --{name}",
+            got=f"--{name} for {space}",
+            expected="a signature of linear maps, with inputs separated by +",
+            step=f"leave --{name} out",
+        )
 
 
 def _squeezed(text: str) -> str:
@@ -114,7 +125,7 @@ def parse_channels(text: str) -> tuple[int | tuple[int, ...], int | tuple[int, .
     return first, second
 
 
-def parse_sizes(text: str | None, space: HomSpace) -> dict[str, int] | None:
+def parse_sizes(text: str | None, space: HomSpace | MultilinearSpace) -> dict[str, int] | None:
     """Read `"8"`, a size for all free labels, or `"a=8,b=4"`.
 
     Returns:
@@ -146,7 +157,7 @@ def parse_sizes(text: str | None, space: HomSpace) -> dict[str, int] | None:
     return _sizes(text, dict(pairs), space)
 
 
-def _sizes(text: str, n: int | dict[str, int], space: HomSpace) -> dict[str, int]:
+def _sizes(text: str, n: int | dict[str, int], space: HomSpace | MultilinearSpace) -> dict[str, int]:
     """The size of every label; an error names the option of the command in place of the argument of Python."""
     try:
         return space.sizes(n)

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from equikit._checks import count_text
 from equikit._errors import OptionError
-from equikit.diagrams import Diagram, HomSpace
+from equikit.diagrams import Diagram, HomSpace, MultilinearSpace
 
 if TYPE_CHECKING:
-    from equikit.plans import Plan
+    from equikit.plans import MultilinearPlan, Plan
+
+LARGEST_NUMBER = 10**4000
+"""Integers from which on JSON has a text: Python reads and writes at most 4,300 digits."""
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -33,31 +37,36 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def space_value(space: HomSpace) -> dict[str, Any]:
+def number(value: Any) -> Any:
+    """A number as JSON has it: a text for formulas, and for integers with more digits than Python reads."""
+    if not isinstance(value, int):
+        return str(value)
+    return value if value < LARGEST_NUMBER else count_text(value)
+
+
+def space_value(space: HomSpace | MultilinearSpace) -> dict[str, Any]:
     """What every command says about a space."""
     return {
-        "signature": str(space.signature),
+        "signature": space.text if isinstance(space, MultilinearSpace) else str(space.signature),
         "groups": {label: str(what) for label, what in space.signature.bindings},
-        "dimension": space.dim,
+        "dimension": number(space.dim),
     }
 
 
-def _cell(value: Any) -> Any:
-    return value if isinstance(value, int) else str(value)
-
-
-def _request_value(plan: Plan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
+def _request_value(plan: Plan | MultilinearPlan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
     """What was asked for when a plan was."""
+    from equikit.plans import MultilinearPlan
+
     return {
         "channels": plan.channels,
         "normalize": plan.normalize,
-        "bias": plan.bias,
+        **({"mode": plan.mode} if isinstance(plan, MultilinearPlan) else {"bias": plan.bias}),
         "batch": batch,
         "sizes": n,
     }
 
 
-def plan_value(plan: Plan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
+def plan_value(plan: Plan | MultilinearPlan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
     """A plan as numbers; where a size is free, as formulas in text."""
     from equikit.plans import plan_cost
 
@@ -70,14 +79,14 @@ def plan_value(plan: Plan, batch: int, n: dict[str, int] | None) -> dict[str, An
                 "step": line.operation,
                 "from": line.source,
                 "to": line.result,
-                "shape": [_cell(size) for size in line.shape],
-                "flops": _cell(line.flops),
-                "bytes": _cell(line.bytes),
+                "shape": [number(size) for size in line.shape],
+                "flops": number(line.flops),
+                "bytes": number(line.bytes),
             }
             for line in plan_cost(plan, batch=batch, n=n)
         ],
-        "flops": _cell(flops),
-        "bytes": _cell(moved),
+        "flops": number(flops),
+        "bytes": number(moved),
     }
 
 
@@ -88,7 +97,7 @@ def stages_value(stages: Mapping[str, Plan], batch: int, n: dict[str, int] | Non
     return {
         **_request_value(last, batch, n),
         "passes": [
-            {"after pass": name, "steps": plan.steps, "flops": _cell(costs[name][0]), "bytes": _cell(costs[name][1])}
+            {"after pass": name, "steps": plan.steps, "flops": number(costs[name][0]), "bytes": number(costs[name][1])}
             for name, plan in stages.items()
         ],
     }

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable
 
+from equikit._checks import refuse_if_more
 from equikit._errors import DiagramError
 from equikit.diagrams._combination import Combination, Stack, combine
 from equikit.diagrams._composite import Composite
@@ -37,6 +38,9 @@ def join(*strings: tuple[int, ...]) -> list[int]:
     return [root(vertex) for vertex in range(len(parent))]
 
 
+MOST_PRODUCTS = 20_000
+"""Products of diagrams above which sums are not multiplied: it would take more than some seconds."""
+
 Product = Diagram | Composite | Combination
 """What a product can be, and what can be multiplied."""
 
@@ -62,6 +66,8 @@ def _distributed(
 ) -> Composite | Combination:
     """Apply an operation on diagrams to sums of diagrams with scalars; `rows` are those of the result."""
     terms: list[Composite] = []
+    count, step = math.prod(len(terms_of(operand)) for operand in operands), "multiply the matrices, diagram.matrix(n)"
+    refuse_if_more("the product of sums of diagrams has too many terms", count, MOST_PRODUCTS, "products", step)
     single = not any(isinstance(operand, Combination) for operand in operands)
     for choice in itertools.product(*map(terms_of, operands)):
         result = operation(*(term.diagram for term in choice))

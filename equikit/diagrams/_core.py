@@ -68,10 +68,9 @@ def _head_kinds(group: Group, label: str, above: int, below: int, wires: int) ->
     any_block = group.blocks == "any"
     for loose in (0, 1) if any_block else (0,):
         wired = wires if any_block else 0
-        for down in range(group.legs - loose - wired + 1):
-            up = group.legs - loose - wired - down
-            if down <= below - wires and up <= above - wires:
-                yield HeadKind(label, up, down, wired, loose)
+        rest = group.legs - loose - wired
+        for down in range(max(0, rest - (above - wires)), min(rest, below - wires) + 1):
+            yield HeadKind(label, rest - down, down, wired, loose)
 
 
 def cores(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups = ()) -> tuple[CoreKey, ...]:

@@ -166,7 +166,7 @@ def count_invariants(group: Group, m: int, dual: int = 0) -> int:
         return 0 if m % 2 else sum(even_stirling_row(m // 2)[: None if group.n is None else group.n + 1])
     if group.has_dual and 2 * dual != m:
         return 0
-    if not independent(group, m) or isinstance(group, SO):
+    if not independent(group, m) or (isinstance(group, SO) and m >= group.legs):
         return count_walks(group, m, dual if group.has_dual else 0)
     if group.has_dual:
         refuse_if_many_points(m, MOST_PAIRED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,9 @@ MOST_MATRICES = 50_000
 MOST_ENTRIES = 2**27
 """Entries of all matrices of a basis together, above which they are not made: writing 1 GiB takes seconds."""
 
+LARGEST_MATRIX = 2**59
+"""Entries of a matrix above which NumPy makes no array of such matrices, not even an empty one."""
+
 MOST_AXES = 64
 """The most axes a NumPy array can have."""
 
@@ -39,29 +43,42 @@ def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
     if entries * itemsize > LARGEST_ARRAY:
         raise TooLargeError(
             f"{what} would not fit in memory",
-            got=f"{entries:,} entries, {entries * itemsize:,} bytes",
+            got=f"{_checks.count_text(entries)} entries, {_checks.count_text(entries * itemsize)} bytes",
             expected=f"at most {LARGEST_ARRAY:,} bytes",
             step=UNFORMED,
         )
 
 
-def refuse_if_dense(matrices: int, entries: int) -> None:
-    """Raise `TooLargeError` if a basis has too many dense matrices, or they have too many entries together."""
+def refuse_if_dense(matrices: int, size: int) -> None:
+    """Raise `TooLargeError` if a basis has too many dense matrices of a size, or too many entries in all."""
+    entries = matrices * size
     what = "the basis as dense matrices would not fit in memory"
     _checks.refuse_if_more(what, entries, MOST_ENTRIES, "entries", UNFORMED)
+    _checks.refuse_if_more(what, size, LARGEST_MATRIX, "entries in a matrix", UNFORMED)
     _checks.refuse_if_more(what, matrices if entries else 0, MOST_MATRICES, "matrices", UNFORMED)
+
+
+def given_sizes(labels: Iterable[str], n: int | Mapping[str, int], step: str | None = None) -> dict[Any, int]:
+    """The sizes that were given, by label; a number alone is for all labels. The step is for one that is no size."""
+
+    def size(name: str, value: object) -> int:
+        return _checks.count(name, value, example=4, step=step, error=GroupError)
+
+    if not isinstance(n, Mapping):
+        return dict.fromkeys(labels, size("n", n))
+    return {normalized(label): size(f"the size of {label!r}", value) for label, value in n.items()}
 
 
 def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str, int]:
     """The size of every label, from one number for all of them or a number for each."""
     wanted = sorted(set(labels))
-    given = {normalized(x): size for x, size in n.items()} if isinstance(n, Mapping) else dict.fromkeys(wanted, n)
+    given = given_sizes(wanted, n)
     for label in [*given]:  # a label and its dual have one size
         known = given.setdefault(base(label), given[label]) if isinstance(label, str) else given[label]
         if known != given[label]:
             raise ShapeError(
                 f"a label and its dual have one size, {base(label)!r} and {label!r} were given two",
-                got=f"{known} and {given[label]}",
+                got=f"{_checks.count_text(known)} and {_checks.count_text(given[label])}",
                 expected="one size for both",
                 step=f"give that of {base(label)!r} alone",
             )
@@ -74,9 +91,7 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
             expected="a size for every label",
             step=f"pass n={ {**given, **dict.fromkeys(missing, 4)} }",
         )
-    return {
-        label: _checks.count(f"the size of {label!r}", given[label], example=5, error=GroupError) for label in wanted
-    }
+    return {label: given[label] for label in wanted}
 
 
 def block_places(signature: Signature, sizes: Mapping[str, int]) -> tuple[tuple[int, int], list[tuple[slice, slice]]]:

@@ -39,6 +39,9 @@ MOST_INTERPOLATED = 80
 MOST_BITS = 10_000_000
 """Bits above which a determinant is not written as a number."""
 
+LARGEST_POWER = 10**4000
+"""Powers above which a determinant is not written: its text would have too many digits for Python."""
+
 Factor = tuple[Any, int]
 """A number or expression, and its power."""
 
@@ -55,6 +58,7 @@ def gram_determinant(diagrams: Diagrams, sizes: Mapping[str, int] | None = None)
     import sympy
 
     total, factors = diagrams.count_all, []
+    refuse_if_more("the determinant has too large powers", total, LARGEST_POWER, "diagrams", FEWER)
     for label in sorted({*map(base, diagrams.top + diagrams.bottom)}) if total else ():
         top, bottom = (tuple(x for x in row if base(x) == label) for row in (diagrams.top, diagrams.bottom))
         own = Diagrams(top, bottom, tuple(item for item in diagrams.groups if base(item[0]) == label))

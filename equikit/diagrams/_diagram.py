@@ -33,7 +33,7 @@ Elements = tuple[tuple[str, Group, int], ...]
 
 def row(labels: Iterable[str]) -> tuple[str, ...]:
     """The labels of a row, given as a text or one by one."""
-    if isinstance(labels, str):
+    if isinstance(labels, str | bytes):
         return parse_labels(labels)
     return _words(tuple(labels) if isinstance(labels, Iterable) else (labels,))
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from equikit._checks import refuse_if_more
 from equikit.diagrams._count import count_involutions, count_pairings, stirling_row
+from equikit.diagrams._growth import refuse_if_long
 from equikit.diagrams._rules import Groups, group_of
 from equikit.diagrams._signature import base
 from equikit.groups import Group
@@ -85,7 +86,14 @@ def _legs(group: Group, most: int) -> range:
 def _rows(
     top: Iterable[str], bottom: Iterable[str], groups: Groups
 ) -> Iterable[tuple[Group, tuple[int, int, int, int]]]:
-    """For each label its group and its numbers of axes: in the top row without and with a star, then in the bottom."""
+    """For each label its group and its numbers of axes: in the top row without and with a star, then in the bottom.
+
+    Raises:
+        TooLargeError: if a row has too many vertices to be listed; estimates for thousands of them take minutes.
+    """
+    top, bottom = tuple(top), tuple(bottom)
+    refuse_if_long(top)
+    refuse_if_long(bottom)
     above, below = Counter(top), Counter(bottom)
     for label in sorted({base(label) for label in (*above, *below)}):
         yield (

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from equikit import _checks
 from equikit._checks import refuse_if_more
 from equikit.diagrams._growth import FEWER
 from equikit.diagrams._half import HalfDiagram
@@ -59,6 +60,7 @@ def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: boo
         >>> mean_square_gains(Diagrams(("p",), ("p",)), {"p": 5}, mean=True)
         [Fraction(1, 1), Fraction(1, 5)]
     """
+    _checks.flag("mean", mean)
     what = "there are too many diagrams to scale initial weights"
     refuse_if_more(what, diagrams.count_all, MOST_SCALED, "diagrams", FEWER)
     gains: list[Fraction] = []

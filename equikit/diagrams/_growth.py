@@ -103,7 +103,7 @@ def growth_array(colors: Sequence[str], limits: Limits = ()) -> np.ndarray:
     from equikit.diagrams._count import count_partitions  # it stands above this module
 
     refuse_if_long(colors)
-    limit = dict(limits)
+    limit = {color: most if most is None else min(most, len(colors)) for color, most in limits}
     total = math.prod(count_partitions(m, limit.get(color)) for color, m in Counter(colors).items())
     step = "use fewer vertices; count_partitions counts without a list"
     refuse_if_more("there are too many set partitions for an array", total, MOST_ROWS, "rows", step)

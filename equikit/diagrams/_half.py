@@ -143,11 +143,13 @@ def iter_halves(
     sizes = tuple((label, largest_block(group)) for label, group in groups)
     of = {label: group_of(groups, label) for label in labels} | {base(x): group_of(groups, x) for x in labels}
     sizes_tried = range(len(core), len(labels) + 1)
-    if all(group.blocks == "pair" for group in of.values()):  # all blocks but wires and legs are pairs
+    if all(group.blocks in ("pair", "small") for group in of.values()):  # wires and legs are single vertices
         single = len(core) + sum(len(head.blocks) for head in heads)
-        if (len(labels) - single) % 2 or single > len(labels):
-            return
-        sizes_tried = range((len(labels) + single) // 2, (len(labels) + single) // 2 + 1)
+        sizes_tried = range((len(labels) + single + 1) // 2, len(labels) + 1)
+        if all(group.blocks == "pair" for group in of.values()):  # and all others are in pairs
+            if (len(labels) - single) % 2 or single > len(labels):
+                return
+            sizes_tried = sizes_tried[:1]
     for size in sizes_tried:
         for growth in iter_growth(tuple(map(base, labels)), size, limits, sizes):
             first = HalfDiagram(labels, growth, ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 
@@ -14,12 +14,12 @@ from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import _gram
 from equikit.diagrams import _projection as projection
 from equikit.diagrams._count import dimension_text
-from equikit.diagrams._dense import BASES, block_places, diagram_tensor, label_sizes, refuse_if_dense
+from equikit.diagrams._dense import BASES, block_places, diagram_tensor, given_sizes, label_sizes, refuse_if_dense
 from equikit.diagrams._determinant import gram_determinant
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._parse import parse_signature
 from equikit.diagrams._sequence import Diagrams, pair_diagrams
-from equikit.diagrams._signature import Signature, Term, normalized
+from equikit.diagrams._signature import Signature, Term
 from equikit.groups import Group
 
 if TYPE_CHECKING:
@@ -107,24 +107,28 @@ class HomSpace:
         sizes = self.signature.sizes
         if n is not None:
             groups = () if None in sizes.values() else self.signature.groups
-            claimed = (
-                {normalized(x): size for x, size in n.items()} if isinstance(n, Mapping) else dict.fromkeys(groups, n)
-            )
-            for label, size in claimed.items():
+            step = None if None in sizes.values() else "leave n out: every label is bound"
+            for label, size in given_sizes(groups, n, step).items():
                 if label not in sizes or sizes[label] not in (None, size):
-                    fits = f"{sizes[label]}, to which it is bound" if label in sizes else f"one of {[*sizes]}"
-                    raise ShapeError(
-                        f"the size given for label {label!r} does not fit the space",
-                        got=f"{label}: {size} for {self}",
-                        expected=fits,
-                        step="leave n out, or bind the label to the free group",
-                    )
+                    self._refuse_size(label, size)
         free = tuple(label for label, size in sizes.items() if size is None)
         given = label_sizes(free, {} if n is None else n)
         for label, group in self.signature.groups.items():
             if label in given:
                 group.checked(given[label])
         return {label: given[label] if size is None else size for label, size in sizes.items()}
+
+    def _refuse_size(self, label: Any, size: int) -> NoReturn:
+        """Raise `ShapeError` for a size of a label that is not there, or bound to another size."""
+        sizes, group = self.signature.sizes, self.signature.groups.get(label)
+        free = None if group is None else group.free
+        known = label in sizes
+        raise ShapeError(
+            f"the size given for label {label!r} does not fit the space",
+            got=f"{label}: {_checks.count_text(size)} for {self}",
+            expected=f"{sizes[label]}, to which it is bound" if known else f"one of {[*sizes]}",
+            step=("leave n out" + (f", or bind {label}=ek.{free}" if free else "")) if known else "correct the label",
+        )
 
     def matrices(self, n: int | Mapping[str, int] | None = None, *, basis: str = "diagram") -> np.ndarray:
         r"""A basis of the space as dense integer matrices, in the order of `diagrams`.
@@ -155,7 +159,7 @@ class HomSpace:
             self._refuse_orbits()
         sizes = self.sizes(n)
         shape, places = block_places(self.signature, sizes)
-        refuse_if_dense(self.dim, self.dim * math.prod(shape))
+        refuse_if_dense(self.dim, math.prod(shape))
         result, start = np.zeros((self.dim, *shape), self.dtype), 0
         for pair, (rows, columns) in zip(self.pairs, places, strict=True):
             part = result[start : start + pair.dim, rows, columns]
@@ -326,11 +330,17 @@ class HomSpace:
         """
         return projection.project(self, matrix, n)
 
-    def plan(self, channels: tuple[int, int] = (1, 1), **options: Any) -> Plan:
+    def plan(
+        self,
+        channels: tuple[int | tuple[int, ...], int | tuple[int, ...]] = (1, 1),
+        *,
+        normalize: Literal["sum", "mean"] = "sum",
+        bias: bool = False,
+    ) -> Plan:
         """The plan that applies all maps of the space at once; see `equikit.plans.plan`."""
         from equikit.plans import plan  # plans stand above diagrams; this method is the bridge a user expects
 
-        return plan(self.signature, channels, **options)
+        return plan(self.signature, channels, normalize=normalize, bias=bias)
 
 
 def hom(

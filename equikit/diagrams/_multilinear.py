@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from equikit import _checks
 from equikit._checks import Call
 from equikit._errors import SignatureError, TooLargeError
 from equikit.diagrams._count import dimension_text
@@ -28,6 +29,10 @@ from equikit.groups import Fixed, Group
 
 if TYPE_CHECKING:
     from equikit.plans import MultilinearPlan
+
+
+MOST_SUMMED = 2**30
+"""Entries of all diagrams of a basis together, above which their sums are not written: it takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +161,12 @@ class MultilinearSpace:
             >>> hom("x x, x x -> x x", x=O(3)).dim, hom("sym(sym(x x), sym(x x)) -> sym(x x)", x=O(3)).dim
             (15, 4)
         """
-        count = len(self.basis) if self.symmetric else self.all_diagrams.count_all
-        return count * self.multiplicity
+        return self.count * self.multiplicity
+
+    @property
+    def count(self) -> int:
+        """The number of basis elements, however large."""
+        return len(self.basis) if self.symmetric else self.all_diagrams.count_all
 
     @property
     def starts(self) -> tuple[int, ...]:
@@ -235,7 +244,11 @@ class MultilinearSpace:
         rows = (*self.target.labels,), tuple(label for operand in self.operands for label in operand.labels)
         labels = rows[0] + rows[1]
         height, width = (math.prod(sizes[label] for label in row) for row in rows)
-        refuse_if_dense(self.dim, self.dim * height * width)
+        refuse_if_dense(self.dim, height * width)
+        if self.symmetric:
+            terms, step = sum(len(total.terms) for total in self.basis), "use a smaller size, or a plan or a layer"
+            what = "the sums of diagrams take too long to write as dense matrices"
+            _checks.refuse_if_more(what, terms * height * width, MOST_SUMMED, "entries", step)
         plain = [i for i, label in enumerate(labels) if label not in groups]
         entry = {axis: len(labels) + j for j, axis in enumerate(plain)}
         order = [axis for axis in plain if axis >= len(rows[0])] + [axis for axis in plain if axis < len(rows[0])]
@@ -271,6 +284,7 @@ class MultilinearSpace:
             [Fraction(3, 1)]
         """
         sizes, diagrams = self.sizes(n), self.all_diagrams
+        _checks.flag("mean", mean)
         if not self.symmetric:
             return mean_square_gains(diagrams, sizes, mean=mean)
         entries = math.prod(sizes[label] for label in diagrams.top)
@@ -286,12 +300,21 @@ class MultilinearSpace:
             gains.append(gain)
         return gains
 
-    def plan(self, channels: tuple[int | tuple[int, ...], int] = (1, 1), **options: Any) -> MultilinearPlan:
+    def plan(
+        self,
+        channels: tuple[int | tuple[int, ...], int] = (1, 1),
+        *,
+        normalize: Literal["sum", "mean"] = "sum",
+        mode: Literal["full", "channelwise"] = "full",
+    ) -> MultilinearPlan:
         """The plan that `apply_multilinear` runs: its table shows the steps, with shapes, FLOPs and bytes.
 
         Args:
             channels: of each input, or one number for all; and of the output.
-            **options: `normalize` and `mode`, as in `equikit.plans.apply_multilinear`.
+            normalize, mode: as in `equikit.plans.apply_multilinear`.
+
+        Raises:
+            OptionError, ShapeError, TooLargeError: as `equikit.plans.multilinear_plan` does.
 
         Example:
             >>> from equikit import O, hom
@@ -300,7 +323,7 @@ class MultilinearSpace:
         """
         from equikit.plans import multilinear_plan  # as in `HomSpace.plan`
 
-        return multilinear_plan(self, channels, **options)
+        return multilinear_plan(self, channels, normalize=normalize, mode=mode)
 
 
 def _dense(total: OrbitSum, sizes: Mapping[str, int]) -> np.ndarray:

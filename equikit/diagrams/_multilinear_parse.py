@@ -4,6 +4,7 @@
     inputs:     input (',' input)*
     input:      tensor | ('sym' | 'alt') '(' tensor (',' tensor)+ ')'
     tensor:     '()' | (label | ('sym' | 'alt') '(' label label+ ')')+
+                nothing at all is '()' too where it is a whole side of the arrow, as in a signature of linear maps
 
 A comma stands between inputs that the map is linear in, one by one. `sym` and `alt` around axes of one tensor say that
 it is symmetric or antisymmetric in them; around several inputs, that the map is when they are exchanged. A label may
@@ -169,9 +170,14 @@ class _Reader:
             else:
                 labels.append(self.now.text)
                 self.place += 1
-        if not labels:
+        if not labels and not self.is_empty_side():
             raise _error("a tensor is missing; one without axes is written '()'", self.text, first)
         return Operand(tuple(labels), tuple(exchanges))
+
+    def is_empty_side(self) -> bool:
+        """Whether there is nothing between an arrow and the end of the text on this side."""
+        at_end = self.now.kind == "end" and self.tokens[self.place - 1].kind == "->"
+        return at_end or (self.now.kind == "->" and self.place == 0)
 
     def inputs(self) -> tuple[tuple[Operand, ...], tuple[Exchange, ...]]:
         operands: list[Operand] = []

@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from equikit._checks import Call, refuse_misspelled
+from equikit._checks import Call, refuse_misspelled, shown
 from equikit._errors import Place, SignatureError, UnboundLabelError
 from equikit.diagrams._signature import Signature, Term, base
 from equikit.groups import Bistochastic, Dual, Fixed, Group, O, Sp
@@ -135,8 +135,15 @@ def _terms(text: str, tokens: list[Token], what: str) -> tuple[Term, ...]:
 def line_of(text: object, what: str, expected: str) -> str:
     """Return a text with every whitespace character as a plain space, so that carets are in the right place."""
     if not isinstance(text, str):
-        raise SignatureError(f"{what} is not a text", got=repr(text), expected=expected, step=EXAMPLE)
+        step = f"write {text.decode()!r}" if isinstance(text, bytes) and text.isascii() else EXAMPLE
+        raise SignatureError(f"{what} is not a text", got=shown(text), expected=expected, step=step)
     return "".join(" " if character.isspace() else character for character in text)
+
+
+def word_of(wrong: object) -> str:
+    """A word that can take the place of a value that is not a text."""
+    word = wrong.decode() if isinstance(wrong, bytes) and wrong.isascii() else str(wrong)
+    return word if word.isidentifier() else "p"
 
 
 def parse_arrow(text: str) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
@@ -179,7 +186,7 @@ def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
     names: list[object] = list(terms)
     for wrong in (name for name in names if not isinstance(name, str)):
         problem = f"the name of an {what} term is not a text"
-        raise SignatureError(problem, got=repr(wrong), expected="a text", step=f'name it "{wrong}"')
+        raise SignatureError(problem, got=shown(wrong), expected="a text", step=f'name it "{word_of(wrong)}"')
     return tuple(Term(name, parse_labels(labels)) for name, labels in terms.items())
 
 
@@ -223,7 +230,9 @@ def given_bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, o
     for source in (groups or {}), keywords:
         for raw, what in source.items():
             if not isinstance(raw, str):
-                raise SignatureError("a label is not a text", got=repr(raw), expected="a text", step=f'write "{raw}"')
+                raise SignatureError(
+                    "a label is not a text", got=shown(raw), expected="a text", step=f'write "{word_of(raw)}"'
+                )
             label = unicodedata.normalize("NFKC", raw)
             if label in found:
                 raise SignatureError(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._checks import refuse_if_more, shown
-from equikit._errors import DTypeError, ShapeError
+from equikit._checks import axis_text, refuse_if_more, shown
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.diagrams._dense import block_places, nonzero_entries, tensor_sizes
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._gram import gram_entries
@@ -70,6 +70,14 @@ def _checked(space: HomSpace, matrix: Any, sizes: Mapping[str, int]) -> np.ndarr
     """The matrix as an array, or an error where it does not fit."""
     try:
         array = np.asarray(matrix)
+    except TypeError:
+        raise OptionError(
+            "coefficients and project run on the host, and need a matrix of known numbers",
+            got=type(matrix).__name__,
+            expected="an array of NumPy, or of JAX outside jit, grad and vmap",
+            step="inside them B = space.matrices(n).reshape(space.dim, -1).T.astype(matrix.dtype) does the same: "
+            "weights = jnp.linalg.lstsq(B, matrix.ravel())[0]; map = (B @ weights).reshape(matrix.shape)",
+        ) from None
     except ValueError:
         raise ShapeError(
             "the matrix has rows of different lengths",
@@ -86,10 +94,11 @@ def _checked(space: HomSpace, matrix: Any, sizes: Mapping[str, int]) -> np.ndarr
         )
     expected, _ = block_places(space.signature, sizes)
     if array.shape != expected:
+        wanted = ", ".join(map(axis_text, expected))
         raise ShapeError(
             "the matrix does not fit the space",
             got=f"shape {list(array.shape)}",
-            expected=f"{list(expected)}: rows for the outputs, columns for the inputs of {space}",
+            expected=f"[{wanted}]: rows for the outputs, columns for the inputs of {space}",
             step="reshape it, or pass the size of the free labels",
         )
     return array

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from equikit._checks import refuse_if_more
+from equikit._checks import count_text, refuse_if_more
 from equikit._errors import OptionError
 from equikit.diagrams._basis import in_basis, keeps_rules
 from equikit.diagrams._core import Core, cores, fits, iter_wires, parities_fit
@@ -73,6 +73,8 @@ class Diagrams(Sequence[Diagram]):
         """The diagrams without the invariant tensors of groups without diagrams, each once."""
         limits, forms = block_limits(self.groups), forms_of(self.groups, self.top + self.bottom)
         dependent = self._dependent and not self.every
+        if dependent and not self.count_all:
+            return  # none of possibly millions is in the basis
         for core, kinds in cores(self.top, self.bottom, self.groups):
             up, down = (tuple(kind.row(top) for kind in kinds) for top in (True, False))
             for below in iter_halves(self.bottom, core, self.groups, down):
@@ -155,7 +157,7 @@ class Diagrams(Sequence[Diagram]):
 
     def __repr__(self) -> str:
         shown = [str(diagram) for diagram in itertools.islice(self, 3)]
-        return f"<{self.count_all:,} diagrams: {'; '.join(shown)}{'; ...' if self.count_all > 3 else ''}>"
+        return f"<{count_text(self.count_all)} diagrams: {'; '.join(shown)}{'; ...' if self.count_all > 3 else ''}>"
 
     def refuse_if_many(self) -> None:
         """Raise `TooLargeError` where the diagrams cannot be grouped by core in a few seconds."""
@@ -278,5 +280,5 @@ def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
         core = Core(labels, tops, bottoms, wires, tuple(fitting), frozenset(holes), kinds, copies)
         if core.count:
             result.append(core)
-    assert sum(core.count for core in result) == len(diagrams), "the halves do not add up to the diagrams"
+    assert sum(core.count for core in result) == diagrams.count_all, "the halves do not add up to the diagrams"
     return tuple(result)

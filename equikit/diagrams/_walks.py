@@ -108,9 +108,13 @@ def trivial(group: Group) -> Any:
     return ((n,) if n else ()) if isinstance(group, S) else ()
 
 
-def _ends(group: Group) -> set[Any]:
-    """The representations that hold an invariant vector: the trivial one, for SO and A the determinant and the sign."""
-    return {trivial(group), (1,) * bound_size(group)} if isinstance(group, SO | A) else {trivial(group)}
+def _ends(group: Group, steps: int) -> set[Any]:
+    """The representations with an invariant vector that so many steps can reach from the trivial one.
+
+    That is the trivial one itself; for SO the determinant, n steps away, and for A the sign, n - 1 steps away.
+    """
+    n = bound_size(group)
+    return {trivial(group), *([(1,) * n] if isinstance(group, SO | A) and n <= steps + 1 else [])}
 
 
 def bound_size(group: object) -> int:
@@ -243,7 +247,7 @@ def count_walks(group: Group, length: int, dual: int = 0) -> int:
     half = length // 2
     _refuse_if_many(group, length - half)
     out = _reached(group, {trivial(group)}, half, dual=group.has_dual)
-    back = _reached(group, _ends(group), length - half, dual=group.has_dual)
+    back = _reached(group, _ends(group, length), length - half, dual=group.has_dual)
     return sum(number * back[vertex] for vertex, number in out.items())
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from equikit import _checks
+from equikit._checks import count_text
 from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._listing import Section, blocks_text, dimension_text, plural, sections
 from equikit.draw._matrix import matrix_svg
@@ -100,11 +101,11 @@ def _section(section: Section, labels: Sequence[str], titled: bool) -> str:
         notes.append(f"each stands for {plural(copies, 'map')}, one for each pair of entries of the plain axes")
     notes.append(_size_note(section, sizes))
     if section.left_out:
-        notes.append(f"{section.left_out:,} left out")
+        notes.append(f"{count_text(section.left_out)} left out")
     heading = f'<b style="{MONO}">{xml_text(section.title)}</b>: ' if titled else ""
     cards = "\n".join(_card(i, diagram, sizes, labels) for i, diagram in enumerate(section.shown))
     more = (
-        f'<div class="equikit-more" style="align-self:center;opacity:.7">and {section.left_out:,} more</div>'
+        f'<div class="equikit-more" style="align-self:center;opacity:.7">and {count_text(section.left_out)} more</div>'
         if section.left_out
         else ""
     )

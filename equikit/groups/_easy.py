@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equikit._errors import GroupError
-from equikit.groups._group import MOST_POINTS, Blocks, Group, refuse_misfit
+from equikit.groups._group import MOST_POINTS, Blocks, Group, refuse_if_wide, refuse_misfit
 from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, haar
 
 
@@ -60,6 +60,7 @@ class H(Group):
         """Return the signed permutation matrix, int64 `[n, n]`."""
         element = _signed(element, self.n)
         size = len(element)
+        refuse_if_wide("a signed permutation", size)
         matrix = np.zeros((size, size), np.int64)
         matrix[np.abs(element) - 1, np.arange(size)] = np.sign(element)
         return matrix

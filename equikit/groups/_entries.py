@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from equikit._checks import shown
 from equikit._errors import GroupError
 
 Entries = tuple[tuple[Any, ...], ...]
@@ -27,7 +28,7 @@ def stretch(matrix: np.ndarray) -> float:
 def read_matrices(what: str, given: Any) -> tuple[Entries, ...]:
     """Matrices as tuples of rows, integers and fractions kept, or `GroupError`."""
     if not isinstance(given, Iterable) or isinstance(given, str | bytes):
-        raise _not_matrices(what, repr(given))
+        raise _not_matrices(what, shown(given))
     return tuple(read_entries(what, matrix) for matrix in given)
 
 
@@ -36,13 +37,13 @@ def read_entries(what: str, matrix: Any) -> Entries:
     try:
         array = np.asarray(matrix)
     except ValueError:  # rows of different lengths
-        raise _not_matrices(what, repr(matrix)) from None
+        raise _not_matrices(what, shown(matrix)) from None
     array = array.reshape(0, 0) if array.shape == (0,) else array
     if array.ndim != 2 or array.shape[0] != array.shape[1] or isinstance(matrix, np.ma.MaskedArray):
         raise _not_matrices(what, f"shape {array.shape}")
     numbers = tuple(tuple(_number(entry) for entry in row) for row in array.tolist())
     if any(entry is None for row in numbers for entry in row):
-        raise _not_matrices(what, repr(matrix))
+        raise _not_matrices(what, shown(matrix))
     return numbers
 
 

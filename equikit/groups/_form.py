@@ -7,6 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from equikit._checks import refuse_if_more
+from equikit.groups._group import MOST_POINTS, refuse_if_wide
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Form:
@@ -39,6 +42,7 @@ class Form:
             >>> Form("symplectic").matrix(2).tolist()
             [[0, 1], [-1, 0]]
         """
+        refuse_if_wide(f"the form of {self}", n)
         if self.kind == "metric":
             return np.diag(self.signs())
         half = np.eye(n // 2, dtype=np.int64)
@@ -46,4 +50,6 @@ class Form:
 
     def signs(self) -> np.ndarray:
         """The diagonal of a metric, int64 `[n]`."""
+        size = self.positive + self.negative
+        refuse_if_more(f"the metric of {self} would not fit in memory", size, MOST_POINTS, "entries", "use a smaller n")
         return np.repeat(np.array([1, -1]), [self.positive, self.negative])

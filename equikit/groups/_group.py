@@ -5,16 +5,21 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from equikit._checks import integer, shown
+from equikit._checks import LARGEST_COUNT, count_text, integer, refuse_if_more, shown
 from equikit._errors import GroupError, ShapeError, TooLargeError
-from equikit.groups._form import Form
+
+if TYPE_CHECKING:
+    from equikit.groups._form import Form
 
 MOST_POINTS = 1_000_000
 """Points above which no permutation is made: it would take seconds."""
+
+MOST_WIDE = 10_000
+"""Rows above which no matrix of integers is written out: it takes 0.8 GB."""
 
 Blocks = Literal["any", "even", "pair", "small", "whole"]
 
@@ -22,14 +27,21 @@ Blocks = Literal["any", "even", "pair", "small", "whole"]
 def checked_size(owner: str, size: object) -> int:
     """Return the size of a group as a Python integer, or raise `GroupError` in the name of its class."""
     number = integer(size)
-    if number is not None and number >= 0:
+    if number is not None and 0 <= number < LARGEST_COUNT:
         return number
+    most = f", below {count_text(LARGEST_COUNT)}" if number is not None and number > 0 else ""
     raise GroupError(
         f"{owner} needs a whole number of points",
         got=shown(size),
-        expected="an integer, zero or more",
+        expected=f"an integer, zero or more{most}",
         step=f"write for example {owner}(4)",
     )
+
+
+def refuse_if_wide(what: str, rows: int) -> None:
+    """Raise `TooLargeError` if a square matrix has too many rows to be written out."""
+    step = "use a smaller n; layers need no matrix of an element"
+    refuse_if_more(f"the matrix of {what} would not fit in memory", rows, MOST_WIDE, "rows", step)
 
 
 def refuse_misfit(element: str, size: int, array: Any, axis: int) -> None:
@@ -117,11 +129,12 @@ class Group(ABC):
 
     def _size(self, n: int | None, most: int | None = None) -> int:
         """The size to work at: the bound one, or the one given for a free group; at most `most`."""
-        size = self.n if n is None else self.checked(n)
-        if size is None or (self.n is not None and size != self.n):
+        fits = n is None or self.n is None or integer(n) == self.n
+        size = self.n if n is None or self.n is not None else self.checked(n)
+        if size is None or not fits:
             raise GroupError(
                 f"the size of {self} is not settled",
-                got=f"n={n}",
+                got=f"n={shown(n)}",
                 expected="n for a free group, nothing else for a bound one",
                 step=f"pass n=4, or write {type(self).__name__}(4)" if self.n is None else f"pass n={self.n}",
             )

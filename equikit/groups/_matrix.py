@@ -159,10 +159,11 @@ class MatrixGroup(MatrixElements):
         """Whether all matrices are orthogonal or unitary, to the tolerance where they are not exact."""
         if self.exact:
             given, algebra = ([exact_array(m) for m in part] for part in (self.given, self.algebra))
-            one = np.eye(self.n or 0, dtype=np.int64)
-            return all(np.all(m.dot(m.T) == one) for m in given) and all(np.all(m == -m.T) for m in algebra)
-        size, bound = np.eye(self.n or 0), max(self.tolerance, 1e-12)
-        return all(np.allclose(m @ m.conj().T, size, 0, bound) for m in self.generators()) and all(
+            return all(np.all(m.dot(m.T) == np.eye(len(m), dtype=np.int64)) for m in given) and all(
+                np.all(m == -m.T) for m in algebra
+            )
+        bound = max(self.tolerance, 1e-12)
+        return all(np.allclose(m @ m.conj().T, np.eye(len(m)), 0, bound) for m in self.generators()) and all(
             np.allclose(m, -m.conj().T, 0, bound * max(1.0, float(abs(m).max(initial=0)))) for m in self.lie_algebra()
         )
 
@@ -248,6 +249,8 @@ def _traces(group: MatrixGroup) -> Counter[tuple[int, int]] | None:
     if group.algebra or not group.exact or not all(isinstance(x, int) for m in group.given for row in m for x in row):
         return None
     letters = [numbers(matrix) for matrix in group.given]
+    if not letters:
+        return Counter({(group.n or 0, group.n or 0): 1})
     if any(letter.dtype != np.int64 for letter in letters):
         return None
     most = min(MOST_ELEMENTS, MOST_PRODUCTS // max(len(letters) * (group.n or 0) ** 3, 1))

@@ -22,7 +22,17 @@ MOST_UNKNOWNS = 2000
 """Entries of a tensor above which no null space is computed: the constraints are a matrix with the square of it."""
 
 MOST_WORK = 6_000_000_000
-"""Cube of the entries of a tensor times the number of constraints, above which no null space is computed."""
+"""Cube of the entries of a tensor times the number of constraints, above which no exact null space is computed."""
+
+MOST_NUMERICAL = 25_000_000_000
+"""The same for a null space by singular values, whose work counts `DECOMPOSED` constraints more, and complex numbers
+`COMPLEX` times: it takes two seconds on one core, and up to six where the threads of a busy machine wait."""
+
+DECOMPOSED = 12
+"""Constraints that take as long as the singular values and the basis, once the constraints are one square matrix."""
+
+COMPLEX = 3
+"""How many times as long complex arithmetic takes as real arithmetic."""
 
 MOST_INDICES = 2**22
 """Entries of a tensor above which no orbits are looked for."""
@@ -85,9 +95,19 @@ def refuse_if_many(what: str, entries: int, most: int) -> None:
     refuse_if_more(problem, entries, most, "entries", step)
 
 
-def refuse_if_slow(what: str, entries: int, constraints: int) -> None:
-    """Raise `TooLargeError` if a null space of so many unknowns and constraints would take more than a few seconds."""
-    refuse_if_many(what, entries, min(MOST_UNKNOWNS, int((MOST_WORK / max(constraints, 1)) ** (1 / 3))))
+def refuse_if_slow(what: str, entries: int, constraints: int, kind: Any = None) -> None:
+    """Raise `TooLargeError` if a null space of so many unknowns and constraints would take more than a few seconds.
+
+    Args:
+        what: the group, for messages.
+        entries: the number of unknowns.
+        constraints: the number of square matrices.
+        kind: the dtype of a numerical null space; `None` for an exact one.
+    """
+    most = MOST_WORK / max(constraints, 1)
+    if kind is not None:
+        most = MOST_NUMERICAL / (constraints + DECOMPOSED) / (COMPLEX if np.dtype(kind).kind == "c" else 1)
+    refuse_if_many(what, entries, min(MOST_UNKNOWNS, int(most ** (1 / 3))))
 
 
 def invariant_tensors(what: str, action: Action, stars: Sequence[bool], tolerance: float) -> np.ndarray:
@@ -112,7 +132,8 @@ def invariant_tensors(what: str, action: Action, stars: Sequence[bool], toleranc
     if len(found) == len(moves) and not action.algebra:
         return orbit_tensors(what, action.n, found, len(stars))
     entries = action.n ** len(stars)
-    refuse_if_slow(what, entries, len(action.elements) + len(action.algebra))  # before the constraints are made
+    kind = None if action.exact else action.dtype
+    refuse_if_slow(what, entries, len(action.elements) + len(action.algebra), kind)  # before the constraints are made
     rows = _constraints(action, stars)
     if not action.exact:
         rows = [row.astype(action.dtype) for row in rows]
@@ -127,10 +148,10 @@ def common_null_space(what: str, rows: Sequence[np.ndarray], entries: int, exact
         TooLargeError: if there are too many unknowns, or exact vectors have too large entries.
         GroupError: if the numerical rank is in doubt.
     """
-    refuse_if_slow(what, entries, len(rows))
+    kind = None if exact else np.result_type(np.float64, *rows)
+    refuse_if_slow(what, entries, len(rows), kind)
     if exact:
         return exact_null_space(what, rows, entries, max(2, MOST_WORK // max(entries**3 * len(rows), 1)))
-    kind = np.result_type(np.float64, *rows)
     return _numerical(what, rows, entries, kind, tolerance)
 
 
@@ -203,9 +224,10 @@ def _wide(matrix: np.ndarray, order: int) -> np.ndarray:
 
 
 def _numerical(what: str, rows: Sequence[np.ndarray], entries: int, kind: Any, tolerance: float) -> np.ndarray:
-    """An orthonormal basis by singular values: the columns of the projector with the longest rest, one by one."""
-    stacked = np.concatenate([np.zeros((entries, entries)), *rows]).astype(kind)
-    _, singular, vectors = np.linalg.svd(np.linalg.qr(stacked, mode="r"))
+    """An orthonormal basis by singular values; `_longest_columns` makes it independent of the decomposition."""
+    stacked = np.concatenate(rows or [np.zeros((entries, entries))]).astype(kind)
+    square = stacked if len(stacked) == entries else np.linalg.qr(stacked, mode="r")
+    _, singular, vectors = np.linalg.svd(square)
     tolerance = max(tolerance, 64 * float(np.finfo(np.float64).eps * singular.max(initial=0)))
     null = vectors[singular <= tolerance].conj().T
     above = float(singular[singular > tolerance].min(initial=np.inf))
@@ -216,12 +238,18 @@ def _numerical(what: str, rows: Sequence[np.ndarray], entries: int, kind: Any, t
             expected=f"values up to the tolerance, and values {GAP} times as large",
             step="give generators of full precision, or integers and fractions, or another tolerance=",
         )
-    rest = null @ null.conj().T  # the projector, which does not depend on the basis that was found
-    basis = []
-    for _ in range(null.shape[1]):
-        lengths = np.real(np.diag(rest))
+    return _longest_columns(null)
+
+
+def _longest_columns(null: np.ndarray) -> np.ndarray:
+    """The columns of the projector on the span of orthonormal columns, made orthonormal: always the longest rest."""
+    projector = null @ null.conj().T
+    lengths = np.real(np.diag(projector)).copy()
+    basis = np.zeros(null.shape[::-1], null.dtype)
+    for count in range(len(basis)):
         place = int(np.flatnonzero(lengths > lengths.max() - 1e-8)[0])
-        column = rest[:, place] / np.sqrt(lengths[place])
-        basis.append(column)
-        rest = rest - np.outer(column, column.conj())
-    return np.array(basis, kind).reshape(len(basis), entries)
+        # Not with `@`, whose threads would wait for each other in every step.
+        rest = projector[:, place] - np.einsum("ij,i->j", basis[:count], basis[:count, place].conj())
+        basis[count] = rest / np.sqrt(lengths[place])
+        lengths -= abs(basis[count]) ** 2
+    return basis

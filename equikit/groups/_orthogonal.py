@@ -9,7 +9,7 @@ import numpy as np
 
 from equikit._errors import GroupError
 from equikit.groups._form import Form
-from equikit.groups._group import Blocks, Group, checked_size
+from equikit.groups._group import MOST_POINTS, Blocks, Group, checked_size
 from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley, haar
 
 BOOST = 0.25
@@ -70,7 +70,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
 
     def metric(self, n: int | None = None) -> np.ndarray:
         """The diagonal of the metric, int64 `[n]`."""
-        size = self._size(n)
+        size = self._size(n, MOST_POINTS)
         return np.repeat(np.array([1, -1]), [size - self.negative, self.negative])
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equikit._errors import GroupError
-from equikit.groups._group import MOST_POINTS, Group, refuse_misfit
+from equikit.groups._group import MOST_POINTS, Group, refuse_if_wide, refuse_misfit
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -49,6 +49,7 @@ class S(Group):
         """Return the permutation matrix, `[n, n]` integers, with a one at row `element[i]`, column `i`."""
         element = _permutation(element, self.n)
         size = len(element)
+        refuse_if_wide("a permutation", size)
         matrix = np.zeros((size, size), dtype=np.int64)
         matrix[element, np.arange(size)] = 1
         return matrix

@@ -13,7 +13,7 @@ from equikit import _checks
 from equikit._checks import Call
 from equikit._errors import DTypeError, ShapeError, SignatureError
 from equikit.diagrams import Signature, Term
-from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side
+from equikit.diagrams._parse import bind, parse_arrow, parse_labels, parse_side, word_of
 from equikit.diagrams._signature import base
 from equikit.groups import S
 from equikit.plans._apply import Masks
@@ -55,7 +55,7 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
                 f"the name of an {what} term is not a text",
                 got=repr(name),
                 expected="a text",
-                step=f'name it "{name}"',
+                step=f'name it "{word_of(name)}"',
             )
         labels, count = value if isinstance(value, tuple) and len(value) == 2 else (name, value)
         term = Term(name if isinstance(value, tuple) else " ".join(parse_labels(name)), parse_labels(labels))
@@ -91,7 +91,7 @@ def typed(
     Raises:
         SignatureError, ShapeError, OptionError: if they cannot be read.
     """
-    if isinstance(signature, str):
+    if isinstance(signature, str | bytes):  # parse_arrow refuses bytes
         if isinstance(first, Mapping) or first is None or second is None:
             raise SignatureError(
                 "a signature in one text needs the channels of its inputs and outputs",
@@ -117,7 +117,7 @@ def typed_side(
     features: str | Features, channels: Channels | None, what: str
 ) -> tuple[tuple[Term, ...], tuple[int, ...] | None]:
     """Read one side: a text with channels apart, or a dictionary. Channels are `None` where they are not given."""
-    if isinstance(features, str):
+    if isinstance(features, str | bytes):  # parse_side refuses bytes
         terms = parse_side(features, what)
         return terms, None if channels is None else per_term(channels, terms, what)
     if channels is not None and isinstance(features, Mapping):

@@ -137,6 +137,8 @@ class Linear(nnx.Module):
         SignatureError: if the signature cannot be read, or if no map but zero leads to an output, whether it has a bias
             or not.
         GroupError, ShapeError, DTypeError, OptionError: if an argument does not fit.
+        TooLargeError: if there are more than 2,500,000 maps between two terms, too many to scale initial weights. With
+            fewer maps `nnx.eval_shape` gives the shapes of a layer whose arrays or plan would be too large.
 
     Example:
         >>> from equikit import S

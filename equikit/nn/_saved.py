@@ -134,12 +134,12 @@ def check_saved(model: nnx.Module, description: Mapping[str, Any]) -> None:
 
 
 def _complete(description: object, here: dict[str, Any]) -> bool:
-    """Whether a description has all parts, and dictionaries where `describe` writes them."""
+    """Whether a description has all parts, and dictionaries with texts as keys where `describe` writes them."""
     if not isinstance(description, Mapping) or not here.keys() <= description.keys():
         return False
     layers, shapes = description["layers"], description["shapes"]
     parts = (layers, shapes, *(layers.values() if isinstance(layers, Mapping) else ()))
-    return all(isinstance(part, Mapping) for part in parts)
+    return all(isinstance(part, Mapping) and all(isinstance(key, str) for key in part) for part in parts)
 
 
 def _refuse_difference(path: str, saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:

@@ -178,7 +178,9 @@ def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tup
         known, where = sizes.setdefault(label, (number, f"sizes gives {number}"))
         if label not in signature.sizes or known != number:
             problem = f"sizes has {label!r}={number}, but " + (where if label in signature.sizes else "no axis has it")
-            raise ShapeError(problem, got=dict(given), expected="the labels of the signature", step="correct sizes")
+            labels = ", ".join(sorted({*map(base, signature.sizes)})) or "no label"
+            expected = f"size {known}" if label in signature.sizes else f"sizes for {labels}"
+            raise ShapeError(problem, got=dict(given), expected=expected, step="correct sizes")
     return sizes
 
 
@@ -293,6 +295,8 @@ def _read_shape(
         known, where = sizes.setdefault(base(label), (size, f"it is {size} in {name}"))
         if size != known:
             step = _one_size(base(label), signature, any_size=label not in sized)
+            if where == f"it is {known} in {name}":
+                raise wrong(f"sizes {known} and {size} on axes {base(label)!r}", step)
             raise wrong(f"size {size} on axis {label!r}, but {where}", step)
     here, first = batch or (array.shape[:start], name)
     if here != array.shape[:start]:
@@ -342,11 +346,12 @@ def _check_symbol(label: str, group: Group, size: Any) -> None:
 
 def _check_mask(label: str, mask: object, found: Shapes, signature: Signature) -> None:
     if label not in signature.groups:
+        can = sorted(other for other, group in signature.groups.items() if group.permutes)
         raise ShapeError(
             f"the mask is for {label!r}, which is not a label that a group acts on",
             got=f"mask for {label!r}",
-            expected=f"a mask for one of {', '.join(sorted(signature.groups)) or 'no label'}",
-            step="correct the label, or leave the mask out",
+            expected=f"a mask for {' or '.join(can)}" if can else "no mask: no group here permutes entries",
+            step="correct the label, or leave the mask out" if can else "leave the mask out",
         )
     if not isinstance(mask, jax.Array | np.ndarray) or mask.dtype != jnp.bool_:
         raise DTypeError(

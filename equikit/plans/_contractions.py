@@ -137,9 +137,21 @@ def multilinear_plan(
     Raises:
         OptionError, ShapeError, GroupError: if an argument does not fit.
     """
-    wide, (narrow,) = channel_pair(channels, space.inputs, (space.output,))
+    wide, (narrow,) = channel_pair(channels, checked_space(space).inputs, (space.output,))
     check_request(space, wide, narrow, mode)
     return planned_maps(space, wide, narrow, _checks.choice("normalize", normalize, NORMALIZE), mode)
+
+
+def checked_space(space: object) -> MultilinearSpace:
+    """Return a space of multilinear maps, or raise `OptionError`."""
+    if isinstance(space, MultilinearSpace):
+        return space
+    raise OptionError(
+        "the first argument must be a space of multilinear maps",
+        got=_checks.shown(space),
+        expected='what hom("x, x -> x", x=SO(3)) returns',
+        step="write a comma between the inputs; a linear map is applied by its plan",
+    )
 
 
 def check_request(space: MultilinearSpace, channels: tuple[int, ...], out_channels: int, mode: Mode) -> None:
@@ -178,9 +190,9 @@ def planned_maps(
         TooLargeError: if there are too many basis elements.
     """
     signature = space.signature
-    count = space.dim // max(space.multiplicity, 1) if elements is None else len(elements)
+    count = space.count if elements is None else len(elements)
     _checks.refuse_if_more("the plan has too many maps", count, MOST_MAPS, "maps", FEWER)
-    applied = tuple(range(len(space.diagrams))) if elements is None else elements
+    applied = tuple(range(count)) if elements is None else elements
     products = _contractions(space, applied)
     return MultilinearPlan(
         signature,

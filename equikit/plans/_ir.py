@@ -14,12 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from equikit import _checks
 from equikit.diagrams import HalfDiagram, MultilinearSpace, Signature
 from equikit.diagrams._core import HeadKind
 
 Normalize = Literal["mean", "sum"]
 NORMALIZE: tuple[Normalize, ...] = ("mean", "sum")
 Mode = Literal["full", "channelwise"]
+LARGEST_AXIS = 2**63 - 1
+"""The largest size of an axis of an array."""
+
 MODES: tuple[Mode, ...] = ("full", "channelwise")
 
 Widths = tuple[tuple[int, ...], tuple[int, ...]]
@@ -181,11 +185,17 @@ class Contraction:
 
 
 def feature_widths(signature: Signature, channels: tuple[Sequence[int], Sequence[int]]) -> Widths:
-    """The channels of each input and output term, times the sizes of the plain axes of the term."""
+    """The channels of each input and output term, times the sizes of the plain axes of the term.
+
+    Raises:
+        TooLargeError: if no array can have so many.
+    """
     wide, narrow = (
         tuple(signature.multiplicity(term) * count for term, count in zip(terms, counts, strict=True))
         for terms, counts in zip((signature.inputs, signature.outputs), channels, strict=True)
     )
+    what, step = "a term has too many features for an array", "use fewer channels, or plain axes with fewer entries"
+    _checks.refuse_if_more(what, max((*wide, *narrow), default=0), LARGEST_AXIS, "features", step)
     return wide, narrow
 
 

@@ -98,7 +98,7 @@ def plan(
         The plan; the same object for the same arguments.
 
     Raises:
-        OptionError: if `normalize` is unknown, or channels are not whole numbers.
+        OptionError: if `normalize` is unknown, `bias` is not a truth value, or channels are not whole numbers.
         ShapeError: if there is not one number of channels for each term.
         TooLargeError: if there are too many diagrams, or tensors between a term and its half diagrams.
 
@@ -109,7 +109,7 @@ def plan(
         >>> [product.core for product in plan(hom("p p -> p p", p=S)).products]
         [('p', 'p'), ('p',), ()]
     """
-    return planned(*checked_request(signature, channels, normalize), bool(bias))
+    return planned(*checked_request(signature, channels, normalize), _checks.flag("bias", bias))
 
 
 def checked_request(

@@ -12,39 +12,28 @@ import numpy as np
 from jax import lax
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError
+from equikit._errors import ShapeError
 from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, by_label, checked_arrays, checked_dtype, masks_of
 from equikit.plans._contract import run_contractions
-from equikit.plans._contractions import check_request, planned_maps
+from equikit.plans._contractions import check_request, checked_space, planned_maps
 from equikit.plans._ir import NORMALIZE, Mode, MultilinearPlan, Normalize, feature_widths
-from equikit.plans._lower import per_term
+from equikit.plans._lower import Channels, channel_pair
 from equikit.plans._options import RunOptions
 from equikit.plans._out_sharding import Result, Spec
 from equikit.plans._reference import run_reference
 from equikit.plans._sharding import placed, result
 
 
-def _checked(space: object) -> MultilinearSpace:
-    if isinstance(space, MultilinearSpace):
-        return space
-    raise OptionError(
-        "the first argument must be a space of multilinear maps",
-        got=repr(space),
-        expected='what hom("x, x -> x", x=SO(3)) returns',
-        step="write a comma between the inputs; a linear map is applied by its plan",
-    )
-
-
 def multilinear_weight_shape(
-    space: MultilinearSpace, channels: Sequence[int], out_channels: int, *, mode: Mode = "full"
+    space: MultilinearSpace, channels: Channels, out_channels: int, *, mode: Mode = "full"
 ) -> tuple[int, ...]:
     """The shape of the weights of `apply_multilinear`.
 
     Args:
         space: from `hom`, with commas.
-        channels: of each input.
+        channels: of each input, or one number for all.
         out_channels: of the output.
         mode: `"full"` or `"channelwise"`.
 
@@ -60,17 +49,17 @@ def multilinear_weight_shape(
         >>> multilinear_weight_shape(hom("x x, x -> x", x=O(3)), (16, 8), 32)
         (3, 16, 8, 32)
     """
-    wide = per_term(tuple(channels), _checked(space).inputs, "input")
-    check_request(space, wide, out_channels, mode)
-    return _weight_shape(space, wide, out_channels, mode)
+    wide, (narrow,) = channel_pair((channels, out_channels), checked_space(space).inputs, (space.output,))
+    check_request(space, wide, narrow, mode)
+    return _weight_shape(space, wide, narrow, mode)
 
 
 def _weight_shape(space: MultilinearSpace, channels: Sequence[int], out_channels: int, mode: Mode) -> tuple[int, ...]:
     """As above, for a checked request; without a plan, since there can be too many maps for one."""
     if mode == "channelwise":
-        return len(space.diagrams), out_channels
+        return space.count, out_channels
     wide, narrow = feature_widths(space.signature, (channels, (out_channels,)))
-    return len(space.diagrams), *wide, *narrow
+    return space.count, *wide, *narrow
 
 
 def apply_multilinear(
@@ -128,7 +117,7 @@ def apply_multilinear(
     """
     _checks.choice("method", method, ("factored", "naive"))
     return applied_maps(
-        _checked(space),
+        checked_space(space),
         inputs,
         weights,
         RunOptions(precision, method),

@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from equikit._checks import count_text
 from equikit.plans._cost import plan_cost, total
 from equikit.plans._ir import Plan, Stages
 
@@ -13,7 +14,7 @@ HEADER = ("stage", "step", "from", "to", "shape", "FLOPs", "bytes")
 
 
 def _number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("**", "^").replace("*", " ")
+    return count_text(value) if isinstance(value, int) else str(value).replace("**", "^").replace("*", " ")
 
 
 def plan_rows(plan: Stages, batch: int, n: int | Mapping[str, int] | None) -> list[tuple[str, ...]]:

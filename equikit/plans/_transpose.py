@@ -61,7 +61,8 @@ def transpose_weights(
 
     Raises:
         ShapeError, DTypeError: if an array does not fit, a size is needed and not given, or does not fit the plan.
-        TooLargeError: for a group without diagrams that has too many invariant tensors.
+        TooLargeError: if there are more than 50,000 diagrams between two terms, more than 800 that are dependent, or
+            too many invariant tensors of a group without diagrams.
 
     Cost: as many operations as there are weights, times the number of diagrams that make a transposed one: one, but
     where the diagrams are dependent.

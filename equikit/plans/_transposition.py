@@ -18,14 +18,22 @@ from typing import Any
 
 import numpy as np
 
+from equikit._checks import refuse_if_more
 from equikit.diagrams import Diagram, Diagrams, flip
 from equikit.diagrams._basis import Marked, in_basis, restricted
 from equikit.diagrams._category import terms_of
 from equikit.diagrams._dense import refuse_if_large
 from equikit.diagrams._gram import inner_product
+from equikit.diagrams._growth import FEWER
 from equikit.diagrams._rules import axes_of, forms_of, whole_labels
 from equikit.diagrams._signature import base
 from equikit.groups import Group
+
+MOST_TRANSPOSED = 50_000
+"""Diagrams above which none are transposed: it takes seconds."""
+
+MOST_INVERTED = 800
+"""Diagrams above which no Gram matrix is inverted: 750 take six seconds."""
 
 Row = tuple[bool, ...]
 """For each axis of a row, all of one label, whether it has a star."""
@@ -37,6 +45,8 @@ def _inverse_gram(group: Group, top: tuple[str, ...], bottom: tuple[str, ...]) -
     import flint
 
     basis = tuple(Diagrams(top, bottom, (("x", group),)))
+    what = "there are too many dependent diagrams to transpose"
+    refuse_if_more(what, len(basis), MOST_INVERTED, "diagrams in the basis", FEWER)
     gram = flint.fmpz_mat([[_product(group, one, other) for other in basis] for one in basis])
     return basis, gram.inv()
 
@@ -102,9 +112,14 @@ def _numbered(space: Diagrams) -> Iterator[tuple[Diagram, tuple[str, ...]]]:
 def transposition(maps: Diagrams, transposes: Diagrams) -> Transposition:
     """How the weights of maps become those of their transposes, given both spaces.
 
+    Raises:
+        TooLargeError: if there are too many diagrams.
+
     Cost: proportional to the number of diagrams, but for those whose transpose is not in the basis.
     """
     top, bottom, groups = maps.top, maps.bottom, maps.groups
+    count = sum(core.count // core.copies for core in maps.cores)
+    refuse_if_more("there are too many diagrams to transpose", count, MOST_TRANSPOSED, "diagrams", FEWER)
     whole = whole_labels(groups, top + bottom)
     joined = [
         (label, group)

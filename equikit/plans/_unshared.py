@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+from equikit import _checks
 from equikit.diagrams import HomSpace, Signature
 from equikit.diagrams._core import iter_wires
 from equikit.plans._ir import Normalize, Plan, Product, Step, WeightBlock
@@ -50,7 +51,7 @@ def unshared(
         Pearce-Crump and Knottenbelt, arXiv:2412.10837: diagram by diagram, factored.
     """
     signature, wide, normalize = checked_request(signature, channels, normalize)
-    bias = bool(bias)
+    bias = _checks.flag("bias", bias)
     refuse_if_long(signature, bias, PER_PRODUCT)
     chains = functools.cache(chain)
     reductions: list[Step] = []

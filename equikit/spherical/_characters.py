@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from typing import Literal, get_args
 
 from equikit import _checks
@@ -13,13 +15,13 @@ Weights = dict[int, int]
 SYMMETRIES: tuple[Symmetry | None, ...] = (None, *get_args(Symmetry))
 
 MOST_ORDER = 500
-"""The order above which irreps are not counted: it takes the cube of it."""
+"""The order above which irreps are not counted: the numbers have hundreds of digits."""
 
 
 def weights(order: int, symmetry: Symmetry | None) -> Weights:
     """The weights of the tensors of an order: sums of as many weights of a vector, which are -1, 0 and 1.
 
-    Generating functions: of all words in the three weights, of multisets, or of sets of them.
+    They count all words in the three weights, multisets, or sets of them.
     """
     if order > MOST_ORDER:
         raise TooLargeError(
@@ -28,24 +30,21 @@ def weights(order: int, symmetry: Symmetry | None) -> Weights:
             expected=f"at most {MOST_ORDER}",
             step="use tensors of lower order",
         )
-    found: dict[tuple[int, int], int] = {(0, 0): 1}
-    if symmetry is None:
-        for _ in range(order):
-            found = _spread(found, [(1, w) for w in (-1, 0, 1)])
-    else:
+    if symmetry is not None:
         most = order if symmetry == "sym" else 1
-        for w in (-1, 0, 1):
-            found = _spread(found, [(count, count * w) for count in range(most + 1)])
-    return {weight: number for (degree, weight), number in found.items() if degree == order}
-
-
-def _spread(found: dict[tuple[int, int], int], steps: list[tuple[int, int]]) -> dict[tuple[int, int], int]:
-    result: dict[tuple[int, int], int] = {}
-    for (degree, weight), number in found.items():
-        for more, shift in steps:
-            place = (degree + more, weight + shift)
-            result[place] = result.get(place, 0) + number
-    return result
+        return Counter(
+            up - down
+            for down, up in itertools.product(range(most + 1), repeat=2)
+            if 0 <= order - down - up <= most  # so many weights are 0
+        )
+    found = Counter({0: 1})
+    for _ in range(order):
+        longer: Counter[int] = Counter()
+        for weight, number in found.items():
+            for shift in (-1, 0, 1):
+                longer[weight + shift] += number
+        found = longer
+    return found
 
 
 def count_irreps(order: int, symmetry: Symmetry | None = None) -> dict[int, int]:
@@ -64,7 +63,7 @@ def count_irreps(order: int, symmetry: Symmetry | None = None) -> dict[int, int]
     Raises:
         OptionError: if the order is not a whole number ≥ 0, or the symmetry is unknown.
 
-    Cost: proportional to the cube of the order.
+    Cost: proportional to the square of the order.
 
     Example:
         >>> count_irreps(3), count_irreps(3, "sym"), count_irreps(3, "alt")

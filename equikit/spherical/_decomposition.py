@@ -10,10 +10,13 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import DTypeError
 from equikit.spherical._characters import SYMMETRIES, Symmetry, count_irreps
-from equikit.spherical._rows import coupling_paths, exact_rows
+from equikit.spherical._rows import MOST_AXES, coupling_paths, exact_rows
 
 if TYPE_CHECKING:
     import sympy
+
+MOST_WRITTEN = 1_500_000
+"""Entries above which no SymPy matrix is made: it takes seconds."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,7 +93,11 @@ class Decomposition:
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        """The irreps with their paths, in the order of the rows of the change of basis."""
+        """The irreps with their paths, in the order of the rows of the change of basis.
+
+        Raises:
+            TooLargeError: from order 15 on.
+        """
         paths = coupling_paths(self.order)
         if self.symmetry is not None:
             single = {degree for degree, count in count_irreps(self.order).items() if count == 1}
@@ -140,16 +147,21 @@ class Decomposition:
     def to_sympy(self) -> sympy.ImmutableDenseMatrix:
         """The change of basis as an exact SymPy matrix.
 
+        Raises:
+            TooLargeError: from order 7 on, 10 for symmetric tensors.
+
         Example:
             >>> decompose(2, "alt").to_sympy().row(0)
             Matrix([[0, 0, 0, 0, 0, sqrt(2)/2, 0, -sqrt(2)/2, 0]])
         """
         import sympy
 
+        entries, step = self.dim * 3 ** min(self.order, MOST_AXES), "take rows() and squared_norms(), which are exact"
+        _checks.refuse_if_more("the matrix takes too long to write", entries, MOST_WRITTEN, "entries", step)
         rows, norms = exact_rows(self.order, self.symmetry)
         roots = [1 / sympy.sqrt(int(norm)) for norm in norms]
-        entries = [[int(x) * root for x in row] for row, root in zip(rows, roots, strict=True)]
-        return sympy.ImmutableDenseMatrix(self.dim, 3**self.order, [x for row in entries for x in row])
+        written = [int(x) * root for row, root in zip(rows, roots, strict=True) for x in row]
+        return sympy.ImmutableDenseMatrix(self.dim, 3**self.order, written)
 
 
 def decompose(order: int, symmetry: Symmetry | None = None, *, pseudo: bool = False) -> Decomposition:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from equikit._checks import refuse_if_more
 from equikit._errors import TooLargeError
 from equikit.diagrams._dense import refuse_if_large
 from equikit.spherical._characters import Symmetry, count_irreps
@@ -15,6 +16,9 @@ from equikit.spherical._harmonics import factorials, power, product, solid_harmo
 MOST_AXES = 40
 """The order above which no change of basis is tried."""
 
+MOST_PATHS = 1_000_000
+"""Paths above which they are not listed: it takes seconds."""
+
 BYTES = 64
 """Bytes reckoned for each entry of a change of basis: the integer, the floating-point number, and Python's own."""
 
@@ -22,10 +26,15 @@ BYTES = 64
 def coupling_paths(order: int) -> list[tuple[int, ...]]:
     """All sequences of degrees that start at 1 and change by one at most, only one following zero; by their ends.
 
+    Raises:
+        TooLargeError: if there are too many, from order 15 on.
+
     Example:
         >>> coupling_paths(2)
         [(1, 0), (1, 1), (1, 2)]
     """
+    count, step = sum(count_irreps(order).values()), "use a lower order; multiplicities and irreps need no list"
+    refuse_if_more("there are too many irreps to be listed", count, MOST_PATHS, "paths", step)
     paths: list[tuple[int, ...]] = [()]
     for _ in range(order):
         ends = [path[-1] if path else 0 for path in paths]
@@ -56,10 +65,15 @@ def symmetric_rows(order: int, degree: int) -> np.ndarray:
     They are the tensors of \(r^{k-l} Y_m\), the degree being as even or odd as the order.
     """
     square = power({(2, 0, 0): 1, (0, 2, 0): 1, (0, 0, 2): 1}, (order - degree) // 2)
-    places = np.indices((3,) * order).reshape(order, 3**order).T
-    counts = [(int(count[0]), int(count[1]), int(count[2])) for count in (places[:, :, None] == range(3)).sum(axis=1)]
     polynomials = [product(square, harmonic) for harmonic in solid_harmonics(degree)]
-    return np.array([[p.get(c, 0) * factorials(c) for c in counts] for p in polynomials], np.int64)
+    # An entry depends only on how many axes have the index 0, and how many the index 1.
+    exponents = [(i, j, order - i - j) for i in range(order + 1) for j in range(order + 1 - i)]
+    entries = np.array([[p.get(c, 0) * factorials(c) for c in exponents] for p in polynomials], np.int64)
+    number = np.zeros((order + 1, order + 1), np.int64)
+    number[tuple(np.array(exponents).T[:2])] = np.arange(len(exponents))
+    places = np.indices((3,) * order).reshape(order, 3**order)
+    result: np.ndarray = entries[:, number[(places == 0).sum(axis=0), (places == 1).sum(axis=0)]]
+    return result
 
 
 @functools.lru_cache(maxsize=32)

@@ -363,6 +363,7 @@ ERRORS = [
     ("x, y -> x", {"x": O(3)}, "label 'y' is not bound", "   ^", "every label", "add y=ek.S"),
     ("x, x -> x", {"x": O(3), "z": S}, "no axis has the label 'z'", "z=S", "bindings for x", "remove the binding"),
     ("x,, x -> x", {"x": S}, "a tensor is missing", "  ^", "words separated", "x, x y -> y"),
+    ("x, -> x", {"x": S}, "a tensor is missing", "   ^^", "words separated", "x, x y -> y"),
     ("x, x", {"x": S}, "expected ',' or '->'", "    ^", "words separated", "write for example"),
     ("x, x -> x, x", {"x": S}, "a second output", "         ^", "one output", "a space for each output"),
     ("x, x -> sym(x, x)", {"x": S}, "a second output", "        ^^^", "one output", "a space for each output"),
@@ -407,6 +408,15 @@ def test_errors_point_at_the_place(text, groups, problem, mark, expected, step):
     lines = str(caught.value).split("\n")
     assert lines[1] == f"  {text}"
     assert lines[2] == f"  {mark}"
+
+
+@pytest.mark.parametrize(
+    ("short", "written"),
+    [("x, x ->", "x, x -> ()"), ("sym(x, x) ->", "sym(x, x) -> ()"), ("-> alt(x x)", "() -> alt(x x)")],
+)
+def test_an_empty_side_is_a_tensor_without_axes(short, written):
+    assert ek.hom(short, x=O(3)) == ek.hom(written, x=O(3))
+    assert ek.hom(short.replace("->", ""), "", x=O(3)) == ek.hom(written, x=O(3)) or short.startswith("->")
 
 
 def test_too_many_diagrams_to_list_are_refused():

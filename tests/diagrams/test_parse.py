@@ -97,6 +97,9 @@ def test_the_labels_of_one_term_hold_nothing_else(labels):
 PLAIN = {
     "not-text": (lambda: hom(5), "the signature is not a text", "5"),
     "bytes": (lambda: hom(b"p -> p", p=S), "the signature is not a text", "b'p -> p'"),
+    "bytes-output": (lambda: hom("p", b"p", p=S), "the list of output terms is not a text", "b'p'"),
+    "bytes-row": (lambda: ek.Diagram(b"p", "p", (0, 0)), "the row of labels is not a text", "b'p'"),
+    "bytes-label": (lambda: hom("p -> p", groups={b"p": S}), "a label is not a text", "b'p'"),
     "none": (lambda: hom(None), "the signature is not a text", "None"),
     "list": (lambda: hom(["p", "p"], "p", p=S), "the list of input terms is not a text", "['p', 'p']"),
     "output-not-text": (lambda: hom("p", 5, p=S), "the list of output terms is not a text", "5"),

@@ -1,5 +1,7 @@
 """The nearest equivariant map of a matrix, compared with the least-squares solution on dense diagrams."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from equikit import (
     Lorentz,
     MatrixGroup,
     O,
+    OptionError,
     S,
     ShapeError,
     Sp,
@@ -129,6 +132,27 @@ def test_the_arrays_of_layers_and_integers_are_taken():
     space = hom("p -> p", p=S(3))
     assert space.coefficients(np.eye(3, dtype=np.float32)).dtype == np.float64
     np.testing.assert_allclose(space.coefficients([[2, 1, 1], [1, 2, 1], [1, 1, 2]]), [1, 1], atol=1e-12)
+
+
+def following(step, space, matrix, n):
+    """The weights and the map that the next step computes."""
+    names = {"space": space, "matrix": matrix, "n": n, "jnp": jnp}
+    for statement in step.removeprefix("inside them ").replace(" does the same: ", "; ").split("; "):
+        exec(statement, names)
+    return names["weights"], names["map"]
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.grad, lambda call: jax.vmap(call)], ids=["jit", "grad", "vmap"])
+@pytest.mark.parametrize("method", ["coefficients", "project"])
+def test_a_traced_matrix_is_refused_with_a_way_that_works(method, transform):
+    space, matrix = hom("p -> p", p=S(3)), np.random.default_rng(3).normal(size=(3, 3, 3))
+    matrix = matrix if transform not in (jax.jit, jax.grad) else matrix[0]
+    with pytest.raises(OptionError, match="run on the host") as caught:
+        transform(lambda traced: getattr(space, method)(traced).sum())(matrix)
+    one = matrix.reshape(-1, 3, 3)[0]
+    weights, projected = jax.jit(lambda traced: following(caught.value.step, space, traced, 3))(one)
+    np.testing.assert_allclose(weights, space.coefficients(one), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(projected, space.project(one), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.nn import _saved, check_saved, describe
 
 BROKEN = {"layers": None}, {"layers": []}, {"layers": {"": None}}, {"shapes": None}, {"shapes": [[2, 3]]}
+NUMBERED = {"shapes": {0: [2]}}, {"layers": {0: {}}}, {"layers": {"": {0: "sum"}}}
 
 
 def linear(signature="p p -> p", channels=2, seed=0, **options):
@@ -178,7 +179,9 @@ def test_arrays_that_do_not_fit_are_refused(other, problem, got, expected):
 
 
 @pytest.mark.parametrize(
-    "description", [None, {}, {"format": 1}, "format 1", *({**describe(linear()), **part} for part in BROKEN)], ids=str
+    "description",
+    [None, {}, {"format": 1}, "format 1", *({**describe(linear()), **part} for part in (*BROKEN, *NUMBERED))],
+    ids=str,
 )
 def test_other_descriptions_are_refused(description):
     with pytest.raises(OptionError, match=r"does not come from ek\.nn\.describe"):

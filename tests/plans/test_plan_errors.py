@@ -6,7 +6,8 @@ import pytest
 from helpers import assert_error
 
 import equikit as ek
-from equikit.plans import apply, plan
+from equikit.diagrams import mean_square_gains
+from equikit.plans import apply, multilinear_plan, multilinear_weight_shape, plan, unshared
 
 ones = jnp.ones
 program = plan(ek.hom("p -> p", p=ek.S), (2, 3))
@@ -100,6 +101,62 @@ APPLIES = {
         "an integer ≥ 0",
         "1",
     ),
+    "plan-bias": (
+        ek.OptionError,
+        lambda: ek.hom("p -> p", p=ek.S).plan(bias="no"),
+        "bias= must be True or False",
+        "'no'",
+        "a bool",
+        "write bias=True",
+    ),
+    "unshared-bias": (
+        ek.OptionError,
+        lambda: unshared(ek.hom("p -> p", p=ek.S), bias=1),
+        "bias= must be True or False",
+        "1",
+        "a bool",
+        "write bias=True",
+    ),
+    "gains-mean": (
+        ek.OptionError,
+        lambda: ek.hom("p, p -> p", p=ek.S).mean_square_gains(3, mean="no"),
+        "mean= must be True or False",
+        "'no'",
+        "a bool",
+        "write mean=True",
+    ),
+    "diagram-gains-mean": (
+        ek.OptionError,
+        lambda: mean_square_gains(ek.hom("p -> p", p=ek.S).diagrams, {"p": 3}, mean="no"),
+        "mean= must be True or False",
+        "'no'",
+        "a bool",
+        "write mean=True",
+    ),
+    "weight-shape-channels": (
+        ek.OptionError,
+        lambda: multilinear_weight_shape(ek.hom("p, p -> p", p=ek.S), None, 1),
+        "the number of input channels must be a whole number",
+        "None",
+        "an integer ≥ 0",
+        "give for example 1",
+    ),
+    "weight-shape-out-channels": (
+        ek.OptionError,
+        lambda: multilinear_weight_shape(ek.hom("p, p -> p", p=ek.S), (1, 1), -1),
+        "the number of output channels must be a whole number",
+        "-1",
+        "an integer ≥ 0",
+        "give for example 1",
+    ),
+    "multilinear-plan-of-linear-maps": (
+        ek.OptionError,
+        lambda: multilinear_plan(ek.hom("p -> p", p=ek.S)),
+        "the first argument must be a space of multilinear maps",
+        "dimension 2",
+        "what hom(",
+        "write a comma between the inputs",
+    ),
     "plan-text": (
         ek.OptionError,
         lambda: plan("p -> p"),
@@ -138,3 +195,9 @@ APPLIES = {
 @pytest.mark.parametrize("case", APPLIES)
 def test_the_error_names_the_argument_the_value_and_the_next_step(case):
     assert_error(*APPLIES[case])
+
+
+@pytest.mark.parametrize("text", ["p -> p", "p, p -> p"])
+def test_unknown_options_of_plan_are_refused_by_python(text):
+    with pytest.raises(TypeError, match=r"plan\(\) got an unexpected keyword argument 'foo'"):
+        ek.hom(text, p=ek.S).plan(foo=1)
