@@ -269,9 +269,8 @@ class Linear(nnx.Module):
     def weights(self) -> dict[str, jax.Array]:
         """The weights that the plan is run with, in the dtype of the computation."""
         # By the plan's names: under `nnx.tabulate` an `nnx.Dict` has one more key, and its methods are wrapped.
-        found = {
-            name: (self.bias if t is None else self.kernel)[name][...] for name, ((t, _), _) in self._places.items()
-        }
+        places = weight_places(self.signature, self.channels, self.use_bias)
+        found = {name: (self.bias if t is None else self.kernel)[name][...] for name, ((t, _), _) in places.items()}
         return found if self.dtype is None else {name: weight.astype(self.dtype) for name, weight in found.items()}
 
     def __call__(
