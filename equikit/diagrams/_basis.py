@@ -98,6 +98,18 @@ def count_candidates(group: Group, order: int) -> int:
     return count_pairings(order) + heads
 
 
+def count_listed(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
+    """The number of diagrams that are listed, dependent ones too, without the invariant tensors of other groups."""
+    result = 1
+    for label in {base(label) for label in (*top, *bottom)}:
+        group, axes = group_of(groups, label), axes_of(label, top, bottom)
+        if not independent(group, len(axes)):
+            result *= count_candidates(group, len(axes))
+        elif group.blocks != "whole":
+            result *= count_invariants(group, len(axes), sum(axes))
+    return result
+
+
 def in_basis(diagram: Diagram, groups: Groups) -> bool:
     """Whether a diagram is in the basis of its space: label by label."""
     for label, group in groups:

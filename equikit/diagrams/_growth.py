@@ -59,6 +59,8 @@ def iter_growth(
     """
     refuse_if_long(colors)
     limit, largest = dict(limits), dict(sizes)
+    if blocks > sum(min(m, m if (most := limit.get(color)) is None else most) for color, m in Counter(colors).items()):
+        return iter(())  # otherwise every string with fewer blocks would be tried
     held: list[int] = []  # the number of vertices of each block so far
     string = [0] * len(colors)
     owner: list[str] = []  # the color of each block so far

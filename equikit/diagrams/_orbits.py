@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from equikit._checks import refuse_if_more
-from equikit.diagrams._basis import MOST_OPERATIONS, PRIMES, SPARE
-from equikit.diagrams._count import independent
+from equikit.diagrams._basis import MOST_OPERATIONS, PRIMES, SPARE, count_listed
 from equikit.diagrams._dense import leg_order
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._evaluate import evaluated
@@ -39,6 +38,12 @@ NONE = Invariants(())
 
 MOST_ORBITED = 100_000
 """Diagrams above which no orbits are listed: it would take minutes."""
+
+MOST_MOVED = 1_000_000
+"""Diagrams times `LISTED` plus the number of moves, above which no orbits are listed: it takes over five seconds."""
+
+LISTED = 20
+"""Cost of listing a diagram, in moves of one diagram."""
 
 FEWER = "use fewer axes, or leave out sym and alt: without them diagrams are counted and not listed"
 
@@ -127,15 +132,15 @@ def orbit_sums(diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, .
         moves: exchanges that generate the group, each with its sign.
 
     Raises:
-        TooLargeError: if there are too many diagrams to list.
+        TooLargeError: if there are too many diagrams to list, or to choose a basis from; raised before any is made.
 
     Cost: linear in the number of diagrams and of moves; where diagrams are dependent, the cube of the number of orbits.
     """
-    labels = [base(label) for label in diagrams.top + diagrams.bottom]
-    dependent = not all(independent(group_of(diagrams.groups, label), labels.count(label)) for label in set(labels))
-    refuse_if_more(
-        "there are too many diagrams to list their orbits", diagrams.count_all, MOST_ORBITED, "diagrams", FEWER
-    )
+    if not diagrams.count_all:
+        return ()
+    dependent = diagrams.dependent
+    _refuse_if_many(diagrams, len(moves))
+    basis = tuple(diagrams.bare()) if dependent else ()
     invariants = Invariants.of(diagrams.top, diagrams.bottom, diagrams.groups)
     seen: set[Diagram] = set()
     sums: list[OrbitSum] = []
@@ -152,7 +157,18 @@ def orbit_sums(diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, .
             ]
             scale = math.lcm(*(factor.denominator for _, factor in terms)) if invariants.exact else 1
             sums.append(OrbitSum(tuple((d, int(f * scale) if invariants.exact else f) for d, f in terms)))
-    return _independent(sums, diagrams, moves, invariants) if dependent else tuple(sums)
+    return _independent(sums, diagrams, basis, moves, invariants) if dependent else tuple(sums)
+
+
+def _refuse_if_many(diagrams: Diagrams, moves: int) -> None:
+    """Raise `TooLargeError` where orbits take more than a few seconds to list, or to choose a basis from."""
+    what, count = "there are too many diagrams to list their orbits", diagrams.count_all
+    refuse_if_more(what, count, MOST_ORBITED, "diagrams", FEWER)
+    work = count_listed(diagrams.top, diagrams.bottom, diagrams.groups) * (moves + LISTED)
+    refuse_if_more(what, work, MOST_MOVED, "operations", FEWER)
+    if diagrams.dependent:
+        what = "there are too many diagrams to choose a basis from"
+        refuse_if_more(what, count**3 * max(moves, 1), MOST_OPERATIONS, "operations", FEWER)
 
 
 @functools.lru_cache(maxsize=2**16)
@@ -200,7 +216,11 @@ def square_norm(total: OrbitSum, sizes: Mapping[str, int]) -> Fraction:
 
 
 def _independent(
-    sums: list[OrbitSum], diagrams: Diagrams, moves: tuple[Move, ...], invariants: Invariants
+    sums: list[OrbitSum],
+    diagrams: Diagrams,
+    basis: tuple[Diagram, ...],
+    moves: tuple[Move, ...],
+    invariants: Invariants,
 ) -> tuple[OrbitSum, ...]:
     """The first independent orbit sums, by a certified rank.
 
@@ -209,10 +229,8 @@ def _independent(
     dimension of the space, both are exact. Where invariant tensors are not exact, inner products with a basis replace
     the values.
     """
-    count, basis = invariants.count, tuple(diagrams.bare())
+    count = invariants.count
     size = len(basis) * count
-    operations, what = size**3 * max(len(moves), 1), "there are too many diagrams to choose a basis from"
-    refuse_if_more(what, operations, MOST_OPERATIONS, "operations", FEWER)
     exchanged = [
         (diagram, sign * turned, other, invariants.within(places))
         for diagram in basis
@@ -225,7 +243,7 @@ def _independent(
         for diagram, sign, other, places in exchanged
         for choice in range(count)
     ]
-    members = sorted({diagram for vector in vectors for diagram, _, _ in vector})
+    members = tuple(dict.fromkeys(diagram for vector in vectors for diagram, _, _ in vector))  # sorting takes longer
     for attempt, prime in enumerate(PRIMES):
         if invariants.exact:
             value = _values(members, diagrams, size + SPARE, prime, attempt)
@@ -289,7 +307,7 @@ def _values(
         group = group_of(diagrams.groups, label)
         if group.blocks == "whole":
             continue
-        parts = sorted({_part(member, label) for member in members})
+        parts = tuple(dict.fromkeys(_part(member, label) for member in members))
         size = many if group.n is None else group.n
         rows = evaluated(parts, group, count, prime, seed + len(PRIMES) * place, size) if parts else ()
         table = dict(zip(parts, rows, strict=True))

@@ -72,9 +72,9 @@ class Diagrams(Sequence[Diagram]):
     def bare(self) -> Iterator[Diagram]:
         """The diagrams without the invariant tensors of groups without diagrams, each once."""
         limits, forms = block_limits(self.groups), forms_of(self.groups, self.top + self.bottom)
-        dependent = self._dependent and not self.every
-        if dependent and not self.count_all:
-            return  # none of possibly millions is in the basis
+        dependent = self.dependent and not self.every
+        if (dependent or self._even) and not self.count_all:
+            return  # none of possibly millions is in the basis, or has blocks of even sizes
         for core, kinds in cores(self.top, self.bottom, self.groups):
             up, down = (tuple(kind.row(top) for kind in kinds) for top in (True, False))
             for below in iter_halves(self.bottom, core, self.groups, down):
@@ -114,7 +114,7 @@ class Diagrams(Sequence[Diagram]):
         return any(group.blocks == "even" for _, group in self.groups)
 
     @property
-    def _dependent(self) -> bool:
+    def dependent(self) -> bool:
         """Whether the diagrams of a label are dependent, so that a basis of them is chosen."""
         labels = [*map(base, self.top + self.bottom)]
         return any(not independent(group, labels.count(label)) for label, group in self.groups)
@@ -164,8 +164,8 @@ class Diagrams(Sequence[Diagram]):
         what, rows = "there are too many diagrams to be grouped by core", (self.top, self.bottom, self.groups)
         refuse_if_more(what, count_halves(*rows), MOST_HALVES, "half diagrams", FEWER)
         refuse_if_more(what, count_joined(*rows, wired=False), MOST_PAIRS, "pairs of half diagrams", FEWER)
-        if self._even or self._dependent or any(most is not None for _, most in block_limits(self.groups)):
-            joined = count_joined(*rows) * (LOOKED_UP if self._dependent else 1)
+        if self._even or self.dependent or any(most is not None for _, most in block_limits(self.groups)):
+            joined = count_joined(*rows) * (LOOKED_UP if self.dependent else 1)
             refuse_if_more(what, joined, MOST_JOINED, "pairs of half diagrams with a wiring", FEWER)
 
     @property
@@ -253,8 +253,10 @@ def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
     result = []
     groups, limits = diagrams.groups, block_limits(diagrams.groups)
     diagrams.refuse_if_many()
+    if not diagrams.count_all:
+        return ()  # half diagrams that nothing joins are not listed
     forms = forms_of(groups, diagrams.top + diagrams.bottom)
-    dependent = diagrams._dependent
+    dependent = diagrams.dependent
     copies = math.prod(count for _, _, count in diagrams._element_counts)
     for labels, kinds in cores(diagrams.top, diagrams.bottom, groups):
         tops, bottoms = (

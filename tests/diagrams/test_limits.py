@@ -8,7 +8,7 @@ from flax import nnx
 
 import equikit as ek
 from equikit import GL, SO, A, Bistochastic, D, Fixed, H, MatrixGroup, O, S, Sp, TooLargeError, U, Z, hom, spherical
-from equikit.diagrams import Diagrams, compose, count_walks
+from equikit.diagrams import Diagrams, compose, count_walks, mean_square_gains
 from equikit.diagrams._effort import count_halves, count_joined
 from equikit.plans import plan
 from equikit.plans._apply import weight_places
@@ -18,6 +18,10 @@ from equikit.plans._unshared import unshared
 
 def space(k, l, group):
     return hom(" ".join("p" * k) + " -> " + " ".join("p" * l), p=group)
+
+
+def exchanged(word, m, group, between=" "):
+    return hom(f"{word}({between.join('x' * m)}) -> x", x=group)
 
 
 def generator():
@@ -99,6 +103,13 @@ REFUSED = {
     "exact change of basis of order 7": lambda: spherical.decompose(7).to_sympy(),
     "shape of a layer 8 to 8": lambda: nnx.eval_shape(lambda: linear(8, 8, 1)),
     "layer 8 to 8": lambda: linear(8, 8, 1),
+    "orbits of twelve inputs of SO": lambda: exchanged("sym", 12, SO(3), ", ").dim,
+    "orbits of twelve inputs of S": lambda: exchanged("sym", 12, S(3), ", ").diagrams,
+    "plan of eleven inputs of S": lambda: exchanged("sym", 11, S(3), ", ").plan(),
+    "orbits of dependent diagrams": lambda: exchanged("sym", 13, O(1)).basis,
+    "orbits of eight vectors and dual vectors": lambda: hom(f"sym({'u ' * 8}) -> sym({'u ' * 8})", u=U).dim,
+    "antisymmetric tensor of SO": lambda: exchanged("alt", 10, SO(3)).dim,
+    "antisymmetric tensor of Bistochastic": lambda: exchanged("alt", 10, Bistochastic(3)).dim,
 }
 
 ANSWERED = {
@@ -131,6 +142,14 @@ ANSWERED = {
     "invariants of a trivial group": lambda: MatrixGroup(n=10**6).count_invariants(10),
     "norms under a trivial group": lambda: MatrixGroup(n=10**6).keeps_norm,
     "matrices 8 to 8 at n = 1": lambda: space(8, 8, S(1)).matrices(),
+    "symmetric tensor of S": lambda: exchanged("sym", 10, S(3)).dim,
+    "symmetric tensor of O": lambda: exchanged("sym", 11, O(2)).dim,
+    "no map of fourteen inputs of H": lambda: exchanged("sym", 14, H(3), ", ").plan(),
+    "no map of twelve inputs of O": lambda: exchanged("sym", 12, O(3), ", ").plan(),
+    "no half diagrams of H": lambda: list(space(14, 1, H(3)).diagrams),
+    "no mean squares of SO": lambda: mean_square_gains(
+        Diagrams(("x",) * 11 + ("y",), ("x",) * 5, (("x", SO(3)), ("y", O(3)))), {"x": 3, "y": 3}
+    ),
 }
 
 
