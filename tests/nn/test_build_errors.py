@@ -175,7 +175,7 @@ BUILDS = {
         "the name of an input term is not a text",
         "5",
         "a text",
-        'name it "5"',
+        'name it "p"',
     ),
     "dtype-integer": (
         ek.DTypeError,

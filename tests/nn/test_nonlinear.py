@@ -167,10 +167,9 @@ def test_a_norm_has_the_sign_of_the_metric():
 @pytest.mark.usefixtures("quick_compile")
 @groups
 def test_products_commute(group):
-    layer = ek.nn.Bilinear({"x": 2, "": 1}, 3, {"": 2, "x": 2, "x x": 1}, x=group, rngs=rngs())
-    ek.testing.assert_equivariant(
-        layer, {"x": 2, "": 1}, {"": 2, "x": 2, "x x": 1}, x=group, key=jax.random.key(0), tolerance=tolerance(group)
-    )
+    inputs, outputs = {"x": 2, "": 1}, {"": 2, "x x": 1}
+    layer = ek.nn.Bilinear(inputs, 3, outputs, x=group, rngs=rngs())
+    ek.testing.assert_equivariant(layer, inputs, outputs, x=group, key=jax.random.key(0), tolerance=tolerance(group))
 
 
 def test_products_are_of_second_degree():

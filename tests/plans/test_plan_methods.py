@@ -342,7 +342,7 @@ ERRORS = {
         lambda: apply(SMALL, jnp.ones((3, 1)), {"p -> p": jnp.ones((2, 1, 1))}, sizes={3: 3}),
         "no axis has it",
         "3",
-        "labels",
+        "sizes for p",
         "correct sizes",
     ),
     "no-plan": (
