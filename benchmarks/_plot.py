@@ -23,6 +23,16 @@ STYLES = (
 )
 
 
+def log_axis(axes: Any) -> None:
+    """Make the x-axis logarithmic, with labels at 1, 2 and 5 times powers of ten, which do not overlap."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def spaced(sizes: Sequence[float]) -> list[float]:
     """Those of many sizes whose labels do not overlap."""
     if len(sizes) <= 8:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Group
 
-from benchmarks._plot import STYLES
+from benchmarks._plot import STYLES, log_axis
 from benchmarks._report import circumstances, costs, duration, grid, label, left_out, rich_table, times_as_long
 from benchmarks._style import Style
 from benchmarks._targets import rows
@@ -99,7 +99,6 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     """Draw ratios to the network alone, a panel a case: full marks forward, hollow ones with gradients."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullLocator
 
     cases = by_case(result["measurements"])
     counts = [len(of[DIRECTIONS[0]]) for _, of in cases]
@@ -117,10 +116,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
                     axes.plot(found, row, marker, color=color, markersize=7 if filled else 10, markerfacecolor=face)
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
+        log_axis(axes)
         axes.grid(True, axis="x", color="#dddddd", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(label(case), fontsize=10, loc="left")

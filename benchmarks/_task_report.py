@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Group
 
-from benchmarks._plot import STYLES
+from benchmarks._plot import STYLES, log_axis
 from benchmarks._report import circumstances, grid, left_out, rich_table
 from benchmarks._scores import check_targets
 from benchmarks._scores import number as digits
@@ -99,7 +99,6 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     """Draw the errors, a panel a task: full marks as drawn, hollow ones moved; below them losses over steps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator, NullLocator
 
     every = by_task(result["measurements"])
     tasks = {task: of for task, of in every.items() if _errors(of)}
@@ -117,10 +116,7 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             row = rivals.index(rival)
             axes.plot(errors["as drawn"], row, marker, color=color, markersize=7)
             axes.plot(errors["moved"], row, marker, color=color, markersize=11, markerfacecolor="none")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
+        log_axis(axes)
         axes.tick_params(axis="x", labelsize=8)
         axes.grid(True, axis="both", which="major", color="#dddddd", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.markdown import Markdown
 
-from benchmarks._plot import STYLES
+from benchmarks._plot import STYLES, log_axis
 from benchmarks._report import circumstances, grid, label, left_out, rows
 from benchmarks._style import Style
 
@@ -123,7 +123,7 @@ def values(unit: str) -> Style:
                 if points:
                     axes.plot(*zip(*points, strict=True), marker, color=color, markersize=6 - place, label=rival)
             axes.set_yticks(range(len(names)), names, fontsize=7)
-            axes.set_xscale("log")
+            log_axis(axes)
             axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
             axes.spines[["top", "right"]].set_visible(False)
             axes.set_title(direction, fontsize=10, loc="left")
