@@ -142,7 +142,7 @@ ANSWERED = {
     "invariants of a trivial group": lambda: MatrixGroup(n=10**6).count_invariants(10),
     "norms under a trivial group": lambda: MatrixGroup(n=10**6).keeps_norm,
     "matrices 8 to 8 at n = 1": lambda: space(8, 8, S(1)).matrices(),
-    "symmetric tensor of O": lambda: exchanged("sym", 11, O(2)).dim,
+    "alternating tensor of O": lambda: exchanged("alt", 11, O(2)).dim,
     "no map of fourteen inputs of H": lambda: exchanged("sym", 14, H(3), ", ").plan(),
     "no half diagrams of H": lambda: list(space(14, 1, H(3)).diagrams),
     "no mean squares of SO": lambda: mean_square_gains(
