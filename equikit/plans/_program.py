@@ -135,7 +135,7 @@ def _compiled(
     if options.chunk_size is not None and math.prod(batch) > options.chunk_size:
         return in_chunks(part, batch, options.chunk_size)(weights, arrays, masks)
     whole = part(batch, written_out if apart else inlined)
-    own = options.chunk_size is None and choice.cpu == "factored"
+    own = options.chunk_size is None and choice.cpu == "factored" and not _divided((arrays, weights))
     parts = _parts(plan, batch, sizes, arrays[0].dtype.itemsize) if own else 1
     if parts > 1:
         chunked = in_chunks(part, batch, math.prod(batch) // parts)
@@ -153,16 +153,6 @@ def _divided(operands: Any) -> bool:
     return any(size > 1 and axis not in mesh.manual_axes for mesh in meshes for axis, size in mesh.shape.items())
 
 
-@functools.cache
-def _several_cpus() -> bool:
-    """Whether a batch may be spread over several CPUs, which types of automatic axes do not say: a loop over its parts
-    would then move every part from the device that holds it to all others."""
-    try:
-        return jax.device_count("cpu") > 1
-    except RuntimeError:  # JAX_PLATFORMS leaves the CPU out
-        return False
-
-
 MOST_TENSORS, PART_BYTES = 3, (2**24, 2**26)
 """A layer that takes more memory than so many times its inputs and outputs is computed in parts where no gradient is
 taken. Between these bounds, parts keep all threads busy, and arrays below the size that the C library maps anew."""
@@ -175,7 +165,7 @@ def _parts(plan: Plan, batch: tuple[int, ...], sizes: tuple[tuple[str, int], ...
         return 1
     tensors, between = kept_bytes(plan, rows, dict(sizes), itemsize)
     enough = math.ceil(between / ((MOST_TENSORS - 1) * max(tensors, 1)))
-    if enough < 2 or _several_cpus():
+    if enough < 2:
         return 1
     least = max(enough, math.ceil(between / PART_BYTES[1]))
     divisors = [parts for parts in range(2, min(between // PART_BYTES[0], rows) + 1) if rows % parts == 0]

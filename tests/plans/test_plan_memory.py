@@ -79,6 +79,15 @@ def test_only_inference_on_a_cpu_is_computed_in_parts():
     assert "while" not in lowered(CASES["O(3) 3->3"])
 
 
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_program_for_several_devices_has_no_loop_over_parts(devices):
+    """The loop would move each part from the device that holds it to all others."""
+    case = LARGE["O(3) 3->3"]
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((devices,), ("data",))):
+        jaxpr = jax.make_jaxpr(function(case, "forward", method="factored"))(*case.abstract(jnp.float32))
+    assert ("scan[" in str(jaxpr)) == (devices == 1)
+
+
 def test_a_batch_that_cannot_be_divided_is_computed_at_once():
     assert "while" not in lowered(LayerCase("O(3)", 3, 3, 3, 8191))
 
