@@ -23,6 +23,10 @@ STYLES = (
 )
 
 
+MOST_COLUMNS = 6
+"""Panels side by side; more stand below them."""
+
+
 def log_axis(axes: Any) -> None:
     """Make the x-axis logarithmic, with labels at 1, 2 and 5 times powers of ten, which do not overlap."""
     from matplotlib.ticker import LogLocator, NullLocator
@@ -69,16 +73,20 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
     rivals = [rival for rival in rivals if rival in drawn]
     directions = list(dict.fromkeys(direction for direction, _ in shown))
     columns = list(dict.fromkeys(where for _, where in shown))
-    figure = Figure(figsize=(1.2 + 3.6 * len(columns), 0.9 + 3.1 * len(directions)), dpi=130, layout="constrained")
+    wide = min(len(columns), MOST_COLUMNS)
+    rows = -(-len(columns) // wide) * len(directions)
+    figure = Figure(figsize=(1.2 + 3.6 * wide, 0.9 + 3.1 * rows), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots(len(directions), len(columns), squeeze=False, sharex="col")
+    grid = figure.subplots(rows, wide, squeeze=False)
+    for unused in grid.flat:
+        unused.set_visible(False)
     for i, direction in enumerate(directions):
         for j, where in enumerate(columns):
-            axes = grid[i][j]
+            axes = grid[j // wide * len(directions) + i][j % wide]
             lines = shown.get((direction, where), {})
             if not any(lines.values()):
-                axes.set_visible(False)
                 continue
+            axes.set_visible(True)
             below = [shown.get((later, where), {}) for later in directions[i + 1 :]]
             lowest = not any(any(panel.values()) for panel in below)
             axes.tick_params(labelbottom=lowest)
@@ -113,9 +121,9 @@ def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Se
             axes.text(1.0, 1.02, rest, transform=axes.transAxes, ha="right", va="bottom", fontsize=8, color="#666666")
             if lowest:
                 axes.set_xlabel(axis)
-            if j == 0:
+            if j % wide == 0:
                 axes.set_ylabel("ms a call, median and quartiles")
     handles, names = grid[0][0].get_legend_handles_labels()
-    each = min(len(names), 3 * len(columns) if len(names) > 8 else len(names))
+    each = min(len(names), 3 * wide if len(names) > 8 else len(names))
     figure.legend(handles, names, loc="outside lower center", ncols=each, frameon=False)
     figure.savefig(path)
