@@ -64,6 +64,11 @@ def in_numpy(x: jax.Array) -> Any:
     return np.asarray(x) if _concrete(x) else x
 
 
+def in_python(number: Any) -> Any:
+    """A checked number as a Python `float`, whose use compiles nothing; a traced number as it is."""
+    return number if isinstance(number, jax.core.Tracer) else float(number)
+
+
 def placed(values: np.ndarray | jax.Array, like: jax.Array) -> jax.Array:
     """Put values on the devices of another array; `jnp.asarray` would compile a program for every shape."""
     if isinstance(values, jax.Array):

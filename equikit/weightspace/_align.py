@@ -10,10 +10,9 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.weightspace._activations import activations
-from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._losses import Loss, checked_losses
 from equikit.weightspace._matching import Matching, match, similarity
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._straight_through import straight_through
 from equikit.weightspace._tensors import checked_tensors, labels_of
 from equikit.weightspace.optimizers._training import refuse_no_optimizer

@@ -15,10 +15,9 @@ from equikit.groups import Fixed, S
 from equikit.nn import Linear, RMSNorm
 from equikit.nn._functions import Activation, relu
 from equikit.nn._init import DENSE, unit_normal
-from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._fixed import FixedAxes, coded_labels
 from equikit.weightspace._leaves import batch_of, with_channels
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._tensors import join, split, tensors_of
 from equikit.weightspace._wreath import WreathLinear, checked_result

@@ -11,9 +11,8 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.weightspace._align import align
-from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._leaves import refuse_unlike
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._tensors import checked_tensors
 
 

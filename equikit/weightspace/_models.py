@@ -9,10 +9,9 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._fixed import FixedAxes, ends
 from equikit.weightspace._functional import Functional
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, checked_specification
 
 
 class UNF(Functional):

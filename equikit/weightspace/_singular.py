@@ -9,9 +9,8 @@ import numpy as np
 
 from equikit._errors import OptionError
 from equikit.weightspace._align import align
-from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._leaves import checked_leaves
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._tensors import checked_tensors
 
 

@@ -199,3 +199,14 @@ class Specification:
                 step="bind the label that is wrong to Fixed, and report the model: trace() should not find it",
             )
         return found
+
+
+def checked_specification(spec: Any) -> None:
+    """Raise `OptionError` unless it is a specification."""
+    if not isinstance(spec, Specification):
+        raise OptionError(
+            "spec= must be a specification",
+            got=_checks.shown(spec, 60),
+            expected="the symmetry of the parameters, a Specification",
+            step="write spec=trace(apply, params, x)",
+        )

@@ -12,9 +12,8 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._leaves import with_channels
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, checked_specification
 
 
 class Standardize(nnx.Module):

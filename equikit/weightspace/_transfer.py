@@ -13,11 +13,10 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit._progress import progress
-from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._losses import Loss, checked_losses
 from equikit.weightspace._matching import match
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._tensors import checked_tensors, labels_of
 from equikit.weightspace._terms import Element
 

@@ -12,8 +12,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.nn._init import filled, in_numpy, placed, uniform_and_normal
-from equikit.weightspace._arguments import in_python
+from equikit.nn._init import filled, in_numpy, in_python, placed, uniform_and_normal
 from equikit.weightspace._leaves import named_leaves, refuse_unlike
 
 

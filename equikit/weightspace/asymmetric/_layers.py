@@ -10,9 +10,8 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import ShapeError
-from equikit.nn._init import filled, in_numpy, lecun_normal, placed, unit_normal
+from equikit.nn._init import filled, in_numpy, in_python, lecun_normal, placed, unit_normal
 from equikit.nn._linear import checked_dtypes
-from equikit.weightspace._arguments import in_python
 from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
 

@@ -13,9 +13,8 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import Fixed
-from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._leaves import with_channels
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._tensors import join, split
 from equikit.weightspace._trace import INPUT, OUTPUT
 from equikit.weightspace.graphs._indices import ends, moved, positions, repeated

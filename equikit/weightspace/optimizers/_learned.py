@@ -15,11 +15,10 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn import Linear
 from equikit.nn._init import filled
-from equikit.weightspace._arguments import checked_specification
 from equikit.weightspace._functional import Functional
 from equikit.weightspace._leaves import refuse_unlike
 from equikit.weightspace._models import UNF
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, checked_specification
 
 TIMES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 """Numbers of steps, on whose scale the optimizer knows how long it has been running."""

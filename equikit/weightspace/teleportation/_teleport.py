@@ -12,8 +12,7 @@ import optax
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.weightspace._arguments import checked_specification
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace.optimizers._training import refuse_no_optimizer
 from equikit.weightspace.teleportation._objective import OBJECTIVES, Loss, Objective
 from equikit.weightspace.teleportation._orbit import continuous_actions, moved, origin
