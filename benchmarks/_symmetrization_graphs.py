@@ -56,7 +56,7 @@ def refined_colors(adjacency: np.ndarray) -> np.ndarray:
 
 
 def classes(adjacency: np.ndarray) -> np.ndarray:
-    """For every graph the number of its class `[graphs]`: color refinement does not tell those of one apart."""
+    """The class of each graph, `[graphs]`: color refinement cannot distinguish graphs of one class."""
     found: np.ndarray = np.unique(np.sort(refined_colors(adjacency), axis=1), axis=0, return_inverse=True)[1].ravel()
     return found
 

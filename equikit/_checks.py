@@ -137,7 +137,7 @@ def number(
 ) -> Any:
     """Return a finite real number, or raise `OptionError`; traced numbers are not checked.
 
-    Integers of Python are returned as floats, since JAX refuses those of more than 64 bits; arrays are unchanged.
+    Python integers become floats, because JAX refuses integers of more than 64 bits; arrays are unchanged.
 
     Args:
         name: the argument.
@@ -196,7 +196,7 @@ def text(name: str, value: object, *, optional: bool = False, example: str = "x"
 
 
 def names(name: str, value: object, *, fewest: int = 0, optional: bool = False, example: str = "x") -> Any:
-    """Return texts as a tuple, of which one may be given by itself, or raise `OptionError`."""
+    """Return texts as a tuple, or raise `OptionError`; a single text is a tuple of one."""
     if value is None and optional:
         return None
     entries = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else (None,)
@@ -218,7 +218,7 @@ def _entries(value: object) -> tuple[object, ...] | None:
 
 
 def widths(name: str, value: object, *, least: int = 1, fewest: int = 0, example: str = "(32, 32)") -> tuple[int, ...]:
-    """Return a sequence of whole numbers as a tuple, of which there are at least `fewest`, or raise `OptionError`."""
+    """Return a sequence of `fewest` or more whole numbers as a tuple, or raise `OptionError`."""
     entries = _entries(value)
     if entries is None or len(entries) < fewest:
         raise OptionError(
@@ -231,7 +231,7 @@ def widths(name: str, value: object, *, least: int = 1, fewest: int = 0, example
 
 
 def numbers(name: str, value: object, *, example: float = 0.5, **bounds: float) -> tuple[float, ...]:
-    """Return one or more numbers as a tuple, or raise `OptionError`; `bounds` are those of `number`."""
+    """Return one or more numbers as a tuple, or raise `OptionError`; `number` describes the bounds."""
     entries = _entries(value)
     if not entries:
         raise OptionError(

@@ -59,7 +59,7 @@ def refuse_if_dense(matrices: int, size: int) -> None:
 
 
 def given_sizes(labels: Iterable[str], n: int | Mapping[str, int], step: str | None = None) -> dict[Any, int]:
-    """The sizes that were given, by label; a number alone is for all labels. The step is for one that is no size."""
+    """The given sizes by label, one number for all labels; `step` is the next step of an invalid size."""
 
     def size(name: str, value: object) -> int:
         return _checks.count(name, value, example=4, step=step, error=GroupError)

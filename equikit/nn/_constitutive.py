@@ -59,7 +59,7 @@ def _parts(group: Group, degree: int, structures: int, target: str, products: bo
     With `products` those that are not connected too: products of invariants with lower maps.
     """
     found = []
-    for count, structure in ((count, structure) for count in range(degree + 1) for structure in range(-1, structures)):
+    for count, structure in itertools.product(range(degree + 1), range(-1, structures)):
         strain = "sym(x x)" if count == 1 else f"sym({', '.join(['sym(x x)'] * count)})"
         inputs = [strain] * (count > 0) + ["sym(x x)"] * (structure >= 0)
         if not inputs and target == "()":

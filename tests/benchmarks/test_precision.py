@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import jax
@@ -69,3 +70,15 @@ def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     text = (tmp_path / "precision.md").read_text(encoding="utf-8")
     assert "| 1 → 1, group S, n 64, batch 4 | gradient by weights | " in text
     assert (tmp_path / "precision.png").stat().st_size > 1000
+
+
+def test_the_readme_gives_the_largest_error_of_bfloat16_over_one_rounding() -> None:
+    stored = json.loads((command.RESULTS / "precision.json").read_text(encoding="utf-8"))["measurements"]
+    errors = {(str(r["case"]), r["direction"], r["rival"]): r["scores"]["rms"] for r in stored}
+    ratios = [
+        error / errors[case, direction, "bfloat16, rounded"]
+        for (case, direction, rival), error in errors.items()
+        if rival == "bfloat16"
+    ]
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    assert f"bfloat16 errors are at most {math.ceil(10 * max(ratios)) / 10} times those of rounding" in readme
