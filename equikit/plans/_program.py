@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
-from jax.custom_derivatives import SymbolicZero
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from equikit.plans._check import Shapes
-from equikit.plans._cost import kept_bytes
+from equikit.plans._chunks import Computed, chunked_inference, count_parts, in_chunks
 from equikit.plans._dense import run_dense
 from equikit.plans._execute import Stage, inlined, run
 from equikit.plans._ir import Plan
@@ -23,9 +21,6 @@ from equikit.plans._method import Choice, run_choice
 from equikit.plans._options import Chosen, RunOptions
 from equikit.plans._reference import run_reference
 from equikit.plans._spread import Spread
-
-Computed = Callable[[Any, Any, Any], list[jax.Array]]
-"""The results of a plan, from weights, inputs and masks."""
 
 LEAST_BYTES, LEAST_EXPANSIONS = 2**18, 15
 """Results of at least this size, or that are the sum of at least this many expansions, are written out before they are
@@ -48,49 +43,6 @@ def written_out(function: Callable[[Any], list[jax.Array]], operands: Any) -> li
 
     found: list[jax.Array] = lax.platform_dependent(operands, cpu=called, default=function)
     return found
-
-
-def in_chunks(part: Callable[[tuple[int, ...]], Computed], batch: tuple[int, ...], size: int) -> Computed:
-    """Compute so many samples at a time, in a loop over the batch."""
-
-    def computed(weights: Any, arrays: Any, masks: Any) -> list[jax.Array]:
-        rows = math.prod(batch)
-        whole = rows - rows % size
-        flat = jax.tree.map(lambda a: a.reshape(rows, *a.shape[len(batch) :]), (arrays, masks))
-        chunks = jax.tree.map(lambda a: a[:whole].reshape(whole // size, size, *a.shape[1:]), flat)
-        found = lax.map(lambda chunk: part((size,))(weights, *chunk), chunks)
-        found = [y.reshape(whole, *y.shape[2:]) for y in found]
-        if rows > whole:
-            rest = part((rows - whole,))(weights, *jax.tree.map(lambda a: a[whole:], flat))
-            found = [jnp.concatenate(pieces) for pieces in zip(found, rest, strict=True)]
-        return [y.reshape(*batch, *y.shape[1:]) for y in found]
-
-    return computed
-
-
-def chunked_inference(chunked: Computed, whole: Computed, differentiated: Computed) -> Computed:
-    """Compute in chunks where the program is lowered for a CPU and no gradient is taken.
-
-    A loop that is differentiated copies all that it keeps for the backward pass, and takes more time for it.
-    """
-
-    @jax.custom_jvp
-    def computed(*operands: Any) -> list[jax.Array]:
-        found: list[jax.Array] = lax.platform_dependent(*operands, cpu=chunked, default=whole)
-        return found
-
-    @functools.partial(computed.defjvp, symbolic_zeros=True)
-    def _(primals: Any, tangents: Any) -> Any:
-        leaves, structure = jax.tree.flatten(primals)
-        moving = {i: dot for i, dot in enumerate(jax.tree.leaves(tangents)) if not isinstance(dot, SymbolicZero)}
-
-        def moved(*values: jax.Array) -> list[jax.Array]:
-            given = dict(zip(moving, values, strict=True))
-            return differentiated(*jax.tree.unflatten(structure, [given.get(i, leaf) for i, leaf in enumerate(leaves)]))
-
-        return jax.jvp(moved, [leaves[i] for i in moving], [*moving.values()])
-
-    return computed
 
 
 @functools.partial(
@@ -136,7 +88,7 @@ def _compiled(
         return in_chunks(part, batch, options.chunk_size)(weights, arrays, masks)
     whole = part(batch, written_out if apart else inlined)
     own = options.chunk_size is None and choice.cpu == "factored" and not _divided((arrays, weights))
-    parts = _parts(plan, batch, sizes, arrays[0].dtype.itemsize) if own else 1
+    parts = count_parts(plan, batch, sizes, arrays[0].dtype.itemsize) if own else 1
     if parts > 1:
         chunked = in_chunks(part, batch, math.prod(batch) // parts)
         return chunked_inference(chunked, part(batch), whole)(weights, arrays, masks)
@@ -151,25 +103,6 @@ def _divided(operands: Any) -> bool:
     arrays = jax.tree.leaves(operands)
     meshes = {jax.sharding.get_abstract_mesh(), *(jax.typeof(array).sharding.mesh for array in arrays)}
     return any(size > 1 and axis not in mesh.manual_axes for mesh in meshes for axis, size in mesh.shape.items())
-
-
-MOST_TENSORS, PART_BYTES = 3, (2**24, 2**26)
-"""A layer that takes more memory than so many times its inputs and outputs is computed in parts where no gradient is
-taken. Between these bounds, parts keep all threads busy, and arrays below the size that the C library maps anew."""
-
-
-def _parts(plan: Plan, batch: tuple[int, ...], sizes: tuple[tuple[str, int], ...], itemsize: int) -> int:
-    """In how many parts a CPU computes the batch where no gradient is taken."""
-    rows = math.prod(batch)
-    if not all(isinstance(size, int) for size in (rows, *dict(sizes).values())):
-        return 1
-    tensors, between = kept_bytes(plan, rows, dict(sizes), itemsize)
-    enough = math.ceil(between / ((MOST_TENSORS - 1) * max(tensors, 1)))
-    if enough < 2:
-        return 1
-    least = max(enough, math.ceil(between / PART_BYTES[1]))
-    divisors = [parts for parts in range(2, min(between // PART_BYTES[0], rows) + 1) if rows % parts == 0]
-    return min((parts for parts in divisors if parts >= least), default=max(divisors, default=1))
 
 
 def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], weights: Any, shapes: Shapes) -> bool:
