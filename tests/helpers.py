@@ -321,7 +321,10 @@ def assert_error(error: type[Exception], call, problem: str, got: str, expected:
         assert text in parts[part]
 
 
-STRANGE = [None, -1, 2.5, math.nan, "x", [], {}, 10**30, jnp.ones(3), jnp.ones(()), jax.random.key(0), True, object()]
+STRANGE = (
+    *(None, True, -1, 2.5, math.nan, 10**30, "x", b"x", [], {}, object()),
+    *(jnp.ones(()), jnp.ones(3), jnp.ones((2, 3)), jax.random.key(0), nnx.Rngs(0)),
+)
 """Values that few arguments accept."""
 
 

@@ -7,25 +7,11 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
+from helpers import STRANGE
 
 import equikit as ek
 from equikit import O, S, nn
 
-VALUES = (
-    None,
-    True,
-    -1,
-    2.5,
-    float("nan"),
-    "x",
-    b"x",
-    [],
-    {},
-    10**30,
-    jnp.ones((2, 3)),
-    jax.random.key(0),
-    nnx.Rngs(0),
-)
 RNGS = object()
 NORMAL, ZEROS = jax.nn.initializers.normal(1.0), jax.nn.initializers.zeros
 STORED = {"dtype": None, "param_dtype": None, "precision": None, "kernel_init": NORMAL}
@@ -120,7 +106,7 @@ FUNCTIONS = {"describe": (nn.describe, {"model": LAYER})} | {
 
 def replaced(name: str, valid: Any) -> Iterator[Any]:
     """Every value in place of an argument, and of each entry of a list or dictionary."""
-    for value in VALUES:
+    for value in STRANGE:
         yield value
         if isinstance(valid, dict):
             yield from (valid | {key: value} for key in (*valid, "other"))

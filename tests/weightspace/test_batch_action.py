@@ -79,7 +79,7 @@ def test_a_compiled_program_flags_what_is_not_exact() -> None:
 
 
 REFUSED = {
-    "a vector": (0, jnp.ones(32), "first is no matrix", "[32]", "two axes", "reshape"),
+    "a vector": (0, jnp.ones(32), "first is not a matrix", "[32]", "two axes", "reshape"),
     "second": (1, jnp.ones((8, 2)), "second does not fit", "[8, 2]", "[32, 2]", "two layers"),
     "inputs": (2, jnp.ones((8, 3)), "inputs does not fit", "[8, 3]", "[8, 32]", "two layers"),
     "matrix": (3, jnp.eye(4), "matrix does not fit", "[4, 4]", "[32, 32]", "two layers"),

@@ -111,10 +111,11 @@ def batch_action(
 def _refuse_misfits(first: jax.Array, second: jax.Array, inputs: jax.Array, matrix: jax.Array) -> None:
     arrays = {"first": first, "second": second, "inputs": inputs, "matrix": matrix}
     for name, array in arrays.items():
-        if not isinstance(array, jax.Array | np.ndarray) or array.ndim != 2:
+        is_array = isinstance(array, jax.Array | np.ndarray)
+        if not is_array or array.ndim != 2:
             raise ShapeError(
-                f"{name} is no matrix",
-                got=f"shape {list(np.shape(array))}" if hasattr(array, "shape") else type(array).__name__,
+                f"{name} is not a matrix",
+                got=f"shape {list(array.shape)}" if is_array else type(array).__name__,
                 expected="two axes",
                 step="reshape the inputs to [batch, inputs], and layers to [inputs, outputs]",
             )
