@@ -94,20 +94,20 @@ class Action:
                 array = stabilizer_mean(self.groups[label], left, array, places, starred)
         for place, label in enumerate(term.labels):
             if base(label) in element.linear:
-                array = _on_axis(self._of(label, element), array, place)
+                array = _on_axis(self._of(label, element.linear[base(label)]), array, place)
         for labels, turn in element.grid.items():
             if set(labels) <= set(term.labels):
                 array = turned(turn, array, (term.labels.index(labels[0]), term.labels.index(labels[1])))
         translation = self.translation(term)
         if translation in element.shift:
-            array = array + self._positions(element.shift[translation], term, translation, array)
+            array = array + positions(element.shift[translation], term, translation, array.ndim)
         return array
 
     def act_inverse(self, element: Element, term: Term, array: Array) -> Array:
         """Apply the inverse of an element to an array `[*axes, channels]` of one sample."""
         translation = self.translation(term)
         if translation in element.shift:
-            moved = array - self._positions(element.shift[translation], term, translation, array)
+            moved = array - positions(element.shift[translation], term, translation, array.ndim)
             array = moved.astype(array.dtype)  # which says how precise the numbers are
         for place, label in enumerate(term.labels):
             if base(label) in element.linear:
@@ -115,25 +115,27 @@ class Action:
                 if base(label) == label and is_permutation(by):
                     array = jnp.take(array, by, axis=place)
                     continue
-                array = _on_axis(inverse_linear(self.groups[label], self._of(label, element)), array, place)
+                array = _on_axis(self.inverse_on(label, by), array, place)
         for labels, turn in element.grid.items():
             if set(labels) <= set(term.labels):
                 places = term.labels.index(labels[0]), term.labels.index(labels[1])
                 array = turned(jnp.swapaxes(turn, -1, -2), array, places)
         return array
 
-    def _of(self, label: str, element: Element) -> Array:
-        """What acts on an axis with this label, which may carry a star."""
-        by = element.linear[base(label)]
-        if base(label) == label:
-            return by
-        group = self.groups[base(label)]
-        return jnp.swapaxes(inverse_linear(group, by), -1, -2)
+    def inverse_on(self, label: str, by: Array) -> Array:
+        """What the inverse of an element does to an axis with this label, which may carry a star."""
+        return inverse_linear(self.groups[label], self._of(label, by))
 
-    def _positions(self, shift: Array, term: Term, label: str | None, array: Array) -> Array:
-        assert label is not None, "only labels along which entries are positions are asked for"
-        place = term.labels.index(label)
-        return jnp.expand_dims(shift, [i for i in range(array.ndim) if i != place])
+    def _of(self, label: str, by: Array) -> Array:
+        """What an element does to an axis with this label, which may carry a star."""
+        return by if base(label) == label else jnp.swapaxes(inverse_linear(self.groups[base(label)], by), -1, -2)
+
+
+def positions(shift: Array, term: Term, label: str | None, ndim: int) -> Array:
+    """A shift as an array that broadcasts to positions along a label."""
+    assert label is not None, "only labels along which entries are positions are asked for"
+    place = term.labels.index(label)
+    return jnp.expand_dims(shift, [i for i in range(ndim) if i != place])
 
 
 def block_means(array: Array, blocks: Array, axis: int) -> Array:
@@ -153,11 +155,11 @@ def _on_axis(by: Array, array: Array, axis: int) -> Array:
     if is_permutation(by):
         return jnp.take(array, jnp.argsort(by), axis=axis)
     wide = jnp.promote_types(by.dtype, array.dtype)
-    result = _product(by.astype(wide), array.astype(wide), axis)
+    result = along(by.astype(wide), array.astype(wide), axis)
     return result.astype(jnp.promote_types(array.dtype, _kind(by.dtype, array.dtype)))
 
 
-def _product(matrix: Array, array: Array, axis: int) -> Array:
+def along(matrix: Array, array: Array, axis: int) -> Array:
     """A matrix times one axis of an array."""
     n = matrix.shape[-1]
     if n > SMALL:

@@ -19,6 +19,7 @@ from equikit.groups import Group
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, compose, rounding
 from equikit.symmetrization._options import check_options
+from equikit.symmetrization._sample import Sample
 
 OnDegenerate = Literal["error", "flag", "sample", "weighted"]
 """What is done where an input has no frame of its own, since a symmetry of the input itself leaves it undecided."""
@@ -27,7 +28,7 @@ OnDegenerate = Literal["error", "flag", "sample", "weighted"]
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Info:
-    """What a frame knows of itself, an entry for each sample; `None` where it has no meaning.
+    r"""What a frame knows of itself, an entry for each sample; `None` where it has no meaning.
 
     Attributes:
         size: number of elements, float32 where it may not fit in integers.
@@ -36,6 +37,9 @@ class Info:
         gap: the smallest difference between neighboring eigenvalues (or keys) that decide, over the largest.
         rank: the dimension that the input spans.
         ties: the number of entries that no key tells from another.
+        doubt: a bound of the error of the elements to first order, which rounding the input and computing them make:
+            of the entries of \(g^{-1} \delta g\), zero for permutations, and infinite where rounding may have decided
+            what the elements jump with. The input is degenerate where it exceeds `most_doubt`.
         more: other quantities by name, such as scores and matrices that losses are made of; where several methods or
             labels have one, "matrix", "matrix 2" and so on. Of draws they have an axis of these in front, and of a
             method that comes after one with several elements an axis of those.
@@ -50,12 +54,16 @@ class Info:
     gap: Array | None = None
     rank: Array | None = None
     ties: Array | None = None
+    doubt: Array | None = None
     exact: Array | None = None
     more: dict[str, Array] = field(default_factory=dict)
     standard_error: dict[str, Array] = field(default_factory=dict)
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["elements", "weights", "info"], meta_fields=["drawn"])
+_DATA = ("elements", "weights", "info", "tail", "turns")
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=_DATA, meta_fields=("drawn",))
 @dataclass(frozen=True)
 class Frame:
     r"""A probability measure \(\sum_g w_g\,\delta_g\) on the group for every input: elements g and weights \(w_g\).
@@ -65,12 +73,17 @@ class Frame:
         weights: `[elements, *batch]`, which sum to one over the elements.
         info: gap, rank, ties and size, and whether the input is degenerate, `[*batch]` each.
         drawn: whether the elements are independent draws, so that the average has a standard error.
+        tail: what matrices and shifts lack to twice the precision of their dtype, for methods that come after.
+        turns: for a label, standard deviations of the errors of the entries of \(g^{-1} \delta g\),
+            `[elements, *batch, n, n]`.
     """
 
     elements: Element
     weights: Array
     info: Info
     drawn: bool = False
+    tail: Element = field(default_factory=Element)
+    turns: dict[str, Array] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -92,18 +105,20 @@ def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
 
     weights = jnp.where(jnp.any(jnp.isnan(frame.weights), axis=0), jnp.nan, jnp.full(picks.shape, 1 / samples))
     info = replace(frame.info, exact=None)
-    return Frame(jax.tree.map(picked, frame.elements), weights.astype(frame.weights.dtype), info, drawn=True)
+    elements, tail, turns = jax.tree.map(picked, (frame.elements, frame.tail, frame.turns))
+    return Frame(elements, weights.astype(frame.weights.dtype), info, True, tail, turns)
 
 
 def _as_draws(frame: Frame) -> Frame:
     """One element of each of several frames, `[1, draws, *batch]`, as the elements of one frame."""
     info, weights = frame.info, frame.weights[0] / frame.weights.shape[1]
-    worst = {name: getattr(info, name) for name in ("size", "rank", "ties")}
+    worst = {name: getattr(info, name) for name in ("size", "rank", "ties", "doubt")}
     several = {name: None if entry is None else jnp.max(entry, axis=0) for name, entry in worst.items()}
     gap = None if info.gap is None else jnp.min(info.gap, axis=0)
     degenerate, refused = jnp.any(info.degenerate, axis=0), jnp.any(info.refused, axis=0)
     found = Info(degenerate=degenerate, refused=refused, gap=gap, more=info.more, **several)  # type: ignore[arg-type]
-    return Frame(jax.tree.map(lambda array: array[0], frame.elements), settled(weights, found), found, drawn=True)
+    elements, tail, turns = jax.tree.map(lambda array: array[0], (frame.elements, frame.tail, frame.turns))
+    return Frame(elements, settled(weights, found), found, True, tail, turns)
 
 
 def settled(weights: Array, info: Info) -> Array:
@@ -113,15 +128,16 @@ def settled(weights: Array, info: Info) -> Array:
 
 def joined(one: Frame, two: Frame) -> Frame:
     """The products of each element of the one with those of its own frame, whose arrays are `[two, one, *batch]`."""
-
-    def flat(array: Array) -> Array:
-        return jnp.moveaxis(array, 0, 1).reshape(count, *array.shape[2:])
-
     count = one.size * two.size
     first = jax.tree.map(lambda array: jnp.repeat(array, two.size, axis=0), one.elements)
     weights = (one.weights * two.weights).swapaxes(0, 1).reshape(count, *one.weights.shape[1:])
-    elements = compose(first, jax.tree.map(flat, two.elements))
+    elements = compose(first, joined_axes(two.elements))
     return Frame(elements, weights, _both(one, two), one.drawn or two.drawn)
+
+
+def joined_axes(later: Any) -> Any:
+    """Arrays `[two, one, ...]` of later frames, or of inputs that they moved, as `[one * two, ...]`."""
+    return jax.tree.map(lambda array: jnp.moveaxis(array, 0, 1).reshape(-1, *array.shape[2:]), later)
 
 
 def _exact(frame: Frame) -> Array:
@@ -141,10 +157,13 @@ def _both(one: Frame, two: Frame) -> Info:
             least = jnp.min(jnp.where(used, theirs, jnp.inf), axis=0)
             return least if mine is None else jnp.minimum(mine, least)
         most = jnp.max(jnp.where(used, theirs, 0), axis=0)
-        return most if mine is None else mine + most if name == "ties" else mine
+        if mine is None or name == "rank":
+            return most if mine is None else mine
+        return mine + most if name == "ties" else jnp.maximum(mine, most)
 
     return Info(
         size=jnp.sum(jnp.where(used, later.size, 0), axis=0),
+        doubt=worst("doubt"),
         degenerate=first.degenerate | jnp.any(later.degenerate & used, axis=0),
         refused=first.refused | jnp.any(later.refused & used, axis=0),
         gap=worst("gap"),
@@ -217,19 +236,17 @@ class Method(ABC):
         return frozenset(action.groups) - self.acts_on(action)
 
     @abstractmethod
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The frame of the inputs `[*batch, *axes, channels]`; a key means that it may be drawn at random."""
 
-    def draw(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
-    ) -> Frame:
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """A frame of elements drawn independently with the probabilities that their weights are."""
         for_frame, for_draws = jax.random.split(key)
         if not self.is_random:
-            return drawn(self.frame(action, x, masks, for_frame), for_draws, samples)
+            return drawn(self.frame(action, sample, for_frame), for_draws, samples)
         # Each draw is from a frame of its own: draws from one would have its randomness in common.
-        x, masks = jax.tree.map(lambda array: jnp.broadcast_to(array, (samples, *array.shape)), (dict(x), dict(masks)))
-        return _as_draws(drawn(self.frame(action, x, masks, for_frame), for_draws, 1))
+        several = jax.tree.map(lambda array: jnp.broadcast_to(array, (samples, *array.shape)), sample)
+        return _as_draws(drawn(self.frame(action, several, for_frame), for_draws, 1))
 
 
 class Framed(Method):
@@ -241,34 +258,31 @@ class Framed(Method):
     def __post_init__(self) -> None:
         check_options(self, self.policies)
 
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The frames of all samples, by one compiled program."""
-        found: Frame = _frames(self, action, dict(x), dict(masks), key)
+        found: Frame = _frames(self, action, sample, key)
         return found
 
     @abstractmethod
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The frame of one sample, with an axis of elements in front of elements and weights."""
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _frames(
-    method: Framed, action: Action, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None
-) -> Frame:
+def _frames(method: Framed, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
     first = action.inputs[0]
-    batch = action.batch(first, x[first.name])
+    batch = action.batch(first, sample.x[first.name])
     keys = None if key is None else jax.random.split(key, batch)
 
-    def one(x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> Frame:
-        return method.of_sample(action, x, masks, key)
+    def one(sample: Sample, key: jax.Array | None) -> Frame:
+        return method.of_sample(action, sample, key)
 
     for _ in batch:
         one = jax.vmap(one)
-    frame = one(x, masks, keys)
+    frame = one(sample, keys)
     front = functools.partial(jnp.moveaxis, source=len(batch), destination=0)
-    return replace(frame, elements=jax.tree.map(front, frame.elements), weights=front(frame.weights))
+    parts = {name: getattr(frame, name) for name in ("elements", "weights", "tail", "turns")}
+    return replace(frame, **jax.tree.map(front, parts))
 
 
 def only_label(method: object, action: Action, label: str | None, kinds: tuple[type[Group], ...]) -> str:
@@ -303,6 +317,14 @@ def only_label(method: object, action: Action, label: str | None, kinds: tuple[t
 
 def _named(group: object) -> str:
     return group.__name__ if isinstance(group, type) else str(group)
+
+
+def most_doubt(dtype: Any) -> float:
+    """The doubt from which on an input is degenerate: a quarter of the root of the rounding error, or more of few bits.
+
+    An error of half as many digits as the dtype has; in half precision, where this is more, of sixteen roundings.
+    """
+    return max(math.sqrt(rounding(dtype)) / 4, 16 * rounding(dtype))
 
 
 def standard_tolerance(tolerance: float | None, dtype: Any) -> float:

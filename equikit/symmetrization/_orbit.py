@@ -26,6 +26,7 @@ from equikit.symmetrization._frame import (
 from equikit.symmetrization._invariants import checked_group, checked_orders, invariants, orbit_distance
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._network import called, wide_inputs
 from equikit.symmetrization.canonicalization._score import without_absent
 
@@ -134,8 +135,9 @@ class OrbitDistance(Method, nnx.Module):
         """All other labels, but those to whose groups the network is invariant."""
         return super().reads(action) - frozenset(self.invariant_to)
 
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The matrix of the network for each sample."""
+        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         group = self._group(action, label)
         first = action.inputs[0]

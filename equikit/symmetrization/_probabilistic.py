@@ -18,6 +18,7 @@ from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import Frame, Info, Method, merged_more, settled
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._assignment import (
     ASSIGNMENT,
     soft_permutation,
@@ -161,15 +162,14 @@ class Probabilistic(Method, nnx.Module):
             rotated_label(self, action, name, "sample", False)
         return tuple(permuted_label(self, action, name) for name in names if name not in rotated), rotated
 
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """Elements drawn for every input."""
         assert key is not None, "symmetrize asks for a key"
-        return self.draw(action, x, masks, key, self.evaluation_samples if self.deterministic else self.samples)
+        return self.draw(action, sample, key, self.evaluation_samples if self.deterministic else self.samples)
 
-    def draw(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
-    ) -> Frame:
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Elements drawn independently."""
+        x, masks = sample.x, sample.masks
         permuted, rotated = self._labels(action)
         first = action.inputs[0]
         batch = (samples, *action.batch(first, x[first.name]))
@@ -184,7 +184,9 @@ class Probabilistic(Method, nnx.Module):
         for label in rotated:
             terms = action.named(self.terms)
             pooled = pooled_vectors(found, action, label, terms, batch, x, masks, False)
-            frame = GramSchmidt(label, False, None, "sample").frame(action, {**x, **pooled}, masks, for_rotations)
+            frame = GramSchmidt(label, False, None, "sample").frame(
+                action, Sample({**x, **pooled}, masks), for_rotations
+            )
             linear[label] = frame.elements.linear[label][0]
             stabilizer |= {name: array[0] for name, array in frame.elements.stabilizer.items()}
             for array in pooled.values():

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from equikit._errors import OptionError
-from equikit.symmetrization._action import Action, act, moved_masks
-from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Framed, Method, joined
-from equikit.symmetrization._precision import of_positions
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._frame import Frame, Framed, Method, joined, joined_axes
+from equikit.symmetrization._sample import Sample, moved_back
 
 
 class _Chain(Method):
@@ -29,31 +26,17 @@ class _Chain(Method):
         """The labels of all methods."""
         return frozenset().union(*(method.acts_on(action) for method in self.methods))
 
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The products of an element of each method, the later ones of inputs that the earlier ones have moved back."""
         first, *rest = self.methods
         keys = [None] * len(self.methods) if key is None else [*jax.random.split(key, len(self.methods))]
-        frame = first.frame(action, x, masks, keys[0])
+        found = frame = first.frame(action, sample, keys[0])
         for method, its_key in zip(rest, keys[1:], strict=True):
-            frame = _extended(frame, method, action, x, masks, its_key)
+            sample = moved_back(action, sample, found.elements, found.tail, found.turns)
+            sample = sample if found is frame else joined_axes(sample)
+            found = method.frame(action, sample, its_key)
+            frame = joined(frame, found)
         return frame
-
-
-def _extended(
-    frame: Frame, method: Method, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: Any
-) -> Frame:
-    """Every element with the frame that the input has once the element is taken away: one more batch axis in front."""
-    batch = frame.weights.ndim - 1
-
-    def of_element(element: Element) -> tuple[dict[str, Array], dict[str, Array]]:
-        moved = act(action, element, action.inputs, x, batch=batch, backwards=True)
-        return moved, moved_masks(element, masks)
-
-    moved, seen = jax.vmap(of_element)(frame.elements)
-    if frame.elements.shift:
-        for name, errors in of_positions(action, x, masks, batch).items():
-            moved[name] = jnp.broadcast_to(errors, frame.weights.shape)
-    return joined(frame, method.frame(action, moved, seen, key))
 
 
 @dataclass(frozen=True)

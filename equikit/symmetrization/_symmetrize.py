@@ -21,6 +21,7 @@ from equikit.symmetrization._evaluate import mean_over
 from equikit.symmetrization._frame import Frame, Info, Method
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization._options import refuse_wrong_key
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization._sequential import in_sequence, refuse_unsettled
 from equikit.symmetrization.frames._center import Center
 
@@ -138,7 +139,7 @@ class Symmetrized:
                 expected="a key in every call",
                 step="write sym(x, key=jax.random.key(0))",
             )
-        frame = self.how.frame(self.action, arrays, masks, key)
+        frame = self.how.frame(self.action, Sample(arrays, masks), key)
         refused = frame.info.refused
         if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
             raise _without_frame(self.how, frame.info)

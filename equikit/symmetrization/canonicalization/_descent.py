@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, get_args
 
 import jax
@@ -18,6 +17,7 @@ from equikit.symmetrization._action import Action, act
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame, Info, Method, OnDegenerate
 from equikit.symmetrization._options import option
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._choice import outputs_move, wide
 from equikit.symmetrization.canonicalization._merge import Minima, merged
 from equikit.symmetrization.canonicalization._score import Score, without_absent
@@ -150,13 +150,14 @@ class EnergyDescent(Method, nnx.Module):
         starts = self.starts.reads(action) if isinstance(self.starts, Method) else frozenset()
         return starts | (frozenset(action.groups) - self.acts_on(action) - frozenset(self.invariant_to))
 
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """Where the paths with the least energy end."""
+        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         first = action.inputs[0]
         batch = action.batch(first, x[first.name])
         x, dtype = without_absent(action, x, masks), wide(jnp.zeros(0), x)
-        starts = self._starts(action, label, x, masks, key, dtype)
+        starts = self._starts(action, label, Sample(x, masks), key, dtype)
         start = starts.elements.linear[label].astype(dtype)
         if not self.differentiable:
             start = jax.lax.stop_gradient(start)
@@ -196,15 +197,14 @@ class EnergyDescent(Method, nnx.Module):
         self,
         action: Action,
         label: str,
-        x: Mapping[str, Array],
-        masks: Mapping[str, Array],
+        sample: Sample,
         key: jax.Array | None,
         dtype: Any,
     ) -> Frame:
         if isinstance(self.starts, Method):
-            return self.starts.frame(action, x, masks, key)
+            return self.starts.frame(action, sample, key)
         first = action.inputs[0]
-        batch = action.batch(first, x[first.name])
+        batch = action.batch(first, sample.x[first.name])
         count, d = self.starts.shape[:2]
         places = jnp.expand_dims(jnp.asarray(self.starts, dtype), range(1, len(batch) + 1))
         no = jnp.zeros(batch, bool)

@@ -23,6 +23,7 @@ from equikit.symmetrization._frame import (
 )
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._network import called, output_of, wide_inputs
 from equikit.symmetrization.canonicalization._sorted_scores import SCORES, SortedScores
 
@@ -129,8 +130,9 @@ class PermutationCanonicalization(Method, nnx.Module):
         """The label of the permutations."""
         return frozenset([permuted_label(self, action, self.label)])
 
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The orders of every input: one, or those of ties."""
+        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         terms = action.named(self.terms)
         found = called(self.network, terms, wide_inputs(action, terms, x), masks)
@@ -149,7 +151,7 @@ class PermutationCanonicalization(Method, nnx.Module):
             self.on_degenerate,
             None if self.deterministic else self.temperature,
         )
-        frame = method.frame(action, {**x, SCORES: scores}, masks, key)
+        frame = method.frame(action, sample.with_arrays({SCORES: scores}), key)
         return drawn(frame, for_draw, 1) if noisy else frame
 
 

@@ -22,6 +22,7 @@ from equikit.symmetrization._frame import (
     settled,
     standard_tolerance,
 )
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.canonicalization._gram_schmidt import gram_schmidt
 from equikit.symmetrization.canonicalization._network import output_of
@@ -108,10 +109,9 @@ class GramSchmidt(Framed):
         """The label of the rotations."""
         return frozenset([self.label])
 
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The orthonormal matrix, and whether what it leaves open makes a difference."""
+        x, masks = sample.x, sample.masks
         label, group = self.label, action.groups[self.label]
         vectors, scales, moved = x[VECTORS], x[SCALES], None
         if self.translation:

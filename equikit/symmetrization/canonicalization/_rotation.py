@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, get_args
 
 import jax
@@ -12,7 +12,6 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups import O
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import (
     Frame,
     Method,
@@ -21,6 +20,7 @@ from equikit.symmetrization._frame import (
 )
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._network import called, wide_inputs
 from equikit.symmetrization.canonicalization._pooled_vectors import GramSchmidt, pooled_vectors
 
@@ -121,15 +121,16 @@ class RotationCanonicalization(Method, nnx.Module):
         """Nothing: the network is invariant under all other groups."""
         return frozenset()
 
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """One element for every input."""
+        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         terms = action.named(self.terms)
         found = called(self.network, terms, wide_inputs(action, terms, x), masks)
         batch = action.batch(action.inputs[0], x[action.inputs[0].name])
         pooled = pooled_vectors(found, action, label, terms, batch, x, masks, self.translation)
         method = GramSchmidt(label, self.translation, self.tolerance, self.on_degenerate)
-        return method.frame(action, {**x, **pooled}, masks, key)
+        return method.frame(action, sample.with_arrays(pooled), key)
 
 
 def rotated_label(

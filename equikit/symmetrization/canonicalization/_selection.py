@@ -17,6 +17,7 @@ from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import Frame, Method, OnDegenerate
 from equikit.symmetrization._options import option
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._choice import Activations, Choice, chosen, drawn, wide
 
 Selection = Literal["straight-through", "argmax", "gumbel"]
@@ -59,8 +60,9 @@ class Selecting(Method, nnx.Module):
     def activations(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
         """An activation for every element of the group, for inputs `[*batch, *axes, channels]`."""
 
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The element with the largest activation; with a weight for each element that is tied, where this is asked."""
+        x, masks = sample.x, sample.masks
         given = self.activations(action, x, masks)
         frame: Frame = (
             drawn(self._choice, given, key, 1, wide(given.values, x))
@@ -69,12 +71,11 @@ class Selecting(Method, nnx.Module):
         )
         return _with_more(frame, given)
 
-    def draw(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
-    ) -> Frame:
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Independent draws: by the activations with `selection="gumbel"`, else among what is tied."""
+        x, masks = sample.x, sample.masks
         if not self._draws:
-            return super().draw(action, x, masks, key, samples)
+            return super().draw(action, sample, key, samples)
         given = self.activations(action, x, masks)
         return _with_more(drawn(self._choice, given, key, samples, wide(given.values, x)), given)
 

@@ -13,6 +13,7 @@ from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import Frame, Framed, Info, OnDegenerate, settled, standard_tolerance
 from equikit.symmetrization._masks import present
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._assignment import ASSIGNMENT, soft_permutation, straight_through
 from equikit.symmetrization.frames import _ties
 
@@ -44,10 +45,9 @@ class SortedScores(Framed):
         """The label of the permutations."""
         return frozenset([self.label])
 
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The orders of one sample; absent entries come last."""
+        x, masks = sample.x, sample.masks
         label, there = self.label, masks.get(self.label)
         scores = x[SCORES] if there is None else jnp.where(there, x[SCORES], 0)
         count, largest = scores.shape[0], jnp.max(jnp.abs(scores), initial=0)

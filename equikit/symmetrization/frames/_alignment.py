@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -11,13 +10,14 @@ import jax.numpy as jnp
 
 from equikit.groups import SO, S
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, Element, detached
+from equikit.symmetrization._element import Element, detached
 from equikit.symmetrization._frame import (
     Frame,
     Framed,
     Info,
     settled,
 )
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._aligned import check_dimension, drawn, listed
 from equikit.symmetrization.frames._vectors import (
@@ -97,16 +97,13 @@ class Alignment(Framed):
             name for name in read_labels(action, label, self.terms) if not isinstance(action.groups[name], S)
         )
 
-    def draw(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
-    ) -> Frame:
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Alignments drawn independently, without listing all."""
-        return replace(self, samples=samples).frame(action, x, masks, key)
+        return replace(self, samples=samples).frame(action, sample, key)
 
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The alignments of one sample."""
+        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         group, special = action.groups[label], isinstance(action.groups[label], SO)
         points = vectors_in(action, label, self.terms, x, masks)

@@ -16,6 +16,7 @@ from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame, Framed, Info, only_label
 from equikit.symmetrization._image import polygon_group
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames._enumerate import all_elements, is_finite
 from equikit.symmetrization.frames._haar import draw_element, has_draws, refuse_noncompact
 
@@ -107,16 +108,13 @@ class GroupAverage(Framed):
         """Nothing: the elements do not depend on the input."""
         return frozenset()
 
-    def draw(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
-    ) -> Frame:
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Elements drawn independently, without listing all."""
-        return replace(self, samples=samples).frame(action, x, masks, key)
+        return replace(self, samples=samples).frame(action, sample, key)
 
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """All elements, or some at random."""
+        x = sample.x
         real = jnp.promote_types(jnp.float32, jnp.zeros((), jnp.result_type(*x.values())).real.dtype)
         element = self._turns(real, key) if self.axes is not None else self._elements(action, x, real, key)
         count = jax.tree.leaves(element)[0].shape[0]

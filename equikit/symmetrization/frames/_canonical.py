@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import jax
@@ -13,6 +12,7 @@ from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, rounding
 from equikit.symmetrization._frame import standard_tolerance
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._automorphisms import canonical_form
 from equikit.symmetrization.frames._numbers import (
@@ -91,8 +91,9 @@ class Canonical(Ordering):
             )
         return tuple(counts)
 
-    def ordered(self, action: Action, label: str, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Ordered:
+    def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
         """The canonical order of the nodes; absent ones come last."""
+        x, masks = sample.x, sample.masks
         there = masks.get(label)
         rows, graphs = rows_of(action.inputs, label, x, there), matrices_of(action.inputs, label, x, there)
         matrices = jnp.concatenate([scaled(graph) for graph in graphs])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,10 +11,13 @@ import jax.numpy as jnp
 
 from equikit import _checks
 from equikit._errors import OptionError
+from equikit.diagrams import Term
 from equikit.symmetrization._action import Action
+from equikit.symmetrization._double_word import Double, double, power_of_two, scaled, total, two_sum, with_derivative
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Framed, Info
-from equikit.symmetrization._masks import present, weighted
+from equikit.symmetrization._frame import Frame, Framed, Info, most_doubt
+from equikit.symmetrization._masks import present
+from equikit.symmetrization._sample import Sample
 
 
 @dataclass(frozen=True)
@@ -64,31 +66,43 @@ class Center(Framed):
         """Nothing: a centroid turns with the points, and does not depend on their order."""
         return frozenset()
 
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
-        """The centroid of one sample."""
-        first = self._mean(action, x, masks, None)
-        # Again, for what rounding has left: where all points are equal, nothing is.
-        centroid = first + self._mean(action, x, masks, first)
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """The centroid of one sample, in double words."""
+        terms = [term for term in action.inputs if action.translation(term) == self.label]
+        arrays = [self._positions(term, sample.x[term.name]) for term in terms]
+        weights = [
+            self._positions(term, jnp.broadcast_to(present(term, sample.masks, array.ndim), array.shape))
+            for term, array in ((term, sample.x[term.name]) for term in terms)
+        ]
+        rows, weight = jnp.concatenate(arrays), jnp.concatenate(weights)[:, :1]
+        weight = weight.astype(jnp.zeros((), rows.dtype).real.dtype)
+        kept = jnp.where(weight != 0, rows, 0)
+        heavy = total(double(weight), axis=0)
+        there = jnp.where(heavy.high > 0, heavy.high, 1)
+        plain = jnp.sum(kept * weight, axis=0) / there
+        exact = _mean(kept, weight, there)
+        centroid = with_derivative(exact.high, plain)
+        far = jnp.max(jnp.abs(jax.lax.stop_gradient(jnp.where(weight != 0, kept - centroid, 0))), initial=0)
+        errors = [self._positions(term, sample.error(term.name)) for term in terms]
+        error = jnp.max(jnp.where(weight != 0, jnp.concatenate(errors), 0), initial=0)
+        doubt = jnp.where(far > 0, error / jnp.where(far > 0, far, 1), 0)
         no, one = jnp.zeros((), bool), jnp.ones((), jnp.float32)
-        return Frame(Element(shift={self.label: centroid[None]}), jnp.ones(1, centroid.dtype), Info(one, no, no))
+        info = Info(one, doubt > most_doubt(sample.coarsest(terms)), no, doubt=doubt)
+        shift, tail = ({self.label: part[None]} for part in (centroid, exact.low))
+        return Frame(Element(shift=shift), jnp.ones(1, weight.dtype), info, tail=Element(shift=tail))
 
-    def _mean(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], origin: Array | None) -> Array:
-        """The mean of all positions, seen from an origin."""
-        total: Array = 0.0
-        count: Array = 0
-        for term in action.inputs:
-            if action.translation(term) != self.label:
-                continue
-            array = x[term.name]
-            place = term.labels.index(self.label)
-            there = present(term, masks, array.ndim)
-            wide = jnp.promote_types(array.dtype, jnp.float32)
-            others = tuple(i for i in range(array.ndim) if i != place)
-            if origin is not None:
-                array = array - jnp.expand_dims(origin, others)
-            total = total + jnp.sum(weighted(array, there), axis=others, dtype=wide)
-            shape = [1 if i == place else size for i, size in enumerate(array.shape)]
-            count = count + jnp.sum(jnp.broadcast_to(there, shape), dtype=wide) if masks else count + math.prod(shape)
-        return total / jnp.where(count > 0, count, 1)
+    def _positions(self, term: Term, array: Array) -> Array:
+        """The positions of a term in rows, `[count, d]`."""
+        rows = jnp.moveaxis(array, term.labels.index(self.label), -1)
+        rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
+        return rows if rows.dtype == bool else rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+
+
+def _mean(rows: Array, weight: Array, heavy: Array) -> Double:
+    """The mean of rows, `[count, d]`, of weights that sum to a number."""
+    if jnp.iscomplexobj(rows):
+        return Double(*map(jax.lax.complex, _mean(rows.real, weight, heavy), _mean(rows.imag, weight, heavy)))
+    scale = power_of_two(jnp.max(jnp.abs(rows), initial=0))
+    high = total(double(weight * (rows / scale)), axis=0).high / heavy
+    left = jax.tree.map(lambda part: weight * part, two_sum(rows / scale, -high[None]))
+    return scaled(two_sum(high, total(left, axis=0).high / heavy), scale)

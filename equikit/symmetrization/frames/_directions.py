@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -23,6 +22,7 @@ from equikit.symmetrization._frame import (
     only_label,
     settled,
 )
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames._vectors import numbers_in, read_labels
 
 MOST = 2**14
@@ -126,18 +126,15 @@ class Directions(Framed):
     def _compared(self, action: Action, label: str) -> tuple[str, ...]:
         return tuple(term.name for term in action.named(self.terms) if term.labels.count(label) == 1)
 
-    def draw(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
-    ) -> Frame:
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Orders along directions drawn by their weights, or along as many random ones."""
         if self.samples is None:
-            return super().draw(action, x, masks, key, samples)
-        return replace(self, samples=samples).frame(action, x, masks, key)
+            return super().draw(action, sample, key, samples)
+        return replace(self, samples=samples).frame(action, sample, key)
 
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The orders of one sample along all directions; absent entries come last."""
+        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         compared = self._compared(action, label)
         rows = numbers_in(action, label, compared, x, masks)

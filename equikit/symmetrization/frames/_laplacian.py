@@ -13,6 +13,7 @@ from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import standard_tolerance
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._leaves import Leaves
 from equikit.symmetrization.frames._numbers import (
@@ -113,8 +114,9 @@ class Laplacian(Ordering):
             )
         return tuple(term.name for term in terms if term.labels.count(label) in (1, 2))
 
-    def ordered(self, action: Action, label: str, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Ordered:
+    def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
         """Nodes in the order of their keys; absent ones come last."""
+        x, masks = sample.x, sample.masks
         names, there = self.compared(action, label), masks.get(label)
         terms = [term for term in action.inputs if term.name in names]
         rows, graphs = rows_of(terms, label, x, there), matrices_of(terms, label, x, there)
@@ -135,22 +137,25 @@ class Laplacian(Ordering):
             its_own = standard_tolerance(self.tolerance, x[term.name].dtype) if of_frame else tolerance
             tolerances.append(jnp.full(len(array), its_own, numbers.dtype))
         tolerances += [jnp.full(len(array), tolerance, numbers.dtype) for array in loops]
-        blocks, margin = _ties.split_by(start, numbers, jnp.concatenate(tolerances))
+        found = _ties.split_by(start, _ties.Keys(numbers, jnp.concatenate(tolerances)))
+        blocks, margin = found.of_entries(), found.margin
         colors = edge_colors(jnp.concatenate(graphs), tolerance) if self.refine else None
         if colors is not None:  # what needs no eigenvectors has no rounding errors
             blocks = refined(blocks, colors)
         weights = jnp.concatenate([graph if self.edges == "each" else graph.sum(0, keepdims=True) for graph in graphs])
         keys, tolerances, gap, steps = spectral_keys((weights + jnp.swapaxes(weights, 1, 2)) / 2, tolerance)
         margin = jnp.where(ties_in(blocks) > 0, jnp.minimum(margin, steps), margin)
-        blocks, further = _ties.split_by(blocks, keys, tolerances)
-        more = {"margin": jnp.minimum(margin, further)}
+        found = _ties.split_by(blocks, _ties.Keys(keys, tolerances))
+        blocks, more = found.of_entries(), {"margin": jnp.minimum(margin, found.margin)}
         if colors is None:
             return Ordered(Exchanges(blocks), ties_in(blocks), finite, gap=gap, more=more)
         blocks = refined(blocks, colors)
         exchanged = _exchanged(action, label, x, there)
         same = jnp.arange(count) if exchanged is None else exchanged
         stabilizer = exchanged if action.output_order(label) else None
-        return Ordered(Leaves(blocks, colors, same), ties_in(blocks), finite, stabilizer, gap=gap, more=more)
+        return Ordered(
+            Leaves(blocks, colors, same), ties_in(blocks), finite, interchangeable=stabilizer, gap=gap, more=more
+        )
 
 
 def _exchanged(action: Action, label: str, x: Mapping[str, Array], there: Array | None) -> Array | None:

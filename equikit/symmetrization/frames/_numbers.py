@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array
+from equikit.symmetrization._double_word import power_of_two
+from equikit.symmetrization._element import Array, rounding
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames import _ties
 
 
@@ -42,6 +44,70 @@ def matrices_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there
             both = None if there is None else there[:, None] & there[None, :]
             found.append(matrices if both is None else jnp.where(both, matrices, 0))
     return found
+
+
+EQUAL = 64
+"""Numbers that differ by less than this many roundings of the largest are one number, computed in two ways."""
+
+TIED = 8
+"""How many standard deviations of the rounding of the longest entry make two numbers of equal ones at the most."""
+
+
+def keys_of(terms: Sequence[Term], label: str, sample: Sample, tolerance: float | None) -> tuple[_ties.Keys, Array]:
+    """All numbers of the terms with a label once as keys of its entries, and whether they are finite.
+
+    Numbers that a frame of matrices moved come in double words, with errors. Those of equal entries differ by as much
+    as the errors do. Their tolerance has to be the same in every frame of reference: a part of the longest entry.
+    """
+    there = sample.masks.get(label)
+    parts: list[tuple[Array, ...]] = []
+    shared: list[Array] = []
+    all_numbers: list[Array] = []
+    for term in with_one(terms, label):
+        (numbers,), moved = rows_of([term], label, sample.x, there), term.name in sample.errors
+        all_numbers.append(numbers)
+        size = jnp.max(jnp.abs(numbers), initial=0)
+        scale, finite = power_of_two(size), jnp.isfinite(size)
+        numbers = jnp.where(finite, numbers, 0) / scale
+        if tolerance is not None:
+            step = tolerance * jnp.max(jnp.abs(numbers), initial=0)
+        elif moved:
+            longest = jnp.sqrt(jnp.max(jnp.sum(numbers**2, axis=0), initial=0))
+            step = TIED * rounding(sample.dtype(term.name)) / math.sqrt(12) * longest
+        else:
+            step = EQUAL * rounding(numbers.dtype) * jnp.max(jnp.abs(numbers), initial=0)
+        zeros = jnp.zeros_like(numbers)
+        tails, errors, common = zeros, zeros, zeros[:, None]
+        if moved:
+            (tails,) = rows_of([term], label, {term.name: sample.tail(term.name)}, there)
+            (errors,) = rows_of([term], label, {term.name: sample.error(term.name)}, there)
+            if len(errors) < len(numbers):  # real and imaginary parts have one bound
+                errors = jnp.concatenate([errors, errors])
+            tails, errors = (jnp.where(finite, part, 0) / scale for part in (tails, errors))
+            common = _in_common(term, label, sample, there) / scale
+        parts.append((numbers, jnp.full(len(numbers), step, numbers.dtype), tails, errors))
+        shared.append(common)
+    most = max(common.shape[1] for common in shared)
+    keys = [jnp.concatenate(rows) for rows in zip(*parts, strict=True)]
+    if not any(term.name in sample.errors for term in terms):
+        return _ties.Keys(*keys[:2]), all_finite(all_numbers)
+    return _ties.Keys(*keys, jnp.concatenate([_padded(common, most) for common in shared])), all_finite(all_numbers)
+
+
+def _padded(common: Array, parts: int) -> Array:
+    return jnp.pad(common, ((0, 0), (0, parts - common.shape[1]), (0, 0)))
+
+
+def _in_common(term: Term, label: str, sample: Sample, there: Array | None) -> Array:
+    """How errors of the matrices that were applied to a term move its numbers: `Keys.common`, `[numbers, parts, n]`."""
+    array, parts = sample.x[term.name], []
+    for place, name in enumerate(term.labels):
+        if (turns := sample.turns.get(base(name))) is not None:
+            moved = turns * jnp.moveaxis(array, place, -1)[..., None, :]
+            parts += [jnp.moveaxis(moved[..., part], -1, place) for part in range(turns.shape[-1])]
+    rows = [rows_of([term], label, {term.name: part}, there)[0] for part in parts]
+    numbers = rows_of([term], label, {term.name: array}, there)[0]
+    return jnp.stack(rows, axis=1) if rows else jnp.zeros_like(numbers)[:, None]
 
 
 def turned_by_frames(action: Action, label: str, term: Term) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -22,6 +21,7 @@ from equikit.symmetrization._frame import (
     only_label,
     settled,
 )
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames import _ties
 
 
@@ -97,6 +97,7 @@ class Ordered:
         orders: the orders.
         ties: how many entries no key tells from another.
         finite: whether all numbers that were compared are.
+        certain: whether no error of the numbers changes the order.
         interchangeable: integers `[n]`, equal for entries that can be exchanged without any change to the input, where
             one order stands for all that differ by such exchanges.
         most: how many orders are listed, where it is not `max_size`.
@@ -106,6 +107,7 @@ class Ordered:
     orders: Orders
     ties: Array
     finite: Array
+    certain: Array | bool = True
     interchangeable: Array | None = None
     most: int | None = None
     gap: Array | None = None
@@ -128,7 +130,7 @@ class Ordering(Framed):
         return self.on_degenerate == "sample"
 
     @abstractmethod
-    def ordered(self, action: Action, label: str, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Ordered:
+    def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
         """The order of the entries of one sample."""
 
     @abstractmethod
@@ -155,12 +157,10 @@ class Ordering(Framed):
         found = {other for term in action.inputs if term.name in names for other in term.labels}
         return frozenset(found & set(action.groups)) - {label}
 
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """All orders of one sample, or as many as are allowed."""
         (label,) = self.acts_on(action)
-        found = self.ordered(action, label, x, masks)
+        found = self.ordered(action, label, sample)
         most = self.max_size if found.most is None else found.most
         listing = found.orders.listed(most)
         if self.on_degenerate != "sample" or key is None or found.most is not None:
@@ -171,11 +171,9 @@ class Ordering(Framed):
         mixed = listing._replace(orders=orders, chances=chances)
         return _frame(self, label, found, mixed, ~(listing.enough & found.finite), listing.enough)
 
-    def draw(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
-    ) -> Frame:
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Ties in random order, however many there are."""
-        return _Draws(self, samples).frame(action, x, masks, key)
+        return _Draws(self, samples).frame(action, sample, key)
 
 
 @dataclass(frozen=True)
@@ -188,12 +186,10 @@ class _Draws(Framed):
     def acts_on(self, action: Action) -> frozenset[str]:
         return self.of.acts_on(action)
 
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         assert key is not None, "draws are asked for with a key"
         (label,) = self.acts_on(action)
-        found = self.of.ordered(action, label, x, masks)
+        found = self.of.ordered(action, label, sample)
         orders, log_sizes = jax.vmap(found.orders.drawn)(jax.random.split(key, self.samples))
         no = jnp.zeros((), bool)
         listing = Listing(orders, jnp.full(self.samples, 1 / self.samples), no, log_sizes[0])
@@ -204,7 +200,7 @@ def _frame(
     method: Ordering, label: str, found: Ordered, listing: Listing, degenerate: Array, exact: Array | None
 ) -> Frame:
     """A frame of orders, and what is known of it; drawn at random if it is said where it is exact."""
-    exchanged = found.interchangeable
+    exchanged, degenerate = found.interchangeable, degenerate | ~jnp.asarray(found.certain)
     stabilizer = {} if exchanged is None else {label: exchanged[listing.orders]}
     info = Info(
         jnp.exp(listing.log_size),
@@ -212,6 +208,7 @@ def _frame(
         degenerate & (method.on_degenerate == "error"),
         gap=found.gap,
         ties=found.ties,
+        doubt=jnp.where(found.certain, 0.0, jnp.inf),
         exact=exact,
         more={"log_size": listing.log_size, **found.more},
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,25 +14,38 @@ import numpy as np
 from equikit._errors import TooLargeError
 from equikit.groups import SO, S
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._eigh import eigh
-from equikit.symmetrization._element import Array, Element, detached, rounding
+from equikit.symmetrization._axes import Axes, principal_axes
+from equikit.symmetrization._double_word import (
+    double,
+    matmul,
+    matmul_error,
+    rounding_error,
+    transposed,
+    with_derivative,
+)
+from equikit.symmetrization._element import Array, Element, detached
 from equikit.symmetrization._frame import (
     Frame,
     Framed,
     Info,
     OnDegenerate,
+    most_doubt,
     settled,
 )
-from equikit.symmetrization._precision import error_of, tolerance_for
+from equikit.symmetrization._sample import CERTAIN, Sample
 from equikit.symmetrization.frames._alignments import MOST, alignments
 from equikit.symmetrization.frames._vectors import (
+    Points,
     checked_vectors,
     definite_label,
+    points_in,
     read_labels,
     refuse_tensors,
-    vectors_in,
     weights_in,
 )
+
+FLAT = 2 * CERTAIN
+"""How many errors of its points an extent is that counts as none."""
 
 
 @dataclass(frozen=True)
@@ -116,48 +129,44 @@ class PCA(Framed):
             found |= {other for other in others if not isinstance(action.groups[other], S)}
         return found
 
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The principal axes of one sample, with all signs."""
         (label,) = self.acts_on(action)
         special = isinstance(action.groups[label], SO)
-        points = vectors_in(action, label, self.terms, x, masks)
-        d, dtype = points.shape[-1], points.dtype
+        points = points_in(action, label, self.terms, sample)
+        d, dtype = points.vectors.shape[-1], points.vectors.dtype
         _check_size(d)
-        # Squares of entries have to fit in the dtype, and derivatives of the scale do not matter.
-        size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
-        scaled = points / jnp.where(size > 0, size, 1)
-        weight = weights_in(action, label, self.terms, x, masks)
-        heavy = scaled if weight is None else weight[:, None] * scaled
-        values, axes = eigh(jnp.einsum("nd,ne->de", heavy, scaled, precision=jax.lax.Precision.HIGHEST))
-        error = error_of(action, checked_vectors(action, label, self.terms), x, size)
-        tolerance = tolerance_for(self.tolerance, error)
-        largest = jnp.max(values, initial=0)
-        # Eigenvalues of C are known to the rounding error of the largest, the extents along the axes much better.
-        extents = jnp.max(jnp.abs(jnp.matmul(scaled, axes, precision=jax.lax.Precision.HIGHEST)), axis=0, initial=0)
-        flat = extents <= jnp.maximum(rank_tolerance(d, dtype), 2 * error)
-        gaps = jnp.diff(values) / jnp.where(largest > 0, largest, 1)
+        weight = weights_in(action, label, self.terms, sample.x, sample.masks)
+        found, turns, flat = _axes(points, weight)
+        axes, largest = found.vectors, jnp.max(found.values, initial=0)
+        gaps = jnp.diff(found.values) / jnp.where(largest > 0, largest, 1)
         orders = action.output_order(label)
         # Between two directions without extent the basis makes no difference, if no other input has any there.
-        whole = checked_vectors(action, label, None) == checked_vectors(action, label, self.terms)
+        read = checked_vectors(action, label, self.terms)
+        whole = checked_vectors(action, label, None) == read
         within = flat[1:] & (orders < 2) & whole
-        close = (gaps <= tolerance) & ~within
-        degenerate = jnp.any(close) | ~jnp.all(jnp.isfinite(points))
+        between = flat[:, None] & flat[None, :] & (orders < 2) & whole
+        turns = jnp.where(between, 0, turns)
+        doubt, most = CERTAIN * jnp.max(turns, initial=0), most_doubt(sample.coarsest(read))
+        doubtful = CERTAIN * jnp.diagonal(turns, 1) > most
+        close = doubtful if self.tolerance is None else (gaps <= self.tolerance) & ~within
+        degenerate = jnp.any(close) | ((self.tolerance is None) & (doubt > most)) | ~points.finite
+        tail = found.tail
         if self.on_degenerate == "sample" and key is not None:
-            axes = axes @ _turns_within(key, gaps <= tolerance, d, dtype)
+            turned = _turns_within(key, close, d, dtype)
+            axes, tail = axes @ turned, tail @ turned
         signs = jnp.asarray(sign_choices(d), dtype)
         if special:
             # The last axis follows from the others, so that the determinant is one; half of the signs are left.
             signs = signs[::2]
             signs = signs.at[:, -1].set(jnp.sign(jnp.linalg.det(axes)) * jnp.prod(signs, axis=-1)) if d else signs
-        matrices = axes[None] * signs[:, None, :]
         count = len(signs)
+        matrices, tails = axes[None] * signs[:, None, :], tail[None] * signs[:, None, :]
         weights = jnp.full(count, 1 / count, dtype)
         sizes = jnp.full((), count, jnp.float32)
         if self.on_degenerate == "weighted":
-            others, chances, exact = alignments(scaled, special, weight)
-            matrices = jnp.concatenate([matrices, others])
+            others, chances, exact = alignments(points.vectors, special, weight)
+            matrices, tails = jnp.concatenate([matrices, others]), jnp.concatenate([tails, jnp.zeros_like(others)])
             use = degenerate & exact
             weights = jnp.concatenate([jnp.where(use, 0, weights), jnp.where(use, chances, 0)])
             sizes = jnp.where(use, jnp.sum(chances > 0), sizes).astype(jnp.float32)
@@ -170,10 +179,35 @@ class PCA(Framed):
             refused,
             gap=jnp.min(jnp.where(within, jnp.inf, gaps), initial=jnp.inf),
             rank=jnp.sum(~flat),
+            doubt=doubt,
         )
         if not self.differentiable:
             element, weights = detached(element), jax.lax.stop_gradient(weights)
-        return Frame(element, settled(weights, info), info)
+        turns = jnp.broadcast_to(turns, matrices.shape)
+        return Frame(element, settled(weights, info), info, tail=Element({label: tails}), turns={label: turns})
+
+
+def _axes(points: Points, weight: Array | None) -> tuple[Axes, Array, Array]:
+    """The principal axes; standard deviations of the angles by which they are off, `[d, d]`; what has no extent."""
+    d = points.vectors.shape[-1]
+    number, errors = double(points.vectors, points.tail), points.errors
+    if weight is not None:
+        number = jax.tree.map(lambda part: jnp.sqrt(weight)[:, None] * part, number)
+        errors = jnp.sqrt(weight)[:, None] * jnp.hypot(errors, rounding_error(points.vectors))
+    exact = matmul(transposed(number), number)
+    plain = points.vectors if weight is None else weight[:, None] * points.vectors
+    plain = jnp.einsum("nd,ne->de", plain, points.vectors, precision=jax.lax.Precision.HIGHEST)
+    found = principal_axes(with_derivative(exact.high, plain), exact.low)
+    axes = jax.lax.stop_gradient(found.vectors)
+    exactly = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    squares, variances = exactly(number.high, axes) ** 2, exactly(errors**2, axes**2)
+    flat = jnp.max(squares, axis=0, initial=0) <= FLAT**2 * jnp.max(variances, axis=0, initial=0)
+    both = exactly(squares.T, variances)
+    computing = matmul_error(axes.dtype, len(points.vectors)) * jnp.max(found.values, initial=0)
+    error = jnp.sqrt(both + both.T) + (found.left + computing) / CERTAIN
+    gaps = jnp.abs(found.values[:, None] - found.values[None, :])
+    turns = jnp.where(gaps > 0, error / jnp.where(gaps > 0, gaps, 1), jnp.inf)
+    return found, jnp.where(jnp.eye(d, dtype=bool), 0, jax.lax.stop_gradient(turns)), flat
 
 
 def _check_size(d: int) -> None:
@@ -184,11 +218,6 @@ def _check_size(d: int) -> None:
             expected=f"at most {MOST}",
             step="use ek.frames.QR, which has one element",
         )
-
-
-def rank_tolerance(d: int, dtype: Any) -> float:
-    """Extents below this part of the largest coordinate are rounding errors of the axes."""
-    return 16 * max(d, 1) * rounding(dtype)
 
 
 def sign_choices(d: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,6 +20,7 @@ from equikit.symmetrization._frame import (
     settled,
 )
 from equikit.symmetrization._precision import error_of, tolerance_for
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._gram_schmidt import Basis, gram_schmidt
 from equikit.symmetrization.frames._light_like import FREE, NULL, PARTNER, SPANNED
@@ -103,10 +103,9 @@ class QR(Framed):
         (label,) = self.acts_on(action)
         return read_labels(action, label, self.terms)
 
-    def of_sample(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None
-    ) -> Frame:
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The orthonormal basis of one sample, and its projection onto the span."""
+        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         group = action.groups[label]
         points = vectors_in(action, label, self.terms, x, masks)

@@ -31,8 +31,9 @@ def edge_colors(matrices: Array, tolerance: float) -> Array:
     count = matrices.shape[-1]
 
     def ranked(entries: Array) -> Array:
-        blocks, margin = _ties.split(_ties.together(count * count), entries, tolerance)
-        return jnp.where(margin >= tolerance / 2, blocks, 0)
+        start = _ties.unsplit(_ties.together(count * count), entries.dtype)
+        found = _ties.split(start, _ties.Keys(entries, jnp.asarray(tolerance, entries.dtype)))
+        return jnp.where(found.margin >= tolerance / 2, found.of_entries(), 0)
 
     ranks = jax.vmap(ranked)(matrices.reshape(len(matrices), count * count)).reshape(len(matrices), count, count)
     colors = jnp.eye(count, dtype=jnp.uint32)  # loops are another kind of pair

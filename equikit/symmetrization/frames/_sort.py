@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-import jax.numpy as jnp
 
 from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, rounding
-from equikit.symmetrization._precision import error_of, tolerance_for
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames import _ties
-from equikit.symmetrization.frames._numbers import all_finite, present_first, rows_of, scaled
+from equikit.symmetrization.frames._numbers import keys_of, present_first
 from equikit.symmetrization.frames._ordering import (
     Exchanges,
     One,
@@ -21,9 +16,6 @@ from equikit.symmetrization.frames._ordering import (
     Ordering,
     ties_in,
 )
-
-EQUAL = 64
-"""Numbers that differ by less than this many roundings of the largest are one number, computed in two ways."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +76,17 @@ class Sort(Ordering):
             )
         return found
 
-    def ordered(self, action: Action, label: str, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Ordered:
+    def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
         """Entries in lexicographic order; absent ones come last."""
-        names = self.compared(action, label)
-        there = masks.get(label)
-        found = rows_of([term for term in action.inputs if term.name in names], label, x, there)
-        rows = jnp.concatenate([scaled(array) for array in found])
+        names, there = self.compared(action, label), sample.masks.get(label)
         terms = [term for term in action.inputs if term.name in names]
-        sizes = [jnp.max(jnp.abs(array), initial=0) for array in found]
-        errors = [error_of(action, [term], x, size) for term, size in zip(terms, sizes, strict=True)]
-        coarse = tolerance_for(self.tolerance, functools.reduce(jnp.maximum, errors))
-        fine = jnp.minimum(coarse, EQUAL * rounding(rows.dtype))
-        tolerances = jnp.repeat(jnp.asarray([coarse, fine], rows.dtype), rows.shape[0])
-        blocks, margin = _ties.split_by(present_first(there, rows.shape[1]), jnp.tile(rows, (2, 1)), tolerances)
-        ties, finite, more = ties_in(blocks), all_finite(found), {"margin": margin}
+        keys, finite = keys_of(terms, label, sample, self.tolerance)
+        found = _ties.split_by(present_first(there, keys.numbers.shape[1]), keys)
+        ties, more = ties_in(found.blocks), {"margin": found.margin}
         whole = all(term.name in names for term in action.inputs if label in term.labels)
         orders = action.output_order(label)
         if whole and orders < 2:
-            order, tied = _ties.sorting(blocks)
-            one = One(order, _ties.log_size(tied))
-            return Ordered(one, ties, finite, blocks if orders else None, most=1, more=more)
-        return Ordered(Exchanges(blocks), ties, finite, more=more)
+            one = One(found.order, _ties.log_size(found.blocks))
+            alike = found.of_entries() if orders else None
+            return Ordered(one, ties, finite, found.certain, alike, most=1, more=more)
+        return Ordered(Exchanges(found.of_entries()), ties, finite, found.certain, more=more)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +10,9 @@ from flax import nnx
 
 from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import Frame, Method
 from equikit.symmetrization._options import option
+from equikit.symmetrization._sample import Sample
 
 
 class _Drawing(Method):
@@ -33,17 +32,15 @@ class _Drawing(Method):
         """What the frame reads."""
         return self.of.reads(action)
 
-    def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """Some elements at random, or all."""
         if key is None:
-            return self.of.frame(action, x, masks, None)
-        return self.draw(action, x, masks, key, self.samples)
+            return self.of.frame(action, sample, None)
+        return self.draw(action, sample, key, self.samples)
 
-    def draw(
-        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array, samples: int
-    ) -> Frame:
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Elements of the frame itself: draws from draws are not independent."""
-        return self.of.draw(action, x, masks, key, samples)
+        return self.of.draw(action, sample, key, samples)
 
 
 @dataclass(frozen=True)

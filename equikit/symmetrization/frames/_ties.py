@@ -7,10 +7,16 @@ number out. Entries of a lower block come first, and those of one block are tied
 
 from __future__ import annotations
 
+import functools
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 
 from equikit.symmetrization._element import Array
+
+CLEAR = 3
+"""How many standard deviations a difference is from its tolerance where no error decides on which side it is."""
 
 
 def together(count: int) -> Array:
@@ -18,26 +24,93 @@ def together(count: int) -> Array:
     return jnp.zeros(count, jnp.int32)
 
 
-def split(blocks: Array, column: Array, tolerance: Array | float) -> tuple[Array, Array]:
-    """Split every block where its sorted entries differ by more than the tolerance.
+class Keys(NamedTuple):
+    """Numbers by which entries are compared, the first row first.
 
-    Args:
-        blocks: integers `[n]`.
-        column: numbers `[n]` by which entries of one block are compared.
-        tolerance: smaller differences are rounding; entries are tied where steps up to this join them.
-
-    Returns:
-        The blocks, and the margin: how far the differences that were compared are from the tolerance, at the least.
-        Both depend on pairs of block and number alone: a permutation of the entries permutes the blocks.
+    Attributes:
+        numbers: `[keys, n]`.
+        tolerances: `[keys]`; entries are tied where steps up to this join them.
+        tails: what the numbers lack to twice the precision, or `None`.
+        errors: standard deviations of their errors, `[keys, n]`, which are independent, or `None` where they are exact.
+        common: numbers `[keys, parts, n]`: where they differ, errors that entries have in common do not cancel, and
+            their difference has this standard deviation.
     """
-    count = blocks.shape[0]
-    before, ordered, order = jax.lax.sort((blocks, column, jnp.arange(count)), num_keys=2)
-    steps = ordered[1:] - ordered[:-1]  # of integers without a sign too, since they ascend
-    same = before[1:] == before[:-1]
-    new = jnp.cumsum(~same | (steps > tolerance), dtype=jnp.int32)
-    numbers = jnp.concatenate([jnp.zeros(min(count, 1), jnp.int32), new])
-    margin = jnp.min(jnp.where(same, jnp.abs(steps - tolerance), jnp.inf), initial=jnp.inf)
-    return jnp.zeros_like(numbers).at[order].set(numbers, unique_indices=True), margin
+
+    numbers: Array
+    tolerances: Array
+    tails: Array | None = None
+    errors: Array | None = None
+    common: Array | None = None
+
+
+class Split(NamedTuple):
+    """Entries in order.
+
+    Attributes:
+        order: the entries, `[n]`, those that are tied as they came.
+        blocks: the block of each place, `[n]`, ascending.
+        margin: how far the differences that were compared are from the tolerance, at the least.
+        certain: whether no error of the numbers changes on which side of the tolerance a difference is.
+    """
+
+    order: Array
+    blocks: Array
+    margin: Array
+    certain: Array
+
+    def of_entries(self) -> Array:
+        """The block of each entry, `[n]`."""
+        return jnp.zeros_like(self.blocks).at[self.order].set(self.blocks, unique_indices=True)
+
+
+def unsplit(blocks: Array, dtype: Any) -> Split:
+    """Entries in the order of their blocks, before any number of a dtype is compared."""
+    order = jnp.argsort(blocks, stable=True)
+    return Split(order, blocks[order], jnp.full((), jnp.inf, dtype), jnp.ones((), bool))
+
+
+def split_by(blocks: Array, keys: Keys) -> Split:
+    """Split blocks by one key after another until no entry is tied.
+
+    A permutation of the entries permutes the blocks: they depend on pairs of block and numbers alone.
+    """
+    width, count = keys.numbers.shape
+    start = unsplit(blocks, keys.numbers.dtype)
+    if not (width and count):
+        return start
+
+    def undecided(state: tuple[Array, Split]) -> Array:
+        return (state[0] < width) & (state[1].blocks[-1] < count - 1)
+
+    def step(state: tuple[Array, Split]) -> tuple[Array, Split]:
+        i, found = state
+        return i + 1, split(found, jax.tree.map(lambda rows: rows[i], keys))
+
+    found: Split = jax.lax.while_loop(undecided, step, (jnp.zeros((), jnp.int32), start))[1]
+    return found
+
+
+def split(found: Split, key: Keys) -> Split:
+    """Split every block by one key `[n]`, where its sorted entries differ by more than the tolerance.
+
+    The key may be integers without errors.
+    """
+    columns = [column[found.order] for column in (key.numbers, key.tails) if column is not None]
+    blocks, *columns, order = jax.lax.sort((found.blocks, *columns, found.order), num_keys=1 + len(columns))
+    # Of integers without a sign too, since they ascend.
+    steps = functools.reduce(jnp.add, [column[1:] - column[:-1] for column in columns])
+    same = blocks[1:] == blocks[:-1]
+    new = jnp.cumsum(~same | (steps > key.tolerances), dtype=jnp.int32)
+    blocks = jnp.concatenate([jnp.zeros(min(len(blocks), 1), jnp.int32), new])
+    beyond = jnp.abs(steps - key.tolerances)
+    margin = jnp.min(jnp.where(same, beyond, jnp.inf), initial=jnp.inf)
+    certain = found.certain
+    if key.errors is not None:
+        assert key.common is not None, "errors come with those that entries have in common"
+        variances, shared = key.errors[order] ** 2, key.common[:, order]
+        variances = variances[1:] + variances[:-1] + jnp.sum((shared[:, 1:] - shared[:, :-1]) ** 2, axis=0)
+        certain = certain & jnp.all(~same | (beyond > CLEAR * jnp.sqrt(variances)))
+    return Split(order, blocks, jnp.minimum(found.margin, margin.astype(found.margin.dtype)), certain)
 
 
 def split_exactly(blocks: Array, column: Array) -> Array:
@@ -47,26 +120,6 @@ def split_exactly(blocks: Array, column: Array) -> Array:
     tied = ~before & ~before.T
     first = jnp.arange(blocks.shape[0]) == jnp.argmax(tied, axis=1)
     return jnp.sum(before & first, axis=1, dtype=jnp.int32)
-
-
-def split_by(blocks: Array, columns: Array, tolerances: Array) -> tuple[Array, Array]:
-    """Split blocks by one column after another, `[keys, n]`, until no entry is tied; the margin is the least of all."""
-    width, count = columns.shape
-
-    def undecided(state: tuple[Array, Array, Array]) -> Array:
-        i, blocks, _ = state
-        return (i < width) & (jnp.max(blocks, initial=-1) < count - 1)
-
-    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        i, blocks, margin = state
-        blocks, found = split(blocks, columns[i], tolerances[i])
-        return i + 1, blocks, jnp.minimum(margin, found.astype(margin.dtype))
-
-    endless = jnp.full((), jnp.inf, columns.dtype)
-    if width == 0 or count == 0:
-        return blocks, endless
-    _, blocks, margin = jax.lax.while_loop(undecided, step, (jnp.zeros((), jnp.int32), blocks, endless))
-    return blocks, margin
 
 
 def ranks(columns: Array, tolerance: Array | float) -> Array:

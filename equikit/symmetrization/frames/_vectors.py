@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from equikit._errors import GroupError, OptionError
@@ -12,9 +14,11 @@ from equikit.diagrams import Term
 from equikit.diagrams._signature import base
 from equikit.groups import O
 from equikit.symmetrization._action import Action
+from equikit.symmetrization._double_word import power_of_two
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import only_label
 from equikit.symmetrization._masks import present
+from equikit.symmetrization._sample import Sample
 
 
 def definite_label(method: object, action: Action, label: str | None, problem: str) -> str:
@@ -92,6 +96,43 @@ def vectors_in(
                 rows = rows if name == label else jnp.conj(rows)
                 found += [rows.real, rows.imag] if _is_split(action, label, array) else [rows]
     return jnp.concatenate(found)
+
+
+class Points(NamedTuple):
+    """The vectors of one sample, scaled by a power of two so that the largest entry is about one, `[count, d]` each.
+
+    Attributes:
+        vectors: in float32 or more, with derivatives.
+        tail: what they lack to twice the precision.
+        errors: standard deviations of the errors of their entries.
+        scale: the power of two that they were divided by.
+        finite: whether all entries are; where not, the vectors are zero.
+    """
+
+    vectors: Array
+    tail: Array
+    errors: Array
+    scale: Array
+    finite: Array
+
+
+def points_in(action: Action, label: str, names: tuple[str, ...] | None, sample: Sample) -> Points:
+    """All vectors along a label in one sample, with their errors."""
+    terms = checked_vectors(action, label, names)
+    found = vectors_in(action, label, names, sample.x, sample.masks)
+    size = jax.lax.stop_gradient(jnp.max(jnp.abs(found), initial=0))
+    finite, scale = jnp.isfinite(size), power_of_two(size)
+
+    def like(of: Callable[[str], Array]) -> Array:
+        arrays = {}
+        for term in terms:
+            array = of(term.name)
+            both = jnp.iscomplexobj(sample.x[term.name]) and not jnp.iscomplexobj(array)
+            arrays[term.name] = jax.lax.complex(array, array) if both else array
+        return jnp.where(finite, vectors_in(action, label, names, arrays, sample.masks), 0) / scale
+
+    tail, errors = like(sample.tail), jnp.abs(like(sample.error))
+    return Points(jnp.where(finite, found, 0) / scale, tail, errors, scale, finite)
 
 
 def _is_split(action: Action, label: str, array: Array) -> bool:
