@@ -17,7 +17,7 @@ from equikit.plans._method import Choice, run_choice
 from equikit.symmetrization._action import Action, act, moved_masks, without_absent
 from equikit.symmetrization._backbone import Call
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._frame import Frame, only_if
 
 CACHE = {"cpu": 2**22, "gpu": 2**28, "tpu": 2**28}
 """Bytes up to which the largest array of a backbone may grow, for a platform: beyond, elements go one after another.
@@ -52,6 +52,23 @@ def mean_over(
     it would take longer than the backbone. The backbone itself is compiled by nobody but the caller, since it may hold
     parameters that change.
     """
+    sums = _sums_over(call, frame, x, masks, key, chunk_size=chunk_size, remat=remat)
+    if (fallback := frame.fallback) is not None:
+        used = functools.partial(_sums_over, call, fallback, x, masks, key, chunk_size=chunk_size, remat=remat)
+        sums = _together(sums, only_if(jnp.any(fallback.weights != 0), used))
+    return sums[0], _standard_errors(sums[1], frame) if frame.drawn else {}
+
+
+def _sums_over(
+    call: Call,
+    frame: Frame,
+    x: dict[str, Array],
+    masks: dict[str, Array],
+    key: jax.Array | None,
+    *,
+    chunk_size: int | None,
+    remat: bool,
+) -> Sums:
     chunk: Chunk = (frame.elements, frame.weights, None if key is None else jax.random.split(key, frame.size))
 
     def some(elements: Element, weights: Array, keys: jax.Array | None) -> Sums:
@@ -71,8 +88,8 @@ def mean_over(
     run: Callable[..., Sums] = jax.checkpoint(some) if remat else some
     made = _made(call, x, masks, key) if frame.size > 1 else Made()
     pace = _pace(made, frame.size, chunk_size, _platform((chunk, x, masks)))
-    sums, squares, _ = run_choice(pace, lambda pace: functools.partial(_in_chunks, run, frame.size, pace), *chunk)
-    return sums, _standard_errors(squares, frame) if frame.drawn else {}
+    found: Sums = run_choice(pace, lambda pace: functools.partial(_in_chunks, run, frame.size, pace), *chunk)
+    return found
 
 
 @functools.partial(jax.jit, static_argnums=0)

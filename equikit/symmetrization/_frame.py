@@ -6,7 +6,7 @@ import functools
 import math
 import types
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -17,7 +17,7 @@ from flax import nnx
 from equikit._errors import GroupError
 from equikit.groups import Group
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, Element, compose, rounding
+from equikit.symmetrization._element import Array, Element, compose, is_permutation, rounding
 from equikit.symmetrization._options import check_options
 from equikit.symmetrization._sample import Sample
 
@@ -60,7 +60,7 @@ class Info:
     standard_error: dict[str, Array] = field(default_factory=dict)
 
 
-_DATA = ("elements", "weights", "info", "tail", "turns")
+_DATA = ("elements", "weights", "info", "tail", "turns", "fallback")
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=_DATA, meta_fields=("drawn",))
@@ -76,6 +76,8 @@ class Frame:
         tail: what matrices and shifts lack to twice the precision of their dtype, for methods that come after.
         turns: for a label, standard deviations of the errors of the entries of \(g^{-1} \delta g\),
             `[elements, *batch, n, n]`.
+        fallback: more elements, whose weights are zero for most inputs. The backbone is evaluated on them only where
+            one of a batch has a weight.
     """
 
     elements: Element
@@ -84,6 +86,7 @@ class Frame:
     drawn: bool = False
     tail: Element = field(default_factory=Element)
     turns: dict[str, Array] = field(default_factory=dict)
+    fallback: Frame | None = None
 
     @property
     def size(self) -> int:
@@ -91,8 +94,92 @@ class Frame:
         return int(self.weights.shape[0])
 
 
+def listed(frame: Frame) -> Frame:
+    """All elements of a frame in one list, those of its fallback last."""
+    one, two = frame, frame.fallback
+    if two is None:
+        return frame
+    kept = [_with_stabilizer(one.elements, two.elements), _with_stabilizer(two.elements, one.elements)]
+    parts = [(elements, part.weights, part.tail, part.turns) for elements, part in zip(kept, (one, two), strict=True)]
+    elements, weights, tail, turns = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *parts)
+    return Frame(elements, weights, one.info, one.drawn, tail, turns)
+
+
+def _with_stabilizer(elements: Element, others: Element) -> Element:
+    """Elements with a stabilizer for every label for which others have one: the identity alone, if they had none."""
+    found = dict(elements.stabilizer)
+    for label in others.stabilizer.keys() - found.keys():
+        shape, kept = elements.linear[label].shape, others.stabilizer[label]
+        one = jnp.arange(shape[-1]) if is_permutation(kept) else jnp.eye(shape[-1])
+        found[label] = jnp.broadcast_to(one.astype(kept.dtype), (*shape[: len(shape) - one.ndim], *one.shape))
+    return replace(elements, stabilizer=found)
+
+
+def with_fallback(frame: Frame, share: Array, fallback: Callable[[], Frame]) -> Frame:
+    """A frame that shares its weight with another one, which is computed only where an input of the batch needs it.
+
+    Args:
+        frame: the frame.
+        share: the weight of the other one, `[*batch]`, between zero and one.
+        fallback: computes the other one. Under a `vmap` of the caller it is computed always.
+    """
+    other = only_if(jnp.any(share > 0), fallback)
+    its_own = _of_some(other.info, share > 0)
+    info = _of_both(_of_some(frame.info, share < 1), its_own)
+    weights = jnp.where(share > 0, share * other.weights, 0)
+    other = replace(other, weights=weights, info=its_own)
+    return replace(frame, weights=settled(frame.weights * (1 - share), info), info=info, fallback=other)
+
+
+def _of_some(info: Info, used: Array) -> Info:
+    """What is known of a frame, or of one that is perfect, where it is not used."""
+
+    def where(entry: Array | None, unused: float | bool) -> Any:
+        return None if entry is None else jnp.where(used, entry, unused)
+
+    return replace(
+        info,
+        size=where(info.size, 0),
+        degenerate=info.degenerate & used,
+        refused=info.refused & used,
+        gap=where(info.gap, jnp.inf),
+        ties=where(info.ties, 0),
+        doubt=where(info.doubt, 0),
+    )
+
+
+def _of_both(one: Info, two: Info) -> Info:
+    """What is known of the elements of a frame and of its fallback together."""
+
+    def either(name: str, choose: Callable[[Array, Array], Array]) -> Array | None:
+        mine, theirs = getattr(one, name), getattr(two, name)
+        return choose(mine, theirs) if mine is not None and theirs is not None else theirs if mine is None else mine
+
+    return replace(
+        one,
+        size=one.size + two.size,
+        degenerate=one.degenerate | two.degenerate,
+        refused=one.refused | two.refused,
+        gap=either("gap", jnp.minimum),
+        ties=either("ties", jnp.maximum),
+        doubt=either("doubt", jnp.maximum),
+    )
+
+
+def only_if(needed: Array, compute: Callable[[], Any]) -> Any:
+    """What a function computes, where it is needed; else zeros."""
+
+    def zeros() -> Any:
+        return jax.tree.map(lambda of: jnp.zeros(of.shape, of.dtype), jax.eval_shape(compute))
+
+    if isinstance(needed, jax.core.Tracer):
+        return jax.lax.cond(needed, compute, zeros)
+    return compute() if needed else zeros()
+
+
 def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
     """Elements of a frame drawn independently, each with the probability that is its weight."""
+    frame = listed(frame)
     chances = jnp.log(frame.weights)
     picks = jax.random.categorical(key, chances, axis=0, shape=(samples, *frame.weights.shape[1:]))
 
@@ -126,18 +213,39 @@ def settled(weights: Array, info: Info) -> Array:
     return jnp.where(info.refused, jnp.nan, weights)
 
 
+def then(one: Frame, later: Callable[[Frame], Frame]) -> Frame:
+    """The products of each element of a frame with those of a later one, of the input that the element has moved back.
+
+    Args:
+        one: the frame.
+        later: computes the later frame, `[later, one, *batch]`, of the inputs that the elements of a frame have moved.
+    """
+    two = later(one)
+    if two.fallback is not None and one.size > 1:
+        two = listed(two)
+    found = joined(one, two)
+    if two.fallback is not None:
+        found = replace(found, fallback=joined(one, two.fallback))
+    if one.fallback is None:
+        return found
+    fallback = one.fallback
+    other = only_if(jnp.any(fallback.weights != 0), lambda: joined(fallback, listed(later(fallback))))
+    info = _of_both(found.info, other.info)
+    found = replace(listed(found), weights=settled(listed(found).weights, info), info=info, fallback=other)
+    return found
+
+
 def joined(one: Frame, two: Frame) -> Frame:
     """The products of each element of the one with those of its own frame, whose arrays are `[two, one, *batch]`."""
     count = one.size * two.size
+
+    def flat(array: Array) -> Array:
+        return jnp.moveaxis(array, 0, 1).reshape(count, *array.shape[2:])
+
     first = jax.tree.map(lambda array: jnp.repeat(array, two.size, axis=0), one.elements)
-    weights = (one.weights * two.weights).swapaxes(0, 1).reshape(count, *one.weights.shape[1:])
-    elements = compose(first, joined_axes(two.elements))
-    return Frame(elements, weights, _both(one, two), one.drawn or two.drawn)
-
-
-def joined_axes(later: Any) -> Any:
-    """Arrays `[two, one, ...]` of later frames, or of inputs that they moved, as `[one * two, ...]`."""
-    return jax.tree.map(lambda array: jnp.moveaxis(array, 0, 1).reshape(-1, *array.shape[2:]), later)
+    # Where the first has no weight the second may be refused, without any harm.
+    weights = flat(jnp.where(one.weights == 0, 0, one.weights * two.weights))
+    return Frame(compose(first, jax.tree.map(flat, two.elements)), weights, _both(one, two), one.drawn or two.drawn)
 
 
 def _exact(frame: Frame) -> Array:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 from flax import nnx
 
 from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._frame import Frame, Framed, Method, joined, joined_axes
+from equikit.symmetrization._frame import Frame, Framed, Method, then
 from equikit.symmetrization._sample import Sample, moved_back
 
 
@@ -28,15 +29,18 @@ class _Chain(Method):
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The products of an element of each method, the later ones of inputs that the earlier ones have moved back."""
-        first, *rest = self.methods
         keys = [None] * len(self.methods) if key is None else [*jax.random.split(key, len(self.methods))]
-        found = frame = first.frame(action, sample, keys[0])
-        for method, its_key in zip(rest, keys[1:], strict=True):
-            sample = moved_back(action, sample, found.elements, found.tail, found.turns)
-            sample = sample if found is frame else joined_axes(sample)
-            found = method.frame(action, sample, its_key)
-            frame = joined(frame, found)
-        return frame
+        return _products(action, list(zip(self.methods, keys, strict=True)), sample)
+
+
+def _products(action: Action, methods: list[tuple[Method, Any]], sample: Sample) -> Frame:
+    (first, key), *rest = methods
+    found = first.frame(action, sample, key)
+
+    def later(found: Frame) -> Frame:
+        return _products(action, rest, moved_back(action, sample, found.elements, found.tail, found.turns))
+
+    return then(found, later) if rest else found
 
 
 @dataclass(frozen=True)

@@ -9,39 +9,59 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError, TooLargeError
+from equikit.symmetrization._double_word import Double, double, matmul, minus, transposed, with_derivative
 from equikit.symmetrization._element import Array, rounding
+from equikit.symmetrization._sample import CERTAIN
 from equikit.symmetrization.frames._alignments import MOST
+from equikit.symmetrization.frames._vectors import FLAT, Points
 
 
 class Aligned(NamedTuple):
-    """Matrices `[elements, d, d]` with the axes in columns, weights `[elements]` of sum one, and the dimension that the
-    points span, no more than d - 1."""
+    """Alignments with points.
+
+    Attributes:
+        matrices: `[elements, d, d]`, with the axes in columns.
+        tail: what they lack to twice the precision.
+        turns: standard deviations of their errors, `[elements, d, d]`.
+        weights: `[elements]`, of sum one.
+        span: the dimension that the points span, no more than d - 1.
+    """
 
     matrices: Array
+    tail: Array
+    turns: Array
     weights: Array
     span: Array
 
+    def doubt(self) -> Array:
+        """The mean of the errors by the weights, those that no error exceeds."""
+        errors = jnp.max(self.turns, axis=(-2, -1), initial=0)
+        return CERTAIN * jnp.sum(jnp.where(self.weights > 0, self.weights * errors, 0))
 
-def listed(points: Array, special: bool, copies: int) -> Aligned:
+
+def all_alignments(given: Points, special: bool, copies: int, importance: Array | None, step: str) -> Aligned:
     r"""All alignments with one point (d = 2) or with two (d = 3).
 
     The first axis points at \(x_i\), the second to the part \(h_{ij}\) of \(x_j\) beside it, the third is their cross
     product; for O(d) each is listed with its mirror image. The weight is \(|x_i| / \sum_k |x_k|\), for d = 3 times
-    \(|h_{ij}| / \sum_k |h_{ik}|\): a rotation turns every alignment and leaves its weight.
+    \(|h_{ij}| / \sum_k |h_{ik}|\): a rotation turns every alignment and leaves its weight. Lengths that are rounding
+    errors of the points count as zero.
 
     As the points come to lie on a line, the first axis keeps its weight, but where the second one goes depends on how
     they do. Copies turned about the first axis by equal angles make averages of tensors with fewer axes than there are
     copies the same for every second axis: they are continuous there too, and exact on the line, where it is arbitrary.
 
     Args:
-        points: `[count, d]`, in float32 or more, no larger than one.
+        given: the points.
         special: for SO(d), not O(d).
         copies: how many turned copies of each are listed, for d = 3.
+        importance: numbers `[count]` that multiply the weights, once for each of the points.
+        step: what the error advises where there are too many.
 
     Cost: count elements for d = 2, copies count (count - 1) for d = 3, twice as many for O(d).
     """
-    points = _some(points)
-    count, d = points.shape
+    points, importance = _some(given, importance)
+    count, d = points.place.shape
     pairs = count if d == 2 else max(count * (count - 1), 1) * copies
     elements = pairs * (1 if special else 2)
     if elements > MOST:
@@ -49,46 +69,52 @@ def listed(points: Array, special: bool, copies: int) -> Aligned:
             "there are too many alignments to list",
             got=f"{elements} of {count} points in {d} dimensions",
             expected=f"at most {MOST}",
-            step="draw some of them, Alignment(samples=64), or name fewer points by terms=",
+            step=step,
         )
-    chances, span = _first_chances(points)
+    chances, span = _first_chances(points, importance)
     if d == 2:
-        weights, matrices = chances, _plane(points)
+        weights = chances
+        found = jax.vmap(_plane)(points)
     else:
         one, two = np.nonzero(~np.eye(count, dtype=bool)) if count > 1 else np.zeros((2, 1), int)
-        rows, span = _second_chances(_heights(points[one], points[two]).reshape(count, -1), span)
-        angles = jnp.asarray(2 * np.pi * np.arange(copies) / copies, points.dtype)
-        turned = jax.vmap(lambda angle: _space(points[one], points[two], angle))(angles)
-        matrices, weights = turned.reshape(-1, d, d), jnp.tile((chances[:, None] * rows).ravel() / copies, copies)
+        first, second = (jax.tree.map(lambda part, at=at: part[at], points) for at in (one, two))
+        heights = jax.vmap(_height)(first, second) * importance[two]
+        rows, span = _shares(heights.reshape(count, -1), span)
+        angles = jnp.asarray(2 * np.pi * np.arange(copies) / copies, chances.dtype)
+        found = jax.vmap(jax.vmap(_space, in_axes=(0, 0, None)), in_axes=(None, None, 0))(first, second, angles)
+        found = jax.tree.map(lambda part: part.reshape(-1, d, d), found)
+        weights = jnp.tile((chances[:, None] * rows).ravel() / copies, copies)
     if not special:
-        mirrored = matrices.at[:, :, -1].multiply(-1)
-        matrices, weights = jnp.concatenate([matrices, mirrored]), jnp.concatenate([weights, weights]) / 2
-    return Aligned(matrices, weights, span)
+        found = jax.tree.map(lambda part, sign: jnp.concatenate([part, part * sign]), found, _mirrors(d))
+        weights = jnp.concatenate([weights, weights]) / 2
+    return Aligned(*found, weights, span)
 
 
-def drawn(key: jax.Array, points: Array, special: bool, copies: int, samples: int) -> Aligned:
-    """Alignments drawn independently with the probabilities that are the weights of those `listed`.
+def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, samples: int) -> Aligned:
+    """Alignments drawn independently with the probabilities that are the weights of all.
 
     Cost: O(count) for each.
     """
-    points = _some(points)
-    d = points.shape[-1]
+    points, importance = _some(given, None)
+    d = points.place.shape[-1]
     keys = jax.random.split(key, 4)
-    chances, span = _first_chances(points)
-    fixed = jax.lax.stop_gradient(points)
+    chances, span = _first_chances(points, importance)
     one = jax.random.categorical(keys[0], jnp.log(jax.lax.stop_gradient(chances)), shape=(samples,))
+    first = jax.tree.map(lambda part: part[one], points)
     if d == 2:
-        matrices = _plane(points[one])
+        found = jax.vmap(_plane)(first)
     else:
-        rows, span = _second_chances(
-            jax.vmap(lambda x: _heights(jnp.broadcast_to(x, fixed.shape), fixed))(fixed[one]), span
-        )
+        heights = jax.vmap(jax.vmap(_height, in_axes=(None, 0)), in_axes=(0, None))(first, points)
+        rows, span = _shares(jax.lax.stop_gradient(heights), span)
         two = jax.random.categorical(keys[1], jnp.log(rows))
         turn = jax.random.randint(keys[2], (samples,), 0, copies) * (2 * np.pi / copies)
-        matrices = _space(points[one], points[two], turn.astype(points.dtype))
+        second = jax.tree.map(lambda part: part[two], points)
+        found = jax.vmap(_space)(first, second, turn.astype(chances.dtype))
     if not special:
-        matrices = matrices.at[:, :, -1].multiply(jax.random.rademacher(keys[3], (samples, 1), points.dtype))
-    return Aligned(matrices, jnp.full(samples, 1 / samples, points.dtype), span)
+        signs = jax.random.rademacher(keys[3], (samples, 1), chances.dtype)
+        matrix, tail = (part.at[:, :, -1].multiply(signs) for part in found[:2])
+        found = _Matrix(matrix, tail, found.turns)
+    return Aligned(*found, jnp.full(samples, 1 / samples, chances.dtype), span)
 
 
 def check_dimension(d: int) -> None:
@@ -102,18 +128,51 @@ def check_dimension(d: int) -> None:
         )
 
 
-def _some(points: Array) -> Array:
-    """The points, or the origin where there are none."""
-    return points if len(points) else jnp.zeros((1, points.shape[-1]), points.dtype)
+class _Point(NamedTuple):
+    """A point: its place, what that lacks to twice the precision, and the standard deviations of its errors."""
+
+    place: Array
+    tail: Array
+    errors: Array
+
+    def error(self) -> Array:
+        """The standard deviation of the error of the whole."""
+        return jnp.sqrt(jnp.sum(self.errors**2))
 
 
-def _first_chances(points: Array) -> tuple[Array, Array]:
+class _Matrix(NamedTuple):
+    """A matrix, what it lacks to twice the precision, and the standard deviations of its errors."""
+
+    matrix: Array
+    tail: Array
+    turns: Array
+
+
+def _some(points: Points, importance: Array | None) -> tuple[_Point, Array]:
+    """The points with their importance, or the origin where there are none."""
+    found = _Point(points.vectors, points.tail, points.errors)
+    if not len(points.vectors):
+        found = jax.tree.map(lambda part: jnp.zeros((1, part.shape[-1]), part.dtype), found)
+    ones = jnp.ones(len(found.place), found.place.dtype)
+    return found, ones if importance is None or not len(points.vectors) else importance
+
+
+def _mirrors(d: int) -> _Matrix:
+    """What a mirror image does to a matrix, to its tail and to its errors."""
+    sign = np.ones((d, d))
+    sign[:, -1] = -1
+    return _Matrix(sign, sign, np.ones((d, d)))
+
+
+def _first_chances(points: _Point, importance: Array) -> tuple[Array, Array]:
     """The weights of points as first ones, by their lengths, equal where all are zero; and whether there is one."""
-    rows, span = _second_chances(unit(points)[1][None], jnp.zeros((), int))
+    lengths = unit(points.place)[1]
+    known = lengths > FLAT * jax.vmap(_Point.error)(points)
+    rows, span = _shares((jnp.where(known, lengths, 0) * importance)[None], jnp.zeros((), int))
     return rows[0], jnp.minimum(span, 1)
 
 
-def _second_chances(rows: Array, span: Array) -> tuple[Array, Array]:
+def _shares(rows: Array, span: Array) -> tuple[Array, Array]:
     """Rows over their sums, all entries equal where it is zero; the points span a plane where it is not."""
     total = jnp.sum(rows, axis=1, keepdims=True)
     safe = total > 0
@@ -121,39 +180,83 @@ def _second_chances(rows: Array, span: Array) -> tuple[Array, Array]:
     return shares, jnp.where(jnp.any(safe), 2, span)
 
 
-def _heights(first: Array, second: Array) -> Array:
-    """How far second points lie from the lines through first ones, `[count]`; rounding errors count as zero."""
-    axis, length = unit(first)
-    _, height = unit(_beside(axis, second))
-    # What is left of a parallel point are rounding errors, and its direction means nothing.
-    return jnp.where((height > 32 * rounding(first.dtype)) & (length > 0), height, 0)
+def _height(first: _Point, second: _Point) -> Array:
+    """How far a second point lies from the line through the first one; rounding errors count as zero."""
+    axis, length = unit(first.place)
+    _, height = unit(_beside(axis, second.place))
+    error = _height_error(first, second)
+    return jnp.where((height > FLAT * error) & (length > FLAT * first.error()), height, 0)
 
 
-def _plane(points: Array) -> Array:
-    axis = _axis(points)
-    return jnp.stack([axis, jnp.stack([-axis[:, 1], axis[:, 0]], -1)], -1)
+def _height_error(first: _Point, second: _Point) -> Array:
+    """The standard deviation of the error of a height: that of the second point, and that of the line there."""
+    lengths = [jax.lax.stop_gradient(unit(point.place)[1]) for point in (first, second)]
+    far = lengths[1] / jnp.where(lengths[0] > 0, lengths[0], 1)
+    computing = rounding(first.place.dtype) * lengths[1]
+    return jnp.sqrt(second.error() ** 2 + (far * first.error()) ** 2 + computing**2)
 
 
-def _space(first: Array, second: Array, angle: Array) -> Array:
-    """The alignments with two points each, turned about the first axis; an axis without a direction is arbitrary."""
-    axis = _axis(first)
-    far = jax.nn.one_hot(jnp.argmin(jnp.abs(axis), axis=-1), 3, dtype=axis.dtype)
-    settled = _heights(first, second) > 0
-    beside, _ = unit(_beside(axis, jnp.where(settled[:, None], second, far)))
-    across = jnp.cross(axis, beside)
-    cosine, sine = jnp.cos(angle)[..., None], jnp.sin(angle)[..., None]
-    return jnp.stack([axis, cosine * beside + sine * across, cosine * across - sine * beside], -1)
+def _plane(point: _Point) -> _Matrix:
+    axis = _axis(point.place)
+    matrix = jnp.stack([axis, jnp.stack([-axis[1], axis[0]])], -1)
+    tail = _tail(matrix, Double(point.place[:, None], point.tail[:, None]))
+    return _Matrix(matrix, tail, _skew([_over(point.error(), unit(point.place)[1])], 2))
 
 
-def _axis(points: Array) -> Array:
-    axis, length = unit(points)
-    return jnp.where((length > 0)[:, None], axis, jnp.eye(points.shape[-1], dtype=points.dtype)[0])
+def _space(first: _Point, second: _Point, angle: Array) -> _Matrix:
+    """The alignment with two points, turned about the first axis; an axis without a direction is arbitrary."""
+    axis, length = unit(first.place)
+    axis = _axis(first.place)
+    far = jax.nn.one_hot(jnp.argmin(jnp.abs(axis)), 3, dtype=axis.dtype)
+    height = _height(first, second)
+    beside, _ = unit(_beside(axis, jnp.where(height > 0, second.place, far)))
+    matrix = jnp.stack([axis, beside, jnp.cross(axis, beside)], -1)
+    columns = Double(*(jnp.stack(parts, -1) for parts in ((first.place, second.place), (first.tail, second.tail))))
+    tail = jnp.where(height > 0, _tail(matrix, columns), 0)
+    cosine, sine, one, no = jnp.cos(angle), jnp.sin(angle), jnp.ones(()), jnp.zeros(())
+    turn = jnp.stack([jnp.stack([one, no, no]), jnp.stack([no, cosine, -sine]), jnp.stack([no, sine, cosine])])
+    turn = turn.astype(axis.dtype)
+    exact = matmul(Double(jax.lax.stop_gradient(matrix), tail), double(turn))
+    matrix = with_derivative(exact.high, jnp.matmul(matrix, turn, precision=jax.lax.Precision.HIGHEST))
+    off, across = _over(first.error(), length), _over(_height_error(first, second), height)
+    return _Matrix(matrix, exact.low, _skew([off, jnp.where(height > 0, across, 0)], 3))
 
 
-def _beside(axis: Array, points: Array) -> Array:
+def _tail(matrix: Array, points: Double) -> Array:
+    """What a matrix lacks to twice the precision, whose first axes are made orthonormal from points in columns."""
+    fixed = double(matrix)
+    d = matrix.shape[-1]
+    seen = matmul(transposed(fixed), Double(*map(jax.lax.stop_gradient, points))).high
+    skew = minus(double(jnp.eye(d, dtype=matrix.dtype)), matmul(transposed(fixed), fixed)).high / 2
+    turns = jnp.zeros((d, d), matrix.dtype)
+    for column in range(seen.shape[1]):
+        for row in range(column + 1, d):
+            left = seen[row, column] - sum(turns[row, k] * seen[k, column] for k in range(column))
+            turns = turns.at[row, column].set(_over(left, seen[column, column]))
+    return jnp.matmul(fixed.high, turns - turns.T + skew, precision=jax.lax.Precision.HIGHEST)
+
+
+def _skew(errors: list[Array], d: int) -> Array:
+    """The errors of axes, each turned towards all later ones, as entries of a matrix."""
+    found = jnp.zeros((d, d), errors[0].dtype)
+    for axis, error in enumerate(errors):
+        found = found.at[axis, axis + 1 :].set(error).at[axis + 1 :, axis].set(error)
+    return jax.lax.stop_gradient(found)
+
+
+def _over(one: Array, two: Array) -> Array:
+    return jnp.where(two != 0, one / jnp.where(two != 0, two, 1), 0)
+
+
+def _axis(point: Array) -> Array:
+    axis, length = unit(point)
+    return jnp.where(length > 0, axis, jnp.eye(point.shape[-1], dtype=point.dtype)[0])
+
+
+def _beside(axis: Array, point: Array) -> Array:
     for _ in range(2):  # the first subtraction leaves rounding errors of the size of the point
-        points = points - jnp.sum(points * axis, -1, keepdims=True) * axis
-    return points
+        point = point - jnp.sum(point * axis, -1, keepdims=True) * axis
+    return point
 
 
 def unit(vectors: Array) -> tuple[Array, Array]:
@@ -161,4 +264,4 @@ def unit(vectors: Array) -> tuple[Array, Array]:
     squared = jnp.sum(vectors * vectors, -1)
     safe = squared > 0
     lengths = jnp.where(safe, jnp.sqrt(jnp.where(safe, squared, 1)), 0)
-    return vectors / jnp.where(safe, lengths, 1)[:, None], lengths
+    return vectors / jnp.where(safe, lengths, 1)[..., None], lengths

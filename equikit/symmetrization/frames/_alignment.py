@@ -15,17 +15,19 @@ from equikit.symmetrization._frame import (
     Frame,
     Framed,
     Info,
+    most_doubt,
     settled,
 )
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization._stabilizer import has_mean
-from equikit.symmetrization.frames._aligned import check_dimension, drawn, listed
+from equikit.symmetrization.frames._aligned import all_alignments, check_dimension, drawn_alignments
 from equikit.symmetrization.frames._vectors import (
     checked_vectors,
     definite_label,
+    points_in,
     read_labels,
     refuse_tensors,
-    vectors_in,
+    weights_in,
 )
 
 
@@ -75,6 +77,8 @@ class Alignment(Framed):
     on_degenerate: Literal["error", "flag"] = "error"
     differentiable: bool = True
     policies: ClassVar[tuple[str, ...]] = ("error", "flag")
+    takes_weights: ClassVar[bool] = True
+    instead: ClassVar[str] = "draw some of them, Alignment(samples=64), or name fewer points by terms="
 
     @property
     def needs_key(self) -> bool:
@@ -103,30 +107,32 @@ class Alignment(Framed):
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The alignments of one sample."""
-        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         group, special = action.groups[label], isinstance(action.groups[label], SO)
-        points = vectors_in(action, label, self.terms, x, masks)
-        d = points.shape[-1]
+        points = points_in(action, label, self.terms, sample)
+        d, dtype = points.vectors.shape[-1], points.vectors.dtype
         check_dimension(d)
-        size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
-        finite = jnp.isfinite(size)
-        scaled = jnp.where(finite, points / jnp.where(finite & (size > 0), size, 1), 0)
+        importance = weights_in(action, label, self.terms, sample.x, sample.masks)
         orders = action.output_order(label)
         if self.samples is None:
-            found = listed(scaled, special, orders + 1)
+            found = all_alignments(points, special, orders + 1, importance, self.instead)
         else:
             assert key is not None, "needs_key asks for one"
-            found = drawn(key, scaled, special, orders + 1, self.samples)
-        vanish = found.span == 0
-        degenerate = ~finite | (vanish & ~has_mean(group, orders, jnp.asarray(d)))
-        if checked_vectors(action, label, None) != checked_vectors(action, label, self.terms):
+            found = drawn_alignments(key, points, special, orders + 1, self.samples)
+        vanish, doubt = found.span == 0, found.doubt()
+        read = checked_vectors(action, label, self.terms)
+        degenerate = ~points.finite | (vanish & ~has_mean(group, orders, jnp.asarray(d)))
+        degenerate = degenerate | (doubt > most_doubt(sample.coarsest(read)))
+        if checked_vectors(action, label, None) != read:
             degenerate = degenerate | (found.span < d - 1)
         size = jnp.sum(found.weights > 0).astype(jnp.float32)
-        info = Info(size, degenerate, degenerate & (self.on_degenerate == "error"), rank=found.span)
-        kept = jnp.where(vanish, jnp.zeros((d, d), points.dtype), jnp.eye(d, dtype=points.dtype))
+        refused = degenerate & (self.on_degenerate == "error")
+        info = Info(size, degenerate, refused, rank=found.span, doubt=doubt)
+        kept = jnp.where(vanish, jnp.zeros((d, d), dtype), jnp.eye(d, dtype=dtype))
         stabilizer = {label: jnp.broadcast_to(kept, found.matrices.shape)} if orders else {}
         element, weights = Element({label: found.matrices}, stabilizer=stabilizer), found.weights
         if not self.differentiable:
             element, weights = detached(element), jax.lax.stop_gradient(weights)
-        return Frame(element, settled(weights, info), info, drawn=self.samples is not None)
+        drawn = self.samples is not None
+        tail, turns = Element({label: found.tail}), {label: found.turns}
+        return Frame(element, settled(weights, info), info, drawn, tail, turns)

@@ -88,10 +88,12 @@ def keys_of(terms: Sequence[Term], label: str, sample: Sample, tolerance: float 
         parts.append((numbers, jnp.full(len(numbers), step, numbers.dtype), tails, errors))
         shared.append(common)
     most = max(common.shape[1] for common in shared)
-    keys = [jnp.concatenate(rows) for rows in zip(*parts, strict=True)]
-    if not any(term.name in sample.errors for term in terms):
-        return _ties.Keys(*keys[:2]), all_finite(all_numbers)
-    return _ties.Keys(*keys, jnp.concatenate([_padded(common, most) for common in shared])), all_finite(all_numbers)
+    numbers, tolerances, tails, errors = (jnp.concatenate(rows) for rows in zip(*parts, strict=True))
+    keys = _ties.Keys(numbers, tolerances)
+    if any(term.name in sample.errors for term in terms):
+        common = jnp.concatenate([_padded(common, most) for common in shared])
+        keys = _ties.Keys(numbers, tolerances, tails, errors, common)
+    return keys, all_finite(all_numbers)
 
 
 def _padded(common: Array, parts: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,7 +24,7 @@ from equikit.symmetrization._double_word import (
     transposed,
     with_derivative,
 )
-from equikit.symmetrization._element import Array, Element, detached
+from equikit.symmetrization._element import Array, Element, detached, rounding
 from equikit.symmetrization._frame import (
     Frame,
     Framed,
@@ -31,10 +32,13 @@ from equikit.symmetrization._frame import (
     OnDegenerate,
     most_doubt,
     settled,
+    with_fallback,
 )
 from equikit.symmetrization._sample import CERTAIN, Sample
-from equikit.symmetrization.frames._alignments import MOST, alignments
+from equikit.symmetrization.frames._alignment import Alignment
+from equikit.symmetrization.frames._alignments import MOST
 from equikit.symmetrization.frames._vectors import (
+    FLAT,
     Points,
     checked_vectors,
     definite_label,
@@ -44,8 +48,20 @@ from equikit.symmetrization.frames._vectors import (
     weights_in,
 )
 
-FLAT = 2 * CERTAIN
-"""How many errors of its points an extent is that counts as none."""
+NEAR = 8
+"""The gap, over the root of the rounding error, from which on alignments give way to principal axes."""
+
+WIDE = 4
+"""How many times as large the gap is where they have given way."""
+
+SHARE = "share"
+
+
+@dataclass(frozen=True)
+class _Others(Alignment):
+    """What takes the place of principal axes."""
+
+    instead: ClassVar[str] = 'use on_degenerate="sample", or name fewer points by terms='
 
 
 @dataclass(frozen=True)
@@ -129,6 +145,31 @@ class PCA(Framed):
             found |= {other for other in others if not isinstance(action.groups[other], S)}
         return found
 
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """The principal axes of all samples, and alignments for those that are nearly degenerate."""
+        found = super().frame(action, sample, key)
+        if self.on_degenerate != "weighted":
+            return found
+        share = found.info.more.pop(SHARE)
+        others = _Others(self.label, self.terms, differentiable=self.differentiable)
+        return with_fallback(found, share, lambda: others.frame(action, sample, None))
+
+    def _share(self, values: Array, gaps: Array, within: Array) -> Array:
+        """The part of alignments in the average: all where axes are nearly equal, and smoothly less as they differ.
+
+        Without a tolerance gaps are compared with what they can do: errors of the matrix C between two axes are about
+        the rounding error times the product of the extent of the input and that along the longer one.
+        """
+        if self.tolerance is None:
+            values = jnp.abs(values)
+            can = jnp.sqrt(jnp.max(values, initial=0) * values[1:])
+            gaps, least = jnp.diff(values) / jnp.where(can > 0, can, 1), NEAR * math.sqrt(rounding(values.dtype))
+        else:
+            least = self.tolerance
+        gap = jnp.min(jnp.where(within, jnp.inf, jax.lax.stop_gradient(gaps)), initial=jnp.inf)
+        beyond = jnp.clip((gap / least - 1) / (WIDE - 1), 0, 1) if least else (gap > 0).astype(values.dtype)
+        return 1 - beyond**2 * (3 - 2 * beyond)
+
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The principal axes of one sample, with all signs."""
         (label,) = self.acts_on(action)
@@ -164,13 +205,6 @@ class PCA(Framed):
         matrices, tails = axes[None] * signs[:, None, :], tail[None] * signs[:, None, :]
         weights = jnp.full(count, 1 / count, dtype)
         sizes = jnp.full((), count, jnp.float32)
-        if self.on_degenerate == "weighted":
-            others, chances, exact = alignments(points.vectors, special, weight)
-            matrices, tails = jnp.concatenate([matrices, others]), jnp.concatenate([tails, jnp.zeros_like(others)])
-            use = degenerate & exact
-            weights = jnp.concatenate([jnp.where(use, 0, weights), jnp.where(use, chances, 0)])
-            sizes = jnp.where(use, jnp.sum(chances > 0), sizes).astype(jnp.float32)
-            degenerate = degenerate & ~exact
         refused = degenerate & (self.on_degenerate in ("error", "weighted"))
         element = Element({label: matrices})
         info = Info(
@@ -180,6 +214,7 @@ class PCA(Framed):
             gap=jnp.min(jnp.where(within, jnp.inf, gaps), initial=jnp.inf),
             rank=jnp.sum(~flat),
             doubt=doubt,
+            more={SHARE: self._share(found.values, gaps, within)} if self.on_degenerate == "weighted" else {},
         )
         if not self.differentiable:
             element, weights = detached(element), jax.lax.stop_gradient(weights)
