@@ -126,9 +126,10 @@ def with_fallback(frame: Frame, share: Array, fallback: Callable[[], Frame]) -> 
     other = only_if(jnp.any(share > 0), fallback)
     its_own = _of_some(other.info, share > 0)
     info = _of_both(_of_some(frame.info, share < 1), its_own)
+    mine = jnp.where(share < 1, (1 - share) * frame.weights, 0)
     weights = jnp.where(share > 0, share * other.weights, 0)
     other = replace(other, weights=weights, info=its_own)
-    return replace(frame, weights=settled(frame.weights * (1 - share), info), info=info, fallback=other)
+    return replace(frame, weights=settled(mine, info), info=info, fallback=other)
 
 
 def _of_some(info: Info, used: Array) -> Info:

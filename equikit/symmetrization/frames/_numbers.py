@@ -47,10 +47,10 @@ def matrices_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there
 
 
 EQUAL = 64
-"""Numbers that differ by less than this many roundings of the largest are one number, computed in two ways."""
+"""Numbers that differ by less than this many roundings of the longest entry are one number, computed in two ways."""
 
-TIED = 8
-"""How many standard deviations of the rounding of the longest entry make two numbers of equal ones at the most."""
+MOST_EQUAL = 1 / 32
+"""And by no more than this part of it, in dtypes of few bits."""
 
 
 def keys_of(terms: Sequence[Term], label: str, sample: Sample, tolerance: float | None) -> tuple[_ties.Keys, Array]:
@@ -71,11 +71,10 @@ def keys_of(terms: Sequence[Term], label: str, sample: Sample, tolerance: float 
         numbers = jnp.where(finite, numbers, 0) / scale
         if tolerance is not None:
             step = tolerance * jnp.max(jnp.abs(numbers), initial=0)
-        elif moved:
-            longest = jnp.sqrt(jnp.max(jnp.sum(numbers**2, axis=0), initial=0))
-            step = TIED * rounding(sample.dtype(term.name)) / math.sqrt(12) * longest
         else:
-            step = EQUAL * rounding(numbers.dtype) * jnp.max(jnp.abs(numbers), initial=0)
+            precision = rounding(sample.dtype(term.name) if moved else numbers.dtype)
+            longest = jnp.sqrt(jnp.max(jnp.sum(numbers**2, axis=0), initial=0))
+            step = min(EQUAL * precision, MOST_EQUAL) * longest
         zeros = jnp.zeros_like(numbers)
         tails, errors, common = zeros, zeros, zeros[:, None]
         if moved:
