@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from equikit import _checks
@@ -18,11 +20,12 @@ from equikit.symmetrization._action import Action, without_absent
 from equikit.symmetrization._backbone import Call, KeyArgument
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._evaluate import mean_over
-from equikit.symmetrization._frame import Frame, Info, Method
+from equikit.symmetrization._frame import Frame, Framed, Info, Method
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization._options import refuse_wrong_key
-from equikit.symmetrization._sequential import in_sequence, refuse_unsettled
+from equikit.symmetrization._sequential import Sequential, in_sequence, refuse_unsettled
 from equikit.symmetrization.frames._center import Center
+from equikit.symmetrization.frames._stochastic import Stochastic
 
 
 class Symmetrized:
@@ -138,11 +141,26 @@ class Symmetrized:
                 expected="a key in every call",
                 step="write sym(x, key=jax.random.key(0))",
             )
-        frame = self.how.frame(self.action, arrays, masks, key)
+        found = _frame_at_once if _is_value(self.how) else type(self.how).frame
+        frame = found(self.how, self.action, arrays, masks, key)
         refused = frame.info.refused
-        if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
+        if refuse and not isinstance(refused, jax.core.Tracer) and bool(np.any(refused)):
             raise _without_frame(self.how, frame.info)
         return frame
+
+
+def _is_value(how: Method) -> bool:
+    """Whether a method is a hashable value without parameters, so that one compiled program can compute its frame."""
+    parts = how.methods if isinstance(how, Sequential) else (how.of,) if isinstance(how, Stochastic) else ()
+    return all(map(_is_value, parts)) if parts else isinstance(how, Framed)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _frame_at_once(
+    how: Method, action: Action, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None
+) -> Frame:
+    """The frame by one program for all methods, where `how` alone would run one for each and the steps between."""
+    return how.frame(action, x, masks, key)
 
 
 def _narrow(found: Any, given: Any) -> Any:
