@@ -145,7 +145,7 @@ class Symmetrized:
         frame = found(self.how, self.action, arrays, masks, key)
         refused = frame.info.refused
         if refuse and not isinstance(refused, jax.core.Tracer) and bool(np.any(refused)):
-            raise _without_frame(self.how, frame.info)
+            raise _without_frame(self.how, frame.info, arrays)
         return frame
 
 
@@ -170,16 +170,20 @@ def _narrow(found: Any, given: Any) -> Any:
     return given
 
 
-def _without_frame(how: Method, info: Info) -> FrameError:
-    refused = info.refused.ravel()
-    first = int(jnp.argmax(refused))
+def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameError:
+    refused = np.asarray(info.refused)
+    place = np.unravel_index(np.argmax(refused), refused.shape)
     known = {name: getattr(info, name) for name in ("gap", "rank", "ties", "size")}
-    shown = ", ".join(f"{name} {value.ravel()[first]:.3g}" for name, value in known.items() if value is not None)
+    shown = ", ".join(f"{name} {value[place]:.3g}" for name, value in known.items() if value is not None)
+    finite = all(bool(jnp.all(jnp.isfinite(array[place]))) for array in x.values())
     return FrameError(
-        "an input has no frame: it is symmetric itself, or not finite",
-        got=f"{int(refused.sum())} of {refused.size} inputs for {how}; the first of them is number {first}: {shown}",
+        "an input has no frame: it is symmetric itself" if finite else "an input has no frame: it is not finite",
+        got=f"{refused.sum()} of {refused.size} inputs for {how}; the first of them is number {np.argmax(refused)}: "
+        + (shown if finite else "it has NaN or infinity"),
         expected="inputs without symmetries of their own, all entries finite",
-        step='look at sym.info(x); another on_degenerate= ("flag", "sample", "weighted") goes on with them',
+        step='look at sym.info(x); another on_degenerate= ("flag", "sample", "weighted") goes on with them'
+        if finite
+        else "pass jnp.nan_to_num(x), or leave such inputs out",
     )
 
 

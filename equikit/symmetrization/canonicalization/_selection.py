@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -61,7 +62,7 @@ class Selecting(Method, nnx.Module):
 
     def frame(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], key: jax.Array | None) -> Frame:
         """The element with the largest activation; with a weight for each element that is tied, where this is asked."""
-        given = self.activations(action, x, masks)
+        given = self._of_finite(action, x, masks)
         frame: Frame = (
             drawn(self._choice, given, key, 1, wide(given.values, x))
             if self._draws and key is not None
@@ -75,8 +76,13 @@ class Selecting(Method, nnx.Module):
         """Independent draws: by the activations with `selection="gumbel"`, else among what is tied."""
         if not self._draws:
             return super().draw(action, x, masks, key, samples)
-        given = self.activations(action, x, masks)
+        given = self._of_finite(action, x, masks)
         return _with_more(drawn(self._choice, given, key, samples, wide(given.values, x)), given)
+
+    def _of_finite(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
+        """The activations, NaN for inputs that are not finite: not every network passes NaN on."""
+        given = self.activations(action, x, masks)
+        return replace(given, values=jnp.where(_finite(x, given.values.ndim - 1)[..., None], given.values, jnp.nan))
 
     @property
     def _draws(self) -> bool:
@@ -89,6 +95,13 @@ class Selecting(Method, nnx.Module):
 
     def __str__(self) -> str:
         return repr(self)  # short, not the tree of all parameters
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _finite(x: Mapping[str, Array], batch: int) -> Array:
+    """Whether all entries of the inputs `[*batch, ...]` are finite, `[*batch]`."""
+    each = [jnp.all(jnp.isfinite(array), axis=tuple(range(batch, array.ndim))) for array in x.values()]
+    return functools.reduce(jnp.logical_and, each)
 
 
 def _with_more(frame: Frame, given: Activations) -> Frame:
