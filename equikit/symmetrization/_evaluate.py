@@ -19,6 +19,7 @@ from equikit.plans._method import Choice, run_choice
 from equikit.symmetrization._action import Action, act, moved_masks, without_absent
 from equikit.symmetrization._backbone import Call
 from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._foreign import is_initializing
 from equikit.symmetrization._frame import Frame
 
 CACHE = {"cpu": 2**22, "gpu": 2**28, "tpu": 2**28}
@@ -54,6 +55,8 @@ def mean_over(
     it would take longer than the backbone. The backbone itself is compiled by nobody but the caller, since it may hold
     parameters that change.
     """
+    if is_initializing(call.backbone):
+        call(x, masks, key)  # outside of transformations, so that its parameters are not traced
     chunk: Chunk = (frame.elements, frame.weights, None if key is None else jax.random.split(key, frame.size))
 
     def some(elements: Element, weights: Array, keys: jax.Array | None) -> Sums:
@@ -197,10 +200,10 @@ without `jit`. The values only set the chunk size, so they need not be updated w
 
 def _made(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> Made:
     """Trace the backbone; where nothing else is traced, once for each shape and dtype of its arguments."""
-    known, shapes = _known(call.backbone), _shapes((x, masks, key, call.arguments, call.keywords))
+    known, shapes = _known(call.backbone), _shapes((x, masks, key, call.arguments, call.keywords, call.told))
     if known is None or shapes is None:
         return _traced(call, x, masks, key)
-    name = (call.as_mapping, call.key_argument, *shapes)
+    name = (call.as_mapping, call.key_argument, call.batched, *shapes)
     if name not in known:
         known[name] = _traced(call, x, masks, key)
     return known[name]

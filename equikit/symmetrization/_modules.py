@@ -9,6 +9,7 @@ import jax
 from flax import nnx
 
 from equikit._errors import OptionError
+from equikit.symmetrization._foreign import refuse_foreign
 
 
 def is_plain(thing: object) -> bool:
@@ -23,6 +24,7 @@ def held(thing: object) -> Any:
 
 def checked_callable(what: str, thing: object, expected: str, step: str) -> Any:
     """Return what can be called, or raise `OptionError`."""
+    refuse_foreign(what, thing)
     if not callable(thing):
         raise OptionError(f"{what} cannot be called", got=type(thing).__name__, expected=expected, step=step)
     return thing

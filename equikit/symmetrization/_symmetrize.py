@@ -13,9 +13,19 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import FrameError, OptionError, SignatureError
+from equikit._errors import EquikitError, FrameError, OptionError, ShapeError, SignatureError
+from equikit.diagrams import Signature
 from equikit.diagrams._parse import parse_signature
-from equikit.plans._check import by_name, checked_dtype, checked_shapes, mapping, masks_of, refuse_mixture, refuse_real
+from equikit.plans._check import (
+    Shapes,
+    by_name,
+    checked_dtype,
+    checked_shapes,
+    mapping,
+    masks_of,
+    refuse_mixture,
+    refuse_real,
+)
 from equikit.symmetrization._action import Action, without_absent
 from equikit.symmetrization._backbone import Call, KeyArgument
 from equikit.symmetrization._element import Array
@@ -43,6 +53,7 @@ class Symmetrized:
     key_argument: KeyArgument | None
     chunk_size: int | None
     remat: bool
+    batched: bool
 
     def __call__(
         self,
@@ -120,16 +131,40 @@ class Symmetrized:
         refuse_mixture({f"input {name!r}": array for name, array in arrays.items()})
         refuse_real(action.signature, arrays, arrays.values())
         masks = masks_of(action.signature, mask)
-        widths = [(array.shape or (1,))[-1] if action.channels else None for array in arrays.values()]
-        shapes = checked_shapes(replace(action.signature, outputs=()), widths, [*arrays.values()], masks)
+        shapes = self._shapes([*arrays.values()], masks)
         sizes = shapes.sizes | {label: n for label, n in action.signature.sizes.items() if n is not None}
         masks = {label: jnp.asarray(array) for label, array in masks.items()}
         arrays = {term.name: without_absent(term, arrays[term.name], masks, len(shapes.batch)) for term in terms}
-        return (
-            arrays,
-            masks,
-            Call(self.backbone, action, as_mapping, shapes.batch, sizes, arguments, keywords, self.key_argument),
+        call = Call(
+            self.backbone,
+            action,
+            as_mapping,
+            shapes.batch,
+            sizes,
+            arguments,
+            keywords,
+            {},
+            self.key_argument,
+            self.batched,
         )
+        return arrays, masks, call
+
+    def _shapes(self, arrays: Sequence[Array], masks: Mapping[str, Array]) -> Shapes:
+        """The batch axes and sizes of the inputs, or `ShapeError`."""
+        inputs, action = replace(self.action.signature, outputs=()), self.action
+        without: list[int | None] = [None] * len(arrays)
+        widths = [(array.shape or (1,))[-1] for array in arrays] if action.channels else without
+        try:
+            return checked_shapes(inputs, widths, arrays, masks)
+        except ShapeError as error:
+            if action.channels and _fits(inputs, without, arrays, masks):
+                raise ShapeError(
+                    "the inputs have no axis of channels",
+                    got=error.got,
+                    expected=error.expected,
+                    step="write symmetrize(..., channels=False), or pass x[..., None]",
+                ) from None
+            raise
 
     def _frame(
         self, arrays: dict[str, Array], masks: dict[str, Array], key: jax.Array | None, refuse: bool = True
@@ -147,6 +182,17 @@ class Symmetrized:
         if refuse and not isinstance(refused, jax.core.Tracer) and bool(np.any(refused)):
             raise _without_frame(self.how, frame.info, arrays)
         return frame
+
+
+def _fits(
+    signature: Signature, channels: Sequence[int | None], arrays: Sequence[Array], masks: Mapping[str, Array]
+) -> bool:
+    """Whether arrays fit the inputs of a signature."""
+    try:
+        checked_shapes(signature, channels, arrays, masks)
+    except EquikitError:
+        return False
+    return True
 
 
 def _is_value(how: Method) -> bool:
@@ -211,13 +257,18 @@ def symmetrize(
     key_argument: KeyArgument | None = None,
     chunk_size: int | None = None,
     remat: bool = False,
+    batched: bool = True,
     **bindings: object,
 ) -> Symmetrized:
     r"""Make any function equivariant: \(x \mapsto \sum_g w_g(x)\, g f(g^{-1} x)\) over a frame of the input.
 
     Args:
         backbone: a function or module of any library, that can be traced by JAX and changes no state. It is called with
-            arrays of the shapes that the result of `symmetrize` is called with.
+            arrays of the shapes that the result of `symmetrize` is called with. A module of Flax NNX is passed as it
+            is; one of Equinox with `batched=False`, or as `jax.vmap(net)`; one of Flax Linen as
+            `functools.partial(net.apply, variables)` with `variables = net.init(key, x)`, or as it is where it is a
+            submodule of the Linen module that calls it; a function of Haiku as
+            `lambda x: net.apply(params, None, x)` with `net = hk.transform(f)` and `params = net.init(key, x)`.
         signature, outputs: what acts on the axes of its inputs and outputs: `"p x -> p x"`, or two dictionaries from
             name to labels. Outputs are transformed by their labels: `"p x -> "` are invariants, `"p x -> x"` vectors.
         how: the method: a frame of `ek.frames`, `ek.Canonicalize`, or a list of them, one for each group, in which a
@@ -232,6 +283,9 @@ def symmetrize(
             backbone in the cache of the device. Compiled programs have a loop over the rest; on CPUs it is written out
             sixteen times where the backbone has convolutions.
         remat: compute the backbone again in the backward pass, so that memory does not grow with the frame.
+        batched: whether the backbone takes all samples at once, with batch axes in front, as modules of Flax do; those
+            of Equinox take one sample. With `batched=False` it is mapped over the batch axes, and gets the mask and a
+            key of each sample; further arguments of a call are the same for all samples.
         **bindings: labels with their groups.
 
     Returns:
@@ -254,11 +308,24 @@ def symmetrize(
         >>> cloud = jax.random.normal(jax.random.key(0), (4, 3))
         >>> bool(jnp.allclose(sym(cloud), sym(7 - cloud[::-1]), atol=1e-4))    # moved, reflected, in another order
         True
+
+        A module of Flax Linen, and a function of one sample:
+
+        >>> import functools
+        >>> from flax import linen
+        >>> dense = linen.Dense(3)
+        >>> variables = dense.init(jax.random.key(0), cloud)
+        >>> frames = dict(p=ek.S, x=ek.O(3), channels=False, how=ek.frames.PCA())
+        >>> ek.symmetrize(functools.partial(dense.apply, variables), "p x -> p x", **frames)(cloud).shape
+        (4, 3)
+        >>> one = ek.symmetrize(lambda x: x.ravel().reshape(4, 3), "p x -> p x", batched=False, **frames)
+        >>> one(jax.random.normal(jax.random.key(0), (10, 4, 3))).shape
+        (10, 4, 3)
     """
     kind = parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_checks.call_of(symmetrize))
     checked_callable("the backbone", backbone, "a function or a module", "pass what you would call with an array")
-    _checks.flag("channels", channels)
-    _checks.flag("remat", remat)
+    channels, remat = _checks.flag("channels", channels), _checks.flag("remat", remat)
+    batched = _checks.flag("batched", batched)
     _checks.choice("key_argument", key_argument, ("key", "rngs", None))
     if chunk_size is not None:
         chunk_size = _checks.count("chunk_size", chunk_size, least=1, example=8)
@@ -275,6 +342,7 @@ def symmetrize(
         "key_argument": key_argument,
         "chunk_size": chunk_size,
         "remat": remat,
+        "batched": batched,
     }
     as_module = isinstance(backbone, nnx.Module) or isinstance(method, nnx.Module)
     return SymmetrizedModule(attributes) if as_module else SymmetrizedFunction(attributes)
