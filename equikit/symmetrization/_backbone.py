@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -112,23 +112,25 @@ class Call:
         try:
             outputs = self.backbone(inputs, *self.arguments, **keywords)
         except Exception as error:
-            refusal = self._refusal(error, keywords.keys() - self.keywords.keys())
+            refusal = self._refusal(error, keywords)
             if refusal is None:
                 raise
             raise refusal from error
         refuse_new_state(self.backbone, before)
         return self._checked(outputs, batch)
 
-    def _refusal(self, error: Exception, added: Collection[str]) -> OptionError | None:
+    def _refusal(self, error: Exception, keywords: Mapping[str, Any]) -> OptionError | None:
         """What an error of the backbone means, if it comes from how `symmetrize` calls it; else `None`."""
         if isinstance(error, flax.errors.TraceContextError | flax.errors.ModifyScopeVariableError):
             return stateful(error)
         words = str(error)
         if ("ropout" in words and any(word in words for word in ("rng", "key", "PRNG"))) or "non-None PRNGKey" in words:
             return _keyless(self.key_argument)
-        for name in added:
+        for name in keywords.keys() - self.keywords.keys():
             if isinstance(error, TypeError) and f"unexpected keyword argument {name!r}" in words:
                 return _without_argument(name, error)
+        if not _checks.takes(self.backbone, 1 + len(self.arguments), *keywords):
+            return _with_other_arguments(error, len(self.arguments), keywords)
         return impure(error)
 
     def _checked(self, outputs: Any, batch: tuple[int, ...]) -> dict[str, Array]:
@@ -196,6 +198,16 @@ def _without_argument(name: str, error: Exception) -> OptionError:
         step="write backbone(x, *, mask), where mask is a dictionary from label to booleans"
         if name == "mask"
         else f"let it take {name}=, or leave key_argument out",
+    )
+
+
+def _with_other_arguments(error: Exception, count: int, keywords: Mapping[str, Any]) -> OptionError:
+    listed = ", ".join(["x", *["..."] * count, *(f"{name}=" for name in keywords)])
+    return OptionError(
+        f"the backbone cannot be called with ({listed})",
+        got=str(error),
+        expected="the input, and the further arguments of the call",
+        step="let the backbone take x first, or pass its other arguments after x in the call",
     )
 
 

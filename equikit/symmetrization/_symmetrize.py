@@ -323,7 +323,8 @@ def symmetrize(
         (10, 4, 3)
     """
     kind = parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_checks.call_of(symmetrize))
-    checked_callable("the backbone", backbone, "a function or a module", "pass what you would call with an array")
+    step = "pass what you would call with an array"
+    checked_callable("the backbone", backbone, "a function or a module", step, arguments=None)
     channels, remat = _checks.flag("channels", channels), _checks.flag("remat", remat)
     batched = _checks.flag("batched", batched)
     _checks.choice("key_argument", key_argument, ("key", "rngs", None))
