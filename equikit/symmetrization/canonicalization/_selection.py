@@ -82,7 +82,7 @@ class Selecting(Method, nnx.Module):
     def _of_finite(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
         """The activations, NaN for inputs that are not finite: not every network passes NaN on."""
         given = self.activations(action, x, masks)
-        return replace(given, values=jnp.where(_finite(x, given.values.ndim - 1)[..., None], given.values, jnp.nan))
+        return replace(given, values=_where_finite(x, given.values))
 
     @property
     def _draws(self) -> bool:
@@ -97,11 +97,12 @@ class Selecting(Method, nnx.Module):
         return repr(self)  # short, not the tree of all parameters
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _finite(x: Mapping[str, Array], batch: int) -> Array:
-    """Whether all entries of the inputs `[*batch, ...]` are finite, `[*batch]`."""
+@jax.jit
+def _where_finite(x: Mapping[str, Array], activations: Array) -> Array:
+    """The activations `[*batch, elements]`, NaN where an entry of the inputs `[*batch, ...]` is not finite."""
+    batch = activations.ndim - 1
     each = [jnp.all(jnp.isfinite(array), axis=tuple(range(batch, array.ndim))) for array in x.values()]
-    return functools.reduce(jnp.logical_and, each)
+    return jnp.where(functools.reduce(jnp.logical_and, each)[..., None], activations, jnp.nan)
 
 
 def _with_more(frame: Frame, given: Activations) -> Frame:
