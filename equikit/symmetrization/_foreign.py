@@ -71,6 +71,8 @@ def refuse_new_state(thing: Any, before: Mapping[int, Any]) -> None:
 
 def impure(error: Exception) -> OptionError | None:
     """What an error means that Flax Linen, Haiku or JAX raise where a backbone is not a pure function; else `None`."""
+    if isinstance(error, jax.errors.TracerArrayConversionError | jax.errors.ConcretizationTypeError):
+        return _untraceable(error)
     kinds = flax.errors.JaxTransformError | flax.errors.ScopeParamNotFoundError
     modules = {frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)}
     packages = {name.split(".")[0] for name in modules}
@@ -87,6 +89,15 @@ def impure(error: Exception) -> OptionError | None:
         got=str(error).split("\n")[0][:100],
         expected="a pure function: it is evaluated inside transformations of JAX, and more than once",
         step=step,
+    )
+
+
+def _untraceable(error: Exception) -> OptionError:
+    return OptionError(
+        "the backbone needs the values of its input, as NumPy, PyTorch and Python's if do",
+        got=str(error).split("\n")[0][:100],
+        expected="a function that JAX can trace",
+        step="write it with jax.numpy, jnp.where in place of if; jax.pure_callback calls other code",
     )
 
 

@@ -179,7 +179,7 @@ class Symmetrized:
         found = _frame_at_once if _is_value(self.how) else type(self.how).frame
         frame = found(self.how, self.action, arrays, masks, key)
         refused = frame.info.refused
-        if refuse and not isinstance(refused, jax.core.Tracer) and bool(np.any(refused)):
+        if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
             raise _without_frame(self.how, frame.info, arrays)
         return frame
 

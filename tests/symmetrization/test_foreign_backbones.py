@@ -163,6 +163,16 @@ def test_values_that_a_backbone_keeps_are_refused():
     assert_error(ek.OptionError, lambda: sym(BATCH), "keeps values", "unexpected tracer", "pure", "keep nothing")
 
 
+def by_branch(x):
+    return x if x.sum() > 0 else -x
+
+
+@pytest.mark.parametrize("backbone", [lambda x: np.sin(np.asarray(x)), by_branch])
+def test_a_backbone_that_needs_values_is_refused(backbone):
+    sym = ek.symmetrize(backbone, "p x -> p x", **PCA)
+    assert_error(ek.OptionError, lambda: sym(BATCH), "needs the values", "raced array", "JAX can trace", "jax.numpy")
+
+
 def haiku_backbones(hk):
     """Backbones inside of `hk.transform`, which are not pure functions."""
     return {
