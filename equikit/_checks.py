@@ -270,7 +270,7 @@ def refuse_if_more(problem: str, count: int, most: int, unit: str, step: str) ->
 
 def function(name: str, value: Any, *, example: str, arguments: int = 1) -> Callable[..., Any]:
     """Return a callable that takes a number of positional arguments, or raise `OptionError`."""
-    if not callable(value) or not _takes(value, arguments):
+    if not callable(value) or not takes(value, arguments):
         raise OptionError(
             f"{name}= must be callable"
             + (f" with {arguments} argument{'s' * (arguments > 1)}" if callable(value) else ""),
@@ -282,14 +282,14 @@ def function(name: str, value: Any, *, example: str, arguments: int = 1) -> Call
     return found
 
 
-def _takes(function: Callable[..., Any], arguments: int) -> bool:
-    """Whether a function can be called with a number of positional arguments, if it says what it takes."""
+def takes(function: Callable[..., Any], arguments: int, *keywords: str) -> bool:
+    """Whether a function can be called with a number of positional arguments and keywords, if it says what it takes."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return True
     try:
-        signature.bind(*range(arguments))
+        signature.bind(*range(arguments), **dict.fromkeys(keywords))
     except TypeError:
         return False
     return True

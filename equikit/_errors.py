@@ -128,7 +128,7 @@ class MissingPackageError(EquikitError, ImportError):
 
 
 class FrameError(EquikitError, ValueError):
-    """An input has no unique frame, because the input is symmetric itself."""
+    """An input has no unique frame, because it is symmetric itself or not finite."""
 
 
 class EquivarianceError(EquikitError, AssertionError):

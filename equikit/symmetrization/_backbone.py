@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import flax.errors
@@ -11,9 +12,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
+from equikit.symmetrization._foreign import impure, refuse_new_state, state_of, stateful
 
 KeyArgument = Literal["key", "rngs"]
 """The keyword by which a backbone takes a random key: as it is, or as `nnx.Rngs`."""
@@ -21,7 +24,18 @@ KeyArgument = Literal["key", "rngs"]
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the backbone: what is the same for all elements of a frame."""
+    """One call of the backbone: what is the same for all elements of a frame.
+
+    Attributes:
+        backbone: the function or module.
+        action: its signature.
+        as_mapping: whether it takes a dictionary of inputs.
+        batch, sizes: the batch axes, and the size of every label.
+        arguments, keywords: passed on as they are, the same for all samples.
+        told: keywords with the batch axes.
+        key_argument: the keyword by which it takes a random key.
+        batched: whether it takes all samples at once, or one.
+    """
 
     backbone: Callable[..., Any]
     action: Action
@@ -30,36 +44,96 @@ class Call:
     sizes: Mapping[str, int]
     arguments: tuple[Any, ...]
     keywords: Mapping[str, Any]
+    told: Mapping[str, Array]
     key_argument: KeyArgument | None
+    batched: bool
 
     def __call__(self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> dict[str, Array]:
         """Evaluate the backbone on inputs `[*batch, *axes, channels]`, inside a transformation of JAX.
 
         Raises:
-            OptionError: if the backbone changes its own state, or needs a key.
+            OptionError: if the backbone changes its own state, needs a key, or takes one sample and not a batch.
             ShapeError, DTypeError: if it returns what the signature does not say.
         """
-        keywords = dict(self.keywords)
+        if not self.batched:
+            return self._sample_by_sample(x, masks, key)
+        try:
+            return self._evaluated(x, masks, dict(self.told), key, self.batch)
+        except OptionError:
+            raise
+        except Exception as error:
+            step = self._mapped(x, masks, key)
+            if step is None:
+                raise
+            raise _with_fewer_axes(error, x, step) from error
+
+    def _sample_by_sample(
+        self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None
+    ) -> dict[str, Array]:
+        """The outputs of a backbone for one sample, mapped over the batch axes."""
+
+        def one(
+            x: dict[str, Array], masks: dict[str, Array], told: dict[str, Array], key: jax.Array | None
+        ) -> dict[str, Array]:
+            return self._evaluated(x, masks, told, key, ())
+
+        for _ in self.batch:
+            one = jax.vmap(one)
+        return one(x, masks, dict(self.told), None if key is None else jax.random.split(key, self.batch))
+
+    def _mapped(self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> str | None:
+        """How a backbone that fails has to be mapped to do what the signature says; `None` if no `vmap` helps."""
+        if self.batch and _runs(self._sample_by_sample, x, masks, key):
+            return "write symmetrize(..., batched=False)"
+        found, text = self.backbone, "backbone"
+        for _ in range(min(array.ndim for array in x.values())):
+            found, text = jax.vmap(found), f"jax.vmap({text})"
+            mapped = functools.partial(replace(self, backbone=found)._evaluated, batch=self.batch)
+            if _runs(mapped, x, masks, dict(self.told), key):
+                return f"pass {text}"
+        return None
+
+    def _evaluated(
+        self,
+        x: dict[str, Array],
+        masks: dict[str, Array],
+        told: dict[str, Array],
+        key: jax.Array | None,
+        batch: tuple[int, ...],
+    ) -> dict[str, Array]:
+        """What the backbone returns, checked for the batch axes."""
+        keywords = {**self.keywords, **told}
         if masks:
             keywords["mask"] = masks
         if self.key_argument is not None and key is not None:
             keywords[self.key_argument] = nnx.Rngs(key) if self.key_argument == "rngs" else key
         inputs: Any = x if self.as_mapping else next(iter(x.values()))
+        before = state_of(self.backbone)
         try:
             outputs = self.backbone(inputs, *self.arguments, **keywords)
-        except (flax.errors.TraceContextError, flax.errors.ModifyScopeVariableError) as error:
-            raise _stateful(error) from error
         except Exception as error:
-            words = str(error)
-            if "ropout" in words and any(word in words for word in ("rng", "key", "PRNG")):
-                raise _keyless(self.key_argument) from error
-            for name in keywords.keys() - self.keywords.keys():
-                if isinstance(error, TypeError) and f"unexpected keyword argument {name!r}" in words:
-                    raise _without_argument(name, error) from error
-            raise
-        return self._checked(outputs)
+            refusal = self._refusal(error, keywords)
+            if refusal is None:
+                raise
+            raise refusal from error
+        refuse_new_state(self.backbone, before)
+        return self._checked(outputs, batch)
 
-    def _checked(self, outputs: Any) -> dict[str, Array]:
+    def _refusal(self, error: Exception, keywords: Mapping[str, Any]) -> OptionError | None:
+        """What an error of the backbone means, if it comes from how `symmetrize` calls it; else `None`."""
+        if isinstance(error, flax.errors.TraceContextError | flax.errors.ModifyScopeVariableError):
+            return stateful(error)
+        words = str(error)
+        if ("ropout" in words and any(word in words for word in ("rng", "key", "PRNG"))) or "non-None PRNGKey" in words:
+            return _keyless(self.key_argument)
+        for name in keywords.keys() - self.keywords.keys():
+            if isinstance(error, TypeError) and f"unexpected keyword argument {name!r}" in words:
+                return _without_argument(name, error)
+        if not _checks.takes(self.backbone, 1 + len(self.arguments), *keywords):
+            return _with_other_arguments(error, len(self.arguments), keywords)
+        return impure(error)
+
+    def _checked(self, outputs: Any, batch: tuple[int, ...]) -> dict[str, Array]:
         terms = self.action.signature.outputs
         found = dict(outputs) if isinstance(outputs, Mapping) else {terms[0].name: outputs} if len(terms) == 1 else None
         names = [term.name for term in terms]
@@ -80,14 +154,14 @@ class Call:
                     expected="a JAX array of floating-point numbers",
                     step="return logits, not classes; convert integers in the backbone",
                 )
-            wanted = (*self.batch, *(self.sizes.get(label) for label in term.labels))
+            wanted = (*batch, *(self.sizes.get(label) for label in term.labels))
             shape = array.shape[: array.ndim - 1] if self.action.channels else array.shape
             if len(shape) != len(wanted) or any(b not in (a, None) for a, b in zip(shape, wanted, strict=True)):
                 axes = [
                     label if size is None else f"{label}={size}"
-                    for label, size in zip(term.labels, wanted[len(self.batch) :], strict=True)
+                    for label, size in zip(term.labels, wanted[len(batch) :], strict=True)
                 ]
-                listed = [*map(str, self.batch), *axes, *(["channels"] if self.action.channels else [])]
+                listed = [*map(str, batch), *axes, *(["channels"] if self.action.channels else [])]
                 raise ShapeError(
                     f"the backbone returns another shape for {term.name!r} than the signature says",
                     got=f"shape {list(array.shape)}",
@@ -97,18 +171,22 @@ class Call:
         return {name: found[name] for name in names}
 
 
-def _stateful(error: Exception) -> OptionError:
-    what = str(error).split("(")[0].strip()
-    random = "Rng" in what
+def _runs(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether a function of arrays raises nothing."""
+    try:
+        jax.eval_shape(function, *arguments)
+    except Exception:
+        return False
+    return True
+
+
+def _with_fewer_axes(error: Exception, x: Mapping[str, Array], step: str) -> OptionError:
+    what = _checks.shown(error.args[0] if error.args else error)
     return OptionError(
-        "the backbone changes its own state when it is called",
-        got=what,
-        expected="a pure function: it is evaluated on several copies of the input, in no order",
-        step=(
-            'make its dropout without rngs=, write symmetrize(..., key_argument="rngs"), and call with key='
-            if random
-            else "switch it to evaluation (model.eval()), or use a normalization without running averages"
-        ),
+        "the backbone takes arrays with fewer axes",
+        got=f"an input of shape {list(next(iter(x.values())).shape)}: {what}",
+        expected="a backbone for arrays [*batch, *axes, channels], or for one sample with batched=False",
+        step=step,
     )
 
 
@@ -120,6 +198,16 @@ def _without_argument(name: str, error: Exception) -> OptionError:
         step="write backbone(x, *, mask), where mask is a dictionary from label to booleans"
         if name == "mask"
         else f"let it take {name}=, or leave key_argument out",
+    )
+
+
+def _with_other_arguments(error: Exception, count: int, keywords: Mapping[str, Any]) -> OptionError:
+    listed = ", ".join(["x", *["..."] * count, *(f"{name}=" for name in keywords)])
+    return OptionError(
+        f"the backbone cannot be called with ({listed})",
+        got=str(error),
+        expected="the input, and the further arguments of the call",
+        step="let the backbone take x first, or pass its other arguments after x in the call",
     )
 
 

@@ -16,7 +16,6 @@ CLOSE = 16
 """Eigenvalues that differ by less than this many roundings of the largest count as one in derivatives."""
 
 
-@jax.custom_jvp
 def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*batch d"], Float[jax.Array, "*batch d d"]]:
     r"""Eigenvalues, ascending, and eigenvectors, in columns, of symmetric matrices.
 
@@ -61,6 +60,12 @@ def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*bat
             expected="[*batch, d, d]",
             step="contract the points first: jnp.swapaxes(x, -1, -2) @ x",
         )
+    found: tuple[jax.Array, jax.Array] = _eigh(matrix)
+    return found
+
+
+@jax.custom_jvp
+def _eigh(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
     d = matrix.shape[-1]
     matrix = matrix / 2 + jnp.swapaxes(matrix, -1, -2) / 2
     if d > 3:
@@ -124,10 +129,10 @@ def _exchanged(swap: jax.Array, one: jax.Array, other: jax.Array) -> tuple[jax.A
     return jnp.where(swap, other, one), jnp.where(swap, one, other)
 
 
-@eigh.defjvp
+@_eigh.defjvp
 def _eigh_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
     (matrix,), (tangent,) = primals, tangents
-    values, vectors = eigh(matrix)
+    values, vectors = _eigh(matrix)
     turned = jnp.swapaxes(vectors, -1, -2) @ ((tangent + jnp.swapaxes(tangent, -1, -2)) / 2) @ vectors
     gaps = values[..., None, :] - values[..., :, None]
     largest = jnp.max(jnp.abs(values), axis=-1, initial=0)[..., None, None]

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
+from equikit._errors import OptionError
 from equikit.groups import Group
 
 Array = Any
@@ -87,8 +89,24 @@ def _product(one: Array, two: Array) -> Array:
     return one @ two
 
 
+def _check_elements(**elements: object) -> None:
+    for name, element in elements.items():
+        if not isinstance(element, Element):
+            raise OptionError(
+                f"{name} is not an Element",
+                got=_checks.shown(element),
+                expected="equikit.symmetrization.Element",
+                step="pass the elements of a frame: sym.frame(x).elements",
+            )
+
+
 def compose(one: Element, two: Element) -> Element:
-    """The product `one two`, which acts by `two` first; the batch axes of the two broadcast."""
+    """The product `one two`, which acts by `two` first; the batch axes of the two broadcast.
+
+    Raises:
+        OptionError: if an argument is not an `Element`.
+    """
+    _check_elements(one=one, two=two)
     linear = {label: one.linear.get(label, two.linear.get(label)) for label in (*one.linear, *two.linear)}
     for label in one.linear.keys() & two.linear.keys():
         linear[label] = _product(one.linear[label], two.linear[label])
@@ -111,7 +129,20 @@ def _permuted(permutation: Array, vector: Array) -> Array:
 
 
 def inverse(element: Element, groups: Mapping[str, Group]) -> Element:
-    """The inverse of an element; `groups` says what acts on each label."""
+    """The inverse of an element; `groups` says what acts on each label.
+
+    Raises:
+        OptionError: if `element` is not an `Element`, or a label has no group.
+    """
+    _check_elements(element=element)
+    missing = [x for x in element.linear if not isinstance(groups, Mapping) or not isinstance(groups.get(x), Group)]
+    if missing:
+        raise OptionError(
+            f"groups= has no group for {missing[0]!r}",
+            got=_checks.shown(groups),
+            expected="a dictionary from label to group",
+            step=f'write groups={{"{missing[0]}": ek.O(3)}}',
+        )
     linear = {label: inverse_linear(groups[label], by) for label, by in element.linear.items()}
     shift = {}
     for label, moved in element.shift.items():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
@@ -17,6 +19,7 @@ from equikit.plans._method import Choice, run_choice
 from equikit.symmetrization._action import Action, act, moved_masks, without_absent
 from equikit.symmetrization._backbone import Call
 from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._foreign import is_initializing
 from equikit.symmetrization._frame import Frame, only_if
 
 CACHE = {"cpu": 2**22, "gpu": 2**28, "tpu": 2**28}
@@ -52,6 +55,8 @@ def mean_over(
     it would take longer than the backbone. The backbone itself is compiled by nobody but the caller, since it may hold
     parameters that change.
     """
+    if is_initializing(call.backbone):
+        call(x, masks, key)  # outside of transformations, so that its parameters are not traced
     sums = _sums_over(call, frame, x, masks, key, chunk_size=chunk_size, remat=remat)
     if (fallback := frame.fallback) is not None:
         used = functools.partial(_sums_over, call, fallback, x, masks, key, chunk_size=chunk_size, remat=remat)
@@ -205,11 +210,48 @@ class Made:
     convolutions: bool = False
 
 
+_KNOWN: dict[int, tuple[weakref.ref[Any], dict[Any, Made]]] = {}
+"""For the id of a live backbone, what it computes for arguments of each shape. Tracing takes most of the time of a call
+without `jit`. The values only set the chunk size, so they need not be updated when the backbone changes."""
+
+
 def _made(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> Made:
-    """Trace the backbone."""
+    """Trace the backbone; where nothing else is traced, once for each shape and dtype of its arguments."""
+    known, shapes = _known(call.backbone), _shapes((x, masks, key, call.arguments, call.keywords, call.told))
+    if known is None or shapes is None:
+        return _traced(call, x, masks, key)
+    name = (call.as_mapping, call.key_argument, call.batched, *shapes)
+    if name not in known:
+        known[name] = _traced(call, x, masks, key)
+    return known[name]
+
+
+def _traced(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> Made:
     # One element under a vmap, as it is run: a backbone that changes its state is refused here already.
     alone = jax.tree.map(lambda a: a[None], (x, masks, key))
     return _of_program(jax.make_jaxpr(jax.vmap(call))(*alone).jaxpr)
+
+
+def _known(backbone: object) -> dict[Any, Made] | None:
+    """What is known of this backbone; `None` for objects without weak references."""
+    place = id(backbone)
+    if place not in _KNOWN:
+        try:
+            _KNOWN[place] = weakref.ref(backbone, lambda _: _KNOWN.pop(place, None)), {}
+        except TypeError:
+            return None
+    return _KNOWN[place][1]
+
+
+def _shapes(arguments: Any) -> tuple[Any, ...] | None:
+    """Hashable shapes and dtypes of arguments; `None` where something is traced, or neither an array nor a number."""
+    leaves, structure = jax.tree.flatten(arguments)
+    found = []
+    for leaf in leaves:
+        if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, jax.Array | np.ndarray | int | float | str):
+            return None
+        found.append((leaf.shape, leaf.dtype) if isinstance(leaf, jax.Array | np.ndarray) else leaf)
+    return (structure, *found)
 
 
 class Pace(NamedTuple):

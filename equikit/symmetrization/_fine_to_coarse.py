@@ -11,11 +11,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError
+from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.plans._check import checked_dtype, mapping
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._mixture import clustered
-from equikit.symmetrization._modules import checked_callable
+from equikit.symmetrization._modules import checked_callable, mask_keyword
 from equikit.symmetrization._options import option
 
 
@@ -82,7 +82,9 @@ class FineToCoarse(nnx.Module):
         self.merge = self.widths if distances is None else _checks.numbers("merge", distances, above=0)
         given = votes if isinstance(votes, list | tuple) else [votes]
         step = "write votes=[piecewise(...)]"
-        self.votes = nnx.List([checked_callable("a vote", vote, "functions of x and parts=", step) for vote in given])
+        self.votes = nnx.List(
+            checked_callable("a vote", vote, "functions of x and parts=", step, keywords=("parts",)) for vote in given
+        )
         if len(self.widths) != len(self.votes) + 1 or len(self.merge) != len(self.widths):
             raise OptionError(
                 "the widths are not one more than the votes",
@@ -108,12 +110,13 @@ class FineToCoarse(nnx.Module):
 
         Raises:
             ShapeError: if there are no points and axes of space, or votes have another shape.
+            DTypeError: if places are not real numbers in floating point.
         """
         there = mapping("mask", {} if mask is None else mask).get(self.points)
         places = self._places(x)
         weights = self._clustered(0, places, there)
         for number, vote in enumerate(self.votes, 1):
-            votes = self._places(vote(x, parts=weights, **({"mask": mask} if mask else {})))
+            votes = self._places(vote(x, parts=weights, **mask_keyword("a vote", vote, mask or {}, "parts")))
             if votes.shape != places.shape:
                 raise ShapeError(
                     "the votes are not places, one for each point",
@@ -143,6 +146,13 @@ class FineToCoarse(nnx.Module):
                 )
             array = x[name]
         array = checked_dtype(self.term or "x", array)
+        if jnp.iscomplexobj(array):
+            raise DTypeError(
+                "the places of the points are complex",
+                got=f"dtype {array.dtype}",
+                expected="real numbers: places in space",
+                step=f"pass jnp.concatenate([x.real, x.imag], axis={-1 - self.channels})",
+            )
         if array.ndim < 2 + self.channels:
             raise ShapeError(
                 "the input holds no points in space",

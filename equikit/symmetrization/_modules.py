@@ -8,7 +8,9 @@ from typing import Any, Self
 import jax
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
+from equikit.symmetrization._foreign import refuse_foreign
 
 
 def is_plain(thing: object) -> bool:
@@ -21,10 +23,18 @@ def held(thing: object) -> Any:
     return thing if isinstance(thing, nnx.Module) or is_plain(thing) else nnx.data(thing)
 
 
-def checked_callable(what: str, thing: object, expected: str, step: str) -> Any:
-    """Return what can be called, or raise `OptionError`."""
+def checked_callable(
+    what: str, thing: object, expected: str, step: str, *, arguments: int | None = 1, keywords: tuple[str, ...] = ()
+) -> Any:
+    """Return what can be called with these arguments, or raise `OptionError`; `arguments=None` leaves them open."""
+    refuse_foreign(what, thing)
     if not callable(thing):
         raise OptionError(f"{what} cannot be called", got=type(thing).__name__, expected=expected, step=step)
+    if arguments is not None and not _checks.takes(thing, arguments, *keywords):
+        listed = ", ".join(["x"] * arguments + [f"{name}=" for name in keywords])
+        raise OptionError(
+            f"{what} cannot be called with ({listed})", got=_checks.shown(thing), expected=expected, step=step
+        )
     return thing
 
 
@@ -33,8 +43,17 @@ def held_network(
     expected: str = "a function or a module",
     step: str = "pass what takes the input of symmetrize",
 ) -> Any:
-    """A network as an attribute of an NNX module, or `OptionError` where it cannot be called."""
+    """A network as an attribute of an NNX module, or `OptionError` where it cannot be called with one input."""
     return held(checked_callable("the network", network, expected, step))
+
+
+def mask_keyword(what: str, network: object, masks: Mapping[str, Any], *keywords: str) -> dict[str, Any]:
+    """The keyword `mask=` of a network, none without masks; `OptionError` where the network does not take it."""
+    if not masks:
+        return {}
+    expected, step = "a function that is told which entries are there", "write f(x, *, mask=None), mask by label"
+    checked_callable(what, network, expected, step, keywords=("mask", *keywords))
+    return {"mask": masks}
 
 
 class ModuleOf(nnx.Module):

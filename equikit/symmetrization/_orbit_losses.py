@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from equikit import _checks
-from equikit._errors import OptionError
+from equikit._errors import OptionError, ShapeError
 from equikit.plans._check import checked_dtype
 from equikit.symmetrization._frame import Info
 from equikit.symmetrization._more import entries
@@ -70,6 +70,7 @@ def matrix_equivariance_loss(info: Info, moved: Info, element: jax.Array) -> jax
 
     Raises:
         OptionError: if an info is not from `OrbitDistance`.
+        ShapeError: if the matrices and the element do not fit together.
 
     Example:
         >>> import equikit as ek
@@ -88,8 +89,16 @@ def matrix_equivariance_loss(info: Info, moved: Info, element: jax.Array) -> jax
             expected="one",
             step="symmetrize with each method alone to compare its matrices",
         )
-    one, two = several[0], again[0]
-    turned = jnp.matmul(checked_dtype("element", element).astype(one.dtype), one, precision=jax.lax.Precision.HIGHEST)
+    one, two, element = several[0], again[0], checked_dtype("element", element)
+    n = one.shape[-1]
+    if two.shape != one.shape or element.shape not in ((n, n), one.shape):
+        raise ShapeError(
+            "the matrices and the element do not fit together",
+            got=f"matrices {list(one.shape)} and {list(two.shape)}, an element {list(element.shape)}",
+            expected=f"matrices of one shape, and an element [{n}, {n}] or {list(one.shape)}",
+            step="apply the element to the input of the second info",
+        )
+    turned = jnp.matmul(element.astype(one.dtype), one, precision=jax.lax.Precision.HIGHEST)
     return jnp.mean(jnp.sum(jnp.abs(two - turned) ** 2, axis=(-2, -1))) / one.shape[-1]
 
 

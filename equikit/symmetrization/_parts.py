@@ -54,7 +54,7 @@ class PartsCall(Call):
         if told or "mask" in self.tell:
             told[self.points] = there
         more = {"weights": weights} if "weights" in self.tell else {}
-        return replace(self.of_part, keywords={**self.keywords, **more})(seen, told, key)
+        return replace(self.of_part, told=more)(seen, told, key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -17,7 +17,7 @@ from equikit.groups import S
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._evaluate import mean_over
 from equikit.symmetrization._frame import Frame, Info, Method
-from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
+from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable, mask_keyword
 from equikit.symmetrization._options import option, refuse_wrong_key
 from equikit.symmetrization._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 from equikit.symmetrization._symmetrize import Symmetrized, _narrow, symmetrize
@@ -108,6 +108,7 @@ class Piecewise:
         mask: Mapping[str, Array] | None = None,
     ) -> Frame:
         """The elements and weights of each part, without the backbone: `[elements, parts, *batch, ...]`."""
+        refuse_wrong_key(key)
         arrays, masks, call = self.symmetrized._read(x, (), {}, mask)
         weights = self._weights(x, parts, masks, (*call.batch, call.sizes[self.points]))
         return self._frames(arrays, masks, weights, None if key is None else jax.random.split(key)[0])[0]
@@ -122,7 +123,7 @@ class Piecewise:
                     expected="weights [*batch, points, parts]",
                     step="pass parts=jax.nn.one_hot(part_of_each_point, number_of_parts)",
                 )
-            given = self.parts(x, **({"mask": masks} if masks else {}))
+            given = self.parts(x, **mask_keyword("parts", self.parts, masks))
         there = masks.get(self.points)
         weights: Array = settled_weights(checked_weights(given, shape, there), there, self.threshold, self.hard)
         return weights

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import FrameError, OptionError, SignatureError
+from equikit._errors import EquikitError, FrameError, OptionError, ShapeError, SignatureError
+from equikit.diagrams import Signature
 from equikit.diagrams._parse import parse_signature
-from equikit.plans._check import by_name, checked_dtype, checked_shapes, mapping, masks_of, refuse_mixture, refuse_real
+from equikit.plans._check import (
+    Shapes,
+    by_name,
+    checked_dtype,
+    checked_shapes,
+    mapping,
+    masks_of,
+    refuse_mixture,
+    refuse_real,
+)
 from equikit.symmetrization._action import Action, without_absent
 from equikit.symmetrization._backbone import Call, KeyArgument
-from equikit.symmetrization._element import Array
+from equikit.symmetrization._element import Array, rounding
 from equikit.symmetrization._evaluate import mean_over
-from equikit.symmetrization._frame import Frame, Info, Method, listed
+from equikit.symmetrization._frame import Frame, Framed, Info, Method, listed
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization._options import refuse_wrong_key
 from equikit.symmetrization._sample import Sample
-from equikit.symmetrization._sequential import in_sequence, refuse_unsettled
+from equikit.symmetrization._sequential import Sequential, in_sequence, refuse_unsettled
 from equikit.symmetrization.frames._center import Center
+from equikit.symmetrization.frames._ordering import UNSURE
+from equikit.symmetrization.frames._stochastic import Stochastic
 
 
 class Symmetrized:
@@ -41,6 +55,7 @@ class Symmetrized:
     key_argument: KeyArgument | None
     chunk_size: int | None
     remat: bool
+    batched: bool
 
     def __call__(
         self,
@@ -118,16 +133,40 @@ class Symmetrized:
         refuse_mixture({f"input {name!r}": array for name, array in arrays.items()})
         refuse_real(action.signature, arrays, arrays.values())
         masks = masks_of(action.signature, mask)
-        widths = [(array.shape or (1,))[-1] if action.channels else None for array in arrays.values()]
-        shapes = checked_shapes(replace(action.signature, outputs=()), widths, [*arrays.values()], masks)
+        shapes = self._shapes([*arrays.values()], masks)
         sizes = shapes.sizes | {label: n for label, n in action.signature.sizes.items() if n is not None}
         masks = {label: jnp.asarray(array) for label, array in masks.items()}
         arrays = {term.name: without_absent(term, arrays[term.name], masks, len(shapes.batch)) for term in terms}
-        return (
-            arrays,
-            masks,
-            Call(self.backbone, action, as_mapping, shapes.batch, sizes, arguments, keywords, self.key_argument),
+        call = Call(
+            self.backbone,
+            action,
+            as_mapping,
+            shapes.batch,
+            sizes,
+            arguments,
+            keywords,
+            {},
+            self.key_argument,
+            self.batched,
         )
+        return arrays, masks, call
+
+    def _shapes(self, arrays: Sequence[Array], masks: Mapping[str, Array]) -> Shapes:
+        """The batch axes and sizes of the inputs, or `ShapeError`."""
+        inputs, action = replace(self.action.signature, outputs=()), self.action
+        without: list[int | None] = [None] * len(arrays)
+        widths = [(array.shape or (1,))[-1] for array in arrays] if action.channels else without
+        try:
+            return checked_shapes(inputs, widths, arrays, masks)
+        except ShapeError as error:
+            if action.channels and _fits(inputs, without, arrays, masks):
+                raise ShapeError(
+                    "the inputs have no axis of channels",
+                    got=error.got,
+                    expected=error.expected,
+                    step="write symmetrize(..., channels=False), or pass x[..., None]",
+                ) from None
+            raise
 
     def _frame(
         self, arrays: dict[str, Array], masks: dict[str, Array], key: jax.Array | None, refuse: bool = True
@@ -139,11 +178,35 @@ class Symmetrized:
                 expected="a key in every call",
                 step="write sym(x, key=jax.random.key(0))",
             )
-        frame = self.how.frame(self.action, Sample(arrays, masks), key)
+        found = _frame_at_once if _is_value(self.how) else type(self.how).frame
+        frame = found(self.how, self.action, Sample(arrays, masks), key)
         refused = frame.info.refused
         if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
-            raise _without_frame(self.how, frame.info)
+            raise _without_frame(self.how, frame.info, arrays)
         return frame
+
+
+def _fits(
+    signature: Signature, channels: Sequence[int | None], arrays: Sequence[Array], masks: Mapping[str, Array]
+) -> bool:
+    """Whether arrays fit the inputs of a signature."""
+    try:
+        checked_shapes(signature, channels, arrays, masks)
+    except EquikitError:
+        return False
+    return True
+
+
+def _is_value(how: Method) -> bool:
+    """Whether a method is a hashable value without parameters, so that one compiled program can compute its frame."""
+    parts = how.methods if isinstance(how, Sequential) else (how.of,) if isinstance(how, Stochastic) else ()
+    return all(map(_is_value, parts)) if parts else isinstance(how, Framed)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _frame_at_once(how: Method, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+    """The frame by one program for all methods, where `how` alone would run one for each and the steps between."""
+    return how.frame(action, sample, key)
 
 
 def _narrow(found: Any, given: Any) -> Any:
@@ -153,16 +216,26 @@ def _narrow(found: Any, given: Any) -> Any:
     return given
 
 
-def _without_frame(how: Method, info: Info) -> FrameError:
-    refused = info.refused.ravel()
-    first = int(jnp.argmax(refused))
-    known = {name: getattr(info, name) for name in ("gap", "rank", "ties", "size")}
-    shown = ", ".join(f"{name} {value.ravel()[first]:.3g}" for name, value in known.items() if value is not None)
+def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameError:
+    refused = np.asarray(info.refused)
+    place = np.unravel_index(np.argmax(refused), refused.shape)
+    known = {name: getattr(info, name) for name in ("doubt", "gap", "rank", "ties", "size")}
+    shown = ", ".join(f"{name} {value[place]:.3g}" for name, value in known.items() if value is not None)
+    finite = all(bool(jnp.all(jnp.isfinite(array[place]))) for array in x.values())
+    dtype = max((array.dtype for array in x.values()), key=rounding)
+    lacks = "is symmetric itself, or {} does not tell that it is not"
+    step = 'look at sym.info(x); another on_degenerate= ("flag", "sample", "weighted") goes on with them'
+    if (unsure := info.more.get(UNSURE)) is not None and bool(unsure[(..., *place)].any()):
+        lacks, step = (
+            "has an order that rounding to {} decides",
+            "use ek.frames.Directions, a learned order, or float64",
+        )
     return FrameError(
-        "an input has no frame: it is symmetric itself, or not finite",
-        got=f"{int(refused.sum())} of {refused.size} inputs for {how}; the first of them is number {first}: {shown}",
+        f"an input has no frame: it {lacks.format(dtype) if finite else 'is not finite'}",
+        got=f"{refused.sum()} of {refused.size} inputs for {how}; the first of them is number {np.argmax(refused)}: "
+        + (shown if finite else "it has NaN or infinity"),
         expected="inputs without symmetries of their own, all entries finite",
-        step='look at sym.info(x); another on_degenerate= ("flag", "sample", "weighted") goes on with them',
+        step=step if finite else "pass jnp.nan_to_num(x), or leave such inputs out",
     )
 
 
@@ -190,13 +263,18 @@ def symmetrize(
     key_argument: KeyArgument | None = None,
     chunk_size: int | None = None,
     remat: bool = False,
+    batched: bool = True,
     **bindings: object,
 ) -> Symmetrized:
     r"""Make any function equivariant: \(x \mapsto \sum_g w_g(x)\, g f(g^{-1} x)\) over a frame of the input.
 
     Args:
         backbone: a function or module of any library, that can be traced by JAX and changes no state. It is called with
-            arrays of the shapes that the result of `symmetrize` is called with.
+            arrays of the shapes that the result of `symmetrize` is called with. A module of Flax NNX is passed as it
+            is; one of Equinox with `batched=False`, or as `jax.vmap(net)`; one of Flax Linen as
+            `functools.partial(net.apply, variables)` with `variables = net.init(key, x)`, or as it is where it is a
+            submodule of the Linen module that calls it; a function of Haiku as
+            `lambda x: net.apply(params, None, x)` with `net = hk.transform(f)` and `params = net.init(key, x)`.
         signature, outputs: what acts on the axes of its inputs and outputs: `"p x -> p x"`, or two dictionaries from
             name to labels. Outputs are transformed by their labels: `"p x -> "` are invariants, `"p x -> x"` vectors.
         how: the method: a frame of `ek.frames`, `ek.Canonicalize`, or a list of them, one for each group, in which a
@@ -211,6 +289,9 @@ def symmetrize(
             backbone in the cache of the device. Compiled programs have a loop over the rest; on CPUs it is written out
             sixteen times where the backbone has convolutions.
         remat: compute the backbone again in the backward pass, so that memory does not grow with the frame.
+        batched: whether the backbone takes all samples at once, with batch axes in front, as modules of Flax do; those
+            of Equinox take one sample. With `batched=False` it is mapped over the batch axes, and gets the mask and a
+            key of each sample; further arguments of a call are the same for all samples.
         **bindings: labels with their groups.
 
     Returns:
@@ -233,11 +314,25 @@ def symmetrize(
         >>> cloud = jax.random.normal(jax.random.key(0), (4, 3))
         >>> bool(jnp.allclose(sym(cloud), sym(7 - cloud[::-1]), atol=1e-4))    # moved, reflected, in another order
         True
+
+        A module of Flax Linen, and a function of one sample:
+
+        >>> import functools
+        >>> from flax import linen
+        >>> dense = linen.Dense(3)
+        >>> variables = dense.init(jax.random.key(0), cloud)
+        >>> frames = dict(p=ek.S, x=ek.O(3), channels=False, how=ek.frames.PCA())
+        >>> ek.symmetrize(functools.partial(dense.apply, variables), "p x -> p x", **frames)(cloud).shape
+        (4, 3)
+        >>> one = ek.symmetrize(lambda x: x.ravel().reshape(4, 3), "p x -> p x", batched=False, **frames)
+        >>> one(jax.random.normal(jax.random.key(0), (10, 4, 3))).shape
+        (10, 4, 3)
     """
     kind = parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_checks.call_of(symmetrize))
-    checked_callable("the backbone", backbone, "a function or a module", "pass what you would call with an array")
-    _checks.flag("channels", channels)
-    _checks.flag("remat", remat)
+    step = "pass what you would call with an array"
+    checked_callable("the backbone", backbone, "a function or a module", step, arguments=None)
+    channels, remat = _checks.flag("channels", channels), _checks.flag("remat", remat)
+    batched = _checks.flag("batched", batched)
     _checks.choice("key_argument", key_argument, ("key", "rngs", None))
     if chunk_size is not None:
         chunk_size = _checks.count("chunk_size", chunk_size, least=1, example=8)
@@ -254,6 +349,7 @@ def symmetrize(
         "key_argument": key_argument,
         "chunk_size": chunk_size,
         "remat": remat,
+        "batched": batched,
     }
     as_module = isinstance(backbone, nnx.Module) or isinstance(method, nnx.Module)
     return SymmetrizedModule(attributes) if as_module else SymmetrizedFunction(attributes)

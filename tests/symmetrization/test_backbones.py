@@ -278,3 +278,28 @@ def test_dropout_gets_a_key_for_every_element():
     for mode in (True, False):
         sym.backbone.drop.deterministic = mode
         assert jnp.allclose(sym(x, key=jax.random.key(0)), x, atol=1e-5) == mode
+
+
+def test_a_second_call_without_jit_does_not_trace_the_backbone_again():
+    calls = []
+
+    def backbone(x):
+        calls.append(x.shape)
+        return jnp.sin(x)
+
+    sym = symmetrized(backbone, how=ek.frames.PCA())
+    x = jax.random.normal(jax.random.key(0), (POINTS, 3))
+    counts = []
+    for given in (x, x, x[None], x[None]):
+        calls.clear()
+        sym(given)
+        counts.append(len(calls))
+    assert counts == [2, 1, 2, 1]  # traced for each shape, for the number of elements at once; and run
+
+
+@pytest.mark.parametrize("how", [HOW, ek.frames.Stochastic(ek.frames.PCA())])
+def test_the_frame_of_several_methods_is_one_program(how):
+    sym = symmetrized(jnp.sin, how=how)
+    x = jax.random.normal(jax.random.key(0), (POINTS, 3))
+    program = jax.make_jaxpr(lambda x: sym.frame(x).weights)(x).jaxpr
+    assert [equation.params.get("name") for equation in program.eqns] == ["_frame_at_once"]

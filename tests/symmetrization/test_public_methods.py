@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
-from helpers import assert_tabulates, foreign_errors
+from helpers import STRANGE, assert_tabulates, foreign_errors
 
 import equikit as ek
 from equikit import symmetrization
@@ -170,3 +170,161 @@ def test_what_has_no_parameters_takes_no_random_keys(name):
 def test_vector_neurons_need_a_dictionary_of_features():
     with pytest.raises(ek.SignatureError, match="not a dictionary"):
         canonicalization.VectorNeurons("p x", 3, rngs=RNGS, **POINTS)
+
+
+INFO = {
+    name: wrapped(name, **groups).info(CLOUD)
+    for name, groups in {
+        "OrbitDistance": {"p": ek.Fixed(4), "x": ek.O(3)},
+        "PermutationCanonicalization": {"p": ek.S, "x": ek.Fixed(3)},
+        "PCA": POINTS,
+    }.items()
+}
+INFO["EnergyCanonicalization"] = wrapped("EnergyCanonicalization", "t -> t", t=ek.Z(4)).info(SIGNAL)
+ELEMENT = wrapped("PCA").frame(CLOUD).elements
+FUNCTIONS = {
+    "eigh": (symmetrization.eigh, (jnp.eye(3),)),
+    "compose": (symmetrization.compose, (ELEMENT, ELEMENT)),
+    "inverse": (symmetrization.inverse, (ELEMENT, {"x": ek.O(3)})),
+    "invariants": (symmetrization.invariants, (ek.O(3), jnp.ones((2, 3)))),
+    "orbit_distance": (symmetrization.orbit_distance, (ek.O(3), jnp.eye(3))),
+    "orbit_loss": (symmetrization.orbit_loss, (INFO["OrbitDistance"],)),
+    "matrix_equivariance_loss": (
+        symmetrization.matrix_equivariance_loss,
+        (INFO["OrbitDistance"], INFO["OrbitDistance"], jnp.eye(3)),
+    ),
+    "assignment_entropy": (canonicalization.assignment_entropy, (INFO["PermutationCanonicalization"],)),
+    "prior_loss": (canonicalization.prior_loss, (INFO["EnergyCanonicalization"],)),
+    "separation_loss": (canonicalization.separation_loss, (INFO["EnergyCanonicalization"],)),
+    "sinkhorn": (canonicalization.sinkhorn, (jnp.ones((3, 3)),)),
+    "soft_sort": (canonicalization.soft_sort, (jnp.arange(3.0), 0.1)),
+}
+
+
+def foreign(calls):
+    """The errors that are not ours among those of some calls."""
+    found = []
+    for what, call in calls:
+        try:
+            call()
+        except ek.EquikitError:
+            pass
+        except Exception as error:
+            found.append(f"{what}: {error!r}")
+    return found
+
+
+def test_every_public_function_is_tried():
+    public = {getattr(place, name) for place in (symmetrization, canonicalization) for name in place.__all__}
+    functions = {each for each in public if callable(each) and not isinstance(each, type)}
+    assert functions <= {call for call, *_ in (*FUNCTIONS.values(), *CALLS.values())}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_strange_arguments_of_functions_raise_errors_of_equikit_alone(name):
+    call, arguments = FUNCTIONS[name]
+    assert foreign_errors(call, arguments, {}) == []
+    infos = [place for place, argument in enumerate(arguments) if isinstance(argument, symmetrization.Info)]
+    others = [(*arguments[:place], info, *arguments[place + 1 :]) for place in infos for info in INFO.values()]
+    assert foreign([(given, lambda given=given: call(*given)) for given in others]) == []
+
+
+PIECES = symmetrization.piecewise(jnp.sin, "p x -> p x", how=frames.PCA(on_degenerate="flag"), **POINTS)
+SYMMETRIZED = {
+    **{name: (module, inputs[0], {}) for name, (module, inputs) in MODULES.items() if hasattr(module, "frame")},
+    "symmetrize": (made("symmetrize"), CLOUD, {}),
+    "parts": (PIECES, CLOUD, {"parts": jnp.ones((4, 2))}),
+    "terms": (
+        ek.symmetrize(lambda x: x["a"], {"a": "p x", "b": "p"}, {"a": "p x"}, how=frames.PCA(), **POINTS),
+        {"a": CLOUD, "b": jnp.ones((4, 1))},
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SYMMETRIZED)
+def test_strange_inputs_of_what_is_symmetrized_raise_errors_of_equikit_alone(name):
+    sym, x, more = SYMMETRIZED[name]
+    key = jax.random.key(0)
+    calls = []
+    for value in STRANGE:
+        strange = [{"mask": value}, {"mask": {"p": value}}, {"with_info": value}]
+        strange += [{"parts": value}] if more else []
+        calls += [(each, lambda each=each: sym(x, **{"key": key, **more, **each})) for each in strange]
+        calls += [(f"key={value!r}", lambda value=value: sym(x, **more, key=value))]
+        calls += [(f"frame, key={value!r}", lambda value=value: sym.frame(x, **more, key=value))]
+        inputs = [value, *({**x, term: value} for term in x)] if name == "terms" else [value, {"p x": value}]
+        calls += [(f"x={each!r}", lambda each=each: sym(each, **more, key=key)) for each in inputs]
+    assert foreign(calls) == []
+
+
+def returning(value):
+    return lambda x, **_: value
+
+
+def with_mask(how, backbone=lambda x, mask=None: x, mask=True, **groups):
+    sym = ek.symmetrize(backbone, "p x -> p x", how=how, **groups)
+    return sym(CLOUD, key=jax.random.key(0), **({"mask": {"p": jnp.ones(4, bool)}} if mask else {}))
+
+
+RETURNED = (
+    *(1, 2.5, None, "x", (), [], {}, (1, 2), object(), True, 1j, {"x": 1}, {"x": None}, {"p x": CLOUD}),
+    *(jnp.ones(()), jnp.ones(3), jnp.ones((4, 3, 1), int), jnp.ones((4, 1), bool), jnp.zeros(0), CLOUD + 0j),
+    *((CLOUD,), [CLOUD], jax.random.key(0), CLOUD.astype(jnp.bfloat16), jnp.ones((1, 4)), jnp.ones((4, 2))),
+)
+NETWORKS = [
+    *((f"returns {value!r}", returning(value)) for value in RETURNED),
+    *(("without arguments", lambda: CLOUD), ("with two arguments", lambda x, y: x), ("without mask", lambda x: x)),
+    *(
+        ("its input", lambda x, **_: x),
+        ("a class", int),
+        ("a sum", lambda x, **_: sum(map(jnp.sum, jax.tree.leaves(x)))),
+    ),
+]
+FIXED, GRID = {"p": ek.S(4), "x": ek.Fixed(3)}, {"i": ek.Fixed(8), "j": ek.Fixed(8)}
+FLAGGED = frames.PCA(on_degenerate="flag")
+PLACES = {
+    "symmetrize": lambda net: with_mask(frames.PCA(), net, **POINTS),
+    "one sample": lambda net: ek.symmetrize(net, "p x -> p x", how=frames.PCA(), batched=False, **POINTS)(CLOUD[None]),
+    "piecewise": lambda net: symmetrization.piecewise(net, "p x -> p x", how=FLAGGED, **POINTS)(
+        CLOUD, parts=jnp.ones((4, 2))
+    ),
+    "parts": lambda net: symmetrization.piecewise(lambda x, mask: x, "p x -> p x", how=FLAGGED, parts=net, **POINTS)(
+        CLOUD, mask={"p": jnp.ones(4, bool)}
+    ),
+    "votes": lambda net: symmetrization.FineToCoarse(2, [0.5, 0.3], votes=[net])(CLOUD, mask={"p": jnp.ones(4, bool)}),
+    "Rotation": lambda net: with_mask(canonicalization.RotationCanonicalization(net), **POINTS),
+    "Permutation": lambda net: with_mask(canonicalization.PermutationCanonicalization(net), **FIXED),
+    "Image": lambda net: ek.symmetrize(
+        lambda x: x[..., 0, 0, :], "i j -> ", how=canonicalization.ImageCanonicalization(net, ek.Z(4)), **GRID
+    )(IMAGES),
+    "Energy": lambda net: with_mask(canonicalization.EnergyCanonicalization(net, label="p"), **FIXED),
+    "vectors": lambda net: with_mask(
+        canonicalization.EnergyCanonicalization(net, label="p", features=4, rngs=RNGS), **FIXED
+    ),
+    "Descent": lambda net: with_mask(canonicalization.EnergyDescent(net, steps=1, on_degenerate="flag"), **POINTS),
+    "OrbitDistance": lambda net: with_mask(symmetrization.OrbitDistance(net, "x"), **POINTS),
+    "Probabilistic-S": lambda net: with_mask(symmetrization.Probabilistic(net), **FIXED),
+    "Probabilistic-O": lambda net: with_mask(symmetrization.Probabilistic(net), mask=False, p=ek.Fixed(4), x=ek.O(3)),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_strange_networks_raise_errors_of_equikit_alone(place):
+    networks = [*NETWORKS, *((repr(value), value) for value in STRANGE)]
+    assert foreign([(what, lambda net=net: PLACES[place](net)) for what, net in networks]) == []
+
+
+FLAGS = [
+    *((name, option) for name in ("symmetrize", "piecewise") for option in ("channels", "remat", "batched")),
+    *(("PCA", "differentiable"), ("QR", "differentiable"), ("piecewise", "hard"), ("OrbitDistance", "compare_input")),
+]
+
+
+@pytest.mark.parametrize(("name", "option"), FLAGS)
+def test_a_flag_is_true_or_false(name, option):
+    call, arguments, keywords = CALLS[name]
+    for value in STRANGE:
+        if not isinstance(value, bool):
+            with pytest.raises(ek.OptionError, match=f"{option}= must be True or False"):
+                call(*arguments, **{**keywords, option: value})

@@ -218,7 +218,7 @@ CASES = {
     ),
     "a state of linen": (
         lambda: wrapped(with_linen_state)(CLOUD),
-        (ek.OptionError, "changes its own state", "mean", "a pure function", "running averages"),
+        (ek.OptionError, "changes its own state", "mean", "a pure function", "use_running_average=True"),
     ),
     "another term": (
         lambda: wrapped(how=PCA(terms=("v",))),

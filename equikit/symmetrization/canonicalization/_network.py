@@ -14,6 +14,7 @@ from equikit.diagrams import Term
 from equikit.nn import DeepSets, GraphNetwork, Network
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
+from equikit.symmetrization._modules import mask_keyword
 
 NOISE = "noise"
 """The name by which a network gets its noise."""
@@ -42,7 +43,7 @@ def called(
     masks = {label: mask for label, mask in masks.items() if label in labels}
     if isinstance(network, DeepSets | GraphNetwork):
         return _called_on_points(network, terms, arrays, masks)
-    keywords = {"mask": masks} if masks else {}
+    keywords = mask_keyword("the network", network, masks)
     if len(terms) == 1 and not isinstance(network, Network):
         return network(arrays[terms[0].name], **keywords)
     return network(dict(arrays), **keywords)

@@ -14,7 +14,7 @@ from equikit._errors import OptionError
 from equikit.nn._init import unit_normal
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._modules import held_network
+from equikit.symmetrization._modules import held_network, mask_keyword
 from equikit.symmetrization.canonicalization._selection import checked_result
 
 
@@ -53,9 +53,8 @@ class Score(nnx.Module):
         """Scores and vectors, `[*lead]` and `[*lead, features]`, of inputs `[*lead, *axes, channels]`."""
         count = math.prod(lead)
         flat = {name: array.reshape(count, *array.shape[len(lead) :]) for name, array in x.items()}
-        keywords: dict[str, Any] = {}
-        if masks:
-            keywords["mask"] = {label: mask.reshape(count, mask.shape[-1]) for label, mask in masks.items()}
+        seen = {label: mask.reshape(count, mask.shape[-1]) for label, mask in masks.items()}
+        keywords = mask_keyword("the encoder", self.encoder, seen)
         found = self.encoder(flat if len(action.inputs) > 1 else next(iter(flat.values())), **keywords)
         if self.reference is None:
             energies = checked_result(

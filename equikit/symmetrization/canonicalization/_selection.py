@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
@@ -63,7 +64,7 @@ class Selecting(Method, nnx.Module):
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The element with the largest activation; with a weight for each element that is tied, where this is asked."""
         x, masks = sample.x, sample.masks
-        given = self.activations(action, x, masks)
+        given = self._of_finite(action, x, masks)
         frame: Frame = (
             drawn(self._choice, given, key, 1, wide(given.values, x))
             if self._draws and key is not None
@@ -76,8 +77,13 @@ class Selecting(Method, nnx.Module):
         x, masks = sample.x, sample.masks
         if not self._draws:
             return super().draw(action, sample, key, samples)
-        given = self.activations(action, x, masks)
+        given = self._of_finite(action, x, masks)
         return _with_more(drawn(self._choice, given, key, samples, wide(given.values, x)), given)
+
+    def _of_finite(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
+        """The activations, NaN for inputs that are not finite: not every network passes NaN on."""
+        given = self.activations(action, x, masks)
+        return replace(given, values=_where_finite(x, given.values))
 
     @property
     def _draws(self) -> bool:
@@ -90,6 +96,14 @@ class Selecting(Method, nnx.Module):
 
     def __str__(self) -> str:
         return repr(self)  # short, not the tree of all parameters
+
+
+@jax.jit
+def _where_finite(x: Mapping[str, Array], activations: Array) -> Array:
+    """The activations `[*batch, elements]`, NaN where an entry of the inputs `[*batch, ...]` is not finite."""
+    batch = activations.ndim - 1
+    each = [jnp.all(jnp.isfinite(array), axis=tuple(range(batch, array.ndim))) for array in x.values()]
+    return jnp.where(functools.reduce(jnp.logical_and, each)[..., None], activations, jnp.nan)
 
 
 def _with_more(frame: Frame, given: Activations) -> Frame:

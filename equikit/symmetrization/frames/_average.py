@@ -14,11 +14,12 @@ from equikit.diagrams._signature import base
 from equikit.groups import D, Group, S, Z
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Framed, Info, only_label
+from equikit.symmetrization._frame import Frame, Framed, Info, only_label, settled
 from equikit.symmetrization._image import polygon_group
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames._enumerate import all_elements, is_finite
 from equikit.symmetrization.frames._haar import draw_element, has_draws, refuse_noncompact
+from equikit.symmetrization.frames._numbers import all_finite
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class GroupAverage(Framed):
         TooLargeError: if the group has more than `max_size` elements.
         OptionError: if `axes` and `group` do not go together.
         ShapeError: if an image that is turned by a quarter is not square.
+        FrameError: for an input with NaN or infinity, as every frame; in a compiled program its output is NaN.
 
     Cost: one evaluation of the backbone for each element.
 
@@ -118,8 +120,10 @@ class GroupAverage(Framed):
         real = jnp.promote_types(jnp.float32, jnp.zeros((), jnp.result_type(*x.values())).real.dtype)
         element = self._turns(real, key) if self.axes is not None else self._elements(action, x, real, key)
         count = jax.tree.leaves(element)[0].shape[0]
-        no, size = jnp.zeros((), bool), jnp.full((), count, jnp.float32)
-        return Frame(element, jnp.full(count, 1 / count, real), Info(size, no, no), drawn=self.samples is not None)
+        refused, size = ~all_finite(list(x.values())), jnp.full((), count, jnp.float32)
+        info = Info(size, refused, refused)
+        weights = settled(jnp.full(count, 1 / count, real), info)
+        return Frame(element, weights, info, drawn=self.samples is not None)
 
     def _elements(self, action: Action, x: Mapping[str, Array], real: Any, key: jax.Array | None) -> Element:
         (label,) = self.acts_on(action)

@@ -89,6 +89,10 @@ def first_of(size: Array, most: int) -> tuple[Array, Array]:
     return (jnp.arange(most) < size) / jnp.minimum(size, most).astype(float), size <= most
 
 
+UNSURE = "unsure"
+"""Under which name an order tells whether rounding has decided it."""
+
+
 @dataclass(frozen=True)
 class Ordered:
     """What is known of the order of one sample.
@@ -210,7 +214,7 @@ def _frame(
         ties=found.ties,
         doubt=jnp.where(found.certain, 0.0, jnp.inf),
         exact=exact,
-        more={"log_size": listing.log_size, **found.more},
+        more={"log_size": listing.log_size, UNSURE: ~jnp.asarray(found.certain), **found.more},
     )
     element = Element({label: listing.orders}, stabilizer=stabilizer)
     return Frame(element, settled(listing.chances, info), info, drawn=exact is not None)

@@ -1,0 +1,91 @@
+"""Inputs with NaN or infinity: every method refuses them, and leaves the other samples of the batch as they are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import equikit as ek
+from equikit.symmetrization import Probabilistic, canonicalization, frames
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+RNGS = nnx.Rngs(0)
+KEY = jax.random.key(0)
+POINTS = {"p": ek.Fixed(4), "x": ek.O(3)}
+ENTRIES = {"p": ek.S(4), "x": ek.Fixed(3)}
+PIXELS = {"i": ek.Fixed(9), "j": ek.Fixed(9)}
+VECTORS = canonicalization.VectorNeurons({"p x": 1}, 3, channels=2, layers=1, rngs=RNGS, p=ek.S, x=ek.O(3))
+
+
+def scores(channels):
+    return ek.nn.DeepSets(channels, [2], 1, out="p", rngs=RNGS)
+
+
+def on_images(how):
+    return ek.symmetrize(lambda x: jnp.nan_to_num(x) ** 2, "i j -> i j", how=how, **PIXELS), (9, 9)
+
+
+def on_entries(how):
+    return ek.symmetrize(jnp.nan_to_num, "p x -> p x", how=how, **ENTRIES), (4, 3)
+
+
+def on_points(how):
+    return ek.symmetrize(jnp.nan_to_num, "p x -> p x", how=how, **POINTS), (4, 3)
+
+
+def on_graphs(how):
+    return ek.symmetrize(jnp.nan_to_num, "p p -> p p", how=how, p=ek.S), (4, 4)
+
+
+def activations(x):
+    """Finite for every image."""
+    return jnp.nan_to_num(jnp.tanh(x)).reshape(x.shape[0], -1)[:, :4]
+
+
+def energies(x):
+    """Finite for every input."""
+    weights = jnp.sin(jnp.arange(1.0, 1 + x[0].size))
+    return jnp.nan_to_num(jnp.tanh(x)).reshape(x.shape[0], -1) @ weights
+
+
+METHODS = {
+    "average of images": lambda: on_images(frames.GroupAverage(axes=("i", "j"), group=ek.D(4))),
+    "average": lambda: on_entries(frames.GroupAverage("p")),
+    "drawn average": lambda: on_points(frames.GroupAverage("x", samples=3)),
+    "image": lambda: on_images(canonicalization.ImageCanonicalization(activations, ek.Z(4))),
+    "weighted image": lambda: on_images(
+        canonicalization.ImageCanonicalization(activations, ek.Z(4), on_degenerate="weighted")
+    ),
+    "drawn image": lambda: on_images(canonicalization.ImageCanonicalization(activations, ek.Z(4), selection="gumbel")),
+    "energy of images": lambda: on_images(canonicalization.EnergyCanonicalization(energies, ek.D(4))),
+    "energy": lambda: on_entries(canonicalization.EnergyCanonicalization(energies, label="p")),
+    "rotation": lambda: on_points(canonicalization.RotationCanonicalization(VECTORS)),
+    "permutation": lambda: on_entries(canonicalization.PermutationCanonicalization(scores(3))),
+    "descent": lambda: on_points(canonicalization.EnergyDescent(energies)),
+    "drawn order": lambda: on_entries(Probabilistic(scores(4))),
+    "principal axes": lambda: on_points(frames.PCA()),
+    "Gram-Schmidt": lambda: on_points(frames.QR()),
+    "alignment": lambda: on_points(frames.Alignment()),
+    "sorted": lambda: on_entries(frames.Sort()),
+    "directions": lambda: on_entries(frames.Directions()),
+    "canonical": lambda: on_graphs(frames.Canonical()),
+    "Laplacian": lambda: on_graphs(frames.Laplacian()),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_input_that_is_not_finite_is_refused_and_the_other_samples_are_right(name):
+    sym, shape = METHODS[name]()
+    x = jax.random.normal(jax.random.key(1), (4, *shape, 1))
+    bad = x.at[1].set(jnp.nan).at[2, 0, 0].set(jnp.inf)
+    info = sym.info(bad, key=KEY)
+    assert info.refused.tolist() == info.degenerate.tolist() == [False, True, True, False]
+    with pytest.raises(ek.FrameError, match=r"not finite\n.*2 of 4 inputs.*is number 1: it has NaN"):
+        sym(bad, key=KEY)
+    run = jax.jit(lambda x: sym(x, key=KEY))
+    y, expected = run(bad), run(x)
+    np.testing.assert_allclose(y[::3], expected[::3], rtol=1e-5, atol=1e-6)
+    assert jnp.isnan(y[1:3]).all()
+    assert jnp.isfinite(expected).all()
