@@ -1,84 +1,101 @@
-"""All elements of a finite group, from its generators."""
+"""All elements of a finite group, as products of its generators."""
 
 from __future__ import annotations
 
 import bisect
-import functools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from equikit._errors import GroupError, TooLargeError
-from equikit.groups import Group, H, MatrixGroup, S
 
 SAME = 1e-9
 """Matrices whose entries differ by less than this, relative to the largest, are one element."""
 
-LARGEST = 1e8
-"""Entries above this tell a group that is not finite, before they overflow."""
+LARGEST = 10**8
+"""An entry above this shows that a group is not finite, before products overflow."""
 
 
-def is_finite(group: Group) -> bool:
-    """Whether a group may have finitely many elements: permutations, signed or not, or matrices without Lie algebra."""
-    return isinstance(group, S | H) or (isinstance(group, MatrixGroup) and not group.algebra)
+def closure(
+    owner: str,
+    identity: np.ndarray,
+    generators: Sequence[np.ndarray],
+    product: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    most: int,
+) -> np.ndarray:
+    """List every product of generators once, `[elements, ...]`, the identity first.
 
+    The search is breadth first, so that each element is a product of as few generators as possible, with little
+    rounding. Arrays of integers are compared exactly, others to a tolerance.
 
-@functools.lru_cache(maxsize=64)
-def all_elements(group: Group, n: int, most: int) -> np.ndarray:
-    """Every element of a finite group once: integers `[count, n]` for permutations, else matrices `[count, n, n]`.
-
-    The closure of the generators under multiplication, breadth first, the identity first. Matrices of floating-point
-    numbers are compared to a tolerance.
+    Args:
+        owner: the group, for error texts.
+        identity: the identity, in the dtype of the elements.
+        generators: elements that generate the group.
+        product: the product of two elements, of which the second acts first.
+        most: the largest number of elements.
 
     Raises:
-        TooLargeError: if there are more than `most`; an infinite group has more than any number.
+        TooLargeError: if there are more than `most` elements.
+        GroupError: if entries grow without bound.
 
     Cost: one product for each element and generator.
     """
-    letters = group.generators(None if group.n is not None else n)
-    permutations = isinstance(group, S)
-    if not permutations:
-        letters = [group.matrix(letter) for letter in letters]
-    one = np.arange(n) if permutations else np.eye(n, dtype=np.result_type(np.int64, *letters))
-    seen, found, edge = _Seen(permutations, n), [one], [one]
-    seen.add(one)
+    known = _Exact() if identity.dtype.kind in "iu" else _Rounded(identity.shape)
+    known.add(identity)
+    found = edge = [identity]
+
+    def products() -> Iterator[np.ndarray]:
+        return (product(generator, element) for element in edge for generator in generators)
+
     while edge:
-        products = (letter[old] if permutations else letter @ old for old in edge for letter in letters)
-        edge = [element for element in products if seen.add(element)]
-        found += edge
+        edge = [element for element in products() if known.add(element)]
+        found = found + edge
         if len(found) > most:
-            raise TooLargeError(
-                f"{group} has too many elements to list",
-                got=f"more than {most}" + (f" on an axis of size {n}" if group.n is None else ""),
-                expected=f"at most {most}, which is max_size",
-                step="draw some of them, samples=64, or allow more, max_size=",
-            )
-        if edge and not permutations and np.max(np.abs(edge), initial=0) > LARGEST:
+            raise too_many(owner, f"more than {most:,} elements", most)
+        if edge and np.max(np.abs(edge), initial=0) > LARGEST:
             raise GroupError(
-                f"{group} is not finite",
+                f"{owner} is not finite",
                 got=f"products of its generators with entries above {LARGEST:.0e}",
                 expected="matrices that generate a finite group",
-                step="give generators of finite order, or name another method",
+                step="give generators of finite order, or use another method",
             )
-    elements = np.stack(found)
-    elements.setflags(write=False)  # one array serves all who ask
-    return elements
+    return np.stack(found)
 
 
-class _Seen:
-    """The elements found so far: permutations by their entries, matrices by a projection, and then all entries."""
+def too_many(owner: str, count: str, most: int) -> TooLargeError:
+    """The error for a group that has more elements than may be listed."""
+    return TooLargeError(
+        f"{owner} has too many elements to list",
+        got=count,
+        expected=f"at most {most:,}",
+        step="use a smaller group, or a larger most=",
+    )
 
-    def __init__(self, permutations: bool, n: int) -> None:
-        self.direction = None if permutations else np.random.default_rng(0).normal(size=(n, n))
-        self.exact: set[bytes] = set()
+
+class _Exact:
+    """A set of arrays of integers."""
+
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
+
+    def add(self, element: np.ndarray) -> bool:
+        """Add an element, and return whether it is new."""
+        before = len(self.seen)
+        self.seen.add(element.tobytes())
+        return len(self.seen) > before
+
+
+class _Rounded:
+    """A set of matrices up to rounding: compared by a projection first, and then by all entries."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.direction = np.random.default_rng(0).normal(size=shape)
         self.sorted: list[tuple[float, int]] = []
         self.matrices: list[np.ndarray] = []
 
     def add(self, element: np.ndarray) -> bool:
-        """Whether an element is new."""
-        if self.direction is None:
-            before = len(self.exact)
-            self.exact.add(element.tobytes())
-            return len(self.exact) > before
+        """Add an element, and return whether it is new."""
         size = max(1.0, float(np.max(np.abs(element), initial=0)))
         value = float(np.sum(self.direction * element.real))
         margin = SAME * size * (1 + float(np.sum(np.abs(self.direction))))
