@@ -185,7 +185,7 @@ class MatrixGroup(MatrixElements):
 
     def _closure(self, n: int, most: int) -> np.ndarray:
         letters = self.generators()
-        identity = np.eye(n, dtype=np.result_type(np.int64, *letters))
+        identity = np.eye(self._size(n, MOST_ROWS), dtype=np.result_type(np.int64, *letters))
         return closure(str(self), identity, letters, np.matmul, most)
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
@@ -260,6 +260,8 @@ def _traces(group: MatrixGroup) -> Counter[tuple[int, int]] | None:
     if group.algebra or not group.exact or not all(isinstance(x, int) for m in group.given for row in m for x in row):
         return None
     letters, size = group.generators(), group.n or 0
+    if not letters:
+        return Counter({(size, size): 1})
     if any(letter.dtype != np.int64 for letter in letters):
         return None
     try:

@@ -57,6 +57,8 @@ def test_groups_that_are_not_finite_or_too_large_are_refused():
     assert_error(TooLargeError, lambda: S(8).elements(), "S(8) has too many", "40,320", "5,040", "most=")
     assert_error(TooLargeError, lambda: S(10**5).elements(), "too large", "100,000", "10,000", "smaller n")
     assert_error(TooLargeError, lambda: SHEAR.elements(most=9), "shear", "more than 9", "at most 9", "most=")
+    wide = MatrixGroup(n=10**6, name="wide")
+    assert_error(TooLargeError, wide.elements, "wide is too large", "1,000,000", "1,000", "smaller n")
     growing = MatrixGroup([[[2, 0], [0, 1]]], name="growing")
     assert_error(GroupError, growing.elements, "growing is not finite", "1e+08", "finite group", "finite order")
     assert_error(OptionError, lambda: Z(3).elements(most=0), "most= must be", "0", "≥ 1", "most=5040")
