@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from equikit._errors import GroupError
-from equikit.groups._group import MOST_POINTS
+from equikit.groups._group import MOST_COUNTED, MOST_POINTS
 from equikit.groups._symmetric import S
 
 
@@ -50,6 +51,10 @@ class A(S):
         """One for each point, from two points on."""
         assert self.n is not None
         return self.n if self.n > 1 else 0
+
+    def order(self, n: int | None = None) -> int | None:
+        """The number of elements, n!/2, and one if n < 2."""
+        return max(math.factorial(self._size(n, MOST_COUNTED)) // 2, 1)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List a cycle of three points, and one of all points or of all but the first, whichever is even."""

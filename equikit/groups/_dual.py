@@ -31,8 +31,8 @@ class Dual(Group):
 
     __repr__ = __str__
 
-    def _order(self) -> tuple[Any, ...]:
-        return *self.of._order(), 1
+    def _sort_key(self) -> tuple[Any, ...]:
+        return *self.of._sort_key(), 1
 
     @property
     def blocks(self) -> Blocks:  # type: ignore[override]  # a class variable elsewhere, here that of another group
@@ -60,6 +60,11 @@ class Dual(Group):
         return self.of.keeps_norm
 
     @property
+    def is_finite(self) -> bool:
+        """Whether the group is finite."""
+        return self.of.is_finite
+
+    @property
     def dual(self) -> Group:
         """The group itself."""
         return self.of
@@ -67,6 +72,13 @@ class Dual(Group):
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the generators of the group."""
         return self.of.generators(n)
+
+    def order(self, n: int | None = None) -> int | None:
+        """The number of elements of the group."""
+        return self.of.order(n)
+
+    def _closure(self, n: int, most: int) -> np.ndarray:
+        return self.of._closure(n, most)
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw an element of the group."""

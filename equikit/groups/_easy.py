@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from equikit._errors import GroupError
-from equikit.groups._group import MOST_POINTS, Blocks, Group, refuse_if_wide, refuse_misfit
+from equikit.groups._elements import closure
+from equikit.groups._group import MOST_COUNTED, MOST_POINTS, Blocks, Group, refuse_if_wide, refuse_misfit
 from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, haar
 
 
@@ -37,6 +39,16 @@ class H(Group):
     blocks: ClassVar[Blocks] = "even"
     permutes: ClassVar[bool] = True
 
+    @property
+    def is_finite(self) -> bool:
+        """True: there are finitely many signed permutations."""
+        return True
+
+    def order(self, n: int | None = None) -> int | None:
+        """The number of elements, 2^n n!."""
+        size = self._size(n, MOST_COUNTED)
+        return math.factorial(size) << size
+
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List a change of one sign, a transposition and a cycle."""
         size = self._size(n, MOST_POINTS)
@@ -49,6 +61,9 @@ class H(Group):
         if size > 2:
             found.append(np.roll(points, -1))
         return found
+
+    def _closure(self, n: int, most: int) -> np.ndarray:
+        return closure(str(self), np.arange(1, n + 1), self.generators(n), _signed_product, most)
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw a signed permutation uniformly: an integer array `[n]`."""
@@ -98,6 +113,11 @@ def _signed(element: object, size: int | None) -> np.ndarray:
             step="draw one with random_element",
         )
     return array
+
+
+def _signed_product(after: np.ndarray, before: np.ndarray) -> np.ndarray:
+    moved: np.ndarray = after[np.abs(before) - 1] * np.sign(before)
+    return moved
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -47,6 +47,10 @@ class Z(S):
                 step=f"write {name}(5); S without a size serves every n",
             )
 
+    def order(self, n: int | None = None) -> int | None:
+        """The number of elements, n, and one if n is zero."""
+        return max(self._size(n), 1)
+
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the rotation by one point (none where the group is trivial)."""
         size = self._size(n, MOST_POINTS)
@@ -56,6 +60,29 @@ class Z(S):
         """Draw an element uniformly: an integer array `[n]`."""
         size = self._size(n, MOST_POINTS)
         return np.roll(np.arange(size), generator.integers(max(size, 1)))
+
+    def plane_matrices(self) -> np.ndarray:
+        """The elements as rotations of the plane by multiples of 2π/n, the identity first.
+
+        Returns:
+            `[elements, 2, 2]`, n of them for `Z` and 2n for `D`: int32 where all entries are whole, which is so if n is
+            1, 2 or 4, else float64.
+
+        Example:
+            >>> Z(4).plane_matrices()[1].tolist()
+            [[0, -1], [1, 0]]
+        """
+        n = self._size(None, MOST_POINTS)
+        angles = 2 * np.pi * np.arange(n) / max(n, 1)
+        entries = np.stack([np.cos(angles), -np.sin(angles), np.sin(angles), np.cos(angles)], -1).reshape(n, 2, 2)
+        rounded = np.round(entries)
+        entries = np.where(np.abs(entries - rounded) < 1e-12, rounded, entries)
+        return entries.astype(np.int32) if n and 4 % n == 0 else entries
+
+    def plane_quotients(self) -> np.ndarray:
+        r"""For elements g and h, the place of \(g^{-1} h\) in `plane_matrices`, `[n, n]`."""
+        turn = np.arange(self._size(None))
+        return np.asarray((turn - turn[:, None]) % max(len(turn), 1))
 
     def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
         """A basis of the invariant tensors, int64 `[count, n, ..., n]` with an axis for each of `stars`.
@@ -96,6 +123,24 @@ class D(Z):
 
     family: ClassVar[str] = "dihedral"
 
+    def order(self, n: int | None = None) -> int | None:
+        """The number of permutations of the corners, 2n; on one or two corners reflections are rotations."""
+        size = self._size(n)
+        return 2 * size if size > 2 else max(size, 1)
+
+    def plane_matrices(self) -> np.ndarray:
+        """The rotations of the plane, as for `Z`, and then their products with the reflection of the second axis."""
+        rotations = Z.plane_matrices(self)
+        return np.concatenate([rotations, rotations @ np.diag([1, -1]).astype(rotations.dtype)])
+
+    def plane_quotients(self) -> np.ndarray:
+        r"""The place of \(g^{-1} h\) among the elements in `plane_matrices`, `[2n, 2n]`."""
+        n = self._size(None)
+        # r^a s^b is at place a + n b, and s r = r^-1 s.
+        turn, flip = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
+        turned = np.where(flip[:, None], turn[:, None] - turn, turn - turn[:, None]) % max(n, 1)
+        return np.asarray(turned + n * (flip[:, None] ^ flip))
+
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the rotation by one corner and the reflection."""
         size = self._size(n, MOST_POINTS)
@@ -110,6 +155,18 @@ class D(Z):
         assert self.n is not None
         half, odd = divmod(self.n, 2)  # the mirrors go through corners, one if n is odd, or through none
         return [*Z._fixed_points(self), *([(1, self.n)] if odd else [(2, half), (0, half)])]
+
+
+def checked_polygon(group: object) -> Z:
+    """Return a group that turns images, or raise `GroupError`."""
+    if not isinstance(group, Z) or not group.n:
+        raise GroupError(
+            "this group does not turn images",
+            got=repr(group),
+            expected="Z(n) for n rotations, D(n) for n rotations and n reflections, n at least 1",
+            step="write group=ek.D(4)",
+        )
+    return group
 
 
 @functools.lru_cache(maxsize=128)

@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from equikit._checks import LARGEST_COUNT, count_text, integer, refuse_if_more, shown
+from equikit._checks import LARGEST_COUNT, count, count_text, integer, refuse_if_more, shown
 from equikit._errors import GroupError, ShapeError, TooLargeError
+from equikit.groups._elements import too_many
 
 if TYPE_CHECKING:
     from equikit.groups._form import Form
 
 MOST_POINTS = 1_000_000
 """Points above which no permutation is made: it would take seconds."""
+
+MOST_COUNTED = 10_000
+"""Points above which permutations are not counted: their number has tens of thousands of digits."""
 
 MOST_WIDE = 10_000
 """Rows above which no matrix of integers is written out: it takes 0.8 GB."""
@@ -105,6 +109,11 @@ class Group(ABC):
         return self.form is None
 
     @property
+    def is_finite(self) -> bool:
+        """Whether the group is finite, as far as its kind tells: given generators may generate infinitely many."""
+        return False
+
+    @property
     def legs(self) -> int:
         """The legs of the Levi-Civita tensor that the group leaves as it is; none for most groups."""
         return 0
@@ -122,9 +131,9 @@ class Group(ABC):
     def __lt__(self, other: object) -> bool:
         if not isinstance(other, Group):
             return NotImplemented
-        return self._order() < other._order()
+        return self._sort_key() < other._sort_key()
 
-    def _order(self) -> tuple[str, int, int]:
+    def _sort_key(self) -> tuple[str, int, int]:
         return type(self).__name__, -1 if self.n is None else self.n, 0
 
     def _size(self, n: int | None, most: int | None = None) -> int:
@@ -159,6 +168,46 @@ class Group(ABC):
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the matrix by which an element acts, `[n, n]`."""
 
+    def order(self, n: int | None = None) -> int | None:
+        """The number of elements; `None` for an infinite group, and where only listing the elements tells."""
+        return None
+
+    def elements(self, n: int | None = None, *, most: int = 5040) -> np.ndarray:
+        """List every element of a finite group once, `[elements, ...]`, the identity first.
+
+        Args:
+            n: the size, for a free group.
+            most: the largest number of elements that is allowed.
+
+        Returns:
+            Elements as `random_element` returns them, stacked: int64 `[elements, n]` for permutations, signed or not,
+            and `[elements, n, n]` for a `MatrixGroup`, int64 if its generators are. The array is read-only.
+
+        Raises:
+            GroupError: if the group is not finite.
+            TooLargeError: if it has more elements than allowed.
+
+        Cost: one product for each element and generator; the result is cached.
+
+        Example:
+            >>> from equikit import Z
+            >>> Z(3).elements().tolist()
+            [[0, 1, 2], [1, 2, 0], [2, 0, 1]]
+        """
+        size, allowed = self._size(n, MOST_POINTS), count("most", most, least=1, example=5040)
+        if not self.is_finite:
+            raise GroupError(
+                f"the elements of {self} cannot be listed",
+                got=str(self),
+                expected="a finite group: Z, D, S, A, H, or a MatrixGroup without Lie algebra",
+                step="draw some of them with random_element",
+            )
+        return _listed(self, size, allowed)
+
+    def _closure(self, n: int, most: int) -> np.ndarray:
+        """All products of the generators of a finite group."""
+        raise NotImplementedError(f"{type(self).__name__}._closure")
+
     @property
     def dual(self) -> Group:
         r"""The dual representation, by which elements act on an axis with a star.
@@ -192,6 +241,16 @@ class Group(ABC):
     @abstractmethod
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
         """Apply an element to one axis of a NumPy or JAX array."""
+
+
+@functools.lru_cache(maxsize=64)
+def _listed(group: Group, n: int, most: int) -> np.ndarray:
+    known = group.order(n)
+    if known is not None and known > most:
+        raise too_many(str(group), f"{count_text(known)} elements on an axis of size {n}", most)
+    elements = group._closure(n, most)
+    elements.setflags(write=False)  # one array serves all who ask
+    return elements
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import GroupError
+from equikit._errors import GroupError, TooLargeError
+from equikit.groups._elements import closure
 from equikit.groups._entries import (
     Entries,
     exact_array,
@@ -146,8 +147,8 @@ class MatrixGroup(MatrixElements):
             parts.append(f"name={self.name!r}")
         return f"MatrixGroup({', '.join(parts)})"
 
-    def _order(self) -> tuple[Any, ...]:
-        return *Group._order(self)[:2], self.text, self.tolerance, self.name or ""
+    def _sort_key(self) -> tuple[Any, ...]:
+        return *Group._sort_key(self)[:2], self.text, self.tolerance, self.name or ""
 
     @property
     def is_complex(self) -> bool:  # type: ignore[override]  # a class variable where it does not depend on the group
@@ -167,6 +168,11 @@ class MatrixGroup(MatrixElements):
             np.allclose(m, -m.conj().T, 0, bound * max(1.0, float(abs(m).max(initial=0)))) for m in self.lie_algebra()
         )
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether there is no Lie algebra; the generators may still generate infinitely many elements."""
+        return not self.algebra
+
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List the generators as float64 or complex128 arrays; int64 where they are integers."""
         self._size(n)
@@ -176,6 +182,11 @@ class MatrixGroup(MatrixElements):
         """List the given elements of the Lie algebra."""
         self._size(n)
         return [numbers(matrix) for matrix in self.algebra]
+
+    def _closure(self, n: int, most: int) -> np.ndarray:
+        letters = self.generators()
+        identity = np.eye(self._size(n, MOST_ROWS), dtype=np.result_type(np.int64, *letters))
+        return closure(str(self), identity, letters, np.matmul, most)
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw a product of random generators, their inverses, and exponentials of the Lie algebra, `[n, n]`.
@@ -248,31 +259,18 @@ def _traces(group: MatrixGroup) -> Counter[tuple[int, int]] | None:
     """
     if group.algebra or not group.exact or not all(isinstance(x, int) for m in group.given for row in m for x in row):
         return None
-    letters = [numbers(matrix) for matrix in group.given]
+    letters, size = group.generators(), group.n or 0
     if not letters:
-        return Counter({(group.n or 0, group.n or 0): 1})
+        return Counter({(size, size): 1})
     if any(letter.dtype != np.int64 for letter in letters):
         return None
-    most = min(MOST_ELEMENTS, MOST_PRODUCTS // max(len(letters) * (group.n or 0) ** 3, 1))
-    one = np.eye(group.n or 0, dtype=np.int64)
-    known = {one.tobytes(): one}
-    edge = [one]
-    while edge:
-        found = []
-        for element in edge:
-            for letter in letters:
-                product = letter @ element
-                if abs(product).max() >= 2**31 // len(one):  # the next product might not fit, and the group is infinite
-                    return None
-                if product.tobytes() not in known:
-                    known[product.tobytes()] = product
-                    found.append(product)
-        edge = found
-        if len(known) > most:
-            return None
-    # The elements are all there, so every inverse is among them; its trace is that of the dual.
-    duals = [np.rint(np.linalg.inv(matrix)) for matrix in known.values()]
-    return Counter((int(np.trace(m)), int(np.trace(d))) for m, d in zip(known.values(), duals, strict=True))
+    try:
+        elements = group._closure(size, min(MOST_ELEMENTS, MOST_PRODUCTS // max(len(letters) * size**3, 1)))
+    except (TooLargeError, GroupError):
+        return None
+    # The inverse of an element is an element, and its trace is the trace of the dual.
+    duals = np.rint(np.linalg.inv(elements))
+    return Counter((int(np.trace(m)), int(np.trace(d))) for m, d in zip(elements, duals, strict=True))
 
 
 @functools.lru_cache(maxsize=128)

@@ -60,8 +60,8 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
 
     __repr__ = __str__
 
-    def _order(self) -> tuple[str, int, int]:
-        return *Group._order(self)[:2], self.negative
+    def _sort_key(self) -> tuple[str, int, int]:
+        return *Group._sort_key(self)[:2], self.negative
 
     @property
     def form(self) -> Form | None:

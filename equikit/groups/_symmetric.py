@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from equikit._errors import GroupError
-from equikit.groups._group import MOST_POINTS, Group, refuse_if_wide, refuse_misfit
+from equikit.groups._elements import closure
+from equikit.groups._group import MOST_COUNTED, MOST_POINTS, Group, refuse_if_wide, refuse_misfit
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -32,6 +34,15 @@ class S(Group):
     family: ClassVar[str] = "symmetric"
     permutes: ClassVar[bool] = True
 
+    @property
+    def is_finite(self) -> bool:
+        """True, as for all groups of permutations."""
+        return True
+
+    def order(self, n: int | None = None) -> int | None:
+        """The number of elements, n!."""
+        return math.factorial(self._size(n, MOST_COUNTED))
+
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List a transposition and an n-cycle, which generate the group (none where it is trivial)."""
         size = self._size(n, MOST_POINTS)
@@ -40,6 +51,9 @@ class S(Group):
         swap = np.arange(size)
         swap[:2] = 1, 0
         return [swap] if size == 2 else [swap, np.roll(np.arange(size), -1)]
+
+    def _closure(self, n: int, most: int) -> np.ndarray:
+        return closure(str(self), np.arange(n), self.generators(n), lambda after, before: after[before], most)
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Draw a permutation uniformly: an integer array `[n]`."""

@@ -3,7 +3,9 @@
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._constitutive import ConstitutiveLaw
 from equikit.nn._geometric import GeometricMessage
+from equikit.nn._group_convolution import GroupConvolution
 from equikit.nn._linear import Linear
+from equikit.nn._matrix_networks import MatrixMLP, MatrixNetwork
 from equikit.nn._mlp import MLP
 from equikit.nn._multilinear import Multilinear
 from equikit.nn._network import Network
@@ -13,6 +15,7 @@ from equikit.nn._normalization import RMSNorm
 from equikit.nn._pooling import Invariant, Pool
 from equikit.nn._radial import Radial
 from equikit.nn._saved import FORMAT, check_saved, describe
+from equikit.nn._vector_neurons import VectorNeurons
 
 __all__ = [
     "FORMAT",
@@ -23,8 +26,11 @@ __all__ = [
     "Gated",
     "GeometricMessage",
     "GraphNetwork",
+    "GroupConvolution",
     "Invariant",
     "Linear",
+    "MatrixMLP",
+    "MatrixNetwork",
     "Multilinear",
     "Network",
     "NormGated",
@@ -32,6 +38,7 @@ __all__ = [
     "Pool",
     "RMSNorm",
     "Radial",
+    "VectorNeurons",
     "check_saved",
     "describe",
 ]

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 
 def turned(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
@@ -102,15 +101,3 @@ def _interpolated_jvp(axes: tuple[int, int], primals: tuple[Any, Any], tangents:
             total = total + jnp.expand_dims(rate, range(2, moved.ndim)).astype(total.dtype) * pixels
     rate = jnp.moveaxis(total.astype(image.dtype), (0, 1), axes)
     return _interpolated(matrix, image, axes), rate + _interpolated(matrix, image_rate, axes)
-
-
-def polygon_group(corners: int, reflections: bool) -> Any:
-    """The matrices of C_n, or of D_n with its reflections behind, `[n or 2n, 2, 2]`; integers where all are exact."""
-    angles = 2 * np.pi * np.arange(corners) / corners
-    cosines, sines = np.cos(angles), np.sin(angles)
-    for numbers in (cosines, sines):
-        whole = np.abs(numbers - np.round(numbers)) < 1e-12
-        numbers[whole] = np.round(numbers[whole])
-    turns = np.stack([np.stack([cosines, -sines], -1), np.stack([sines, cosines], -1)], -2)
-    matrices = np.concatenate([turns, turns @ np.diag([1.0, -1.0])]) if reflections else turns
-    return matrices.astype(np.int32) if corners and 4 % corners == 0 else matrices

@@ -45,10 +45,10 @@ class OrbitDistance(Method, nnx.Module):
     Two things have to be told apart, and only one of them is learned by that loss.
 
     - *Equivariance.* If M(gx) = g M(x), the result is equivariant for every M, in the group or not, since
-      \((gM)^\dagger gx = M^\dagger x\). `MatrixNetwork` is such a network. If not, the error, moved back by g, is at
+      \((gM)^\dagger gx = M^\dagger x\). `nn.MatrixNetwork` is such a network. If not, the error, moved back by g, is at
       most \(\lVert g^{-1} M(gx) - M(x) \rVert\) times the Lipschitz constant of the result as a function of M, and
       the orbit distance says nothing of it: M = I has distance zero and is not equivariant at all. A network such as
-      `MatrixMLP` learns it from `matrix_equivariance_loss`, or from inputs moved at random.
+      `nn.MatrixMLP` learns it from `matrix_equivariance_loss`, or from inputs moved at random.
     - *Being in the group.* With residual r, the root of the orbit distance, \(\rho = \sqrt{n}\, r < 1\),
       \(S = (M^\dagger M)^{1/2}\), \(h = M S^{-1}\), which keeps the form, and \(u = h^{-1} x\), the result differs
       from \(h f(h^{-1} x)\) by at most \(\lVert h \rVert\, \rho\, (\lVert f(Su) \rVert + L \lVert u \rVert)\),
@@ -82,8 +82,8 @@ class OrbitDistance(Method, nnx.Module):
 
     Example:
         >>> import equikit as ek
-        >>> from equikit.symmetrization import MatrixNetwork, OrbitDistance, orbit_loss
-        >>> network = MatrixNetwork({"m": 4}, "m", m=ek.Lorentz, rngs=nnx.Rngs(0))
+        >>> from equikit.symmetrization import OrbitDistance, orbit_loss
+        >>> network = ek.nn.MatrixNetwork({"m": 4}, "m", m=ek.Lorentz, rngs=nnx.Rngs(0))
         >>> sym = ek.symmetrize(lambda x: jnp.sin(x[..., 0, :1]), "m -> ", m=ek.Lorentz, how=OrbitDistance(network))
         >>> y, info = sym(jax.random.normal(jax.random.key(0), (5, 4, 4)), with_info=True)
         >>> y.shape, info.more["orbit_residual"].shape, float(orbit_loss(info)) > 0
@@ -108,7 +108,7 @@ class OrbitDistance(Method, nnx.Module):
         self.network = held_network(
             network,
             "a module or function that returns a matrix for every sample",
-            'write MatrixNetwork({"m": 4}, "m", m=ek.Lorentz, rngs=nnx.Rngs(0))',
+            'write ek.nn.MatrixNetwork({"m": 4}, "m", m=ek.Lorentz, rngs=nnx.Rngs(0))',
         )
         self.label = option("label", label)
         self.group = group if group is None else checked_group(group)

@@ -49,6 +49,16 @@ LAYERS = {
         ),
         [{"p": jnp.ones((4, 2))}, jnp.ones((4, 3))],
     ),
+    "VectorNeurons": (
+        ek.nn.VectorNeurons({"p x": 1, "p": 2}, 3, channels=2, layers=1, p=ek.S, x=ek.O(3), rngs=RNGS),
+        [{"p x": jnp.ones((4, 3, 1)), "p": jnp.ones((4, 2))}],
+    ),
+    "GroupConvolution": (ek.nn.GroupConvolution(1, ek.Z(4), hidden=(2,), rngs=RNGS), [jnp.ones((2, 8, 8, 1))]),
+    "MatrixMLP": (ek.nn.MatrixMLP(12, 3, axes=3, hidden=(2,), rngs=RNGS), [jnp.ones((4, 3, 1))]),
+    "MatrixNetwork": (
+        ek.nn.MatrixNetwork({"p x": 1}, "x", hidden=[{"": 2, "x": 2}], p=ek.S, x=ek.O(3), rngs=RNGS),
+        [jnp.ones((4, 3, 1))],
+    ),
     "ConstitutiveLaw": (ek.nn.ConstitutiveLaw(degree=1, invariants=1, hidden=(), rngs=RNGS), [jnp.ones((2, 3, 3))]),
     "ConstitutiveLaw-hyperelastic": (
         ek.nn.ConstitutiveLaw(hyperelastic=True, invariants=1, hidden=(), rngs=RNGS),

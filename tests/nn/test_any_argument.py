@@ -10,7 +10,7 @@ from flax import nnx
 from helpers import STRANGE
 
 import equikit as ek
-from equikit import O, S, nn
+from equikit import O, S, Z, nn
 
 RNGS = object()
 NORMAL, ZEROS = jax.nn.initializers.normal(1.0), jax.nn.initializers.zeros
@@ -51,6 +51,17 @@ MADE: dict[Any, dict[str, Any]] = {
         **{"normalize_features": False, "residual": False, **GATES, **X},
     },
     nn.MLP: {"features": HIDDEN, "products": 2, "rngs": RNGS, **GATES, **X},
+    nn.VectorNeurons: {
+        **{"features": {"x": 2}, "vectors": 3, "channels": 2, "layers": 1, "rngs": RNGS, **X},
+    },
+    nn.GroupConvolution: {
+        **{"channels": 1, "group": Z(2), "hidden": (2,), "kernel_size": 3, "vectors": False, "rngs": RNGS},
+        **{"activation": jnp.tanh, "param_dtype": jnp.float32, "precision": None},
+    },
+    nn.MatrixNetwork: {"inputs": {"x": 2}, "label": "x", "hidden": [{"x": 2}], "scale": 1.0, "rngs": RNGS, **X},
+    nn.MatrixMLP: {
+        **{"entries": 6, "size": 3, "axes": 2, "hidden": (2,), "activation": jnp.tanh, "rngs": RNGS},
+    },
     nn.DeepSets: {
         **{"in_channels": 2, "hidden": [3], "out_channels": 1, "out": "", "activation": jnp.tanh, "rngs": RNGS},
     },
@@ -93,6 +104,10 @@ CALLS: dict[str, tuple[Any, dict[str, Any]]] = {
     "energy": (LAW.energy, {"strain": ones(3, 3)}),
     "invariants_of": (LAW.invariants_of, {"strain": ones(3, 3)}),
     "Network": (made(nn.Network), {"x": {"x": ones(3, 2)}, "mask": None}),
+    "VectorNeurons": (made(nn.VectorNeurons), {"x": {"x": ones(3, 2)}, "mask": None}),
+    "GroupConvolution": (made(nn.GroupConvolution), {"images": ones(5, 5, 1)}),
+    "MatrixNetwork": (made(nn.MatrixNetwork), {"x": {"x": ones(3, 2)}, "mask": None}),
+    "MatrixMLP": (made(nn.MatrixMLP), {"x": ones(3, 2), "mask": None}),
     "DeepSets": (made(nn.DeepSets), {"x": ones(4, 2), "mask": None}),
     "GraphNetwork": (
         made(nn.GraphNetwork, node_channels=2),

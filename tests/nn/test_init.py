@@ -10,8 +10,6 @@ from helpers import compilations
 
 import equikit as ek
 from equikit.nn import _init
-from equikit.symmetrization import MatrixMLP
-from equikit.symmetrization.canonicalization import GroupConvolution, VectorNeurons
 from equikit.weightspace import Functional, LearnedOptimizer, MessagePassing, graph, trace
 from equikit.weightspace.asymmetric import AsymmetricLinear, AsymmetricMLP, FiGLU
 
@@ -59,9 +57,9 @@ NETWORKS = {
     "MessagePassing": lambda rngs: MessagePassing(
         graph(perceptron, WEIGHTS, jnp.ones((5, 3))), [1, 16, 24, 4], out="", rngs=rngs
     ),
-    "VectorNeurons": lambda rngs: VectorNeurons({"p x": 2, "p": 1}, 3, p=ek.S, x=ek.O(3), rngs=rngs),
-    "GroupConvolution": lambda rngs: GroupConvolution(1, ek.Z(4), rngs=rngs),
-    "MatrixMLP": lambda rngs: MatrixMLP(16, 4, rngs=rngs),
+    "VectorNeurons": lambda rngs: ek.nn.VectorNeurons({"p x": 2, "p": 1}, 3, p=ek.S, x=ek.O(3), rngs=rngs),
+    "GroupConvolution": lambda rngs: ek.nn.GroupConvolution(1, ek.Z(4), rngs=rngs),
+    "MatrixMLP": lambda rngs: ek.nn.MatrixMLP(16, 4, rngs=rngs),
     "AsymmetricMLP": lambda rngs: AsymmetricMLP([784, 64, 10], fixed=3, key=KEY, rngs=rngs),
     "AsymmetricMLP with gates": lambda rngs: AsymmetricMLP([8, 16, 10], how="gates", key=KEY, rngs=rngs),
     "LearnedOptimizer": lambda rngs: LearnedOptimizer(trace(perceptron, WEIGHTS, jnp.ones((5, 3))), [8], rngs=rngs),

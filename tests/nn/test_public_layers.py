@@ -61,6 +61,8 @@ CALLS = {
         {**O3, "p": ek.S, "cutoff": 2.0, "rngs": RNGS},
         (),
     ),
+    "VectorNeurons": (ek.nn.VectorNeurons, ({"x": 1}, 3), {**O3, "rngs": RNGS}, (ek.nn.Linear,)),
+    "MatrixNetwork": (ek.nn.MatrixNetwork, ({"x": 1}, "x"), {**O3, "rngs": RNGS}, (ek.nn.Network, ek.nn.Linear)),
     "hom": (ek.hom, ("x -> x",), O3, ()),
     "hom-multilinear": (ek.hom, ("x, x -> ()",), O3, ()),
     "equivariance_error": (ek.testing.equivariance_error, (identity, "x -> x"), {**O3, "channels": 1, "key": KEY}, ()),
@@ -76,7 +78,7 @@ every_call = pytest.mark.parametrize(("call", "arguments", "keywords", "inner"),
 
 
 def test_every_layer_and_function_with_labels_is_tried():
-    without_labels = {ek.nn.Radial, ek.nn.ConstitutiveLaw}
+    without_labels = {ek.nn.Radial, ek.nn.ConstitutiveLaw, ek.nn.GroupConvolution, ek.nn.MatrixMLP}
     layers = {kind for name in PUBLIC if isinstance(kind := getattr(ek.nn, name), type)} - without_labels
     assert layers <= {call for call, *_ in CALLS.values()}
 

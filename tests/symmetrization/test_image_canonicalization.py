@@ -14,9 +14,8 @@ from helpers import assert_error
 from turned_images import PIXELS, SIZE, NNXNetwork, images, network_for, orbit, spun
 
 import equikit as ek
-from equikit.symmetrization._image import polygon_group, turned
+from equikit.symmetrization._image import turned
 from equikit.symmetrization.canonicalization import GroupConvolution, ImageCanonicalization, prior_loss
-from equikit.symmetrization.canonicalization._polygon import matrices
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -121,7 +120,7 @@ def test_rectangles_are_turned_by_half_turns_and_reflections():
 
 def test_the_canonical_image_is_that_of_the_largest_activation():
     x = images(2)
-    for place, matrix in enumerate(polygon_group(4, True)):
+    for place, matrix in enumerate(ek.D(4).plane_matrices()):
         numbers = np.where(np.arange(8) == place, 2.0, np.linspace(0, 1, 8))
         sym = ek.symmetrize(lambda x: x, "i j -> i j", **PIXELS, how=ImageCanonicalization(told(*numbers), ek.D(4)))
         frame = sym.frame(x)
@@ -148,7 +147,7 @@ def strokes(count, size=20, width=1.5):
 def test_eighth_turns_are_as_good_as_interpolation():
     """What the docstring says: 7 % of the image."""
     group, x = ek.Z(8), strokes(16)
-    listed = jnp.asarray(matrices(group), jnp.float32)
+    listed = jnp.asarray(group.plane_matrices(), jnp.float32)
     place = jnp.arange(20.0) - 9.5
 
     def direction(x):
@@ -184,7 +183,7 @@ def test_eighth_turns_are_as_good_as_interpolation():
 def half_symmetric():
     """An image that a half turn leaves as it is, and nothing else."""
     x = images(1)
-    return x + spun(jnp.asarray(polygon_group(2, False)[1]), x)
+    return x + spun(jnp.asarray(ek.Z(2).plane_matrices()[1]), x)
 
 
 def running_sums(x):
@@ -227,7 +226,7 @@ def test_weighted_ties_are_equivariant_for_every_image(selection):
     assert info.size.tolist() == [2, 8, 8, 8, 1]
     assert not info.degenerate.any()
     # Where all are tied it is the average over the group.
-    average = sum(spun(jnp.asarray(m), running_sums(spun(jnp.asarray(m.T), x[1:2]))) for m in matrices(group))
+    average = sum(spun(jnp.asarray(m), running_sums(spun(jnp.asarray(m.T), x[1:2]))) for m in group.plane_matrices())
     assert jnp.allclose(straight[1:2], average / 8, atol=1e-5)
 
 
@@ -270,13 +269,13 @@ def test_gumbel_draws_by_the_softmax_of_the_activations_and_evaluates_the_larges
     name = sym.action.inputs[0].name
     frame = jax.jit(lambda key: how.draw(sym.action, {name: x}, {}, key, 4000))(jax.random.key(0))
     turns = np.asarray(frame.elements.grid["i", "j"])[:, 0]
-    counts = [np.isclose(turns, matrix, atol=1e-6).all((-2, -1)).mean() for matrix in polygon_group(4, False)]
+    counts = [np.isclose(turns, matrix, atol=1e-6).all((-2, -1)).mean() for matrix in ek.Z(4).plane_matrices()]
     chances = np.exp(beta * numbers) / np.exp(beta * numbers).sum()
     assert np.abs(counts - chances).max() < 4 * 0.5 / np.sqrt(4000)
     assert frame.drawn
     assert_error(ek.OptionError, lambda: sym(x), "draws at random", "key=None", "a key", "key=")
     sym.eval()
-    assert np.array_equal(sym.frame(x).elements.grid["i", "j"][0, 0], polygon_group(4, False)[1])
+    assert np.array_equal(sym.frame(x).elements.grid["i", "j"][0, 0], ek.Z(4).plane_matrices()[1])
 
 
 # Other inputs.

@@ -9,7 +9,7 @@ from flax import nnx
 from turned_images import PIXELS, NNXNetwork, images, network_for, orbit
 
 import equikit as ek
-from equikit.symmetrization._image import polygon_group, turned
+from equikit.symmetrization._image import turned
 from equikit.symmetrization.canonicalization import GroupConvolution, ImageCanonicalization, prior_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -36,7 +36,7 @@ def test_straight_through_derivatives_are_those_of_the_soft_matrix():
     five = {"i": ek.Fixed(5), "j": ek.Fixed(5)}
     sym = ek.symmetrize(backbone, "i j -> ", **five, how=ImageCanonicalization(network, ek.Z(4), beta=beta))
     found = nnx.jit(nnx.grad(lambda sym, x: jnp.sum(sym(x) ** 2)))(sym, x)["how"]["network"]["weight"][...]
-    start, group = network.weight[...], jnp.asarray(polygon_group(4, False), jnp.float64)
+    start, group = network.weight[...], jnp.asarray(ek.Z(4).plane_matrices(), jnp.float64)
 
     @jax.jit
     def soft(weight):

@@ -291,13 +291,3 @@ class TestErrors:
         assert_error(
             ek.OptionError, lambda: orbit_loss(jnp.eye(2)), "not what is known", "ArrayImpl", "Info", "with_info"
         )
-
-    def test_of_networks(self):
-        def build(group, **options):
-            return lambda: MatrixNetwork({"x": 2}, "x", x=group, rngs=nnx.Rngs(0), **options)
-
-        assert_error(ek.GroupError, build(ek.O), "known size", "x=O", "O(3)", "x=ek.O(3)")
-        assert_error(ek.GroupError, build(ek.Fixed(3)), "known size", "Fixed(3)", "O(3)", "x=ek.O(3)")
-        network = MatrixMLP(6, 2, hidden=(), rngs=nnx.Rngs(0))
-        assert_error(ek.ShapeError, lambda: network(jnp.ones((2, 4))), "entries", "[2, 4]", "6 entries", "axes=")
-        assert_error(ek.ShapeError, lambda: network(jnp.ones(6)), "entries", "[6]", "last 2", "axes=")

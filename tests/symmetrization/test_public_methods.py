@@ -25,8 +25,8 @@ def scores(channels):
     return ek.nn.DeepSets(channels, [2], 1, out="p", rngs=RNGS)
 
 
-CONVOLUTION = canonicalization.GroupConvolution(1, ek.Z(4), hidden=(2,), rngs=RNGS)
-VECTORS = canonicalization.VectorNeurons({"p x": 1}, 3, channels=2, layers=1, rngs=RNGS, **POINTS)
+CONVOLUTION = ek.nn.GroupConvolution(1, ek.Z(4), hidden=(2,), rngs=RNGS)
+VECTORS = ek.nn.VectorNeurons({"p x": 1}, 3, channels=2, layers=1, rngs=RNGS, **POINTS)
 
 CALLS = {
     **{name: (getattr(frames, name), (), {}) for name in frames.__all__},
@@ -40,7 +40,6 @@ CALLS = {
         {"features": 4, "rngs": RNGS},
     ),
     "EnergyDescent": (canonicalization.EnergyDescent, (energy,), {"steps": 1, "on_degenerate": "flag"}),
-    "GroupConvolution": (canonicalization.GroupConvolution, (1, ek.Z(4)), {"hidden": (2,), "rngs": RNGS}),
     "ImageCanonicalization": (canonicalization.ImageCanonicalization, (CONVOLUTION, ek.Z(4)), {}),
     "PermutationCanonicalization": (canonicalization.PermutationCanonicalization, (scores(3),), {}),
     "RotationCanonicalization": (
@@ -48,21 +47,10 @@ CALLS = {
         (VECTORS,),
         {"on_degenerate": "flag"},
     ),
-    "VectorNeurons": (
-        canonicalization.VectorNeurons,
-        ({"p x": 1, "p": 2}, 3),
-        {"channels": 2, "layers": 1, "rngs": RNGS, **POINTS},
-    ),
     "FineToCoarse": (symmetrization.FineToCoarse, (2, [0.5]), {}),
-    "MatrixMLP": (symmetrization.MatrixMLP, (12, 3), {"axes": 3, "hidden": (2,), "rngs": RNGS}),
-    "MatrixNetwork": (
-        symmetrization.MatrixNetwork,
-        ({"p x": 1}, "x"),
-        {"hidden": [{"": 2, "x": 2}], "rngs": RNGS, **POINTS},
-    ),
     "OrbitDistance": (
         symmetrization.OrbitDistance,
-        (symmetrization.MatrixMLP(12, 3, axes=3, hidden=(2,), rngs=RNGS), "x"),
+        (ek.nn.MatrixMLP(12, 3, axes=3, hidden=(2,), rngs=RNGS), "x"),
         {"invariant_to": "p"},
     ),
     "Probabilistic": (symmetrization.Probabilistic, (scores(4),), {}),
@@ -87,17 +75,13 @@ def modules():
     return {
         "EnergyCanonicalization": (wrapped("EnergyCanonicalization", "t -> t", t=ek.Z(4)), [SIGNAL]),
         "EnergyDescent": (wrapped("EnergyDescent", p=ek.Fixed(4), x=ek.O(3)), [CLOUD]),
-        "GroupConvolution": (CONVOLUTION, [IMAGES]),
         "ImageCanonicalization": (
             wrapped("ImageCanonicalization", "i j -> ", lambda x: x[..., 0, 0, :], **grid),
             [IMAGES],
         ),
         "PermutationCanonicalization": (wrapped("PermutationCanonicalization", **fixed), [CLOUD]),
         "RotationCanonicalization": (wrapped("RotationCanonicalization"), [CLOUD]),
-        "VectorNeurons": (made("VectorNeurons"), [{"p x": CLOUD, "p": jnp.ones((4, 2))}]),
         "FineToCoarse": (made("FineToCoarse"), [CLOUD]),
-        "MatrixMLP": (made("MatrixMLP"), [CLOUD]),
-        "MatrixNetwork": (made("MatrixNetwork"), [CLOUD]),
         "OrbitDistance": (wrapped("OrbitDistance", p=ek.Fixed(4), x=ek.O(3)), [CLOUD]),
         "Probabilistic": (wrapped("Probabilistic", **fixed), [CLOUD]),
         "Stochastic": (ek.symmetrize(jnp.sin, "p x -> p x", how=stochastic, **POINTS), [CLOUD]),
@@ -119,7 +103,8 @@ MODULES = modules()
 
 def test_every_public_method_and_module_is_tried():
     public = {getattr(place, name) for place in (symmetrization, canonicalization, frames) for name in place.__all__}
-    classes = {kind for kind in public if isinstance(kind, type)}
+    networks = {getattr(ek.nn, name) for name in ek.nn.__all__}  # which the tests of layers try
+    classes = {kind for kind in public - networks if isinstance(kind, type)}
     assert {kind for kind in classes if issubclass(kind, nnx.Module)} <= {CALLS[name][0] for name in MODULES}
     methods = {kind for kind in classes if issubclass(kind, symmetrization.Method)} - {symmetrization.Method}
     assert methods <= {call for call, *_ in CALLS.values()}
@@ -143,9 +128,6 @@ def test_strange_arguments_raise_errors_of_equikit_alone(name):
     [
         ("Canonicalize", "on_degenrate", "on_degenerate"),
         ("Canonicalize-images", "selecton", "selection"),
-        ("VectorNeurons", "chanels", "channels"),
-        ("VectorNeurons", "use_biass", "use_bias"),
-        ("MatrixNetwork", "residul", "residual"),
         ("symmetrize", "chunk_sise", "chunk_size"),
         ("piecewise", "treshold", "threshold"),
         ("piecewise", "translat", "translate"),
@@ -167,9 +149,11 @@ def test_what_has_no_parameters_takes_no_random_keys(name):
     assert caught.value.step == "remove rngs="
 
 
-def test_vector_neurons_need_a_dictionary_of_features():
-    with pytest.raises(ek.SignatureError, match="not a dictionary"):
-        canonicalization.VectorNeurons("p x", 3, rngs=RNGS, **POINTS)
+def test_networks_of_methods_keep_their_first_names():
+    for name in ("VectorNeurons", "GroupConvolution"):
+        assert getattr(canonicalization, name) is getattr(ek.nn, name)
+    for name in ("MatrixMLP", "MatrixNetwork"):
+        assert getattr(symmetrization, name) is getattr(ek.nn, name)
 
 
 INFO = {

@@ -13,7 +13,8 @@ from helpers import assert_error
 
 import equikit as ek
 import equikit.testing
-from equikit.symmetrization.canonicalization import RotationCanonicalization, VectorNeurons
+from equikit.nn import VectorNeurons
+from equikit.symmetrization.canonicalization import RotationCanonicalization
 from equikit.symmetrization.canonicalization._gram_schmidt import gram_schmidt
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -236,35 +237,6 @@ def test_derivatives_go_through_the_element_to_input_and_parameters():
         assert all(bool(np.all(np.isfinite(leaf))) for leaf in jax.tree.leaves(slope(weights, clouds()[name]))), name
 
 
-@pytest.mark.parametrize("dtype", [jnp.float64, jnp.bfloat16])
-def test_vector_neurons_commute_with_everything(dtype):
-    with jax.enable_x64(dtype == jnp.float64):
-        features = {"at": ("p x", 1), "speed": ("p x", 2), "charge": ("p", 1), "field": ("x", 1), "time": ("", 1)}
-        network = VectorNeurons(features, 3, channels=2, layers=1, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
-        equikit.testing.assert_equivariant(
-            jax.jit(network),
-            features,
-            {"p x": 3},
-            p=ek.S(5),
-            x=ek.O(3),
-            dtype=dtype,
-            key=jax.random.key(0),
-            tolerance=1e3 * float(jnp.finfo(dtype).eps),
-            mask=True,
-        )
-
-
-def test_vector_neurons_are_of_degree_one_and_see_centered_points():
-    network = jax.jit(VectorNeurons({"p x": 1}, 3, channels=4, layers=2, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)))
-    x = clouds()["generic"].astype(np.float32)[..., None]
-    x = x - x.mean(0)
-    for size in map(np.float32, (1e-30, 1e-3, 1e25)):
-        np.testing.assert_allclose(network(size * x) / size, network(x), rtol=1e-3, atol=1e-4)
-    assert np.all(np.linalg.norm(np.asarray(network(x)).mean(0), axis=0) > 1e-3)
-    assert network(x[:0]).shape == (0, 3, 3)
-    assert bool(jnp.all(network(0 * x) == 0))
-
-
 def test_absent_points_change_nothing():
     network = VectorNeurons({"p x": 1}, 3, channels=4, layers=1, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
 
@@ -443,11 +415,3 @@ def test_messages():
         RotationCanonicalization(radial(3), on_degenerate="ignore")
     with pytest.raises(ek.OptionError, match="no such input term"):
         of(RotationCanonicalization(radial(3), terms=("q",)))(x)
-    assert_error(
-        ek.OptionError,
-        lambda: VectorNeurons({"p x x": 1}, 3, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)),
-        "the features are not vectors and invariants",
-        "p x x, with p=S, x=O(3)",
-        "one label bound to O or SO, that no term has twice, all others bound to S",
-        "pass an ek.nn.Network, which takes tensors and every group",
-    )

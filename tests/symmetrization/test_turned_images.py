@@ -8,7 +8,7 @@ import pytest
 import equikit as ek
 from equikit.symmetrization import Element, compose
 from equikit.symmetrization._action import moved_masks
-from equikit.symmetrization._image import polygon_group, turned
+from equikit.symmetrization._image import turned
 
 
 @jax.jit
@@ -31,7 +31,7 @@ def by_definition(matrix, image):
 )
 def test_signed_permutations_exchange_pixels(shape, dtype):
     image = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
-    for matrix in polygon_group(4, True):
+    for matrix in ek.D(4).plane_matrices():
         expected = by_definition(matrix, image)
         exact = in_rows(jnp.asarray(matrix), jnp.asarray(image))
         assert exact.dtype == image.dtype
@@ -41,14 +41,14 @@ def test_signed_permutations_exchange_pixels(shape, dtype):
 
 def test_rectangles_keep_half_turns_and_refuse_quarter_turns_loudly():
     image = jnp.arange(12.0).reshape(3, 4)
-    for matrix in polygon_group(2, True):
+    for matrix in ek.D(2).plane_matrices():
         assert np.array_equal(in_rows(jnp.asarray(matrix), image), by_definition(matrix, np.asarray(image)))
-    assert jnp.all(jnp.isnan(in_rows(jnp.asarray(polygon_group(4, False)[1]), image)))
+    assert jnp.all(jnp.isnan(in_rows(jnp.asarray(ek.Z(4).plane_matrices()[1]), image)))
 
 
 def test_matrices_and_images_are_batched():
     images = jax.random.normal(jax.random.key(0), (8, 2, 5, 5))
-    matrices = jnp.asarray(polygon_group(4, True))
+    matrices = jnp.asarray(ek.D(4).plane_matrices())
     one = jax.jit(lambda matrix, image: turned(matrix, image, (1, 2)))
     many = jax.jit(jax.vmap(one))(matrices, images)
     for matrix, image, found in zip(matrices, images, many, strict=True):
@@ -58,14 +58,14 @@ def test_matrices_and_images_are_batched():
 def test_what_is_not_a_number_stays_in_its_pixel():
     image = jnp.zeros((5, 5)).at[1, 3].set(jnp.nan)
     for dtype in (jnp.int32, jnp.float32):
-        moved = in_rows(jnp.asarray(polygon_group(4, False)[1], dtype), image)
+        moved = in_rows(jnp.asarray(ek.Z(4).plane_matrices()[1], dtype), image)
         assert int(jnp.isnan(moved).sum()) == 1
 
 
 def test_group_law_holds_for_smooth_images_up_to_interpolation():
     place = jnp.arange(24.0) - 11.5
     image = jnp.exp(-((place[:, None] - 3) ** 2 + (place[None, :] + 2) ** 2) / 18)
-    eighth = jnp.asarray(polygon_group(8, False)[1], jnp.float32)
+    eighth = jnp.asarray(ek.Z(8).plane_matrices()[1], jnp.float32)
     twice = in_rows(eighth, in_rows(eighth, image))
     error = jnp.linalg.norm(twice - in_rows(eighth @ eighth, image)) / jnp.linalg.norm(image)
     assert 0 < error < 0.03
@@ -84,7 +84,7 @@ def test_derivatives_agree_with_finite_differences():
     slopes = jax.jit(jax.grad(size, (0, 1)))
     generic, step = jnp.array([[0.8, -0.6], [0.61, 0.79]]), 1e-8
     # A pixel falls on a pixel for the others, where slopes jump: the derivative is the mean of both sides.
-    for matrix in (generic, *jnp.asarray(polygon_group(4, True), jnp.float64)[jnp.array([0, 1, 6])]):
+    for matrix in (generic, *jnp.asarray(ek.D(4).plane_matrices(), jnp.float64)[jnp.array([0, 1, 6])]):
         by_matrix, by_image = slopes(matrix, image)
         found = jnp.vdot(by_matrix, turn)
         sides = [size(matrix + sign * step * turn, image) for sign in (1, -1)]
@@ -99,7 +99,7 @@ def test_derivatives_agree_with_finite_differences():
 
 def test_derivatives_turn_with_the_image():
     image = jax.random.normal(jax.random.key(2), (6, 6))
-    quarter = jnp.asarray(polygon_group(4, False)[1])
+    quarter = jnp.asarray(ek.Z(4).plane_matrices()[1])
 
     def size(matrix, image):
         return jnp.sum(jnp.sin(turned(matrix, image, (0, 1))))
@@ -111,21 +111,11 @@ def test_derivatives_turn_with_the_image():
     assert jnp.allclose(other @ quarter, straight, atol=1e-5)
 
 
-@pytest.mark.parametrize(("corners", "exact"), [(1, True), (2, True), (3, False), (4, True), (8, False)])
-def test_polygon_groups_are_groups(corners, exact):
-    listed = polygon_group(corners, True)
-    assert listed.shape == (2 * corners, 2, 2)
-    assert np.issubdtype(listed.dtype, np.integer) == exact
-    assert np.allclose(listed[0], np.eye(2))
-    products = np.einsum("aij,bjk->abik", listed, listed).reshape(-1, 1, 2, 2)
-    assert np.all(np.isclose(products, listed, atol=1e-12).all((-2, -1)).sum(1) == 1)
-
-
 def test_elements_of_integers_and_of_floats_are_composed():
-    whole = Element(grid={("i", "j"): jnp.asarray(polygon_group(4, False)[1])})
-    other = Element(grid={("i", "j"): jnp.asarray(polygon_group(8, False)[1], jnp.float32)})
+    whole = Element(grid={("i", "j"): jnp.asarray(ek.Z(4).plane_matrices()[1])})
+    other = Element(grid={("i", "j"): jnp.asarray(ek.Z(8).plane_matrices()[1], jnp.float32)})
     assert compose(whole, whole).grid["i", "j"].dtype == jnp.int32
-    assert jnp.allclose(compose(whole, other).grid["i", "j"], polygon_group(8, False)[3], atol=1e-6)
+    assert jnp.allclose(compose(whole, other).grid["i", "j"], ek.Z(8).plane_matrices()[3], atol=1e-6)
 
 
 def test_masks_follow_matrices_that_permute(key):

@@ -10,7 +10,6 @@ from flax import nnx
 import equikit as ek
 from equikit.symmetrization._image import turned
 from equikit.symmetrization.canonicalization import GroupConvolution
-from equikit.symmetrization.canonicalization._polygon import matrices
 
 SIZE = 6
 PIXELS = {"i": ek.Fixed(SIZE), "j": ek.Fixed(SIZE)}
@@ -28,7 +27,7 @@ def spun(matrix, x):
 
 def orbit(group, x):
     """Every element of the group as a matrix, and the images it makes of x."""
-    return [(matrix, spun(jnp.asarray(matrix), x)) for matrix in matrices(group)]
+    return [(matrix, spun(jnp.asarray(matrix), x)) for matrix in group.plane_matrices()]
 
 
 @functools.cache

@@ -43,8 +43,7 @@ def Canonicalize(  # it makes an object, of the class that the group has
     Example:
         >>> import equikit as ek, jax
         >>> from flax import nnx
-        >>> from equikit.symmetrization.canonicalization import GroupConvolution
-        >>> network = GroupConvolution(1, ek.D(4), rngs=nnx.Rngs(0))
+        >>> network = ek.nn.GroupConvolution(1, ek.D(4), rngs=nnx.Rngs(0))
         >>> sym = ek.symmetrize(
         ...     lambda image: image[..., 0, 1, :], "i j -> ", i=ek.Fixed(8), j=ek.Fixed(8),
         ...     how=Canonicalize(network, group=ek.D(4)))

@@ -10,18 +10,22 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit._errors import OptionError
+from equikit._errors import GroupError, OptionError
 from equikit.groups import Group, H, MatrixGroup, S, Z
+from equikit.groups._finite import checked_polygon
 from equikit.symmetrization._action import Action, moved_masks
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Info, OnDegenerate, only_label
+from equikit.symmetrization._listed import listed
 from equikit.symmetrization._more import entries
 from equikit.symmetrization._options import checked_axes, option
 from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide
-from equikit.symmetrization.canonicalization._elements import elements
-from equikit.symmetrization.canonicalization._polygon import checked_polygon, turned_labels, turns
+from equikit.symmetrization.canonicalization._polygon import turned_labels, turns
 from equikit.symmetrization.canonicalization._score import Score, unit, without_absent
 from equikit.symmetrization.canonicalization._selection import Selecting, Selection
+
+MOST = 1024
+"""The most elements of a group: the encoder sees as many copies of an input at once."""
 
 
 class EnergyCanonicalization(Selecting):
@@ -108,8 +112,16 @@ class EnergyCanonicalization(Selecting):
         if self.group is not None:
             return turned_labels(action, self.group, self.axes, self.vectors)
         label = only_label(self, action, self.label, (S, H, MatrixGroup))
-        if action.groups[label].n is not None:
-            elements(action.groups[label], action.groups[label].n or 0)  # which refuses what is too large
+        group = action.groups[label]
+        if not group.is_finite:
+            raise GroupError(
+                f"the elements of {group} cannot be listed",
+                got=str(group),
+                expected="a finite group: Z, D, S, A, H, or a MatrixGroup without Lie algebra",
+                step="use EnergyDescent for O(n) and SO(n)",
+            )
+        if group.n is not None:
+            _all_elements(group, group.n)  # raises an error if the group is too large
         return frozenset([label])
 
     def activations(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
@@ -137,13 +149,17 @@ class EnergyCanonicalization(Selecting):
             for term in action.inputs
             if label in term.labels
         ]
-        listed = elements(group, sizes[0] if sizes else group.n or 0)
-        if np.issubdtype(listed.dtype, np.complexfloating):
-            return Element({label: jnp.asarray(listed, jnp.promote_types(dtype, jnp.complex64))})
-        return Element({label: jnp.asarray(listed, jnp.int32 if np.issubdtype(listed.dtype, np.integer) else dtype)})
+        elements = _all_elements(group, sizes[0] if sizes else group.n or 0)
+        if group.is_complex:
+            dtype = jnp.promote_types(dtype, jnp.complex64)
+        return Element({label: jnp.asarray(elements, jnp.int32 if isinstance(group, S) else dtype)})
 
     def __repr__(self) -> str:
         return f"EnergyCanonicalization({type(self.score.encoder).__name__}, {self.group or self.label or 'by label'})"
+
+
+def _all_elements(group: Group, n: int) -> np.ndarray:
+    return listed(group, n, MOST, "use a frame of ek.frames, or a smaller group")
 
 
 def _masks_of_copies(listed: Element, masks: Mapping[str, Array], batch: tuple[int, ...]) -> dict[str, Array]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.groups import Z
+from equikit.groups._finite import checked_polygon
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import OnDegenerate
@@ -18,9 +19,7 @@ from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import checked_axes, option
 from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide
 from equikit.symmetrization.canonicalization._polygon import (
-    checked_polygon,
     images,
-    matrices,
     turned_labels,
     turns,
 )
@@ -43,7 +42,7 @@ class ImageCanonicalization(Selecting):
 
     Args:
         network: a function of images `[images, i, j, channels]` to activations `[images, elements]`, such as
-            `GroupConvolution`; further axes of an image come before its channels. Elements are in the order of
+            `nn.GroupConvolution`; further axes of an image come before its channels. Elements are in the order of
             rotations by 2π/n, then of rotations after a reflection of the columns.
         group: `Z(n)` or `D(n)`, here as rotations and reflections of the plane of the pixels.
         axes: the labels of rows and columns, bound to `Fixed`.
@@ -70,8 +69,8 @@ class ImageCanonicalization(Selecting):
     Example:
         >>> import equikit as ek, jax
         >>> from flax import nnx
-        >>> from equikit.symmetrization.canonicalization import GroupConvolution, ImageCanonicalization
-        >>> network = GroupConvolution(1, ek.Z(4), rngs=nnx.Rngs(0))
+        >>> from equikit.symmetrization.canonicalization import ImageCanonicalization
+        >>> network = ek.nn.GroupConvolution(1, ek.Z(4), rngs=nnx.Rngs(0))
         >>> sym = ek.symmetrize(
         ...     lambda x: x[..., 0, 0, :], "i j -> ", i=ek.Fixed(9), j=ek.Fixed(9),   # the corner of the image
         ...     how=ImageCanonicalization(network, ek.Z(4)))
@@ -139,7 +138,7 @@ class ImageCanonicalization(Selecting):
         array = jnp.moveaxis(array, places, (len(batch), len(batch) + 1))
         array = array if action.channels else array[..., None]
         seen = array.reshape(math.prod(batch), *array.shape[len(batch) :])
-        count = len(matrices(self.group))
+        count = len(self.group.plane_matrices())
         values = checked_result(
             f"what the network says of images of shape {list(seen.shape)}",
             self.network(seen),

@@ -10,37 +10,6 @@ from equikit.diagrams import Term
 from equikit.groups import SO, D, Fixed, O, Z
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Element
-from equikit.symmetrization._image import polygon_group
-
-
-def checked_polygon(group: object) -> Z:
-    """Return a group that turns images, or raise `GroupError`."""
-    if not isinstance(group, Z) or not group.n:
-        raise GroupError(
-            "this group does not turn images",
-            got=repr(group),
-            expected="Z(n) for n rotations, D(n) for n rotations and n reflections, n at least 1",
-            step="write group=ek.D(4)",
-        )
-    return group
-
-
-def matrices(group: Z) -> np.ndarray:
-    """All elements as matrices on the plane of the rows and columns, `[elements, 2, 2]`, the identity first."""
-    found: np.ndarray = polygon_group(group.n or 1, isinstance(group, D))
-    return found
-
-
-def quotients(group: Z) -> np.ndarray:
-    r"""For elements g and h, the place of \(g^{-1} h\) in the list of the elements, `[elements, elements]`."""
-    n = group.n or 1
-    turn = np.arange(n)
-    if not isinstance(group, D):
-        return np.asarray((turn[None, :] - turn[:, None]) % n)
-    # r^a s^b is at place a + n b, and s r = r^-1 s.
-    a, b = np.tile(turn, 2), np.repeat([0, 1], n)
-    turned = np.where(b[:, None], a[:, None] - a[None, :], a[None, :] - a[:, None]) % n
-    return np.asarray(turned + n * (b[:, None] ^ b[None, :]))
 
 
 def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str | None) -> frozenset[str]:
@@ -105,7 +74,7 @@ def images(action: Action, axes: tuple[str, str]) -> list[Term]:
 
 def turns(group: Z, axes: tuple[str, str], vectors: str | None, dtype: object) -> Element:
     """All elements of the group, `[elements, ...]`: integers on pixels where turning is exact, `dtype` elsewhere."""
-    listed = matrices(group)
+    listed = group.plane_matrices()
     on_pixels = jnp.asarray(listed if np.issubdtype(listed.dtype, np.integer) else listed.astype(dtype))  # type: ignore[call-overload]
     linear = {} if vectors is None else {vectors: jnp.asarray(listed.astype(dtype))}  # type: ignore[call-overload]
     return Element(linear, grid={axes: on_pixels})

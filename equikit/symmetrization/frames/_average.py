@@ -15,9 +15,8 @@ from equikit.groups import D, Group, S, Z
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame, Framed, Info, only_label, settled
-from equikit.symmetrization._image import polygon_group
+from equikit.symmetrization._listed import listed
 from equikit.symmetrization._sample import Sample
-from equikit.symmetrization.frames._enumerate import all_elements, is_finite
 from equikit.symmetrization.frames._haar import draw_element, has_draws, refuse_noncompact
 from equikit.symmetrization.frames._numbers import all_finite
 
@@ -95,7 +94,7 @@ class GroupAverage(Framed):
             return frozenset(self.axes)
         label = only_label(self, action, self.label, (Group,))
         group = action.groups[label]
-        if not is_finite(group):
+        if not group.is_finite:
             refuse_noncompact(group)
             if self.samples is None:
                 raise GroupError(
@@ -134,16 +133,15 @@ class GroupAverage(Framed):
             assert key is not None, "needs_key asks for one"
             keys = jax.random.split(key, self.samples)
             return Element({label: jax.vmap(lambda key: draw_element(group, key, n, dtype))(keys)})
-        elements = all_elements(group, n, self.max_size)
-        listed = jnp.asarray(elements, jnp.int32 if isinstance(group, S) else dtype)
-        return Element({label: self._some(listed, key)})
+        step = "draw some of them, samples=64, or allow more, max_size="
+        elements = listed(group, n, self.max_size, step)
+        every = jnp.asarray(elements, jnp.int32 if isinstance(group, S) else dtype)
+        return Element({label: self._some(every, key)})
 
     def _turns(self, real: Any, key: jax.Array | None) -> Element:
         assert self.axes is not None, "asked for where there are axes"
-        assert self.group is not None, "axes come with a group"
-        assert self.group.n is not None, "which has a size"
-        turns = polygon_group(self.group.n, type(self.group) is D)
-        return Element(grid={self.axes: self._some(jnp.asarray(turns, real), key)})
+        assert isinstance(self.group, Z), "axes come with such a group"
+        return Element(grid={self.axes: self._some(jnp.asarray(self.group.plane_matrices(), real), key)})
 
     def _some(self, listed: Array, key: jax.Array | None) -> Array:
         """All, or some drawn at random."""

@@ -46,45 +46,36 @@ class Leaves:
             return Listing(only, (jnp.arange(most) < 1) / 1, jnp.ones((), bool), jnp.zeros((), jnp.float32))
         places, extra = jnp.arange(most), jnp.arange(most + 1) == most
 
-        def unfinished(state: _Level) -> Array:
-            open_now = extra | (state.enough & (state.chances > 0))
-            return jnp.any(state.choices & open_now[:, None])
-
         def step(state: _Level) -> _Level:
-            tied = jnp.any(state.choices, axis=1)
+            choices, shares, sizes = jax.vmap(self._branches)(state.blocks)
+            tied = jnp.any(choices, axis=1)
             # A leaf stays as it is: it has one branch, which chooses nothing.
-            branches = state.choices.at[:, 0].max(~tied)
+            branches = choices.at[:, 0].max(~tied)
             widths = jnp.where(extra | (state.chances == 0), 0, jnp.sum(branches, axis=1))
-            ends = jnp.cumsum(widths)
+            ends = jnp.sum(jnp.tril(jnp.broadcast_to(widths, (most + 1, most + 1))), axis=1)
             enough = state.enough & (ends[-1] <= most)
-            parent = jnp.searchsorted(ends[:-1], places, side="right")
+            parent = jnp.searchsorted(ends[:-1], places, side="right", method="compare_all")
             number = places - (ends - widths)[parent]
             parent = jnp.append(jnp.where(enough, parent, places), most)
             number = jnp.append(jnp.where(enough, number, 0), 0)
-            node = jnp.argmax(jnp.cumsum(branches[parent], axis=1) > number[:, None], axis=1)
+            node = jnp.sort(jnp.where(branches, jnp.arange(count), count - 1), axis=1)[parent, number]
             moves = tied[parent] & (enough | extra)
-            share, width = state.shares[parent, node], state.widths[parent, node]
+            share, size = shares[parent, node], sizes[parent, node]
             reached = extra | ~enough | jnp.append(places < ends[-1], False)
-            blocks = jax.vmap(self._chosen)(state.blocks[parent], node, moves)
             return _Level(
-                blocks,
+                jax.vmap(self._chosen)(state.blocks[parent], node, moves),
                 jnp.where(reached, state.chances[parent] * jnp.where(moves, share, 1), 0),
                 state.log_size[parent]
-                + jnp.where(moves, jnp.log(jnp.where(extra, width, width * share)), 0).astype(jnp.float32),
+                + jnp.where(moves, jnp.log(jnp.where(extra, size, size * share)), 0).astype(jnp.float32),
                 enough,
-                *jax.vmap(self._branches)(blocks),
+                jnp.any(moves & (extra | (state.chances > 0)[parent])),
             )
 
         start = jnp.tile(self.blocks, (most + 1, 1))
         chances = ((jnp.arange(most + 1) < 1) | extra) / 1
-        level = _Level(
-            start,
-            chances,
-            jnp.zeros(most + 1, jnp.float32),
-            jnp.ones((), bool),
-            *jax.vmap(self._branches)(start),
-        )
-        level = jax.lax.while_loop(unfinished, step, level)
+        level = _Level(start, chances, jnp.zeros(most + 1, jnp.float32), jnp.ones((), bool), jnp.ones((), bool))
+        # The last step finds leaves alone, and changes nothing. To look before the first step takes longer to compile.
+        level = jax.lax.while_loop(lambda state: state.moved, step, level)
         order = jnp.argsort(level.blocks, axis=1, stable=True)
         logs = level.log_size + jax.vmap(_ties.log_size)(jnp.take_along_axis(level.blocks, order, axis=1))
         chances = level.chances[:-1]
@@ -99,10 +90,10 @@ class Leaves:
 
         def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             blocks, log_size, level = state
-            choices, shares, widths = self._branches(blocks)
+            choices, shares, sizes = self._branches(blocks)
             node = jax.random.categorical(jax.random.fold_in(key, level), jnp.log(jnp.where(choices, shares, 0)))
             blocks = self._chosen(blocks, node, jnp.ones((), bool))
-            return blocks, log_size + jnp.log(widths[node].astype(jnp.float32)), level + 1
+            return blocks, log_size + jnp.log(sizes[node].astype(jnp.float32)), level + 1
 
         state = self.blocks, jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
         if self.blocks.shape[0] > 1:
@@ -111,33 +102,31 @@ class Leaves:
         return order, state[1] + _ties.log_size(blocks)
 
     def _branches(self, blocks: Array) -> tuple[Array, Array, Array]:
-        """Which nodes of the first tie can be chosen, one of each set of twins; their chances, and the size of it."""
-        count = blocks.shape[0]
-        tied = blocks[:, None] == blocks[None, :]
-        alike = tied & (self.twins[:, None] == self.twins[None, :])
-        undecided = jnp.any(tied & ~alike, axis=1)
-        in_first = undecided & (blocks == jnp.min(jnp.where(undecided, blocks, count)))
-        earlier = jnp.any(alike & (jnp.arange(count)[None, :] < jnp.arange(count)[:, None]), axis=1)
-        widths = jnp.sum(tied, axis=1)
-        return in_first & ~earlier, jnp.sum(alike, axis=1) / widths, widths
+        """Which nodes of the first tie can be chosen, one of each set of twins; chances and sizes of ties, for all."""
+        nodes = jnp.arange(blocks.shape[0])
+        tied = blocks[:, None] == blocks
+        alike = tied & (self.twins[:, None] == self.twins)
+        sizes, same = jnp.sum(tied, axis=1), jnp.sum(alike, axis=1)
+        undecided = same < sizes
+        in_first = undecided & (blocks == jnp.min(jnp.where(undecided, blocks, len(nodes))))
+        earlier = jnp.any(alike & (nodes < nodes[:, None]), axis=1)
+        return in_first & ~earlier, same / sizes, sizes
 
     def _chosen(self, blocks: Array, node: Array, moves: Array) -> Array:
         """The blocks with a node set before the others of its block, refined; a leaf stays as it is."""
-        others = (blocks == blocks[node]) & (jnp.arange(blocks.shape[0]) != node)
-        return refined(blocks + moves * ((blocks > blocks[node]) | others), self.colors)
+        behind = (blocks >= blocks[node]) & (jnp.arange(blocks.shape[0]) != node)
+        return refined(blocks + moves * behind, self.colors, moves)
 
 
 class _Level(NamedTuple):
     """Nodes of a level of the tree, and the end of one path more in the last place.
 
     Of each node there are its blocks and chance, the logarithm of the number of leaves that it stands for by exchanges
-    of twins, of the path that of the number of nodes on its level, and what `_branches` says.
+    of twins, of the path that of the number of nodes on its level; and whether the last step chose a node.
     """
 
     blocks: Array
     chances: Array
     log_size: Array
     enough: Array
-    choices: Array
-    shares: Array
-    widths: Array
+    moved: Array

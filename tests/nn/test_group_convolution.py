@@ -11,8 +11,6 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.symmetrization._image import turned
-from equikit.symmetrization.canonicalization import GroupConvolution
-from equikit.symmetrization.canonicalization._polygon import matrices, quotients
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -25,23 +23,16 @@ def spun(matrix, x):
 
 def test_every_axis_of_the_group_convolution_moves_as_it_should():
     for group, vectors in ((ek.Z(4), False), (ek.D(4), True)):
-        network = GroupConvolution(2, group, hidden=(3, 2), vectors=vectors, rngs=nnx.Rngs(0))
+        network = ek.nn.GroupConvolution(2, group, hidden=(3, 2), vectors=vectors, rngs=nnx.Rngs(0))
         run = jax.jit(lambda x, network=network: network(x))
         x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, *((2,) if vectors else ()), 2)), jnp.float32)
-        straight, places = run(x), quotients(group)
-        for h, matrix in enumerate(matrices(group)):
+        straight, places = run(x), group.plane_quotients()
+        for h, matrix in enumerate(group.plane_matrices()):
             moved = spun(jnp.asarray(matrix), x)
             if vectors:
                 moved = jnp.einsum("ab,nijbc->nijac", jnp.asarray(matrix, jnp.float32), moved)
             assert jnp.allclose(run(moved), straight[:, places[h]], atol=2e-6)
         assert float(jnp.std(straight, axis=1).min()) > 1e-3
-
-
-def test_places_of_quotients_agree_with_products_of_matrices():
-    for group in (ek.Z(1), ek.Z(5), ek.D(1), ek.D(2), ek.D(3), ek.D(4)):
-        listed, places = matrices(group), quotients(group)
-        expected = np.einsum("gba,hbc->ghac", listed, listed)
-        assert np.allclose(listed[places], expected)
 
 
 def test_eighth_turns_are_as_good_as_interpolation():
@@ -51,17 +42,17 @@ def test_eighth_turns_are_as_good_as_interpolation():
     for image in x:
         for center in seeds.uniform(-5, 5, (5, 2)):
             image[..., 0] += np.exp(-np.sum((place - center[:, None, None]) ** 2, 0) / 4.5)
-    run = jax.jit(GroupConvolution(1, group, rngs=nnx.Rngs(0)))
+    run = jax.jit(ek.nn.GroupConvolution(1, group, rngs=nnx.Rngs(0)))
     activations, misses = run(x), []
-    for h, matrix in enumerate(jnp.asarray(matrices(group), jnp.float32)):
+    for h, matrix in enumerate(jnp.asarray(group.plane_matrices(), jnp.float32)):
         if h % 2:
-            misses.append(run(spun(matrix, jnp.asarray(x))) - activations[:, quotients(group)[h]])
+            misses.append(run(spun(matrix, jnp.asarray(x))) - activations[:, group.plane_quotients()[h]])
     error = jnp.sqrt(jnp.mean(jnp.array(misses) ** 2)) / jnp.mean(jnp.std(activations, axis=1))
     assert 0.01 < error < 0.5
 
 
 def test_precisions():
-    network = GroupConvolution(1, ek.Z(4), hidden=(3,), rngs=nnx.Rngs(0))
+    network = ek.nn.GroupConvolution(1, ek.Z(4), hidden=(3,), rngs=nnx.Rngs(0))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 1)), jnp.float32)
     assert network(x.astype(jnp.bfloat16)).dtype == jnp.float32
     with jax.enable_x64(True):
@@ -72,7 +63,7 @@ def test_precisions():
 
 
 def test_it_can_be_pickled():
-    network = GroupConvolution(1, ek.Z(2), hidden=(2,), rngs=nnx.Rngs(0))
+    network = ek.nn.GroupConvolution(1, ek.Z(2), hidden=(2,), rngs=nnx.Rngs(0))
     assert nnx.split(pickle.loads(pickle.dumps(network)))[0] == nnx.split(network)[0]
 
 
@@ -83,8 +74,10 @@ def test_what_does_not_fit_is_refused_with_the_next_step():
         ({"hidden": ()}, ("hidden= must be a list of widths", "()", "one width a layer", "hidden=(8, 8)")),
         ({"hidden": (0,)}, ("each entry of hidden=", "0", "≥ 1", "8")),
     ):
-        assert_error(ek.OptionError, lambda options=options: GroupConvolution(1, ek.Z(4), rngs=rngs, **options), *texts)
-    network = GroupConvolution(1, ek.Z(4), rngs=rngs)
+        assert_error(
+            ek.OptionError, lambda options=options: ek.nn.GroupConvolution(1, ek.Z(4), rngs=rngs, **options), *texts
+        )
+    network = ek.nn.GroupConvolution(1, ek.Z(4), rngs=rngs)
     for shape in ((2, 5, 5, 2), (2, 5, 6, 1), (5, 1), (0, 0, 1)):
         assert_error(
             ek.ShapeError,

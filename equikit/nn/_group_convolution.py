@@ -17,12 +17,11 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import D, MatrixGroup, Z
-from equikit.nn import Linear
+from equikit.groups._finite import checked_polygon
 from equikit.nn._functions import relu
 from equikit.nn._init import filled, scaled, unit_normal
-from equikit.nn._linear import checked_dtypes
+from equikit.nn._linear import Linear, checked_dtypes
 from equikit.plans._check import checked_dtype
-from equikit.symmetrization.canonicalization._polygon import checked_polygon, matrices, quotients
 
 WIDTH = 0.5
 """The standard deviation of the rings on which filters live, in pixels."""
@@ -89,7 +88,8 @@ class GroupConvolution(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         self.group = checked_polygon(group)
-        order, exact = len(matrices(self.group)), np.issubdtype(matrices(self.group).dtype, np.integer)
+        turns = self.group.plane_matrices()
+        order, exact = len(turns), np.issubdtype(turns.dtype, np.integer)
         self.kernel_size = (
             (3 if exact else 5) if kernel_size is None else _checks.count("kernel_size", kernel_size, example=3)
         )
@@ -166,8 +166,9 @@ def _means(
     biases: list[jax.Array],
 ) -> jax.Array:
     """The means over all pixels of what the convolutions make of images, `[images, elements, channels]`."""
-    exact, order = np.issubdtype(matrices(group).dtype, np.integer), len(matrices(group))
-    if not exact:
+    turns = group.plane_matrices()
+    order = len(turns)
+    if not np.issubdtype(turns.dtype, np.integer):
         x = x * jnp.asarray(_disc(x.shape[1]), x.dtype)[..., None]
     for layer, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
         filters = _filters(group, size, kernel, first=layer == 0, vectors=vectors)
@@ -186,10 +187,10 @@ def _filters(group: Z, size: int, kernel: jax.Array, *, first: bool, vectors: bo
     order, pixels = turned.shape[:2]
     if first and vectors:
         every = every.reshape(order, pixels, 2, source // 2, width)
-        turn = jnp.asarray(matrices(group), kernel.dtype)
+        turn = jnp.asarray(group.plane_matrices(), kernel.dtype)
         every = jnp.einsum("guacw,gba->gubcw", every, turn, precision=lax.Precision.HIGHEST)
     if not first:  # for g and h, the filter at the place of g^-1 h
-        every = every[np.arange(order)[:, None, None], np.arange(pixels)[:, None], quotients(group)[:, None, :]]
+        every = every[np.arange(order)[:, None, None], np.arange(pixels)[:, None], group.plane_quotients()[:, None, :]]
     features = source if first else order * source
     return jnp.moveaxis(every.reshape(order, size, size, features, width), 0, 3).reshape(size, size, features, -1)
 
@@ -202,7 +203,7 @@ def turned_filters(group: Z, size: int) -> np.ndarray:
     """
     across = np.arange(size) - (size - 1) / 2
     pixels = np.stack(np.meshgrid(across, across, indexing="ij"), -1).reshape(-1, 2)
-    turn = matrices(group)
+    turn = group.plane_matrices()
     source = pixels @ turn.astype(np.float64)  # of each element, g^T u for all u
     if np.issubdtype(turn.dtype, np.integer):
         return np.asarray(np.all(source[:, :, None] == pixels, axis=-1), np.float64)
@@ -230,7 +231,7 @@ def _regular(group: Z) -> Z | MatrixGroup:
     """The group as it permutes its own elements: C_n is Z(n); D_n, whose corners are only n, is given by matrices."""
     if not isinstance(group, D):
         return group
-    places = quotients(group)  # row g: where g^-1 moves every element
+    places = group.plane_quotients()  # row g: where g^-1 moves every element
     steps = [1 % (group.n or 1), group.n or 1]
     one = np.eye(len(places), dtype=np.int64)
     return MatrixGroup([one[places[step]] for step in steps], name=f"{group} on its elements")

@@ -13,15 +13,15 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import GroupError, ShapeError
-from equikit.diagrams._parse import bindings
+from equikit.diagrams._parse import bindings, given_bindings
 from equikit.groups import Group
-from equikit.nn import Linear, Network
 from equikit.nn._features import Features, labels_among, labels_of, read_features
 from equikit.nn._functions import Activation, silu
 from equikit.nn._init import DENSE
+from equikit.nn._linear import Linear
+from equikit.nn._network import Network
+from equikit.plans._apply import Feature
 from equikit.plans._check import checked_dtype
-from equikit.symmetrization._element import Array
-from equikit.symmetrization._options import option
 
 
 class MatrixNetwork(nnx.Module):
@@ -74,8 +74,8 @@ class MatrixNetwork(nnx.Module):
         label = _checks.text("label", label, example="m")
         later = hidden if isinstance(hidden, list | tuple) else [] if hidden is None else [hidden]
         _checks.refuse_misspelled(call, given, labels_of([inputs, *later, {label: 1}]))
-        bound = bindings(groups, given)
-        group = bound.get(label)
+        bound = given_bindings(groups, given)
+        group = bindings({label: bound[label]}, {})[label] if label in bound else None
         if not isinstance(group, Group) or group.n is None:
             raise GroupError(
                 f"the matrix needs a group of a known size on {label!r}",
@@ -88,11 +88,11 @@ class MatrixNetwork(nnx.Module):
             last = {" ".join(labels): width for labels, width in kinds.items()}
             later = [{"": 32} | last, last]  # from invariants no linear layer makes vectors
         self.names = tuple(term.name for term in terms)
-        self.scale = option("scale", scale)
+        self.scale = _checks.number("scale", scale, least=0, traced=False)
         features = [inputs, *later, {"matrix": (label, group.n)}]
         self.network = Network(features, rngs=rngs, groups=bound, **options)
 
-    def __call__(self, x: Any, *, mask: Mapping[str, Any] | None = None) -> Array:
+    def __call__(self, x: Any, *, mask: Mapping[str, Any] | None = None) -> Feature:
         """The matrix.
 
         Args:
@@ -103,7 +103,8 @@ class MatrixNetwork(nnx.Module):
             `[*batch, n, n]`, a vector in each column.
         """
         inputs = x if isinstance(x, Mapping) else {self.names[0]: x}
-        return self.network(inputs, mask=mask)["matrix"] * self.scale
+        matrix: Feature = self.network(inputs, mask=mask)["matrix"] * self.scale
+        return matrix
 
 
 class MatrixMLP(nnx.Module):
@@ -148,7 +149,7 @@ class MatrixMLP(nnx.Module):
         _checks.rngs(rngs)
         self.layers = nnx.List([nnx.Linear(one, two, **DENSE, rngs=rngs) for one, two in itertools.pairwise(widths)])
 
-    def __call__(self, x: jax.Array, *, mask: Mapping[str, Any] | None = None) -> Array:
+    def __call__(self, x: jax.Array, *, mask: Mapping[str, Any] | None = None) -> Feature:
         """The matrix of an input `[*batch, *axes, channels]`, `[*batch, n, n]`; absent entries should be zero."""
         x = checked_dtype("x", x)
         split = x.ndim - self.axes
