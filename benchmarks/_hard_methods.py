@@ -1,0 +1,125 @@
+"""What the benchmark `hard_inputs` symmetrizes: small networks of points, and every method that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+import equikit as ek
+from equikit.symmetrization.canonicalization import EnergyDescent, RotationCanonicalization, VectorNeurons
+from equikit.symmetrization.frames import PCA, QR, Alignment, Directions, GroupAverage, Sort, Stochastic
+
+WIDTH, MOST = 8, 1000
+_RNG = np.random.default_rng(5)
+# float32, so that both dtypes compute the same function.
+IN, MIX, OUT = (
+    (_RNG.normal(size=shape) / shape[0] ** 0.5).astype(np.float32) for shape in ((4, WIDTH), (WIDTH, WIDTH), (WIDTH, 4))
+)
+SHIFTS = _RNG.normal(size=(MOST, WIDTH)).astype(np.float32)
+
+
+def _mean(h: jax.Array, mask: Any) -> jax.Array:
+    """The mean over the points that are there."""
+    there = jnp.ones((h.shape[-2], 1), h.dtype) if mask is None else mask["p"][..., None].astype(h.dtype)
+    return jnp.sum(h * there, axis=-2) / jnp.maximum(jnp.sum(there, axis=-2), 1)
+
+
+def _network(x: jax.Array, scale: jax.Array, mask: Any, shifts: np.ndarray) -> dict[str, jax.Array]:
+    d = x.shape[-1]
+    to, mix, out, shift = (jnp.asarray(array, x.dtype) for array in (IN[:d], MIX, OUT, shifts))
+    h = jnp.tanh(x / scale[..., None, None] @ to + shift)
+    y = jnp.tanh(h @ mix + _mean(h, mask)[..., None, :] + 0.3) @ out
+    pooled = _mean(y, mask)
+    return {"energy": 1 + pooled[..., 0] ** 2 + pooled[..., 1], "vector": y[..., :d]}
+
+
+def of_points(x: Any.Array, scale: jax.Array, mask: Any = None) -> dict[str, jax.Array]:
+    """An energy, and a vector of each point, by a network that permutes with the points."""
+    return _network(x, scale, mask, SHIFTS[0])
+
+
+def of_order(x: Any, scale: jax.Array, mask: Any = None) -> dict[str, jax.Array]:
+    """An energy, and a vector of each point, by a network that treats each place differently."""
+    x = x["points"] if isinstance(x, dict) else x
+    return _network(x, scale, mask, SHIFTS[: x.shape[-2]])
+
+
+def encoded(x: jax.Array, mask: Any = None) -> jax.Array:
+    """The energy for descent, of `[inputs, N, 3]`: it does not change with the scale."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=(-1, -2), keepdims=True, initial=0))
+    unit = x / jnp.where(largest > 0, largest, 1)
+    square = jnp.max(jnp.sum(unit**2, axis=-1), axis=-1, initial=0)
+    unit = unit / jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 1)[..., None, None]
+    h = jnp.tanh(2 * unit @ jnp.asarray(IN[:3], x.dtype)) @ jnp.asarray(OUT[:, 0], x.dtype)
+    return _mean(h[..., None], mask)[..., 0]
+
+
+def _vectors() -> VectorNeurons:
+    return VectorNeurons({"p x": 1}, 3, channels=8, layers=2, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(1))
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A method, and what it is tried with.
+
+    Attributes:
+        how: makes the method.
+        backbone: what is symmetrized.
+        turns: the group that moves vectors: "O(3)", "H(3)", "O(1,3)", or "" for none.
+        permutes, translates: whether the method takes any order, and any origin.
+        flagged: the rival that goes on where this one refuses, by which needless reports are found.
+        keyed: whether it is called with a key.
+        ranked: whether each point comes with its number, which moves with it.
+    """
+
+    how: Callable[[], Any]
+    backbone: Callable[..., Any] = of_points
+    turns: str = "O(3)"
+    permutes: bool = True
+    translates: bool = True
+    flagged: str | None = None
+    keyed: bool = False
+    ranked: bool = False
+
+    def symmetrized(self, count: int) -> Any:
+        """The backbone made equivariant, for clouds of this many points."""
+        groups: dict[str, Any] = {"O(3)": ek.O(3), "H(3)": ek.H(3), "O(1,3)": ek.Lorentz, "": ek.Fixed(3)}
+        return ek.symmetrize(
+            self.backbone,
+            {"points": "p x", **({"rank": "p"} if self.ranked else {})},
+            {"energy": "", "vector": "p x"},
+            how=self.how(),
+            translate={"points": "x"} if self.translates else None,
+            channels=False,
+            p=ek.S if self.permutes else ek.Fixed(count),
+            x=groups[self.turns],
+        )
+
+
+RIVALS: dict[str, Rival] = {
+    "PCA": Rival(lambda: PCA(on_degenerate="flag")),
+    "PCA, error": Rival(lambda: PCA(), flagged="PCA"),
+    "PCA, sample": Rival(lambda: PCA(on_degenerate="sample"), flagged="PCA", keyed=True),
+    "PCA, weighted": Rival(lambda: PCA(on_degenerate="weighted"), flagged="PCA"),
+    "Stochastic, no key": Rival(lambda: Stochastic(PCA(on_degenerate="flag"))),
+    "PCA, Sort": Rival(lambda: [PCA(on_degenerate="flag"), Sort(on_degenerate="flag")], of_order),
+    "QR": Rival(lambda: QR(on_degenerate="flag"), of_order, permutes=False, translates=False),
+    "Sort, QR": Rival(lambda: [Sort(terms=("rank",)), QR(on_degenerate="flag")], of_order, ranked=True),
+    "Alignment": Rival(lambda: Alignment(on_degenerate="flag")),
+    "RotationCanonicalization": Rival(lambda: RotationCanonicalization(_vectors(), on_degenerate="flag")),
+    "EnergyDescent": Rival(
+        lambda: EnergyDescent(encoded, steps=5, starts=PCA(on_degenerate="flag"), on_degenerate="flag", invariant_to="p")
+    ),
+    "Sort": Rival(lambda: Sort(on_degenerate="flag"), of_order, turns="", translates=False),
+    "Directions": Rival(lambda: Directions(on_degenerate="flag"), of_order, turns="", translates=False),
+    "GroupAverage": Rival(lambda: GroupAverage("x"), turns="H(3)", translates=False),
+    "QR, O(1,3)": Rival(
+        lambda: QR(on_degenerate="flag"), of_order, turns="O(1,3)", permutes=False, translates=False
+    ),
+}
