@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks._hard_copies import Input
+
 GOLDEN = (1 + 5**0.5) / 2
 DIRECTION = np.array([0.48, -0.6, 0.64])
-
-
-@dataclass(frozen=True)
-class Cloud:
-    """A cloud and the family it is counted with.
-
-    Attributes:
-        name, family: for tables.
-        points: `[N, 3]`, float64.
-        scale: by which the backbone divides, so that its inputs are about one: the largest distance from the centroid.
-    """
-
-    name: str
-    family: str
-    points: np.ndarray
-    scale: float
 
 
 def _ring(count: int, height: float, turn: float = 0.0) -> np.ndarray:
@@ -119,13 +104,17 @@ def _families(seed: int) -> Iterator[tuple[str, str, np.ndarray, float]]:
     yield "not finite", "all NaN", np.full((4, 3), np.nan), 0.0
 
 
-def clouds(seed: int = 0) -> list[Cloud]:
+def extent(points: np.ndarray) -> float:
+    """The largest distance from the centroid; one where there is none."""
+    if not len(points) or not np.isfinite(points).all():
+        return 1.0
+    found = float(np.linalg.norm(points - points.mean(axis=0), axis=1).max())
+    return found if found > 1e-30 else 1.0
+
+
+def clouds(seed: int = 0) -> list[Input]:
     """All hard clouds, of at most twelve points."""
-    found = []
-    for family, name, points, far in _families(seed):
-        with np.errstate(invalid="ignore"):
-            extent = np.linalg.norm(points - points.mean(axis=0, keepdims=True), axis=1).max() if len(points) else 0.0
-        if not (np.isfinite(extent) and extent > 1e-30):
-            extent = 1.0
-        found.append(Cloud(name, family, points + far * extent * DIRECTION, float(extent)))
-    return found
+    return [
+        Input(name, family, points + far * extent(points) * DIRECTION, extent(points))
+        for family, name, points, far in _families(seed)
+    ]

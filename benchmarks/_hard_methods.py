@@ -12,8 +12,19 @@ import numpy as np
 from flax import nnx
 
 import equikit as ek
+from benchmarks._hard_copies import Moves
 from equikit.symmetrization.canonicalization import EnergyDescent, RotationCanonicalization, VectorNeurons
-from equikit.symmetrization.frames import PCA, QR, Alignment, Directions, GroupAverage, Sort, Stochastic
+from equikit.symmetrization.frames import (
+    PCA,
+    QR,
+    Alignment,
+    Canonical,
+    Directions,
+    GroupAverage,
+    Laplacian,
+    Sort,
+    Stochastic,
+)
 
 WIDTH, MOST = 8, 1000
 _RNG = np.random.default_rng(5)
@@ -22,6 +33,9 @@ IN, MIX, OUT = (
     (_RNG.normal(size=shape) / shape[0] ** 0.5).astype(np.float32) for shape in ((4, WIDTH), (WIDTH, WIDTH), (WIDTH, 4))
 )
 SHIFTS = _RNG.normal(size=(MOST, WIDTH)).astype(np.float32)
+
+
+SPACE = Moves("O(3)", translates=True)
 
 
 def _mean(h: jax.Array, mask: Any) -> jax.Array:
@@ -46,8 +60,18 @@ def of_points(x: Any.Array, scale: jax.Array, mask: Any = None) -> dict[str, jax
 
 def of_order(x: Any, scale: jax.Array, mask: Any = None) -> dict[str, jax.Array]:
     """An energy, and a vector of each point, by a network that treats each place differently."""
-    x = x["points"] if isinstance(x, dict) else x
+    x = x["input"] if isinstance(x, dict) else x
     return _network(x, scale, mask, SHIFTS[: x.shape[-2]])
+
+
+def of_nodes(x: jax.Array, scale: jax.Array, mask: Any = None) -> dict[str, jax.Array]:
+    """An energy, and a number of each node, by a network that treats each place differently."""
+    a = x / scale[..., None, None]
+    mix, out, shift = (jnp.asarray(array, x.dtype) for array in (MIX, OUT[:, 0], SHIFTS[: x.shape[-1]]))
+    h = jnp.tanh(a @ shift + 0.3 * shift)
+    y = jnp.tanh(a @ (h @ mix) + shift) @ out
+    pooled = _mean(y[..., None], mask)[..., 0]
+    return {"energy": 1 + pooled + pooled**2, "vector": y}
 
 
 def encoded(x: jax.Array, mask: Any = None) -> jax.Array:
@@ -70,35 +94,40 @@ class Rival:
 
     Attributes:
         how: makes the method.
+        moves: what moves its inputs.
         backbone: what is symmetrized.
-        turns: the group that moves vectors: "O(3)", "H(3)", "O(1,3)", or "" for none.
-        permutes, translates: whether the method takes any order, and any origin.
-        flagged: the rival that goes on where this one refuses, by which needless reports are found.
+        flagged: the rival that goes on where this one refuses, by which its reports are judged.
         keyed: whether it is called with a key.
         ranked: whether each point comes with its number, which moves with it.
     """
 
     how: Callable[[], Any]
+    moves: Moves = SPACE
     backbone: Callable[..., Any] = of_points
-    turns: str = "O(3)"
-    permutes: bool = True
-    translates: bool = True
     flagged: str | None = None
     keyed: bool = False
     ranked: bool = False
 
-    def symmetrized(self, count: int) -> Any:
-        """The backbone made equivariant, for clouds of this many points."""
+    @property
+    def listed(self) -> str:
+        """The list of inputs that are its own."""
+        return "graphs" if self.moves.matrices else "events" if self.moves.turns == "O(1,3)" else "clouds"
+
+    def symmetrized(self, size: int) -> Any:
+        """The backbone made equivariant, for inputs of a size."""
         groups: dict[str, Any] = {"O(3)": ek.O(3), "H(3)": ek.H(3), "O(1,3)": ek.Lorentz, "": ek.Fixed(3)}
+        label, bound = "p x", {"x": groups[self.moves.turns]}
+        if self.moves.matrices:
+            label, bound = "p p", {}
         return ek.symmetrize(
             self.backbone,
-            {"points": "p x", **({"rank": "p"} if self.ranked else {})},
-            {"energy": "", "vector": "p x"},
+            {"input": label, **({"rank": "p"} if self.ranked else {})},
+            {"energy": "", "vector": "p" if self.moves.matrices else label},
             how=self.how(),
-            translate={"points": "x"} if self.translates else None,
+            translate={"input": "x"} if self.moves.translates else None,
             channels=False,
-            p=ek.S if self.permutes else ek.Fixed(count),
-            x=groups[self.turns],
+            p=ek.S if self.moves.permutes else ek.Fixed(size),
+            **bound,
         )
 
 
@@ -107,19 +136,23 @@ RIVALS: dict[str, Rival] = {
     "PCA, error": Rival(lambda: PCA(), flagged="PCA"),
     "PCA, sample": Rival(lambda: PCA(on_degenerate="sample"), flagged="PCA", keyed=True),
     "PCA, weighted": Rival(lambda: PCA(on_degenerate="weighted"), flagged="PCA"),
-    "Stochastic, no key": Rival(lambda: Stochastic(PCA(on_degenerate="flag"))),
-    "PCA, Sort": Rival(lambda: [PCA(on_degenerate="flag"), Sort(on_degenerate="flag")], of_order),
-    "QR": Rival(lambda: QR(on_degenerate="flag"), of_order, permutes=False, translates=False),
-    "Sort, QR": Rival(lambda: [Sort(terms=("rank",)), QR(on_degenerate="flag")], of_order, ranked=True),
+    "Stochastic": Rival(lambda: Stochastic(PCA(on_degenerate="flag"))),
+    "PCA, Sort": Rival(lambda: [PCA(on_degenerate="flag"), Sort(on_degenerate="flag")], backbone=of_order),
+    "QR": Rival(lambda: QR(on_degenerate="flag"), Moves("O(3)", permutes=False), of_order),
+    "Sort, QR": Rival(
+        lambda: [Sort(terms=("rank",)), QR(on_degenerate="flag")], backbone=of_order, ranked=True
+    ),
     "Alignment": Rival(lambda: Alignment(on_degenerate="flag")),
     "RotationCanonicalization": Rival(lambda: RotationCanonicalization(_vectors(), on_degenerate="flag")),
     "EnergyDescent": Rival(
-        lambda: EnergyDescent(encoded, steps=5, starts=PCA(on_degenerate="flag"), on_degenerate="flag", invariant_to="p")
+        lambda: EnergyDescent(
+            encoded, steps=5, starts=PCA(on_degenerate="flag"), on_degenerate="flag", invariant_to="p"
+        )
     ),
-    "Sort": Rival(lambda: Sort(on_degenerate="flag"), of_order, turns="", translates=False),
-    "Directions": Rival(lambda: Directions(on_degenerate="flag"), of_order, turns="", translates=False),
-    "GroupAverage": Rival(lambda: GroupAverage("x"), turns="H(3)", translates=False),
-    "QR, O(1,3)": Rival(
-        lambda: QR(on_degenerate="flag"), of_order, turns="O(1,3)", permutes=False, translates=False
-    ),
+    "Sort": Rival(lambda: Sort(on_degenerate="flag"), Moves(), of_order),
+    "Directions": Rival(lambda: Directions(on_degenerate="flag"), Moves(), of_order),
+    "GroupAverage": Rival(lambda: GroupAverage("x"), Moves("H(3)")),
+    "QR, O(1,3)": Rival(lambda: QR(on_degenerate="flag"), Moves("O(1,3)", permutes=False), of_order),
+    "Canonical": Rival(lambda: Canonical(on_degenerate="flag"), Moves(matrices=True), of_nodes),
+    "Laplacian": Rival(lambda: Laplacian(on_degenerate="flag"), Moves(matrices=True), of_nodes),
 }

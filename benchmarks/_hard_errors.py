@@ -1,0 +1,141 @@
+"""Errors of what a method makes of moved copies, and whether they are right, reported, needlessly so, or silent.
+
+What a method returns for copies is moved to one frame in float64, where all should agree. The error of *outputs* is the
+largest difference of any two copies in any entry of the energy or the vectors, over the largest entry of these of all
+copies. That of *forces* is the same for the gradient of the energy times the scale of the input, over the largest entry
+of the forces or the outputs, whichever is larger; or the difference from what finite differences of the energy in
+float64 tell along two directions, over the same, where that is more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks._hard_copies import Copies, largest
+from benchmarks._hard_programs import Program, Results
+
+KINDS = ("right", "reported", "needless", "silent")
+RIGHT = {"float32": 1e-4, "float64": 1e-8}
+"""Errors above are wrong."""
+EXACT = {"float32": 1e-6, "float64": 1e-12}
+"""Where outputs agree to this, and forces are right, no report is needed."""
+SLOPES = {"float32": 1e-4, "float64": 1e-6}
+"""Forces that differ by more from finite differences are wrong."""
+STEP = 1e-4
+
+
+def spread(values: np.ndarray, use: np.ndarray) -> np.ndarray:
+    """The largest difference of any two copies in any entry, `[inputs]`; infinite where one is not finite.
+
+    Args:
+        values: `[inputs, copies, ...]`.
+        use: which copies count, `[inputs, copies]`.
+    """
+    values = values.reshape(*use.shape, -1)
+    use = use[..., None]
+    with np.errstate(invalid="ignore"):
+        high = np.max(np.where(use, values, -np.inf), axis=1)
+        low = np.min(np.where(use, values, np.inf), axis=1)
+        found = np.max(np.where(use.any(axis=1), high - low, 0), axis=-1, initial=0)
+    bad = np.any(~np.isfinite(values) & use, axis=(1, 2))
+    return np.where(bad, np.inf, found)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of inputs, `[inputs]`.
+
+    Attributes:
+        outputs, forces: over all copies.
+        silent_outputs, silent_forces: over copies that are not reported.
+        slopes: of forces against finite differences, at the input itself; zero where it is reported, or where the
+            energy has no derivative.
+        reported: whether any copy is.
+    """
+
+    outputs: np.ndarray
+    forces: np.ndarray
+    silent_outputs: np.ndarray
+    silent_forces: np.ndarray
+    slopes: np.ndarray
+    reported: np.ndarray
+
+    def kinds(self, dtype: str, right: float | None = None) -> dict[str, np.ndarray]:
+        """What the outputs and the forces of each input are, as indices of `KINDS`."""
+        right = RIGHT[dtype] if right is None else right
+        needless = self.reported & (self.outputs < EXACT[dtype]) & (self.forces < right)
+        said = np.where(needless, 2, np.where(self.reported, 1, 0))
+        wrong = (self.silent_forces > right) | (self.slopes > SLOPES[dtype])
+        return {"outputs": np.where(self.silent_outputs > right, 3, said), "forces": np.where(wrong, 3, said)}
+
+
+def errors(copies: Copies, found: Results, flagged: Results | None = None, slopes: np.ndarray | None = None) -> Errors:
+    """The errors of results `[inputs, copies]`.
+
+    Args:
+        flagged: of the same method without refusals, by which reports are judged.
+        slopes: F · v and its finite difference along some directions, `[inputs, directions, 2]`; not finite where there
+            is none.
+    """
+    kept, size, force_size = _compared(copies, found)
+    free, free_size, free_force_size = _compared(copies, flagged or found)
+    use, everyone = ~found.reported, np.ones_like(found.reported)
+    wrong = np.zeros(len(size))
+    if slopes is not None:
+        with np.errstate(invalid="ignore"):
+            wrong = np.abs(slopes[..., 0] - slopes[..., 1]) / force_size[:, None]
+        wrong = np.max(np.where(np.isfinite(wrong) & use[:, :1], wrong, 0), axis=1)
+    return Errors(
+        spread(free[0], everyone) / free_size,
+        spread(free[1], everyone) / free_force_size,
+        spread(kept[0], use) / size,
+        spread(kept[1], use) / force_size,
+        wrong,
+        found.reported.any(axis=1),
+    )
+
+
+def _compared(copies: Copies, results: Results) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
+    """Outputs and forces in one frame, and what their errors are relative to."""
+    vector = copies.together(results.vector)
+    flat = np.concatenate([results.energy[..., None], vector.reshape(*results.energy.shape, -1)], axis=-1)
+    force = copies.together(results.force, covariant=True)
+    size = np.where(largest(flat) > 0, largest(flat), 1)
+    return (flat, force), size, np.maximum(largest(force), size)
+
+
+def slopes(program: Program, copies: Copies, force: np.ndarray, seed: int = 0) -> np.ndarray:
+    """F · v for two random directions v and the finite differences of the energy, `[inputs, 2, 2]`, in float64.
+
+    Differences are central, with two steps, so that at a kink they are the mean of both sides. They count only where
+    both steps agree, and where the difference along the sum of the directions is the sum of the differences.
+
+    Args:
+        force: of the inputs as they are, `[inputs, size, d]`, times the scale.
+    """
+    generator = np.random.default_rng(seed + 2)
+    first, there, order = copies.arrays[:, 0], copies.there[:, 0], copies.order[:, 0]
+    v = generator.normal(size=(2, *first.shape)) * there[..., None]
+    if copies.turns is None:
+        v = (v + v.swapaxes(-1, -2)) * there[:, None, :]
+    v = v / np.sqrt(np.maximum(np.sum(v**2, axis=(-1, -2), keepdims=True), 1e-300))
+    ways = np.stack([v[0], v[1], v[0] + v[1]])
+    steps = STEP * np.array([1, -1, 0.5, -0.5])
+    moved = first + steps[:, None, None, None, None] * ways * copies.scale[:, None, None]
+    rows = moved.shape[:3]
+
+    def repeated(array: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(array, (*rows, *array.shape[1:])).reshape(-1, *array.shape[1:])
+
+    arrays = moved.reshape(-1, *first.shape[1:]), repeated(there), repeated(order), repeated(copies.scale)
+    energy = program.rows(*arrays, "float64")[0].reshape(rows)
+    with np.errstate(invalid="ignore"):
+        coarse, fine = (energy[0] - energy[1]) / (2 * STEP), (energy[2] - energy[3]) / STEP
+        found = (4 * fine - coarse) / 3
+        size = 1 + largest(force)
+        good = np.all(np.abs(fine - coarse) < SLOPES["float32"] * size / 4, axis=0)
+        good &= np.abs(found[0] + found[1] - found[2]) < SLOPES["float64"] * size
+        tell = np.einsum("kipx,ipx->ik", v, force)
+    return np.where(good[:, None, None], np.stack([tell, found[:2].T], axis=-1), np.nan)
