@@ -117,9 +117,7 @@ def boosts(speeds: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return found
 
 
-def random_turns(
-    turns: str, shape: tuple[int, int], speeds: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
+def random_turns(turns: str, shape: tuple[int, int], speeds: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Random elements `[*shape, d, d]` of a group."""
     if turns == "O(1,3)":
         return boosts(np.broadcast_to(speeds[:, None], shape), generator)

@@ -9,8 +9,11 @@ float64 tell along two directions, over the same, where that is more.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from typing import Any
 
+import jax
 import numpy as np
 
 from benchmarks._hard_copies import Copies, largest
@@ -24,6 +27,11 @@ EXACT = {"float32": 1e-6, "float64": 1e-12}
 SLOPES = {"float32": 1e-4, "float64": 1e-6}
 """Forces that differ by more from finite differences are wrong."""
 STEP = 1e-4
+
+
+def precise(dtype: str) -> Any:
+    """A context in which arrays can have a dtype."""
+    return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
 
 
 def spread(values: np.ndarray, use: np.ndarray) -> np.ndarray:
@@ -130,7 +138,8 @@ def slopes(program: Program, copies: Copies, force: np.ndarray, seed: int = 0) -
         return np.broadcast_to(array, (*rows, *array.shape[1:])).reshape(-1, *array.shape[1:])
 
     arrays = moved.reshape(-1, *first.shape[1:]), repeated(there), repeated(order), repeated(copies.scale)
-    energy = program.rows(*arrays, "float64")[0].reshape(rows)
+    with precise("float64"):
+        energy = program.rows(*arrays, "float64")[0].reshape(rows)
     with np.errstate(invalid="ignore"):
         coarse, fine = (energy[0] - energy[1]) / (2 * STEP), (energy[2] - energy[3]) / STEP
         found = (4 * fine - coarse) / 3

@@ -40,10 +40,10 @@ def _unweighted() -> Iterator[tuple[str, str, nx.Graph]]:
     yield "in parts", "triangle and square", nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(4))
     yield "in parts", "five edges", nx.from_edgelist([(2 * i, 2 * i + 1) for i in range(5)])
     yield "in parts", "Petersen and star", nx.disjoint_union(nx.petersen_graph(), nx.star_graph(4))
-    yield "random", "random regular", nx.random_regular_graph(3, 12, seed=0)
-    yield "random", "random tree", nx.from_prufer_sequence([3, 3, 1, 0, 0, 7, 2, 2])
+    yield "random graph", "random regular", nx.random_regular_graph(3, 12, seed=0)
+    yield "random graph", "random tree", nx.from_prufer_sequence([3, 3, 1, 0, 0, 7, 2, 2])
     for n in (6, 10, 14):
-        yield "random", f"random {n}", nx.gnp_random_graph(n, 0.4, seed=n)
+        yield "random graph", f"random {n}", nx.gnp_random_graph(n, 0.4, seed=n)
 
 
 def _weighted(seed: int) -> Iterator[tuple[str, str, np.ndarray]]:

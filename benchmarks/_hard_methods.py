@@ -94,6 +94,7 @@ class Rival:
 
     Attributes:
         how: makes the method.
+        about: one line.
         moves: what moves its inputs.
         backbone: what is symmetrized.
         flagged: the rival that goes on where this one refuses, by which its reports are judged.
@@ -102,6 +103,7 @@ class Rival:
     """
 
     how: Callable[[], Any]
+    about: str
     moves: Moves = SPACE
     backbone: Callable[..., Any] = of_points
     flagged: str | None = None
@@ -131,28 +133,54 @@ class Rival:
         )
 
 
-RIVALS: dict[str, Rival] = {
-    "PCA": Rival(lambda: PCA(on_degenerate="flag")),
-    "PCA, error": Rival(lambda: PCA(), flagged="PCA"),
-    "PCA, sample": Rival(lambda: PCA(on_degenerate="sample"), flagged="PCA", keyed=True),
-    "PCA, weighted": Rival(lambda: PCA(on_degenerate="weighted"), flagged="PCA"),
-    "Stochastic": Rival(lambda: Stochastic(PCA(on_degenerate="flag"))),
-    "PCA, Sort": Rival(lambda: [PCA(on_degenerate="flag"), Sort(on_degenerate="flag")], backbone=of_order),
-    "QR": Rival(lambda: QR(on_degenerate="flag"), Moves("O(3)", permutes=False), of_order),
-    "Sort, QR": Rival(
-        lambda: [Sort(terms=("rank",)), QR(on_degenerate="flag")], backbone=of_order, ranked=True
+METHODS: dict[str, Rival] = {
+    "PCA": Rival(lambda: PCA(on_degenerate="flag"), 'principal axes, `on_degenerate="flag"`'),
+    "PCA, error": Rival(lambda: PCA(), 'the same, `"error"`', flagged="PCA"),
+    "PCA, sample": Rival(lambda: PCA(on_degenerate="sample"), 'the same, `"sample"`', flagged="PCA", keyed=True),
+    "PCA, weighted": Rival(lambda: PCA(on_degenerate="weighted"), 'the same, `"weighted"`', flagged="PCA"),
+    "Stochastic": Rival(lambda: Stochastic(PCA(on_degenerate="flag")), "`Stochastic(PCA())` without a key"),
+    "PCA, Sort": Rival(
+        lambda: [PCA(on_degenerate="flag"), Sort(on_degenerate="flag")],
+        "principal axes, then coordinates sorted",
+        backbone=of_order,
     ),
-    "Alignment": Rival(lambda: Alignment(on_degenerate="flag")),
-    "RotationCanonicalization": Rival(lambda: RotationCanonicalization(_vectors(), on_degenerate="flag")),
+    "QR": Rival(
+        lambda: QR(on_degenerate="flag"),
+        "Gram-Schmidt of points in a given order",
+        Moves("O(3)", permutes=False),
+        of_order,
+    ),
+    "Sort, QR": Rival(
+        lambda: [Sort(terms=("rank",)), QR(on_degenerate="flag")],
+        "points sorted by their numbers, then Gram-Schmidt",
+        backbone=of_order,
+        ranked=True,
+    ),
+    "Alignment": Rival(lambda: Alignment(on_degenerate="flag"), "alignments with pairs of points, weighted"),
+    "RotationCanonicalization": Rival(
+        lambda: RotationCanonicalization(_vectors(), on_degenerate="flag"), "Gram-Schmidt of vectors of `VectorNeurons`"
+    ),
     "EnergyDescent": Rival(
         lambda: EnergyDescent(
             encoded, steps=5, starts=PCA(on_degenerate="flag"), on_degenerate="flag", invariant_to="p"
-        )
+        ),
+        "five steps of descent from principal axes",
     ),
-    "Sort": Rival(lambda: Sort(on_degenerate="flag"), Moves(), of_order),
-    "Directions": Rival(lambda: Directions(on_degenerate="flag"), Moves(), of_order),
-    "GroupAverage": Rival(lambda: GroupAverage("x"), Moves("H(3)")),
-    "QR, O(1,3)": Rival(lambda: QR(on_degenerate="flag"), Moves("O(1,3)", permutes=False), of_order),
-    "Canonical": Rival(lambda: Canonical(on_degenerate="flag"), Moves(matrices=True), of_nodes),
-    "Laplacian": Rival(lambda: Laplacian(on_degenerate="flag"), Moves(matrices=True), of_nodes),
+    "Sort": Rival(lambda: Sort(on_degenerate="flag"), "coordinates sorted", Moves(), of_order),
+    "Directions": Rival(
+        lambda: Directions(on_degenerate="flag"), "points sorted along many directions, weighted", Moves(), of_order
+    ),
+    "GroupAverage": Rival(lambda: GroupAverage("x"), "all 48 elements of H(3)", Moves("H(3)")),
+    "QR, O(1,3)": Rival(
+        lambda: QR(on_degenerate="flag"),
+        "Gram-Schmidt under the Lorentz group",
+        Moves("O(1,3)", permutes=False),
+        of_order,
+    ),
+    "Canonical": Rival(
+        lambda: Canonical(on_degenerate="flag"), "canonical order of nodes", Moves(matrices=True), of_nodes
+    ),
+    "Laplacian": Rival(
+        lambda: Laplacian(on_degenerate="flag"), "nodes sorted by the spectrum", Moves(matrices=True), of_nodes
+    ),
 }
