@@ -138,8 +138,14 @@ def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
         return array.astype(dtype).astype(np.float64)
 
 
-def moved(inputs: Sequence[Input], moves: Moves, dtype: str, size: int, copies: int, seed: int = 0) -> Copies:
-    """The inputs, and copies of them that are moved at random; smaller ones are padded with zeros."""
+def moved(
+    inputs: Sequence[Input], moves: Moves, dtype: str, size: int, copies: int, seed: int = 0, shift: float = 1.0
+) -> Copies:
+    """The inputs, and copies of them that are moved at random; smaller ones are padded with zeros.
+
+    Args:
+        shift: by how many times the scale of the input the origin is moved. Positions are rounded after that.
+    """
     generator, count = np.random.default_rng(seed + 1), len(inputs)
     there = np.arange(size) < np.array([len(one.array) for one in inputs])[:, None, None]
     there = np.broadcast_to(there, (count, copies, size))
@@ -160,7 +166,7 @@ def moved(inputs: Sequence[Input], moves: Moves, dtype: str, size: int, copies: 
     with np.errstate(all="ignore"):
         new = np.einsum("icpx,icyx->icpy", new, turns)
         if moves.translates:
-            new = new + generator.normal(size=(count, copies, 1, 3)) * scale[:, None, None, None]
+            new = new + shift * generator.normal(size=(count, copies, 1, 3)) * scale[:, None, None, None]
     new = rounded(np.where(there[..., None], new, 0), dtype)
     new[:, 0] = arrays[:, 0]
     return Copies(new, there, order, turns, scale)

@@ -22,7 +22,7 @@ Draw = Callable[[int, np.random.Generator], list[Input]]
 
 @dataclass(frozen=True)
 class Family:
-    """Random inputs for a method.
+    """Random inputs for a method; copies are turned and ordered anew, but not shifted.
 
     Attributes:
         name: of the inputs.
@@ -56,7 +56,7 @@ class Family:
         found = dict.fromkeys((*KINDS, "off", "inputs", "worst"), 0.0)
         for start in range(0, count, BLOCK):
             inputs = self.draw(min(BLOCK, count - start), generator)
-            copies = moved(inputs, method.moves, self.dtype, self.size, 2, seed + start)
+            copies = moved(inputs, method.moves, self.dtype, self.size, 2, seed + start, shift=0.0)
             with precise(self.dtype):
                 measured = errors(copies, run(copies, self.dtype))
             kinds = measured.kinds(self.dtype, self.right)["outputs"]
