@@ -31,16 +31,16 @@ def doubts(rival: str, inputs: list[Input]) -> tuple[np.ndarray, np.ndarray]:
     @jax.jit
     def frame(x: Any, rank: Any) -> Any:
         found = symmetrized.frame({"input": x, "rank": rank} if method.ranked else x)
-        return found.elements.linear["x"], found.weights, found.info
+        return found.elements.linear["x"], found.weights, found.info.doubt
 
     said, wrong = [], []
     for start in range(0, len(inputs), BATCH):
         exact = np.stack([one.array for one in inputs[start : start + BATCH]])
         rank = np.broadcast_to(np.arange(size), exact.shape[:2])
-        narrow, weights, info = frame(rounded(exact, "float32").astype(np.float32), rank.astype(np.float32))
+        narrow, weights, doubt = frame(rounded(exact, "float32").astype(np.float32), rank.astype(np.float32))
         with precise("float64"):
             wide = np.asarray(frame(exact, rank.astype(np.float64))[0])
-        said.append(np.asarray(info.doubt, np.float64))
+        said.append(np.asarray(doubt, np.float64))
         wrong.append(_distances(np.asarray(narrow, np.float64), np.asarray(weights), wide))
     return np.concatenate(said), np.concatenate(wrong)
 

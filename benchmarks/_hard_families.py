@@ -98,6 +98,7 @@ def at_speed(speed: float) -> Draw:
 
 REPORTED = {5: 1e-3, 20: 1e-3, 100: 1e-2, 1000: 1e-1}
 """The part of random clouds of so many points that may be reported."""
+FEW = {"silent": 1e-3, "reported": 1e-3}
 OFF = {0.99: 0.013, 0.999: 0.31}
 """The part of events that may be off at a speed: the rounding of momenta alone makes some wrong."""
 
@@ -106,13 +107,14 @@ FAMILIES = (
         Family(f"{n} random points", "PCA, Sort", n, normal(n), limits={"silent": 1e-3, "reported": most})
         for n, most in REPORTED.items()
     ),
+    Family("100 random points, float64", "PCA, Sort", 100, normal(100), limits=FEW, count=2000, dtype="float64"),
     *(
-        Family("20 random points", rival, 20, normal(20), limits={"silent": 1e-3, "reported": 1e-3})
+        Family("20 random points", rival, 20, normal(20), limits=FEW)
         for rival in ("PCA", "Sort, QR", "RotationCanonicalization")
     ),
-    Family("small gaps", "PCA", 10, near_gaps, right=1e-4, limits={"silent": 1e-3, "needless": 0}),
+    Family("small gaps", "PCA", 10, near_gaps, right=1e-4, limits={"silent": 1e-3, "needless": 1e-2}),
     Family("small gaps", "PCA, weighted", 10, near_gaps, right=1e-4, limits={"silent": 1e-3}, count=1000),
-    Family("rods 1:100", "PCA", 12, rods, right=1e-4, limits={"silent": 1e-3, "needless": 0}),
+    Family("rods 1:100", "PCA", 12, rods, right=1e-4, limits={"silent": 1e-3, "needless": 1e-3}),
     *(
         Family(
             f"events at {speed}",

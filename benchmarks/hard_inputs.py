@@ -89,7 +89,7 @@ def list_errors(rival: str, dtype: str, seed: int = 0) -> tuple[list[Input], Err
     with precise(dtype):
         found = program(rival)(copies, dtype)
         flagged = program(method.flagged)(copies, dtype) if method.flagged else None
-    measured = errors(copies, found, flagged, slopes(program(rival), copies, found.force[:, 0], seed))
+    measured = errors(copies, found, flagged, slopes(program(rival), copies, found, seed))
     right = max(RIGHT[dtype], listed.right or 0) if dtype == "float32" else RIGHT[dtype]
     return inputs, measured, measured.kinds(dtype, right)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks._hard_copies import moved
 from benchmarks._hard_doubt import COVERED, HAS_DOUBT, RATIO, agreement, doubts
 from benchmarks._hard_errors import KINDS
 from benchmarks._hard_events import random_events
 from benchmarks._hard_families import FAMILIES, Family, normal
 from benchmarks._hard_methods import METHODS
-from benchmarks.hard_inputs import DOUBTED, DTYPES, list_errors
+from benchmarks.hard_inputs import DOUBTED, DTYPES, LISTS, list_errors, program
+from equikit import FrameError
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
 
@@ -29,6 +31,21 @@ def test_hard_inputs_are_right_or_reported(rival: str) -> None:
                 if names:
                     wrong[f"{dtype}, {way}, {bad}"] = names
     assert wrong == {}
+
+
+def test_refused_inputs_are_an_error_and_nan_in_compiled_programs() -> None:
+    rival, listed = METHODS["PCA, error"], LISTS["clouds"]
+    copies = moved(listed.make(0), rival.moves, "float32", listed.size, 1)
+    found = program("PCA, error")(copies, "float32")
+    assert found.refused.any()
+    assert np.array_equal(found.refused, np.isnan(found.energy))
+    refused = np.flatnonzero(found.refused[:, 0])
+    array, there, scale = copies.arrays[refused, 0], copies.there[refused, 0], copies.scale[refused]
+    sym, mask = rival.symmetrized(listed.size), {"p": there}
+    array, scale = array.astype(np.float32), scale.astype(np.float32)
+    with pytest.raises(FrameError):
+        sym(array, scale, mask=mask)
+    assert sym.info(array, mask=mask).refused.all()
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.key)
