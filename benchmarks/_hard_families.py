@@ -101,6 +101,8 @@ def at_speed(speed: float) -> Draw:
 REPORTED = {5: 1e-3, 20: 1e-3, 100: 1e-2, 1000: 1e-1}
 """The part of random clouds of so many points that may be reported."""
 FEW = {"silent": 1e-3, "reported": 1e-3}
+BY_CHANCE = 2e-2
+"""The part of clouds with small gaps for which a report may be needless: the one copy of some is rounded luckily."""
 OFF = {0.99: 0.013, 0.999: 0.31}
 """The part of events that may be off at a speed: the rounding of momenta alone makes some wrong."""
 
@@ -114,7 +116,7 @@ FAMILIES = (
         Family("20 random points", rival, 20, normal(20), limits=FEW)
         for rival in ("PCA", "Sort, QR", "RotationCanonicalization")
     ),
-    Family("small gaps", "PCA", 10, near_gaps, right=1e-4, limits={"silent": 1e-3, "needless": 1e-2}),
+    Family("small gaps", "PCA", 10, near_gaps, right=1e-4, limits={"silent": 1e-3, "needless": BY_CHANCE}),
     Family("small gaps, shifted", "PCA, weighted", 10, near_gaps, right=1e-4, count=1000, shift=1.0),
     Family("rods 1:100", "PCA", 12, rods, right=1e-4, limits={"silent": 1e-3, "needless": 1e-3}),
     *(
