@@ -121,7 +121,7 @@ class Alignment(Framed):
         vanish = found.span == 0
         degenerate = ~finite | (vanish & ~has_mean(group, orders, jnp.asarray(d)))
         if checked_vectors(action, label, None) != checked_vectors(action, label, self.terms):
-            degenerate = degenerate | (found.span < d - 1)
+            degenerate, vanish = degenerate | (found.span < d - 1), jnp.zeros((), bool)
         size = jnp.sum(found.weights > 0).astype(jnp.float32)
         info = Info(size, degenerate, degenerate & (self.on_degenerate == "error"), rank=found.span)
         kept = jnp.where(vanish, jnp.zeros((d, d), points.dtype), jnp.eye(d, dtype=points.dtype))
