@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -104,7 +105,13 @@ class Action:
         return array
 
     def act_inverse(self, element: Element, term: Term, array: Array) -> Array:
-        """Apply the inverse of an element to an array `[*axes, channels]` of one sample."""
+        r"""Apply the inverse of an element to an array `[*axes, channels]` of one sample.
+
+        Where the array spans too little to determine the matrix, the result is projected onto this span, in which it
+        lies anyway. A displacement across the span then has no first-order effect: the value is even in it, since a
+        group element that leaves the array as it is reverses it. At a kink this is the mean of the one-sided
+        derivatives.
+        """
         translation = self.translation(term)
         if translation in element.shift:
             moved = array - positions(element.shift[translation], term, translation, array.ndim)
@@ -114,8 +121,12 @@ class Action:
                 by = element.linear[base(label)]
                 if base(label) == label and is_permutation(by):
                     array = jnp.take(array, by, axis=place)
+                    alike = element.stabilizer.get(label)
+                    if alike is not None and term.labels.count(label) == 1:
+                        array = _alike(array, alike, place)
                     continue
-                array = _on_axis(self.inverse_on(label, by), array, place)
+                matrix, onto = self.inverse_on(label, by), self.projection_on(label, element)
+                array = _on_axis(matrix if onto is None else along(onto, matrix, 0), array, place)
         for labels, turn in element.grid.items():
             if set(labels) <= set(term.labels):
                 places = term.labels.index(labels[0]), term.labels.index(labels[1])
@@ -125,6 +136,17 @@ class Action:
     def inverse_on(self, label: str, by: Array) -> Array:
         """What the inverse of an element does to an axis with this label, which may carry a star."""
         return inverse_linear(self.groups[label], self._of(label, by))
+
+    def projection_on(self, label: str, element: Element) -> Array | None:
+        """The projection of a moved axis with this label, which may carry a star, onto what the input spans."""
+        onto = element.stabilizer.get(base(label))
+        if onto is None or is_permutation(onto):
+            return None
+        form = self.groups[base(label)].form
+        if base(label) == label or form is None:
+            return onto
+        metric = jnp.asarray(form.matrix(onto.shape[-1]), onto.dtype)
+        return along(metric, along(metric, onto, 0), 1)
 
     def _of(self, label: str, by: Array) -> Array:
         """What an element does to an axis with this label, which may carry a star."""
@@ -136,6 +158,18 @@ def positions(shift: Array, term: Term, label: str | None, ndim: int) -> Array:
     assert label is not None, "only labels along which entries are positions are asked for"
     place = term.labels.index(label)
     return jnp.expand_dims(shift, [i for i in range(ndim) if i != place])
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _alike(array: Array, blocks: Array, axis: int) -> Array:
+    """An array whose entries of one block are equal, with the mean of the derivatives over all orders of a block."""
+    return array
+
+
+@_alike.defjvp
+def _alike_jvp(axis: int, primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    array, blocks = primals
+    return array, block_means(tangents[0], blocks, axis)
 
 
 def block_means(array: Array, blocks: Array, axis: int) -> Array:

@@ -27,7 +27,7 @@ class Axes(NamedTuple):
 
 
 @jax.custom_jvp
-def principal_axes(matrix: Array, low: Array) -> Axes:
+def principal_axes(matrix: Array, low: Array, error: Array) -> Axes:
     r"""The eigenvectors of a symmetric matrix whose entries are known to twice the precision of its dtype.
 
     Eigenvectors whose eigenvalues differ by less than a rounding of the largest are precise too, as those across a thin
@@ -36,10 +36,11 @@ def principal_axes(matrix: Array, low: Array) -> Axes:
     Args:
         matrix: `[d, d]`, the nearest floats.
         low: what they lack, `[d, d]`.
+        error: what the square roots of its eigenvalues are off by: the error of vectors whose squares the matrix holds.
 
     Returns:
-        The axes. Derivatives are those of `eigh`; they are zero inside an eigenspace to the rounding of the entries of
-        the matrix in this basis, those of vectors \(y_i\) being about \(\epsilon |y_i| |y|\).
+        The axes. Derivatives are those of `eigh`; they are zero inside an eigenspace to the error of the entries of the
+        matrix in this basis.
 
     Cost: about 12 products of matrices in double words.
 
@@ -85,14 +86,15 @@ def _corrected(matrix: Double, vectors: Double) -> Axes:
 
 
 @principal_axes.defjvp
-def _principal_axes_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Any, Any]:
+def _principal_axes_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Any, Any]:
     found = principal_axes(*primals)
     values, vectors, tail, left = found
     exact = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     turned = exact(exact(vectors.T, (tangents[0] + tangents[0].T) / 2), vectors)
     gaps = values[None, :] - values[:, None]
     sizes = jnp.sqrt(jnp.abs(values))
-    noise = CLOSE * rounding(values.dtype) * jnp.maximum(sizes[None, :], sizes[:, None]) * jnp.max(sizes, initial=0)
+    error = jnp.maximum(primals[2], rounding(values.dtype) * jnp.max(sizes, initial=0))
+    noise = CLOSE * error * jnp.maximum(sizes[None, :], sizes[:, None])
     apart = jnp.abs(gaps) > noise
     rates = jnp.where(apart, 1 / jnp.where(apart, gaps, 1), 0)
     return found, Axes(jnp.diagonal(turned), exact(vectors, rates * turned), jnp.zeros_like(tail), jnp.zeros_like(left))

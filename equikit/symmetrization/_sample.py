@@ -14,7 +14,15 @@ import jax.numpy as jnp
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
 from equikit.symmetrization._action import Action, along, moved_masks, positions
-from equikit.symmetrization._double_word import Double, matmul, minus, rounding_error, transposed, with_derivative
+from equikit.symmetrization._double_word import (
+    Double,
+    double,
+    matmul,
+    minus,
+    rounding_error,
+    transposed,
+    with_derivative,
+)
 from equikit.symmetrization._element import Array, Element, is_permutation, rounding
 
 _DATA = ("x", "masks", "tails", "errors", "turns")
@@ -147,6 +155,10 @@ def _moved(
                 low = tail.linear.get(base(label))
                 low = jnp.zeros_like(matrix) if low is None else action.inverse_on(label, low)
                 number = _along(Double(matrix, low), number, place)
+            onto = action.projection_on(label, element)
+            if onto is not None:
+                error = jnp.sqrt(along(onto**2, error**2, place))
+                number = None if number is None else _along(double(onto), number, place)
     if on_grid:  # by interpolation
         error = jnp.full_like(array.real, jnp.max(jnp.abs(sample.error(term.name)), initial=0))
     return number, error

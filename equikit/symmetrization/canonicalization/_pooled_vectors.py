@@ -162,7 +162,7 @@ class GramSchmidt(Framed):
             more={"matrix": basis.matrix},
         )
         shift = {} if moved is None else {label: jnp.broadcast_to(moved, (len(matrices), d))}
-        element = Element({label: matrices}, shift, stabilizer={label: spanned} if orders else {})
+        element = Element({label: matrices}, shift, stabilizer={label: spanned})
         return Frame(element, settled(weights, info), info)
 
 

@@ -39,8 +39,9 @@ class RotationCanonicalization(Method, nnx.Module):
     of the input lie in the span of those that are left (a point, a line, for O(3) a plane): then the backbone sees the
     same whatever fills the open columns, and one evaluation serves for the mean over all of them, which for output
     vectors is their part in that span. It is there for outputs with up to three axes of the label, under SO(d) with
-    fewer axes than there are open columns. Or they do not, as for an octahedron, whose points' vectors cancel: such
-    inputs are degenerate.
+    fewer axes than there are open columns. A displacement across that span changes nothing to first order: at a kink
+    the derivative is the mean of the one-sided derivatives. Or they do not, as for an octahedron, whose points' vectors
+    cancel: such inputs are degenerate.
 
     Args:
         network: equivariant under the groups of all labels that the backbone knows nothing of, and pure. It is called

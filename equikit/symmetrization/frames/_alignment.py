@@ -124,7 +124,7 @@ class Alignment(Framed):
         degenerate = ~points.finite | (vanish & ~has_mean(group, orders, jnp.asarray(d)))
         degenerate = degenerate | (doubt > most_doubt(sample.coarsest(read)))
         if checked_vectors(action, label, None) != read:
-            degenerate = degenerate | (found.span < d - 1)
+            degenerate, vanish = degenerate | (found.span < d - 1), jnp.zeros((), bool)
         size = jnp.sum(found.weights > 0).astype(jnp.float32)
         refused = degenerate & (self.on_degenerate == "error")
         info = Info(size, degenerate, refused, rank=found.span, doubt=doubt)

@@ -49,15 +49,19 @@ def matrices_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there
 EQUAL = 64
 """Numbers that differ by less than this many roundings of the longest entry are one number, computed in two ways."""
 
+COARSE = 4
+"""How many times as much it is at first where frames moved numbers; what is equal then is compared again."""
+
 MOST_EQUAL = 1 / 32
-"""And by no more than this part of it, in dtypes of few bits."""
+"""The most that it is, as a part of the longest entry, in dtypes of few bits."""
 
 
 def keys_of(terms: Sequence[Term], label: str, sample: Sample, tolerance: float | None) -> tuple[_ties.Keys, Array]:
     """All numbers of the terms with a label once as keys of its entries, and whether they are finite.
 
     Numbers that a frame of matrices moved come in double words, with errors. Those of equal entries differ by as much
-    as the errors do. Their tolerance has to be the same in every frame of reference: a part of the longest entry.
+    as the errors do. Their tolerance has to be the same in every frame of reference: a part of the longest entry. It
+    is coarse at first, so that errors do not reach it.
     """
     there = sample.masks.get(label)
     parts: list[tuple[Array, ...]] = []
@@ -88,11 +92,13 @@ def keys_of(terms: Sequence[Term], label: str, sample: Sample, tolerance: float 
         shared.append(common)
     most = max(common.shape[1] for common in shared)
     numbers, tolerances, tails, errors = (jnp.concatenate(rows) for rows in zip(*parts, strict=True))
-    keys = _ties.Keys(numbers, tolerances)
-    if any(term.name in sample.errors for term in terms):
-        common = jnp.concatenate([_padded(common, most) for common in shared])
-        keys = _ties.Keys(numbers, tolerances, tails, errors, common)
-    return keys, all_finite(all_numbers)
+    keys, finite = _ties.Keys(numbers, tolerances), all_finite(all_numbers)
+    if not any(term.name in sample.errors for term in terms):
+        return keys, finite
+    keys = _ties.Keys(numbers, tolerances, tails, errors, jnp.concatenate([_padded(each, most) for each in shared]))
+    again = jax.tree.map(lambda rows: jnp.concatenate([rows, rows]), keys)
+    both = jnp.concatenate([tolerances * (COARSE if tolerance is None else 1), tolerances])
+    return again._replace(tolerances=both), finite
 
 
 def _padded(common: Array, parts: int) -> Array:

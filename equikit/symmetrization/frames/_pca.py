@@ -178,7 +178,7 @@ class PCA(Framed):
         d, dtype = points.vectors.shape[-1], points.vectors.dtype
         _check_size(d)
         weight = weights_in(action, label, self.terms, sample.x, sample.masks)
-        found, turns, flat = _axes(points, weight)
+        found, turns, extents, flat = _axes(points, weight)
         axes, largest = found.vectors, jnp.max(found.values, initial=0)
         gaps = jnp.diff(found.values) / jnp.where(largest > 0, largest, 1)
         orders = action.output_order(label)
@@ -188,8 +188,9 @@ class PCA(Framed):
         within = flat[1:] & (orders < 2) & whole
         between = flat[:, None] & flat[None, :] & (orders < 2) & whole
         turns = jnp.where(between, 0, turns)
-        doubt, most = CERTAIN * jnp.max(turns, initial=0), most_doubt(sample.coarsest(read))
-        doubtful = CERTAIN * jnp.diagonal(turns, 1) > most
+        effects = _effects(turns, extents) if orders < 2 and whole else turns
+        doubt, most = CERTAIN * jnp.max(effects, initial=0) + rounding(dtype), most_doubt(sample.coarsest(read))
+        doubtful = CERTAIN * jnp.diagonal(effects, 1) > most
         close = doubtful if self.tolerance is None else (gaps <= self.tolerance) & ~within
         degenerate = jnp.any(close) | ((self.tolerance is None) & (doubt > most)) | ~points.finite
         tail = found.tail
@@ -222,8 +223,17 @@ class PCA(Framed):
         return Frame(element, settled(weights, info), info, tail=Element({label: tails}), turns={label: turns})
 
 
-def _axes(points: Points, weight: Array | None) -> tuple[Axes, Array, Array]:
-    """The principal axes; standard deviations of the angles by which they are off, `[d, d]`; what has no extent."""
+def _effects(turns: Array, extents: Array) -> Array:
+    """Angles by what they do: as parts of the input, of which a turn in a plane moves no more than it has there.
+
+    So it is with vectors in the output: those across a thin rod are averages over both signs, and as thin as it is.
+    """
+    part = jnp.maximum(extents[:, None], extents[None, :]) / jnp.where(jnp.any(extents > 0), jnp.max(extents), 1)
+    return jnp.where(turns > 0, turns * part, 0)
+
+
+def _axes(points: Points, weight: Array | None) -> tuple[Axes, Array, Array, Array]:
+    """The principal axes; standard deviations of the angles by which they are off, `[d, d]`; extents; which are none."""
     d = points.vectors.shape[-1]
     number, errors = double(points.vectors, points.tail), points.errors
     if weight is not None:
@@ -232,17 +242,18 @@ def _axes(points: Points, weight: Array | None) -> tuple[Axes, Array, Array]:
     exact = matmul(transposed(number), number)
     plain = points.vectors if weight is None else weight[:, None] * points.vectors
     plain = jnp.einsum("nd,ne->de", plain, points.vectors, precision=jax.lax.Precision.HIGHEST)
-    found = principal_axes(with_derivative(exact.high, plain), exact.low)
+    found = principal_axes(with_derivative(exact.high, plain), exact.low, jnp.sqrt(jnp.sum(errors**2)))
     axes = jax.lax.stop_gradient(found.vectors)
     exactly = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     squares, variances = exactly(number.high, axes) ** 2, exactly(errors**2, axes**2)
-    flat = jnp.max(squares, axis=0, initial=0) <= FLAT**2 * jnp.max(variances, axis=0, initial=0)
+    extents = jnp.sqrt(jnp.max(squares, axis=0, initial=0))
+    flat = extents <= FLAT * jnp.sqrt(jnp.max(variances, axis=0, initial=0))
     both = exactly(squares.T, variances)
     computing = matmul_error(axes.dtype, len(points.vectors)) * jnp.max(found.values, initial=0)
     error = jnp.sqrt(both + both.T) + (found.left + computing) / CERTAIN
     gaps = jnp.abs(found.values[:, None] - found.values[None, :])
     turns = jnp.where(gaps > 0, error / jnp.where(gaps > 0, gaps, 1), jnp.inf)
-    return found, jnp.where(jnp.eye(d, dtype=bool), 0, jax.lax.stop_gradient(turns)), flat
+    return found, jnp.where(jnp.eye(d, dtype=bool), 0, jax.lax.stop_gradient(turns)), extents, flat
 
 
 def _check_size(d: int) -> None:

@@ -46,7 +46,8 @@ class QR(Framed):
     Input that does not span the space leaves the last columns open: what turns only these leaves it as it is. All such
     turns share one evaluation, and outputs are averaged over them in closed form, exactly for those with one axis of
     the label, which keep no part across the span, and for those with up to three for O, O(p, q) and U; for SO with m
-    open columns below m axes.
+    open columns below m axes. A displacement across the span changes nothing to first order. At a kink (an energy that
+    depends on how far an atom is beside the plane of all others) the derivative is the mean of the one-sided ones.
 
     With an indefinite metric, the next vector is the first whose square is nearly the largest, so that errors do not
     grow. Light-like vectors are no obstacle: a pair of them is joined. Where the product vanishes on a direction of the
@@ -128,6 +129,7 @@ class QR(Framed):
         degenerate = ~(exact & whole & finite) | basis.doubtful | (basis.gap <= tolerance)
         if unread:  # which may have parts across the span
             degenerate = degenerate | (free > 0)
+            projection = jnp.eye(d, dtype=projection.dtype)
         info = Info(
             jnp.ones((), jnp.float32),
             degenerate,
@@ -135,7 +137,7 @@ class QR(Framed):
             gap=basis.gap,
             rank=jnp.sum((basis.kinds == SPANNED) | (basis.kinds == NULL)),
         )
-        element = Element({label: matrix[None]}, stabilizer={label: projection[None]} if orders else {})
+        element = Element({label: matrix[None]}, stabilizer={label: projection[None]})
         weights = jnp.ones(1, projection.dtype)
         return Frame(element if self.differentiable else detached(element), settled(weights, info), info)
 

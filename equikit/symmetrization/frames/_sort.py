@@ -87,6 +87,5 @@ class Sort(Ordering):
         orders = action.output_order(label)
         if whole and orders < 2:
             one = One(found.order, _ties.log_size(found.blocks))
-            alike = found.of_entries() if orders else None
-            return Ordered(one, ties, finite, found.certain, alike, most=1, more=more)
+            return Ordered(one, ties, finite, found.certain, found.of_entries(), most=1, more=more)
         return Ordered(Exchanges(found.of_entries()), ties, finite, found.certain, more=more)

@@ -109,7 +109,7 @@ def split(found: Split, key: Keys) -> Split:
         assert key.common is not None, "errors come with those that entries have in common"
         variances, shared = key.errors[order] ** 2, key.common[:, order]
         variances = variances[1:] + variances[:-1] + jnp.sum((shared[:, 1:] - shared[:, :-1]) ** 2, axis=0)
-        certain = certain & jnp.all(~same | (beyond > CLEAR * jnp.sqrt(variances)))
+        certain = certain & jnp.all(~same | (beyond >= CLEAR * jnp.sqrt(variances)))
     return Split(order, blocks, jnp.minimum(found.margin, margin.astype(found.margin.dtype)), certain)
 
 

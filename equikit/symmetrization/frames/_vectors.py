@@ -123,8 +123,8 @@ def points_in(action: Action, label: str, names: tuple[str, ...] | None, sample:
     """All vectors along a label in one sample, with their errors."""
     terms = checked_vectors(action, label, names)
     found = vectors_in(action, label, names, sample.x, sample.masks)
-    size = jax.lax.stop_gradient(jnp.max(jnp.abs(found), initial=0))
-    finite, scale = jnp.isfinite(size), power_of_two(size)
+    finite = jnp.all(jnp.isfinite(found))  # a maximum does not always pass NaN on
+    scale = power_of_two(jnp.max(jnp.abs(jax.lax.stop_gradient(found)), initial=0))
 
     def like(of: Callable[[str], Array]) -> Array:
         arrays = {}

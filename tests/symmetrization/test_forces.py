@@ -1,0 +1,94 @@
+"""Forces of molecules that span a plane or a line: the derivatives of an energy that a frame makes invariant."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import equikit as ek
+from equikit.symmetrization.canonicalization import RotationCanonicalization, VectorNeurons
+from equikit.symmetrization.frames import QR
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+ATOMS = 6
+MOLECULES = {  # centered, with the first atoms independent of each other: beside a line, QR jumps where they are not
+    "water": [[0.76, -0.4, 0], [0, 0.12, 0], [-0.76, -0.4, 0]],
+    "ethylene": [[1.24, 0.93, 0], [0.67, 0, 0], [1.24, -0.93, 0], [-0.67, 0, 0], [-1.24, 0.93, 0], [-1.24, -0.93, 0]],
+    "carbon dioxide": [[1.16, 0, 0], [0, 0, 0], [-1.16, 0, 0]],
+    "acetylene": [[1.67, 0, 0], [0.6, 0, 0], [-0.6, 0, 0], [-1.67, 0, 0]],
+    "nitrogen": [[0.55, 0, 0], [-0.55, 0, 0]],
+    "ring": [[np.cos(angle), np.sin(angle), 0] for angle in np.arange(6) * np.pi / 3],
+    "one point": [[1.0, 2, 3]],
+}
+STRETCH = np.array([[1.1, 1, 1], [1, 0.9, 1], [1.3, 1, 1], [0.8, 1.2, 1], [1, 1.1, 1], [1.2, 0.7, 1]])
+"""By which it is undone that the vectors of a network cancel, as they must for symmetric molecules."""
+
+
+def geometries(learned):
+    """Molecules `[molecules, atoms, 3]`, turned at random; what is missing are zero vectors, which change nothing."""
+    turn = ek.O(3).random_element(np.random.default_rng(1))
+    found = [np.pad(np.array(x), ((0, ATOMS - len(x)), (0, 0))) for x in MOLECULES.values()]
+    return np.stack([(x * STRETCH if learned else x) @ turn.T for x in found])
+
+
+def energy(x):
+    """A function that is no invariant, and depends on all coordinates."""
+    weights = jnp.asarray(np.random.default_rng(3).normal(size=(3 * ATOMS, 8)), x.dtype)
+    return jnp.sum(jnp.sin(x.reshape(*x.shape[:-2], 3 * ATOMS) @ weights + 0.3), axis=-1)
+
+
+def programs(group, learned, dtype):
+    """The energies and the forces of a batch."""
+    how = QR()
+    if learned:
+        count = 3 if group == ek.O(3) else 2
+        options = {"channels": 4, "layers": 1, "rngs": nnx.Rngs(12), "param_dtype": dtype}
+        how = RotationCanonicalization(VectorNeurons({"p x": 1}, count, p=ek.S, x=group, **options))
+    p = ek.S if learned else ek.Fixed(ATOMS)
+    sym = ek.symmetrize(energy, "p x -> ", p=p, x=group, channels=False, how=how)
+    return jax.jit(sym), jax.jit(jax.grad(lambda x: jnp.sum(sym(x))))
+
+
+def one_sided_mean(energies, x, step=3e-7):
+    """The mean of the finite differences to both sides, for each coordinate of the atoms that are there."""
+    units = step * np.eye(3 * ATOMS).reshape(-1, 1, ATOMS, 3)
+    start = np.asarray(energies(jnp.asarray(x)))
+    sides = [np.asarray(energies(jnp.asarray((x + s * units).reshape(-1, ATOMS, 3)))) for s in (1, -1)]
+    up, down = (found.reshape(-1, len(x)) - start for found in sides)
+    return ((up - down) / (2 * step)).T.reshape(x.shape)
+
+
+def misses(found, wanted):
+    """By how much the forces of each molecule miss, relative to the largest."""
+    return np.abs(found - wanted).max((1, 2)) / np.maximum(np.abs(wanted).max((1, 2)), 1e-9)
+
+
+METHODS = [(ek.O(3), False), (ek.O(3), True), (ek.SO(3), False), (ek.SO(3), True)]
+every_method = pytest.mark.parametrize(
+    ("group", "learned"),
+    [pytest.param(*case, marks=pytest.mark.slow if i > 1 else ()) for i, case in enumerate(METHODS)],
+)
+
+
+@every_method
+def test_forces_are_the_mean_of_the_one_sided_derivatives(x64, group, learned):
+    x = geometries(learned)
+    energies, forces = programs(group, learned, jnp.float64)
+    there = np.any(x != 0, axis=-1, keepdims=True)
+    there[2, 1] = True  # the atom in the middle
+    wanted = one_sided_mean(energies, x) * there
+    found = np.asarray(forces(jnp.asarray(x))) * there
+    assert np.all(misses(found, wanted) < 1e-4), dict(zip(MOLECULES, misses(found, wanted), strict=True))
+
+
+@every_method
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_forces_turn_with_the_molecule(group, learned, dtype):
+    with jax.enable_x64(dtype == jnp.float64):
+        x, g = geometries(learned), group.random_element(np.random.default_rng(2))
+        _, forces = programs(group, learned, dtype)
+        before, after = (np.float64(forces(jnp.asarray(array, dtype))) for array in (x, x @ g.T))
+        rounding = 1e-10 if dtype == jnp.float64 else 1e-3 if learned else 1e-4  # the network has errors of its own
+        assert np.all(misses(after, before @ g.T) < rounding), misses(after, before @ g.T)
