@@ -36,8 +36,8 @@ class Element:
         stabilizer: for a label, integers `[*batch, n]`, equal for entries that permutations of the (moved) input itself
             exchange; outputs with one axis of the label are averaged over them before g is applied, which stands for
             all elements g s with s such a permutation. Or, where matrices act, `[*batch, n, n]` projections onto the
-            vectors that the (moved) input spans; moved inputs are projected onto these, and outputs averaged over all s that
-            leave them as they are.
+            vectors that the (moved) input spans; moved inputs are projected onto these, and outputs averaged over all s
+            that leave them as they are.
         grid: for a pair of labels, a matrix `[*batch, 2, 2]` that turns images whose pixels the two axes count; in
             integers where it is a quarter turn or reflection, which exchanges pixels.
     """

@@ -429,9 +429,9 @@ def _named(group: object) -> str:
 
 
 def most_doubt(dtype: Any) -> float:
-    """The doubt from which on an input is degenerate: a quarter of the root of the rounding error, or more of few bits.
+    """The doubt from which on an input is degenerate: a quarter of the root of the rounding error.
 
-    An error of half as many digits as the dtype has; in half precision, where this is more, of sixteen roundings.
+    An error of more than half of the digits; in half precision, where this is more, of sixteen roundings.
     """
     return max(math.sqrt(rounding(dtype)) / 4, 16 * rounding(dtype))
 

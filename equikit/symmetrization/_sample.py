@@ -30,6 +30,9 @@ _DATA = ("x", "masks", "tails", "errors", "turns")
 CERTAIN = 4
 """How many standard deviations no error is larger than."""
 
+FLAT = 2 * CERTAIN
+"""How many standard deviations of the errors of points a length is that counts as none."""
+
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=_DATA, meta_fields=("given",))
 @dataclass(frozen=True)

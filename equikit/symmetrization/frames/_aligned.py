@@ -11,9 +11,9 @@ import numpy as np
 from equikit._errors import OptionError, TooLargeError
 from equikit.symmetrization._double_word import Double, double, matmul, minus, transposed, with_derivative
 from equikit.symmetrization._element import Array, rounding
-from equikit.symmetrization._sample import CERTAIN
+from equikit.symmetrization._sample import CERTAIN, FLAT
 from equikit.symmetrization.frames._alignments import MOST
-from equikit.symmetrization.frames._vectors import FLAT, Points
+from equikit.symmetrization.frames._vectors import Points
 
 
 class Aligned(NamedTuple):
@@ -23,6 +23,8 @@ class Aligned(NamedTuple):
         matrices: `[elements, d, d]`, with the axes in columns.
         tail: what they lack to twice the precision.
         turns: standard deviations of their errors, `[elements, d, d]`.
+        effects: how far such errors move points, over the largest of them, `[elements]`: a turn about the first axis
+            of a thin rod does little, with vectors in the output too, which are averages over turned copies.
         weights: `[elements]`, of sum one.
         span: the dimension that the points span, no more than d - 1.
     """
@@ -30,13 +32,13 @@ class Aligned(NamedTuple):
     matrices: Array
     tail: Array
     turns: Array
+    effects: Array
     weights: Array
     span: Array
 
     def doubt(self) -> Array:
         """The mean of the errors by the weights, those that no error exceeds."""
-        errors = jnp.max(self.turns, axis=(-2, -1), initial=0)
-        return CERTAIN * jnp.sum(jnp.where(self.weights > 0, self.weights * errors, 0))
+        return CERTAIN * jnp.sum(jnp.where(self.weights > 0, self.weights * self.effects, 0))
 
 
 def all_alignments(given: Points, special: bool, copies: int, importance: Array | None, step: str) -> Aligned:
@@ -82,7 +84,7 @@ def all_alignments(given: Points, special: bool, copies: int, importance: Array 
         rows, span = _shares(heights.reshape(count, -1), span)
         angles = jnp.asarray(2 * np.pi * np.arange(copies) / copies, chances.dtype)
         found = jax.vmap(jax.vmap(_space, in_axes=(0, 0, None)), in_axes=(None, None, 0))(first, second, angles)
-        found = jax.tree.map(lambda part: part.reshape(-1, d, d), found)
+        found = jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), found)
         weights = jnp.tile((chances[:, None] * rows).ravel() / copies, copies)
     if not special:
         found = jax.tree.map(lambda part, sign: jnp.concatenate([part, part * sign]), found, _mirrors(d))
@@ -113,7 +115,7 @@ def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, 
     if not special:
         signs = jax.random.rademacher(keys[3], (samples, 1), chances.dtype)
         matrix, tail = (part.at[:, :, -1].multiply(signs) for part in found[:2])
-        found = _Matrix(matrix, tail, found.turns)
+        found = _Matrix(matrix, tail, found.turns, found.effects)
     return Aligned(*found, jnp.full(samples, 1 / samples, chances.dtype), span)
 
 
@@ -146,6 +148,7 @@ class _Matrix(NamedTuple):
     matrix: Array
     tail: Array
     turns: Array
+    effects: Array
 
 
 def _some(points: Points, importance: Array | None) -> tuple[_Point, Array]:
@@ -161,7 +164,7 @@ def _mirrors(d: int) -> _Matrix:
     """What a mirror image does to a matrix, to its tail and to its errors."""
     sign = np.ones((d, d))
     sign[:, -1] = -1
-    return _Matrix(sign, sign, np.ones((d, d)))
+    return _Matrix(sign, sign, np.ones((d, d)), np.ones(()))
 
 
 def _first_chances(points: _Point, importance: Array) -> tuple[Array, Array]:
@@ -200,7 +203,8 @@ def _plane(point: _Point) -> _Matrix:
     axis = _axis(point.place)
     matrix = jnp.stack([axis, jnp.stack([-axis[1], axis[0]])], -1)
     tail = _tail(matrix, Double(point.place[:, None], point.tail[:, None]))
-    return _Matrix(matrix, tail, _skew([_over(point.error(), unit(point.place)[1])], 2))
+    off = _over(point.error(), unit(point.place)[1])
+    return _Matrix(matrix, tail, _skew([off], 2), jax.lax.stop_gradient(off))
 
 
 def _space(first: _Point, second: _Point, angle: Array) -> _Matrix:
@@ -219,7 +223,9 @@ def _space(first: _Point, second: _Point, angle: Array) -> _Matrix:
     exact = matmul(Double(jax.lax.stop_gradient(matrix), tail), double(turn))
     matrix = with_derivative(exact.high, jnp.matmul(matrix, turn, precision=jax.lax.Precision.HIGHEST))
     off, across = _over(first.error(), length), _over(_height_error(first, second), height)
-    return _Matrix(matrix, exact.low, _skew([off, jnp.where(height > 0, across, 0)], 3))
+    turns = _skew([off, jnp.where(height > 0, across, 0)], 3)
+    # The largest entry of a point is about one.
+    return _Matrix(matrix, exact.low, turns, jnp.maximum(turns[0, 1], turns[1, 2] * jax.lax.stop_gradient(height)))
 
 
 def _tail(matrix: Array, points: Double) -> Array:

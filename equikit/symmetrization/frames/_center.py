@@ -17,7 +17,7 @@ from equikit.symmetrization._double_word import Double, double, power_of_two, sc
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame, Framed, Info, most_doubt
 from equikit.symmetrization._masks import present
-from equikit.symmetrization._sample import Sample
+from equikit.symmetrization._sample import CERTAIN, FLAT, Sample
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Center(Framed):
         far = jnp.max(jnp.abs(jax.lax.stop_gradient(jnp.where(weight != 0, kept - centroid, 0))), initial=0)
         errors = [self._positions(term, sample.error(term.name)) for term in terms]
         error = jnp.max(jnp.where(weight != 0, jnp.concatenate(errors), 0), initial=0)
-        doubt = jnp.where(far > 0, error / jnp.where(far > 0, far, 1), 0)
+        apart = far > FLAT * error  # or all positions are one to rounding
+        doubt = jnp.where(apart, CERTAIN * error / jnp.where(apart, far, 1), 0)
         no, one = jnp.zeros((), bool), jnp.ones((), jnp.float32)
         info = Info(one, doubt > most_doubt(sample.coarsest(terms)), no, doubt=doubt)
         shift, tail = ({self.label: part[None]} for part in (centroid, exact.low))

@@ -14,6 +14,7 @@ from equikit._errors import GroupError, OptionError, TooLargeError
 from equikit.diagrams._signature import base
 from equikit.groups import S
 from equikit.symmetrization._action import Action
+from equikit.symmetrization._double_word import power_of_two
 from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import (
     Frame,
@@ -139,9 +140,8 @@ class Directions(Framed):
         compared = self._compared(action, label)
         rows = numbers_in(action, label, compared, x, masks)
         there = masks.get(label, jnp.ones(len(rows), bool))
-        size = jax.lax.stop_gradient(jnp.max(jnp.abs(rows), initial=0))
-        finite = jnp.isfinite(size)
-        rows = jnp.where(finite, rows / jnp.where(finite & (size > 0), size, 1), 0)
+        finite = jnp.all(jnp.isfinite(rows))
+        rows = _spread(jnp.where(finite, rows, 0), there)
         blocks = _equal(jax.lax.stop_gradient(rows), there)
         count, d = rows.shape
         directions = self._directions(count, d, rows.dtype, key)
@@ -190,6 +190,14 @@ def general_directions(number: int, d: int) -> np.ndarray:
     found: np.ndarray = drawn / np.maximum(np.linalg.norm(drawn, axis=1, keepdims=True), 1e-300)
     found.setflags(write=False)
     return found
+
+
+def _spread(rows: Array, there: Array) -> Array:
+    """Entries about the middle of all, over the largest of them: far from it gaps would be lost in rounding."""
+    fixed = jax.lax.stop_gradient(jnp.where(there[:, None], rows, jnp.nan))
+    middle = jnp.nanmax(fixed, axis=0, initial=-jnp.inf) / 2 + jnp.nanmin(fixed, axis=0, initial=jnp.inf) / 2
+    rows = jnp.where(there[:, None], rows - jnp.where(jnp.isfinite(middle), middle, 0), 0)
+    return rows / power_of_two(jnp.max(jnp.abs(rows), initial=0))
 
 
 def _equal(rows: Array, there: Array) -> Array:

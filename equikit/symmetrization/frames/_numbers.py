@@ -13,7 +13,7 @@ from equikit.diagrams._signature import base
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._double_word import power_of_two
 from equikit.symmetrization._element import Array, rounding
-from equikit.symmetrization._sample import Sample
+from equikit.symmetrization._sample import FLAT, Sample
 from equikit.symmetrization.frames import _ties
 
 
@@ -63,45 +63,53 @@ def keys_of(terms: Sequence[Term], label: str, sample: Sample, tolerance: float 
     as the errors do. Their tolerance has to be the same in every frame of reference: a part of the longest entry. It
     is coarse at first, so that errors do not reach it.
     """
-    there = sample.masks.get(label)
-    parts: list[tuple[Array, ...]] = []
-    shared: list[Array] = []
-    all_numbers: list[Array] = []
-    for term in with_one(terms, label):
-        (numbers,), moved = rows_of([term], label, sample.x, there), term.name in sample.errors
-        all_numbers.append(numbers)
-        size = jnp.max(jnp.abs(numbers), initial=0)
-        scale, finite = power_of_two(size), jnp.isfinite(size)
-        numbers = jnp.where(finite, numbers, 0) / scale
-        if tolerance is not None:
-            step = tolerance * jnp.max(jnp.abs(numbers), initial=0)
-        else:
-            precision = rounding(sample.dtype(term.name) if moved else numbers.dtype)
-            longest = jnp.sqrt(jnp.max(jnp.sum(numbers**2, axis=0), initial=0))
-            step = min(EQUAL * precision, MOST_EQUAL) * longest
-        zeros = jnp.zeros_like(numbers)
-        tails, errors, common = zeros, zeros, zeros[:, None]
-        if moved:
-            (tails,) = rows_of([term], label, {term.name: sample.tail(term.name)}, there)
-            (errors,) = rows_of([term], label, {term.name: sample.error(term.name)}, there)
-            if len(errors) < len(numbers):  # real and imaginary parts have one bound
-                errors = jnp.concatenate([errors, errors])
-            tails, errors = (jnp.where(finite, part, 0) / scale for part in (tails, errors))
-            common = _in_common(term, label, sample, there) / scale
-        parts.append((numbers, jnp.full(len(numbers), step, numbers.dtype), tails, errors))
-        shared.append(common)
-    most = max(common.shape[1] for common in shared)
-    numbers, tolerances, tails, errors = (jnp.concatenate(rows) for rows in zip(*parts, strict=True))
-    keys, finite = _ties.Keys(numbers, tolerances), all_finite(all_numbers)
+    terms, there = with_one(terms, label), sample.masks.get(label)
+    keys = [_keys(term, label, sample, tolerance) for term in terms]
+    finite = all_finite([_rows(term, label, sample.x[term.name], there) for term in terms])
     if not any(term.name in sample.errors for term in terms):
-        return keys, finite
-    keys = _ties.Keys(numbers, tolerances, tails, errors, jnp.concatenate([_padded(each, most) for each in shared]))
-    again = jax.tree.map(lambda rows: jnp.concatenate([rows, rows]), keys)
-    both = jnp.concatenate([tolerances * (COARSE if tolerance is None else 1), tolerances])
-    return again._replace(tolerances=both), finite
+        plain = [_ties.Keys(key.numbers, key.tolerances) for key in keys]
+        return jax.tree.map(lambda *rows: jnp.concatenate(rows), *plain), finite
+    most = max(key.common.shape[1] for key in keys if key.common is not None)
+    padded = [key._replace(common=_padded(key.common, most)) for key in keys]
+    once = jax.tree.map(lambda *rows: jnp.concatenate(rows), *padded)
+    twice: _ties.Keys = jax.tree.map(lambda rows: jnp.concatenate([rows, rows]), once)
+    coarse = once.tolerances * (COARSE if tolerance is None else 1)
+    return twice._replace(tolerances=jnp.concatenate([coarse, once.tolerances])), finite
 
 
-def _padded(common: Array, parts: int) -> Array:
+def _keys(term: Term, label: str, sample: Sample, tolerance: float | None) -> _ties.Keys:
+    """The numbers of one term as keys, over a power of two."""
+    there, moved = sample.masks.get(label), term.name in sample.errors
+    numbers = _rows(term, label, sample.x[term.name], there)
+    numbers = jnp.where(jnp.isfinite(numbers), numbers, 0)
+    scale = power_of_two(jnp.max(jnp.abs(numbers), initial=0))
+    numbers = numbers / scale
+    if moved:
+        tails, errors = (_rows(term, label, of(term.name), there) for of in (sample.tail, sample.error))
+        parts = len(numbers) // max(len(errors), 1)  # real and imaginary parts have one error
+        tails, errors = tails / scale, jnp.concatenate([errors] * parts) / scale
+        common = _in_common(term, label, sample, there) / scale
+    else:
+        tails = errors = jnp.zeros_like(numbers)
+        common = tails[:, None]
+    longest, error = (jnp.sqrt(jnp.max(jnp.sum(rows**2, axis=0), initial=0)) for rows in (numbers, errors))
+    if tolerance is not None:
+        step = tolerance * jnp.max(jnp.abs(numbers), initial=0)
+    else:
+        precision = rounding(sample.dtype(term.name) if moved else numbers.dtype)
+        step = min(EQUAL * precision, MOST_EQUAL) * longest
+        # All entries are one point where nothing but errors is left of them.
+        step = jnp.where((longest <= FLAT * error) & moved, jnp.inf, step)
+    return _ties.Keys(numbers, jnp.full(len(numbers), step, numbers.dtype), tails, errors, common)
+
+
+def _rows(term: Term, label: str, array: Array, there: Array | None) -> Array:
+    """What an array of a term says of the entries of a label, `[numbers, n]`."""
+    return rows_of([term], label, {term.name: array}, there)[0]
+
+
+def _padded(common: Array | None, parts: int) -> Array:
+    assert common is not None, "keys of a term have all parts"
     return jnp.pad(common, ((0, 0), (0, parts - common.shape[1]), (0, 0)))
 
 
@@ -112,9 +120,8 @@ def _in_common(term: Term, label: str, sample: Sample, there: Array | None) -> A
         if (turns := sample.turns.get(base(name))) is not None:
             moved = turns * jnp.moveaxis(array, place, -1)[..., None, :]
             parts += [jnp.moveaxis(moved[..., part], -1, place) for part in range(turns.shape[-1])]
-    rows = [rows_of([term], label, {term.name: part}, there)[0] for part in parts]
-    numbers = rows_of([term], label, {term.name: array}, there)[0]
-    return jnp.stack(rows, axis=1) if rows else jnp.zeros_like(numbers)[:, None]
+    rows = [_rows(term, label, part, there) for part in parts]
+    return jnp.stack(rows, axis=1) if rows else jnp.zeros_like(_rows(term, label, array, there))[:, None]
 
 
 def turned_by_frames(action: Action, label: str, term: Term) -> bool:

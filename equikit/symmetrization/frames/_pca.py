@@ -34,11 +34,10 @@ from equikit.symmetrization._frame import (
     settled,
     with_fallback,
 )
-from equikit.symmetrization._sample import CERTAIN, Sample
+from equikit.symmetrization._sample import CERTAIN, FLAT, Sample
 from equikit.symmetrization.frames._alignment import Alignment
 from equikit.symmetrization.frames._alignments import MOST
 from equikit.symmetrization.frames._vectors import (
-    FLAT,
     Points,
     checked_vectors,
     definite_label,
@@ -233,7 +232,7 @@ def _effects(turns: Array, extents: Array) -> Array:
 
 
 def _axes(points: Points, weight: Array | None) -> tuple[Axes, Array, Array, Array]:
-    """The principal axes; standard deviations of the angles by which they are off, `[d, d]`; extents; which are none."""
+    """The principal axes; standard deviations of the angles that they are off by, `[d, d]`; extents; which are none."""
     d = points.vectors.shape[-1]
     number, errors = double(points.vectors, points.tail), points.errors
     if weight is not None:

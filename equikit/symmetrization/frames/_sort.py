@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax.numpy as jnp
+
 from equikit._errors import OptionError
+from equikit.diagrams import Term
+from equikit.diagrams._signature import base
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._sample import Sample
+from equikit.symmetrization._frame import most_doubt
+from equikit.symmetrization._sample import CERTAIN, Sample
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._numbers import keys_of, present_first
 from equikit.symmetrization.frames._ordering import (
@@ -82,10 +89,19 @@ class Sort(Ordering):
         terms = [term for term in action.inputs if term.name in names]
         keys, finite = keys_of(terms, label, sample, self.tolerance)
         found = _ties.split_by(present_first(there, keys.numbers.shape[1]), keys)
+        # An order jumps as axes turn, so that no average makes up for their errors.
+        turned = [jnp.max(turns, initial=0) for name, turns in sample.turns.items() if name in _axes(terms)]
+        doubt = CERTAIN * functools.reduce(jnp.maximum, turned, jnp.zeros(()))
+        certain = found.certain & (doubt <= most_doubt(sample.coarsest(terms)))
         ties, more = ties_in(found.blocks), {"margin": found.margin}
         whole = all(term.name in names for term in action.inputs if label in term.labels)
         orders = action.output_order(label)
         if whole and orders < 2:
             one = One(found.order, _ties.log_size(found.blocks))
-            return Ordered(one, ties, finite, found.certain, found.of_entries(), most=1, more=more)
-        return Ordered(Exchanges(found.of_entries()), ties, finite, found.certain, more=more)
+            return Ordered(one, ties, finite, certain, found.of_entries(), most=1, more=more)
+        return Ordered(Exchanges(found.of_entries()), ties, finite, certain, more=more)
+
+
+def _axes(terms: Sequence[Term]) -> set[str]:
+    """The labels of the axes of terms."""
+    return {base(name) for term in terms for name in term.labels}

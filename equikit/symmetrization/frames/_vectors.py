@@ -18,10 +18,7 @@ from equikit.symmetrization._double_word import power_of_two
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import only_label
 from equikit.symmetrization._masks import present
-from equikit.symmetrization._sample import CERTAIN, Sample
-
-FLAT = 2 * CERTAIN
-"""How many standard deviations of the errors of points a length is that counts as none."""
+from equikit.symmetrization._sample import Sample
 
 
 def definite_label(method: object, action: Action, label: str | None, problem: str) -> str:
