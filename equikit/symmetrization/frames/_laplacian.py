@@ -75,9 +75,10 @@ class Laplacian(Ordering):
         OptionError: if no term has the label twice.
         FrameError: for an input with more orders than are listed.
 
-    Cost: an eigendecomposition, \(O(n^3)\), and as much for twins; for each order listed a refinement, \(O(n^2)\) a
-    round. `info` has the smallest gap between eigenvalues, `more["margin"]` as `Sort`, and `size`: without refinement
-    the number of orders, with it an estimate by one path through the tree, exact where all are alike.
+    Cost: an eigendecomposition, \(O(n^3)\), and for each order listed a refinement, \(O(n^2)\) a round. On a CPU whose
+    cores are busy, the threads of LAPACK wait for each other; the environment variable `OPENBLAS_NUM_THREADS=1` helps.
+    `info` has the smallest gap between eigenvalues, `more["margin"]` as `Sort`, and `size`: without refinement the
+    number of orders, with it an estimate by one path through the tree, exact where all are alike.
 
     Example:
         >>> import equikit as ek

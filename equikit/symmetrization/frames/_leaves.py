@@ -44,13 +44,13 @@ class Leaves:
         if count < 2:
             only = jnp.zeros((most, count), jnp.int32)
             return Listing(only, (jnp.arange(most) < 1) / 1, jnp.ones((), bool), jnp.zeros((), jnp.float32))
-        places, extra = jnp.arange(most), jnp.arange(most + 1) == most
+        nodes, places, extra = jnp.arange(count), jnp.arange(most), jnp.arange(most + 1) == most
 
         def step(state: _Level) -> _Level:
             choices, shares, sizes = jax.vmap(self._branches)(state.blocks)
             tied = jnp.any(choices, axis=1)
             # A leaf stays as it is: it has one branch, which chooses nothing.
-            branches = choices.at[:, 0].max(~tied)
+            branches = choices | (~tied[:, None] & (nodes == 0))
             widths = jnp.where(extra | (state.chances == 0), 0, jnp.sum(branches, axis=1))
             ends = jnp.sum(jnp.tril(jnp.broadcast_to(widths, (most + 1, most + 1))), axis=1)
             enough = state.enough & (ends[-1] <= most)
@@ -58,17 +58,17 @@ class Leaves:
             number = places - (ends - widths)[parent]
             parent = jnp.append(jnp.where(enough, parent, places), most)
             number = jnp.append(jnp.where(enough, number, 0), 0)
-            node = jnp.sort(jnp.where(branches, jnp.arange(count), count - 1), axis=1)[parent, number]
+            node = jnp.sort(jnp.where(branches, nodes, count - 1), axis=1)[parent, number]
             moves = tied[parent] & (enough | extra)
-            share, size = shares[parent, node], sizes[parent, node]
+            chance, share, size = state.chances[parent], shares[parent, node], sizes[parent, node]
             reached = extra | ~enough | jnp.append(places < ends[-1], False)
             return _Level(
                 jax.vmap(self._chosen)(state.blocks[parent], node, moves),
-                jnp.where(reached, state.chances[parent] * jnp.where(moves, share, 1), 0),
+                jnp.where(reached, jnp.where(moves, chance * share, chance), 0),
                 state.log_size[parent]
                 + jnp.where(moves, jnp.log(jnp.where(extra, size, size * share)), 0).astype(jnp.float32),
                 enough,
-                jnp.any(moves & (extra | (state.chances > 0)[parent])),
+                jnp.any(moves & (extra | (chance > 0))),
             )
 
         start = jnp.tile(self.blocks, (most + 1, 1))

@@ -48,13 +48,13 @@ def _clear_ranks(entries: Array, tolerance: float) -> Array:
     steps = numbers[1:] - numbers[:-1]
     clear = jnp.min(jnp.abs(steps - tolerance), initial=jnp.inf) >= tolerance / 2
     # The first number of each rank but the lowest. A second sort compiles faster than a cumulative sum.
-    starts = jnp.sort(jnp.where(steps > tolerance, ordered[1:], jnp.iinfo(keys.dtype).max))
+    starts = jnp.sort(jnp.where(steps > tolerance, ordered[1:], np.iinfo(keys.dtype).max))
     return jnp.where(clear, jnp.searchsorted(starts, keys, side="right"), 0)
 
 
 def _sortable(bits: Array) -> Array:
     """The bits of floating-point numbers as integers in the same order, and back."""
-    return jnp.where(bits < 0, bits ^ jnp.iinfo(bits.dtype).max, bits)
+    return jnp.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
 
 
 def refined(blocks: Array, colors: Array, changed: Array | bool = True) -> Array:
