@@ -88,7 +88,7 @@ class Sort(Ordering):
         names, there = self.compared(action, label), sample.masks.get(label)
         terms = [term for term in action.inputs if term.name in names]
         keys, finite = keys_of(terms, label, sample, self.tolerance)
-        found = _ties.split_by(present_first(there, keys.numbers.shape[1]), keys)
+        found = _ties.split_by(None if there is None else present_first(there, keys.numbers.shape[1]), keys)
         # An order jumps as axes turn, so that no average makes up for their errors.
         turned = [jnp.max(turns, initial=0) for name, turns in sample.turns.items() if name in _axes(terms)]
         doubt = CERTAIN * functools.reduce(jnp.maximum, turned, jnp.zeros(()))
