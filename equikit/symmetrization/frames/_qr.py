@@ -115,7 +115,7 @@ class QR(Framed):
         points, dtype = points_in(action, label, self.terms, sample), sample.coarsest(read)
         d = points.vectors.shape[-1]
         metric = np.ones(d, np.int64) if group.form is None else group.form.signs()
-        enough, least = CERTAIN * rounding(dtype) / most_doubt(dtype) / 2, 0.0
+        enough, least = rounding(dtype) ** 0.75, 0.0  # far above errors, far below what doubt allows
         if self.tolerance is not None:
             enough = least = self.tolerance
         basis = gram_schmidt(points, metric, enough, least)
