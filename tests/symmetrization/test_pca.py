@@ -243,7 +243,7 @@ def test_rounding_errors_far_from_the_origin_do_not_tell_axes_apart(distance):
         turn = ek.O(3).random_element(rng)
         clouds = np.stack([OCTAHEDRON @ turn.T, stretched @ turn.T]) + there
         known = info(jnp.asarray(clouds, jnp.float32))
-        assert known.degenerate.tolist() == [True, distance > 1e5]
+        assert known.degenerate.tolist() == [True, distance > 1e3]  # an error of the axes of 1e-4 and more
 
 
 def test_the_backbone_sees_the_dtype_of_the_input():

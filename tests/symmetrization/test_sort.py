@@ -132,11 +132,13 @@ def test_clouds_do_not_depend_on_the_order_of_their_points(x64, name):
     np.testing.assert_allclose(y["each"], y["each"][0][permutations], atol=1e-10)
 
 
-def test_without_a_tolerance_rounding_decides(x64):
+def test_without_a_tolerance_rounding_decides_and_this_is_reported(x64):
     cloud, turn = CLOUDS["box"], ek.O(3).random_element(np.random.default_rng(0))
     orders = np.random.default_rng(1).permuted([range(8)] * 9, axis=1)
     moved = {"cloud": jnp.asarray(np.stack([cloud[p] @ turn.T for p in orders]))}
-    assert jnp.ptp(of_cloud([PCA(), Sort(tolerance=0.0)])(moved)["one"]) > 0.01
+    sym = of_cloud([PCA(), Sort(tolerance=0.0, on_degenerate="flag")])
+    assert jnp.ptp(sym(moved)["one"]) > 0.01
+    assert jnp.all(sym.info(moved).degenerate)
 
 
 @pytest.mark.parametrize("distance", [1e-5, 1e-7, 1e-9, 1e-11, 1e-15, 0])

@@ -49,8 +49,9 @@ class Alignment(Framed):
         terms: names of the input terms whose vectors count; all by default.
         samples: how many alignments are drawn at random by their weights, in place of all; needs a key. Derivatives
             then go through the elements, and not through their probabilities.
-        on_degenerate: what to do where all vectors vanish and no mean is known for outputs of this order, or where
-            vectors of terms that do not count are left to be turned: `"error"` or `"flag"`.
+        on_degenerate: what to do where all vectors vanish and no mean is known for outputs of this order, where
+            vectors of terms that do not count are left to be turned, or where the input is rounded too coarsely for any
+            alignment (`info.doubt`): `"error"` or `"flag"`.
         differentiable: whether derivatives go through elements and weights.
 
     Raises:

@@ -80,23 +80,27 @@ class PCA(Framed):
     Args:
         label: the axis on which the group acts; where it is not given, the only one bound to O or SO.
         terms: names of the input terms whose vectors count; all by default.
-        tolerance: eigenvalues that differ by less than this, relative to the largest, count as equal; the error of
-            the frame is the rounding error over the gap. By default the root of the rounding error of the
-            input, which with `translate=` is that of positions as they come: far from the origin it is large.
-        on_degenerate: what to do then. `"error"` raises, and in a compiled program gives not-a-numbers; `"flag"` goes
-            on, and says so in `info`; `"sample"` draws the axes in an eigenspace at random, which is equivariant in
-            distribution, and needs a key; `"weighted"` uses an exact average over alignments with the points
-            themselves, for d = 2 and 3, each of which costs one more evaluation: N of N points for d = 2 and
-            N(N - 1) for d = 3, twice that for O(d).
+        tolerance: eigenvalues that differ by less than this, relative to the largest, count as equal. By default the
+            input decides: it is degenerate where `info.doubt`, the error that rounding the input makes in the axes, is
+            more than a quarter of the root of the rounding error, 9e-5 in float32. With `translate=` positions are
+            rounded as they come: far from the origin their error is large. Across a thin rod axes may be off by more,
+            as long as this does not move its points.
+        on_degenerate: what to do then. `"error"` raises, and in a compiled program gives NaN; `"flag"` goes on, and
+            says so in `info`; `"sample"` draws the axes in an eigenspace at random, which is equivariant in
+            distribution, and needs a key; `"weighted"` uses the exact average over the alignments of `Alignment`, for
+            d = 2 and 3. They take over smoothly as eigenvalues approach each other, so that the average is continuous.
+            The backbone is evaluated on them only if an input of the batch needs it, but always where the caller maps
+            the whole by `jax.vmap`: then both branches of a condition are computed.
         differentiable: whether derivatives go through the frame. Without, forces are not the gradient of the energy.
 
     Raises:
         GroupError: if the label has another group.
         OptionError: if a term has the label twice, with `on_degenerate="weighted"`: it is made of no points.
         TooLargeError: above d = 14, and for more than 2^14 alignments.
-        FrameError: for a degenerate input, with `on_degenerate="error"`.
+        FrameError: for a degenerate input, with `on_degenerate="error"`; for one that is not finite.
 
-    Cost: of the frame O(N d²) and an eigendecomposition; \(2^d\) evaluations of the backbone.
+    Cost: of the frame O(N d²) and an eigendecomposition, both to twice the precision of the dtype; \(2^d\) evaluations
+    of the backbone, and those of all alignments where they are needed.
 
     Example:
         >>> from equikit.symmetrization import symmetrize

@@ -29,35 +29,37 @@ from equikit.symmetrization.frames._ordering import (
 class Sort(Ordering):
     r"""The permutation that sorts the entries of an axis lexicographically, for S(n).
 
-    Entry i is compared by all its numbers, in the order of the input terms, of their axes and of the channels. Numbers
-    within the tolerance of each other count as equal at first: what rounding would decide is decided by the next
-    number. Entries that are equal in all are compared once more with a tolerance of a few roundings, and tied if they
-    are equal again. A permutation of tied entries leaves the input as it is, so that one evaluation serves all of them,
-    and outputs with one axis of the label are averaged over ties, exactly. Only where outputs have more axes, or inputs
-    are not all compared, are the \(\prod_b b!\) elements of the frame needed, for ties of b entries.
+    Entry i is compared by all its numbers, in the order of the input terms, of their axes and of the channels. Entries
+    that are equal in all numbers are tied. A permutation of tied entries leaves the input as it is, so that one
+    evaluation serves all of them, and outputs with one axis of the label are averaged over ties, exactly. Only where
+    outputs have more axes, or inputs are not all compared, are the \(\prod_b b!\) elements of the frame needed, for
+    ties of b entries. Derivatives are the mean over the orders of ties, of inputs with one axis of the label.
 
-    Derivatives are those of the order that is chosen: at an input with ties, one of those that its neighbors have.
+    Numbers that no frame moved are exact, and so is their order. Those that a frame of matrices moved have errors, of
+    rounding the input and of the frame, and equal ones differ by as much. Within a tolerance numbers count as equal,
+    and the next ones decide. Where an error could carry a difference over the tolerance, rounding decides the order:
+    the input is degenerate, and `info.doubt` infinite. Of random clouds of 1,000 points in float32, sorted after `PCA`,
+    these are one in twelve; of 100 points one in a thousand. `Directions` does not jump, and float64 helps.
 
     Sorting is not continuous: where two entries pass each other in their first number, the order of all others stays,
     but what the backbone sees jumps. `info.more["margin"]` is the distance to the next jump, relative to the largest
-    number: how far the differences that were compared are from the tolerance. Where it is not larger than the error of
-    the numbers themselves, as those of a PCA frame have one, the input is at a jump to rounding.
+    number: how far the differences that were compared are from the tolerance.
 
     Args:
         label: the axis that is sorted; where it is not given, the only one bound to S.
-        tolerance: numbers within this of each other are equal, relative to the largest; by default the root of the
-            rounding error.
+        tolerance: numbers within this of each other are equal, relative to the largest; by default 64 roundings.
         max_size: how many permutations of ties are listed, where they matter.
-        on_degenerate: what to do where there are more: `"error"`, `"flag"`, or `"sample"`, which orders ties at random.
+        on_degenerate: what to do where there are more, or where rounding decides: `"error"`, `"flag"`, or `"sample"`,
+            which orders ties at random.
         terms: names of the input terms that are compared; all that have the label once by default.
 
     Raises:
         GroupError: if the label has another group.
         OptionError: if no term has the label once.
-        FrameError: for an input with too many ties, where they matter.
+        FrameError: for an input with too many ties, where they matter, or whose order rounding decides.
 
-    Cost: two sorts of n entries for the first number, and for each further one until no ties are left; one evaluation
-    of the backbone for each element listed.
+    Cost: a sort of n entries for the first number, and for each further one until no ties are left; one evaluation of
+    the backbone for each element listed.
 
     Example:
         >>> import equikit as ek

@@ -1,0 +1,209 @@
+"""Frames say how far rounding may have taken them, hand this on to the next, and refuse what rounding decides."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import equikit as ek
+from equikit.symmetrization.frames import PCA, Alignment, Directions, Sort
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+MIX = np.random.default_rng(7).normal(size=(3, 3)).astype(np.float32)
+OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)])
+
+
+def of_order(x):
+    """A vector that depends on the order of the points."""
+    weights = jnp.cos(0.7 * jnp.arange(x.shape[-2], dtype=x.dtype))[:, None]
+    return jnp.sum(weights * jnp.sin(x @ jnp.asarray(MIX, x.dtype)), axis=-2) / x.shape[-2] ** 0.5
+
+
+def wrapped(how, backbone=of_order, output="x"):
+    return ek.symmetrize(backbone, f"p x -> {output}", p=ek.S, x=ek.O(3), translate="x", channels=False, how=how)
+
+
+def copies(x, rng):
+    """Clouds turned and reflected in float64, their points in another order, and rounded."""
+    turns = np.linalg.qr(rng.normal(size=(len(x), 3, 3)))[0]
+    order = rng.permutation(x.shape[1])
+    return np.einsum("bij,bnj->bni", turns, x.astype(float))[:, order].astype(x.dtype), turns
+
+
+@pytest.mark.parametrize(("points", "reported"), [(5, 0.0), (20, 0.005), (100, 0.02)])
+def test_no_order_that_rounding_decides_is_silent(points, reported):
+    rng = np.random.default_rng(0)
+    sym = jax.jit(lambda x: wrapped([PCA(on_degenerate="flag"), Sort(on_degenerate="flag")])(x, with_info=True))
+    x = rng.normal(size=(400, points, 3)).astype(np.float32)
+    moved, turns = copies(x, rng)
+    (y, info), (z, other) = sym(x), sym(moved)
+    off = np.abs(np.einsum("bij,bj->bi", turns, y) - z).max(-1) > 1e-4
+    degenerate = np.asarray(info.degenerate | other.degenerate)
+    assert not np.any(off & ~degenerate)
+    assert info.degenerate.mean() <= reported
+
+
+def test_an_order_that_rounding_decides_is_refused_and_the_error_says_what_helps():
+    clouds = np.random.default_rng(0).normal(size=(40, 1000, 3))  # one in twelve of such
+    info = wrapped([PCA(), Sort()]).info(jnp.asarray(clouds, jnp.float32))
+    unsure = np.flatnonzero(np.asarray(info.degenerate))
+    assert 0 < len(unsure) < 10
+    assert np.all(np.isinf(np.asarray(info.doubt)[unsure]))
+    with pytest.raises(ek.FrameError) as caught:
+        wrapped([PCA(), Sort()])(jnp.asarray(clouds[unsure[0]], jnp.float32))
+    assert "rounding to float32 decides" in caught.value.problem
+    for helps in ("ek.frames.Directions", "a learned order", "float64"):
+        assert helps in caught.value.step
+
+
+def test_equal_coordinates_are_ties_and_not_reported():
+    """Corners of a box have equal coordinates, but for what rounding makes of them."""
+    rng = np.random.default_rng(0)
+    box = np.array([[s, 1.5 * t, 2.5 * u] for s in (1, -1) for t in (1, -1) for u in (1, -1)], np.float32)
+    moved, turns = copies(np.broadcast_to(box, (20, 8, 3)), rng)
+    y = np.asarray(wrapped([PCA(), Sort()])(jnp.asarray(moved)))
+    back = np.einsum("bji,bj->bi", turns, y)
+    np.testing.assert_allclose(back, np.broadcast_to(back[0], back.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("thin", [1e-1, 1e-2])
+def test_rods_are_not_refused(thin):
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(50, 20, 3)) * [thin, thin, 1]).astype(np.float32)
+    sym = wrapped(PCA(), lambda x: jnp.sin(x @ jnp.asarray(MIX, x.dtype)), "p x")
+    moved, turns = copies(x, np.random.default_rng(1))
+    order = np.random.default_rng(1)
+    order.normal(size=(50, 3, 3))
+    order = order.permutation(20)
+    np.testing.assert_allclose(sym(moved), np.einsum("bij,bnj->bni", turns, sym(x))[:, order], atol=2e-6)
+
+
+def test_the_doubt_grows_with_the_distance_from_the_origin_and_with_small_gaps():
+    x = np.random.default_rng(0).normal(size=(10, 3))
+    sym = wrapped(PCA(on_degenerate="flag"))
+    far = [float(sym.info(jnp.asarray(x + distance, jnp.float32)).doubt) for distance in (0, 1e2, 1e4)]
+    assert 0 < far[0] < far[1] / 10 < far[2] / 500
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    close = [OCTAHEDRON * [1, 1 + gap, 2] @ turn for gap in (1e-1, 1e-3, 0)]
+    near, nearer, equal = (float(sym.info(jnp.asarray(x, jnp.float32)).doubt) for x in close)
+    assert near < nearer / 30
+    assert nearer < 1e-3 < equal
+
+
+class TestWeighted:
+    """`PCA(on_degenerate="weighted")`."""
+
+    sym = staticmethod(lambda output="p x": wrapped(PCA(on_degenerate="weighted"), lambda x: jnp.sin(x) + x**2, output))
+
+    @pytest.mark.parametrize(
+        "cloud",
+        [
+            np.outer([-1.16, 0.0, 1.16], [0, 0, 1.0]),  # CO2
+            np.outer([-1.66, -0.6, 0.6, 1.66], [0, 0, 1.0]),  # C2H2
+            np.outer([-0.55, 0.55], [0, 0, 1.0]),  # N2
+        ],
+        ids=["CO2", "C2H2", "N2"],
+    )
+    @pytest.mark.parametrize("distance", [0.0, 100.0])
+    def test_linear_molecules_are_exact(self, cloud, distance):
+        rng = np.random.default_rng(0)
+        turns = np.linalg.qr(rng.normal(size=(10, 3, 3)))[0]
+        moved = np.einsum("bij,nj->bni", turns, cloud) + distance * rng.normal(size=(10, 1, 3))
+        moved = moved.astype(np.float32)
+        y = np.asarray(self.sym()(jnp.asarray(moved)), float) - moved.mean(1, keepdims=True)
+        back = np.einsum("bji,bnj->bni", turns, y)
+        atol = 3e-6 * (1 + distance)
+        np.testing.assert_allclose(back, np.broadcast_to(back[0], back.shape), atol=atol)
+
+    def test_five_collinear_points_with_tensors_are_exact(self):
+        rng = np.random.default_rng(0)
+        x = np.outer([-2.0, -0.7, 0.1, 1.1, 1.5], [1.0, 2, 3]) / 3
+        turns = np.linalg.qr(rng.normal(size=(20, 3, 3)))[0]
+        sym = ek.symmetrize(
+            lambda x: jnp.sin(x)[..., :, None] * jnp.cos(x[..., None, :] + 0.2),
+            "p x -> p x x", p=ek.S, x=ek.O(3), channels=False, how=PCA(on_degenerate="weighted"),
+        )  # fmt: skip
+        y = np.asarray(sym(jnp.asarray(np.einsum("bij,nj->bni", turns, x), jnp.float32)))
+        back = np.einsum("bij,bnik,bkl->bnjl", turns, y, turns)
+        np.testing.assert_allclose(back, np.broadcast_to(back[0], back.shape), atol=1e-5)
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf])
+    def test_what_is_not_finite_is_refused(self, bad):
+        clouds = np.random.default_rng(0).normal(size=(128, 5, 3)).astype(np.float32)
+        clouds[7, 2, 1] = bad
+        info = self.sym().info(jnp.asarray(clouds))
+        assert np.flatnonzero(np.asarray(info.refused)).tolist() == [7]
+
+    def test_the_average_is_continuous_where_alignments_take_over(self, x64):
+        gaps = np.geomspace(1e-8, 1e-5, 400)
+        stretch = np.stack([np.ones(400), 1 + gaps, np.full(400, 2.0)], -1)[:, None]
+        turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+        sym = wrapped(PCA(on_degenerate="weighted"), lambda x: jnp.sin(x @ jnp.asarray(MIX, x.dtype)), "p x")
+        y = np.asarray(sym(jnp.asarray(OCTAHEDRON * stretch @ turn)))
+        steps = np.abs(np.diff(y, axis=0)).max((1, 2))
+        assert np.abs(y[0] - y[-1]).max() > 0.01  # the two differ, but nowhere at once
+        assert steps.max() < 0.05 * np.abs(y[0] - y[-1]).max()
+
+    def test_the_backbone_sees_alignments_only_where_a_batch_needs_them(self):
+        counts = []
+
+        def backbone(x):
+            jax.debug.callback(lambda y: counts.append(y.shape[0] if y.ndim > 2 else 1), x, ordered=False)
+            return jnp.sin(x)
+
+        sym = jax.jit(wrapped(PCA(on_degenerate="weighted"), backbone, "p x"))
+        x = jnp.asarray(np.random.default_rng(0).normal(size=(6, 3)), jnp.float32)
+        jax.block_until_ready(sym(x))
+        jax.effects_barrier()
+        few = len(counts)
+        jax.block_until_ready(sym(jnp.asarray(OCTAHEDRON, jnp.float32)))
+        jax.effects_barrier()
+        assert len(counts) - few > 3 * few
+
+    def test_a_batch_with_one_symmetric_cloud(self):
+        x = np.random.default_rng(0).normal(size=(3, 6, 3)).astype(np.float32)
+        alone = np.asarray(self.sym()(jnp.asarray(x)))
+        x[1] = OCTAHEDRON
+        together = np.asarray(jax.jit(self.sym())(jnp.asarray(x)))
+        np.testing.assert_allclose(together[[0, 2]], alone[[0, 2]], atol=1e-6)
+        assert self.sym().info(jnp.asarray(x)).size.tolist() == [8, 2 * 2 * 6 * 4, 8]
+
+
+def test_derivatives_at_ties_are_the_mean_over_their_orders():
+    sym = ek.symmetrize(lambda x: jnp.sum(jnp.cumsum(x, -1) ** 2, -1), "p -> ", p=ek.S, channels=False, how=Sort())
+    x = jnp.array([1.0, 2.0, 2.0, 0.5])
+    found = np.asarray(jax.grad(sym)(x))
+    assert found[1] == found[2]
+    slopes = []
+    for low, high in ((1, 2), (2, 1)):  # one of the two is a little less
+        apart = x.at[low].add(-1e-3).at[high].add(1e-3)
+        slopes.append(np.asarray(jax.grad(sym)(apart)))
+    np.testing.assert_allclose(found, np.mean(slopes, axis=0), rtol=1e-2)
+
+
+def test_directions_do_not_depend_on_the_order_far_from_the_origin():
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32) + 1e5
+    sym = ek.symmetrize(of_order, "p x -> x", p=ek.S, x=ek.Fixed(3), channels=False, how=Directions())
+    orders = [np.random.default_rng(seed).permutation(6) for seed in range(8)]
+    y = np.asarray(sym(jnp.asarray(np.stack([x[order] for order in orders]))))
+    np.testing.assert_allclose(y, np.broadcast_to(y[0], y.shape), atol=1e-5)
+
+
+@pytest.mark.parametrize("how", [PCA(on_degenerate="flag"), Alignment(on_degenerate="flag")], ids=["PCA", "Alignment"])
+def test_the_doubt_covers_the_error_of_elements(how):
+    """Against float64 of the clouds before they were rounded; `benchmarks/hard_inputs` has 10,000 and more methods."""
+    exact = np.random.default_rng(0).normal(size=(500, 8, 3))
+    sym = wrapped(how)
+    frame = sym.frame(jnp.asarray(exact, jnp.float32))
+    with jax.enable_x64(True):
+        wide = np.asarray(sym.frame(jnp.asarray(exact)).elements.linear["x"])
+    found, weights = np.asarray(frame.elements.linear["x"], float), np.asarray(frame.weights)
+    apart = np.abs(found[:, None] - wide[None]).max((-1, -2)).min(1) if how == PCA(on_degenerate="flag") else None
+    if apart is None:
+        apart = np.abs(found - wide).max((-1, -2))
+        error = np.sum(weights * apart, axis=0)
+    else:
+        error = apart.max(0)
+    doubt = np.asarray(frame.info.doubt)
+    assert np.mean(doubt < error) <= 0.002
+    assert np.median(doubt / error) < 20
