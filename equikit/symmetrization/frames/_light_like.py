@@ -1,4 +1,4 @@
-"""Which vector comes next in Gram-Schmidt with an indefinite metric, where vectors may be light-like."""
+"""Which vector comes next in Gram-Schmidt: by invariants alone, each compared with its error."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from equikit.symmetrization._element import Array
+from equikit.symmetrization._element import Array, rounding
+from equikit.symmetrization._sample import CERTAIN
 
 SPANNED, NULL, PARTNER, FREE = range(4)
 """What a basis vector comes from: the input; the two of a light-like direction of the input; nothing."""
@@ -21,90 +21,128 @@ ALONE = 0.31
 """A vector is taken alone if its square reaches this part of the largest mean product; else the squares of two vectors
 are too small to cancel their product in the square of the sum."""
 
+NOTHING = 8 * CERTAIN
+"""How many errors of its points an extent is that counts as none: more than observers can disagree about."""
 
-class Limits(NamedTuple):
-    """What counts as zero: a relative pivot, a rounding error; and the longest vector and the largest mean product."""
+CLEAR = 3
+"""From so many times this on it counts as nonzero for every observer; for boosted observers, from its square."""
 
-    tolerance: Array | float
-    error: Array
-    longest: Array
-    scale: Array
+
+class Left(NamedTuple):
+    """The rest of every vector beside the basis so far.
+
+    Attributes:
+        vectors: `[count, d]`, without derivatives.
+        variances: of their entries, `[count, d]`.
+        squares: their products with themselves, `[count]`.
+    """
+
+    vectors: Array
+    variances: Array
+    squares: Array
 
 
 class Choice(NamedTuple):
-    """The next vector, its kind, its place in the input, and whether rounding had a say in it."""
+    """The places of the next vector and of one that is added to it, or -1; its kind; and whether rounding chose."""
 
-    vector: Array
-    kind: Array
     index: Array
+    second: Array
+    kind: Array
     doubtful: Array
 
 
-def product(one: Array, two: Array, signature: Array) -> Array:
-    """The product of vectors in the last axis."""
-    return jnp.sum(jnp.conj(one) * signature * two, -1)
-
-
 def lengths(vectors: Array) -> Array:
-    """Euclidean lengths, for what needs no derivative."""
+    """Euclidean lengths, for numbers without derivatives."""
     return jnp.sqrt(jnp.sum(jnp.abs(vectors) ** 2, -1))
 
 
-def first(which: Array) -> tuple[Array, Array]:
-    """Whether there is any, and the place of the first one."""
-    return jnp.any(which), jnp.argmax(which)
+def zero(scores: Array, errors: Array, clear: float) -> tuple[Array, Array]:
+    """Whether all scores are zero up to their errors, standard deviations; and whether that is in doubt."""
+    most = jnp.max(jnp.where(scores > 0, scores / jnp.where(errors > 0, errors, 1e-30), 0), initial=0)
+    return most <= NOTHING, (most > NOTHING) & (most <= clear * NOTHING)
 
 
-def beside(vectors: Array, basis: Array, signs: Array, signature: Array) -> Array:
-    """What is left of vectors `[count, d]` beside an orthonormal basis `[r, d]`; those of sign zero are none."""
-    parts = signs * product(basis[None], vectors[:, None], signature)
-    return vectors - jnp.sum(parts[..., None] * basis[None], axis=1)
+def first(scores: Array, errors: Array, level: Array, error: Array) -> tuple[Array, Array]:
+    """The place of the first score that reaches a level; and whether errors have a say in it."""
+    place = jnp.argmax(scores >= level)
+    near = jnp.abs(scores - level) <= CERTAIN * jnp.hypot(errors, error)
+    return place, jnp.any(near & (jnp.arange(len(scores)) <= place))
 
 
-def indefinite(
-    rest: Array, table: Array, length: Array, basis: Array, signs: Array, signature: Array, limits: Limits
-) -> Choice:
-    """The first vector with a square, else the sum of two with a product, else one that is light-like and a partner."""
-    fixed = jax.lax.stop_gradient(rest)
-    size = lengths(fixed)
-    squares = jnp.abs(product(fixed, fixed, signature))
-    rows = lengths(jnp.einsum("ra,ia->ir", table, fixed * signature)) / jnp.sqrt(jnp.asarray(len(rest), size.dtype))
-    there = size > limits.error
-    errors, error = 2 * limits.error * size, 2 * limits.error * jnp.max(size)
-    least = limits.tolerance * limits.scale
-    largest, most = jnp.max(squares), jnp.max(rows)
-    clear = squares > jnp.maximum(jnp.maximum(least, errors), NEAR * largest)
-    single, i = first(clear & (largest > ALONE * most))
-    pair, j = first(there & (rows > jnp.maximum(jnp.maximum(least, error), NEAR * most)))
-    products = jnp.abs(product(fixed[j], fixed, signature))
-    _, k = first(products >= NEAR * jnp.max(products))
-    null, light = first(there)
-    plane = _hyperbolic(rest[light] / length, basis, signs, signature)
-    vector = jnp.where(single, rest[i], jnp.where(pair, rest[j] + rest[k], plane))
-    kind = jnp.where(single | pair, SPANNED, jnp.where(null, NULL, FREE))
-    small = limits.error > np.sqrt(limits.tolerance) / 2 * size[light]
-    doubtful = ~single & ~pair & (jnp.any(there & ((squares > errors) | (rows > error))) | (null & small))
-    return Choice(vector, kind, light, doubtful)
+def nearly_largest(scores: Array, errors: Array) -> tuple[Array, Array]:
+    """The place of the first score that is nearly the largest; and whether errors have a say in it."""
+    most = jnp.argmax(scores)
+    return first(scores, errors, NEAR * scores[most], NEAR * errors[most])
 
 
-def _hyperbolic(vector: Array, basis: Array, signs: Array, signature: Array) -> Array:
-    """The sum of a light-like vector n and another one m beside the basis, with a product of one."""
-    partner = vector * signature
-    for _ in range(2):
-        partner = beside(partner[None], basis, signs, signature)[0]
-    both = product(vector, partner, signature)  # the squared Euclidean length of the vector
-    partner = partner / jnp.where(both > 0, both, 1)
-    partner = partner - product(partner, partner, signature) / 2 * vector
-    return vector - product(vector, vector, signature) / 2 * partner + partner
+def definite(left: Left, enough: Array, any_rest: Array) -> Choice:
+    """The first vector of which enough is left; else, where any rest will do, the first of nearly the most."""
+    scores = lengths(left.vectors)
+    along = jnp.sqrt(jnp.sum(jnp.abs(left.vectors) ** 2 * left.variances, -1)) / jnp.where(scores > 0, scores, 1)
+    nothing, unclear = zero(scores, jnp.sqrt(jnp.sum(left.variances, -1)), CLEAR)
+    most = jnp.argmax(scores)
+    some = scores[most] >= enough
+    at_edge = jnp.abs(scores[most] - enough) <= CERTAIN * along[most]
+    place, near = first(scores, along, enough, jnp.zeros(()))
+    longest, near_longest = nearly_largest(scores, along)
+    found = ~nothing & (some | any_rest)
+    doubtful = jnp.where(found, jnp.where(some, near, near_longest) | at_edge, ~nothing) | unclear
+    return Choice(jnp.where(some, place, longest), jnp.full((), -1), jnp.where(found, SPANNED, FREE), doubtful)
 
 
-def farthest(units: Array, signature: Array) -> Array:
-    """A vector of which much is left, or the sum or difference of two: any, as long as its square is not zero."""
-    products = product(units[:, None], units[None, :], signature).real
-    # Of the sum of two the square is twice their product, if both are light-like.
-    d = len(units)
-    found = jnp.argmax(jnp.abs(jax.lax.stop_gradient(products)) * jnp.where(jnp.eye(d) > 0, 1, 0.9))
-    k, l = found // d, found % d
-    squares = jax.lax.stop_gradient(products[k, k] + products[l, l])
-    side = jnp.where((squares < 0) == (jax.lax.stop_gradient(products[k, l]) < 0), 1, -1)
-    return jnp.where(k == l, units[k], units[k] + side * units[l])
+def last(left: Left) -> Choice:
+    """The vector that decides the sign of the last direction, whose product with itself may be negative."""
+    scores, errors = lengths(left.vectors), jnp.sqrt(jnp.sum(left.variances, -1))
+    nothing, unclear = zero(scores, errors, CLEAR**2)
+    place, near = nearly_largest(scores, errors)
+    return Choice(place, jnp.full((), -1), jnp.where(nothing, FREE, SPANNED), unclear | (~nothing & near))
+
+
+def indefinite(left: Left, products_of: Array, signature: Array, least: Array) -> Choice:
+    """The first vector with a square, else the sum of two with a product, else one that is light-like.
+
+    Args:
+        left: the rests of the vectors.
+        products_of: a function from a place to the products of that vector with all.
+        signature: the diagonal of the metric.
+        least: squares and mean products below this count as zero.
+    """
+    rest, variances = left.vectors, left.variances
+    squares, of_squares = jnp.abs(left.squares), _error_of_squares(left)
+    rows, of_rows = _rows(left, signature)
+    products_vanish, unclear = zero(jnp.append(squares, rows), jnp.append(of_squares, of_rows), CLEAR**2)
+    most, longest = jnp.argmax(squares), jnp.argmax(rows)
+    excess = squares[most] - ALONE * rows[longest]
+    near_case = jnp.abs(excess) <= CERTAIN * jnp.hypot(of_squares[most], ALONE * of_rows[longest])
+    single = ~products_vanish & (excess > 0) & (squares[most] > least)
+    pair = ~products_vanish & ~single & (rows[longest] > least)
+    alone, near_alone = nearly_largest(squares, of_squares)
+    one, near_one = nearly_largest(rows, of_rows)
+    products = jnp.abs(products_of(one))
+    of_products = jnp.sqrt(rest[one] ** 2 @ variances.T + rest**2 @ variances[one])
+    two, near_two = nearly_largest(products, of_products)
+    scores, errors = lengths(rest), jnp.sqrt(jnp.sum(variances, -1))
+    nothing, unclear_rest = zero(scores, errors, CLEAR**2)
+    multiples = scores / jnp.where(errors > 0, errors, 1e-30)
+    light, near_light = first(
+        multiples, jnp.ones(()), CLEAR * jnp.full((), float(NOTHING)), jnp.full((), float(CERTAIN))
+    )
+    index = jnp.where(single, alone, jnp.where(pair, one, light))
+    kind = jnp.where(single | pair, SPANNED, jnp.where(nothing, FREE, NULL))
+    of_case = jnp.where(single, near_alone, near_one | near_two) | near_case
+    doubtful = unclear | jnp.where(single | pair, of_case, unclear_rest | (~nothing & near_light))
+    return Choice(index, jnp.where(pair, two, -1), kind, doubtful)
+
+
+def _error_of_squares(left: Left) -> Array:
+    return 2 * jnp.sqrt(jnp.sum(left.vectors**2 * left.variances, -1)) + jnp.sum(left.variances, -1)
+
+
+def _rows(left: Left, signature: Array) -> tuple[Array, Array]:
+    """The root mean square of the products of every vector with all, and its standard deviation."""
+    rest, count = left.vectors, len(left.vectors)
+    table = jnp.linalg.qr(rest, mode="r") * signature
+    rows = lengths(jnp.matmul(rest, table.T, precision=jax.lax.Precision.HIGHEST)) / jnp.sqrt(count)
+    mean, noise = jnp.mean(rest**2, axis=0), jnp.mean(left.variances, axis=0)
+    computing = rounding(rest.dtype) / CERTAIN * lengths(rest) * jnp.sqrt(jnp.sum(mean))
+    return rows, jnp.sqrt(rest**2 @ noise + left.variances @ mean + computing**2)

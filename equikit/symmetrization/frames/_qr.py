@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,24 +11,24 @@ import numpy as np
 
 from equikit.groups import SO, Group, O, U
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, Element, detached
+from equikit.symmetrization._element import Array, Element, detached, rounding
 from equikit.symmetrization._frame import (
     Frame,
     Framed,
     Info,
+    most_doubt,
     only_label,
     settled,
 )
-from equikit.symmetrization._precision import error_of, tolerance_for
-from equikit.symmetrization._sample import Sample
+from equikit.symmetrization._sample import CERTAIN, Sample
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._gram_schmidt import Basis, gram_schmidt
 from equikit.symmetrization.frames._light_like import FREE, NULL, PARTNER, SPANNED
 from equikit.symmetrization.frames._vectors import (
     checked_vectors,
+    points_in,
     read_labels,
     refuse_tensors,
-    vectors_in,
 )
 
 
@@ -50,22 +50,25 @@ class QR(Framed):
     depends on how far an atom is beside the plane of all others) the derivative is the mean of the one-sided ones.
 
     With an indefinite metric, the next vector is the first whose square is nearly the largest, so that errors do not
-    grow. Light-like vectors are no obstacle: a pair of them is joined. Where the product vanishes on a direction of the
-    span, as on a single light-like vector, the element is not unique, but outputs without an axis of the label are
-    exact, and those with one are projected onto the span, and exactly equivariant: at the canonical form the Euclidean
-    projection takes the place of an average over a group that has none. More than one such direction, which O(p, q)
-    has for p, q > 1, is degenerate.
+    grow. All comparisons are between invariants, so that boosted observers decide alike; where one is closer than its
+    error, the input is degenerate. Light-like vectors are no obstacle: a pair of them is joined. Where the product
+    vanishes on a direction of the span, as on a single light-like vector, the element is not unique, but outputs
+    without an axis of the label are exact, and those with one are projected onto the span, and exactly equivariant: at
+    the canonical form the Euclidean projection takes the place of an average over a group that has none. More than one
+    such direction, which O(p, q) has for p, q > 1, is degenerate.
 
     Args:
         label: the axis on which the group acts; where it is not given, the only one bound to O, SO or U.
         terms: names of the input terms whose vectors are taken; all by default.
-        tolerance: a vector counts as independent from this relative pivot on: what is left of it over the longest, or
-            for an indefinite metric its square over the largest root mean square of the products of one vector. The
-            error of the frame is the rounding error over `info.gap`, the smallest pivot (for an indefinite metric over
-            Euclidean lengths, which boosts increase). By default the root of the rounding error of the dtype.
-        on_degenerate: what to do where rounding decides what spans the space (parts between the rounding error and the
-            tolerance), or no mean is known for outputs of this order: `"error"` raises, and in a compiled program gives
-            not-a-numbers; `"flag"` goes on, and says so in `info`.
+        tolerance: a vector counts as independent from this relative pivot on: the length of its rest over the longest,
+            or for an indefinite metric its square over the largest root mean square of the products of one vector; and
+            inputs are degenerate where `info.gap`, the smallest pivot (for an indefinite metric over Euclidean lengths,
+            which boosts increase), is not larger. By default `info.doubt` decides, which follows from the errors of
+            the input: every rest that is no rounding error counts, but with a definite metric vectors come first of
+            which at least 8 times the root of the rounding error of the dtype is left.
+        on_degenerate: what to do where rounding decides what spans the space or which vector comes next, where the
+            element is too imprecise, or where no mean is known for outputs of this order: `"error"` raises, and in a
+            compiled program gives NaN; `"flag"` goes on, and says so in `info`.
         differentiable: whether derivatives go through the frame.
 
     Raises:
@@ -73,7 +76,7 @@ class QR(Framed):
         OptionError: if a term has the label twice: it is made of no vectors, since both of its axes are turned.
         FrameError: for a degenerate input, with `on_degenerate="error"`.
 
-    Cost: of the frame O(N d²) for N vectors; one evaluation of the backbone.
+    Cost: of the frame O(N d²) for N vectors, in double words; one evaluation of the backbone.
 
     Example:
         >>> import equikit as ek
@@ -106,53 +109,70 @@ class QR(Framed):
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The orthonormal basis of one sample, and its projection onto the span."""
-        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         group = action.groups[label]
-        points = vectors_in(action, label, self.terms, x, masks)
-        d = points.shape[-1]
+        read = checked_vectors(action, label, self.terms)
+        points, dtype = points_in(action, label, self.terms, sample), sample.coarsest(read)
+        d = points.vectors.shape[-1]
         metric = np.ones(d, np.int64) if group.form is None else group.form.signs()
-        size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
-        finite = jnp.isfinite(size)
-        scale = jnp.where(finite & (size > 0), size, 1)
-        error = error_of(action, checked_vectors(action, label, self.terms), x, size)
-        tolerance = tolerance_for(self.tolerance, error)
-        basis = gram_schmidt(jnp.where(finite, points / scale, 0), metric, tolerance, 1 / scale, error)
-        matrix, projection, free = _placed(basis, group, d)
+        most = most_doubt(dtype)
+        enough = CERTAIN * rounding(dtype) / most / 2 if self.tolerance is None else self.tolerance
+        basis = gram_schmidt(points, metric, enough, self.tolerance)
+        placed = _placed(basis, group, d)
+        free, projection = placed.free, placed.projection
         whole = jnp.sum(basis.signs > 0) == int(np.sum(metric > 0))
         orders = action.output_order(label)
         light = jnp.sum(basis.kinds == NULL)
         # The partners of two light-like directions are not unique even where no column is open.
         of_light = ((free == 0) | (orders < 2)) & (light < 2)
         exact = jnp.where(light > 0, of_light, has_mean(group, orders, free))
-        unread = checked_vectors(action, label, None) != checked_vectors(action, label, self.terms)
-        degenerate = ~(exact & whole & finite) | basis.doubtful | (basis.gap <= tolerance)
-        if unread:  # which may have parts across the span
+        doubt = CERTAIN * jnp.max(basis.turns, initial=0) + jnp.max(basis.stored, initial=0)
+        doubt = jnp.where(basis.doubtful, jnp.inf, doubt)
+        imprecise = doubt > most if self.tolerance is None else basis.gap <= self.tolerance
+        degenerate = ~(exact & whole & points.finite) | basis.doubtful | imprecise
+        if checked_vectors(action, label, None) != read:  # others may have parts across the span
             degenerate = degenerate | (free > 0)
             projection = jnp.eye(d, dtype=projection.dtype)
+        known = CERTAIN * jnp.max(jnp.tril(basis.turns, -1), axis=0, initial=0) <= most
         info = Info(
             jnp.ones((), jnp.float32),
             degenerate,
             degenerate & (self.on_degenerate == "error"),
             gap=basis.gap,
-            rank=jnp.sum((basis.kinds == SPANNED) | (basis.kinds == NULL)),
+            rank=jnp.sum(((basis.kinds == SPANNED) | (basis.kinds == NULL)) & known),
+            doubt=doubt,
         )
-        element = Element({label: matrix[None]}, stabilizer={label: projection[None]})
-        weights = jnp.ones(1, projection.dtype)
-        return Frame(element if self.differentiable else detached(element), settled(weights, info), info)
+        element = Element({label: placed.matrix[None]}, stabilizer={label: projection[None]})
+        element = element if self.differentiable else detached(element)
+        tail, turns = Element({label: placed.tail[None]}), {label: placed.turns[None]}
+        return Frame(element, settled(jnp.ones(1, projection.dtype), info), info, tail=tail, turns=turns)
 
 
-def _placed(basis: Basis, group: Group, d: int) -> tuple[Array, Array, Array]:
-    """The matrix with columns of positive square first, the projection onto the span before it, and what is open."""
+class _Placed(NamedTuple):
+    """The matrix with columns of positive square first, and what it lacks to twice the precision; the projection onto
+    the span before it; how many columns are open; and the errors of the others, `[d, d]`."""
+
+    matrix: Array
+    tail: Array
+    projection: Array
+    free: Array
+    turns: Array
+
+
+def _placed(basis: Basis, group: Group, d: int) -> _Placed:
     order = jnp.argsort(basis.signs < 0, stable=True)
-    kinds, matrix = basis.kinds[order], basis.vectors[order].T
+    kinds, matrix, tail = basis.kinds[order], basis.vectors[order].T, basis.tail[order].T
+    turns = basis.turns[order][:, order]
     free = jnp.sum(kinds == FREE)
     if isinstance(group, SO) and d:
         # The last vector changes its sign: where a column is open, it is one of those.
         turn = jnp.where(jnp.linalg.det(jax.lax.stop_gradient(matrix)) < 0, -1, 1)
-        matrix = matrix * jnp.where(order == d - 1, turn, 1)
+        turn = jnp.where(order == d - 1, turn, 1)
+        matrix, tail = matrix * turn, tail * turn
         free = jnp.where((free == 1) & ~jnp.any(kinds == NULL), 0, free)
     real = basis.signs.dtype
     light = ((kinds == NULL) | (kinds == PARTNER)).astype(real)
     projection = jnp.diag((kinds == SPANNED).astype(real)) + jnp.outer(light, light) / 2
-    return matrix, jnp.where(free == 0, jnp.eye(d, dtype=real), projection), free
+    projection = jnp.where(free == 0, jnp.eye(d, dtype=real), projection)
+    kept = (kinds != FREE) | (free == 0)  # parts along the others are projected away
+    return _Placed(matrix, tail, projection, free, jnp.where(kept[:, None] & kept[None, :], turns, 0))
