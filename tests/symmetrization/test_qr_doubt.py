@@ -44,7 +44,7 @@ def measured(group, count):
         return np.asarray(info.doubt), error, np.asarray(info.degenerate)
 
 
-GROUPS = [ek.O(3), ek.SO(3), ek.U(3), ek.O(6)]
+GROUPS = [ek.O(3), ek.SO(3), ek.U(3), ek.O(5)]
 
 
 @pytest.mark.slow

@@ -8,32 +8,40 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from equikit._errors import ShapeError
 from equikit.diagrams import Term
 from equikit.groups import SO
 from equikit.symmetrization._action import Action
+from equikit.symmetrization._double_word import power_of_two
 from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import (
     Frame,
     Framed,
     Info,
     OnDegenerate,
+    most_doubt,
     settled,
     standard_tolerance,
 )
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization._stabilizer import has_mean
-from equikit.symmetrization.canonicalization._gram_schmidt import gram_schmidt
 from equikit.symmetrization.canonicalization._network import output_of
 from equikit.symmetrization.frames._alignments import alignments
-from equikit.symmetrization.frames._vectors import vectors_in
+from equikit.symmetrization.frames._gram_schmidt import gram_schmidt
+from equikit.symmetrization.frames._light_like import NOTHING, NULL
+from equikit.symmetrization.frames._qr import doubt_of, enough_for, placed_basis
+from equikit.symmetrization.frames._vectors import Points, vectors_in
 
 VECTORS, SCALES = " vectors", " scales"
 """Under which names the output of the network joins the inputs; with the space in front no term can have them."""
 
-SIGN = 64
-"""How many roundings the part of a vector along the last axis has to be, to decide the sign of that axis."""
+USUAL, MOST = 2, 8
+"""How many roundings the output of a network is off: by the first decisions are made, and the doubt allows for the
+second. Where one rounding alone would make the element imprecise, the input is degenerate."""
+
+_EXACT = jax.lax.Precision.HIGHEST
 
 
 def vector_term(label: str, terms: tuple[Term, ...]) -> Term:
@@ -116,57 +124,75 @@ class GramSchmidt(Framed):
         vectors, scales, moved = x[VECTORS], x[SCALES], None
         if self.translation:
             vectors, scales, moved = vectors[:, :-1], scales[:-1], vectors[:, -1]
-        d, dtype, special = vectors.shape[0], vectors.dtype, isinstance(group, SO)
-        metric = None if group.form is None else group.form.signs()
-        tolerance = standard_tolerance(self.tolerance, dtype)
-        filling = jnp.eye(d, dtype=dtype)
-        if self.on_degenerate == "sample" and key is not None:
-            filling = jax.random.normal(key, (d, d), dtype)
+        special, dtype = isinstance(group, SO), vectors.dtype
+        # Boosts change Euclidean lengths, and products of vectors are compared: those have one scale in common.
+        common = scales if group.form is None else power_of_two(jnp.max(scales, initial=0))
+        rows = (vectors / jnp.where(common > 0, common, 1)).T
+        finite = jnp.all(jnp.isfinite(rows))
+        rows = jnp.where(finite, rows, 0).astype(jnp.promote_types(dtype, jnp.float32))
+        d, most = rows.shape[1], most_doubt(dtype)
+        lengths = (scales / jnp.where(common > 0, common, 1)).astype(rows.dtype)
+        error = jnp.where(rows == 0, 0, USUAL * rounding(dtype) / np.sqrt(12) * lengths[:, None])
+        metric = np.ones(d, np.int64) if group.form is None else group.form.signs()
         basis = gram_schmidt(
-            vectors,
-            scales,
-            filling,
-            metric=metric,
-            special=special,
-            tolerance=tolerance,
-            sign_tolerance=SIGN * rounding(dtype) if self.tolerance is None else self.tolerance,
-            error=SIGN * rounding(dtype),
+            Points(rows, jnp.zeros_like(rows), error.astype(rows.dtype), jnp.ones(()), finite),
+            metric,
+            enough_for(dtype) if self.tolerance is None else self.tolerance,
+            self.tolerance,
+            size=1.0,
         )
-        points = vectors_in(action, label, None, x, masks).astype(dtype)
+        placed = placed_basis(basis, group, d)
+        matrix, tail = placed.matrix, placed.tail
+        if self.on_degenerate == "sample" and key is not None:
+            turned = _turned(key, placed.open, special, rows.dtype)
+            matrix, tail = jnp.matmul(matrix, turned, precision=_EXACT), jnp.matmul(tail, turned, precision=_EXACT)
+        points = vectors_in(action, label, None, x, masks).astype(rows.dtype)
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(points), initial=0))
         scaled = points / jnp.where(size > 0, size, 1)
-        outside = jnp.where(basis.settled, 0, jnp.abs(_coordinates(scaled, basis.matrix, metric)))
-        # The columns are known to the rounding error times its growth, and so is what lies beside them.
-        growth = jnp.maximum(basis.growth, 1)
-        within = jnp.max(outside, initial=0) <= jnp.minimum(tolerance, 32 * d * rounding(dtype) * growth)
-        orders = action.output_order(label)
-        averaged = within & basis.clear & has_mean(group, orders, d - jnp.sum(basis.settled))
-        finite = jnp.all(jnp.isfinite(points)) & jnp.all(jnp.isfinite(vectors))
-        degenerate = ~((jnp.all(basis.settled) | averaged) & basis.valid & finite)
-        matrices, weights = basis.matrix[None], jnp.ones(1, dtype)
-        spanned = jnp.diag((basis.settled | ~averaged).astype(dtype))[None]
+        outside = jnp.where(placed.open, jnp.abs(jnp.matmul(scaled * metric, matrix, precision=_EXACT)), 0)
+        # The open columns are known to the errors of the others, and so is what lies along them.
+        noise = NOTHING * (jnp.max(basis.turns, initial=0) + rounding(dtype))
+        within = jnp.max(outside, initial=0) <= jnp.minimum(standard_tolerance(self.tolerance, dtype), noise)
+        averaged = within & has_mean(group, action.output_order(label), placed.free)
+        settled_all = placed.free == 0
+        doubt = doubt_of(basis) * (MOST / USUAL)
+        imprecise = doubt > MOST * most if self.tolerance is None else basis.gap <= self.tolerance
+        whole = (jnp.sum(basis.signs > 0) == int(np.sum(metric > 0))) & ~jnp.any(basis.kinds == NULL)
+        finite = finite & jnp.all(jnp.isfinite(points))
+        degenerate = ~((settled_all | averaged) & whole & finite) | basis.doubtful | imprecise
+        matrices, weights = matrix[None], jnp.ones(1, rows.dtype)
+        spanned = jnp.where(averaged, placed.projection, jnp.eye(d, dtype=rows.dtype))[None]
+        tails, turns = tail[None], placed.turns[None] * (MOST / USUAL)
         if self.on_degenerate == "weighted":
             others, chances, exact = alignments(scaled, special)
+            tails, turns = (jnp.concatenate([a, jnp.zeros_like(others)]) for a in (tails, turns))
             use = degenerate & exact & finite
             matrices = jnp.concatenate([matrices, others])
             weights = jnp.concatenate([jnp.where(use, 0, weights), jnp.where(use, chances, 0)])
-            spanned = jnp.concatenate([spanned, jnp.broadcast_to(jnp.eye(d, dtype=dtype), others.shape)])
+            spanned = jnp.concatenate([spanned, jnp.broadcast_to(jnp.eye(d, dtype=rows.dtype), others.shape)])
             degenerate = degenerate & ~use
         refused = degenerate & (self.on_degenerate in ("error", "weighted"))
         info = Info(
             jnp.sum(weights > 0).astype(jnp.float32),
             degenerate,
             refused,
-            gap=jnp.min(basis.pivots, initial=jnp.inf),
-            rank=jnp.sum(basis.settled),
-            more={"matrix": basis.matrix},
+            gap=basis.gap,
+            rank=jnp.sum(~placed.open),
+            doubt=doubt,
+            more={"matrix": matrix},
         )
         shift = {} if moved is None else {label: jnp.broadcast_to(moved, (len(matrices), d))}
         element = Element({label: matrices}, shift, stabilizer={label: spanned})
-        return Frame(element, settled(weights, info), info)
+        tail_of = Element({label: tails}, {name: jnp.zeros_like(array) for name, array in shift.items()})
+        return Frame(element, settled(weights, info), info, tail=tail_of, turns={label: turns})
 
 
-def _coordinates(points: Array, matrix: Array, metric: Any) -> Array:
-    """The coordinates of points `[count, d]` in the basis, up to signs."""
-    dual = points if metric is None else points * jnp.asarray(metric, points.dtype)
-    return jnp.matmul(dual, matrix, precision=jax.lax.Precision.HIGHEST)
+def _turned(key: jax.Array, which: Array, special: bool, dtype: Any) -> Array:
+    """A matrix that turns some columns among themselves, drawn uniformly, `[d, d]`."""
+    d = len(which)
+    q, r = jnp.linalg.qr(jnp.where(which[:, None] & which[None, :], jax.random.normal(key, (d, d), dtype), jnp.eye(d)))
+    q = q * jnp.where(jnp.diagonal(r) < 0, -1, 1)
+    if special:
+        last = jnp.arange(d) == d - 1 - jnp.argmax(which[::-1])
+        q = q * jnp.where(last & (jnp.linalg.det(q) < 0), -1, 1)
+    return q.astype(dtype)

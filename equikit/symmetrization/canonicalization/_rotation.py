@@ -55,10 +55,9 @@ class RotationCanonicalization(Method, nnx.Module):
         translation: whether the network returns one more vector, the last, by which the origin is moved from the
             centroid; for labels that `translate=` of `symmetrize` names.
         tolerance: pivots below this count as zero: how far a vector is from the span of those before it, relative to
-            the mean length of the points' vectors. The error of the element is the rounding error over the pivot, and
-            at most over the product of all pivots. By default the root of the rounding error; 64 times the rounding
-            error for the last of d vectors, which only decides a sign, and for all at least 64 times what the pivots
-            before have made of it. With an indefinite metric all pivots but that one are squared.
+            the mean length of the points' vectors; with an indefinite metric its square, over the largest root mean
+            square of the products of one vector. By default `info.doubt` decides, which follows from errors of eight
+            roundings of the vectors: an input is degenerate where one rounding would make the element imprecise.
         on_degenerate: what to do with degenerate inputs. `"error"` raises, and in a compiled program gives
             not-a-numbers; `"flag"` goes on, and says so in `info`; `"sample"` fills the open columns at random, which
             is equivariant in distribution, and needs a key; `"weighted"` uses an exact average over alignments with the

@@ -93,7 +93,13 @@ class _State(NamedTuple):
     doubtful: Array
 
 
-def gram_schmidt(points: Points, metric: np.ndarray, enough: float, least: float = 0.0) -> Basis:
+def gram_schmidt(
+    points: Points,
+    metric: np.ndarray,
+    enough: float,
+    tolerance: float | None = None,
+    size: float | None = None,
+) -> Basis:
     r"""Orthogonalize vectors with respect to a metric, and complete the basis by any others.
 
     Every decision (which vector comes next, and what is added to it) depends on the products
@@ -112,15 +118,17 @@ def gram_schmidt(points: Points, metric: np.ndarray, enough: float, least: float
     Args:
         points: `[count, d]`, real, or complex for the Hermitian product.
         metric: its diagonal, `[d]`, of entries 1 and -1.
-        enough: how much of an independent vector is left at least, over the longest, with a definite metric.
-        least: squares below this, over the largest root mean square of products, count as zero with an indefinite one.
+        enough: how much is left, over the longest, of a vector that is taken before others, with a definite metric.
+        tolerance: what is less counts as zero: with a definite metric what is left of a vector over the longest, with
+            an indefinite one squares over the largest root mean square of products. By default nothing but errors.
+        size: the length that lengths are relative to, in place of the longest.
 
     Cost: d steps of O(count d) operations in double words, with an indefinite metric O(count d²).
     """
     vectors = points.vectors
     count, d = vectors.shape
     if not count:
-        return gram_schmidt(jax.tree.map(_with_zero, points), metric, enough, least)
+        return gram_schmidt(jax.tree.map(_with_zero, points), metric, enough, tolerance, size)
     real = jnp.zeros((), vectors.dtype).real.dtype
     signature = jnp.asarray(metric, real)
     is_definite = bool(np.all(metric == metric[:1]))
@@ -130,7 +138,7 @@ def gram_schmidt(points: Points, metric: np.ndarray, enough: float, least: float
     variances = jnp.maximum(points.errors**2, jnp.mean(points.errors**2, axis=1, keepdims=True))
     variances = variances + jnp.where(variances > 0, computing**2, 0)
     longest = jnp.max(lengths(rest.high), initial=0)
-    longest = jnp.where(longest > 0, longest, 1)
+    longest = jnp.where(longest > 0, longest, 1) if size is None else jnp.asarray(size, real)
     table = jnp.linalg.qr(rest.high, mode="r") * signature
     scale = jnp.max(lengths(_exactly(rest.high, table.T)), initial=0) / np.sqrt(count)
 
@@ -143,10 +151,10 @@ def gram_schmidt(points: Points, metric: np.ndarray, enough: float, least: float
         # The last direction is settled by the others, up to its sign.
         settled = (place == d - 1) & (not jnp.iscomplexobj(vectors))
         if is_definite:
-            choice = definite(left, enough * longest, settled)
+            choice = definite(left, enough * longest, settled | (tolerance is None))
         else:
             products = functools.partial(_products, state.rest, signature)
-            choice = _either(settled, last(left), indefinite(left, products, signature, least * scale))
+            choice = _either(settled, last(left), indefinite(left, products, signature, (tolerance or 0) * scale))
         before = state.kinds[place - 1] == NULL
         again = Choice(state.places[place - 1, 0], jnp.full((), -1), jnp.full((), PARTNER), jnp.zeros((), bool))
         choice = _either((place > 0) & before, again, choice)
@@ -171,8 +179,8 @@ def gram_schmidt(points: Points, metric: np.ndarray, enough: float, least: float
         its_own = of_input * jnp.where(kind == PARTNER, state.coefficients[place - 1], its_own / divisor)
         rest, multiples = _without(state.rest, unit, sign, signature)
         noise = variances[choice.index] + jnp.where(pair, variances[choice.second], 0)
-        size = lengths(vector.high[0])
-        pivot = norm**2 / (size * jnp.where(kind == NULL, size, longest))
+        extent = lengths(vector.high[0])
+        pivot = norm**2 / (extent * jnp.where(kind == NULL, extent, longest))
         counts = ((kind == SPANNED) | (kind == NULL)) & ~settled
         doubtful = spanning & choice.doubtful
         gap = jnp.where(counts, pivot, jnp.where(doubtful, jnp.max(lengths(left.vectors)) / longest, jnp.inf))
@@ -327,8 +335,8 @@ def _with_derivatives(vectors: Array, found: _State, signature: Array, is_defini
             both = product(partner, light)
             partner = partner / jnp.where(both != 0, both, 1)
             vector = jnp.where(kind == NULL, light + (1 - product(light, light) / 2) * partner, vector)
-        size = jnp.abs(product(vector, vector))
-        basis.append(vector / jnp.sqrt(jnp.where(size > 0, size, 1)))
+        square = jnp.abs(product(vector, vector))
+        basis.append(vector / jnp.sqrt(jnp.where(square > 0, square, 1)))
     return _exactly(jnp.stack(basis), units) if d else units
 
 

@@ -75,8 +75,8 @@ def nearly_largest(scores: Array, errors: Array) -> tuple[Array, Array]:
     return first(scores, errors, NEAR * scores[most], NEAR * errors[most])
 
 
-def definite(left: Left, enough: Array, settled: Array) -> Choice:
-    """The first vector of which enough is left; any rest decides the sign of a direction that is settled."""
+def definite(left: Left, enough: Array, any_rest: Array) -> Choice:
+    """The first vector of which enough is left; else, where any rest will do, the first of nearly the most."""
     scores = lengths(left.vectors)
     along = jnp.sqrt(jnp.sum(jnp.abs(left.vectors) ** 2 * left.variances, -1)) / jnp.where(scores > 0, scores, 1)
     nothing, unclear = zero(scores, jnp.sqrt(jnp.sum(left.variances, -1)), CLEAR)
@@ -84,10 +84,10 @@ def definite(left: Left, enough: Array, settled: Array) -> Choice:
     some = scores[most] >= enough
     at_edge = jnp.abs(scores[most] - enough) <= CERTAIN * along[most]
     place, near = first(scores, along, enough, jnp.zeros(()))
-    sign, near_sign = nearly_largest(scores, along)
-    found = ~nothing & (some | settled)
-    doubtful = jnp.where(found, jnp.where(some, near, near_sign) | at_edge, ~nothing) | unclear
-    return Choice(jnp.where(some, place, sign), jnp.full((), -1), jnp.where(found, SPANNED, FREE), doubtful)
+    longest, near_longest = nearly_largest(scores, along)
+    found = ~nothing & (some | any_rest)
+    doubtful = jnp.where(found, jnp.where(some, near, near_longest) | at_edge, ~nothing) | unclear
+    return Choice(jnp.where(some, place, longest), jnp.full((), -1), jnp.where(found, SPANNED, FREE), doubtful)
 
 
 def last(left: Left) -> Choice:

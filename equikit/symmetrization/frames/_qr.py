@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,8 +64,8 @@ class QR(Framed):
             or for an indefinite metric its square over the largest root mean square of the products of one vector; and
             inputs are degenerate where `info.gap`, the smallest pivot (for an indefinite metric over Euclidean lengths,
             which boosts increase), is not larger. By default `info.doubt` decides, which follows from the errors of
-            the input: with a definite metric vectors count from about 8 times the root of the rounding error of the
-            dtype on, and with an indefinite one every part that is no rounding error counts.
+            the input: every rest that is no rounding error counts, but with a definite metric vectors come first of
+            which at least 8 times the root of the rounding error of the dtype is left.
         on_degenerate: what to do where rounding decides what spans the space or which vector comes next, where the
             element is too imprecise, or where no mean is known for outputs of this order: `"error"` raises, and in a
             compiled program gives NaN; `"flag"` goes on, and says so in `info`.
@@ -115,11 +115,10 @@ class QR(Framed):
         points, dtype = points_in(action, label, self.terms, sample), sample.coarsest(read)
         d = points.vectors.shape[-1]
         metric = np.ones(d, np.int64) if group.form is None else group.form.signs()
-        enough, least = rounding(dtype) ** 0.75, 0.0  # far above errors, far below what doubt allows
-        if self.tolerance is not None:
-            enough = least = self.tolerance
-        basis = gram_schmidt(points, metric, enough, least)
-        placed = _placed(basis, group, d)
+        most = most_doubt(dtype)
+        enough = enough_for(dtype) if self.tolerance is None else self.tolerance
+        basis = gram_schmidt(points, metric, enough, self.tolerance)
+        placed = placed_basis(basis, group, d)
         free, projection = placed.free, placed.projection
         whole = jnp.sum(basis.signs > 0) == int(np.sum(metric > 0))
         orders = action.output_order(label)
@@ -127,19 +126,19 @@ class QR(Framed):
         # The partners of two light-like directions are not unique even where no column is open.
         of_light = ((free == 0) | (orders < 2)) & (light < 2)
         exact = jnp.where(light > 0, of_light, has_mean(group, orders, free))
-        doubt = CERTAIN * jnp.max(basis.turns, initial=0) + jnp.max(basis.stored, initial=0)
-        doubt = jnp.where(basis.doubtful, jnp.inf, doubt)
-        refine = doubt > most_doubt(dtype) if self.tolerance is None else basis.gap <= self.tolerance
-        degenerate = ~(exact & whole & points.finite) | basis.doubtful | refine
+        doubt = doubt_of(basis)
+        imprecise = doubt > most if self.tolerance is None else basis.gap <= self.tolerance
+        degenerate = ~(exact & whole & points.finite) | basis.doubtful | imprecise
         if checked_vectors(action, label, None) != read:  # others may have parts across the span
             degenerate = degenerate | (free > 0)
             projection = jnp.eye(d, dtype=projection.dtype)
+        known = CERTAIN * jnp.max(jnp.tril(basis.turns, -1), axis=0, initial=0) <= most
         info = Info(
             jnp.ones((), jnp.float32),
             degenerate,
             degenerate & (self.on_degenerate == "error"),
             gap=basis.gap,
-            rank=jnp.sum((basis.kinds == SPANNED) | (basis.kinds == NULL)),
+            rank=jnp.sum(((basis.kinds == SPANNED) | (basis.kinds == NULL)) & known),
             doubt=doubt,
         )
         element = Element({label: placed.matrix[None]}, stabilizer={label: projection[None]})
@@ -148,18 +147,30 @@ class QR(Framed):
         return Frame(element, settled(jnp.ones(1, projection.dtype), info), info, tail=tail, turns=turns)
 
 
-class _Placed(NamedTuple):
+def enough_for(dtype: Any) -> float:
+    """How much is left of a vector that determines a direction to half of the doubt of which inputs are degenerate."""
+    return CERTAIN * rounding(dtype) / most_doubt(dtype) / 2
+
+
+def doubt_of(basis: Basis) -> Array:
+    """A bound of the error of a basis."""
+    found = CERTAIN * jnp.max(basis.turns, initial=0) + jnp.max(basis.stored, initial=0)
+    return jnp.where(basis.doubtful, jnp.inf, found)
+
+
+class Placed(NamedTuple):
     """The matrix with columns of positive square first, and what it lacks to twice the precision; the projection onto
-    the span before it; how many columns are open; and the errors of the others, `[d, d]`."""
+    the span before it; how many columns are open, and which; and the errors of the others, `[d, d]`."""
 
     matrix: Array
     tail: Array
     projection: Array
     free: Array
+    open: Array
     turns: Array
 
 
-def _placed(basis: Basis, group: Group, d: int) -> _Placed:
+def placed_basis(basis: Basis, group: Group, d: int) -> Placed:
     order = jnp.argsort(basis.signs < 0, stable=True)
     kinds, matrix, tail = basis.kinds[order], basis.vectors[order].T, basis.tail[order].T
     turns = basis.turns[order][:, order]
@@ -175,4 +186,4 @@ def _placed(basis: Basis, group: Group, d: int) -> _Placed:
     projection = jnp.diag((kinds == SPANNED).astype(real)) + jnp.outer(light, light) / 2
     projection = jnp.where(free == 0, jnp.eye(d, dtype=real), projection)
     kept = (kinds != FREE) | (free == 0)  # parts along the others are projected away
-    return _Placed(matrix, tail, projection, free, jnp.where(kept[:, None] & kept[None, :], turns, 0))
+    return Placed(matrix, tail, projection, free, ~kept, jnp.where(kept[:, None] & kept[None, :], turns, 0))
