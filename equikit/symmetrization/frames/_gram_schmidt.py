@@ -164,8 +164,8 @@ def gram_schmidt(
         pair = choice.second >= 0
         one, two = (jax.tree.map(lambda a, i=i: a[i], state.rest) for i in (choice.index, choice.second))
         taken = jax.tree.map(lambda a, b: jnp.where(pair, a, b), plus(one, two), one)
-        plane = functools.partial(_hyperbolic, one.high / state.length, state.units, state.signs, signature)
-        free = functools.partial(_farthest, state.units, state.signs, signature)
+        plane = functools.partial(_hyperbolic, one.high / state.length, state.units.high, state.signs, signature)
+        free = functools.partial(_farthest, state.units.high, state.signs, signature)
         other = free() if is_definite else jnp.where(kind == FREE, free(), plane())
         spanned = (kind == SPANNED) | (kind == PARTNER)
         vector = jax.tree.map(lambda a, b: jnp.where(spanned, a, b), taken, double(other))
@@ -264,9 +264,19 @@ def _squares(rest: Double, signature: Array) -> Array:
 def _beside(rows: Double, units: Double, signs: Array, signature: Array) -> Double:
     """Vectors without their parts along a basis; twice, since factors are rounded. Units of sign zero are none."""
     dual = _dual(units, signature)
-    for _ in range(2):
+
+    def once(_: Array, rows: Double) -> Double:
         along = _product(rows, dual).high * signs
-        rows = minus(rows, _product(double(along), units))
+        return minus(rows, _product(double(along), units))
+
+    found: Double = jax.lax.fori_loop(0, 2, once, rows)
+    return found
+
+
+def _nearly_beside(rows: Array, units: Array, signs: Array, signature: Array) -> Array:
+    """The same in floats."""
+    for _ in range(2):
+        rows = rows - _exactly(_exactly(rows, (jnp.conj(units) * signature).T) * signs, units)
     return rows
 
 
@@ -287,19 +297,19 @@ def _unit(vector: Double, signature: Array) -> tuple[Double, Array, Array]:
     return plus(scaled, double(vector.high * (rate * off / 2))), sign, norm
 
 
-def _hyperbolic(vector: Array, units: Double, signs: Array, signature: Array) -> Array:
+def _hyperbolic(vector: Array, units: Array, signs: Array, signature: Array) -> Array:
     """The sum of a light-like vector n and another one m beside the basis, with a product of one."""
-    partner = _beside(double((vector * signature)[None]), units, signs, signature).high[0]
+    partner = _nearly_beside((vector * signature)[None], units, signs, signature)[0]
     both = jnp.sum(signature * vector * partner)  # the squared Euclidean length of the vector
     partner = partner / jnp.where(both > 0, both, 1)
     partner = partner - jnp.sum(signature * partner * partner) / 2 * vector
     return vector - jnp.sum(signature * vector * vector) / 2 * partner + partner
 
 
-def _farthest(units: Double, signs: Array, signature: Array) -> Array:
+def _farthest(units: Array, signs: Array, signature: Array) -> Array:
     """A vector of which much is left, or the sum or difference of two: any, as long as its square is not zero."""
     d = len(signature)
-    left = _beside(double(jnp.eye(d, dtype=units.high.dtype)), units, signs, signature).high
+    left = _nearly_beside(jnp.eye(d, dtype=units.dtype), units, signs, signature)
     products = jnp.real(_exactly(jnp.conj(left) * signature, left.T))
     # Of the sum of two the square is twice their product, if both are light-like.
     found = jnp.argmax(jnp.abs(products) * jnp.where(jnp.eye(d) > 0, 1, 0.9))

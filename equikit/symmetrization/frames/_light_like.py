@@ -27,6 +27,9 @@ NOTHING = 8 * CERTAIN
 CLEAR = 3
 """From so many times this on it counts as nonzero for every observer; for boosted observers, from its square."""
 
+FEW = 16
+"""Up to so many vectors, all products are computed; of more, those with as many rows as there are axes."""
+
 
 class Left(NamedTuple):
     """The rest of every vector beside the basis so far.
@@ -141,7 +144,7 @@ def _error_of_squares(left: Left) -> Array:
 def _rows(left: Left, signature: Array) -> tuple[Array, Array]:
     """The root mean square of the products of every vector with all, and its standard deviation."""
     rest, count = left.vectors, len(left.vectors)
-    table = jnp.linalg.qr(rest, mode="r") * signature
+    table = (rest if count <= FEW else jnp.linalg.qr(rest, mode="r")) * signature
     rows = lengths(jnp.matmul(rest, table.T, precision=jax.lax.Precision.HIGHEST)) / jnp.sqrt(count)
     mean, noise = jnp.mean(rest**2, axis=0), jnp.mean(left.variances, axis=0)
     computing = rounding(rest.dtype) / CERTAIN * lengths(rest) * jnp.sqrt(jnp.sum(mean))
