@@ -171,6 +171,7 @@ class Placed(NamedTuple):
 
 
 def placed_basis(basis: Basis, group: Group, d: int) -> Placed:
+    """A basis as a matrix in the group, of determinant one for SO."""
     order = jnp.argsort(basis.signs < 0, stable=True)
     kinds, matrix, tail = basis.kinds[order], basis.vectors[order].T, basis.tail[order].T
     turns = basis.turns[order][:, order]
