@@ -300,7 +300,7 @@ def merged_more(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str,
 
 
 class _Untraced:
-    """A method that returns labels: `nnx.tabulate` replaces functions of modules, and JAX must know their results."""
+    """A method that `nnx.tabulate` leaves alone: it replaces functions of modules, and knows no other dataclasses."""
 
     def __init__(self, function: types.FunctionType) -> None:
         functools.update_wrapper(self, function)  # type: ignore[arg-type]  # it is called by binding it
@@ -318,7 +318,7 @@ class Method(ABC):
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
-        for name in ("acts_on", "reads"):
+        for name in ("acts_on", "reads", "frame", "draw"):
             if issubclass(cls, nnx.Module) and isinstance(function := getattr(cls, name), types.FunctionType):
                 setattr(cls, name, _Untraced(function))
 

@@ -178,8 +178,9 @@ class Symmetrized:
                 expected="a key in every call",
                 step="write sym(x, key=jax.random.key(0))",
             )
-        found = _frame_at_once if _is_value(self.how) else type(self.how).frame
-        frame = found(self.how, self.action, Sample(arrays, masks), key)
+        sample, how = Sample(arrays, masks), self.how
+        at_once = _is_value(how)
+        frame = _frame_at_once(how, self.action, sample, key) if at_once else how.frame(self.action, sample, key)
         refused = frame.info.refused
         if refuse and not isinstance(refused, jax.core.Tracer) and bool(jnp.any(refused)):
             raise _without_frame(self.how, frame.info, arrays)

@@ -13,6 +13,7 @@ from jax.test_util import check_grads
 import equikit as ek
 from equikit.symmetrization import piecewise
 from equikit.symmetrization._parts import settled_weights
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames import PCA, Sort, Stochastic
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "x64")
@@ -328,8 +329,8 @@ class TestWeightsOfPoints:
     def test_whole_weights_are_copies_of_points(self):
         x, times = np.random.default_rng(0).normal(size=(5, 3)), np.array([2, 1, 0, 3, 1])
         sym = ek.symmetrize(mixing, "p x -> p x", p=ek.S, x=ek.O(3), translate="x", channels=False, how=PCA())
-        one = sym.how.frame(sym.action, {"p x": jnp.asarray(x)}, {"p": jnp.asarray(times, float)}, None)
-        two = sym.how.frame(sym.action, {"p x": jnp.asarray(np.repeat(x, times, axis=0))}, {}, None)
+        one = sym.how.frame(sym.action, Sample({"p x": jnp.asarray(x)}, {"p": jnp.asarray(times, float)}), None)
+        two = sym.how.frame(sym.action, Sample({"p x": jnp.asarray(np.repeat(x, times, axis=0))}, {}), None)
         np.testing.assert_allclose(one.elements.shift["x"], two.elements.shift["x"], atol=1e-14)
         np.testing.assert_allclose(np.abs(one.elements.linear["x"]), np.abs(two.elements.linear["x"]), atol=1e-12)
         np.testing.assert_allclose(one.info.gap, two.info.gap, atol=1e-12)
@@ -338,7 +339,7 @@ class TestWeightsOfPoints:
         """A centroid is one of all weights, however small they are."""
         x = np.random.default_rng(0).normal(size=(5, 3))
         sym = ek.symmetrize(mixing, "p x -> p x", p=ek.S, x=ek.O(3), translate="x", channels=False, how=[])
-        frame = sym.how.frame(sym.action, {"p x": jnp.asarray(x)}, {"p": jnp.full(5, 1e-3)}, None)
+        frame = sym.how.frame(sym.action, Sample({"p x": jnp.asarray(x)}, {"p": jnp.full(5, 1e-3)}), None)
         np.testing.assert_allclose(frame.elements.shift["x"][0], x.mean(0), atol=1e-12)
 
 

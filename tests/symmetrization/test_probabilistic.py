@@ -14,6 +14,7 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.symmetrization import Probabilistic
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization import VectorNeurons, assignment_entropy
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -61,7 +62,7 @@ def test_only_the_expectation_is_the_same_for_nodes_that_a_symmetry_exchanges(na
     @jax.jit
     def run(x, key):
         y, info = sym(x, key=key, with_info=True)
-        frame = sym.how.draw(sym.action, {"p p": x}, {}, key, 1)
+        frame = sym.how.draw(sym.action, Sample({"p p": x}, {}), key, 1)
         order = frame.elements.linear["p"][0]
         return y, info.standard_error["p"], mixing(x[order][:, order], 2)[jnp.argsort(order), 0]
 
@@ -157,7 +158,7 @@ def test_samples_keys_and_modes():
     assert shapes.elements.linear["p"].dtype == jnp.int32
     sym.train()
     assert jax.eval_shape(lambda key: sym.frame(x, key=key), jax.random.key(0)).size == 2
-    drawn = jax.eval_shape(lambda x, key: how.draw(sym.action, {"p": x}, {}, key, 7), x, jax.random.key(0))
+    drawn = jax.eval_shape(lambda x, key: how.draw(sym.action, Sample({"p": x}, {}), key, 7), x, jax.random.key(0))
     assert drawn.size == 7
     assert_error(
         ek.OptionError,

@@ -284,7 +284,7 @@ CASES = {
     ),
     "too many alignments": (
         lambda: wrapped(how=PCA(on_degenerate="weighted"))(jnp.ones((200, 3))),
-        (ek.TooLargeError, "too many alignments", "79600 of 200 points", "at most", 'on_degenerate="sample"'),
+        (ek.TooLargeError, "too many alignments", "159200 of 200 points", "at most", 'on_degenerate="sample"'),
     ),
     "alignments in four dimensions": (
         lambda: ek.symmetrize(

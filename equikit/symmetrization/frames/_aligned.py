@@ -119,14 +119,14 @@ def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, 
     return Aligned(*found, jnp.full(samples, 1 / samples, chances.dtype), span)
 
 
-def check_dimension(d: int) -> None:
+def check_dimension(d: int, step: str) -> None:
     """Raise `OptionError` but for two and three dimensions."""
     if d not in (2, 3):
         raise OptionError(
             "alignments with points are for two and three dimensions",
             got=f"d = {d}",
             expected="d = 2 or 3",
-            step="use ek.frames.PCA, or ek.frames.QR",
+            step=step,
         )
 
 

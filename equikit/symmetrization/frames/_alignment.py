@@ -79,6 +79,7 @@ class Alignment(Framed):
     differentiable: bool = True
     policies: ClassVar[tuple[str, ...]] = ("error", "flag")
     takes_weights: ClassVar[bool] = True
+    elsewhere: ClassVar[str] = "use ek.frames.PCA, or ek.frames.QR"
     instead: ClassVar[str] = "draw some of them, Alignment(samples=64), or name fewer points by terms="
 
     @property
@@ -91,7 +92,7 @@ class Alignment(Framed):
         label = definite_label(self, action, self.label, "vectors of {} are not aligned continuously")
         size = action.groups[label].n
         if size is not None:
-            check_dimension(size)
+            check_dimension(size, self.elsewhere)
         refuse_tensors(self, action, label, self.terms)
         return frozenset([label])
 
@@ -112,7 +113,7 @@ class Alignment(Framed):
         group, special = action.groups[label], isinstance(action.groups[label], SO)
         points = points_in(action, label, self.terms, sample)
         d, dtype = points.vectors.shape[-1], points.vectors.dtype
-        check_dimension(d)
+        check_dimension(d, self.elsewhere)
         importance = weights_in(action, label, self.terms, sample.x, sample.masks)
         orders = action.output_order(label)
         if self.samples is None:

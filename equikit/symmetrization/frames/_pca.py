@@ -60,6 +60,7 @@ SHARE = "share"
 class _Others(Alignment):
     """What takes the place of principal axes."""
 
+    elsewhere: ClassVar[str] = 'use on_degenerate="sample"'
     instead: ClassVar[str] = 'use on_degenerate="sample", or name fewer points by terms='
 
 
