@@ -148,13 +148,16 @@ class QR(Framed):
 
 
 def enough_for(dtype: Any) -> float:
-    """How much is left of a vector that determines a direction to half of the doubt of which inputs are degenerate."""
-    return CERTAIN * rounding(dtype) / most_doubt(dtype) / 2
+    """What of a vector is enough, over the longest, to be taken before others: the same in float32 and float64.
+
+    It leaves the doubt at half of what makes an input degenerate, also in dtypes of few bits.
+    """
+    return max(2.0**-8, CERTAIN * rounding(dtype) / most_doubt(dtype) / 2)
 
 
 def doubt_of(basis: Basis) -> Array:
-    """A bound of the error of a basis."""
-    found = CERTAIN * jnp.max(basis.turns, initial=0) + jnp.max(basis.stored, initial=0)
+    """A bound of the error of a basis, a quarter larger than of one entry: it is the largest of all."""
+    found = 1.25 * CERTAIN * jnp.max(basis.turns, initial=0) + jnp.max(basis.stored, initial=0)
     return jnp.where(basis.doubtful, jnp.inf, found)
 
 
