@@ -84,6 +84,7 @@ def test_the_doubt_covers_the_error_and_is_not_much_larger(rival: str) -> None:
     lorentz = METHODS[rival].listed == "events"
     inputs = random_events(2000, 0, generator) if lorentz else normal(20)(2000, generator)
     found = agreement(*doubts(rival, inputs))
-    assert found["uncovered"] <= 1 - COVERED
-    # The rounding of a network is bounded, and not followed.
-    assert found["ratio"] <= (30 if rival == "RotationCanonicalization" else RATIO)
+    # The rounding of a network is estimated, and not followed.
+    covered, ratio = (0.995, 30) if rival == "RotationCanonicalization" else (COVERED, RATIO)
+    assert found["uncovered"] <= 1 - covered
+    assert found["ratio"] <= ratio
