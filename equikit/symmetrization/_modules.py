@@ -30,7 +30,8 @@ def checked_callable(
     refuse_foreign(what, thing)
     if not callable(thing):
         raise OptionError(f"{what} cannot be called", got=type(thing).__name__, expected=expected, step=step)
-    if arguments is not None and not _checks.takes(thing, arguments, *keywords):
+    # It may need a mask, which it gets where there is one.
+    if arguments is not None and not any(_checks.takes(thing, arguments, *keywords, *mask) for mask in ((), ("mask",))):
         listed = ", ".join(["x"] * arguments + [f"{name}=" for name in keywords])
         raise OptionError(
             f"{what} cannot be called with ({listed})", got=_checks.shown(thing), expected=expected, step=step

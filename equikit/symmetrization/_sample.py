@@ -96,7 +96,7 @@ def moved_back(action: Action, sample: Sample, elements: Element, tail: Element,
         sample: arrays `[*batch, *axes, channels]`.
         elements: `[elements, *batch, ...]`.
         tail: what their matrices and shifts lack to twice the precision of their dtype.
-        turns: for a label, standard deviations of the entries of \\(\\delta\\), `[elements, *batch, n, n]`.
+        turns: for a label, standard deviations of the entries of \(\delta\), `[elements, *batch, n, n]`.
 
     Returns:
         Arrays `[elements, *batch, *axes, channels]`.

@@ -15,6 +15,7 @@ from turned_images import PIXELS, SIZE, NNXNetwork, images, network_for, orbit, 
 
 import equikit as ek
 from equikit.symmetrization._image import turned
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization import GroupConvolution, ImageCanonicalization, prior_loss
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -267,7 +268,7 @@ def test_gumbel_draws_by_the_softmax_of_the_activations_and_evaluates_the_larges
     sym = ek.symmetrize(lambda x: x, "i j -> i j", **PIXELS, how=how)
     x = images(1)
     name = sym.action.inputs[0].name
-    frame = jax.jit(lambda key: how.draw(sym.action, {name: x}, {}, key, 4000))(jax.random.key(0))
+    frame = jax.jit(lambda key: how.draw(sym.action, Sample({name: x}, {}), key, 4000))(jax.random.key(0))
     turns = np.asarray(frame.elements.grid["i", "j"])[:, 0]
     counts = [np.isclose(turns, matrix, atol=1e-6).all((-2, -1)).mean() for matrix in ek.Z(4).plane_matrices()]
     chances = np.exp(beta * numbers) / np.exp(beta * numbers).sum()

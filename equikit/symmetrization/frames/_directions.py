@@ -32,6 +32,9 @@ MOST = 2**14
 EQUAL = 64
 """Entries whose numbers differ by less than this many roundings of the largest are equal."""
 
+NOTHING = 8
+"""How many roundings of the largest number are no gap."""
+
 
 @dataclass(frozen=True)
 class Directions(Framed):
@@ -216,7 +219,9 @@ def _sorted(rows: Array, blocks: Array, there: Array, direction: Array) -> tuple
     order = jnp.lexsort((blocks, jax.lax.stop_gradient(numbers), ~there))
     sorted_numbers, sorted_blocks = numbers[order], blocks[order]
     counts = (sorted_blocks[1:] != sorted_blocks[:-1]) & there[order][1:]
-    return order, jnp.min(jnp.where(counts, jnp.diff(sorted_numbers), jnp.inf), initial=jnp.inf)
+    # The largest number is about one; what is less than its rounding is none.
+    gaps = jnp.maximum(jnp.diff(sorted_numbers) - NOTHING * rounding(rows.dtype), 0)
+    return order, jnp.min(jnp.where(counts, gaps, jnp.inf), initial=jnp.inf)
 
 
 def _weights(gaps: Array) -> tuple[Array, Array]:
