@@ -331,7 +331,7 @@ def test_entropy_is_that_of_rows_and_columns():
         ek.OptionError,
         lambda: assignment_entropy(sym.info(jnp.ones((2, 1)))),
         "there is no soft permutation whose entropy could be taken",
-        "info.more of ['log_size', 'margin']",
+        "info.more of ['log_size', 'margin', 'unsure']",
         "info.more['assignment']",
         "use PermutationCanonicalization or Probabilistic in training; in evaluation there is none",
     )

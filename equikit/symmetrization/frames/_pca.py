@@ -232,7 +232,8 @@ def _effects(turns: Array, extents: Array) -> Array:
 
     So it is with vectors in the output: those across a thin rod are averages over both signs, and as thin as it is.
     """
-    part = jnp.maximum(extents[:, None], extents[None, :]) / jnp.where(jnp.any(extents > 0), jnp.max(extents), 1)
+    largest = jnp.max(extents, initial=0)
+    part = jnp.maximum(extents[:, None], extents[None, :]) / jnp.where(largest > 0, largest, 1)
     return jnp.where(turns > 0, turns * part, 0)
 
 
