@@ -103,7 +103,7 @@ class Canonical(Ordering):
         ranked = [_ties.ranks(scaled(array).T, tolerance).T for array in rows]
         if self.tolerance is None:  # what is equal but for the error of a frame is told apart by other numbers first
             ranked = [
-                _ties.ranks(scaled(array).T, standard_tolerance(None, x[term.name].dtype)).T
+                _ties.ranks(scaled(array).T, standard_tolerance(None, sample.dtype(term.name))).T
                 for term, array in zip(with_one(action.inputs, label), rows, strict=True)
                 if turned_by_frames(action, label, term)
             ] + ranked

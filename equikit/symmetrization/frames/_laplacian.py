@@ -135,7 +135,7 @@ class Laplacian(Ordering):
         tolerances = []
         for term, array in zip(with_one(terms, label), rows, strict=True):
             of_frame = turned_by_frames(action, label, term)
-            its_own = standard_tolerance(self.tolerance, x[term.name].dtype) if of_frame else tolerance
+            its_own = standard_tolerance(self.tolerance, sample.dtype(term.name)) if of_frame else tolerance
             tolerances.append(jnp.full(len(array), its_own, numbers.dtype))
         tolerances += [jnp.full(len(array), tolerance, numbers.dtype) for array in loops]
         found = _ties.split_by(start, _ties.Keys(numbers, jnp.concatenate(tolerances)))
