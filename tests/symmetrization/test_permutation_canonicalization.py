@@ -14,6 +14,7 @@ from helpers import assert_error
 
 import equikit as ek
 import equikit.testing
+from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization import (
     PermutationCanonicalization,
     assignment_entropy,
@@ -259,12 +260,12 @@ def test_gumbel_noise_draws_orders_of_plackett_and_luce():
     assert not sym.frame(scores).drawn
     # Each of several draws has noise of its own, and one draw among places for ties does not know its error.
     several = ek.frames.Stochastic(how, samples=6000).frame(
-        sym.action, {"p": jnp.asarray(scores)}, {}, jax.random.key(1)
+        sym.action, Sample({"p": jnp.asarray(scores)}, {}), jax.random.key(1)
     )
     last = np.argmax(np.asarray(several.elements.linear["p"])[:, :, 2], axis=-1)
     np.testing.assert_allclose(np.bincount(last) / 6000, chances, atol=5 * np.sqrt(0.25 / 6000))
     roomy = PermutationCanonicalization(lambda x: x, gumbel=True, max_size=2)
-    assert roomy.frame(sym.action, {"p": jnp.asarray(scores)}, {}, jax.random.key(0)).size == 1
+    assert roomy.frame(sym.action, Sample({"p": jnp.asarray(scores)}, {}), jax.random.key(0)).size == 1
     sym.eval()
     assert not sym.frame(scores, key=jax.random.key(0)).drawn
 
