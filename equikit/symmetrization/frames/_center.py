@@ -81,7 +81,8 @@ class Center(Framed):
         kept = jnp.where(weight != 0, rows, 0)
         heavy = total(double(weight), axis=0)
         there = jnp.where(heavy.high > 0, heavy.high, 1)
-        plain = jnp.sum(kept * weight, axis=0) / there
+        count = jnp.sum(weight, axis=0)  # with derivatives, which double words have none of
+        plain = jnp.sum(kept * weight, axis=0) / jnp.where(count > 0, count, 1)
         exact = _mean(kept, weight, there)
         centroid = with_derivative(exact.high, plain)
         far = jnp.max(jnp.abs(jax.lax.stop_gradient(jnp.where(weight != 0, kept - centroid, 0))), initial=0)
