@@ -94,7 +94,7 @@ class Frame:
         return int(self.weights.shape[0])
 
 
-def listed(frame: Frame) -> Frame:
+def in_one_list(frame: Frame) -> Frame:
     """All elements of a frame in one list, those of its fallback last."""
     one, two = frame, frame.fallback
     if two is None:
@@ -180,7 +180,7 @@ def only_if(needed: Array, compute: Callable[[], Any]) -> Any:
 
 def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
     """Elements of a frame drawn independently, each with the probability that is its weight."""
-    frame = listed(frame)
+    frame = in_one_list(frame)
     chances = jnp.log(frame.weights)
     picks = jax.random.categorical(key, chances, axis=0, shape=(samples, *frame.weights.shape[1:]))
 
@@ -223,16 +223,16 @@ def then(one: Frame, later: Callable[[Frame], Frame]) -> Frame:
     """
     two = later(one)
     if two.fallback is not None and one.size > 1:
-        two = listed(two)
+        two = in_one_list(two)
     found = joined(one, two)
     if two.fallback is not None:
         found = replace(found, fallback=joined(one, two.fallback))
     if one.fallback is None:
         return found
     fallback = one.fallback
-    other = only_if(jnp.any(fallback.weights != 0), lambda: joined(fallback, listed(later(fallback))))
+    other = only_if(jnp.any(fallback.weights != 0), lambda: joined(fallback, in_one_list(later(fallback))))
     info = _of_both(found.info, other.info)
-    found = replace(listed(found), weights=settled(listed(found).weights, info), info=info, fallback=other)
+    found = replace(in_one_list(found), weights=settled(in_one_list(found).weights, info), info=info, fallback=other)
     return found
 
 

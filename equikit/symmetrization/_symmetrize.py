@@ -30,7 +30,7 @@ from equikit.symmetrization._action import Action, without_absent
 from equikit.symmetrization._backbone import Call, KeyArgument
 from equikit.symmetrization._element import Array, rounding
 from equikit.symmetrization._evaluate import mean_over
-from equikit.symmetrization._frame import Frame, Framed, Info, Method, listed
+from equikit.symmetrization._frame import Frame, Framed, Info, Method, in_one_list
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization._options import refuse_wrong_key
 from equikit.symmetrization._sample import Sample
@@ -110,7 +110,7 @@ class Symmetrized:
         refuse_wrong_key(key)
         arrays, masks, _ = self._read(x, (), {}, mask)
         for_frame = None if key is None else jax.random.split(key)[0]
-        return listed(self._frame(arrays, masks, for_frame, refuse=False))
+        return in_one_list(self._frame(arrays, masks, for_frame, refuse=False))
 
     def info(self, x: Any, *, key: jax.Array | None = None, mask: Array | Mapping[str, Array] | None = None) -> Info:
         """Spectral gap, rank, ties and size of the frame, and whether the input is degenerate; no input is refused."""

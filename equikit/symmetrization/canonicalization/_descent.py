@@ -15,7 +15,7 @@ from equikit._errors import OptionError, ShapeError
 from equikit.groups import SO
 from equikit.symmetrization._action import Action, act
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Info, Method, OnDegenerate, listed
+from equikit.symmetrization._frame import Frame, Info, Method, OnDegenerate, in_one_list
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._choice import outputs_move, wide
@@ -202,7 +202,7 @@ class EnergyDescent(Method, nnx.Module):
         dtype: Any,
     ) -> Frame:
         if isinstance(self.starts, Method):
-            return listed(self.starts.frame(action, sample, key))
+            return in_one_list(self.starts.frame(action, sample, key))
         first = action.inputs[0]
         batch = action.batch(first, sample.x[first.name])
         count, d = self.starts.shape[:2]

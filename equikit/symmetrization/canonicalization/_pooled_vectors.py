@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -24,11 +24,12 @@ from equikit.symmetrization._frame import (
     most_doubt,
     settled,
     standard_tolerance,
+    with_fallback,
 )
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.canonicalization._network import output_of
-from equikit.symmetrization.frames._alignments import alignments
+from equikit.symmetrization.frames._alignment import InPlace
 from equikit.symmetrization.frames._gram_schmidt import gram_schmidt
 from equikit.symmetrization.frames._light_like import NOTHING, NULL
 from equikit.symmetrization.frames._qr import doubt_of, enough_for, placed_basis
@@ -117,6 +118,21 @@ class GramSchmidt(Framed):
         """The label of the rotations."""
         return frozenset([self.label])
 
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """The matrices of all samples, and alignments with the points for those that are degenerate."""
+        found = super().frame(action, sample, key)
+        if self.on_degenerate != "weighted":
+            return found
+
+        def others() -> Frame:
+            frame = InPlace(self.label).frame(action, sample, None)
+            size = frame.weights.shape
+            shift = {name: jnp.broadcast_to(a[0], (*size, a.shape[-1])) for name, a in found.elements.shift.items()}
+            tail = replace(frame.tail, shift=jax.tree.map(jnp.zeros_like, shift))
+            return replace(frame, elements=replace(frame.elements, shift=shift), tail=tail)
+
+        return with_fallback(found, found.info.degenerate.astype(found.weights.dtype), others)
+
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The orthonormal matrix, and whether what it leaves open makes a difference."""
         x, masks = sample.x, sample.masks
@@ -160,20 +176,10 @@ class GramSchmidt(Framed):
         whole = (jnp.sum(basis.signs > 0) == int(np.sum(metric > 0))) & ~jnp.any(basis.kinds == NULL)
         finite = finite & jnp.all(jnp.isfinite(points))
         degenerate = ~((settled_all | averaged) & whole & finite) | basis.doubtful | imprecise
-        matrices, weights = matrix[None], jnp.ones(1, rows.dtype)
         spanned = jnp.where(averaged, placed.projection, jnp.eye(d, dtype=rows.dtype))[None]
-        tails, turns = tail[None], placed.turns[None] * (MOST / USUAL)
-        if self.on_degenerate == "weighted":
-            others, chances, exact = alignments(scaled, special)
-            tails, turns = (jnp.concatenate([a, jnp.zeros_like(others)]) for a in (tails, turns))
-            use = degenerate & exact & finite
-            matrices = jnp.concatenate([matrices, others])
-            weights = jnp.concatenate([jnp.where(use, 0, weights), jnp.where(use, chances, 0)])
-            spanned = jnp.concatenate([spanned, jnp.broadcast_to(jnp.eye(d, dtype=rows.dtype), others.shape)])
-            degenerate = degenerate & ~use
         refused = degenerate & (self.on_degenerate in ("error", "weighted"))
         info = Info(
-            jnp.sum(weights > 0).astype(jnp.float32),
+            jnp.ones((), jnp.float32),
             degenerate,
             refused,
             gap=basis.gap,
@@ -181,10 +187,11 @@ class GramSchmidt(Framed):
             doubt=doubt,
             more={"matrix": matrix},
         )
-        shift = {} if moved is None else {label: jnp.broadcast_to(moved, (len(matrices), d))}
-        element = Element({label: matrices}, shift, stabilizer={label: spanned})
-        tail_of = Element({label: tails}, {name: jnp.zeros_like(array) for name, array in shift.items()})
-        return Frame(element, settled(weights, info), info, tail=tail_of, turns={label: turns})
+        shift = {} if moved is None else {label: moved[None]}
+        element = Element({label: matrix[None]}, shift, stabilizer={label: spanned})
+        tails = Element({label: tail[None]}, {name: jnp.zeros_like(array) for name, array in shift.items()})
+        turns = {label: placed.turns[None] * (MOST / USUAL)}
+        return Frame(element, settled(jnp.ones(1, rows.dtype), info), info, tail=tails, turns=turns)
 
 
 def _turned(key: jax.Array, which: Array, special: bool, dtype: Any) -> Array:

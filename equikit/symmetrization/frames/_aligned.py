@@ -12,8 +12,10 @@ from equikit._errors import OptionError, TooLargeError
 from equikit.symmetrization._double_word import Double, double, matmul, minus, transposed, with_derivative
 from equikit.symmetrization._element import Array, rounding
 from equikit.symmetrization._sample import CERTAIN, FLAT
-from equikit.symmetrization.frames._alignments import MOST
 from equikit.symmetrization.frames._vectors import Points
+
+MOST = 2**14
+"""The most alignments that are listed for one input."""
 
 
 class Aligned(NamedTuple):

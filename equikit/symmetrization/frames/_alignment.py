@@ -138,3 +138,11 @@ class Alignment(Framed):
         drawn = self.samples is not None
         tail, turns = Element({label: found.tail}), {label: found.turns}
         return Frame(element, settled(weights, info), info, drawn, tail, turns)
+
+
+@dataclass(frozen=True)
+class InPlace(Alignment):
+    """The alignments that take the place of another frame where that is degenerate."""
+
+    elsewhere: ClassVar[str] = 'use on_degenerate="sample", or "flag"'
+    instead: ClassVar[str] = 'use on_degenerate="sample", or name fewer points by terms='

@@ -35,8 +35,8 @@ from equikit.symmetrization._frame import (
     with_fallback,
 )
 from equikit.symmetrization._sample import CERTAIN, FLAT, Sample
-from equikit.symmetrization.frames._alignment import Alignment
-from equikit.symmetrization.frames._alignments import MOST
+from equikit.symmetrization.frames._aligned import MOST
+from equikit.symmetrization.frames._alignment import InPlace
 from equikit.symmetrization.frames._vectors import (
     Points,
     checked_vectors,
@@ -54,14 +54,6 @@ WIDE = 4
 """How many times as large the gap is where they have given way."""
 
 SHARE = "share"
-
-
-@dataclass(frozen=True)
-class _Others(Alignment):
-    """What takes the place of principal axes."""
-
-    elsewhere: ClassVar[str] = 'use on_degenerate="sample"'
-    instead: ClassVar[str] = 'use on_degenerate="sample", or name fewer points by terms='
 
 
 @dataclass(frozen=True)
@@ -155,7 +147,7 @@ class PCA(Framed):
         if self.on_degenerate != "weighted":
             return found
         share = found.info.more.pop(SHARE)
-        others = _Others(self.label, self.terms, differentiable=self.differentiable)
+        others = InPlace(self.label, self.terms, differentiable=self.differentiable)
         return with_fallback(found, share, lambda: others.frame(action, sample, None))
 
     def _share(self, values: Array, gaps: Array, within: Array) -> Array:
