@@ -50,6 +50,33 @@ def scaled(number: Double, by: Array) -> Double:
     return Double(number.high * by, number.low * by)
 
 
+def times(number: Double, by: Array) -> Double:
+    """A double word times a float, entry by entry."""
+    high, error = _two_product(number.high, by)
+    return two_sum(high, error + number.low * by)
+
+
+def square(number: Double) -> Double:
+    """The square of a double word, entry by entry."""
+    high, error = _two_product(number.high, number.high)
+    return two_sum(high, error + 2 * number.high * number.low)
+
+
+def _two_product(one: Array, two: Array) -> Double:
+    """The product of two floats, exactly unless it underflows."""
+    (a, b), (c, d) = _halves(one), _halves(two)
+    high = one * two
+    return Double(high, ((a * c - high) + a * d + b * c) + b * d)
+
+
+def _halves(number: Array) -> tuple[Array, Array]:
+    """A float as a sum of two with half of its bits each."""
+    finfo: Any = jnp.finfo
+    scale = power_of_two(jnp.abs(number)) * 2.0 ** (-((int(finfo(number.dtype).nmant) + 1) // 2))
+    high = jnp.round(number / scale) * scale
+    return high, number - high
+
+
 class _Slices(NamedTuple):
     """A number as `(first + second + rest) * scale`, the first two with few bits, whose products add up exactly."""
 
@@ -146,30 +173,3 @@ def rounding_error(array: Array) -> Array:
     _, exponent = jnp.frexp(wide)
     spacing = jnp.ldexp(jnp.ones_like(wide), exponent - 1) * rounding(array.dtype)
     return jnp.where((wide == 0) | ~jnp.isfinite(wide), 0, spacing / math.sqrt(12))
-
-
-def times(number: Double, by: Array) -> Double:
-    """A double word times a float, entry by entry."""
-    high, error = _two_product(number.high, by)
-    return two_sum(high, error + number.low * by)
-
-
-def square(number: Double) -> Double:
-    """The square of a double word, entry by entry."""
-    high, error = _two_product(number.high, number.high)
-    return two_sum(high, error + 2 * number.high * number.low)
-
-
-def _two_product(one: Array, two: Array) -> Double:
-    """The product of two floats, exactly unless it underflows."""
-    (a, b), (c, d) = _halves(one), _halves(two)
-    high = one * two
-    return Double(high, ((a * c - high) + a * d + b * c) + b * d)
-
-
-def _halves(number: Array) -> tuple[Array, Array]:
-    """A float as a sum of two with half of its bits each."""
-    finfo: Any = jnp.finfo
-    scale = power_of_two(jnp.abs(number)) * 2.0 ** (-((int(finfo(number.dtype).nmant) + 1) // 2))
-    high = jnp.round(number / scale) * scale
-    return high, number - high

@@ -71,7 +71,8 @@ class RotationCanonicalization(Method, nnx.Module):
         ShapeError, DTypeError: if the network returns something else.
         FrameError: for a degenerate input, with `on_degenerate="error"`.
 
-    Cost: one call of the network; one evaluation of the backbone, with `"weighted"` those of all alignments.
+    Cost: one call of the network; one evaluation of the backbone, with `"weighted"` also those of all alignments
+    where an input of the batch is degenerate.
 
     Example:
         >>> import equikit as ek, equikit.testing, jax, jax.numpy as jnp

@@ -79,11 +79,10 @@ class Center(Framed):
         rows, weight = jnp.concatenate(arrays), jnp.concatenate(weights)[:, :1]
         weight = weight.astype(jnp.zeros((), rows.dtype).real.dtype)
         kept = jnp.where(weight != 0, rows, 0)
-        heavy = total(double(weight), axis=0)
-        there = jnp.where(heavy.high > 0, heavy.high, 1)
-        count = jnp.sum(weight, axis=0)  # with derivatives, which double words have none of
-        plain = jnp.sum(kept * weight, axis=0) / jnp.where(count > 0, count, 1)
-        exact = _mean(kept, weight, there)
+        count = jnp.sum(weight, axis=0)
+        count = jnp.where(count > 0, count, 1)
+        exact = _mean(kept, weight, count)
+        plain = jnp.sum(kept * weight, axis=0) / count
         centroid = with_derivative(exact.high, plain)
         far = jnp.max(jnp.abs(jax.lax.stop_gradient(jnp.where(weight != 0, kept - centroid, 0))), initial=0)
         errors = [self._positions(term, sample.error(term.name)) for term in terms]

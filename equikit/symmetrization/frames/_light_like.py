@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -101,7 +102,7 @@ def last(left: Left) -> Choice:
     return Choice(place, jnp.full((), -1), jnp.where(nothing, FREE, SPANNED), unclear | (~nothing & near))
 
 
-def indefinite(left: Left, products_of: Array, signature: Array, least: Array) -> Choice:
+def indefinite(left: Left, products_of: Callable[[Array], Array], signature: Array, least: Array) -> Choice:
     """The first vector with a square, else the sum of two with a product, else one that is light-like.
 
     Args:

@@ -65,7 +65,7 @@ class QR(Framed):
             inputs are degenerate where `info.gap`, the smallest pivot (for an indefinite metric over Euclidean lengths,
             which boosts increase), is not larger. By default `info.doubt` decides, which follows from the errors of
             the input: every rest that is no rounding error counts, but with a definite metric vectors come first of
-            which at least 8 times the root of the rounding error of the dtype is left.
+            which at least 1/256 is left, in dtypes of few bits more.
         on_degenerate: what to do where rounding decides what spans the space or which vector comes next, where the
             element is too imprecise, or where no mean is known for outputs of this order: `"error"` raises, and in a
             compiled program gives NaN; `"flag"` goes on, and says so in `info`.

@@ -1,8 +1,8 @@
 """Sorting with ties: which entries no key tells apart, and the permutations that exchange them.
 
-There are two ways. `ranks` and `lexicographic` rank all numbers of a key, and sort by several. `split` compares entries
-only where keys before have left them tied: entries are held in *blocks*, integers `[n]` that start at zero and leave no
-number out. Entries of a lower block come first, and those of one block are tied.
+There are two ways. `ranks` and `lexicographic` rank all numbers of a key, and sort by several. `split_by` compares
+entries only where keys before have left them tied. Entries are held in *blocks*, integers `[n]` that start at zero and
+leave no number out: entries of a lower block come first, and those of one block are tied.
 """
 
 from __future__ import annotations
