@@ -5,8 +5,10 @@ from equikit.symmetrization import canonicalization, frames
 from equikit.symmetrization._eigh import eigh
 from equikit.symmetrization._element import Element, compose, inverse
 from equikit.symmetrization._fine_to_coarse import FineToCoarse
-from equikit.symmetrization._frame import Frame, Info, Method
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info
 from equikit.symmetrization._invariants import invariants, orbit_distance
+from equikit.symmetrization._method import Method
 from equikit.symmetrization._orbit import OrbitDistance
 from equikit.symmetrization._orbit_losses import matrix_equivariance_loss, orbit_loss
 from equikit.symmetrization._piecewise import Piecewise, piecewise

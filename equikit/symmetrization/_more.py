@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from equikit._errors import OptionError
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._frame import Info
+from equikit.symmetrization._info import Info
 
 
 def entries(info: object, name: str) -> list[Array]:

@@ -14,16 +14,10 @@ from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
 from equikit.groups import Bistochastic, Group, MatrixGroup, O, Sp, U
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import (
-    Frame,
-    Info,
-    Method,
-    OnDegenerate,
-    only_label,
-    settled,
-    standard_tolerance,
-)
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, settled, standard_tolerance
 from equikit.symmetrization._invariants import checked_group, checked_orders, invariants, orbit_distance
+from equikit.symmetrization._method import Method, OnDegenerate, only_label
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample

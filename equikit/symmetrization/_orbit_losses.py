@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.plans._check import checked_dtype
-from equikit.symmetrization._frame import Info
+from equikit.symmetrization._info import Info
 from equikit.symmetrization._more import entries
 
 

@@ -15,7 +15,7 @@ from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._backbone import Call
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._frame import Info
+from equikit.symmetrization._info import Info
 
 
 @dataclass(frozen=True)

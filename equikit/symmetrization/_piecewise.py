@@ -16,7 +16,9 @@ from equikit.diagrams._parse import parse_signature
 from equikit.groups import S
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._evaluate import mean_over
-from equikit.symmetrization._frame import Frame, Info, Method
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info
+from equikit.symmetrization._method import Method
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable, mask_keyword
 from equikit.symmetrization._options import option, refuse_wrong_key
 from equikit.symmetrization._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together

@@ -15,7 +15,9 @@ from equikit.diagrams import Term
 from equikit.groups import O, S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, rounding
-from equikit.symmetrization._frame import Frame, Info, Method, merged_more, settled
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, merged_more, settled
+from equikit.symmetrization._method import Method
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample

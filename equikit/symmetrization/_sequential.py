@@ -11,7 +11,8 @@ from flax import nnx
 
 from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._frame import Frame, Framed, Method, then
+from equikit.symmetrization._frame import Frame, then
+from equikit.symmetrization._method import Framed, Method
 from equikit.symmetrization._sample import Sample, moved_back
 
 

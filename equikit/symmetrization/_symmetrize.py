@@ -30,7 +30,9 @@ from equikit.symmetrization._action import Action, without_absent
 from equikit.symmetrization._backbone import Call, KeyArgument
 from equikit.symmetrization._element import Array, rounding
 from equikit.symmetrization._evaluate import mean_over
-from equikit.symmetrization._frame import Frame, Framed, Info, Method, in_one_list
+from equikit.symmetrization._frame import Frame, in_one_list
+from equikit.symmetrization._info import Info
+from equikit.symmetrization._method import Framed, Method
 from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization._options import refuse_wrong_key
 from equikit.symmetrization._sample import Sample

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import equikit as ek
-from equikit.symmetrization._frame import most_doubt
+from equikit.symmetrization._info import most_doubt
 from equikit.symmetrization.frames import QR, Sort
 
 COUNT, PARTICLES = 1000, 8

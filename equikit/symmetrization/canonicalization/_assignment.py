@@ -12,7 +12,7 @@ from jaxtyping import Float
 from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.symmetrization._element import Array, permutation_matrix
-from equikit.symmetrization._frame import Info
+from equikit.symmetrization._info import Info
 from equikit.symmetrization._more import entries
 
 ASSIGNMENT = "assignment"

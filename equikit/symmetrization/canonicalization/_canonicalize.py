@@ -7,7 +7,7 @@ from typing import Any, Literal
 from equikit import _checks
 from equikit._errors import GroupError
 from equikit.groups import SO, Group, MatrixGroup, O, S, Z
-from equikit.symmetrization._frame import Method
+from equikit.symmetrization._method import Method
 from equikit.symmetrization.canonicalization._descent import EnergyDescent
 from equikit.symmetrization.canonicalization._energy import EnergyCanonicalization
 from equikit.symmetrization.canonicalization._image import ImageCanonicalization

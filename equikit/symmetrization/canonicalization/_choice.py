@@ -13,7 +13,9 @@ import jax.numpy as jnp
 
 from equikit.symmetrization._action import Action, act
 from equikit.symmetrization._element import Array, Element, is_permutation, permutation_matrix, rounding
-from equikit.symmetrization._frame import Frame, Info, OnDegenerate, settled
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, settled
+from equikit.symmetrization._method import OnDegenerate
 
 
 @jax.tree_util.register_dataclass

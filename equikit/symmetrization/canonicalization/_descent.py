@@ -15,7 +15,9 @@ from equikit._errors import OptionError, ShapeError
 from equikit.groups import SO
 from equikit.symmetrization._action import Action, act
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Info, Method, OnDegenerate, in_one_list
+from equikit.symmetrization._frame import Frame, in_one_list
+from equikit.symmetrization._info import Info
+from equikit.symmetrization._method import Method, OnDegenerate
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._choice import outputs_move, wide

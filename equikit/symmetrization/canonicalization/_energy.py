@@ -15,8 +15,9 @@ from equikit.groups import Group, H, MatrixGroup, S, Z
 from equikit.groups._finite import checked_polygon
 from equikit.symmetrization._action import Action, moved_masks
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Info, OnDegenerate, only_label
+from equikit.symmetrization._info import Info
 from equikit.symmetrization._listed import listed
+from equikit.symmetrization._method import OnDegenerate, only_label
 from equikit.symmetrization._more import entries
 from equikit.symmetrization._options import checked_axes, option
 from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide

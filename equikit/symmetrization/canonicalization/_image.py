@@ -14,7 +14,7 @@ from equikit.groups import Z
 from equikit.groups._finite import checked_polygon
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._frame import OnDegenerate
+from equikit.symmetrization._method import OnDegenerate
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import checked_axes, option
 from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from equikit.symmetrization._element import Array, Element, rounding
-from equikit.symmetrization._frame import Frame, Info, OnDegenerate, settled
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, settled
+from equikit.symmetrization._method import OnDegenerate
 from equikit.symmetrization.canonicalization._choice import alike, tie_tolerance
 
 NEAR = 0.1

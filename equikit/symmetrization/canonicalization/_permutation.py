@@ -14,13 +14,8 @@ from equikit.diagrams import Term
 from equikit.groups import S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._frame import (
-    Frame,
-    Method,
-    OnDegenerate,
-    drawn,
-    only_label,
-)
+from equikit.symmetrization._frame import Frame, drawn
+from equikit.symmetrization._method import Method, OnDegenerate, only_label
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample

@@ -16,16 +16,9 @@ from equikit.groups import SO
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._double_word import power_of_two
 from equikit.symmetrization._element import Array, Element, rounding
-from equikit.symmetrization._frame import (
-    Frame,
-    Framed,
-    Info,
-    OnDegenerate,
-    most_doubt,
-    settled,
-    standard_tolerance,
-    with_fallback,
-)
+from equikit.symmetrization._frame import Frame, with_fallback
+from equikit.symmetrization._info import Info, most_doubt, settled, standard_tolerance
+from equikit.symmetrization._method import Framed, OnDegenerate
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.canonicalization._network import output_of

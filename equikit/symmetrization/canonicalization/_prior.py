@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.symmetrization._frame import Info
+from equikit.symmetrization._info import Info
 from equikit.symmetrization._more import entries
 
 

@@ -12,12 +12,8 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups import O
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._frame import (
-    Frame,
-    Method,
-    OnDegenerate,
-    only_label,
-)
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._method import Method, OnDegenerate, only_label
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample

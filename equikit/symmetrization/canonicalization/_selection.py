@@ -16,7 +16,8 @@ from equikit import _checks
 from equikit._errors import ShapeError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._frame import Frame, Method, OnDegenerate
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._method import Method, OnDegenerate
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._choice import Activations, Choice, chosen, drawn, wide

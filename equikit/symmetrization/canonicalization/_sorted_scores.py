@@ -11,8 +11,10 @@ import jax.numpy as jnp
 
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, rounding
-from equikit.symmetrization._frame import Frame, Framed, Info, OnDegenerate, settled, standard_tolerance
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, settled, standard_tolerance
 from equikit.symmetrization._masks import present
+from equikit.symmetrization._method import Framed, OnDegenerate
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._assignment import ASSIGNMENT, soft_permutation, straight_through
 from equikit.symmetrization.frames import _ties

@@ -11,13 +11,9 @@ import jax.numpy as jnp
 from equikit.groups import SO, S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Element, detached
-from equikit.symmetrization._frame import (
-    Frame,
-    Framed,
-    Info,
-    most_doubt,
-    settled,
-)
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, most_doubt, settled
+from equikit.symmetrization._method import Framed
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._aligned import all_alignments, check_dimension, drawn_alignments

@@ -14,8 +14,10 @@ from equikit.diagrams._signature import base
 from equikit.groups import D, Group, S, Z
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Framed, Info, only_label, settled
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, settled
 from equikit.symmetrization._listed import listed
+from equikit.symmetrization._method import Framed, only_label
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames._haar import draw_element, has_draws, refuse_noncompact
 from equikit.symmetrization.frames._numbers import all_finite

@@ -11,7 +11,7 @@ import numpy as np
 from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, rounding
-from equikit.symmetrization._frame import standard_tolerance
+from equikit.symmetrization._info import standard_tolerance
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._automorphisms import canonical_form

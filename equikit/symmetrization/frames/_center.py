@@ -15,8 +15,10 @@ from equikit.diagrams import Term
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._double_word import Double, double, power_of_two, scaled, total, two_sum, with_derivative
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import Frame, Framed, Info, most_doubt
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, most_doubt
 from equikit.symmetrization._masks import present
+from equikit.symmetrization._method import Framed
 from equikit.symmetrization._sample import CERTAIN, FLAT, Sample
 
 

@@ -16,13 +16,9 @@ from equikit.groups import S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._double_word import power_of_two
 from equikit.symmetrization._element import Array, Element, rounding
-from equikit.symmetrization._frame import (
-    Frame,
-    Framed,
-    Info,
-    only_label,
-    settled,
-)
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, settled
+from equikit.symmetrization._method import Framed, only_label
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames._vectors import numbers_in, read_labels
 

@@ -12,7 +12,7 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._frame import standard_tolerance
+from equikit.symmetrization._info import standard_tolerance
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._leaves import Leaves

@@ -13,14 +13,9 @@ from equikit._errors import GroupError
 from equikit.groups import S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
-from equikit.symmetrization._frame import (
-    Frame,
-    Framed,
-    Info,
-    OnDegenerate,
-    only_label,
-    settled,
-)
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, settled
+from equikit.symmetrization._method import Framed, OnDegenerate, only_label
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames import _ties
 

@@ -25,15 +25,9 @@ from equikit.symmetrization._double_word import (
     with_derivative,
 )
 from equikit.symmetrization._element import Array, Element, detached, rounding
-from equikit.symmetrization._frame import (
-    Frame,
-    Framed,
-    Info,
-    OnDegenerate,
-    most_doubt,
-    settled,
-    with_fallback,
-)
+from equikit.symmetrization._frame import Frame, with_fallback
+from equikit.symmetrization._info import Info, most_doubt, settled
+from equikit.symmetrization._method import Framed, OnDegenerate
 from equikit.symmetrization._sample import CERTAIN, FLAT, Sample
 from equikit.symmetrization.frames._aligned import MOST
 from equikit.symmetrization.frames._alignment import InPlace

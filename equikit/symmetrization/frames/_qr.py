@@ -12,14 +12,9 @@ import numpy as np
 from equikit.groups import SO, Group, O, U
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element, detached, rounding
-from equikit.symmetrization._frame import (
-    Frame,
-    Framed,
-    Info,
-    most_doubt,
-    only_label,
-    settled,
-)
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, most_doubt, settled
+from equikit.symmetrization._method import Framed, only_label
 from equikit.symmetrization._sample import CERTAIN, Sample
 from equikit.symmetrization._stabilizer import has_mean
 from equikit.symmetrization.frames._gram_schmidt import Basis, gram_schmidt

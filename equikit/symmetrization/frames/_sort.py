@@ -12,7 +12,7 @@ from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._frame import most_doubt
+from equikit.symmetrization._info import most_doubt
 from equikit.symmetrization._sample import CERTAIN, Sample
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._numbers import keys_of, present_first

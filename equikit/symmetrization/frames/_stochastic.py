@@ -10,7 +10,8 @@ from flax import nnx
 
 from equikit._errors import OptionError
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._frame import Frame, Method
+from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._method import Method
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample
 

@@ -16,8 +16,8 @@ from equikit.groups import O
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._double_word import power_of_two
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._frame import only_label
 from equikit.symmetrization._masks import present
+from equikit.symmetrization._method import only_label
 from equikit.symmetrization._sample import Sample
 
 
