@@ -16,7 +16,7 @@ class Input:
         name, family: for tables.
         array: points `[N, 3]`, momenta `[N, 4]` or an adjacency matrix `[N, N]`, in float64.
         scale: a typical size of its entries, by which the backbone divides.
-        speed: of the boosts that move momenta, in units of that of light.
+        speed: the speed of the boosts that move momenta, as a fraction of the speed of light.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Copies:
     def together(self, values: np.ndarray, covariant: bool = False) -> np.ndarray:
         """Bring what belongs to the points of copies, `[inputs, copies, size, d]`, to the order and frame of one copy.
 
-        The order is that of the input and the frame that of the last copy. Entries of absent points are zero. Of
+        Points are in the order of the input, in the frame of reference of the last copy. Absent points are zero. Of
         matrices, a second axis of nodes is ordered too. Gradients are covariant: they turn by the inverse transpose.
         """
         if self.turns is not None:

@@ -120,7 +120,7 @@ def slopes(program: Program, copies: Copies, found: Results, seed: int = 0) -> n
 
     Differences are central, so that at a kink they are the mean of both sides. They count only where the energy is
     continuous and the same in both dtypes, half a step tells the same, and the difference along the sum of the
-    directions is the sum of the differences. They are those of the inputs as they are, where these are not reported.
+    directions is the sum of the differences. Inputs are not moved; those that are reported are left out.
     """
     told = np.full((copies.shape[0], 2, 2), np.nan)
     chosen = np.flatnonzero(~found.reported[:, 0])

@@ -34,13 +34,13 @@ class Counted(Measurement):
 
 @dataclass(frozen=True)
 class Most:
-    """A claim: of the inputs of a rival at most a part is of a kind.
+    """A claim: at most a part of the inputs of a rival is of one kind.
 
     Attributes:
         rival, direction: whose inputs, and "outputs", "forces" or "doubt".
         kind: one of `KINDS`, "off", or a score of doubts.
         most: the largest part, or number, of them.
-        family: of random inputs; without, those of all lists, in both dtypes.
+        family: a family of random inputs; by default all lists of inputs, in both dtypes.
     """
 
     rival: str

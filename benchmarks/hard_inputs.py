@@ -76,12 +76,12 @@ QUICK = ("PCA", "GroupAverage", "Canonical")
 
 @functools.lru_cache(maxsize=4)
 def program(rival: str) -> Program:
-    """The program of a method for its list; that of PCA serves for all its policies."""
+    """The program of a method for its list; all policies of PCA share one program."""
     return Program(METHODS[rival], LISTS[METHODS[rival].listed].size)
 
 
 def list_errors(rival: str, dtype: str, seed: int = 0) -> tuple[list[Input], Errors, dict[str, np.ndarray]]:
-    """The inputs of a method, their errors, and of which kind outputs and forces are."""
+    """The inputs of a method, their errors, and the kinds of their outputs and forces."""
     method = METHODS[rival]
     listed = LISTS[method.listed]
     inputs = listed.make(seed)

@@ -25,9 +25,9 @@ class Info:
         gap: the smallest difference between neighboring eigenvalues (or keys) that decide, over the largest.
         rank: the dimension that the input spans.
         ties: the number of entries that no key tells from another.
-        doubt: a bound of the error of the elements to first order, which rounding the input and computing them make:
-            of the entries of \(g^{-1} \delta g\), zero for permutations, and infinite where rounding may have decided
-            what the elements jump with. The input is degenerate where it exceeds `most_doubt`.
+        doubt: a first-order bound of the entries of \(g^{-1} \delta g\), the error of the elements that rounding the input
+            and computing the frame make. It is zero for permutations, and infinite if rounding may have decided a
+            choice with which the elements jump. An input is degenerate if its doubt exceeds `most_doubt`.
         more: other quantities by name, such as scores and matrices that losses are made of; where several methods or
             labels have one, "matrix", "matrix 2" and so on. Of draws they have an axis of these in front, and of a
             method that comes after one with several elements an axis of those.
@@ -49,7 +49,7 @@ class Info:
 
 
 def of_some(info: Info, used: Array) -> Info:
-    """What is known of a frame, or of one that is perfect, where it is not used."""
+    """What is known of a frame; for inputs that do not use it, what is known of a perfect one."""
 
     def where(entry: Array | None, unused: float | bool) -> Any:
         return None if entry is None else jnp.where(used, entry, unused)
@@ -84,7 +84,7 @@ def of_both(one: Info, two: Info) -> Info:
 
 
 def of_products(first: Info, later: Info, used: Array) -> Info:
-    """What is known of products, of the exactness of which the caller knows.
+    """What is known of the products of two frames; `exact` is for the caller to add.
 
     Args:
         first: of the frame that comes first, `[*batch]`.
@@ -138,9 +138,9 @@ def settled(weights: Array, info: Info) -> Array:
 
 
 def most_doubt(dtype: Any) -> float:
-    """The doubt from which on an input is degenerate: a quarter of the root of the rounding error.
+    """The doubt above which an input is degenerate: a quarter of the root of the rounding error, 9e-5 in float32.
 
-    An error of more than half of the digits; in half precision, where this is more, of sixteen roundings.
+    In half precision it is sixteen roundings, which is more.
     """
     return max(math.sqrt(rounding(dtype)) / 4, 16 * rounding(dtype))
 
