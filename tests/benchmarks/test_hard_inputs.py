@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import equikit as ek
 from benchmarks import __main__ as command
 from benchmarks import _hard_doubt, hard_inputs
 from benchmarks._hard_clouds import clouds, with_moments
@@ -249,3 +250,18 @@ def test_the_command_writes_results(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_every_method_is_measured() -> None:
     complete = [case.rival for case in hard_inputs.cases(False) if isinstance(case, hard_inputs.ListCase)]
     assert complete == list(METHODS) == list(hard_inputs.RIVALS)
+
+
+@pytest.mark.parametrize(("points", "digits"), [(1000, 0), (100, 2)])
+def test_the_docstring_of_sort_gives_the_stored_parts_of_reported_clouds(points: int, digits: int) -> None:
+    stored = json.loads(
+        (Path(hard_inputs.__file__).parent / "results" / "hard_inputs.json").read_text(encoding="utf-8")
+    )
+    (scores,) = (
+        record["scores"]
+        for record in stored["measurements"]
+        if record["rival"] == "PCA, Sort" and record["case"]["family"] == f"{points} random points"
+    )
+    part = 100 * (scores["reported"] + scores["needless"]) / scores["inputs"]
+    assert scores["silent"] == 0
+    assert f"{part:.{digits}f} %" in " ".join((ek.frames.Sort.__doc__ or "").split())

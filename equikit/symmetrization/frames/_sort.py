@@ -38,8 +38,8 @@ class Sort(Ordering):
     Numbers that no frame moved are exact, and so is their order. Those that a frame of matrices moved have errors, of
     rounding the input and of the frame, and equal ones differ by as much. Within a tolerance numbers count as equal,
     and the next ones decide. Where an error could carry a difference over the tolerance, rounding decides the order:
-    the input is degenerate, and `info.doubt` infinite. Of random clouds of 1,000 points in float32, sorted after `PCA`,
-    these are one in twelve; of 100 points one in a thousand. `Directions` does not jump, and float64 helps.
+    the input is degenerate, and `info.doubt` infinite. In float32, after `PCA`, this is so for 10 % of random clouds of
+    1,000 points, and for 0.07 % of clouds of 100 points. `Directions` does not jump, and float64 helps.
 
     Sorting is not continuous: where two entries pass each other in their first number, the order of all others stays,
     but what the backbone sees jumps. `info.more["margin"]` is the distance to the next jump, relative to the largest
