@@ -25,8 +25,8 @@ class Info:
         gap: the smallest difference between neighboring eigenvalues (or keys) that decide, over the largest.
         rank: the dimension that the input spans.
         ties: the number of entries that no key tells from another.
-        doubt: a first-order bound of the entries of \(g^{-1} \delta g\), the error that rounding the input and computing
-            the frame make in the elements. It is zero for permutations, and infinite if rounding may have decided a
+        doubt: a first-order bound of the entries of \(g^{-1} \delta g\), with \(\delta g\) the error that rounding the
+            input and computing the frame make. It is zero for permutations, and infinite if rounding may have decided a
             choice with which the elements jump. An input is degenerate if its doubt exceeds `most_doubt`.
         more: other quantities by name, such as scores and matrices that losses are made of; where several methods or
             labels have one, "matrix", "matrix 2" and so on. Of draws they have an axis of these in front, and of a
