@@ -154,7 +154,10 @@ def gram_schmidt(
             choice = definite(left, enough * longest, settled | (tolerance is None))
         else:
             products = functools.partial(_products, state.rest, signature)
-            choice = _either(settled, last(left), indefinite(left, products, signature, (tolerance or 0) * scale))
+            beside = [jnp.sum(signature == sign) - jnp.sum(state.signs == sign) for sign in (1, -1)]
+            light_like = (beside[0] > 0) & (beside[1] > 0)
+            found = indefinite(left, products, signature, (tolerance or 0) * scale, light_like)
+            choice = _either(settled, last(left), found)
         before = state.kinds[place - 1] == NULL
         again = Choice(state.places[place - 1, 0], jnp.full((), -1), jnp.full((), PARTNER), jnp.zeros((), bool))
         choice = _either((place > 0) & before, again, choice)

@@ -95,14 +95,22 @@ def definite(left: Left, enough: Array, any_rest: Array) -> Choice:
 
 
 def last(left: Left) -> Choice:
-    """The vector that decides the sign of the last direction, whose product with itself may be negative."""
-    scores, errors = lengths(left.vectors), jnp.sqrt(jnp.sum(left.variances, -1))
+    """The vector that decides the sign of the last direction, whose product with itself may be negative.
+
+    Rests are compared by their squares: boosts increase the lengths of rounding errors, but not their products.
+    """
+    size = lengths(left.vectors)[:, None]
+    along = left.vectors / jnp.where(size > 0, size, 1)  # over their lengths, since squares of these underflow
+    scores = jnp.abs(left.squares) / jnp.where(size > 0, size, 1)[:, 0]
+    errors = jnp.sqrt(jnp.sum(along**2 * left.variances, -1))
     nothing, unclear = zero(scores, errors, CLEAR**2)
-    place, near = nearly_largest(scores, errors)
+    place, near = nearly_largest(scores, 2 * errors)
     return Choice(place, jnp.full((), -1), jnp.where(nothing, FREE, SPANNED), unclear | (~nothing & near))
 
 
-def indefinite(left: Left, products_of: Callable[[Array], Array], signature: Array, least: Array) -> Choice:
+def indefinite(
+    left: Left, products_of: Callable[[Array], Array], signature: Array, least: Array, light_like: Array
+) -> Choice:
     """The first vector with a square, else the sum of two with a product, else one that is light-like.
 
     Args:
@@ -110,6 +118,8 @@ def indefinite(left: Left, products_of: Callable[[Array], Array], signature: Arr
         products_of: a function from a place to the products of that vector with all.
         signature: the diagonal of the metric.
         least: squares and mean products below this count as zero.
+        light_like: whether the space beside the basis has light-like vectors; otherwise a vector without products is
+            nothing, whatever boosts have made of its length.
     """
     rest, variances = left.vectors, left.variances
     squares, of_squares = jnp.abs(left.squares), _error_of_squares(left)
@@ -127,6 +137,7 @@ def indefinite(left: Left, products_of: Callable[[Array], Array], signature: Arr
     two, near_two = nearly_largest(products, of_products)
     scores, errors = lengths(rest), jnp.sqrt(jnp.sum(variances, -1))
     nothing, unclear_rest = zero(scores, errors, CLEAR**2)
+    nothing, unclear_rest = nothing | ~light_like, unclear_rest & light_like
     multiples = scores / jnp.where(errors > 0, errors, 1e-30)
     light, near_light = first(
         multiples, jnp.ones(()), CLEAR * jnp.full((), float(NOTHING)), jnp.full((), float(CERTAIN))
