@@ -149,7 +149,8 @@ class VectorNeurons(nnx.Module):
         mask = masks_of(self.signature, mask)
         checked, _ = checked_arrays(self.signature, self.channels, given.values(), masks=mask)
         arrays = dict(zip(given, checked, strict=True))
-        size = self._size(arrays, mask)
+        vectors, unit = self._scaled(arrays, mask)
+        size = self._size(vectors, mask)
         first = self.first.signature.inputs[0]
         counts = dict(zip(reversed(first.labels), reversed(arrays[first.name].shape[:-1]), strict=False))
 
@@ -158,7 +159,7 @@ class VectorNeurons(nnx.Module):
             sizes = {label: counts[label] for label in layer.signature.groups if label not in known}
             return layer(inputs, mask=masks_for(layer.signature, self.signature, mask), sizes=sizes)
 
-        found = run(self.first, {term.name: arrays[term.name] for term in self.first.signature.inputs})
+        found = run(self.first, vectors)
         found = {name: array / size for name, array in found.items()}
         if self.gate is not None:
             gate = run(self.gate, {term.name: arrays[term.name] for term in self.gate.signature.inputs})["gate"]
@@ -169,7 +170,7 @@ class VectorNeurons(nnx.Module):
             found = {"vectors": found["vectors"] * 2 * sigmoid(inner + bias[...].astype(inner.dtype))}
         found = run(self.head, {"vectors": found["vectors"]})
         shares = self._shares(self._inner(found["queries"], found["keys"]), mask)
-        result: Feature = found["vectors"] * shares * size
+        result: Feature = found["vectors"] * shares * size * unit
         return result
 
     def _inner(self, one: Feature, two: Feature) -> Feature:
@@ -197,28 +198,37 @@ class VectorNeurons(nnx.Module):
         """The term whose axes the features have."""
         return next(term for term in self.signature.inputs if self.label in term.labels)
 
-    def _size(self, arrays: Mapping[str, Any], mask: Mapping[str, Any] | None) -> Any:
+    def _scaled(self, arrays: Mapping[str, Any], mask: Mapping[str, Any] | None) -> tuple[dict[str, Any], Any]:
+        """All vectors over their largest entry, a constant, and this entry, `[*batch, 1, ..., 1]`.
+
+        Squares of them, and the derivative of a reciprocal, fit in the dtype. Where all are zero, it is one.
+        """
+        terms = self.first.signature.inputs
+        vectors = {term.name: arrays[term.name] for term in terms}
+        if self.signature.groups[self.label].form is not None:
+            return vectors, 1
+        sizes = []
+        for term in terms:
+            axes = tuple(range(-1 - len(term.labels), 0))
+            sizes.append(jnp.max(jnp.abs(present(term, vectors[term.name], mask)), axis=axes, initial=0))
+        largest = jax.lax.stop_gradient(functools.reduce(jnp.maximum, sizes))
+        largest = jnp.where(largest > 0, largest, 1)
+        for term in terms:
+            vectors[term.name] = vectors[term.name] / jnp.expand_dims(largest, range(-1 - len(term.labels), 0))
+        return vectors, jnp.expand_dims(largest, range(-1 - self.axes, 0))
+
+    def _size(self, vectors: Mapping[str, Any], mask: Mapping[str, Any] | None) -> Any:
         """The root of the mean square of all vectors `[*batch, 1, ..., 1]`; one where there are none but zeros."""
         if self.signature.groups[self.label].form is not None:
             return 1
-        parts = []
-        for term in self.first.signature.inputs:
-            axes = tuple(range(-1 - len(term.labels), 0))
-            array = present(term, arrays[term.name], mask)
-            largest = jax.lax.stop_gradient(jnp.max(jnp.abs(array), axis=axes, initial=0))
-            parts.append((term, axes, largest, array))
-        # Squares have to fit in the dtype.
-        largest = functools.reduce(jnp.maximum, [part[2] for part in parts])
-        largest = jnp.where(largest > 0, largest, 1)
         total: Any = 0
         count: Any = 0
-        for term, axes, _, array in parts:
-            place = axes[term.labels.index(self.label)]
-            scaled = array / jnp.expand_dims(largest, axes)
-            squares = jnp.sum(scaled * scaled, axis=place, keepdims=True)
+        for term in self.first.signature.inputs:
+            axes = tuple(range(-1 - len(term.labels), 0))
+            array = present(term, vectors[term.name], mask)
+            squares = jnp.sum(array * array, axis=axes[term.labels.index(self.label)], keepdims=True)
             total = total + jnp.sum(squares, axis=axes)
             count = count + jnp.sum(present(term, jnp.ones_like(squares), mask), axis=axes)
         square = total / jnp.maximum(count, 1)
         some = square > 0
-        size = largest * jnp.where(some, jnp.sqrt(jnp.where(some, square, 1)), 1)
-        return jnp.expand_dims(size, range(-1 - self.axes, 0))
+        return jnp.expand_dims(jnp.where(some, jnp.sqrt(jnp.where(some, square, 1)), 1), range(-1 - self.axes, 0))

@@ -53,3 +53,11 @@ def test_features_that_are_not_vectors_and_invariants_are_refused():
     )
     with pytest.raises(ek.SignatureError, match="not a dictionary"):
         ek.nn.VectorNeurons("p x", 3, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_derivatives_of_vectors_of_any_length_are_those_at_one(scale):
+    net = ek.nn.VectorNeurons({"p x": 1}, 2, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (5, 3, 1))
+    wanted, found = (jax.jacobian(net)(each) for each in (x, scale * x))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * float(jnp.max(jnp.abs(wanted))))
