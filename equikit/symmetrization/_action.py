@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from equikit.diagrams._signature import base
 from equikit.groups import Fixed, Group
 from equikit.symmetrization._element import Array, Element, inverse_linear, is_permutation
 from equikit.symmetrization._image import turned
-from equikit.symmetrization._stabilizer import stabilizer_mean
+from equikit.symmetrization._stabilizer import orbit_mean, stabilizer_mean, with_mean_derivative
 
 SMALL = 4
 """Up to this size a matrix is applied column by column: XLA is slow with batches of tiny products on a CPU."""
@@ -87,9 +86,9 @@ class Action:
     def act(self, element: Element, term: Term, array: Array) -> Array:
         """Apply an element to an array `[*axes, channels]` of one sample."""
         for label, left in element.stabilizer.items():
-            places = [place for place, name in enumerate(term.labels) if base(name) == label]
-            if is_permutation(left):
-                array = block_means(array, left, places[0]) if len(places) == 1 else array
+            places = _places(term, label)
+            if places and is_permutation(left):
+                array = orbit_mean(array, left, places)
             elif places:
                 starred = [term.labels[place] != label for place in places]
                 array = stabilizer_mean(self.groups[label], left, array, places, starred)
@@ -110,7 +109,7 @@ class Action:
         Where the array spans too little to determine the matrix, the result is projected onto this span, in which it
         lies anyway. A displacement across the span then has no first-order effect: the value is even in it, since a
         group element that leaves the array as it is reverses it. At a kink this is the mean of the one-sided
-        derivatives.
+        derivatives. Where permutations leave the array as it is, its derivative is the mean over them.
         """
         translation = self.translation(term)
         if translation in element.shift:
@@ -121,12 +120,13 @@ class Action:
                 by = element.linear[base(label)]
                 if base(label) == label and is_permutation(by):
                     array = jnp.take(array, by, axis=place)
-                    alike = element.stabilizer.get(label)
-                    if alike is not None and term.labels.count(label) == 1:
-                        array = _alike(array, alike, place)
                     continue
                 matrix, onto = self.inverse_on(label, by), self.projection_on(label, element)
                 array = _on_axis(matrix if onto is None else along(onto, matrix, 0), array, place)
+        for label, left in element.stabilizer.items():
+            places = _places(term, label)
+            if places and is_permutation(left) and is_permutation(element.linear[label]):
+                array = with_mean_derivative(array, left, places)
         for labels, turn in element.grid.items():
             if set(labels) <= set(term.labels):
                 places = term.labels.index(labels[0]), term.labels.index(labels[1])
@@ -160,29 +160,9 @@ def positions(shift: Array, term: Term, label: str | None, ndim: int) -> Array:
     return jnp.expand_dims(shift, [i for i in range(ndim) if i != place])
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _alike(array: Array, blocks: Array, axis: int) -> Array:
-    """An array whose entries of one block are equal, with the mean of the derivatives over all orders of a block."""
-    return array
-
-
-@_alike.defjvp
-def _alike_jvp(axis: int, primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
-    array, blocks = primals
-    return array, block_means(tangents[0], blocks, axis)
-
-
-def block_means(array: Array, blocks: Array, axis: int) -> Array:
-    """Every entry of an axis replaced by the mean over its block; entries alone in theirs stay as they are, exactly."""
-    count = array.shape[axis]
-    moved = jnp.moveaxis(array, axis, 0)
-    wide = jnp.promote_types(array.dtype, jnp.float32)
-    sums = jax.ops.segment_sum(moved.astype(wide), blocks, count)
-    sizes = jax.ops.segment_sum(jnp.ones(count, wide), blocks, count)
-    shape = (count,) + (1,) * (array.ndim - 1)
-    means = (sums / jnp.maximum(sizes, 1).reshape(shape))[blocks]
-    alone = (sizes[blocks] < 2).reshape(shape)
-    return jnp.moveaxis(jnp.where(alone, moved, means.astype(array.dtype)), 0, axis)
+def _places(term: Term, label: str) -> tuple[int, ...]:
+    """The axes of a term with a label, starred or not."""
+    return tuple(place for place, name in enumerate(term.labels) if base(name) == label)
 
 
 def _on_axis(by: Array, array: Array, axis: int) -> Array:

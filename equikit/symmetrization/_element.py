@@ -33,11 +33,13 @@ class Element:
         linear: for a label, a permutation, integers `[*batch, n]` that send entry i to place `p[i]`, or a matrix
             `[*batch, n, n]`.
         shift: for a label, a vector `[*batch, n]` that is added to the positions in space along that axis.
-        stabilizer: for a label, integers `[*batch, n]`, equal for entries that permutations of the (moved) input itself
-            exchange; outputs with one axis of the label are averaged over them before g is applied, which stands for
-            all elements g s with s such a permutation. Or, where matrices act, `[*batch, n, n]` projections onto the
-            vectors that the (moved) input spans; moved inputs are projected onto these, and outputs averaged over all s
-            that leave them as they are.
+        stabilizer: for a label, the permutations s that leave the (moved) input as it is. Outputs are averaged over
+            them before g is applied, which stands for all elements g s, and so are derivatives with respect to inputs.
+            They are given by integers `[*batch, n]` below n, equal for entries any two of which can be exchanged; or
+            `[*batch, n, ..., n]` for any group of them, the number of one tuple of its orbit for each tuple of entries,
+            as many as an input or output has axes of the label. Or, where matrices act, `[*batch, n, n]` projections
+            onto the vectors that the (moved) input spans; moved inputs are projected onto these, and outputs averaged
+            over all s that leave them as they are.
         grid: for a pair of labels, a matrix `[*batch, 2, 2]` that turns images whose pixels the two axes count; in
             integers where it is a quarter turn or reflection, which exchanges pixels.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -62,9 +63,11 @@ def _with_stabilizer(elements: Element, others: Element) -> Element:
     """Elements with a stabilizer for every label for which others have one: the identity alone, if they had none."""
     found = dict(elements.stabilizer)
     for label in others.stabilizer.keys() - found.keys():
-        shape, kept = elements.linear[label].shape, others.stabilizer[label]
-        one = jnp.arange(shape[-1]) if is_permutation(kept) else jnp.eye(shape[-1])
-        found[label] = jnp.broadcast_to(one.astype(kept.dtype), (*shape[: len(shape) - one.ndim], *one.shape))
+        linear, kept = elements.linear[label], others.stabilizer[label]
+        batch = linear.shape[: linear.ndim - (1 if is_permutation(linear) else 2)]
+        entry = kept.shape[len(batch) :]
+        one = jnp.arange(math.prod(entry)).reshape(entry) if is_permutation(kept) else jnp.eye(entry[-1])
+        found[label] = jnp.broadcast_to(one.astype(kept.dtype), (*batch, *entry))
     return replace(elements, stabilizer=found)
 
 

@@ -1,8 +1,11 @@
-"""Means over the matrices that leave an input as it is, where it does not span the whole space."""
+"""Means over the elements that leave an input as it is: matrices where it does not span the space, permutations."""
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,3 +77,78 @@ _EXACT = jax.lax.Precision.HIGHEST
 
 def _along(matrix: Array, array: Array, axis: int) -> Array:
     return jnp.moveaxis(jnp.tensordot(matrix, array, (1, axis), precision=_EXACT), 0, axis)
+
+
+def orbit_mean(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
+    """The mean of a tensor over a group of permutations of some of its axes: over the orbits of tuples of indices.
+
+    Entries alone in their orbit stay as they are, exactly.
+
+    Args:
+        array: a tensor of one sample.
+        kept: integers `[n]` or `[n, ..., n]`, the stabilizer of an `Element`.
+        places: the axes that the group permutes, `[n]` each.
+
+    Cost: linear in the size of the array.
+    """
+    numbers, front = orbits(kept, len(places)), range(len(places))
+    moved = jnp.moveaxis(array, places, front)
+    rows = moved.reshape(numbers.size, math.prod(moved.shape[len(places) :]))
+    each = numbers.reshape(-1)
+    wide = rows.astype(jnp.promote_types(array.dtype, jnp.float32))
+    sizes = jax.ops.segment_sum(jnp.ones_like(each), each, numbers.size)[each][:, None]
+    sums = jax.ops.segment_sum(wide, each, numbers.size)[each]
+    means = jnp.where(sizes < 2, rows, (sums / jnp.maximum(sizes, 1).astype(wide.dtype)).astype(array.dtype))
+    return jnp.moveaxis(means.reshape(moved.shape), front, places)
+
+
+def orbits(kept: Array, axes: int) -> Array:
+    """A number below n^axes for each tuple of indices, equal for tuples in one orbit: `[n, ..., n]`, one axis each.
+
+    Args:
+        kept: the stabilizer of an `Element`: `[n]`, or at least as many axes as are asked for.
+    """
+    if kept.ndim == axes:
+        return kept
+    if kept.ndim == 1:
+        return _of_blocks(kept, axes)
+    assert axes < kept.ndim, "methods number the orbits for the term with the most axes"
+    n = kept.shape[0]
+    fewer = kept
+    for _ in range(kept.ndim - axes):
+        fewer = jnp.diagonal(fewer, axis1=-2, axis2=-1)
+    # The orbit of (i, j, j) has the number of a tuple (k, l, l), which is k n^2 + l n + l.
+    return fewer // max(n, 1) ** (kept.ndim - axes)
+
+
+def _of_blocks(blocks: Array, axes: int) -> Array:
+    """The orbits of tuples where any two entries of a block can be exchanged.
+
+    Each tuple is exchanged for the first one of its orbit: an index that is new gets the first entry of its block that
+    the indices before it have left.
+    """
+    n = blocks.shape[0]
+    sizes = jax.ops.segment_sum(jnp.ones_like(blocks), blocks, n)
+    starts = (jnp.cumsum(sizes, dtype=sizes.dtype) - sizes)[blocks]
+    number, before = jnp.zeros((), sizes.dtype), list[tuple[Array, Array]]()
+    for index in jnp.meshgrid(*[jnp.arange(n)] * axes, indexing="ij", sparse=True):
+        first = starts[index]
+        for other, its_first in before:
+            first = jnp.where(starts[other] == starts[index], jnp.maximum(first, its_first + 1), first)
+        for other, its_first in before:
+            first = jnp.where(other == index, its_first, first)
+        before.append((index, first))
+        number = number * n + first
+    return number
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def with_mean_derivative(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
+    """A tensor that a group of permutations leaves as it is, with the mean of the derivatives over this group."""
+    return array
+
+
+@with_mean_derivative.defjvp
+def _with_mean_derivative(places: tuple[int, ...], primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> Any:
+    array, kept = primals
+    return array, orbit_mean(tangents[0], kept, places)

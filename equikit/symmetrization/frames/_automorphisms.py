@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +18,20 @@ class Form:
 
     Attributes:
         order: the node that goes to each place, `[n]`.
-        transversals: for each level of a chain of stabilizers, an automorphism to every node of the orbit. Each
-            automorphism is the product of one of each level in one way.
-        complete: whether the search has come to its end; if not, the order is the best of those seen.
+        generators: of the group of automorphisms.
+        size: how many automorphisms there are.
+        complete: whether the search has come to its end; if not, the order is the best of those seen, and the group is
+            that of the automorphisms seen.
     """
 
     order: Permutation
-    transversals: tuple[tuple[Permutation, ...], ...]
+    generators: tuple[Permutation, ...]
+    size: int
     complete: bool
 
-    @property
-    def orbits(self) -> np.ndarray:
-        """For every node the least one of its orbit, `[n]`."""
-        return _orbits([g for level in self.transversals for g in level], len(self.order))
+    def orbits(self, axes: int) -> np.ndarray:
+        """For every tuple of nodes `[n, ..., n]` the least one of its orbit, as its number in row-major order."""
+        return _orbits(self.generators, len(self.order), axes)
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class _Leaf:
 
 
 def canonical_form(nodes: np.ndarray, edges: np.ndarray, most: int) -> Form:
-    """The order that makes a graph least among all orders that a tree of choices leads to, and all automorphisms.
+    """The order that makes a graph least among all orders that a tree of choices leads to, and its automorphisms.
 
     Two graphs with the same colors have the same matrix in this order exactly if they are isomorphic. Subtrees that a
     known automorphism maps to one that has been seen are left out, as are those whose refinements are larger than the
@@ -61,7 +64,10 @@ def canonical_form(nodes: np.ndarray, edges: np.ndarray, most: int) -> Form:
     first, best = search.first, search.best
     assert first is not None, "the first path is followed to its end at any cost"
     assert best is not None, "the first leaf is the best at first"
-    return Form(best.order, _transversals(search.found, first.path), search.steps <= most)
+    # The automorphisms that leave a node in place are as many as all, over the size of its orbit.
+    orbits = (_orbits(_fixing(search.found, first.path[:i]), len(nodes)) for i in range(len(first.path)))
+    sizes = (np.count_nonzero(orbit == orbit[node]) for orbit, node in zip(orbits, first.path, strict=True))
+    return Form(best.order, tuple(search.found), math.prod(map(int, sizes)), search.steps <= most)
 
 
 class _Search:
@@ -150,33 +156,17 @@ def _fixing(automorphisms: list[Permutation], nodes: tuple[int, ...]) -> list[Pe
     return [g for g in automorphisms if all(g[node] == node for node in nodes)]
 
 
-def _orbits(automorphisms: list[Permutation], count: int) -> np.ndarray:
-    """For every node the least one of its orbit, `[n]`."""
-    least = np.arange(count)
+def _orbits(generators: Sequence[Permutation], count: int, axes: int = 1) -> np.ndarray:
+    """For every tuple of nodes `[n, ..., n]` the number of the least one of its orbit under a group."""
+    numbers = np.arange(count**axes)
+    shape = (count,) * axes
+    moves = [numbers.reshape(shape)[np.ix_(*[g] * axes)].reshape(-1) for g in generators]
+    least = numbers
     while True:
         before = least
-        for g in automorphisms:
-            lower = np.minimum(least, least[g])
-            np.minimum.at(lower, g, lower)
-            least = lower[lower]
+        for move in moves:
+            least = np.minimum(least, least[move])
+            least[move] = np.minimum(least[move], least)
+            least = least[least]
         if np.array_equal(before, least):
-            return least
-
-
-def _transversals(automorphisms: list[Permutation], base: tuple[int, ...]) -> tuple[tuple[Permutation, ...], ...]:
-    """Automorphisms that move each node of the base, those before it in place, to every node of its orbit."""
-    if not automorphisms:
-        return ()
-    levels = []
-    for level, start in enumerate(base):
-        generators = _fixing(automorphisms, base[:level])
-        reached = {start: np.arange(len(automorphisms[0]))}
-        queue = [start]
-        for node in queue:
-            for g in generators:
-                if int(g[node]) not in reached:
-                    reached[int(g[node])] = g[reached[node]]
-                    queue.append(int(g[node]))
-        if len(reached) > 1:
-            levels.append(tuple(reached[node] for node in sorted(reached)))
-    return tuple(levels)
+            return least.reshape(shape)

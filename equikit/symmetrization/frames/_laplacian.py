@@ -54,8 +54,8 @@ class Laplacian(Ordering):
     changes, and then by setting one node of the first tie before the others, which may be each of them. For all 853
     connected graphs with seven nodes the frame is then as small as the group of automorphisms, with a median of 2
     elements. Nodes that can be exchanged without any change to the input, such as the leaves of a star, are not
-    exchanged, unless an output has the label twice: what is left are at most 14 elements for these graphs, 1 for most.
-    (Derivatives with respect to the input are then those of one order of such nodes.)
+    exchanged: outputs and derivatives are averaged over these exchanges without them. Left are at most 14 elements for
+    these graphs, 1 for most.
 
     Args:
         label: the axis of the nodes; where it is not given, the only one bound to S.
@@ -151,20 +151,16 @@ class Laplacian(Ordering):
         if colors is None:
             return Ordered(Exchanges(blocks), ties_in(blocks), finite, gap=gap, more=more)
         blocks = refined(blocks, colors)
-        exchanged = _exchanged(action, label, x, there)
-        same = jnp.arange(count) if exchanged is None else exchanged
-        stabilizer = exchanged if action.output_order(label) else None
-        return Ordered(
-            Leaves(blocks, colors, same), ties_in(blocks), finite, interchangeable=stabilizer, gap=gap, more=more
-        )
+        same = _exchanged(action, label, x, there)
+        return Ordered(Leaves(blocks, colors, same), ties_in(blocks), finite, interchangeable=same, gap=gap, more=more)
 
 
-def _exchanged(action: Action, label: str, x: Mapping[str, Array], there: Array | None) -> Array | None:
-    """For every node the first that it can be exchanged with, where one order may stand for all such exchanges."""
+def _exchanged(action: Action, label: str, x: Mapping[str, Array], there: Array | None) -> Array:
+    """For every node the first that it can be exchanged with; itself where an input has three axes of nodes."""
     terms = [term for term in action.inputs if label in term.labels]
-    if action.output_order(label) > 1 or any(term.labels.count(label) > 2 for term in terms):
-        return None
+    if any(term.labels.count(label) > 2 for term in terms):
+        return jnp.arange(matrices_of(terms, label, x, there)[0].shape[-1], dtype=jnp.int32)
     matrices = jnp.concatenate(matrices_of(terms, label, x, there))
-    present = jnp.ones((1, matrices.shape[-1])) if there is None else there[None]
+    present = present_first(there, matrices.shape[-1])[None]
     rows = [array.astype(matrices.dtype) for array in (present, *rows_of(terms, label, x, there))]
     return twins(jnp.concatenate(rows), matrices)

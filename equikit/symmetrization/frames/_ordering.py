@@ -97,8 +97,8 @@ class Ordered:
         ties: how many entries no key tells from another.
         finite: whether all numbers that were compared are.
         certain: whether no error of the numbers changes the order.
-        interchangeable: integers `[n]`, equal for entries that can be exchanged without any change to the input, where
-            one order stands for all that differ by such exchanges.
+        interchangeable: the permutations that leave the input as it is, as the `stabilizer` of an `Element` gives them,
+            where one order stands for all that differ by them.
         most: how many orders are listed, where it is not `max_size`.
         gap, more: for the `info` of the frame.
     """
@@ -114,19 +114,12 @@ class Ordered:
 
 
 @dataclass(frozen=True)
-class Ordering(Framed):
-    """A frame of permutations that put the entries of an axis in order: the base of `Sort` and others."""
+class PermutationFrame(Framed):
+    """A frame of permutations that put the entries of an axis in order: the base of all."""
 
     label: str | None = None
     tolerance: float | None = None
-    max_size: int = 1
     on_degenerate: OnDegenerate = "error"
-    policies: ClassVar[tuple[str, ...]] = ("error", "flag", "sample")
-
-    @property
-    def needs_key(self) -> bool:
-        """Whether ties are ordered at random where there are too many."""
-        return self.on_degenerate == "sample"
 
     @abstractmethod
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
@@ -155,6 +148,25 @@ class Ordering(Framed):
         names = self.compared(action, label)
         found = {other for term in action.inputs if term.name in names for other in term.labels}
         return frozenset(found & set(action.groups)) - {label}
+
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """The order of one sample, if it is one."""
+        (label,) = self.acts_on(action)
+        found = self.ordered(action, label, sample)
+        return _frame(self, label, found, found.orders.listed(1), ~found.finite, None)
+
+
+@dataclass(frozen=True)
+class Ordering(PermutationFrame):
+    """A frame of several permutations, where there are ties: the base of `Sort` and `Laplacian`."""
+
+    max_size: int = 1
+    policies: ClassVar[tuple[str, ...]] = ("error", "flag", "sample")
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether ties are ordered at random where there are too many."""
+        return self.on_degenerate == "sample"
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """All orders of one sample, or as many as are allowed."""
@@ -196,11 +208,14 @@ class _Draws(Framed):
 
 
 def _frame(
-    method: Ordering, label: str, found: Ordered, listing: Listing, degenerate: Array, exact: Array | None
+    method: PermutationFrame, label: str, found: Ordered, listing: Listing, degenerate: Array, exact: Array | None
 ) -> Frame:
     """A frame of orders, and what is known of it; drawn at random if it is said where it is exact."""
-    exchanged, degenerate = found.interchangeable, degenerate | ~jnp.asarray(found.certain)
-    stabilizer = {} if exchanged is None else {label: exchanged[listing.orders]}
+    kept, degenerate = found.interchangeable, degenerate | ~jnp.asarray(found.certain)
+
+    def of_moved(order: Array) -> dict[str, Array]:
+        return {} if kept is None else {label: kept[jnp.ix_(*[order] * kept.ndim)]}
+
     info = Info(
         jnp.exp(listing.log_size),
         degenerate,
@@ -211,7 +226,7 @@ def _frame(
         exact=exact,
         more={"log_size": listing.log_size, UNSURE: ~jnp.asarray(found.certain), **found.more},
     )
-    element = Element({label: listing.orders}, stabilizer=stabilizer)
+    element = Element({label: listing.orders}, stabilizer=jax.vmap(of_moved)(listing.orders))
     return Frame(element, settled(listing.chances, info), info, drawn=exact is not None)
 
 
