@@ -72,7 +72,7 @@ def test_graphs_are_isomorphic_exactly_if_their_forms_are_equal():
         np.testing.assert_array_equal(one, two)
         seen.add((len(graph), one.tobytes()))
         matches = GraphMatcher(graph, graph).isomorphisms_iter()
-        automorphisms = np.array([[match[i] for i in range(len(graph))] for match in matches])
+        automorphisms = np.array([[match[i] for i in range(len(graph))] for match in matches], int)
         assert found.size == other.size == len(automorphisms)
         for axes in (1, 2, 3):
             numbers = np.arange(len(graph) ** axes).reshape([len(graph)] * axes)
