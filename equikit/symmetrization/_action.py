@@ -118,7 +118,7 @@ class Action:
         for place, label in enumerate(term.labels):
             if base(label) in element.linear:
                 by = element.linear[base(label)]
-                if base(label) == label and is_permutation(by):
+                if is_permutation(by):
                     array = jnp.take(array, by, axis=place)
                     continue
                 matrix, onto = self.inverse_on(label, by), self.projection_on(label, element)

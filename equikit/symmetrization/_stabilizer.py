@@ -113,12 +113,8 @@ def orbits(kept: Array, axes: int) -> Array:
     if kept.ndim == 1:
         return _of_blocks(kept, axes)
     assert axes < kept.ndim, "methods number the orbits for the term with the most axes"
-    n = kept.shape[0]
-    fewer = kept
-    for _ in range(kept.ndim - axes):
-        fewer = jnp.diagonal(fewer, axis1=-2, axis2=-1)
-    # The orbit of (i, j, j) has the number of a tuple (k, l, l), which is k n^2 + l n + l.
-    return fewer // max(n, 1) ** (kept.ndim - axes)
+    # The orbit of (i, j, j) stands for that of (i, j), and has the number of a tuple (k, l, l), k n^2 + l n + l.
+    return orbits(jnp.diagonal(kept, axis1=-2, axis2=-1) // max(kept.shape[0], 1), axes)
 
 
 def _of_blocks(blocks: Array, axes: int) -> Array:

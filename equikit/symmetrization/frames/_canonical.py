@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, rounding
 from equikit.symmetrization._info import standard_tolerance
 from equikit.symmetrization._sample import Sample
+from equikit.symmetrization._stabilizer import orbits
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._automorphisms import canonical_form
 from equikit.symmetrization.frames._numbers import (
@@ -25,14 +26,14 @@ from equikit.symmetrization.frames._numbers import (
     turned_by_frames,
     with_one,
 )
-from equikit.symmetrization.frames._ordering import One, Ordered, PermutationFrame
+from equikit.symmetrization.frames._ordering import One, Ordered, Ordering
 
 EQUAL = 64
 """Numbers that differ by less than this many roundings of the largest are one number."""
 
 
 @dataclass(frozen=True)
-class Canonical(PermutationFrame):
+class Canonical(Ordering):
     r"""The canonical order of the nodes of a graph, for S(n): one element, however many automorphisms there are.
 
     Two graphs in canonical order are equal exactly if one is the other with its nodes renamed. The orders that lead to
@@ -78,6 +79,7 @@ class Canonical(PermutationFrame):
         averaging, arXiv:2406.07598, section 4.
     """
 
+    max_size: int = field(default=1, init=False, repr=False)
     max_steps: int = 10_000
     policies: ClassVar[tuple[str, ...]] = ("error", "flag")
 
@@ -111,49 +113,40 @@ class Canonical(PermutationFrame):
             ] + ranked
         absent = jnp.zeros(count, jnp.int32) if there is None else jnp.cumsum(~there, dtype=jnp.int32) * ~there
         nodes = jnp.concatenate([absent[None], *(rank.astype(jnp.int32) for rank in ranked)])
-        found = _searched(nodes, edges, max(2, action.output_order(label)), self.max_steps)
+        axes = max(2, action.output_order(label))
+        order, tuples, log_size, complete = _searched(nodes, edges, axes, self.max_steps)
         return Ordered(
-            One(found.order, found.log_size),
-            found.ties,
-            all_finite([*rows, *graphs]) & found.complete,
-            interchangeable=found.orbits,
+            One(order, log_size),
+            ties=count - jnp.sum(orbits(tuples, 1) == jnp.arange(count)),
+            finite=all_finite([*rows, *graphs]) & complete,
+            interchangeable=tuples,
         )
 
 
-class _Found(NamedTuple):
-    """The order `[n]`, the orbits of tuples of nodes `[n, ..., n]`, and what else the search by the host has found."""
-
-    order: Any
-    orbits: Any
-    log_size: Any
-    ties: Any
-    complete: Any
-
-
-def _searched(nodes: Array, edges: Array, axes: int, most: int) -> _Found:
-    """The canonical form by the host, with the orbits of tuples of so many nodes."""
+def _searched(nodes: Array, edges: Array, axes: int, most: int) -> tuple[Array, Array, Array, Array]:
+    """Order, orbits of tuples of nodes, log of the number of automorphisms, and completeness, by the host."""
     count = nodes.shape[-1]
 
-    def of_one(nodes: np.ndarray, edges: np.ndarray) -> _Found:
+    def of_one(nodes: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray | float, ...]:
         both = np.concatenate([edges, np.swapaxes(edges, 1, 2)]).reshape(2 * len(edges), count * count)
         pairs = _numbered(both).reshape(count, count)
         form = canonical_form(_numbered(nodes), 2 * pairs + np.eye(count, dtype=int), most)
-        ties = count - len(np.unique(form.orbits(1)))
-        return _Found(form.order, form.orbits(axes), math.log(form.size), ties, form.complete)
+        return form.order, form.orbits(axes), math.log(form.size), form.complete
 
-    def of_batch(nodes: Array, edges: Array) -> _Found:
+    def of_batch(nodes: Array, edges: Array) -> tuple[np.ndarray, ...]:
         nodes, edges = np.asarray(nodes), np.asarray(edges)
         batch = nodes.shape[:-2]
-        arrays = _Found(*(np.empty((*batch, *one.shape), one.dtype) for one in result))
+        arrays = tuple(np.empty((*batch, *one.shape), one.dtype) for one in result)
         for at in np.ndindex(*batch):
             for array, found in zip(arrays, of_one(nodes[at], edges[at]), strict=True):
                 array[at] = found
         return arrays
 
-    shapes = _Found((count,), (count,) * axes, (), (), ())
-    dtypes = _Found(jnp.int32, jnp.int32, jnp.float32, jnp.int32, jnp.bool_)
-    result = _Found(*map(jax.ShapeDtypeStruct, shapes, dtypes))
-    found: _Found = jax.pure_callback(of_batch, result, nodes, edges, vmap_method="broadcast_all")
+    shapes, dtypes = ((count,), (count,) * axes, (), ()), (jnp.int32, jnp.int32, jnp.float32, jnp.bool_)
+    result = tuple(map(jax.ShapeDtypeStruct, shapes, dtypes))
+    found: tuple[Array, Array, Array, Array] = jax.pure_callback(
+        of_batch, result, nodes, edges, vmap_method="broadcast_all"
+    )
     return found
 
 

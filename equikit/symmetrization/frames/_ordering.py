@@ -53,10 +53,11 @@ class Exchanges:
     blocks: Array
 
     def listed(self, most: int) -> Listing:
-        """The first ones, in the order of their numbers."""
+        """The first ones, in the order of their numbers, all as likely."""
         order, blocks = _ties.sorting(self.blocks)
         size = _ties.size_up_to(blocks, most)
-        return Listing(order[_ties.listed(blocks, most)], *first_of(size, most), _ties.log_size(blocks))
+        chances = (jnp.arange(most) < size) / jnp.minimum(size, most).astype(float)
+        return Listing(order[_ties.listed(blocks, most)], chances, size <= most, _ties.log_size(blocks))
 
     def drawn(self, key: jax.Array) -> tuple[Array, Array]:
         """An order with ties in uniformly random order."""
@@ -77,11 +78,6 @@ class One:
     def drawn(self, key: jax.Array) -> tuple[Array, Array]:
         """The same one."""
         return self.order, self.log_size
-
-
-def first_of(size: Array, most: int) -> tuple[Array, Array]:
-    """The chances of the first elements where all are as likely, and whether these are all."""
-    return (jnp.arange(most) < size) / jnp.minimum(size, most).astype(float), size <= most
 
 
 UNSURE = "unsure"
@@ -114,12 +110,19 @@ class Ordered:
 
 
 @dataclass(frozen=True)
-class PermutationFrame(Framed):
-    """A frame of permutations that put the entries of an axis in order: the base of all."""
+class Ordering(Framed):
+    """A frame of permutations that put the entries of an axis in order: the base of `Sort` and others."""
 
     label: str | None = None
     tolerance: float | None = None
+    max_size: int = 1
     on_degenerate: OnDegenerate = "error"
+    policies: ClassVar[tuple[str, ...]] = ("error", "flag", "sample")
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether ties are ordered at random where there are too many."""
+        return self.on_degenerate == "sample"
 
     @abstractmethod
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
@@ -148,25 +151,6 @@ class PermutationFrame(Framed):
         names = self.compared(action, label)
         found = {other for term in action.inputs if term.name in names for other in term.labels}
         return frozenset(found & set(action.groups)) - {label}
-
-    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The order of one sample, if it is one."""
-        (label,) = self.acts_on(action)
-        found = self.ordered(action, label, sample)
-        return _frame(self, label, found, found.orders.listed(1), ~found.finite, None)
-
-
-@dataclass(frozen=True)
-class Ordering(PermutationFrame):
-    """A frame of several permutations, where there are ties: the base of `Sort` and `Laplacian`."""
-
-    max_size: int = 1
-    policies: ClassVar[tuple[str, ...]] = ("error", "flag", "sample")
-
-    @property
-    def needs_key(self) -> bool:
-        """Whether ties are ordered at random where there are too many."""
-        return self.on_degenerate == "sample"
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """All orders of one sample, or as many as are allowed."""
@@ -208,7 +192,7 @@ class _Draws(Framed):
 
 
 def _frame(
-    method: PermutationFrame, label: str, found: Ordered, listing: Listing, degenerate: Array, exact: Array | None
+    method: Ordering, label: str, found: Ordered, listing: Listing, degenerate: Array, exact: Array | None
 ) -> Frame:
     """A frame of orders, and what is known of it; drawn at random if it is said where it is exact."""
     kept, degenerate = found.interchangeable, degenerate | ~jnp.asarray(found.certain)
