@@ -13,12 +13,9 @@ from equikit._errors import OptionError
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._signature import base
 from equikit.groups import Fixed, Group
-from equikit.symmetrization._element import Array, Element, inverse_linear, is_permutation
+from equikit.symmetrization._element import Array, Element, along, inverse_linear, is_permutation
 from equikit.symmetrization._image import turned
 from equikit.symmetrization._stabilizer import orbit_mean, stabilizer_mean, with_mean_derivative
-
-SMALL = 4
-"""Up to this size a matrix is applied column by column: XLA is slow with batches of tiny products on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -171,17 +168,6 @@ def _on_axis(by: Array, array: Array, axis: int) -> Array:
     wide = jnp.promote_types(by.dtype, array.dtype)
     result = along(by.astype(wide), array.astype(wide), axis)
     return result.astype(jnp.promote_types(array.dtype, _kind(by.dtype, array.dtype)))
-
-
-def along(matrix: Array, array: Array, axis: int) -> Array:
-    """A matrix times one axis of an array."""
-    n = matrix.shape[-1]
-    if n > SMALL:
-        product = jnp.tensordot(matrix, array, (1, axis), precision=jax.lax.Precision.HIGHEST)
-        return jnp.moveaxis(product, 0, axis)
-    shape = [n if place == axis else 1 for place in range(array.ndim)]
-    columns = [matrix[:, j].reshape(shape) * jax.lax.slice_in_dim(array, j, j + 1, axis=axis) for j in range(n)]
-    return sum(columns, jnp.zeros_like(array))
 
 
 def _kind(by: Any, array: Any) -> Any:

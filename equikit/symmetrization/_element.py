@@ -17,6 +17,9 @@ from equikit.groups import Group
 Array = Any
 """A JAX array; element arrays are integers `[*batch, n]` for permutations, else matrices `[*batch, n, n]`."""
 
+SMALL = 4
+"""Up to this size a matrix is applied column by column: XLA is slow with batches of tiny products on a CPU."""
+
 
 def rounding(dtype: Any) -> float:
     """The spacing of the numbers of a dtype at one."""
@@ -33,13 +36,12 @@ class Element:
         linear: for a label, a permutation, integers `[*batch, n]` that send entry i to place `p[i]`, or a matrix
             `[*batch, n, n]`.
         shift: for a label, a vector `[*batch, n]` that is added to the positions in space along that axis.
-        stabilizer: for a label, the permutations s that leave the (moved) input as it is. Outputs are averaged over
-            them before g is applied, which stands for all elements g s, and so are derivatives with respect to inputs.
-            They are given by integers `[*batch, n]` below n, equal for entries any two of which can be exchanged; or
-            `[*batch, n, ..., n]` for any group of them, the number of one tuple of its orbit for each tuple of entries,
-            as many as an input or output has axes of the label. Or, where matrices act, `[*batch, n, n]` projections
-            onto the vectors that the (moved) input spans; moved inputs are projected onto these, and outputs averaged
-            over all s that leave them as they are.
+        stabilizer: for a label, the permutations s that leave the (moved) input as it is. They are given by integers
+            `[*batch, n]` below n, equal for entries any two of which can be exchanged; or by `[*batch, n, ..., n]`, for
+            each tuple of entries the number of one tuple of its orbit, with as many axes as any term has of the label.
+            Outputs are averaged over them before g is applied, which stands for all elements g s, and so are
+            derivatives. Or, where matrices act, `[*batch, n, n]` projections onto the vectors that the (moved) input
+            spans; moved inputs are projected onto these, and outputs averaged over all s that leave them as they are.
         grid: for a pair of labels, a matrix `[*batch, 2, 2]` that turns images whose pixels the two axes count; in
             integers where it is a quarter turn or reflection, which exchanges pixels.
     """
@@ -58,6 +60,17 @@ def coarsest(arrays: Iterable[Array]) -> Any:
 def is_permutation(linear: Array) -> bool:
     """Whether an array lists a permutation, and is not a matrix."""
     return bool(jnp.issubdtype(linear.dtype, jnp.integer))
+
+
+def along(matrix: Array, array: Array, axis: int) -> Array:
+    """A matrix times one axis of an array."""
+    n = matrix.shape[-1]
+    if n > SMALL:
+        product = jnp.tensordot(matrix, array, (1, axis), precision=jax.lax.Precision.HIGHEST)
+        return jnp.moveaxis(product, 0, axis)
+    shape = [n if place == axis else 1 for place in range(array.ndim)]
+    columns = [matrix[:, j].reshape(shape) * jax.lax.slice_in_dim(array, j, j + 1, axis=axis) for j in range(n)]
+    return sum(columns, jnp.zeros_like(array))
 
 
 def permutation_matrix(permutation: Array, dtype: Any) -> Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
-from equikit.symmetrization._action import Action, along, moved_masks, positions
+from equikit.symmetrization._action import Action, moved_masks, positions
 from equikit.symmetrization._double_word import (
     Double,
     double,
@@ -23,7 +23,7 @@ from equikit.symmetrization._double_word import (
     transposed,
     with_derivative,
 )
-from equikit.symmetrization._element import Array, Element, is_permutation, rounding
+from equikit.symmetrization._element import Array, Element, along, is_permutation, rounding
 
 _DATA = ("x", "masks", "tails", "errors", "turns")
 

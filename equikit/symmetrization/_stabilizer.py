@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from equikit.groups import SO, Group
-from equikit.symmetrization._element import Array
+from equikit.symmetrization._element import Array, along
 
 MOST_AXES = 3
 """Up to so many axes the mean is made of projections and of traces of pairs."""
@@ -53,9 +53,9 @@ def stabilizer_mean(
     wide = array.astype(jnp.promote_types(array.dtype, projection.dtype))
     total = wide
     for place in places:
-        total = _along(projection, total, place)
+        total = along(projection, total, place)
     if 2 <= len(places) <= MOST_AXES:
-        free = jnp.trace(rest)
+        free, up, down = jnp.trace(rest), rest @ form @ rest.T, rest.T @ form @ rest
         orthogonal = jnp.all(jnp.abs(rest @ form @ projection.T) < 0.1)
         share = jnp.where(orthogonal & (free > 0.5), 1 / jnp.maximum(free, 1), 0)
         for a in range(len(places)):
@@ -64,19 +64,12 @@ def stabilizer_mean(
                     continue
                 part = wide
                 for place in (places[c] for c in range(len(places)) if c not in (a, b)):
-                    part = _along(projection, part, place)
+                    part = along(projection, part, place)
                 ends = (places[a], places[b])
-                trace = jnp.tensordot(rest.T @ form @ rest, jnp.moveaxis(part, ends, (0, 1)), 2, precision=_EXACT)
-                pair = jnp.tensordot(rest @ form @ rest.T, trace, 0) * share
+                trace = jnp.tensordot(down, jnp.moveaxis(part, ends, (0, 1)), 2, precision=jax.lax.Precision.HIGHEST)
+                pair = jnp.tensordot(up, trace, 0) * share
                 total = total + jnp.moveaxis(pair, (0, 1), ends)
     return total.astype(array.dtype)
-
-
-_EXACT = jax.lax.Precision.HIGHEST
-
-
-def _along(matrix: Array, array: Array, axis: int) -> Array:
-    return jnp.moveaxis(jnp.tensordot(matrix, array, (1, axis), precision=_EXACT), 0, axis)
 
 
 def orbit_mean(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
@@ -140,7 +133,10 @@ def _of_blocks(blocks: Array, axes: int) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def with_mean_derivative(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
-    """A tensor that a group of permutations leaves as it is, with the mean of the derivatives over this group."""
+    """A tensor that a group of permutations leaves as it is, with the mean of the derivatives over this group.
+
+    Second derivatives are the mean along directions that the group leaves as they are, and zero across them.
+    """
     return array
 
 

@@ -38,9 +38,9 @@ class Canonical(Ordering):
 
     Two graphs in canonical order are equal exactly if one is the other with its nodes renamed. The orders that lead to
     this form are a coset \(\mathrm{Aut}(x)\,c\), the smallest frame there is. Automorphisms leave the input as it is,
-    so that one evaluation is enough for all of them: the mean over a group of permutations of a tensor is the mean over
-    the orbits of its tuples of nodes. Outputs are averaged so, and derivatives with respect to the input, which are the
-    mean of those of all orders, and share the symmetry of the graph.
+    so that one evaluation is enough for all of them: the mean of a tensor over a group of permutations is the mean over
+    the orbits of tuples of nodes. Outputs are averaged in this way, and so are derivatives: those of invariant outputs
+    are the mean of the derivatives of all orders, and have the symmetry of the graph.
 
     The search is done in NumPy on the host, one graph after another, also where the rest is compiled, by
     `jax.pure_callback`: it works under `jit`, `vmap` and `grad`, but not under `jax.export`, and it makes a GPU wait.
@@ -61,7 +61,7 @@ class Canonical(Ordering):
         FrameError: for an input whose search is not finished.
 
     Cost: a refinement takes \(O(n^2)\) a round, 0.1 ms for 40 nodes; then one evaluation of the backbone. Means
-    are linear in the size of an output, or of the input.
+    are linear in the size of the outputs and of the input.
 
     Example:
         >>> import equikit as ek

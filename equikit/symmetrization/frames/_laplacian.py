@@ -54,8 +54,8 @@ class Laplacian(Ordering):
     changes, and then by setting one node of the first tie before the others, which may be each of them. For all 853
     connected graphs with seven nodes the frame is then as small as the group of automorphisms, with a median of 2
     elements. Nodes that can be exchanged without any change to the input, such as the leaves of a star, are not
-    exchanged: outputs and derivatives are averaged over these exchanges without them. Left are at most 14 elements for
-    these graphs, 1 for most.
+    exchanged: outputs and derivatives are averaged over such exchanges without listing them. At most 14 elements remain
+    for these graphs, one for most.
 
     Args:
         label: the axis of the nodes; where it is not given, the only one bound to S.
