@@ -183,3 +183,24 @@ def test_absent_nodes_have_no_forces_and_are_not_exchanged_with_others(x64, meth
     assert not np.any(force[6:])
     assert not np.any(force[:, 6:])
     assert len(np.unique(np.round(force[:6, :6], 12))) == 4  # orbits of pairs: a node, and three distances
+
+
+@every_method
+@pytest.mark.parametrize(("dtype", "nodes"), [("bfloat16", 4), ("complex64", 4), ("float32", 0), ("float32", 1)])
+def test_forces_have_the_dtype_of_the_graph_at_every_size(method, dtype, nodes):
+    """A complete graph has two orbits of pairs, for each channel; an empty batch has no graph."""
+
+    def weighted(x):
+        return jnp.sum(jnp.abs(jnp.arange(1, x.size + 1, dtype=x.real.dtype).reshape(x.shape) / x.size * x) ** 2)
+
+    sym = ek.symmetrize(weighted, "p p -> ", p=ek.S, batched=False, how=METHODS[method])
+    graphs = jnp.broadcast_to((1 + jnp.eye(nodes))[..., None], (2, nodes, nodes, 2)).astype(dtype)
+    force = jax.jit(jax.grad(lambda x: jnp.sum(sym(x))))
+    for x in (graphs, graphs[:0]):
+        found = force(x)
+        assert found.dtype == dtype
+        assert jnp.all(jnp.isfinite(found))
+        for orbit in (np.eye(nodes, dtype=bool), ~np.eye(nodes, dtype=bool)):
+            np.testing.assert_array_equal(
+                found[:, orbit], jnp.broadcast_to(found[:, orbit][:1, :1], found[:, orbit].shape)
+            )
