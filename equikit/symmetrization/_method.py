@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit._errors import GroupError
-from equikit.groups import Group
+from equikit.groups import Group, S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._frame import Frame, as_draws, drawn
 from equikit.symmetrization._options import check_options
@@ -146,6 +146,23 @@ def only_label(method: object, action: Action, label: str | None, kinds: tuple[t
         problem = f"{name} cannot act on {label!r}"
         step = f'write {name}("{fitting[0]}")' if fitting else f"bind {label} to {bind}, or use another method"
     raise GroupError(problem, got=found, expected=f"a label bound to {wanted}", step=step)
+
+
+def permuted_label(method: object, action: Action, label: str | None) -> str:
+    """The label whose entries a method sorts: the one given, or the only one bound to S.
+
+    Raises:
+        GroupError: if it has another group.
+    """
+    found = only_label(method, action, label, (S,))
+    if type(action.groups[found]) is not S:  # Z, D and A are subclasses
+        raise GroupError(
+            f"sorting is for all permutations, not for {action.groups[found]}",
+            got=f"{found}={action.groups[found]}",
+            expected="S",
+            step="use ek.frames.GroupAverage for small groups",
+        )
+    return found
 
 
 def _named(group: object) -> str:

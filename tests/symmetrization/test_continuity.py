@@ -275,6 +275,29 @@ def test_derivatives(x64, how):
     np.testing.assert_allclose(np.sum(gradient * direction, (1, 2))[0], slopes[0], rtol=1e-6)
 
 
+def slope_of_directions():
+    """A scalar by `Directions`, and its gradient."""
+    return jax.jit(jax.value_and_grad(scalar(Directions())))
+
+
+def test_symmetric_points_have_the_mean_of_one_sided_derivatives(x64):
+    """Gaps of a square are equal in pairs, and rounding does not choose the one that has the derivative."""
+    run, rng = slope_of_directions(), np.random.default_rng(0)
+    x = CLOUDS["square"] @ ek.O(3).random_element(rng).T + [0.3, 0.5, -0.1]
+    force = np.asarray(run(x)[1])
+    for direction in rng.normal(size=(4, *x.shape)):
+        slope = (run(x + 1e-6 * direction)[0] - run(x - 1e-6 * direction)[0]) / 2e-6
+        np.testing.assert_allclose(np.sum(force * direction), slope, rtol=1e-5)
+
+
+def test_coincident_points_have_the_same_derivatives_in_every_order(x64):
+    run, x = slope_of_directions(), CLOUDS["random"][[0, 1, 0, 2]]
+    force = np.asarray(run(x)[1])
+    np.testing.assert_allclose(force[0], force[2], rtol=1e-12)
+    for order in ([2, 1, 0, 3], [3, 0, 2, 1], [1, 2, 3, 0]):
+        np.testing.assert_allclose(run(x[order])[1], force[order], rtol=1e-10)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [ek.O(2), ek.SO(2)], ids=str)
 def test_in_the_plane(x64, group):

@@ -10,15 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import GroupError, OptionError, TooLargeError
+from equikit._errors import OptionError, TooLargeError
 from equikit.diagrams._signature import base
-from equikit.groups import S
-from equikit.symmetrization._action import Action
-from equikit.symmetrization._double_word import power_of_two
+from equikit.symmetrization._action import Action, block_means
+from equikit.symmetrization._double_word import power_of_two, with_derivative
 from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import Frame
 from equikit.symmetrization._info import Info, settled
-from equikit.symmetrization._method import Framed, only_label
+from equikit.symmetrization._method import Framed, permuted_label
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames._vectors import numbers_in, read_labels
 
@@ -46,6 +45,9 @@ class Directions(Framed):
     Entries that are equal count once, and outputs with one axis of the label are averaged over them: this is exact, but
     the average is not continuous there. As two entries approach each other, which directions have the weight depends on
     the line on which they do, and for d > 1 and three entries or more the average has no limit.
+
+    Derivatives are the mean over the orders of equal entries, and over the gaps that are smallest together, as those of
+    symmetric points are.
 
     Args:
         label: the axis that is sorted; where it is not given, the only one bound to S.
@@ -101,14 +103,7 @@ class Directions(Framed):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the permutations."""
-        label = only_label(self, action, self.label, (S,))
-        if type(action.groups[label]) is not S:  # Z, D and A are subclasses
-            raise GroupError(
-                f"sorting is for all permutations, not for {action.groups[label]}",
-                got=f"{label}={action.groups[label]}",
-                expected="S",
-                step="use ek.frames.GroupAverage for small groups",
-            )
+        label = permuted_label(self, action, self.label)
         if not self._compared(action, label):
             raise OptionError(
                 f"no input says how to sort the entries of {label!r}",
@@ -161,7 +156,7 @@ class Directions(Framed):
             gap=jnp.max(gaps),
             ties=ties,
         )
-        element = Element({label: orders}, stabilizer={label: blocks[orders]} if axes else {})
+        element = Element({label: orders}, stabilizer={label: blocks[orders]})
         weights = weights if self.differentiable else jax.lax.stop_gradient(weights)
         return Frame(element, settled(weights, info), info, drawn=self.samples is not None)
 
@@ -211,13 +206,24 @@ def _equal(rows: Array, there: Array) -> Array:
 
 def _sorted(rows: Array, blocks: Array, there: Array, direction: Array) -> tuple[Array, Array]:
     """The order along a direction, and the smallest gap between entries that are not equal; infinite without any."""
-    numbers = jnp.matmul(rows, direction, precision="highest")[blocks]
+    numbers = jnp.matmul(rows, direction, precision="highest")
+    numbers = with_derivative(numbers[blocks], block_means(numbers, blocks, 0))
     order = jnp.lexsort((blocks, jax.lax.stop_gradient(numbers), ~there))
     sorted_numbers, sorted_blocks = numbers[order], blocks[order]
     counts = (sorted_blocks[1:] != sorted_blocks[:-1]) & there[order][1:]
-    # The largest number is about one; what is less than its rounding is none.
-    gaps = jnp.maximum(jnp.diff(sorted_numbers) - NOTHING * rounding(rows.dtype), 0)
-    return order, jnp.min(jnp.where(counts, gaps, jnp.inf), initial=jnp.inf)
+    # The largest number is about one; a difference below its rounding is no gap.
+    error = NOTHING * rounding(rows.dtype)
+    return order, _smallest(jnp.where(counts, jnp.maximum(jnp.diff(sorted_numbers) - error, 0), jnp.inf), error)
+
+
+def _smallest(gaps: Array, error: float) -> Array:
+    """The smallest gap, with the mean of the derivatives of those that equal it up to an error.
+
+    Symmetric points have equal gaps, and rounding decides which of these is the smallest.
+    """
+    least = jnp.min(gaps, initial=jnp.inf)
+    equal = (gaps <= least + error) & jnp.isfinite(gaps)
+    return with_derivative(least, jnp.sum(jnp.where(equal, gaps, 0)) / jnp.maximum(jnp.sum(equal), 1))
 
 
 def _weights(gaps: Array) -> tuple[Array, Array]:

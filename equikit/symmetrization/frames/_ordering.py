@@ -9,13 +9,11 @@ from typing import ClassVar, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError
-from equikit.groups import S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame
 from equikit.symmetrization._info import Info, settled
-from equikit.symmetrization._method import Framed, OnDegenerate, only_label
+from equikit.symmetrization._method import Framed, OnDegenerate, permuted_label
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames import _ties
 
@@ -134,14 +132,7 @@ class Ordering(Framed):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the permutations."""
-        label = only_label(self, action, self.label, (S,))
-        if type(action.groups[label]) is not S:  # Z and D are subclasses
-            raise GroupError(
-                f"sorting is for all permutations, not for {action.groups[label]}",
-                got=f"{label}={action.groups[label]}",
-                expected="S",
-                step="use ek.frames.GroupAverage for small groups",
-            )
+        label = permuted_label(self, action, self.label)
         self.compared(action, label)
         return frozenset([label])
 
