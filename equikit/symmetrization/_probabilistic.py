@@ -14,16 +14,15 @@ from equikit._errors import GroupError, OptionError
 from equikit.diagrams import Term
 from equikit.groups import O, S
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, Element, rounding
+from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame
 from equikit.symmetrization._info import Info, merged_more, settled
-from equikit.symmetrization._method import Method
+from equikit.symmetrization._method import Method, permuted_label
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization._assignment import (
     ASSIGNMENT,
-    soft_permutation,
     straight_through,
 )
 from equikit.symmetrization.canonicalization._network import (
@@ -31,11 +30,10 @@ from equikit.symmetrization.canonicalization._network import (
     called,
     wide_inputs,
 )
-from equikit.symmetrization.canonicalization._permutation import permuted_label, scores_of
+from equikit.symmetrization.canonicalization._permutation import scores_of
 from equikit.symmetrization.canonicalization._pooled_vectors import GramSchmidt, pooled_vectors, vector_term
 from equikit.symmetrization.canonicalization._rotation import rotated_label
-from equikit.symmetrization.canonicalization._sorted_scores import EQUAL
-from equikit.symmetrization.frames import _ties
+from equikit.symmetrization.frames._sort import SCORES, SortedScores
 
 
 class Probabilistic(Method, nnx.Module):
@@ -160,9 +158,12 @@ class Probabilistic(Method, nnx.Module):
                 expected="labels bound to S, and at most one bound to O(d) or SO(d)",
                 step="bind a label, or name labels= and put another method into the list",
             )
-        for name in rotated:
-            rotated_label(self, action, name, "sample", False)
-        return tuple(permuted_label(self, action, name) for name in names if name not in rotated), rotated
+        for name in names:
+            if name in rotated:
+                rotated_label(self, action, name, "sample", False)
+            else:
+                SortedScores(permuted_label(self, action, name)).acts_on(action)
+        return tuple(name for name in names if name not in rotated), rotated
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """Elements drawn for every input."""
@@ -197,17 +198,13 @@ class Probabilistic(Method, nnx.Module):
             more |= frame.info.more
         for label, its_key in zip(permuted, for_ties, strict=True):
             scores = scores_of(found, action, label, batch, x)
-            there = masks.get(label)
-            if there is not None:
-                scores = jnp.where(there, scores, 0)
-            order, tied = _drawn_order(its_key, scores, there)
-            refused = refused | ~jnp.all(jnp.isfinite(scores), axis=-1)
-            ties = tied if ties is None else ties + tied
-            linear[label] = order
+            frame = SortedScores(label, entries=False).draw(action, Sample({**x, SCORES: scores}, masks), its_key, 1)
+            refused = refused | frame.info.refused
+            ties = frame.info.ties if ties is None else ties + frame.info.ties
             if not self.deterministic:
-                soft = soft_permutation(scores, there, self.temperature, self.rounds)
-                more = merged_more(more, {ASSIGNMENT: soft})
-                linear[label] = straight_through(order, soft)
+                frame = straight_through(frame, label, scores, masks.get(label), self.temperature, self.rounds)
+                more = merged_more(more, {ASSIGNMENT: frame.info.more[ASSIGNMENT]})
+            linear[label] = frame.elements.linear[label][0]
         refused = jnp.any(refused, axis=0)
         info = Info(
             jnp.full(batch[1:], samples, jnp.float32),
@@ -250,17 +247,3 @@ class Probabilistic(Method, nnx.Module):
         dtype = jnp.result_type(*arrays.values())
         arrays[NOISE] = self.scale * jax.random.normal(key, shape, jnp.zeros((), dtype).real.dtype)
         return called(self.network, (*terms, noise), arrays, masks)
-
-
-def _drawn_order(key: jax.Array, scores: Array, there: Array | None) -> tuple[Array, Array]:
-    """The order `[*batch, n]` of scores, absent entries last, ties at random; and how many entries tie."""
-    count = scores.shape[-1]
-    flat = jax.lax.stop_gradient(scores).reshape(-1, count)
-    largest = jnp.max(jnp.abs(flat), axis=-1, initial=0)
-    ranks = _ties.ranks(flat.T, EQUAL * rounding(scores.dtype) * largest).T
-    chances = jax.random.uniform(key, flat.shape)
-    absent = jnp.zeros(flat.shape, bool) if there is None else ~there.reshape(-1, count)
-    order = jnp.lexsort((chances, ranks, absent), axis=-1)
-    ordered, missing = (jnp.take_along_axis(array, order, axis=-1) for array in (ranks, absent))
-    tied = jnp.sum((jnp.diff(ordered, axis=-1) == 0) & ~missing[:, 1:], axis=-1)
-    return order.reshape(scores.shape), tied.reshape(scores.shape[:-1])

@@ -74,16 +74,45 @@ class Sample:
         """The dtype of these terms that rounds most."""
         return max((self.dtype(term.name) for term in terms), key=rounding)
 
-    def with_arrays(self, arrays: Mapping[str, Array]) -> Sample:
-        """The sample with other arrays for some terms, or for new ones, which no frame moved."""
+    def with_arrays(self, arrays: Mapping[str, Array], errors: Mapping[str, Array] | None = None) -> Sample:
+        """The sample with other arrays for some terms, or for new ones, which no frame moved unless errors say so."""
         return Sample(
             {**self.x, **arrays},
             self.masks,
             {name: tail for name, tail in self.tails.items() if name not in arrays},
-            {name: error for name, error in self.errors.items() if name not in arrays},
+            {**{name: error for name, error in self.errors.items() if name not in arrays}, **(errors or {})},
             self.turns,
             tuple((name, dtype) for name, dtype in self.given if name not in arrays),
         )
+
+
+def with_other_errors(action: Action, sample: Sample, key: jax.Array) -> dict[str, Array]:
+    """The arrays of a sample, those that a frame moved with errors added that they might have had as well."""
+    of_axes, of_numbers = jax.random.split(key)
+    turns = _normal(of_axes, sample.turns)
+    errors = {name: jnp.hypot(error, rounding_error(sample.x[name])) for name, error in sample.errors.items()}
+    noise = _normal(of_numbers, errors)
+    found = dict(sample.x)
+    for term in action.inputs:
+        array = sample.x[term.name]
+        batch = len(action.batch(term, array))
+        if term.name in noise:
+            found[term.name] = array + noise[term.name].astype(array.dtype)
+        for place, label in enumerate(term.labels, batch):
+            if (turn := turns.get(base(label))) is not None:
+                turn = jnp.expand_dims(turn, range(batch, array.ndim - 1)).astype(array.dtype)
+                moved = jnp.einsum("...ij,...j->...i", turn, jnp.moveaxis(array, place, -1))
+                found[term.name] = found[term.name] + jnp.moveaxis(moved, -1, place)
+    return found
+
+
+def _normal(key: jax.Array, deviations: Mapping[str, Array]) -> dict[str, Array]:
+    """Independent normal numbers with these standard deviations."""
+    keys = jax.random.split(key, max(len(deviations), 1))
+    return {
+        name: deviation * jax.random.normal(key, deviation.shape, deviation.dtype)
+        for key, (name, deviation) in zip(keys, sorted(deviations.items()), strict=False)
+    }
 
 
 def moved_back(action: Action, sample: Sample, elements: Element, tail: Element, turns: dict[str, Array]) -> Sample:

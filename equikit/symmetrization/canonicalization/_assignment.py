@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,6 +14,7 @@ from jaxtyping import Float
 from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.symmetrization._element import Array, permutation_matrix
+from equikit.symmetrization._frame import Frame
 from equikit.symmetrization._info import Info
 from equikit.symmetrization._more import entries
 
@@ -131,12 +134,17 @@ def soft_permutation(scores: Array, there: Array | None, temperature: float, rou
     return sinkhorn(soft_sort(scores, temperature), rounds)
 
 
-def straight_through(order: Array, soft: Array) -> Array:
-    """The matrices `[*batch, n, n]` of orders, the elements that sort, with the derivative of soft permutations."""
-    hard = permutation_matrix(order, soft.dtype)
-    soft = jnp.swapaxes(soft, -1, -2)
+@functools.partial(jax.jit, static_argnums=(1, 4, 5))
+def straight_through(
+    frame: Frame, label: str, scores: Array, there: Array | None, temperature: float, rounds: int
+) -> Frame:
+    """A frame whose orders are matrices, with the derivative of the soft permutation of scores `[*batch, n]`."""
+    soft = soft_permutation(scores, there, temperature, rounds)
+    hard, inverse = permutation_matrix(frame.elements.linear[label], soft.dtype), jnp.swapaxes(soft, -1, -2)
     # In brackets, what is added is zero exactly.
-    return hard + (soft - jax.lax.stop_gradient(soft))
+    linear = {**frame.elements.linear, label: hard + (inverse - jax.lax.stop_gradient(inverse))}
+    info = replace(frame.info, more={**frame.info.more, ASSIGNMENT: soft})
+    return replace(frame, elements=replace(frame.elements, linear=linear), info=info)
 
 
 def assignment_entropy(info: Info | Array) -> Any:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import GroupError, OptionError, ShapeError
+from equikit._errors import ShapeError
 from equikit.diagrams import Term
-from equikit.groups import S
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._frame import Frame, drawn
-from equikit.symmetrization._method import Method, OnDegenerate, only_label
+from equikit.symmetrization._method import Method, OnDegenerate, permuted_label
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
-from equikit.symmetrization._sample import Sample
+from equikit.symmetrization._sample import Sample, with_other_errors
+from equikit.symmetrization.canonicalization._assignment import straight_through
 from equikit.symmetrization.canonicalization._network import called, output_of, wide_inputs
-from equikit.symmetrization.canonicalization._sorted_scores import SCORES, SortedScores
+from equikit.symmetrization.frames._sort import SCORES, SortedScores
 
 
 class PermutationCanonicalization(Method, nnx.Module):
@@ -123,51 +125,50 @@ class PermutationCanonicalization(Method, nnx.Module):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the permutations."""
-        return frozenset([permuted_label(self, action, self.label)])
+        return SortedScores(permuted_label(self, action, self.label)).acts_on(action)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The orders of every input: one, or those of ties."""
-        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
-        terms = action.named(self.terms)
-        found = called(self.network, terms, wide_inputs(action, terms, x), masks)
-        batch = action.batch(action.inputs[0], x[action.inputs[0].name])
-        scores = scores_of(found, action, label, batch, x)
+        scores, errors = self._scores(action, label, sample), {}
         noisy = self.gumbel and key is not None and not self.deterministic
         if noisy:
             assert key is not None
             key, its_key, for_draw = jax.random.split(key, 3)
             scores = scores + jax.random.gumbel(its_key, scores.shape, scores.dtype)
-        method = SortedScores(
-            label,
-            self.rounds,
-            self.tolerance,
-            self.max_size,
-            self.on_degenerate,
-            None if self.deterministic else self.temperature,
-        )
-        frame = method.frame(action, sample.with_arrays({SCORES: scores}), key)
-        return drawn(frame, for_draw, 1) if noisy else frame
+        elif any(term.name in sample.errors for term in action.named(self.terms)):
+            errors = {SCORES: self._errors(action, label, sample, scores)}
+        method = SortedScores(label, self.tolerance, self.max_size, self.on_degenerate)
+        frame = method.frame(action, sample.with_arrays({SCORES: scores}, errors), key)
+        frame = drawn(frame, for_draw, 1) if noisy else frame
+        if self.deterministic:
+            return frame
+        return straight_through(frame, label, scores, sample.masks.get(label), self.temperature, self.rounds)
 
+    def _scores(self, action: Action, label: str, sample: Sample) -> Array:
+        """What the network makes of the input, `[*batch, n]`."""
+        terms = action.named(self.terms)
+        found = called(self.network, terms, wide_inputs(action, terms, sample.x), sample.masks)
+        return scores_of(found, action, label, action.batch(terms[0], sample.x[terms[0].name]), sample.x)
 
-def permuted_label(method: object, action: Action, label: str | None) -> str:
-    """The label of the permutations, after checks of its group."""
-    found = only_label(method, action, label, (S,))
-    if type(action.groups[found]) is not S:  # Z and D are subclasses
-        raise GroupError(
-            f"sorting is for all permutations, not for {action.groups[found]}",
-            got=f"{found}={action.groups[found]}",
-            expected="S",
-            step="use ek.frames.GroupAverage for small groups",
-        )
-    if not any(found in term.labels for term in action.inputs):
-        raise OptionError(
-            f"no input has the label {found!r}",
-            got=str(action.signature),
-            expected="entries that a network can give scores",
-            step="permute nothing, or name another label",
-        )
-    return found
+    def _errors(self, action: Action, label: str, sample: Sample, scores: Array) -> Array:
+        """Standard deviations of the errors of scores: how far they are off where the input has other errors.
+
+        The entries come in another order too, so that rounding in the network counts. What the errors of all scores
+        have in common changes no order.
+        """
+        x = with_other_errors(action, sample, jax.random.key(0))
+        for term in action.inputs:
+            first = x[term.name].ndim - len(term.labels) - action.channels
+            places = [first + place for place, name in enumerate(term.labels) if name == label]
+            x[term.name] = jnp.flip(x[term.name], places)
+        there = sample.masks.get(label, jnp.ones(scores.shape, bool))
+        masks = {name: jnp.flip(mask, -1) if name == label else mask for name, mask in sample.masks.items()}
+        again = self._scores(action, label, replace(sample, x=x, masks=masks))[..., ::-1]
+        off = jnp.where(there, jax.lax.stop_gradient(again - scores), 0)
+        count = jnp.maximum(jnp.sum(there, axis=-1, keepdims=True), 1).astype(off.dtype)
+        off = jnp.where(there, off - jnp.sum(off, axis=-1, keepdims=True) / count, 0)
+        return jnp.sqrt(off**2 + jnp.sum(off**2, axis=-1, keepdims=True) / count)
 
 
 def scores_of(found: Any, action: Action, label: str, batch: tuple[int, ...], x: Mapping[str, Array]) -> Array:

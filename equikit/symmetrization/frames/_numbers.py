@@ -56,15 +56,17 @@ MOST_EQUAL = 1 / 32
 """The most that it is, as a part of the longest entry, in dtypes of few bits."""
 
 
-def keys_of(terms: Sequence[Term], label: str, sample: Sample, tolerance: float | None) -> tuple[_ties.Keys, Array]:
+def keys_of(
+    terms: Sequence[Term], label: str, sample: Sample, tolerances: Mapping[str, float | None]
+) -> tuple[_ties.Keys, Array]:
     """All numbers of the terms with a label once as keys of its entries, and whether they are finite.
 
     Numbers that a frame of matrices moved come in double words, with errors. Those of equal entries differ by as much
     as the errors do. Their tolerance has to be the same in every frame of reference: a part of the longest entry. It
-    is coarse at first, so that errors do not reach it.
+    is coarse at first, so that errors do not reach it, unless it is given, by the name of the term.
     """
     terms, there = with_one(terms, label), sample.masks.get(label)
-    keys = [_keys(term, label, sample, tolerance) for term in terms]
+    keys = [_keys(term, label, sample, tolerances.get(term.name)) for term in terms]
     finite = all_finite([_rows(term, label, sample.x[term.name], there) for term in terms])
     if not any(term.name in sample.errors for term in terms):
         plain = [_ties.Keys(key.numbers, key.tolerances) for key in keys]
@@ -73,8 +75,9 @@ def keys_of(terms: Sequence[Term], label: str, sample: Sample, tolerance: float 
     padded = [key._replace(common=_padded(key.common, most)) for key in keys]
     once = jax.tree.map(lambda *rows: jnp.concatenate(rows), *padded)
     twice: _ties.Keys = jax.tree.map(lambda rows: jnp.concatenate([rows, rows]), once)
-    coarse = once.tolerances * (COARSE if tolerance is None else 1)
-    return twice._replace(tolerances=jnp.concatenate([coarse, once.tolerances])), finite
+    factors = [COARSE if tolerances.get(term.name) is None else 1 for term in terms]
+    coarse = [key.tolerances * factor for key, factor in zip(keys, factors, strict=True)]
+    return twice._replace(tolerances=jnp.concatenate([*coarse, once.tolerances])), finite
 
 
 def _keys(term: Term, label: str, sample: Sample, tolerance: float | None) -> _ties.Keys:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 
 from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._info import most_doubt
+from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._info import most_doubt, standard_tolerance
+from equikit.symmetrization._masks import present
 from equikit.symmetrization._sample import CERTAIN, Sample
 from equikit.symmetrization.frames import _ties
-from equikit.symmetrization.frames._numbers import keys_of, present_first
+from equikit.symmetrization.frames._numbers import keys_of, present_first, with_one
 from equikit.symmetrization.frames._ordering import (
     Exchanges,
     One,
@@ -87,23 +90,103 @@ class Sort(Ordering):
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
         """Entries in lexicographic order; absent ones come last."""
-        names, there = self.compared(action, label), sample.masks.get(label)
+        names = self.compared(action, label)
         terms = [term for term in action.inputs if term.name in names]
-        keys, finite = keys_of(terms, label, sample, self.tolerance)
-        found = _ties.split_by(None if there is None else present_first(there, keys.numbers.shape[1]), keys)
-        # An order jumps as axes turn, so that no average makes up for their errors.
-        turned = [jnp.max(turns, initial=0) for name, turns in sample.turns.items() if name in _axes(terms)]
-        doubt = CERTAIN * functools.reduce(jnp.maximum, turned, jnp.zeros(()))
-        certain = found.certain & (doubt <= most_doubt(sample.coarsest(terms)))
+        found, finite = sorted_entries(terms, label, sample, dict.fromkeys(names, self.tolerance))
         ties, more = ties_in(found.blocks), {"margin": found.margin}
         whole = all(term.name in names for term in action.inputs if label in term.labels)
-        orders = action.output_order(label)
-        if whole and orders < 2:
+        if whole and action.output_order(label) < 2:
             one = One(found.order, _ties.log_size(found.blocks))
-            return Ordered(one, ties, finite, certain, found.of_entries(), most=1, more=more)
-        return Ordered(Exchanges(found.of_entries()), ties, finite, certain, more=more)
+            return Ordered(one, ties, finite, found.certain, found.of_entries(), most=1, more=more)
+        return Ordered(Exchanges(found.of_entries()), ties, finite, found.certain, more=more)
 
 
-def _axes(terms: Sequence[Term]) -> set[str]:
-    """The labels of the axes of terms."""
-    return {base(name) for term in terms for name in term.labels}
+def sorted_entries(
+    terms: Sequence[Term], label: str, sample: Sample, tolerances: Mapping[str, float | None]
+) -> tuple[_ties.Split, Array]:
+    """The entries of an axis in lexicographic order, absent ones last, and whether all their numbers are finite."""
+    there = sample.masks.get(label)
+    keys, finite = keys_of(terms, label, sample, tolerances)
+    found = _ties.split_by(None if there is None else present_first(there, keys.numbers.shape[1]), keys)
+    # An order jumps as axes turn, so that no average makes up for their errors.
+    axes = {base(name) for term in terms for name in term.labels}
+    turned = [jnp.max(turns, initial=0) for name, turns in sample.turns.items() if name in axes]
+    doubt = CERTAIN * functools.reduce(jnp.maximum, turned, jnp.zeros(()))
+    return found._replace(certain=found.certain & (doubt <= most_doubt(sample.coarsest(terms)))), finite
+
+
+SCORES = " scores of entries"
+"""Under which name the scores join the inputs; with the space in front no term can have it."""
+
+
+@dataclass(frozen=True)
+class SortedScores(Ordering):
+    """Entries sorted by scores, which are among the inputs, and where scores tie by all their own numbers.
+
+    Attributes:
+        entries: whether numbers of their own are compared; else all orders of ties are left.
+    """
+
+    entries: bool = True
+
+    def compared(self, action: Action, label: str) -> tuple[str, ...]:
+        """The terms that have the label once."""
+        if not any(label in term.labels for term in action.inputs):
+            raise OptionError(
+                f"no input has the label {label!r}",
+                got=str(action.signature),
+                expected="entries that a network can give scores",
+                step="permute nothing, or name another label",
+            )
+        return tuple(term.name for term in with_one(action.inputs, label))
+
+    def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
+        """Entries in the order of their scores; of ties whose exchange changes nothing one order stands for all."""
+        scores = Term(SCORES, (label,))
+        terms = [scores, *(with_one(action.inputs, label) if self.entries else ())]
+        found, finite = sorted_entries(terms, label, sample, {SCORES: self.tolerance})
+        blocks, averaged = found.blocks, self.entries and action.output_order(label) < 2
+        tied = blocks[1:] == blocks[:-1]
+        matters = tied & ~exchangeable(action, label, sample, found.order) if averaged else tied
+        listed = tied & jnp.zeros_like(tied).at[blocks[1:]].max(matters)[blocks[1:]]
+        return Ordered(
+            Exchanges(found.only(listed)),
+            ties_in(blocks),
+            finite,
+            found.certain,
+            interchangeable=found.only(tied & ~listed) if averaged else None,
+            gap=self._gap(label, sample),
+            more={"margin": found.margin},
+        )
+
+    def _gap(self, label: str, sample: Sample) -> Array:
+        """The smallest difference of neighboring scores that are no ties, over the largest."""
+        keys, _ = keys_of([Term(SCORES, (label,))], label, sample, {SCORES: self.tolerance})
+        there = sample.masks.get(label)
+        scores = keys.numbers[0] if there is None else jnp.where(there, keys.numbers[0], jnp.nan)
+        largest = jnp.nanmax(jnp.abs(scores), initial=0)
+        steps = jnp.diff(jnp.sort(scores))
+        gap = jnp.min(jnp.where(steps > keys.tolerances[0], steps, jnp.inf), initial=jnp.inf)
+        return gap / jnp.where(largest > 0, largest, 1)
+
+
+def exchangeable(action: Action, label: str, sample: Sample, order: Array) -> Array:
+    """Whether to exchange entries at neighboring places changes no input with two axes of them, `[n - 1]`."""
+    pairs, count = [term for term in action.inputs if term.labels.count(label) > 1], len(order)
+    if not pairs or count < 2:
+        return jnp.ones(max(count - 1, 0), bool)
+    arrays, steps = {}, {}
+    for term in pairs:
+        array = jax.lax.stop_gradient(sample.x[term.name])
+        arrays[term.name] = array = jnp.where(present(term, sample.masks, array.ndim), array, 0)
+        wide = jnp.promote_types(array.real.dtype, jnp.float32)
+        steps[term.name] = standard_tolerance(None, wide) * jnp.max(jnp.abs(array), initial=0)
+
+    def unchanged(pair: tuple[Array, Array]) -> Array:
+        one, two = pair
+        swap = Element({label: jnp.arange(count).at[one].set(two).at[two].set(one)})
+        off = {t.name: jnp.abs(action.act_inverse(swap, t, arrays[t.name]) - arrays[t.name]) for t in pairs}
+        return jnp.all(jnp.stack([jnp.all(off[name] <= step) for name, step in steps.items()]))
+
+    found: Array = jax.lax.map(unchanged, (order[:-1], order[1:]))
+    return found

@@ -1,12 +1,13 @@
 """Sorting with ties: which entries no key tells apart, and the permutations that exchange them.
 
-There are two ways. `ranks` and `lexicographic` rank all numbers of a key, and sort by several. `split_by` compares
-entries only where keys before have left them tied. Entries are held in *blocks*, integers `[n]` that start at zero and
-leave no number out: entries of a lower block come first, and those of one block are tied.
+`split_by` compares entries by one key after another, each only where those before have left entries tied. Entries are
+held in *blocks*, integers `[n]` that start at zero and leave no number out: entries of a lower block come first, and
+those of one block are tied.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -60,6 +61,11 @@ class Split(NamedTuple):
     def of_entries(self) -> Array:
         """The block of each entry, `[n]`."""
         return jnp.zeros_like(self.blocks).at[self.order].set(self.blocks, unique_indices=True)
+
+    def only(self, tied: Array) -> Array:
+        """The block of each entry where entries at neighboring places are tied only if this says so, `[n - 1]`."""
+        starts = jnp.concatenate([jnp.zeros(1, bool), ~tied])[: len(self.order)]
+        return self._replace(blocks=jnp.cumsum(starts, dtype=jnp.int32)).of_entries()
 
 
 def split_by(blocks: Array | None, keys: Keys) -> Split:
@@ -138,23 +144,6 @@ def ranks(columns: Array, tolerance: Array | float) -> Array:
     return jnp.take_along_axis(numbers, jnp.argsort(order, axis=0), axis=0)
 
 
-def lexicographic(keys: Array) -> tuple[Array, Array]:
-    """The order of entries by their keys, the first column first, and the block of each place.
-
-    Args:
-        keys: integers `[n, keys]`.
-
-    Returns:
-        `order [n]`, so that `keys[order]` is sorted, and block numbers `[n]` of the sorted entries, ascending, equal
-        where all keys are.
-    """
-    count, width = keys.shape
-    order = jnp.lexsort(tuple(keys[:, i] for i in reversed(range(width)))) if width else jnp.arange(count)
-    ordered = keys[order]
-    new = jnp.any(jnp.diff(ordered, axis=0) != 0, axis=1)
-    return order, jnp.concatenate([jnp.zeros((min(count, 1),), jnp.int32), jnp.cumsum(new).astype(jnp.int32)])
-
-
 def sorting(blocks: Array) -> tuple[Array, Array]:
     """The order of the entries, ties as they come, `[n]`, and the blocks in this order."""
     order = jnp.argsort(blocks, stable=True)
@@ -172,10 +161,10 @@ def choices(blocks: Array) -> Array:
 def product_up_to(factors: Array, most: int) -> Array:
     """The product of integers of one or more, exactly; one more than `most` where it is larger."""
 
-    def times(product: Array, factor: Array) -> tuple[Array, None]:
-        return jnp.where(product > most // factor, most + 1, product * factor), None
-
-    return jax.lax.scan(times, jnp.ones((), factors.dtype), factors)[0]
+    logs = jnp.sum(jnp.log(factors.astype(jnp.float32)))
+    # Where this is small enough the product does not overflow.
+    product = jnp.minimum(jnp.prod(factors, dtype=factors.dtype), most + 1)
+    return jnp.where(logs > math.log(most + 1) + 0.5, most + 1, product)
 
 
 def size_up_to(blocks: Array, most: int) -> Array:
@@ -194,8 +183,8 @@ def listed(blocks: Array, count: int) -> Array:
     Digits of a number in the mixed radix of the choices say which entry of the rest of its block each place gets.
     """
     radix = choices(blocks)
-    if blocks.shape[0] == 0:  # of which JAX can index nothing
-        return jnp.zeros((count, 0), jnp.int32)
+    if count == 1 or blocks.shape[0] == 0:  # the first one leaves everything in its place
+        return jnp.zeros((count, 1), jnp.int32) + jnp.arange(blocks.shape[0], dtype=jnp.int32)
 
     def one(number: Array) -> Array:
         def place(i: Array, carried: tuple[Array, Array]) -> tuple[Array, Array]:
