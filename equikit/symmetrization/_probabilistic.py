@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from equikit._errors import GroupError, OptionError
 from equikit.diagrams import Term
 from equikit.groups import O, S
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._element import Array, compose
 from equikit.symmetrization._frame import Frame
 from equikit.symmetrization._info import Info, merged_more, settled
 from equikit.symmetrization._method import Method, permuted_label
@@ -180,43 +181,35 @@ class Probabilistic(Method, nnx.Module):
         masks = {label: jnp.broadcast_to(mask, (samples, *mask.shape)) for label, mask in masks.items()}
         for_noise, for_rotations, *for_ties = jax.random.split(key, 2 + len(permuted))
         found = self._of_network(action, x, masks, batch, permuted, rotated, for_noise)
-        linear: dict[str, Array] = {}
-        stabilizer: dict[str, Array] = {}
-        more: dict[str, Array] = {}
-        refused, gap, ties = jnp.zeros(batch, bool), None, None
+        several, frames, refused = Sample(x, masks), [], jnp.zeros(batch, bool)
         for label in rotated:
-            terms = action.named(self.terms)
-            pooled = pooled_vectors(found, action, label, terms, batch, x, masks, False)
-            frame = GramSchmidt(label, False, None, "sample").frame(
-                action, Sample({**x, **pooled}, masks), for_rotations
-            )
-            linear[label] = frame.elements.linear[label][0]
-            stabilizer |= {name: array[0] for name, array in frame.elements.stabilizer.items()}
+            pooled = pooled_vectors(found, action, label, action.named(self.terms), batch, x, masks, False)
             for array in pooled.values():
                 refused = refused | ~jnp.all(jnp.isfinite(array), axis=tuple(range(len(batch), array.ndim)))
-            gap = frame.info.gap
-            more |= frame.info.more
+            method = GramSchmidt(label, False, None, "sample")
+            frames.append(method.frame(action, several.with_arrays(pooled), for_rotations))
         for label, its_key in zip(permuted, for_ties, strict=True):
             scores = scores_of(found, action, label, batch, x)
-            frame = SortedScores(label, entries=False).draw(action, Sample({**x, SCORES: scores}, masks), its_key, 1)
-            refused = refused | frame.info.refused
-            ties = frame.info.ties if ties is None else ties + frame.info.ties
+            orders = SortedScores(label, entries=False).draw(action, several.with_arrays({SCORES: scores}), its_key, 1)
+            refused = refused | orders.info.refused
             if not self.deterministic:
-                frame = straight_through(frame, label, scores, masks.get(label), self.temperature, self.rounds)
-                more = merged_more(more, {ASSIGNMENT: frame.info.more[ASSIGNMENT]})
-            linear[label] = frame.elements.linear[label][0]
-        refused = jnp.any(refused, axis=0)
+                orders = straight_through(orders, label, scores, masks.get(label), self.temperature, self.rounds)
+            frames.append(orders)
+        refused, infos = jnp.any(refused, axis=0), [frame.info for frame in frames]
+        told = [{name: a for name, a in info.more.items() if name in ("matrix", ASSIGNMENT)} for info in infos]
+        gaps, ties = [i.gap for i in infos if i.gap is not None], [i.ties for i in infos if i.ties is not None]
         info = Info(
             jnp.full(batch[1:], samples, jnp.float32),
             refused,
             refused,
-            gap=None if gap is None else jnp.min(gap, axis=0),
-            ties=None if ties is None else jnp.max(ties, axis=0),
-            more=more,
+            gap=jnp.min(functools.reduce(jnp.minimum, gaps), axis=0),
+            ties=jnp.max(sum(ties), axis=0) if ties else None,
+            more=functools.reduce(merged_more, told),
         )
+        elements = functools.reduce(compose, (frame.elements for frame in frames))
         real = jnp.result_type(jnp.float32, *(array.real.dtype for array in x.values()))
         weights = settled(jnp.full(batch, 1 / samples, real), info)
-        return Frame(Element(linear, stabilizer=stabilizer), weights, info, drawn=True)
+        return Frame(jax.tree.map(lambda array: array[0], elements), weights, info, drawn=True)
 
     def _of_network(
         self,

@@ -87,11 +87,14 @@ class Sample:
 
 
 def with_other_errors(action: Action, sample: Sample, key: jax.Array) -> dict[str, Array]:
-    """The arrays of a sample, those that a frame moved with errors added that they might have had as well."""
+    """The arrays of a sample, those that a frame moved with other errors, drawn at random, in place of their own.
+
+    Their own are not known, so that what is added has twice the variance of one error.
+    """
     of_axes, of_numbers = jax.random.split(key)
-    turns = _normal(of_axes, sample.turns)
+    turns = _differences(of_axes, sample.turns)
     errors = {name: jnp.hypot(error, rounding_error(sample.x[name])) for name, error in sample.errors.items()}
-    noise = _normal(of_numbers, errors)
+    noise = _differences(of_numbers, errors)
     found = dict(sample.x)
     for term in action.inputs:
         array = sample.x[term.name]
@@ -106,11 +109,11 @@ def with_other_errors(action: Action, sample: Sample, key: jax.Array) -> dict[st
     return found
 
 
-def _normal(key: jax.Array, deviations: Mapping[str, Array]) -> dict[str, Array]:
-    """Independent normal numbers with these standard deviations."""
+def _differences(key: jax.Array, deviations: Mapping[str, Array]) -> dict[str, Array]:
+    """Differences of two independent normal numbers with these standard deviations."""
     keys = jax.random.split(key, max(len(deviations), 1))
     return {
-        name: deviation * jax.random.normal(key, deviation.shape, deviation.dtype)
+        name: math.sqrt(2) * deviation * jax.random.normal(key, deviation.shape, deviation.dtype)
         for key, (name, deviation) in zip(keys, sorted(deviations.items()), strict=False)
     }
 

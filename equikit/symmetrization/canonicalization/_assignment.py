@@ -57,7 +57,8 @@ def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Fl
     rounds = _checks.count("rounds", rounds, most=2**31 - 1, example=20)
 
     def once(_: int, logs: jax.Array) -> jax.Array:
-        return _divided(_divided(logs, -1), -2)
+        logs = logs - jax.nn.logsumexp(logs, axis=-1, keepdims=True)
+        return logs - jax.nn.logsumexp(logs, axis=-2, keepdims=True)
 
     if not log_scores.size:
         return log_scores
@@ -85,10 +86,6 @@ def _real(argument: str, scores: Array) -> jax.Array:
             step=f"pass jnp.asarray({argument}, jnp.float32)",
         )
     return jnp.asarray(scores)
-
-
-def _divided(logs: jax.Array, axis: int) -> jax.Array:
-    return logs - jax.nn.logsumexp(logs, axis=axis, keepdims=True)
 
 
 def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float[jax.Array, "*batch n n"]:

@@ -141,9 +141,10 @@ class PermutationCanonicalization(Method, nnx.Module):
         method = SortedScores(label, self.tolerance, self.max_size, self.on_degenerate)
         frame = method.frame(action, sample.with_arrays({SCORES: scores}, errors), key)
         frame = drawn(frame, for_draw, 1) if noisy else frame
-        if self.deterministic:
-            return frame
-        return straight_through(frame, label, scores, sample.masks.get(label), self.temperature, self.rounds)
+        if not self.deterministic:
+            there = sample.masks.get(label)
+            frame = straight_through(frame, label, scores, there, self.temperature, self.rounds)
+        return frame
 
     def _scores(self, action: Action, label: str, sample: Sample) -> Array:
         """What the network makes of the input, `[*batch, n]`."""
@@ -152,10 +153,10 @@ class PermutationCanonicalization(Method, nnx.Module):
         return scores_of(found, action, label, action.batch(terms[0], sample.x[terms[0].name]), sample.x)
 
     def _errors(self, action: Action, label: str, sample: Sample, scores: Array) -> Array:
-        """Standard deviations of the errors of scores: how far they are off where the input has other errors.
+        """Standard deviations of the errors of scores, from those of a copy of the input with other errors.
 
-        The entries come in another order too, so that rounding in the network counts. What the errors of all scores
-        have in common changes no order.
+        Its entries come in another order, so that rounding in the network counts too. An error that all scores have in
+        common changes no order. A single difference says little, so that half of the variance is the mean of all.
         """
         x = with_other_errors(action, sample, jax.random.key(0))
         for term in action.inputs:
@@ -168,7 +169,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         off = jnp.where(there, jax.lax.stop_gradient(again - scores), 0)
         count = jnp.maximum(jnp.sum(there, axis=-1, keepdims=True), 1).astype(off.dtype)
         off = jnp.where(there, off - jnp.sum(off, axis=-1, keepdims=True) / count, 0)
-        return jnp.sqrt(off**2 + jnp.sum(off**2, axis=-1, keepdims=True) / count)
+        return jnp.sqrt(off**2 + jnp.sum(off**2, axis=-1, keepdims=True) / count) / 2
 
 
 def scores_of(found: Any, action: Action, label: str, batch: tuple[int, ...], x: Mapping[str, Array]) -> Array:

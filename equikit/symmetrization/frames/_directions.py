@@ -19,6 +19,9 @@ from equikit.symmetrization._frame import Frame
 from equikit.symmetrization._info import Info, settled
 from equikit.symmetrization._method import Framed, permuted_label
 from equikit.symmetrization._sample import Sample
+from equikit.symmetrization.frames import _ties
+from equikit.symmetrization.frames._numbers import compared_terms, present_first
+from equikit.symmetrization.frames._ordering import ties_in
 from equikit.symmetrization.frames._vectors import numbers_in, read_labels
 
 MOST = 2**14
@@ -104,22 +107,13 @@ class Directions(Framed):
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the permutations."""
         label = permuted_label(self, action, self.label)
-        if not self._compared(action, label):
-            raise OptionError(
-                f"no input says how to sort the entries of {label!r}",
-                got=f"{action.signature}, terms={self.terms}",
-                expected=f"an input term that has {label!r} once",
-                step="name other terms=",
-            )
+        compared_terms(action, label, self.terms)
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
         """The other labels of the terms that are compared."""
         (label,) = self.acts_on(action)
-        return read_labels(action, label, self._compared(action, label))
-
-    def _compared(self, action: Action, label: str) -> tuple[str, ...]:
-        return tuple(term.name for term in action.named(self.terms) if term.labels.count(label) == 1)
+        return read_labels(action, label, compared_terms(action, label, self.terms))
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Orders along directions drawn by their weights, or along as many random ones."""
@@ -131,19 +125,19 @@ class Directions(Framed):
         """The orders of one sample along all directions; absent entries come last."""
         x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
-        compared = self._compared(action, label)
+        compared = compared_terms(action, label, self.terms)
         rows = numbers_in(action, label, compared, x, masks)
         there = masks.get(label, jnp.ones(len(rows), bool))
         finite = jnp.all(jnp.isfinite(rows))
         rows = _spread(jnp.where(finite, rows, 0), there)
-        blocks = _equal(jax.lax.stop_gradient(rows), there)
+        blocks = _equal(rows, there)
         count, d = rows.shape
         directions = self._directions(count, d, rows.dtype, key)
         orders, gaps = jax.vmap(lambda direction: _sorted(rows, blocks, there, direction))(directions)
         weights, known = _weights(gaps)
         if self.samples is not None:
             weights, known = jnp.full_like(weights, 1 / len(weights)), jnp.ones((), bool)
-        ties = jnp.sum(blocks != jnp.arange(len(rows)))
+        ties = ties_in(blocks)
         axes = action.output_order(label)
         whole = all(term.name in compared for term in action.inputs if label in map(base, term.labels))
         degenerate = ~(finite & known)
@@ -195,19 +189,15 @@ def _spread(rows: Array, there: Array) -> Array:
 
 
 def _equal(rows: Array, there: Array) -> Array:
-    """For every entry the first one that is equal to it, `[n]`; absent ones are equal to themselves alone."""
-    count = len(rows)
-    if not count:
-        return jnp.zeros(0, int)
-    apart = jnp.max(jnp.abs(rows[:, None] - rows[None]), axis=-1, initial=0)
-    equal = (apart <= EQUAL * rounding(rows.dtype)) & there[:, None] & there[None]
-    return jnp.argmax(equal | jnp.eye(count, dtype=bool), axis=1)
+    """Blocks `[n]` of entries that are equal in all numbers; absent ones are equal to none."""
+    numbers = jax.lax.stop_gradient(rows).T
+    step = jnp.full(len(numbers), EQUAL * rounding(rows.dtype), rows.dtype)
+    return _ties.split_by(present_first(there, len(rows)), _ties.Keys(numbers, step)).of_entries()
 
 
 def _sorted(rows: Array, blocks: Array, there: Array, direction: Array) -> tuple[Array, Array]:
     """The order along a direction, and the smallest gap between entries that are not equal; infinite without any."""
-    numbers = jnp.matmul(rows, direction, precision="highest")
-    numbers = with_derivative(numbers[blocks], block_means(numbers, blocks, 0))
+    numbers = block_means(jnp.matmul(rows, direction, precision="highest"), blocks, 0)
     order = jnp.lexsort((blocks, jax.lax.stop_gradient(numbers), ~there))
     sorted_numbers, sorted_blocks = numbers[order], blocks[order]
     counts = (sorted_blocks[1:] != sorted_blocks[:-1]) & there[order][1:]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
+from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
 from equikit.symmetrization._action import Action
@@ -22,14 +23,32 @@ def with_one(terms: Sequence[Term], label: str) -> list[Term]:
     return [term for term in terms if term.labels.count(label) == 1]
 
 
+def compared_terms(action: Action, label: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names of the input terms that have a label once, of those named or of all.
+
+    Raises:
+        OptionError: if there are none.
+    """
+    found = tuple(term.name for term in with_one(action.named(names), label))
+    if not found:
+        raise OptionError(
+            f"no input says how to sort the entries of {label!r}",
+            got=f"{action.signature}, terms={names}",
+            expected=f"an input term that has {label!r} once",
+            step="use ek.frames.Laplacian for graphs, or name other terms=",
+        )
+    return found
+
+
 def rows_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there: Array | None) -> list[Array]:
     """What the terms with a label once know of its entries, `[numbers, n]` each; absent entries are zero."""
-    found = []
-    for term in with_one(terms, label):
-        array = jnp.moveaxis(_wide(x[term.name]), term.labels.index(label), -1)
-        rows = _real(array.reshape(math.prod(array.shape[:-1]), array.shape[-1]))
-        found.append(rows if there is None else jnp.where(there, rows, 0))
-    return found
+    return [_rows(term, label, x[term.name], there) for term in with_one(terms, label)]
+
+
+def _rows(term: Term, label: str, array: Array, there: Array | None) -> Array:
+    array = jnp.moveaxis(_wide(array), term.labels.index(label), -1)
+    rows = _real(array.reshape(math.prod(array.shape[:-1]), array.shape[-1]))
+    return rows if there is None else jnp.where(there, rows, 0)
 
 
 def matrices_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there: Array | None) -> list[Array]:
@@ -67,12 +86,14 @@ def keys_of(
     """
     terms, there = with_one(terms, label), sample.masks.get(label)
     keys = [_keys(term, label, sample, tolerances.get(term.name)) for term in terms]
-    finite = all_finite([_rows(term, label, sample.x[term.name], there) for term in terms])
+    finite = all_finite(rows_of(terms, label, sample.x, there))
     if not any(term.name in sample.errors for term in terms):
         plain = [_ties.Keys(key.numbers, key.tolerances) for key in keys]
         return jax.tree.map(lambda *rows: jnp.concatenate(rows), *plain), finite
-    most = max(key.common.shape[1] for key in keys if key.common is not None)
-    padded = [key._replace(common=_padded(key.common, most)) for key in keys]
+    common = [key.common for key in keys if key.common is not None]
+    most = max(rows.shape[1] for rows in common)
+    common = [jnp.pad(rows, ((0, 0), (0, most - rows.shape[1]), (0, 0))) for rows in common]
+    padded = [key._replace(common=rows) for key, rows in zip(keys, common, strict=True)]
     once = jax.tree.map(lambda *rows: jnp.concatenate(rows), *padded)
     twice: _ties.Keys = jax.tree.map(lambda rows: jnp.concatenate([rows, rows]), once)
     factors = [COARSE if tolerances.get(term.name) is None else 1 for term in terms]
@@ -104,16 +125,6 @@ def _keys(term: Term, label: str, sample: Sample, tolerance: float | None) -> _t
         # All entries are one point where nothing but errors is left of them.
         step = jnp.where((longest <= FLAT * error) & moved, jnp.inf, step)
     return _ties.Keys(numbers, jnp.full(len(numbers), step, numbers.dtype), tails, errors, common)
-
-
-def _rows(term: Term, label: str, array: Array, there: Array | None) -> Array:
-    """What an array of a term says of the entries of a label, `[numbers, n]`."""
-    return rows_of([term], label, {term.name: array}, there)[0]
-
-
-def _padded(common: Array | None, parts: int) -> Array:
-    assert common is not None, "keys of a term have all parts"
-    return jnp.pad(common, ((0, 0), (0, parts - common.shape[1]), (0, 0)))
 
 
 def _in_common(term: Term, label: str, sample: Sample, there: Array | None) -> Array:

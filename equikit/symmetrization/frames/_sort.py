@@ -18,7 +18,7 @@ from equikit.symmetrization._info import most_doubt, standard_tolerance
 from equikit.symmetrization._masks import present
 from equikit.symmetrization._sample import CERTAIN, Sample
 from equikit.symmetrization.frames import _ties
-from equikit.symmetrization.frames._numbers import keys_of, present_first, with_one
+from equikit.symmetrization.frames._numbers import compared_terms, keys_of, present_first, with_one
 from equikit.symmetrization.frames._ordering import (
     Exchanges,
     One,
@@ -78,21 +78,13 @@ class Sort(Ordering):
 
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
         """The terms that have the label once."""
-        found = tuple(term.name for term in action.named(self.terms) if term.labels.count(label) == 1)
-        if not found:
-            raise OptionError(
-                f"no input says how to sort the entries of {label!r}",
-                got=f"{action.signature}, terms={self.terms}",
-                expected=f"an input term that has {label!r} once",
-                step="use ek.frames.Laplacian for graphs, or name other terms=",
-            )
-        return found
+        return compared_terms(action, label, self.terms)
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
         """Entries in lexicographic order; absent ones come last."""
         names = self.compared(action, label)
         terms = [term for term in action.inputs if term.name in names]
-        found, finite = sorted_entries(terms, label, sample, dict.fromkeys(names, self.tolerance))
+        found, _, finite = sorted_entries(terms, label, sample, dict.fromkeys(names, self.tolerance))
         ties, more = ties_in(found.blocks), {"margin": found.margin}
         whole = all(term.name in names for term in action.inputs if label in term.labels)
         if whole and action.output_order(label) < 2:
@@ -103,8 +95,8 @@ class Sort(Ordering):
 
 def sorted_entries(
     terms: Sequence[Term], label: str, sample: Sample, tolerances: Mapping[str, float | None]
-) -> tuple[_ties.Split, Array]:
-    """The entries of an axis in lexicographic order, absent ones last, and whether all their numbers are finite."""
+) -> tuple[_ties.Split, _ties.Keys, Array]:
+    """The entries of an axis in lexicographic order, absent ones last; their numbers, and whether all are finite."""
     there = sample.masks.get(label)
     keys, finite = keys_of(terms, label, sample, tolerances)
     found = _ties.split_by(None if there is None else present_first(there, keys.numbers.shape[1]), keys)
@@ -112,7 +104,8 @@ def sorted_entries(
     axes = {base(name) for term in terms for name in term.labels}
     turned = [jnp.max(turns, initial=0) for name, turns in sample.turns.items() if name in axes]
     doubt = CERTAIN * functools.reduce(jnp.maximum, turned, jnp.zeros(()))
-    return found._replace(certain=found.certain & (doubt <= most_doubt(sample.coarsest(terms)))), finite
+    certain = found.certain & (doubt <= most_doubt(sample.coarsest(terms)))
+    return found._replace(certain=certain), keys, finite
 
 
 SCORES = " scores of entries"
@@ -142,32 +135,20 @@ class SortedScores(Ordering):
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
         """Entries in the order of their scores; of ties whose exchange changes nothing one order stands for all."""
-        scores = Term(SCORES, (label,))
-        terms = [scores, *(with_one(action.inputs, label) if self.entries else ())]
-        found, finite = sorted_entries(terms, label, sample, {SCORES: self.tolerance})
+        there = sample.masks.get(label)
+        terms = [Term(SCORES, (label,)), *(with_one(action.inputs, label) if self.entries else ())]
+        found, keys, finite = sorted_entries(terms, label, sample, {SCORES: self.tolerance})
         blocks, averaged = found.blocks, self.entries and action.output_order(label) < 2
         tied = blocks[1:] == blocks[:-1]
         matters = tied & ~exchangeable(action, label, sample, found.order) if averaged else tied
         listed = tied & jnp.zeros_like(tied).at[blocks[1:]].max(matters)[blocks[1:]]
-        return Ordered(
-            Exchanges(found.only(listed)),
-            ties_in(blocks),
-            finite,
-            found.certain,
-            interchangeable=found.only(tied & ~listed) if averaged else None,
-            gap=self._gap(label, sample),
-            more={"margin": found.margin},
-        )
-
-    def _gap(self, label: str, sample: Sample) -> Array:
-        """The smallest difference of neighboring scores that are no ties, over the largest."""
-        keys, _ = keys_of([Term(SCORES, (label,))], label, sample, {SCORES: self.tolerance})
-        there = sample.masks.get(label)
-        scores = keys.numbers[0] if there is None else jnp.where(there, keys.numbers[0], jnp.nan)
-        largest = jnp.nanmax(jnp.abs(scores), initial=0)
-        steps = jnp.diff(jnp.sort(scores))
-        gap = jnp.min(jnp.where(steps > keys.tolerances[0], steps, jnp.inf), initial=jnp.inf)
-        return gap / jnp.where(largest > 0, largest, 1)
+        alike = found.only(tied & ~listed) if averaged else None
+        orders, more = Exchanges(found.only(listed)), {"margin": found.margin}
+        scores, largest = keys.numbers[0, found.order], jnp.max(jnp.abs(keys.numbers[0]), initial=0)
+        steps = jnp.diff(scores if there is None else jnp.where(there[found.order], scores, jnp.nan))
+        clear = steps > keys.tolerances[0]
+        gap = jnp.min(jnp.where(clear, steps / jnp.where(largest > 0, largest, 1), jnp.inf), initial=jnp.inf)
+        return Ordered(orders, ties_in(blocks), finite, found.certain, alike, gap=gap, more=more)
 
 
 def exchangeable(action: Action, label: str, sample: Sample, order: Array) -> Array:
