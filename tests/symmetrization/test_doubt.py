@@ -4,12 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import equikit as ek
+from equikit.symmetrization._sample import Sample, moved_back
+from equikit.symmetrization.canonicalization import PermutationCanonicalization
 from equikit.symmetrization.frames import PCA, Alignment, Directions, Sort
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 MIX = np.random.default_rng(7).normal(size=(3, 3)).astype(np.float32)
+NETWORK = ek.nn.DeepSets(3, [16, 16], 1, out="p", rngs=nnx.Rngs(0))
 OCTAHEDRON = np.concatenate([np.eye(3), -np.eye(3)])
 
 
@@ -41,6 +45,69 @@ def test_no_order_that_rounding_decides_is_silent(points, reported):
     degenerate = np.asarray(info.degenerate | other.degenerate)
     assert not np.any(off & ~degenerate)
     assert info.degenerate.mean() <= reported
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("points", "reported"), [(20, 0.002), (100, 0.04)])
+def test_no_order_of_scores_that_rounding_decides_is_silent(points, reported):
+    rng = np.random.default_rng(0)
+    sym = wrapped([PCA(on_degenerate="flag"), PermutationCanonicalization(NETWORK, on_degenerate="flag")])
+    sym.eval()
+    run, silent, degenerate = jax.jit(lambda x: sym(x, with_info=True)), 0, []
+    for _ in range(8):
+        x = rng.normal(size=(250, points, 3)).astype(np.float32)
+        moved, turns, _ = copies(x, rng)
+        (y, one), (z, two) = run(x), run(moved)
+        off = np.abs(np.einsum("bij,bj->bi", turns, y) - z).max(-1) > 1e-4
+        silent += np.sum(off & ~np.asarray(one.degenerate | two.degenerate))
+        degenerate.append(one.degenerate)
+    assert silent == 0
+    assert np.mean(degenerate) <= reported
+
+
+def test_errors_of_scores_are_those_of_moved_copies():
+    """Standard deviations of what scores of clouds differ by in a copy, after what all scores have in common."""
+    rng, pca, how = np.random.default_rng(0), PCA(on_degenerate="flag"), PermutationCanonicalization(NETWORK)
+    action = wrapped([pca, how]).action
+
+    @jax.jit
+    def run(x):
+        sample = Sample({"p x": x}, {})
+        frame = pca.frame(action, sample, None)
+        moved = moved_back(action, sample, frame.elements, frame.tail, frame.turns)
+        scores = how._scores(action, "p", moved)
+        return scores, how._errors(action, "p", moved, scores)
+
+    x = rng.normal(size=(32, 50, 3)).astype(np.float32)
+    moved, _, order = copies(x, rng)
+    (one, errors), (two, _) = (jax.tree.map(np.asarray, run(array)) for array in (x, moved))
+    apart = (one[:, None, :, order] - two[None]).transpose(2, 0, 1, 3)  # signs of axes may come in another order
+    apart -= apart.mean(-1, keepdims=True)
+    actual = np.sqrt((apart**2).mean(-1) / 2).min(2)
+    ratio = np.sqrt((errors**2).mean(-1)).T / actual
+    assert 0.8 < np.median(ratio) < 1.4
+    assert np.quantile(ratio, 0.01) > 0.5
+
+
+def test_scores_that_differ_by_the_tolerance_are_reported_where_they_have_errors():
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    lengths = np.sum(np.square(x - x.mean(0), dtype=float), axis=-1)
+    step = np.min(np.diff(np.sort(lengths))) / lengths.max()
+
+    def squares(x):
+        return jnp.sum(x[..., 0] ** 2, axis=-1, keepdims=True)
+
+    def info(tolerance, *frames):
+        how = [*frames, PermutationCanonicalization(squares, tolerance=tolerance, on_degenerate="flag")]
+        return wrapped(how).info(jnp.asarray(x)) if frames else plain(how).info(jnp.asarray(x - x.mean(0)))
+
+    def plain(how):
+        return ek.symmetrize(of_order, "p x -> x", p=ek.S, x=ek.Fixed(3), channels=False, how=how)
+
+    assert info(step, PCA()).degenerate
+    assert info(step, PCA()).doubt == np.inf
+    assert not info(1.001 * step, PCA()).degenerate
+    assert not info(step).degenerate  # numbers that no frame moved are exact
 
 
 def test_an_order_that_rounding_decides_is_refused_and_the_error_says_what_helps():

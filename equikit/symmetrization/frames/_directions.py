@@ -130,7 +130,8 @@ class Directions(Framed):
         there = masks.get(label, jnp.ones(len(rows), bool))
         finite = jnp.all(jnp.isfinite(rows))
         rows = _spread(jnp.where(finite, rows, 0), there)
-        blocks = _equal(rows, there)
+        blocks = _equal(rows, masks.get(label))
+        rows = block_means(rows, blocks, 0)
         count, d = rows.shape
         directions = self._directions(count, d, rows.dtype, key)
         orders, gaps = jax.vmap(lambda direction: _sorted(rows, blocks, there, direction))(directions)
@@ -188,16 +189,16 @@ def _spread(rows: Array, there: Array) -> Array:
     return rows / power_of_two(jnp.max(jnp.abs(rows), initial=0))
 
 
-def _equal(rows: Array, there: Array) -> Array:
+def _equal(rows: Array, there: Array | None) -> Array:
     """Blocks `[n]` of entries that are equal in all numbers; absent ones are equal to none."""
-    numbers = jax.lax.stop_gradient(rows).T
-    step = jnp.full(len(numbers), EQUAL * rounding(rows.dtype), rows.dtype)
-    return _ties.split_by(present_first(there, len(rows)), _ties.Keys(numbers, step)).of_entries()
+    step = jnp.full(rows.shape[1], EQUAL * rounding(rows.dtype), rows.dtype)
+    start = None if there is None else present_first(there, len(rows))
+    return _ties.split_by(start, _ties.Keys(jax.lax.stop_gradient(rows).T, step)).of_entries()
 
 
 def _sorted(rows: Array, blocks: Array, there: Array, direction: Array) -> tuple[Array, Array]:
     """The order along a direction, and the smallest gap between entries that are not equal; infinite without any."""
-    numbers = block_means(jnp.matmul(rows, direction, precision="highest"), blocks, 0)
+    numbers = jnp.matmul(rows, direction, precision="highest")
     order = jnp.lexsort((blocks, jax.lax.stop_gradient(numbers), ~there))
     sorted_numbers, sorted_blocks = numbers[order], blocks[order]
     counts = (sorted_blocks[1:] != sorted_blocks[:-1]) & there[order][1:]
