@@ -74,15 +74,21 @@ class Sample:
         """The dtype of these terms that rounds most."""
         return max((self.dtype(term.name) for term in terms), key=rounding)
 
-    def with_arrays(self, arrays: Mapping[str, Array], errors: Mapping[str, Array] | None = None) -> Sample:
-        """The sample with other arrays for some terms, or for new ones, which no frame moved unless errors say so."""
+    def with_arrays(
+        self, arrays: Mapping[str, Array], errors: Mapping[str, Array] | None = None, dtype: Any = None
+    ) -> Sample:
+        """The sample with other arrays for some terms, or for new ones, which no frame moved.
+
+        If they follow from numbers that one moved, they have errors, and the dtype in which these numbers came.
+        """
+        given = tuple((name, dtype) for name in arrays if dtype is not None)
         return Sample(
             {**self.x, **arrays},
             self.masks,
             {name: tail for name, tail in self.tails.items() if name not in arrays},
             {**{name: error for name, error in self.errors.items() if name not in arrays}, **(errors or {})},
             self.turns,
-            tuple((name, dtype) for name, dtype in self.given if name not in arrays),
+            tuple((name, came) for name, came in self.given if name not in arrays) + given,
         )
 
 

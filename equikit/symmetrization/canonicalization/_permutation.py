@@ -38,6 +38,13 @@ class PermutationCanonicalization(Method, nnx.Module):
     one evaluation, and outputs with one axis of the label are averaged over them, exactly. For all others, such as the
     nodes of a cycle, the frame has all orders of every tie, \(\prod_b b!\); it is exact where so many are listed.
 
+    After a frame of matrices the input has errors, and so have the scores: a second call of the network, for a copy
+    with other errors, measures them. If they decide the order the input is degenerate, as for `ek.frames.Sort`. In
+    float32, after `PCA` and with a small `ek.nn.DeepSets`, this holds for 3 % of random clouds of 100 points, and for
+    0.05 % of clouds of 20 points; use `"flag"` in training. Without another frame scores count as exact, although the
+    network sums in the order of the entries: this changes the order of no cloud among 2,000 of 100 points, and of 2 %
+    of clouds of 1,000 points.
+
     Args:
         network: equivariant, and pure: it maps the input to `[*batch, n, 1]`. It is called with an array `[*batch,
             *axes, channels]`, a dictionary where there are several terms, and with `mask=` where there are masks; of
@@ -53,8 +60,8 @@ class PermutationCanonicalization(Method, nnx.Module):
         tolerance: scores within this of each other tie, relative to the largest; by default 64 times the rounding
             error.
         max_size: how many orders of ties are listed.
-        on_degenerate: what to do where there are more: `"error"`, `"flag"`, or `"sample"`, which orders ties at random,
-            equivariant in distribution, and needs a key.
+        on_degenerate: what to do where there are more, or where rounding decides: `"error"`, `"flag"`, or `"sample"`,
+            which orders ties at random, equivariant in distribution, and needs a key.
 
     Attributes:
         deterministic: whether permutations have no derivative and no noise; `eval()` and `train()` set it.
@@ -63,11 +70,11 @@ class PermutationCanonicalization(Method, nnx.Module):
         OptionError: if the network or an option does not fit.
         GroupError: if the label has another group.
         ShapeError, DTypeError: if the network returns something else.
-        FrameError: for an input with too many ties.
+        FrameError: for an input with too many ties, or whose order rounding decides.
 
-    Cost: one call of the network, a sort, and one evaluation of the backbone for each order listed; in training
-        n² numbers times `rounds`, and a product with an n × n matrix in place of each permutation. For inputs with two
-        axes of the label, n comparisons of the input with itself.
+    Cost: one call of the network, two after another frame, a sort, and one evaluation of the backbone for each order
+        listed; in training n² numbers times `rounds`, and a product with an n × n matrix in place of each permutation.
+        For inputs with two axes of the label, n comparisons of the input with itself.
 
     Example:
         >>> import equikit as ek, jax.numpy as jnp
@@ -130,16 +137,18 @@ class PermutationCanonicalization(Method, nnx.Module):
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The orders of every input: one, or those of ties."""
         (label,) = self.acts_on(action)
-        scores, errors = self._scores(action, label, sample), {}
+        terms, scores = action.named(self.terms), self._scores(action, label, sample)
+        moved, errors = any(term.name in sample.errors for term in terms), {}
         noisy = self.gumbel and key is not None and not self.deterministic
         if noisy:
             assert key is not None
             key, its_key, for_draw = jax.random.split(key, 3)
             scores = scores + jax.random.gumbel(its_key, scores.shape, scores.dtype)
-        elif any(term.name in sample.errors for term in action.named(self.terms)):
+        elif moved:
             errors = {SCORES: self._errors(action, label, sample, scores)}
         method = SortedScores(label, self.tolerance, self.max_size, self.on_degenerate)
-        frame = method.frame(action, sample.with_arrays({SCORES: scores}, errors), key)
+        scored = sample.with_arrays({SCORES: scores}, errors, sample.coarsest(terms) if moved else None)
+        frame = method.frame(action, scored, key)
         frame = drawn(frame, for_draw, 1) if noisy else frame
         if not self.deterministic:
             there = sample.masks.get(label)
@@ -160,8 +169,8 @@ class PermutationCanonicalization(Method, nnx.Module):
         """
         x = with_other_errors(action, sample, jax.random.key(0))
         for term in action.inputs:
-            first = x[term.name].ndim - len(term.labels) - action.channels
-            places = [first + place for place, name in enumerate(term.labels) if name == label]
+            batch = len(action.batch(term, x[term.name]))
+            places = [place for place, name in enumerate(term.labels, batch) if name == label]
             x[term.name] = jnp.flip(x[term.name], places)
         there = sample.masks.get(label, jnp.ones(scores.shape, bool))
         masks = {name: jnp.flip(mask, -1) if name == label else mask for name, mask in sample.masks.items()}
