@@ -18,7 +18,7 @@ from equikit.symmetrization._info import most_doubt, standard_tolerance
 from equikit.symmetrization._masks import present
 from equikit.symmetrization._sample import CERTAIN, Sample
 from equikit.symmetrization.frames import _ties
-from equikit.symmetrization.frames._numbers import compared_terms, keys_of, present_first, with_one
+from equikit.symmetrization.frames._numbers import compared_terms, keys_of, present_first, scaled, with_one
 from equikit.symmetrization.frames._ordering import (
     Exchanges,
     One,
@@ -156,18 +156,15 @@ def exchangeable(action: Action, label: str, sample: Sample, order: Array) -> Ar
     pairs, count = [term for term in action.inputs if term.labels.count(label) > 1], len(order)
     if not pairs or count < 2:
         return jnp.ones(max(count - 1, 0), bool)
-    arrays, steps = {}, {}
-    for term in pairs:
-        array = jax.lax.stop_gradient(sample.x[term.name])
-        arrays[term.name] = array = jnp.where(present(term, sample.masks, array.ndim), array, 0)
-        wide = jnp.promote_types(array.real.dtype, jnp.float32)
-        steps[term.name] = standard_tolerance(None, wide) * jnp.max(jnp.abs(array), initial=0)
+    kept = {t.name: jnp.where(present(t, sample.masks, sample.x[t.name].ndim), sample.x[t.name], 0) for t in pairs}
+    arrays = {name: scaled(jax.lax.stop_gradient(array)) for name, array in kept.items()}
 
     def unchanged(pair: tuple[Array, Array]) -> Array:
         one, two = pair
         swap = Element({label: jnp.arange(count).at[one].set(two).at[two].set(one)})
-        off = {t.name: jnp.abs(action.act_inverse(swap, t, arrays[t.name]) - arrays[t.name]) for t in pairs}
-        return jnp.all(jnp.stack([jnp.all(off[name] <= step) for name, step in steps.items()]))
+        off = [jnp.max(jnp.abs(action.act_inverse(swap, t, arrays[t.name]) - arrays[t.name]), initial=0) for t in pairs]
+        same = [each <= standard_tolerance(None, jnp.promote_types(each.dtype, jnp.float32)) for each in off]
+        return jnp.all(jnp.stack(same))
 
     found: Array = jax.lax.map(unchanged, (order[:-1], order[1:]))
     return found
