@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
@@ -92,36 +93,31 @@ class Sample:
         )
 
 
-def with_other_errors(action: Action, sample: Sample, key: jax.Array) -> dict[str, Array]:
-    """The arrays of a sample, those that a frame moved with other errors, drawn at random, in place of their own.
+def with_other_errors(action: Action, sample: Sample) -> dict[str, Array]:
+    """The arrays of a sample, those that a frame moved with other errors in place of their own.
 
-    Their own are not known, so that what is added has twice the variance of one error.
+    They are random, but the same for every sample. Errors of their own are not known, so that what is added has twice
+    the variance of one error.
     """
-    of_axes, of_numbers = jax.random.split(key)
-    turns = _differences(of_axes, sample.turns)
-    errors = {name: jnp.hypot(error, rounding_error(sample.x[name])) for name, error in sample.errors.items()}
-    noise = _differences(of_numbers, errors)
-    found = dict(sample.x)
+    generator, found = np.random.default_rng(0), dict(sample.x)
+
+    def difference(deviation: Array, axes: int) -> Array:
+        drawn = generator.normal(scale=math.sqrt(2), size=deviation.shape[deviation.ndim - axes :])
+        return deviation * drawn.astype(deviation.dtype)
+
+    turns = {label: difference(deviation, 2) for label, deviation in sorted(sample.turns.items())}
     for term in action.inputs:
-        array = sample.x[term.name]
+        array, error = sample.x[term.name], sample.errors.get(term.name)
         batch = len(action.batch(term, array))
-        if term.name in noise:
-            found[term.name] = array + noise[term.name].astype(array.dtype)
+        if error is not None:
+            other = difference(jnp.hypot(error, rounding_error(array)), array.ndim - batch)
+            found[term.name] = array + other.astype(array.dtype)
         for place, label in enumerate(term.labels, batch):
             if (turn := turns.get(base(label))) is not None:
                 turn = jnp.expand_dims(turn, range(batch, array.ndim - 1)).astype(array.dtype)
                 moved = jnp.einsum("...ij,...j->...i", turn, jnp.moveaxis(array, place, -1))
                 found[term.name] = found[term.name] + jnp.moveaxis(moved, -1, place)
     return found
-
-
-def _differences(key: jax.Array, deviations: Mapping[str, Array]) -> dict[str, Array]:
-    """Differences of two independent normal numbers with these standard deviations."""
-    keys = jax.random.split(key, max(len(deviations), 1))
-    return {
-        name: math.sqrt(2) * deviation * jax.random.normal(key, deviation.shape, deviation.dtype)
-        for key, (name, deviation) in zip(keys, sorted(deviations.items()), strict=False)
-    }
 
 
 def moved_back(action: Action, sample: Sample, elements: Element, tail: Element, turns: dict[str, Array]) -> Sample:

@@ -167,7 +167,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         Its entries come in another order, so that rounding in the network counts too. An error that all scores have in
         common changes no order. A single difference says little, so that half of the variance is the mean of all.
         """
-        x = with_other_errors(action, sample, jax.random.key(0))
+        x = with_other_errors(action, sample)
         for term in action.inputs:
             batch = len(action.batch(term, x[term.name]))
             places = [place for place, name in enumerate(term.labels, batch) if name == label]

@@ -19,9 +19,7 @@ from equikit.symmetrization._frame import Frame
 from equikit.symmetrization._info import Info, settled
 from equikit.symmetrization._method import Framed, permuted_label
 from equikit.symmetrization._sample import Sample
-from equikit.symmetrization.frames import _ties
-from equikit.symmetrization.frames._numbers import compared_terms, present_first
-from equikit.symmetrization.frames._ordering import ties_in
+from equikit.symmetrization.frames._numbers import compared_terms
 from equikit.symmetrization.frames._vectors import numbers_in, read_labels
 
 MOST = 2**14
@@ -130,7 +128,7 @@ class Directions(Framed):
         there = masks.get(label, jnp.ones(len(rows), bool))
         finite = jnp.all(jnp.isfinite(rows))
         rows = _spread(jnp.where(finite, rows, 0), there)
-        blocks = _equal(rows, masks.get(label))
+        blocks = _equal(jax.lax.stop_gradient(rows), there)
         rows = block_means(rows, blocks, 0)
         count, d = rows.shape
         directions = self._directions(count, d, rows.dtype, key)
@@ -138,7 +136,7 @@ class Directions(Framed):
         weights, known = _weights(gaps)
         if self.samples is not None:
             weights, known = jnp.full_like(weights, 1 / len(weights)), jnp.ones((), bool)
-        ties = ties_in(blocks)
+        ties = jnp.sum(blocks != jnp.arange(len(rows)))
         axes = action.output_order(label)
         whole = all(term.name in compared for term in action.inputs if label in map(base, term.labels))
         degenerate = ~(finite & known)
@@ -189,11 +187,14 @@ def _spread(rows: Array, there: Array) -> Array:
     return rows / power_of_two(jnp.max(jnp.abs(rows), initial=0))
 
 
-def _equal(rows: Array, there: Array | None) -> Array:
-    """Blocks `[n]` of entries that are equal in all numbers; absent ones are equal to none."""
-    step = jnp.full(rows.shape[1], EQUAL * rounding(rows.dtype), rows.dtype)
-    start = None if there is None else present_first(there, len(rows))
-    return _ties.split_by(start, _ties.Keys(jax.lax.stop_gradient(rows).T, step)).of_entries()
+def _equal(rows: Array, there: Array) -> Array:
+    """For every entry the first one that is equal to it, `[n]`; absent ones are equal to themselves alone."""
+    count = len(rows)
+    if not count:
+        return jnp.zeros(0, int)
+    apart = jnp.max(jnp.abs(rows[:, None] - rows[None]), axis=-1, initial=0)
+    equal = (apart <= EQUAL * rounding(rows.dtype)) & there[:, None] & there[None]
+    return jnp.argmax(equal | jnp.eye(count, dtype=bool), axis=1)
 
 
 def _sorted(rows: Array, blocks: Array, there: Array, direction: Array) -> tuple[Array, Array]:
