@@ -22,15 +22,8 @@ from equikit.symmetrization._method import Method, permuted_label
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample
-from equikit.symmetrization.canonicalization._assignment import (
-    ASSIGNMENT,
-    straight_through,
-)
-from equikit.symmetrization.canonicalization._network import (
-    NOISE,
-    called,
-    wide_inputs,
-)
+from equikit.symmetrization.canonicalization._assignment import ASSIGNMENT, straight_through
+from equikit.symmetrization.canonicalization._network import NOISE, called, wide_inputs
 from equikit.symmetrization.canonicalization._permutation import scores_of
 from equikit.symmetrization.canonicalization._pooled_vectors import GramSchmidt, pooled_vectors, vector_term
 from equikit.symmetrization.canonicalization._rotation import rotated_label

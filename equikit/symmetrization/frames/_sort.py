@@ -19,13 +19,7 @@ from equikit.symmetrization._masks import present
 from equikit.symmetrization._sample import CERTAIN, Sample
 from equikit.symmetrization.frames import _ties
 from equikit.symmetrization.frames._numbers import compared_terms, keys_of, present_first, scaled, with_one
-from equikit.symmetrization.frames._ordering import (
-    Exchanges,
-    One,
-    Ordered,
-    Ordering,
-    ties_in,
-)
+from equikit.symmetrization.frames._ordering import Exchanges, One, Ordered, Ordering, ties_in
 
 
 @dataclass(frozen=True)

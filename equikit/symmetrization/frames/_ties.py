@@ -160,7 +160,6 @@ def choices(blocks: Array) -> Array:
 
 def product_up_to(factors: Array, most: int) -> Array:
     """The product of integers of one or more, exactly; one more than `most` where it is larger."""
-
     logs = jnp.sum(jnp.log(factors.astype(jnp.float32)))
     # Where this is small enough the product does not overflow.
     product = jnp.minimum(jnp.prod(factors, dtype=factors.dtype), most + 1)
