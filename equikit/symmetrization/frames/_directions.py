@@ -12,13 +12,14 @@ import numpy as np
 
 from equikit._errors import OptionError, TooLargeError
 from equikit.diagrams._signature import base
-from equikit.symmetrization._action import Action, block_means
+from equikit.symmetrization._action import Action
 from equikit.symmetrization._double_word import power_of_two, with_derivative
 from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import Frame
 from equikit.symmetrization._info import Info, settled
 from equikit.symmetrization._method import Framed, permuted_label
 from equikit.symmetrization._sample import Sample
+from equikit.symmetrization._stabilizer import orbit_mean
 from equikit.symmetrization.frames._numbers import compared_terms
 from equikit.symmetrization.frames._vectors import numbers_in, read_labels
 
@@ -129,7 +130,7 @@ class Directions(Framed):
         finite = jnp.all(jnp.isfinite(rows))
         rows = _spread(jnp.where(finite, rows, 0), there)
         blocks = _equal(jax.lax.stop_gradient(rows), there)
-        rows = block_means(rows, blocks, 0)
+        rows = orbit_mean(rows, blocks, (0,))
         count, d = rows.shape
         directions = self._directions(count, d, rows.dtype, key)
         orders, gaps = jax.vmap(lambda direction: _sorted(rows, blocks, there, direction))(directions)
@@ -149,7 +150,7 @@ class Directions(Framed):
             gap=jnp.max(gaps),
             ties=ties,
         )
-        element = Element({label: orders}, stabilizer={label: blocks[orders]})
+        element = Element({label: orders}, stabilizer={label: blocks[orders]} if axes < 2 else {})
         weights = weights if self.differentiable else jax.lax.stop_gradient(weights)
         return Frame(element, settled(weights, info), info, drawn=self.samples is not None)
 
