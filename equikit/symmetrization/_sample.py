@@ -96,8 +96,8 @@ class Sample:
 def with_other_errors(action: Action, sample: Sample) -> dict[str, Array]:
     """The arrays of a sample, those that a frame moved with other errors in place of their own.
 
-    They are random, but the same for every sample. Errors of their own are not known, so that what is added has twice
-    the variance of one error.
+    The new errors are random, but the same for every sample. The old ones are unknown, so that the difference of the
+    two is added, which has twice the variance.
     """
     generator, found = np.random.default_rng(0), dict(sample.x)
 

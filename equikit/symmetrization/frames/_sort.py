@@ -103,15 +103,15 @@ def sorted_entries(
 
 
 SCORES = " scores of entries"
-"""Under which name the scores join the inputs; with the space in front no term can have it."""
+"""The name of the scores among the inputs; no term can have it, since it starts with a space."""
 
 
 @dataclass(frozen=True)
 class SortedScores(Ordering):
-    """Entries sorted by scores, which are among the inputs, and where scores tie by all their own numbers.
+    """Entries sorted by scores, which are among the inputs, and by their own numbers where scores tie.
 
     Attributes:
-        entries: whether numbers of their own are compared; else all orders of ties are left.
+        entries: whether entries are compared by their own numbers; otherwise the frame has all orders of tied scores.
     """
 
     entries: bool = True
@@ -128,7 +128,7 @@ class SortedScores(Ordering):
         return tuple(term.name for term in with_one(action.inputs, label))
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
-        """Entries in the order of their scores; of ties whose exchange changes nothing one order stands for all."""
+        """Entries in the order of their scores; one order stands for all exchanges that leave the input unchanged."""
         there = sample.masks.get(label)
         terms = [Term(SCORES, (label,)), *(with_one(action.inputs, label) if self.entries else ())]
         found, keys, finite = sorted_entries(terms, label, sample, {SCORES: self.tolerance})
@@ -146,7 +146,7 @@ class SortedScores(Ordering):
 
 
 def exchangeable(action: Action, label: str, sample: Sample, order: Array) -> Array:
-    """Whether to exchange entries at neighboring places changes no input with two axes of them, `[n - 1]`."""
+    """Whether the exchange of entries at neighboring places leaves inputs with two axes as they are, `[n - 1]`."""
     pairs, count = [term for term in action.inputs if term.labels.count(label) > 1], len(order)
     if not pairs or count < 2:
         return jnp.ones(max(count - 1, 0), bool)
