@@ -229,10 +229,7 @@ def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameErro
     lacks = "is symmetric itself, or {} does not tell that it is not"
     step = 'look at sym.info(x); another on_degenerate= ("flag", "sample", "weighted") goes on with them'
     if (unsure := info.more.get(UNSURE)) is not None and bool(unsure[(..., *place)].any()):
-        lacks, step = (
-            "has an order that rounding to {} decides",
-            "use ek.frames.Directions, a learned order, or float64",
-        )
+        lacks, step = "has an order that rounding to {} decides", "use ek.frames.Directions or float64"
     return FrameError(
         f"an input has no frame: it {lacks.format(dtype) if finite else 'is not finite'}",
         got=f"{refused.sum()} of {refused.size} inputs for {how}; the first of them is number {np.argmax(refused)}: "
