@@ -35,7 +35,7 @@ class PermutationCanonicalization(Method, nnx.Module):
     Scores tie where the network cannot tell entries apart: always where a symmetry of the input exchanges them. Tied
     entries are compared by all numbers of their own, as by `ek.frames.Sort`. What is tied then is of two kinds. Entries
     any two of which can be exchanged without changing the input, such as equal points or the leaves of a star, need
-    one evaluation, and outputs with one axis of the label are averaged over them, exactly. For all others, such as the
+    one evaluation, and outputs are averaged over them, exactly. For all others, such as the
     nodes of a cycle, the frame has all orders of every tie, \(\prod_b b!\); it is exact where so many are listed.
 
     After a frame of matrices the input has errors, and so have the scores: a second call of the network, for a copy

@@ -28,9 +28,8 @@ class Sort(Ordering):
 
     Entry i is compared by all its numbers, in the order of the input terms, of their axes and of the channels. Entries
     that are equal in all numbers are tied. A permutation of tied entries leaves the input as it is, so that one
-    evaluation serves all of them, and outputs with one axis of the label are averaged over ties, exactly. Only where
-    outputs have more axes, or inputs are not all compared, are the \(\prod_b b!\) elements of the frame needed, for
-    ties of b entries. Derivatives are the mean over the orders of ties, of inputs with one axis of the label.
+    evaluation serves all of them: outputs and derivatives are averaged over ties, exactly. Only where inputs are not
+    all compared are the \(\prod_b b!\) elements of the frame needed, for ties of b entries.
 
     Numbers that no frame moved are exact, and so is their order. Those that a frame of matrices moved have errors, of
     rounding the input and of the frame, and equal ones differ by as much. Within a tolerance numbers count as equal,
@@ -81,7 +80,7 @@ class Sort(Ordering):
         found, _, finite = sorted_entries(terms, label, sample, dict.fromkeys(names, self.tolerance))
         ties, more = ties_in(found.blocks), {"margin": found.margin}
         whole = all(term.name in names for term in action.inputs if label in term.labels)
-        if whole and action.output_order(label) < 2:
+        if whole:
             one = One(found.order, _ties.log_size(found.blocks))
             return Ordered(one, ties, finite, found.certain, found.of_entries(), most=1, more=more)
         return Ordered(Exchanges(found.of_entries()), ties, finite, found.certain, more=more)
@@ -132,7 +131,7 @@ class SortedScores(Ordering):
         there = sample.masks.get(label)
         terms = [Term(SCORES, (label,)), *(with_one(action.inputs, label) if self.entries else ())]
         found, keys, finite = sorted_entries(terms, label, sample, {SCORES: self.tolerance})
-        blocks, averaged = found.blocks, self.entries and action.output_order(label) < 2
+        blocks, averaged = found.blocks, self.entries
         tied = blocks[1:] == blocks[:-1]
         matters = tied & ~exchangeable(action, label, sample, found.order) if averaged else tied
         listed = tied & jnp.zeros_like(tied).at[blocks[1:]].max(matters)[blocks[1:]]
