@@ -275,30 +275,34 @@ def test_errors():
         ek.ShapeError, lambda: turned("i j -> i j", ("i", "j"), **image), "not square", "i=4, j=6", "Z(2)", "pad"
     )
     assert turned("i j -> i j", ("i", "j"), n=2, **image) is not None
-    for axes, problem, expected in (
-        (("i", "k"), "not those of an image", "Fixed"),
-        (("i", "i"), "two different labels", "the rows"),
-    ):
-        assert_error(
-            ek.OptionError,
-            lambda axes=axes: turned("i j -> ", axes, **image),
-            problem,
-            str(axes),
-            expected,
-            "i",
-        )
+    assert_error(
+        ek.SignatureError,
+        lambda: turned("i j -> ", ("i", "k"), **image),
+        "'k' is none of their pixels",
+        "k=nothing",
+        "Fixed(size)",
+        "bind k",
+    )
     assert_error(
         ek.OptionError,
+        lambda: turned("i j -> ", ("i", "i"), **image),
+        "two different labels",
+        "('i', 'i')",
+        "the rows",
+        "i",
+    )
+    assert_error(
+        ek.SignatureError,
         lambda: turned("i j -> i", ("i", "j"), **image),
-        "not those of an image",
-        "i j -> i",
-        "once each",
-        "Fixed",
+        "'i' is no image",
+        "'j' 0 times",
+        "once",
+        "correct the signature",
     )
     assert_error(
         ek.GroupError,
         lambda: ek.symmetrize(jnp.sin, "x -> p", x=ek.Fixed(3), p=ek.S, how=GroupAverage())(jnp.ones((3, 1))),
-        "size of 'p' is not settled",
+        "size of 'p' is unknown",
         "x -> p",
         "a group with a size",
         "S(5)",

@@ -1,50 +1,21 @@
-"""One activation for each element of a finite group: which is the largest, which are tied, and what is taken."""
+"""The readout of a finite list of candidates: the best of them, and what happens where several are tied."""
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from equikit.symmetrization._action import Action, act
-from equikit.symmetrization._element import Array, Element, is_permutation, permutation_matrix, rounding
-from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._action import Action, act, moved_masks
+from equikit.symmetrization._element import Array, Element, rounding
+from equikit.symmetrization._frame import Frame, only_if, with_fallback
 from equikit.symmetrization._info import Info, settled
 from equikit.symmetrization._method import OnDegenerate
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Activations:
-    """What an element is chosen by.
-
-    Attributes:
-        values: `[*batch, elements]`, the largest of which is taken.
-        elements: the elements of the group, `[elements, ...]`.
-        canonical: the inputs moved by the inverse of each, `[elements, *batch, *axes, channels]`, where it does not
-            matter which of two elements with the same canonical input is taken; `None` where it does.
-        more: other quantities for `info`.
-    """
-
-    values: Array
-    elements: Element
-    canonical: dict[str, Array] | None
-    more: dict[str, Array] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How the largest activation is taken: a value, so that programs are compiled once for it."""
-
-    differentiable: bool
-    beta: float
-    tolerance: float | None
-    on_degenerate: OnDegenerate
 
 
 def wide(values: Array, x: Mapping[str, Array]) -> Any:
@@ -52,69 +23,25 @@ def wide(values: Array, x: Mapping[str, Array]) -> Any:
     return jnp.result_type(jnp.float32, values.dtype, *(array.real.dtype for array in x.values()))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def chosen(how: Choice, given: Activations, key: jax.Array | None, dtype: Any) -> Frame:
-    """The frame of the element with the largest activation, or of all that are tied; its matrices have the dtype."""
-    activations, found = given.values, ties(given.values, how.tolerance)
-    same: Array = jnp.zeros(activations.shape, bool)
-    if given.canonical is not None:
-        same = alike(given.canonical, found.best, 64 * rounding(activations.dtype))
-    finite = jnp.all(jnp.isfinite(activations), axis=-1)
-    undecided = jnp.any(found.tied & ~same, axis=-1) & (found.count > 1)
-    degenerate = undecided | ~finite
-    pick, count = found.best, activations.shape[-1]
-    if how.on_degenerate == "sample" and key is not None:
-        other = jax.random.categorical(key, jnp.where(found.tied, 0.0, -jnp.inf))
-        pick = jnp.where(found.count > 1, other, pick)
-    slope = _slope(how.beta * activations, dtype) if how.differentiable else None
-    size = jnp.ones(pick.shape, jnp.float32)
-    if how.on_degenerate == "weighted":
-        degenerate, use = ~finite, undecided & finite
-        single = jax.nn.one_hot(pick, count, dtype=dtype)
-        equal = found.tied.astype(dtype) / jnp.maximum(found.count, 1).astype(dtype)[..., None]
-        weights = jnp.moveaxis(jnp.where(use[..., None], equal, single), -1, 0)
-        size = jnp.where(use, found.count, 1).astype(size.dtype)
-        picks = jnp.broadcast_to(jnp.expand_dims(jnp.arange(count), range(1, pick.ndim + 1)), weights.shape)
-    else:
-        weights, picks = jnp.ones((1, *pick.shape), dtype), pick[None]
-    refused = degenerate & (how.on_degenerate in ("error", "weighted"))
-    info = Info(size, degenerate, refused, found.gap, ties=jnp.maximum(found.count - 1, 0))
-    return Frame(picked(given.elements, picks, slope), settled(weights, info), info)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3, 4))
-def drawn(how: Choice, given: Activations, key: jax.Array, samples: int, dtype: Any) -> Frame:
-    """Elements drawn with probabilities softmax(beta activations), by Gumbel noise, through which derivatives go."""
-    activations = given.values
-    noisy = how.beta * activations.astype(dtype) + jax.random.gumbel(key, (samples, *activations.shape), dtype)
-    elements = picked(given.elements, jnp.argmax(noisy, axis=-1), _slope(noisy, dtype))
-    degenerate = ~jnp.all(jnp.isfinite(activations), axis=-1)
-    info = Info(jnp.full(degenerate.shape, samples, jnp.float32), degenerate, degenerate)
-    weights = jnp.full((samples, *degenerate.shape), 1 / samples, dtype)
-    return Frame(elements, settled(weights, info), info, drawn=True)
-
-
-def _slope(logits: Array, dtype: Any) -> Array:
-    """The softmax less itself: zero, exactly, but with its derivatives."""
-    soft = jax.nn.softmax(logits.astype(dtype), axis=-1)
-    return soft - jax.lax.stop_gradient(soft)
-
-
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Ties:
-    """The largest activation, and how far it is from the others.
+    """The best candidate, and how far the others are behind it.
 
     Attributes:
         best: its index, `[*batch]`.
-        tied: which activations cannot be told from it, `[*batch, elements]`.
-        count: how many these are, itself included, `[*batch]`.
-        gap: the difference of the two largest, relative to that of the largest and the smallest, `[*batch]`.
+        behind: how much less the values of the candidates are, relative to the spread, `[candidates, *batch]`.
+        excess: the same relative to the tolerance: up to one a candidate is tied with the best.
     """
 
     best: Array
-    tied: Array
-    count: Array
-    gap: Array
+    behind: Array
+    excess: Array
+
+    @property
+    def tied(self) -> Array:
+        """Which candidates rounding may have put in their order, `[candidates, *batch]`."""
+        return self.excess <= 1
 
 
 def tie_tolerance(tolerance: float | None, dtype: Any) -> float:
@@ -122,75 +49,123 @@ def tie_tolerance(tolerance: float | None, dtype: Any) -> float:
     return min(64 * rounding(dtype), math.sqrt(rounding(dtype))) if tolerance is None else tolerance
 
 
-def ties(activations: Array, tolerance: float | None) -> Ties:
-    """Which activations `[*batch, elements]` are the largest up to the tolerance.
-
-    It is relative to the spread of the activations, or to their size where that is more; by default as many roundings
-    of the dtype that the activations come in.
-    """
-    fraction = tie_tolerance(tolerance, activations.dtype)
-    activations = activations.astype(jnp.promote_types(activations.dtype, jnp.float32))
-    top = jnp.max(activations, axis=-1, keepdims=True)
-    spread = top - jnp.min(activations, axis=-1, keepdims=True)
-    scale = jnp.maximum(spread, jnp.max(jnp.abs(activations), axis=-1, keepdims=True))
-    tied = top - activations <= fraction * scale
-    below = (top - activations) / jnp.where(spread > 0, spread, 1)
-    if activations.shape[-1] > 1:
-        gap = jnp.sort(below, axis=-1)[..., 1]
-    else:
-        gap = jnp.full(activations.shape[:-1], jnp.inf, activations.dtype)
-    return Ties(jnp.argmax(activations, axis=-1), tied, jnp.sum(tied, axis=-1), gap)
-
-
-def picked(elements: Element, picks: Array, slope: Array | None) -> Element:
-    r"""The elements `[*picks, ...]` at given places of a list, with derivatives where they have a slope.
+def ties(values: Array, tolerance: float | None, seen: Array | None = None, errors: Array | float = 0) -> Ties:
+    """Find the candidates whose values are the largest up to the tolerance.
 
     Args:
-        elements: all elements, `[elements, ...]`.
-        picks: places, integers `[..., *batch]`.
-        slope: zeros `[*batch, elements]` with derivatives, those of soft weights \(s_g\): the matrices that are picked
-            get the derivatives of \(\sum_g s_g g\). Permutations become matrices.
+        values: `[candidates, *batch]`.
+        tolerance: relative to the spread of the values, or to their size if that is larger; by default some roundings
+            of their dtype.
+        seen: other values, which count for spread and size.
+        errors: by how much the differences from the best value may be wrong, `[candidates, *batch]`.
     """
+    fraction = tie_tolerance(tolerance, values.dtype)
+    values = values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    seen = values if seen is None else seen
+    top = jnp.max(values, axis=0)
+    spread = top - jnp.min(seen, axis=0)
+    width = fraction * jnp.maximum(spread, jnp.max(jnp.abs(seen), axis=0)) + errors
+    behind = top - values
+    excess = jnp.where(width > 0, behind / jnp.where(width > 0, width, 1), jnp.where(behind > 0, jnp.inf, behind))
+    return Ties(jnp.argmax(values, axis=0), behind / jnp.where(spread > 0, spread, 1), jax.lax.stop_gradient(excess))
 
-    def one(array: Array, permutes: bool) -> Array:
-        if slope is None:
-            return array[picks]
-        if permutes:
-            array = permutation_matrix(array, slope.dtype)
-        array = array.astype(jnp.promote_types(array.dtype, slope.dtype))
-        rates = jnp.einsum("...g,gij->...ij", slope.astype(array.dtype), array, precision=jax.lax.Precision.HIGHEST)
-        return array[picks] + rates
 
-    linear = {label: one(by, is_permutation(by)) for label, by in elements.linear.items()}
-    return Element(linear, grid={labels: one(turn, False) for labels, turn in elements.grid.items()})
+def decided(
+    on_degenerate: OnDegenerate,
+    found: Ties,
+    near: Array,
+    same: Array,
+    best: Element,
+    take: Callable[[Array], Element],
+    sure: Array,
+    key: jax.Array | None,
+) -> Frame:
+    """The frame of the best candidate, with those that are tied with it as its fallback if this is asked for.
+
+    Args:
+        on_degenerate: what is done where candidates are tied that do not give the same result.
+        found: which candidates are tied.
+        near: those that the element `best` stands for, `[candidates, *batch]`.
+        same: those that give the same result as the best.
+        best: the element of the best candidate, `[1, *batch, ...]`.
+        take: gives the elements of the candidates at given indices `[k, *batch]`.
+        sure: whether all values are known, `[*batch]`.
+        key: a key for random choices.
+    """
+    others = found.tied & ~near
+    count = jnp.sum(others, axis=0)
+    undecided = jnp.any(others & ~same, axis=0) & sure
+    if on_degenerate == "sample" and key is not None:
+        other = take(jax.random.categorical(key, jnp.where(found.tied, 0.0, -jnp.inf), axis=0)[None])
+
+        def either(one: Array, two: Array) -> Array:
+            return jnp.where(jnp.expand_dims(count > 0, (0, *range(count.ndim + 1, one.ndim))), one, two)
+
+        best = jax.tree.map(either, other, best)
+    gap = jnp.min(jnp.where(near, jnp.inf, found.behind), axis=0)
+    degenerate = ~sure if on_degenerate == "weighted" else undecided | ~sure
+    refused = degenerate & (on_degenerate in ("error", "weighted"))
+    info = Info(jnp.ones(count.shape, jnp.float32), degenerate, refused, gap, ties=count)
+    dtype = found.behind.dtype
+    frame = Frame(best, settled(jnp.ones((1, *count.shape), dtype), info), info)
+    if on_degenerate != "weighted":
+        return frame
+
+    def all_tied() -> Frame:
+        size = jnp.sum(found.tied, axis=0).astype(dtype)
+        every = jnp.broadcast_to(jnp.expand_dims(jnp.arange(len(near)), range(1, near.ndim)), near.shape)
+        return Frame(take(every), found.tied / jnp.maximum(size, 1), replace(info, size=size.astype(jnp.float32)))
+
+    return with_fallback(frame, undecided.astype(dtype), all_tied)
+
+
+def same_results(
+    action: Action,
+    elements: Element,
+    masks: Mapping[str, Array],
+    found: Ties,
+    near: Array,
+    same_inputs: Callable[[], Array],
+) -> Array:
+    """The candidates that give the same result as the best, `[candidates, *batch]`, as far as they are tied.
+
+    Where elements move an entry of an output these are those near to it only, else all that give the backbone the same
+    input, which are computed only if candidates are tied.
+    """
+    moved = [term for term in action.signature.outputs if action.moves(elements, term)]
+    if moved and not masks:
+        return near
+    empty: Array = jnp.ones((), bool)
+    for term in moved:
+        absent = [~jnp.any(masks[label], axis=-1) for label in term.labels if label in masks]
+        empty = empty & functools.reduce(jnp.logical_or, absent, jnp.zeros((), bool))
+    needed = jnp.any(empty & jnp.any(found.tied & ~near, axis=0))
+    return near | (only_if(needed, same_inputs) & empty)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def canonical(action: Action, elements: Element, x: dict[str, Array]) -> dict[str, Array]:
-    r"""The inputs moved by the inverses of listed elements: \(g^{-1} x\), `[elements, *batch, *axes, channels]`."""
+def copies(
+    action: Action, elements: Element, x: dict[str, Array], masks: dict[str, Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    r"""The inputs and masks moved by the inverses of elements, \(g^{-1} x\), `[elements, *batch, ...]`."""
     first = action.inputs[0]
-    batch = action.batch(first, x[first.name])
+    batch = len(action.batch(first, x[first.name]))
 
-    def one(element: Element) -> dict[str, Array]:
-        spread = jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, *a.shape)), element)
-        return act(action, spread, action.inputs, x, batch=len(batch), backwards=True)
+    def one(element: Element) -> tuple[dict[str, Array], dict[str, Array]]:
+        return act(action, element, action.inputs, x, batch=batch, backwards=True), moved_masks(element, masks)
 
     return jax.vmap(one)(elements)
 
 
-def alike(moved: Mapping[str, Array], best: Array, fraction: float) -> Array:
-    """Which of the moved inputs `[elements, *batch, ...]` are that of one element, up to a fraction of their largest
-    entry: booleans `[*batch, elements]`."""
-    found: Array = jnp.ones((), bool)
-    for array in moved.values():
-        entries = math.prod(array.shape[best.ndim + 1 :])
-        flat = jnp.moveaxis(array.reshape(*array.shape[: best.ndim + 1], entries), 0, best.ndim)
-        chosen = jnp.take_along_axis(flat, best[..., None, None], axis=best.ndim)
-        largest = jnp.max(jnp.abs(flat), axis=(-2, -1), initial=0)[..., None]
-        found = found & (jnp.max(jnp.abs(flat - chosen), axis=-1, initial=0) <= fraction * largest)
-    return found
+def alike(moved: Mapping[str, Array], best: Array, fraction: float, blur: Mapping[str, Array] | None = None) -> Array:
+    """Which copies of inputs, `[candidates, *batch, ...]`, are the best one: booleans `[candidates, *batch]`.
 
-
-def outputs_move(action: Action, elements: Element) -> bool:
-    """Whether the elements do anything to an output, so that it matters which of two is taken."""
-    return any(action.moves(elements, term) for term in action.signature.outputs)
+    Entries may differ by a fraction of the largest one, and by the blur `[candidates, *batch]` of their input.
+    """
+    same: Array = jnp.ones((), bool)
+    for name, array in moved.items():
+        flat = 1.0 * array.reshape(*array.shape[: best.ndim + 1], math.prod(array.shape[best.ndim + 1 :]))
+        chosen = jnp.take_along_axis(flat, best[None, ..., None], axis=0)
+        most = fraction * jnp.max(jnp.abs(flat), axis=(0, -1), initial=0) + (0 if blur is None else blur[name])
+        same = same & (jnp.max(jnp.abs(flat - chosen), axis=-1, initial=0) <= most)
+    return same

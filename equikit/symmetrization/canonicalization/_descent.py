@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import jax
@@ -13,21 +17,34 @@ from jax.typing import ArrayLike
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import SO
-from equikit.symmetrization._action import Action, act
-from equikit.symmetrization._element import Array, Element
+from equikit.symmetrization._action import Action
+from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import Frame, in_one_list
-from equikit.symmetrization._info import Info
+from equikit.symmetrization._info import Info, most_doubt, settled
 from equikit.symmetrization._method import Method, OnDegenerate
 from equikit.symmetrization._options import option
-from equikit.symmetrization._sample import Sample
-from equikit.symmetrization.canonicalization._choice import outputs_move, wide
-from equikit.symmetrization.canonicalization._merge import Minima, merged
+from equikit.symmetrization._sample import CERTAIN, Sample
+from equikit.symmetrization.canonicalization._choice import (
+    alike,
+    copies,
+    decided,
+    same_results,
+    tie_tolerance,
+    ties,
+    wide,
+)
 from equikit.symmetrization.canonicalization._score import Score, without_absent
 from equikit.symmetrization.frames import PCA
 from equikit.symmetrization.frames._vectors import definite_label
 
 LONGEST = 0.5
 """The largest angle of one step, in radians."""
+
+SLOPES = 4
+"""By how much the derivatives of the starts are less precise than the starts, whose average would be better."""
+
+NEAR = 0.1
+"""Rotations no farther apart than this, in the Frobenius norm, are one minimum, reached more or less closely."""
 
 
 class EnergyDescent(Method, nnx.Module):
@@ -154,55 +171,40 @@ class EnergyDescent(Method, nnx.Module):
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """Where the paths with the least energy end."""
-        x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
-        first = action.inputs[0]
-        batch = action.batch(first, x[first.name])
-        x, dtype = without_absent(action, x, masks), wide(jnp.zeros(0), x)
-        starts = self._starts(action, label, Sample(x, masks), key, dtype)
+        x, masks = without_absent(action, sample.x, sample.masks), sample.masks
+        dtype = wide(jnp.zeros(0), x)
+        starts = self._starts(action, label, sample, key, dtype)
         start = starts.elements.linear[label].astype(dtype)
-        if not self.differentiable:
-            start = jax.lax.stop_gradient(start)
-        lead = start.shape[:-2]
+        start = start if self.differentiable else jax.lax.stop_gradient(start)
+        lead, noise, moves = start.shape[:-2], _noise(action, sample), action.output_order(label) > 0
         seen = {name: jnp.broadcast_to(mask, (*lead, mask.shape[-1])) for name, mask in masks.items()}
 
-        def copies(turn: Array) -> dict[str, Array]:
-            def one(turn: Array) -> dict[str, Array]:
-                return act(action, Element({label: turn}), action.inputs, x, batch=len(batch), backwards=True)
+        def moved(turn: Array) -> dict[str, Array]:
+            arrays: dict[str, Array] = copies(action, Element({label: turn}), x, {})[0]
+            return arrays
 
-            return jax.vmap(one)(turn)
+        def energy(arrays: dict[str, Array]) -> Array:
+            return -self.score(action, arrays, seen, lead)[0].astype(dtype)
 
-        def energy(turn: Array) -> Array:
-            return -self.score(action, copies(turn), seen, lead)[0].astype(dtype)
-
-        turn, before = start, energy(start)
-        gradient = jnp.zeros(lead, dtype)
-        if self.steps:
-            turn, gradient = _descended(energy, turn, self.steps, self.learning_rate)
-        after = energy(turn) if self.steps else before
-        if not self.differentiable:
-            turn, after = jax.lax.stop_gradient((turn, after))
-        moves = outputs_move(action, Element({label: turn}))
-        found: Frame = merged(
-            Minima(
-                start, copies(start), before, turn, None if moves else copies(turn), after, gradient, starts.weights > 0
-            ),
-            starts.info,
-            key,
-            label=label,
-            tolerance=self.tolerance,
-            on_degenerate=self.on_degenerate,
+        error = _start_error(starts, label, start)
+        begun, rates = _with_rates(moved, start, error)
+        blur = {name: _largest(rate, len(lead)) + noise[name] for name, rate in rates.items()}
+        begin, before = _effect(moves, error, begun, rates), energy(begun)
+        turn, error, peak, gradient = _descended(
+            lambda turn: energy(moved(turn)), start, error, self.steps, self.learning_rate
         )
+        ended, rates = _with_rates(moved, turn, error)
+        after, pull = jax.vjp(energy, ended)
+        off = _energy_error(pull(jnp.ones_like(after))[0], rates, noise)
+        doubt = CERTAIN * jnp.maximum(_effect(moves, error, ended, rates), SLOPES * begin)
+        doubt = jnp.where(CERTAIN * peak > NEAR, jnp.inf, doubt)
+        paths = Paths(start, begun, blur, before, turn, after, off, doubt, gradient, starts.weights > 0)
+        paths = paths if self.differentiable else jax.lax.stop_gradient(paths)
+        found: Frame = _lowest(action, label, self.tolerance, self.on_degenerate, paths, starts.info, sample, key)
         return found
 
-    def _starts(
-        self,
-        action: Action,
-        label: str,
-        sample: Sample,
-        key: jax.Array | None,
-        dtype: Any,
-    ) -> Frame:
+    def _starts(self, action: Action, label: str, sample: Sample, key: jax.Array | None, dtype: Any) -> Frame:
         if isinstance(self.starts, Method):
             return in_one_list(self.starts.frame(action, sample, key))
         first = action.inputs[0]
@@ -222,34 +224,194 @@ class EnergyDescent(Method, nnx.Module):
         return repr(self)
 
 
-def _descended(energy: Any, start: Array, steps: int, rate: float) -> tuple[Array, Array]:
-    """Where the paths from matrices `[*lead, d, d]` end, and the norms of the last gradients `[*lead]`."""
-    d = start.shape[-1]
-    rows, columns = np.triu_indices(d, 1)
-    one = jnp.eye(d, dtype=start.dtype)
+def _descended(
+    energy: Callable[[Array], Array], start: Array, error: Array, steps: int, rate: float
+) -> tuple[Array, Array, Array, Array]:
+    r"""Descend from matrices g, `[*lead, d, d]`, and carry the error \(g^{-1} \delta g\) of each along.
 
-    def step(turn: Array, _: None) -> tuple[Array, Array]:
+    Returns:
+        The ends, their errors, the largest angles that these had on the way, and the norms of the last gradients.
+    """
+    d = start.shape[-1]
+    one = jnp.eye(d, dtype=start.dtype)
+    fresh = jnp.asarray(np.fromfunction(lambda i, j: (-1.0) ** (i + j) * np.sign(j - i), (d, d)), start.dtype)
+
+    def step(turn: Array) -> tuple[Array, Array]:
         slope = jax.grad(lambda turn: jnp.sum(energy(turn)))(turn)
         # The derivative along g A, for every A with entries 1 and -1 at two places.
-        along = jnp.einsum("...ki,...kj->...ij", turn, slope, precision=jax.lax.Precision.HIGHEST)
-        along = along[..., rows, columns] - along[..., columns, rows]
-        squared = jnp.sum(along**2, axis=-1)
-        norm = jnp.sqrt(jnp.where(squared > 0, squared, 1))
-        norm = jnp.where(squared > 0, norm, 0)
+        along = _product(jnp.swapaxes(turn, -1, -2), slope)
+        along = along - jnp.swapaxes(along, -1, -2)
+        norm = _angle(along)
         length = rate * jnp.minimum(1, LONGEST / jnp.maximum(rate * norm, LONGEST))
-        half = jnp.zeros_like(turn).at[..., rows, columns].set(-length[..., None] * along / 2)
-        half = half - jnp.swapaxes(half, -1, -2)
+        half = -length[..., None, None] * along / 2
         # The Cayley transform: a rotation, exactly, and the exponential to second order.
-        turn = jnp.matmul(turn, jnp.linalg.solve(one - half, one + half), precision=jax.lax.Precision.HIGHEST)
-        return turn, norm
+        return _product(turn, jnp.linalg.solve(one - half, one + half)), norm
 
-    if isinstance(start, jax.core.Tracer):
-        end, norms = jax.lax.scan(step, start, None, length=steps)
-        return end, norms[-1]
-    # Outside of a compiled program a scan would be compiled anew in each call.
-    for _ in range(steps):
-        start, norm = step(start, None)
-    return start, norm
+    def follow(path: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
+        turn, error, peak, _norm = path
+        (turn, norm), (change, _) = jax.jvp(step, (turn,), (_product(turn, error),))
+        error = jax.lax.stop_gradient(_product(jnp.swapaxes(turn, -1, -2), change))
+        # The rounding of a step comes in along a direction that may grow where the error so far shrinks.
+        error = (error - jnp.swapaxes(error, -1, -2)) / 2 + rounding(error.dtype) * fresh
+        angle = _angle(error)
+        return (turn, error / jnp.maximum(angle, 1)[..., None, None], jnp.maximum(peak, angle), norm), None
+
+    angle = _angle(error)
+    path: Any = (start, error, angle, jnp.zeros_like(angle))
+    if isinstance(start, jax.core.Tracer) and steps:
+        path = jax.lax.scan(follow, path, None, length=steps)[0]
+    else:  # outside of a compiled program a scan would be compiled anew in each call
+        for _ in range(steps):
+            path = follow(path, None)[0]
+    found: tuple[Array, Array, Array, Array] = path
+    return found
+
+
+def _product(one: Array, two: Array) -> Array:
+    return jnp.matmul(one, two, precision=jax.lax.Precision.HIGHEST)
+
+
+def _angle(skew: Array) -> Array:
+    """The angle of an antisymmetric matrix, the norm of the entries above its diagonal; derivative zero at zero."""
+    squared = jnp.sum(skew**2, axis=(-2, -1)) / 2
+    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+
+
+def _largest(array: Array, lead: int) -> Array:
+    return jnp.max(jnp.abs(array), axis=tuple(range(lead, array.ndim)), initial=0)
+
+
+def _noise(action: Action, sample: Sample) -> dict[str, Array]:
+    """The largest standard deviation of the entries of each input, `[*batch]`."""
+    errors = without_absent(action, {term.name: sample.error(term.name) for term in action.inputs}, sample.masks)
+    return {
+        term.name: _largest(errors[term.name], len(action.batch(term, errors[term.name]))) for term in action.inputs
+    }
+
+
+def _start_error(starts: Frame, label: str, start: Array) -> Array:
+    """Standard deviations of the errors of the starts in the Lie algebra, as one antisymmetric matrix for each."""
+    doubt = 0 if starts.info.doubt is None else starts.info.doubt[None, ..., None, None] / CERTAIN
+    turns = jnp.broadcast_to(starts.turns.get(label, doubt), start.shape).astype(start.dtype)
+    turns = jnp.minimum(jnp.maximum(turns, jnp.swapaxes(turns, -1, -2)), 1) + rounding(start.dtype)
+    return jax.lax.stop_gradient(jnp.triu(turns, 1) - jnp.swapaxes(jnp.triu(turns, 1), -1, -2))
+
+
+def _with_rates(moved: Callable[[Array], Any], turn: Array, error: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The inputs moved by the inverses of elements, and how the errors of these change them."""
+    arrays, rates = jax.jvp(moved, (turn,), (_product(jax.lax.stop_gradient(turn), error),))
+    return arrays, jax.lax.stop_gradient(rates)
+
+
+def _effect(moves: bool, error: Array, arrays: dict[str, Array], rates: dict[str, Array]) -> Array:
+    """How far elements are off, `[*lead]`: their entries, or the moved inputs where they do nothing to an output."""
+    lead = error.ndim - 2
+    if moves:
+        return _largest(error, lead)
+    sizes = {name: _largest(array, lead) for name, array in arrays.items()}
+    parts = [_largest(rate, lead) / jnp.where(sizes[name] > 0, sizes[name], 1) for name, rate in rates.items()]
+    return jax.lax.stop_gradient(functools.reduce(jnp.maximum, parts))
+
+
+def _energy_error(slopes: dict[str, Array], rates: dict[str, Array], noise: dict[str, Array]) -> Array:
+    """How far energies may be off, by the errors of their elements and those of the inputs, `[*lead]`."""
+    total: Array = jnp.zeros(())
+    for name, slope in jax.lax.stop_gradient(slopes).items():
+        axes = tuple(range(1 + noise[name].ndim, slope.ndim))
+        of_element, of_input = jnp.sum(slope * rates[name], axis=axes), jnp.sum(slope**2, axis=axes)
+        total = total + jnp.abs(of_element) + jnp.sqrt(of_input) * noise[name]
+    return CERTAIN * total
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Paths:
+    """Several paths of descent, `[paths, *batch, ...]`.
+
+    Attributes:
+        starts, turns: the matrices where they begin and end.
+        begun, blur: the inputs moved by the inverses of the starts, and standard deviations of their entries.
+        before, after: energies at both ends.
+        off: how far `after` may be off.
+        doubt: how far the ends may be off; infinite where a path may end in another minimum.
+        gradient: the norm of the last gradient.
+        there: which paths count.
+    """
+
+    starts: Array
+    begun: dict[str, Array]
+    blur: dict[str, Array]
+    before: Array
+    turns: Array
+    after: Array
+    off: Array
+    doubt: Array
+    gradient: Array
+    there: Array
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _lowest(
+    action: Action,
+    label: str,
+    tolerance: float | None,
+    on_degenerate: OnDegenerate,
+    paths: Paths,
+    starts: Info,
+    sample: Sample,
+    key: jax.Array | None,
+) -> Frame:
+    """The frame of the lowest end, with those near to it averaged."""
+    there, values = paths.there, jnp.where(paths.there, -paths.after, -jnp.inf)
+    best, top = jnp.argmax(values, axis=0)[None], jnp.max(values, axis=0)
+
+    def at(places: Array, array: Array) -> Array:
+        return jnp.take_along_axis(array, jnp.expand_dims(places, range(places.ndim, array.ndim)), axis=0)
+
+    # A path depends only on the copy that it begins with: from equal copies, all go the way of the best.
+    fraction, blur = tie_tolerance(None, values.dtype), {name: 2 * CERTAIN * b for name, b in paths.blur.items()}
+    twin = alike(paths.begun, best[0], fraction, blur) & there
+    way = _product(jnp.swapaxes(at(best, paths.starts), -1, -2), at(best, paths.turns))
+    turns = jnp.where(twin[..., None, None], _product(paths.starts, way), paths.turns)
+    doubt = jnp.where(twin, at(best, paths.doubt), paths.doubt)
+    off = jnp.where(there & ~twin, paths.off + at(best, paths.off), 0)
+    seen = jnp.where(there, jnp.minimum(-paths.before, -paths.after), top)
+    values = jnp.where(twin, top, values)
+    found = ties(values, tolerance, seen, off)
+
+    near = jnp.sqrt(jnp.sum((turns - at(found.best[None], turns)) ** 2, axis=(-2, -1))) <= NEAR
+    # Few roundings change a mean little whose weights fall slowly with the energy.
+    slack = ties(values, max(tolerance or 0, math.sqrt(rounding(values.dtype))), seen, off).excess
+    shares = jnp.where(near & there, jnp.maximum(1 - slack, 0), 0)
+    shares = shares / jnp.maximum(jnp.sum(shares, axis=0), 1)
+    mean = jnp.einsum("s...,s...ij->...ij", shares, turns, precision=jax.lax.Precision.HIGHEST)
+
+    def same_inputs() -> Array:
+        return twin | alike(copies(action, Element({label: turns}), sample.x, {})[0], found.best, NEAR)
+
+    same = same_results(action, Element({label: turns}), sample.masks, found, near, same_inputs)
+    known = jnp.all(jnp.isfinite(paths.after) | ~there, axis=0) & jnp.any(there, axis=0) & ~starts.degenerate
+    doubtful = jnp.isinf(doubt) | (found.tied & (doubt > most_doubt(sample.coarsest(action.inputs))))
+    lowest, sure = Element({label: _orthogonal(mean)[None]}), known & ~jnp.any(doubtful & there, axis=0)
+    frame = decided(on_degenerate, found, near, same, lowest, lambda p: Element({label: at(p, turns)}), sure, key)
+    own, gradient = frame.info, at(best, paths.gradient)[0]
+    info = replace(
+        own,
+        refused=own.refused | starts.refused,
+        gap=own.gap if starts.gap is None or own.gap is None else jnp.minimum(own.gap, starts.gap),
+        rank=starts.rank,
+        doubt=at(found.best[None], doubt)[0],
+        more={**starts.more, "energy": -top, "gradient": gradient, "matrix": frame.elements.linear[label][0]},
+    )
+    return replace(frame, weights=settled(frame.weights, info), info=info)
+
+
+def _orthogonal(matrix: Array) -> Array:
+    """The nearest orthogonal matrix to one that is nearly so, by Newton's iteration, whose derivatives are finite."""
+    one = 1.5 * jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
+    for _ in range(4):
+        matrix = _product(matrix, one - _product(jnp.swapaxes(matrix, -1, -2), matrix) / 2)
+    return matrix
 
 
 def _checked_starts(starts: object) -> Any:

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from equikit._errors import GroupError, OptionError
 from equikit.groups import Group, H, MatrixGroup, S, Z
 from equikit.groups._finite import checked_polygon
-from equikit.symmetrization._action import Action, moved_masks
+from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._info import Info
-from equikit.symmetrization._listed import listed
-from equikit.symmetrization._method import OnDegenerate, only_label
+from equikit.symmetrization._listed import elements_on, listed, size_of
+from equikit.symmetrization._method import only_label
 from equikit.symmetrization._more import entries
 from equikit.symmetrization._options import checked_axes, option
-from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide
-from equikit.symmetrization.canonicalization._polygon import turned_labels, turns
+from equikit.symmetrization._polygon import turned_labels, turns
+from equikit.symmetrization.canonicalization._choice import copies, wide
 from equikit.symmetrization.canonicalization._score import Score, unit, without_absent
-from equikit.symmetrization.canonicalization._selection import Selecting, Selection
+from equikit.symmetrization.canonicalization._selection import Activations, Selecting, SelectionOptions, everywhere
 
 MOST = 1024
 """The most elements of a group: the encoder sees as many copies of an input at once."""
+
+STEP = "use a frame of ek.frames, or a smaller group"
 
 
 class EnergyCanonicalization(Selecting):
@@ -82,19 +83,9 @@ class EnergyCanonicalization(Selecting):
         vectors: str | None = None,
         features: int | None = None,
         rngs: nnx.Rngs | None = None,
-        selection: Selection = "straight-through",
-        beta: float = 1.0,
-        tolerance: float | None = None,
-        on_degenerate: OnDegenerate = "error",
-        invariant_to: str | tuple[str, ...] = (),
+        **options: Unpack[SelectionOptions],
     ) -> None:
-        super().__init__(
-            selection=selection,
-            beta=beta,
-            tolerance=tolerance,
-            on_degenerate=on_degenerate,
-            invariant_to=invariant_to,
-        )
+        super().__init__(**options)
         if group is not None and label is not None:
             raise OptionError(
                 "group= turns images, and label= names an axis that has a group already",
@@ -122,54 +113,29 @@ class EnergyCanonicalization(Selecting):
                 step="use EnergyDescent for O(n) and SO(n)",
             )
         if group.n is not None:
-            _all_elements(group, group.n)  # raises an error if the group is too large
+            listed(group, group.n, MOST, STEP)  # raises an error if the group is too large
         return frozenset([label])
 
     def activations(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
         """The scores of all copies of the inputs."""
-        first = action.inputs[0]
+        first, elements = action.inputs[0], self._elements(action, x)
         batch = action.batch(first, x[first.name])
-        listed = self._listed(action, x)
-        moved = canonical(action, listed, without_absent(action, x, masks))
-        count = len(jax.tree.leaves(listed)[0])
-        seen = _masks_of_copies(listed, masks, batch)
-        scores, vectors = self.score(action, moved, seen, (count, *batch))
-        same = None if outputs_move(action, listed) else moved | {f"mask of {k}": v * 1.0 for k, v in seen.items()}
+        every = everywhere(elements, batch)
+        moved, seen = copies(action, every, without_absent(action, x, masks), dict(masks))
+        scores, vectors = self.score(action, moved, seen, (len(jax.tree.leaves(elements)[0]), *batch))
         more = {} if vectors is None else {"vectors": jnp.moveaxis(vectors, 0, -2)}
-        return Activations(jnp.moveaxis(scores, 0, -1), listed, same, more)
+        return Activations(jnp.moveaxis(scores, 0, -1), elements, more)
 
-    def _listed(self, action: Action, x: Mapping[str, Array]) -> Element:
+    def _elements(self, action: Action, x: Mapping[str, Array]) -> Element:
         """All elements of the group, `[elements, ...]`."""
         dtype = wide(jnp.zeros(0), x)
         if self.group is not None:
             return turns(self.group, self.axes, self.vectors, dtype)
         (label,) = self.acts_on(action)
-        group = action.groups[label]
-        sizes = [
-            x[term.name].shape[len(action.batch(term, x[term.name])) + term.labels.index(label)]
-            for term in action.inputs
-            if label in term.labels
-        ]
-        elements = _all_elements(group, sizes[0] if sizes else group.n or 0)
-        if group.is_complex:
-            dtype = jnp.promote_types(dtype, jnp.complex64)
-        return Element({label: jnp.asarray(elements, jnp.int32 if isinstance(group, S) else dtype)})
+        return elements_on(action, label, size_of(action, label, x), dtype, MOST, STEP)
 
     def __repr__(self) -> str:
         return f"EnergyCanonicalization({type(self.score.encoder).__name__}, {self.group or self.label or 'by label'})"
-
-
-def _all_elements(group: Group, n: int) -> np.ndarray:
-    return listed(group, n, MOST, "use a frame of ek.frames, or a smaller group")
-
-
-def _masks_of_copies(listed: Element, masks: Mapping[str, Array], batch: tuple[int, ...]) -> dict[str, Array]:
-    """The masks of the moved inputs, `[elements, *batch, n]`."""
-
-    def one(element: Element) -> dict[str, Array]:
-        return moved_masks(jax.tree.map(lambda a: jnp.broadcast_to(a, (*batch, *a.shape)), element), masks)
-
-    return jax.vmap(one)(listed) if masks else {}
 
 
 def separation_loss(info: Info) -> jax.Array:

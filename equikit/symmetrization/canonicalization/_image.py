@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import jax.numpy as jnp
 
@@ -14,17 +14,12 @@ from equikit.groups import Z
 from equikit.groups._finite import checked_polygon
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
-from equikit.symmetrization._method import OnDegenerate
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import checked_axes, option
-from equikit.symmetrization.canonicalization._choice import Activations, canonical, outputs_move, wide
-from equikit.symmetrization.canonicalization._polygon import (
-    images,
-    turned_labels,
-    turns,
-)
+from equikit.symmetrization._polygon import images, turned_labels, turns
+from equikit.symmetrization.canonicalization._choice import wide
 from equikit.symmetrization.canonicalization._score import without_absent
-from equikit.symmetrization.canonicalization._selection import Selecting, Selection, checked_result
+from equikit.symmetrization.canonicalization._selection import Activations, Selecting, SelectionOptions, checked_result
 
 
 class ImageCanonicalization(Selecting):
@@ -55,8 +50,9 @@ class ImageCanonicalization(Selecting):
             that is more; by default 64 roundings.
         on_degenerate: what to do with ties, which symmetric images have, unless all choices give f the same image and
             nothing in its output turns: `"error"`; `"flag"`, which takes the first; `"sample"`, which takes one at
-            random, and needs a key; `"weighted"`, which averages over all tied elements, exactly, and evaluates the
-            backbone for each element of the group.
+            random, and needs a key; `"weighted"`, which averages over all tied elements, exactly. The backbone is then
+            evaluated for each element of the group if an input of the batch has ties, but always under a `jax.vmap` of
+            the caller, which computes both branches of a condition.
         invariant_to: other labels whose groups leave the activations as they are.
 
     Raises:
@@ -91,19 +87,9 @@ class ImageCanonicalization(Selecting):
         *,
         vectors: str | None = None,
         term: str | None = None,
-        selection: Selection = "straight-through",
-        beta: float = 1.0,
-        tolerance: float | None = None,
-        on_degenerate: OnDegenerate = "error",
-        invariant_to: str | tuple[str, ...] = (),
+        **options: Unpack[SelectionOptions],
     ) -> None:
-        super().__init__(
-            selection=selection,
-            beta=beta,
-            tolerance=tolerance,
-            on_degenerate=on_degenerate,
-            invariant_to=invariant_to,
-        )
+        super().__init__(**options)
         self.network = held_network(network, step="pass what you would call with an array")
         self.group = checked_polygon(group)
         self.axes = checked_axes(axes)
@@ -136,8 +122,7 @@ class ImageCanonicalization(Selecting):
         batch = action.batch(term, array)
         places = [len(batch) + term.labels.index(label) for label in self.axes]
         array = jnp.moveaxis(array, places, (len(batch), len(batch) + 1))
-        array = array if action.channels else array[..., None]
-        seen = array.reshape(math.prod(batch), *array.shape[len(batch) :])
+        seen = array.reshape(math.prod(batch), *array.shape[len(batch) :], *[1] * (not action.channels))
         count = len(self.group.plane_matrices())
         values = checked_result(
             f"what the network says of images of shape {list(seen.shape)}",
@@ -145,9 +130,7 @@ class ImageCanonicalization(Selecting):
             (seen.shape[0], count),
             f"return one activation for each of the {count} elements of {self.group}, as GroupConvolution does",
         ).reshape(*batch, count)
-        elements = turns(self.group, self.axes, self.vectors, wide(values, x))
-        moves = outputs_move(action, elements)
-        return Activations(values, elements, None if moves else canonical(action, elements, dict(x)))
+        return Activations(values, turns(self.group, self.axes, self.vectors, wide(values, x)))
 
     def __repr__(self) -> str:
         return f"ImageCanonicalization({type(self.network).__name__}, {self.group})"

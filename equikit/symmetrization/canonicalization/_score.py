@@ -12,6 +12,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn._init import unit_normal
+from equikit.symmetrization import _action
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array
 from equikit.symmetrization._modules import held_network, mask_keyword
@@ -33,44 +34,34 @@ class Score(nnx.Module):
     def __init__(self, encoder: Any, features: int | None, rngs: nnx.Rngs | None) -> None:
         self.encoder = held_network(encoder, step="pass what you would call with an array")
         self.features = None if features is None else _checks.count("features", features, example=16)
-        if features is None:
-            if rngs is not None:
-                raise OptionError(
-                    "rngs= is for a reference vector, and an energy needs none",
-                    got="rngs without features",
-                    expected="features=, the size of the vectors of the encoder, or no rngs",
-                    step="write features=16, or leave rngs out",
-                )
-            self.reference = None
-        else:
-            self.reference = nnx.Param(
-                unit_normal(_checks.rngs(rngs).params(), (self.features or 0,), jnp.result_type(float))
+        if self.features is None and rngs is not None:
+            raise OptionError(
+                "rngs= is for a reference vector, and an energy needs none",
+                got="rngs without features",
+                expected="features=, the size of the vectors of the encoder, or no rngs",
+                step="write features=16, or leave rngs out",
             )
+        self.reference = None if self.features is None else nnx.Param(_reference(self.features, rngs))
 
     def __call__(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], lead: tuple[int, ...]
     ) -> tuple[Array, Array | None]:
         """Scores and vectors, `[*lead]` and `[*lead, features]`, of inputs `[*lead, *axes, channels]`."""
-        count = math.prod(lead)
+        count, width = math.prod(lead), self.features or 0
         flat = {name: array.reshape(count, *array.shape[len(lead) :]) for name, array in x.items()}
         seen = {label: mask.reshape(count, mask.shape[-1]) for label, mask in masks.items()}
         keywords = mask_keyword("the encoder", self.encoder, seen)
         found = self.encoder(flat if len(action.inputs) > 1 else next(iter(flat.values())), **keywords)
         if self.reference is None:
-            energies = checked_result(
-                "the energy of the encoder",
-                found,
-                (count,),
-                "return one number for each input, or pass features= for vectors",
-            )
-            return -energies.reshape(lead), None
-        vectors = checked_result(
-            "what the encoder returns",
-            found,
-            (count, self.features or 0),
-            f"return a vector of {self.features} numbers for each input, or correct features=",
-        ).reshape(*lead, self.features or 0)
+            step = "return one number for each input, or pass features= for vectors"
+            return -checked_result("the energy of the encoder", found, (count,), step).reshape(lead), None
+        step = f"return a vector of {width} numbers for each input, or correct features="
+        vectors = checked_result("what the encoder returns", found, (count, width), step).reshape(*lead, width)
         return jnp.sum(unit(vectors) * unit(self.reference[...]), axis=-1), vectors
+
+
+def _reference(features: int, rngs: nnx.Rngs | None) -> Array:
+    return unit_normal(_checks.rngs(rngs).params(), (features,), jnp.result_type(float))
 
 
 def unit(vectors: Array) -> Array:
@@ -83,13 +74,7 @@ def unit(vectors: Array) -> Array:
 
 def without_absent(action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> dict[str, Array]:
     """The inputs with zeros in entries that are absent."""
-    found = {}
-    for term in action.inputs:
-        array = x[term.name]
-        batch = len(action.batch(term, array))
-        for place, label in enumerate(term.labels):
-            if label in masks:
-                others = [i for i in range(batch, array.ndim) if i != batch + place]
-                array = jnp.where(jnp.expand_dims(masks[label], others), array, 0)
-        found[term.name] = array
-    return found
+    return {
+        term.name: _action.without_absent(term, x[term.name], masks, len(action.batch(term, x[term.name])))
+        for term in action.inputs
+    }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypedDict, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +15,54 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import ShapeError
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array
+from equikit.symmetrization._element import Array, Element, is_permutation, permutation_matrix
 from equikit.symmetrization._frame import Frame
+from equikit.symmetrization._info import Info, settled
 from equikit.symmetrization._method import Method, OnDegenerate
 from equikit.symmetrization._options import option
 from equikit.symmetrization._sample import Sample
-from equikit.symmetrization.canonicalization._choice import Activations, Choice, chosen, drawn, wide
+from equikit.symmetrization.canonicalization._choice import (
+    alike,
+    copies,
+    decided,
+    same_results,
+    tie_tolerance,
+    ties,
+    wide,
+)
 
 Selection = Literal["straight-through", "argmax", "gumbel"]
 """How the element is taken: the largest activation, with or without derivatives, or one drawn at random."""
 
 
+class SelectionOptions(TypedDict, total=False):
+    """The options of all methods that select an element; `ImageCanonicalization` says what they mean."""
+
+    selection: Selection
+    beta: float
+    tolerance: float | None
+    on_degenerate: OnDegenerate
+    invariant_to: str | tuple[str, ...]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Activations:
+    """What an element is chosen by.
+
+    Attributes:
+        values: `[*batch, elements]`, the largest of which is taken.
+        elements: the elements of the group, `[elements, ...]`.
+        more: other quantities for `info`.
+    """
+
+    values: Array
+    elements: Element
+    more: dict[str, Array] = field(default_factory=dict)
+
+
 class Selecting(Method, nnx.Module):
-    """A method that chooses among the elements of a finite group; what its subclasses do is make activations.
+    """A method that chooses among the elements of a finite group; its subclasses compute the activations.
 
     Attributes:
         deterministic: take the largest activation, without derivatives and noise; set by `nnx.Module.eval`.
@@ -36,11 +71,11 @@ class Selecting(Method, nnx.Module):
     def __init__(
         self,
         *,
-        selection: Selection,
-        beta: float,
-        tolerance: float | None,
-        on_degenerate: OnDegenerate,
-        invariant_to: str | tuple[str, ...],
+        selection: Selection = "straight-through",
+        beta: float = 1.0,
+        tolerance: float | None = None,
+        on_degenerate: OnDegenerate = "error",
+        invariant_to: str | tuple[str, ...] = (),
     ) -> None:
         self.selection: Selection = _checks.choice("selection", selection, get_args(Selection))
         self.beta = option("beta", beta)
@@ -52,7 +87,11 @@ class Selecting(Method, nnx.Module):
     @property
     def needs_key(self) -> bool:
         """Whether elements are drawn at random."""
-        return self.on_degenerate == "sample" or (self.selection == "gumbel" and not self.deterministic)
+        return self.on_degenerate == "sample" or self._draws
+
+    @property
+    def _draws(self) -> bool:
+        return self.selection == "gumbel" and not self.deterministic
 
     def reads(self, action: Action) -> frozenset[str]:
         """All labels that it does not act on, but those that its network is invariant to."""
@@ -63,58 +102,117 @@ class Selecting(Method, nnx.Module):
         """An activation for every element of the group, for inputs `[*batch, *axes, channels]`."""
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The element with the largest activation; with a weight for each element that is tied, where this is asked."""
-        x, masks = sample.x, sample.masks
-        given = self._of_finite(action, x, masks)
-        frame: Frame = (
-            drawn(self._choice, given, key, 1, wide(given.values, x))
-            if self._draws and key is not None
-            else chosen(self._choice, given, key, wide(given.values, x))
-        )
-        return _with_more(frame, given)
+        """The element with the largest activation; its fallback has all that are tied, where this is asked."""
+        if self._draws and key is not None:
+            return self.draw(action, sample, key, 1)
+        beta = self.beta if self.selection == "straight-through" and not self.deterministic else None
+        given = self.activations(action, sample.x, sample.masks)
+        frame: Frame = _chosen(action, beta, self.tolerance, self.on_degenerate, given, sample, key)
+        return frame
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Independent draws: by the activations with `selection="gumbel"`, else among what is tied."""
-        x, masks = sample.x, sample.masks
         if not self._draws:
             return super().draw(action, sample, key, samples)
-        given = self._of_finite(action, x, masks)
-        return _with_more(drawn(self._choice, given, key, samples, wide(given.values, x)), given)
-
-    def _of_finite(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
-        """The activations, NaN for inputs that are not finite: not every network passes NaN on."""
-        given = self.activations(action, x, masks)
-        return replace(given, values=_where_finite(x, given.values))
-
-    @property
-    def _draws(self) -> bool:
-        return self.selection == "gumbel" and not self.deterministic
-
-    @property
-    def _choice(self) -> Choice:
-        differentiable = self.selection == "straight-through" and not self.deterministic
-        return Choice(differentiable, self.beta, self.tolerance, self.on_degenerate)
+        frame: Frame = _drawn(self.beta, samples, self.activations(action, sample.x, sample.masks), sample, key)
+        return frame
 
     def __str__(self) -> str:
         return repr(self)  # short, not the tree of all parameters
 
 
-@jax.jit
-def _where_finite(x: Mapping[str, Array], activations: Array) -> Array:
-    """The activations `[*batch, elements]`, NaN where an entry of the inputs `[*batch, ...]` is not finite."""
-    batch = activations.ndim - 1
-    each = [jnp.all(jnp.isfinite(array), axis=tuple(range(batch, array.ndim))) for array in x.values()]
-    return jnp.where(functools.reduce(jnp.logical_and, each)[..., None], activations, jnp.nan)
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _chosen(
+    action: Action,
+    beta: float | None,
+    tolerance: float | None,
+    on_degenerate: OnDegenerate,
+    given: Activations,
+    sample: Sample,
+    key: jax.Array | None,
+) -> Frame:
+    """The frame of the element with the largest activation, with derivatives if there is a beta."""
+    values, elements, masks = _of_finite(given, sample), given.elements, sample.masks
+    found = ties(jnp.moveaxis(values, -1, 0), tolerance)
+    near = jax.nn.one_hot(found.best, values.shape[-1], axis=0, dtype=bool)
+    slope = None if beta is None else _slope(beta * values, wide(values, sample.x))
+
+    def same_inputs() -> Array:
+        moved, seen = copies(action, everywhere(elements, found.best.shape), sample.x, masks)
+        seen = {f"mask of {label}": mask for label, mask in seen.items()}
+        return alike(moved | seen, found.best, tie_tolerance(None, values.dtype))
+
+    same = same_results(action, elements, masks, found, near, same_inputs)
+    best, sure = _picked(elements, found.best[None], slope), jnp.all(jnp.isfinite(values), axis=-1)
+    frame = decided(on_degenerate, found, near, same, best, lambda at: _picked(elements, at, slope), sure, key)
+    return _with_activations(frame, given, values)
 
 
-def _with_more(frame: Frame, given: Activations) -> Frame:
-    return replace(frame, info=replace(frame.info, more={"activations": given.values, **given.more}))
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _drawn(beta: float, samples: int, given: Activations, sample: Sample, key: jax.Array) -> Frame:
+    """Elements drawn with probabilities softmax(beta activations), by Gumbel noise, through which derivatives go."""
+    values = _of_finite(given, sample)
+    dtype, degenerate = wide(values, sample.x), ~jnp.all(jnp.isfinite(values), axis=-1)
+    noisy = beta * values.astype(dtype) + jax.random.gumbel(key, (samples, *values.shape), dtype)
+    elements = _picked(given.elements, jnp.argmax(noisy, axis=-1), _slope(noisy, dtype))
+    info = Info(jnp.full(degenerate.shape, samples, jnp.float32), degenerate, degenerate)
+    weights = jnp.full((samples, *degenerate.shape), 1 / samples, dtype)
+    return _with_activations(Frame(elements, settled(weights, info), info, drawn=True), given, values)
+
+
+def _of_finite(given: Activations, sample: Sample) -> Array:
+    """The activations, NaN for inputs that are not finite: not every network passes NaN on."""
+    batch = given.values.ndim - 1
+    each = [jnp.all(jnp.isfinite(array), axis=tuple(range(batch, array.ndim))) for array in sample.x.values()]
+    return jnp.where(functools.reduce(jnp.logical_and, each)[..., None], given.values, jnp.nan)
+
+
+def _with_activations(frame: Frame, given: Activations, values: Array) -> Frame:
+    return replace(frame, info=replace(frame.info, more={"activations": values, **given.more}))
+
+
+def _slope(logits: Array, dtype: Any) -> Array:
+    """The softmax less itself: zero, exactly, but with its derivatives."""
+    soft = jax.nn.softmax(logits.astype(dtype), axis=-1)
+    return soft - jax.lax.stop_gradient(soft)
+
+
+def _picked(elements: Element, picks: Array, slope: Array | None) -> Element:
+    r"""The elements `[*picks, ...]` at given places of a list, with derivatives where they have a slope.
+
+    Args:
+        elements: all elements, `[elements, ...]`.
+        picks: places, integers `[..., *batch]`.
+        slope: zeros `[*batch, elements]` with derivatives, those of soft weights \(s_g\): the matrices that are picked
+            get the derivatives of \(\sum_g s_g g\). Permutations become matrices.
+    """
+
+    def one(array: Array, permutes: bool) -> Array:
+        if slope is None:
+            return array[picks]
+        if permutes:
+            array = permutation_matrix(array, slope.dtype)
+        array = array.astype(jnp.promote_types(array.dtype, slope.dtype))
+        rates = jnp.einsum("...g,gij->...ij", slope.astype(array.dtype), array, precision=jax.lax.Precision.HIGHEST)
+        return array[picks] + rates
+
+    linear = {label: one(by, is_permutation(by)) for label, by in elements.linear.items()}
+    return Element(linear, grid={labels: one(turn, False) for labels, turn in elements.grid.items()})
+
+
+def everywhere(elements: Element, batch: tuple[int, ...]) -> Element:
+    """The same elements for every input of a batch, `[elements, *batch, ...]`."""
+    places = range(1, 1 + len(batch))
+    found: Element = jax.tree.map(
+        lambda a: jnp.broadcast_to(jnp.expand_dims(a, places), (len(a), *batch, *a.shape[1:])), elements
+    )
+    return found
 
 
 def checked_result(what: str, array: Any, shape: tuple[int, ...], step: str) -> Array:
-    """Return what a network gave, or raise `ShapeError` where these are no floating-point numbers of a shape."""
-    if not isinstance(array, jax.Array) or not jnp.issubdtype(array.dtype, jnp.floating) or array.shape != shape:
-        is_array = isinstance(array, jax.Array)
+    """Return what a network gave, or raise `ShapeError` if it is not a floating-point array of the right shape."""
+    is_array = isinstance(array, jax.Array)
+    if not is_array or not jnp.issubdtype(array.dtype, jnp.floating) or array.shape != shape:
         raise ShapeError(
             f"{what} has not the shape that it should",
             got=f"{array.dtype} of shape {list(array.shape)}" if is_array else type(array).__name__,

@@ -9,15 +9,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, OptionError, ShapeError
-from equikit.diagrams._signature import base
-from equikit.groups import D, Group, S, Z
+from equikit._errors import GroupError, OptionError
+from equikit.groups import Group, Z
 from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame
 from equikit.symmetrization._info import Info, settled
-from equikit.symmetrization._listed import listed
+from equikit.symmetrization._listed import elements_on, size_of
 from equikit.symmetrization._method import Framed, only_label
+from equikit.symmetrization._polygon import turned_labels, turns
 from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.frames._haar import draw_element, has_draws, refuse_noncompact
 from equikit.symmetrization.frames._numbers import all_finite
@@ -48,6 +48,7 @@ class GroupAverage(Framed):
         GroupError: if the group is not compact, or is infinite and there is no `samples=`.
         TooLargeError: if the group has more than `max_size` elements.
         OptionError: if `axes` and `group` do not go together.
+        SignatureError: if `axes` are not those of images.
         ShapeError: if an image that is turned by a quarter is not square.
         FrameError: for an input with NaN or infinity, as every frame; in a compiled program its output is NaN.
 
@@ -73,10 +74,8 @@ class GroupAverage(Framed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        turns = type(self.group) in (Z, D) and bool(self.group and self.group.n)
-        if (self.axes is None) != (self.group is None) or (
-            self.axes is not None and (self.label is not None or not turns)
-        ):
+        on_images = isinstance(self.group, Z) and bool(self.group.n) and self.label is None
+        if (self.axes, self.group) != (None, None) and (self.axes is None or not on_images):
             raise OptionError(
                 "axes= and group= are for images, and go together",
                 got=f"label={self.label!r}, axes={self.axes!r}, group={self.group!r}",
@@ -92,8 +91,8 @@ class GroupAverage(Framed):
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the group, or the two axes of images."""
         if self.axes is not None:
-            self._check_images(action, self.axes)
-            return frozenset(self.axes)
+            assert isinstance(self.group, Z), "axes come with such a group"
+            return turned_labels(action, self.group, self.axes)
         label = only_label(self, action, self.label, (Group,))
         group = action.groups[label]
         if not group.is_finite:
@@ -119,7 +118,7 @@ class GroupAverage(Framed):
         """All elements, or some at random."""
         x = sample.x
         real = jnp.promote_types(jnp.float32, jnp.zeros((), jnp.result_type(*x.values())).real.dtype)
-        element = self._turns(real, key) if self.axes is not None else self._elements(action, x, real, key)
+        element = self._elements(action, x, real, key)
         count = jax.tree.leaves(element)[0].shape[0]
         refused, size = ~all_finite(list(x.values())), jnp.full((), count, jnp.float32)
         info = Info(size, refused, refused)
@@ -127,64 +126,23 @@ class GroupAverage(Framed):
         return Frame(element, weights, info, drawn=self.samples is not None)
 
     def _elements(self, action: Action, x: Mapping[str, Array], real: Any, key: jax.Array | None) -> Element:
+        if self.axes is not None and isinstance(self.group, Z):
+            return self._some(turns(self.group, self.axes, None, real), key)
         (label,) = self.acts_on(action)
-        group = action.groups[label]
-        n = _size(action, label, x)
+        group, n = action.groups[label], size_of(action, label, x)
+        if self.samples is None or not has_draws(group):
+            step = "draw some of them, samples=64, or allow more, max_size="
+            return self._some(elements_on(action, label, n, real, self.max_size, step), key)
+        assert key is not None, "needs_key asks for one"
         dtype = jnp.promote_types(real, jnp.complex64) if group.is_complex else real
-        if self.samples is not None and has_draws(group):
-            assert key is not None, "needs_key asks for one"
-            keys = jax.random.split(key, self.samples)
-            return Element({label: jax.vmap(lambda key: draw_element(group, key, n, dtype))(keys)})
-        step = "draw some of them, samples=64, or allow more, max_size="
-        elements = listed(group, n, self.max_size, step)
-        every = jnp.asarray(elements, jnp.int32 if isinstance(group, S) else dtype)
-        return Element({label: self._some(every, key)})
+        keys = jax.random.split(key, self.samples)
+        return Element({label: jax.vmap(lambda key: draw_element(group, key, n, dtype))(keys)})
 
-    def _turns(self, real: Any, key: jax.Array | None) -> Element:
-        assert self.axes is not None, "asked for where there are axes"
-        assert isinstance(self.group, Z), "axes come with such a group"
-        return Element(grid={self.axes: self._some(jnp.asarray(self.group.plane_matrices(), real), key)})
-
-    def _some(self, listed: Array, key: jax.Array | None) -> Array:
+    def _some(self, elements: Element, key: jax.Array | None) -> Element:
         """All, or some drawn at random."""
         if self.samples is None:
-            return listed
+            return elements
         assert key is not None, "needs_key asks for one"
-        return listed[jax.random.randint(key, (self.samples,), 0, len(listed))]
-
-    def _check_images(self, action: Action, axes: tuple[str, str]) -> None:
-        fixed = {label: action.signature.sizes.get(label) for label in action.fixed}
-        terms = (*action.inputs, *action.signature.outputs)
-        counts = {tuple(term.labels.count(label) for label in axes) for term in terms}
-        if not set(axes) <= fixed.keys() or len(set(axes)) != 2 or not {(1, 1)} <= counts <= {(0, 0), (1, 1)}:
-            raise OptionError(
-                "axes= are not those of an image",
-                got=f"axes={axes!r} for {str(action.signature)!r}",
-                expected="two labels bound to Fixed, which every term has once each, or has not",
-                step='write symmetrize(net, "i j -> ", i=ek.Fixed(8), j=ek.Fixed(8), ...), channels aside',
-            )
-        height, width = (fixed[label] for label in axes)
-        if height != width and self.group is not None and (self.group.n or 0) > 2:
-            raise ShapeError(
-                "the image is not square, and cannot be turned by a quarter",
-                got=f"{axes[0]}={height}, {axes[1]}={width}, group={self.group}",
-                expected="as many rows as columns, or group=Z(2), D(1) or D(2)",
-                step="pad the image, or use another group",
-            )
-
-
-def _size(action: Action, label: str, x: Mapping[str, Array]) -> int:
-    """The size of an axis, from the inputs or from its group."""
-    for term in action.inputs:
-        for place, name in enumerate(term.labels):
-            if base(name) == label:
-                return int(x[term.name].shape[place])
-    size = action.groups[label].n
-    if size is None:
-        raise GroupError(
-            f"the size of {label!r} is not settled: no input has it",
-            got=str(action.signature),
-            expected="a group with a size",
-            step=f"bind {label} to {action.groups[label]}(5)",
-        )
-    return size
+        picks = jax.random.randint(key, (self.samples,), 0, len(jax.tree.leaves(elements)[0]))
+        found: Element = jax.tree.map(lambda array: array[picks], elements)
+        return found

@@ -12,7 +12,7 @@ from equikit.symmetrization._action import Action
 from equikit.symmetrization._element import Element
 
 
-def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str | None) -> frozenset[str]:
+def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str | None = None) -> frozenset[str]:
     """The labels on which turning images acts.
 
     Raises:
@@ -53,18 +53,16 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
             expected="as many rows as columns, or a group of half turns and reflections: Z(2), D(1), D(2)",
             step="pad the images to squares with jnp.pad, or write group=ek.D(2)",
         )
-    if vectors is None:
-        return frozenset(axes)
-    kind = bound.get(vectors)
+    kind = bound.get(vectors or "")
     fits = isinstance(kind, O) and kind.form is None and kind.n in (None, 2)
-    if not fits or (isinstance(kind, SO) and isinstance(group, D)):
+    if vectors is not None and (not fits or (isinstance(kind, SO) and isinstance(group, D))):
         raise GroupError(
             f"{group} does not turn vectors along {vectors!r}",
             got=f"{vectors}={bound.get(vectors, 'nothing')}",
             expected="O(2)" if isinstance(group, D) else "O(2) or SO(2)",
             step=f"bind {vectors}=ek.O(2), or leave vectors= out",
         )
-    return frozenset((*axes, vectors))
+    return frozenset(axes if vectors is None else (*axes, vectors))
 
 
 def images(action: Action, axes: tuple[str, str]) -> list[Term]:
@@ -75,6 +73,6 @@ def images(action: Action, axes: tuple[str, str]) -> list[Term]:
 def turns(group: Z, axes: tuple[str, str], vectors: str | None, dtype: object) -> Element:
     """All elements of the group, `[elements, ...]`: integers on pixels where turning is exact, `dtype` elsewhere."""
     listed = group.plane_matrices()
-    on_pixels = jnp.asarray(listed if np.issubdtype(listed.dtype, np.integer) else listed.astype(dtype))  # type: ignore[call-overload]
-    linear = {} if vectors is None else {vectors: jnp.asarray(listed.astype(dtype))}  # type: ignore[call-overload]
-    return Element(linear, grid={axes: on_pixels})
+    real = jnp.asarray(listed.astype(dtype))  # type: ignore[call-overload]
+    on_pixels = jnp.asarray(listed) if np.issubdtype(listed.dtype, np.integer) else real
+    return Element({} if vectors is None else {vectors: real}, grid={axes: on_pixels})
