@@ -11,6 +11,7 @@ from flax import nnx
 from helpers import assert_error
 
 import equikit as ek
+from equikit.symmetrization._info import most_doubt
 from equikit.symmetrization.canonicalization import EnergyDescent, prior_loss
 from equikit.symmetrization.frames import PCA, Sort
 
@@ -128,7 +129,9 @@ def test_a_symmetry_of_the_input_is_seen_though_descent_multiplies_rounding_erro
     normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
     beside = np.einsum("nd,npd->np", normals, y[..., 0])
     assert np.abs(beside[~np.asarray(info.degenerate)]).max() < 1e-2  # of numbers of size one
-    assert np.mean(info.degenerate) < 0.02
+    # Reported are those alone that rounding moves by more than the doubt allows, and few that it moves by less.
+    assert np.array_equal(info.degenerate, info.doubt > most_doubt(jnp.float32))
+    assert np.mean(info.degenerate & (info.doubt < 2 * most_doubt(jnp.float32))) < 0.02
 
 
 @pytest.mark.slow

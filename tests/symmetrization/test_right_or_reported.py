@@ -26,7 +26,6 @@ KNOWN = {
     "Alignment": {"rod 1:10000"},
     "QR": {"octahedron, 1e+03 away", "random, 1e+02 away"},
     "QR, O(1,3)": {f"parallel light-like, {speed}" for speed in (0.5, 0.9, 0.99, 0.999)},
-    "EnergyDescent": {"none", "rod 1:10000", "gap 1e-3", "gap 1e-7", *(f"C2H2, 1e+0{n} away" for n in (3, 4, 5, 6))},
 }
 """Inputs at which a method is known to be wrong without a report, or to report without need."""
 
