@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,6 @@ import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
-from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import SO
 from equikit.symmetrization._action import Action
@@ -34,6 +33,7 @@ from equikit.symmetrization.canonicalization._choice import (
     wide,
 )
 from equikit.symmetrization.canonicalization._score import Score, without_absent
+from equikit.symmetrization.canonicalization._selection import Choosing, TieOptions
 from equikit.symmetrization.frames import PCA
 from equikit.symmetrization.frames._vectors import definite_label
 
@@ -47,7 +47,7 @@ NEAR = 0.1
 """Rotations no farther apart than this, in the Frobenius norm, are one minimum, reached more or less closely."""
 
 
-class EnergyDescent(Method, nnx.Module):
+class EnergyDescent(Choosing):
     r"""The rotation with the least energy, \(\mathrm{argmin}_g\, E(g^{-1} x)\), by descent over SO(d) or O(d).
 
     There are several starts, and a step from each is \(g \leftarrow g \exp(-\eta \xi)\), where \(\xi\) in the Lie
@@ -120,26 +120,22 @@ class EnergyDescent(Method, nnx.Module):
         learning_rate: float = 0.1,
         features: int | None = None,
         rngs: nnx.Rngs | None = None,
-        tolerance: float | None = None,
-        on_degenerate: OnDegenerate = "error",
         differentiable: bool = True,
-        invariant_to: str | tuple[str, ...] = (),
+        **options: Unpack[TieOptions],
     ) -> None:
+        super().__init__(**options)
         self.score = Score(encoder, features, rngs)
         self.label = option("label", label)
         self.starts: Any = _checked_starts(PCA(label) if starts is None else starts)
         self.reflects = not isinstance(starts, Method | None) and bool(np.any(np.linalg.det(np.asarray(starts)) < 0))
         self.steps = option("steps", steps)
         self.learning_rate = option("learning_rate", learning_rate)
-        self.tolerance = option("tolerance", tolerance)
-        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, get_args(OnDegenerate))
         self.differentiable = option("differentiable", differentiable)
-        self.invariant_to = option("invariant_to", invariant_to)
 
     @property
     def needs_key(self) -> bool:
         """Whether ties, or starts, are drawn at random."""
-        return self.on_degenerate == "sample" or (isinstance(self.starts, Method) and self.starts.needs_key)
+        return super().needs_key or (isinstance(self.starts, Method) and self.starts.needs_key)
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the rotations."""
@@ -172,7 +168,7 @@ class EnergyDescent(Method, nnx.Module):
     def reads(self, action: Action) -> frozenset[str]:
         """All labels that it does not act on, but those that its encoder is invariant to, and those of the starts."""
         starts = self.starts.reads(action) if isinstance(self.starts, Method) else frozenset()
-        return starts | (frozenset(action.groups) - self.acts_on(action) - frozenset(self.invariant_to))
+        return starts | super().reads(action)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """Where the paths with the least energy end."""
@@ -226,9 +222,6 @@ class EnergyDescent(Method, nnx.Module):
     def __repr__(self) -> str:
         starts = repr(self.starts) if isinstance(self.starts, Method) else f"{len(self.starts)} matrices"
         return f"EnergyDescent({type(self.score.encoder).__name__}, starts={starts}, steps={self.steps})"
-
-    def __str__(self) -> str:
-        return repr(self)
 
 
 def _descended(

@@ -6,7 +6,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import jax
 import jax.numpy as jnp
@@ -35,14 +35,19 @@ Selection = Literal["straight-through", "argmax", "gumbel"]
 """How the element is taken: the largest activation, with or without derivatives, or one drawn at random."""
 
 
-class SelectionOptions(TypedDict, total=False):
-    """The options of all methods that select an element; `ImageCanonicalization` says what they mean."""
+class TieOptions(TypedDict, total=False):
+    """What all methods are told that choose among candidates."""
 
-    selection: Selection
-    beta: float
     tolerance: float | None
     on_degenerate: OnDegenerate
     invariant_to: str | tuple[str, ...]
+
+
+class SelectionOptions(TieOptions, total=False):
+    """The options of methods that choose among all elements; `ImageCanonicalization` says what they mean."""
+
+    selection: Selection
+    beta: float
 
 
 @jax.tree_util.register_dataclass
@@ -61,7 +66,34 @@ class Activations:
     more: dict[str, Array] = field(default_factory=dict)
 
 
-class Selecting(Method, nnx.Module):
+class Choosing(Method, nnx.Module):
+    """A method that chooses among candidates, several of which may be tied."""
+
+    def __init__(
+        self,
+        *,
+        tolerance: float | None = None,
+        on_degenerate: OnDegenerate = "error",
+        invariant_to: str | tuple[str, ...] = (),
+    ) -> None:
+        self.tolerance = option("tolerance", tolerance)
+        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, get_args(OnDegenerate))
+        self.invariant_to = option("invariant_to", invariant_to)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether elements are drawn at random."""
+        return self.on_degenerate == "sample"
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """All labels that it does not act on, but those that its network is invariant to."""
+        return frozenset(action.groups) - self.acts_on(action) - frozenset(self.invariant_to)
+
+    def __str__(self) -> str:
+        return repr(self)  # short, not the tree of all parameters
+
+
+class Selecting(Choosing):
     """A method that chooses among the elements of a finite group; its subclasses compute the activations.
 
     Attributes:
@@ -69,33 +101,21 @@ class Selecting(Method, nnx.Module):
     """
 
     def __init__(
-        self,
-        *,
-        selection: Selection = "straight-through",
-        beta: float = 1.0,
-        tolerance: float | None = None,
-        on_degenerate: OnDegenerate = "error",
-        invariant_to: str | tuple[str, ...] = (),
+        self, *, selection: Selection = "straight-through", beta: float = 1.0, **options: Unpack[TieOptions]
     ) -> None:
+        super().__init__(**options)
         self.selection: Selection = _checks.choice("selection", selection, get_args(Selection))
         self.beta = option("beta", beta)
-        self.tolerance = option("tolerance", tolerance)
-        self.on_degenerate: OnDegenerate = _checks.choice("on_degenerate", on_degenerate, get_args(OnDegenerate))
-        self.invariant_to = option("invariant_to", invariant_to)
         self.deterministic = False
 
     @property
     def needs_key(self) -> bool:
         """Whether elements are drawn at random."""
-        return self.on_degenerate == "sample" or self._draws
+        return super().needs_key or self._draws
 
     @property
     def _draws(self) -> bool:
         return self.selection == "gumbel" and not self.deterministic
-
-    def reads(self, action: Action) -> frozenset[str]:
-        """All labels that it does not act on, but those that its network is invariant to."""
-        return frozenset(action.groups) - self.acts_on(action) - frozenset(self.invariant_to)
 
     @abstractmethod
     def activations(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
@@ -116,9 +136,6 @@ class Selecting(Method, nnx.Module):
             return super().draw(action, sample, key, samples)
         frame: Frame = _drawn(self.beta, samples, self.activations(action, sample.x, sample.masks), sample, key)
         return frame
-
-    def __str__(self) -> str:
-        return repr(self)  # short, not the tree of all parameters
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
