@@ -362,48 +362,68 @@ def _lowest(
     key: jax.Array | None,
 ) -> Frame:
     """The frame of the lowest end, with those near to it averaged."""
-    there, values = paths.there, jnp.where(paths.there, -paths.after, -jnp.inf)
-    best, top = jnp.argmax(values, axis=0)[None], jnp.max(values, axis=0)
-
-    def at(places: Array, array: Array) -> Array:
-        return jnp.take_along_axis(array, jnp.expand_dims(places, range(places.ndim, array.ndim)), axis=0)
-
-    # A path depends only on the copy that it begins with: from equal copies, all go the way of the best.
-    fraction, blur = tie_tolerance(None, values.dtype), {name: 2 * CERTAIN * b for name, b in paths.blur.items()}
-    twin = alike(paths.begun, best[0], fraction, blur) & there
-    way = _product(jnp.swapaxes(at(best, paths.starts), -1, -2), at(best, paths.turns))
-    turns = jnp.where(twin[..., None, None], _product(paths.starts, way), paths.turns)
-    doubt = jnp.where(twin, at(best, paths.doubt), paths.doubt)
-    off = jnp.where(there & ~twin, paths.off + at(best, paths.off), 0)
-    seen = jnp.where(there, jnp.minimum(-paths.before, -paths.after), top)
-    values = jnp.where(twin, top, values)
-    found = ties(values, tolerance, seen, off)
-
-    near = jnp.sqrt(jnp.sum((turns - at(found.best[None], turns)) ** 2, axis=(-2, -1))) <= NEAR
+    paths, twin = _one_way(paths)
+    there, turns, values = paths.there, paths.turns, jnp.where(paths.there, -paths.after, -jnp.inf)
+    seen = jnp.where(there, jnp.minimum(-paths.before, values), jnp.max(values, axis=0))
+    found = ties(values, tolerance, seen, paths.off)
+    near = jnp.sqrt(jnp.sum((turns - _at(found.best[None], turns)) ** 2, axis=(-2, -1))) <= NEAR
     # Few roundings change a mean little whose weights fall slowly with the energy.
-    slack = ties(values, max(tolerance or 0, math.sqrt(rounding(values.dtype))), seen, off).excess
-    shares = jnp.where(near & there, jnp.maximum(1 - slack, 0), 0)
-    shares = shares / jnp.maximum(jnp.sum(shares, axis=0), 1)
-    mean = jnp.einsum("s...,s...ij->...ij", shares, turns, precision=jax.lax.Precision.HIGHEST)
+    slack = ties(values, max(tolerance or 0, math.sqrt(rounding(values.dtype))), seen, paths.off).excess
+    lowest = Element({label: _mean(turns, jnp.where(near & there, jnp.maximum(1 - slack, 0), 0))[None]})
 
     def same_inputs() -> Array:
         return twin | alike(copies(action, Element({label: turns}), sample.x, {})[0], found.best, NEAR)
 
-    same = same_results(action, Element({label: turns}), sample.masks, found, near, same_inputs)
+    same = same_results(action, lowest, sample.masks, found, near, same_inputs)
+    doubt = jnp.max(jnp.where(there & (found.tied | jnp.isinf(paths.doubt)), paths.doubt, 0), axis=0)
     known = jnp.all(jnp.isfinite(paths.after) | ~there, axis=0) & jnp.any(there, axis=0) & ~starts.degenerate
-    doubtful = jnp.isinf(doubt) | (found.tied & (doubt > most_doubt(sample.coarsest(action.inputs))))
-    lowest, sure = Element({label: _orthogonal(mean)[None]}), known & ~jnp.any(doubtful & there, axis=0)
-    frame = decided(on_degenerate, found, near, same, lowest, lambda p: Element({label: at(p, turns)}), sure, key)
-    own, gradient = frame.info, at(best, paths.gradient)[0]
+    sure = known & (doubt <= most_doubt(sample.coarsest(action.inputs)))
+    frame = decided(on_degenerate, found, near, same, lowest, lambda p: Element({label: _at(p, turns)}), sure, key)
+    own, best = frame.info, found.best[None]
     info = replace(
         own,
         refused=own.refused | starts.refused,
         gap=own.gap if starts.gap is None or own.gap is None else jnp.minimum(own.gap, starts.gap),
         rank=starts.rank,
-        doubt=at(found.best[None], doubt)[0],
-        more={**starts.more, "energy": -top, "gradient": gradient, "matrix": frame.elements.linear[label][0]},
+        doubt=doubt,
+        more={
+            **starts.more,
+            "energy": _at(best, paths.after)[0],
+            "gradient": _at(best, paths.gradient)[0],
+            "matrix": frame.elements.linear[label][0],
+        },
     )
     return replace(frame, weights=settled(frame.weights, info), info=info)
+
+
+def _one_way(paths: Paths) -> tuple[Paths, Array]:
+    """The paths, of which those that begin with the copy of the best go its way; and which these are.
+
+    A path depends only on the copy that it begins with: rounding alone makes several of one.
+    """
+    best = jnp.argmin(jnp.where(paths.there, paths.after, jnp.inf), axis=0)[None]
+    blur = {name: 2 * CERTAIN * deviation for name, deviation in paths.blur.items()}
+    twin = alike(paths.begun, best[0], tie_tolerance(None, paths.after.dtype), blur) & paths.there
+    way = _product(jnp.swapaxes(_at(best, paths.starts), -1, -2), _at(best, paths.turns))
+    joined = replace(
+        paths,
+        turns=jnp.where(twin[..., None, None], _product(paths.starts, way), paths.turns),
+        after=jnp.where(twin, _at(best, paths.after), paths.after),
+        off=jnp.where(paths.there & ~twin, paths.off + _at(best, paths.off), 0),
+        doubt=jnp.where(twin, _at(best, paths.doubt), paths.doubt),
+    )
+    return joined, twin
+
+
+def _at(places: Array, array: Array) -> Array:
+    """The entries of an array `[paths, *batch, ...]` at places `[k, *batch]`."""
+    return jnp.take_along_axis(array, jnp.expand_dims(places, range(places.ndim, array.ndim)), axis=0)
+
+
+def _mean(turns: Array, shares: Array) -> Array:
+    """The weighted mean of matrices that are near to each other, an orthogonal matrix."""
+    shares = jax.lax.stop_gradient(shares / jnp.maximum(jnp.sum(shares, axis=0), 1))
+    return _orthogonal(jnp.einsum("s...,s...ij->...ij", shares, turns, precision=jax.lax.Precision.HIGHEST))
 
 
 def _orthogonal(matrix: Array) -> Array:
