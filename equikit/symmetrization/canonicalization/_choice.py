@@ -16,11 +16,18 @@ from equikit.symmetrization._element import Array, Element, rounding
 from equikit.symmetrization._frame import Frame, only_if, with_fallback
 from equikit.symmetrization._info import Info, settled
 from equikit.symmetrization._method import OnDegenerate
+from equikit.symmetrization._sample import Sample
 
 
 def wide(values: Array, x: Mapping[str, Array]) -> Any:
     """The dtype of the elements: real, no less than float32, that of the activations and of the inputs."""
     return jnp.result_type(jnp.float32, values.dtype, *(array.real.dtype for array in x.values()))
+
+
+def finite_inputs(sample: Sample, batch: int) -> Array:
+    """Whether all entries of the inputs are finite, `[*batch]`."""
+    each = [jnp.all(jnp.isfinite(a), axis=tuple(range(batch, a.ndim))) for a in sample.x.values()]
+    return functools.reduce(jnp.logical_and, each)
 
 
 @jax.tree_util.register_dataclass

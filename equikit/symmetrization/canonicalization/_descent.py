@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, Unpack
 
 import jax
@@ -17,34 +13,18 @@ from jax.typing import ArrayLike
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import SO
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, Element, rounding
+from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._frame import Frame, in_one_list
-from equikit.symmetrization._info import Info, most_doubt, settled
-from equikit.symmetrization._method import Method, OnDegenerate
+from equikit.symmetrization._info import Info
+from equikit.symmetrization._method import Method
 from equikit.symmetrization._options import option
-from equikit.symmetrization._sample import CERTAIN, Sample
-from equikit.symmetrization.canonicalization._choice import (
-    alike,
-    copies,
-    decided,
-    same_results,
-    tie_tolerance,
-    ties,
-    wide,
-)
+from equikit.symmetrization._sample import Sample
+from equikit.symmetrization.canonicalization._choice import copies, finite_inputs, wide
+from equikit.symmetrization.canonicalization._paths import followed, lowest, noise_of, start_error
 from equikit.symmetrization.canonicalization._score import Score, without_absent
 from equikit.symmetrization.canonicalization._selection import Choosing, TieOptions
 from equikit.symmetrization.frames import PCA
 from equikit.symmetrization.frames._vectors import definite_label
-
-LONGEST = 0.5
-"""The largest angle of one step, in radians."""
-
-SLOPES = 4
-"""By how much the derivatives of the starts are less precise than the starts, whose average would be better."""
-
-NEAR = 0.1
-"""Rotations no farther apart than this, in the Frobenius norm, are one minimum, reached more or less closely."""
 
 
 class EnergyDescent(Choosing):
@@ -178,7 +158,7 @@ class EnergyDescent(Choosing):
         starts = self._starts(action, label, sample, key, dtype)
         start = starts.elements.linear[label].astype(dtype)
         start = start if self.differentiable else jax.lax.stop_gradient(start)
-        lead, noise, moves = start.shape[:-2], _noise(action, sample), action.output_order(label) > 0
+        lead = start.shape[:-2]
         seen = {name: jnp.broadcast_to(mask, (*lead, mask.shape[-1])) for name, mask in masks.items()}
 
         def moved(turn: Array) -> dict[str, Array]:
@@ -188,22 +168,19 @@ class EnergyDescent(Choosing):
         def energy(arrays: dict[str, Array]) -> Array:
             return -self.score(action, arrays, seen, lead)[0].astype(dtype)
 
-        error = _start_error(starts, label, start)
-        begun, rates = _with_rates(moved, start, error)
-        blur = {name: _largest(rate, len(lead)) + noise[name] for name, rate in rates.items()}
-        begin, before = _effect(moves, error, begun, rates), energy(begun)
-        turn, error, peak, gradient = _descended(
-            lambda turn: energy(moved(turn)), start, error, self.steps, self.learning_rate
+        paths = followed(
+            moved,
+            energy,
+            start,
+            start_error(starts, label, start),
+            noise_of(action, sample),
+            steps=self.steps,
+            rate=self.learning_rate,
+            moves=action.output_order(label) > 0,
+            there=starts.weights > 0,
         )
-        ended, rates = _with_rates(moved, turn, error)
-        after, pull = jax.vjp(energy, ended)
-        off = _energy_error(pull(jnp.ones_like(after))[0], rates, noise)
-        begin = begin * (SLOPES if self.differentiable else 1)
-        doubt = CERTAIN * jnp.maximum(_effect(moves, error, ended, rates), begin)
-        doubt = jnp.where(CERTAIN * peak > NEAR, jnp.inf, doubt)
-        paths = Paths(start, begun, blur, before, turn, after, off, doubt, gradient, starts.weights > 0)
         paths = paths if self.differentiable else jax.lax.stop_gradient(paths)
-        found: Frame = _lowest(action, label, self.tolerance, self.on_degenerate, paths, starts.info, sample, key)
+        found: Frame = lowest(action, label, self.tolerance, self.on_degenerate, paths, starts.info, sample, key)
         return found
 
     def _starts(self, action: Action, label: str, sample: Sample, key: jax.Array | None, dtype: Any) -> Frame:
@@ -213,8 +190,7 @@ class EnergyDescent(Choosing):
         batch = action.batch(first, sample.x[first.name])
         count, d = self.starts.shape[:2]
         places = jnp.expand_dims(jnp.asarray(self.starts, dtype), range(1, len(batch) + 1))
-        largest = [_largest(array, len(batch)) for array in sample.x.values()]
-        bad = ~jnp.isfinite(functools.reduce(jnp.maximum, largest))
+        bad = ~finite_inputs(sample, len(batch))
         weights = jnp.full((count, *batch), 1 / count, dtype)
         turns = jnp.broadcast_to(places, (count, *batch, d, d))
         return Frame(Element({label: turns}), weights, Info(jnp.ones(batch, jnp.float32), bad, bad))
@@ -222,216 +198,6 @@ class EnergyDescent(Choosing):
     def __repr__(self) -> str:
         starts = repr(self.starts) if isinstance(self.starts, Method) else f"{len(self.starts)} matrices"
         return f"EnergyDescent({type(self.score.encoder).__name__}, starts={starts}, steps={self.steps})"
-
-
-def _descended(
-    energy: Callable[[Array], Array], start: Array, error: Array, steps: int, rate: float
-) -> tuple[Array, Array, Array, Array]:
-    r"""Descend from matrices g, `[*lead, d, d]`, and carry the error \(g^{-1} \delta g\) of each along.
-
-    Returns:
-        The ends, their errors, the largest angles that these had on the way, and the norms of the last gradients.
-    """
-    d = start.shape[-1]
-    one = jnp.eye(d, dtype=start.dtype)
-    fresh = jnp.asarray(np.fromfunction(lambda i, j: (-1.0) ** (i + j) * np.sign(j - i), (d, d)), start.dtype)
-
-    def step(turn: Array) -> tuple[Array, Array]:
-        slope = jax.grad(lambda turn: jnp.sum(energy(turn)))(turn)
-        # The derivative along g A, for every A with entries 1 and -1 at two places.
-        along = _product(jnp.swapaxes(turn, -1, -2), slope)
-        along = along - jnp.swapaxes(along, -1, -2)
-        norm = _angle(along)
-        length = rate * jnp.minimum(1, LONGEST / jnp.maximum(rate * norm, LONGEST))
-        half = -length[..., None, None] * along / 2
-        # The Cayley transform: a rotation, exactly, and the exponential to second order.
-        return _product(turn, jnp.linalg.solve(one - half, one + half)), norm
-
-    def follow(path: tuple[Array, ...], _: None) -> tuple[tuple[Array, ...], None]:
-        turn, error, peak, _norm = path
-        (turn, norm), (change, _) = jax.jvp(step, (turn,), (_product(turn, error),))
-        error = jax.lax.stop_gradient(_product(jnp.swapaxes(turn, -1, -2), change))
-        # The rounding of a step comes in along a direction that may grow where the error so far shrinks.
-        error = (error - jnp.swapaxes(error, -1, -2)) / 2 + rounding(error.dtype) * fresh
-        angle = _angle(error)
-        return (turn, error / jnp.maximum(angle, 1)[..., None, None], jnp.maximum(peak, angle), norm), None
-
-    angle = _angle(error)
-    path: Any = (start, error, angle, jnp.zeros_like(angle))
-    if isinstance(start, jax.core.Tracer) and steps:
-        path = jax.lax.scan(follow, path, None, length=steps)[0]
-    else:  # outside of a compiled program a scan would be compiled anew in each call
-        for _ in range(steps):
-            path = follow(path, None)[0]
-    found: tuple[Array, Array, Array, Array] = path
-    return found
-
-
-def _product(one: Array, two: Array) -> Array:
-    return jnp.matmul(one, two, precision=jax.lax.Precision.HIGHEST)
-
-
-def _angle(skew: Array) -> Array:
-    """The angle of an antisymmetric matrix, the norm of the entries above its diagonal; derivative zero at zero."""
-    squared = jnp.sum(skew**2, axis=(-2, -1)) / 2
-    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
-
-
-def _largest(array: Array, lead: int) -> Array:
-    return jnp.max(jnp.abs(array), axis=tuple(range(lead, array.ndim)), initial=0)
-
-
-def _noise(action: Action, sample: Sample) -> dict[str, Array]:
-    """The largest standard deviation of the entries of each input, `[*batch]`."""
-    errors = without_absent(action, {term.name: sample.error(term.name) for term in action.inputs}, sample.masks)
-    return {
-        term.name: _largest(errors[term.name], len(action.batch(term, errors[term.name]))) for term in action.inputs
-    }
-
-
-def _start_error(starts: Frame, label: str, start: Array) -> Array:
-    """Standard deviations of the errors of the starts in the Lie algebra, as one antisymmetric matrix for each."""
-    doubt = 0 if starts.info.doubt is None else starts.info.doubt[None, ..., None, None] / CERTAIN
-    turns = jnp.broadcast_to(starts.turns.get(label, doubt), start.shape).astype(start.dtype)
-    turns = jnp.minimum(jnp.maximum(turns, jnp.swapaxes(turns, -1, -2)), 1) + rounding(start.dtype)
-    return jax.lax.stop_gradient(jnp.triu(turns, 1) - jnp.swapaxes(jnp.triu(turns, 1), -1, -2))
-
-
-def _with_rates(moved: Callable[[Array], Any], turn: Array, error: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The inputs moved by the inverses of elements, and how the errors of these change them."""
-    arrays, rates = jax.jvp(moved, (turn,), (_product(jax.lax.stop_gradient(turn), error),))
-    return arrays, jax.lax.stop_gradient(rates)
-
-
-def _effect(moves: bool, error: Array, arrays: dict[str, Array], rates: dict[str, Array]) -> Array:
-    """How far elements are off, `[*lead]`: their entries, or the moved inputs where they do nothing to an output."""
-    lead = error.ndim - 2
-    if moves:
-        return _largest(error, lead)
-    sizes = {name: _largest(array, lead) for name, array in arrays.items()}
-    parts = [_largest(rate, lead) / jnp.where(sizes[name] > 0, sizes[name], 1) for name, rate in rates.items()]
-    return jax.lax.stop_gradient(functools.reduce(jnp.maximum, parts))
-
-
-def _energy_error(slopes: dict[str, Array], rates: dict[str, Array], noise: dict[str, Array]) -> Array:
-    """How far energies may be off, by the errors of their elements and those of the inputs, `[*lead]`."""
-    total: Array = jnp.zeros(())
-    for name, slope in jax.lax.stop_gradient(slopes).items():
-        axes = tuple(range(1 + noise[name].ndim, slope.ndim))
-        of_element, of_input = jnp.sum(slope * rates[name], axis=axes), jnp.sum(slope**2, axis=axes)
-        total = total + jnp.abs(of_element) + jnp.sqrt(of_input) * noise[name]
-    return CERTAIN * total
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Paths:
-    """Several paths of descent, `[paths, *batch, ...]`.
-
-    Attributes:
-        starts, turns: the matrices where they begin and end.
-        begun, blur: the inputs moved by the inverses of the starts, and standard deviations of their entries.
-        before, after: energies at both ends.
-        off: how far `after` may be off.
-        doubt: how far the ends may be off; infinite where a path may end in another minimum.
-        gradient: the norm of the last gradient.
-        there: which paths count.
-    """
-
-    starts: Array
-    begun: dict[str, Array]
-    blur: dict[str, Array]
-    before: Array
-    turns: Array
-    after: Array
-    off: Array
-    doubt: Array
-    gradient: Array
-    there: Array
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _lowest(
-    action: Action,
-    label: str,
-    tolerance: float | None,
-    on_degenerate: OnDegenerate,
-    paths: Paths,
-    starts: Info,
-    sample: Sample,
-    key: jax.Array | None,
-) -> Frame:
-    """The frame of the lowest end, with those near to it averaged."""
-    paths, twin = _one_way(paths)
-    there, turns, values = paths.there, paths.turns, jnp.where(paths.there, -paths.after, -jnp.inf)
-    seen = jnp.where(there, jnp.minimum(-paths.before, values), jnp.max(values, axis=0))
-    found = ties(values, tolerance, seen, paths.off)
-    near = jnp.sqrt(jnp.sum((turns - _at(found.best[None], turns)) ** 2, axis=(-2, -1))) <= NEAR
-    # Few roundings change a mean little whose weights fall slowly with the energy.
-    slack = ties(values, max(tolerance or 0, math.sqrt(rounding(values.dtype))), seen, paths.off).excess
-    lowest = Element({label: _mean(turns, jnp.where(near & there, jnp.maximum(1 - slack, 0), 0))[None]})
-
-    def same_inputs() -> Array:
-        return twin | alike(copies(action, Element({label: turns}), sample.x, {})[0], found.best, NEAR)
-
-    same = same_results(action, lowest, sample.masks, found, near, same_inputs)
-    doubt = jnp.max(jnp.where(there & (found.tied | jnp.isinf(paths.doubt)), paths.doubt, 0), axis=0)
-    known = jnp.all(jnp.isfinite(paths.after) | ~there, axis=0) & jnp.any(there, axis=0) & ~starts.degenerate
-    sure = known & (doubt <= most_doubt(sample.coarsest(action.inputs)))
-    frame = decided(on_degenerate, found, near, same, lowest, lambda p: Element({label: _at(p, turns)}), sure, key)
-    own, best = frame.info, found.best[None]
-    info = replace(
-        own,
-        refused=own.refused | starts.refused,
-        gap=own.gap if starts.gap is None or own.gap is None else jnp.minimum(own.gap, starts.gap),
-        rank=starts.rank,
-        doubt=doubt,
-        more={
-            **starts.more,
-            "energy": _at(best, paths.after)[0],
-            "gradient": _at(best, paths.gradient)[0],
-            "matrix": frame.elements.linear[label][0],
-        },
-    )
-    return replace(frame, weights=settled(frame.weights, info), info=info)
-
-
-def _one_way(paths: Paths) -> tuple[Paths, Array]:
-    """The paths, of which those that begin with the copy of the best go its way; and which these are.
-
-    A path depends only on the copy that it begins with: rounding alone makes several of one.
-    """
-    best = jnp.argmin(jnp.where(paths.there, paths.after, jnp.inf), axis=0)[None]
-    blur = {name: 2 * CERTAIN * deviation for name, deviation in paths.blur.items()}
-    twin = alike(paths.begun, best[0], tie_tolerance(None, paths.after.dtype), blur) & paths.there
-    way = _product(jnp.swapaxes(_at(best, paths.starts), -1, -2), _at(best, paths.turns))
-    joined = replace(
-        paths,
-        turns=jnp.where(twin[..., None, None], _product(paths.starts, way), paths.turns),
-        after=jnp.where(twin, _at(best, paths.after), paths.after),
-        off=jnp.where(paths.there & ~twin, paths.off + _at(best, paths.off), 0),
-        doubt=jnp.where(twin, _at(best, paths.doubt), paths.doubt),
-    )
-    return joined, twin
-
-
-def _at(places: Array, array: Array) -> Array:
-    """The entries of an array `[paths, *batch, ...]` at places `[k, *batch]`."""
-    return jnp.take_along_axis(array, jnp.expand_dims(places, range(places.ndim, array.ndim)), axis=0)
-
-
-def _mean(turns: Array, shares: Array) -> Array:
-    """The weighted mean of matrices that are near to each other, an orthogonal matrix."""
-    shares = jax.lax.stop_gradient(shares / jnp.maximum(jnp.sum(shares, axis=0), 1))
-    return _orthogonal(jnp.einsum("s...,s...ij->...ij", shares, turns, precision=jax.lax.Precision.HIGHEST))
-
-
-def _orthogonal(matrix: Array) -> Array:
-    """The nearest orthogonal matrix to one that is nearly so, by Newton's iteration, whose derivatives are finite."""
-    one = 1.5 * jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
-    for _ in range(4):
-        matrix = _product(matrix, one - _product(jnp.swapaxes(matrix, -1, -2), matrix) / 2)
-    return matrix
 
 
 def _checked_starts(starts: object) -> Any:

@@ -22,7 +22,7 @@ from equikit.symmetrization._options import checked_axes, option
 from equikit.symmetrization._polygon import turned_labels, turns
 from equikit.symmetrization.canonicalization._choice import copies, wide
 from equikit.symmetrization.canonicalization._score import Score, unit, without_absent
-from equikit.symmetrization.canonicalization._selection import Activations, Selecting, SelectionOptions, everywhere
+from equikit.symmetrization.canonicalization._selection import Selecting, SelectionOptions, everywhere
 
 MOST = 1024
 """The most elements of a group: the encoder sees as many copies of an input at once."""
@@ -116,7 +116,9 @@ class EnergyCanonicalization(Selecting):
             listed(group, group.n, MOST, STEP)  # raises an error if the group is too large
         return frozenset([label])
 
-    def activations(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
+    def activations(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
+    ) -> tuple[Array, Element, dict[str, Array]]:
         """The scores of all copies of the inputs."""
         first, elements = action.inputs[0], self._elements(action, x)
         batch = action.batch(first, x[first.name])
@@ -124,7 +126,7 @@ class EnergyCanonicalization(Selecting):
         moved, seen = copies(action, every, without_absent(action, x, masks), dict(masks))
         scores, vectors = self.score(action, moved, seen, (len(jax.tree.leaves(elements)[0]), *batch))
         more = {} if vectors is None else {"vectors": jnp.moveaxis(vectors, 0, -2)}
-        return Activations(jnp.moveaxis(scores, 0, -1), elements, more)
+        return jnp.moveaxis(scores, 0, -1), elements, more
 
     def _elements(self, action: Action, x: Mapping[str, Array]) -> Element:
         """All elements of the group, `[elements, ...]`."""

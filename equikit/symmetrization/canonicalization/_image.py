@@ -13,13 +13,13 @@ from equikit.diagrams import Term
 from equikit.groups import Z
 from equikit.groups._finite import checked_polygon
 from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array
+from equikit.symmetrization._element import Array, Element
 from equikit.symmetrization._modules import held_network
 from equikit.symmetrization._options import checked_axes, option
 from equikit.symmetrization._polygon import images, turned_labels, turns
 from equikit.symmetrization.canonicalization._choice import wide
 from equikit.symmetrization.canonicalization._score import without_absent
-from equikit.symmetrization.canonicalization._selection import Activations, Selecting, SelectionOptions, checked_result
+from equikit.symmetrization.canonicalization._selection import Selecting, SelectionOptions, checked_result
 
 
 class ImageCanonicalization(Selecting):
@@ -115,7 +115,9 @@ class ImageCanonicalization(Selecting):
             )
         return named[0]
 
-    def activations(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
+    def activations(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
+    ) -> tuple[Array, Element, dict[str, Array]]:
         """What the network says of every element."""
         term = self._seen(action)
         array = without_absent(action, x, masks)[term.name]
@@ -130,7 +132,7 @@ class ImageCanonicalization(Selecting):
             (seen.shape[0], count),
             f"return one activation for each of the {count} elements of {self.group}, as GroupConvolution does",
         ).reshape(*batch, count)
-        return Activations(values, turns(self.group, self.axes, self.vectors, wide(values, x)))
+        return values, turns(self.group, self.axes, self.vectors, wide(values, x)), {}
 
     def __repr__(self) -> str:
         return f"ImageCanonicalization({type(self.network).__name__}, {self.group})"

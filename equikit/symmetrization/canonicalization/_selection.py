@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import jax
@@ -25,6 +25,7 @@ from equikit.symmetrization.canonicalization._choice import (
     alike,
     copies,
     decided,
+    finite_inputs,
     same_results,
     tie_tolerance,
     ties,
@@ -48,22 +49,6 @@ class SelectionOptions(TieOptions, total=False):
 
     selection: Selection
     beta: float
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Activations:
-    """What an element is chosen by.
-
-    Attributes:
-        values: `[*batch, elements]`, the largest of which is taken.
-        elements: the elements of the group, `[elements, ...]`.
-        more: other quantities for `info`.
-    """
-
-    values: Array
-    elements: Element
-    more: dict[str, Array] = field(default_factory=dict)
 
 
 class Choosing(Method, nnx.Module):
@@ -118,24 +103,34 @@ class Selecting(Choosing):
         return self.selection == "gumbel" and not self.deterministic
 
     @abstractmethod
-    def activations(self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> Activations:
-        """An activation for every element of the group, for inputs `[*batch, *axes, channels]`."""
+    def activations(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
+    ) -> tuple[Array, Element, dict[str, Array]]:
+        """The activations of all elements, and what else there is to know, for inputs `[*batch, *axes, channels]`.
+
+        Returns:
+            Activations `[*batch, elements]`, the elements `[elements, ...]`, and other quantities for `info`.
+        """
+
+    def _read(self, readout: Callable[..., Frame], action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        values, elements, more = self.activations(action, sample.x, sample.masks)
+        values = _of_finite(values, sample)
+        frame = readout(values, elements, sample, key)
+        return replace(frame, info=replace(frame.info, more={"activations": values, **more}))
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The element with the largest activation; its fallback has all that are tied, where this is asked."""
         if self._draws and key is not None:
             return self.draw(action, sample, key, 1)
         beta = self.beta if self.selection == "straight-through" and not self.deterministic else None
-        given = self.activations(action, sample.x, sample.masks)
-        frame: Frame = _chosen(action, beta, self.tolerance, self.on_degenerate, given, sample, key)
-        return frame
+        readout = functools.partial(_chosen, action, beta, self.tolerance, self.on_degenerate)
+        return self._read(readout, action, sample, key)
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Independent draws: by the activations with `selection="gumbel"`, else among what is tied."""
         if not self._draws:
             return super().draw(action, sample, key, samples)
-        frame: Frame = _drawn(self.beta, samples, self.activations(action, sample.x, sample.masks), sample, key)
-        return frame
+        return self._read(functools.partial(_drawn, self.beta, samples), action, sample, key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -144,48 +139,41 @@ def _chosen(
     beta: float | None,
     tolerance: float | None,
     on_degenerate: OnDegenerate,
-    given: Activations,
+    values: Array,
+    elements: Element,
     sample: Sample,
     key: jax.Array | None,
 ) -> Frame:
     """The frame of the element with the largest activation, with derivatives if there is a beta."""
-    values, elements, masks = _of_finite(given, sample), given.elements, sample.masks
     found = ties(jnp.moveaxis(values, -1, 0), tolerance)
     near = jax.nn.one_hot(found.best, values.shape[-1], axis=0, dtype=bool)
     slope = None if beta is None else _slope(beta * values, wide(values, sample.x))
 
     def same_inputs() -> Array:
-        moved, seen = copies(action, everywhere(elements, found.best.shape), sample.x, masks)
+        moved, seen = copies(action, everywhere(elements, found.best.shape), sample.x, sample.masks)
         seen = {f"mask of {label}": mask for label, mask in seen.items()}
         return alike(moved | seen, found.best, tie_tolerance(None, values.dtype))
 
-    same = same_results(action, elements, masks, found, near, same_inputs)
+    same = same_results(action, elements, sample.masks, found, near, same_inputs)
     best, sure = _picked(elements, found.best[None], slope), jnp.all(jnp.isfinite(values), axis=-1)
-    frame = decided(on_degenerate, found, near, same, best, lambda at: _picked(elements, at, slope), sure, key)
-    return _with_activations(frame, given, values)
+    return decided(on_degenerate, found, near, same, best, lambda at: _picked(elements, at, slope), sure, key)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _drawn(beta: float, samples: int, given: Activations, sample: Sample, key: jax.Array) -> Frame:
+def _drawn(beta: float, samples: int, values: Array, elements: Element, sample: Sample, key: jax.Array) -> Frame:
     """Elements drawn with probabilities softmax(beta activations), by Gumbel noise, through which derivatives go."""
-    values = _of_finite(given, sample)
     dtype, degenerate = wide(values, sample.x), ~jnp.all(jnp.isfinite(values), axis=-1)
     noisy = beta * values.astype(dtype) + jax.random.gumbel(key, (samples, *values.shape), dtype)
-    elements = _picked(given.elements, jnp.argmax(noisy, axis=-1), _slope(noisy, dtype))
+    elements = _picked(elements, jnp.argmax(noisy, axis=-1), _slope(noisy, dtype))
     info = Info(jnp.full(degenerate.shape, samples, jnp.float32), degenerate, degenerate)
     weights = jnp.full((samples, *degenerate.shape), 1 / samples, dtype)
-    return _with_activations(Frame(elements, settled(weights, info), info, drawn=True), given, values)
+    return Frame(elements, settled(weights, info), info, drawn=True)
 
 
-def _of_finite(given: Activations, sample: Sample) -> Array:
+@jax.jit
+def _of_finite(values: Array, sample: Sample) -> Array:
     """The activations, NaN for inputs that are not finite: not every network passes NaN on."""
-    batch = given.values.ndim - 1
-    each = [jnp.all(jnp.isfinite(array), axis=tuple(range(batch, array.ndim))) for array in sample.x.values()]
-    return jnp.where(functools.reduce(jnp.logical_and, each)[..., None], given.values, jnp.nan)
-
-
-def _with_activations(frame: Frame, given: Activations, values: Array) -> Frame:
-    return replace(frame, info=replace(frame.info, more={"activations": values, **given.more}))
+    return jnp.where(finite_inputs(sample, values.ndim - 1)[..., None], values, jnp.nan)
 
 
 def _slope(logits: Array, dtype: Any) -> Array:
