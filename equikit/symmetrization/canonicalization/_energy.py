@@ -116,7 +116,7 @@ class EnergyCanonicalization(Selecting):
             listed(group, group.n, MOST, STEP)  # raises an error if the group is too large
         return frozenset([label])
 
-    def activations(
+    def _activations(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
     ) -> tuple[Array, Element, dict[str, Array]]:
         """The scores of all copies of the inputs."""

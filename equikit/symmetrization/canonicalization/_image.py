@@ -115,7 +115,7 @@ class ImageCanonicalization(Selecting):
             )
         return named[0]
 
-    def activations(
+    def _activations(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
     ) -> tuple[Array, Element, dict[str, Array]]:
         """What the network says of every element."""

@@ -103,7 +103,7 @@ class Selecting(Choosing):
         return self.selection == "gumbel" and not self.deterministic
 
     @abstractmethod
-    def activations(
+    def _activations(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
     ) -> tuple[Array, Element, dict[str, Array]]:
         """The activations of all elements, and what else there is to know, for inputs `[*batch, *axes, channels]`.
@@ -113,7 +113,7 @@ class Selecting(Choosing):
         """
 
     def _read(self, readout: Callable[..., Frame], action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        values, elements, more = self.activations(action, sample.x, sample.masks)
+        values, elements, more = self._activations(action, sample.x, sample.masks)
         values = _of_finite(values, sample)
         frame = readout(values, elements, sample, key)
         return replace(frame, info=replace(frame.info, more={"activations": values, **more}))
