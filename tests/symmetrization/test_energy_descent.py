@@ -134,6 +134,22 @@ def test_a_symmetry_of_the_input_is_seen_though_descent_multiplies_rounding_erro
     assert np.mean(info.degenerate & (info.doubt < 2 * most_doubt(jnp.float32))) < 0.02
 
 
+@pytest.mark.parametrize("there", [[False, False], []], ids=["absent", "none"])
+def test_an_input_without_points_is_no_tie_for_vectors_of_points(there):
+    def backbone(x, mask=None):
+        return x if mask is None else jnp.where(mask["p"][..., None, None], x + 1, 0)
+
+    def encoder(x, mask=None):
+        return jnp.sum(x**2, axis=(1, 2, 3))
+
+    how = EnergyDescent(encoder, steps=2, invariant_to="p")
+    sym = ek.symmetrize(backbone, "p x -> p x", p=ek.S, x=ek.O(3), how=how)
+    x = jnp.ones((len(there), 3, 1))
+    mask = {"p": jnp.array(there)} if there else None
+    assert not sym.info(x, mask=mask).degenerate
+    assert jnp.all(sym(x, mask=mask) == 0)
+
+
 @pytest.mark.slow
 def test_ties_of_paths_are_flagged_or_drawn():
     flat, bound = jnp.asarray(FLAT), {"p": ek.Fixed(5), "x": ek.O(3)}

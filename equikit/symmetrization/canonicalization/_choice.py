@@ -129,7 +129,7 @@ def decided(
 def same_results(
     action: Action,
     elements: Element,
-    masks: Mapping[str, Array],
+    sample: Sample,
     found: Ties,
     near: Array,
     same_inputs: Callable[[], Array],
@@ -139,7 +139,10 @@ def same_results(
     Where elements move an entry of an output these are those near to it only, else all that give the backbone the same
     input, which are computed only if candidates are tied.
     """
-    moved = [term for term in action.signature.outputs if action.moves(elements, term)]
+    shapes = [(term.labels, sample.x[term.name].shape[found.best.ndim :]) for term in action.inputs]
+    none = {label for labels, shape in shapes for label, size in zip(labels, shape, strict=False) if not size}
+    outputs, masks = action.signature.outputs, sample.masks
+    moved = [term for term in outputs if action.moves(elements, term) and none.isdisjoint(term.labels)]
     if moved and not masks:
         return near
     empty: Array = jnp.ones((), bool)

@@ -217,7 +217,7 @@ def lowest(
     def same_inputs() -> Array:
         return twin | alike(copies(action, Element({label: turns}), sample.x, {})[0], found.best, NEAR)
 
-    same = same_results(action, mean, sample.masks, found, near, same_inputs)
+    same = same_results(action, mean, sample, found, near, same_inputs)
     doubt = jnp.max(jnp.where(there & (found.tied | jnp.isinf(paths.doubt)), paths.doubt, 0), axis=0)
     known = jnp.all(jnp.isfinite(paths.after) | ~there, axis=0) & jnp.any(there, axis=0) & ~starts.degenerate
     sure = known & (doubt <= most_doubt(sample.coarsest(action.inputs)))

@@ -154,7 +154,7 @@ def _chosen(
         seen = {f"mask of {label}": mask for label, mask in seen.items()}
         return alike(moved | seen, found.best, tie_tolerance(None, values.dtype))
 
-    same = same_results(action, elements, sample.masks, found, near, same_inputs)
+    same = same_results(action, elements, sample, found, near, same_inputs)
     best, sure = _picked(elements, found.best[None], slope), jnp.all(jnp.isfinite(values), axis=-1)
     return decided(on_degenerate, found, near, same, best, lambda at: _picked(elements, at, slope), sure, key)
 
