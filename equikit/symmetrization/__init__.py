@@ -1,20 +1,20 @@
 """Symmetrization: any backbone made equivariant by frames, canonical forms and averages over groups."""
 
 from equikit.nn import MatrixMLP, MatrixNetwork
+from equikit.numerics._eigh import eigh
 from equikit.symmetrization import canonicalization, frames
-from equikit.symmetrization._eigh import eigh
-from equikit.symmetrization._element import Element, compose, inverse
-from equikit.symmetrization._fine_to_coarse import FineToCoarse
-from equikit.symmetrization._frame import Frame
-from equikit.symmetrization._info import Info
-from equikit.symmetrization._invariants import invariants, orbit_distance
-from equikit.symmetrization._method import Method
-from equikit.symmetrization._orbit import OrbitDistance
-from equikit.symmetrization._orbit_losses import matrix_equivariance_loss, orbit_loss
-from equikit.symmetrization._piecewise import Piecewise, piecewise
 from equikit.symmetrization._probabilistic import Probabilistic
 from equikit.symmetrization._symmetrize import Symmetrized, symmetrize
 from equikit.symmetrization.canonicalization import Canonicalize
+from equikit.symmetrization.engine._element import Element, compose, inverse
+from equikit.symmetrization.engine._frame import Frame
+from equikit.symmetrization.engine._info import Info
+from equikit.symmetrization.engine._method import Method
+from equikit.symmetrization.orbits._invariants import invariants, orbit_distance
+from equikit.symmetrization.orbits._orbit import OrbitDistance
+from equikit.symmetrization.orbits._orbit_losses import matrix_equivariance_loss, orbit_loss
+from equikit.symmetrization.parts._fine_to_coarse import FineToCoarse
+from equikit.symmetrization.parts._piecewise import Piecewise, piecewise
 
 __all__ = [
     "Canonicalize",

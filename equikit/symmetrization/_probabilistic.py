@@ -14,20 +14,20 @@ from equikit import _checks
 from equikit._errors import GroupError, OptionError
 from equikit.diagrams import Term
 from equikit.groups import O, S
-from equikit.symmetrization._action import Action
-from equikit.symmetrization._element import Array, compose
-from equikit.symmetrization._frame import Frame
-from equikit.symmetrization._info import Info, merged_more, settled
-from equikit.symmetrization._method import Method, permuted_label
-from equikit.symmetrization._modules import held_network
-from equikit.symmetrization._options import option
-from equikit.symmetrization._sample import Sample
-from equikit.symmetrization.canonicalization._assignment import ASSIGNMENT, straight_through
-from equikit.symmetrization.canonicalization._network import NOISE, called, wide_inputs
-from equikit.symmetrization.canonicalization._permutation import scores_of
-from equikit.symmetrization.canonicalization._pooled_vectors import GramSchmidt, pooled_vectors, vector_term
-from equikit.symmetrization.canonicalization._rotation import rotated_label
-from equikit.symmetrization.frames._sort import SCORES, SortedScores
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array, compose
+from equikit.symmetrization.engine._frame import Frame
+from equikit.symmetrization.engine._info import Info, merged_more, settled
+from equikit.symmetrization.engine._method import Method, permuted_label
+from equikit.symmetrization.engine._modules import held_network
+from equikit.symmetrization.engine._network import NOISE, called, wide_inputs
+from equikit.symmetrization.engine._options import option
+from equikit.symmetrization.engine._sample import Sample
+from equikit.symmetrization.permutations._assignment import ASSIGNMENT, straight_through
+from equikit.symmetrization.permutations._permutation import scores_of
+from equikit.symmetrization.permutations._sort import SCORES, SortedScores
+from equikit.symmetrization.rotations._pooled_vectors import GramSchmidt, pooled_vectors, vector_term
+from equikit.symmetrization.rotations._rotation import rotated_label
 
 
 class Probabilistic(Method, nnx.Module):

@@ -16,6 +16,7 @@ from equikit import _checks
 from equikit._errors import EquikitError, FrameError, OptionError, ShapeError, SignatureError
 from equikit.diagrams import Signature
 from equikit.diagrams._parse import parse_signature
+from equikit.numerics._rounding import rounding
 from equikit.plans._check import (
     Shapes,
     by_name,
@@ -26,20 +27,20 @@ from equikit.plans._check import (
     refuse_mixture,
     refuse_real,
 )
-from equikit.symmetrization._action import Action, without_absent
-from equikit.symmetrization._backbone import Call, KeyArgument
-from equikit.symmetrization._element import Array, rounding
-from equikit.symmetrization._evaluate import mean_over
-from equikit.symmetrization._frame import Frame, in_one_list
-from equikit.symmetrization._info import Info
-from equikit.symmetrization._method import Framed, Method
-from equikit.symmetrization._modules import ModuleOf, PytreeOf, checked_callable
-from equikit.symmetrization._options import refuse_wrong_key
-from equikit.symmetrization._sample import Sample
-from equikit.symmetrization._sequential import Sequential, in_sequence, refuse_unsettled
-from equikit.symmetrization.frames._center import Center
-from equikit.symmetrization.frames._ordering import UNSURE
-from equikit.symmetrization.frames._stochastic import Stochastic
+from equikit.symmetrization._stochastic import Stochastic
+from equikit.symmetrization.engine._action import Action, without_absent
+from equikit.symmetrization.engine._backbone import Call, KeyArgument
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.engine._evaluate import mean_over
+from equikit.symmetrization.engine._frame import Frame, in_one_list
+from equikit.symmetrization.engine._info import Info
+from equikit.symmetrization.engine._method import Framed, Method
+from equikit.symmetrization.engine._modules import ModuleOf, PytreeOf, checked_callable
+from equikit.symmetrization.engine._options import refuse_wrong_key
+from equikit.symmetrization.engine._sample import Sample
+from equikit.symmetrization.engine._sequential import Sequential, in_sequence, refuse_unsettled
+from equikit.symmetrization.permutations._ordering import UNSURE
+from equikit.symmetrization.rotations._center import Center
 
 
 class Symmetrized:

@@ -10,7 +10,7 @@ from flax import nnx
 from helpers import assert_error
 
 import equikit as ek
-from equikit.symmetrization._image import turned
+from equikit.symmetrization.finite._turned import turned
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -9,8 +9,8 @@ import pytest
 from helpers import assert_error
 
 import equikit as ek
+from equikit.symmetrization.finite._haar import draw_element
 from equikit.symmetrization.frames import Directions, GroupAverage, Stochastic
-from equikit.symmetrization.frames._haar import draw_element
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

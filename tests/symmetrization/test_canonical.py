@@ -13,7 +13,7 @@ from networkx.algorithms.isomorphism import GraphMatcher
 
 import equikit as ek
 from equikit.symmetrization.frames import Canonical, Laplacian, Stochastic
-from equikit.symmetrization.frames._automorphisms import canonical_form
+from equikit.symmetrization.graphs._automorphisms import canonical_form
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

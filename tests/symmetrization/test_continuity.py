@@ -12,7 +12,7 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.symmetrization.frames import PCA, QR, Alignment, Directions, Sort, Stochastic
-from equikit.symmetrization.frames._directions import general_directions
+from equikit.symmetrization.permutations._directions import general_directions
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

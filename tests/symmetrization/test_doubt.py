@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 import equikit as ek
-from equikit.symmetrization._sample import Sample, moved_back
 from equikit.symmetrization.canonicalization import PermutationCanonicalization
+from equikit.symmetrization.engine._sample import Sample, moved_back
 from equikit.symmetrization.frames import PCA, Alignment, Directions, Sort
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

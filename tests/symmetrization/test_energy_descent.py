@@ -11,8 +11,8 @@ from flax import nnx
 from helpers import assert_error
 
 import equikit as ek
-from equikit.symmetrization._info import most_doubt
 from equikit.symmetrization.canonicalization import EnergyDescent, prior_loss
+from equikit.symmetrization.engine._info import most_doubt
 from equikit.symmetrization.frames import PCA, Sort
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

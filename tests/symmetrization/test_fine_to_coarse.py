@@ -10,8 +10,8 @@ from jax.test_util import check_grads
 
 import equikit as ek
 from equikit.symmetrization import FineToCoarse, piecewise
-from equikit.symmetrization._mixture import clustered, farthest_points
 from equikit.symmetrization.frames import PCA
+from equikit.symmetrization.parts._mixture import clustered, farthest_points
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "x64")
 

@@ -14,9 +14,9 @@ from helpers import assert_error
 from turned_images import PIXELS, SIZE, NNXNetwork, images, network_for, orbit, spun
 
 import equikit as ek
-from equikit.symmetrization._image import turned
-from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization import GroupConvolution, ImageCanonicalization, prior_loss
+from equikit.symmetrization.engine._sample import Sample
+from equikit.symmetrization.finite._turned import turned
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

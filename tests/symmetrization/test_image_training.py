@@ -9,8 +9,8 @@ from flax import nnx
 from turned_images import PIXELS, NNXNetwork, images, network_for, orbit
 
 import equikit as ek
-from equikit.symmetrization._image import turned
 from equikit.symmetrization.canonicalization import GroupConvolution, ImageCanonicalization, prior_loss
+from equikit.symmetrization.finite._turned import turned
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

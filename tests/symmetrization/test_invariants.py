@@ -12,7 +12,7 @@ from jax.test_util import check_grads
 import equikit as ek
 from equikit.diagrams._dense import diagram_tensor
 from equikit.symmetrization import invariants, orbit_distance
-from equikit.symmetrization._invariants import connected, determinant
+from equikit.symmetrization.orbits._invariants import connected, determinant
 
 GROUPS = [
     ek.O(3),

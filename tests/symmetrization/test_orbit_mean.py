@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from equikit.symmetrization._element import Element
-from equikit.symmetrization._frame import Frame, in_one_list
-from equikit.symmetrization._stabilizer import orbit_mean, orbits, with_mean_derivative
+from equikit.symmetrization.engine._element import Element
+from equikit.symmetrization.engine._frame import Frame, in_one_list
+from equikit.symmetrization.engine._stabilizer import orbit_mean, orbits, with_mean_derivative
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

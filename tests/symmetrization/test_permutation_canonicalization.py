@@ -14,13 +14,13 @@ from helpers import assert_error
 
 import equikit as ek
 import equikit.testing
-from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization import (
     PermutationCanonicalization,
     assignment_entropy,
     sinkhorn,
     soft_sort,
 )
+from equikit.symmetrization.engine._sample import Sample
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -12,9 +12,9 @@ from jax.test_util import check_grads
 
 import equikit as ek
 from equikit.symmetrization import piecewise
-from equikit.symmetrization._parts import settled_weights
-from equikit.symmetrization._sample import Sample
+from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.frames import PCA, Sort, Stochastic
+from equikit.symmetrization.parts._parts import settled_weights
 
 pytestmark = pytest.mark.usefixtures("quick_compile", "x64")
 

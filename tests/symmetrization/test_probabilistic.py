@@ -14,8 +14,8 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.symmetrization import Probabilistic
-from equikit.symmetrization._sample import Sample
 from equikit.symmetrization.canonicalization import VectorNeurons, assignment_entropy
+from equikit.symmetrization.engine._sample import Sample
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -7,7 +7,7 @@ import pytest
 from helpers import assert_error
 
 import equikit as ek
-from equikit.symmetrization._stabilizer import has_mean, stabilizer_mean
+from equikit.symmetrization.engine._stabilizer import has_mean, stabilizer_mean
 from equikit.symmetrization.frames import QR, GroupAverage, Stochastic
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -8,7 +8,7 @@ from helpers import equations, largest
 
 import equikit as ek
 from equikit.symmetrization.frames import Laplacian
-from equikit.symmetrization.frames._refinement import edge_colors, twins
+from equikit.symmetrization.graphs._refinement import edge_colors, twins
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -15,8 +15,8 @@ import equikit as ek
 import equikit.testing
 from equikit.nn import VectorNeurons
 from equikit.symmetrization.canonicalization import RotationCanonicalization
-from equikit.symmetrization.frames._gram_schmidt import gram_schmidt
-from equikit.symmetrization.frames._vectors import Points
+from equikit.symmetrization.rotations._gram_schmidt import gram_schmidt
+from equikit.symmetrization.rotations._vectors import Points
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -7,8 +7,8 @@ import pytest
 
 import equikit as ek
 from equikit.symmetrization import Element, compose
-from equikit.symmetrization._action import moved_masks
-from equikit.symmetrization._image import turned
+from equikit.symmetrization.engine._action import moved_masks
+from equikit.symmetrization.finite._turned import turned
 
 
 @jax.jit

@@ -8,8 +8,8 @@ import numpy as np
 from flax import nnx
 
 import equikit as ek
-from equikit.symmetrization._image import turned
 from equikit.symmetrization.canonicalization import GroupConvolution
+from equikit.symmetrization.finite._turned import turned
 
 SIZE = 6
 PIXELS = {"i": ek.Fixed(SIZE), "j": ek.Fixed(SIZE)}

@@ -1,0 +1,100 @@
+"""Eigenvectors of symmetric matrices in double words, as precise as the matrix determines them."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from equikit.numerics._double_word import Double, double, matmul, minus, plus, transposed
+from equikit.numerics._eigh import CLOSE, eigh
+from equikit.numerics._rounding import Array, rounding
+
+TWICE = 2
+"""Passes, each of which squares what is left of an error."""
+
+
+class Axes(NamedTuple):
+    """Eigenvalues `[d]`, ascending; eigenvectors `[d, d]`, in columns, and what they lack to twice the precision; and
+    about what is left of the matrix off the diagonal of this basis, `[d, d]`."""
+
+    values: Array
+    vectors: Array
+    tail: Array
+    left: Array
+
+
+@jax.custom_jvp
+def principal_axes(matrix: Array, low: Array, error: Array) -> Axes:
+    r"""The eigenvectors of a symmetric matrix whose entries are known to twice the precision of its dtype.
+
+    Eigenvectors whose eigenvalues differ by less than a rounding of the largest are precise too, as those across a thin
+    rod: after a rotation into approximate eigenvectors small entries keep all their digits.
+
+    Args:
+        matrix: `[d, d]`, the nearest floats.
+        low: what they lack, `[d, d]`.
+        error: what the square roots of its eigenvalues are off by: the error of vectors whose squares the matrix holds.
+
+    Returns:
+        The axes. Derivatives are those of `eigh`; they are zero inside an eigenspace to the error of the entries of the
+        matrix in this basis.
+
+    Cost: about 12 products of matrices in double words.
+
+    Source:
+        Ogita and Aishima, Iterative refinement for symmetric eigenvalue decomposition (2018), for the corrections.
+    """
+    whole, d = Double(matrix, low), matrix.shape[-1]
+    one = double(jnp.eye(d, dtype=matrix.dtype))
+
+    def again(_: Array, vectors: Double) -> Double:
+        return matmul(vectors, double(eigh(_in_basis(whole, vectors).high)[1]))
+
+    def corrected(_: Array, axes: Axes) -> Axes:
+        return _corrected(whole, Double(axes.vectors, axes.tail))
+
+    # Up to d = 3 `eigh` keeps the small entries of a graded matrix; LAPACK does not.
+    vectors = jax.lax.fori_loop(0, TWICE if d <= 3 else 1, again, one)
+    start = Axes(jnp.zeros(d, matrix.dtype), vectors.high, vectors.low, jnp.zeros((d, d), matrix.dtype))
+    found: Axes = jax.lax.fori_loop(0, 1 if d <= 3 else TWICE, corrected, start)
+    return found
+
+
+def _in_basis(matrix: Double, vectors: Double) -> Double:
+    return matmul(transposed(vectors), matmul(matrix, vectors))
+
+
+def _corrected(matrix: Double, vectors: Double) -> Axes:
+    """Eigenvectors, corrected to first order for what is left of the matrix off the diagonal, and of orthogonality."""
+    d = vectors.high.shape[-1]
+    one = double(jnp.eye(d, dtype=vectors.high.dtype))
+    skew = minus(one, matmul(transposed(vectors), vectors)).high
+    rotated = _in_basis(matrix, vectors).high
+    values = jnp.diagonal(rotated) / (1 - jnp.diagonal(skew))
+    off = rotated + skew * values[None, :]
+    gaps = values[None, :] - values[:, None]
+    first_order = ~jnp.eye(d, dtype=bool) & (jnp.abs(gaps) > jnp.abs(off))
+    turns = jnp.where(first_order, off / jnp.where(first_order, gaps, 1), skew / 2)
+    exactly = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    found = plus(vectors, double(exactly(vectors.high, turns)))
+    left = jnp.abs(gaps) * exactly(jnp.abs(turns), jnp.abs(turns))
+    left = jnp.where(first_order, left, jnp.abs(off)) * (1 - one.high)
+    return Axes(values, found.high, found.low, left)
+
+
+@principal_axes.defjvp
+def _principal_axes_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Any, Any]:
+    found = principal_axes(*primals)
+    values, vectors, tail, left = found
+    exact = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    turned = exact(exact(vectors.T, (tangents[0] + tangents[0].T) / 2), vectors)
+    gaps = values[None, :] - values[:, None]
+    sizes = jnp.sqrt(jnp.abs(values))
+    error = jnp.maximum(primals[2], rounding(values.dtype) * jnp.max(sizes, initial=0))
+    noise = CLOSE * error * jnp.maximum(sizes[None, :], sizes[:, None])
+    apart = jnp.abs(gaps) > noise
+    rates = jnp.where(apart, 1 / jnp.where(apart, gaps, 1), 0)
+    return found, Axes(jnp.diagonal(turned), exact(vectors, rates * turned), jnp.zeros_like(tail), jnp.zeros_like(left))

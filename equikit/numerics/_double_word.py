@@ -1,0 +1,175 @@
+"""Double-word arithmetic: numbers as unevaluated sums of two floats, with nearly twice the precision of one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from equikit.numerics._rounding import Array, rounding
+
+BLOCK = 128
+"""How many products are added exactly at once."""
+
+
+class Double(NamedTuple):
+    """A number `high + low`, with `high` the float nearest to it. No derivative goes through this arithmetic."""
+
+    high: Array
+    low: Array
+
+
+def double(high: Array, low: Array | None = None) -> Double:
+    """A double word from two floats of any size, or from one."""
+    high = jax.lax.stop_gradient(high)
+    return Double(high, jnp.zeros_like(high)) if low is None else two_sum(high, jax.lax.stop_gradient(low))
+
+
+def two_sum(one: Array, two: Array) -> Double:
+    """The sum of two floats, exactly."""
+    high = one + two
+    of_two = high - one
+    return Double(high, (one - (high - of_two)) + (two - of_two))
+
+
+def plus(one: Double, two: Double) -> Double:
+    """The sum of two double words."""
+    high, low = two_sum(one.high, two.high)
+    return two_sum(high, low + (one.low + two.low))
+
+
+def minus(one: Double, two: Double) -> Double:
+    """The difference of two double words."""
+    return plus(one, Double(-two.high, -two.low))
+
+
+def scaled(number: Double, by: Array) -> Double:
+    """A double word times powers of two."""
+    return Double(number.high * by, number.low * by)
+
+
+def times(number: Double, by: Array) -> Double:
+    """A double word times a float, entry by entry."""
+    high, error = _two_product(number.high, by)
+    return two_sum(high, error + number.low * by)
+
+
+def square(number: Double) -> Double:
+    """The square of a double word, entry by entry."""
+    high, error = _two_product(number.high, number.high)
+    return two_sum(high, error + 2 * number.high * number.low)
+
+
+def _two_product(one: Array, two: Array) -> Double:
+    """The product of two floats, exactly unless it underflows."""
+    (a, b), (c, d) = _halves(one), _halves(two)
+    high = one * two
+    return Double(high, ((a * c - high) + a * d + b * c) + b * d)
+
+
+def _halves(number: Array) -> tuple[Array, Array]:
+    """A float as a sum of two with half of its bits each."""
+    finfo: Any = jnp.finfo
+    scale = power_of_two(jnp.abs(number)) * 2.0 ** (-((int(finfo(number.dtype).nmant) + 1) // 2))
+    high = jnp.round(number / scale) * scale
+    return high, number - high
+
+
+class _Slices(NamedTuple):
+    """A number as `(first + second + rest) * scale`, the first two with few bits, whose products add up exactly."""
+
+    first: Array
+    second: Array
+    rest: Array
+    scale: Array
+
+
+def _sliced(number: Double, bits: int) -> _Slices:
+    scale = power_of_two(jnp.max(jnp.abs(number.high), initial=0))
+    high, low = number.high / scale, number.low / scale
+    coarse, fine = 2.0 ** (bits - 1), 2.0 ** (2 * bits - 1)
+    first = jnp.round(high * coarse) / coarse
+    left = high - first
+    second = jnp.round(left * fine) / fine
+    return _Slices(first, second, (left - second) + low, scale)
+
+
+def _bits(dtype: Any, products: int, factors: int) -> int:
+    """The bits of factors of which so many products add up exactly."""
+    finfo: Any = jnp.finfo
+    return (int(finfo(dtype).nmant) - max(products - 1, 1).bit_length()) // factors
+
+
+def total(terms: Double, axis: int) -> Double:
+    """The sum along an axis."""
+    parts = _sliced(terms, _bits(terms.high.dtype, terms.high.shape[axis], 1))
+    first, second, rest = (jnp.sum(part, axis=axis) for part in parts[:3])
+    return scaled(plus(two_sum(first, second), double(rest)), parts.scale)
+
+
+def matmul(one: Double, two: Double) -> Double:
+    """The product of matrices `[n, k]` and `[k, m]`, whose error is that of double words of the largest entries.
+
+    Factors are cut into slices of so few bits that floats hold the sums of their products exactly: most of the work is
+    that of six products of matrices of floats.
+    """
+    k = one.high.shape[1]
+    if k > BLOCK:
+        blocks = -(-k // BLOCK)
+        fill = blocks * BLOCK - k
+        rows = jax.tree.map(lambda part: jnp.pad(part, ((0, 0), (0, fill))).reshape(len(part), blocks, BLOCK), one)
+        columns = jax.tree.map(lambda part: jnp.pad(part, ((0, fill), (0, 0))).reshape(blocks, BLOCK, -1), two)
+        return total(jax.vmap(matmul, in_axes=(1, 0))(rows, columns), axis=0)
+    bits = _bits(one.high.dtype, k, 2)
+    a, b = _sliced(one, bits), _sliced(two, bits)
+    second = _product(a.first, b.second) + _product(a.second, b.first)
+    below = b.second + b.rest
+    rest = _product(a.first, b.rest) + _product(a.second, below) + _product(a.rest, b.first + below)
+    return scaled(plus(two_sum(_product(a.first, b.first), second), double(rest)), a.scale * b.scale)
+
+
+def matmul_error(dtype: Any, k: int) -> float:
+    """A bound of the error of `matmul`, over the largest entries and their number k."""
+    return 4 * rounding(dtype) * 4.0 ** -_bits(dtype, min(k, BLOCK), 2)
+
+
+def _product(one: Array, two: Array) -> Array:
+    return jnp.matmul(one, two, precision=jax.lax.Precision.HIGHEST)
+
+
+def transposed(matrix: Double) -> Double:
+    """The transposed matrix, `[..., n, m]`."""
+    return Double(*(jnp.swapaxes(array, -1, -2) for array in matrix))
+
+
+@jax.custom_jvp
+def with_derivative(value: Array, like: Array) -> Array:
+    """A value, with the derivatives of another computation of it that is less precise."""
+    return value
+
+
+@with_derivative.defjvp
+def _with_derivative_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    return with_derivative(*primals), tangents[1]
+
+
+def power_of_two(size: Array) -> Array:
+    """The power of two at or below a size, by which floats are divided exactly; one for zero, infinity and NaN."""
+    _, exponent = jnp.frexp(jax.lax.stop_gradient(size))
+    whole = jnp.isfinite(size) & (size > 0)
+    return jnp.ldexp(jnp.ones_like(size), jnp.where(whole, exponent - 1, 0))
+
+
+def rounding_error(array: Array) -> Array:
+    r"""The standard deviation of the errors that rounding has made of each entry, \(\mathrm{ulp} / \sqrt{12}\).
+
+    Zero for zero, and where an entry is not finite; of both parts of complex entries together.
+    """
+    if jnp.iscomplexobj(array):
+        return jnp.hypot(rounding_error(array.real), rounding_error(array.imag))
+    wide = jax.lax.stop_gradient(array).astype(jnp.promote_types(array.dtype, jnp.float32))
+    _, exponent = jnp.frexp(wide)
+    spacing = jnp.ldexp(jnp.ones_like(wide), exponent - 1) * rounding(array.dtype)
+    return jnp.where((wide == 0) | ~jnp.isfinite(wide), 0, spacing / math.sqrt(12))

@@ -1,0 +1,79 @@
+"""The front door to learned canonicalization: the method for a group."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from equikit import _checks
+from equikit._errors import GroupError
+from equikit.groups import SO, Group, MatrixGroup, O, S, Z
+from equikit.symmetrization.engine._method import Method
+from equikit.symmetrization.finite._energy import EnergyCanonicalization
+from equikit.symmetrization.finite._image import ImageCanonicalization
+from equikit.symmetrization.permutations._permutation import PermutationCanonicalization
+from equikit.symmetrization.rotations._descent import EnergyDescent
+from equikit.symmetrization.rotations._rotation import RotationCanonicalization
+
+
+def Canonicalize(  # it makes an object, of the class that the group has
+    network: Any, group: Group | type[Group], *, by: Literal["network", "energy"] = "network", **options: Any
+) -> Method:
+    r"""Learned canonicalization: one group element h(x) for every input, \(x \mapsto h(x)\, f(h(x)^{-1} x)\).
+
+    The element comes from an equivariant network, or with `by="energy"` is the one whose copy of the input has the
+    least energy, for any function as energy.
+
+    Args:
+        network: what chooses the element; see the class.
+        group: what acts. `Z(n)` and `D(n)` turn images, `"i j"` with fixed axes; `O` and `SO` are those of a label, and
+            so is `S`; with an energy any finite group of a label: `S`, `MatrixGroup`. A label has to be bound to this
+            group, or to one of its class if it is a class: `ek.O`.
+        by: `"network"` or `"energy"`.
+        **options: those of the class, such as `on_degenerate=`, or `label=` where several labels have the group.
+
+    Returns:
+        For `Z` and `D` an `ImageCanonicalization` or `EnergyCanonicalization`, for `O` and `SO` a
+        `RotationCanonicalization` or `EnergyDescent`, for `S` a `PermutationCanonicalization` or
+        `EnergyCanonicalization`; NNX modules all of them.
+
+    Raises:
+        GroupError: if there is no learned canonicalization for the group; in `symmetrize`, if no label is bound to it.
+        OptionError: if there is no such `by`.
+
+    Example:
+        >>> import equikit as ek, jax
+        >>> from flax import nnx
+        >>> network = ek.nn.GroupConvolution(1, ek.D(4), rngs=nnx.Rngs(0))
+        >>> sym = ek.symmetrize(
+        ...     lambda image: image[..., 0, 1, :], "i j -> ", i=ek.Fixed(8), j=ek.Fixed(8),
+        ...     how=Canonicalize(network, group=ek.D(4)))
+        >>> image = jax.random.normal(jax.random.key(0), (8, 8, 1))
+        >>> bool(sym(image) == sym(image[::-1]))
+        True
+
+    Source:
+        Kaba et al., Equivariance with learned canonicalization functions, arXiv:2211.06489.
+    """
+    _checks.choice("by", by, ("network", "energy"))
+    kind = group if isinstance(group, type) else type(group)
+    made: Any = None
+    if isinstance(group, Z):  # D too
+        made = ImageCanonicalization if by == "network" else EnergyCanonicalization
+    elif kind in (O, SO):
+        made = RotationCanonicalization if by == "network" else EnergyDescent
+    elif kind is S and by == "network":
+        made = PermutationCanonicalization
+    elif kind in (S, MatrixGroup) and by == "energy":
+        made = EnergyCanonicalization
+    if made is None:
+        raise GroupError(
+            "there is no learned canonicalization for this group",
+            got=f"group={group!r}, by={by!r}",
+            expected="Z(n) or D(n) for images, O, SO or S; by energy also MatrixGroup",
+            step="write for example Canonicalize(network, group=ek.D(4)), or use a frame of ek.frames",
+        )
+    known = _checks.call_of(made).arguments - {"self", "network", "encoder", "group"}
+    _checks.refuse_unknown("Canonicalize", options, known)
+    method: Method = made(network, group, **options) if isinstance(group, Z) else made(network, **options)
+    method.asked = None if isinstance(group, Z) else group
+    return method

@@ -1,0 +1,94 @@
+"""Random elements of a frame: one draw a step in training, the exact average in evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from flax import nnx
+
+from equikit._errors import OptionError
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._frame import Frame
+from equikit.symmetrization.engine._method import Method
+from equikit.symmetrization.engine._options import option
+from equikit.symmetrization.engine._sample import Sample
+
+
+class _Drawing(Method):
+    of: Method
+    samples: int
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the frame itself is random."""
+        return self.of.needs_key
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The labels of the frame."""
+        return self.of.acts_on(action)
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """What the frame reads."""
+        return self.of.reads(action)
+
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """Some elements at random, or all."""
+        if key is None:
+            return self.of.frame(action, sample, None)
+        return self.draw(action, sample, key, self.samples)
+
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
+        """Elements of the frame itself: draws from draws are not independent."""
+        return self.of.draw(action, sample, key, samples)
+
+
+@dataclass(frozen=True)
+class Stochastic(_Drawing):
+    r"""Elements drawn from a frame by their weights where there is a key, the exact average where there is none.
+
+    With a key the result is equivariant in expectation only, and costs as much as its samples; training sees random
+    frames, as augmentation would show it random rotations, but few of them. Without a key, in evaluation, all elements
+    are averaged, and the result is equivariant to rounding: the recommended way to train with frames.
+
+    Args:
+        of: the frame.
+        samples: how many elements are drawn, for each input on its own; the standard error is in `info`.
+
+    Cost: as many evaluations of the backbone as there are samples, with a key.
+
+    Example:
+        >>> import equikit as ek, jax.numpy as jnp
+        >>> sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), how=Stochastic(ek.frames.PCA()))
+        >>> x = jax.random.normal(jax.random.key(0), (5, 3, 1))
+        >>> sym.frame(x).size, sym.frame(x, key=jax.random.key(1)).size
+        (8, 1)
+
+    Source:
+        Duval et al., FAENet, arXiv:2305.05577, section 3.2.
+    """
+
+    of: Method
+    samples: int = 1
+
+    def __new__(cls, of: Method | None = None, samples: int = 1) -> Any:
+        """A module where the method has parameters, so that training finds them."""
+        return StochasticModule(of, samples) if isinstance(of, nnx.Module) else super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.of, Method):
+            raise OptionError(
+                "Stochastic draws from one method",
+                got=repr(self.of),
+                expected="a frame of ek.frames; of several, each has its own",
+                step="write Stochastic(ek.frames.PCA()), in a list how=[...] for more than one",
+            )
+        object.__setattr__(self, "samples", option("samples", self.samples))
+
+
+class StochasticModule(_Drawing, nnx.Module):
+    """Random elements of a method with parameters: what `Stochastic` makes of a module."""
+
+    def __init__(self, of: Method, samples: int = 1) -> None:
+        self.of, self.samples = of, option("samples", samples)

@@ -1,0 +1,225 @@
+"""How a group element acts on the terms of a signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import OptionError
+from equikit.diagrams import Signature, Term
+from equikit.diagrams._signature import base
+from equikit.groups import Fixed, Group
+from equikit.symmetrization.engine._element import Array, Element, along, inverse_linear, is_permutation
+from equikit.symmetrization.engine._stabilizer import orbit_mean, stabilizer_mean, with_mean_derivative
+from equikit.symmetrization.finite._turned import turned
+
+
+@dataclass(frozen=True)
+class Action:
+    """What acts on the inputs and outputs of a backbone: a value, hashable, so that programs are compiled once for it.
+
+    Attributes:
+        signature: the terms, with a group on every label.
+        translated: for the name of a term, the label along which its entries are positions in space.
+        channels: whether arrays have an axis of channels, the last one.
+    """
+
+    signature: Signature
+    translated: tuple[tuple[str, str], ...] = ()
+    channels: bool = True
+
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """The labels on which a group acts."""
+        return self.signature.groups
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """The labels on which nothing acts."""
+        return tuple(label for label, what in self.signature.bindings if isinstance(what, Fixed))
+
+    @property
+    def inputs(self) -> tuple[Term, ...]:
+        """The input terms."""
+        return self.signature.inputs
+
+    def named(self, names: tuple[str, ...] | None) -> tuple[Term, ...]:
+        """The input terms of these names, or all.
+
+        Raises:
+            OptionError: if a name is that of no input term.
+        """
+        known = [term.name for term in self.inputs]
+        for name in names or ():
+            if name not in known:
+                listed = ", ".join(map(repr, known))
+                raise OptionError("no such input term", got=repr(name), expected=listed, step="correct terms=")
+        return tuple(term for term in self.inputs if names is None or term.name in names)
+
+    def output_order(self, label: str) -> int:
+        """The most axes with a label, starred or not, that an output has."""
+        return max((sum(base(name) == label for name in term.labels) for term in self.signature.outputs), default=0)
+
+    def translation(self, term: Term) -> str | None:
+        """The label along which the entries of a term are positions in space."""
+        return dict(self.translated).get(term.name)
+
+    def moves(self, element: Element, term: Term) -> bool:
+        """Whether an element of this structure does anything to a term."""
+        return (
+            any(base(label) in element.linear for label in term.labels)
+            or self.translation(term) in element.shift
+            or any(set(labels) <= set(term.labels) for labels in element.grid)
+        )
+
+    def batch(self, term: Term, array: Array) -> tuple[int, ...]:
+        """The batch axes of an array of a term."""
+        return tuple(array.shape[: array.ndim - len(term.labels) - self.channels])
+
+    def act(self, element: Element, term: Term, array: Array) -> Array:
+        """Apply an element to an array `[*axes, channels]` of one sample."""
+        for label, left in element.stabilizer.items():
+            places = _places(term, label)
+            if places and is_permutation(left):
+                array = orbit_mean(array, left, places)
+            elif places:
+                starred = [term.labels[place] != label for place in places]
+                array = stabilizer_mean(self.groups[label], left, array, places, starred)
+        for place, label in enumerate(term.labels):
+            if base(label) in element.linear:
+                array = _on_axis(self._of(label, element.linear[base(label)]), array, place)
+        for labels, turn in element.grid.items():
+            if set(labels) <= set(term.labels):
+                array = turned(turn, array, (term.labels.index(labels[0]), term.labels.index(labels[1])))
+        translation = self.translation(term)
+        if translation in element.shift:
+            array = array + positions(element.shift[translation], term, translation, array.ndim)
+        return array
+
+    def act_inverse(self, element: Element, term: Term, array: Array) -> Array:
+        r"""Apply the inverse of an element to an array `[*axes, channels]` of one sample.
+
+        Where the array spans too little to determine the matrix, the result is projected onto this span, in which it
+        lies anyway. A displacement across the span then has no first-order effect: the value is even in it, since a
+        group element that leaves the array as it is reverses it. At a kink this is the mean of the one-sided
+        derivatives. Where permutations leave the array as it is, its derivative is the mean over them.
+        """
+        translation = self.translation(term)
+        if translation in element.shift:
+            moved = array - positions(element.shift[translation], term, translation, array.ndim)
+            array = moved.astype(array.dtype)  # which says how precise the numbers are
+        for place, label in enumerate(term.labels):
+            if base(label) in element.linear:
+                by = element.linear[base(label)]
+                if is_permutation(by):
+                    array = jnp.take(array, by, axis=place)
+                    continue
+                matrix, onto = self.inverse_on(label, by), self.projection_on(label, element)
+                array = _on_axis(matrix if onto is None else along(onto, matrix, 0), array, place)
+        for label, left in element.stabilizer.items():
+            places = _places(term, label)
+            if places and is_permutation(left) and is_permutation(element.linear[label]):
+                array = with_mean_derivative(array, left, places)
+        for labels, turn in element.grid.items():
+            if set(labels) <= set(term.labels):
+                places = term.labels.index(labels[0]), term.labels.index(labels[1])
+                array = turned(jnp.swapaxes(turn, -1, -2), array, places)
+        return array
+
+    def inverse_on(self, label: str, by: Array) -> Array:
+        """What the inverse of an element does to an axis with this label, which may carry a star."""
+        return inverse_linear(self.groups[label], self._of(label, by))
+
+    def projection_on(self, label: str, element: Element) -> Array | None:
+        """The projection of a moved axis with this label, which may carry a star, onto what the input spans."""
+        onto = element.stabilizer.get(base(label))
+        if onto is None or is_permutation(onto):
+            return None
+        form = self.groups[base(label)].form
+        if base(label) == label or form is None:
+            return onto
+        metric = jnp.asarray(form.matrix(onto.shape[-1]), onto.dtype)
+        return along(metric, along(metric, onto, 0), 1)
+
+    def _of(self, label: str, by: Array) -> Array:
+        """What an element does to an axis with this label, which may carry a star."""
+        return by if base(label) == label else jnp.swapaxes(inverse_linear(self.groups[base(label)], by), -1, -2)
+
+
+def positions(shift: Array, term: Term, label: str | None, ndim: int) -> Array:
+    """A shift as an array that broadcasts to positions along a label."""
+    assert label is not None, "only labels along which entries are positions are asked for"
+    place = term.labels.index(label)
+    return jnp.expand_dims(shift, [i for i in range(ndim) if i != place])
+
+
+def _places(term: Term, label: str) -> tuple[int, ...]:
+    """The axes of a term with a label, starred or not."""
+    return tuple(place for place, name in enumerate(term.labels) if base(name) == label)
+
+
+def _on_axis(by: Array, array: Array, axis: int) -> Array:
+    if is_permutation(by):
+        return jnp.take(array, jnp.argsort(by), axis=axis)
+    wide = jnp.promote_types(by.dtype, array.dtype)
+    result = along(by.astype(wide), array.astype(wide), axis)
+    return result.astype(jnp.promote_types(array.dtype, _kind(by.dtype, array.dtype)))
+
+
+def _kind(by: Any, array: Any) -> Any:
+    """Complex matrices make real arrays complex; otherwise the dtype of the array stays."""
+    complex_now = jnp.issubdtype(by, jnp.complexfloating) and not jnp.issubdtype(array, jnp.complexfloating)
+    return by if complex_now else array
+
+
+def act(
+    action: Action,
+    element: Element,
+    terms: tuple[Term, ...],
+    arrays: Mapping[str, Array],
+    *,
+    batch: int,
+    backwards: bool = False,
+) -> dict[str, Array]:
+    """Apply elements `[*batch, ...]` to arrays `[*batch, *axes, channels]`, each to its own sample."""
+    result = {}
+    for term in terms:
+        array = arrays[term.name]
+        if action.moves(element, term):
+
+            def one(element: Element, array: Array, term: Term = term) -> Array:
+                return action.act_inverse(element, term, array) if backwards else action.act(element, term, array)
+
+            for _ in range(batch):
+                one = jax.vmap(one)
+            array = one(element, array)
+        result[term.name] = array
+    return result
+
+
+def without_absent(term: Term, array: Array, masks: Mapping[str, Array], batch: int) -> Array:
+    """An array `[*batch, *axes, channels]` with zeros where masks `[*batch, n]` say that an entry is not there."""
+    for place, label in enumerate(term.labels):
+        if label in masks:
+            others = [i for i in range(batch, array.ndim) if i != batch + place]
+            array = jnp.where(jnp.expand_dims(masks[label], others), array, 0)
+    return array
+
+
+def moved_masks(element: Element, masks: Mapping[str, Array]) -> dict[str, Array]:
+    """The masks of an input that the inverse of an element is applied to."""
+    return {label: _masked(element.linear.get(label), mask) for label, mask in masks.items()}
+
+
+def _masked(by: Array | None, mask: Array) -> Array:
+    if by is None:
+        return mask
+    if is_permutation(by):
+        return jnp.take_along_axis(mask, by, axis=-1)
+    # A matrix that permutes with signs, or as nearly as a soft one does.
+    moved = jnp.matmul(jnp.swapaxes(jnp.abs(by), -1, -2), mask[..., None].astype(by.real.dtype))
+    return moved[..., 0] > 0.5

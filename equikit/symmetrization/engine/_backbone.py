@@ -1,0 +1,223 @@
+"""Calling the backbone: any callable, checked for what it returns and for what it leaves behind."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import flax.errors
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit import _checks
+from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.engine._foreign import impure, refuse_new_state, state_of, stateful
+
+KeyArgument = Literal["key", "rngs"]
+"""The keyword by which a backbone takes a random key: as it is, or as `nnx.Rngs`."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the backbone: what is the same for all elements of a frame.
+
+    Attributes:
+        backbone: the function or module.
+        action: its signature.
+        as_mapping: whether it takes a dictionary of inputs.
+        batch, sizes: the batch axes, and the size of every label.
+        arguments, keywords: passed on as they are, the same for all samples.
+        told: keywords with the batch axes.
+        key_argument: the keyword by which it takes a random key.
+        batched: whether it takes all samples at once, or one.
+    """
+
+    backbone: Callable[..., Any]
+    action: Action
+    as_mapping: bool
+    batch: tuple[int, ...]
+    sizes: Mapping[str, int]
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+    told: Mapping[str, Array]
+    key_argument: KeyArgument | None
+    batched: bool
+
+    def __call__(self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> dict[str, Array]:
+        """Evaluate the backbone on inputs `[*batch, *axes, channels]`, inside a transformation of JAX.
+
+        Raises:
+            OptionError: if the backbone changes its own state, needs a key, or takes one sample and not a batch.
+            ShapeError, DTypeError: if it returns what the signature does not say.
+        """
+        if not self.batched:
+            return self._sample_by_sample(x, masks, key)
+        try:
+            return self._evaluated(x, masks, dict(self.told), key, self.batch)
+        except OptionError:
+            raise
+        except Exception as error:
+            step = self._mapped(x, masks, key)
+            if step is None:
+                raise
+            raise _with_fewer_axes(error, x, step) from error
+
+    def _sample_by_sample(
+        self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None
+    ) -> dict[str, Array]:
+        """The outputs of a backbone for one sample, mapped over the batch axes."""
+
+        def one(
+            x: dict[str, Array], masks: dict[str, Array], told: dict[str, Array], key: jax.Array | None
+        ) -> dict[str, Array]:
+            return self._evaluated(x, masks, told, key, ())
+
+        for _ in self.batch:
+            one = jax.vmap(one)
+        return one(x, masks, dict(self.told), None if key is None else jax.random.split(key, self.batch))
+
+    def _mapped(self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> str | None:
+        """How a backbone that fails has to be mapped to do what the signature says; `None` if no `vmap` helps."""
+        if self.batch and _runs(self._sample_by_sample, x, masks, key):
+            return "write symmetrize(..., batched=False)"
+        found, text = self.backbone, "backbone"
+        for _ in range(min(array.ndim for array in x.values())):
+            found, text = jax.vmap(found), f"jax.vmap({text})"
+            mapped = functools.partial(replace(self, backbone=found)._evaluated, batch=self.batch)
+            if _runs(mapped, x, masks, dict(self.told), key):
+                return f"pass {text}"
+        return None
+
+    def _evaluated(
+        self,
+        x: dict[str, Array],
+        masks: dict[str, Array],
+        told: dict[str, Array],
+        key: jax.Array | None,
+        batch: tuple[int, ...],
+    ) -> dict[str, Array]:
+        """What the backbone returns, checked for the batch axes."""
+        keywords = {**self.keywords, **told}
+        if masks:
+            keywords["mask"] = masks
+        if self.key_argument is not None and key is not None:
+            keywords[self.key_argument] = nnx.Rngs(key) if self.key_argument == "rngs" else key
+        inputs: Any = x if self.as_mapping else next(iter(x.values()))
+        before = state_of(self.backbone)
+        try:
+            outputs = self.backbone(inputs, *self.arguments, **keywords)
+        except Exception as error:
+            refusal = self._refusal(error, keywords)
+            if refusal is None:
+                raise
+            raise refusal from error
+        refuse_new_state(self.backbone, before)
+        return self._checked(outputs, batch)
+
+    def _refusal(self, error: Exception, keywords: Mapping[str, Any]) -> OptionError | None:
+        """What an error of the backbone means, if it comes from how `symmetrize` calls it; else `None`."""
+        if isinstance(error, flax.errors.TraceContextError | flax.errors.ModifyScopeVariableError):
+            return stateful(error)
+        words = str(error)
+        if ("ropout" in words and any(word in words for word in ("rng", "key", "PRNG"))) or "non-None PRNGKey" in words:
+            return _keyless(self.key_argument)
+        for name in keywords.keys() - self.keywords.keys():
+            if isinstance(error, TypeError) and f"unexpected keyword argument {name!r}" in words:
+                return _without_argument(name, error)
+        if not _checks.takes(self.backbone, 1 + len(self.arguments), *keywords):
+            return _with_other_arguments(error, len(self.arguments), keywords)
+        return impure(error)
+
+    def _checked(self, outputs: Any, batch: tuple[int, ...]) -> dict[str, Array]:
+        terms = self.action.signature.outputs
+        found = dict(outputs) if isinstance(outputs, Mapping) else {terms[0].name: outputs} if len(terms) == 1 else None
+        names = [term.name for term in terms]
+        if found is None or found.keys() != set(names):
+            raise ShapeError(
+                "the backbone does not return the outputs of its signature",
+                got=type(outputs).__name__ if found is None else f"a dictionary of {sorted(map(str, found))}",
+                expected=f"a dictionary of {names}" if len(names) > 1 else f"an array, or a dictionary of {names}",
+                step="return one array for each output term, or correct the signature",
+            )
+        for term in terms:
+            array = found[term.name]
+            if not isinstance(array, jax.Array) or not jnp.issubdtype(array.dtype, jnp.inexact):
+                what = f"dtype {array.dtype}" if isinstance(array, jax.Array) else type(array).__name__
+                raise DTypeError(
+                    f"the backbone returns something for {term.name!r} that has no average",
+                    got=what,
+                    expected="a JAX array of floating-point numbers",
+                    step="return logits, not classes; convert integers in the backbone",
+                )
+            wanted = (*batch, *(self.sizes.get(label) for label in term.labels))
+            shape = array.shape[: array.ndim - 1] if self.action.channels else array.shape
+            if len(shape) != len(wanted) or any(b not in (a, None) for a, b in zip(shape, wanted, strict=True)):
+                axes = [
+                    label if size is None else f"{label}={size}"
+                    for label, size in zip(term.labels, wanted[len(batch) :], strict=True)
+                ]
+                listed = [*map(str, batch), *axes, *(["channels"] if self.action.channels else [])]
+                raise ShapeError(
+                    f"the backbone returns another shape for {term.name!r} than the signature says",
+                    got=f"shape {list(array.shape)}",
+                    expected=f"[{', '.join(listed)}]",
+                    step="correct the signature; channels=False is for arrays without an axis of channels",
+                )
+        return {name: found[name] for name in names}
+
+
+def _runs(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether a function of arrays raises nothing."""
+    try:
+        jax.eval_shape(function, *arguments)
+    except Exception:
+        return False
+    return True
+
+
+def _with_fewer_axes(error: Exception, x: Mapping[str, Array], step: str) -> OptionError:
+    what = _checks.shown(error.args[0] if error.args else error)
+    return OptionError(
+        "the backbone takes arrays with fewer axes",
+        got=f"an input of shape {list(next(iter(x.values())).shape)}: {what}",
+        expected="a backbone for arrays [*batch, *axes, channels], or for one sample with batched=False",
+        step=step,
+    )
+
+
+def _without_argument(name: str, error: Exception) -> OptionError:
+    return OptionError(
+        f"the backbone takes no {name}=",
+        got=str(error),
+        expected="a backbone that is told which entries are there" if name == "mask" else "a backbone with a key",
+        step="write backbone(x, *, mask), where mask is a dictionary from label to booleans"
+        if name == "mask"
+        else f"let it take {name}=, or leave key_argument out",
+    )
+
+
+def _with_other_arguments(error: Exception, count: int, keywords: Mapping[str, Any]) -> OptionError:
+    listed = ", ".join(["x", *["..."] * count, *(f"{name}=" for name in keywords)])
+    return OptionError(
+        f"the backbone cannot be called with ({listed})",
+        got=str(error),
+        expected="the input, and the further arguments of the call",
+        step="let the backbone take x first, or pass its other arguments after x in the call",
+    )
+
+
+def _keyless(key_argument: KeyArgument | None) -> OptionError:
+    return OptionError(
+        "the backbone drops features at random, and has no key",
+        got="no key" if key_argument else "no key_argument, so that no key reaches the backbone",
+        expected="a key in every call in training",
+        step="call with key=jax.random.key(0)"
+        if key_argument
+        else 'write symmetrize(..., key_argument="rngs"), '
+        'or "key" for a backbone that takes the key itself, and call with key=',
+    )

@@ -1,0 +1,171 @@
+"""Group elements as arrays: what acts on each axis, and on positions in space, of one sample or of many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.groups import Group
+from equikit.numerics._rounding import rounding
+
+Array = Any
+"""A JAX array; element arrays are integers `[*batch, n]` for permutations, else matrices `[*batch, n, n]`."""
+
+SMALL = 4
+"""Up to this size a matrix is applied column by column: XLA is slow with batches of tiny products on a CPU."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Element:
+    r"""An element g of a product of groups, acting by \(x \mapsto L x + t\).
+
+    Attributes:
+        linear: for a label, a permutation, integers `[*batch, n]` that send entry i to place `p[i]`, or a matrix
+            `[*batch, n, n]`.
+        shift: for a label, a vector `[*batch, n]` that is added to the positions in space along that axis.
+        stabilizer: for a label, the permutations s that leave the (moved) input as it is. They are given by integers
+            `[*batch, n]` below n, equal for entries any two of which can be exchanged; or by `[*batch, n, ..., n]`, for
+            each tuple of entries the number of one tuple of its orbit, with as many axes as any term has of the label.
+            Outputs are averaged over them before g is applied, which stands for all elements g s, and so are
+            derivatives. Or, where matrices act, `[*batch, n, n]` projections onto the vectors that the (moved) input
+            spans; moved inputs are projected onto these, and outputs averaged over all s that leave them as they are.
+        grid: for a pair of labels, a matrix `[*batch, 2, 2]` that turns images whose pixels the two axes count; in
+            integers where it is a quarter turn or reflection, which exchanges pixels.
+    """
+
+    linear: dict[str, Array] = field(default_factory=dict)
+    shift: dict[str, Array] = field(default_factory=dict)
+    grid: dict[tuple[str, str], Array] = field(default_factory=dict)
+    stabilizer: dict[str, Array] = field(default_factory=dict)
+
+
+def coarsest(arrays: Iterable[Array]) -> Any:
+    """The dtype that rounds most, of what numbers computed from these arrays can be no more precise than."""
+    return max((array.dtype for array in arrays), key=rounding)
+
+
+def is_permutation(linear: Array) -> bool:
+    """Whether an array lists a permutation, and is not a matrix."""
+    return bool(jnp.issubdtype(linear.dtype, jnp.integer))
+
+
+def along(matrix: Array, array: Array, axis: int) -> Array:
+    """A matrix times one axis of an array."""
+    n = matrix.shape[-1]
+    if n > SMALL:
+        product = jnp.tensordot(matrix, array, (1, axis), precision=jax.lax.Precision.HIGHEST)
+        return jnp.moveaxis(product, 0, axis)
+    shape = [n if place == axis else 1 for place in range(array.ndim)]
+    columns = [matrix[:, j].reshape(shape) * jax.lax.slice_in_dim(array, j, j + 1, axis=axis) for j in range(n)]
+    return sum(columns, jnp.zeros_like(array))
+
+
+def permutation_matrix(permutation: Array, dtype: Any) -> Array:
+    """The matrix of a permutation, `[*batch, n, n]`, with a one at row `p[i]`, column i."""
+    return jnp.swapaxes(jax.nn.one_hot(permutation, permutation.shape[-1], dtype=dtype), -1, -2)
+
+
+def inverse_linear(group: Group, linear: Array) -> Array:
+    r"""The inverse of a permutation or a matrix, by the form that the group keeps where it keeps one.
+
+    For O(p, q) this is \(\eta g^T \eta\), for U(n) the conjugate transpose. Of a matrix that is in the group only
+    nearly, as learned ones are, it is the inverse as nearly.
+    """
+    if is_permutation(linear):
+        return jnp.argsort(linear, axis=-1)
+    transposed = jnp.swapaxes(linear, -1, -2)
+    if group.form is not None:
+        form = group.form.matrix(linear.shape[-1]).astype(linear.dtype)
+        return jnp.asarray(np.linalg.inv(form), linear.dtype) @ transposed @ form
+    if group.permutes or group.family in ("orthogonal", "special orthogonal", "unitary", "bistochastic"):
+        return jnp.conj(transposed)
+    return jnp.linalg.inv(linear)
+
+
+def _product(one: Array, two: Array) -> Array:
+    if is_permutation(one) and is_permutation(two):
+        return jnp.take_along_axis(one, two, axis=-1)
+    if is_permutation(one):
+        one = permutation_matrix(one, two.dtype)
+    if is_permutation(two):
+        two = permutation_matrix(two, one.dtype)
+    return one @ two
+
+
+def _check_elements(**elements: object) -> None:
+    for name, element in elements.items():
+        if not isinstance(element, Element):
+            raise OptionError(
+                f"{name} is not an Element",
+                got=_checks.shown(element),
+                expected="equikit.symmetrization.Element",
+                step="pass the elements of a frame: sym.frame(x).elements",
+            )
+
+
+def compose(one: Element, two: Element) -> Element:
+    """The product `one two`, which acts by `two` first; the batch axes of the two broadcast.
+
+    Raises:
+        OptionError: if an argument is not an `Element`.
+    """
+    _check_elements(one=one, two=two)
+    linear = {label: one.linear.get(label, two.linear.get(label)) for label in (*one.linear, *two.linear)}
+    for label in one.linear.keys() & two.linear.keys():
+        linear[label] = _product(one.linear[label], two.linear[label])
+    grid = dict(one.grid) | {labels: turn for labels, turn in two.grid.items() if labels not in one.grid}
+    for labels in one.grid.keys() & two.grid.keys():
+        first, second = one.grid[labels], two.grid[labels]
+        dtype = jnp.promote_types(first.dtype, second.dtype)
+        grid[labels] = first.astype(dtype) @ second.astype(dtype)
+    shift = dict(one.shift)
+    for label, moved in two.shift.items():
+        by = one.linear.get(label)
+        if by is not None:
+            moved = (_product(by, moved[..., None])[..., 0]) if not is_permutation(by) else _permuted(by, moved)
+        shift[label] = shift[label] + moved if label in shift else moved
+    return Element(linear, shift, grid, {**one.stabilizer, **two.stabilizer})
+
+
+def _permuted(permutation: Array, vector: Array) -> Array:
+    return jnp.take_along_axis(vector, jnp.argsort(permutation, axis=-1), axis=-1)
+
+
+def inverse(element: Element, groups: Mapping[str, Group]) -> Element:
+    """The inverse of an element; `groups` says what acts on each label.
+
+    Raises:
+        OptionError: if `element` is not an `Element`, or a label has no group.
+    """
+    _check_elements(element=element)
+    missing = [x for x in element.linear if not isinstance(groups, Mapping) or not isinstance(groups.get(x), Group)]
+    if missing:
+        raise OptionError(
+            f"groups= has no group for {missing[0]!r}",
+            got=_checks.shown(groups),
+            expected="a dictionary from label to group",
+            step=f'write groups={{"{missing[0]}": ek.O(3)}}',
+        )
+    linear = {label: inverse_linear(groups[label], by) for label, by in element.linear.items()}
+    shift = {}
+    for label, moved in element.shift.items():
+        by = linear.get(label)
+        if by is not None:
+            moved = _permuted(by, moved) if is_permutation(by) else (by @ moved[..., None])[..., 0]
+        shift[label] = -moved
+    grid = {labels: jnp.swapaxes(turn, -1, -2) for labels, turn in element.grid.items()}
+    return Element(linear, shift, grid)
+
+
+def detached(element: Element) -> Element:
+    """The element as a constant, through which no derivative goes."""
+    parts = {name: getattr(element, name) for name in ("linear", "shift", "grid")}
+    return replace(element, **jax.lax.stop_gradient(parts))

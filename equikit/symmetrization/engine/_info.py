@@ -1,0 +1,153 @@
+"""What a frame knows of itself, and what is known of several frames together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit.numerics._rounding import rounding
+from equikit.symmetrization.engine._element import Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Info:
+    r"""What a frame knows of itself, an entry for each sample; `None` where it has no meaning.
+
+    Attributes:
+        size: number of elements, float32 where it may not fit in integers.
+        degenerate: whether the elements are not equivariant for this input.
+        refused: whether such an input is an error.
+        gap: the smallest difference between neighboring eigenvalues (or keys) that decide, over the largest.
+        rank: the dimension that the input spans.
+        ties: the number of entries that no key tells from another.
+        doubt: a first-order bound of the entries of \(g^{-1} \delta g\), with \(\delta g\) the error that rounding the
+            input and computing the frame make. It is zero for permutations, and infinite if rounding may have decided a
+            choice with which the elements jump. An input is degenerate if its doubt exceeds `most_doubt`.
+        more: other quantities by name, such as scores and matrices that losses are made of; where several methods or
+            labels have one, "matrix", "matrix 2" and so on. Of draws they have an axis of these in front, and of a
+            method that comes after one with several elements an axis of those.
+        exact: whether the elements are all there are, where others of the same batch were drawn at random.
+        standard_error: of the average, for each output, where elements were drawn at random; an upper estimate where
+            the draws of one method are joined with all elements of another.
+    """
+
+    size: Array
+    degenerate: Array
+    refused: Array
+    gap: Array | None = None
+    rank: Array | None = None
+    ties: Array | None = None
+    doubt: Array | None = None
+    exact: Array | None = None
+    more: dict[str, Array] = field(default_factory=dict)
+    standard_error: dict[str, Array] = field(default_factory=dict)
+
+
+def of_some(info: Info, used: Array) -> Info:
+    """What is known of a frame; for inputs that do not use it, what is known of a perfect one."""
+
+    def where(entry: Array | None, unused: float | bool) -> Any:
+        return None if entry is None else jnp.where(used, entry, unused)
+
+    return replace(
+        info,
+        size=where(info.size, 0),
+        degenerate=info.degenerate & used,
+        refused=info.refused & used,
+        gap=where(info.gap, jnp.inf),
+        ties=where(info.ties, 0),
+        doubt=where(info.doubt, 0),
+    )
+
+
+def of_both(one: Info, two: Info) -> Info:
+    """What is known of the elements of a frame and of its fallback together."""
+
+    def either(name: str, choose: Callable[[Array, Array], Array]) -> Array | None:
+        mine, theirs = getattr(one, name), getattr(two, name)
+        return choose(mine, theirs) if mine is not None and theirs is not None else theirs if mine is None else mine
+
+    return replace(
+        one,
+        size=one.size + two.size,
+        degenerate=one.degenerate | two.degenerate,
+        refused=one.refused | two.refused,
+        gap=either("gap", jnp.minimum),
+        ties=either("ties", jnp.maximum),
+        doubt=either("doubt", jnp.maximum),
+    )
+
+
+def of_products(first: Info, later: Info, used: Array) -> Info:
+    """What is known of the products of two frames; `exact` is for the caller to add.
+
+    Args:
+        first: of the frame that comes first, `[*batch]`.
+        later: of the later frames, `[first, *batch]`.
+        used: those that a nonzero weight leads to, `[first, *batch]`.
+    """
+
+    def worst(name: str) -> Array | None:
+        mine, theirs = getattr(first, name), getattr(later, name)
+        if theirs is None:
+            return mine
+        if name == "gap":
+            least = jnp.min(jnp.where(used, theirs, jnp.inf), axis=0)
+            return least if mine is None else jnp.minimum(mine, least)
+        most = jnp.max(jnp.where(used, theirs, 0), axis=0)
+        if mine is None or name == "rank":
+            return most if mine is None else mine
+        return mine + most if name == "ties" else jnp.maximum(mine, most)
+
+    return Info(
+        size=jnp.sum(jnp.where(used, later.size, 0), axis=0),
+        doubt=worst("doubt"),
+        degenerate=first.degenerate | jnp.any(later.degenerate & used, axis=0),
+        refused=first.refused | jnp.any(later.refused & used, axis=0),
+        gap=worst("gap"),
+        rank=worst("rank"),
+        ties=worst("ties"),
+        more=merged_more(first.more, _without_one(later.more) if used.shape[0] == 1 else later.more),
+    )
+
+
+def _without_one(more: Mapping[str, Array]) -> dict[str, Array]:
+    """The quantities of later frames without the axis of the one element before, which is behind that of draws."""
+    return {name: array[0] if array.shape[0] == 1 else array[:, 0] for name, array in more.items()}
+
+
+def merged_more(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str, Array]:
+    """The quantities of two methods; where a name comes again, it is numbered: "matrix", "matrix 2"."""
+    found = dict(one)
+    for place, value in two.items():
+        name, number = place.partition(" ")[0], 1
+        while (place := name if number == 1 else f"{name} {number}") in found:
+            number += 1
+        found[place] = value
+    return found
+
+
+def settled(weights: Array, info: Info) -> Array:
+    """The weights, not-a-number for inputs that are refused: a compiled program cannot raise an error."""
+    return jnp.where(info.refused, jnp.nan, weights)
+
+
+def most_doubt(dtype: Any) -> float:
+    """The doubt above which an input is degenerate: a quarter of the root of the rounding error, 9e-5 in float32.
+
+    In half precision it is sixteen roundings, which is more.
+    """
+    return max(math.sqrt(rounding(dtype)) / 4, 16 * rounding(dtype))
+
+
+def standard_tolerance(tolerance: float | None, dtype: Any) -> float:
+    """The gap, relative to the largest eigenvalue, below which two count as one: the root of the rounding error."""
+    if tolerance is not None:
+        return tolerance
+    return math.sqrt(rounding(dtype))

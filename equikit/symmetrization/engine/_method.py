@@ -1,0 +1,169 @@
+"""Methods, which give every input its frame."""
+
+from __future__ import annotations
+
+import functools
+import types
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any, ClassVar, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import GroupError
+from equikit.groups import Group, S
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._frame import Frame, as_draws, drawn
+from equikit.symmetrization.engine._options import check_options
+from equikit.symmetrization.engine._sample import Sample
+
+OnDegenerate = Literal["error", "flag", "sample", "weighted"]
+"""What is done where an input has no frame of its own, since a symmetry of the input itself leaves it undecided."""
+
+
+class _Untraced:
+    """A method that `nnx.tabulate` leaves alone: it replaces functions of modules, and knows no other dataclasses."""
+
+    def __init__(self, function: types.FunctionType) -> None:
+        functools.update_wrapper(self, function)  # type: ignore[arg-type]  # it is called by binding it
+        self.function = function
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self.function, instance)
+
+
+class Method(ABC):
+    """How an input gets its frame: the argument `how` of `symmetrize`."""
+
+    asked: Any = None
+    """The group that a label has to have, where it was asked for one."""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        for name in ("acts_on", "reads", "frame", "draw"):
+            if issubclass(cls, nnx.Module) and isinstance(function := getattr(cls, name), types.FunctionType):
+                setattr(cls, name, _Untraced(function))
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether frames are drawn at random, so that a key is needed always."""
+        return False
+
+    @property
+    def is_random(self) -> bool:
+        """Whether frames are drawn at random where there is a key."""
+        return self.needs_key
+
+    @abstractmethod
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The labels on which the elements act.
+
+        Raises:
+            GroupError, OptionError: if the groups of the signature are not those that the method is for.
+        """
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """The labels whose groups change the frame beyond what they should: methods for them have to come before."""
+        return frozenset(action.groups) - self.acts_on(action)
+
+    @abstractmethod
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """The frame of the inputs `[*batch, *axes, channels]`; a key means that it may be drawn at random."""
+
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
+        """A frame of elements drawn independently with the probabilities that their weights are."""
+        for_frame, for_draws = jax.random.split(key)
+        if not self.is_random:
+            return drawn(self.frame(action, sample, for_frame), for_draws, samples)
+        # Each draw is from a frame of its own: draws from one would have its randomness in common.
+        several = jax.tree.map(lambda array: jnp.broadcast_to(array, (samples, *array.shape)), sample)
+        return as_draws(drawn(self.frame(action, several, for_frame), for_draws, 1))
+
+
+class Framed(Method):
+    """A method without parameters, which says what the frame of one sample is. Subclasses are frozen dataclasses."""
+
+    policies: ClassVar[tuple[str, ...]] = get_args(OnDegenerate)
+    """The values that `on_degenerate` may have."""
+
+    def __post_init__(self) -> None:
+        check_options(self, self.policies)
+
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """The frames of all samples, by one compiled program."""
+        found: Frame = _frames(self, action, sample, key)
+        return found
+
+    @abstractmethod
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """The frame of one sample, with an axis of elements in front of elements and weights."""
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _frames(method: Framed, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+    first = action.inputs[0]
+    batch = action.batch(first, sample.x[first.name])
+    keys = None if key is None else jax.random.split(key, batch)
+
+    def one(sample: Sample, key: jax.Array | None) -> Frame:
+        return method.of_sample(action, sample, key)
+
+    for _ in batch:
+        one = jax.vmap(one)
+    frame = one(sample, keys)
+    front = functools.partial(jnp.moveaxis, source=len(batch), destination=0)
+    parts = {name: getattr(frame, name) for name in ("elements", "weights", "tail", "turns")}
+    return replace(frame, **jax.tree.map(front, parts))
+
+
+def only_label(method: object, action: Action, label: str | None, kinds: tuple[type[Group], ...]) -> str:
+    """The label that a method is for: the one given, or the only one with a group of these kinds.
+
+    Raises:
+        GroupError: if there is none, more than one, or it has another group.
+    """
+    groups = action.groups
+    asked = getattr(method, "asked", None)
+    fitting = [
+        name
+        for name, group in groups.items()
+        if isinstance(group, kinds) and not name.endswith("*") and asked in (None, group, type(group))
+    ]
+    name = type(method).__name__
+    wanted = " or ".join(kind.__name__ for kind in kinds) if asked is None else _named(asked)
+    bind = kinds[0].__name__ if asked is None else _named(asked)
+    found = ", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels"
+    if label is None and len(fitting) == 1:
+        return fitting[0]
+    if label is not None and label in fitting:
+        return label
+    if label is None:
+        problem = f"{name} finds no axis to act on" if not fitting else f"{name} does not know which axis to act on"
+        step = f'name it: {name}("{fitting[0]}")' if fitting else f"bind a label to {bind}, or use another method"
+    else:
+        problem = f"{name} cannot act on {label!r}"
+        step = f'write {name}("{fitting[0]}")' if fitting else f"bind {label} to {bind}, or use another method"
+    raise GroupError(problem, got=found, expected=f"a label bound to {wanted}", step=step)
+
+
+def permuted_label(method: object, action: Action, label: str | None) -> str:
+    """The label whose entries a method sorts: the one given, or the only one bound to S.
+
+    Raises:
+        GroupError: if it has another group.
+    """
+    found = only_label(method, action, label, (S,))
+    if type(action.groups[found]) is not S:  # Z, D and A are subclasses
+        raise GroupError(
+            f"sorting is for all permutations, not for {action.groups[found]}",
+            got=f"{found}={action.groups[found]}",
+            expected="S",
+            step="use ek.frames.GroupAverage for small groups",
+        )
+    return found
+
+
+def _named(group: object) -> str:
+    return group.__name__ if isinstance(group, type) else str(group)

@@ -1,0 +1,89 @@
+"""Functions and modules of any library as attributes of what wraps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import jax
+from flax import nnx
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.symmetrization.engine._foreign import refuse_foreign
+
+
+def is_plain(thing: object) -> bool:
+    """Whether something holds no arrays that JAX knows of."""
+    return thing is None or bool(jax.tree_util.all_leaves([thing]))
+
+
+def held(thing: object) -> Any:
+    """Something as an attribute of an NNX module: what holds arrays without being a module is data."""
+    return thing if isinstance(thing, nnx.Module) or is_plain(thing) else nnx.data(thing)
+
+
+def checked_callable(
+    what: str, thing: object, expected: str, step: str, *, arguments: int | None = 1, keywords: tuple[str, ...] = ()
+) -> Any:
+    """Return what can be called with these arguments, or raise `OptionError`; `arguments=None` leaves them open."""
+    refuse_foreign(what, thing)
+    if not callable(thing):
+        raise OptionError(f"{what} cannot be called", got=type(thing).__name__, expected=expected, step=step)
+    # It may need a mask, which it gets where there is one.
+    if arguments is not None and not any(_checks.takes(thing, arguments, *keywords, *mask) for mask in ((), ("mask",))):
+        listed = ", ".join(["x"] * arguments + [f"{name}=" for name in keywords])
+        raise OptionError(
+            f"{what} cannot be called with ({listed})", got=_checks.shown(thing), expected=expected, step=step
+        )
+    return thing
+
+
+def held_network(
+    network: object,
+    expected: str = "a function or a module",
+    step: str = "pass what takes the input of symmetrize",
+) -> Any:
+    """A network as an attribute of an NNX module, or `OptionError` where it cannot be called with one input."""
+    return held(checked_callable("the network", network, expected, step))
+
+
+def mask_keyword(what: str, network: object, masks: Mapping[str, Any], *keywords: str) -> dict[str, Any]:
+    """The keyword `mask=` of a network, none without masks; `OptionError` where the network does not take it."""
+    if not masks:
+        return {}
+    expected, step = "a function that is told which entries are there", "write f(x, *, mask=None), mask by label"
+    checked_callable(what, network, expected, step, keywords=("mask", *keywords))
+    return {"mask": masks}
+
+
+class ModuleOf(nnx.Module):
+    """A module with the given attributes."""
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        for name, value in attributes.items():
+            setattr(self, name, held(value))
+
+
+class PytreeOf:
+    """A pytree with the given attributes; its leaves are those of the attributes that are pytrees themselves."""
+
+    def __init__(self, attributes: Mapping[str, Any]) -> None:
+        self._names = tuple(attributes)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def __init_subclass__(cls) -> None:
+        jax.tree_util.register_pytree_node_class(cls)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Children and what is static, for JAX."""
+        attributes = {name: getattr(self, name) for name in self._names}
+        held = {name: value for name, value in attributes.items() if not is_plain(value)}
+        static = tuple((name, value) for name, value in attributes.items() if name not in held)
+        return tuple(held.values()), (tuple(held), static)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[Any, ...], children: tuple[Any, ...]) -> Self:
+        """Put together again, for JAX."""
+        return cls({**dict(zip(static[0], children, strict=True)), **dict(static[1])})

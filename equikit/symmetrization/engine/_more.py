@@ -1,0 +1,23 @@
+"""What methods tell of their elements beyond what all do: quantities by name, such as those that losses are made of."""
+
+from __future__ import annotations
+
+from equikit._errors import OptionError
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.engine._info import Info
+
+
+def entries(info: object, name: str) -> list[Array]:
+    """All quantities of this name, one for each method or label that has it.
+
+    Raises:
+        OptionError: if that is no info.
+    """
+    if not isinstance(info, Info):
+        raise OptionError(
+            "that is not what is known of a frame",
+            got=type(info).__name__,
+            expected="an Info",
+            step="take the second of y, info = sym(x, with_info=True)",
+        )
+    return [value for place, value in info.more.items() if place.partition(" ")[0] == name]

@@ -1,0 +1,109 @@
+"""Calling the network of a learned method, and reading scores and vectors off what it returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit.diagrams import Term
+from equikit.nn import DeepSets, GraphNetwork, Network
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.engine._modules import mask_keyword
+
+NOISE = "noise"
+"""The name by which a network gets its noise."""
+
+
+def wide_inputs(action: Action, terms: tuple[Term, ...], x: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays of some terms in float32 or more, so that rounding decides little, with an axis of channels."""
+    arrays = {term.name: x[term.name] for term in terms}
+    if not action.channels:
+        arrays = {name: array[..., None] for name, array in arrays.items()}
+    return {name: array.astype(jnp.promote_types(array.dtype, jnp.float32)) for name, array in arrays.items()}
+
+
+def called(
+    network: Callable[..., Any],
+    terms: tuple[Term, ...],
+    arrays: Mapping[str, Array],
+    masks: Mapping[str, Array],
+) -> Any:
+    """Call the network with the arrays of some terms, in the way that it is made for.
+
+    `DeepSets` gets all numbers of every entry as its channels, `GraphNetwork` edges and nodes, a `Network` always a
+    dictionary, and everything else one array where there is one term, and a dictionary where there are more.
+    """
+    labels = {label for term in terms for label in term.labels}
+    masks = {label: mask for label, mask in masks.items() if label in labels}
+    if isinstance(network, DeepSets | GraphNetwork):
+        return _called_on_points(network, terms, arrays, masks)
+    keywords = mask_keyword("the network", network, masks)
+    if len(terms) == 1 and not isinstance(network, Network):
+        return network(arrays[terms[0].name], **keywords)
+    return network(dict(arrays), **keywords)
+
+
+def _called_on_points(
+    network: DeepSets | GraphNetwork,
+    terms: tuple[Term, ...],
+    arrays: Mapping[str, Array],
+    masks: Mapping[str, Array],
+) -> Array:
+    """Sets and graphs: the numbers of every entry are its channels, those of every pair the channels of edges."""
+    pairs = [term for term in terms if len(term.labels) == 2 and term.labels[0] == term.labels[1]]
+    graph = isinstance(network, GraphNetwork)
+    label = pairs[0].labels[0] if pairs else terms[0].labels[0] if terms and terms[0].labels else ""
+    points = [term for term in terms if term not in pairs]
+    if len(pairs) != graph or any(term.labels.count(label) != 1 for term in points) or not terms or not label:
+        raise OptionError(
+            f"{type(network).__name__} does not fit the inputs",
+            got=", ".join(map(str, terms)) or "no terms",
+            expected="one term with two axes of the points, others with one"
+            if graph
+            else "terms with one axis of the points",
+            step="name other terms=, or pass an ek.nn.Network",
+        )
+    rows = []
+    for term in points:
+        array = arrays[term.name]
+        batch = array.ndim - 1 - len(term.labels)
+        moved = jnp.moveaxis(array, batch + term.labels.index(label), batch)
+        rows.append(moved.reshape(*moved.shape[: batch + 1], math.prod(moved.shape[batch + 1 :])))
+    numbers: Any = jnp.concatenate(rows, axis=-1) if rows else None
+    if isinstance(network, GraphNetwork):
+        return network(arrays[pairs[0].name], numbers, mask=masks.get(label))
+    return network(numbers, mask=masks.get(label))
+
+
+def output_of(found: Any, names: tuple[str, ...], what: str) -> Array:
+    """The array with one of these names among what a network returns, or the only one.
+
+    Raises:
+        ShapeError: if there is none.
+        DTypeError: if it does not hold floating-point numbers.
+    """
+    if isinstance(found, Mapping):
+        given = [name for name in names if name in found]
+        if not given and len(found) != 1:
+            raise ShapeError(
+                f"the network returns no {what}",
+                got=f"a dictionary of {sorted(map(str, found))}",
+                expected=f"an array named {' or '.join(map(repr, names))}",
+                step="name what the network returns",
+            )
+        found = found[given[0]] if given else next(iter(found.values()))
+    if not isinstance(found, jax.Array) or not jnp.issubdtype(found.dtype, jnp.floating):
+        kind = f"dtype {found.dtype}" if isinstance(found, jax.Array) else type(found).__name__
+        raise DTypeError(
+            f"the network returns {what} of the wrong kind",
+            got=kind,
+            expected="a JAX array of real floating-point numbers",
+            step="correct the network",
+        )
+    return found

@@ -1,0 +1,118 @@
+"""Methods for several groups, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from flax import nnx
+
+from equikit._errors import OptionError
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._frame import Frame, then
+from equikit.symmetrization.engine._method import Framed, Method
+from equikit.symmetrization.engine._sample import Sample, moved_back
+
+
+class _Chain(Method):
+    methods: Sequence[Method]
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether one of the methods needs a key."""
+        return any(method.needs_key for method in self.methods)
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The labels of all methods."""
+        return frozenset().union(*(method.acts_on(action) for method in self.methods))
+
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """The products of an element of each method, the later ones of inputs that the earlier ones have moved back."""
+        keys = [None] * len(self.methods) if key is None else [*jax.random.split(key, len(self.methods))]
+        return _products(action, list(zip(self.methods, keys, strict=True)), sample)
+
+
+def _products(action: Action, methods: list[tuple[Method, Any]], sample: Sample) -> Frame:
+    (first, key), *rest = methods
+    found = first.frame(action, sample, key)
+
+    def later(found: Frame) -> Frame:
+        return _products(action, rest, moved_back(action, sample, found.elements, found.tail, found.turns))
+
+    return then(found, later) if rest else found
+
+
+@dataclass(frozen=True)
+class Sequential(_Chain):
+    """Methods without parameters, one after another."""
+
+    methods: tuple[Method, ...]
+
+
+class SequentialModule(_Chain, nnx.Module):
+    """Methods one after another, some of which are modules."""
+
+    def __init__(self, methods: Sequence[Method]) -> None:
+        self.methods = nnx.List(methods)
+
+    def __str__(self) -> str:
+        return f"[{', '.join(map(str, self.methods))}]"
+
+
+def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
+    """Raise `OptionError` if a frame changes with a group on which no method acts.
+
+    The backbone is left with that group, but even one that commutes with it does not with what such a frame moves.
+    Networks that choose elements are not asked: whether they commute with it nobody knows.
+    """
+    settled: frozenset[str] = frozenset()
+    for method in methods:
+        of = getattr(method, "of", method)  # what Stochastic draws from
+        open_labels = sorted(of.reads(action) - settled) if isinstance(of, Framed) else []
+        settled |= method.acts_on(action)
+        if open_labels:
+            label, name = open_labels[0], type(of).__name__
+            raise OptionError(
+                f"{name} reads {label!r}, on which no method acts before it",
+                got=f"{label}={action.groups[label]}, how=[{', '.join(map(repr, methods))}]",
+                expected=f"a method for {label!r} before {name}, or a label on which nothing acts",
+                step=f"bind {label} to ek.Fixed(n) where nothing has to commute with {action.groups[label]}",
+            )
+
+
+def in_sequence(methods: Sequence[Method], action: Action) -> Method:
+    """One method of several, after checks that they go together in this order.
+
+    Raises:
+        OptionError: if two act on one label, or a frame changes with a group that comes later.
+    """
+    if not methods:
+        raise OptionError(
+            "there is nothing to symmetrize",
+            got="how=[], no translate",
+            expected="a method or more, or translate= alone",
+            step="write how=ek.frames.PCA()",
+        )
+    acted = [method.acts_on(action) for method in methods]
+    for i, method in enumerate(methods):
+        for j in range(i + 1, len(methods)):
+            both = acted[i] & acted[j]
+            early = method.reads(action) & acted[j]
+            if both or early:
+                label = sorted(both or early)[0]
+                one, two = type(method).__name__, type(methods[j]).__name__
+                raise OptionError(
+                    f"{one} and {two} both act on {label!r}"
+                    if both
+                    else f"{one} comes before {two}, but reads {label!r}",
+                    got=f"how=[{', '.join(map(repr, methods))}]",
+                    expected="one method for each label, each after those for the labels that it reads",
+                    step="leave one out" if both else f"put {two} before {one}",
+                )
+    if len(methods) == 1:
+        return methods[0]
+    if any(isinstance(method, nnx.Module) for method in methods):
+        return SequentialModule(methods)
+    return Sequential(tuple(methods))

@@ -1,0 +1,146 @@
+"""Means over the elements that leave an input as it is: matrices where it does not span the space, permutations."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit.groups import SO, Group
+from equikit.symmetrization.engine._element import Array, along
+
+MOST_AXES = 3
+"""Up to so many axes the mean is made of projections and of traces of pairs."""
+
+
+def has_mean(group: Group, axes: int, free: Array) -> Array:
+    r"""Whether `stabilizer_mean` is the mean over all elements that turn only `free` directions across the input.
+
+    Tensors with up to three axes that the whole of O(m), O(p, q) or U(m) leaves are made of pairs; those that rotations
+    alone leave are so below m axes, where the Levi-Civita tensor does not come in.
+    """
+    most = jnp.minimum(free - 1, MOST_AXES) if isinstance(group, SO) else MOST_AXES
+    return (free == 0) | (axes <= most)
+
+
+def stabilizer_mean(
+    group: Group, projection: Array, array: Array, places: Sequence[int], starred: Sequence[bool]
+) -> Array:
+    r"""The mean of a tensor over the elements of a group that keep a subspace, point by point.
+
+    With P the projection onto the subspace, \(Q = 1 - P\), m = tr Q and η the metric, it is
+    \(P^{\otimes k} y + \frac{1}{m} \sum_{a < b} (Q \eta Q^T)^{ab} \langle P^{\otimes (k-2)} y \rangle_{ab}\), where the
+    brackets contract two axes by \(Q^T \eta Q\). The sum is over all pairs of axes, for U(n) over those of an axis with
+    a dual one. It is there for k = 2 and 3, and exact then: that of more than three axes are projected only. Where the
+    subspace holds vectors that are orthogonal to all of it, nothing but the projection is left.
+
+    Args:
+        group: O(n), O(p, q), U(n), or the rotations among them, where `has_mean` says so.
+        projection: P, real, `[n, n]`.
+        array: a tensor of one sample.
+        places: its axes on which the group acts.
+        starred: whether each of them carries the dual.
+
+    Cost: one product with a matrix for each axis, and three for each pair.
+    """
+    n = projection.shape[-1]
+    form = jnp.asarray(jnp.eye(n) if group.form is None else group.form.matrix(n), projection.dtype)
+    rest = jnp.eye(n, dtype=projection.dtype) - projection
+    wide = array.astype(jnp.promote_types(array.dtype, projection.dtype))
+    total = wide
+    for place in places:
+        total = along(projection, total, place)
+    if 2 <= len(places) <= MOST_AXES:
+        free, up, down = jnp.trace(rest), rest @ form @ rest.T, rest.T @ form @ rest
+        orthogonal = jnp.all(jnp.abs(rest @ form @ projection.T) < 0.1)
+        share = jnp.where(orthogonal & (free > 0.5), 1 / jnp.maximum(free, 1), 0)
+        for a in range(len(places)):
+            for b in range(a + 1, len(places)):
+                if group.is_complex and starred[a] == starred[b]:
+                    continue
+                part = wide
+                for place in (places[c] for c in range(len(places)) if c not in (a, b)):
+                    part = along(projection, part, place)
+                ends = (places[a], places[b])
+                trace = jnp.tensordot(down, jnp.moveaxis(part, ends, (0, 1)), 2, precision=jax.lax.Precision.HIGHEST)
+                pair = jnp.tensordot(up, trace, 0) * share
+                total = total + jnp.moveaxis(pair, (0, 1), ends)
+    return total.astype(array.dtype)
+
+
+def orbit_mean(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
+    """The mean of a tensor over a group of permutations of some of its axes: over the orbits of tuples of indices.
+
+    Entries alone in their orbit stay as they are, exactly.
+
+    Args:
+        array: a tensor of one sample.
+        kept: integers `[n]` or `[n, ..., n]`, the stabilizer of an `Element`.
+        places: the axes that the group permutes, `[n]` each.
+
+    Cost: linear in the size of the array.
+    """
+    numbers, front = orbits(kept, len(places)), range(len(places))
+    moved = jnp.moveaxis(array, places, front)
+    rows = moved.reshape(numbers.size, math.prod(moved.shape[len(places) :]))
+    each = numbers.reshape(-1)
+    wide = rows.astype(jnp.promote_types(array.dtype, jnp.float32))
+    sizes = jax.ops.segment_sum(jnp.ones_like(each), each, numbers.size)[each][:, None]
+    sums = jax.ops.segment_sum(wide, each, numbers.size)[each]
+    means = jnp.where(sizes < 2, rows, (sums / jnp.maximum(sizes, 1).astype(wide.dtype)).astype(array.dtype))
+    return jnp.moveaxis(means.reshape(moved.shape), front, places)
+
+
+def orbits(kept: Array, axes: int) -> Array:
+    """A number below n^axes for each tuple of indices, equal for tuples in one orbit: `[n, ..., n]`, one axis each.
+
+    Args:
+        kept: the stabilizer of an `Element`: `[n]`, or at least as many axes as are asked for.
+    """
+    if kept.ndim == axes:
+        return kept
+    if kept.ndim == 1:
+        return _of_blocks(kept, axes)
+    assert axes < kept.ndim, "methods number the orbits for the term with the most axes"
+    # The orbit of (i, j, j) stands for that of (i, j), and has the number of a tuple (k, l, l), k n^2 + l n + l.
+    return orbits(jnp.diagonal(kept, axis1=-2, axis2=-1) // max(kept.shape[0], 1), axes)
+
+
+def _of_blocks(blocks: Array, axes: int) -> Array:
+    """The orbits of tuples where any two entries of a block can be exchanged.
+
+    Each tuple is exchanged for the first one of its orbit: an index that is new gets the first entry of its block that
+    the indices before it have left.
+    """
+    n = blocks.shape[0]
+    sizes = jax.ops.segment_sum(jnp.ones_like(blocks), blocks, n)
+    starts = (jnp.cumsum(sizes, dtype=sizes.dtype) - sizes)[blocks]
+    number, before = jnp.zeros((), sizes.dtype), list[tuple[Array, Array]]()
+    for index in jnp.meshgrid(*[jnp.arange(n)] * axes, indexing="ij", sparse=True):
+        first = starts[index]
+        for other, its_first in before:
+            first = jnp.where(starts[other] == starts[index], jnp.maximum(first, its_first + 1), first)
+        for other, its_first in before:
+            first = jnp.where(other == index, its_first, first)
+        before.append((index, first))
+        number = number * n + first
+    return number
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
+def with_mean_derivative(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
+    """A tensor that a group of permutations leaves as it is, with the mean of the derivatives over this group.
+
+    Second derivatives are the mean along directions that the group leaves as they are, and zero across them.
+    """
+    return array
+
+
+@with_mean_derivative.defjvp
+def _with_mean_derivative(places: tuple[int, ...], primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> Any:
+    array, kept = primals
+    return array, orbit_mean(tangents[0], kept, places)

@@ -1,0 +1,1 @@
+"""Averages and canonical forms over the elements of a finite group."""

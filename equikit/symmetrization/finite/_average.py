@@ -1,0 +1,148 @@
+"""The average over the whole group: exact for finite groups, by random draws for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import GroupError, OptionError
+from equikit.groups import Group, Z
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array, Element
+from equikit.symmetrization.engine._frame import Frame
+from equikit.symmetrization.engine._info import Info, settled
+from equikit.symmetrization.engine._method import Framed, only_label
+from equikit.symmetrization.engine._sample import Sample
+from equikit.symmetrization.finite._haar import draw_element, has_draws, refuse_noncompact
+from equikit.symmetrization.finite._listed import elements_on, size_of
+from equikit.symmetrization.finite._polygon import turned_labels, turns
+from equikit.symmetrization.permutations._numbers import all_finite
+
+
+@dataclass(frozen=True)
+class GroupAverage(Framed):
+    r"""All elements of a finite group, or random ones of a compact group, with equal weights.
+
+    \(x \mapsto \frac{1}{|G|} \sum_g g f(g^{-1} x)\), exact for every input, degenerate or not, since the elements
+    do not depend on it. Finite groups are S(n), A(n), Z(n), D(n), H(n) and `MatrixGroup`s of generators alone, which
+    are listed from them. O, SO, U and Bistochastic have infinitely many elements: `samples=` are drawn from the Haar
+    distribution, the result is equivariant in expectation, and its standard error is in `info`. Groups that are not
+    compact, as O(1, 3), have no uniform probability, and no average.
+
+    With `axes=` the elements turn images instead: `GroupAverage(axes=("i", "j"), group=ek.D(4))` averages over the
+    quarter turns of the grid of pixels and its reflections. Quarter and half turns are exact; by other angles, as in
+    Z(8), pixels are interpolated, and zero comes in from outside: the result is equivariant only nearly.
+
+    Args:
+        label: the axis on which the group acts; where it is not given, the only one with a group.
+        group: with `axes`, `Z(n)` for the turns by multiples of 360/n degrees, `D(n)` for reflections too.
+        axes: the two labels, bound to `Fixed`, that count rows and columns of pixels.
+        samples: how many elements are drawn at random, for each input on its own, in place of all; needs a key.
+        max_size: the most elements that are listed.
+
+    Raises:
+        GroupError: if the group is not compact, or is infinite and there is no `samples=`.
+        TooLargeError: if the group has more than `max_size` elements.
+        OptionError: if `axes` and `group` do not go together.
+        SignatureError: if `axes` are not those of images.
+        ShapeError: if an image that is turned by a quarter is not square.
+        FrameError: for an input with NaN or infinity, as every frame; in a compiled program its output is NaN.
+
+    Cost: one evaluation of the backbone for each element.
+
+    Example:
+        >>> import equikit as ek
+        >>> first = lambda x: x[..., 0] + x[..., 0] * x[..., 1]                       # knows nothing of the symmetry
+        >>> sym = ek.symmetrize(first, "z -> ", z=ek.Z(4), channels=False, how=GroupAverage())
+        >>> float(sym(jnp.array([1.0, 2.0, 3.0, 4.0]))), sym.frame(jnp.ones(4)).size    # 10/4 + (2 + 6 + 12 + 4)/4
+        (8.5, 4)
+
+    Source:
+        Yarotsky, Universal approximations of invariant maps by neural networks, arXiv:1804.10306, section 2, on the
+        average over a group.
+    """
+
+    label: str | None = None
+    group: Group | None = None
+    axes: tuple[str, str] | None = None
+    samples: int | None = None
+    max_size: int = 5040
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        on_images = isinstance(self.group, Z) and bool(self.group.n) and self.label is None
+        if (self.axes, self.group) != (None, None) and (self.axes is None or not on_images):
+            raise OptionError(
+                "axes= and group= are for images, and go together",
+                got=f"label={self.label!r}, axes={self.axes!r}, group={self.group!r}",
+                expected='axes=("i", "j") with group=Z(n) or D(n), or neither: the group is then that of the label',
+                step='write GroupAverage(axes=("i", "j"), group=ek.D(4)), or GroupAverage("x")',
+            )
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether elements are drawn at random."""
+        return self.samples is not None
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the group, or the two axes of images."""
+        if self.axes is not None:
+            assert isinstance(self.group, Z), "axes come with such a group"
+            return turned_labels(action, self.group, self.axes)
+        label = only_label(self, action, self.label, (Group,))
+        group = action.groups[label]
+        if not group.is_finite:
+            refuse_noncompact(group)
+            if self.samples is None:
+                raise GroupError(
+                    f"{group} has infinitely many elements",
+                    got=f"{label}={group}, samples=None",
+                    expected="how many elements to draw at random, in place of all",
+                    step="write GroupAverage(samples=64), and call with key=; or use a frame, as ek.frames.PCA()",
+                )
+        return frozenset([label])
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """Nothing: the elements do not depend on the input."""
+        return frozenset()
+
+    def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
+        """Elements drawn independently, without listing all."""
+        return replace(self, samples=samples).frame(action, sample, key)
+
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """All elements, or some at random."""
+        x = sample.x
+        real = jnp.promote_types(jnp.float32, jnp.zeros((), jnp.result_type(*x.values())).real.dtype)
+        element = self._elements(action, x, real, key)
+        count = jax.tree.leaves(element)[0].shape[0]
+        refused, size = ~all_finite(list(x.values())), jnp.full((), count, jnp.float32)
+        info = Info(size, refused, refused)
+        weights = settled(jnp.full(count, 1 / count, real), info)
+        return Frame(element, weights, info, drawn=self.samples is not None)
+
+    def _elements(self, action: Action, x: Mapping[str, Array], real: Any, key: jax.Array | None) -> Element:
+        if self.axes is not None and isinstance(self.group, Z):
+            return self._some(turns(self.group, self.axes, None, real), key)
+        (label,) = self.acts_on(action)
+        group, n = action.groups[label], size_of(action, label, x)
+        if self.samples is None or not has_draws(group):
+            step = "draw some of them, samples=64, or allow more, max_size="
+            return self._some(elements_on(action, label, n, real, self.max_size, step), key)
+        assert key is not None, "needs_key asks for one"
+        dtype = jnp.promote_types(real, jnp.complex64) if group.is_complex else real
+        keys = jax.random.split(key, self.samples)
+        return Element({label: jax.vmap(lambda key: draw_element(group, key, n, dtype))(keys)})
+
+    def _some(self, elements: Element, key: jax.Array | None) -> Element:
+        """All, or some drawn at random."""
+        if self.samples is None:
+            return elements
+        assert key is not None, "needs_key asks for one"
+        picks = jax.random.randint(key, (self.samples,), 0, len(jax.tree.leaves(elements)[0]))
+        found: Element = jax.tree.map(lambda array: array[picks], elements)
+        return found

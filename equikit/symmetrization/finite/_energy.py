@@ -1,0 +1,189 @@
+"""Canonical forms by trying all elements of a finite group, and taking the copy that an encoder likes best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit._errors import GroupError, OptionError
+from equikit.groups import Group, H, MatrixGroup, S, Z
+from equikit.groups._finite import checked_polygon
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array, Element
+from equikit.symmetrization.engine._info import Info
+from equikit.symmetrization.engine._method import only_label
+from equikit.symmetrization.engine._more import entries
+from equikit.symmetrization.engine._options import checked_axes, option
+from equikit.symmetrization.finite._choice import copies, wide
+from equikit.symmetrization.finite._listed import elements_on, listed, size_of
+from equikit.symmetrization.finite._polygon import turned_labels, turns
+from equikit.symmetrization.finite._score import Score, unit, without_absent
+from equikit.symmetrization.finite._selection import Selecting, SelectionOptions, everywhere
+
+MOST = 1024
+"""The most elements of a group: the encoder sees as many copies of an input at once."""
+
+STEP = "use a frame of ek.frames, or a smaller group"
+
+
+class EnergyCanonicalization(Selecting):
+    r"""The element of a finite group whose copy of the input has the least energy: \(\mathrm{argmin}_g\, E(g^{-1} x)\).
+
+    The encoder may be any function: it sees the same copies for x and for h x, in another order, so that the result is
+    equivariant to rounding, whatever it is. Two kinds:
+
+    - an *energy*, a number for each input, of which the least is taken;
+    - *vectors*, with `features`: the copy is taken whose vector is nearest to a learned reference r, by
+      \(\cos(v(g^{-1} x), r)\). `separation_loss` keeps the vectors of the copies apart.
+
+    Derivatives reach the encoder as in `ImageCanonicalization`, the scores being the activations.
+
+    Args:
+        encoder: a function of what the backbone is called with, with one batch axis, `[inputs, *axes, channels]`.
+        group: `Z(n)` or `D(n)`, which turns images; without, the finite group that is bound to `label`.
+        label: the axis on which the group acts, for groups that are not of images; the only one by default.
+        axes: for images, the labels of rows and columns.
+        vectors: for images, a label along which are components of vectors, which turn with them.
+        features: the size of the vectors of the encoder; without, it returns energies.
+        rngs: random keys for the reference vector.
+        selection, beta, tolerance, on_degenerate, invariant_to: as for `ImageCanonicalization`.
+
+    Raises:
+        SignatureError, GroupError, ShapeError: if the group does not act on the axes of the signature.
+        TooLargeError: if it has more than 1024 elements.
+        FrameError: for a degenerate input, with `on_degenerate="error"`.
+
+    Cost: as many evaluations of the encoder as the group has elements, all at once; one of the backbone.
+
+    Example:
+        >>> import equikit as ek
+        >>> from equikit.symmetrization.canonicalization import EnergyCanonicalization
+        >>> def energy(x):                                         # low where the signal begins with its largest number
+        ...     return -x[:, 0, 0]
+        >>> sym = ek.symmetrize(lambda x: jnp.cumsum(x, -2), "t -> t", t=ek.Z(4), how=EnergyCanonicalization(energy))
+        >>> sym(jnp.array([1.0, 3.0, 0.0, 2.0])[:, None])[:, 0].tolist()
+        [6.0, 3.0, 3.0, 5.0]
+
+    Source:
+        Kaba et al., arXiv:2211.06489, section 3.2; the vectors, Panigrahi and Mondal, Improved canonicalization for
+        model agnostic equivariance, arXiv:2405.14089.
+    """
+
+    def __init__(
+        self,
+        encoder: Any,
+        group: Group | None = None,
+        *,
+        label: str | None = None,
+        axes: tuple[str, str] = ("i", "j"),
+        vectors: str | None = None,
+        features: int | None = None,
+        rngs: nnx.Rngs | None = None,
+        **options: Unpack[SelectionOptions],
+    ) -> None:
+        super().__init__(**options)
+        if group is not None and label is not None:
+            raise OptionError(
+                "group= turns images, and label= names an axis that has a group already",
+                got=f"group={group}, label={label!r}",
+                expected="one of the two",
+                step=f"bind {label} to the group in the signature, and leave group= out",
+            )
+        self.score = Score(encoder, features, rngs)
+        self.group: Z | None = None if group is None else checked_polygon(group)
+        self.label = option("label", label)
+        self.axes = checked_axes(axes)
+        self.vectors = option("vectors", vectors)
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the group, or those of the images."""
+        if self.group is not None:
+            return turned_labels(action, self.group, self.axes, self.vectors)
+        label = only_label(self, action, self.label, (S, H, MatrixGroup))
+        group = action.groups[label]
+        if not group.is_finite:
+            raise GroupError(
+                f"the elements of {group} cannot be listed",
+                got=str(group),
+                expected="a finite group: Z, D, S, A, H, or a MatrixGroup without Lie algebra",
+                step="use EnergyDescent for O(n) and SO(n)",
+            )
+        if group.n is not None:
+            listed(group, group.n, MOST, STEP)  # raises an error if the group is too large
+        return frozenset([label])
+
+    def _activations(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
+    ) -> tuple[Array, Element, dict[str, Array]]:
+        """The scores of all copies of the inputs."""
+        first, elements = action.inputs[0], self._elements(action, x)
+        batch = action.batch(first, x[first.name])
+        every = everywhere(elements, batch)
+        moved, seen = copies(action, every, without_absent(action, x, masks), dict(masks))
+        scores, vectors = self.score(action, moved, seen, (len(jax.tree.leaves(elements)[0]), *batch))
+        more = {} if vectors is None else {"vectors": jnp.moveaxis(vectors, 0, -2)}
+        return jnp.moveaxis(scores, 0, -1), elements, more
+
+    def _elements(self, action: Action, x: Mapping[str, Array]) -> Element:
+        """All elements of the group, `[elements, ...]`."""
+        dtype = wide(jnp.zeros(0), x)
+        if self.group is not None:
+            return turns(self.group, self.axes, self.vectors, dtype)
+        (label,) = self.acts_on(action)
+        return elements_on(action, label, size_of(action, label, x), dtype, MOST, STEP)
+
+    def __repr__(self) -> str:
+        return f"EnergyCanonicalization({type(self.score.encoder).__name__}, {self.group or self.label or 'by label'})"
+
+
+def separation_loss(info: Info) -> jax.Array:
+    r"""How near the vectors of different copies of an input are: the mean of \(\cos(v_g, v_h)^2\) over \(g \neq h\).
+
+    It is zero where all vectors are orthogonal, which takes as many features as the group has elements, and one where
+    all are the same, so that no copy is told from another. Add it to the loss in training.
+
+    Args:
+        info: what `sym(x, with_info=True)` returns with a result, for `EnergyCanonicalization` with `features`.
+
+    Returns:
+        The mean over all inputs, a number, added up over several methods; zero for a group of one element.
+
+    Raises:
+        OptionError: if the method has no vectors.
+
+    Example:
+        >>> import equikit as ek
+        >>> from equikit.symmetrization.canonicalization import EnergyCanonicalization
+        >>> how = EnergyCanonicalization(lambda x: x[..., 0], features=4, rngs=nnx.Rngs(0))  # copies are their vectors
+        >>> sym = ek.symmetrize(jnp.sin, "t -> t", t=ek.Z(4), how=how)
+        >>> y, info = sym(jnp.array([[1.0], [0.0], [0.0], [0.0]]), with_info=True)
+        >>> float(separation_loss(info))
+        0.0
+
+    Source:
+        Panigrahi and Mondal, arXiv:2405.14089, where the inner products stand without the square.
+    """
+    found = entries(info, "vectors")
+    if not found:
+        raise OptionError(
+            "there are no vectors of copies to keep apart",
+            got=f"info of {', '.join(sorted(info.more)) or 'a method without more'}",
+            expected="info of EnergyCanonicalization with features=",
+            step="write EnergyCanonicalization(encoder, features=16, rngs=nnx.Rngs(0))",
+        )
+    loss: jax.Array = sum(map(_overlap, found[1:]), start=_overlap(found[0]))
+    return loss
+
+
+def _overlap(vectors: Array) -> jax.Array:
+    """The mean squared cosine between different vectors `[..., elements, features]`."""
+    vectors = unit(vectors)
+    count = vectors.shape[-2]
+    cosines = jnp.einsum("...gd,...hd->...gh", vectors, vectors, precision=jax.lax.Precision.HIGHEST)
+    others = jnp.sum(jnp.where(jnp.eye(count, dtype=bool), 0, cosines**2), axis=(-2, -1))
+    loss: jax.Array = jnp.mean(others) / max(count * (count - 1), 1)
+    return loss

@@ -1,0 +1,68 @@
+"""All elements of a finite group, as arrays that act on an axis."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import GroupError, TooLargeError
+from equikit.diagrams._signature import base
+from equikit.groups import Group, S
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array, Element
+
+
+@functools.lru_cache(maxsize=64)
+def listed(group: Group, n: int, most: int, step: str) -> np.ndarray:
+    """List all elements, the identity first: permutations `[elements, n]`, or matrices `[elements, n, n]`.
+
+    Args:
+        group: a finite group.
+        n: the size of the axis.
+        most: the largest number of elements that is allowed.
+        step: the next step if there are more.
+
+    Raises:
+        TooLargeError: if there are more.
+    """
+    try:
+        elements = group.elements(n, most=most)
+    except TooLargeError as error:
+        raise TooLargeError(error.problem, got=error.got, expected=error.expected, step=step) from None
+    if isinstance(group, S) or elements.ndim == 3:
+        return elements
+    matrices = np.stack([group.matrix(element) for element in elements])
+    matrices.setflags(write=False)  # one array serves all who ask
+    return matrices
+
+
+def elements_on(action: Action, label: str, n: int, dtype: Any, most: int, step: str) -> Element:
+    """All elements of the finite group of a label: integers for permutations, `dtype` or complex for matrices."""
+    group = action.groups[label]
+    dtype = jnp.promote_types(dtype, jnp.complex64) if group.is_complex else dtype
+    return Element({label: jnp.asarray(listed(group, n, most, step), jnp.int32 if isinstance(group, S) else dtype)})
+
+
+def size_of(action: Action, label: str, x: Mapping[str, Array]) -> int:
+    """The size of an axis, from inputs `[*batch, *axes, channels]` or from its group.
+
+    Raises:
+        GroupError: if neither has a size.
+    """
+    for term in action.inputs:
+        for place, name in enumerate(term.labels, len(action.batch(term, x[term.name]))):
+            if base(name) == label:
+                return int(x[term.name].shape[place])
+    size = action.groups[label].n
+    if size is None:
+        raise GroupError(
+            f"the size of {label!r} is unknown: no input has the label",
+            got=str(action.signature),
+            expected="a group with a size",
+            step=f"bind {label} to {action.groups[label]}(5)",
+        )
+    return size

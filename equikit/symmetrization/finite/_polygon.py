@@ -1,0 +1,78 @@
+"""The groups that turn square images: which they are, and how their elements act on what a signature names."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import GroupError, ShapeError, SignatureError
+from equikit.diagrams import Term
+from equikit.groups import SO, D, Fixed, O, Z
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Element
+
+
+def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str | None = None) -> frozenset[str]:
+    """The labels on which turning images acts.
+
+    Raises:
+        SignatureError: if a term has one of the axes without the other, or an image has an axis that is no axis.
+        ShapeError: if the images are not square, and would have to be.
+        GroupError: if the components of vectors are not bound to a group that holds what turns them.
+    """
+    bound = dict(action.signature.bindings)
+    for label in axes:
+        if not isinstance(bound.get(label), Fixed):
+            raise SignatureError(
+                f"the axes of the images are {axes}, and {label!r} is none of their pixels",
+                got=f"{action.signature}, {label}={bound.get(label, 'nothing')}",
+                expected="both labels in the signature, bound to Fixed(size)",
+                step=f"bind {label}=ek.Fixed(28), or name other axes=",
+            )
+    for term in (*action.signature.inputs, *action.signature.outputs):
+        counts = [term.labels.count(label) for label in axes]
+        if counts not in ([0, 0], [1, 1]):
+            raise SignatureError(
+                f"the term {' '.join(term.labels)!r} is no image",
+                got=f"{axes[0]!r} {counts[0]} times, {axes[1]!r} {counts[1]} times",
+                expected="each of the two axes once, or neither",
+                step="correct the signature: what is turned has rows and columns",
+            )
+    if not images(action, axes):
+        raise SignatureError(
+            "no input is an image",
+            got=str(action.signature),
+            expected=f"an input term with the labels {axes[0]!r} and {axes[1]!r}",
+            step='write "i j -> "',
+        )
+    height, width = (bound[label].size for label in axes)  # type: ignore[union-attr]  # Fixed, as was checked
+    if height != width and (group.n or 1) > 2:
+        raise ShapeError(
+            f"{group} turns images that are not square out of their frame",
+            got=f"{axes[0]}={height}, {axes[1]}={width}",
+            expected="as many rows as columns, or a group of half turns and reflections: Z(2), D(1), D(2)",
+            step="pad the images to squares with jnp.pad, or write group=ek.D(2)",
+        )
+    kind = bound.get(vectors or "")
+    fits = isinstance(kind, O) and kind.form is None and kind.n in (None, 2)
+    if vectors is not None and (not fits or (isinstance(kind, SO) and isinstance(group, D))):
+        raise GroupError(
+            f"{group} does not turn vectors along {vectors!r}",
+            got=f"{vectors}={bound.get(vectors, 'nothing')}",
+            expected="O(2)" if isinstance(group, D) else "O(2) or SO(2)",
+            step=f"bind {vectors}=ek.O(2), or leave vectors= out",
+        )
+    return frozenset(axes if vectors is None else (*axes, vectors))
+
+
+def images(action: Action, axes: tuple[str, str]) -> list[Term]:
+    """The input terms that are images."""
+    return [term for term in action.inputs if set(axes) <= set(term.labels)]
+
+
+def turns(group: Z, axes: tuple[str, str], vectors: str | None, dtype: object) -> Element:
+    """All elements of the group, `[elements, ...]`: integers on pixels where turning is exact, `dtype` elsewhere."""
+    listed = group.plane_matrices()
+    real = jnp.asarray(listed.astype(dtype))  # type: ignore[call-overload]
+    on_pixels = jnp.asarray(listed) if np.issubdtype(listed.dtype, np.integer) else real
+    return Element({} if vectors is None else {vectors: real}, grid={axes: on_pixels})

@@ -1,0 +1,80 @@
+"""How good each copy of an input is: an encoder's energy, or how near its vector is to a reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.nn._init import unit_normal
+from equikit.symmetrization.engine import _action
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.engine._modules import held_network, mask_keyword
+from equikit.symmetrization.finite._selection import checked_result
+
+
+class Score(nnx.Module):
+    r"""The score of inputs, large where they are canonical: minus an energy, or \(\cos(v, r)\) of a vector v.
+
+    Args:
+        encoder: what the backbone is called with, to an energy `[inputs]`, or to vectors `[inputs, features]`.
+        features: the size of the vectors; an energy without.
+        rngs: random keys for the reference vector r, with `features`.
+
+    Attributes:
+        reference: the learned vector r, `[features]`.
+    """
+
+    def __init__(self, encoder: Any, features: int | None, rngs: nnx.Rngs | None) -> None:
+        self.encoder = held_network(encoder, step="pass what you would call with an array")
+        self.features = None if features is None else _checks.count("features", features, example=16)
+        if self.features is None and rngs is not None:
+            raise OptionError(
+                "rngs= is for a reference vector, and an energy needs none",
+                got="rngs without features",
+                expected="features=, the size of the vectors of the encoder, or no rngs",
+                step="write features=16, or leave rngs out",
+            )
+        self.reference = None if self.features is None else nnx.Param(_reference(self.features, rngs))
+
+    def __call__(
+        self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], lead: tuple[int, ...]
+    ) -> tuple[Array, Array | None]:
+        """Scores and vectors, `[*lead]` and `[*lead, features]`, of inputs `[*lead, *axes, channels]`."""
+        count, width = math.prod(lead), self.features or 0
+        flat = {name: array.reshape(count, *array.shape[len(lead) :]) for name, array in x.items()}
+        seen = {label: mask.reshape(count, mask.shape[-1]) for label, mask in masks.items()}
+        keywords = mask_keyword("the encoder", self.encoder, seen)
+        found = self.encoder(flat if len(action.inputs) > 1 else next(iter(flat.values())), **keywords)
+        if self.reference is None:
+            step = "return one number for each input, or pass features= for vectors"
+            return -checked_result("the energy of the encoder", found, (count,), step).reshape(lead), None
+        step = f"return a vector of {width} numbers for each input, or correct features="
+        vectors = checked_result("what the encoder returns", found, (count, width), step).reshape(*lead, width)
+        return jnp.sum(unit(vectors) * unit(self.reference[...]), axis=-1), vectors
+
+
+def _reference(features: int, rngs: nnx.Rngs | None) -> Array:
+    return unit_normal(_checks.rngs(rngs).params(), (features,), jnp.result_type(float))
+
+
+def unit(vectors: Array) -> Array:
+    """Vectors over their lengths, in float32 or more; zero vectors stay zero, with derivative zero."""
+    vectors = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
+    squared = jnp.sum(vectors * vectors, axis=-1, keepdims=True)
+    safe = squared > 0
+    return jnp.where(safe, vectors / jnp.sqrt(jnp.where(safe, squared, 1)), 0)
+
+
+def without_absent(action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> dict[str, Array]:
+    """The inputs with zeros in entries that are absent."""
+    return {
+        term.name: _action.without_absent(term, x[term.name], masks, len(action.batch(term, x[term.name])))
+        for term in action.inputs
+    }

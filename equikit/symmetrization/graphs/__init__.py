@@ -1,0 +1,1 @@
+"""Frames of the nodes of graphs: canonical and spectral orders."""

@@ -1,0 +1,123 @@
+"""Colors of the nodes of a graph that no relabeling changes: color refinement, and nodes that can be exchanged."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.permutations import _ties
+
+
+def mixed(one: Array, two: Array) -> Array:
+    """A number of 32 bits that looks like a random function of two, whose order matters."""
+    found = one.astype(jnp.uint32) * np.uint32(0x9E3779B1) ^ (two.astype(jnp.uint32) + np.uint32(0x7F4A7C15))
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        found = (found ^ (found >> shift)) * np.uint32(factor)
+    return found ^ (found >> 16)
+
+
+def edge_colors(matrices: Array, tolerance: float) -> Array:
+    """One number of 32 bits for what is known of every ordered pair of nodes, in both directions, `[n, n]`.
+
+    Entries joined by steps up to the tolerance are one weight. Where steps are close to it, as they are among many
+    random numbers, rounding would decide which weights are one, and the matrix is left out.
+
+    Args:
+        matrices: `[channels, n, n]`.
+        tolerance: steps of less than half of this, and of more than one and a half, are a difference that is clear.
+    """
+    count = matrices.shape[-1]
+    ranks = jax.vmap(lambda matrix: _clear_ranks(matrix.reshape(-1), tolerance))(matrices)
+    ranks = ranks.reshape(len(matrices), count, count)
+    colors = jnp.eye(count, dtype=jnp.uint32)  # loops are another kind of pair
+    for_both = jnp.stack([ranks, jnp.swapaxes(ranks, 1, 2)], axis=1).reshape(2 * len(matrices), count, count)
+
+    def with_one(colors: Array, rank: Array) -> tuple[Array, None]:
+        return mixed(colors, rank), None
+
+    return jax.lax.scan(with_one, colors, for_both)[0]
+
+
+def _clear_ranks(entries: Array, tolerance: float) -> Array:
+    """The rank of each number, the same within the tolerance; zero for all where a step is close to the tolerance."""
+    keys = _sortable(jax.lax.bitcast_convert_type(entries, f"int{8 * entries.dtype.itemsize}"))
+    ordered = jnp.sort(keys)  # integers, because XLA sorts them several times faster on a CPU
+    numbers = jax.lax.bitcast_convert_type(_sortable(ordered), entries.dtype)
+    steps = numbers[1:] - numbers[:-1]
+    clear = jnp.min(jnp.abs(steps - tolerance), initial=jnp.inf) >= tolerance / 2
+    # The first number of each rank but the lowest. A second sort compiles faster than a cumulative sum.
+    starts = jnp.sort(jnp.where(steps > tolerance, ordered[1:], np.iinfo(keys.dtype).max))
+    return jnp.where(clear, jnp.searchsorted(starts, keys, side="right"), 0)
+
+
+def _sortable(bits: Array) -> Array:
+    """The bits of floating-point numbers as integers in the same order, and back."""
+    return jnp.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
+
+
+def refined(blocks: Array, colors: Array, changed: Array | bool = True) -> Array:
+    """Split blocks until the nodes of each see the same colors of edges to the same blocks, as often: at most n times.
+
+    What a node sees is a sum of numbers of 32 bits, which does not depend on the order of the nodes. Two sums that
+    agree by chance leave nodes tied that could be told apart, and do no other harm. Blocks that have not `changed`
+    since they were refined stay as they are.
+    """
+
+    def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        blocks, _ = state
+        seen = jnp.sum(mixed(colors, blocks[None, :]), axis=1, dtype=jnp.uint32)
+        finer = _ties.split_exactly(blocks, seen)
+        return finer, jnp.any(finer != blocks)
+
+    def unfinished(state: tuple[Array, Array]) -> Array:
+        return state[1]
+
+    return jax.lax.while_loop(unfinished, step, (blocks, jnp.asarray(changed)))[0]
+
+
+def twins(features: Array, matrices: Array) -> Array:
+    """For every node the first one that it can be exchanged with, all others in place, without any change: `[n]`.
+
+    Candidates have equal sums of numbers of 32 bits, and the first candidate of each node is compared entry by entry.
+    Sums that agree by chance leave nodes apart that could be exchanged, and do no other harm.
+
+    Args:
+        features: `[numbers, n]`.
+        matrices: `[channels, n, n]`.
+
+    Cost: linear in the number of entries.
+    """
+    nodes = jnp.arange(features.shape[-1])
+    own, pairs = _summed(_words(features)), _words(matrices)
+    pairs = _summed(mixed(pairs, jnp.swapaxes(pairs, 1, 2)))
+    own = mixed(own, jnp.diagonal(pairs))
+    # What a node sees of all others but one: the exchange of the two changes nothing for these others.
+    seen = mixed(pairs, nodes)
+    seen = jnp.sum(seen, axis=1, keepdims=True, dtype=jnp.uint32) - jnp.diagonal(seen)[:, None] - seen
+    alike = (seen == seen.T) & (pairs == pairs.T) & (own[:, None] == own)
+    first = jnp.argmax(alike, axis=1).astype(jnp.int32)
+    return jnp.where(_can_be_exchanged(features, matrices, first), first, nodes.astype(jnp.int32))
+
+
+def _words(numbers: Array) -> Array:
+    """The bits of numbers `[rows, ...]` as integers of 32 bits, `[rows or 2 rows, ...]`; zero has no sign."""
+    words = jax.lax.bitcast_convert_type(jnp.where(numbers == 0, 0, numbers), jnp.uint32)
+    return words if words.ndim == numbers.ndim else jnp.concatenate([words[..., 0], words[..., 1]])
+
+
+def _summed(words: Array) -> Array:
+    """The sum over rows `[rows, ...]`, each mixed with its number."""
+    rows = jnp.arange(len(words)).reshape(-1, *[1] * (words.ndim - 1))
+    return jnp.sum(mixed(words, rows), axis=0, dtype=jnp.uint32)
+
+
+def _can_be_exchanged(features: Array, matrices: Array, other: Array) -> Array:
+    """Whether the exchange of every node with another changes nothing, exactly, `[n]`."""
+    nodes = jnp.arange(features.shape[-1])
+    first, second = nodes[:, None], other[:, None]
+    exchanged = jnp.where(nodes == first, second, jnp.where(nodes == second, first, nodes))
+    both = jnp.concatenate([matrices, jnp.swapaxes(matrices, 1, 2)])
+    same = jnp.all(both == both[:, second, exchanged], axis=(0, 2))
+    return same & jnp.all(features == features[:, other], axis=0)

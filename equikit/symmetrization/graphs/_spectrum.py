@@ -1,0 +1,50 @@
+"""Where nodes are in the spectrum of a graph, whatever their order and the basis of each eigenspace."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from equikit.numerics._eigh import eigh
+from equikit.numerics._rounding import rounding
+from equikit.symmetrization.engine._element import Array
+
+BACKWARD = 16
+"""Roundings of the largest eigenvalue by which an eigendecomposition may be in error."""
+
+
+def spectral_keys(weights: Array, tolerance: float) -> tuple[Array, Array, Array, Array]:
+    r"""The diagonals of the projectors on the eigenspaces of the Laplacian, by ascending eigenvalue.
+
+    How many eigenspaces there are depends on the graph, so that every matrix has n keys, and those that are left over
+    are zero. Projectors of neighboring eigenvalues are known to the rounding error over their gap, and the tolerance
+    of their keys grows by as much.
+
+    Args:
+        weights: symmetric matrices `[matrices, n, n]`.
+        tolerance: eigenvalues joined by gaps of this part of the largest are one.
+
+    Returns:
+        Keys `[matrices * n, n]`, their tolerances `[matrices * n]`, the smallest gap between two eigenspaces over the
+        largest eigenvalue, infinity where there is only one, and how far gaps are from the tolerance at the least.
+    """
+    count = weights.shape[-1]
+    degrees = jnp.sum(weights, axis=-1)
+
+    def of_one(weights: Array, degrees: Array) -> tuple[Array, Array, Array, Array]:
+        values, vectors = eigh(jnp.diag(degrees) - weights)
+        largest = jnp.max(jnp.abs(values), initial=0)
+        gaps = (values[1:] - values[:-1]) / jnp.where(largest > 0, largest, 1)
+        apart = gaps > tolerance
+        group = jnp.concatenate([jnp.zeros(min(count, 1), jnp.int32), jnp.cumsum(apart, dtype=jnp.int32)])
+        keys = jax.ops.segment_sum((vectors**2).T, group, count)
+        between = jnp.where(apart, gaps, jnp.inf)
+        beyond = jnp.full(min(count, 1), jnp.inf, gaps.dtype)
+        nearest = jnp.minimum(jnp.concatenate([beyond, between]), jnp.concatenate([between, beyond]))
+        nearest = jax.ops.segment_min(nearest, group, count)
+        tolerances = tolerance + BACKWARD * rounding(values.dtype) / nearest
+        margin = jnp.min(jnp.abs(gaps - tolerance), initial=jnp.inf)
+        return keys, tolerances, jnp.min(between, initial=jnp.inf), margin
+
+    keys, tolerances, gaps, margins = jax.vmap(of_one)(weights, degrees)
+    return keys.reshape(-1, count), tolerances.reshape(-1), jnp.min(gaps), jnp.min(margins)

@@ -1,0 +1,271 @@
+"""Polynomial invariants that tell which matrices are in a group, from the diagrams of the group."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import string
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
+from equikit.diagrams import Diagram, hom
+from equikit.diagrams._dense import diagram_tensor
+from equikit.groups import Group
+from equikit.symmetrization.engine._element import Array
+
+LABEL = "x"
+"""The label of the diagrams, which are those of one axis."""
+
+KNOWN: dict[str, Callable[[int], tuple[int, ...]]] = {
+    "orthogonal": lambda n: (2,),
+    "special orthogonal": lambda n: (2, n),
+    "symplectic": lambda n: (2,),
+    "unitary": lambda n: (2,),
+    "bistochastic": lambda n: (1, 2),
+    "symmetric": lambda n: (2, 3),
+    "alternating": lambda n: (2, 3, n - 1),
+    "cyclic": lambda n: (2, 3),
+    "dihedral": lambda n: (2, 3),
+    "hyperoctahedral": lambda n: (2, 4),
+}
+"""For a family, the orders of the invariant tensors that no matrix outside the group keeps."""
+
+
+def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] | None = None) -> dict[str, jax.Array]:
+    r"""Polynomials of vectors that a group leaves as they are: its invariant tensors, evaluated on the vectors.
+
+    For a diagram D of `hom("x ... x -> ", x=group)` with k axes, an invariant tensor, and vectors \(v_1, \dots, v_m\)
+    in columns, they are all \(D(v_{a_1}, \dots, v_{a_k})\). Diagrams that fall into several blocks are products of
+    smaller ones, and left out. Pairings give \(V^T V\), \(V^T \eta V\), \(V^T \Omega V\) and for U(n)
+    \(V^T \bar V\); a Levi-Civita tensor gives determinants, and blocks of permutations sums of products of entries.
+
+    For a square matrix M they are complete where the orders are: they agree with those of the identity if and only if
+    M keeps every one of these tensors. For all families here such matrices are the group: for O, Sp and U by their
+    definition; for SO with the determinant besides; for permutations since a unit vector with cubes of sum one has a
+    single entry. Without its head, SO would let reflections pass.
+
+    Args:
+        group: the group that acts on the vectors.
+        vectors: `[*batch, n, m]`, m vectors in columns; complex for U(n).
+        orders: the orders k of the tensors; by default those that say what is in the group. Not known for MatrixGroup.
+
+    Returns:
+        For the text of each diagram, an array `[*batch, m, ..., m]` with k axes; for a head with k legs one number for
+        each k of the vectors, `[*batch, m! / (k! (m - k)!)]`. In float32 or more.
+
+    Raises:
+        GroupError: if the orders are not known, or no polynomial is invariant, as for GL(n).
+        ShapeError, DTypeError: if the vectors are not of the group.
+
+    Cost: \(O(n m^k)\) for each sample.
+
+    Example:
+        >>> from equikit import SO
+        >>> reflection = jnp.diag(jnp.array([1.0, 1.0, -1.0]))
+        >>> {name: value.shape for name, value in invariants(SO(3), reflection).items()}
+        {"x x -> (): 1' 2'": (3, 3), "x x x -> (): ^1' | ^2' | ^3'": (1,)}
+
+    Source:
+        Nguyen et al., Learning symmetrization for equivariance with orbit distance minimization, arXiv:2311.07143,
+        section 3; Weyl, The classical groups, for the tensors.
+    """
+    vectors = _checked(group, vectors)
+    n = vectors.shape[-2]
+    found: dict[str, jax.Array] = _all_evaluated(_known(group, n, orders), vectors)
+    return found
+
+
+def orbit_distance(group: Group, matrix: jax.Array, *, orders: int | Sequence[int] | None = None) -> jax.Array:
+    r"""How far a matrix is from a group: the squared distance between its invariants and those of the identity.
+
+    It is \(\sum_D \lVert D(M, \dots, M) - D \rVert^2 / \lVert D \rVert^2\) over the diagrams of `invariants`, each
+    compared relative to its own size. For O(p, q) it is \(\lVert M^T \eta M - \eta \rVert^2 / n\), for SO(n) that and
+    \((\det M - 1)^2\). It is zero if and only if M is in the group, which is the orbit of the identity.
+
+    Args:
+        group: the group.
+        matrix: `[*batch, n, n]`.
+        orders: as for `invariants`.
+
+    Returns:
+        `[*batch]`, float32 or more; its square root is the residual.
+
+    Raises:
+        ShapeError: if the matrix is not square, and else as `invariants`.
+
+    Cost: that of the invariants.
+
+    Example:
+        >>> from equikit import O, SO
+        >>> reflection = jnp.diag(jnp.array([1.0, -1.0]))
+        >>> float(orbit_distance(O(2), reflection)), float(orbit_distance(SO(2), reflection)) > 1
+        (0.0, True)
+
+    Source:
+        Nguyen et al., arXiv:2311.07143, section 3.
+    """
+    matrix = _checked(group, matrix)
+    n = matrix.shape[-2]
+    if matrix.shape[-1] != n:
+        raise ShapeError(
+            "the matrix is not square",
+            got=f"shape {list(matrix.shape)}",
+            expected=f"[*batch, {n}, {n}]",
+            step="use invariants() for a number of vectors that is not their dimension",
+        )
+    distance: jax.Array = _distance(_known(group, n, orders), matrix)
+    return distance
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _all_evaluated(diagrams: tuple[Diagram, ...], vectors: Array) -> dict[str, Array]:
+    wide = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
+    return {str(diagram): _evaluated(diagram, wide) for diagram in diagrams}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _distance(diagrams: tuple[Diagram, ...], matrix: Array) -> Array:
+    found = _all_evaluated(diagrams, matrix)
+    wanted = _all_evaluated(diagrams, jnp.eye(matrix.shape[-1], dtype=matrix.dtype))
+    total = jnp.zeros(matrix.shape[:-2], jnp.zeros((), jnp.promote_types(matrix.dtype, jnp.float32)).real.dtype)
+    for name, target in wanted.items():
+        error = jnp.sum(jnp.abs(found[name] - target) ** 2, axis=tuple(range(-target.ndim, 0)))
+        total = total + error / jnp.sum(jnp.abs(target) ** 2)
+    return total
+
+
+@functools.lru_cache(maxsize=256)
+def connected(group: Group, n: int, orders: tuple[int, ...]) -> tuple[Diagram, ...]:
+    """The diagrams of invariant tensors of these orders that are no products of smaller ones."""
+    found = []
+    for order in orders:
+        bottom = (
+            f"{LABEL} {LABEL}*" if group.has_dual and group.is_complex and order == 2 else " ".join([LABEL] * order)
+        )
+        if not order or not n:
+            continue
+        for diagram in hom(f"{bottom} -> ", groups={LABEL: group}).diagrams:
+            alone = all(len(block) == 1 for block in diagram.blocks)
+            held = any(len(blocks) == len(diagram.blocks) and alone for _, _, blocks in diagram.heads)
+            if held or diagram.elements or (len(diagram.blocks) == 1 and not diagram.heads):
+                found.append(diagram)
+    return tuple(found)
+
+
+def _known(group: Group, n: int, orders: int | Sequence[int] | None) -> tuple[Diagram, ...]:
+    """The diagrams of these orders; an error where there are none, since nothing would tell a matrix from another."""
+    wanted = _orders(group, n, orders)
+    found = connected(group, n, wanted)
+    if n and not found:
+        raise GroupError(
+            f"{group} has no invariants of these orders",
+            got=f"orders={wanted}",
+            expected="orders of invariant tensors that are no products of smaller ones",
+            step="leave orders= out, or write orders=(2,)",
+        )
+    return found
+
+
+def checked_group(group: object) -> Group:
+    """Return a group, or raise `OptionError`."""
+    if not isinstance(group, Group):
+        raise OptionError(
+            "group= must be a group", got=_checks.shown(group), expected="a group of equikit", step="write SO(3)"
+        )
+    return group
+
+
+def checked_orders(given: object) -> tuple[int, ...]:
+    """Return the different orders in their order, or raise `OptionError`; one may be given by itself."""
+    listed = given if isinstance(given, list | tuple) else (given,)
+    return tuple(dict.fromkeys(_checks.count("each entry of orders=", order, most=1000, example=2) for order in listed))
+
+
+def _orders(group: Group, n: int, given: int | Sequence[int] | None) -> tuple[int, ...]:
+    if given is not None:
+        return checked_orders(given)
+    if group.family not in KNOWN:
+        nothing = group.family == "general linear"
+        raise GroupError(
+            f"no invariants are known that tell what is in {group}",
+            got=f"{group}",
+            expected="O, SO, Sp, U, Bistochastic, S, A, Z, D or H",
+            step="every invertible matrix is in the group: there is nothing to learn"
+            if nothing
+            else "give orders=, those of the invariant tensors that no other matrices keep: orders=(2, 3)",
+        )
+    return tuple(sorted({order for order in KNOWN[group.family](n) if order > 0}))
+
+
+def _evaluated(diagram: Diagram, vectors: Array) -> Array:
+    """A tensor on all tuples of vectors; of a head, which is antisymmetric, on those that ascend."""
+    n, m = vectors.shape[-2:]
+    order = len(diagram.bottom)
+    if diagram.heads:
+        ((_, legs, _),) = diagram.heads
+        tuples = np.array([*itertools.combinations(range(m), order)], np.int32).reshape(-1, order)
+        chosen = jnp.moveaxis(vectors[..., tuples], -2, -3)
+        # A leg that is missing is summed over.
+        rest = jnp.ones((*chosen.shape[:-1], legs - order), chosen.dtype)
+        first = diagram.forms[0][1].signs() if diagram.forms else np.ones(n)
+        return determinant(jnp.concatenate([chosen, rest], axis=-1)) * math.prod(first.tolist())
+    columns = [jnp.conj(vectors) if label.endswith("*") else vectors for label in diagram.bottom]
+    inner, outer = string.ascii_lowercase[:order], string.ascii_uppercase[:order]
+    if len(diagram.blocks) == 1 and not diagram.forms and not diagram.elements:
+        inner, tensor = "i" * order, None  # a sum of products of entries, without the tensor
+    else:
+        tensor = jnp.asarray(diagram_tensor(diagram, n), vectors.dtype)
+    terms = [f"...{i}{a}" for i, a in zip(inner, outer, strict=True)]
+    spec = ",".join([*terms, *([inner] if tensor is not None else [])]) + f"->...{outer}"
+    operands = [*columns, *([tensor] if tensor is not None else [])]
+    return jnp.einsum(spec, *operands, precision=jax.lax.Precision.HIGHEST, optimize=True)
+
+
+def determinant(matrix: Array) -> Array:
+    """The determinant of matrices `[*batch, n, n]` by minors, a polynomial; O(n 2^n).
+
+    `jnp.linalg.det` has wrong derivatives for some singular matrices of four rows or more.
+    """
+    n = matrix.shape[-1]
+    minors = jnp.ones((*matrix.shape[:-2], 1), matrix.dtype)
+    for row in range(n):
+        place = {chosen: i for i, chosen in enumerate(itertools.combinations(range(n), row))}
+        larger = np.array([*itertools.combinations(range(n), row + 1)], np.int32)
+        smaller = np.array(
+            [[place[(*chosen[:i], *chosen[i + 1 :])] for i in range(row + 1)] for chosen in larger.tolist()], np.int32
+        )
+        signs = jnp.asarray((-1.0) ** (row + np.arange(row + 1)), matrix.dtype)
+        minors = jnp.sum(signs * matrix[..., row, larger] * minors[..., smaller], axis=-1)
+    return minors[..., 0]
+
+
+def _checked(group: Group, vectors: object) -> jax.Array:
+    checked_group(group)
+    if not isinstance(vectors, jax.Array | np.ndarray) or not jnp.issubdtype(vectors.dtype, jnp.inexact):
+        raise DTypeError(
+            "the vectors are no array of floating-point numbers",
+            got=f"dtype {vectors.dtype}" if hasattr(vectors, "dtype") else type(vectors).__name__,
+            expected="float32, bfloat16, float16, float64 or complex",
+            step="pass jnp.asarray(vectors, jnp.float32)",
+        )
+    if vectors.ndim < 2 or group.n not in (None, vectors.shape[-2]):
+        raise ShapeError(
+            f"the vectors are not those of {group}",
+            got=f"shape {list(vectors.shape)}",
+            expected=f"[*batch, {'n' if group.n is None else group.n}, vectors], a vector in each column",
+            step="swap the last two axes, if the vectors are in rows",
+        )
+    if group.is_complex and not jnp.issubdtype(vectors.dtype, jnp.complexfloating):
+        raise DTypeError(
+            f"real vectors are given for {group}",
+            got=f"dtype {vectors.dtype}",
+            expected="a complex array",
+            step="pass vectors.astype(complex)",
+        )
+    return jnp.asarray(vectors)

@@ -1,0 +1,114 @@
+"""Losses that teach the matrices of `OrbitDistance`, functions of what a symmetrized backbone knows of them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from equikit import _checks
+from equikit._errors import OptionError, ShapeError
+from equikit.plans._check import checked_dtype
+from equikit.symmetrization.engine._info import Info
+from equikit.symmetrization.engine._more import entries
+
+
+def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0.0, bound: float = 10.0) -> jax.Array:
+    r"""The mean orbit distance of the matrices of `OrbitDistance`, to be added to the loss of the task.
+
+    Args:
+        info: from `sym(x, with_info=True)`.
+        input_weight: the weight of the squared difference between the pairings of \(M^\dagger x\) and of x.
+        bound_weight: the weight of \(\sum_{ij} \max(0, |M_{ij}| - b)\), which keeps boosts small.
+        bound: the bound b.
+
+    Returns:
+        A number; over several methods, the losses are added.
+
+    Raises:
+        OptionError: if the info is not from `OrbitDistance`, or not from one with `compare_input=True`.
+
+    Example:
+        >>> import equikit as ek
+        >>> from equikit.symmetrization import OrbitDistance, orbit_loss
+        >>> method = OrbitDistance(lambda x: jnp.broadcast_to(2 * jnp.eye(2), (*x.shape[:-2], 2, 2)))
+        >>> sym = ek.symmetrize(jnp.sin, "x -> x", x=ek.O(2), how=method)
+        >>> float(orbit_loss(sym.info(jnp.ones((2, 1)))))      # of 4 I to I, relative to I
+        9.0
+
+    Source:
+        Nguyen et al., arXiv:2311.07143, section 3.
+    """
+    input_weight, bound_weight = (
+        _checks.number("input_weight", input_weight),
+        _checks.number("bound_weight", bound_weight),
+    )
+    bound = _checks.number("bound", bound)
+    distances = _held(info, "orbit_distance", "how=OrbitDistance(network)")
+    loss: jax.Array = sum(map(jnp.mean, distances[1:]), start=jnp.mean(distances[0]))
+    if input_weight:
+        for apart in _held(info, "orbit_input", "OrbitDistance(..., compare_input=True)"):
+            loss = loss + input_weight * jnp.mean(apart)
+    if bound_weight:
+        for matrix in entries(info, "orbit_matrix"):
+            over = jnp.maximum(jnp.abs(matrix) - bound, 0)
+            loss = loss + bound_weight * jnp.mean(jnp.sum(over, axis=(-2, -1)))
+    return loss
+
+
+def matrix_equivariance_loss(info: Info, moved: Info, element: jax.Array) -> jax.Array:
+    r"""How far the matrices are from moving with the input: the mean of \(\lVert M(gx) - g M(x) \rVert^2 / n\).
+
+    It is zero to rounding for a `MatrixNetwork`; any other network has to learn it.
+
+    Args:
+        info: of x, from `sym(x, with_info=True)`.
+        moved: of gx.
+        element: g, `[n, n]`, or `[*batch, n, n]` with one for each sample.
+
+    Returns:
+        A number.
+
+    Raises:
+        OptionError: if an info is not from `OrbitDistance`.
+        ShapeError: if the matrices and the element do not fit together.
+
+    Example:
+        >>> import equikit as ek
+        >>> from equikit.symmetrization import OrbitDistance, matrix_equivariance_loss
+        >>> method = OrbitDistance(lambda x: jnp.broadcast_to(jnp.eye(2), (*x.shape[:-2], 2, 2)))
+        >>> sym = ek.symmetrize(jnp.sin, "x -> x", x=ek.O(2), how=method)
+        >>> x, g = jnp.ones((2, 1)), jnp.diag(jnp.array([1.0, -1.0]))
+        >>> float(matrix_equivariance_loss(sym.info(x), sym.info(g @ x), g))      # the identity is in the group
+        2.0
+    """
+    several, again = (_held(each, "orbit_matrix", "how=OrbitDistance(network)") for each in (info, moved))
+    if len(several) > 1 or len(again) > 1:
+        raise OptionError(
+            "there are several matrices, and one element",
+            got=f"{len(several)} and {len(again)} matrices of OrbitDistance",
+            expected="one",
+            step="symmetrize with each method alone to compare its matrices",
+        )
+    one, two, element = several[0], again[0], checked_dtype("element", element)
+    n = one.shape[-1]
+    if two.shape != one.shape or element.shape not in ((n, n), one.shape):
+        raise ShapeError(
+            "the matrices and the element do not fit together",
+            got=f"matrices {list(one.shape)} and {list(two.shape)}, an element {list(element.shape)}",
+            expected=f"matrices of one shape, and an element [{n}, {n}] or {list(one.shape)}",
+            step="apply the element to the input of the second info",
+        )
+    turned = jnp.matmul(element.astype(one.dtype), one, precision=jax.lax.Precision.HIGHEST)
+    return jnp.mean(jnp.sum(jnp.abs(two - turned) ** 2, axis=(-2, -1))) / one.shape[-1]
+
+
+def _held(info: Info, name: str, step: str) -> list[jax.Array]:
+    held: list[jax.Array] = entries(info, name)
+    if not held:
+        raise OptionError(
+            "the info does not hold what the loss is made of",
+            got=f"more: {sorted(info.more)}",
+            expected=f"{name!r}",
+            step=f"symmetrize with {step}",
+        )
+    return held

@@ -1,0 +1,1 @@
+"""Frames of the parts of an input."""

@@ -1,0 +1,1 @@
+"""Frames and learned canonical forms of permutations: sorted numbers and scores."""

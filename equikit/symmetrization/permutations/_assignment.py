@@ -1,0 +1,184 @@
+"""Soft permutations: sorting with a derivative, doubly stochastic matrices, and how undecided they are."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from equikit import _checks
+from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit.symmetrization.engine._element import Array, permutation_matrix
+from equikit.symmetrization.engine._frame import Frame
+from equikit.symmetrization.engine._info import Info
+from equikit.symmetrization.engine._more import entries
+
+ASSIGNMENT = "assignment"
+"""Under which name `info.more` has the soft permutation, `[places, entries]`."""
+
+
+def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Float[jax.Array, "*batch n n"]:
+    r"""Make positive matrices doubly stochastic: divide rows by their sums, then columns, and so on.
+
+    The limit is \(D_1 e^{L} D_2\) with diagonal matrices, the doubly stochastic matrix closest to \(e^{L}\) in relative
+    entropy. After the last round the columns sum to one to rounding; the error of the row sums falls by a factor of
+    \(\sigma_2^2\) with every round, \(\sigma_2 < 1\) the second singular value of the limit. It is near one, and many
+    rounds are needed, where the limit falls into blocks nearly: where scores differ by much more than one.
+
+    Args:
+        log_scores: L, in floating point; sums are taken of exponentials that cannot overflow.
+        rounds: how many times rows and columns are divided.
+
+    Returns:
+        The matrices, not their logarithms.
+
+    Raises:
+        ShapeError: if the last two axes are not square.
+        DTypeError: if the scores are no floating-point numbers.
+        OptionError: if `rounds` is not a whole number.
+
+    Cost: 2 n² exponentials a round.
+
+    Example:
+        >>> matrix = sinkhorn(jnp.array([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0], [3.0, 0.0, 0.0]]), rounds=20)
+        >>> bool(jnp.allclose(matrix.sum(0), 1) and jnp.allclose(matrix.sum(1), 1, atol=1e-4))
+        True
+
+    Source:
+        Sinkhorn and Knopp, Pacific J. Math. 21 (1967); Mena et al., Learning latent permutations with Gumbel-Sinkhorn
+        networks, arXiv:1802.08665, section 2.2; the rate in Knight, SIAM J. Matrix Anal. Appl. 30 (2008).
+    """
+    log_scores = _square(_real("log_scores", log_scores))
+    rounds = _checks.count("rounds", rounds, most=2**31 - 1, example=20)
+
+    def once(_: int, logs: jax.Array) -> jax.Array:
+        logs = logs - jax.nn.logsumexp(logs, axis=-1, keepdims=True)
+        return logs - jax.nn.logsumexp(logs, axis=-2, keepdims=True)
+
+    if not log_scores.size:
+        return log_scores
+    result: jax.Array = jnp.exp(jax.lax.fori_loop(0, rounds, once, log_scores))
+    return result
+
+
+def _square(matrix: Array) -> Array:
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ShapeError(
+            "the scores of an assignment are not square",
+            got=f"shape {list(matrix.shape)}",
+            expected="[*batch, n, n], places by entries",
+            step="give every entry a score for every place",
+        )
+    return matrix
+
+
+def _real(argument: str, scores: Array) -> jax.Array:
+    if not isinstance(scores, jax.Array | np.ndarray) or not jnp.issubdtype(scores.dtype, jnp.floating):
+        raise DTypeError(
+            f"{argument} is no array of floating-point numbers",
+            got=f"dtype {scores.dtype}" if hasattr(scores, "dtype") else type(scores).__name__,
+            expected="real numbers such as float32",
+            step=f"pass jnp.asarray({argument}, jnp.float32)",
+        )
+    return jnp.asarray(scores)
+
+
+def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float[jax.Array, "*batch n n"]:
+    r"""The logarithms of a soft permutation that sorts scores: \(-|s_{(i)} - s_j| / \tau\), rows normalized.
+
+    Row i says which entry j comes i-th, ascending. As the temperature goes to zero, the rows become those of the
+    permutation, where no scores are equal.
+
+    Args:
+        scores: s.
+        temperature: τ, above zero.
+
+    Raises:
+        OptionError: if the temperature is not positive.
+        DTypeError, ShapeError: if the scores are no axis of floating-point numbers.
+
+    Cost: n² exponentials.
+
+    Example:
+        >>> matrix = jnp.exp(soft_sort(jnp.array([3.0, 1.0, 2.0]), 0.1))
+        >>> matrix.argmax(-1).tolist()
+        [1, 2, 0]
+
+    Source:
+        Prillo and Eisenschlos, SoftSort, arXiv:2006.16038, equation 4, whose order is descending.
+    """
+    scores, temperature = _real("scores", scores), _checks.number("temperature", temperature, above=0, example=0.1)
+    if not scores.ndim:
+        raise ShapeError("there is nothing to sort", got="shape []", expected="[*batch, n]", step="pass scores[None]")
+    ordered = jnp.sort(scores, axis=-1)
+    return jax.nn.log_softmax(-jnp.abs(ordered[..., :, None] - scores[..., None, :]) / temperature, axis=-1)
+
+
+def soft_permutation(scores: Array, there: Array | None, temperature: float, rounds: int) -> Array:
+    """The doubly stochastic matrices `[*batch, n, n]` that sort scores softly; absent entries come last, in order."""
+    if not scores.size:
+        return jnp.zeros((*scores.shape, scores.shape[-1]), scores.dtype)
+    if there is not None:
+        # So far behind that nothing of the softmax is left; each by itself, so that rows and columns sum to one.
+        last = jax.lax.stop_gradient(jnp.max(jnp.where(there, scores, -jnp.inf), axis=-1, keepdims=True))
+        steps = 1000 * temperature * (1 + jnp.cumsum(~there, axis=-1))
+        scores = jnp.where(there, scores, jnp.where(jnp.isfinite(last), last, 0) + steps)
+    return sinkhorn(soft_sort(scores, temperature), rounds)
+
+
+@functools.partial(jax.jit, static_argnums=(1, 4, 5))
+def straight_through(
+    frame: Frame, label: str, scores: Array, there: Array | None, temperature: float, rounds: int
+) -> Frame:
+    """A frame whose orders are matrices, with the derivative of the soft permutation of scores `[*batch, n]`."""
+    soft = soft_permutation(scores, there, temperature, rounds)
+    hard, inverse = permutation_matrix(frame.elements.linear[label], soft.dtype), jnp.swapaxes(soft, -1, -2)
+    # In brackets, what is added is zero exactly.
+    linear = {**frame.elements.linear, label: hard + (inverse - jax.lax.stop_gradient(inverse))}
+    info = replace(frame.info, more={**frame.info.more, ASSIGNMENT: soft})
+    return replace(frame, elements=replace(frame.elements, linear=linear), info=info)
+
+
+def assignment_entropy(info: Info | Array) -> Any:
+    r"""How undecided soft permutations are: the mean entropy of rows and columns, zero for permutations.
+
+    \(-\frac{1}{n} \sum_{ij} P_{ij} \log P_{ij}\) for a doubly stochastic P, at most \(\log n\), and its mean over
+    all samples; of several labels, their sum. Added to a loss, with a factor such as 0.1, it keeps the soft
+    permutation, by which derivatives go, near the one that is used.
+
+    Args:
+        info: what `sym(x, with_info=True)` returns, or matrices `[*batch, n, n]`.
+
+    Raises:
+        OptionError: if the info has no soft permutation.
+
+    Example:
+        >>> bool(jnp.allclose(assignment_entropy(jnp.full((4, 4), 0.25)), jnp.log(4.0)))
+        True
+
+    Source:
+        Kim et al., Learning probabilistic symmetrization for architecture agnostic equivariance,
+        arXiv:2306.02866.
+    """
+    if isinstance(info, jax.Array | np.ndarray):
+        return _entropy(jnp.asarray(_square(info)))
+    found = entries(info, ASSIGNMENT)
+    if not found:
+        raise OptionError(
+            "there is no soft permutation whose entropy could be taken",
+            got=f"info.more of {sorted(info.more)}",
+            expected=f"info.more[{ASSIGNMENT!r}]",
+            step="use PermutationCanonicalization or Probabilistic in training; in evaluation there is none",
+        )
+    return sum(map(_entropy, found[1:]), start=_entropy(found[0]))
+
+
+def _entropy(matrix: Array) -> Array:
+    some = matrix > 0
+    entropy = -jnp.sum(jnp.where(some, matrix * jnp.log(jnp.where(some, matrix, 1)), 0), axis=(-2, -1))
+    return jnp.mean(entropy) / max(matrix.shape[-1], 1)

@@ -1,0 +1,174 @@
+"""The numbers by which the entries of an axis are compared, of all terms that have the label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import OptionError
+from equikit.diagrams import Term
+from equikit.diagrams._signature import base
+from equikit.numerics._double_word import power_of_two
+from equikit.numerics._rounding import rounding
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.engine._sample import FLAT, Sample
+from equikit.symmetrization.permutations import _ties
+
+
+def with_one(terms: Sequence[Term], label: str) -> list[Term]:
+    """The terms that have a label once."""
+    return [term for term in terms if term.labels.count(label) == 1]
+
+
+def compared_terms(action: Action, label: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """The names of the input terms that have a label once, of those named or of all.
+
+    Raises:
+        OptionError: if there are none.
+    """
+    found = tuple(term.name for term in with_one(action.named(names), label))
+    if not found:
+        raise OptionError(
+            f"no input says how to sort the entries of {label!r}",
+            got=f"{action.signature}, terms={names}",
+            expected=f"an input term that has {label!r} once",
+            step="use ek.frames.Laplacian for graphs, or name other terms=",
+        )
+    return found
+
+
+def rows_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there: Array | None) -> list[Array]:
+    """What the terms with a label once know of its entries, `[numbers, n]` each; absent entries are zero."""
+    return [_rows(term, label, x[term.name], there) for term in with_one(terms, label)]
+
+
+def _rows(term: Term, label: str, array: Array, there: Array | None) -> Array:
+    array = jnp.moveaxis(_wide(array), term.labels.index(label), -1)
+    rows = _real(array.reshape(math.prod(array.shape[:-1]), array.shape[-1]))
+    return rows if there is None else jnp.where(there, rows, 0)
+
+
+def matrices_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there: Array | None) -> list[Array]:
+    """What the terms with a label twice know of pairs of its entries, `[channels, n, n]` each."""
+    found = []
+    for term in terms:
+        if term.labels.count(label) == 2:
+            first = term.labels.index(label)
+            second = term.labels.index(label, first + 1)
+            array = jnp.moveaxis(_wide(x[term.name]), (first, second), (-2, -1))
+            matrices = _real(array.reshape(math.prod(array.shape[:-2]), *array.shape[-2:]))
+            both = None if there is None else there[:, None] & there[None, :]
+            found.append(matrices if both is None else jnp.where(both, matrices, 0))
+    return found
+
+
+EQUAL = 64
+"""Numbers that differ by less than this many roundings of the longest entry are one number, computed in two ways."""
+
+COARSE = 4
+"""How many times as much it is at first where frames moved numbers; what is equal then is compared again."""
+
+MOST_EQUAL = 1 / 32
+"""The most that it is, as a part of the longest entry, in dtypes of few bits."""
+
+
+def keys_of(
+    terms: Sequence[Term], label: str, sample: Sample, tolerances: Mapping[str, float | None]
+) -> tuple[_ties.Keys, Array]:
+    """All numbers of the terms with a label once as keys of its entries, and whether they are finite.
+
+    Numbers that a frame of matrices moved come in double words, with errors. Those of equal entries differ by as much
+    as the errors do. Their tolerance has to be the same in every frame of reference: a part of the longest entry. It
+    is coarse at first, so that errors do not reach it, unless it is given, by the name of the term.
+    """
+    terms, there = with_one(terms, label), sample.masks.get(label)
+    keys = [_keys(term, label, sample, tolerances.get(term.name)) for term in terms]
+    finite = all_finite(rows_of(terms, label, sample.x, there))
+    if not any(term.name in sample.errors for term in terms):
+        plain = [_ties.Keys(key.numbers, key.tolerances) for key in keys]
+        return jax.tree.map(lambda *rows: jnp.concatenate(rows), *plain), finite
+    common = [key.common for key in keys if key.common is not None]
+    most = max(rows.shape[1] for rows in common)
+    common = [jnp.pad(rows, ((0, 0), (0, most - rows.shape[1]), (0, 0))) for rows in common]
+    padded = [key._replace(common=rows) for key, rows in zip(keys, common, strict=True)]
+    once = jax.tree.map(lambda *rows: jnp.concatenate(rows), *padded)
+    twice: _ties.Keys = jax.tree.map(lambda rows: jnp.concatenate([rows, rows]), once)
+    factors = [COARSE if tolerances.get(term.name) is None else 1 for term in terms]
+    coarse = [key.tolerances * factor for key, factor in zip(keys, factors, strict=True)]
+    return twice._replace(tolerances=jnp.concatenate([*coarse, once.tolerances])), finite
+
+
+def _keys(term: Term, label: str, sample: Sample, tolerance: float | None) -> _ties.Keys:
+    """The numbers of one term as keys, over a power of two."""
+    there, moved = sample.masks.get(label), term.name in sample.errors
+    numbers = _rows(term, label, sample.x[term.name], there)
+    numbers = jnp.where(jnp.isfinite(numbers), numbers, 0)
+    scale = power_of_two(jnp.max(jnp.abs(numbers), initial=0))
+    numbers = numbers / scale
+    if moved:
+        tails, errors = (_rows(term, label, of(term.name), there) for of in (sample.tail, sample.error))
+        parts = len(numbers) // max(len(errors), 1)  # real and imaginary parts have one error
+        tails, errors = tails / scale, jnp.concatenate([errors] * parts) / scale
+        common = _in_common(term, label, sample, there) / scale
+    else:
+        tails = errors = jnp.zeros_like(numbers)
+        common = tails[:, None]
+    longest, error = (jnp.sqrt(jnp.max(jnp.sum(rows**2, axis=0), initial=0)) for rows in (numbers, errors))
+    if tolerance is not None:
+        step = tolerance * jnp.max(jnp.abs(numbers), initial=0)
+    else:
+        precision = rounding(sample.dtype(term.name) if moved else numbers.dtype)
+        step = min(EQUAL * precision, MOST_EQUAL) * longest
+        # All entries are one point where nothing but errors is left of them.
+        step = jnp.where((longest <= FLAT * error) & moved, jnp.inf, step)
+    return _ties.Keys(numbers, jnp.full(len(numbers), step, numbers.dtype), tails, errors, common)
+
+
+def _in_common(term: Term, label: str, sample: Sample, there: Array | None) -> Array:
+    """How errors of the matrices that were applied to a term move its numbers: `Keys.common`, `[numbers, parts, n]`."""
+    array, parts = sample.x[term.name], []
+    for place, name in enumerate(term.labels):
+        if (turns := sample.turns.get(base(name))) is not None:
+            moved = turns * jnp.moveaxis(array, place, -1)[..., None, :]
+            parts += [jnp.moveaxis(moved[..., part], -1, place) for part in range(turns.shape[-1])]
+    rows = [_rows(term, label, part, there) for part in parts]
+    return jnp.stack(rows, axis=1) if rows else jnp.zeros_like(_rows(term, label, array, there))[:, None]
+
+
+def turned_by_frames(action: Action, label: str, term: Term) -> bool:
+    """Whether a group acts on another axis of a term, whose frame leaves errors much above rounding in its numbers."""
+    return any(other != label for other in map(base, term.labels) if other in action.groups)
+
+
+def all_finite(arrays: Sequence[Array]) -> Array:
+    """Whether all entries are numbers."""
+    return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(array)) for array in arrays]))
+
+
+def scaled(array: Array) -> Array:
+    """An array with its largest entry one, and with zeros where entries are no numbers."""
+    finite = jnp.where(jnp.isfinite(array), array, 0)
+    size = jnp.max(jnp.abs(finite), initial=0)
+    return finite / jnp.where(size > 0, size, 1)
+
+
+def present_first(there: Array | None, count: int) -> Array:
+    """Blocks before any key is looked at: present entries are tied, absent ones come last and are no ties."""
+    if there is None:
+        return _ties.together(count)
+    blocks = jnp.cumsum(~there, dtype=jnp.int32) * ~there
+    return blocks - jnp.min(blocks, initial=count)
+
+
+def _wide(array: Array) -> Array:
+    """A constant in float32 or more."""
+    return jax.lax.stop_gradient(array).astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
+def _real(array: Array) -> Array:
+    """Real and imaginary parts one after another."""
+    return jnp.concatenate([array.real, array.imag]) if jnp.iscomplexobj(array) else array

@@ -1,0 +1,163 @@
+"""Frames of permutations: the entries of an axis in lexicographic order."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import OptionError
+from equikit.diagrams import Term
+from equikit.diagrams._signature import base
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array, Element
+from equikit.symmetrization.engine._info import most_doubt, standard_tolerance
+from equikit.symmetrization.engine._masks import present
+from equikit.symmetrization.engine._sample import CERTAIN, Sample
+from equikit.symmetrization.permutations import _ties
+from equikit.symmetrization.permutations._numbers import compared_terms, keys_of, present_first, scaled, with_one
+from equikit.symmetrization.permutations._ordering import Exchanges, One, Ordered, Ordering, ties_in
+
+
+@dataclass(frozen=True)
+class Sort(Ordering):
+    r"""The permutation that sorts the entries of an axis lexicographically, for S(n).
+
+    Entry i is compared by all its numbers, in the order of the input terms, of their axes and of the channels. Entries
+    that are equal in all numbers are tied. A permutation of tied entries leaves the input as it is, so that one
+    evaluation serves all of them: outputs and derivatives are averaged over ties, exactly. Only where inputs are not
+    all compared are the \(\prod_b b!\) elements of the frame needed, for ties of b entries.
+
+    Numbers that no frame moved are exact, and so is their order. Those that a frame of matrices moved have errors, of
+    rounding the input and of the frame, and equal ones differ by as much. Within a tolerance numbers count as equal,
+    and the next ones decide. Where an error could carry a difference over the tolerance, rounding decides the order:
+    the input is degenerate, and `info.doubt` infinite. In float32, after `PCA`, this is so for 10 % of random clouds of
+    1,000 points, and for 0.07 % of clouds of 100 points. `Directions` does not jump, and float64 helps.
+
+    Sorting is not continuous: where two entries pass each other in their first number, the order of all others stays,
+    but what the backbone sees jumps. `info.more["margin"]` is the distance to the next jump, relative to the largest
+    number: how far the differences that were compared are from the tolerance.
+
+    Args:
+        label: the axis that is sorted; where it is not given, the only one bound to S.
+        tolerance: numbers within this of each other are equal, relative to the largest; by default 64 roundings.
+        max_size: how many permutations of ties are listed, where they matter.
+        on_degenerate: what to do where there are more, or where rounding decides: `"error"`, `"flag"`, or `"sample"`,
+            which orders ties at random.
+        terms: names of the input terms that are compared; all that have the label once by default.
+
+    Raises:
+        GroupError: if the label has another group.
+        OptionError: if no term has the label once.
+        FrameError: for an input with too many ties, where they matter, or whose order rounding decides.
+
+    Cost: a sort of n entries for the first number, and for each further one until no ties are left; one evaluation of
+    the backbone for each element listed.
+
+    Example:
+        >>> import equikit as ek
+        >>> sym = ek.symmetrize(lambda x: jnp.cumsum(x, -1), "p -> p", p=ek.S, channels=False, how=ek.frames.Sort())
+        >>> sym(jnp.array([3.0, 1.0, 2.0])).tolist()
+        [6.0, 1.0, 3.0]
+
+    Source:
+        Puny et al., Frame averaging, arXiv:2110.03336, section 3.2.
+    """
+
+    terms: tuple[str, ...] | None = None
+
+    def compared(self, action: Action, label: str) -> tuple[str, ...]:
+        """The terms that have the label once."""
+        return compared_terms(action, label, self.terms)
+
+    def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
+        """Entries in lexicographic order; absent ones come last."""
+        names = self.compared(action, label)
+        terms = [term for term in action.inputs if term.name in names]
+        found, _, finite = sorted_entries(terms, label, sample, dict.fromkeys(names, self.tolerance))
+        ties, more = ties_in(found.blocks), {"margin": found.margin}
+        whole = all(term.name in names for term in action.inputs if label in term.labels)
+        if whole:
+            one = One(found.order, _ties.log_size(found.blocks))
+            return Ordered(one, ties, finite, found.certain, found.of_entries(), most=1, more=more)
+        return Ordered(Exchanges(found.of_entries()), ties, finite, found.certain, more=more)
+
+
+def sorted_entries(
+    terms: Sequence[Term], label: str, sample: Sample, tolerances: Mapping[str, float | None]
+) -> tuple[_ties.Split, _ties.Keys, Array]:
+    """The entries of an axis in lexicographic order, absent ones last; their numbers, and whether all are finite."""
+    there = sample.masks.get(label)
+    keys, finite = keys_of(terms, label, sample, tolerances)
+    found = _ties.split_by(None if there is None else present_first(there, keys.numbers.shape[1]), keys)
+    # An order jumps as axes turn, so that no average makes up for their errors.
+    axes = {base(name) for term in terms for name in term.labels}
+    turned = [jnp.max(turns, initial=0) for name, turns in sample.turns.items() if name in axes]
+    doubt = CERTAIN * functools.reduce(jnp.maximum, turned, jnp.zeros(()))
+    certain = found.certain & (doubt <= most_doubt(sample.coarsest(terms)))
+    return found._replace(certain=certain), keys, finite
+
+
+SCORES = " scores of entries"
+"""The name of the scores among the inputs; no term can have it, since it starts with a space."""
+
+
+@dataclass(frozen=True)
+class SortedScores(Ordering):
+    """Entries sorted by scores, which are among the inputs, and by their own numbers where scores tie.
+
+    Attributes:
+        entries: whether entries are compared by their own numbers; otherwise the frame has all orders of tied scores.
+    """
+
+    entries: bool = True
+
+    def compared(self, action: Action, label: str) -> tuple[str, ...]:
+        """The terms that have the label once."""
+        if not any(label in term.labels for term in action.inputs):
+            raise OptionError(
+                f"no input has the label {label!r}",
+                got=str(action.signature),
+                expected="entries that a network can give scores",
+                step="permute nothing, or name another label",
+            )
+        return tuple(term.name for term in with_one(action.inputs, label))
+
+    def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
+        """Entries in the order of their scores; one order stands for all exchanges that leave the input unchanged."""
+        there = sample.masks.get(label)
+        terms = [Term(SCORES, (label,)), *(with_one(action.inputs, label) if self.entries else ())]
+        found, keys, finite = sorted_entries(terms, label, sample, {SCORES: self.tolerance})
+        blocks, averaged = found.blocks, self.entries
+        tied = blocks[1:] == blocks[:-1]
+        matters = tied & ~exchangeable(action, label, sample, found.order) if averaged else tied
+        listed = tied & jnp.zeros_like(tied).at[blocks[1:]].max(matters)[blocks[1:]]
+        alike = found.only(tied & ~listed) if averaged else None
+        orders, more = Exchanges(found.only(listed)), {"margin": found.margin}
+        scores, largest = keys.numbers[0, found.order], jnp.max(jnp.abs(keys.numbers[0]), initial=0)
+        steps = jnp.diff(scores if there is None else jnp.where(there[found.order], scores, jnp.nan))
+        clear = steps > keys.tolerances[0]
+        gap = jnp.min(jnp.where(clear, steps / jnp.where(largest > 0, largest, 1), jnp.inf), initial=jnp.inf)
+        return Ordered(orders, ties_in(blocks), finite, found.certain, alike, gap=gap, more=more)
+
+
+def exchangeable(action: Action, label: str, sample: Sample, order: Array) -> Array:
+    """Whether the exchange of entries at neighboring places leaves inputs with two axes as they are, `[n - 1]`."""
+    pairs, count = [term for term in action.inputs if term.labels.count(label) > 1], len(order)
+    if not pairs or count < 2:
+        return jnp.ones(max(count - 1, 0), bool)
+    kept = {t.name: jnp.where(present(t, sample.masks, sample.x[t.name].ndim), sample.x[t.name], 0) for t in pairs}
+    arrays = {name: scaled(jax.lax.stop_gradient(array)) for name, array in kept.items()}
+
+    def unchanged(pair: tuple[Array, Array]) -> Array:
+        one, two = pair
+        swap = Element({label: jnp.arange(count).at[one].set(two).at[two].set(one)})
+        off = [jnp.max(jnp.abs(action.act_inverse(swap, t, arrays[t.name]) - arrays[t.name]), initial=0) for t in pairs]
+        same = [each <= standard_tolerance(None, jnp.promote_types(each.dtype, jnp.float32)) for each in off]
+        return jnp.all(jnp.stack(same))
+
+    found: Array = jax.lax.map(unchanged, (order[:-1], order[1:]))
+    return found

@@ -1,0 +1,1 @@
+"""Frames and learned canonical forms of rotations, translations, Lorentz and unitary groups."""

@@ -1,0 +1,276 @@
+"""Alignments with points whose weights are continuous on all inputs, listed and drawn at random."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import OptionError, TooLargeError
+from equikit.numerics._double_word import Double, double, matmul, minus, transposed, with_derivative
+from equikit.numerics._rounding import rounding
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.engine._sample import CERTAIN, FLAT
+from equikit.symmetrization.rotations._vectors import Points
+
+MOST = 2**14
+"""The most alignments that are listed for one input."""
+
+
+class Aligned(NamedTuple):
+    """Alignments with points.
+
+    Attributes:
+        matrices: `[elements, d, d]`, with the axes in columns.
+        tail: what they lack to twice the precision.
+        turns: standard deviations of their errors, `[elements, d, d]`.
+        effects: how far such errors move points, over the largest of them, `[elements]`: a turn about the first axis
+            of a thin rod does little, with vectors in the output too, which are averages over turned copies.
+        weights: `[elements]`, of sum one.
+        span: the dimension that the points span, no more than d - 1.
+    """
+
+    matrices: Array
+    tail: Array
+    turns: Array
+    effects: Array
+    weights: Array
+    span: Array
+
+    def doubt(self) -> Array:
+        """The mean of the errors by the weights, those that no error exceeds."""
+        return CERTAIN * jnp.sum(jnp.where(self.weights > 0, self.weights * self.effects, 0))
+
+
+def all_alignments(given: Points, special: bool, copies: int, importance: Array | None, step: str) -> Aligned:
+    r"""All alignments with one point (d = 2) or with two (d = 3).
+
+    The first axis points at \(x_i\), the second to the part \(h_{ij}\) of \(x_j\) beside it, the third is their cross
+    product; for O(d) each is listed with its mirror image. The weight is \(|x_i| / \sum_k |x_k|\), for d = 3 times
+    \(|h_{ij}| / \sum_k |h_{ik}|\): a rotation turns every alignment and leaves its weight. Lengths that are rounding
+    errors of the points count as zero.
+
+    As the points come to lie on a line, the first axis keeps its weight, but where the second one goes depends on how
+    they do. Copies turned about the first axis by equal angles make averages of tensors with fewer axes than there are
+    copies the same for every second axis: they are continuous there too, and exact on the line, where it is arbitrary.
+
+    Args:
+        given: the points.
+        special: for SO(d), not O(d).
+        copies: how many turned copies of each are listed, for d = 3.
+        importance: numbers `[count]` that multiply the weights, once for each of the points.
+        step: what the error advises where there are too many.
+
+    Cost: count elements for d = 2, copies count (count - 1) for d = 3, twice as many for O(d).
+    """
+    points, importance = _some(given, importance)
+    count, d = points.place.shape
+    pairs = count if d == 2 else max(count * (count - 1), 1) * copies
+    elements = pairs * (1 if special else 2)
+    if elements > MOST:
+        raise TooLargeError(
+            "there are too many alignments to list",
+            got=f"{elements} of {count} points in {d} dimensions",
+            expected=f"at most {MOST}",
+            step=step,
+        )
+    chances, span = _first_chances(points, importance)
+    if d == 2:
+        weights = chances
+        found = jax.vmap(_plane)(points)
+    else:
+        one, two = np.nonzero(~np.eye(count, dtype=bool)) if count > 1 else np.zeros((2, 1), int)
+        first, second = (jax.tree.map(lambda part, at=at: part[at], points) for at in (one, two))
+        heights = jax.vmap(_height)(first, second) * importance[two]
+        rows, span = _shares(heights.reshape(count, -1), span)
+        angles = jnp.asarray(2 * np.pi * np.arange(copies) / copies, chances.dtype)
+        found = jax.vmap(jax.vmap(_space, in_axes=(0, 0, None)), in_axes=(None, None, 0))(first, second, angles)
+        found = jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), found)
+        weights = jnp.tile((chances[:, None] * rows).ravel() / copies, copies)
+    if not special:
+        found = jax.tree.map(lambda part, sign: jnp.concatenate([part, part * sign]), found, _mirrors(d))
+        weights = jnp.concatenate([weights, weights]) / 2
+    return Aligned(*found, weights, span)
+
+
+def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, samples: int) -> Aligned:
+    """Alignments drawn independently with the probabilities that are the weights of all.
+
+    Cost: O(count) for each.
+    """
+    points, importance = _some(given, None)
+    d = points.place.shape[-1]
+    keys = jax.random.split(key, 4)
+    chances, span = _first_chances(points, importance)
+    one = jax.random.categorical(keys[0], jnp.log(jax.lax.stop_gradient(chances)), shape=(samples,))
+    first = jax.tree.map(lambda part: part[one], points)
+    if d == 2:
+        found = jax.vmap(_plane)(first)
+    else:
+        heights = jax.vmap(jax.vmap(_height, in_axes=(None, 0)), in_axes=(0, None))(first, points)
+        rows, span = _shares(jax.lax.stop_gradient(heights), span)
+        two = jax.random.categorical(keys[1], jnp.log(rows))
+        turn = jax.random.randint(keys[2], (samples,), 0, copies) * (2 * np.pi / copies)
+        second = jax.tree.map(lambda part: part[two], points)
+        found = jax.vmap(_space)(first, second, turn.astype(chances.dtype))
+    if not special:
+        signs = jax.random.rademacher(keys[3], (samples, 1), chances.dtype)
+        matrix, tail = (part.at[:, :, -1].multiply(signs) for part in found[:2])
+        found = _Matrix(matrix, tail, found.turns, found.effects)
+    return Aligned(*found, jnp.full(samples, 1 / samples, chances.dtype), span)
+
+
+def check_dimension(d: int, step: str) -> None:
+    """Raise `OptionError` but for two and three dimensions."""
+    if d not in (2, 3):
+        raise OptionError(
+            "alignments with points are for two and three dimensions",
+            got=f"d = {d}",
+            expected="d = 2 or 3",
+            step=step,
+        )
+
+
+class _Point(NamedTuple):
+    """A point: its place, what that lacks to twice the precision, and the standard deviations of its errors."""
+
+    place: Array
+    tail: Array
+    errors: Array
+
+    def error(self) -> Array:
+        """The standard deviation of the error of the whole."""
+        return jnp.sqrt(jnp.sum(self.errors**2))
+
+
+class _Matrix(NamedTuple):
+    """A matrix, what it lacks to twice the precision, and the standard deviations of its errors."""
+
+    matrix: Array
+    tail: Array
+    turns: Array
+    effects: Array
+
+
+def _some(points: Points, importance: Array | None) -> tuple[_Point, Array]:
+    """The points with their importance, or the origin where there are none."""
+    found = _Point(points.vectors, points.tail, points.errors)
+    if not len(points.vectors):
+        found = jax.tree.map(lambda part: jnp.zeros((1, part.shape[-1]), part.dtype), found)
+    ones = jnp.ones(len(found.place), found.place.dtype)
+    return found, ones if importance is None or not len(points.vectors) else importance
+
+
+def _mirrors(d: int) -> _Matrix:
+    """What a mirror image does to a matrix, to its tail and to its errors."""
+    sign = np.ones((d, d))
+    sign[:, -1] = -1
+    return _Matrix(sign, sign, np.ones((d, d)), np.ones(()))
+
+
+def _first_chances(points: _Point, importance: Array) -> tuple[Array, Array]:
+    """The weights of points as first ones, by their lengths, equal where all are zero; and whether there is one."""
+    lengths = unit(points.place)[1]
+    known = lengths > FLAT * jax.vmap(_Point.error)(points)
+    rows, span = _shares((jnp.where(known, lengths, 0) * importance)[None], jnp.zeros((), int))
+    return rows[0], jnp.minimum(span, 1)
+
+
+def _shares(rows: Array, span: Array) -> tuple[Array, Array]:
+    """Rows over their sums, all entries equal where it is zero; the points span a plane where it is not."""
+    total = jnp.sum(rows, axis=1, keepdims=True)
+    safe = total > 0
+    shares = jnp.where(safe, rows / jnp.where(safe, total, 1), 1 / rows.shape[1])
+    return shares, jnp.where(jnp.any(safe), 2, span)
+
+
+def _height(first: _Point, second: _Point) -> Array:
+    """How far a second point lies from the line through the first one; rounding errors count as zero."""
+    axis, length = unit(first.place)
+    _, height = unit(_beside(axis, second.place))
+    error = _height_error(first, second)
+    return jnp.where((height > FLAT * error) & (length > FLAT * first.error()), height, 0)
+
+
+def _height_error(first: _Point, second: _Point) -> Array:
+    """The standard deviation of the error of a height: that of the second point, and that of the line there."""
+    lengths = [jax.lax.stop_gradient(unit(point.place)[1]) for point in (first, second)]
+    far = lengths[1] / jnp.where(lengths[0] > 0, lengths[0], 1)
+    computing = rounding(first.place.dtype) * lengths[1]
+    return jnp.sqrt(second.error() ** 2 + (far * first.error()) ** 2 + computing**2)
+
+
+def _plane(point: _Point) -> _Matrix:
+    axis = _axis(point.place)
+    matrix = jnp.stack([axis, jnp.stack([-axis[1], axis[0]])], -1)
+    tail = _tail(matrix, Double(point.place[:, None], point.tail[:, None]))
+    off = _over(point.error(), unit(point.place)[1])
+    return _Matrix(matrix, tail, _skew([off], 2), jax.lax.stop_gradient(off))
+
+
+def _space(first: _Point, second: _Point, angle: Array) -> _Matrix:
+    """The alignment with two points, turned about the first axis; an axis without a direction is arbitrary."""
+    axis, length = unit(first.place)
+    axis = _axis(first.place)
+    far = jax.nn.one_hot(jnp.argmin(jnp.abs(axis)), 3, dtype=axis.dtype)
+    height = _height(first, second)
+    beside, _ = unit(_beside(axis, jnp.where(height > 0, second.place, far)))
+    matrix = jnp.stack([axis, beside, jnp.cross(axis, beside)], -1)
+    columns = Double(*(jnp.stack(parts, -1) for parts in ((first.place, second.place), (first.tail, second.tail))))
+    tail = jnp.where(height > 0, _tail(matrix, columns), 0)
+    cosine, sine, one, no = jnp.cos(angle), jnp.sin(angle), jnp.ones(()), jnp.zeros(())
+    turn = jnp.stack([jnp.stack([one, no, no]), jnp.stack([no, cosine, -sine]), jnp.stack([no, sine, cosine])])
+    turn = turn.astype(axis.dtype)
+    exact = matmul(Double(jax.lax.stop_gradient(matrix), tail), double(turn))
+    matrix = with_derivative(exact.high, jnp.matmul(matrix, turn, precision=jax.lax.Precision.HIGHEST))
+    off, across = _over(first.error(), length), _over(_height_error(first, second), height)
+    turns = _skew([off, jnp.where(height > 0, across, 0)], 3)
+    # The largest entry of a point is about one.
+    return _Matrix(matrix, exact.low, turns, jnp.maximum(turns[0, 1], turns[1, 2] * jax.lax.stop_gradient(height)))
+
+
+def _tail(matrix: Array, points: Double) -> Array:
+    """What a matrix lacks to twice the precision, whose first axes are made orthonormal from points in columns."""
+    fixed = double(matrix)
+    d = matrix.shape[-1]
+    seen = matmul(transposed(fixed), Double(*map(jax.lax.stop_gradient, points))).high
+    skew = minus(double(jnp.eye(d, dtype=matrix.dtype)), matmul(transposed(fixed), fixed)).high / 2
+    turns = jnp.zeros((d, d), matrix.dtype)
+    for column in range(seen.shape[1]):
+        for row in range(column + 1, d):
+            left = seen[row, column] - sum(turns[row, k] * seen[k, column] for k in range(column))
+            turns = turns.at[row, column].set(_over(left, seen[column, column]))
+    return jnp.matmul(fixed.high, turns - turns.T + skew, precision=jax.lax.Precision.HIGHEST)
+
+
+def _skew(errors: list[Array], d: int) -> Array:
+    """The errors of axes, each turned towards all later ones, as entries of a matrix."""
+    found = jnp.zeros((d, d), errors[0].dtype)
+    for axis, error in enumerate(errors):
+        found = found.at[axis, axis + 1 :].set(error).at[axis + 1 :, axis].set(error)
+    return jax.lax.stop_gradient(found)
+
+
+def _over(one: Array, two: Array) -> Array:
+    return jnp.where(two != 0, one / jnp.where(two != 0, two, 1), 0)
+
+
+def _axis(point: Array) -> Array:
+    axis, length = unit(point)
+    return jnp.where(length > 0, axis, jnp.eye(point.shape[-1], dtype=point.dtype)[0])
+
+
+def _beside(axis: Array, point: Array) -> Array:
+    for _ in range(2):  # the first subtraction leaves rounding errors of the size of the point
+        point = point - jnp.sum(point * axis, -1, keepdims=True) * axis
+    return point
+
+
+def unit(vectors: Array) -> tuple[Array, Array]:
+    """Vectors over their lengths, and the lengths; zero vectors stay zero, with derivative zero."""
+    squared = jnp.sum(vectors * vectors, -1)
+    safe = squared > 0
+    lengths = jnp.where(safe, jnp.sqrt(jnp.where(safe, squared, 1)), 0)
+    return vectors / jnp.where(safe, lengths, 1)[..., None], lengths

@@ -1,0 +1,362 @@
+"""Gram-Schmidt with a metric: an orthonormal basis from the first independent vectors of the input."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit.numerics._double_word import (
+    Double,
+    double,
+    matmul,
+    matmul_error,
+    minus,
+    plus,
+    square,
+    times,
+    total,
+    transposed,
+    with_derivative,
+)
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.rotations._light_like import (
+    FREE,
+    NULL,
+    PARTNER,
+    SPANNED,
+    Choice,
+    Left,
+    definite,
+    indefinite,
+    last,
+    lengths,
+)
+from equikit.symmetrization.rotations._vectors import Points
+
+_exactly = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+
+
+class Basis(NamedTuple):
+    r"""A basis with \(\langle u_i, u_j \rangle = \pm\delta_{ij}\).
+
+    Attributes:
+        vectors: `[d, d]`, in rows, those that come from the input first.
+        tail: what they lack to twice the precision of their dtype, `[d, d]`.
+        signs: `[d]`, the squares \(\langle u_i, u_i \rangle\).
+        kinds: `[d]`, where each comes from.
+        turns: `[d, d]`, standard deviations of \(\langle u_i, \delta u_j \rangle\) that errors of the input make.
+        stored: `[d, d]`, sizes of those that leaving the tail out makes.
+        gap: the smallest relative pivot: how much of an independent vector is left beside the ones before it, over
+            the longest; for an indefinite metric \(|\langle v, v \rangle|\) of it over its and the longest length.
+        doubtful: whether rounding decides what is independent, or what is light-like, or which vector is taken.
+    """
+
+    vectors: Array
+    tail: Array
+    signs: Array
+    kinds: Array
+    turns: Array
+    stored: Array
+    gap: Array
+    doubtful: Array
+
+
+class _State(NamedTuple):
+    """The basis so far, and how it comes from the input.
+
+    Attributes:
+        units: the basis, `[d, d]` in rows.
+        rest: of every vector beside the basis, `[count, d]`.
+        signs, kinds: as of `Basis`.
+        places: of the vectors that were taken, and of those that were added to them, or -1, `[d, 2]`.
+        parts: the coefficients of the rests in the vectors that were taken, `[count, d]`.
+        coefficients: those of the basis, `[d, d]`.
+        variances: of the entries of the vectors that were taken, `[d, d]`.
+        length: what light-like vectors are boosted to.
+        gap, doubtful: as of `Basis`.
+    """
+
+    units: Double
+    rest: Double
+    signs: Array
+    kinds: Array
+    places: Array
+    parts: Array
+    coefficients: Array
+    variances: Array
+    length: Array
+    gap: Array
+    doubtful: Array
+
+
+def gram_schmidt(
+    points: Points,
+    metric: np.ndarray,
+    enough: float,
+    tolerance: float | None = None,
+    size: float | None = None,
+) -> Basis:
+    r"""Orthogonalize vectors with respect to a metric, and complete the basis by any others.
+
+    Every decision (which vector comes next, and what is added to it) depends on the products
+    \(\langle x_i, x_j \rangle\) alone, so that a group element moves the basis as it moves the vectors; of free
+    directions only the space that they span moves with it. With a definite metric every step takes the first vector of
+    which enough is left. With an indefinite one what is left may be light-like: it takes the first whose square is
+    nearly the largest, or where all squares are small the sum of the first two whose product is. If all products
+    vanish, but a vector does not, it spans a hyperbolic plane with a partner that is chosen by no product, and is
+    unique only where no free direction is left; the vector is boosted to the length of the first one that has a square,
+    or to the unit.
+
+    What is left of a vector is a combination \(x_i - \sum_k c_{ik} x_k\) of the vectors that were taken, and its error
+    is the same combination of theirs. All errors of decisions and of the basis follow to first order from the errors of
+    the input; those of the computation, in double words, are far below them.
+
+    Args:
+        points: `[count, d]`, real, or complex for the Hermitian product.
+        metric: its diagonal, `[d]`, of entries 1 and -1.
+        enough: how much is left, over the longest, of a vector that is taken before others, with a definite metric.
+        tolerance: what is less counts as zero: with a definite metric what is left of a vector over the longest, with
+            an indefinite one squares over the largest root mean square of products. By default nothing but errors.
+        size: the length that lengths are relative to, in place of the longest.
+
+    Cost: d steps of O(count d) operations in double words, with an indefinite metric O(count d²).
+    """
+    vectors = points.vectors
+    count, d = vectors.shape
+    if not count:
+        return gram_schmidt(jax.tree.map(_with_zero, points), metric, enough, tolerance, size)
+    real = jnp.zeros((), vectors.dtype).real.dtype
+    signature = jnp.asarray(metric, real)
+    is_definite = bool(np.all(metric == metric[:1]))
+    rest = Double(jax.lax.stop_gradient(vectors), points.tail)
+    computing = matmul_error(real, max(d, 1)) * jnp.max(jnp.abs(rest.high), initial=0)
+    # Errors that are no smaller along the axes, so that all observers come to the same decisions.
+    variances = jnp.maximum(points.errors**2, jnp.mean(points.errors**2, axis=1, keepdims=True))
+    variances = variances + jnp.where(variances > 0, computing**2, 0)
+    longest = jnp.max(lengths(rest.high), initial=0)
+    longest = jnp.where(longest > 0, longest, 1) if size is None else jnp.asarray(size, real)
+    table = jnp.linalg.qr(rest.high, mode="r") * signature
+    scale = jnp.max(lengths(_exactly(rest.high, table.T)), initial=0) / np.sqrt(count)
+
+    def step(place: Array, state: _State) -> _State:
+        left = Left(
+            state.rest.high,
+            variances + _exactly(jnp.abs(state.parts) ** 2, state.variances),
+            _squares(state.rest, signature),
+        )
+        # The last direction is settled by the others, up to its sign.
+        settled = (place == d - 1) & (not jnp.iscomplexobj(vectors))
+        if is_definite:
+            choice = definite(left, enough * longest, settled | (tolerance is None))
+        else:
+            products = functools.partial(_products, state.rest, signature)
+            beside = [jnp.sum(signature == sign) - jnp.sum(state.signs == sign) for sign in (1, -1)]
+            light_like = (beside[0] > 0) & (beside[1] > 0)
+            found = indefinite(left, products, signature, (tolerance or 0) * scale, light_like)
+            choice = _either(settled, last(left), found)
+        before = state.kinds[place - 1] == NULL
+        again = Choice(state.places[place - 1, 0], jnp.full((), -1), jnp.full((), PARTNER), jnp.zeros((), bool))
+        choice = _either((place > 0) & before, again, choice)
+        # Beside free directions nothing is left but rounding errors.
+        spanning = jnp.sum(state.kinds != FREE) == place
+        kind = jnp.where(spanning, choice.kind, FREE)
+        pair = choice.second >= 0
+        one, two = (jax.tree.map(lambda a, i=i: a[i], state.rest) for i in (choice.index, choice.second))
+        taken = jax.tree.map(lambda a, b: jnp.where(pair, a, b), plus(one, two), one)
+        plane = functools.partial(_hyperbolic, one.high / state.length, state.units.high, state.signs, signature)
+        free = functools.partial(_farthest, state.units.high, state.signs, signature)
+        other = free() if is_definite else jnp.where(kind == FREE, free(), plane())
+        spanned = (kind == SPANNED) | (kind == PARTNER)
+        vector = jax.tree.map(lambda a, b: jnp.where(spanned, a, b), taken, double(other))
+        vector = jax.tree.map(lambda a: a[None], vector)
+        vector = _beside(vector, state.units, state.signs, signature)
+        unit, sign, norm = _unit(vector, signature)
+        of_input = jnp.where(kind == FREE, 0, 1)
+        added = jnp.where(pair, state.parts[choice.second], 0)
+        divisor = norm * jnp.where(kind == NULL, state.length, 1)
+        its_own = (jnp.arange(d) == place) - state.parts[choice.index] - added
+        its_own = of_input * jnp.where(kind == PARTNER, state.coefficients[place - 1], its_own / divisor)
+        rest, multiples = _without(state.rest, unit, sign, signature)
+        noise = variances[choice.index] + jnp.where(pair, variances[choice.second], 0)
+        extent = lengths(vector.high[0])
+        pivot = norm**2 / (extent * jnp.where(kind == NULL, extent, longest))
+        counts = ((kind == SPANNED) | (kind == NULL)) & ~settled
+        doubtful = spanning & choice.doubtful
+        gap = jnp.where(counts, pivot, jnp.where(doubtful, jnp.max(lengths(left.vectors)) / longest, jnp.inf))
+        first = (place == 0) & (kind == SPANNED)
+        return _State(
+            Double(*(all_.at[place].set(new[0]) for all_, new in zip(state.units, unit, strict=True))),
+            rest,
+            state.signs.at[place].set(sign),
+            state.kinds.at[place].set(kind),
+            state.places.at[place].set(jnp.stack([choice.index, choice.second])),
+            state.parts + multiples[:, None] * its_own[None, :],
+            state.coefficients.at[place].set(its_own),
+            state.variances.at[place].set(jnp.where((kind == FREE) | (kind == PARTNER), 0, noise)),
+            jnp.where(first, norm, state.length),
+            jnp.minimum(state.gap, gap),
+            state.doubtful | doubtful,
+        )
+
+    none = jnp.zeros((d, d), vectors.dtype)
+    state = _State(
+        double(none),
+        rest,
+        jnp.zeros(d, real),
+        jnp.full(d, FREE),
+        jnp.full((d, 2), -1),
+        jnp.zeros((count, d), vectors.dtype),
+        none,
+        jnp.zeros((d, d), real),
+        1 / points.scale.astype(real),
+        jnp.full((), jnp.inf, real),
+        jnp.zeros((), bool),
+    )
+    found: _State = jax.lax.fori_loop(0, d, step, state) if d else state
+    plain = _with_derivatives(vectors, found, signature, is_definite)
+    exact = with_derivative(found.units.high, plain)
+    tail = found.units.low
+    stored = jnp.abs(_exactly(tail, _dual(found.units, signature).high))
+    return Basis(exact, tail, found.signs, found.kinds, _turns(found), stored, found.gap, found.doubtful)
+
+
+def _with_zero(array: Array) -> Array:
+    return jnp.zeros((1, array.shape[1]), array.dtype) if array.ndim == 2 else array
+
+
+def _either(which: Array, one: Choice, other: Choice) -> Choice:
+    return Choice(*(jnp.where(which, a, b) for a, b in zip(one, other, strict=True)))
+
+
+def _dual(units: Double, signature: Array) -> Double:
+    """What takes vectors in rows to their products with a basis, `[d, r]`."""
+    return transposed(Double(*(jnp.conj(part) * signature for part in units)))
+
+
+def _parts(number: Double) -> tuple[Double, Double]:
+    """Real and imaginary part."""
+    return Double(*(jnp.real(part) for part in number)), Double(*(jnp.imag(part) for part in number))
+
+
+def _complex(real: Double, imaginary: Double) -> Double:
+    return Double(*(jax.lax.complex(*parts) for parts in zip(real, imaginary, strict=True)))
+
+
+def _product(one: Double, two: Double) -> Double:
+    if not jnp.iscomplexobj(one.high):
+        return matmul(one, two)
+    (a, b), (c, d) = _parts(one), _parts(two)
+    return _complex(minus(matmul(a, c), matmul(b, d)), plus(matmul(a, d), matmul(b, c)))
+
+
+def _products(rest: Double, signature: Array, place: Array) -> Array:
+    """The products of one vector with all."""
+    one = jax.tree.map(lambda a: a[place][None], rest)
+    return _product(rest, _dual(one, signature)).high[:, 0]
+
+
+def _squares(rest: Double, signature: Array) -> Array:
+    squares = plus(*map(square, _parts(rest))) if jnp.iscomplexobj(rest.high) else square(rest)
+    return total(Double(*(part * signature for part in squares)), axis=1).high
+
+
+def _beside(rows: Double, units: Double, signs: Array, signature: Array) -> Double:
+    """Vectors without their parts along a basis; twice, since factors are rounded. Units of sign zero are none."""
+    dual = _dual(units, signature)
+
+    def once(_: Array, rows: Double) -> Double:
+        along = _product(rows, dual).high * signs
+        return minus(rows, _product(double(along), units))
+
+    found: Double = jax.lax.fori_loop(0, 2, once, rows)
+    return found
+
+
+def _nearly_beside(rows: Array, units: Array, signs: Array, signature: Array) -> Array:
+    """The same in floats."""
+    for _ in range(2):
+        rows = rows - _exactly(_exactly(rows, (jnp.conj(units) * signature).T) * signs, units)
+    return rows
+
+
+def _without(rows: Double, unit: Double, sign: Array, signature: Array) -> tuple[Double, Array]:
+    """Vectors without their part along a unit vector, and this part."""
+    part = _product(rows, _dual(unit, signature)).high[:, 0] * sign
+    return _beside(rows, unit, sign, signature), part
+
+
+def _unit(vector: Double, signature: Array) -> tuple[Double, Array, Array]:
+    """A vector `[1, d]` over its length, the sign of its square, and the length."""
+    is_complex = jnp.iscomplexobj(vector.high)
+    whole = Double(*(part[0, 0].real for part in _product(vector, _dual(vector, signature))))
+    sign, norm = jnp.sign(whole.high), jnp.sqrt(jnp.abs(whole.high))
+    rate = 1 / jnp.where(norm > 0, norm, 1)
+    off = minus(double(sign), times(times(whole, rate), rate)).high * sign
+    scaled = _complex(*(times(part, rate) for part in _parts(vector))) if is_complex else times(vector, rate)
+    return plus(scaled, double(vector.high * (rate * off / 2))), sign, norm
+
+
+def _hyperbolic(vector: Array, units: Array, signs: Array, signature: Array) -> Array:
+    """The sum of a light-like vector n and another one m beside the basis, with a product of one."""
+    partner = _nearly_beside((vector * signature)[None], units, signs, signature)[0]
+    both = jnp.sum(signature * vector * partner)  # the squared Euclidean length of the vector
+    partner = partner / jnp.where(both > 0, both, 1)
+    partner = partner - jnp.sum(signature * partner * partner) / 2 * vector
+    return vector - jnp.sum(signature * vector * vector) / 2 * partner + partner
+
+
+def _farthest(units: Array, signs: Array, signature: Array) -> Array:
+    """A vector of which much is left, or the sum or difference of two: any, as long as its square is not zero."""
+    d = len(signature)
+    left = _nearly_beside(jnp.eye(d, dtype=units.dtype), units, signs, signature)
+    products = jnp.real(_exactly(jnp.conj(left) * signature, left.T))
+    # Of the sum of two the square is twice their product, if both are light-like.
+    found = jnp.argmax(jnp.abs(products) * jnp.where(jnp.eye(d) > 0, 1, 0.9))
+    k, l = found // d, found % d
+    side = jnp.where((products[k, k] + products[l, l] < 0) == (products[k, l] < 0), 1, -1)
+    return jnp.where(k == l, left[k], left[k] + side * left[l])
+
+
+def _with_derivatives(vectors: Array, found: _State, signature: Array, is_definite: bool) -> Array:
+    """The basis once more, from the vectors that were taken, in coordinates in which all are short."""
+    d = len(signature)
+    units, dual = found.units.high, _dual(found.units, signature).high
+    one, two = vectors[found.places[:, 0]], vectors[found.places[:, 1]]
+    taken = jnp.where(found.places[:, 1, None] >= 0, one + two, one)
+    moved, after = (_exactly(rows, dual) * found.signs for rows in (taken, jnp.roll(units, -1, axis=0)))
+    partners = (jnp.eye(d, dtype=units.dtype) - after) / np.sqrt(2)
+
+    def product(x: Array, y: Array) -> Array:
+        return jnp.sum(jnp.conj(x) * found.signs * y)
+
+    basis: list[Array] = []
+
+    def beside(vector: Array) -> Array:
+        for _ in range(2):
+            for other, sign in zip(basis, found.signs, strict=False):
+                vector = vector - sign * product(other, vector) * other
+        return vector
+
+    for place, kind in enumerate(found.kinds):
+        vector = beside(jnp.where(kind == FREE, jnp.eye(d, dtype=units.dtype)[place], moved[place]))
+        if not is_definite:
+            light, partner = vector / found.length, beside(partners[place])
+            both = product(partner, light)
+            partner = partner / jnp.where(both != 0, both, 1)
+            vector = jnp.where(kind == NULL, light + (1 - product(light, light) / 2) * partner, vector)
+        square = jnp.abs(product(vector, vector))
+        basis.append(vector / jnp.sqrt(jnp.where(square > 0, square, 1)))
+    return _exactly(jnp.stack(basis), units) if d else units
+
+
+def _turns(found: _State) -> Array:
+    """Standard deviations of the products of each basis vector with the errors of the others, to first order."""
+    noise = _exactly(jnp.abs(found.coefficients) ** 2, found.variances)
+    along = jnp.sqrt(_exactly(jnp.abs(found.units.high) ** 2, noise.T))
+    # Of two vectors, the one that was taken first makes the error; of one, that of its phase.
+    below, phases = jnp.tril(along, -1), jnp.diag(jnp.diagonal(along))
+    return below + below.T + (phases if jnp.iscomplexobj(found.units.high) else 0)

@@ -1,0 +1,164 @@
+"""Which vector comes next in Gram-Schmidt: by invariants alone, each compared with its error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from equikit.numerics._rounding import rounding
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.engine._sample import CERTAIN
+
+SPANNED, NULL, PARTNER, FREE = range(4)
+"""What a basis vector comes from: the input; the two of a light-like direction of the input; nothing."""
+
+NEAR = 0.71
+"""The first vector is taken whose square, or product with another, reaches this part of the largest: so much that
+errors do not grow, and a ratio that no simple figure has."""
+
+ALONE = 0.31
+"""A vector is taken alone if its square reaches this part of the largest mean product; else the squares of two vectors
+are too small to cancel their product in the square of the sum."""
+
+NOTHING = 8 * CERTAIN
+"""How many errors of its points an extent is that counts as none: more than observers can disagree about."""
+
+CLEAR = 3
+"""From so many times this on it counts as nonzero for every observer; for boosted observers, from its square."""
+
+FEW = 16
+"""Up to so many vectors, all products are computed; of more, those with as many rows as there are axes."""
+
+
+class Left(NamedTuple):
+    """The rest of every vector beside the basis so far.
+
+    Attributes:
+        vectors: `[count, d]`, without derivatives.
+        variances: of their entries, `[count, d]`.
+        squares: their products with themselves, `[count]`.
+    """
+
+    vectors: Array
+    variances: Array
+    squares: Array
+
+
+class Choice(NamedTuple):
+    """The places of the next vector and of one that is added to it, or -1; its kind; and whether rounding chose."""
+
+    index: Array
+    second: Array
+    kind: Array
+    doubtful: Array
+
+
+def lengths(vectors: Array) -> Array:
+    """Euclidean lengths, for numbers without derivatives."""
+    return jnp.sqrt(jnp.sum(jnp.abs(vectors) ** 2, -1))
+
+
+def zero(scores: Array, errors: Array, clear: float) -> tuple[Array, Array]:
+    """Whether all scores are zero up to their errors, standard deviations; and whether that is in doubt."""
+    most = jnp.max(jnp.where(scores > 0, scores / jnp.where(errors > 0, errors, 1e-30), 0), initial=0)
+    return most <= NOTHING, (most > NOTHING) & (most <= clear * NOTHING)
+
+
+def first(scores: Array, errors: Array, level: Array, error: Array) -> tuple[Array, Array]:
+    """The place of the first score that reaches a level; and whether errors have a say in it."""
+    place = jnp.argmax(scores >= level)
+    near = jnp.abs(scores - level) <= CERTAIN * jnp.hypot(errors, error)
+    return place, jnp.any(near & (jnp.arange(len(scores)) <= place))
+
+
+def nearly_largest(scores: Array, errors: Array) -> tuple[Array, Array]:
+    """The place of the first score that is nearly the largest; and whether errors have a say in it."""
+    most = jnp.argmax(scores)
+    return first(scores, errors, NEAR * scores[most], NEAR * errors[most])
+
+
+def definite(left: Left, enough: Array, any_rest: Array) -> Choice:
+    """The first vector of which enough is left; else, where any rest will do, the first of nearly the most."""
+    scores = lengths(left.vectors)
+    along = jnp.sqrt(jnp.sum(jnp.abs(left.vectors) ** 2 * left.variances, -1)) / jnp.where(scores > 0, scores, 1)
+    nothing, unclear = zero(scores, jnp.sqrt(jnp.sum(left.variances, -1)), CLEAR)
+    most = jnp.argmax(scores)
+    some = scores[most] >= enough
+    at_edge = jnp.abs(scores[most] - enough) <= CERTAIN * along[most]
+    place, near = first(scores, along, enough, jnp.zeros(()))
+    longest, near_longest = nearly_largest(scores, along)
+    found = ~nothing & (some | any_rest)
+    doubtful = jnp.where(found, jnp.where(some, near, near_longest) | at_edge, ~nothing) | unclear
+    return Choice(jnp.where(some, place, longest), jnp.full((), -1), jnp.where(found, SPANNED, FREE), doubtful)
+
+
+def last(left: Left) -> Choice:
+    """The vector that decides the sign of the last direction, whose product with itself may be negative.
+
+    Rests are compared by their squares: boosts increase the lengths of rounding errors, but not their products.
+    """
+    size = lengths(left.vectors)[:, None]
+    along = left.vectors / jnp.where(size > 0, size, 1)  # over their lengths, since squares of these underflow
+    scores = jnp.abs(left.squares) / jnp.where(size > 0, size, 1)[:, 0]
+    errors = jnp.sqrt(jnp.sum(along**2 * left.variances, -1))
+    nothing, unclear = zero(scores, errors, CLEAR**2)
+    place, near = nearly_largest(scores, 2 * errors)
+    return Choice(place, jnp.full((), -1), jnp.where(nothing, FREE, SPANNED), unclear | (~nothing & near))
+
+
+def indefinite(
+    left: Left, products_of: Callable[[Array], Array], signature: Array, least: Array, light_like: Array
+) -> Choice:
+    """The first vector with a square, else the sum of two with a product, else one that is light-like.
+
+    Args:
+        left: the rests of the vectors.
+        products_of: a function from a place to the products of that vector with all.
+        signature: the diagonal of the metric.
+        least: squares and mean products below this count as zero.
+        light_like: whether the space beside the basis has light-like vectors; otherwise a vector without products is
+            nothing, whatever boosts have made of its length.
+    """
+    rest, variances = left.vectors, left.variances
+    squares, of_squares = jnp.abs(left.squares), _error_of_squares(left)
+    rows, of_rows = _rows(left, signature)
+    products_vanish, unclear = zero(jnp.append(squares, rows), jnp.append(of_squares, of_rows), CLEAR**2)
+    most, longest = jnp.argmax(squares), jnp.argmax(rows)
+    excess = squares[most] - ALONE * rows[longest]
+    near_case = jnp.abs(excess) <= CERTAIN * jnp.hypot(of_squares[most], ALONE * of_rows[longest])
+    single = ~products_vanish & (excess > 0) & (squares[most] > least)
+    pair = ~products_vanish & ~single & (rows[longest] > least)
+    alone, near_alone = nearly_largest(squares, of_squares)
+    one, near_one = nearly_largest(rows, of_rows)
+    products = jnp.abs(products_of(one))
+    of_products = jnp.sqrt(rest[one] ** 2 @ variances.T + rest**2 @ variances[one])
+    two, near_two = nearly_largest(products, of_products)
+    scores, errors = lengths(rest), jnp.sqrt(jnp.sum(variances, -1))
+    nothing, unclear_rest = zero(scores, errors, CLEAR**2)
+    nothing, unclear_rest = nothing | ~light_like, unclear_rest & light_like
+    multiples = scores / jnp.where(errors > 0, errors, 1e-30)
+    light, near_light = first(
+        multiples, jnp.ones(()), CLEAR * jnp.full((), float(NOTHING)), jnp.full((), float(CERTAIN))
+    )
+    index = jnp.where(single, alone, jnp.where(pair, one, light))
+    kind = jnp.where(single | pair, SPANNED, jnp.where(nothing, FREE, NULL))
+    of_case = jnp.where(single, near_alone, near_one | near_two) | near_case
+    doubtful = unclear | jnp.where(single | pair, of_case, unclear_rest | (~nothing & near_light))
+    return Choice(index, jnp.where(pair, two, -1), kind, doubtful)
+
+
+def _error_of_squares(left: Left) -> Array:
+    return 2 * jnp.sqrt(jnp.sum(left.vectors**2 * left.variances, -1)) + jnp.sum(left.variances, -1)
+
+
+def _rows(left: Left, signature: Array) -> tuple[Array, Array]:
+    """The root mean square of the products of every vector with all, and its standard deviation."""
+    rest, count = left.vectors, len(left.vectors)
+    table = (rest if count <= FEW else jnp.linalg.qr(rest, mode="r")) * signature
+    rows = lengths(jnp.matmul(rest, table.T, precision=jax.lax.Precision.HIGHEST)) / jnp.sqrt(count)
+    mean, noise = jnp.mean(rest**2, axis=0), jnp.mean(left.variances, axis=0)
+    computing = rounding(rest.dtype) / CERTAIN * lengths(rest) * jnp.sqrt(jnp.sum(mean))
+    return rows, jnp.sqrt(rest**2 @ noise + left.variances @ mean + computing**2)

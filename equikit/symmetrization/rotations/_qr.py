@@ -1,0 +1,189 @@
+"""Minimal frames of rotations, Lorentz transformations and unitary matrices: one element, by Gram-Schmidt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit.groups import SO, Group, O, U
+from equikit.numerics._rounding import rounding
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array, Element, detached
+from equikit.symmetrization.engine._frame import Frame
+from equikit.symmetrization.engine._info import Info, most_doubt, settled
+from equikit.symmetrization.engine._method import Framed, only_label
+from equikit.symmetrization.engine._sample import CERTAIN, Sample
+from equikit.symmetrization.engine._stabilizer import has_mean
+from equikit.symmetrization.rotations._gram_schmidt import Basis, gram_schmidt
+from equikit.symmetrization.rotations._light_like import FREE, NULL, PARTNER, SPANNED
+from equikit.symmetrization.rotations._vectors import (
+    checked_vectors,
+    points_in,
+    read_labels,
+    refuse_tensors,
+)
+
+
+@dataclass(frozen=True)
+class QR(Framed):
+    r"""The element whose columns are the orthonormal basis of the first independent vectors: a minimal frame.
+
+    Gram-Schmidt with the metric η takes the vectors of the input in their order, \(x_1, x_2, \dots\), to columns with
+    \(\langle u_i, u_j \rangle = \pm\delta_{ij}\), those of positive square first, and \(g = (u_1 \dots u_d)\) is in the
+    group. \(g^{-1} x\), the triangular factor, depends on the products \(\langle x_i, x_j \rangle\) alone (for SO on
+    the orientation too). For O(d), SO(d), O(p, q), SO(p, q) and U(d), whose product is Hermitian. The order of the
+    vectors matters: methods for labels that permute them have to come before, as `GroupAverage`, or `Sort` by numbers
+    that are no vectors.
+
+    Input that does not span the space leaves the last columns open: what turns only these leaves it as it is. All such
+    turns share one evaluation, and outputs are averaged over them in closed form, exactly for those with one axis of
+    the label, which keep no part across the span, and for those with up to three for O, O(p, q) and U; for SO with m
+    open columns below m axes. A displacement across the span changes nothing to first order. At a kink (an energy that
+    depends on how far an atom is beside the plane of all others) the derivative is the mean of the one-sided ones.
+
+    With an indefinite metric, the next vector is the first whose square is nearly the largest, so that errors do not
+    grow. All comparisons are between invariants, so that boosted observers decide alike; where one is closer than its
+    error, the input is degenerate. Light-like vectors are no obstacle: a pair of them is joined. Where the product
+    vanishes on a direction of the span, as on a single light-like vector, the element is not unique, but outputs
+    without an axis of the label are exact, and those with one are projected onto the span, and exactly equivariant: at
+    the canonical form the Euclidean projection takes the place of an average over a group that has none. More than one
+    such direction, which O(p, q) has for p, q > 1, is degenerate.
+
+    Args:
+        label: the axis on which the group acts; where it is not given, the only one bound to O, SO or U.
+        terms: names of the input terms whose vectors are taken; all by default.
+        tolerance: a vector counts as independent from this relative pivot on: the length of its rest over the longest,
+            or for an indefinite metric its square over the largest root mean square of the products of one vector; and
+            inputs are degenerate where `info.gap`, the smallest pivot (for an indefinite metric over Euclidean lengths,
+            which boosts increase), is not larger. By default `info.doubt` decides, which follows from the errors of
+            the input: every rest that is no rounding error counts, but with a definite metric vectors come first of
+            which at least 1/256 is left, in dtypes of few bits more.
+        on_degenerate: what to do where rounding decides what spans the space or which vector comes next, where the
+            element is too imprecise, or where no mean is known for outputs of this order: `"error"` raises, and in a
+            compiled program gives NaN; `"flag"` goes on, and says so in `info`.
+        differentiable: whether derivatives go through the frame.
+
+    Raises:
+        GroupError: if the label has another group.
+        OptionError: if a term has the label twice: it is made of no vectors, since both of its axes are turned.
+        FrameError: for a degenerate input, with `on_degenerate="error"`.
+
+    Cost: of the frame O(N d²) for N vectors, in double words; one evaluation of the backbone.
+
+    Example:
+        >>> import equikit as ek
+        >>> sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.Fixed(4), x=ek.Lorentz, how=QR())
+        >>> ek.testing.assert_equivariant(
+        ...     sym, "p x -> p x", p=ek.Fixed(4), x=ek.Lorentz, channels=1, key=jax.random.key(0), tolerance=1e-3)
+
+    Source:
+        Lin et al., Equivariance via minimal frame averaging, arXiv:2406.07598, sections 4.2 and 4.3; not the treatment
+        of light-like directions and of the open columns.
+    """
+
+    label: str | None = None
+    terms: tuple[str, ...] | None = None
+    tolerance: float | None = None
+    on_degenerate: Literal["error", "flag"] = "error"
+    differentiable: bool = True
+    policies: ClassVar[tuple[str, ...]] = ("error", "flag")
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the matrices."""
+        label = only_label(self, action, self.label, (O, U))
+        refuse_tensors(self, action, label, self.terms)
+        return frozenset([label])
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """All other labels of the terms whose vectors are taken: their groups change which is the first."""
+        (label,) = self.acts_on(action)
+        return read_labels(action, label, self.terms)
+
+    def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """The orthonormal basis of one sample, and its projection onto the span."""
+        (label,) = self.acts_on(action)
+        group = action.groups[label]
+        read = checked_vectors(action, label, self.terms)
+        points, dtype = points_in(action, label, self.terms, sample), sample.coarsest(read)
+        d = points.vectors.shape[-1]
+        metric = np.ones(d, np.int64) if group.form is None else group.form.signs()
+        most = most_doubt(dtype)
+        enough = enough_for(dtype) if self.tolerance is None else self.tolerance
+        basis = gram_schmidt(points, metric, enough, self.tolerance)
+        placed = placed_basis(basis, group, d)
+        free, projection = placed.free, placed.projection
+        whole = jnp.sum(basis.signs > 0) == int(np.sum(metric > 0))
+        orders = action.output_order(label)
+        light = jnp.sum(basis.kinds == NULL)
+        # The partners of two light-like directions are not unique even where no column is open.
+        of_light = ((free == 0) | (orders < 2)) & (light < 2)
+        exact = jnp.where(light > 0, of_light, has_mean(group, orders, free))
+        doubt = doubt_of(basis)
+        imprecise = doubt > most if self.tolerance is None else basis.gap <= self.tolerance
+        degenerate = ~(exact & whole & points.finite) | basis.doubtful | imprecise
+        if checked_vectors(action, label, None) != read:  # others may have parts across the span
+            degenerate = degenerate | (free > 0)
+            projection = jnp.eye(d, dtype=projection.dtype)
+        known = CERTAIN * jnp.max(jnp.tril(basis.turns, -1), axis=0, initial=0) <= most
+        info = Info(
+            jnp.ones((), jnp.float32),
+            degenerate,
+            degenerate & (self.on_degenerate == "error"),
+            gap=basis.gap,
+            rank=jnp.sum(((basis.kinds == SPANNED) | (basis.kinds == NULL)) & known),
+            doubt=doubt,
+        )
+        element = Element({label: placed.matrix[None]}, stabilizer={label: projection[None]})
+        element = element if self.differentiable else detached(element)
+        tail, turns = Element({label: placed.tail[None]}), {label: placed.turns[None]}
+        return Frame(element, settled(jnp.ones(1, projection.dtype), info), info, tail=tail, turns=turns)
+
+
+def enough_for(dtype: Any) -> float:
+    """What of a vector is enough, over the longest, to be taken before others: the same in float32 and float64.
+
+    It leaves the doubt at half of what makes an input degenerate, also in dtypes of few bits.
+    """
+    return max(2.0**-8, CERTAIN * rounding(dtype) / most_doubt(dtype) / 2)
+
+
+def doubt_of(basis: Basis) -> Array:
+    """A bound of the error of a basis, a quarter larger than of one entry: it is the largest of all."""
+    found = 1.25 * CERTAIN * jnp.max(basis.turns, initial=0) + jnp.max(basis.stored, initial=0)
+    return jnp.where(basis.doubtful, jnp.inf, found)
+
+
+class Placed(NamedTuple):
+    """The matrix with columns of positive square first, and what it lacks to twice the precision; the projection onto
+    the span before it; how many columns are open, and which; and the errors of the others, `[d, d]`."""
+
+    matrix: Array
+    tail: Array
+    projection: Array
+    free: Array
+    open: Array
+    turns: Array
+
+
+def placed_basis(basis: Basis, group: Group, d: int) -> Placed:
+    """A basis as a matrix in the group, of determinant one for SO."""
+    order = jnp.argsort(basis.signs < 0, stable=True)
+    kinds, matrix, tail = basis.kinds[order], basis.vectors[order].T, basis.tail[order].T
+    turns = basis.turns[order][:, order]
+    free = jnp.sum(kinds == FREE)
+    if isinstance(group, SO) and d:
+        # The last vector changes its sign: where a column is open, it is one of those.
+        turn = jnp.where(jnp.linalg.det(jax.lax.stop_gradient(matrix)) < 0, -1, 1)
+        turn = jnp.where(order == d - 1, turn, 1)
+        matrix, tail = matrix * turn, tail * turn
+        free = jnp.where((free == 1) & ~jnp.any(kinds == NULL), 0, free)
+    real = basis.signs.dtype
+    light = ((kinds == NULL) | (kinds == PARTNER)).astype(real)
+    projection = jnp.diag((kinds == SPANNED).astype(real)) + jnp.outer(light, light) / 2
+    projection = jnp.where(free == 0, jnp.eye(d, dtype=real), projection)
+    kept = (kinds != FREE) | (free == 0)  # parts along the others are projected away
+    return Placed(matrix, tail, projection, free, ~kept, jnp.where(kept[:, None] & kept[None, :], turns, 0))

@@ -1,0 +1,153 @@
+"""Learned canonicalization for rotations: vectors of an equivariant network, made orthonormal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_args
+
+import jax
+from flax import nnx
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.groups import O
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._frame import Frame
+from equikit.symmetrization.engine._method import Method, OnDegenerate, only_label
+from equikit.symmetrization.engine._modules import held_network
+from equikit.symmetrization.engine._network import called, wide_inputs
+from equikit.symmetrization.engine._options import option
+from equikit.symmetrization.engine._sample import Sample
+from equikit.symmetrization.rotations._pooled_vectors import GramSchmidt, pooled_vectors
+
+
+class RotationCanonicalization(Method, nnx.Module):
+    r"""One rotation for every input, from the vectors of an equivariant network by Gram-Schmidt: O(d), SO(d), O(p, q).
+
+    The network maps the input to vectors along the axis, d of them for O(d) and d - 1 for SO(d), where the last column
+    is the cross product of the others. For points it returns vectors of every point, whose mean is taken here. The
+    group element is the matrix with the orthonormal vectors in columns, and the result is exactly equivariant for all
+    parameters. It costs one evaluation of the backbone. With an indefinite metric the squares of the vectors decide
+    which are directions of time.
+
+    Where vectors are dependent, a column is open. An equivariant network can give no others for collinear or planar
+    points: what leaves the input as it is leaves its outputs too. Of two cases the first is exact. Either all vectors
+    of the input lie in the span of those that are left (a point, a line, for O(3) a plane): then the backbone sees the
+    same whatever fills the open columns, and one evaluation serves for the mean over all of them, which for output
+    vectors is their part in that span. It is there for outputs with up to three axes of the label, under SO(d) with
+    fewer axes than there are open columns. A displacement across that span changes nothing to first order: at a kink
+    the derivative is the mean of the one-sided derivatives. Or they do not, as for an octahedron, whose points' vectors
+    cancel: such inputs are degenerate.
+
+    Args:
+        network: equivariant under the groups of all labels that the backbone knows nothing of, and pure. It is called
+            with an array `[*batch, *axes, channels]`, a dictionary where there are several terms, and with `mask=`
+            where there are masks; and returns `[*batch, *axes, vectors]`, with the axes of the first term that has the
+            label once, or a dictionary with such an array under the labels of that term. With `channels=False` it sees
+            one channel. `VectorNeurons` is such a network, as is `ek.nn.Network`. Whether it is equivariant,
+            `ek.testing.assert_equivariant` tells.
+        label: the axis on which the group acts; where it is not given, the only one bound to O or SO.
+        terms: names of the input terms that the network sees; all by default.
+        translation: whether the network returns one more vector, the last, by which the origin is moved from the
+            centroid; for labels that `translate=` of `symmetrize` names.
+        tolerance: pivots below this count as zero: how far a vector is from the span of those before it, relative to
+            the mean length of the points' vectors; with an indefinite metric its square, over the largest root mean
+            square of the products of one vector. By default `info.doubt` decides, which follows from errors of eight
+            roundings of the vectors: an input is degenerate where one rounding would make the element imprecise.
+        on_degenerate: what to do with degenerate inputs. `"error"` raises, and in a compiled program gives
+            not-a-numbers; `"flag"` goes on, and says so in `info`; `"sample"` fills the open columns at random, which
+            is equivariant in distribution, and needs a key; `"weighted"` uses an exact average over alignments with the
+            points themselves, for d = 2 and 3, as `ek.frames.PCA` does, at the same cost. In training on many inputs
+            that are not symmetric, `"flag"` is of use: for O(d) the sign of the last column changes somewhere, and one
+            input in thousands comes so near to it that rounding decides.
+
+    Raises:
+        OptionError: if the network or an option does not fit.
+        GroupError: if the label has another group.
+        ShapeError, DTypeError: if the network returns something else.
+        FrameError: for a degenerate input, with `on_degenerate="error"`.
+
+    Cost: one call of the network; one evaluation of the backbone, with `"weighted"` also those of all alignments
+    where an input of the batch is degenerate.
+
+    Example:
+        >>> import equikit as ek, equikit.testing, jax, jax.numpy as jnp
+        >>> from equikit.symmetrization.canonicalization import RotationCanonicalization, VectorNeurons
+        >>> network = VectorNeurons({"p x": 1}, 3, layers=1, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
+        >>> how = RotationCanonicalization(network)
+        >>> sym = ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), translate="x", how=how)
+        >>> equikit.testing.assert_equivariant(
+        ...     jax.jit(sym), "p x -> p x", p=ek.S(5), x=ek.O(3), channels=1, key=jax.random.key(0), tolerance=1e-4)
+
+    Source:
+        Kaba et al., Equivariance with learned canonicalization functions, arXiv:2211.06489, section 3.1.
+    """
+
+    def __init__(
+        self,
+        network: Callable[..., Any],
+        label: str | None = None,
+        *,
+        terms: tuple[str, ...] | None = None,
+        translation: bool = False,
+        tolerance: float | None = None,
+        on_degenerate: OnDegenerate = "error",
+    ) -> None:
+        self.network = held_network(
+            network, step="pass what takes the input of symmetrize and returns scores or vectors"
+        )
+        self.label = option("label", label)
+        self.terms = option("terms", terms)
+        self.translation = option("translation", translation)
+        self.tolerance = option("tolerance", tolerance)
+        self.on_degenerate = _checks.choice("on_degenerate", on_degenerate, get_args(OnDegenerate))
+
+    def __str__(self) -> str:
+        return f"RotationCanonicalization({type(self.network).__name__}(...), on_degenerate={self.on_degenerate!r})"
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether degenerate inputs are drawn at random."""
+        return bool(self.on_degenerate == "sample")
+
+    def acts_on(self, action: Action) -> frozenset[str]:
+        """The label of the rotations."""
+        return frozenset([rotated_label(self, action, self.label, self.on_degenerate, self.translation)])
+
+    def reads(self, action: Action) -> frozenset[str]:
+        """Nothing: the network is invariant under all other groups."""
+        return frozenset()
+
+    def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
+        """One element for every input."""
+        x, masks = sample.x, sample.masks
+        (label,) = self.acts_on(action)
+        terms = action.named(self.terms)
+        found = called(self.network, terms, wide_inputs(action, terms, x), masks)
+        batch = action.batch(action.inputs[0], x[action.inputs[0].name])
+        pooled = pooled_vectors(found, action, label, terms, batch, x, masks, self.translation)
+        method = GramSchmidt(label, self.translation, self.tolerance, self.on_degenerate)
+        return method.frame(action, sample.with_arrays(pooled), key)
+
+
+def rotated_label(
+    method: object, action: Action, label: str | None, on_degenerate: OnDegenerate, translation: bool
+) -> str:
+    """The label of the rotations, after checks that the options fit its group."""
+    found = only_label(method, action, label, (O,))
+    name = type(method).__name__
+    if action.groups[found].form is not None and on_degenerate in ("sample", "weighted"):
+        raise OptionError(
+            f"{name} has no average over what is left open under {action.groups[found]}",
+            got=f"on_degenerate={on_degenerate!r}",
+            expected='"error" or "flag": boosts have no uniform distribution',
+            step='write on_degenerate="flag"',
+        )
+    if translation and not any(action.translation(term) == found for term in action.inputs):
+        raise OptionError(
+            f"{name} moves the origin of what holds no positions",
+            got=f"translation=True, {action.signature}, translated terms {dict(action.translated)}",
+            expected=f"positions along {found!r}",
+            step=f'pass translate="{found}" to symmetrize, or leave translation out',
+        )
+    return found

@@ -1,0 +1,177 @@
+"""The vectors of an input along one axis, whatever other axes it has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import GroupError, OptionError
+from equikit.diagrams import Term
+from equikit.diagrams._signature import base
+from equikit.groups import O
+from equikit.numerics._double_word import power_of_two
+from equikit.symmetrization.engine._action import Action
+from equikit.symmetrization.engine._element import Array
+from equikit.symmetrization.engine._masks import present
+from equikit.symmetrization.engine._method import only_label
+from equikit.symmetrization.engine._sample import Sample
+
+
+def definite_label(method: object, action: Action, label: str | None, problem: str) -> str:
+    """The label, the one given or the only one, whose group is O(d) or SO(d); the problem names another by `{}`.
+
+    Raises:
+        GroupError: if it has another group, or one whose metric is not definite.
+    """
+    found = only_label(method, action, label, (O,))
+    if action.groups[found].form is not None:
+        raise GroupError(
+            problem.format(action.groups[found]),
+            got=f"{found}={action.groups[found]}",
+            expected="O(d) or SO(d), whose metric is definite",
+            step=f'use ek.frames.QR("{found}"), which keeps the metric',
+        )
+    return found
+
+
+def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -> tuple[Term, ...]:
+    """The input terms with a label, those named or all.
+
+    Raises:
+        OptionError: if a name is that of no input term, or no term has the label.
+    """
+    found = tuple(term for term in action.named(names) if label in map(base, term.labels))
+    if not found:
+        raise OptionError(
+            f"no input term has the label {label!r}",
+            got=f"{action.signature}, terms={names}",
+            expected="vectors or tensors that say how the input is turned",
+            step="name other terms=, or turn nothing",
+        )
+    return found
+
+
+def refuse_tensors(method: object, action: Action, label: str, names: tuple[str, ...] | None) -> None:
+    """Raise `OptionError` if one of these terms has a label more than once.
+
+    Along one axis of a tensor it has vectors only as long as the other axis stays as it is: a rotation turns both.
+    """
+    for term in checked_vectors(action, label, names):
+        if sum(base(name) == label for name in term.labels) > 1:
+            raise OptionError(
+                f"{type(method).__name__} takes single vectors, and {term.name!r} has none: both of its axes turn",
+                got=f"{action.signature}, terms={names}",
+                expected=f"input terms that have {label!r} once",
+                step=f"use ek.frames.PCA({label!r}) if its metric is definite, or name other terms=",
+            )
+
+
+def read_labels(action: Action, label: str, names: tuple[str, ...] | None) -> frozenset[str]:
+    """The other labels of these terms on which a group acts."""
+    found = {base(other) for term in checked_vectors(action, label, names) for other in term.labels}
+    return frozenset(found & action.groups.keys()) - {label}
+
+
+def vectors_in(
+    action: Action, label: str, names: tuple[str, ...] | None, x: Mapping[str, Array], masks: Mapping[str, Array]
+) -> Array:
+    """All vectors along a label in the input of one sample, `[count, d]`, in float32 or more; absent ones are zero.
+
+    Where real matrices act on complex arrays, real and imaginary parts are vectors of their own; axes with a star are
+    conjugated, so that what comes out is turned by the matrices themselves.
+    """
+    found = []
+    for term in checked_vectors(action, label, names):
+        array = x[term.name]
+        array = jnp.where(present(term, masks, array.ndim) != 0, array, 0)
+        array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
+        for place, name in enumerate(term.labels):
+            if base(name) == label:
+                others = math.prod(size for i, size in enumerate(array.shape) if i != place)
+                rows = jnp.moveaxis(array, place, -1).reshape(others, array.shape[place])
+                rows = rows if name == label else jnp.conj(rows)
+                found += [rows.real, rows.imag] if _is_split(action, label, array) else [rows]
+    return jnp.concatenate(found)
+
+
+class Points(NamedTuple):
+    """The vectors of one sample, scaled by a power of two so that the largest entry is about one, `[count, d]` each.
+
+    Attributes:
+        vectors: in float32 or more, with derivatives.
+        tail: what they lack to twice the precision.
+        errors: standard deviations of the errors of their entries.
+        scale: the power of two that they were divided by.
+        finite: whether all entries are; where not, the vectors are zero.
+    """
+
+    vectors: Array
+    tail: Array
+    errors: Array
+    scale: Array
+    finite: Array
+
+
+def points_in(action: Action, label: str, names: tuple[str, ...] | None, sample: Sample) -> Points:
+    """All vectors along a label in one sample, with their errors."""
+    terms = checked_vectors(action, label, names)
+    found = vectors_in(action, label, names, sample.x, sample.masks)
+    finite = jnp.all(jnp.isfinite(found))  # a maximum does not always pass NaN on
+    scale = power_of_two(jnp.max(jnp.abs(jax.lax.stop_gradient(found)), initial=0))
+
+    def like(of: Callable[[str], Array]) -> Array:
+        arrays = {}
+        for term in terms:
+            array = of(term.name)
+            both = jnp.iscomplexobj(sample.x[term.name]) and not jnp.iscomplexobj(array)
+            arrays[term.name] = jax.lax.complex(array, array) if both else array
+        return jnp.where(finite, vectors_in(action, label, names, arrays, sample.masks), 0) / scale
+
+    tail, errors = like(sample.tail), jnp.abs(like(sample.error))
+    return Points(jnp.where(finite, found, 0) / scale, tail, errors, scale, finite)
+
+
+def _is_split(action: Action, label: str, array: Array) -> bool:
+    """Whether real matrices act on complex vectors, whose real and imaginary parts are then vectors of their own."""
+    return bool(jnp.iscomplexobj(array)) and not action.groups[label].is_complex
+
+
+def weights_in(
+    action: Action, label: str, names: tuple[str, ...] | None, x: Mapping[str, Array], masks: Mapping[str, Array]
+) -> Array | None:
+    """The weight of each of the `vectors_in`, `[count]`; `None` where masks only say which entries are there."""
+    if all(mask.dtype == bool for mask in masks.values()):
+        return None
+    found = []
+    for term in checked_vectors(action, label, names):
+        array = x[term.name]
+        there = present(term, masks, array.ndim)
+        for place, name in enumerate(term.labels):
+            if base(name) == label:
+                others = tuple(1 if i == place else size for i, size in enumerate(array.shape))
+                weights = jnp.broadcast_to(there, others).ravel().astype(jnp.promote_types(there.dtype, jnp.float32))
+                found += [weights] * (2 if _is_split(action, label, array) else 1)
+    return jnp.concatenate(found)
+
+
+def numbers_in(
+    action: Action, label: str, names: tuple[str, ...], x: Mapping[str, Array], masks: Mapping[str, Array]
+) -> Array:
+    """All numbers of every entry of an axis, `[n, numbers]`, real and in float32 or more; absent ones are zero.
+
+    Of the terms named, which have the label once.
+    """
+    found = []
+    for term in action.inputs:
+        if term.name in names:
+            array, place = x[term.name], term.labels.index(label)
+            array = jnp.where(present(term, masks, array.ndim), array, 0)
+            others = math.prod(size for i, size in enumerate(array.shape) if i != place)
+            rows = jnp.moveaxis(array, place, 0).reshape(array.shape[place], others)
+            rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
+            found += [rows.real, rows.imag] if jnp.iscomplexobj(rows) else [rows]
+    return jnp.concatenate(found, axis=1)
