@@ -10,7 +10,8 @@ import pytest
 from helpers import assert_error
 
 import equikit as ek
-from equikit.symmetrization.frames import PCA, Laplacian, Sort, Stochastic, _ties
+from equikit.symmetrization.frames import PCA, Laplacian, Sort, Stochastic
+from equikit.symmetrization.permutations import _ties
 from equikit.testing import assert_equivariant
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
