@@ -1,7 +1,7 @@
 """Symmetrization: any backbone made equivariant by frames, canonical forms and averages over groups."""
 
 from equikit.nn import MatrixMLP, MatrixNetwork
-from equikit.numerics._eigh import eigh
+from equikit.numerics import eigh
 from equikit.symmetrization import canonicalization, frames
 from equikit.symmetrization._probabilistic import Probabilistic
 from equikit.symmetrization._symmetrize import Symmetrized, symmetrize

@@ -16,7 +16,7 @@ from equikit import _checks
 from equikit._errors import EquikitError, FrameError, OptionError, ShapeError, SignatureError
 from equikit.diagrams import Signature
 from equikit.diagrams._parse import parse_signature
-from equikit.numerics._rounding import rounding
+from equikit.numerics import rounding
 from equikit.plans._check import (
     Shapes,
     by_name,

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from equikit.numerics._axes import principal_axes
-from equikit.numerics._double_word import (
+from equikit.numerics import (
     Double,
     double,
     matmul,
@@ -16,6 +15,7 @@ from equikit.numerics._double_word import (
     minus,
     plus,
     power_of_two,
+    principal_axes,
     rounding_error,
     total,
     transposed,

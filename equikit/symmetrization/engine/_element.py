@@ -13,7 +13,7 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups import Group
-from equikit.numerics._rounding import rounding
+from equikit.numerics import rounding
 
 Array = Any
 """A JAX array; element arrays are integers `[*batch, n]` for permutations, else matrices `[*batch, n, n]`."""

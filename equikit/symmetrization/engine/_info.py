@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit.numerics._rounding import rounding
+from equikit.numerics import rounding
 from equikit.symmetrization.engine._element import Array
 
 

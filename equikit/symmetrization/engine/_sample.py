@@ -14,16 +14,16 @@ import numpy as np
 
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
-from equikit.numerics._double_word import (
+from equikit.numerics import (
     Double,
     double,
     matmul,
     minus,
+    rounding,
     rounding_error,
     transposed,
     with_derivative,
 )
-from equikit.numerics._rounding import rounding
 from equikit.symmetrization.engine._action import Action, moved_masks, positions
 from equikit.symmetrization.engine._element import Array, Element, along, is_permutation
 

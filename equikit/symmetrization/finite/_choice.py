@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit.numerics._rounding import rounding
+from equikit.numerics import rounding
 from equikit.symmetrization.engine._action import Action, act, moved_masks
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame, only_if, with_fallback

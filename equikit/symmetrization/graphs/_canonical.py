@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError
-from equikit.numerics._rounding import rounding
+from equikit.numerics import rounding
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._info import standard_tolerance

@@ -5,8 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from equikit.numerics._eigh import eigh
-from equikit.numerics._rounding import rounding
+from equikit.numerics import eigh, rounding
 from equikit.symmetrization.engine._element import Array
 
 BACKWARD = 16

@@ -12,8 +12,7 @@ import numpy as np
 
 from equikit._errors import OptionError, TooLargeError
 from equikit.diagrams._signature import base
-from equikit.numerics._double_word import power_of_two, with_derivative
-from equikit.numerics._rounding import rounding
+from equikit.numerics import power_of_two, rounding, with_derivative
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame

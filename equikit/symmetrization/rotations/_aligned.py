@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError, TooLargeError
-from equikit.numerics._double_word import Double, double, matmul, minus, transposed, with_derivative
-from equikit.numerics._rounding import rounding
+from equikit.numerics import Double, double, matmul, minus, rounding, transposed, with_derivative
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._sample import CERTAIN, FLAT
 from equikit.symmetrization.rotations._vectors import Points

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit.numerics._double_word import (
+from equikit.numerics import (
     Double,
     double,
     matmul,

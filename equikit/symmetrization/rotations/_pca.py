@@ -14,16 +14,17 @@ import numpy as np
 
 from equikit._errors import TooLargeError
 from equikit.groups import SO, S
-from equikit.numerics._axes import Axes, principal_axes
-from equikit.numerics._double_word import (
+from equikit.numerics import (
+    Axes,
     double,
     matmul,
     matmul_error,
+    principal_axes,
+    rounding,
     rounding_error,
     transposed,
     with_derivative,
 )
-from equikit.numerics._rounding import rounding
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element, detached
 from equikit.symmetrization.engine._frame import Frame, with_fallback

@@ -13,8 +13,7 @@ import numpy as np
 from equikit._errors import ShapeError
 from equikit.diagrams import Term
 from equikit.groups import SO
-from equikit.numerics._double_word import power_of_two
-from equikit.numerics._rounding import rounding
+from equikit.numerics import power_of_two, rounding
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame, with_fallback

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit.groups import SO, Group, O, U
-from equikit.numerics._rounding import rounding
+from equikit.numerics import rounding
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element, detached
 from equikit.symmetrization.engine._frame import Frame

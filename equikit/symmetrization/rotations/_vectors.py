@@ -13,7 +13,7 @@ from equikit._errors import GroupError, OptionError
 from equikit.diagrams import Term
 from equikit.diagrams._signature import base
 from equikit.groups import O
-from equikit.numerics._double_word import power_of_two
+from equikit.numerics import power_of_two
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._masks import present
