@@ -106,7 +106,7 @@ def boosted(beta, count):
 MOST_OFF = {0.5: 0.0, 0.9: 0.001, 0.99: 0.013, 0.999: 0.31}
 """For a speed, how many events may be off by more than 1e-2, all of which have to be flagged."""
 
-MOST_FLAGGED = {0.5: 0.01, 0.9: 0.01, 0.99: 0.04, 0.999: 0.8}
+MOST_FLAGGED = {0.5: 0.01, 0.9: 0.01, 0.99: 0.03, 0.999: 0.75}
 """For a speed, how many events may be flagged."""
 
 

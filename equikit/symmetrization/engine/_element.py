@@ -31,9 +31,10 @@ class Element:
         linear: for a label, a permutation, integers `[*batch, n]` that send entry i to place `p[i]`, or a matrix
             `[*batch, n, n]`.
         shift: for a label, a vector `[*batch, n]` that is added to the positions in space along that axis.
-        stabilizer: for a label, the permutations s that leave the (moved) input as it is. They are given by integers
-            `[*batch, n]` below n, equal for entries any two of which can be exchanged; or by `[*batch, n, ..., n]`, for
-            each tuple of entries the number of one tuple of its orbit, with as many axes as any term has of the label.
+        stabilizer: for a label, the permutations s that leave the (moved) input as it is. If any two entries
+            of an orbit can be exchanged, the orbits of entries give them, integers `[*batch, n]` below n. Otherwise the
+            orbits of tuples of entries do, integers `[*batch, n, ..., n]` that number a representative of each orbit,
+            with one axis for each axis that a term may have of the label.
             Outputs are averaged over them before g is applied, which stands for all elements g s, and so are
             derivatives. Or, where matrices act, `[*batch, n, n]` projections onto the vectors that the (moved) input
             spans; moved inputs are projected onto these, and outputs averaged over all s that leave them as they are.

@@ -57,22 +57,21 @@ def mean_over(
     """
     if is_initializing(call.backbone):
         call(x, masks, key)  # outside of transformations, so that its parameters are not traced
-    sums = _sums_over(call, frame, x, masks, key, chunk_size=chunk_size, remat=remat)
+    over = functools.partial(_sums_over, call, x, masks, key, chunk_size, remat)
+    sums: Sums = over(frame)
     if (fallback := frame.fallback) is not None:
-        used = functools.partial(_sums_over, call, fallback, x, masks, key, chunk_size=chunk_size, remat=remat)
-        sums = _together(sums, only_if(jnp.any(fallback.weights != 0), used))
+        sums = _together(sums, only_if(jnp.any(fallback.weights != 0), lambda: over(fallback)))
     return sums[0], _standard_errors(sums[1], frame) if frame.drawn else {}
 
 
 def _sums_over(
     call: Call,
-    frame: Frame,
     x: dict[str, Array],
     masks: dict[str, Array],
     key: jax.Array | None,
-    *,
     chunk_size: int | None,
     remat: bool,
+    frame: Frame,
 ) -> Sums:
     chunk: Chunk = (frame.elements, frame.weights, None if key is None else jax.random.split(key, frame.size))
 

@@ -44,12 +44,12 @@ class Frame:
 
     @property
     def size(self) -> int:
-        """How many elements are listed, those of weight zero included."""
+        """The number of listed elements, including those of weight zero."""
         return int(self.weights.shape[0])
 
 
 def in_one_list(frame: Frame) -> Frame:
-    """All elements of a frame in one list, those of its fallback last."""
+    """One list of all elements of a frame, followed by those of its fallback."""
     one, two = frame, frame.fallback
     if two is None:
         return frame
@@ -109,7 +109,7 @@ def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
         index = jnp.expand_dims(picks, range(picks.ndim, array.ndim))
         if not jnp.issubdtype(array.dtype, jnp.inexact):
             return jnp.take_along_axis(array, index, axis=0)
-        # A choice among few, whose derivative is no scatter.
+        # A sum over the elements: the derivative of an index would be a slow scatter.
         return sum((jnp.where(index == i, array[i], 0) for i in range(frame.size)), jnp.zeros((), array.dtype))
 
     weights = jnp.where(jnp.any(jnp.isnan(frame.weights), axis=0), jnp.nan, jnp.full(picks.shape, 1 / samples))
@@ -131,7 +131,7 @@ def as_draws(frame: Frame) -> Frame:
 
 
 def then(one: Frame, later: Callable[[Frame], Frame]) -> Frame:
-    """The products of each element of a frame with those of a later one, of the input that the element has moved back.
+    """Multiply each element of a frame by the elements of a later frame, computed for the input that it has moved back.
 
     Args:
         one: the frame.
@@ -153,7 +153,7 @@ def then(one: Frame, later: Callable[[Frame], Frame]) -> Frame:
 
 
 def joined(one: Frame, two: Frame) -> Frame:
-    """The products of each element of the one with those of its own frame, whose arrays are `[two, one, *batch]`."""
+    """Multiply each element of the first frame by the elements of its own later frame, `[two, one, *batch]`."""
     count = one.size * two.size
 
     def flat(array: Array) -> Array:

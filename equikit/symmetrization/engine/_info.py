@@ -1,4 +1,4 @@
-"""What a frame knows of itself, and what is known of several frames together."""
+"""`Info`, the diagnostics of a frame, and how those of several frames are combined."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from equikit.symmetrization.engine._element import Array
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Info:
-    r"""What a frame knows of itself, an entry for each sample; `None` where it has no meaning.
+    r"""Diagnostics of a frame, one entry for each sample; `None` for quantities that a method does not have.
 
     Attributes:
         size: number of elements, float32 where it may not fit in integers.
@@ -50,7 +50,7 @@ class Info:
 
 
 def of_some(info: Info, used: Array) -> Info:
-    """What is known of a frame; for inputs that do not use it, what is known of a perfect one."""
+    """The diagnostics of a frame, replaced by those of an exact frame for inputs that do not use it."""
 
     def where(entry: Array | None, unused: float | bool) -> Any:
         return None if entry is None else jnp.where(used, entry, unused)
@@ -67,7 +67,7 @@ def of_some(info: Info, used: Array) -> Info:
 
 
 def of_both(one: Info, two: Info) -> Info:
-    """What is known of the elements of a frame and of its fallback together."""
+    """The diagnostics of a frame and its fallback together."""
 
     def either(name: str, choose: Callable[[Array, Array], Array]) -> Array | None:
         mine, theirs = getattr(one, name), getattr(two, name)
@@ -85,7 +85,7 @@ def of_both(one: Info, two: Info) -> Info:
 
 
 def of_products(first: Info, later: Info, used: Array) -> Info:
-    """What is known of the products of two frames; `exact` is for the caller to add.
+    """The diagnostics of the products of two frames, without `exact`, which the caller adds.
 
     Args:
         first: of the frame that comes first, `[*batch]`.
@@ -118,7 +118,7 @@ def of_products(first: Info, later: Info, used: Array) -> Info:
 
 
 def _without_one(more: Mapping[str, Array]) -> dict[str, Array]:
-    """The quantities of later frames without the axis of the one element before, which is behind that of draws."""
+    """Remove the axis of the one earlier element, which follows the axis of draws if there is one."""
     return {name: array[0] if array.shape[0] == 1 else array[:, 0] for name, array in more.items()}
 
 
@@ -134,7 +134,7 @@ def merged_more(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str,
 
 
 def settled(weights: Array, info: Info) -> Array:
-    """The weights, not-a-number for inputs that are refused: a compiled program cannot raise an error."""
+    """The weights, NaN for refused inputs, since a compiled program cannot raise an error."""
     return jnp.where(info.refused, jnp.nan, weights)
 
 
