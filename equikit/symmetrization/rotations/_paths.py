@@ -26,7 +26,7 @@ LONGEST = 0.5
 """The largest angle of one step, in radians."""
 
 SLOPES = 4
-"""By how much the derivatives of the starts are less precise than the starts, whose average would be better."""
+"""How many times less precise the derivatives of the starts are than the starts: a measured value, not a bound."""
 
 NEAR = 0.1
 """Rotations no farther apart than this, in the Frobenius norm, are one minimum, reached more or less closely."""
