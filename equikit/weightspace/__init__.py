@@ -12,7 +12,6 @@ from equikit.weightspace._singular import SingularAlignment, SingularPair, singu
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize
 from equikit.weightspace._terms import Leaf, Product, Sum, Symbol
-from equikit.weightspace._trace import trace
 from equikit.weightspace._transfer import Transfer, transfer
 from equikit.weightspace.asymmetric import (
     AsymmetricLinear,
@@ -37,6 +36,7 @@ from equikit.weightspace.graphs import (
 )
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
 from equikit.weightspace.teleportation import BatchAction, TeleportState, batch_action, teleport
+from equikit.weightspace.tracing._trace import trace
 
 __all__ = [
     "NFN",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,11 +11,12 @@ import jax.numpy as jnp
 
 from equikit._errors import OptionError
 from equikit.groups import S
-from equikit.weightspace._axes import Axis, direct_sum, make_rigid, product
 from equikit.weightspace._leaves import checked_leaves
-from equikit.weightspace._program import Reader, program_of
-from equikit.weightspace._rules import rigid
-from equikit.weightspace._terms import Expression, Leaf, Product, Sum
+from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Simple, Sum
+from equikit.weightspace.tracing._axes import Axis, direct_sum, product
+from equikit.weightspace.tracing._places import Place, filled, single
+from equikit.weightspace.tracing._program import Places, program_of
+from equikit.weightspace.tracing._reading import read, read_with
 
 
 def relative_difference(one: Any, two: Any) -> float:
@@ -63,20 +64,26 @@ class _Found(Exception):
     """Carries the text out of the reader."""
 
 
-def labeled_axes(leaves: tuple[Leaf, ...], groups: dict[str, S]) -> tuple[dict[str, Axis], list[list[Axis]]]:
+def labeled_axes(leaves: tuple[Leaf, ...], groups: Mapping[str, S]) -> tuple[dict[str, Axis], list[Places]]:
     """An index set for each label that is permuted, and the axes of all parameters made of them."""
     labeled: dict[str, Axis] = {}
 
-    def axis_of(expression: Expression) -> Axis:
+    def axis_of(expression: Simple) -> Axis:
         if isinstance(expression, Product):
             return product([axis_of(factor) for factor in expression.factors], "a product of axes")
         if isinstance(expression, Sum):
             return direct_sum([axis_of(part) for part in expression.parts])
         if expression.label not in groups:
-            return rigid(expression.size, "bound to Fixed")
+            return Axis(expression.size, "rigid", reason="bound to Fixed")
         return labeled.setdefault(expression.label, Axis(expression.size))
 
-    return labeled, [[axis_of(axis) for axis in leaf.axes] for leaf in leaves]
+    def place_of(axis: Expression) -> Place:
+        if not isinstance(axis, Indexed):
+            return Place(single(axis_of(axis)))
+        axes = map(axis_of, axis.members)
+        return Place(filled(axis.counts, lambda _: next(axes)), axis.over)
+
+    return labeled, [[place_of(axis) for axis in leaf.axes] for leaf in leaves]
 
 
 def first_difference(
@@ -103,14 +110,12 @@ def first_difference(
             raise _Found(f"; by {equation.primitive} of arrays {shapes}, {text}")
 
     given = checked_leaves(leaves, params)
-    of_inputs = [[rigid(size, "an input") for size in jnp.shape(leaf)] for leaf in jax.tree.leaves(inputs)]
     assert list(given) == [leaf.name for leaf in leaves], "leaves come in the order of the tree"
+    programs = [program_of(apply, params, inputs)]
+    split = read(programs, [leaf.shape for leaf in leaves], unreached=True).split
     try:
-        results = Reader(watch).read(program_of(apply, params, inputs), [*of_params, *of_inputs]).results
+        read_with(programs, of_params, split, watch)
     except _Found as found:
         return str(found)
-    for axes in results:
-        for axis in axes:
-            make_rigid(axis, "an output")
     text = conflict()
     return f"; {text}" if text else ""

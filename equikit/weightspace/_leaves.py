@@ -161,7 +161,7 @@ def _by_path(tree: Any) -> dict[str, Any]:
 
 def symbols(axis: Any) -> list[Any]:
     """All symbols in an expression."""
-    inner = getattr(axis, "factors", getattr(axis, "parts", None))
+    inner = next((getattr(axis, name) for name in ("factors", "parts", "members") if hasattr(axis, name)), None)
     return [axis] if inner is None else [symbol for one in inner for symbol in symbols(one)]
 
 

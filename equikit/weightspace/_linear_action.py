@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -12,15 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError
-from equikit.weightspace._axes import Axis
-from equikit.weightspace._exponents import run
-from equikit.weightspace._linear_rules import LINEAR_RULES
-from equikit.weightspace._nesting import Nested
-from equikit.weightspace._powers import Form, Powers
-from equikit.weightspace._program import Call
-from equikit.weightspace._scaling import by_axis, inputs_of, unknowns
+from equikit.weightspace._scaling import by_axis, powers_of, unknowns
 from equikit.weightspace._tensors import join, split, tensors_of
-from equikit.weightspace._terms import Expression, Leaf, Product, Sum, Symbol
+from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Simple, Sum, Symbol
+from equikit.weightspace.tracing._axes import Axis
+from equikit.weightspace.tracing._forms import Form
+from equikit.weightspace.tracing._nesting import Nested
+from equikit.weightspace.tracing._program import Call, Places
 
 Move = Callable[[jax.Array], jax.Array]
 """What is done to an array `[n, rest]` along its first axis, or to `[m, n, rest]` along its second one."""
@@ -97,16 +95,26 @@ UP, DOWN = "*up*", "*down*"  # no labels of a trace
 
 def _marked(axis: Expression, signs: Iterator[int]) -> Expression:
     """An axis whose symbols, in order, have other labels where something acts on them."""
+    if isinstance(axis, Indexed):
+        return replace(axis, members=tuple(_marked_alone(member, signs) for member in axis.members))
+    return _marked_alone(axis, signs)
+
+
+def _marked_alone(axis: Simple, signs: Iterator[int]) -> Simple:
     if isinstance(axis, Product):
-        return Product(tuple(_marked(factor, signs) for factor in axis.factors))
+        return Product(tuple(_marked_alone(factor, signs) for factor in axis.factors))
     if isinstance(axis, Sum):
-        return Sum(tuple(_marked(part, signs) for part in axis.parts))
+        return Sum(tuple(_marked_alone(part, signs) for part in axis.parts))
     sign = next(signs, 0)
     return Symbol(UP if sign > 0 else DOWN, axis.size) if sign else axis
 
 
 def linear_actions(
-    call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Axis]], others: int, pairs: Nested
+    calls: Sequence[Call],
+    leaves: Sequence[Leaf],
+    of_params: Sequence[Places],
+    permuted: Collection[str],
+    pairs: Nested,
 ) -> Iterator[LinearAction]:
     """All general linear groups that are found: one for each label and each set of its axes that depend on each other.
 
@@ -115,9 +123,8 @@ def linear_actions(
     itself for every index of the second.
     """
     outer = dict(pairs)
-    its = unknowns(leaves, of_params)
-    powers = Powers(signs=False)
-    run(powers, call, [*its.arrays, *inputs_of(call, len(leaves), others)], LINEAR_RULES)
+    its = unknowns(leaves, of_params, permuted)
+    powers = powers_of("linear", calls, its)
     root_of = {number: its.roots[label] for number, label in enumerate(its.labels)}
     root_of |= {number: atom.root for number, atom in powers.carried.items()}
     colors, refused = _colored(powers.rows, root_of)

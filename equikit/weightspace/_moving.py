@@ -12,9 +12,9 @@ import numpy as np
 
 from equikit._errors import OptionError
 from equikit.weightspace._leaves import batch_of
-from equikit.weightspace._nesting import Nested
-from equikit.weightspace._tensors import join, split, tensors_of
+from equikit.weightspace._tensors import Tensor, join, split, tensors_of
 from equikit.weightspace._terms import Element, Leaf
+from equikit.weightspace.tracing._nesting import Nested
 
 
 def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> Element:
@@ -54,20 +54,33 @@ def moved(leaves: Sequence[Leaf], pairs: Nested, element: Element, arrays: Mappi
 
     Nested labels come first, by one permutation for each index of the other label, or one for all.
     """
-    several = {label: places for label, places in element.items() if places.ndim == 2}
-    rest = {label: places for label, places in element.items() if label not in several}
+    within = dict(pairs)
     found = {}
     for leaf in leaves:
-        array = arrays[leaf.name]
-        for inner, outer in pairs:
-            if inner in several and inner in leaf.labels:
-                array = _moved_within(leaf, array, inner, outer, several[inner])
-        start = array.ndim - len(leaf.axes)
-        for place, axis in enumerate(leaf.axes):
-            if any(label in rest for label in axis.labels):
-                array = jnp.take(array, _inverse(axis.places(rest)), axis=start + place)
-        found[leaf.name] = array
+        if not element.keys() & set(leaf.labels):
+            found[leaf.name] = arrays[leaf.name]
+            continue
+        tensors = split((leaf,), {leaf.name: jnp.asarray(arrays[leaf.name])[..., None]})
+        for tensor in tensors_of(leaf):
+            # Labels that are nested in others are moved before these.
+            for place in sorted(range(len(tensor.labels)), key=lambda at: tensor.labels[at] not in within):
+                if tensor.labels[place] in element:
+                    tensors[tensor.name] = _moved(tensors[tensor.name], tensor, place, within, element)
+        found[leaf.name] = join((leaf,), tensors)[leaf.name][..., 0]
     return found
+
+
+def _moved(array: Any, tensor: Tensor, place: int, within: Mapping[str, str], element: Element) -> Any:
+    """A tensor `[*batch, *axes, 1]`, moved along one of its axes."""
+    label = tensor.labels[place]
+    start = array.ndim - 1 - len(tensor.labels)
+    order = _inverse(element[label])
+    if order.ndim == 1:
+        return jnp.take(array, order, axis=start + place)
+    first, second = start + tensor.labels.index(within[label]), start + place
+    others = [axis for axis in range(array.ndim) if axis not in (first, second)]
+    index = jnp.expand_dims(order if first < second else order.T, others)
+    return jnp.take_along_axis(array, index, axis=second)
 
 
 def augmented(
@@ -93,21 +106,6 @@ def augmented(
     flat = {leaf.name: jnp.reshape(arrays[leaf.name], (math.prod(batch), *leaf.shape)) for leaf in leaves}
     drawn = jax.vmap(one)(jax.random.split(key, math.prod(batch)), flat)
     return {leaf.name: drawn[leaf.name].reshape(*batch, *leaf.shape) for leaf in leaves}
-
-
-def _moved_within(leaf: Leaf, array: Any, inner: str, outer: str, places: Any) -> jax.Array:
-    """By one permutation of the inner label for each index of the outer, `[outer, inner]`."""
-    order = _inverse(places)
-    tensors = split((leaf,), {leaf.name: jnp.asarray(array)[..., None]})
-    for tensor in tensors_of(leaf):
-        if inner in tensor.labels:
-            one = tensors[tensor.name]
-            start = one.ndim - 1 - len(tensor.labels)
-            first, second = (start + tensor.labels.index(label) for label in (outer, inner))
-            others = [place for place in range(one.ndim) if place not in (first, second)]
-            index = jnp.expand_dims(order if first < second else order.T, others)
-            tensors[tensor.name] = jnp.take_along_axis(one, index, axis=second)
-    return join((leaf,), tensors)[leaf.name][..., 0]
 
 
 def _inverse(places: Any) -> Any:

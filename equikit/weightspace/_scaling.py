@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError
-from equikit.weightspace._axes import Axis
-from equikit.weightspace._exponents import run
 from equikit.weightspace._leaves import symbols
-from equikit.weightspace._powers import Form, Powers, Scaled, atoms, combined, plain
-from equikit.weightspace._program import Call
-from equikit.weightspace._terms import Expression, Leaf, Product, Sum
+from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Sum
+from equikit.weightspace.tracing._axes import Axis, atoms
+from equikit.weightspace.tracing._forms import Array, Form, Kind, Powers, combined, plain
+from equikit.weightspace.tracing._places import Place, filled
+from equikit.weightspace.tracing._program import Call, Places
 
 Scales = Literal["positive", "sign"]
 """Numbers above zero, or plus and minus one."""
@@ -42,11 +42,11 @@ class Scaling:
         parts = [f"{name}[{place}] {', '.join(map(str, powers))}" for name, place, powers in self.powers if any(powers)]
         return f"{self.label} {self.kind}: {'; '.join(parts)}"
 
-    def factors(self, leaf: Leaf, numbers: Any) -> Iterator[tuple[int, Any]]:
-        """For each axis of a parameter that is multiplied, by what, `[size]`; in NumPy, or in JAX where numbers are."""
+    def factors(self, leaf: Leaf, numbers: Any) -> Iterator[Any]:
+        """What multiplies a parameter along its axes, to be broadcast; in NumPy, or in JAX where numbers are."""
         for name, place, powers in self.powers:
             if name == leaf.name and any(powers):
-                yield place, _along(leaf.axes[place], iter(powers), self.label, numbers)
+                yield _spread(leaf, place, _along(leaf.axes[place], iter(powers), self.label, numbers))
 
 
 def rescaled(
@@ -62,9 +62,8 @@ def rescaled(
     found = {}
     for leaf in leaves:
         array = arrays[leaf.name]
-        for place, factor in scaling.factors(leaf, values):
-            shape = [-1 if other == place else 1 for other in range(len(leaf.axes))]
-            narrow = jnp.asarray(factor.reshape(shape), array.dtype)
+        for factor in scaling.factors(leaf, values):
+            narrow = jnp.asarray(factor, array.dtype)
             if not traced and not np.all(np.isfinite(np.asarray(narrow, np.float64)) & (np.asarray(narrow) != 0)):
                 raise OptionError(
                     f"the numbers are too large or too small for {leaf.name!r}",
@@ -103,17 +102,28 @@ def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: An
         return found
     if isinstance(axis, Sum):
         return library.concatenate([_along(part, powers, label, numbers) for part in axis.parts])
+    if isinstance(axis, Indexed):
+        return library.stack([_along(member, powers, label, numbers) for member in axis.members])
     power = next(powers)
     return numbers ** float(power) if axis.label == label and power else library.ones(axis.size, numbers.dtype)
 
 
+def _spread(leaf: Leaf, place: int, factor: Any) -> Any:
+    """A factor along one axis, which may be another one at each index of some other axes, with the axes of a leaf."""
+    axis = leaf.axes[place]
+    over, counts = (axis.over, axis.counts) if isinstance(axis, Indexed) else ((), ())
+    order = sorted((*over, place))
+    full = factor.reshape(*counts, axis.size).transpose([(*over, place).index(one) for one in order])
+    return full.reshape([leaf.shape[one] if one in order else 1 for one in range(len(leaf.axes))])
+
+
 @dataclass(frozen=True)
 class Unknowns:
-    """The powers of parameters, one for each free atom of each of their axes.
+    """The powers of parameters, one for each symbol of each of their axes that is permuted.
 
     Attributes:
-        owners: for each the numbers of the parameter, of its axis and of the atom.
-        labels: for each the label of the atom.
+        owners: for each the numbers of the parameter, of its axis and of the symbol.
+        labels: for each the label of the symbol.
         roots: the index sets of the labels.
         arrays: the parameters with these powers.
     """
@@ -121,48 +131,54 @@ class Unknowns:
     owners: tuple[tuple[int, int, int], ...]
     labels: tuple[str, ...]
     roots: dict[str, Axis]
-    arrays: tuple[Scaled, ...]
+    arrays: tuple[Array, ...]
 
 
-def unknowns(leaves: Sequence[Leaf], of_params: Sequence[Sequence[Axis]]) -> Unknowns:
+def unknowns(leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Collection[str]) -> Unknowns:
     """A number for each power of the parameters, whose axes are given."""
     owners: list[tuple[int, int, int]] = []
     labels: list[str] = []
     roots: dict[str, Axis] = {}
-    arrays: list[Scaled] = []
-    for number, (leaf, axes) in enumerate(zip(leaves, of_params, strict=True)):
-        forms = []
-        for place, (axis, expression) in enumerate(zip(axes, leaf.axes, strict=True)):
-            names = [symbol.label for symbol in symbols(expression) if symbol.size > 1]
-            its: list[Form] = []
-            for which, (atom, label) in enumerate(zip(atoms(axis), names, strict=True)):
-                if atom.kind != "free":
-                    its.append({})
-                    continue
-                its.append({len(owners): Fraction(1)})
-                owners.append((number, place, which))
+
+    def forms(leaf: int, at: int, place: Place, names: Iterator[tuple[int, str]]) -> Place:
+        def one(index: tuple[int, ...]) -> tuple[Form, ...]:
+            found = []
+            for atom in atoms(place.members[index]):
+                which, label = next(names)
+                found.append({len(owners): Fraction(1)})
+                owners.append((leaf, at, which))
                 labels.append(label)
                 roots[label] = atom.root
-            forms.append(tuple(its))
-        arrays.append(Scaled(tuple(axes), tuple(forms)))
+            return tuple(found)
+
+        return Place(filled(place.members.shape, one), place.over)
+
+    arrays = []
+    for number, (leaf, places) in enumerate(zip(leaves, of_params, strict=True)):
+        found = []
+        for at, (place, axis) in enumerate(zip(places, leaf.axes, strict=True)):
+            names = ((which, one.label) for which, one in enumerate(symbols(axis)) if one.label in permuted)
+            found.append(forms(number, at, place, names))
+        arrays.append(Array(found))
     return Unknowns(tuple(owners), tuple(labels), roots, tuple(arrays))
 
 
-def scalings(call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Axis]], others: int) -> list[Scaling]:
+def scalings(
+    calls: Sequence[Call], leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Collection[str]
+) -> list[Scaling]:
     """All ways to scale, a basis of them for each label and kind.
 
     Args:
-        call: the program as it was read; its first inputs are the parameters, and `others` more follow.
+        calls: the programs as they were read; their first inputs are the parameters.
         leaves: the parameters.
         of_params: the axes of each.
-        others: the number of inputs that are no parameters.
+        permuted: the labels that are permuted.
     """
-    its = unknowns(leaves, of_params)
+    its = unknowns(leaves, of_params, permuted)
     found: list[Scaling] = []
     kinds: tuple[Scales, ...] = ("positive", "sign")
     for kind in kinds:
-        powers = Powers(signs=kind == "sign")
-        run(powers, call, [*its.arrays, *inputs_of(call, len(leaves), others)])
+        powers = powers_of(kind, calls, its)
         for label in dict.fromkeys(its.labels):
             mine = [number for number, other in enumerate(its.labels) if other == label]
             # What loops carry comes first, so that it is expressed by the parameters.
@@ -174,9 +190,13 @@ def scalings(call: Call, leaves: Sequence[Leaf], of_params: Sequence[Sequence[Ax
     return found
 
 
-def inputs_of(call: Call, params: int, others: int) -> list[Scaled]:
-    """The inputs of a program that come after its parameters; nothing multiplies them."""
-    return [plain(call.of(variable)) for variable in call.jaxpr.invars[params : params + others]]
+def powers_of(kind: Kind, calls: Sequence[Call], its: Unknowns) -> Powers:
+    """What is asked of the powers of parameters, by all programs."""
+    powers = Powers(kind)
+    for call in calls:
+        others = call.jaxpr.invars[len(its.arrays) :]
+        powers.run(call, [*its.arrays, *(plain(call.of(variable)) for variable in others)])
+    return powers
 
 
 def by_axis(
@@ -186,10 +206,8 @@ def by_axis(
     values = {its.owners[number]: value for number, value in found.items()}
     for (number, place), group in itertools.groupby(sorted(values), lambda owner: owner[:2]):
         at = {which: values[number, place, which] for *_, which in group}
-        counted = itertools.count()
-        listed = symbols(leaves[number].axes[place])
-        powers = [at.get(next(counted), Fraction(0)) if symbol.size > 1 else Fraction(0) for symbol in listed]
-        yield leaves[number].name, place, tuple(powers)
+        count = len(symbols(leaves[number].axes[place]))
+        yield leaves[number].name, place, tuple(at.get(which, Fraction(0)) for which in range(count))
 
 
 def null_space(rows: Sequence[Form], unknowns: Sequence[int], *, modulo_two: bool) -> list[list[Fraction]]:

@@ -17,9 +17,9 @@ from equikit.weightspace._blame import first_difference, refuse_not_comparable, 
 from equikit.weightspace._leaves import checked_leaves, refuse_sizes_that_differ
 from equikit.weightspace._linear_action import LinearAction, transformed
 from equikit.weightspace._moving import augmented, checked_element, moved
-from equikit.weightspace._nesting import Nested
 from equikit.weightspace._scaling import Scaling, rescaled
 from equikit.weightspace._terms import Element, Leaf
+from equikit.weightspace.tracing._nesting import Nested
 
 
 @dataclass(frozen=True)

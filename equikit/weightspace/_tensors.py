@@ -13,7 +13,7 @@ import numpy as np
 
 from equikit._errors import OptionError, ShapeError
 from equikit.weightspace._leaves import checked_leaves
-from equikit.weightspace._terms import Expression, Leaf, Product, Sum, Symbol
+from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Sum, Symbol, without
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,15 @@ Axes = tuple[Expression, ...]
 
 
 def opened(axes: Axes) -> tuple[int, tuple[Axes, ...]] | None:
-    """The first axis that is a product or a sum, and the axes that take its place: of a product, or of each part."""
+    """The first axis that has structure, and the axes of the array that take its place.
+
+    They are those of one array for a product, and of one for each part of a sum, or for each index along an axis on
+    which others depend; this axis is then left out.
+    """
+    for axis in axes:
+        if isinstance(axis, Indexed):
+            place, count = axis.over[0], axis.counts[0]
+            return place, tuple(without(axes, place, index) for index in range(count))
     for place, axis in enumerate(axes):
         if isinstance(axis, Product):
             return place, (axes[:place] + axis.factors + axes[place + 1 :],)
@@ -85,6 +93,10 @@ def _split(axes: Axes, array: jax.Array) -> Iterator[jax.Array]:
         sizes = (factor.size for factor in axis.factors)
         yield from _split(inner[0], array.reshape(*array.shape[:start], *sizes, *array.shape[start + 1 :]))
         return
+    if isinstance(axis, Symbol):
+        for index, one in enumerate(inner):
+            yield from _split(one, jax.lax.index_in_dim(array, index, axis=start, keepdims=False))
+        return
     assert isinstance(axis, Sum)
     first = 0
     for part, one in zip(axis.parts, inner, strict=True):
@@ -112,7 +124,7 @@ def _joined(axes: Axes, tensors: Iterator[jax.Array]) -> jax.Array:
         first = array.ndim + start - len(axis.factors) + 1
         size = math.prod(array.shape[first : first + len(axis.factors)])
         return array.reshape(*array.shape[:first], size, *array.shape[first + len(axis.factors) :])
-    return jnp.concatenate(parts, axis=start)
+    return jnp.stack(parts, axis=start) if isinstance(axis, Symbol) else jnp.concatenate(parts, axis=start)
 
 
 def checked_tensors(leaves: tuple[Leaf, ...], params: Any, name: str) -> dict[str, jax.Array]:

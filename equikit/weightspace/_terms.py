@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 Element = dict[str, np.ndarray]
@@ -34,16 +31,12 @@ class Symbol:
         """All labels in it."""
         return (self.label,)
 
-    def places(self, element: Element) -> Any:
-        """Where every index goes, `[size]`; an array of JAX where the element is traced."""
-        return element.get(self.label, np.arange(self.size))
-
 
 @dataclass(frozen=True, order=True)
 class Product:
     """An axis whose indices are tuples, as reshape makes it of several axes; the first factor changes slowest."""
 
-    factors: tuple[Expression, ...]
+    factors: tuple[Simple, ...]
 
     def __str__(self) -> str:
         return f"({' '.join(map(str, self.factors))})"
@@ -58,19 +51,12 @@ class Product:
         """All labels in it."""
         return tuple(label for factor in self.factors for label in factor.labels)
 
-    def places(self, element: Element) -> Any:
-        """Where every index goes, `[size]`; an array of JAX where the element is traced."""
-        found = np.zeros(1, np.intp)
-        for factor in self.factors:
-            found = (found[:, None] * factor.size + factor.places(element)).ravel()
-        return found
-
 
 @dataclass(frozen=True, order=True)
 class Sum:
     """An axis that holds others one after another, as concatenate makes it."""
 
-    parts: tuple[Expression, ...]
+    parts: tuple[Simple, ...]
 
     def __str__(self) -> str:
         return f"({' + '.join(map(str, self.parts))})"
@@ -85,17 +71,67 @@ class Sum:
         """All labels in it."""
         return tuple(label for part in self.parts for label in part.labels)
 
-    def places(self, element: Element) -> Any:
-        """Where every index goes, `[size]`; an array of JAX where the element is traced."""
-        starts = np.cumsum([0, *(part.size for part in self.parts)])
-        places = [start + part.places(element) for start, part in zip(starts, self.parts, strict=False)]
-        if any(isinstance(some, jax.Array) for some in places):
-            return jnp.concatenate(places)
-        return np.concatenate(places)
+
+@dataclass(frozen=True, order=True)
+class Indexed:
+    """An axis that has other labels for each index of other axes of the array, as layers that are stacked for a scan.
+
+    Attributes:
+        over: the places of these axes.
+        counts: their sizes.
+        members: an expression for each combination of their indices, the last of which changes fastest.
+    """
+
+    over: tuple[int, ...]
+    counts: tuple[int, ...]
+    members: tuple[Simple, ...]
+
+    def __str__(self) -> str:
+        texts = list(map(str, self.members))
+        return "|".join(texts if len(texts) <= SHOWN else [*texts[: SHOWN - 1], "..", texts[-1]])
+
+    @property
+    def size(self) -> int:
+        """Number of indices."""
+        return self.members[0].size
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels in it."""
+        return tuple(dict.fromkeys(label for member in self.members for label in member.labels))
+
+    def at(self, place: int, index: int) -> Expression:
+        """The expression at one index along one of the axes, which is left out of the array."""
+        axis = self.over.index(place)
+        left = tuple(one - (one > place) for one in self.over if one != place)
+        inner = math.prod(self.counts[axis + 1 :])
+        block = inner * self.counts[axis]
+        found = tuple(member for number, member in enumerate(self.members) if number % block // inner == index)
+        return Indexed(left, self.counts[:axis] + self.counts[axis + 1 :], found) if left else found[0]
 
 
-Expression = Symbol | Product | Sum
+SHOWN = 4
+"""Members that are printed."""
+
+Simple = Symbol | Product | Sum
+"""What an axis is an axis of, whatever the indices along other axes are."""
+Expression = Simple | Indexed
 """What an axis is an axis of."""
+
+
+def without(axes: tuple[Expression, ...], place: int, index: int) -> tuple[Expression, ...]:
+    """The axes of an array at one index along one of them."""
+    found = []
+    for number, axis in enumerate(axes):
+        if number == place:
+            continue
+        if isinstance(axis, Indexed) and place in axis.over:
+            found.append(axis.at(place, index))
+        elif isinstance(axis, Indexed):
+            found.append(replace(axis, over=tuple(one - (one > place) for one in axis.over)))
+        else:
+            found.append(axis)
+    return tuple(found)
 
 
 @dataclass(frozen=True, order=True)

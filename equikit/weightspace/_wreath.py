@@ -24,7 +24,7 @@ from equikit.plans._ir import Normalize, TermPair, Widths
 from equikit.plans._layout import Weights, as_whole, laid_out
 from equikit.plans._lower import planned
 from equikit.plans._products import with_wires_after
-from equikit.weightspace._nesting import Nested
+from equikit.weightspace.tracing._nesting import Nested
 
 
 class WreathLinear(Linear):

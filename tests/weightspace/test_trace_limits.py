@@ -76,7 +76,8 @@ def test_places_that_are_written_are_rigid() -> None:
         return jnp.zeros(8).at[jnp.argsort(x[:, 0])].add(p["v"][:5]) @ p["w"]
 
     params = plain({"v": (8,), "w": (8,)})
-    spec = trace(model, params, X)
+    assert trace(model, params, X).groups == {}
+    spec = trace(model, params, X, unreached=True)
     assert spec.groups == {"h0": S(3)}, "those of v that are not used"
     assert spec.check(model, params, X, jax.random.key(0)) < 1e-5
 
@@ -103,7 +104,7 @@ def test_arrays_without_entries_and_scalars() -> None:
 
     params = plain({"a": (3, 0), "b": (0, 2), "c": (0, 3)})
     assert trace(model, params, X).check(model, params, X, jax.random.key(0)) == 0
-    assert trace(lambda p, x: jnp.sum(p["a"] * x), PARAMS, 1.0).terms["b"] == "h2 h3"
+    assert trace(lambda p, x: jnp.sum(p["a"] * x), PARAMS, 1.0, unreached=True).terms["b"] == "h2 h3"
     assert str(Specification((), ())) == "\n"
 
 

@@ -14,8 +14,8 @@ from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._tensors import split as cut
 from equikit.weightspace._tensors import tensors_of
-from equikit.weightspace._trace import trace
 from equikit.weightspace.asymmetric._fixed import FixedEntries
+from equikit.weightspace.tracing._trace import trace
 
 Colors = dict[str, np.ndarray]
 """For each label a number for each index, `[n]`, and for each index of the outer label where it is nested in one,

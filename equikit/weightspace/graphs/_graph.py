@@ -16,10 +16,10 @@ from equikit.groups import Fixed
 from equikit.weightspace._leaves import with_channels
 from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._tensors import join, split
-from equikit.weightspace._trace import INPUT, OUTPUT
 from equikit.weightspace.graphs._indices import ends, moved, positions, repeated
 from equikit.weightspace.graphs._layout import GraphKind, Layout, layout
 from equikit.weightspace.graphs._values import Features, laid_out, picked
+from equikit.weightspace.tracing._reading import INPUT, OUTPUT
 
 if TYPE_CHECKING:
     import networkx

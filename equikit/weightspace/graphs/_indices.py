@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from equikit.weightspace._nesting import Nested
 from equikit.weightspace._terms import Element
 from equikit.weightspace.graphs._layout import Block, Layout
+from equikit.weightspace.tracing._nesting import Nested
 
 
 def _static(array: np.ndarray) -> np.ndarray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from equikit.weightspace._trace import trace
 from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs._layout import GraphKind
+from equikit.weightspace.tracing._trace import trace
 
 
 def graph(

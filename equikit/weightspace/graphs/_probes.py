@@ -4,110 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jax.extend.core import Literal
 
 from equikit import _checks
 from equikit._errors import ShapeError
 from equikit.groups import S
-from equikit.weightspace._activations import _evaluated
-from equikit.weightspace._axes import Axis, factors
-from equikit.weightspace._blame import labeled_axes
+from equikit.weightspace._evaluation import Seen, evaluated, is_number, labeled
 from equikit.weightspace._leaves import checked_leaves
-from equikit.weightspace._program import INLINED, Reader, of_constant, opened, program_of
-from equikit.weightspace._rules import Axes, rigid
-from equikit.weightspace._trace import INPUT, OUTPUT
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
+from equikit.weightspace.tracing._axes import Axis
+from equikit.weightspace.tracing._reading import INPUT, OUTPUT
 
 
-@dataclass(frozen=True)
-class Value:
-    """An array, what its axes are axes of, and whether the data are in it."""
-
-    axes: Axes
-    array: Any
-    data: bool
-
-
-@dataclass
-class Evaluation(Reader):
-    """Reads a program and evaluates it, and keeps all arrays of numbers that depend on the data."""
-
-    seen: list[Value] = field(default_factory=list)
-
-    def run(self, closed: Any, operands: Sequence[Value]) -> list[Value]:
-        """The results of a program."""
-        jaxpr, constants = opened(closed)
-        known: dict[Any, Value] = {
-            variable: Value(of_constant(value), value, False)
-            for variable, value in zip(jaxpr.constvars, constants, strict=True)
-        }
-        known.update(zip(jaxpr.invars, operands, strict=True))
-
-        def of(variable: Any) -> Value:
-            if isinstance(variable, Literal):
-                return Value(of_constant(np.asarray(variable.val)), variable.val, False)
-            return known[variable]
-
-        for equation in jaxpr.eqns:
-            given = [of(variable) for variable in equation.invars]
-            name = equation.primitive.name
-            if name in INLINED and INLINED[name] in equation.params:
-                results = self.run(equation.params[INLINED[name]], given)
-            else:
-                axes = self.equation(equation, [value.axes for value in given])
-                arrays = _evaluated(equation, [value.array for value in given])
-                data = any(value.data for value in given)
-                results = [Value(*both, data) for both in zip(axes, arrays, strict=True)]
-                self.seen += [value for value in results if data and _is_number(value.array)]
-            known.update(zip(equation.outvars, results, strict=True))
-        return [of(variable) for variable in jaxpr.outvars]
-
-
-def _is_number(array: Any) -> bool:
-    return bool(jnp.issubdtype(jnp.result_type(array), jnp.floating))
-
-
-def _along(value: Value, axes: Sequence[Axis]) -> jax.Array | None:
+def _along(seen: Seen, axes: Sequence[Axis]) -> jax.Array | None:
     """The mean of an array over all axes but those of some index sets, flat; none where it has not all of these."""
-    # Axes that are products, as those of flattened arrays, fall into their factors; what is concatenated has been seen.
-    inner = [factors(one) if one.root.kind == "product" else [one.root] for one in value.axes]
-    atoms = [atom for some in inner for atom in some]
-    if any(axis.root not in atoms for axis in axes) or any(atom.kind == "sum" for atom in atoms):
+    if any(axis.root not in seen.axes for axis in axes):
         return None
-    array = jnp.reshape(value.array, [atom.size for atom in atoms])
-    places = [atoms.index(axis.root) for axis in axes]
-    rest = [place for place in range(array.ndim) if place not in places]
-    return jnp.mean(array.transpose([*places, *rest]), axis=tuple(range(len(places), array.ndim))).ravel()
+    places = [seen.axes.index(axis.root) for axis in axes]
+    rest = [place for place in range(seen.array.ndim) if place not in places]
+    return jnp.mean(seen.array.transpose([*places, *rest]), axis=tuple(range(len(places), seen.array.ndim))).ravel()
 
 
 def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]) -> jax.Array:
     """For each node the last array of the program that has its label, the mean over all else, `[nodes]`."""
     spec = graph.spec
     wanted = [block for block in graph.layout.nodes if block.neurons]
-    labeled, of_params = labeled_axes(
-        spec.leaves, {axis.label: S(axis.size) for block in wanted for axis in block.axes}
-    )
-    values = [Value(axes, leaf, False) for axes, leaf in zip(of_params, jax.tree.leaves(params), strict=True)]
-    given = [Value([rigid(n, INPUT) for n in leaf.shape], leaf, True) for leaf in jax.tree.leaves(inputs)]
-    evaluation = Evaluation(seen=[value for value in given if _is_number(value.array)])
-    results = evaluation.run(program_of(apply, params, inputs), [*values, *given])
+    groups = {axis.label: S(axis.size) for block in wanted for axis in block.axes}
+    program = labeled(spec.leaves, groups, apply, params, inputs)
+    seen: list[Seen] = []
+    results = evaluated(program, params, inputs, seen.append)
     # A single neuron has an axis of one index, which looks like any other; at the ends it is all that there is.
-    ends = {INPUT: given, OUTPUT: results}
+    ends = {INPUT: jax.tree.leaves(inputs), OUTPUT: results}
     reasons = dict(spec.reasons)
     found = []
     for block in graph.layout.nodes:
         along: list[jax.Array | None] = []
         if block.neurons and block.size > 1:
-            along = [_along(value, [labeled[axis.label] for axis in block.axes]) for value in evaluation.seen]
+            along = [_along(value, [program.axes[axis.label] for axis in block.axes]) for value in seen]
         elif block.neurons:
-            along = [jnp.mean(v.array)[None] for v in ends.get(reasons.get(block.name, ""), []) if _is_number(v.array)]
+            along = [jnp.mean(array)[None] for array in ends.get(reasons.get(block.name, ""), []) if is_number(array)]
         there = [array for array in along if array is not None]
         found.append(there[-1] if there else jnp.zeros(block.size, jnp.float32))
     dtype = jnp.result_type(*found)
@@ -167,7 +107,7 @@ class Probes(nnx.Module):
         _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
         self.graph, self.apply = graph, apply
         arrays = [jnp.asarray(leaf) for leaf in leaves]
-        self.inputs = nnx.List([nnx.Param(a) if learned and _is_number(a) else nnx.Variable(a) for a in arrays])
+        self.inputs = nnx.List([nnx.Param(a) if learned and is_number(a) else nnx.Variable(a) for a in arrays])
         self.count = int(arrays[0].shape[0])
 
     def __call__(self, params: Any) -> jax.Array:

@@ -63,9 +63,8 @@ def moved(spec: Specification, tangent: Tangent, params: Any) -> Any:
         for leaf in spec.leaves:
             array = arrays[leaf.name]
             if isinstance(action, Scaling):
-                for place, factor in action.factors(leaf, jnp.exp(t)):
-                    shape = [-1 if other == place else 1 for other in range(len(leaf.axes))]
-                    array = array * factor.reshape(shape).astype(array.dtype)
+                for factor in action.factors(leaf, jnp.exp(t)):
+                    array = array * factor.astype(array.dtype)
             else:
                 array = action.apply(leaf, array, _times(up), _times(down))
             arrays[leaf.name] = array

@@ -67,6 +67,14 @@ def parts(axis: Axis) -> list[Axis]:
     return [axis] if axis.size else []
 
 
+def atoms(axis: Axis) -> list[Axis]:
+    """The free index sets that an axis is made of, in order; those of one index are left out."""
+    axis = axis.root
+    if axis.kind in ("product", "sum"):
+        return [atom for one in axis.inner for atom in atoms(one)]
+    return [axis] if axis.size > 1 and axis.kind == "free" else []
+
+
 def product(axes: Sequence[Axis], reason: str) -> Axis:
     """The axis whose indices are tuples; `reason` is why it would be rigid."""
     inner = [factor for axis in axes for factor in factors(axis)]

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
+from equikit import _checks
 from equikit.groups import Fixed, S
-from equikit.weightspace._axes import Axis, factors, make_rigid, parts
 from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._linear_action import linear_actions
-from equikit.weightspace._nesting import nested
-from equikit.weightspace._program import Reader, program_of
-from equikit.weightspace._rules import rigid
 from equikit.weightspace._scaling import scalings
 from equikit.weightspace._specification import Specification
-from equikit.weightspace._terms import Expression, Leaf, Product, Sum, Symbol
+from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Simple, Sum, Symbol
+from equikit.weightspace.tracing._axes import Axis, factors, make_rigid, parts
+from equikit.weightspace.tracing._collapse import collapsed
+from equikit.weightspace.tracing._nesting import nested
+from equikit.weightspace.tracing._places import Place
+from equikit.weightspace.tracing._program import Call, program_of
+from equikit.weightspace.tracing._reading import ALONE, OUTPUT, read, shapes_of
 
-INPUT, OUTPUT = "an input", "an output"
 
-
-def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
+def trace(
+    apply: Callable[..., Any], params: Any, x: Any, *, examples: Sequence[Any] = (), unreached: bool = False
+) -> Specification:
     r"""The permutations of the parameters of a model that leave what it computes as it is.
 
     The program of the model is read equation by equation, and every axis of every array gets an index set. Elementwise
@@ -38,6 +38,9 @@ def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
         apply: the model, a pure function `apply(params, x)` that JAX can trace.
         params: a tree of arrays, or of `jax.ShapeDtypeStruct`s.
         x: an input, or several in a tuple, which follow the parameters; they may be `jax.ShapeDtypeStruct`s too.
+        examples: more inputs of this kind, as of another length: what is found is a symmetry for all of them.
+        unreached: permute index sets too that reach no output, as positions beyond the length of the input. For other
+            inputs they may well reach one.
 
     Returns:
         A term for each parameter, and a group for each label: `spec.terms`, `spec.groups`, and `spec.check`.
@@ -60,45 +63,59 @@ def trace(apply: Callable[..., Any], params: Any, x: Any) -> Specification:
         ours; specifications of this kind are written by hand in Ainsworth, Hayase and Srinivasa, Git Re-Basin,
         arXiv:2209.04836, and Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232.
     """
-    given, inputs = named_leaves(params), x if isinstance(x, tuple) else (x,)
-    closed = program_of(apply, params, inputs)
-    of_params = [[Axis(size) for size in leaf.shape] for leaf in given.values()]
-    of_inputs = [[rigid(size, INPUT) for size in jnp.shape(leaf)] for leaf in jax.tree.leaves(inputs)]
-    call = Reader().read(closed, [*of_params, *of_inputs])
-    for axes in call.results:
-        for axis in axes:
-            make_rigid(axis, OUTPUT)
-    names = _Names(of_inputs)
+    given, tuples = named_leaves(params), [one if isinstance(one, tuple) else (one,) for one in (x, *examples)]
+    _checks.flag("unreached", unreached)
+    programs = [program_of(apply, params, inputs) for inputs in tuples]
+    reading = read(programs, shapes_of(list(given.values())), unreached=unreached)
+    names = _Names({axis.root for call in reading.calls for axis in _of_inputs(call, len(given))})
     leaves = tuple(
-        Leaf(name, tuple(names.expression(axis) for axis in axes)) for name, axes in zip(given, of_params, strict=True)
+        Leaf(name, tuple(map(names.place, places))) for name, places in zip(given, reading.params, strict=True)
     )
-    count = len(of_inputs)
     free = {label: axis for axis, label in names.labels.items() if isinstance(names.bindings[label], S)}
-    pairs = nested(call, free)
+    pairs = nested(reading.calls, free)
+    leaves, found_scalings, found_actions = collapsed(
+        leaves,
+        scalings(reading.calls, leaves, reading.params, free),
+        list(linear_actions(reading.calls, leaves, reading.params, free, pairs)),
+    )
     return Specification(
         leaves,
         tuple(names.bindings.items()),
         tuple(names.reasons.items()),
-        scalings=tuple(scalings(call, leaves, of_params, count)),
+        scalings=found_scalings,
         nested=pairs,
-        linear_actions=tuple(linear_actions(call, leaves, of_params, count, pairs)),
+        linear_actions=found_actions,
     )
+
+
+def _of_inputs(call: Call, params: int) -> Iterator[Axis]:
+    for variable in call.jaxpr.invars[params:]:
+        for place in call.places[variable]:
+            yield place.only
 
 
 class _Names:
     """Labels of index sets, in the order in which they are met."""
 
-    def __init__(self, of_inputs: list[list[Axis]]) -> None:
-        self.of_inputs = {axis.root for axes in of_inputs for axis in axes}
+    def __init__(self, of_inputs: set[Axis]) -> None:
+        self.of_inputs = of_inputs
         self.labels: dict[Axis, str] = {}
         self.bindings: dict[str, S | Fixed] = {}
         self.reasons: dict[str, str] = {}
 
-    def expression(self, axis: Axis) -> Expression:
+    def place(self, place: Place) -> Expression:
+        """What an axis of a parameter is an axis of."""
+        members = tuple(self.expression(axis) for axis in place.members.flat)
+        over = tuple(one for one in place.over if isinstance(one, int))
+        return Indexed(over, place.members.shape, members) if over else members[0]
+
+    def expression(self, axis: Axis) -> Simple:
         """What an axis is an axis of."""
         axis = axis.root
         if axis.kind == "product":
             return Product(tuple(map(self.expression, factors(axis))))
+        if axis.kind == "sum" and not any(part.size > 1 for part in parts(axis)):
+            make_rigid(axis, ALONE)
         if axis.kind == "sum":
             return Sum(tuple(map(self.expression, parts(axis))))
         return Symbol(self._label(axis), axis.size)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from equikit.weightspace._axes import Axis
-from equikit.weightspace._program import Call
+import numpy as np
+
+from equikit.weightspace.tracing._axes import Axis
+from equikit.weightspace.tracing._pattern import Multiply, Pattern, symbols_of
+from equikit.weightspace.tracing._places import Columns, indices_of
+from equikit.weightspace.tracing._primitives import TABLE, elementwise
+from equikit.weightspace.tracing._program import Call
 
 Nested = tuple[tuple[str, str], ...]
 """Pairs of labels: the first is permuted by itself for every index of the second."""
 
 
-def nested(call: Call, roots: Mapping[str, Axis]) -> Nested:
+def nested(calls: Iterable[Call], roots: Mapping[str, Axis]) -> Nested:
     """The free labels that may be permuted by themselves for every index of another one.
 
     One index set is nested in another if every array of the program that has an axis of the first has one of the
@@ -23,11 +28,12 @@ def nested(call: Call, roots: Mapping[str, Axis]) -> Nested:
     the second are related.
 
     Args:
-        call: the program as it was read.
+        calls: the programs as they were read.
         roots: the index sets of the labels that are permuted.
     """
-    arrays = {kinds for one in _calls(call) for axes in one.axes.values() for kinds in _pieces(axes)}
-    products = {one for inner in _calls(call) for one in _products(inner)}
+    every = [inner for call in calls for inner in call.calls()]
+    arrays = {kinds for call in every for kinds in _arrays(call)}
+    products = {one for call in every for one in _products(call)}
     found: list[tuple[str, str]] = []
     # Where two are never apart, the first is called the outer one.
     for outer, inner in itertools.permutations(roots, 2):
@@ -40,10 +46,11 @@ def nested(call: Call, roots: Mapping[str, Axis]) -> Nested:
     return tuple(found)
 
 
-def _calls(call: Call) -> Iterator[Call]:
-    yield call
-    for inner in [*call.inner.values(), *itertools.chain(*call.bodies.values())]:
-        yield from _calls(inner)
+def _arrays(call: Call) -> Iterator[tuple[Axis, ...]]:
+    """The index sets of each piece of each array of a program."""
+    for variable, places in call.places.items():
+        for _, axes in indices_of(places, variable.aval.shape):
+            yield from _pieces(axes)
 
 
 def _pieces(axes: Sequence[Axis]) -> Iterator[tuple[Axis, ...]]:
@@ -73,7 +80,7 @@ class _Operand:
 
     kept: frozenset[Axis]
     summed: frozenset[Axis]
-    along: frozenset[Axis] = frozenset()
+    along: frozenset[Axis]
 
     def allows(self, inner: Axis, outer: Axis) -> bool:
         """Whether an inner set stays with its outer one."""
@@ -83,24 +90,26 @@ class _Operand:
 
 
 def _products(call: Call) -> Iterator[_Operand]:
-    for equation in call.jaxpr.eqns:
-        name, params = equation.primitive.name, equation.params
-        if name == "dot_general":
-            for operand, summed, along in zip(equation.invars, *params["dimension_numbers"], strict=True):
-                axes = call.of(operand)
-                rest = [place for place in range(len(axes)) if place not in (*summed, *along)]
-                yield from _operands(axes, rest, summed, along)
-        elif name == "conv_general_dilated":
-            numbers = params["dimension_numbers"]
-            image, kernel = (call.of(operand) for operand in equation.invars)
-            yield from _operands(image, numbers.lhs_spec[:1], numbers.lhs_spec[1:], ())
-            # Channels of a group are summed over where the group, which is a factor of the other channels, is alike.
-            yield from _operands(kernel, numbers.rhs_spec[:1], numbers.rhs_spec[1:], numbers.rhs_spec[:1])
+    for number, related in call.related.items():
+        known = TABLE.get(call.jaxpr.eqns[number].primitive.name)
+        if known is None or known.pattern is elementwise or not isinstance(known.arithmetic, Multiply):
+            continue
+        labels = [{s.label for axis in shape for s in symbols_of(axis)} for shape in related.pattern.operands]
+        for which, mine in enumerate(labels):
+            others = set().union(*(one for place, one in enumerate(labels) if place != which))
+            yield from _operands(related.pattern, related.columns, sorted(mine), others)
 
 
-def _operands(
-    axes: Sequence[Axis], kept: Sequence[int], summed: Sequence[int], along: Sequence[int]
-) -> Iterator[_Operand]:
-    chosen = [list(_pieces([axes[int(place)] for place in places])) for places in (kept, summed, along)]
-    for some in itertools.product(*chosen):
-        yield _Operand(*map(frozenset, some))
+def _operands(pattern: Pattern, columns: Columns, mine: Sequence[str], others: set[str]) -> Iterator[_Operand]:
+    kept = {symbol.label for shape in pattern.results for axis in shape for symbol in symbols_of(axis)}
+    over = list(dict.fromkeys(one for label in mine for one in columns.over[label]))
+    for index in np.ndindex(*(one.size for one in over)):
+        at = dict(zip(over, index, strict=True))
+        pieces = [
+            list(_pieces([columns.members[label][tuple(at[one] for one in columns.over[label])]])) for label in mine
+        ]
+        for some in itertools.product(*pieces):
+            sets: dict[str, list[tuple[Axis, ...]]] = {"kept": [], "summed": [], "along": []}
+            for label, axes in zip(mine, some, strict=True):
+                sets["summed" if label not in kept else "along" if label in others else "kept"].append(axes)
+            yield _Operand(*(frozenset(itertools.chain(*sets[name])) for name in ("kept", "summed", "along")))

@@ -1,0 +1,1 @@
+"""Reading the symmetry of parameters off the program of a model."""

@@ -1,0 +1,419 @@
+"""By which power of a scale every array of a program is multiplied, index by index of its axes.
+
+Where each index i of a label has a scale s_i, an array with this label on an axis may be multiplied there by a power of
+it. The powers of the parameters are unknown; those of results are linear forms in them, and operations ask that some of
+these vanish: a sum has terms of one power, a contraction powers that cancel, tanh none at all. With signs in place of
+scales powers count modulo two, and tanh keeps them.
+
+General linear groups are read in the same way. A form then stands for less: an array is a vector along an axis, with
+value one, or a dual vector, with minus one, or it is the same everywhere along it, with the empty form. A contraction
+needs a vector and a dual vector, a sum terms of one kind; a product along the axis, which adds powers of scales, is not
+allowed. Where an operation is not allowed its result has the empty form, though it may differ along the axis. That does
+no harm: what differs along a free axis is made of parameters with its label, and the whole label is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+from jax.extend import core
+
+from equikit.weightspace._terms import Simple, Sum, Symbol
+from equikit.weightspace.tracing._axes import Axis, atoms
+from equikit.weightspace.tracing._loops import all_alike, carried, looped
+from equikit.weightspace.tracing._pattern import (
+    Add,
+    Arithmetic,
+    Compare,
+    Each,
+    Homogeneous,
+    Multiply,
+    Other,
+    Pattern,
+    symbols_of,
+)
+from equikit.weightspace.tracing._places import (
+    Columns,
+    Place,
+    Tree,
+    entries,
+    filled,
+    fit,
+    in_pattern,
+    joined,
+    result_places,
+    single,
+)
+from equikit.weightspace.tracing._primitives import TABLE
+from equikit.weightspace.tracing._program import Call, Places, Related
+
+Form = dict[int, Fraction]
+"""A linear form: the number of an unknown to its coefficient; what is not there has coefficient zero."""
+Forms = tuple[Form, ...]
+"""For each free atom of an axis."""
+Kind = Literal["positive", "sign", "linear"]
+"""Of scales: numbers above zero, or plus and minus one; or general linear groups."""
+
+
+class Array(list[Place]):
+    """The forms of an array, one tuple for each member of each place, and whether all entries are known to be zero."""
+
+    zero = False
+
+    @classmethod
+    def of(cls, places: Sequence[Place], zero: bool) -> Array:
+        """An array of places."""
+        found = cls(places)
+        found.zero = zero
+        return found
+
+
+def combined(one: Form, two: Form, factor: Fraction | int = 1) -> Form:
+    """`one + factor two`."""
+    found = dict(one)
+    for number, value in two.items():
+        found[number] = found.get(number, Fraction(0)) + factor * value
+    return {number: value for number, value in found.items() if value}
+
+
+def plain(places: Sequence[Place], zero: bool = False) -> Array:
+    """An array with these axes that no scale multiplies."""
+    return Array.of([_with(place, lambda axis: tuple({} for _ in atoms(axis))) for place in places], zero)
+
+
+def _with(place: Place, make: Any) -> Place:
+    if place.same:
+        return Place(single(()), same=True)
+    return Place(filled(place.members.shape, lambda index: make(place.members[index])), place.over)
+
+
+@dataclass
+class Powers:
+    """What is known of the powers.
+
+    Attributes:
+        kind: what acts.
+        rows: forms that have to vanish.
+        carried: further unknowns, the powers of what loops carry, each with its atom; their numbers are negative.
+    """
+
+    kind: Kind
+    rows: list[Form] = field(default_factory=list)
+    carried: dict[int, Axis] = field(default_factory=dict)
+
+    def vanish(self, form: Form) -> None:
+        """Ask that a form is zero."""
+        if form:
+            self.rows.append(form)
+
+    def equal(self, one: Forms, two: Forms) -> None:
+        """Ask that forms are equal."""
+        for mine, theirs in zip(one, two, strict=True):
+            self.vanish(combined(mine, theirs, -1))
+
+    def unknown(self, place: Place) -> Place:
+        """Forms of what a loop carries."""
+
+        def fresh(axis: Axis) -> Forms:
+            first = -1 - len(self.carried)
+            its = atoms(axis)
+            self.carried |= {first - number: atom for number, atom in enumerate(its)}
+            return tuple({first - number: Fraction(1)} for number in range(len(its)))
+
+        return _with(place, fresh)
+
+    def run(self, call: Call, operands: Sequence[Array]) -> list[Array]:
+        """The powers of what a program returns."""
+        known: dict[Any, Array] = dict(zip(call.jaxpr.invars, operands, strict=True))
+        for variable, value in zip(call.jaxpr.constvars, call.constants, strict=True):
+            known[variable] = plain(call.places[variable], _is_zero(value))
+
+        def of(variable: Any) -> Array:
+            if isinstance(variable, core.Literal):
+                return plain(call.of(variable), _is_zero(variable.val))
+            return known[variable]
+
+        for number, equation in enumerate(call.jaxpr.eqns):
+            given = [of(variable) for variable in equation.invars]
+            places = [call.places[variable] for variable in equation.outvars]
+            if number in call.inner:
+                found = self.run(call.inner[number], given)
+            elif number in call.bodies:
+                found = self._controlled(equation, call.bodies[number], given)
+            else:
+                found = self._equation(equation, call.related[number], given, places)
+            known.update(zip(equation.outvars, found, strict=True))
+        return [of(variable) for variable in call.jaxpr.outvars]
+
+    def _controlled(self, equation: Any, bodies: list[Call], given: list[Array]) -> list[Array]:
+        if equation.primitive.name == "cond":
+            self._nothing(given[:1])
+        rest = iter(bodies)
+
+        def body(which: str, operands: list[Places]) -> list[Places]:
+            call = next(rest)
+            return [*self.run(call, [one if isinstance(one, Array) else Array(one) for one in operands])]
+
+        loop = None if equation.primitive.name == "cond" else carried(equation)
+        found = looped(equation, list[Places](given), body, _Loop(self, bodies[-1], loop or (0, 0)))
+        return [one if isinstance(one, Array) else Array(one) for one in found]
+
+    def _nothing(self, given: Sequence[Array]) -> None:
+        """Nothing may multiply these."""
+        for array in given:
+            for place in array:
+                for forms in place.members.flat:
+                    for form in forms:
+                        self.vanish(form)
+
+    def _equation(self, equation: Any, its: Related, given: list[Array], places: list[Places]) -> list[Array]:
+        name = equation.primitive.name
+        how = TABLE[name].numbers(equation) if name in TABLE else Other()
+        shares = self._shares(its, given)
+        if shares is None or isinstance(how, Other):
+            self._nothing(given)
+            return [plain(one) for one in places]
+        combine = _Combine(self, how, its.pattern, its.columns, shares, [array.zero for array in given])
+        return [
+            Array.of(self._result(combine, number, shape, one), combine.zero(number))
+            for number, (shape, one) in enumerate(zip(its.pattern.results, places, strict=True))
+        ]
+
+    def _result(self, combine: _Combine, number: int, shape: tuple[Simple, ...], places: Places) -> list[Place]:
+        columns = combine.result(number)
+
+        def compose(columns: Columns, tree: Tree) -> Forms:
+            return tuple(form for one in entries(tree) for form in columns.members[one.label][one.index])
+
+        found = [*result_places(columns, shape, compose, self.equal)]
+        return [Place(single(()), same=True) if one.same else mine for mine, one in zip(found, places, strict=True)]
+
+    def _shares(self, its: Related, given: list[Array]) -> _Shares | None:
+        """For each label the forms of the operands that have it; None if their atoms do not fit."""
+        found: _Shares = {label: {} for label in its.columns.over}
+        for number, (shape, array) in enumerate(zip(its.pattern.operands, given, strict=True)):
+            for axis, place in zip(shape, array, strict=True):
+                over = in_pattern(place.over, shape, its.lookups if number == 0 else {})
+                if place.same:
+                    for symbol in symbols_of(axis):
+                        found[symbol.label][number] = its.columns.over[symbol.label], _empty(its.columns, symbol.label)
+                elif isinstance(axis, Symbol):
+                    found[axis.label][number] = over, place.members
+                elif not self._divide(its.columns, axis, over, place.members, number, found):
+                    return None
+        for whole in (axis for shape in its.pattern.results for axis in shape if isinstance(axis, Sum)):
+            pieces = {
+                number: axis
+                for number, shape in enumerate(its.pattern.operands)
+                for axis in shape
+                if axis in whole.parts and isinstance(axis, Symbol)
+            }
+            for label, over in its.columns.over.items():
+                if whole in over:
+                    found[label] = {JOINED: joined(found[label], pieces, whole, self.equal)}
+        fitted: _Shares = {}
+        for label, by_operand in found.items():
+            wanted = its.columns.over[label]
+            fitted[label] = {
+                number: (wanted, fit(members, over, wanted, self.equal))
+                for number, (over, members) in by_operand.items()
+            }
+            sizes = _empty(its.columns, label)
+            for _, members in fitted[label].values():
+                if any(len(members[at]) != len(sizes[at]) for at in np.ndindex(*sizes.shape)):
+                    return None
+        return fitted
+
+    def _divide(
+        self, columns: Columns, axis: Simple, over: Any, members: np.ndarray, number: int, found: _Shares
+    ) -> bool:
+        """Divide the forms of an axis among the labels of its expression."""
+        common = columns.inside(axis)
+        fitted = fit(members, over, common, self.equal)
+        for symbol in symbols_of(axis):
+            found[symbol.label][number] = columns.over[symbol.label], _empty(columns, symbol.label)
+        for index in np.ndindex(*fitted.shape):
+            rest = list(fitted[index])
+            for one in entries(columns.tree(axis, dict(zip(common, index, strict=True)))):
+                count = len(atoms(columns.members[one.label][one.index]))
+                if len(rest) < count:
+                    return False
+                found[one.label][number][1][one.index] = tuple(rest[:count])
+                del rest[:count]
+            if rest:
+                return False
+        return True
+
+
+JOINED = -1
+"""In place of an operand: all of them, put one after another."""
+_Shares = dict[str, dict[int, tuple[tuple[Any, ...], np.ndarray]]]
+"""For each label and operand the coordinates and the forms."""
+
+
+def _empty(columns: Columns, label: str) -> np.ndarray:
+    members = columns.members[label]
+    return filled(members.shape, lambda index: tuple({} for _ in atoms(members[index])))
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """What loops do with forms."""
+
+    powers: Powers
+    body: Call
+    which: tuple[int, int]
+
+    def merge(self, one: Forms, two: Forms) -> None:
+        self.powers.equal(one, two)
+
+    def repeated(self, place: Place, other: Place) -> None:
+        if place.members[()] != ZERO:
+            for forms in other.members.flat:
+                for form in forms:
+                    self.powers.vanish(form)
+
+    def state(self, given: list[Places]) -> list[Places]:
+        """Unknown forms, equal to those of the start."""
+        invars, (start, end) = self.body.jaxpr.invars, self.which
+        # The operands of a while loop have the constants of its condition too.
+        first = min(start, len(invars) - (end - start))
+        places = [self.body.places[variable] for variable in invars[first : first + len(given)]]
+        state: list[Places] = [[self.powers.unknown(place) for place in one] for one in places]
+        starts: list[Places] = [
+            [Place(single(ZERO), same=True) for _ in one] if getattr(one, "zero", False) else one for one in given
+        ]
+        all_alike(starts, state, self)
+        return state
+
+    def row(self, place: Place) -> None:
+        """Nothing: a rigid axis has no forms."""
+
+    def rows(self, size: int) -> Place:
+        return Place(single(()))
+
+
+ZERO = "zero"
+"""The entry of a place of an array of zeros, which may be multiplied by anything."""
+
+
+@dataclass(frozen=True)
+class _Combine:
+    """The forms of the results of an equation from those of its operands, label by label."""
+
+    powers: Powers
+    how: Arithmetic
+    pattern: Pattern
+    columns: Columns
+    shares: _Shares
+    zeros: Sequence[bool]
+
+    def zero(self, number: int) -> bool:
+        """Whether a result is zero everywhere."""
+        if isinstance(self.how, Add):
+            return all(self.zeros[term] for term in self._terms())
+        if isinstance(self.how, Each):
+            return self.zeros[number]
+        if isinstance(self.how, Multiply):
+            return any(zero and degree == 1 for zero, degree in zip(self.zeros, self.how.degrees, strict=True))
+        if isinstance(self.how, Homogeneous):
+            return self.zeros[0] and bool(self.how.odd or (self.how.degree or 0) > 0)
+        return False
+
+    def _terms(self) -> tuple[int, ...]:
+        every = tuple(range(len(self.pattern.operands)))
+        return every if not isinstance(self.how, Add) or self.how.terms is None else self.how.terms
+
+    def result(self, number: int) -> Columns:
+        """The forms of all labels of a result; what the equation asks of its operands is noted with the first one."""
+        members = {}
+        for label, empty in ((label, _empty(self.columns, label)) for label in self.columns.over):
+            for index in np.ndindex(*empty.shape):
+                empty[index] = tuple(
+                    self._form(label, number, {k: some[index][which] for k, (_, some) in self.shares[label].items()})
+                    for which in range(len(empty[index]))
+                )
+            members[label] = empty
+        return Columns(self.columns.over, members)
+
+    def _form(self, label: str, number: int, given: dict[int, Form]) -> Form:
+        found = self._combined(label, number, given)
+        kept = any(label in {s.label for axis in shape for s in symbols_of(axis)} for shape in self.pattern.results)
+        # What is cut off an axis does not matter; what is summed over does.
+        if not kept and not self._in_sum(label, self.pattern.operands):
+            self.powers.vanish(found)
+        return {} if isinstance(self.how, Compare) else found
+
+    def _in_sum(self, label: str, shapes: Sequence[tuple[Simple, ...]]) -> bool:
+        return any(
+            isinstance(axis, Sum) and label in {symbol.label for symbol in symbols_of(axis)}
+            for shape in shapes
+            for axis in shape
+        )
+
+    def _combined(self, label: str, number: int, given: dict[int, Form]) -> Form:
+        how, kind = self.how, self.powers.kind
+        if isinstance(how, Multiply):
+            return self._product(label, how, given)
+        if isinstance(how, Homogeneous):
+            (form,) = given.values() or ({},)
+            if kind == "positive" and how.degree is not None:
+                return combined({}, form, how.degree)
+            if kind == "sign" and how.odd is not None:
+                return form if how.odd else {}
+            return self._refused([form])
+        if isinstance(how, Compare):
+            allowed = kind == "positive" or (kind == "sign" and how.equality)
+        else:
+            assert isinstance(how, Add | Each)
+            allowed = kind == "positive" or not how.ordered
+        if not allowed:
+            return self._refused(given.values())
+        if isinstance(how, Each):
+            return given.get(number, {})
+        for operand in given.keys() - {*self._terms(), JOINED}:
+            self.powers.vanish(given[operand])
+        return self._common(label, given)
+
+    def _common(self, label: str, given: dict[int, Form]) -> Form:
+        """The form of all terms, but of zeros; a term without the label is the same everywhere along it."""
+        if JOINED in given:
+            return given[JOINED]
+        beside = self._in_sum(label, self.pattern.results)
+        terms = [term for term in self._terms() if not self.zeros[term] and (term in given or not beside)]
+        forms = [given.get(term, {}) for term in terms]
+        for other in forms[1:]:
+            self.powers.vanish(combined(forms[0], other, -1))
+        return forms[0] if forms else {}
+
+    def _product(self, label: str, how: Multiply, given: dict[int, Form]) -> Form:
+        for number, form in given.items():
+            if how.degrees[number] is None:
+                self.powers.vanish(form)
+        known = {number: form for number, form in given.items() if how.degrees[number] is not None}
+        kept = any(label in {s.label for axis in shape for s in symbols_of(axis)} for shape in self.pattern.results)
+        if self.powers.kind == "linear":
+            several = kept and sum(map(bool, known.values())) > 1
+            for number, form in known.items():
+                if several or how.degrees[number] != 1:
+                    self.powers.vanish(form)
+        found: Form = {}
+        for number, form in known.items():
+            found = combined(found, form, how.degrees[number] or 0)
+        return found
+
+    def _refused(self, forms: Any) -> Form:
+        for form in forms:
+            self.powers.vanish(form)
+        return {}
+
+
+def _is_zero(value: Any) -> bool:
+    try:
+        return bool(np.all(np.asarray(value) == 0))
+    except (TypeError, ValueError):  # keys, and arrays of a program that is being traced
+        return False

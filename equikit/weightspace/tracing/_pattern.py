@@ -1,0 +1,112 @@
+"""Patterns: how the axes of the results of an equation come from the axes of its operands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from equikit.weightspace._terms import Product, Simple, Symbol
+
+Shape = tuple[Simple, ...]
+"""An expression for each axis of an array; its labels mean something within one equation only."""
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """The axes of an equation, in the language of the terms of parameters.
+
+    A label that operands share is one index that runs along both; one that results lack is summed over, or cut off
+    where it stands in a sum; one that operands lack is new, and the result is the same everywhere along it. A product
+    matrix times matrix is `i j, j k -> i k`, a slice `(a + b + c) -> b`, a reshape `(i j) -> i j`.
+
+    Attributes:
+        operands, results: the expressions of their axes.
+        rigid: labels whose order matters, with the reason.
+        looked_up: labels of the first operand along which one index is taken, to the number of the operand that
+            holds this index.
+    """
+
+    operands: tuple[Shape, ...]
+    results: tuple[Shape, ...]
+    rigid: Mapping[str, str] = field(default_factory=dict)
+    looked_up: Mapping[str, int] = field(default_factory=dict)
+
+    def symbols(self) -> dict[str, Symbol]:
+        """All symbols, by label."""
+        shapes = (*self.operands, *self.results)
+        return {one.label: one for shape in shapes for axis in shape for one in symbols_of(axis)}
+
+
+def symbols_of(axis: Simple) -> tuple[Symbol, ...]:
+    """The symbols of an expression, in order."""
+    if isinstance(axis, Symbol):
+        return (axis,)
+    inner = axis.factors if isinstance(axis, Product) else axis.parts
+    return tuple(symbol for one in inner for symbol in symbols_of(one))
+
+
+def named(prefix: str, sizes: Iterable[int]) -> list[Symbol]:
+    """A symbol for each axis of an array."""
+    return [Symbol(f"{prefix}{place}", int(size)) for place, size in enumerate(sizes)]
+
+
+def multiplied(factors: Sequence[Symbol]) -> Simple:
+    """The axis whose indices are tuples, or the only factor."""
+    return factors[0] if len(factors) == 1 else Product(tuple(factors))
+
+
+@dataclass(frozen=True)
+class Add:
+    """A sum of operands, or one of them at each index.
+
+    Attributes:
+        terms: the numbers of the operands, or None for all; the others choose, and nothing may multiply them.
+        ordered: whether it is the largest or the smallest term, and only positive numbers can be drawn out.
+    """
+
+    terms: tuple[int, ...] | None = None
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
+class Each:
+    """Every result is made of the operand with its number; `ordered` as for `Add`."""
+
+    ordered: bool = False
+
+
+@dataclass(frozen=True)
+class Multiply:
+    """A product, summed over what the results lack; the degree of each operand, or None for one that chooses."""
+
+    degrees: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Homogeneous:
+    r"""A function of one number: \(f(sx) = s^d f(x)\) for positive s, and \(f(-x) = \pm f(x)\).
+
+    Attributes:
+        degree: d, or None.
+        odd: whether the sign is passed on, or is lost; None if neither is so.
+    """
+
+    degree: Fraction | None = None
+    odd: bool | None = None
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A comparison of operands, or of the entries of one; `equality` if their signs do not matter."""
+
+    equality: bool = False
+
+
+@dataclass(frozen=True)
+class Other:
+    """A function of which no more is known: no operand may be multiplied by anything."""
+
+
+Arithmetic = Add | Each | Multiply | Homogeneous | Compare | Other
+"""What an equation does with numbers."""

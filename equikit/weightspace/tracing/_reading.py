@@ -1,0 +1,207 @@
+"""Reading the programs of a model, twice: first for all indices of an axis at once, then for some one by one."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit.weightspace._terms import Product, Symbol
+from equikit.weightspace.tracing._axes import Axis, atoms, make_rigid
+from equikit.weightspace.tracing._pattern import Multiply, symbols_of
+from equikit.weightspace.tracing._places import Place, filled, single
+from equikit.weightspace.tracing._primitives import TABLE
+from equikit.weightspace.tracing._program import LARGEST, Call, Path, Places, Reader, Watch, rigid
+
+INPUT, OUTPUT = "an input", "an output"
+ALONE = "its indices are taken one by one"
+Split = dict[Path, frozenset[str]]
+"""For each equation the labels whose indices are read one by one."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The programs of a model as they were read.
+
+    Attributes:
+        calls: one for each set of inputs.
+        params: the axes of the parameters.
+        split: see `Reader`.
+        unread: names of primitives without a rule.
+    """
+
+    calls: tuple[Call, ...]
+    params: tuple[Places, ...]
+    split: Split
+    unread: tuple[str, ...]
+
+
+def of_inputs(program: Any, params: int) -> list[Places]:
+    """Rigid axes of the inputs of a program that follow its parameters."""
+    return [[rigid(size, INPUT) for size in one.aval.shape] for one in program.jaxpr.invars[params:]]
+
+
+def read(programs: Sequence[Any], shapes: Sequence[tuple[int, ...]], *, unreached: bool) -> Reading:
+    """Read programs with the same parameters, whose axes get what all of them ask for.
+
+    Whether the other axes of an array may be permuted in another way for each index of one of them matters where this
+    one is rigid. Which are is known after a first reading; the second takes the indices of these one by one.
+
+    Args:
+        programs: of the model, for some inputs.
+        shapes: of the parameters.
+        unreached: whether index sets that reach no output are permuted.
+    """
+    plain = [[Place(single(Axis(size))) for size in shape] for shape in shapes]
+    first = read_with(programs, plain, {})
+    params = [list(_one_by_one(places)) for places in plain]
+    split = dict(itertools.chain.from_iterable(map(_split, first.calls)))
+    found = first
+    if split or any(place.over for places in params for place in places):
+        found = read_with(programs, params, split)
+    if not unreached:
+        reached = {axis for call in found.calls for axis in _reached(call)}
+        for places in found.params:
+            for place in places:
+                for axis in place.members.flat:
+                    for atom in atoms(axis):
+                        if atom.root not in reached:
+                            make_rigid(atom, UNREACHED)
+    return found
+
+
+UNREACHED = "it reaches no output"
+
+
+def read_with(
+    programs: Sequence[Any],
+    params: Sequence[Places],
+    split: Split,
+    watch: Watch = lambda equation: None,
+) -> Reading:
+    """Read programs whose parameters have these axes."""
+    reader, calls = Reader(split, watch), []
+    for program in programs:
+        call = reader.read(program, [*params, *of_inputs(program, len(params))])
+        for places in call.results:
+            for place in places:
+                for axis in place.members.flat:
+                    make_rigid(axis, OUTPUT)
+        calls.append(call)
+    return Reading(tuple(calls), tuple(params), split, tuple(sorted(reader.unread)))
+
+
+def _one_by_one(places: Places) -> Iterator[Place]:
+    """The axes of a parameter for the second reading: others may depend on the indices of rigid ones."""
+    size = {at: place.only.size for at, place in enumerate(places)}
+    moved = {at for at, place in enumerate(places) if atoms(place.only)}
+    chosen: list[int] = []
+    for at in sorted(size.keys() - moved, key=lambda at: size[at]):
+        small = size[at] > 1 and math.prod(size[one] for one in (*chosen, at)) <= LARGEST
+        if moved and small and _taken_alone(places[at].only):
+            chosen.append(at)
+    chosen.sort()
+    for at, place in enumerate(places):
+        if at in chosen:
+            yield Place(single(Axis(size[at], "rigid", reason=place.only.root.reason or ALONE)))
+        elif at in moved:
+            yield Place(filled([size[one] for one in chosen], lambda _, at=at: Axis(size[at])), tuple(chosen))  # type: ignore[misc]
+        else:
+            yield Place(single(Axis(size[at])))
+
+
+def _taken_alone(axis: Axis) -> bool:
+    """Whether nothing moves the indices of an axis."""
+    axis = axis.root
+    return axis.kind == "rigid" or not atoms(axis)
+
+
+def _split(call: Call, path: Path = ()) -> Iterator[tuple[Path, frozenset[str]]]:
+    """Labels that are factors of an axis, and rigid, while other labels of the equation are not."""
+    for number, related in call.related.items():
+        members = related.columns.members
+        inside = {
+            factor.label
+            for shape in (*related.pattern.operands, *related.pattern.results)
+            for axis in shape
+            if isinstance(axis, Product)
+            for factor in axis.factors
+            if isinstance(factor, Symbol) and 1 < factor.size <= LARGEST
+        }
+        alone = {label for label in inside if not any(atoms(axis) for axis in members[label].flat)}
+        if alone and any(atoms(axis) for some in members.values() for axis in some.flat):
+            yield (*path, number), frozenset(alone)
+    for number, inner in call.inner.items():
+        yield from _split(inner, (*path, number))
+    for number, bodies in call.bodies.items():
+        equation = call.jaxpr.eqns[number]
+        for body, which in zip(bodies, _names(equation.primitive.name), strict=False):
+            yield from _split(body, (*path, number, which))
+
+
+def _names(name: str) -> Iterator[str]:
+    """The parameters that hold the programs of loops, in the order in which they are read."""
+    if name == "while":
+        return iter(("cond_jaxpr", "body_jaxpr"))
+    return itertools.repeat("branches" if name == "cond" else "jaxpr")
+
+
+def _reached(call: Call, live: Sequence[bool] | None = None) -> set[Axis]:
+    """The index sets of what the results of a program depend on."""
+    found: set[Axis] = set()
+    _walk(call, live or [True] * len(call.jaxpr.outvars), found)
+    return found
+
+
+def _walk(call: Call, live: Sequence[bool], found: set[Axis]) -> list[bool]:
+    """Note the index sets of what some results depend on, and tell which inputs these are."""
+    wanted = {
+        variable for variable, one in zip(call.jaxpr.outvars, live, strict=True) if one and _is_variable(variable)
+    }
+    for number, equation in reversed([*enumerate(call.jaxpr.eqns)]):
+        needed = [variable in wanted for variable in equation.outvars]
+        if not any(needed):
+            continue
+        if number in call.inner:
+            used = _walk(call.inner[number], needed, found)
+        elif number in call.bodies:
+            for body in call.bodies[number]:
+                _walk(body, [True] * len(body.jaxpr.outvars), found)
+            used = [True] * len(equation.invars)
+        else:
+            related = call.related[number]
+            shapes = related.pattern.results
+            kept = {one.label for shape in shapes for axis in shape for one in symbols_of(axis)}
+            # What is left of a sum, and not of a result, is cut off.
+            cut = {
+                one.label
+                for shape in related.pattern.operands
+                for axis in shape
+                if not isinstance(axis, Symbol)
+                for one in symbols_of(axis)
+            } - kept
+            for label, members in related.columns.members.items():
+                if label not in cut or _summed(equation):
+                    found.update(atom.root for axis in members.flat for atom in atoms(axis))
+            used = [True] * len(equation.invars)
+        wanted.update(one for one, its in zip(equation.invars, used, strict=True) if its and _is_variable(one))
+    return [variable in wanted for variable in call.jaxpr.invars]
+
+
+def _summed(equation: Any) -> bool:
+    known = TABLE.get(equation.primitive.name)
+    return known is not None and isinstance(known.arithmetic, Multiply)
+
+
+def _is_variable(variable: Any) -> bool:
+    return not hasattr(variable, "val")
+
+
+def shapes_of(leaves: Sequence[Any]) -> list[tuple[int, ...]]:
+    """The shapes of arrays."""
+    return [tuple(jnp.shape(leaf)) for leaf in jax.tree.leaves(leaves)]
