@@ -7,7 +7,7 @@ from its equation to one. One that can be written with others is one line of `RE
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -480,9 +480,9 @@ def whole_power(equation: Any) -> Arithmetic:
 
 
 def looked_up(equation: Any) -> Arithmetic:
-    """Entries of the first operand, or a number for places outside, which has to be zero."""
-    outside = equation.params["mode"] == jax.lax.GatherScatterMode.FILL_OR_DROP
-    return Other() if outside and equation.params["fill_value"] not in (None, 0) else Add((0,))
+    """Entries of the first operand, or a number for places outside: zero or NaN, which nothing multiplies."""
+    outside, fill = equation.params["mode"] == lax.GatherScatterMode.FILL_OR_DROP, equation.params["fill_value"]
+    return Other() if outside and fill is not None and fill == fill and fill != 0 else Add((0,))
 
 
 def _all(names: str, pattern: Callable[[Any], Pattern | None], arithmetic: Any) -> dict[str, Primitive]:
@@ -525,7 +525,7 @@ TABLE: dict[str, Primitive] = {
         "acos acosh atan2 ceil clz digamma erfc exp exp2 expm1 floor igamma igamma_grad_a igammac", elementwise, Other()
     ),
     **_all("lgamma log log1p log2 logistic nextafter polygamma pow population_count", elementwise, Other()),
-    **_all("regularized_incomplete_beta round zeta random_gamma_grad and not or xor", elementwise, Other()),
+    **_all("polynomial regularized_incomplete_beta round zeta random_gamma_grad and not or xor", elementwise, Other()),
     **_all("shift_left shift_right_arithmetic shift_right_logical mulhi bitcast_convert_type", elementwise, Other()),
     # Reductions, and what comes in an order.
     **_all("reduce_sum", reduction, Add()),
@@ -548,7 +548,8 @@ TABLE: dict[str, Primitive] = {
     **_all("split", split, Add()),
     **_all("slice", slice_, Add()),
     **_all("pad", pad, Add()),
-    **_all("optimization_barrier sharding_constraint device_put", each_alone, Each()),
+    **_all("optimization_barrier name sharding_constraint reshard layout_constraint device_put", each_alone, Each()),
+    **_all("pvary with_memory_space_constraint xla_metadata_value", each_alone, Each()),
     # Products and windows.
     **_all("dot_general", dot_general, Multiply((1, 1))),
     **_all("ragged_dot_general", ragged_dot, Multiply((1, 1, None))),
@@ -565,8 +566,21 @@ TABLE: dict[str, Primitive] = {
     # Vectors and matrices in the last axes.
     **_all("fft", last_axes(_transformed), Add()),
     **_all("cholesky eig eigh svd qr lu householder_product geqrf geqp3 tridiagonal", last_axes(_matrices), Other()),
-    **_all("triangular_solve schur hessenberg", last_axes(_matrices), Other()),
+    **_all("triangular_solve schur hessenberg ormqr cholesky_update symmetric_product", last_axes(_matrices), Other()),
+    **_all("tridiagonal_solve", last_axes(_matrices), Other()),
+    # Random numbers: nothing is alike in another order.
+    **_all(
+        "random_bits random_fold_in random_gamma random_seed random_split random_wrap random_unwrap", opaque, Other()
+    ),
+    **_all("random_clone rng_bit_generator rng_uniform threefry2x32", opaque, Other()),
+    **_all("axis_index empty2 lu_pivots_to_permutation", opaque, Other()),
 }
+
+_EXCHANGE = "all_gather all_to_all pmax pmin ppermute psum ragged_all_to_all"
+_EFFECTS = "after_all create_token dce_sink get stage swap"
+_BY_FUNCTIONS = "custom_lin custom_linear_solve reduce reduce_window select_and_gather_add select_and_scatter"
+UNSUPPORTED = frozenset(f"{_EXCHANGE} {_EFFECTS} {_BY_FUNCTIONS} select_and_scatter_add".split())
+"""Primitives of JAX that are not read: exchange between devices, effects, reductions by a function of the caller."""
 
 
 def _stacked(*arrays: jax.Array, axis: int) -> jax.Array:
@@ -592,8 +606,3 @@ def rewritten(equation: Any) -> Any:
     operands = [jax.ShapeDtypeStruct(one.aval.shape, one.aval.dtype) for one in equation.invars]
     function = REWRITTEN[equation.primitive.name]
     return jax.make_jaxpr(lambda *arrays: function(*arrays, **equation.params))(*operands)
-
-
-def known(names: Iterable[str]) -> list[str]:
-    """The primitives of some that have a line."""
-    return [name for name in names if name in TABLE or name in REWRITTEN]

@@ -34,19 +34,12 @@ from equikit.weightspace.tracing._places import (
 )
 from equikit.weightspace.tracing._primitives import REWRITTEN, TABLE, opaque, rewritten
 
-INLINED = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "remat": "jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-}
-"""Primitives that call a program with their operands, and the parameter that holds it."""
+_WITH_RULES = "checkpoint custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr custom_vmap_call remat remat2"
+_PLAIN = "call closed_call composite core_call eval_jaxpr jit pjit xla_metadata_call"
+CALLS = frozenset(f"{_WITH_RULES} {_PLAIN}".split())
+"""Primitives that run a program with their operands."""
+PROGRAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call")
+"""The parameters that hold this program."""
 
 CONTROL = ("scan", "while", "cond")
 """Primitives with programs of their own that are run more than once, or not at all."""
@@ -229,8 +222,9 @@ class Reader:
         """The axes of the results of an equation."""
         name, at = equation.primitive.name, path[-1]
         assert isinstance(at, int)
-        if name in INLINED and INLINED[name] in equation.params:
-            call.inner[at] = self.read(equation.params[INLINED[name]], given, path, numbers)
+        program = next((equation.params[key] for key in PROGRAMS if key in equation.params), None)
+        if name in CALLS and program is not None:
+            call.inner[at] = self.read(program, given, path, numbers)
             return call.inner[at].results
         if name in REWRITTEN:
             call.inner[at] = self.read(rewritten(equation), given, path, numbers)
