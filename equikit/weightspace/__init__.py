@@ -11,7 +11,7 @@ from equikit.weightspace._scaling import Scaling
 from equikit.weightspace._singular import SingularAlignment, SingularPair, singular_alignment
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._standardize import Standardize
-from equikit.weightspace._terms import Leaf, Product, Sum, Symbol
+from equikit.weightspace._terms import Indexed, Leaf, Product, Sum, Symbol
 from equikit.weightspace._transfer import Transfer, transfer
 from equikit.weightspace.asymmetric import (
     AsymmetricLinear,
@@ -51,6 +51,7 @@ __all__ = [
     "FixedEntries",
     "FixedWeights",
     "Functional",
+    "Indexed",
     "InterpolatedExperts",
     "Leaf",
     "LearnedOptimizer",

@@ -14,6 +14,7 @@ from equikit.groups import S
 from equikit.weightspace._blame import labeled_axes
 from equikit.weightspace._terms import Leaf
 from equikit.weightspace.tracing._axes import Axis, factors
+from equikit.weightspace.tracing._loops import carried
 from equikit.weightspace.tracing._places import Lookup, indices_of
 from equikit.weightspace.tracing._program import Call, program_of
 from equikit.weightspace.tracing._reading import read, read_with
@@ -83,8 +84,11 @@ def _run(call: Call, operands: Sequence[tuple[Any, bool]], see: Callable[[Seen],
 
     for number, equation in enumerate(call.jaxpr.eqns):
         given = [of(variable) for variable in equation.invars]
+        steps = call.bodies.get(number, [])
         if number in call.inner:
             found = _run(call.inner[number], given, see)
+        elif equation.primitive.name == "scan" and len(steps) == equation.params["length"] > 1:
+            found = _scanned(equation, steps, given, see)
         else:
             data = any(one for _, one in given)
             found = [(value, data) for value in _bound(equation, [value for value, _ in given])]
@@ -93,6 +97,26 @@ def _run(call: Call, operands: Sequence[tuple[Any, bool]], see: Callable[[Seen],
                     _show(value, call.places[variable], see)
         known.update(zip(equation.outvars, found, strict=True))
     return [of(variable) for variable in call.jaxpr.outvars]
+
+
+def _scanned(
+    equation: Any, steps: Sequence[Call], given: Sequence[tuple[Any, bool]], see: Callable[[Seen], None]
+) -> list[tuple[Any, bool]]:
+    """A loop that was read step by step, as its layers have labels of their own."""
+    start, end = carried(equation)
+    order = range(len(steps))
+    state, rows = list(given[start:end]), list[list[tuple[Any, bool]]]()
+    for step, body in zip(reversed(order) if equation.params["reverse"] else order, steps, strict=True):
+        its = [(value[step], data) for value, data in given[end:]]
+        found = _run(body, [*given[:start], *state, *its], see)
+        state = found[: len(state)]
+        rows.append(found[len(state) :])
+    if equation.params["reverse"]:
+        rows.reverse()
+    stacked = [
+        (jnp.stack([value for value, _ in one]), any(data for _, data in one)) for one in zip(*rows, strict=True)
+    ]
+    return [*state, *stacked]
 
 
 def _bound(equation: Any, operands: list[Any]) -> list[Any]:

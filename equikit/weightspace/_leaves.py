@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import DTypeError, OptionError, ShapeError
-from equikit.weightspace._terms import Leaf
+from equikit.weightspace._terms import Indexed, Leaf
 
 HELD = ("value", "raw_value")
 """What Flax calls the array in a variable, which says nothing."""
@@ -90,6 +90,25 @@ def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the param
                 step="trace the model that these parameters are of",
             )
     return given
+
+
+def refuse_moved_indices(leaves: tuple[Leaf, ...], permuted: Collection[str]) -> None:
+    """See that nothing permutes an axis on whose indices the labels of another axis depend.
+
+    Raises:
+        OptionError: if something does, naming the leaf and the label.
+    """
+    for leaf in leaves:
+        for axis in leaf.axes:
+            for place in axis.over if isinstance(axis, Indexed) else ():
+                moved = [label for label in leaf.axes[place].labels if label in permuted]
+                if moved:
+                    raise OptionError(
+                        f"{moved[0]!r} is permuted, and {leaf.name!r} has other labels for each of its indices",
+                        got=f"{leaf.name}: {leaf}",
+                        expected=f"{moved[0]!r} bound to Fixed",
+                        step="trace the model: it binds the labels",
+                    )
 
 
 def refuse_sizes_that_differ(leaves: tuple[Leaf, ...], sizes: Mapping[str, int]) -> None:

@@ -14,7 +14,7 @@ from equikit import _checks
 from equikit._errors import EquivarianceError, OptionError
 from equikit.groups import Fixed, S
 from equikit.weightspace._blame import first_difference, refuse_not_comparable, relative_difference
-from equikit.weightspace._leaves import checked_leaves, refuse_sizes_that_differ
+from equikit.weightspace._leaves import checked_leaves, refuse_moved_indices, refuse_sizes_that_differ
 from equikit.weightspace._linear_action import LinearAction, transformed
 from equikit.weightspace._moving import augmented, checked_element, moved
 from equikit.weightspace._scaling import Scaling, rescaled
@@ -45,6 +45,7 @@ class Specification:
 
     def __post_init__(self) -> None:
         refuse_sizes_that_differ(self.leaves, self.sizes)
+        refuse_moved_indices(self.leaves, self.groups)
 
     @property
     def terms(self) -> dict[str, str]:

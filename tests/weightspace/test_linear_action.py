@@ -26,6 +26,7 @@ FOUND = {  # label: how many groups
     "transformer": {"h3": 1, "h4": 1},
     "fused_attention": {"h0": 1, "h2": 1, "h3": 1},
     "gated_units": {"h0": 1, "h2": 1},
+    "scanned_layers": {"h0": 1},  # between the first map and the first layer
 }
 """Derived by hand; all others have a nonlinearity or a normalization on every label, or use it as its own dual."""
 

@@ -28,7 +28,7 @@ FOUND = {  # label: how many ways to scale, and how many to change signs
     "tied_layers": {"h0": (0, 1)},
     "attention": {"h0": (2, 2), "h1": (1, 1), "h2": (1, 1)},
     "siren": {"h0": (0, 1), "h1": (0, 1)},
-    "scanned_layers": {"h0": (0, 1)},
+    "scanned_layers": {"h0": (1, 1)} | {f"h{layer}": (0, 1) for layer in range(1, 5)},
     "equilibrium": {"h0": (0, 1)},
     "gru": {"h0": (0, 1)},  # its state is a mean of tanh and of what it was
     "lstm": {"h0": (0, 1)},

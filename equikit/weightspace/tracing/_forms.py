@@ -290,10 +290,7 @@ class _Loop:
         all_alike(starts, state, self)
         return state
 
-    def row(self, place: Place) -> None:
-        """Nothing: a rigid axis has no forms."""
-
-    def rows(self, size: int) -> Place:
+    def steps(self, places: list[Place], size: int) -> Place:
         return Place(single(()))
 
 

@@ -25,11 +25,8 @@ class Values(Protocol):
     def state(self, given: list[Places]) -> list[Places]:
         """What a loop carries at any step, from its start."""
 
-    def row(self, place: Place) -> None:
-        """See to it that nothing moves the steps of a loop."""
-
-    def rows(self, size: int) -> Place:
-        """The axis of steps, of results that are stacked."""
+    def steps(self, places: list[Place], size: int) -> Place:
+        """The axis of the steps of a loop, which nothing moves, from the first axes of its rows."""
 
 
 def carried(equation: Any) -> tuple[int, int]:
@@ -66,21 +63,24 @@ def looped(
         body("cond_jaxpr", [*given[:skipped], *state])
         return all_alike(state, body("body_jaxpr", [*given[skipped:start], *state]), values)
     length, rows = equation.params["length"], given[end:]
-    for places in rows:
-        values.row(places[0])
+    steps = values.steps([places[0] for places in rows], length)
     if any(0 in place.over for places in rows for place in places[1:]) and length:
-        return _unrolled(equation, given, body, values)
+        return _unrolled(equation, given, body, values, steps)
     state = values.state(given[start:end])
     inside = body("jaxpr", [*given[:start], *state, *([_moved(p, -1, values) for p in one[1:]] for one in rows)])
     state = all_alike(state, inside[: len(state)], values)
     return [
         *state,
-        *([values.rows(length), *(_moved(place, 1, values) for place in one)] for one in inside[len(state) :]),
+        *([steps, *(_moved(place, 1, values) for place in one)] for one in inside[len(state) :]),
     ]
 
 
 def _unrolled(
-    equation: Any, given: list[Places], body: Callable[[str, list[Places]], list[Places]], values: Values
+    equation: Any,
+    given: list[Places],
+    body: Callable[[str, list[Places]], list[Places]],
+    values: Values,
+    along: Place,
 ) -> list[Places]:
     """A scan step by step: what it carries may be permuted in another way after each."""
     start, end = carried(equation)
@@ -94,8 +94,7 @@ def _unrolled(
     if equation.params["reverse"]:
         steps.reverse()
     stacked = [
-        [values.rows(length), *(_stacked(list(some), values) for some in zip(*one, strict=True))]
-        for one in zip(*steps, strict=True)
+        [along, *(_stacked(list(some), values) for some in zip(*one, strict=True))] for one in zip(*steps, strict=True)
     ]
     return [*state, *stacked]
 

@@ -267,12 +267,11 @@ class _Axes:
         """The axes of what a loop carries: those of its start, but what is the same everywhere may not stay so."""
         return [[Place(single(Axis(p.members.flat[0].size))) if p.same else p for p in places] for places in given]
 
-    def row(self, place: Place) -> None:
-        for axis in place.members.flat:
-            make_rigid(axis, f"{self.reason} along it")
-
-    def rows(self, size: int) -> Place:
-        return rigid(size, f"{self.reason} along it")
+    def steps(self, places: list[Place], size: int) -> Place:
+        found = rigid(size, f"{self.reason} along it")
+        for axis in (axis for place in places if not place.same for axis in place.members.flat):
+            unify(axis, found.only, self.reason)
+        return found
 
 
 def related(
