@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,28 +64,113 @@ def activations(
     Raises:
         OptionError: if one of them is not finite; data that are minus infinity at all indices of labels are masked.
     """
-    program = labeled(spec.leaves, spec.groups, apply, one, inputs)
-    names = {axis.root: label for label, axis in program.axes.items()}
-    seen: tuple[list[Seen], list[Seen]] = [], []
-    for params, its in zip((one, two), seen, strict=True):
-        evaluated(program, params, inputs, its.append)
     found = Activations({}, {}, {})
-    for mine, other in zip(*seen, strict=True):
-        labels = tuple(names.get(axis, DATA) for axis in mine.axes)
-        if set(labels) - {DATA}:
-            name = f"{len(found.labels)}"
-            found.labels[name] = labels
-            masked = _masked(mine.array, labels) & _masked(other.array, labels)
-            found.one[name], found.two[name] = (
-                _standardized(jnp.where(masked, 0, array), labels) for array in (mine.array, other.array)
-            )
+    for number, (labels, mine, other) in enumerate(_pairs(spec, apply, one, two, inputs)):
+        name = f"{number}"
+        found.labels[name] = labels
+        found.one[name], found.two[name] = (_standardized(array, labels) for array in (mine, other))
     for side, arrays in (("params_a", found.one), ("params_b", found.two)):
         for name, array in arrays.items():
             _refuse_not_finite(side, array, found.labels[name])
     return found
 
 
-def _refuse_not_finite(side: str, array: jax.Array, labels: tuple[str, ...]) -> None:
+def _pairs(
+    spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
+) -> Iterator[tuple[tuple[str, ...], jax.Array, jax.Array]]:
+    """For each array that depends on the data its labels, and what both networks have there; masked data are zero."""
+    program = labeled(spec.leaves, spec.groups, apply, one, inputs)
+    names = {axis.root: label for label, axis in program.axes.items()}
+    seen: tuple[list[Seen], list[Seen]] = [], []
+    for params, its in zip((one, two), seen, strict=True):
+        evaluated(program, params, inputs, its.append)
+    for mine, other in zip(*seen, strict=True):
+        labels = tuple(names.get(axis, DATA) for axis in mine.axes)
+        if set(labels) - {DATA}:
+            masked = _masked(mine.array, labels) & _masked(other.array, labels)
+            yield labels, jnp.where(masked, 0, mine.array), jnp.where(masked, 0, other.array)
+
+
+@dataclass
+class _Moments:
+    """Sums over the data of what both networks have at all indices of an array, and of their products.
+
+    Attributes:
+        labels: of the array, the data left out.
+        shape: the sizes of the labels.
+        count, total, products: the number of data, the sums `[2n]`, and the sums of products `[2n, 2n]`.
+    """
+
+    labels: tuple[str, ...]
+    shape: tuple[int, ...]
+    count: int
+    total: np.ndarray
+    products: np.ndarray
+
+    @classmethod
+    def of(cls, labels: tuple[str, ...], *arrays: jax.Array) -> _Moments:
+        """The sums of one batch."""
+        kept = [place for place, label in enumerate(labels) if label != DATA]
+        shape = tuple(arrays[0].shape[place] for place in kept)
+        order = [*kept, *(place for place in range(len(labels)) if place not in kept)]
+        wide = [np.asarray(array.astype(jnp.promote_types(array.dtype, jnp.float32)), np.float64) for array in arrays]
+        rows = np.concatenate([one.transpose(order).reshape(math.prod(shape), -1) for one in wide])
+        return cls(tuple(labels[place] for place in kept), shape, rows.shape[1], rows.sum(1), rows @ rows.T)
+
+    def correlated(self) -> tuple[np.ndarray, np.ndarray]:
+        """Arrays `[*shape, 2n]` of both networks whose products over the last axis are the correlations."""
+        centered = self.products - np.outer(self.total, self.total) / max(self.count, 1)
+        length = np.sqrt(np.maximum(np.diag(centered), 0))
+        # What is constant over the data has rounding errors for a variance.
+        still = length**2 <= 8 * self.count * np.finfo(float).eps * np.diag(self.products)
+        scale = np.where(still, 0, 1 / np.where(still, 1, length))
+        values, vectors = np.linalg.eigh(scale[:, None] * centered * scale)
+        factor = vectors * np.sqrt(np.maximum(values, 0))
+        one, two = np.split(factor, 2)
+        return one.reshape(*self.shape, -1), two.reshape(*self.shape, -1)
+
+
+def streamed(
+    spec: Specification, apply: Callable[..., Any], one: Any, two: Any, batches: Iterable[tuple[Any, ...]]
+) -> Activations:
+    r"""What `activations` finds for all batches together, of which one at a time is in memory.
+
+    Networks are compared by products over the data alone. For an array with n indices of labels these are the sums of
+    2n numbers and of their \((2n)^2\) products; a factor of the matrix of correlations takes the place of the data.
+
+    Raises:
+        OptionError: as for `activations`, or if there are no batches.
+    """
+    sums: list[_Moments] = []
+    number = -1
+    for number, inputs in enumerate(batches):  # noqa: B007
+        found = [_Moments.of(labels, *arrays) for labels, *arrays in _pairs(spec, apply, one, two, inputs)]
+        for which, batch in enumerate(found):
+            for side, total in zip(("params_a", "params_b"), np.split(batch.total, 2), strict=True):
+                _refuse_not_finite(side, total, batch.labels)
+            if which == len(sums):
+                sums.append(batch)
+            else:
+                so_far = sums[which]
+                so_far.count += batch.count
+                so_far.total += batch.total
+                so_far.products += batch.products
+    if number < 0:
+        raise OptionError(
+            "there are no batches to compute activations of",
+            got="batches that are empty",
+            expected="one input of the model or more",
+            step="pass a list, or a generator that was not used before",
+        )
+    named = {f"{name}": (moments, *moments.correlated()) for name, moments in enumerate(sums)}
+    return Activations(
+        {name: (*moments.labels, DATA) for name, (moments, _, _) in named.items()},
+        {name: jnp.asarray(mine) for name, (_, mine, _) in named.items()},
+        {name: jnp.asarray(other) for name, (_, _, other) in named.items()},
+    )
+
+
+def _refuse_not_finite(side: str, array: Any, labels: tuple[str, ...]) -> None:
     if not np.all(np.isfinite(np.asarray(array))):
         raise OptionError(
             f"{side} compute activations that are no numbers",

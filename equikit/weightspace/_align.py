@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.weightspace._activations import activations
+from equikit.weightspace._activations import activations, streamed
 from equikit.weightspace._losses import Loss, checked_losses
 from equikit.weightspace._matching import Matching, match, similarity
 from equikit.weightspace._specification import Specification, checked_specification
@@ -30,7 +30,7 @@ def align(
     apply: Callable[..., Any] | None = None,
     x: Any = None,
     loss: Loss | None = None,
-    batches: Sequence[Any] | None = None,
+    batches: Iterable[Any] | None = None,
     steps: int = 200,
     optimizer: Any = None,
     restarts: int = 0,
@@ -56,7 +56,8 @@ def align(
         apply, x: the model and data, for activations.
         loss: for the straight-through estimator, `loss(params, batch)`, a number; it is compiled.
         batches: for it, a list of arguments for the loss. Step t takes one of them in turn; permutations are
-            compared by the mean over all.
+            compared by the mean over all. For activations, in place of `x`, any number of inputs of the model one
+            after another: for an array with n indices of labels, \((2n)^2\) numbers are kept, and no activations.
         steps: for it, of training.
         optimizer: for it, an optax optimizer; by default `optax.sgd(0.01, momentum=0.9)`.
         restarts: how many further starts the search for weights has. The first matches labels one after another, each
@@ -103,19 +104,26 @@ def align(
     labels = labels_of(spec.leaves)
     permuted = [label for label in spec.groups if any(label in axes for axes in labels.values())]
     if how == "activations":
-        if apply is None or x is None:
+        if apply is None or (x is None) == (batches is None) or not isinstance(batches, Iterable | None):
             raise OptionError(
                 "there is nothing to compute activations of",
-                got=f"apply={apply!r}, x of type {type(x).__name__}",
-                expected="the model and data",
+                got=f"apply={apply!r}, x of type {type(x).__name__}"
+                + ("" if batches is None else f", batches of type {type(batches).__name__}"),
+                expected="the model and data" + ("" if batches is None else ", x= or batches="),
                 step='write align(a, b, spec, how="activations", apply=apply, x=x)',
             )
-        seen = activations(spec, apply, params_a, params_b, x if isinstance(x, tuple) else (x,))
+        given = (one if isinstance(one, tuple) else (one,) for one in ([x] if batches is None else batches))
+        seen = (
+            activations(spec, apply, params_a, params_b, *given)
+            if batches is None
+            else streamed(spec, apply, params_a, params_b, given)
+        )
         labels, one, two = seen.labels, seen.one, seen.two
         permuted = [label for label in permuted if any(label in axes for axes in labels.values())]
+    trained: list[Any] = []
     if how == "straight_through":
         call = 'align(a, b, spec, how="straight_through", loss=loss, batches=[batch])'
-        loss, batches = checked_losses(loss, batches, call)
+        loss, trained = checked_losses(loss, batches, call)
         if optimizer is not None:
             refuse_no_optimizer(optimizer)
     matching = (
@@ -123,8 +131,8 @@ def align(
         if permuted
         else Matching({}, similarity(one, two))
     )
-    if loss is not None and batches is not None and how == "straight_through":
+    if loss is not None and how == "straight_through":
         count = _checks.count("steps", steps, example=200)
-        matching = straight_through(spec, params_a, params_b, matching, loss, batches, count, optimizer, generator)
+        matching = straight_through(spec, params_a, params_b, matching, loss, trained, count, optimizer, generator)
     result = spec.act(matching.element, params_b)
     return (result, matching) if with_info else result

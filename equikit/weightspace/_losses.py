@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ Loss = Callable[[Any, Any], jax.Array]
 """A scalar of parameters and a batch."""
 
 
-def checked_losses(loss: Loss | None, batches: Sequence[Any] | None, call: str) -> tuple[Loss, list[Any]]:
+def checked_losses(loss: Loss | None, batches: Iterable[Any] | None, call: str) -> tuple[Loss, list[Any]]:
     """Return a loss and batches that there are, or raise `OptionError`; `call` is an example."""
     if not callable(loss) or not isinstance(batches, list | tuple) or len(batches) == 0:
         amount = f", {len(batches)} of them" if isinstance(batches, list | tuple) else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.weightspace import align, merge, trace
+from equikit.weightspace._activations import DATA, activations, streamed
 from equikit.weightspace._matching import similarity
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -29,6 +32,39 @@ def test_a_planted_permutation_is_found(name: str, how: str) -> None:
         for one, two in zip(*map(jax.tree.leaves, (params, found)), strict=True):
             np.testing.assert_array_equal(one, two)
     assert matching.similarity == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["perceptron", "attention"])
+def test_batches_one_after_another_are_compared_as_all_data_together(name: str) -> None:
+    apply, params, x = MODELS[name]()
+    spec = trace(apply, params, x)
+    other = jax.tree.map(lambda leaf: leaf + 0.1, spec.act(spec.random_element(jax.random.key(2)), params))
+    together = activations(spec, apply, params, other, (x,))
+    sums = streamed(spec, apply, params, other, ((x,) for _ in range(3)))
+    assert together.labels.keys() == sums.labels.keys()
+    for array, labels in sums.labels.items():
+        count = math.prod(spec.sizes[label] for label in labels[:-1])
+        assert sums.one[array].shape[-1] == 2 * count, "products of n entries of both networks, however many data"
+        mine = correlations(labels, sums.one[array], sums.two[array])
+        theirs = correlations(together.labels[array], together.one[array], together.two[array])
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def correlations(labels: tuple[str, ...], one: jax.Array, two: jax.Array) -> np.ndarray:
+    """The products over the data, for all pairs of indices of labels of both networks."""
+    kept = [place for place, label in enumerate(labels) if label != DATA]
+    rest = [place for place in range(one.ndim) if place not in kept]
+    count = math.prod(one.shape[place] for place in kept)
+    mine, theirs = (np.asarray(array).transpose([*kept, *rest]).reshape(count, -1) for array in (one, two))
+    return mine @ theirs.T
+
+
+def test_a_planted_permutation_is_found_from_batches() -> None:
+    other = SPEC.act(SPEC.random_element(jax.random.key(2)), PARAMS)
+    batches = (X[start : start + 4] for start in range(0, len(X), 4))
+    found = align(PARAMS, other, SPEC, "activations", apply=APPLY, batches=batches)
+    for one, two in zip(*map(jax.tree.leaves, (PARAMS, found)), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def residual_blocks(blocks: int):
@@ -125,6 +161,14 @@ REFUSED = {
     "data that are no numbers": (
         lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, x=X.at[0, 0].set(jnp.nan)),
         (ek.OptionError, "params_a compute activations that are no numbers", "data, h", "finite activations", "data"),
+    ),
+    "no batches": (
+        lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, batches=[]),
+        (ek.OptionError, "no batches to compute activations of", "empty", "one input", "a list"),
+    ),
+    "an input and batches": (
+        lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, x=X, batches=[X]),
+        (ek.OptionError, "nothing to compute activations of", "batches of type list", "x= or batches=", "x=x"),
     ),
     "activations that overflow": (
         lambda: align(
