@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 from package_models import Model, model, normal, of_equinox, of_nnx
@@ -11,7 +12,8 @@ from package_models import Model, model, normal, of_equinox, of_nnx
 
 def graph(nodes: int, edges: int) -> tuple[jax.Array, jax.Array]:
     """Features of nodes `[nodes, 3]`, and the ends of edges `[2, edges]`."""
-    return normal(nodes, 3), jax.random.randint(jax.random.key(nodes), (2, edges), 0, nodes)
+    ends = np.random.default_rng(nodes).integers(0, nodes, (2, edges))
+    return normal(nodes, 3), jnp.asarray(ends)
 
 
 @model

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 MODELS: dict[str, Callable[[], Model]] = {}
 """The models of all files, by the names of the functions that build them."""
@@ -34,12 +35,12 @@ def model(function: Callable[[], Model]) -> Callable[[], Model]:
 
 
 def normal(*shape: int, seed: int = 0) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), shape)
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
-def tokens(length: int, size: int = 13) -> jax.Array:
-    """Two sequences `[2, length]` of tokens below `size`."""
-    return jax.random.randint(jax.random.key(length), (2, length), 0, size)
+def tokens(length: int) -> jax.Array:
+    """Two sequences `[2, length]` of tokens below 13."""
+    return jnp.asarray(np.random.default_rng(length).integers(0, 13, (2, length)))
 
 
 def drawn(params: Any) -> Any:
@@ -47,10 +48,12 @@ def drawn(params: Any) -> Any:
 
     What is added is positive, so that variances stay so.
     """
-    leaves, tree = jax.tree.flatten(params)
-    return jax.tree.unflatten(
-        tree, [jnp.asarray(leaf, float) + 0.3 * jnp.abs(normal(*leaf.shape, seed=i)) for i, leaf in enumerate(leaves)]
-    )
+    generator = np.random.default_rng(0)  # in NumPy, which compiles nothing for every shape
+
+    def move(leaf: jax.Array) -> jax.Array:
+        return jnp.asarray(np.asarray(leaf, float) + 0.3 * np.abs(generator.normal(size=leaf.shape)))
+
+    return jax.tree.map(move, params)
 
 
 def of_nnx(module: Any, call: Callable[..., Any], *rest: Any) -> Model:
@@ -63,7 +66,7 @@ def of_nnx(module: Any, call: Callable[..., Any], *rest: Any) -> Model:
 
 def of_linen(module: Any, *rest: Any) -> Model:
     """A Linen module; what it stores in other collections than `params` is constant."""
-    variables = module.init(jax.random.key(0), *rest[0])
+    variables = jax.jit(module.init)(jax.random.key(0), *rest[0])
     fixed = {name: value for name, value in variables.items() if name not in ("params", "intermediates")}
     return Model(lambda p, *x: module.apply({"params": p, **fixed}, *x), drawn(variables["params"]), *rest)
 
