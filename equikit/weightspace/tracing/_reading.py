@@ -11,11 +11,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit.weightspace._terms import Product, Symbol
+from equikit.weightspace._terms import Product, Sum, Symbol
 from equikit.weightspace.tracing._axes import Axis, atoms, make_rigid
+from equikit.weightspace.tracing._loops import carried
 from equikit.weightspace.tracing._pattern import Multiply, symbols_of
 from equikit.weightspace.tracing._places import Place, filled, single
-from equikit.weightspace.tracing._primitives import TABLE
+from equikit.weightspace.tracing._primitives import TABLE, elementwise
 from equikit.weightspace.tracing._program import LARGEST, Call, Path, Places, Reader, Watch, rigid
 
 INPUT, OUTPUT = "an input", "an output"
@@ -59,8 +60,9 @@ def read(programs: Sequence[Any], shapes: Sequence[tuple[int, ...]], *, unreache
     """
     plain = [[Place(single(Axis(size))) for size in shape] for shape in shapes]
     first = read_with(programs, plain, {})
-    params = [list(_one_by_one(places)) for places in plain]
-    split = dict(itertools.chain.from_iterable(map(_split, first.calls)))
+    alone = {axis.root for call in first.calls for inner in call.calls() for axis in _taken_alone(inner)}
+    params = [list(_one_by_one(places, alone)) for places in plain]
+    split = dict(itertools.chain.from_iterable(_split(call, alone) for call in first.calls))
     found = first
     if split or any(place.over for places in params for place in places):
         found = read_with(programs, params, split)
@@ -96,14 +98,14 @@ def read_with(
     return Reading(tuple(calls), tuple(params), split, tuple(sorted(reader.unread)))
 
 
-def _one_by_one(places: Places) -> Iterator[Place]:
+def _one_by_one(places: Places, alone: set[Axis]) -> Iterator[Place]:
     """The axes of a parameter for the second reading: others may depend on the indices of rigid ones."""
     size = {at: place.only.size for at, place in enumerate(places)}
     moved = {at for at, place in enumerate(places) if atoms(place.only)}
     chosen: list[int] = []
     for at in sorted(size.keys() - moved, key=lambda at: size[at]):
         small = size[at] > 1 and math.prod(size[one] for one in (*chosen, at)) <= LARGEST
-        if moved and small and _taken_alone(places[at].only):
+        if moved and small and places[at].only.root in alone:
             chosen.append(at)
     chosen.sort()
     for at, place in enumerate(places):
@@ -115,14 +117,29 @@ def _one_by_one(places: Places) -> Iterator[Place]:
             yield Place(single(Axis(size[at])))
 
 
-def _taken_alone(axis: Axis) -> bool:
-    """Whether nothing moves the indices of an axis."""
-    axis = axis.root
-    return axis.kind == "rigid" or not atoms(axis)
+def _taken_alone(call: Call) -> Iterator[Axis]:
+    """Axes whose indices are taken one by one somewhere in a program: by steps, by numbers, or along in a product."""
+    for number, equation in enumerate(call.jaxpr.eqns):
+        operands = [call.of(variable) for variable in equation.invars]
+        if equation.primitive.name == "scan":
+            _, end = carried(equation)
+            yield from (axis for places in operands[end:] for axis in places[0].members.flat)
+        if number not in call.related:
+            continue
+        pattern, columns = call.related[number].pattern, call.related[number].columns
+        for shape, places in zip(pattern.operands, operands, strict=True):
+            for axis, place in zip(shape, places, strict=True):
+                if isinstance(axis, Sum) and any(part.size == 1 for part in axis.parts):
+                    yield from place.members.flat
+        several = [{one.label for axis in shape for one in symbols_of(axis)} for shape in pattern.operands]
+        kept = {one.label for shape in pattern.results for axis in shape for one in symbols_of(axis)}
+        along = set.intersection(kept, *several) if _summed(equation) else set[str]()
+        for label in (*along, *pattern.looked_up):
+            yield from columns.members[label].flat
 
 
-def _split(call: Call, path: Path = ()) -> Iterator[tuple[Path, frozenset[str]]]:
-    """Labels that are factors of an axis, and rigid, while other labels of the equation are not."""
+def _split(call: Call, alone: set[Axis], path: Path = ()) -> Iterator[tuple[Path, frozenset[str]]]:
+    """Labels that are factors of an axis, and are taken one by one, while other labels of the equation are not."""
     for number, related in call.related.items():
         members = related.columns.members
         inside = {
@@ -133,15 +150,17 @@ def _split(call: Call, path: Path = ()) -> Iterator[tuple[Path, frozenset[str]]]
             for factor in axis.factors
             if isinstance(factor, Symbol) and 1 < factor.size <= LARGEST
         }
-        alone = {label for label in inside if not any(atoms(axis) for axis in members[label].flat)}
-        if alone and any(atoms(axis) for some in members.values() for axis in some.flat):
-            yield (*path, number), frozenset(alone)
+        found = {
+            label for label in inside if all(axis.root in alone and not atoms(axis) for axis in members[label].flat)
+        }
+        if found and any(atoms(axis) for some in members.values() for axis in some.flat):
+            yield (*path, number), frozenset(found)
     for number, inner in call.inner.items():
-        yield from _split(inner, (*path, number))
+        yield from _split(inner, alone, (*path, number))
     for number, bodies in call.bodies.items():
         equation = call.jaxpr.eqns[number]
         for body, which in zip(bodies, _names(equation.primitive.name), strict=False):
-            yield from _split(body, (*path, number, which))
+            yield from _split(body, alone, (*path, number, which))
 
 
 def _names(name: str) -> Iterator[str]:
@@ -194,8 +213,9 @@ def _walk(call: Call, live: Sequence[bool], found: set[Axis]) -> list[bool]:
 
 
 def _summed(equation: Any) -> bool:
+    """Whether operands are multiplied, and sums are taken over what the results lack."""
     known = TABLE.get(equation.primitive.name)
-    return known is not None and isinstance(known.arithmetic, Multiply)
+    return known is not None and isinstance(known.arithmetic, Multiply) and known.pattern is not elementwise
 
 
 def _is_variable(variable: Any) -> bool:
