@@ -15,8 +15,9 @@ from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Simple, Sum
 from equikit.weightspace.tracing._axes import Axis, direct_sum, product
 from equikit.weightspace.tracing._places import Place, filled, single
-from equikit.weightspace.tracing._program import Places, program_of
+from equikit.weightspace.tracing._program import program_of
 from equikit.weightspace.tracing._reading import read, read_with
+from equikit.weightspace.tracing._relation import Places
 
 
 def relative_difference(one: Any, two: Any) -> float:

@@ -18,7 +18,8 @@ from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Simpl
 from equikit.weightspace.tracing._axes import Axis
 from equikit.weightspace.tracing._forms import Form
 from equikit.weightspace.tracing._nesting import Nested
-from equikit.weightspace.tracing._program import Call, Places
+from equikit.weightspace.tracing._program import Call
+from equikit.weightspace.tracing._relation import Places
 
 Move = Callable[[jax.Array], jax.Array]
 """What is done to an array `[n, rest]` along its first axis, or to `[m, n, rest]` along its second one."""

@@ -18,7 +18,8 @@ from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Sum
 from equikit.weightspace.tracing._axes import Axis, atoms
 from equikit.weightspace.tracing._forms import Array, Form, Kind, Powers, combined, plain
 from equikit.weightspace.tracing._places import Place, filled
-from equikit.weightspace.tracing._program import Call, Places
+from equikit.weightspace.tracing._program import Call
+from equikit.weightspace.tracing._relation import Places
 
 Scales = Literal["positive", "sign"]
 """Numbers above zero, or plus and minus one."""

@@ -26,6 +26,7 @@ from equikit.weightspace._terms import Simple, Sum, Symbol
 from equikit.weightspace.tracing._axes import Axis, atoms
 from equikit.weightspace.tracing._loops import all_alike, carried, looped
 from equikit.weightspace.tracing._pattern import (
+    JOINED,
     Add,
     Arithmetic,
     Compare,
@@ -34,6 +35,7 @@ from equikit.weightspace.tracing._pattern import (
     Multiply,
     Other,
     Pattern,
+    joints,
     symbols_of,
 )
 from equikit.weightspace.tracing._places import (
@@ -49,7 +51,8 @@ from equikit.weightspace.tracing._places import (
     single,
 )
 from equikit.weightspace.tracing._primitives import TABLE
-from equikit.weightspace.tracing._program import Call, Places, Related
+from equikit.weightspace.tracing._program import Call
+from equikit.weightspace.tracing._relation import Places, Related, Shares
 
 Form = dict[int, Fraction]
 """A linear form: the number of an unknown to its coefficient; what is not there has coefficient zero."""
@@ -192,9 +195,9 @@ class Powers:
         found = [*result_places(columns, shape, compose, self.equal)]
         return [Place(single(()), same=True) if one.same else mine for mine, one in zip(found, places, strict=True)]
 
-    def _shares(self, its: Related, given: list[Array]) -> _Shares | None:
+    def _shares(self, its: Related, given: list[Array]) -> Shares | None:
         """For each label the forms of the operands that have it; None if their atoms do not fit."""
-        found: _Shares = {label: {} for label in its.columns.over}
+        found: Shares = {label: {} for label in its.columns.over}
         for number, (shape, array) in enumerate(zip(its.pattern.operands, given, strict=True)):
             for axis, place in zip(shape, array, strict=True):
                 over = in_pattern(place.over, shape, its.lookups if number == 0 else {})
@@ -205,17 +208,11 @@ class Powers:
                     found[axis.label][number] = over, place.members
                 elif not self._divide(its.columns, axis, over, place.members, number, found):
                     return None
-        for whole in (axis for shape in its.pattern.results for axis in shape if isinstance(axis, Sum)):
-            pieces = {
-                number: axis
-                for number, shape in enumerate(its.pattern.operands)
-                for axis in shape
-                if axis in whole.parts and isinstance(axis, Symbol)
-            }
+        for number, whole, pieces in joints(its.pattern):
             for label, over in its.columns.over.items():
                 if whole in over:
-                    found[label] = {JOINED: joined(found[label], pieces, whole, self.equal)}
-        fitted: _Shares = {}
+                    found[label] = {number: joined(found[label], pieces, whole, self.equal)}
+        fitted: Shares = {}
         for label, by_operand in found.items():
             wanted = its.columns.over[label]
             fitted[label] = {
@@ -229,7 +226,7 @@ class Powers:
         return fitted
 
     def _divide(
-        self, columns: Columns, axis: Simple, over: Any, members: np.ndarray, number: int, found: _Shares
+        self, columns: Columns, axis: Simple, over: Any, members: np.ndarray, number: int, found: Shares
     ) -> bool:
         """Divide the forms of an axis among the labels of its expression."""
         common = columns.inside(axis)
@@ -247,12 +244,6 @@ class Powers:
             if rest:
                 return False
         return True
-
-
-JOINED = -1
-"""In place of an operand: all of them, put one after another."""
-_Shares = dict[str, dict[int, tuple[tuple[Any, ...], np.ndarray]]]
-"""For each label and operand the coordinates and the forms."""
 
 
 def _empty(columns: Columns, label: str) -> np.ndarray:
@@ -306,7 +297,7 @@ class _Combine:
     how: Arithmetic
     pattern: Pattern
     columns: Columns
-    shares: _Shares
+    shares: Shares
     zeros: Sequence[bool]
 
     def zero(self, number: int) -> bool:

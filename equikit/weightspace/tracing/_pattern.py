@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from equikit.weightspace._terms import Product, Simple, Symbol
+from equikit.weightspace._terms import Product, Simple, Sum, Symbol
 
 Shape = tuple[Simple, ...]
 """An expression for each axis of an array; its labels mean something within one equation only."""
@@ -54,6 +54,26 @@ def named(prefix: str, sizes: Iterable[int]) -> list[Symbol]:
 def multiplied(factors: Sequence[Symbol]) -> Simple:
     """The axis whose indices are tuples, or the only factor."""
     return factors[0] if len(factors) == 1 else Product(tuple(factors))
+
+
+def joints(pattern: Pattern) -> Iterator[tuple[int, Sum, dict[int, Symbol]]]:
+    """Axes of results along which operands are put one after another, with the piece of each operand.
+
+    The first entry is a number that stands for all operands together.
+    """
+    for whole in (axis for shape in pattern.results for axis in shape if isinstance(axis, Sum)):
+        pieces = {
+            number: axis
+            for number, shape in enumerate(pattern.operands)
+            for axis in shape
+            if axis in whole.parts and isinstance(axis, Symbol)
+        }
+        if len(pieces) == len(whole.parts):
+            yield JOINED, whole, pieces
+
+
+JOINED = -1
+"""In place of the number of an operand: all of them, put one after another."""
 
 
 @dataclass(frozen=True)

@@ -13,26 +13,14 @@ import numpy as np
 from jax.extend.core import Literal
 
 from equikit._errors import OptionError
-from equikit.weightspace._terms import Product, Simple, Sum, Symbol
-from equikit.weightspace.tracing._axes import Axis, direct_sum, make_rigid, product, unify
+from equikit.weightspace.tracing._axes import Axis, unify
 from equikit.weightspace.tracing._loops import looped
-from equikit.weightspace.tracing._pattern import Pattern, symbols_of
 from equikit.weightspace.tracing._places import (
-    Columns,
-    Entry,
-    Lookup,
     Place,
-    Tree,
-    filled,
-    fit,
-    in_pattern,
-    joined,
-    result_places,
-    shared,
     single,
-    size_of,
 )
 from equikit.weightspace.tracing._primitives import REWRITTEN, TABLE, opaque, rewritten
+from equikit.weightspace.tracing._relation import Places, Related, related
 
 _WITH_RULES = "checkpoint custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr custom_vmap_call remat remat2"
 _PLAIN = "call closed_call composite core_call eval_jaxpr jit pjit xla_metadata_call"
@@ -47,8 +35,6 @@ CONTROL = ("scan", "while", "cond")
 LARGEST = 128
 """The number of indices of an axis up to which other axes are read for each of them."""
 
-Places = list[Place]
-"""One for each axis of an array."""
 Path = tuple[int | str, ...]
 """The numbers of equations that lead to an inner program, or to an equation."""
 Watch = Callable[[Any], None]
@@ -115,21 +101,6 @@ def program_of(apply: Callable[..., Any], params: Any, inputs: Sequence[Any]) ->
 def opened(closed: Any) -> tuple[Any, Sequence[Any]]:
     """A program and its constants, which it may be closed over or not."""
     return (closed.jaxpr, closed.consts) if hasattr(closed, "consts") else (closed, ())
-
-
-@dataclass(frozen=True)
-class Related:
-    """How the axes of an equation are related.
-
-    Attributes:
-        pattern: of its axes.
-        columns: the axes of the labels of the pattern.
-        lookups: labels of the first operand along which one index is taken.
-    """
-
-    pattern: Pattern
-    columns: Columns
-    lookups: dict[str, Lookup]
 
 
 @dataclass
@@ -210,7 +181,8 @@ class Reader:
     def _number(self, equation: Any, operands: list[int], values: dict[Any, int]) -> None:
         """Number the results of an equation on integers: the same operation on the same values has one number."""
         whole = all(jnp.issubdtype(one.aval.dtype, jnp.integer) or one.aval.dtype == bool for one in equation.outvars)
-        if not whole or equation.primitive.name not in TABLE:
+        known = TABLE.get(equation.primitive.name)
+        if not whole or known is None or known.pattern is opaque:
             return
         key = equation.primitive.name, repr(sorted(equation.params.items())), tuple(operands)
         for which, variable in enumerate(equation.outvars):
@@ -272,119 +244,3 @@ class _Axes:
         for axis in (axis for place in places if not place.same for axis in place.members.flat):
             unify(axis, found.only, self.reason)
         return found
-
-
-def related(
-    pattern: Pattern, given: Sequence[Places], numbers: Sequence[int], split: frozenset[str], reason: str
-) -> tuple[list[Places], Related]:
-    """The axes of the results of a pattern, and those of its labels; the axes of operands are made alike."""
-
-    def merge(one: Axis, two: Axis) -> None:
-        unify(one, two, reason)
-
-    symbols = pattern.symbols()
-    lookups = {
-        label: Lookup(numbers[operand], symbols[label].size, pattern.operands[operand][:-1])
-        for label, operand in pattern.looked_up.items()
-    }
-    shares: dict[str, dict[int, tuple[tuple[Any, ...], np.ndarray]]] = {label: {} for label in symbols}
-    bounds: dict[str, list[tuple[Any, ...]]] = {label: [] for label in symbols}
-    loose: list[tuple[Simple, tuple[Any, ...], np.ndarray]] = []
-    varying = set(pattern.rigid)
-    for number, (shape, places) in enumerate(zip(pattern.operands, given, strict=True)):
-        for axis, place in zip(shape, places, strict=True):
-            if place.same:
-                continue
-            varying |= {symbol.label for symbol in symbols_of(axis)}
-            over = in_pattern(place.over, shape, lookups if number == 0 else {})
-            if isinstance(axis, Symbol):
-                shares[axis.label][number] = over, place.members
-            else:
-                loose.append((axis, over, place.members))
-                for symbol in symbols_of(axis):
-                    bounds[symbol.label].append(over)
-    _join(pattern, shares, split, merge)
-    common = {label: shared([*(its for its, _ in shares[label].values()), *bounds[label]]) for label in symbols}
-    columns = _columns(symbols, shares, common, loose, split, merge)
-    one_by_one = dict.fromkeys(split & symbols.keys(), "its indices are taken one by one")
-    for label, why in {**one_by_one, **pattern.rigid}.items():
-        for member in columns.members[label].flat:
-            make_rigid(member, why)
-    for axis, its, members in loose:
-        inside = columns.inside(axis)
-        fitted = fit(members, its, inside, merge)
-        for index in np.ndindex(*fitted.shape):
-            other = composed(columns, columns.tree(axis, dict(zip(inside, index, strict=True))), reason)
-            mine: Any = fitted[index]
-            unify(mine, other, reason)
-    found = []
-    for shape in pattern.results:
-        places = [*result_places(columns, shape, lambda its, tree: composed(its, tree, reason), merge)]
-        for at, axis in enumerate(shape):
-            if not isinstance(axis, Sum) and not varying & {symbol.label for symbol in symbols_of(axis)}:
-                places[at] = Place(single(Axis(axis.size)), same=True)
-        found.append(places)
-    return found, Related(pattern, columns, lookups)
-
-
-def _join(pattern: Pattern, shares: dict[str, Any], split: frozenset[str], merge: Callable[[Any, Any], None]) -> None:
-    """Where arrays are put one after another, let other axes depend on the index, if they do so in an operand."""
-    for whole in (axis for shape in pattern.results for axis in shape if isinstance(axis, Sum)):
-        pieces = {
-            number: axis
-            for number, shape in enumerate(pattern.operands)
-            for axis in shape
-            if axis in whole.parts and isinstance(axis, Symbol)
-        }
-        for label, its in shares.items():
-            depends = any(number in pieces and pieces[number] in over for number, (over, _) in its.items())
-            every = its.keys() == pieces.keys() and len(pieces) == len(whole.parts)
-            if every and (depends or {one.label for one in pieces.values()} & split):
-                shares[label] = {0: joined(its, pieces, whole, merge)}
-
-
-def _columns(
-    symbols: dict[str, Symbol],
-    shares: dict[str, Any],
-    over: dict[str, tuple[Any, ...]],
-    loose: Sequence[tuple[Simple, tuple[Any, ...], np.ndarray]],
-    split: frozenset[str],
-    merge: Callable[[Any, Any], None],
-) -> Columns:
-    """The axes of all labels: of the operands, made alike, or new."""
-    changed = True
-    while changed:  # all labels of an axis depend on what is common to them
-        changed = False
-        for axis, its, _ in loose:
-            inner = [symbol.label for symbol in symbols_of(axis)]
-            common = shared([its, *(over[label] for label in inner)])
-            changed |= any(over[label] != common for label in inner)
-            over |= dict.fromkeys(inner, common)
-    for axis, _, _ in loose:
-        factors = axis.factors if isinstance(axis, Product) else ()
-        for number, factor in enumerate(factors):
-            if isinstance(factor, Symbol) and factor.label in split:
-                for later in (one.label for rest in factors[number + 1 :] for one in symbols_of(rest)):
-                    over[later] = over[later] if shares[later] else (*over[later], factor)
-    members: dict[str, np.ndarray] = {}
-    for label, symbol in symbols.items():
-        fitted = [fit(its, mine, over[label], merge) for mine, its in shares[label].values()]
-        if not fitted:
-            shape = [size_of(one) for one in over[label]]
-            members[label] = filled(shape, lambda _, size=symbol.size: Axis(size))  # type: ignore[misc]
-            continue
-        members[label] = fitted[0]
-        for other in fitted[1:]:
-            for index in np.ndindex(*other.shape):
-                merge(other[index], fitted[0][index])
-    return Columns(over, members)
-
-
-def composed(columns: Columns, tree: Tree, reason: str) -> Axis:
-    """An axis from the axes of a tree of products and sums."""
-    if isinstance(tree, Entry):
-        found: Axis = columns.members[tree.label][tree.index]
-        return found
-    kind, inner = tree
-    axes = [composed(columns, one, reason) for one in inner]
-    return product(axes, reason) if kind == "product" else direct_sum(axes)

@@ -17,10 +17,10 @@ from equikit.weightspace.tracing._loops import carried
 from equikit.weightspace.tracing._pattern import Multiply, symbols_of
 from equikit.weightspace.tracing._places import Place, filled, single
 from equikit.weightspace.tracing._primitives import TABLE, elementwise
-from equikit.weightspace.tracing._program import LARGEST, Call, Path, Places, Reader, Watch, rigid
+from equikit.weightspace.tracing._program import LARGEST, Call, Path, Reader, Watch, rigid
+from equikit.weightspace.tracing._relation import ALONE, Places
 
 INPUT, OUTPUT = "an input", "an output"
-ALONE = "its indices are taken one by one"
 Split = dict[Path, frozenset[str]]
 """For each equation the labels whose indices are read one by one."""
 
@@ -62,7 +62,9 @@ def read(programs: Sequence[Any], shapes: Sequence[tuple[int, ...]], *, unreache
     first = read_with(programs, plain, {})
     alone = {axis.root for call in first.calls for inner in call.calls() for axis in _taken_alone(inner)}
     params = [list(_one_by_one(places, alone)) for places in plain]
-    split = dict(itertools.chain.from_iterable(_split(call, alone) for call in first.calls))
+    split = dict(
+        itertools.chain.from_iterable(_split(call, alone, (number,)) for number, call in enumerate(first.calls))
+    )
     found = first
     if split or any(place.over for places in params for place in places):
         found = read_with(programs, params, split)
@@ -88,8 +90,8 @@ def read_with(
 ) -> Reading:
     """Read programs whose parameters have these axes."""
     reader, calls = Reader(split, watch), []
-    for program in programs:
-        call = reader.read(program, [*params, *of_inputs(program, len(params))])
+    for number, program in enumerate(programs):
+        call = reader.read(program, [*params, *of_inputs(program, len(params))], (number,))
         for places in call.results:
             for place in places:
                 for axis in place.members.flat:
@@ -138,7 +140,7 @@ def _taken_alone(call: Call) -> Iterator[Axis]:
             yield from columns.members[label].flat
 
 
-def _split(call: Call, alone: set[Axis], path: Path = ()) -> Iterator[tuple[Path, frozenset[str]]]:
+def _split(call: Call, alone: set[Axis], path: Path) -> Iterator[tuple[Path, frozenset[str]]]:
     """Labels that are factors of an axis, and are taken one by one, while other labels of the equation are not."""
     for number, related in call.related.items():
         members = related.columns.members

@@ -17,7 +17,8 @@ from equikit.weightspace.tracing._collapse import collapsed
 from equikit.weightspace.tracing._nesting import nested
 from equikit.weightspace.tracing._places import Place
 from equikit.weightspace.tracing._program import Call, program_of
-from equikit.weightspace.tracing._reading import ALONE, OUTPUT, read, shapes_of
+from equikit.weightspace.tracing._reading import OUTPUT, read, shapes_of
+from equikit.weightspace.tracing._relation import ALONE
 
 
 def trace(
