@@ -19,6 +19,7 @@ from equikit._errors import (
     ShapeError,
     SignatureError,
     TooLargeError,
+    TraceWarning,
 )
 from equikit.diagrams import Diagram, HomSpace, hom
 from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, MatrixGroup, O, S, Sp, U, Z
@@ -56,6 +57,7 @@ __all__ = [
     "SignatureError",
     "Sp",
     "TooLargeError",
+    "TraceWarning",
     "U",
     "Z",
     "__version__",

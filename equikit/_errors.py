@@ -1,4 +1,4 @@
-"""Every error that equikit raises on purpose.
+"""Every error that equikit raises on purpose, and its warning.
 
 Each error has fields for the problem, the value that was given, the values that are accepted, and one next step. All
 are subclasses of `EquikitError` and of the built-in class that a Python programmer would catch.
@@ -133,3 +133,7 @@ class FrameError(EquikitError, ValueError):
 
 class EquivarianceError(EquikitError, AssertionError):
     """A function that was claimed to be equivariant is not."""
+
+
+class TraceWarning(EquikitError, UserWarning):
+    """A program has operations without a rule, so that its group may be larger than the one that was found."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import EquivarianceError, OptionError
+from equikit._errors import EquivarianceError, OptionError, TraceWarning
 from equikit.groups import Fixed, S
 from equikit.weightspace._blame import first_difference, refuse_not_comparable, relative_difference
 from equikit.weightspace._leaves import checked_leaves, refuse_moved_indices, refuse_sizes_that_differ
@@ -34,6 +36,8 @@ class Specification:
         nested: pairs of labels, the first of which is permuted by itself for every index of the second, as what is in a
             head of attention, or in an expert of a mixture. The group is then a wreath product.
         linear_actions: general linear groups that act on labels along which all is linear, and leave the function too.
+        unread: names of the operations of the program that have no rule. All axes of their operands and results are
+            fixed, so that the group of the model may be larger than this one.
     """
 
     leaves: tuple[Leaf, ...]
@@ -42,6 +46,7 @@ class Specification:
     scalings: tuple[Scaling, ...] = ()
     nested: Nested = ()
     linear_actions: tuple[LinearAction, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         refuse_sizes_that_differ(self.leaves, self.sizes)
@@ -211,3 +216,20 @@ def checked_specification(spec: Any) -> None:
             expected="the symmetry of the parameters, a Specification",
             step="write spec=trace(apply, params, x)",
         )
+
+
+def warn_of_unread(spec: Specification) -> None:
+    """Emit a `TraceWarning`, at the line of the user's program, if the trace met operations without a rule."""
+    if not spec.unread:
+        return
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "equikit":
+        frame, level = frame.f_back, level + 1
+    warning = TraceWarning(
+        "the group of this model may be larger than the one that was found",
+        got=f"operations without a rule, whose axes are fixed: {', '.join(spec.unread)}",
+        expected="operations that trace() can read",
+        step="look at spec.reasons; to accept this group, "
+        'write warnings.simplefilter("ignore", equikit.TraceWarning) before the call',
+    )
+    warnings.warn(warning, stacklevel=level)

@@ -153,7 +153,9 @@ def test_what_nobody_has_seen_is_rigid() -> None:
         return jnp.linalg.eigvalsh(p["a"] @ p["a"].T).sum() + jnp.tanh(x @ p["b"]) @ p["c"]
 
     params, x = plain({"a": (4, 4), "b": (3, 6), "c": (6, 2)}), jnp.ones((5, 3))
-    spec = trace(model, params, x)
+    with pytest.warns(ek.TraceWarning, match=r"without a rule, whose axes are fixed: eigh\n"):
+        spec = trace(model, params, x)
+    assert spec.unread == ("eigh",)
     assert spec.groups == {"h0": S(4), "h1": S(6)}
     assert spec.terms["a"] == "fixed h0"  # the right one is summed over
     assert "eigh" in dict(spec.reasons)["fixed"]
@@ -170,8 +172,10 @@ def test_operations_that_change_the_order_of_axes_or_have_several_results() -> N
         return h @ w
 
     params, x = plain({"a": (3, 6), "b": (6, 2)}), jnp.ones((4, 3))
-    assert trace(bits, params, x).groups == {}
+    with pytest.warns(ek.TraceWarning, match="bitcast_convert_type"):
+        assert trace(bits, params, x).groups == {}
     spec = trace(barrier, params, x)
+    assert spec.unread == ()
     assert spec.groups == {"h0": S(6)}
     assert [scaling.kind for scaling in spec.scalings] == ["sign"]
     assert spec.check(barrier, params, x, jax.random.key(0)) < 1e-6

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +15,7 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.groups import S
-from equikit.weightspace import Leaf, Specification, Symbol, trace
+from equikit.weightspace import Leaf, Specification, Symbol, graph, trace
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -69,6 +72,28 @@ def test_messages_along_edges_keep_their_neurons() -> None:
     spec = trace(cache, PARAMS, X)
     assert spec.groups == {"h0": S(8)}
     assert spec.check(cache, PARAMS, X, jax.random.key(0)) < 1e-5
+
+
+def unread(p, x):
+    return jnp.linalg.eigvalsh(p["a"] @ p["a"].T).sum() + apply(p, x)
+
+
+@pytest.mark.parametrize("call", [trace, graph])
+def test_operations_without_a_rule_are_named_once_at_the_line_of_the_caller(call) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        call(unread, PARAMS, X)
+    (record,) = caught
+    warning = record.message
+    assert isinstance(warning, ek.TraceWarning)
+    assert (record.filename, record.category) == (__file__, ek.TraceWarning)
+    assert warning.problem == "the group of this model may be larger than the one that was found"
+    assert warning.got == "operations without a rule, whose axes are fixed: eigh"
+    assert "trace() can read" in warning.expected
+    (code,) = re.findall(r"write (.*\))", warning.step)
+    with warnings.catch_warnings():
+        eval(code, {"warnings": warnings, "equikit": ek})
+        call(unread, PARAMS, X)
 
 
 def test_places_that_are_written_are_rigid() -> None:

@@ -10,7 +10,7 @@ from equikit.groups import Fixed, S
 from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._linear_action import linear_actions
 from equikit.weightspace._scaling import scalings
-from equikit.weightspace._specification import Specification
+from equikit.weightspace._specification import Specification, warn_of_unread
 from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Simple, Sum, Symbol
 from equikit.weightspace.tracing._axes import Axis, factors, make_rigid, parts
 from equikit.weightspace.tracing._collapse import collapsed
@@ -46,6 +46,9 @@ def trace(
     Returns:
         A term for each parameter, and a group for each label: `spec.terms`, `spec.groups`, and `spec.check`.
 
+    Warns:
+        TraceWarning: if operations of the program have no rule, naming them: `spec.unread`.
+
     Raises:
         DTypeError, OptionError: if parameters are no floating-point numbers, or the model cannot be traced.
 
@@ -79,14 +82,17 @@ def trace(
         scalings(reading.calls, leaves, reading.params, free),
         list(linear_actions(reading.calls, leaves, reading.params, free, pairs)),
     )
-    return Specification(
+    spec = Specification(
         leaves,
         tuple(names.bindings.items()),
         tuple(names.reasons.items()),
         scalings=found_scalings,
         nested=pairs,
         linear_actions=found_actions,
+        unread=reading.unread,
     )
+    warn_of_unread(spec)
+    return spec
 
 
 def _of_inputs(call: Call, params: int) -> Iterator[Axis]:
