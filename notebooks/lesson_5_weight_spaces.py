@@ -548,7 +548,7 @@ assert curves["teleported"][10] < curves["as it starts"][10]
 # steps must not be too long.
 #
 # **Asymmetric networks** have some weights fixed, so that no permutation is left, and two of them trained from two
-# starts need no alignment. That nothing is left is proved, by refining colors of neurons:
+# starts need no alignment. That no permutation of the traced group is left is proved, by refining colors of neurons:
 
 # %%
 options = {"key": jax.random.key(0), "rngs": nnx.Rngs(1)}
@@ -556,7 +556,8 @@ left = {
     fixed: weightspace.symmetry_left(weightspace.AsymmetricMLP([4, 8, 8, 2], fixed=fixed, **options), jnp.ones(4))
     for fixed in (0, 3)
 }
-print(left)
+for fixed, found in left.items():
+    print(f"{fixed} weights of each neuron: {found}")
 assert left[0] == {"h0": (tuple(range(8)),), "h1": (tuple(range(8)),)}
 assert left[3] == {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,8 +70,12 @@ class Specification:
     def __str__(self) -> str:
         width = max((len(leaf.name) for leaf in self.leaves), default=0)
         lines = [f"{leaf.name:<{width}}  {leaf}" for leaf in self.leaves]
-        within = {inner: f" within {outer}" for inner, outer in self.nested}
-        return "\n".join([*lines, "", ", ".join(f"{x}={group}{within.get(x, '')}" for x, group in self.bindings)])
+        return "\n".join([*lines, "", self.bound(label for label, _ in self.bindings)])
+
+    def bound(self, labels: Iterable[str]) -> str:
+        """The groups of labels as a text, such as `"h0=S(4), h1=S(2) within h0"`."""
+        groups, within = dict(self.bindings), {inner: f" within {outer}" for inner, outer in self.nested}
+        return ", ".join(f"{label}={groups[label]}{within.get(label, '')}" for label in labels)
 
     def random_element(self, key: jax.Array) -> Element:
         """A permutation for each label, uniformly; for a nested one as many, `[outer, n]`, as the other has indices.

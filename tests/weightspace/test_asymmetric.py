@@ -280,6 +280,61 @@ def test_neurons_of_one_expert_alone_may_be_exchanged(entries, left) -> None:
         np.testing.assert_allclose(net(x), before, rtol=1e-5, atol=1e-6)
 
 
+class Unread(nnx.Module):
+    """An asymmetric network, and weights that an operation without a rule reads: a reduction by a function."""
+
+    def __init__(self) -> None:
+        self.net, self.row = network(), nnx.Param(normal(4))
+
+    def __call__(self, x):
+        return self.net(x) + jax.lax.reduce(self.row[...], 0.0, lambda one, two: one + two + one * two, (0,))
+
+
+def test_the_proof_says_which_group_it_is_about() -> None:
+    x = normal(4, 3)
+    proved = symmetry_left(network(), x)
+    assert (proved.spec.unread, proved.fixed) == ((), ())
+    assert repr(proved) == (
+        "Of the traced group h0=S(6), h1=S(5) the fixed entries leave only the identity. "
+        "The trace read every operation, and fixed no axes but those of inputs and outputs."
+    )
+    left = symmetry_left(with_equal_neurons([(1, 4)]), x)
+    assert "leave at most exchanges of equal indices: h0 (1, 4). The trace read" in repr(left)
+    assert repr(symmetry_left(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), x)).startswith("The trace found no permutations")
+
+
+def test_the_proof_does_not_cover_what_the_trace_did_not_read() -> None:
+    """The entries of the row may be permuted, but the trace has no rule that says so."""
+    net, x = Unread(), normal(4, 3)
+    before = net(x)
+    with pytest.warns(ek.TraceWarning, match="reduce") as caught:
+        left = symmetry_left(net, x)
+    assert [record.filename for record in caught] == [__file__]
+    net.row[...] = net.row[...][jnp.array([1, 0, 2, 3])]
+    np.testing.assert_allclose(net(x), before, rtol=1e-4)
+    assert left.spec.unread == ("reduce",)
+    ((label, why),) = left.fixed
+    assert "reduce" in why
+    doubts = f"the trace has no rule for reduce and fixed the axes {label!r} ({why})."
+    assert repr(left).endswith(f"Permutations outside this group may be left: {doubts}")
+
+
+def test_the_proof_does_not_cover_axes_that_the_trace_fixed() -> None:
+    """Sums over prefixes fix the order of neurons: the model is read, and its group is not all that may be there."""
+
+    class Ordered(nnx.Module):
+        def __init__(self) -> None:
+            self.net, self.row = network(), nnx.Param(normal(7))
+
+        def __call__(self, x):
+            return self.net(x) + jnp.cumsum(self.row[...])[-1]
+
+    left = symmetry_left(Ordered(), normal(4, 3))
+    assert left == {}
+    assert [why for _, why in left.fixed] == ["cumsum along it"]
+    assert repr(left).endswith("may be left: the trace fixed the axes 'fixed' (cumsum along it).")
+
+
 def test_labels_within_products_and_sums_are_told_apart() -> None:
     """Entries along an axis that holds two layers one after another, or heads with their entries."""
 

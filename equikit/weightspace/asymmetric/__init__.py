@@ -5,7 +5,7 @@ from equikit.weightspace.asymmetric._experts import InterpolatedExperts, Mixture
 from equikit.weightspace.asymmetric._fixed import FixedEntries, FixedWeights, fixed_weights, impose
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 from equikit.weightspace.asymmetric._network import AsymmetricMLP
-from equikit.weightspace.asymmetric._symmetry_left import symmetry_left
+from equikit.weightspace.asymmetric._symmetry_left import SymmetryLeft, symmetry_left
 
 __all__ = [
     "AsymmetricLinear",
@@ -16,6 +16,7 @@ __all__ = [
     "FixedWeights",
     "InterpolatedExperts",
     "MixtureOfExperts",
+    "SymmetryLeft",
     "fixed_weights",
     "impose",
     "symmetry_left",

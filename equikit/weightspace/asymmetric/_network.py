@@ -43,7 +43,7 @@ class AsymmetricMLP(nnx.Module):
     Example:
         >>> from equikit.weightspace import symmetry_left
         >>> net = AsymmetricMLP([4, 16, 16, 2], fixed=3, key=jax.random.key(0), rngs=nnx.Rngs(1))
-        >>> net(jnp.ones((5, 4))).shape, symmetry_left(net, jnp.ones((5, 4)))
+        >>> net(jnp.ones((5, 4))).shape, dict(symmetry_left(net, jnp.ones((5, 4))))
         ((5, 2), {})
 
     Source:

@@ -1,7 +1,9 @@
-"""Proof that fixed entries break the symmetry of a network."""
+"""Proof that fixed entries break the permutations of a network that a trace finds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -10,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from equikit.groups import S
+from equikit.weightspace._fixed import ends
 from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._specification import Specification
 from equikit.weightspace._tensors import split as cut
@@ -24,25 +27,83 @@ Index = int | tuple[int, int]
 """Of a label; of one that is nested in another label after the index of that."""
 
 
-def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[Index, ...], ...]]:
-    """What the fixed entries of a network leave of its symmetry.
+Classes = tuple[tuple[Index, ...], ...]
+"""Sets of two or more indices of one label that have the same color."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SymmetryLeft(Mapping[str, Classes]):
+    """The permutations in the traced group of a network that its fixed entries may leave: a bound, not the whole truth.
+
+    It is a mapping of labels to classes of indices, and empty if the identity is all that is left of the traced group.
+    The model may have permutations outside this group if `spec.unread` or `fixed` is not empty; scales, signs and
+    linear groups are not covered.
+
+    Attributes:
+        classes: pairs of a label and its classes of indices that the fixed entries do not tell apart.
+        spec: the traced group that the proof is about, with the fixed entries among the parameters.
+    """
+
+    classes: tuple[tuple[str, Classes], ...]
+    spec: Specification
+
+    @property
+    def fixed(self) -> tuple[tuple[str, str], ...]:
+        """The labels that the trace fixed, other than those of inputs and outputs, each with the reason."""
+        known, sizes = ends(self.spec), self.spec.sizes
+        return tuple((label, why) for label, why in self.spec.reasons if label not in known and sizes[label] > 1)
+
+    def __getitem__(self, label: str) -> Classes:
+        return dict(self.classes)[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict(self.classes))
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def __repr__(self) -> str:
+        if not self.spec.groups:
+            proved = "The trace found no permutations of this model."
+        else:
+            left = ", ".join(f"{label} {', '.join(map(str, classes))}" for label, classes in self.classes)
+            proved = f"Of the traced group {self.spec.bound(self.spec.groups)} the fixed entries leave " + (
+                f"at most exchanges of equal indices: {left}." if left else "only the identity."
+            )
+        unread = ", ".join(self.spec.unread)
+        fixed = ", ".join(f"{label!r} ({why})" for label, why in self.fixed)
+        if not unread and not fixed:
+            return f"{proved} The trace read every operation, and fixed no axes but those of inputs and outputs."
+        missed = [f"has no rule for {unread}"] * bool(unread) + [f"fixed the axes {fixed}"] * bool(fixed)
+        return f"{proved} Permutations outside this group may be left: the trace {' and '.join(missed)}."
+
+
+def symmetry_left(model: nnx.Module, x: Any) -> SymmetryLeft:
+    """Find which permutations in the traced group of a network its fixed entries leave.
 
     The network is traced with fixed entries as if they were parameters. An element of the group that is found is a
     symmetry of what is trained if it keeps all fixed entries. Which do is bounded by color refinement: indices get
     other colors if the fixed entries of one are not, with multiplicities, those of the other, next to indices of the
     same colors. A label that is nested in another one is permuted by itself for every index of that, and so it has
     colors for every index of that. An element that keeps the fixed entries keeps the colors. Where every index has a
-    color of its own the identity is all that is left, and the symmetry is **proved** to be broken.
+    color of its own, it is **proved** that the identity is all that is left of the traced group.
+
+    The proof is about this group alone. A trace finds a subgroup of the symmetries of a model where it has no rule for
+    an operation or fixes an axis that is not one of inputs or outputs; the result names these, and permutations along
+    them are not excluded. It says nothing about scales, signs and linear groups.
 
     Args:
         model: with `FixedEntries` somewhere in it.
         x: an input, or several in a tuple; they may be `jax.ShapeDtypeStruct`s.
 
     Returns:
-        For each label the classes of indices, of two or more, that the fixed entries do not tell apart. If there are
-        none, no element of the traced group is left but the identity. If there are, some may be, or may not. An index
-        of a label that is nested in another one is a pair, the first of which is the index of the outer label; classes
-        are those within one index of that, as others are exchanged with the outer label alone.
+        For each label the classes of indices, of two or more, that the fixed entries do not tell apart, with the traced
+        group. If there are none, no element of this group is left but the identity. If there are, some may be, or may
+        not. An index of a label that is nested in another one is a pair, the first of which is the index of the outer
+        label; classes are those within one index of that, as others are exchanged with the outer label alone.
+
+    Warns:
+        TraceWarning: if operations of the network have no rule.
 
     Raises:
         DTypeError, OptionError: if the model cannot be traced.
@@ -54,8 +115,9 @@ def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[Index, ...
         >>> from equikit.weightspace import AsymmetricMLP
         >>> options = {"key": jax.random.key(0), "rngs": nnx.Rngs(1)}
         >>> symmetry_left(AsymmetricMLP([3, 4, 2], how="gates", **options), jnp.ones(3))
-        {}
-        >>> symmetry_left(AsymmetricMLP([3, 4, 2], fixed=0, **options), jnp.ones(3))
+        Of the traced group h0=S(4) the fixed entries leave only the identity. The trace read every operation, and fixed
+        no axes but those of inputs and outputs.
+        >>> dict(symmetry_left(AsymmetricMLP([3, 4, 2], fixed=0, **options), jnp.ones(3)))
         {'h0': ((0, 1, 2, 3),)}
 
     Source:
@@ -70,17 +132,17 @@ def symmetry_left(model: nnx.Module, x: Any) -> dict[str, tuple[tuple[Index, ...
     spec = trace(apply, {"fixed": fixed, "params": params}, x)
     entries = named_leaves({"fixed": fixed}) if jax.tree.leaves(fixed) else {}
     colors = refined(spec, {name: np.asarray(array) for name, array in entries.items()})
-    left: dict[str, tuple[tuple[Index, ...], ...]] = {}
+    left: list[tuple[str, Classes]] = []
     within = dict(spec.nested)
     for label in spec.groups:
         if label in within:
             pairs = [(outer, one) for outer, row in enumerate(colors[label]) for one in _classes(row)]
-            found: tuple[tuple[Index, ...], ...] = tuple(tuple((outer, i) for i in one) for outer, one in pairs)
+            found: Classes = tuple(tuple((outer, i) for i in one) for outer, one in pairs)
         else:
             found = tuple(_classes(colors[label]))
         if found:
-            left[label] = found
-    return left
+            left.append((label, found))
+    return SymmetryLeft(tuple(left), spec)
 
 
 def _classes(colors: np.ndarray) -> list[tuple[int, ...]]:
