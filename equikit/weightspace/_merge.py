@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
@@ -67,7 +68,7 @@ def mean(trees: Sequence[Any]) -> Any:
         trees: a list of trees of one structure and the same shapes.
 
     Returns:
-        A tree like each of them.
+        A tree like each of them, of their dtypes; half precision is added in float32, and rounded once.
 
     Raises:
         OptionError, ShapeError: if there are none, or they do not match, naming the leaf.
@@ -81,7 +82,15 @@ def mean(trees: Sequence[Any]) -> Any:
     """
     trees = _checked_list(trees, "take the mean of")
     refuse_unlike({f"trees[{number}]": tree for number, tree in enumerate(trees)})
-    return jax.tree.map(lambda *leaves: sum(leaves[1:], start=leaves[0]) / len(leaves), *trees)
+    return jax.tree.map(lambda *leaves: _mean(leaves), *trees)
+
+
+def _mean(leaves: Sequence[Any]) -> jax.Array:
+    dtype = jnp.result_type(*leaves)
+    # In half precision the sum can overflow although the mean does not.
+    wide = jnp.promote_types(dtype, jnp.float32)
+    total = sum(jnp.asarray(leaf, wide) for leaf in leaves)
+    return jnp.asarray(total / len(leaves), dtype)
 
 
 def _checked_list(trees: Any, what: str) -> list[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from equikit._errors import OptionError
 from equikit._progress import progress
+from equikit.weightspace._interpolation import interpolate
 from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace._losses import Loss
 from equikit.weightspace._matching import Matching, match, similarity
@@ -42,7 +43,7 @@ def straight_through(
     one, two = (checked_tensors(spec.leaves, params, "the parameters") for params in (params_a, params_b))
 
     def middle(projected: Any) -> Any:
-        return jax.tree.map(lambda a, b: (a + b) / 2, params_a, projected)
+        return interpolate(params_a, projected, 0.5)
 
     value = jax.jit(lambda projected, batch: loss(middle(projected), batch))
 

@@ -13,9 +13,11 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit._progress import progress
+from equikit.weightspace._interpolation import interpolate
 from equikit.weightspace._leaves import named_leaves
 from equikit.weightspace._losses import Loss, checked_losses
 from equikit.weightspace._matching import match
+from equikit.weightspace._merge import mean
 from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._tensors import checked_tensors, labels_of
 from equikit.weightspace._terms import Element
@@ -113,14 +115,11 @@ def transfer(
     if _checks.flag("fast", fast):
         count = _checks.count("points", points, least=1, most=1_000_000, example=10)
         places = [number / count for number in range(count + 1)]
-        path = [jax.tree.map(lambda a, b, t=t: (1 - t) * a + t * b, path[0], path[-1]) for t in places]
+        path = [interpolate(path[0], path[-1], place) for place in places]
     gradient = jax.jit(jax.grad(mean_loss))
 
     def slopes(params: Any) -> dict[str, jax.Array]:
-        each = [gradient(params, batch) for batch in given]
-        return checked_tensors(
-            spec.leaves, jax.tree.map(lambda *parts: sum(parts) / len(parts), *each), "the gradients"
-        )
+        return checked_tensors(spec.leaves, mean([gradient(params, batch) for batch in given]), "the gradients")
 
     def moved(number: int, element: Element) -> Any:
         change = jax.tree.map(lambda late, early: late - early, path[number], path[0])

@@ -227,6 +227,23 @@ def test_a_line_of_half_precision_is_of_half_precision() -> None:
     assert mean([one, two])["w"].dtype == jnp.bfloat16
 
 
+def test_means_of_half_precision_are_added_in_float32() -> None:
+    large = [{"w": jnp.full(3, 4e4, jnp.float16)}] * 4
+    assert mean(large)["w"].dtype == jnp.float16
+    np.testing.assert_array_equal(mean(large)["w"], large[0]["w"])
+    # 300 terms: the sum in bfloat16 is stuck at 256.
+    trees = [{"w": (1 + 0.1 * normal(5, seed=seed)).astype(jnp.bfloat16)} for seed in range(300)]
+    exact = np.mean([np.asarray(tree["w"], np.float64) for tree in trees], axis=0)
+    np.testing.assert_allclose(np.asarray(mean(trees)["w"], np.float64), exact, rtol=2**-8)
+
+
+def test_networks_of_half_precision_are_merged_without_overflow() -> None:
+    large = jax.tree.map(lambda leaf: jnp.full_like(leaf, 4e4, jnp.float16), PARAMS)
+    for one, two in zip(*map(jax.tree.leaves, (merge([large] * 3, SPEC), large)), strict=True):
+        assert one.dtype == jnp.float16
+        np.testing.assert_array_equal(one, two)
+
+
 PARAMS, SPEC = perceptron(4)
 STACKED = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), PARAMS)
 BROKEN = PARAMS | {"w1": PARAMS["w1"].at[1, 0].set(jnp.nan)}
