@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
@@ -22,6 +21,8 @@ from equikit.weightspace._moving import augmented, checked_element, moved
 from equikit.weightspace._scaling import Scaling, rescaled
 from equikit.weightspace._terms import Element, Leaf
 from equikit.weightspace.tracing._nesting import Nested
+from equikit.weightspace.tracing._precision import rounding
+from equikit.weightspace.tracing._program import program_of
 
 
 @dataclass(frozen=True)
@@ -181,13 +182,14 @@ class Specification:
             x: an input, or several in a tuple.
             key: of the element.
             tolerance: the largest difference of outputs allowed, relative to the largest entry of each; by default
-                the square root of the rounding error of the parameters.
+                the square root of the rounding error of the narrowest dtype that the model computes in.
 
         Returns:
             The largest relative difference.
 
         Raises:
-            OptionError: if the key is none, or the tolerance no number, zero or more.
+            OptionError: if the key is not a JAX key, the tolerance is not a number ≥ 0 or None, or there is none and
+                the model cannot be traced.
             EquivarianceError: if the outputs differ, naming the first operation whose result is not moved as it should.
         """
         inputs = x if isinstance(x, tuple) else (x,)
@@ -197,9 +199,7 @@ class Specification:
         one, two = apply(params, *inputs), apply(other, *inputs)
         refuse_not_comparable(one, lambda: apply(params, *inputs))
         found = relative_difference(one, two)
-        finfo: Any = jnp.finfo
-        narrow = max(float(finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(params))
-        allowed = narrow**0.5 if tolerance is None else tolerance
+        allowed = rounding(program_of(apply, params, inputs)) ** 0.5 if tolerance is None else tolerance
         if not found <= allowed:
             raise EquivarianceError(
                 "the outputs change with an element of the group",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -138,6 +139,46 @@ def test_arrays_without_entries_and_scalars() -> None:
 def test_narrow_numbers(dtype) -> None:
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), PARAMS)
     assert SPEC.check(apply, params, X.astype(dtype), jax.random.key(0)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("stored", "computed"),
+    [("float64", "float32"), ("float64", "bfloat16"), ("float32", "float16"), ("bfloat16", "float32")],
+)
+def test_the_tolerance_follows_the_precision_that_a_model_computes_in(x64, stored, computed) -> None:
+    """A symmetry passes, in float32 with larger differences than float64 allows; a false one does not."""
+    trees = plain({"a": (3, 64), "b": (64, 2)}), X
+    params, x = jax.tree.map(lambda leaf: leaf.astype(stored), trees)
+    allowed = float(jnp.finfo(computed).eps) ** 0.5
+
+    def model(p, x, bias=0.0):
+        p, x = jax.tree.map(lambda leaf: leaf[:].astype(computed), (p, x))
+        order = jnp.arange(64, dtype=computed) / 64
+        return apply(p, x) + bias * (p["a"][0] @ order)
+
+    spec = trace(apply, params, x)
+    differences = [spec.check(model, params, x, jax.random.key(seed)) for seed in range(10)]
+    if (stored, computed) == ("float64", "float32"):  # dots of half precision are added in float32, and equal here
+        assert max(differences) > float(jnp.finfo(stored).eps) ** 0.5
+    with pytest.raises(ek.EquivarianceError, match=f"at most {allowed:.1e}"):
+        spec.check(lambda p, x: model(p, x, bias=200 * allowed), params, x, jax.random.key(1))
+
+
+def test_inner_programs_and_outputs_count_for_the_tolerance() -> None:
+    def inner(p, x):
+        return jax.lax.cond(True, lambda h: h.astype(jnp.bfloat16), lambda h: h.astype(jnp.bfloat16) + 1, apply(p, x))
+
+    found = SPEC.check(jax.jit(inner), PARAMS, X, jax.random.key(0))
+    assert found <= 2**-7
+    with pytest.raises(ek.EquivarianceError, match=r"at most 8\.8e-02"):
+        SPEC.check(lambda p, x: inner(p, x) + p["a"][0, 0].astype(jnp.bfloat16), PARAMS, X, jax.random.key(0))
+
+
+def test_outputs_without_rounding_have_to_be_equal() -> None:
+    """Nothing is computed in floating point: there is no rounding error to allow."""
+    spec = replace(SPEC, leaves=SPEC.leaves[:1])
+    params = {"a": PARAMS["a"]}
+    assert spec.check(lambda p, x: jnp.zeros((), int), params, X, jax.random.key(0)) == 0
 
 
 def test_outputs_that_are_booleans_or_infinite() -> None:

@@ -1,4 +1,4 @@
-"""What is expected and not found today, and true elements that `spec.check` refuses, each with the reason.
+"""What is expected and not found today, each with the reason.
 
 Tests fail where an entry is no longer true: it is removed when what it names is found.
 """
@@ -45,8 +45,3 @@ GAPS: dict[str, Gap] = {
         instead=NOTHING,
     ),
 }
-
-NARROW = "the bound is that of the parameters, float64, and the norms compute in float32"
-
-REFUSED: dict[str, str] = {"t5": NARROW, "llama": NARROW, "mamba2": NARROW}
-"""Models of which `spec.check` refuses true elements."""

@@ -5,7 +5,6 @@ The packages are those of the extra `packages`; a model is skipped where its pac
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -19,10 +18,9 @@ import sequence_models
 import transformer_models
 import vision_models
 from expected_groups import EXPECTED, Group, of_specification
-from known_gaps import GAPS, REFUSED
+from known_gaps import GAPS
 from package_models import MODELS, Model
 
-import equikit as ek
 from equikit.weightspace import Specification, align, trace
 
 FILES = (other_models, sequence_models, transformer_models, vision_models)
@@ -78,7 +76,7 @@ def changed(expected: Group, missing: Group, instead: Group) -> Group:
 
 def test_the_tables_have_the_models() -> None:
     assert EXPECTED.keys() == MODELS.keys()
-    assert GAPS.keys() | REFUSED.keys() <= MODELS.keys()
+    assert GAPS.keys() <= MODELS.keys()
 
 
 @every_model
@@ -106,9 +104,7 @@ def test_every_generator_keeps_the_outputs_of_longer_inputs(name: str) -> None:
 @every_model
 def test_the_specification_checks_itself(name: str) -> None:
     model, spec = traced(name)
-    refused = pytest.raises(ek.EquivarianceError) if name in REFUSED else contextlib.nullcontext()
-    with refused:
-        spec.check(model.apply, model.params, model.inputs, jax.random.key(3))
+    spec.check(model.apply, model.params, model.inputs, jax.random.key(3))
 
 
 @every_model
