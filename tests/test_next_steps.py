@@ -5,6 +5,7 @@ name=value", "add name=value", "bind name=value", "remove name=", "leave name ou
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from flax import nnx
 from typer.testing import CliRunner
 
 import equikit as ek
-from equikit import draw, plans, spherical
+from equikit import draw, plans, spherical, weightspace
 from equikit.cli import app
 from equikit.plans import apply, apply_multilinear
 
@@ -299,6 +300,28 @@ def test_the_text_of_a_next_step_can_be_read(call, read):
     texts = re.findall(r'"(.*?)"', caught.value.step.removeprefix("write for example "))
     assert texts
     assert all(read(text) for text in texts)
+
+
+def test_check_passes_with_the_labels_fixed_that_it_names():
+    def model(p, x):
+        return jnp.tanh(jnp.tanh(x @ p["a"]) @ p["b"] + p["bias"]) @ p["c"]
+
+    x, params = (
+        jnp.ones((6, 3)),
+        {"a": jnp.ones((3, 4)), "b": jnp.eye(4, 5), "bias": jnp.arange(5.0), "c": jnp.eye(5, 7)},
+    )
+    traced = weightspace.trace(model, params, x)
+    false = replace(
+        traced,
+        bindings=tuple((label, ek.S(group.size) if label == "out" else group) for label, group in traced.bindings),
+    )
+    names = {"spec": false}
+    with pytest.raises(ek.EquivarianceError) as caught:
+        false.check(model, params, x, jax.random.key(1))
+    exec(caught.value.step.removeprefix("write ").split(", and ")[0], names)
+    assert names["spec"].groups == traced.groups
+    for seed in range(5):
+        names["spec"].check(model, params, x, jax.random.key(seed))
 
 
 COMMANDS = {

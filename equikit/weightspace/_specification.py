@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -78,6 +78,48 @@ class Specification:
         groups, within = dict(self.bindings), {inner: f" within {outer}" for inner, outer in self.nested}
         return ", ".join(f"{label}={groups[label]}{within.get(label, '')}" for label in labels)
 
+    def fix(self, *labels: str) -> Specification:
+        """Fix labels, such as those that `check` finds to be wrong: nothing permutes, scales or transforms them.
+
+        What is left is a subgroup. A label that is nested in a fixed one gets one permutation for all indices of it in
+        place of one for each, and its linear groups one matrix.
+
+        Args:
+            labels: any of `bindings`; those that are fixed already stay as they are.
+
+        Returns:
+            A specification with the labels bound to Fixed, with the reason "fixed by the caller".
+
+        Raises:
+            OptionError: if there is no such label.
+
+        Example:
+            >>> from equikit.weightspace import trace
+            >>> params = {"a": np.ones((3, 8)), "b": np.ones((8, 4)), "c": np.ones((4, 2))}
+            >>> spec = trace(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"] @ p["c"], params, np.ones((5, 3)))
+            >>> spec.groups, spec.fix("h0").groups
+            ({'h0': S(8), 'h1': S(4)}, {'h1': S(4)})
+        """
+        for label in labels:
+            if label not in list(self.sizes):
+                near = _checks.nearest(label, self.sizes) or next(iter(self.sizes), "h0")
+                raise OptionError(
+                    f"there is no label {label!r}" if isinstance(label, str) else "a label must be a text",
+                    got=_checks.shown(label),
+                    expected=f"labels of the specification: {', '.join(self.sizes)}",
+                    step=f'write spec.fix("{near}")',
+                )
+        gone = {label: Fixed(self.sizes[label]) for label in self.groups if label in labels}
+        actions = (action for action in self.linear_actions if action.label not in labels)
+        return replace(
+            self,
+            bindings=tuple((label, gone.get(label, group)) for label, group in self.bindings),
+            reasons=(*self.reasons, *((label, "fixed by the caller") for label in gone)),
+            scalings=tuple(scaling for scaling in self.scalings if scaling.label not in labels),
+            nested=tuple(pair for pair in self.nested if not gone.keys() & {*pair}),
+            linear_actions=tuple(replace(a, within=None) if a.within in gone else a for a in actions),
+        )
+
     def random_element(self, key: jax.Array) -> Element:
         """A permutation for each label, uniformly; for a nested one as many, `[outer, n]`, as the other has indices.
 
@@ -125,6 +167,7 @@ class Specification:
                 key.
 
         Example:
+            >>> import jax.numpy as jnp
             >>> from equikit.weightspace import trace
             >>> spec = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], {"a": jnp.ones((3, 8)), "b": jnp.ones((8, 2))},
             ...              jnp.ones((5, 3)))
@@ -195,18 +238,24 @@ class Specification:
         inputs = x if isinstance(x, tuple) else (x,)
         _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
         _checks.number("tolerance", tolerance, least=0, optional=True, example=1e-3)
-        other = self.act(self.random_element(key), params)
-        one, two = apply(params, *inputs), apply(other, *inputs)
-        refuse_not_comparable(one, lambda: apply(params, *inputs))
-        found = relative_difference(one, two)
+        element, outputs = self.random_element(key), apply(params, *inputs)
+
+        def changed(element: Mapping[str, np.ndarray]) -> float:
+            return relative_difference(outputs, apply(self.act(element, params), *inputs))
+
+        found = changed(element)
+        refuse_not_comparable(outputs, lambda: apply(params, *inputs))
         allowed = rounding(program_of(apply, params, inputs)) ** 0.5 if tolerance is None else tolerance
         if not found <= allowed:
+            each = {label: changed({label: places}) for label, places in element.items()}
+            wrong = [label for label in each if not each[label] <= allowed] or [max(each, key=lambda x: each[x])]
             raise EquivarianceError(
                 "the outputs change with an element of the group",
                 got=f"a relative difference of {found:.1e}"
                 + first_difference(self.leaves, self.groups, apply, params, inputs),
                 expected=f"at most {allowed:.1e}",
-                step="bind the label that is wrong to Fixed, and report the model: trace() should not find it",
+                step="write spec = spec.fix(" + ", ".join(f'"{label}"' for label in wrong) + "), "
+                "and report the model: trace() should not find them",
             )
         return found
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from architectures import MODELS, plain
+from architectures import MODELS, normal, plain
 from flax import nnx
 from helpers import assert_error
 
@@ -86,8 +86,10 @@ def test_a_false_symmetry_is_caught(name: str) -> None:
                 replace(spec, bindings=bindings)
             continue
         false = replace(spec, bindings=bindings)
-        with pytest.raises(ek.EquivarianceError, match=rf"the outputs change(.|\n)*{label!r} is not free"):
+        text = rf"the outputs change(.|\n)*{label!r} is not free(.|\n)*spec\.fix\(\"{label}\"\)"
+        with pytest.raises(ek.EquivarianceError, match=text):
             until_not_the_identity(false, apply, params, x)
+        assert false.fix(label).groups == spec.groups
 
 
 def until_not_the_identity(spec, *arguments) -> None:
@@ -109,8 +111,43 @@ def test_labels_that_should_be_one_are_blamed_on_the_operation() -> None:
     a, b, c = spec.leaves
     false = Specification((a, replace(b, axes=(b.axes[1], b.axes[1])), c), spec.bindings)
     text = r"dot_general of arrays \[4, 6\], \[6, 6\], 'h0' and 'h1' are permuted alike"
-    with pytest.raises(ek.EquivarianceError, match=text):
+    with pytest.raises(ek.EquivarianceError, match=text) as caught:
         false.check(apply, params, x, jax.random.key(0))
+    assert caught.value.step.startswith('write spec = spec.fix("h0", "h1"), and report'), "neither is one by itself"
+
+
+def test_a_label_that_is_fixed_is_not_moved() -> None:
+    params, x = plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)}), jnp.ones((4, 3))
+    spec = trace(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"] @ p["c"], params, x)
+    fixed = spec.fix("h1")
+    assert fixed.groups == {"h0": S(6)}
+    assert dict(fixed.bindings)["h1"] == Fixed(5)
+    assert dict(fixed.reasons) == {"in": "an input", "out": "an output", "h1": "fixed by the caller"}
+    assert {scaling.label for scaling in spec.scalings} == {"h0", "h1"}
+    assert {scaling.label for scaling in fixed.scalings} == {"h0"}
+    assert [action.label for action in spec.linear_actions] == ["h1"]
+    assert fixed.linear_actions == ()
+    assert fixed.random_element(KEY).keys() == {"h0"}
+    np.testing.assert_array_equal(fixed.augment(KEY, params)["c"], params["c"])
+    assert spec.fix("h0", "h1").groups == {}
+    assert spec.fix("in") == spec.fix() == spec
+    assert fixed.fix("h1") == fixed
+
+
+def test_what_is_nested_in_a_fixed_label_is_moved_alike_for_all_its_indices() -> None:
+    apply, params, x = MODELS["attention"]()
+    spec = trace(apply, params, x)
+    ((inner, outer), (other, _)) = spec.nested
+    assert spec.random_element(KEY)[inner].shape == (2, 4)
+    fixed = spec.fix(outer)
+    assert fixed.nested == ()
+    assert fixed.groups == {inner: S(4), other: S(4)}
+    assert [(action.label, action.within) for action in fixed.linear_actions] == [(inner, None), (other, None)]
+    assert fixed.check(apply, params, x, KEY) < 1e-5
+    turned = fixed.transform(fixed.linear_actions[0], np.eye(4) + normal(4, 4) / 4, params)
+    np.testing.assert_allclose(apply(turned, x), apply(params, x), rtol=1e-4, atol=1e-5)
+    assert spec.fix(inner).nested == ((other, outer),)
+    assert spec.fix(inner).check(apply, params, x, KEY) < 1e-5
 
 
 def test_only_what_flax_calls_a_value_has_no_name_of_its_own() -> None:
@@ -198,6 +235,14 @@ REFUSED = {
     "nothing": (
         lambda: trace(lambda p, x: x, {}, jnp.ones(3)),
         (ek.OptionError, "no parameters", "an empty tree", "arrays", "pass the parameters"),
+    ),
+    "a label that there is not": (
+        lambda: SPEC.fix("h_0"),
+        (ek.OptionError, "there is no label 'h_0'", "'h_0'", "in, h0, h1, out", 'spec.fix("h0")'),
+    ),
+    "a label that is not a text": (
+        lambda: SPEC.fix(["h0"]),
+        (ek.OptionError, "a label must be a text", "['h0']", "in, h0, h1, out", 'spec.fix("in")'),
     ),
     "another tree": (
         lambda: SPEC.act({}, {"a": jnp.ones((3, 6)), "d": jnp.ones(2)}),
