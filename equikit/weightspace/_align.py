@@ -10,8 +10,9 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.weightspace._activations import activations, streamed
+from equikit.weightspace._leaves import refuse_not_real
 from equikit.weightspace._losses import Loss, checked_losses
-from equikit.weightspace._matching import Matching, match, similarity
+from equikit.weightspace._matching import match
 from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._straight_through import straight_through
 from equikit.weightspace._tensors import checked_tensors, labels_of
@@ -39,9 +40,9 @@ def align(
 ) -> Any:
     r"""Move the second network by the permutation that brings it closest to the first; it computes what it did.
 
-    - `"weights"`: \(\max_g \langle a, g b \rangle\), by linear assignments for one label after another, as Git Re-Basin
-      does. A maximum of this kind is hard to find, and what comes out is one that no single label improves. It is never
-      worse than \(\langle a, b \rangle\).
+    - `"weights"`: \(\max_g \mathrm{Re} \langle a, g b \rangle\), by linear assignments for one label after another, as
+      Git Re-Basin does. A maximum of this kind is hard to find, and what comes out is one that no single label
+      improves. It is never worse than \(\mathrm{Re} \langle a, b \rangle\).
     - `"activations"`: the same for what both networks compute from the same data, all arrays of the program that have
       an axis with a label, in place of weights; indices of the two are compared by their correlation over the data.
       Labels that no such array has, as where nothing but weights meets along them, stay as they are.
@@ -50,7 +51,7 @@ def align(
       not depend on it. The best of all permutations that are met counts, the one for `"weights"` among them.
 
     Args:
-        params_a, params_b: trees of arrays.
+        params_a, params_b: trees of arrays. Integers and booleans are moved, and not compared.
         spec: the symmetry of both, from `trace`.
         how: see above.
         apply, x: the model and data, for activations.
@@ -102,7 +103,6 @@ def align(
         checked_tensors(spec.leaves, params, name) for params, name in ((params_a, "params_a"), (params_b, "params_b"))
     )
     labels = labels_of(spec.leaves)
-    permuted = [label for label in spec.groups if any(label in axes for axes in labels.values())]
     if how == "activations":
         if apply is None or (x is None) == (batches is None) or not isinstance(batches, Iterable | None):
             raise OptionError(
@@ -119,18 +119,15 @@ def align(
             else streamed(spec, apply, params_a, params_b, given)
         )
         labels, one, two = seen.labels, seen.one, seen.two
-        permuted = [label for label in permuted if any(label in axes for axes in labels.values())]
     trained: list[Any] = []
     if how == "straight_through":
         call = 'align(a, b, spec, how="straight_through", loss=loss, batches=[batch])'
         loss, trained = checked_losses(loss, batches, call)
+        refuse_not_real("the straight-through estimator", params_a)
+        refuse_not_real("the straight-through estimator", params_b)
         if optimizer is not None:
             refuse_no_optimizer(optimizer)
-    matching = (
-        match(labels, permuted, one, two, generator, tries, nested=spec.nested)
-        if permuted
-        else Matching({}, similarity(one, two))
-    )
+    matching = match(labels, [*spec.groups], one, two, generator, tries, nested=spec.nested)
     if loss is not None and how == "straight_through":
         count = _checks.count("steps", steps, example=200)
         matching = straight_through(spec, params_a, params_b, matching, loss, trained, count, optimizer, generator)

@@ -57,6 +57,7 @@ def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
 
     Returns:
         A tree like both, of their dtypes; what has less than 32 bits is interpolated in float32, and rounded once.
+        Integers and booleans, such as counters and masks, are those of the network that is nearer, half way the second.
 
     Raises:
         OptionError, ShapeError: if the trees do not match, naming the leaf, or the place is no number.
@@ -81,7 +82,7 @@ def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
     def between(a: Any, b: Any) -> Any:
         dtype = jnp.result_type(a, b)
         if not jnp.issubdtype(dtype, jnp.inexact):
-            return (1 - place) * a + place * b
+            return jnp.where(place < 0.5, a, b)
         wide = jnp.promote_types(dtype, jnp.float32)
         a, b, t = (jnp.asarray(one).astype(wide) for one in (a, b, place))
         return ((1 - t) * a + t * b).astype(dtype)

@@ -29,7 +29,7 @@ def named_leaves(params: Any) -> dict[str, Any]:
 
     Raises:
         OptionError: if two arrays have one name, or there are none.
-        DTypeError: if a leaf is no array of floating-point numbers.
+        DTypeError: if a leaf is not an array of numbers or booleans.
     """
     found: dict[str, Any] = {}
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
@@ -40,12 +40,12 @@ def named_leaves(params: Any) -> dict[str, Any]:
             keys = keys[:-1]
         name = "/".join(keys) or "parameters"
         is_array = isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
-        if not is_array or not jnp.issubdtype(leaf.dtype, jnp.floating):
+        if not is_array or not any(jnp.issubdtype(leaf.dtype, kind) for kind in (jnp.number, jnp.bool_)):
             raise DTypeError(
-                f"the parameter {name!r} holds no floating-point numbers",
+                f"the parameter {name!r} is not an array of numbers",
                 got=f"dtype {leaf.dtype}" if is_array else type(leaf).__name__,
-                expected="a tree of arrays, all of them float32, float64, bfloat16 or float16",
-                step="leave counters, keys and static fields out: nnx.split(model, nnx.Param, ...), params alone",
+                expected="a tree of arrays: floating-point, complex, integer or boolean",
+                step="leave keys and static fields out: nnx.split(model, nnx.Param, ...), params alone",
             )
         if name in found:
             raise OptionError(
@@ -58,6 +58,40 @@ def named_leaves(params: Any) -> dict[str, Any]:
     if not found:
         raise OptionError("there are no parameters", got="an empty tree", expected="arrays", step="pass the parameters")
     return found
+
+
+def is_real(array: Any) -> bool:
+    """Whether an array is real floating-point."""
+    return bool(jnp.issubdtype(jnp.result_type(array), jnp.floating))
+
+
+def is_inexact(array: Any) -> bool:
+    """Whether an array is floating-point, real or complex: others are counters and masks, which are not weights."""
+    return bool(jnp.issubdtype(jnp.result_type(array), jnp.inexact))
+
+
+def refuse_not_real(what: str, params: Any, *, integers: bool = False) -> None:
+    """Raise an error unless all parameters are real floating-point numbers.
+
+    Args:
+        what: what needs them, for the text of the error.
+        params: a tree of arrays.
+        integers: whether integers and booleans are allowed too.
+
+    Raises:
+        DTypeError: if a parameter is not, naming it.
+    """
+    for name, leaf in named_leaves(params).items():
+        if is_real(leaf) or (integers and not is_inexact(leaf)):
+            continue
+        raise DTypeError(
+            f"{what} needs real floating-point parameters: {name!r}",
+            got=f"dtype {leaf.dtype}",
+            expected="float32, float64, bfloat16 or float16",
+            step="store its real and imaginary parts as two parameters, and trace again"
+            if is_inexact(leaf)
+            else "leave it out of the parameters, as a constant of apply(params, x), and trace again",
+        )
 
 
 def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the parameters") -> dict[str, Any]:
@@ -145,10 +179,10 @@ def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
         ShapeError: if shapes do.
     """
     (first, like), *others = trees.items()
-    wanted = _by_path(like)
+    wanted = by_path(like)
     structure: Any = jax.tree.structure(like)
     for name, tree in others:
-        found = _by_path(tree)
+        found = by_path(tree)
         same: bool = structure == jax.tree.structure(tree)
         if not same:
             missing, more = (
@@ -173,7 +207,8 @@ def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
                 )
 
 
-def _by_path(tree: Any) -> dict[str, Any]:
+def by_path(tree: Any) -> dict[str, Any]:
+    """Path to leaf, in the order of a tree of anything."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {"/".join(map(key_name, path)) or "the array": leaf for path, leaf in leaves}
 
@@ -190,7 +225,7 @@ def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[
     Raises:
         OptionError, ShapeError, DTypeError: if they are not those of a specification, or have several batch shapes.
     """
-    named_leaves(params)
+    refuse_not_real("a function of weights", params)
     arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], params) if channels == 1 else params
     for name, array in named_leaves(arrays).items():
         if not array.ndim or array.shape[-1] != channels:

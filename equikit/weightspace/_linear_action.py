@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError
-from equikit.weightspace._scaling import by_axis, powers_of, unknowns
+from equikit.weightspace._scaling import by_axis, powers_of, refuse_integers, unknowns
 from equikit.weightspace._tensors import join, split, tensors_of
 from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Simple, Sum, Symbol
 from equikit.weightspace.tracing._axes import Axis
@@ -173,16 +173,21 @@ def _colored(rows: Sequence[Form], root_of: Mapping[int, Axis]) -> tuple[list[di
 def transformed(
     leaves: Sequence[Leaf], action: LinearAction, shape: tuple[int, ...], matrix: Any, given: Mapping[str, Any]
 ) -> dict[str, jax.Array]:
-    """The parameters, by name, moved by a matrix, or one for all indices of an outer label: `shape`."""
-    known = not isinstance(matrix, jax.core.Tracer)
-    value = np.asarray(matrix, np.float64) if known else matrix
+    """The parameters, by name, moved by a matrix, or one for all indices of an outer label: `shape`.
+
+    Raises:
+        OptionError: if the matrix has another shape, is complex or not finite, or has no inverse.
+        DTypeError: if a parameter that is multiplied is integer or boolean.
+    """
+    known, real = not isinstance(matrix, jax.core.Tracer), not jnp.iscomplexobj(matrix)
+    value = np.asarray(matrix, np.float64) if known and real else matrix
     finite = not known or bool(np.all(np.isfinite(value)))
-    fits = value.shape in (shape, shape[-2:]) and finite
+    fits = np.shape(value) in (shape, shape[-2:]) and finite and real
     if not fits or (known and not np.all(np.linalg.cond(value) < 1 / np.finfo(float).eps)):
         raise OptionError(
             f"the matrix is no element of the general linear group of {action.label!r}",
-            got=f"shape {list(value.shape)}" + ("" if finite else ", not finite"),
-            expected=f"an invertible matrix of shape {list(shape[-2:])}"
+            got=f"shape {list(np.shape(value))}" + ("" if finite else ", not finite") + ("" if real else ", complex"),
+            expected=f"an invertible real matrix of shape {list(shape[-2:])}"
             + (f", or {shape[0]} of them, {list(shape)}" if len(shape) > 2 else ""),
             step=f"pass np.eye({shape[-1]}) plus a small matrix, or jax.scipy.linalg.expm of any matrix",
         )
@@ -194,9 +199,13 @@ def transformed(
     def move(factor: Any) -> Move:
         return lambda array: jnp.matmul(jnp.asarray(factor, array.dtype), array, precision="highest")
 
-    moved = {}
+    acted, moved = {*action.up, *action.down}, {}
     for leaf in leaves:
         array = jnp.asarray(given[leaf.name])
+        if leaf.name not in acted:
+            moved[leaf.name] = array
+            continue
+        refuse_integers(f"the linear group of {action.label!r}", leaf.name, array)
         wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))  # the matrix is not rounded to half precision
         moved[leaf.name] = action.apply(leaf, wide, move(value), move(dual)).astype(array.dtype)
     return moved

@@ -11,9 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit.weightspace._gains import Arrays, Gains, Labels, inner
+from equikit.weightspace._leaves import is_inexact, is_real
 from equikit.weightspace._starts import sequential
 from equikit.weightspace._terms import Element
 
+PARTS = "real and imaginary parts"
+"""The label of the last axis of complex tensors, which nothing permutes."""
 SMALLEST_GAIN = 1e-7
 """A pass that gains less than this, relative to the norms of the two networks, is the last."""
 LARGE = 20
@@ -52,7 +55,9 @@ def match(
     start: Element | None = None,
     nested: Sequence[tuple[str, str]] = (),
 ) -> Matching:
-    """Search for the permutations with the largest inner product, from one start or several.
+    """Search for the permutations with the largest real inner product, from one start or several.
+
+    Integers and booleans are not compared, and labels that no other tensor has get no permutation.
 
     From a start, one label after another gets the permutation that is best while all others stay, until a pass gains
     nothing. This ends where no single label can be improved. The first start is the one that `sequential` makes, or the
@@ -61,7 +66,7 @@ def match(
 
     Args:
         labels: for every tensor those of its axes.
-        permuted: those that are permuted, all of them those of some tensor.
+        permuted: those that are permuted.
         one, two: the tensors of both networks.
         generator: of the order of labels and of random starts.
         restarts: how many further starts there are.
@@ -71,7 +76,28 @@ def match(
     Cost: for every label that is visited a product of matrices, \\(O(n \\cdot \\text{weights})\\), and an assignment,
     \\(O(n^3)\\). A label is not visited again before one that it shares a tensor with has moved.
     """
+    labels, one, two = _as_real(labels, one, two)
+    permuted = [label for label in permuted if any(label in axes for axes in labels.values())]
+    if not permuted:
+        return Matching({}, similarity(one, two))
     return matched(labels, permuted, scaled(one), scaled(two), generator, restarts, start, nested)
+
+
+def _as_real(labels: Labels, one: Arrays, two: Arrays) -> tuple[Labels, Arrays, Arrays]:
+    """Tensors without integers and booleans; complex ones get a last axis with their real and imaginary parts.
+
+    The inner product of these real tensors is the real part of the Hermitian one.
+    """
+    kept = [name for name in labels if is_inexact(one[name]) and is_inexact(two[name])]
+    paired = {name for name in kept if not (is_real(one[name]) and is_real(two[name]))}
+
+    def real(arrays: Arrays) -> Arrays:
+        return {
+            name: jnp.stack([arrays[name].real, arrays[name].imag], axis=-1) if name in paired else arrays[name]
+            for name in kept
+        }
+
+    return {name: (*labels[name], PARTS) if name in paired else labels[name] for name in kept}, real(one), real(two)
 
 
 def matched(

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError
+from equikit._errors import DTypeError, OptionError
 from equikit.weightspace._align import align
-from equikit.weightspace._leaves import refuse_unlike
+from equikit.weightspace._leaves import by_path, is_inexact, refuse_unlike
 from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._tensors import checked_tensors
 
@@ -22,7 +22,8 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
 
     The sum of the inner products of all pairs grows with every change. Running averages of batch normalization are
     means like all else, and do not fit the network that comes out: its activations vary less than those of the networks
-    it is the mean of. Run the merged model over data in training mode before it is used.
+    it is the mean of. Run the merged model over data in training mode before it is used. Integers and booleans, such as
+    counters and masks, are those of the first network.
 
     Args:
         trees: parameters, trees of arrays.
@@ -53,12 +54,12 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
         for number in generator.permutation(len(current)):
             others = [tree for place, tree in enumerate(current) if place != number]
             current[number], matching = align(
-                mean(others), current[number], spec, restarts=restarts, seed=seed, with_info=True
+                _mean_of_weights(others), current[number], spec, restarts=restarts, seed=seed, with_info=True
             )
             changed |= any(np.any(p != np.arange(p.shape[-1])) for p in matching.element.values())
         if not changed:
             break
-    return mean(current)
+    return _mean_of_weights(current)
 
 
 def mean(trees: Sequence[Any]) -> Any:
@@ -72,6 +73,7 @@ def mean(trees: Sequence[Any]) -> Any:
 
     Raises:
         OptionError, ShapeError: if there are none, or they do not match, naming the leaf.
+        DTypeError: if a leaf is integer or boolean, naming it.
 
     Cost: one pass over all of them.
 
@@ -82,7 +84,20 @@ def mean(trees: Sequence[Any]) -> Any:
     """
     trees = _checked_list(trees, "take the mean of")
     refuse_unlike({f"trees[{number}]": tree for number, tree in enumerate(trees)})
-    return jax.tree.map(lambda *leaves: _mean(leaves), *trees)
+    for name, leaf in by_path(trees[0]).items():
+        if not is_inexact(leaf):
+            raise DTypeError(
+                f"integers and booleans have no mean: {name!r}",
+                got=f"dtype {jnp.result_type(leaf)}",
+                expected="floating-point or complex arrays",
+                step="leave counters and masks out, or write merge(trees, spec), which keeps those of the first tree",
+            )
+    return _mean_of_weights(trees)
+
+
+def _mean_of_weights(trees: Sequence[Any]) -> Any:
+    """The mean; integers and booleans are those of the first tree."""
+    return jax.tree.map(lambda *leaves: _mean(leaves) if is_inexact(leaves[0]) else leaves[0], *trees)
 
 
 def _mean(leaves: Sequence[Any]) -> jax.Array:

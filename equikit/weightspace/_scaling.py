@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError
-from equikit.weightspace._leaves import symbols
+from equikit._errors import DTypeError, OptionError
+from equikit.weightspace._leaves import is_inexact, symbols
 from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Sum
 from equikit.weightspace.tracing._axes import Axis, atoms
 from equikit.weightspace.tracing._forms import Array, Form, Kind, Powers, combined, plain
@@ -57,6 +57,7 @@ def rescaled(
 
     Raises:
         OptionError: if the numbers are not of the kind, or a power of them is beyond the numbers of an array.
+        DTypeError: if a parameter that is multiplied is integer or boolean.
     """
     traced = isinstance(numbers, jax.core.Tracer)
     values = numbers if traced else _checked_numbers(scaling, size, numbers)
@@ -64,8 +65,9 @@ def rescaled(
     for leaf in leaves:
         array = arrays[leaf.name]
         for factor in scaling.factors(leaf, values):
+            refuse_integers(f"the scaling of {scaling.label!r}", leaf.name, array)
             narrow = jnp.asarray(factor, array.dtype)
-            if not traced and not np.all(np.isfinite(np.asarray(narrow, np.float64)) & (np.asarray(narrow) != 0)):
+            if not traced and not np.all(np.isfinite(np.asarray(narrow.real, np.float64)) & (np.asarray(narrow) != 0)):
                 raise OptionError(
                     f"the numbers are too large or too small for {leaf.name!r}",
                     got=f"powers from {np.min(factor):.1e} to {np.max(factor):.1e}",
@@ -75,6 +77,17 @@ def rescaled(
             array = array * narrow
         found[leaf.name] = array
     return found
+
+
+def refuse_integers(action: str, name: str, array: Any) -> None:
+    """Raise `DTypeError` where a parameter would be multiplied that was not integer or boolean in the traced model."""
+    if not is_inexact(array):
+        raise DTypeError(
+            f"{action} multiplies a parameter that is not floating-point: {name!r}",
+            got=f"dtype {array.dtype}",
+            expected="floating-point or complex, as in the model that was traced",
+            step="trace the model with these parameters: spec = trace(apply, params, x)",
+        )
 
 
 def _checked_numbers(scaling: Scaling, size: int, numbers: Any) -> np.ndarray:
@@ -197,6 +210,11 @@ def powers_of(kind: Kind, calls: Sequence[Call], its: Unknowns) -> Powers:
     for call in calls:
         others = call.jaxpr.invars[len(its.arrays) :]
         powers.run(call, [*its.arrays, *(plain(call.of(variable)) for variable in others)])
+    # Integers and booleans are not multiplied.
+    dtypes = [variable.aval.dtype for call in calls[:1] for variable in call.jaxpr.invars]
+    for number, (parameter, *_) in enumerate(its.owners):
+        if not jnp.issubdtype(dtypes[parameter], jnp.inexact):
+            powers.vanish({number: Fraction(1)})
     return powers
 
 

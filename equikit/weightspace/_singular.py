@@ -9,7 +9,7 @@ import numpy as np
 
 from equikit._errors import OptionError
 from equikit.weightspace._align import align
-from equikit.weightspace._leaves import checked_leaves
+from equikit.weightspace._leaves import checked_leaves, is_real, refuse_not_real
 from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace._tensors import checked_tensors
 
@@ -93,8 +93,8 @@ def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, mov
         moved: the second network after matching; by default `align(params_a, params_b, spec)`.
 
     Returns:
-        For each array with two axes or more singular values, alignments and a figure. Of an array with more than two
-        axes all but the last are one, as in a kernel of a convolution `[height, width, in, out]`.
+        For each floating-point array with two axes or more singular values, alignments and a figure. Of an array with
+        more than two axes all but the last are one, as in a kernel of a convolution `[height, width, in, out]`.
 
     Raises:
         OptionError, ShapeError, DTypeError: if parameters are not those of the specification, or no array has two axes.
@@ -119,10 +119,12 @@ def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, mov
     for params, name in ((params_a, "params_a"), (params_b, "params_b"), (moved, "moved")):
         if params is not None:
             checked_tensors(spec.leaves, params, name)
+            refuse_not_real("singular_alignment", params, integers=True)
     moved = align(params_a, params_b, spec) if moved is None else moved
-    trees = [checked_leaves(spec.leaves, params) for params in (params_a, params_b, moved)]
+    given = [checked_leaves(spec.leaves, params) for params in (params_a, params_b, moved)]
+    trees = [{name: array for name, array in tree.items() if is_real(array)} for tree in given]
     leaves = {
-        leaf.name: _pair(*(_matrix(tree[leaf.name]) for tree in trees)) for leaf in spec.leaves if len(leaf.axes) > 1
+        name: _pair(*(_matrix(tree[name]) for tree in trees)) for name, array in trees[0].items() if array.ndim > 1
     }
     if not leaves:
         raise OptionError(

@@ -14,7 +14,7 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit._progress import progress
 from equikit.weightspace._interpolation import interpolate
-from equikit.weightspace._leaves import named_leaves
+from equikit.weightspace._leaves import named_leaves, refuse_not_real
 from equikit.weightspace._losses import Loss, checked_losses
 from equikit.weightspace._matching import match
 from equikit.weightspace._merge import mean
@@ -111,6 +111,8 @@ def transfer(
     _checks.count("seed", seed)
     mean_loss, given = checked_losses(loss, batches, "transfer(path, target, spec, loss=loss, batches=[batch])")
     path = _checked_path(trajectory, spec)
+    for tree in (*path, target):
+        refuse_not_real("transfer", tree)
     checked_tensors(spec.leaves, target, "the parameters of the target")
     if _checks.flag("fast", fast):
         count = _checks.count("points", points, least=1, most=1_000_000, example=10)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from architectures import MODELS, plain
+from architectures import MODELS, normal, plain
 from helpers import assert_error
 
 import equikit as ek
@@ -111,6 +111,56 @@ def test_two_axes_of_one_tensor() -> None:
     straight = sum(float(jnp.sum(params[name] * other[name])) for name in params) / norms[0] / norms[1]
     assert matching.similarity >= straight - 1e-6
     assert len(matching.starts) == 9
+
+
+def test_complex_weights_are_aligned_by_the_real_inner_product() -> None:
+    """The real parts of all neurons are alike, so that the imaginary ones alone tell them apart."""
+
+    def model(p, x):
+        return jnp.tanh((x @ p["w0"]).imag) @ p["w1"]
+
+    params = {"w0": 1 + 1j * normal(3, 8), "w1": jnp.ones((8, 2))}
+    spec = trace(model, params, normal(5, 3))
+    element = spec.random_element(jax.random.key(0))
+    found, matching = align(params, spec.act(element, params), spec, with_info=True)
+    np.testing.assert_array_equal(found["w0"], params["w0"])
+    assert matching.similarity == pytest.approx(1)
+    turned = params | {"w0": (1 - 1j) * params["w0"]}
+    _, matching = align(params, turned, spec.fix("h0"), with_info=True)
+    one, two = (np.concatenate([np.ravel(leaf) for leaf in tree.values()]) for tree in (params, turned))
+    exact = np.vdot(one, two).real / np.linalg.norm(one) / np.linalg.norm(two)
+    assert matching.similarity == pytest.approx(exact, abs=1e-5)
+
+
+def counted(p, x):
+    return jax.nn.relu(x @ p["w0"]) * p["mask"] @ p["w1"] / (1 + p["count"])
+
+
+def test_integers_are_moved_and_not_compared() -> None:
+    params = {"w0": normal(3, 8), "w1": normal(8, 2, seed=1), "mask": jnp.arange(8) < 5, "count": jnp.array(10**9)}
+    spec, x = trace(counted, params, normal(5, 3)), normal(5, 3)
+    other = spec.act(spec.random_element(jax.random.key(0)), params) | {"count": jnp.array(3)}
+    found, matching = align(params, other, spec, with_info=True)
+    for name in ("w0", "w1", "mask"):
+        np.testing.assert_array_equal(found[name], params[name])
+    assert (found["count"], matching.similarity) == (3, pytest.approx(1)), "counters would outweigh everything"
+    by_output = align(params, other, spec, how="activations", apply=counted, x=x)
+    np.testing.assert_allclose(counted(by_output, x), counted(other, x), rtol=1e-4, atol=1e-6)
+    no_weights = trace(lambda p, x: x.sum() * p["mask"].sum(), {"mask": params["mask"]}, x)
+    assert align({"mask": params["mask"]}, {"mask": params["mask"][::-1]}, no_weights, with_info=True)[1].element == {}
+
+
+def test_merged_networks_have_the_integers_of_the_first() -> None:
+    params = {"w0": normal(3, 8), "w1": normal(8, 2, seed=1), "mask": jnp.arange(8) < 5, "count": jnp.array(7)}
+    spec = trace(counted, params, normal(5, 3))
+    others = [
+        spec.act(spec.random_element(jax.random.key(seed)), params) | {"count": jnp.array(seed)} for seed in range(2)
+    ]
+    found = merge([params, *others], spec)
+    assert {name: leaf.dtype for name, leaf in found.items()} == {name: leaf.dtype for name, leaf in params.items()}
+    assert found["count"] == 7
+    expected = counted(params, normal(5, 3))
+    np.testing.assert_allclose(counted(found, normal(5, 3)), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_merged_networks_are_the_mean_of_aligned_ones() -> None:

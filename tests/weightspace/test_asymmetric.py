@@ -169,6 +169,17 @@ def test_fixed_entries_keep_the_dtype_and_the_shape_of_parameters() -> None:
     assert_error(ek.OptionError, lambda: impose(params, params), *texts)
 
 
+def test_integers_are_not_fixed() -> None:
+    params = {"kernel": jnp.ones((3, 4)), "places": jnp.ones((5, 2), int), "mask": jnp.ones((3, 3), bool)}
+    fixed = fixed_weights(params, 1, key=KEY)
+    assert fixed.mask["kernel"].sum() == 4
+    imposed = impose(params, fixed)
+    for name in ("places", "mask"):
+        assert not np.any(fixed.mask[name])
+        assert imposed[name].dtype == params[name].dtype
+        np.testing.assert_array_equal(imposed[name], params[name])
+
+
 @pytest.mark.parametrize("how", ["weights", "gates"])
 def test_no_symmetry_is_left(how: str) -> None:
     net, x = network(how), normal(4, 3)

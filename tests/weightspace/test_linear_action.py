@@ -222,5 +222,5 @@ def test_half_precision_keeps_its_dtype() -> None:
 def test_what_is_no_element_is_refused(matrix: np.ndarray, got: str) -> None:
     params = plain(SHAPES)
     spec = trace(linear, params, normal(5, 3))
-    text = ("general linear group of 'h0'", got, "an invertible matrix of shape [6, 6]", "np.eye(6)")
+    text = ("general linear group of 'h0'", got, "an invertible real matrix of shape [6, 6]", "np.eye(6)")
     assert_error(ek.OptionError, lambda: spec.transform(spec.linear_actions[0], matrix, params), *text)

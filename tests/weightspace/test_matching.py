@@ -244,6 +244,15 @@ def test_networks_of_half_precision_are_merged_without_overflow() -> None:
         np.testing.assert_array_equal(one, two)
 
 
+def test_integers_on_a_line_are_those_of_the_nearer_end() -> None:
+    one, two = ({"w": jnp.full(2, float(n)), "count": jnp.array(n), "mask": jnp.array(n > 1)} for n in (1, 2))
+    for place in (0.0, 0.25, 0.5, 1.0):
+        found, nearer = jax.jit(interpolate)(one, two, place), one if place < 0.5 else two
+        assert {name: leaf.dtype for name, leaf in found.items()} == {name: leaf.dtype for name, leaf in one.items()}
+        assert (found["count"], found["mask"]) == (nearer["count"], nearer["mask"])
+        np.testing.assert_allclose(found["w"], 1 + place)
+
+
 PARAMS, SPEC = perceptron(4)
 STACKED = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), PARAMS)
 BROKEN = PARAMS | {"w1": PARAMS["w1"].at[1, 0].set(jnp.nan)}
@@ -269,6 +278,10 @@ REFUSED = {
     "a mean of two shapes": (
         lambda: mean([PARAMS, ROW]),
         (ek.ShapeError, "trees[1] and trees[0] have other shapes: 'w0'", "[3, 4] in trees[0]", "broadcast", "one arch"),
+    ),
+    "a mean of counters": (
+        lambda: mean([{"w": jnp.ones(2), "count": jnp.array(1)}] * 2),
+        (ek.DTypeError, "integers and booleans have no mean: 'count'", "int32", "floating-point", "merge(trees, spec)"),
     ),
     "a mean of nothing": (
         lambda: mean([]),

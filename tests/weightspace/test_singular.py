@@ -54,6 +54,14 @@ def test_the_alignment_is_the_inner_product_over_the_largest_that_there_is() -> 
     assert found.alignment(threshold=0.5) == pytest.approx(mean)
 
 
+def test_integers_have_no_singular_vectors() -> None:
+    params = PARAMS | {"count": jnp.array([[10**9, 1]])}
+    spec = trace(lambda p, x: APPLY(p, x) + p["count"].sum(), params, X)
+    found = singular_alignment(params, params | {"count": jnp.array([[0, 0]])}, spec)
+    assert found.leaves.keys() == {"w0", "w1", "w2"}
+    assert found.distances == (0, 0)
+
+
 def test_of_equal_singular_values_no_basis_is_preferred() -> None:
     """Signs and rotations of singular vectors of one value change nothing."""
     params = {"w0": jnp.eye(4), "w1": jnp.eye(4)[:, :2]}

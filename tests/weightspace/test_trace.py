@@ -228,9 +228,13 @@ REFUSED = {
         lambda: SPEC.check(apply, plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)}), jnp.ones((4, 3)), KEY, tolerance=-1),
         (ek.OptionError, "tolerance= must be", "-1", "≥ 0, or None", "tolerance=0.001"),
     ),
-    "integers": (
-        lambda: trace(lambda p, x: x * p["n"], {"n": jnp.arange(3)}, jnp.ones(3)),
-        (ek.DTypeError, "'n' holds no floating-point numbers", "int32", "float32", "nnx.Param"),
+    "a random key": (
+        lambda: trace(lambda p, x: x + jax.random.normal(p["key"], (3,)), {"key": jax.random.key(0)}, jnp.ones(3)),
+        (ek.DTypeError, "'key' is not an array of numbers", "key<fry>", "integer or boolean", "nnx.Param"),
+    ),
+    "an array of objects": (
+        lambda: SPEC.act({}, {"a": np.array([None, "x"])}),
+        (ek.DTypeError, "'a' is not an array of numbers", "object", "integer or boolean", "nnx.Param"),
     ),
     "nothing": (
         lambda: trace(lambda p, x: x, {}, jnp.ones(3)),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from architectures import normal, plain
 from flax import nnx
@@ -16,7 +18,22 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.groups import S
-from equikit.weightspace import Leaf, Specification, Symbol, graph, trace
+from equikit.weightspace import (
+    Functional,
+    Leaf,
+    LearnedOptimizer,
+    ParameterGraph,
+    Specification,
+    Standardize,
+    Symbol,
+    align,
+    fixed_weights,
+    graph,
+    singular_alignment,
+    teleport,
+    trace,
+    transfer,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -203,6 +220,182 @@ def test_outputs_that_are_booleans_or_infinite() -> None:
         "pure",
         "as an input",
     )
+
+
+def counted(p, x):
+    """A network with a counter, a mask of its hidden neurons, and a whole number for each."""
+    hidden = jax.nn.relu(x @ p["a"]) * p["mask"] * (1 + p["whole"])
+    return hidden @ p["b"] / (1 + p["count"])
+
+
+@pytest.mark.parametrize("whole", ["int32", "uint8", "bool"])
+def test_integers_and_booleans_are_permuted_like_others(whole) -> None:
+    params = PARAMS | {
+        "count": jnp.array(7),
+        "mask": jnp.arange(8) % 3 > 0,
+        "whole": (jnp.arange(8) % 5).astype(whole),
+    }
+    spec = trace(counted, params, X)
+    assert spec.groups == {"h0": S(8)}
+    assert (spec.terms["count"], spec.terms["mask"], spec.terms["whole"]) == ("", "h0", "h0")
+    for seed in range(3):
+        assert spec.check(jax.jit(counted), params, X, jax.random.key(seed)) < 1e-5
+    element = spec.random_element(jax.random.key(0))
+    moved = spec.act(element, params)
+    assert jax.tree.map(lambda leaf: leaf.dtype, moved) == jax.tree.map(lambda leaf: leaf.dtype, params)
+    np.testing.assert_array_equal(np.asarray(moved["mask"])[element["h0"]], params["mask"])
+    zoo = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), params)
+    for one in (jax.tree.map(lambda leaf, n=n: leaf[n], spec.augment(jax.random.key(1), zoo)) for n in range(4)):
+        np.testing.assert_allclose(counted(one, X), counted(params, X), rtol=1e-5, atol=1e-6)
+    false = replace(spec, bindings=tuple((label, S(spec.sizes[label])) for label, _ in spec.bindings))
+    with pytest.raises(ek.EquivarianceError, match="'in' is not free"):
+        false.check(counted, params, X, jax.random.key(3))
+
+
+def test_integers_are_neither_scaled_nor_transformed() -> None:
+    """A scale of the whole numbers would leave the function too, but they would not stay whole."""
+    params = PARAMS | {"count": jnp.array(7), "mask": jnp.arange(8) % 3 > 0, "whole": jnp.arange(8)}
+    spec = trace(counted, params, X)
+    (scaling,) = (one for one in spec.scalings if one.kind == "positive")
+    assert {name for name, _, powers in scaling.powers if any(powers)} == {"a", "b"}
+    scaled = spec.rescale(scaling, np.exp(np.arange(8) / 4), params)
+    assert scaled["whole"] is params["whole"]
+    np.testing.assert_allclose(counted(scaled, X), counted(params, X), rtol=1e-4, atol=1e-5)
+    floats = params | {"whole": params["whole"].astype(jnp.float32)}
+    assert len([one for one in trace(counted, floats, X).scalings if one.kind == "positive"]) == 1, "of 1 + whole"
+
+    def product(p, x):
+        return (x @ p["a"]) * p["whole"] @ p["b"]
+
+    assert len([one for one in trace(product, floats, X).scalings if one.kind == "positive"]) == 2
+    assert len([one for one in trace(product, params, X).scalings if one.kind == "positive"]) == 1
+    assert trace(product, params, X).linear_actions == ()
+
+    def linear(p, x):
+        return x @ p["a"] @ p["b"] + p["count"]
+
+    spec = trace(linear, params, X)
+    (action,) = spec.linear_actions
+    large = params | {"count": jnp.array(2**30 + 1)}
+    turned = spec.transform(action, np.eye(8) + normal(8, 8) / 8, large)
+    assert turned["count"] == large["count"], "not rounded to float32"
+    whole = params | {"b": jnp.round(params["b"]).astype(int)}
+    assert trace(linear, whole, X).linear_actions == ()
+    assert trace(linear, whole, X).scalings == ()
+
+
+def test_actions_on_integers_of_another_model_are_refused() -> None:
+    relu, linear = (
+        trace(lambda p, x, f=f: f(x @ p["a"]) @ p["b"], PARAMS, X) for f in (jax.nn.relu, lambda hidden: hidden)
+    )
+    whole = PARAMS | {"a": jnp.ones((3, 8), int)}
+    for name, call in (
+        ("the scaling of 'h0'", lambda: relu.rescale(relu.scalings[0], np.ones(8), whole)),
+        ("the linear group of 'h0'", lambda: linear.transform(linear.linear_actions[0], np.eye(8), whole)),
+    ):
+        texts = f"{name} multiplies a parameter that is not floating-point: 'a'", "int32", "complex", "trace(apply"
+        assert_error(ek.DTypeError, call, *texts)
+
+
+REAL = {
+    "a function of weights": (
+        lambda spec, p: Functional(spec, [1, 2], out="", rngs=nnx.Rngs(0))(p),
+        lambda spec, p: Standardize(spec, jax.tree.map(lambda leaf: leaf[None], p)),
+        lambda spec, p: ParameterGraph(spec).features(p),
+    ),
+    "the straight-through estimator": (
+        lambda spec, p: align(p, p, spec, how="straight_through", loss=lambda p, x: 0.0, batches=[X]),
+    ),
+    "transfer": (lambda spec, p: transfer([p, p], p, spec, loss=lambda p, x: 0.0, batches=[X]),),
+    "teleport": (lambda spec, p: teleport(optax.sgd(0.1), spec, every=2).init(p),),
+    "a learned optimizer": (lambda spec, p: LearnedOptimizer(spec, rngs=nnx.Rngs(0)).transformation().init(p),),
+    "singular_alignment": (lambda spec, p: singular_alignment(p, p, spec),),
+    "fixed_weights": (lambda spec, p: fixed_weights(p, 1, key=jax.random.key(0)),),
+}
+
+
+@pytest.mark.parametrize("what", REAL)
+def test_functions_that_need_real_weights_name_the_parameter_that_is_not(what: str) -> None:
+    def model(p, x):
+        return (jax.nn.relu(x @ p["a"]) @ p["b"] / (1 + p["n"])).real
+
+    for value, got, step in ((1j, "complex64", "real and imaginary parts"), (7, "int32", "leave it out")):
+        params = PARAMS | {"n": jnp.array(value)}
+        spec = trace(model, params, X)
+        for call in REAL[what]:
+            if value == 7 and what in ("singular_alignment", "fixed_weights"):
+                call(spec, params)  # integers are left out, or left as they are
+                continue
+            text = f"{what} needs real floating-point parameters: 'n'"
+            assert_error(ek.DTypeError, partial(call, spec, params), text, got, "float32", step)
+
+
+PLACES = {
+    "gather": lambda p, h: h[:, p["n"]],
+    "scatter": lambda p, h: jnp.zeros_like(h).at[:, p["n"]].add(h),
+    "dynamic_slice": lambda p, h: jax.lax.dynamic_slice(h, (0, p["n"][0]), (5, 8)),
+    "segments": lambda p, h: jax.ops.segment_sum(h.T, p["n"], 8).T,
+    "sort": lambda p, h: h[:, jnp.argsort(p["n"])],
+    "comparison": lambda p, h: h * (jnp.arange(8) < p["n"]),
+}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_integers_that_are_places_are_read_as_such(name: str) -> None:
+    def model(p, x):
+        return PLACES[name](p, jnp.tanh(x @ p["a"])) @ p["b"]
+
+    params = PARAMS | {"n": jnp.array([3, 1, 0, 2, 5, 4, 7, 6])}
+    spec = trace(model, params, X)
+    for seed in range(4):
+        assert spec.check(model, params, X, jax.random.key(seed)) < 1e-5
+
+
+def recurrent(p, x):
+    """A linear recurrence of complex numbers, as in LRU and S4, of which the real part is taken."""
+
+    def step(state, row):
+        state = jnp.exp(-jnp.exp(p["decay"]) + 1j * p["angle"]) * state + p["b"] @ row
+        return state, (p["c"] @ state).real
+
+    return jax.lax.scan(step, 0 * p["b"][:, 0], x)[1]
+
+
+def diagonal_recurrence():
+    params = plain({"decay": (6,), "angle": (6,), "b": (6, 3), "c": (2, 6)})
+    params["b"] = params["b"] + 1j * normal(6, 3, seed=8)
+    params["c"] = params["c"] + 1j * normal(2, 6, seed=9)
+    return params
+
+
+def test_complex_parameters_are_permuted_and_scaled() -> None:
+    params = diagonal_recurrence()
+    spec = trace(recurrent, params, X)
+    assert spec.groups == {"h0": S(6)}
+    assert spec.terms == {"angle": "h0", "b": "h0 in", "c": "out h0", "decay": "h0"}
+    assert spec.check(jax.jit(recurrent), params, X, jax.random.key(0)) < 1e-5
+    assert sorted(scaling.kind for scaling in spec.scalings) == ["positive", "sign"]
+    for scaling in spec.scalings:
+        numbers = np.exp(np.arange(6) / 3) if scaling.kind == "positive" else np.array([1, -1, -1, 1, 1, -1])
+        scaled = spec.rescale(scaling, numbers, params)
+        assert scaled["b"].dtype == jnp.complex64
+        np.testing.assert_allclose(recurrent(scaled, X), recurrent(params, X), rtol=1e-4, atol=1e-5)
+    assert spec.linear_actions == (), "the recurrence is diagonal"
+
+
+def test_complex_parameters_are_transformed_by_real_matrices() -> None:
+    def model(p, x):
+        return (x @ p["a"] @ p["b"]).real
+
+    params = {"a": normal(3, 8) + 1j * normal(3, 8, seed=1), "b": normal(8, 2) - 1j * normal(8, 2, seed=2)}
+    spec = trace(model, params, X)
+    (action,) = spec.linear_actions
+    matrix = np.eye(8) + normal(8, 8, seed=3) / 8
+    turned = spec.transform(action, matrix, params)
+    assert turned["a"].dtype == jnp.complex64
+    np.testing.assert_allclose(model(turned, X), model(params, X), rtol=1e-4, atol=1e-5)
+    texts = "no element of the general linear group", "shape [8, 8], complex", "an invertible real matrix", "np.eye(8)"
+    assert_error(ek.OptionError, lambda: spec.transform(action, matrix * 1j, params), *texts)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn._init import filled, in_numpy, in_python, placed, uniform_and_normal
-from equikit.weightspace._leaves import named_leaves, refuse_unlike
+from equikit.weightspace._leaves import is_real, named_leaves, refuse_not_real, refuse_unlike
 
 
 class FixedEntries(nnx.Variable[Any]):
@@ -64,8 +64,8 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
     hash of Python, which differs from one process to the next.
 
     Args:
-        params: a tree of arrays. Those with two axes or more are kernels, whose last axis is that of the outputs; in
-            others nothing is fixed.
+        params: a tree of arrays. Floating-point ones with two axes or more are kernels, whose last axis is that of the
+            outputs; in others, and in integers and booleans, nothing is fixed.
         count: how many entries of each output, at most those that it has.
         key: of places and numbers.
         scale: the standard deviation of the numbers.
@@ -75,6 +75,7 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
 
     Raises:
         OptionError: if a kernel has fewer entries for an output, the scale is no finite number, or the key none.
+        DTypeError: if a parameter is complex.
 
     Example:
         >>> params = {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)}
@@ -89,10 +90,11 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
     """
     _checks.key(key)
     _checks.number("scale", scale)
+    refuse_not_real("fixed_weights", params, integers=True)
     found = []
     for name, leaf in named_leaves(params).items():
         its_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        if leaf.ndim < 2:
+        if leaf.ndim < 2 or not is_real(leaf):
             found.append(FixedWeights(filled(False, (), bool), filled(0, (), leaf.dtype)))
         else:
             drawn = draw_fixed((leaf.size // leaf.shape[-1], leaf.shape[-1]), count, scale, its_key)

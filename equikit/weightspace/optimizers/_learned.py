@@ -16,7 +16,7 @@ from equikit._errors import OptionError
 from equikit.nn import Linear
 from equikit.nn._init import filled
 from equikit.weightspace._functional import Functional
-from equikit.weightspace._leaves import refuse_unlike
+from equikit.weightspace._leaves import refuse_not_real, refuse_unlike
 from equikit.weightspace._models import UNF
 from equikit.weightspace._specification import Specification, checked_specification
 
@@ -148,6 +148,7 @@ class LearnedOptimizer(nnx.Module):
         """
 
         def init(params: Any) -> LearnedState:
+            refuse_not_real("a learned optimizer", params)
             zeros = jax.tree.map(jnp.zeros_like, params)
             return LearnedState(jnp.zeros((), jnp.int32), (zeros,) * len(self.decays), zeros)
 

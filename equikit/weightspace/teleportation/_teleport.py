@@ -12,6 +12,7 @@ import optax
 
 from equikit import _checks
 from equikit._errors import OptionError
+from equikit.weightspace._leaves import refuse_not_real
 from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace.optimizers._training import refuse_no_optimizer
 from equikit.weightspace.teleportation._objective import OBJECTIVES, Loss, Objective
@@ -105,6 +106,7 @@ def teleport(
     wrapped = optax.with_extra_args_support(optimizer)
 
     def init(params: Any) -> TeleportState:
+        refuse_not_real("teleport", params)
         return TeleportState(jnp.zeros((), jnp.int32), wrapped.init(params))
 
     def update(

@@ -50,7 +50,7 @@ def trace(
         TraceWarning: if operations of the program have no rule, naming them: `spec.unread`.
 
     Raises:
-        DTypeError, OptionError: if parameters are no floating-point numbers, or the model cannot be traced.
+        DTypeError, OptionError: if a parameter is not an array of numbers or booleans, or the model cannot be traced.
 
     Cost: tracing the model once; nothing is computed.
 
