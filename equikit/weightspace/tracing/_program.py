@@ -205,7 +205,8 @@ class Reader:
             return self._controlled(equation, given, path, call)
         pattern = TABLE[name].pattern(equation) if name in TABLE else None
         if pattern is None:
-            self.unread.add(name)
+            moving = (axis for places in given for place in places if not place.same for axis in place.members.flat)
+            self.unread |= {name for axis in moving if axis.root.kind != "rigid"}
             pattern = opaque(equation)
         split = self.split.get(path, frozenset())
         found, call.related[at] = related(pattern, given, numbers, split, f"{equation.primitive}")
