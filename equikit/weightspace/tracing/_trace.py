@@ -44,7 +44,9 @@ def trace(
             inputs they may well reach one.
 
     Returns:
-        A term for each parameter, and a group for each label: `spec.terms`, `spec.groups`, and `spec.check`.
+        A term for each parameter, and a group for each label: `spec.terms`, `spec.groups`, and `spec.check`. Where an
+        axis has other labels for each index of a fixed one, as layers that are stacked for a scan, its term is
+        `h0|h1|h2`, an `Indexed`.
 
     Warns:
         TraceWarning: if operations of the program have no rule, naming them: `spec.unread`.
@@ -52,7 +54,7 @@ def trace(
     Raises:
         DTypeError, OptionError: if a parameter is not an array of numbers or booleans, or the model cannot be traced.
 
-    Cost: tracing the model once; nothing is computed.
+    Cost: tracing the model for each input; nothing is computed. A scan over stacked layers is read step by step.
 
     Example:
         >>> import jax.numpy as jnp
