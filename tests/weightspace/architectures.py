@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 Model = tuple[Callable[[Any, Any], Any], Any, Any]
@@ -25,6 +26,10 @@ def normal(*shape: int, seed: int = 0) -> jax.Array:
 
 def plain(shapes: dict[str, tuple[int, ...]]) -> dict[str, jax.Array]:
     return {name: normal(*shape, seed=seed) / 2 for seed, (name, shape) in enumerate(shapes.items())}
+
+
+def in_float64(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(leaf, np.float64) for name, leaf in plain(shapes).items()}
 
 
 def of_nnx(module: nnx.Module, x: Any) -> Model:

@@ -8,39 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from architectures import plain as in_float32
+from architectures import in_float64 as plain
 from flax import nnx
+from soundness import assert_sound
 
 from equikit.groups import S
-from equikit.weightspace import Functional, Specification, align, trace
+from equikit.weightspace import Functional, align, trace
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
 X = np.random.default_rng(0).normal(size=(5, 3))
-
-
-def plain(shapes):
-    """Parameters in float64."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), in_float32(shapes))
-
-
-def generators(spec: Specification, params):
-    """The parameters moved by a random element of each generator."""
-    generator = np.random.default_rng(0)
-    for label, permutation in spec.random_element(jax.random.key(1)).items():
-        yield label, spec.act({label: permutation}, params)
-    for scaling in spec.scalings:
-        drawn = generator.normal(size=spec.sizes[scaling.label])
-        numbers = np.exp(drawn) if scaling.kind == "positive" else np.sign(drawn)
-        yield str(scaling), spec.rescale(scaling, numbers, params)
-    for action in spec.linear_actions:
-        shape = action.shape(spec.sizes)
-        yield str(action), spec.transform(action, np.eye(shape[-1]) + 0.3 * generator.normal(size=shape), params)
-
-
-def assert_sound(model, params, spec: Specification, *inputs) -> None:
-    for name, moved in generators(spec, params):
-        for x in inputs:
-            np.testing.assert_allclose(model(moved, x), model(params, x), rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def scanned(p, x):

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
+from architectures import in_float64 as plain
 from jax.extend.core import Primitive
-from test_indexed_axes import assert_sound, plain
+from soundness import assert_sound
 
 from equikit.groups import S
 from equikit.weightspace import trace

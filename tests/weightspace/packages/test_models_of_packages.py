@@ -6,7 +6,6 @@ The packages are those of the extra `packages`; a model is skipped where its pac
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -20,6 +19,7 @@ import vision_models
 from expected_groups import EXPECTED, Group, of_specification
 from known_gaps import GAPS
 from package_models import MODELS, Model
+from soundness import generators
 
 from equikit.weightspace import Specification, align, trace
 
@@ -36,20 +36,6 @@ def traced(name: str) -> tuple[Model, Specification]:
     model = MODELS[name]()
     model = model._replace(apply=jax.jit(model.apply))
     return model, trace(model.apply, model.params, model.inputs)
-
-
-def generators(spec: Specification, params: Any) -> Iterator[tuple[str, Any]]:
-    """For every generator its name, and the parameters moved by a random element of it."""
-    generator = np.random.default_rng(0)
-    for label, permutation in spec.random_element(jax.random.key(1)).items():
-        yield label, spec.act({label: permutation}, params)
-    for scaling in spec.scalings:
-        drawn = generator.normal(size=spec.sizes[scaling.label])
-        numbers = np.exp(drawn) if scaling.kind == "positive" else np.sign(drawn)
-        yield str(scaling), spec.rescale(scaling, numbers, params)
-    for action in spec.linear_actions:
-        shape = action.shape(spec.sizes)
-        yield str(action), spec.transform(action, np.eye(shape[-1]) + 0.3 * generator.normal(size=shape), params)
 
 
 def difference(one: Any, two: Any) -> float:
