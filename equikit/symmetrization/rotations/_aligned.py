@@ -192,8 +192,7 @@ def _shares(rows: Array, span: Array) -> tuple[Array, Array]:
 
 
 def _slope(chances: Array, heights: Array) -> Array:
-    """The mean of one over the sum of each row of heights; where that is zero the points are on a line, and it counts
-    as none: equal weights do not change."""
+    """The mean of one over the sum of each row of heights; zero on a line, where weights do not change."""
     return jnp.sum(chances * _over(jnp.ones_like(chances), jnp.sum(heights, axis=1)))
 
 
