@@ -1,6 +1,6 @@
 """Linear algebra in twice the precision of a dtype, and eigenvectors of small matrices."""
 
-from equikit.numerics._axes import Axes, principal_axes
+from equikit.numerics._axes import Axes, principal_axes, turning_rates
 from equikit.numerics._double_word import (
     Double,
     double,
@@ -39,6 +39,7 @@ __all__ = [
     "times",
     "total",
     "transposed",
+    "turning_rates",
     "two_sum",
     "with_derivative",
 ]

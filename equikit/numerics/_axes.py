@@ -91,10 +91,18 @@ def _principal_axes_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...])
     values, vectors, tail, left = found
     exact = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     turned = exact(exact(vectors.T, (tangents[0] + tangents[0].T) / 2), vectors)
-    gaps = values[None, :] - values[:, None]
-    sizes = jnp.sqrt(jnp.abs(values))
-    error = jnp.maximum(primals[2], rounding(values.dtype) * jnp.max(sizes, initial=0))
-    noise = CLOSE * error * jnp.maximum(sizes[None, :], sizes[:, None])
-    apart = jnp.abs(gaps) > noise
-    rates = jnp.where(apart, 1 / jnp.where(apart, gaps, 1), 0)
-    return found, Axes(jnp.diagonal(turned), exact(vectors, rates * turned), jnp.zeros_like(tail), jnp.zeros_like(left))
+    change = exact(vectors, turning_rates(values, primals[2]) * turned)
+    return found, Axes(jnp.diagonal(turned), change, jnp.zeros_like(tail), jnp.zeros_like(left))
+
+
+def turning_rates(values: Array, error: Array) -> Array:
+    """How fast axes turn towards each other as the matrix changes, `[d, d]`; zero inside an eigenspace.
+
+    Args:
+        values: the eigenvalues.
+        error: as that of `principal_axes`.
+    """
+    gaps, sizes = values[None, :] - values[:, None], jnp.sqrt(jnp.abs(values))
+    error = jnp.maximum(error, rounding(values.dtype) * jnp.max(sizes, initial=0))
+    apart = jnp.abs(gaps) > CLOSE * error * jnp.maximum(sizes[None, :], sizes[:, None])
+    return jnp.where(apart, 1 / jnp.where(apart, gaps, 1), 0)

@@ -133,6 +133,18 @@ def test_equal_coordinates_are_ties_and_not_reported():
     np.testing.assert_allclose(back, np.broadcast_to(back[0], back.shape), atol=1e-5)
 
 
+@pytest.mark.parametrize("distance", [0.0, 1e3, 1e4])
+def test_equal_coordinates_far_from_the_origin_are_ties_in_float64(x64, distance):
+    """The two hydrogen atoms of water are as far along one axis, and all atoms along another."""
+    rng = np.random.default_rng(0)
+    water = np.array([[0, 0, 0], [0.757, 0.586, 0], [-0.757, 0.586, 0]])
+    moved, turns, _ = copies(np.broadcast_to(water, (20, 3, 3)), rng)
+    shift = distance * np.array([0.48, -0.6, 0.64])
+    y = np.asarray(wrapped([PCA(), Sort()])(jnp.asarray(moved + shift))) - shift
+    back = np.einsum("bji,bj->bi", turns, y)
+    np.testing.assert_allclose(back, np.broadcast_to(back[0], back.shape), atol=1e-15 * (10 + 10 * distance))
+
+
 @pytest.mark.parametrize("thin", [1e-1, 1e-2])
 def test_rods_are_not_refused(thin):
     rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ from flax import nnx
 
 import equikit as ek
 from equikit.symmetrization.canonicalization import RotationCanonicalization, VectorNeurons
-from equikit.symmetrization.frames import QR
+from equikit.symmetrization.frames import PCA, QR, Alignment
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -92,3 +92,79 @@ def test_forces_turn_with_the_molecule(group, learned, dtype):
         before, after = (np.float64(forces(jnp.asarray(array, dtype))) for array in (x, x @ g.T))
         rounding = 1e-10 if dtype == jnp.float64 else 1e-3 if learned else 1e-4  # the network has errors of its own
         assert np.all(misses(after, before @ g.T) < rounding), misses(after, before @ g.T)
+
+
+def small_network(x):
+    """An energy of points in any order that depends on their orientation."""
+    first, second = (jnp.asarray(np.random.default_rng(5).normal(size=size), x.dtype) for size in ((3, 8), 8))
+    return 1 + jnp.mean(jnp.tanh(x @ first + 0.3) @ second, axis=-1)
+
+
+def compared(how, x, dtype):
+    """How far energies and forces of turned copies are off, relative to the larger of both; and what is reported."""
+    rng = np.random.default_rng(0)
+    turns, shifts = np.linalg.qr(rng.normal(size=(len(x), 3, 3)))[0], rng.normal(size=(len(x), 1, 3))
+    sym = ek.symmetrize(small_network, "p x -> ", p=ek.S, x=ek.O(3), translate="x", channels=False, how=how)
+
+    def total(x):
+        energies, info = sym(x, with_info=True)
+        return jnp.sum(energies), (energies, info.degenerate)
+
+    run = jax.jit(jax.grad(total, has_aux=True))
+    copies = (x, np.einsum("bij,bnj->bni", turns, x) + shifts)
+    (force, (energy, one)), (other, (again, two)) = (run(jnp.asarray(copy, dtype)) for copy in copies)
+    force, other = np.float64(force), np.einsum("bij,bni->bnj", turns, np.float64(other))
+    size = np.maximum(np.abs(force).max((1, 2)), np.abs(energy))
+    return np.abs(energy - again) / size, np.abs(force - other).max((1, 2)) / size, np.asarray(one | two)
+
+
+def near_gaps(count):
+    """Ten points whose two largest second moments differ by 3e-8 to 3e-7 of them."""
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(count, 10, 3))
+    white = np.linalg.svd(points - points.mean(1, keepdims=True), full_matrices=False)[0]
+    gaps = 10 ** rng.uniform(-7.5, -6.5, size=count)
+    moments = np.stack([np.ones(count), 1 - gaps, np.full(count, 0.3)], axis=-1)
+    return white * np.sqrt(10 * moments)[:, None] @ np.linalg.qr(rng.normal(size=(count, 3, 3)))[0]
+
+
+@pytest.mark.parametrize(("policy", "silent"), [("flag", 0.03), ("weighted", 0.0)])
+def test_forces_at_small_gaps_are_right_or_reported(x64, policy, silent):
+    """They are less precise than the axes, the more the slope of the energy changes as these turn."""
+    _, off, reported = compared(PCA(on_degenerate=policy), near_gaps(256), jnp.float64)
+    assert np.mean((off > 1e-8) & ~reported) <= silent
+    if policy == "weighted":
+        assert not reported.any()
+
+
+def rods(*powers):
+    """Twelve points, along two axes a tenth as wide to these powers."""
+    points = np.random.default_rng(0).normal(size=(len(powers), 12, 3))
+    return points * np.stack([np.ones(len(powers)), *[10.0 ** -np.array(powers)] * 2], axis=-1)[:, None]
+
+
+def test_forces_of_thin_rods_are_right_or_reported():
+    """The axes across a rod turn fast as points move, which multiplies the rounding of outputs."""
+    energies, off, reported = compared(PCA(on_degenerate="flag"), rods(2, 3, 5, 6, 8), jnp.float32)
+    assert reported.tolist() == [False, False, True, False, False]
+    assert energies.max() < 1e-6
+    assert off[~reported].max() < 5e-5 < off[2]
+
+
+def test_energies_of_thin_rods_are_those_of_principal_axes():
+    """For all observers: across a rod that is thin enough, they cannot tell whether two axes are equal."""
+    how = PCA(on_degenerate="weighted", differentiable=False)
+    energies, _, reported = compared(how, rods(1, 2, 3, 4, 5, 6, 6.5, 7, 7, 7, 7, 8), jnp.float32)
+    assert energies.max() < 1e-6
+    assert not reported.any()
+
+
+def test_forces_of_alignments_with_points_close_to_a_line_are_right_or_reported():
+    """The rounding of outputs is multiplied by one over the distance of the points from the line."""
+    x = rods(1, 2, 3, 4.5, 5, 6)
+    energies, off, reported = compared(Alignment(on_degenerate="flag"), x, jnp.float32)
+    assert reported.tolist() == [False] * 3 + [True] * 3
+    assert off[~reported].max() < 1e-4 < off[reported].min()
+    energies, _, reported = compared(Alignment(on_degenerate="flag", differentiable=False), x, jnp.float32)
+    assert energies.max() < 1e-6
+    assert not reported.any()

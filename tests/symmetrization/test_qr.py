@@ -237,6 +237,19 @@ def test_what_it_says_of_the_input(x64):
     assert found.rank.tolist()[:5] == [1, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("differentiable", [True, False])
+def test_a_ratio_of_parallel_light_like_vectors_has_no_derivative(x64, differentiable):
+    """No covector turns with the vectors and tells how the ratio changes, so that such inputs are reported."""
+    sym = wrapped(ek.Lorentz, "scalar", on_degenerate="flag", differentiable=differentiable)
+    beside = {
+        "beside a vector": np.array([[0.0, 0, 1, 0], [1, 1, 0, 0], [2, 2, 0, 0]]),
+        "pair": LORENTZ["back to back"],
+    }
+    found = sym.info({"x": batch({**ON_THE_CONE, **beside})})
+    assert found.degenerate.tolist()[:5] == [False, differentiable, False, differentiable, False]
+    assert sym.info({"x": batch(ON_THE_CONE)}).rank.tolist()[:3] == [1, 1, 2]
+
+
 @pytest.mark.parametrize(
     "group", [ek.Lorentz, *(pytest.param(g, marks=pytest.mark.slow) for g in (ek.O(4), ek.O(2, 2)))], ids=str
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +70,10 @@ EQUAL = 64
 """Numbers that differ by less than this many roundings of the longest entry are one number, computed in two ways."""
 
 COARSE = 4
-"""How many times as much it is at first where frames moved numbers; what is equal then is compared again."""
+"""How many times as much it is at first where frames moved numbers; what is equal then is compared again.
+
+In float64 it is more, two thirds of the digits: equal numbers far from the origin differ by more than few roundings.
+"""
 
 MOST_EQUAL = 1 / 32
 """The most that it is, as a part of the longest entry, in dtypes of few bits."""
@@ -96,9 +100,13 @@ def keys_of(
     padded = [key._replace(common=rows) for key, rows in zip(keys, common, strict=True)]
     once = jax.tree.map(lambda *rows: jnp.concatenate(rows), *padded)
     twice: _ties.Keys = jax.tree.map(lambda rows: jnp.concatenate([rows, rows]), once)
-    factors = [COARSE if tolerances.get(term.name) is None else 1 for term in terms]
+    factors = [_coarse(sample.dtype(term.name)) if tolerances.get(term.name) is None else 1 for term in terms]
     coarse = [key.tolerances * factor for key, factor in zip(keys, factors, strict=True)]
     return twice._replace(tolerances=jnp.concatenate([*coarse, once.tolerances])), finite
+
+
+def _coarse(dtype: Any) -> float:
+    return max(COARSE, math.cbrt(1 / rounding(dtype)) / EQUAL)
 
 
 def _keys(term: Term, label: str, sample: Sample, tolerance: float | None) -> _ties.Keys:

@@ -29,6 +29,8 @@ class Aligned(NamedTuple):
             of a thin rod does little, with vectors in the output too, which are averages over turned copies.
         weights: `[elements]`, of sum one.
         span: the dimension that the points span, no more than d - 1.
+        slope: how fast weights and second axes change as points move, for d = 3: one over the sum of the heights, which
+            the rounding of outputs is multiplied by in derivatives.
     """
 
     matrices: Array
@@ -37,6 +39,7 @@ class Aligned(NamedTuple):
     effects: Array
     weights: Array
     span: Array
+    slope: Array
 
     def doubt(self) -> Array:
         """The mean of the errors by the weights, those that no error exceeds."""
@@ -77,13 +80,15 @@ def all_alignments(given: Points, special: bool, copies: int, importance: Array 
         )
     chances, span = _first_chances(points, importance)
     if d == 2:
-        weights = chances
+        weights, slope = chances, jnp.zeros_like(chances[0])
         found = jax.vmap(_plane)(points)
     else:
         one, two = np.nonzero(~np.eye(count, dtype=bool)) if count > 1 else np.zeros((2, 1), int)
         first, second = (jax.tree.map(lambda part, at=at: part[at], points) for at in (one, two))
         heights = jax.vmap(_height)(first, second) * importance[two]
-        rows, span = _shares(heights.reshape(count, -1), span)
+        heights = heights.reshape(count, -1)
+        rows, span = _shares(heights, span)
+        slope = _slope(chances, heights)
         angles = jnp.asarray(2 * np.pi * np.arange(copies) / copies, chances.dtype)
         found = jax.vmap(jax.vmap(_space, in_axes=(0, 0, None)), in_axes=(None, None, 0))(first, second, angles)
         found = jax.tree.map(lambda part: part.reshape(-1, *part.shape[2:]), found)
@@ -91,7 +96,7 @@ def all_alignments(given: Points, special: bool, copies: int, importance: Array 
     if not special:
         found = jax.tree.map(lambda part, sign: jnp.concatenate([part, part * sign]), found, _mirrors(d))
         weights = jnp.concatenate([weights, weights]) / 2
-    return Aligned(*found, weights, span)
+    return Aligned(*found, weights, span, slope)
 
 
 def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, samples: int) -> Aligned:
@@ -104,12 +109,13 @@ def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, 
     keys = jax.random.split(key, 4)
     chances, span = _first_chances(points, importance)
     one = jax.random.categorical(keys[0], jnp.log(jax.lax.stop_gradient(chances)), shape=(samples,))
-    first = jax.tree.map(lambda part: part[one], points)
+    first, slope = jax.tree.map(lambda part: part[one], points), jnp.zeros_like(chances[0])
     if d == 2:
         found = jax.vmap(_plane)(first)
     else:
         heights = jax.vmap(jax.vmap(_height, in_axes=(None, 0)), in_axes=(0, None))(first, points)
         rows, span = _shares(jax.lax.stop_gradient(heights), span)
+        slope = _slope(jnp.full(samples, 1 / samples, chances.dtype), heights)
         two = jax.random.categorical(keys[1], jnp.log(rows))
         turn = jax.random.randint(keys[2], (samples,), 0, copies) * (2 * np.pi / copies)
         second = jax.tree.map(lambda part: part[two], points)
@@ -118,7 +124,7 @@ def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, 
         signs = jax.random.rademacher(keys[3], (samples, 1), chances.dtype)
         matrix, tail = (part.at[:, :, -1].multiply(signs) for part in found[:2])
         found = _Matrix(matrix, tail, found.turns, found.effects)
-    return Aligned(*found, jnp.full(samples, 1 / samples, chances.dtype), span)
+    return Aligned(*found, jnp.full(samples, 1 / samples, chances.dtype), span, slope)
 
 
 def check_dimension(d: int, step: str) -> None:
@@ -183,6 +189,11 @@ def _shares(rows: Array, span: Array) -> tuple[Array, Array]:
     safe = total > 0
     shares = jnp.where(safe, rows / jnp.where(safe, total, 1), 1 / rows.shape[1])
     return shares, jnp.where(jnp.any(safe), 2, span)
+
+
+def _slope(chances: Array, heights: Array) -> Array:
+    """The mean of one over the sum of each row of heights; zero on a line, where weights do not change."""
+    return jnp.sum(chances * _over(jnp.ones_like(chances), jnp.sum(heights, axis=1)))
 
 
 def _height(first: _Point, second: _Point) -> Array:

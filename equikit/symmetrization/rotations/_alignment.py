@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -9,12 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from equikit.groups import SO, S
+from equikit.numerics import rounding
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Element, detached
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info, most_doubt, settled
 from equikit.symmetrization.engine._method import Framed
-from equikit.symmetrization.engine._sample import Sample
+from equikit.symmetrization.engine._sample import CERTAIN, Sample
 from equikit.symmetrization.engine._stabilizer import has_mean
 from equikit.symmetrization.rotations._aligned import all_alignments, check_dimension, drawn_alignments
 from equikit.symmetrization.rotations._vectors import (
@@ -46,9 +48,11 @@ class Alignment(Framed):
         samples: how many alignments are drawn at random by their weights, in place of all; needs a key. Derivatives
             then go through the elements, and not through their probabilities.
         on_degenerate: what to do where all vectors vanish and no mean is known for outputs of this order, where
-            vectors of terms that do not count are left to be turned, or where the input is rounded too coarsely for any
-            alignment (`info.doubt`): `"error"` or `"flag"`.
-        differentiable: whether derivatives go through elements and weights.
+            vectors of terms that do not count are left to be turned, where the input is rounded too coarsely for any
+            alignment (`info.doubt`), or where it is so close to a line, but not on it, that derivatives multiply the
+            rounding of outputs by too much (in float32 from an aspect of 1:5,000 on): `"error"` or `"flag"`.
+        differentiable: whether derivatives go through elements and weights. Without, no input is degenerate because of
+            them.
 
     Raises:
         GroupError: if the label has another group.
@@ -120,7 +124,9 @@ class Alignment(Framed):
         vanish, doubt = found.span == 0, found.doubt()
         read = checked_vectors(action, label, self.terms)
         degenerate = ~points.finite | (vanish & ~has_mean(group, orders, jnp.asarray(d)))
-        degenerate = degenerate | (doubt > most_doubt(sample.coarsest(read)))
+        came = sample.coarsest(read)
+        slopes = CERTAIN * rounding(came) / math.sqrt(12) * found.slope
+        degenerate = degenerate | (jnp.maximum(doubt, slopes if self.differentiable else 0) > most_doubt(came))
         if checked_vectors(action, label, None) != read:
             degenerate, vanish = degenerate | (found.span < d - 1), jnp.zeros((), bool)
         size = jnp.sum(found.weights > 0).astype(jnp.float32)

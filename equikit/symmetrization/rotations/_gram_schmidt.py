@@ -53,6 +53,7 @@ class Basis(NamedTuple):
         gap: the smallest relative pivot: how much of an independent vector is left beside the ones before it, over
             the longest; for an indefinite metric \(|\langle v, v \rangle|\) of it over its and the longest length.
         doubtful: whether rounding decides what is independent, or what is light-like, or which vector is taken.
+        parallel: whether several vectors have a part along a light-like direction that is taken alone.
     """
 
     vectors: Array
@@ -63,6 +64,7 @@ class Basis(NamedTuple):
     stored: Array
     gap: Array
     doubtful: Array
+    parallel: Array
 
 
 class _State(NamedTuple):
@@ -77,7 +79,7 @@ class _State(NamedTuple):
         coefficients: those of the basis, `[d, d]`.
         variances: of the entries of the vectors that were taken, `[d, d]`.
         length: what light-like vectors are boosted to.
-        gap, doubtful: as of `Basis`.
+        gap, doubtful, parallel: as of `Basis`.
     """
 
     units: Double
@@ -91,6 +93,7 @@ class _State(NamedTuple):
     length: Array
     gap: Array
     doubtful: Array
+    parallel: Array
 
 
 def gram_schmidt(
@@ -200,6 +203,7 @@ def gram_schmidt(
             jnp.where(first, norm, state.length),
             jnp.minimum(state.gap, gap),
             state.doubtful | doubtful,
+            state.parallel | (spanning & (kind == NULL) & (left.present() > 1)),
         )
 
     none = jnp.zeros((d, d), vectors.dtype)
@@ -215,13 +219,16 @@ def gram_schmidt(
         1 / points.scale.astype(real),
         jnp.full((), jnp.inf, real),
         jnp.zeros((), bool),
+        jnp.zeros((), bool),
     )
     found: _State = jax.lax.fori_loop(0, d, step, state) if d else state
     plain = _with_derivatives(vectors, found, signature, is_definite)
     exact = with_derivative(found.units.high, plain)
     tail = found.units.low
     stored = jnp.abs(_exactly(tail, _dual(found.units, signature).high))
-    return Basis(exact, tail, found.signs, found.kinds, _turns(found), stored, found.gap, found.doubtful)
+    return Basis(
+        exact, tail, found.signs, found.kinds, _turns(found), stored, found.gap, found.doubtful, found.parallel
+    )
 
 
 def _with_zero(array: Array) -> Array:

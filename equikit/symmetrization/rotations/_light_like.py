@@ -46,6 +46,10 @@ class Left(NamedTuple):
     variances: Array
     squares: Array
 
+    def present(self) -> Array:
+        """How many vectors have more left than their errors."""
+        return jnp.sum(lengths(self.vectors) > NOTHING * jnp.sqrt(jnp.sum(self.variances, -1)))
+
 
 class Choice(NamedTuple):
     """The places of the next vector and of one that is added to it, or -1; its kind; and whether rounding chose."""

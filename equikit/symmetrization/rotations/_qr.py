@@ -50,8 +50,10 @@ class QR(Framed):
     error, the input is degenerate. Light-like vectors are no obstacle: a pair of them is joined. Where the product
     vanishes on a direction of the span, as on a single light-like vector, the element is not unique, but outputs
     without an axis of the label are exact, and those with one are projected onto the span, and exactly equivariant: at
-    the canonical form the Euclidean projection takes the place of an average over a group that has none. More than one
-    such direction, which O(p, q) has for p, q > 1, is degenerate.
+    the canonical form the Euclidean projection takes the place of an average over a group that has none. Where several
+    vectors have parts along it, as two that are parallel and light-like, outputs depend on their ratio, whose
+    derivative no group element moves as it moves the vectors: such inputs are degenerate, but with
+    `differentiable=False`. More than one such direction, which O(p, q) has for p, q > 1, is degenerate too.
 
     Args:
         label: the axis on which the group acts; where it is not given, the only one bound to O, SO or U.
@@ -65,7 +67,7 @@ class QR(Framed):
         on_degenerate: what to do where rounding decides what spans the space or which vector comes next, where the
             element is too imprecise, or where no mean is known for outputs of this order: `"error"` raises, and in a
             compiled program gives NaN; `"flag"` goes on, and says so in `info`.
-        differentiable: whether derivatives go through the frame.
+        differentiable: whether derivatives go through the frame. Without, no input is degenerate because of them.
 
     Raises:
         GroupError: if the label has another group.
@@ -120,7 +122,7 @@ class QR(Framed):
         orders = action.output_order(label)
         light = jnp.sum(basis.kinds == NULL)
         # The partners of two light-like directions are not unique even where no column is open.
-        of_light = ((free == 0) | (orders < 2)) & (light < 2)
+        of_light = ((free == 0) | ((orders < 2) & ~(basis.parallel & self.differentiable))) & (light < 2)
         exact = jnp.where(light > 0, of_light, has_mean(group, orders, free))
         doubt = doubt_of(basis)
         imprecise = doubt > most if self.tolerance is None else basis.gap <= self.tolerance
