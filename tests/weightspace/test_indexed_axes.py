@@ -49,10 +49,18 @@ def unstacked(p, x):
     return x @ p["out"]
 
 
+def in_two_scans(p, x):
+    def layer(x, w):
+        return x + jnp.tanh(x @ w[0]) @ w[1], None
+
+    x, _ = jax.lax.scan(layer, x @ p["in"], (p["a"][:1], p["b"][:1]))
+    return jax.lax.scan(layer, x, (p["a"][1:], p["b"][1:]))[0] @ p["out"]
+
+
 LAYERS = plain({"in": (3, 6), "a": (3, 6, 8), "b": (3, 8, 6), "out": (6, 2)})
 
 
-@pytest.mark.parametrize("model", [scanned, indexed, by_number, unstacked])
+@pytest.mark.parametrize("model", [scanned, indexed, by_number, unstacked, in_two_scans])
 def test_layers_in_one_array_have_a_permutation_each(model) -> None:
     spec = trace(model, LAYERS, X)
     assert spec.terms["a"] == "fixed h0 h1|h2|h3"
@@ -120,6 +128,12 @@ def top_experts(p, x):
     return jnp.einsum("tkh,tkho->to", hidden, p["b"][chosen])
 
 
+def experts_of_single_rows(p, x):
+    p = jax.tree.map(jnp.asarray, p)
+    number = jnp.argmax(x @ p["router"], -1)
+    return jax.vmap(lambda row, expert: jnp.tanh(row @ p["a"][expert]) @ p["b"][expert])(x, number)
+
+
 def sorted_experts(p, x):
     order = jnp.argsort(jnp.argmax(x @ p["router"], -1))
     counts = jnp.array([2, 0, 2, 1])
@@ -130,10 +144,21 @@ def sorted_experts(p, x):
 EXPERTS = plain({"router": (3, 4), "a": (4, 3, 8), "b": (4, 8, 2)})
 
 
-def test_experts_that_are_looked_up_have_a_permutation_each() -> None:
-    spec = trace(top_experts, EXPERTS, X)
+@pytest.mark.parametrize("model", [top_experts, experts_of_single_rows])
+def test_experts_that_are_looked_up_have_a_permutation_each(model) -> None:
+    spec = trace(model, EXPERTS, X)
     assert spec.groups == {f"h{expert}": S(8) for expert in range(4)}
-    assert_sound(top_experts, EXPERTS, spec, X, jnp.concatenate([X, X + 1]))
+    assert_sound(model, EXPERTS, spec, X, jnp.concatenate([X, X + 1]))
+
+
+def test_experts_at_two_numbers_of_single_rows_are_tied() -> None:
+    def model(p, x):
+        p, number = jax.tree.map(jnp.asarray, p), jnp.argmax(x @ p["router"], -1)
+        return jax.vmap(lambda row, a, b: jnp.tanh(row @ p["a"][a]) @ p["b"][b])(x, number, number[::-1])
+
+    spec = trace(model, EXPERTS, X)
+    assert spec.groups == {"h0": S(8)}
+    assert_sound(model, EXPERTS, spec, X)
 
 
 def test_experts_of_consecutive_rows_are_read() -> None:
@@ -226,6 +251,28 @@ def test_what_ties_the_indices(name: str) -> None:
     inner = [label for label in spec.leaves[0].axes[2].labels if label in spec.groups]
     assert len(inner) == 1
     assert_sound(TIED[name], MEMBERS, spec, X)
+
+
+@pytest.mark.parametrize("name", ["cumsum", "cummax", "cummin", "cumprod", "cumlogsumexp"])
+def test_what_runs_along_the_indices_ties_them(name: str) -> None:
+    def model(p, x):
+        hidden = getattr(jax.lax, name)(jnp.tanh(jnp.einsum("td,eds->tes", x, p["a"])), axis=1)
+        return jnp.einsum("tes,eso->teo", hidden, p["b"])
+
+    spec = trace(model, MEMBERS, X)
+    assert spec.groups == {"h0": S(8)}
+    assert_sound(model, MEMBERS, spec, X)
+
+
+def test_layers_are_tied_where_some_reach_no_output() -> None:
+    def model(p, x):
+        layers = zip(jnp.unstack(p["a"])[: len(x)], jnp.unstack(p["b"])[: len(x)], x, strict=True)
+        return sum(one_network({"a": a, "b": b}, row) for a, b, row in layers)
+
+    spec = trace(model, MEMBERS, X[:2])
+    assert spec.groups == {"h0": S(8)}
+    assert_sound(model, MEMBERS, spec, X[:2], X[:4])
+    assert len(trace(model, MEMBERS, X[:2], unreached=True).groups) == 6
 
 
 def test_members_in_another_order_are_matched() -> None:

@@ -124,6 +124,32 @@ def test_rows_beyond_the_example_are_not_permuted() -> None:
         assert_sound(positions, WITH_TABLE, free, LONG)
 
 
+TABLES = {
+    "multiplied": lambda t, n: (2 * t)[:n],
+    "transposed": lambda t, n: t.T[:, :n].T,
+    "normalized": lambda t, n: (t / jnp.linalg.norm(t, axis=1, keepdims=True))[:n],
+    "contracted": lambda t, n: (t @ jnp.ones((8, 8)))[:n],
+    "put after zeros": lambda t, n: jnp.concatenate([jnp.zeros((1, 8)), t])[:n],
+    "in a call": lambda t, n: jax.jit(jnp.sin)(t)[:n],
+    "divided": lambda t, n: jnp.split(2 * t, [n])[0],
+    "in heads": lambda t, n: t.reshape(20, 2, 4)[:n].reshape(n, 8),
+    "row by row": lambda t, n: jax.lax.scan(lambda _, row: (None, 2 * row), None, t)[1][:n],
+    "carried on": lambda t, n: jax.lax.scan(lambda c, row: (c + row, (c, row)), jnp.zeros(8), 2 * t)[1][1][:n],
+    "in a loop": lambda t, n: jax.lax.fori_loop(0, 3, lambda _, t: 2 * t, t)[:n],
+    "in a branch": lambda t, n: jax.lax.cond(jnp.asarray(n > 9), jnp.sin, jnp.cos, t)[:n],
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_rows_that_are_cut_off_later_are_not_permuted(name: str) -> None:
+    def model(p, x):
+        return jnp.tanh(x @ p["a"] + TABLES[name](jnp.asarray(p["table"]), len(x))).sum(0) @ p["b"]
+
+    spec = trace(model, WITH_TABLE, X)
+    assert set(spec.groups.values()) <= {S(8), S(4), S(2)}
+    assert_sound(model, WITH_TABLE, spec, X, LONG)
+
+
 def test_several_examples_are_intersected() -> None:
     spec = trace(positions, WITH_TABLE, X, examples=[LONG], unreached=True)
     assert spec.groups == {"h0": S(8), "h1": S(4)}

@@ -24,13 +24,13 @@ class Pattern:
         operands, results: the expressions of their axes.
         rigid: labels whose order matters, with the reason.
         looked_up: labels of the first operand along which one index is taken, to the number of the operand that
-            holds this index.
+            holds this index, and to the column of its last axis.
     """
 
     operands: tuple[Shape, ...]
     results: tuple[Shape, ...]
     rigid: Mapping[str, str] = field(default_factory=dict)
-    looked_up: Mapping[str, int] = field(default_factory=dict)
+    looked_up: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
     def symbols(self) -> dict[str, Symbol]:
         """All symbols, by label."""

@@ -96,10 +96,8 @@ def ordered_reduction(equation: Any) -> Pattern:
 
 
 def cumulative(equation: Any) -> Pattern:
-    """The order along one axis matters."""
-    shared = _one(equation)
-    place = equation.params["axis"]
-    return Pattern((tuple(shared),), (tuple(shared),), {shared[place].label: f"{equation.primitive} along it"})
+    """The order along one axis matters, and each index of the result depends on several of the operand."""
+    return reordered(equation, equation.params["axis"], f"{equation.primitive}")
 
 
 def reordered(equation: Any, place: int, name: str) -> Pattern:
@@ -382,19 +380,26 @@ def gather(equation: Any) -> Pattern:
     batch = set(map(int, numbers.operand_batching_dims))
     gone = {*map(int, numbers.collapsed_slice_dims), *batch}
     kept = (place for place in range(len(mine)) if place not in gone)
+    # A place is clipped to those at which the slice fits: along an axis that is taken whole, to zero.
+    clipped = equation.params["mode"] in (lax.GatherScatterMode.CLIP, lax.GatherScatterMode.PROMISE_IN_BOUNDS)
     reason = "gather of places along it"
     reasons = {places[-1].label: reason} | {mine[place].label: reason for place in gone - batch}
     found: list[Symbol | None] = [None] * len(result)
     for place, at in zip(kept, map(int, numbers.offset_dims), strict=True):
-        whole = taken[place] == mine[place].size and place not in numbers.start_index_map
+        whole = taken[place] == mine[place].size and (clipped or place not in numbers.start_index_map)
         found[at] = mine[place] if whole else Symbol(f"w{place}", result[at])
         if not whole:
             reasons |= {mine[place].label: reason, f"w{place}": reason}
     rest = iter(places[:-1])
     shape = tuple(next(rest) if one is None else one for one in found)
-    looked_up = tuple(map(int, numbers.start_index_map))
-    alone = len(looked_up) == 1 and taken[looked_up[0]] == 1
-    return Pattern((tuple(mine), tuple(places)), (shape,), reasons, {mine[looked_up[0]].label: 1} if alone else {})
+    moving = {
+        int(place): column
+        for column, place in enumerate(numbers.start_index_map)
+        if not (clipped and taken[place] == mine[place].size)
+    }
+    alone = len(moving) == 1 and all(taken[place] == 1 for place in moving)
+    looked_up = {mine[place].label: (1, column) for place, column in moving.items()} if alone else {}
+    return Pattern((tuple(mine), tuple(places)), (shape,), reasons, looked_up)
 
 
 def scatter(equation: Any) -> Pattern:
@@ -431,13 +436,13 @@ def dynamic_slice(equation: Any) -> Pattern:
     mine, found = named("i", operands[0]), named("o", result)
     reason = "dynamic_slice at a place that moves"
     reasons: dict[str, str] = {}
-    looked_up: dict[str, int] = {}
+    looked_up: dict[str, tuple[int, int]] = {}
     for place, (one, other) in enumerate(zip(mine, found, strict=True)):
         if one.size == other.size:
             found[place] = one
         else:
             reasons |= dict.fromkeys((one.label, other.label), reason)
-            looked_up |= {one.label: 1 + place} if other.size == 1 else {}
+            looked_up |= {one.label: (1 + place, 0)} if other.size == 1 else {}
     return Pattern((tuple(mine), *((),) * (len(operands) - 1)), (tuple(found),), reasons, looked_up)
 
 

@@ -153,6 +153,7 @@ class Reader:
     watch: Watch = lambda equation: None
     unread: set[str] = field(default_factory=set)
     _numbers: dict[Any, int] = field(default_factory=dict)
+    _columns: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def read(self, closed: Any, operands: Sequence[Places], path: Path = (), numbers: Sequence[int] = ()) -> Call:
         """Read a program, closed over its constants or not, whose inputs have these axes."""
@@ -187,6 +188,14 @@ class Reader:
         key = equation.primitive.name, repr(sorted(equation.params.items())), tuple(operands)
         for which, variable in enumerate(equation.outvars):
             values[variable] = self._numbers.setdefault((*key, which), len(self._numbers))
+        if equation.primitive.name == "concatenate" and _of_columns(equation):
+            self._columns[values[equation.outvars[0]]] = tuple(operands)
+
+    def _column(self, number: int, column: int) -> int:
+        """The number of a column of an array; the first one stands for a whole that is not put together."""
+        if number in self._columns:
+            return self._columns[number][column]
+        return self._numbers.setdefault(("column", number, column), len(self._numbers)) if column else number
 
     def equation(
         self, equation: Any, given: list[Places], path: Path, numbers: Sequence[int], call: Call
@@ -209,7 +218,8 @@ class Reader:
             self.unread |= {name for axis in moving if axis.root.kind != "rigid"}
             pattern = opaque(equation)
         split = self.split.get(path, frozenset())
-        found, call.related[at] = related(pattern, given, numbers, split, f"{equation.primitive}")
+        indices = {label: self._column(numbers[k], column) for label, (k, column) in pattern.looked_up.items()}
+        found, call.related[at] = related(pattern, given, indices, split, f"{equation.primitive}")
         return found
 
     def _controlled(self, equation: Any, given: list[Places], path: Path, call: Call) -> list[Places]:
@@ -222,6 +232,12 @@ class Reader:
             return bodies[-1].results
 
         return looped(equation, given, body, _Axes(f"{equation.primitive}"))
+
+
+def _of_columns(equation: Any) -> bool:
+    """Whether columns are put together to a matrix, as the places are that gather looks up along several axes."""
+    last = len(equation.outvars[0].aval.shape) - 1
+    return equation.params["dimension"] == last and all(one.aval.shape[last] == 1 for one in equation.invars)
 
 
 @dataclass(frozen=True)

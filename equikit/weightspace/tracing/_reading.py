@@ -10,9 +10,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from equikit.weightspace._terms import Product, Sum, Symbol
-from equikit.weightspace.tracing._axes import Axis, atoms, make_rigid
+from equikit.weightspace.tracing._axes import Axis, atoms, make_rigid, parts
+from equikit.weightspace.tracing._live import Live, divided, either, live_inputs
 from equikit.weightspace.tracing._loops import carried
 from equikit.weightspace.tracing._pattern import Multiply, symbols_of
 from equikit.weightspace.tracing._places import Place, filled, single
@@ -61,7 +63,10 @@ def read(programs: Sequence[Any], shapes: Sequence[tuple[int, ...]], *, unreache
     plain = [[Place(single(Axis(size))) for size in shape] for shape in shapes]
     first = read_with(programs, plain, {})
     alone = {axis.root for call in first.calls for inner in call.calls() for axis in _taken_alone(inner)}
-    params = [list(_one_by_one(places, alone)) for places in plain]
+    live = _live(first)
+    partly = set[Axis]() if unreached else {one for its in zip(plain, live, strict=True) for one in _partly(*its)}
+    params = [list(_one_by_one(places, alone, partly)) for places in plain]
+    alone -= partly
     split = dict(
         itertools.chain.from_iterable(_split(call, alone, (number,)) for number, call in enumerate(first.calls))
     )
@@ -69,13 +74,12 @@ def read(programs: Sequence[Any], shapes: Sequence[tuple[int, ...]], *, unreache
     if split or any(place.over for places in params for place in places):
         found = read_with(programs, params, split)
     if not unreached:
-        reached = {axis for call in found.calls for axis in _reached(call)}
-        for places in found.params:
-            for place in places:
-                for axis in place.members.flat:
-                    for atom in atoms(axis):
-                        if atom.root not in reached:
-                            make_rigid(atom, UNREACHED)
+        reached = {axis for its in zip(found.params, live, strict=True) for axis in _reached(*its)}
+        every = {
+            atom for places in found.params for place in places for axis in place.members.flat for atom in atoms(axis)
+        }
+        for atom in every - reached:
+            make_rigid(atom, UNREACHED)
     return found
 
 
@@ -100,14 +104,18 @@ def read_with(
     return Reading(tuple(calls), tuple(params), split, tuple(sorted(reader.unread)))
 
 
-def _one_by_one(places: Places, alone: set[Axis]) -> Iterator[Place]:
-    """The axes of a parameter for the second reading: others may depend on the indices of rigid ones."""
+def _one_by_one(places: Places, alone: set[Axis], partly: set[Axis]) -> Iterator[Place]:
+    """The axes of a parameter for the second reading: others may depend on the indices of rigid ones.
+
+    Not on those of which some reach no output: with another input these may meet the others.
+    """
     size = {at: place.only.size for at, place in enumerate(places)}
     moved = {at for at, place in enumerate(places) if atoms(place.only)}
     chosen: list[int] = []
     for at in sorted(size.keys() - moved, key=lambda at: size[at]):
         small = size[at] > 1 and math.prod(size[one] for one in (*chosen, at)) <= LARGEST
-        if moved and small and places[at].only.root in alone:
+        pieces = {places[at].only.root, *(part.root for part in parts(places[at].only))}
+        if moved and small and pieces & alone and not pieces & partly:
             chosen.append(at)
     chosen.sort()
     for at, place in enumerate(places):
@@ -172,56 +180,32 @@ def _names(name: str) -> Iterator[str]:
     return itertools.repeat("branches" if name == "cond" else "jaxpr")
 
 
-def _reached(call: Call, live: Sequence[bool] | None = None) -> set[Axis]:
-    """The index sets of what the results of a program depend on."""
-    found: set[Axis] = set()
-    _walk(call, live or [True] * len(call.jaxpr.outvars), found)
-    return found
+def _live(first: Reading) -> list[list[np.ndarray]]:
+    """Which indices of the parameters reach an output of one of the programs."""
+    found: list[Live] = [None] * len(first.params)
+    for call in first.calls:
+        found = [either(*both) for both in zip(found, live_inputs(call), strict=False)]
+    nothing = ([np.zeros(place.only.size, bool) for place in places] for places in first.params)
+    return [none if some is None else some for some, none in zip(found, nothing, strict=True)]
 
 
-def _walk(call: Call, live: Sequence[bool], found: set[Axis]) -> list[bool]:
-    """Note the index sets of what some results depend on, and tell which inputs these are."""
-    wanted = {
-        variable for variable, one in zip(call.jaxpr.outvars, live, strict=True) if one and _is_variable(variable)
-    }
-    for number, equation in reversed([*enumerate(call.jaxpr.eqns)]):
-        needed = [variable in wanted for variable in equation.outvars]
-        if not any(needed):
-            continue
-        if number in call.inner:
-            used = _walk(call.inner[number], needed, found)
-        elif number in call.bodies:
-            for body in call.bodies[number]:
-                _walk(body, [True] * len(body.jaxpr.outvars), found)
-            used = [True] * len(equation.invars)
-        else:
-            related = call.related[number]
-            shapes = related.pattern.results
-            kept = {one.label for shape in shapes for axis in shape for one in symbols_of(axis)}
-            # What is left of a sum, and not of a result, is cut off.
-            cut = {
-                one.label
-                for shape in related.pattern.operands
-                for axis in shape
-                if not isinstance(axis, Symbol)
-                for one in symbols_of(axis)
-            } - kept
-            for label, members in related.columns.members.items():
-                if label not in cut or _summed(equation):
-                    found.update(atom.root for axis in members.flat for atom in atoms(axis))
-            used = [True] * len(equation.invars)
-        wanted.update(one for one, its in zip(equation.invars, used, strict=True) if its and _is_variable(one))
-    return [variable in wanted for variable in call.jaxpr.invars]
+def _reached(places: Places, live: Sequence[np.ndarray]) -> Iterator[Axis]:
+    """The index sets of a parameter that reach an output."""
+    for place, mask in zip(places, live, strict=True):
+        for axis in place.members.flat:
+            yield from (one.root for one, its in divided(axis, mask) if its.any())
+
+
+def _partly(places: Places, live: Sequence[np.ndarray]) -> Iterator[Axis]:
+    """Pieces of axes of which some indices reach no output."""
+    for place, mask in zip(places, live, strict=True):
+        yield from (axis.root for axis, its in divided(place.only, mask) if not its.all())
 
 
 def _summed(equation: Any) -> bool:
     """Whether operands are multiplied, and sums are taken over what the results lack."""
     known = TABLE.get(equation.primitive.name)
     return known is not None and isinstance(known.arithmetic, Multiply) and known.pattern is not elementwise
-
-
-def _is_variable(variable: Any) -> bool:
-    return not hasattr(variable, "val")
 
 
 def shapes_of(leaves: Sequence[Any]) -> list[tuple[int, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,14 +47,14 @@ class Related:
 
 
 def related(
-    pattern: Pattern, given: Sequence[Places], numbers: Sequence[int], split: frozenset[str], reason: str
+    pattern: Pattern, given: Sequence[Places], indices: Mapping[str, int], split: frozenset[str], reason: str
 ) -> tuple[list[Places], Related]:
     """The axes of the results of a pattern, and those of its labels; the axes of operands are made alike.
 
     Args:
         pattern: of the equation.
         given: the axes of its operands.
-        numbers: of the values of its operands, which tell lookups apart.
+        indices: for each label that is looked up the number of its index, so that equal numbers are equal indices.
         split: labels whose indices are taken one by one.
         reason: why axes become rigid that do not fit.
     """
@@ -64,8 +64,8 @@ def related(
 
     symbols = pattern.symbols()
     lookups = {
-        label: Lookup(numbers[operand], symbols[label].size, pattern.operands[operand][:-1])
-        for label, operand in pattern.looked_up.items()
+        label: Lookup(indices[label], symbols[label].size, pattern.operands[operand][:-1])
+        for label, (operand, _) in pattern.looked_up.items()
     }
     shares, loose = _given(pattern, given, lookups)
     for number, whole, pieces in joints(pattern):
