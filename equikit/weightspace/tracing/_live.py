@@ -129,14 +129,24 @@ def _of_scan(equation: Any, body: Call, wanted: list[Live]) -> list[Live]:
     constants, state = _of_state(body, carry, inside, start)
     live = live_inputs(body, [*state, *inside])[end:]
     steps = [np.zeros(equation.params["length"], bool) for _ in live]
-    # What is carried depends on the rows of all steps; a row of the results on those of its step, and on that.
-    every: Live = [np.ones(equation.params["length"], bool)]
+    # A row of the results depends on the rows of its own step, and by what is carried on those of all steps before.
+    every: Live = [_steps_before(equation, any(one is not None for one in carry), rows)]
     for number, one in enumerate([every, *rows]):
         some = state if number == 0 else [None] * len(state)
         only = [its if place == number else None for place, its in enumerate(inside, 1)]
         found = live_inputs(body, [*some, *only])[end:]
         steps = [a if one is None or b is None else a | one[0] for a, b in zip(steps, found, strict=True)]
     return [*constants, *state, *(None if one is None else [its, *one] for its, one in zip(steps, live, strict=True))]
+
+
+def _steps_before(equation: Any, last: bool, rows: list[Live]) -> np.ndarray:
+    """The steps up to the last one that counts: of all steps where the end of what is carried does."""
+    wanted = np.full(equation.params["length"], last)
+    for one in rows:
+        wanted = wanted if one is None else wanted | one[0]
+    order = slice(None) if equation.params["reverse"] else slice(None, None, -1)
+    found: np.ndarray = np.logical_or.accumulate(wanted[order])[order]
+    return found
 
 
 def _of_state(body: Call, state: list[Live], rows: list[Live], start: int) -> tuple[list[Live], list[Live]]:
