@@ -45,7 +45,8 @@ def align(
       improves. It is never worse than \(\mathrm{Re} \langle a, b \rangle\).
     - `"activations"`: the same for what both networks compute from the same data, all arrays of the program that have
       an axis with a label, in place of weights; indices of the two are compared by their correlation over the data.
-      Labels that no such array has, as where nothing but weights meets along them, stay as they are.
+      Labels that no such array has, as where nothing but weights meets along them, within a while loop, or for
+      experts that are looked up, stay as they are; it is an error if no array has any.
     - `"straight_through"`: \(\min_g L((a + g b) / 2)\), by training. What is trained starts at the first network, the
       permutation is that which brings the second closest to it, and the gradient is taken as if the permutation did
       not depend on it. The best of all permutations that are met counts, the one for `"weights"` among them.
@@ -119,6 +120,13 @@ def align(
             else streamed(spec, apply, params_a, params_b, given)
         )
         labels, one, two = seen.labels, seen.one, seen.two
+        if spec.groups and not labels:
+            raise OptionError(
+                "no activation has an axis that is permuted",
+                got=f"labels {', '.join(spec.groups)}, none of them on an array that depends on the data",
+                expected="layers outside of while loops, and of experts that are looked up",
+                step="write how='weights'",
+            )
     trained: list[Any] = []
     if how == "straight_through":
         call = 'align(a, b, spec, how="straight_through", loss=loss, batches=[batch])'

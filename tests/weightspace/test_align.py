@@ -212,6 +212,10 @@ REFUSED = {
         lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, x=X.at[0, 0].set(jnp.nan)),
         (ek.OptionError, "params_a compute activations that are no numbers", "data, h", "finite activations", "data"),
     ),
+    "no labels on activations": (
+        lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=lambda p, x: jnp.sum(x), x=X),
+        (ek.OptionError, "no activation has an axis", "labels h0", "layers outside of while loops", "how='weights'"),
+    ),
     "no batches": (
         lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, batches=[]),
         (ek.OptionError, "no batches to compute activations of", "empty", "one input", "a list"),
