@@ -100,6 +100,16 @@ def test_what_is_carried_from_layer_to_layer_is_shifted() -> None:
     assert_sound(backwards, params, spec, X)
 
 
+def test_layers_from_the_input_to_the_output_are_told_apart() -> None:
+    def model(p, x):
+        return jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), x, p["a"])[0]
+
+    params = plain({"a": (4, 3, 3)})
+    spec = trace(model, params, X)
+    assert spec.terms == {"a": "fixed in|h0|h1|h2 h0|h1|h2|out"}
+    assert_sound(model, params, spec, X)
+
+
 def one_network(p, x):
     return jax.nn.relu(x @ p["a"]) @ p["b"]
 
@@ -161,10 +171,10 @@ def test_experts_at_two_numbers_of_single_rows_are_tied() -> None:
     assert_sound(model, EXPERTS, spec, X)
 
 
-def test_experts_of_consecutive_rows_are_read() -> None:
+def test_experts_of_consecutive_rows_have_a_permutation_each() -> None:
     spec = trace(sorted_experts, EXPERTS, X)
     assert spec.unread == ()
-    assert set(spec.groups.values()) == {S(8)}
+    assert spec.groups == {f"h{expert}": S(8) for expert in range(4)}
     assert_sound(sorted_experts, EXPERTS, spec, X)
 
 
@@ -276,7 +286,7 @@ def states_in_between(p, x):
 
 @pytest.mark.parametrize(
     ("model", "params", "free"),
-    [(rows_of_members, MEMBERS, 6), (states_in_between, plain({"in": (3, 6), "w": (4, 6, 6), "out": (6, 2)}), 5)],
+    [(rows_of_members, MEMBERS, 10), (states_in_between, plain({"in": (3, 6), "w": (4, 6, 6), "out": (6, 2)}), 5)],
 )
 def test_layers_are_tied_where_some_reach_no_output(model, params, free: int) -> None:
     spec = trace(model, params, X[:2])

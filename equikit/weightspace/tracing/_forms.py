@@ -200,7 +200,7 @@ class Powers:
         found: Shares = {label: {} for label in its.columns.over}
         for number, (shape, array) in enumerate(zip(its.pattern.operands, given, strict=True)):
             for axis, place in zip(shape, array, strict=True):
-                over = in_pattern(place.over, shape, its.lookups if number == 0 else {})
+                over = in_pattern(place.over, shape, its.lookups)
                 if place.same:
                     for symbol in symbols_of(axis):
                         found[symbol.label][number] = its.columns.over[symbol.label], _empty(its.columns, symbol.label)

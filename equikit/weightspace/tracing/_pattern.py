@@ -13,6 +13,21 @@ Shape = tuple[Simple, ...]
 
 
 @dataclass(frozen=True)
+class Index:
+    """Where an index comes from that is looked up.
+
+    Attributes:
+        operand: the number of the operand that holds it.
+        column: where it is in the last axis of this operand, if there are several.
+        places: the labels on whose indices it depends.
+    """
+
+    operand: int
+    column: int
+    places: Shape
+
+
+@dataclass(frozen=True)
 class Pattern:
     """The axes of an equation, in the language of the terms of parameters.
 
@@ -23,14 +38,13 @@ class Pattern:
     Attributes:
         operands, results: the expressions of their axes.
         rigid: labels whose order matters, with the reason.
-        looked_up: labels of the first operand along which one index is taken, to the number of the operand that
-            holds this index, and to the column of its last axis.
+        looked_up: labels of operands along which one index is taken, for each index of the result.
     """
 
     operands: tuple[Shape, ...]
     results: tuple[Shape, ...]
     rigid: Mapping[str, str] = field(default_factory=dict)
-    looked_up: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    looked_up: Mapping[str, Index] = field(default_factory=dict)
 
     def symbols(self) -> dict[str, Symbol]:
         """All symbols, by label."""

@@ -23,6 +23,7 @@ from equikit.weightspace.tracing._pattern import (
     Compare,
     Each,
     Homogeneous,
+    Index,
     Multiply,
     Other,
     Pattern,
@@ -306,7 +307,9 @@ def ragged_dot(equation: Any) -> Pattern | None:
     assert isinstance(group, Symbol)
     result = tuple(one for one in plain.results[0] if one is not group)
     reasons = dict.fromkeys((row.label, group.label), "rows in groups")
-    return Pattern((*plain.operands, (group,)), (result,), reasons) if row in result else None
+    if row not in result:
+        return None
+    return Pattern((*plain.operands, (group,)), (result,), reasons, {group.label: Index(2, 0, (row,))})
 
 
 def convolution(equation: Any) -> Pattern | None:
@@ -398,8 +401,8 @@ def gather(equation: Any) -> Pattern:
         if not (clipped and taken[place] == mine[place].size)
     }
     alone = len(moving) == 1 and all(taken[place] == 1 for place in moving)
-    looked_up = {mine[place].label: (1, column) for place, column in moving.items()} if alone else {}
-    return Pattern((tuple(mine), tuple(places)), (shape,), reasons, looked_up)
+    indices = {mine[place].label: Index(1, column, tuple(places[:-1])) for place, column in moving.items()}
+    return Pattern((tuple(mine), tuple(places)), (shape,), reasons, indices if alone else {})
 
 
 def scatter(equation: Any) -> Pattern:
@@ -436,13 +439,13 @@ def dynamic_slice(equation: Any) -> Pattern:
     mine, found = named("i", operands[0]), named("o", result)
     reason = "dynamic_slice at a place that moves"
     reasons: dict[str, str] = {}
-    looked_up: dict[str, tuple[int, int]] = {}
+    looked_up: dict[str, Index] = {}
     for place, (one, other) in enumerate(zip(mine, found, strict=True)):
         if one.size == other.size:
             found[place] = one
         else:
             reasons |= dict.fromkeys((one.label, other.label), reason)
-            looked_up |= {one.label: (1 + place, 0)} if other.size == 1 else {}
+            looked_up |= {one.label: Index(1 + place, 0, ())} if other.size == 1 else {}
     return Pattern((tuple(mine), *((),) * (len(operands) - 1)), (tuple(found),), reasons, looked_up)
 
 

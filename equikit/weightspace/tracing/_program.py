@@ -218,7 +218,7 @@ class Reader:
             self.unread |= {name for axis in moving if axis.root.kind != "rigid"}
             pattern = opaque(equation)
         split = self.split.get(path, frozenset())
-        indices = {label: self._column(numbers[k], column) for label, (k, column) in pattern.looked_up.items()}
+        indices = {label: self._column(numbers[its.operand], its.column) for label, its in pattern.looked_up.items()}
         found, call.related[at] = related(pattern, given, indices, split, f"{equation.primitive}")
         return found
 

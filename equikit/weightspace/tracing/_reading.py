@@ -110,21 +110,18 @@ def _one_by_one(places: Places, alone: set[Axis], partly: set[Axis]) -> Iterator
     Not on those of which some reach no output: with another input these may meet the others.
     """
     size = {at: place.only.size for at, place in enumerate(places)}
-    moved = {at for at, place in enumerate(places) if atoms(place.only)}
     chosen: list[int] = []
-    for at in sorted(size.keys() - moved, key=lambda at: size[at]):
+    for at in sorted((at for at in size if not atoms(places[at].only)), key=lambda at: size[at]):
         small = size[at] > 1 and math.prod(size[one] for one in (*chosen, at)) <= LARGEST
         pieces = {places[at].only.root, *(part.root for part in parts(places[at].only))}
-        if moved and small and pieces & alone and not pieces & partly:
+        if small and pieces & alone and not pieces & partly:
             chosen.append(at)
     chosen.sort()
     for at, place in enumerate(places):
         if at in chosen:
             yield Place(single(Axis(size[at], "rigid", reason=place.only.root.reason or ALONE)))
-        elif at in moved:
+        else:  # it may be free for each index where it is rigid for all at once, as in layers from inputs to outputs
             yield Place(filled([size[one] for one in chosen], lambda _, at=at: Axis(size[at])), tuple(chosen))  # type: ignore[misc]
-        else:
-            yield Place(single(Axis(size[at])))
 
 
 def _taken_alone(call: Call) -> Iterator[Axis]:

@@ -38,7 +38,7 @@ class Related:
     Attributes:
         pattern: of its axes.
         columns: the axes of the labels of the pattern.
-        lookups: labels of the first operand along which one index is taken.
+        lookups: labels of operands along which one index is taken.
     """
 
     pattern: Pattern
@@ -64,8 +64,7 @@ def related(
 
     symbols = pattern.symbols()
     lookups = {
-        label: Lookup(indices[label], symbols[label].size, pattern.operands[operand][:-1])
-        for label, (operand, _) in pattern.looked_up.items()
+        label: Lookup(indices[label], symbols[label].size, index.places) for label, index in pattern.looked_up.items()
     }
     shares, loose = _given(pattern, given, lookups)
     for number, whole, pieces in joints(pattern):
@@ -105,7 +104,7 @@ def _given(pattern: Pattern, given: Sequence[Places], lookups: dict[str, Lookup]
     loose: Loose = []
     for number, (shape, places) in enumerate(zip(pattern.operands, given, strict=True)):
         for axis, place in zip(shape, places, strict=True):
-            over = in_pattern(place.over, shape, lookups if number == 0 else {})
+            over = in_pattern(place.over, shape, lookups)
             if isinstance(axis, Symbol) and not place.same:
                 shares[axis.label][number] = over, place.members
             elif not place.same:
