@@ -91,7 +91,7 @@ def _pairs(
             yield labels, jnp.where(masked, 0, mine.array), jnp.where(masked, 0, other.array)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Moments:
     """Sums over the data of what both networks have at all indices of an array, and of their products.
 
@@ -117,6 +117,11 @@ class _Moments:
         rows = np.concatenate([one.transpose(order).reshape(math.prod(shape), -1) for one in wide])
         return cls(tuple(labels[place] for place in kept), shape, rows.shape[1], rows.sum(1), rows @ rows.T)
 
+    def __add__(self, other: _Moments) -> _Moments:
+        """The sums of the data of both."""
+        total, products = self.total + other.total, self.products + other.products
+        return _Moments(self.labels, self.shape, self.count + other.count, total, products)
+
     def correlated(self) -> tuple[np.ndarray, np.ndarray]:
         """Arrays `[*shape, 2n]` of both networks whose products over the last axis are the correlations."""
         centered = self.products - np.outer(self.total, self.total) / max(self.count, 1)
@@ -141,21 +146,14 @@ def streamed(
     Raises:
         OptionError: as for `activations`, or if there are no batches.
     """
-    sums: list[_Moments] = []
-    number = -1
-    for number, inputs in enumerate(batches):  # noqa: B007
+    sums: list[_Moments] | None = None
+    for inputs in batches:
         found = [_Moments.of(labels, *arrays) for labels, *arrays in _pairs(spec, apply, one, two, inputs)]
-        for which, batch in enumerate(found):
+        for batch in found:
             for side, total in zip(("params_a", "params_b"), np.split(batch.total, 2), strict=True):
                 _refuse_not_finite(side, total, batch.labels)
-            if which == len(sums):
-                sums.append(batch)
-            else:
-                so_far = sums[which]
-                so_far.count += batch.count
-                so_far.total += batch.total
-                so_far.products += batch.products
-    if number < 0:
+        sums = found if sums is None else [before + now for before, now in zip(sums, found, strict=True)]
+    if sums is None:
         raise OptionError(
             "there are no batches to compute activations of",
             got="batches that are empty",

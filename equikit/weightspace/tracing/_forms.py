@@ -330,11 +330,13 @@ class _Combine:
 
     def _form(self, label: str, number: int, given: dict[int, Form]) -> Form:
         found = self._combined(label, number, given)
-        kept = any(label in {s.label for axis in shape for s in symbols_of(axis)} for shape in self.pattern.results)
         # What is cut off an axis does not matter; what is summed over does.
-        if not kept and not self._in_sum(label, self.pattern.operands):
+        if not self._kept(label) and not self._in_sum(label, self.pattern.operands):
             self.powers.vanish(found)
         return {} if isinstance(self.how, Compare) else found
+
+    def _kept(self, label: str) -> bool:
+        return any(label in {s.label for axis in shape for s in symbols_of(axis)} for shape in self.pattern.results)
 
     def _in_sum(self, label: str, shapes: Sequence[tuple[Simple, ...]]) -> bool:
         return any(
@@ -383,9 +385,8 @@ class _Combine:
             if how.degrees[number] is None:
                 self.powers.vanish(form)
         known = {number: form for number, form in given.items() if how.degrees[number] is not None}
-        kept = any(label in {s.label for axis in shape for s in symbols_of(axis)} for shape in self.pattern.results)
         if self.powers.kind == "linear":
-            several = kept and sum(map(bool, known.values())) > 1
+            several = self._kept(label) and sum(map(bool, known.values())) > 1
             for number, form in known.items():
                 if several or how.degrees[number] != 1:
                     self.powers.vanish(form)

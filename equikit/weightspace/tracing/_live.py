@@ -12,8 +12,8 @@ import numpy as np
 from equikit.weightspace._terms import Simple, Sum, Symbol
 from equikit.weightspace.tracing._axes import Axis
 from equikit.weightspace.tracing._loops import carried
-from equikit.weightspace.tracing._pattern import Multiply, Pattern, symbols_of
-from equikit.weightspace.tracing._primitives import TABLE, elementwise
+from equikit.weightspace.tracing._pattern import Pattern, symbols_of
+from equikit.weightspace.tracing._primitives import contracts
 from equikit.weightspace.tracing._program import Call
 
 Live = list[np.ndarray] | None
@@ -88,8 +88,7 @@ def _of_operands(equation: Any, pattern: Pattern, wanted: Sequence[Live]) -> lis
         for axis, mask in zip(shape, its or (), strict=its is not None):
             for symbol, some in divided(axis, mask):
                 live[symbol.label] = live.get(symbol.label, False) | some
-    known = TABLE.get(equation.primitive.name)
-    summed = known is not None and isinstance(known.arithmetic, Multiply) and known.pattern is not elementwise
+    summed = contracts(equation)
 
     def of_axis(axis: Simple) -> np.ndarray:
         if isinstance(axis, Symbol):

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from equikit.weightspace.tracing._axes import Axis
-from equikit.weightspace.tracing._pattern import Multiply, Pattern, symbols_of
+from equikit.weightspace.tracing._pattern import Pattern, symbols_of
 from equikit.weightspace.tracing._places import Columns, indices_of
-from equikit.weightspace.tracing._primitives import TABLE, elementwise
+from equikit.weightspace.tracing._primitives import contracts
 from equikit.weightspace.tracing._program import Call
 
 Nested = tuple[tuple[str, str], ...]
@@ -91,8 +91,7 @@ class _Operand:
 
 def _products(call: Call) -> Iterator[_Operand]:
     for number, related in call.related.items():
-        known = TABLE.get(call.jaxpr.eqns[number].primitive.name)
-        if known is None or known.pattern is elementwise or not isinstance(known.arithmetic, Multiply):
+        if not contracts(call.jaxpr.eqns[number]):
             continue
         labels = [{s.label for axis in shape for s in symbols_of(axis)} for shape in related.pattern.operands]
         for which, mine in enumerate(labels):

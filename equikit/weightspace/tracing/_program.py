@@ -15,11 +15,9 @@ from jax.extend.core import Literal
 from equikit._errors import OptionError
 from equikit.weightspace.tracing._axes import Axis, unify
 from equikit.weightspace.tracing._loops import looped
-from equikit.weightspace.tracing._places import (
-    Place,
-    single,
-)
-from equikit.weightspace.tracing._primitives import REWRITTEN, TABLE, opaque, rewritten
+from equikit.weightspace.tracing._patterns import opaque
+from equikit.weightspace.tracing._places import Place, single
+from equikit.weightspace.tracing._primitives import REWRITTEN, TABLE, rewritten
 from equikit.weightspace.tracing._relation import Places, Related, related
 
 _WITH_RULES = "checkpoint custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr custom_vmap_call remat remat2"
@@ -47,7 +45,7 @@ def rigid(size: int, reason: str) -> Place:
 
 
 def of_constant(value: Any) -> Places:
-    """The axes of an array whose entries are known: those along which it is the same everywhere are free."""
+    """The axes of a constant: it is the same everywhere along some, and all others are rigid."""
     shape = np.shape(value)
     if isinstance(value, jax.core.Tracer) or jnp.issubdtype(value.dtype, jax.dtypes.extended):
         return [rigid(size, "a constant") for size in shape]

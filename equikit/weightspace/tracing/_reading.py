@@ -16,9 +16,9 @@ from equikit.weightspace._terms import Product, Sum, Symbol
 from equikit.weightspace.tracing._axes import Axis, atoms, make_rigid, parts
 from equikit.weightspace.tracing._live import Live, divided, either, live_inputs
 from equikit.weightspace.tracing._loops import carried
-from equikit.weightspace.tracing._pattern import Multiply, symbols_of
+from equikit.weightspace.tracing._pattern import symbols_of
 from equikit.weightspace.tracing._places import Place, filled, single
-from equikit.weightspace.tracing._primitives import TABLE, elementwise
+from equikit.weightspace.tracing._primitives import contracts
 from equikit.weightspace.tracing._program import LARGEST, Call, Path, Reader, Watch, rigid
 from equikit.weightspace.tracing._relation import ALONE, Places
 
@@ -140,7 +140,7 @@ def _taken_alone(call: Call) -> Iterator[Axis]:
                     yield from place.members.flat
         several = [{one.label for axis in shape for one in symbols_of(axis)} for shape in pattern.operands]
         kept = {one.label for shape in pattern.results for axis in shape for one in symbols_of(axis)}
-        along = set.intersection(kept, *several) if _summed(equation) else set[str]()
+        along = set.intersection(kept, *several) if contracts(equation) else set[str]()
         for label in (*along, *pattern.looked_up):
             yield from columns.members[label].flat
 
@@ -197,12 +197,6 @@ def _partly(places: Places, live: Sequence[np.ndarray]) -> Iterator[Axis]:
     """Pieces of axes of which some indices reach no output."""
     for place, mask in zip(places, live, strict=True):
         yield from (axis.root for axis, its in divided(place.only, mask) if not its.all())
-
-
-def _summed(equation: Any) -> bool:
-    """Whether operands are multiplied, and sums are taken over what the results lack."""
-    known = TABLE.get(equation.primitive.name)
-    return known is not None and isinstance(known.arithmetic, Multiply) and known.pattern is not elementwise
 
 
 def shapes_of(leaves: Sequence[Any]) -> list[tuple[int, ...]]:
