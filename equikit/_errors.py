@@ -136,4 +136,4 @@ class EquivarianceError(EquikitError, AssertionError):
 
 
 class TraceWarning(EquikitError, UserWarning):
-    """A program has operations without a rule, so that its group may be larger than the one that was found."""
+    """A program has operations without a rule: its symmetry group may be larger than the group that was found."""

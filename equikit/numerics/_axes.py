@@ -100,7 +100,7 @@ def turning_rates(values: Array, error: Array) -> Array:
 
     Args:
         values: the eigenvalues.
-        error: as that of `principal_axes`.
+        error: the error of the matrix, as for `principal_axes`.
     """
     gaps, sizes = values[None, :] - values[:, None], jnp.sqrt(jnp.abs(values))
     error = jnp.maximum(error, rounding(values.dtype) * jnp.max(sizes, initial=0))

@@ -44,12 +44,12 @@ class Frame:
 
     @property
     def size(self) -> int:
-        """The number of listed elements, including those of weight zero."""
+        """The number of listed elements, also elements of weight zero."""
         return int(self.weights.shape[0])
 
 
 def in_one_list(frame: Frame) -> Frame:
-    """One list of all elements of a frame, followed by those of its fallback."""
+    """One list of all elements: the elements of a frame, then the elements of its fallback."""
     one, two = frame, frame.fallback
     if two is None:
         return frame

@@ -1,4 +1,4 @@
-"""`Info`, the diagnostics of a frame, and how those of several frames are combined."""
+"""`Info`, the diagnostics of a frame, and how the diagnostics of several frames are combined."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Info:
 
 
 def of_some(info: Info, used: Array) -> Info:
-    """The diagnostics of a frame, replaced by those of an exact frame for inputs that do not use it."""
+    """The diagnostics of a frame; where an input does not use it, the diagnostics of an exact frame."""
 
     def where(entry: Array | None, unused: float | bool) -> Any:
         return None if entry is None else jnp.where(used, entry, unused)

@@ -159,8 +159,8 @@ class PCA(Framed):
     def _share(self, values: Array, gaps: Array, within: Array, thin: bool) -> Array:
         """The part of alignments in the average: all where axes are nearly equal, and smoothly less as they differ.
 
-        Without a tolerance gaps are compared with what they can do. The derivative of the part is as steep as those of
-        the axes.
+        Without a tolerance gaps are compared with what they can do. The part
+        and the axes have derivatives of the same size.
         """
         least: Any = self.tolerance
         if least is None:
@@ -238,7 +238,7 @@ class PCA(Framed):
 
 
 def _effects(turns: Array, extents: Array) -> Array:
-    """Angles by what they do: as parts of the input, of which any turn in a plane moves no more than it has there.
+    """Angles of the axes, as parts of the input that they move; a turn in a plane moves no more than the part in it.
 
     So it is with vectors in the output: those across a thin rod are averages over both signs, and as thin as it is.
     """
