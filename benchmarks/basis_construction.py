@@ -19,7 +19,8 @@ from benchmarks._permutation_peers import load_emlp
 from benchmarks._targets import Target
 from equikit.diagrams import _basis, _count, _sequence
 from equikit.groups import _finite, _matrix
-from equikit.plans import _apply, _lower, plan, weight_shapes
+from equikit.plans import _apply, plan, weight_shapes
+from equikit.plans.compilation import _lower
 
 TITLE = "Bases of equivariant maps"
 SUMMARY = "seconds to a basis of the k -> l maps of every family against EMLP and null spaces"

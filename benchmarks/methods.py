@@ -18,8 +18,8 @@ from benchmarks._measurement import Measurement, Skip
 from benchmarks._report import label, markdown, rows, times_as_long
 from benchmarks._style import TIMES
 from equikit.plans import Plan, apply, weight_shapes
-from equikit.plans._method import dense_work, factored_work
-from equikit.plans._rates import Rates
+from equikit.plans.costs._method import dense_work, factored_work
+from equikit.plans.costs._rates import Rates
 
 TITLE = "Methods"
 SUMMARY = 'method="auto" against the methods it chooses from'
@@ -174,7 +174,7 @@ def regret_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def fitted_rates(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The prices of `equikit.plans._rates` that fit the forward times best, by relative error."""
+    """The prices of `equikit.plans.costs._rates` that fit the forward times best, by relative error."""
     work, times = [], []
     for record in records:
         if record["direction"] != "forward" or "median" not in record or record["rival"] not in WORK:

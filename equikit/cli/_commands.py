@@ -156,7 +156,7 @@ def plan(
     Example: equikit plan "p p -> p p" -g p=S --channels 16,32 --batch 32 --n 8 --normalize mean --bias
     """
     from equikit.plans import stages
-    from equikit.plans._table import stages_table
+    from equikit.plans.costs._table import stages_table
 
     space = hom(signature, groups=parse_groups(group or ()))
     refuse_linear_options(space, bias=bias, passes=passes)

@@ -27,8 +27,8 @@ from equikit.nn._features import (
 )
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature, Masks
-from equikit.plans._out_sharding import Result
-from equikit.plans._sharding import entries, placed
+from equikit.plans.sharding._out_sharding import Result
+from equikit.plans.sharding._sharding import entries, placed
 
 LETTERS = "abcdefghijklmnopqrstuvw"
 

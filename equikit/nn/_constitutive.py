@@ -24,7 +24,7 @@ from equikit.nn._linear import Linear
 from equikit.nn._point_group import counts, invariants_of, maps_of
 from equikit.plans import apply_multilinear
 from equikit.plans._check import checked_arrays
-from equikit.plans._sharding import entries
+from equikit.plans.sharding._sharding import entries
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
 """A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""

@@ -19,7 +19,7 @@ from equikit.groups import S
 from equikit.plans._apply import Masks
 from equikit.plans._check import by_name, checked_arrays, mapping, masks_of
 from equikit.plans._ir import Widths
-from equikit.plans._lower import Channels, per_term
+from equikit.plans.compilation._lower import Channels, per_term
 
 Features = Mapping[str, int | tuple[str, int]]
 """Name to `(labels, channels)`, or labels to channels."""

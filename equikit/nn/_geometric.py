@@ -26,11 +26,11 @@ from equikit.nn._linear import checked_dtypes
 from equikit.nn._radial import Radial
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, checked_arrays, masks_of
-from equikit.plans._contract import run_contractions
-from equikit.plans._contractions import planned_maps
-from equikit.plans._execute import masked
-from equikit.plans._out_sharding import Result
-from equikit.plans._sharding import placed, result
+from equikit.plans.compilation._contractions import planned_maps
+from equikit.plans.execution._contract import run_contractions
+from equikit.plans.execution._execute import masked
+from equikit.plans.sharding._out_sharding import Result
+from equikit.plans.sharding._sharding import placed, result
 
 MOST_POWERS = 20
 """The highest power of the direction: the diagrams of a message are too many far below it."""

@@ -18,7 +18,7 @@ from equikit.nn._linear import Linear, unreached
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
 from equikit.plans._apply import Feature
-from equikit.plans._execute import masked
+from equikit.plans.execution._execute import masked
 
 Nonlinearity = Literal["gated", "norm", "pointwise"]
 

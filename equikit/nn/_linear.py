@@ -25,10 +25,10 @@ from equikit.plans import Plan, weight_name
 from equikit.plans._apply import Inputs, Masks, applied, weight_places
 from equikit.plans._check import foreign
 from equikit.plans._ir import NORMALIZE, Normalize, TermPair, Widths, feature_widths
-from equikit.plans._layout import Layout
-from equikit.plans._lower import Channels, planned
 from equikit.plans._options import Method, RunOptions
-from equikit.plans._out_sharding import OutSharding
+from equikit.plans.compilation._lower import Channels, planned
+from equikit.plans.execution._layout import Layout
+from equikit.plans.sharding._out_sharding import OutSharding
 
 LARGEST_SIZE = 10**9
 """The largest `init_size`: beyond, the scales of weights leave the range of float32."""

@@ -19,8 +19,8 @@ from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._init import filled
 from equikit.plans._apply import Feature
 from equikit.plans._check import checked_arrays
-from equikit.plans._out_sharding import Result
-from equikit.plans._sharding import entries, placed
+from equikit.plans.sharding._out_sharding import Result
+from equikit.plans.sharding._sharding import entries, placed
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
 """The magnitudes at which a function is compared with its mirror image: zero, and sixteen for each power of ten."""

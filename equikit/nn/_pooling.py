@@ -17,7 +17,7 @@ from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import checked_arrays, masks_of
-from equikit.plans._lower import Channels
+from equikit.plans.compilation._lower import Channels
 
 
 class Invariant(Linear):

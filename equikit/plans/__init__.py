@@ -6,11 +6,10 @@ Plans are made, shown and priced without JAX; what runs them is imported when it
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from equikit.plans._contractions import multilinear_plan
-from equikit.plans._cost import Line, plan_cost
 from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Step, WeightBlock
-from equikit.plans._lower import plan
-from equikit.plans._passes import (
+from equikit.plans.compilation._contractions import multilinear_plan
+from equikit.plans.compilation._lower import plan
+from equikit.plans.compilation._passes import (
     PASSES,
     add_before_broadcasting,
     batch_products,
@@ -19,14 +18,15 @@ from equikit.plans._passes import (
     share_reductions,
     stages,
 )
-from equikit.plans._unshared import unshared
+from equikit.plans.compilation._unshared import unshared
+from equikit.plans.costs._cost import Line, plan_cost
 
 if TYPE_CHECKING:
     from equikit.plans._apply import apply, lay_out, weight_name, weight_shapes
-    from equikit.plans._layout import Layout
-    from equikit.plans._memory import retain_memory
     from equikit.plans._multilinear import apply_multilinear, multilinear_weight_shape
-    from equikit.plans._transpose import transpose_weights
+    from equikit.plans.compilation._transpose import transpose_weights
+    from equikit.plans.execution._layout import Layout
+    from equikit.plans.execution._memory import retain_memory
 
 __all__ = [
     "PASSES",
@@ -59,13 +59,13 @@ __all__ = [
 ]
 
 _IN_JAX = {
-    "Layout": "_layout",
+    "Layout": "execution._layout",
     "apply": "_apply",
     "apply_multilinear": "_multilinear",
     "lay_out": "_apply",
     "multilinear_weight_shape": "_multilinear",
-    "retain_memory": "_memory",
-    "transpose_weights": "_transpose",
+    "retain_memory": "execution._memory",
+    "transpose_weights": "compilation._transpose",
     "weight_name": "_apply",
     "weight_shapes": "_apply",
 }

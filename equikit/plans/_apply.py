@@ -26,13 +26,13 @@ from equikit.plans._check import (
     refuse_real,
 )
 from equikit.plans._ir import Plan, TermPair, Widths, feature_widths
-from equikit.plans._layout import Layout, Weights, as_whole, laid_out
-from equikit.plans._method import FACTORED, choose
 from equikit.plans._options import Method, RunOptions, checked_plan
-from equikit.plans._out_sharding import OutSharding, Result
-from equikit.plans._program import execute
-from equikit.plans._sharding import placed, result
-from equikit.plans._spread import Spread
+from equikit.plans.costs._method import FACTORED, choose
+from equikit.plans.execution._layout import Layout, Weights, as_whole, laid_out
+from equikit.plans.execution._program import execute
+from equikit.plans.sharding._out_sharding import OutSharding, Result
+from equikit.plans.sharding._sharding import placed, result
+from equikit.plans.sharding._spread import Spread
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
 Inputs = Feature | Mapping[str, Feature]

@@ -14,9 +14,9 @@ from equikit.diagrams import HalfDiagram
 from equikit.diagrams._half import Head
 from equikit.diagrams._heads import parity
 from equikit.diagrams._multilinear_parse import Exchange
-from equikit.plans._cost import half_text
 from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Stages, Step
-from equikit.plans._lattice import root
+from equikit.plans.compilation._lattice import root
+from equikit.plans.costs._cost import half_text
 
 CHANNELS = "Z"
 LETTERS = "ijklmnopqrstuvwxyzabcdefgh" + string.ascii_uppercase.replace(CHANNELS, "")

@@ -226,14 +226,14 @@ class Stages:
         return len(self.reductions) + len(self.products) + len(self.expansions)
 
     def __str__(self) -> str:
-        from equikit.plans._table import plan_table
+        from equikit.plans.costs._table import plan_table
 
         return plan_table(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from equikit.plans._table import plan_html
+        from equikit.plans.costs._table import plan_html
 
         return plan_html(self)
 
@@ -245,13 +245,13 @@ class Stages:
             >>> hom("p -> p", p=S).plan().cost()
             (4*n + 2, 20*n + 24)
         """
-        from equikit.plans._cost import plan_cost, total
+        from equikit.plans.costs._cost import plan_cost, total
 
         return total(list(plan_cost(self, batch=batch, n=n)))
 
     def table(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> str:
         """The steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels."""
-        from equikit.plans._table import plan_table
+        from equikit.plans.costs._table import plan_table
 
         return plan_table(self, batch=batch, n=n)
 
@@ -299,7 +299,7 @@ class Plan(Stages):
             >>> hom("p p -> p", p=S).plan((2, 3)).T.signature == hom("p -> p p", p=S).signature
             True
         """
-        from equikit.plans._transpose import transposed
+        from equikit.plans.compilation._transpose import transposed
 
         return transposed(self)
 

@@ -16,14 +16,14 @@ from equikit._errors import ShapeError
 from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, by_label, checked_arrays, checked_dtype, masks_of
-from equikit.plans._contract import run_contractions
-from equikit.plans._contractions import check_request, checked_space, planned_maps
 from equikit.plans._ir import NORMALIZE, Mode, MultilinearPlan, Normalize, feature_widths
-from equikit.plans._lower import Channels, channel_pair
 from equikit.plans._options import RunOptions
-from equikit.plans._out_sharding import Result, Spec
-from equikit.plans._reference import run_reference
-from equikit.plans._sharding import placed, result
+from equikit.plans.compilation._contractions import check_request, checked_space, planned_maps
+from equikit.plans.compilation._lower import Channels, channel_pair
+from equikit.plans.execution._contract import run_contractions
+from equikit.plans.execution._reference import run_reference
+from equikit.plans.sharding._out_sharding import Result, Spec
+from equikit.plans.sharding._sharding import placed, result
 
 
 def multilinear_weight_shape(

@@ -18,7 +18,7 @@ from equikit.diagrams._parse import bind, binding_text, parse_arrow
 from equikit.diagrams._signature import base
 from equikit.groups import Group
 from equikit.nn._features import Features, typed_side
-from equikit.plans._lower import Channels, per_term
+from equikit.plans.compilation._lower import Channels, per_term
 
 MOST_TOLERANCE = 0.01
 """The most by which a function may miss, where rounding in the dtype itself is not more, however elements stretch."""

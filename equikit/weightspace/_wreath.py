@@ -21,9 +21,9 @@ from equikit.nn._init import in_numpy, placed
 from equikit.plans import Layout, Plan, Product
 from equikit.plans._apply import weight_places, weights_of
 from equikit.plans._ir import Normalize, TermPair, Widths
-from equikit.plans._layout import Weights, as_whole, laid_out
-from equikit.plans._lower import planned
-from equikit.plans._products import with_wires_after
+from equikit.plans.compilation._lower import planned
+from equikit.plans.compilation._products import with_wires_after
+from equikit.plans.execution._layout import Weights, as_whole, laid_out
 from equikit.weightspace.tracing._nesting import Nested
 
 

@@ -12,8 +12,8 @@ from equikit.diagrams import Diagrams, compose, count_walks, mean_square_gains
 from equikit.diagrams._effort import count_halves, count_joined
 from equikit.plans import plan
 from equikit.plans._apply import weight_places
-from equikit.plans._transposition import transposition
-from equikit.plans._unshared import unshared
+from equikit.plans.compilation._transposition import transposition
+from equikit.plans.compilation._unshared import unshared
 
 
 def space(k, l, group):

@@ -10,8 +10,8 @@ from helpers import bindings, random_inputs, random_weights, sizes_of
 import equikit as ek
 from equikit.plans import PASSES, apply, apply_multilinear, multilinear_weight_shape, plan, unshared
 from equikit.plans._apply import keyed
-from equikit.plans._contractions import invariant_sums
-from equikit.plans._layout import as_whole, laid_out
+from equikit.plans.compilation._contractions import invariant_sums
+from equikit.plans.execution._layout import as_whole, laid_out
 
 CASES = [
     *(

@@ -10,7 +10,7 @@ from helpers import every, partly_slow
 
 from benchmarks._layers import DIRECTIONS, LayerCase, footprint, function
 from equikit.plans import apply
-from equikit.plans._arrays import cut_diagonal, diagonal
+from equikit.plans.execution._arrays import cut_diagonal, diagonal
 
 BOUNDS = dict(zip(DIRECTIONS, (3.0, 6.0), strict=True))
 # Small, but large enough that weights hardly count.

@@ -23,8 +23,8 @@ from helpers import (
 
 import equikit as ek
 from equikit.plans import Layout, apply, lay_out, plan, weight_shapes
-from equikit.plans._method import dense_work, factored_work, fastest
-from equikit.plans._rates import RATES, rates_of
+from equikit.plans.costs._method import dense_work, factored_work, fastest
+from equikit.plans.costs._rates import RATES, rates_of
 
 SIZES = {"p": 3, "q": 2, "x": 3, "f": 2, "g": 3}
 SIGNATURES = [

@@ -25,7 +25,7 @@ from jax.test_util import check_grads
 import equikit as ek
 from equikit import SO, A, Bistochastic, Fixed, H, Lorentz, O, S, Sp, U, Z
 from equikit.plans import apply_multilinear, multilinear_weight_shape, plan_cost
-from equikit.plans._contractions import best_order
+from equikit.plans.compilation._contractions import best_order
 
 CASES = [
     ("x, x -> x x", {"x": O(3)}),

@@ -99,7 +99,7 @@ def test_a_pass_alone_keeps_the_map(improve, text):
 def test_the_steps_for_many_devices_run_every_stage(spread):
     from equikit.plans._apply import keyed
     from equikit.plans._check import Shapes
-    from equikit.plans._execute import run
+    from equikit.plans.execution._execute import run
 
     for text, groups in [("p p + p -> p p", {"p": ek.S(3)}), ("p z -> z p", {"p": ek.S(3), "z": ek.Z(2)})]:
         found = stages(ek.hom(text, groups=groups), ((2, 2) if "+" in text else 2, 3), bias=True)

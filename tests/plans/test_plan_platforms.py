@@ -8,7 +8,7 @@ from jax import export
 
 import equikit as ek
 from equikit.plans import apply, weight_shapes
-from equikit.plans._method import Choice, fastest_by_platform
+from equikit.plans.costs._method import Choice, fastest_by_platform
 
 LARGE = ek.hom("p p -> p p", p=ek.S).plan((8, 8))
 SIZES = (("p", 4),)

@@ -17,7 +17,7 @@ import equikit as ek
 from equikit.plans import apply, apply_multilinear, multilinear_weight_shape, plan, weight_shapes
 from equikit.plans._apply import keyed
 from equikit.plans._check import Shapes
-from equikit.plans._execute import run
+from equikit.plans.execution._execute import run
 
 apply = functools.partial(apply, method="factored")  # at small sizes "auto" takes another
 

@@ -10,7 +10,8 @@ import pytest
 from helpers import bindings, every, partly_slow, random_inputs, random_masks, random_weights, sizes_of
 
 import equikit as ek
-from equikit.plans import _apply, _program, apply, plan
+from equikit.plans import _apply, apply, plan
+from equikit.plans.execution import _program
 
 CASES: list[tuple[str, dict[str, Any], dict[str, int]]] = [
     *(

@@ -12,7 +12,7 @@ from test_plan_passes import drawn, sizes_in
 
 import equikit as ek
 from equikit.plans import apply, plan, transpose_weights, weight_shapes
-from equikit.plans._transposition import transposition
+from equikit.plans.compilation._transposition import transposition
 
 SLOW = 2  # those after the usual ones
 CASES = [

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
-from equikit.plans._method import Choice, run_choice
+from equikit.plans.costs._method import Choice, run_choice
 from equikit.symmetrization.engine._action import Action, act, moved_masks, without_absent
 from equikit.symmetrization.engine._backbone import Call
 from equikit.symmetrization.engine._element import Array, Element

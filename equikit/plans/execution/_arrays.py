@@ -19,7 +19,7 @@ from jax import lax
 from equikit.diagrams._dense import permutation_sign, refuse_if_large
 from equikit.diagrams._half import Head
 from equikit.groups import Form
-from equikit.plans._tensors import CONSTANT_BYTES
+from equikit.plans.compilation._tensors import CONSTANT_BYTES
 
 
 def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from equikit.plans._arrays import joined
 from equikit.plans._ir import Plan, Product, TermPair
-from equikit.plans._whole import invariant_tensors
+from equikit.plans.execution._arrays import joined
+from equikit.plans.execution._whole import invariant_tensors
 
 Weights = Mapping[TermPair, jax.Array]
 """For each pair (input term, output term) an array [diagrams, features in, features out]; for the bias (None, output

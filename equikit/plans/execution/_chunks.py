@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from equikit.plans._cost import kept_bytes
 from equikit.plans._ir import Plan
+from equikit.plans.costs._cost import kept_bytes
 
 Computed = Callable[[Any, Any, Any], list[jax.Array]]
 """The results of a plan, from weights, inputs and masks."""

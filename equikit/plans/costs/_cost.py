@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from equikit import _checks
 from equikit.diagrams import HalfDiagram, HomSpace
 from equikit.diagrams._gram import size_symbols
-from equikit.plans._contractions import equation, letter_sizes
 from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Stages, Step
-from equikit.plans._lattice import acted_labels, root
+from equikit.plans.compilation._contractions import equation, letter_sizes
+from equikit.plans.compilation._lattice import acted_labels, root
 
 ITEMSIZE = 4
 

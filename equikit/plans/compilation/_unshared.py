@@ -8,9 +8,9 @@ from equikit import _checks
 from equikit.diagrams import HomSpace, Signature
 from equikit.diagrams._core import iter_wires
 from equikit.plans._ir import Normalize, Plan, Product, Step, WeightBlock
-from equikit.plans._lattice import chain
-from equikit.plans._lower import checked_request, refuse_if_long
-from equikit.plans._products import core_axes, found_cores
+from equikit.plans.compilation._lattice import chain
+from equikit.plans.compilation._lower import checked_request, refuse_if_long
+from equikit.plans.compilation._products import core_axes, found_cores
 
 PER_PRODUCT = 10
 """Microseconds that the product of a diagram takes: measured on one core."""

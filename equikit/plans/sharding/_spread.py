@@ -17,11 +17,11 @@ import numpy as np
 from jax import lax
 
 from equikit.diagrams import HalfDiagram
-from equikit.plans._arrays import alike, joined, rewired, signed, unstacked, wide, widened
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product
-from equikit.plans._layout import Pieces, pieces
-from equikit.plans._whole import folded, invariant_tensors, unfolded
+from equikit.plans.execution._arrays import alike, joined, rewired, signed, unstacked, wide, widened
+from equikit.plans.execution._layout import Pieces, pieces
+from equikit.plans.execution._whole import folded, invariant_tensors, unfolded
 
 Spread = Literal["axes", "channels"]
 """What is spread over devices beside the batch: tensor axes, and perhaps channels; or channels alone."""

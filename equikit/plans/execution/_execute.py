@@ -20,7 +20,11 @@ from jax import lax
 
 from equikit.diagrams import HalfDiagram, Signature, Term
 from equikit.groups import Form
-from equikit.plans._arrays import (
+from equikit.plans._check import Shapes
+from equikit.plans._ir import Plan, Product, Stages, Step
+from equikit.plans.compilation._lattice import acted_labels, root
+from equikit.plans.costs._cost import product_name, step_name
+from equikit.plans.execution._arrays import (
     broadcast,
     cut_diagonal,
     diagonal,
@@ -35,14 +39,10 @@ from equikit.plans._arrays import (
     symplectic_signs,
     wide,
 )
-from equikit.plans._check import Shapes
-from equikit.plans._cost import product_name, step_name
-from equikit.plans._ir import Plan, Product, Stages, Step
-from equikit.plans._lattice import acted_labels, root
-from equikit.plans._layout import Layout, Weights, cut, laid_out
-from equikit.plans._matmul import matmul_rows
-from equikit.plans._spread import Spread, masked_diagonal, masked_embed, mix_spread
-from equikit.plans._whole import folded, unfolded
+from equikit.plans.execution._layout import Layout, Weights, cut, laid_out
+from equikit.plans.execution._matmul import matmul_rows
+from equikit.plans.execution._whole import folded, unfolded
+from equikit.plans.sharding._spread import Spread, masked_diagonal, masked_embed, mix_spread
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
 Scales = Mapping[str, jax.Array | float]

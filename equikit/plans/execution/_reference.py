@@ -17,7 +17,7 @@ from equikit.diagrams._dense import diagram_tensor
 from equikit.diagrams._signature import base
 from equikit.plans._check import Shapes
 from equikit.plans._ir import MultilinearPlan, Plan
-from equikit.plans._layout import Weights
+from equikit.plans.execution._layout import Weights
 
 Sums = Iterable[Sequence[tuple[Diagram, Any]]]
 """Maps as diagrams with coefficients."""

@@ -20,14 +20,14 @@ from equikit.diagrams._dense import permutation_sign, refuse_if_large
 from equikit.diagrams._heads import parity
 from equikit.diagrams._multilinear_parse import Exchange
 from equikit.groups import Form
-from equikit.plans._arrays import alike, broadcast, joined, signed, wide, widened
 from equikit.plans._check import Shapes
-from equikit.plans._contractions import Letters, equation, invariant_sums
-from equikit.plans._cost import contraction_name
-from equikit.plans._execute import Tensors, Walk, scaled, scales_of
 from equikit.plans._ir import Contraction, LeviCivita, MultilinearPlan, Use
-from equikit.plans._tensors import CONSTANT_BYTES
-from equikit.plans._whole import settled_tensors
+from equikit.plans.compilation._contractions import Letters, equation, invariant_sums
+from equikit.plans.compilation._tensors import CONSTANT_BYTES
+from equikit.plans.costs._cost import contraction_name
+from equikit.plans.execution._arrays import alike, broadcast, joined, signed, wide, widened
+from equikit.plans.execution._execute import Tensors, Walk, scaled, scales_of
+from equikit.plans.execution._whole import settled_tensors
 
 
 def _symmetrized(x: jax.Array, exchanges: Sequence[Exchange]) -> jax.Array:

@@ -12,15 +12,15 @@ from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
 from equikit.plans._check import Shapes
-from equikit.plans._chunks import Computed, chunked_inference, count_parts, in_chunks
-from equikit.plans._dense import run_dense
-from equikit.plans._execute import Stage, inlined, run
 from equikit.plans._ir import Plan
-from equikit.plans._layout import Layout, Weights
-from equikit.plans._method import Choice, run_choice
 from equikit.plans._options import Chosen, RunOptions
-from equikit.plans._reference import run_reference
-from equikit.plans._spread import Spread
+from equikit.plans.costs._method import Choice, run_choice
+from equikit.plans.execution._chunks import Computed, chunked_inference, count_parts, in_chunks
+from equikit.plans.execution._dense import run_dense
+from equikit.plans.execution._execute import Stage, inlined, run
+from equikit.plans.execution._layout import Layout, Weights
+from equikit.plans.execution._reference import run_reference
+from equikit.plans.sharding._spread import Spread
 
 LEAST_BYTES, LEAST_EXPANSIONS = 2**18, 15
 """Results of at least this size, or that are the sum of at least this many expansions, are written out before they are

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from equikit.diagrams import HomSpace, Signature
 from equikit.plans._ir import Normalize, Plan
-from equikit.plans._lattice import cheapest_expansions, cheapest_reductions
-from equikit.plans._products import joined_product, parts_of, with_split_wires
-from equikit.plans._unshared import unshared
+from equikit.plans.compilation._lattice import cheapest_expansions, cheapest_reductions
+from equikit.plans.compilation._products import joined_product, parts_of, with_split_wires
+from equikit.plans.compilation._unshared import unshared
 
 
 def share_reductions(plan: Plan) -> Plan:

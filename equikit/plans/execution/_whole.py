@@ -19,7 +19,7 @@ from jax import lax
 from equikit.diagrams import HalfDiagram, Signature
 from equikit.diagrams._core import HeadKind
 from equikit.groups import Group
-from equikit.plans._tensors import is_disjoint, joint_tensors
+from equikit.plans.compilation._tensors import is_disjoint, joint_tensors
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,9 +26,9 @@ from equikit.diagrams._growth import canonical
 from equikit.diagrams._invariants import Invariants
 from equikit.diagrams._orbits import Move, OrbitSum, bare, walk
 from equikit.plans._ir import MODES, NORMALIZE, Contraction, LeviCivita, Mode, MultilinearPlan, Normalize, Use
-from equikit.plans._lattice import cheapest_expansions, cheapest_reductions
-from equikit.plans._lower import FEWER, Channels, channel_pair
-from equikit.plans._tensors import is_disjoint, joint_tensors
+from equikit.plans.compilation._lattice import cheapest_expansions, cheapest_reductions
+from equikit.plans.compilation._lower import FEWER, Channels, channel_pair
+from equikit.plans.compilation._tensors import is_disjoint, joint_tensors
 
 MOST_MAPS = 50_000
 """Basis elements above which there is no plan: 21,147 of S take 2 s."""

@@ -14,11 +14,11 @@ from jax import lax
 
 from equikit._errors import OptionError
 from equikit.plans._check import Shapes
-from equikit.plans._cost import plan_cost
-from equikit.plans._dense import dense_entries, matrix_shape, pair_plan
 from equikit.plans._ir import Plan
 from equikit.plans._options import Chosen, Method
-from equikit.plans._rates import Rates, rates_of
+from equikit.plans.costs._cost import plan_cost
+from equikit.plans.costs._rates import Rates, rates_of
+from equikit.plans.execution._dense import dense_entries, matrix_shape, pair_plan
 
 Result = TypeVar("Result")
 Value = TypeVar("Value")

@@ -17,10 +17,10 @@ from equikit.groups import Group
 from equikit.plans._apply import Weight, keyed, weight_name, weight_shapes
 from equikit.plans._check import by_label, given_sizes
 from equikit.plans._ir import Plan
-from equikit.plans._lattice import acted_labels
-from equikit.plans._lower import planned
 from equikit.plans._options import checked_plan
-from equikit.plans._transposition import Transposition, transposition
+from equikit.plans.compilation._lattice import acted_labels
+from equikit.plans.compilation._lower import planned
+from equikit.plans.compilation._transposition import Transposition, transposition
 
 
 def transposed(plan: Plan) -> Plan:

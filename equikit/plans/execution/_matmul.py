@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from equikit.plans._arrays import alike, joined, widened
+from equikit.plans.execution._arrays import alike, joined, widened
 
 
 def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:

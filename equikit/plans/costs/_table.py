@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from equikit._checks import count_text
-from equikit.plans._cost import plan_cost, total
 from equikit.plans._ir import Plan, Stages
+from equikit.plans.costs._cost import plan_cost, total
 
 HEADER = ("stage", "step", "from", "to", "shape", "FLOPs", "bytes")
 

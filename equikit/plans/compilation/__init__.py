@@ -1,0 +1,1 @@
+"""From signatures to plans: reductions, products and expansions, and passes that lead to the fewest."""
