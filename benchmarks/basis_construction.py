@@ -17,7 +17,9 @@ from benchmarks._harness import Limits
 from benchmarks._measurement import Measurement, Skip, TooSlow, time_limit
 from benchmarks._permutation_peers import load_emlp
 from benchmarks._targets import Target
-from equikit.diagrams import _basis, _count, _sequence
+from equikit.diagrams import _sequence
+from equikit.diagrams.bases import _basis
+from equikit.diagrams.counting import _count
 from equikit.groups import _finite, _matrix
 from equikit.plans import _apply, plan, weight_shapes
 from equikit.plans.compilation import _lower

@@ -1,23 +1,23 @@
 """Signatures, diagrams, and the spaces of equivariant maps they span: exact, symbolic, without JAX."""
 
-from equikit.diagrams._category import compose, flip, tensor
-from equikit.diagrams._combination import Combination
-from equikit.diagrams._composite import Composite
 from equikit.diagrams._core import Core
-from equikit.diagrams._count import count_pairings, count_partitions, stirling
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._factor import Factorization, FactorStep, factor
-from equikit.diagrams._gain import mean_square_gains
-from equikit.diagrams._gram import moebius_matrix, refines, zeta_matrix
-from equikit.diagrams._growth import growth_array
 from equikit.diagrams._half import HalfDiagram
 from equikit.diagrams._hom import HomSpace, hom
-from equikit.diagrams._multilinear import MultilinearSpace
-from equikit.diagrams._orbits import OrbitSum
-from equikit.diagrams._parse import parse_signature
 from equikit.diagrams._sequence import Diagrams
-from equikit.diagrams._signature import Signature, Term
-from equikit.diagrams._walks import count_walks, mckay_quiver
+from equikit.diagrams.algebra._category import compose, flip, tensor
+from equikit.diagrams.algebra._combination import Combination
+from equikit.diagrams.algebra._composite import Composite
+from equikit.diagrams.algebra._factor import Factorization, FactorStep, factor
+from equikit.diagrams.bases._gain import mean_square_gains
+from equikit.diagrams.bases._gram import moebius_matrix, refines, zeta_matrix
+from equikit.diagrams.counting._count import count_pairings, count_partitions, stirling
+from equikit.diagrams.counting._growth import growth_array
+from equikit.diagrams.counting._walks import count_walks, mckay_quiver
+from equikit.diagrams.multilinear._orbits import OrbitSum
+from equikit.diagrams.multilinear._space import MultilinearSpace
+from equikit.signatures._parse import parse_signature
+from equikit.signatures._signature import Signature, Term
 
 __all__ = [
     "Combination",

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from equikit.diagrams._growth import Limits
 from equikit.diagrams._half import HalfDiagram, Head
-from equikit.diagrams._rules import Groups, axes_of, block_limits, group_of, matching_parts, whole_labels
-from equikit.diagrams._signature import base
+from equikit.diagrams.counting._growth import Limits
+from equikit.diagrams.counting._rules import Groups, axes_of, block_limits, group_of, matching_parts, whole_labels
 from equikit.groups import Group
+from equikit.signatures._signature import base
 
 
 def iter_wires(core: tuple[str, ...]) -> Iterator[tuple[int, ...]]:

@@ -12,16 +12,16 @@ import numpy as np
 
 from equikit._checks import call_of
 from equikit._errors import DiagramError
-from equikit.diagrams._algebra import Multipliable
-from equikit.diagrams._growth import canonical
 from equikit.diagrams._half import HalfDiagram, Head
-from equikit.diagrams._parse import bindings, is_keyword, parse_labels, refuse_unused
-from equikit.diagrams._rules import axes_of
-from equikit.diagrams._signature import base
+from equikit.diagrams.algebra._algebra import Multipliable
+from equikit.diagrams.counting._growth import canonical
+from equikit.diagrams.counting._rules import axes_of
 from equikit.groups import Form, Group
+from equikit.signatures._parse import bindings, is_keyword, parse_labels, refuse_unused
+from equikit.signatures._signature import base
 
 if TYPE_CHECKING:
-    from equikit.diagrams._factor import Factorization
+    from equikit.diagrams.algebra._factor import Factorization
 
 Forms = tuple[tuple[str, Form], ...]
 Heads = tuple[tuple[str, int, tuple[int, ...]], ...]
@@ -40,7 +40,7 @@ def row(labels: Iterable[str]) -> tuple[str, ...]:
 
 def bound_forms(groups: Mapping[str, object] | None, keywords: Mapping[str, object], labels: Iterable[str]) -> Forms:
     """The forms of the labels that are bound to a group with one."""
-    from equikit.diagrams._rules import forms_of  # the rules stand above the values
+    from equikit.diagrams.counting._rules import forms_of  # the rules stand above the values
 
     found, labels = bindings(groups, keywords), tuple(labels)
     refuse_unused(found, {*map(base, labels)}, " ".join(labels) or "()")
@@ -362,6 +362,6 @@ class Diagram(Multipliable):
 
     def factor(self) -> Factorization:
         """The diagram as permutation, planar diagram and permutation; see `equikit.diagrams.factor`."""
-        from equikit.diagrams._factor import factor
+        from equikit.diagrams.algebra._factor import factor
 
         return factor(self)

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from equikit.diagrams._growth import Limits, growth_array, iter_growth
-from equikit.diagrams._rules import Groups, block_limits, group_of, largest_block, part_of_block, whole_block
-from equikit.diagrams._signature import base
+from equikit.diagrams.counting._growth import Limits, growth_array, iter_growth
+from equikit.diagrams.counting._rules import Groups, block_limits, group_of, largest_block, part_of_block, whole_block
+from equikit.signatures._signature import base
 
 
 @dataclass(frozen=True, slots=True, order=True)

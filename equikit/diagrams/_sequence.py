@@ -13,11 +13,12 @@ import numpy as np
 
 from equikit._checks import count_text, refuse_if_more
 from equikit._errors import OptionError
-from equikit.diagrams._basis import in_basis, keeps_rules
 from equikit.diagrams._core import Core, cores, fits, iter_wires, parities_fit
-from equikit.diagrams._count import count_colored, independent
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._effort import (
+from equikit.diagrams._half import half_arrays, iter_halves
+from equikit.diagrams.bases._basis import in_basis, keeps_rules
+from equikit.diagrams.counting._count import count_colored, independent
+from equikit.diagrams.counting._effort import (
     LOOKED_UP,
     MOST_HALVES,
     MOST_JOINED,
@@ -28,11 +29,10 @@ from equikit.diagrams._effort import (
     refuse_if_unlistable,
     refuse_if_unreachable,
 )
-from equikit.diagrams._growth import FEWER, MOST_ROWS, canonical_array, refuse_if_long
-from equikit.diagrams._half import half_arrays, iter_halves
-from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, whole_labels
-from equikit.diagrams._signature import Signature, Term, base
+from equikit.diagrams.counting._growth import FEWER, MOST_ROWS, canonical_array, refuse_if_long
+from equikit.diagrams.counting._rules import Groups, axes_of, block_limits, forms_of, whole_labels
 from equikit.groups import Group
+from equikit.signatures._signature import Signature, Term, base
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from equikit.diagrams import Diagram
-from equikit.diagrams._signature import base
 from equikit.draw._svg import columns
+from equikit.signatures._signature import base
 
 Columns = dict[int, int]
 """The block at each column of a row."""

@@ -12,8 +12,6 @@ from flax import nnx
 
 from equikit import _checks
 from equikit.diagrams import Signature
-from equikit.diagrams._parse import bind
-from equikit.diagrams._signature import base
 from equikit.groups import Fixed
 from equikit.nn._features import (
     Features,
@@ -29,6 +27,8 @@ from equikit.nn._linear import Linear
 from equikit.plans._apply import Feature, Masks
 from equikit.plans.sharding._out_sharding import Result
 from equikit.plans.sharding._sharding import entries, placed
+from equikit.signatures._parse import bind
+from equikit.signatures._signature import base
 
 LETTERS = "abcdefghijklmnopqrstuvw"
 

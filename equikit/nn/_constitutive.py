@@ -16,7 +16,7 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import Diagram, MultilinearSpace, Signature, Term
-from equikit.diagrams._multilinear import multilinear
+from equikit.diagrams.multilinear._space import multilinear
 from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
 from equikit.nn._features import refuse_complex
 from equikit.nn._functions import silu

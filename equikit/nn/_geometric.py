@@ -17,8 +17,7 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import OptionError, SignatureError
 from equikit.diagrams import MultilinearSpace, Signature, Term
-from equikit.diagrams._multilinear import multilinear
-from equikit.diagrams._parse import bind, given_bindings
+from equikit.diagrams.multilinear._space import multilinear
 from equikit.groups import Group, O, S
 from equikit.nn._features import Features, given_terms, refuse_complex, typed_side
 from equikit.nn._init import scaled, unit_normal
@@ -31,6 +30,7 @@ from equikit.plans.execution._contract import run_contractions
 from equikit.plans.execution._execute import masked
 from equikit.plans.sharding._out_sharding import Result
 from equikit.plans.sharding._sharding import placed, result
+from equikit.signatures._parse import bind, given_bindings
 
 MOST_POWERS = 20
 """The highest power of the direction: the diagrams of a message are too many far below it."""

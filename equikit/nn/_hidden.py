@@ -9,8 +9,6 @@ from flax import nnx
 
 from equikit import _checks
 from equikit.diagrams import Term
-from equikit.diagrams._parse import bind
-from equikit.diagrams._signature import base
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, given_terms, labels_of, read_features
 from equikit.nn._functions import Activation
@@ -19,6 +17,8 @@ from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
 from equikit.plans._apply import Feature
 from equikit.plans.execution._execute import masked
+from equikit.signatures._parse import bind
+from equikit.signatures._signature import base
 
 Nonlinearity = Literal["gated", "norm", "pointwise"]
 

@@ -16,9 +16,8 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import DTypeError, SignatureError
 from equikit.diagrams import Diagrams, HomSpace, Signature, Term, mean_square_gains
-from equikit.diagrams._count import why_none
 from equikit.diagrams._sequence import pair_diagrams
-from equikit.diagrams._signature import base
+from equikit.diagrams.counting._count import why_none
 from equikit.nn._features import Features, typed
 from equikit.nn._init import initial, scaled, unit_normal, zeros
 from equikit.plans import Plan, weight_name
@@ -29,6 +28,7 @@ from equikit.plans._options import Method, RunOptions
 from equikit.plans.compilation._lower import Channels, planned
 from equikit.plans.execution._layout import Layout
 from equikit.plans.sharding._out_sharding import OutSharding
+from equikit.signatures._signature import base
 
 LARGEST_SIZE = 10**9
 """The largest `init_size`: beyond, the scales of weights leave the range of float32."""

@@ -13,7 +13,6 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import GroupError, ShapeError
-from equikit.diagrams._parse import bindings, given_bindings
 from equikit.groups import Group
 from equikit.nn._features import Features, labels_among, labels_of, read_features
 from equikit.nn._functions import Activation, silu
@@ -22,6 +21,7 @@ from equikit.nn._linear import Linear
 from equikit.nn._network import Network
 from equikit.plans._apply import Feature
 from equikit.plans._check import checked_dtype
+from equikit.signatures._parse import bindings, given_bindings
 
 
 class MatrixNetwork(nnx.Module):

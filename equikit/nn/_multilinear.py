@@ -14,8 +14,8 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import MultilinearSpace
-from equikit.diagrams._count import why_none
-from equikit.diagrams._multilinear import multilinear
+from equikit.diagrams.counting._count import why_none
+from equikit.diagrams.multilinear._space import multilinear
 from equikit.nn._init import scaled, unit_normal
 from equikit.nn._linear import cast, checked_dtypes, initial_sizes
 from equikit.plans import multilinear_weight_shape

@@ -12,7 +12,6 @@ from flax import nnx
 from equikit import _checks
 from equikit._checks import Call, call_of
 from equikit._errors import OptionError, SignatureError
-from equikit.diagrams._parse import bind, parse_side
 from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
@@ -30,6 +29,7 @@ from equikit.nn._hidden import (
 from equikit.nn._linear import Linear, cast, unreached
 from equikit.nn._reach import Reach, reach
 from equikit.plans._apply import Feature, Masks
+from equikit.signatures._parse import bind, parse_side
 
 
 class Network(nnx.Module):

@@ -11,10 +11,10 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.diagrams import Signature, Term
-from equikit.diagrams._parse import bind
 from equikit.nn._features import Features, checked_features, not_permuted, read_features
 from equikit.nn._init import filled
 from equikit.plans._apply import Feature
+from equikit.signatures._parse import bind
 
 
 class RMSNorm(nnx.Module):

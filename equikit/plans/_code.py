@@ -12,11 +12,11 @@ import numpy as np
 
 from equikit.diagrams import HalfDiagram
 from equikit.diagrams._half import Head
-from equikit.diagrams._heads import parity
-from equikit.diagrams._multilinear_parse import Exchange
+from equikit.diagrams.algebra._heads import parity
 from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Stages, Step
 from equikit.plans.compilation._lattice import root
 from equikit.plans.costs._cost import half_text
+from equikit.signatures._multilinear_parse import Exchange
 
 CHANNELS = "Z"
 LETTERS = "ijklmnopqrstuvwxyzabcdefgh" + string.ascii_uppercase.replace(CHANNELS, "")

@@ -15,7 +15,6 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import EquikitError, FrameError, OptionError, ShapeError, SignatureError
 from equikit.diagrams import Signature
-from equikit.diagrams._parse import parse_signature
 from equikit.numerics import rounding
 from equikit.plans._check import (
     Shapes,
@@ -27,6 +26,7 @@ from equikit.plans._check import (
     refuse_mixture,
     refuse_real,
 )
+from equikit.signatures._parse import parse_signature
 from equikit.symmetrization._stochastic import Stochastic
 from equikit.symmetrization.engine._action import Action, without_absent
 from equikit.symmetrization.engine._backbone import Call, KeyArgument

@@ -14,11 +14,11 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import EquivarianceError, GroupError, OptionError
 from equikit.diagrams import Signature, Term
-from equikit.diagrams._parse import bind, binding_text, parse_arrow
-from equikit.diagrams._signature import base
 from equikit.groups import Group
 from equikit.nn._features import Features, typed_side
 from equikit.plans.compilation._lower import Channels, per_term
+from equikit.signatures._parse import bind, binding_text, parse_arrow
+from equikit.signatures._signature import base
 
 MOST_TOLERANCE = 0.01
 """The most by which a function may miss, where rounding in the dtype itself is not more, however elements stretch."""

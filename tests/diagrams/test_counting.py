@@ -15,7 +15,7 @@ from equikit.diagrams import (
     mean_square_gains,
     stirling,
 )
-from equikit.diagrams._count import count_involutions, even_stirling_row
+from equikit.diagrams.counting._count import count_involutions, even_stirling_row
 
 COUNTED = {
     "count_partitions": count_partitions,

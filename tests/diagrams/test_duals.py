@@ -12,8 +12,8 @@ from exact import rank_modulo
 import equikit as ek
 from equikit import GL, Diagram, S, U, hom
 from equikit.diagrams import count_walks
-from equikit.diagrams._category import compose, flip, tensor
-from equikit.diagrams._gram import inner_product
+from equikit.diagrams.algebra._category import compose, flip, tensor
+from equikit.diagrams.bases._gram import inner_product
 
 ROWS = [" ".join(row) or "()" for m in range(4) for row in itertools.product(("u", "u*"), repeat=m)]
 CASES = [

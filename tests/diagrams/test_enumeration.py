@@ -22,7 +22,7 @@ from equikit.diagrams import (
     mckay_quiver,
     stirling,
 )
-from equikit.diagrams._growth import iter_growth
+from equikit.diagrams.counting._growth import iter_growth
 
 SIZES = [None, *range(10)]
 

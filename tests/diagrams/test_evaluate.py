@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from equikit import SO, A, Bistochastic, H, O, S, Sp, U, hom
-from equikit.diagrams._evaluate import determinants, evaluated
+from equikit.diagrams.bases._evaluate import determinants, evaluated
 
 PRIME = 2**31 - 1
 

@@ -8,7 +8,7 @@ from exact import arrow, rank
 
 from equikit import SO, Fixed, GroupError, S, ShapeError, Sp, hom
 from equikit.diagrams import count_partitions
-from equikit.diagrams._gram import inner_product
+from equikit.diagrams.bases._gram import inner_product
 
 SPACES = {
     **{f"{k}to{l}": (arrow(k, l), {"p": S}) for k, l in [(1, 0), (1, 1), (2, 1), (1, 2), (2, 2), (4, 0)]},

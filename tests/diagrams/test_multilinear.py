@@ -12,8 +12,8 @@ from helpers import DUALS, HEXAGON, WHOLE, assert_error
 import equikit as ek
 from equikit import GL, SO, A, Bistochastic, D, Fixed, H, Lorentz, O, S, Sp, U, Z
 from equikit.diagrams import Diagram, Diagrams, MultilinearSpace, compose, count_walks
-from equikit.diagrams._multilinear_parse import parse_multilinear
-from equikit.diagrams._orbits import MOST_ORBITED, inner, moved
+from equikit.diagrams.multilinear._orbits import MOST_ORBITED, inner, moved
+from equikit.signatures._multilinear_parse import parse_multilinear
 
 SYMMETRIC = [
     ("sym(x x), x -> x", {"x": O(3)}),

@@ -13,7 +13,6 @@ import test_plan_null_space
 from helpers import SIGNATURES, assert_close, bindings, sizes_of, with_groups
 
 import equikit as ek
-from equikit.diagrams._signature import base
 from equikit.plans import (
     PASSES,
     add_before_broadcasting,
@@ -25,6 +24,7 @@ from equikit.plans import (
     unshared,
     weight_shapes,
 )
+from equikit.signatures._signature import base
 
 FAMILIES = [*test_plan_families.CASES, *test_plan_duals.CASES, *test_plan_null_space.CASES]
 SYMMETRIC = [

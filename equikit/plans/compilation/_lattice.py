@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from equikit.diagrams import HalfDiagram, Signature, Term
-from equikit.diagrams._growth import canonical
+from equikit.diagrams.counting._growth import canonical
 from equikit.plans._ir import Contraction, Product, Step
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import HomSpace, Signature, Term
-from equikit.diagrams._effort import count_joined, count_reductions
+from equikit.diagrams.counting._effort import count_joined, count_reductions
 from equikit.plans._ir import NORMALIZE, Normalize, Plan, Widths
 from equikit.plans.compilation._lattice import acted_labels, cheapest_expansions, cheapest_reductions
 from equikit.plans.compilation._products import found_cores, joined_product, with_split_wires

@@ -12,7 +12,6 @@ from jax import lax
 
 from equikit._errors import ShapeError
 from equikit.diagrams import Diagrams, Signature, Term
-from equikit.diagrams._signature import base
 from equikit.groups import Group
 from equikit.plans._apply import Weight, keyed, weight_name, weight_shapes
 from equikit.plans._check import by_label, given_sizes
@@ -21,6 +20,7 @@ from equikit.plans._options import checked_plan
 from equikit.plans.compilation._lattice import acted_labels
 from equikit.plans.compilation._lower import planned
 from equikit.plans.compilation._transposition import Transposition, transposition
+from equikit.signatures._signature import base
 
 
 def transposed(plan: Plan) -> Plan:

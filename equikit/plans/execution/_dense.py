@@ -15,7 +15,6 @@ from jax import lax
 
 from equikit.diagrams import Signature, Term
 from equikit.diagrams._dense import refuse_if_large
-from equikit.diagrams._signature import base
 from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan
 from equikit.plans.compilation._lattice import acted_labels
@@ -24,6 +23,7 @@ from equikit.plans.execution._arrays import broadcast, wide
 from equikit.plans.execution._execute import inward, masked, outward, run
 from equikit.plans.execution._layout import Weights
 from equikit.plans.execution._matmul import matmul
+from equikit.signatures._signature import base
 
 
 def pair_plan(whole: Plan, source: Term | None, target: Term, features: int) -> Plan:

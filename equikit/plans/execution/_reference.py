@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 from equikit.diagrams import Diagram, Diagrams, Signature, Term
 from equikit.diagrams._dense import diagram_tensor
-from equikit.diagrams._signature import base
 from equikit.plans._check import Shapes
 from equikit.plans._ir import MultilinearPlan, Plan
 from equikit.plans.execution._layout import Weights
+from equikit.signatures._signature import base
 
 Sums = Iterable[Sequence[tuple[Diagram, Any]]]
 """Maps as diagrams with coefficients."""

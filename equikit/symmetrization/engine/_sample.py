@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit.diagrams import Term
-from equikit.diagrams._signature import base
 from equikit.numerics import (
     Double,
     double,
@@ -24,6 +23,7 @@ from equikit.numerics import (
     transposed,
     with_derivative,
 )
+from equikit.signatures._signature import base
 from equikit.symmetrization.engine._action import Action, moved_masks, positions
 from equikit.symmetrization.engine._element import Array, Element, along, is_permutation
 

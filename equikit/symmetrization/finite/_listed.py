@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import GroupError, TooLargeError
-from equikit.diagrams._signature import base
 from equikit.groups import Group, S
+from equikit.signatures._signature import base
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 

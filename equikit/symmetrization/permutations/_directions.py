@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import OptionError, TooLargeError
-from equikit.diagrams._signature import base
 from equikit.numerics import power_of_two, rounding, with_derivative
+from equikit.signatures._signature import base
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame

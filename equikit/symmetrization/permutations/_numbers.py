@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from equikit._errors import OptionError
 from equikit.diagrams import Term
-from equikit.diagrams._signature import base
 from equikit.numerics import power_of_two, rounding
+from equikit.signatures._signature import base
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._sample import FLAT, Sample

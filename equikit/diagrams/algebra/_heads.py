@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 from equikit.diagrams._dense import leg_order
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._signature import base
+from equikit.signatures._signature import base
 
 
 def parity(permutation: Sequence[int]) -> int:
@@ -33,7 +33,7 @@ def head_product(first: Diagram, second: Diagram) -> tuple[int, tuple[tuple[str,
 
     Metrics do not enter: in an inner product every sign of a metric comes twice.
     """
-    from equikit.diagrams._category import join
+    from equikit.diagrams.algebra._category import join
 
     if [head[:2] for head in first.heads] != [head[:2] for head in second.heads]:
         return 0, ()

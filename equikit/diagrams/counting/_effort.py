@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 from equikit._checks import refuse_if_more
-from equikit.diagrams._count import count_involutions, count_pairings, stirling_row
-from equikit.diagrams._growth import refuse_if_long
-from equikit.diagrams._rules import Groups, group_of
-from equikit.diagrams._signature import base
+from equikit.diagrams.counting._count import count_involutions, count_pairings, stirling_row
+from equikit.diagrams.counting._growth import refuse_if_long
+from equikit.diagrams.counting._rules import Groups, group_of
 from equikit.groups import Group
+from equikit.signatures._signature import base
 
 MOST_LISTED = 200_000
 """Diagrams above which no list of them is made."""

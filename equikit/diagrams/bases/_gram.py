@@ -15,14 +15,14 @@ import numpy as np
 
 from equikit._checks import refuse_if_more
 from equikit._errors import DiagramError
-from equikit.diagrams._category import join
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._forms import edges, symplectic_sign
-from equikit.diagrams._growth import FEWER
-from equikit.diagrams._heads import head_product
-from equikit.diagrams._rules import axes_of
 from equikit.diagrams._sequence import Diagrams
-from equikit.diagrams._signature import base
+from equikit.diagrams.algebra._category import join
+from equikit.diagrams.algebra._forms import edges, symplectic_sign
+from equikit.diagrams.algebra._heads import head_product
+from equikit.diagrams.counting._growth import FEWER
+from equikit.diagrams.counting._rules import axes_of
+from equikit.signatures._signature import base
 
 if TYPE_CHECKING:
     import sympy

@@ -10,10 +10,10 @@ import numpy as np
 
 from equikit import _checks
 from equikit._checks import refuse_if_more
-from equikit.diagrams._growth import FEWER
 from equikit.diagrams._half import HalfDiagram
-from equikit.diagrams._rules import axes_of
 from equikit.diagrams._sequence import Diagrams
+from equikit.diagrams.counting._growth import FEWER
+from equikit.diagrams.counting._rules import axes_of
 
 MOST_SCALED = 2_500_000
 """Diagrams above which no list of exact norms is made."""

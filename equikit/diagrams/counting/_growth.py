@@ -102,7 +102,7 @@ def growth_array(colors: Sequence[str], limits: Limits = ()) -> np.ndarray:
     Raises:
         TooLargeError: if there are more than ten million rows.
     """
-    from equikit.diagrams._count import count_partitions  # it stands above this module
+    from equikit.diagrams.counting._count import count_partitions  # it stands above this module
 
     refuse_if_long(colors)
     limit = {color: most if most is None else min(most, len(colors)) for color, most in limits}

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 from equikit._checks import Call, refuse_misspelled, shown
 from equikit._errors import Place, SignatureError, UnboundLabelError
-from equikit.diagrams._signature import Signature, Term, base
 from equikit.groups import Bistochastic, Dual, Fixed, Group, O, Sp
+from equikit.signatures._signature import Signature, Term, base
 
 EXAMPLE = 'write for example "p p -> p"'
 GRAMMAR = "words separated by spaces, '+' between terms, ':' after a name, '()' for no axes, and one '->'"

@@ -12,9 +12,9 @@ from equikit._checks import axis_text, refuse_if_more, shown
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.diagrams._dense import block_places, nonzero_entries, tensor_sizes
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._gram import gram_entries
-from equikit.diagrams._growth import FEWER
-from equikit.diagrams._signature import Signature, Term
+from equikit.diagrams.bases._gram import gram_entries
+from equikit.diagrams.counting._growth import FEWER
+from equikit.signatures._signature import Signature, Term
 
 if TYPE_CHECKING:
     from equikit.diagrams._hom import HomSpace

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from equikit.diagrams._category import Product
-    from equikit.diagrams._combination import Combination
-    from equikit.diagrams._composite import Composite
+    from equikit.diagrams.algebra._category import Product
+    from equikit.diagrams.algebra._combination import Combination
+    from equikit.diagrams.algebra._composite import Composite
 
 
 class Multipliable:
@@ -17,7 +17,7 @@ class Multipliable:
 
     def compose(self, other: Product) -> Composite | Combination:
         """`self` after `other`; see `equikit.diagrams.compose`."""
-        from equikit.diagrams._category import compose  # the category stands above its values
+        from equikit.diagrams.algebra._category import compose  # the category stands above its values
 
         return compose(cast("Product", self), other)
 
@@ -25,12 +25,12 @@ class Multipliable:
 
     def tensor(self, other: Product) -> Product:
         """`self` beside `other`; see `equikit.diagrams.tensor`."""
-        from equikit.diagrams._category import tensor
+        from equikit.diagrams.algebra._category import tensor
 
         return tensor(cast("Product", self), other)
 
     def flip(self) -> Product:
         """The transposed map; see `equikit.diagrams.flip`."""
-        from equikit.diagrams._category import flip
+        from equikit.diagrams.algebra._category import flip
 
         return flip(cast("Product", self))

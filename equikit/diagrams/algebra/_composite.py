@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from equikit.diagrams._algebra import Multipliable
 from equikit.diagrams._dense import label_sizes, refuse_if_formless
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams.algebra._algebra import Multipliable
 
 if TYPE_CHECKING:
     import sympy
@@ -43,7 +43,7 @@ class Composite(Multipliable):
         """The scalar as a SymPy expression in the sizes; `n` alone where the diagram has one label."""
         import sympy
 
-        from equikit.diagrams._gram import size_symbols
+        from equikit.diagrams.bases._gram import size_symbols
 
         symbols = size_symbols({*self.diagram.labels, *(label for label, _ in self.loops)})
         return sympy.Mul(self.coefficient, *(symbols[label] ** count for label, count in self.loops))

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equikit._checks import refuse_if_more
-from equikit.diagrams._basis import count_candidates
-from equikit.diagrams._count import even_stirling_row, stirling_row
-from equikit.diagrams._gram import gram_entries, inner_products, size_symbols
-from equikit.diagrams._growth import FEWER
-from equikit.diagrams._rules import group_of
 from equikit.diagrams._sequence import Diagrams
-from equikit.diagrams._signature import base
+from equikit.diagrams.bases._basis import count_candidates
+from equikit.diagrams.bases._gram import gram_entries, inner_products, size_symbols
+from equikit.diagrams.counting._count import even_stirling_row, stirling_row
+from equikit.diagrams.counting._growth import FEWER
+from equikit.diagrams.counting._rules import group_of
 from equikit.groups import Group
+from equikit.signatures._signature import base
 
 if TYPE_CHECKING:
     import sympy

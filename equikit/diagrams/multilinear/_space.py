@@ -14,18 +14,18 @@ import numpy as np
 from equikit import _checks
 from equikit._checks import Call
 from equikit._errors import SignatureError, TooLargeError
-from equikit.diagrams._count import dimension_text
 from equikit.diagrams._dense import diagram_tensor, refuse_if_dense
-from equikit.diagrams._gain import mean_square_gains
 from equikit.diagrams._hom import HomSpace
-from equikit.diagrams._invariants import Invariants
-from equikit.diagrams._multilinear_parse import MULTILINEAR, Exchange, Operand, parse_multilinear
-from equikit.diagrams._orbits import Move, OrbitSum, orbit_sums, square_norm
-from equikit.diagrams._parse import ANY, bind
-from equikit.diagrams._rules import whole_labels
 from equikit.diagrams._sequence import Diagrams
-from equikit.diagrams._signature import Signature, Term, base
+from equikit.diagrams.bases._gain import mean_square_gains
+from equikit.diagrams.counting._count import dimension_text
+from equikit.diagrams.counting._rules import whole_labels
+from equikit.diagrams.multilinear._invariants import Invariants
+from equikit.diagrams.multilinear._orbits import Move, OrbitSum, orbit_sums, square_norm
 from equikit.groups import Fixed, Group
+from equikit.signatures._multilinear_parse import MULTILINEAR, Exchange, Operand, parse_multilinear
+from equikit.signatures._parse import ANY, bind
+from equikit.signatures._signature import Signature, Term, base
 
 if TYPE_CHECKING:
     from equikit.plans import MultilinearPlan

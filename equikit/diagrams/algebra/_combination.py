@@ -17,13 +17,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from equikit._checks import refuse_if_more
-from equikit.diagrams._algebra import Multipliable
-from equikit.diagrams._composite import Composite
 from equikit.diagrams._dense import label_sizes, leg_order
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._heads import parity
-from equikit.diagrams._signature import base
+from equikit.diagrams.algebra._algebra import Multipliable
+from equikit.diagrams.algebra._composite import Composite
+from equikit.diagrams.algebra._heads import parity
 from equikit.groups import Form
+from equikit.signatures._signature import base
 
 MOST_TERMS = 5_040
 """Terms of the product of two Levi-Civita tensors above which it is not written out."""

@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 from equikit._checks import refuse_if_more
 from equikit._errors import DiagramError
-from equikit.diagrams._combination import Combination, Stack, combine
-from equikit.diagrams._composite import Composite
 from equikit.diagrams._dense import refuse_elements
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._forms import edges, symplectic_sign
-from equikit.diagrams._signature import base
+from equikit.diagrams.algebra._combination import Combination, Stack, combine
+from equikit.diagrams.algebra._composite import Composite
+from equikit.diagrams.algebra._forms import edges, symplectic_sign
+from equikit.signatures._signature import base
 
 
 def join(*strings: tuple[int, ...]) -> list[int]:

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._rules import Groups, axes_of, whole_labels
-from equikit.diagrams._signature import base
+from equikit.diagrams.counting._rules import Groups, axes_of, whole_labels
 from equikit.groups import Group
 from equikit.groups._null_space import common_null_space
+from equikit.signatures._signature import base
 
 Places = tuple[int, ...]
 """For each axis the place that it goes to."""

@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 
 from equikit._checks import refuse_if_more
-from equikit.diagrams._basis import MOST_OPERATIONS, PRIMES, SPARE, count_listed
 from equikit.diagrams._dense import leg_order
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._evaluate import evaluated
-from equikit.diagrams._gram import inner_product
-from equikit.diagrams._growth import canonical
-from equikit.diagrams._heads import parity
-from equikit.diagrams._invariants import APART, Invariants, Places
-from equikit.diagrams._rules import group_of
 from equikit.diagrams._sequence import Diagrams
-from equikit.diagrams._signature import base
+from equikit.diagrams.algebra._heads import parity
+from equikit.diagrams.bases._basis import MOST_OPERATIONS, PRIMES, SPARE, count_listed
+from equikit.diagrams.bases._evaluate import evaluated
+from equikit.diagrams.bases._gram import inner_product
+from equikit.diagrams.counting._growth import canonical
+from equikit.diagrams.counting._rules import group_of
+from equikit.diagrams.multilinear._invariants import APART, Invariants, Places
+from equikit.signatures._signature import base
 
 Move = tuple[int, tuple[int, ...]]
 """A sign, and for each vertex the place it goes to, in its row."""

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 
 from equikit._errors import Place, SignatureError
-from equikit.diagrams._parse import Grammar, Token, line_of, tokens_of
+from equikit.signatures._parse import Grammar, Token, line_of, tokens_of
 
 EXAMPLE = 'write for example "x, x y -> y", "sym(x x), x -> x" or "sym(x, x) -> x x"'
 GRAMMAR = "words separated by spaces, ',' between inputs, 'sym(...)' or 'alt(...)', '()' for no axes, and one '->'"

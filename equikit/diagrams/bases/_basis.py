@@ -12,12 +12,20 @@ import math
 from collections import Counter
 
 from equikit._checks import refuse_if_more
-from equikit.diagrams._count import count_invariants, count_involutions, count_pairings, independent
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams._growth import FEWER, canonical
-from equikit.diagrams._rules import Groups, axes_of, block_limits, forms_of, group_of, whole_block, whole_labels
-from equikit.diagrams._signature import base
+from equikit.diagrams.counting._count import count_invariants, count_involutions, count_pairings, independent
+from equikit.diagrams.counting._growth import FEWER, canonical
+from equikit.diagrams.counting._rules import (
+    Groups,
+    axes_of,
+    block_limits,
+    forms_of,
+    group_of,
+    whole_block,
+    whole_labels,
+)
 from equikit.groups import Dual, Group
+from equikit.signatures._signature import base
 
 Marked = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -51,8 +59,8 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
 
     Cost: the number of diagrams times the square of the dimension.
     """
-    from equikit.diagrams._evaluate import evaluated
     from equikit.diagrams._sequence import Diagrams
+    from equikit.diagrams.bases._evaluate import evaluated
 
     order = len(tops) + len(bottoms)
     if independent(group, order):

@@ -1,0 +1,1 @@
+"""Bases of equivariant maps: which diagrams are independent, inner products, nearest maps."""

@@ -1,0 +1,1 @@
+"""How many diagrams there are, and how they are listed."""

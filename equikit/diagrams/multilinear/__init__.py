@@ -1,0 +1,1 @@
+"""Maps of several inputs, symmetric in some of their axes."""

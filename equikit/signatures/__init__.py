@@ -1,0 +1,1 @@
+"""Signatures: which group acts on which axis, read from texts."""
