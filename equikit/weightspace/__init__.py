@@ -1,18 +1,8 @@
 """Weight spaces: the symmetry of a model's parameters, read off its program, and what is made of it."""
 
-from equikit.weightspace._align import align
-from equikit.weightspace._functional import Functional
-from equikit.weightspace._interpolation import Line, barrier, interpolate, plot_lines
-from equikit.weightspace._linear_action import LinearAction
-from equikit.weightspace._matching import Matching
-from equikit.weightspace._merge import mean, merge
-from equikit.weightspace._models import NFN, UNF, DWSNet
-from equikit.weightspace._scaling import Scaling
-from equikit.weightspace._singular import SingularAlignment, SingularPair, singular_alignment
-from equikit.weightspace._specification import Specification
-from equikit.weightspace._standardize import Standardize
-from equikit.weightspace._terms import Indexed, Leaf, Product, Sum, Symbol
-from equikit.weightspace._transfer import Transfer, transfer
+from equikit.weightspace.alignment._align import align
+from equikit.weightspace.alignment._matching import Matching
+from equikit.weightspace.alignment._singular import SingularAlignment, SingularPair, singular_alignment
 from equikit.weightspace.asymmetric import (
     AsymmetricLinear,
     AsymmetricMLP,
@@ -27,6 +17,9 @@ from equikit.weightspace.asymmetric import (
     impose,
     symmetry_left,
 )
+from equikit.weightspace.functionals._functional import Functional
+from equikit.weightspace.functionals._models import NFN, UNF, DWSNet
+from equikit.weightspace.functionals._standardize import Standardize
 from equikit.weightspace.graphs import (
     Features,
     MessagePassing,
@@ -35,7 +28,14 @@ from equikit.weightspace.graphs import (
     RelationalTransformer,
     graph,
 )
+from equikit.weightspace.merging._interpolation import Line, barrier, interpolate, plot_lines
+from equikit.weightspace.merging._merge import mean, merge
+from equikit.weightspace.merging._transfer import Transfer, transfer
 from equikit.weightspace.optimizers import LearnedOptimizer, MetaTraining, Problem, evolve, train
+from equikit.weightspace.specifications._linear_action import LinearAction
+from equikit.weightspace.specifications._scaling import Scaling
+from equikit.weightspace.specifications._specification import Specification
+from equikit.weightspace.specifications._terms import Indexed, Leaf, Product, Sum, Symbol
 from equikit.weightspace.teleportation import BatchAction, TeleportState, batch_action, teleport
 from equikit.weightspace.tracing._trace import trace
 

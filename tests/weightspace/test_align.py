@@ -13,8 +13,8 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.weightspace import align, merge, trace
-from equikit.weightspace._activations import DATA, activations, streamed
-from equikit.weightspace._matching import similarity
+from equikit.weightspace.alignment._activations import DATA, activations, streamed
+from equikit.weightspace.alignment._matching import similarity
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

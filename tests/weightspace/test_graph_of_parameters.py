@@ -15,7 +15,7 @@ from helpers import assert_error
 import equikit as ek
 from equikit.groups import Fixed
 from equikit.weightspace import Features, ParameterGraph, Specification, Symbol, graph, trace
-from equikit.weightspace._terms import Leaf
+from equikit.weightspace.specifications._terms import Leaf
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

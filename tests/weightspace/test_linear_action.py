@@ -11,7 +11,7 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.weightspace import LinearAction, trace
-from equikit.weightspace._blame import relative_difference
+from equikit.weightspace.specifications._blame import relative_difference
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -13,9 +13,9 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.weightspace import align, barrier, interpolate, mean, merge, trace
-from equikit.weightspace._gains import Gains, inner
-from equikit.weightspace._matching import match
-from equikit.weightspace._starts import sequential
+from equikit.weightspace.alignment._gains import Gains, inner
+from equikit.weightspace.alignment._matching import match
+from equikit.weightspace.alignment._starts import sequential
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 LABELS = {"w0": ("in", "h"), "b0": ("h",), "w1": ("h", "k"), "r": ("k", "k"), "w2": ("k", "out")}

@@ -14,8 +14,8 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.weightspace import trace
-from equikit.weightspace._blame import relative_difference
-from equikit.weightspace._scaling import null_space
+from equikit.weightspace.specifications._blame import relative_difference
+from equikit.weightspace.specifications._scaling import null_space
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

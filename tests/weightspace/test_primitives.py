@@ -14,8 +14,8 @@ from soundness import assert_sound
 
 from equikit.groups import S
 from equikit.weightspace import trace
-from equikit.weightspace.tracing._primitives import REWRITTEN, TABLE, UNSUPPORTED
-from equikit.weightspace.tracing._program import CALLS, CONTROL, of_constant
+from equikit.weightspace.tracing.primitives._table import REWRITTEN, TABLE, UNSUPPORTED
+from equikit.weightspace.tracing.programs._program import CALLS, CONTROL, of_constant
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compile")
 X = np.random.default_rng(0).normal(size=(5, 3))

@@ -11,7 +11,7 @@ from helpers import equations
 
 import equikit as ek
 from equikit.weightspace import Functional, trace
-from equikit.weightspace._wreath import WreathLinear
+from equikit.weightspace.functionals._wreath import WreathLinear
 
 FEATURES = {"first": ("in a", 2), "second": ("a b", 2), "bias": ("b", 3), "recurrent": ("b b", 1)}
 GROUPS = {"in": ek.Fixed(2), "a": ek.S(4), "b": ek.S(2)}

@@ -16,7 +16,7 @@ from helpers import assert_error
 import equikit as ek
 from equikit.plans import lay_out
 from equikit.weightspace import Functional, trace
-from equikit.weightspace._wreath import core_name
+from equikit.weightspace.functionals._wreath import core_name
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

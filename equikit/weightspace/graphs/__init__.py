@@ -2,9 +2,9 @@
 
 from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs._make import graph
-from equikit.weightspace.graphs._message_passing import MessagePassing
 from equikit.weightspace.graphs._probes import Probes
-from equikit.weightspace.graphs._relational import RelationalTransformer
 from equikit.weightspace.graphs._values import Features
+from equikit.weightspace.graphs.layers._message_passing import MessagePassing
+from equikit.weightspace.graphs.layers._relational import RelationalTransformer
 
 __all__ = ["Features", "MessagePassing", "ParameterGraph", "Probes", "RelationalTransformer", "graph"]

@@ -13,13 +13,13 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import Fixed
-from equikit.weightspace._leaves import with_channels
-from equikit.weightspace._specification import Specification, checked_specification
-from equikit.weightspace._tensors import join, split
 from equikit.weightspace.graphs._indices import ends, moved, positions, repeated
 from equikit.weightspace.graphs._layout import GraphKind, Layout, layout
 from equikit.weightspace.graphs._values import Features, laid_out, picked
-from equikit.weightspace.tracing._reading import INPUT, OUTPUT
+from equikit.weightspace.specifications._leaves import with_channels
+from equikit.weightspace.specifications._specification import Specification, checked_specification
+from equikit.weightspace.specifications._tensors import join, split
+from equikit.weightspace.tracing.programs._reading import INPUT, OUTPUT
 
 if TYPE_CHECKING:
     import networkx

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from equikit.weightspace._terms import Element
 from equikit.weightspace.graphs._layout import Block, Layout
+from equikit.weightspace.specifications._terms import Element
 from equikit.weightspace.tracing._nesting import Nested
 
 

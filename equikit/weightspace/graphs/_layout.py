@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from equikit.weightspace._specification import Specification
-from equikit.weightspace._tensors import Tensor, tensors_of
-from equikit.weightspace._terms import Symbol
+from equikit.weightspace.specifications._specification import Specification
+from equikit.weightspace.specifications._tensors import Tensor, tensors_of
+from equikit.weightspace.specifications._terms import Symbol
 
 GraphKind = Literal["neurons", "parameters"]
 """What there is one of: a node for each neuron, or an edge, or node, for each parameter."""

@@ -14,11 +14,11 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import ShapeError
 from equikit.groups import S
-from equikit.weightspace._evaluation import Seen, evaluated, is_number, labeled
-from equikit.weightspace._leaves import checked_leaves
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
-from equikit.weightspace.tracing._axes import Axis
-from equikit.weightspace.tracing._reading import INPUT, OUTPUT
+from equikit.weightspace.specifications._evaluation import Seen, evaluated, is_number, labeled
+from equikit.weightspace.specifications._leaves import checked_leaves
+from equikit.weightspace.tracing.axes._axes import Axis
+from equikit.weightspace.tracing.programs._reading import INPUT, OUTPUT
 
 
 def _along(seen: Seen, axes: Sequence[Axis]) -> jax.Array | None:

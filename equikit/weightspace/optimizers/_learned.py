@@ -15,10 +15,10 @@ from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn import Linear
 from equikit.nn._init import filled
-from equikit.weightspace._functional import Functional
-from equikit.weightspace._leaves import refuse_not_real, refuse_unlike
-from equikit.weightspace._models import UNF
-from equikit.weightspace._specification import Specification, checked_specification
+from equikit.weightspace.functionals._functional import Functional
+from equikit.weightspace.functionals._models import UNF
+from equikit.weightspace.specifications._leaves import refuse_not_real, refuse_unlike
+from equikit.weightspace.specifications._specification import Specification, checked_specification
 
 TIMES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 """Numbers of steps, on whose scale the optimizer knows how long it has been running."""

@@ -11,7 +11,7 @@ import optax
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.weightspace._losses import checked_loss
+from equikit.weightspace.alignment._losses import checked_loss
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from equikit._errors import OptionError
-from equikit.weightspace._leaves import checked_leaves
-from equikit.weightspace._linear_action import LinearAction
-from equikit.weightspace._scaling import Scaling
-from equikit.weightspace._specification import Specification
+from equikit.weightspace.specifications._leaves import checked_leaves
+from equikit.weightspace.specifications._linear_action import LinearAction
+from equikit.weightspace.specifications._scaling import Scaling
+from equikit.weightspace.specifications._specification import Specification
 
 Tangent = list[jax.Array]
 """For each continuous action its coordinates: `[n]` of scales, `[n, n]` or `[m, n, n]` of linear groups."""

@@ -12,9 +12,9 @@ import optax
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.weightspace._leaves import refuse_not_real
-from equikit.weightspace._specification import Specification, checked_specification
 from equikit.weightspace.optimizers._training import refuse_no_optimizer
+from equikit.weightspace.specifications._leaves import refuse_not_real
+from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.teleportation._objective import OBJECTIVES, Loss, Objective
 from equikit.weightspace.teleportation._orbit import continuous_actions, moved, origin
 

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from equikit.weightspace._linear_action import LinearAction
-from equikit.weightspace._scaling import Scaling
-from equikit.weightspace._terms import Expression, Indexed, Leaf
-from equikit.weightspace.tracing._places import filled
+from equikit.weightspace.specifications._linear_action import LinearAction
+from equikit.weightspace.specifications._scaling import Scaling
+from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf
+from equikit.weightspace.tracing.axes._places import filled
 
 Action = TypeVar("Action", Scaling, LinearAction)
 

@@ -22,10 +22,22 @@ from typing import Any, Literal
 import numpy as np
 from jax.extend import core
 
-from equikit.weightspace._terms import Simple, Sum, Symbol
-from equikit.weightspace.tracing._axes import Axis, atoms
-from equikit.weightspace.tracing._loops import all_alike, carried, looped
-from equikit.weightspace.tracing._pattern import (
+from equikit.weightspace.specifications._terms import Simple, Sum, Symbol
+from equikit.weightspace.tracing.axes._axes import Axis, atoms
+from equikit.weightspace.tracing.axes._places import (
+    Columns,
+    Place,
+    Tree,
+    entries,
+    filled,
+    fit,
+    in_pattern,
+    joined,
+    result_places,
+    single,
+)
+from equikit.weightspace.tracing.axes._relation import Places, Related, Shares
+from equikit.weightspace.tracing.primitives._pattern import (
     JOINED,
     Add,
     Arithmetic,
@@ -38,21 +50,9 @@ from equikit.weightspace.tracing._pattern import (
     joints,
     symbols_of,
 )
-from equikit.weightspace.tracing._places import (
-    Columns,
-    Place,
-    Tree,
-    entries,
-    filled,
-    fit,
-    in_pattern,
-    joined,
-    result_places,
-    single,
-)
-from equikit.weightspace.tracing._primitives import TABLE
-from equikit.weightspace.tracing._program import Call
-from equikit.weightspace.tracing._relation import Places, Related, Shares
+from equikit.weightspace.tracing.primitives._table import TABLE
+from equikit.weightspace.tracing.programs._loops import all_alike, carried, looped
+from equikit.weightspace.tracing.programs._program import Call
 
 Form = dict[int, Fraction]
 """A linear form: the number of an unknown to its coefficient; what is not there has coefficient zero."""

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from equikit.weightspace.tracing._axes import Axis
-from equikit.weightspace.tracing._pattern import Pattern, symbols_of
-from equikit.weightspace.tracing._places import Columns, indices_of
-from equikit.weightspace.tracing._primitives import contracts
-from equikit.weightspace.tracing._program import Call
+from equikit.weightspace.tracing.axes._axes import Axis
+from equikit.weightspace.tracing.axes._places import Columns, indices_of
+from equikit.weightspace.tracing.primitives._pattern import Pattern, symbols_of
+from equikit.weightspace.tracing.primitives._table import contracts
+from equikit.weightspace.tracing.programs._program import Call
 
 Nested = tuple[tuple[str, str], ...]
 """Pairs of labels: the first is permuted by itself for every index of the second."""

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.extend.core import jaxprs_in_params
 
-from equikit.weightspace.tracing._program import opened
+from equikit.weightspace.tracing.programs._program import opened
 
 _MOVING = """
 broadcast_in_dim concatenate copy dynamic_slice dynamic_update_slice expand_dims gather pad reshape rev select_n slice

@@ -7,18 +7,18 @@ from typing import Any
 
 from equikit import _checks
 from equikit.groups import Fixed, S
-from equikit.weightspace._leaves import named_leaves
-from equikit.weightspace._linear_action import linear_actions
-from equikit.weightspace._scaling import scalings
-from equikit.weightspace._specification import Specification, warn_of_unread
-from equikit.weightspace._terms import Expression, Indexed, Leaf, Product, Simple, Sum, Symbol
-from equikit.weightspace.tracing._axes import Axis, factors, make_rigid, parts
+from equikit.weightspace.specifications._leaves import named_leaves
+from equikit.weightspace.specifications._linear_action import linear_actions
+from equikit.weightspace.specifications._scaling import scalings
+from equikit.weightspace.specifications._specification import Specification, warn_of_unread
+from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf, Product, Simple, Sum, Symbol
 from equikit.weightspace.tracing._collapse import collapsed
 from equikit.weightspace.tracing._nesting import nested
-from equikit.weightspace.tracing._places import Place
-from equikit.weightspace.tracing._program import Call, program_of
-from equikit.weightspace.tracing._reading import OUTPUT, read, shapes_of
-from equikit.weightspace.tracing._relation import ALONE
+from equikit.weightspace.tracing.axes._axes import Axis, factors, make_rigid, parts
+from equikit.weightspace.tracing.axes._places import Place
+from equikit.weightspace.tracing.axes._relation import ALONE
+from equikit.weightspace.tracing.programs._program import Call, program_of
+from equikit.weightspace.tracing.programs._reading import OUTPUT, read, shapes_of
 
 
 def trace(

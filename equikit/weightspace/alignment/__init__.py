@@ -1,0 +1,1 @@
+"""Permutations that bring one network close to another."""

@@ -1,0 +1,178 @@
+"""What two networks compute from the same data, as arrays whose axes have labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import OptionError
+from equikit.weightspace.specifications._evaluation import Seen, evaluated, labeled
+from equikit.weightspace.specifications._specification import Specification
+
+DATA = "data"
+"""The label of axes of activations that nothing permutes."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Arrays of both networks that depend on the data.
+
+    Attributes:
+        labels: for each array that is kept, the labels of its axes.
+        one, two: the arrays, of the two networks.
+    """
+
+    labels: dict[str, tuple[str, ...]]
+    one: dict[str, jax.Array]
+    two: dict[str, jax.Array]
+
+
+def _standardized(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
+    """Of mean zero and length one over the data, for each index of the labels: products are correlations."""
+    data = tuple(place for place, label in enumerate(labels) if label == DATA)
+    wide = _over_largest(array.astype(jnp.promote_types(array.dtype, jnp.float32)), data)
+    centered = wide - wide.mean(axis=data, keepdims=True) if data else wide
+    centered = _over_largest(centered, data)
+    length = jnp.sqrt(jnp.sum(centered**2, axis=data, keepdims=True))
+    return centered / jnp.where(length > 0, length, 1)
+
+
+def _over_largest(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """Over the largest entry along some axes, so that squares neither overflow nor vanish."""
+    largest = jnp.max(jnp.abs(array), axis=axes, keepdims=True, initial=0)
+    return array / jnp.where(largest > 0, largest, 1)
+
+
+def _masked(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
+    """Where the data have minus infinity at all indices of the labels, as logits of attention that are masked have."""
+    return jnp.all(
+        array == -jnp.inf, axis=[place for place, label in enumerate(labels) if label != DATA], keepdims=True
+    )
+
+
+def activations(
+    spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
+) -> Activations:
+    """All arrays that depend on the data and have an axis with a label, of both networks.
+
+    Raises:
+        OptionError: if one of them is not finite; data that are minus infinity at all indices of labels are masked.
+    """
+    found = Activations({}, {}, {})
+    for number, (labels, mine, other) in enumerate(_pairs(spec, apply, one, two, inputs)):
+        name = f"{number}"
+        found.labels[name] = labels
+        found.one[name], found.two[name] = (_standardized(array, labels) for array in (mine, other))
+    for side, arrays in (("params_a", found.one), ("params_b", found.two)):
+        for name, array in arrays.items():
+            _refuse_not_finite(side, array, found.labels[name])
+    return found
+
+
+def _pairs(
+    spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
+) -> Iterator[tuple[tuple[str, ...], jax.Array, jax.Array]]:
+    """For each array that depends on the data its labels, and what both networks have there; masked data are zero."""
+    program = labeled(spec.leaves, spec.groups, apply, one, inputs)
+    names = {axis.root: label for label, axis in program.axes.items()}
+    seen: tuple[list[Seen], list[Seen]] = [], []
+    for params, its in zip((one, two), seen, strict=True):
+        evaluated(program, params, inputs, its.append)
+    for mine, other in zip(*seen, strict=True):
+        labels = tuple(names.get(axis, DATA) for axis in mine.axes)
+        if set(labels) - {DATA}:
+            masked = _masked(mine.array, labels) & _masked(other.array, labels)
+            yield labels, jnp.where(masked, 0, mine.array), jnp.where(masked, 0, other.array)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """Sums over the data of what both networks have at all indices of an array, and of their products.
+
+    Attributes:
+        labels: of the array, the data left out.
+        shape: the sizes of the labels.
+        count, total, products: the number of data, the sums `[2n]`, and the sums of products `[2n, 2n]`.
+    """
+
+    labels: tuple[str, ...]
+    shape: tuple[int, ...]
+    count: int
+    total: np.ndarray
+    products: np.ndarray
+
+    @classmethod
+    def of(cls, labels: tuple[str, ...], *arrays: jax.Array) -> _Moments:
+        """The sums of one batch."""
+        kept = [place for place, label in enumerate(labels) if label != DATA]
+        shape = tuple(arrays[0].shape[place] for place in kept)
+        order = [*kept, *(place for place in range(len(labels)) if place not in kept)]
+        wide = [np.asarray(array.astype(jnp.promote_types(array.dtype, jnp.float32)), np.float64) for array in arrays]
+        rows = np.concatenate([one.transpose(order).reshape(math.prod(shape), -1) for one in wide])
+        return cls(tuple(labels[place] for place in kept), shape, rows.shape[1], rows.sum(1), rows @ rows.T)
+
+    def __add__(self, other: _Moments) -> _Moments:
+        """The sums of the data of both."""
+        total, products = self.total + other.total, self.products + other.products
+        return _Moments(self.labels, self.shape, self.count + other.count, total, products)
+
+    def correlated(self) -> tuple[np.ndarray, np.ndarray]:
+        """Arrays `[*shape, 2n]` of both networks whose products over the last axis are the correlations."""
+        centered = self.products - np.outer(self.total, self.total) / max(self.count, 1)
+        length = np.sqrt(np.maximum(np.diag(centered), 0))
+        # What is constant over the data has rounding errors for a variance.
+        still = length**2 <= 8 * self.count * np.finfo(float).eps * np.diag(self.products)
+        scale = np.where(still, 0, 1 / np.where(still, 1, length))
+        values, vectors = np.linalg.eigh(scale[:, None] * centered * scale)
+        factor = vectors * np.sqrt(np.maximum(values, 0))
+        one, two = np.split(factor, 2)
+        return one.reshape(*self.shape, -1), two.reshape(*self.shape, -1)
+
+
+def streamed(
+    spec: Specification, apply: Callable[..., Any], one: Any, two: Any, batches: Iterable[tuple[Any, ...]]
+) -> Activations:
+    r"""What `activations` finds for all batches together, of which one at a time is in memory.
+
+    Networks are compared by products over the data alone. For an array with n indices of labels these are the sums of
+    2n numbers and of their \((2n)^2\) products; a factor of the matrix of correlations takes the place of the data.
+
+    Raises:
+        OptionError: as for `activations`, or if there are no batches.
+    """
+    sums: list[_Moments] | None = None
+    for inputs in batches:
+        found = [_Moments.of(labels, *arrays) for labels, *arrays in _pairs(spec, apply, one, two, inputs)]
+        for batch in found:
+            for side, total in zip(("params_a", "params_b"), np.split(batch.total, 2), strict=True):
+                _refuse_not_finite(side, total, batch.labels)
+        sums = found if sums is None else [before + now for before, now in zip(sums, found, strict=True)]
+    if sums is None:
+        raise OptionError(
+            "there are no batches to compute activations of",
+            got="batches that are empty",
+            expected="one input of the model or more",
+            step="pass a list, or a generator that was not used before",
+        )
+    named = {f"{name}": (moments, *moments.correlated()) for name, moments in enumerate(sums)}
+    return Activations(
+        {name: (*moments.labels, DATA) for name, (moments, _, _) in named.items()},
+        {name: jnp.asarray(mine) for name, (_, mine, _) in named.items()},
+        {name: jnp.asarray(other) for name, (_, _, other) in named.items()},
+    )
+
+
+def _refuse_not_finite(side: str, array: Any, labels: tuple[str, ...]) -> None:
+    if not np.all(np.isfinite(np.asarray(array))):
+        raise OptionError(
+            f"{side} compute activations that are no numbers",
+            got=f"infinite entries, or not a number, in an array {list(array.shape)} with axes {', '.join(labels)}",
+            expected="finite activations for all data",
+            step="see whether the data are finite, or training diverged; or write how='weights'",
+        )

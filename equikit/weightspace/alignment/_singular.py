@@ -1,0 +1,157 @@
+"""Singular vectors of the weights of two networks, and how far matching aligns them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from equikit._errors import OptionError
+from equikit.weightspace.alignment._align import align
+from equikit.weightspace.specifications._leaves import checked_leaves, is_real, refuse_not_real
+from equikit.weightspace.specifications._specification import Specification, checked_specification
+from equikit.weightspace.specifications._tensors import checked_tensors
+
+
+@dataclass(frozen=True)
+class SingularPair:
+    """Singular values of one weight of two networks, and the inner products of their singular vectors.
+
+    Attributes:
+        one, two: singular values, in descending order.
+        before, after: the matrix \\((u_i \\cdot u'_j)(v_i \\cdot v'_j)\\) for the second network as it is and as it is
+            after matching: rows are those of the first network. Signs of singular vectors cancel.
+    """
+
+    one: np.ndarray
+    two: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    def alignment(self, *, matched: bool = True, threshold: float | None = None) -> float:
+        r"""How far singular vectors agree: one if they are the same, about zero if they have nothing to do with others.
+
+        It is \(\sum_{ij} \sigma_i \sigma'_j (u_i \cdot u'_j)(v_i \cdot v'_j) / \sum_i \sigma_i \sigma'_i\), the inner
+        product of the two matrices over the largest that there is with these singular values.
+
+        Args:
+            matched: after matching, or before.
+            threshold: if given, only vectors with singular values of at least so much of the largest one count, and
+                all of them alike: \(\sum_{ij} (u_i \cdot u'_j)(v_i \cdot v'_j)\) over the number of those of the
+                network that has less.
+        """
+        products = self.after if matched else self.before
+        if threshold is None:
+            weights, most = np.outer(self.one, self.two), float(np.sum(self.one * self.two))
+        else:
+            kept = [values >= threshold * values.max(initial=0.0) for values in (self.one, self.two)]
+            weights, most = np.outer(*kept).astype(float), float(min(map(np.sum, kept)))
+        return float(np.sum(weights * products)) / most if most else 1.0
+
+
+@dataclass(frozen=True)
+class SingularAlignment:
+    """What `singular_alignment` finds.
+
+    Attributes:
+        leaves: for the name of each weight, the singular values and vectors of both networks.
+        distances: the distance of the two networks over the norm of the first, before and after matching.
+    """
+
+    leaves: dict[str, SingularPair]
+    distances: tuple[float, float]
+
+    def alignment(self, *, matched: bool = True, threshold: float | None = None) -> float:
+        """The mean of the alignments of all weights."""
+        found = [pair.alignment(matched=matched, threshold=threshold) for pair in self.leaves.values()]
+        return float(np.mean(found)) if found else 1.0
+
+    def plot(self, *, thresholds: Any = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)) -> Any:
+        """Draw singular values, and alignments by how large they are: a Matplotlib figure, one column a weight.
+
+        Raises:
+            MissingPackageError: if Matplotlib is not installed.
+        """
+        from equikit.weightspace.merging._figures import singular_figure
+
+        return singular_figure(self, thresholds)
+
+
+def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, moved: Any = None) -> SingularAlignment:
+    r"""Compare the singular values and vectors of the weights of two networks, before and after matching.
+
+    A permutation keeps the singular values of every weight and turns its singular vectors. The paper finds that
+    matching aligns those with large singular values, which settle most of what a layer computes, though the distance of
+    the networks hardly falls. That depends on the training: for perceptrons 64-256-256-256-10 on the 8 × 8 digits,
+    vectors with at least half of the largest singular value align by more than 0.4 after strong weight decay, about as
+    all others do, and without it by less than 0.3, which is less than others do (tests/weightspace/test_singular.py).
+
+    Args:
+        params_a, params_b: trees of arrays.
+        spec: the symmetry of both, from `trace`.
+        moved: the second network after matching; by default `align(params_a, params_b, spec)`.
+
+    Returns:
+        For each floating-point array with two axes or more singular values, alignments and a figure. Of an array with
+        more than two axes all but the last are one, as in a kernel of a convolution `[height, width, in, out]`.
+
+    Raises:
+        OptionError, ShapeError, DTypeError: if parameters are not those of the specification, or no array has two axes.
+
+    Cost: three singular value decompositions of every weight.
+
+    Example:
+        >>> import jax
+        >>> from equikit.weightspace import singular_alignment, trace
+        >>> one, two = jax.random.split(jax.random.key(0))
+        >>> params = {"w0": jax.random.normal(one, (3, 8)), "w1": jax.random.normal(two, (8, 2))}
+        >>> spec = trace(lambda p, x: jax.nn.relu(x @ p["w0"]) @ p["w1"], params, jax.numpy.ones((5, 3)))
+        >>> found = singular_alignment(params, spec.act(spec.random_element(one), params), spec)
+        >>> found.alignment(matched=False) < 0.9, round(found.alignment(), 3)
+        (True, 1.0)
+
+    Source:
+        Ito, Yamada and Kumagai, Analysis of linear mode connectivity via permutation-based weight matching,
+        arXiv:2402.04051. The scale is ours: one is the most that there is.
+    """
+    checked_specification(spec)
+    for params, name in ((params_a, "params_a"), (params_b, "params_b"), (moved, "moved")):
+        if params is not None:
+            checked_tensors(spec.leaves, params, name)
+            refuse_not_real("singular_alignment", params, integers=True)
+    moved = align(params_a, params_b, spec) if moved is None else moved
+    given = [checked_leaves(spec.leaves, params) for params in (params_a, params_b, moved)]
+    trees = [{name: array for name, array in tree.items() if is_real(array)} for tree in given]
+    leaves = {
+        name: _pair(*(_matrix(tree[name]) for tree in trees)) for name, array in trees[0].items() if array.ndim > 1
+    }
+    if not leaves:
+        raise OptionError(
+            "there are no matrices",
+            got=", ".join(f"{leaf.name!r} {list(leaf.shape)}" for leaf in spec.leaves),
+            expected="a parameter with two axes or more",
+            step="pass a model with a linear layer or a convolution",
+        )
+    return SingularAlignment(leaves, (_distance(trees[0], trees[1]), _distance(trees[0], trees[2])))
+
+
+def _matrix(array: Any) -> np.ndarray:
+    found = np.asarray(array)
+    return found.reshape(-1, found.shape[-1]).astype(np.float64)
+
+
+def _pair(one: np.ndarray, before: np.ndarray, after: np.ndarray) -> SingularPair:
+    left, values, right = np.linalg.svd(one, full_matrices=False)
+    products, others = [], values
+    for matrix in (before, after):
+        its_left, others, its_right = np.linalg.svd(matrix, full_matrices=False)
+        products.append((left.T @ its_left) * (right @ its_right.T))
+    return SingularPair(values, others, products[0], products[1])
+
+
+def _distance(one: dict[str, Any], two: dict[str, Any]) -> float:
+    arrays = [[np.asarray(tree[name], np.float64) for name in one] for tree in (one, two)]
+    far = sum(float(np.sum((a - b) ** 2)) for a, b in zip(*arrays, strict=True))
+    size = sum(float(np.sum(a**2)) for a in arrays[0])
+    return float(np.sqrt(far / size)) if size else 0.0

@@ -1,0 +1,1 @@
+"""Functionals of parameters: equivariant layers between them, and networks of such layers."""

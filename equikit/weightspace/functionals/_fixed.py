@@ -1,0 +1,50 @@
+"""What a functional does with axes that nothing permutes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.groups import Fixed
+from equikit.weightspace.specifications._specification import Specification
+
+FixedAxes = Literal["dense", "positions"]
+"""Weights of their own for every index, or a code of every position."""
+KNOWN = ("dense", "positions")
+
+
+def coded_labels(spec: Specification, fixed: FixedAxes | Mapping[str, FixedAxes]) -> tuple[str, ...]:
+    """The labels whose positions get codes.
+
+    Args:
+        spec: of the parameters.
+        fixed: one choice for all, or for some labels, the others being dense.
+
+    Raises:
+        OptionError: if there is no such choice, or no such label that nothing permutes.
+    """
+    plain = [label for label, what in spec.bindings if isinstance(what, Fixed)]
+    choices = fixed if isinstance(fixed, Mapping) else dict.fromkeys(plain, fixed)
+    for label, choice in choices.items() if choices else [("", fixed)]:
+        if not isinstance(choice, Mapping):
+            _checks.choice("fixed", choice, KNOWN)
+        if label and label not in plain:
+            raise OptionError(
+                f"fixed names {label!r}, which is no label that nothing permutes",
+                got=repr(label),
+                expected=", ".join(map(repr, plain)) or "no label: all are permuted",
+                step="look at spec.terms and spec.groups",
+            )
+    sizes = spec.sizes
+    return tuple(label for label in plain if choices.get(label) == "positions" and sizes[label] > 1)
+
+
+def ends(spec: Specification) -> tuple[str, ...]:
+    """The labels of inputs and outputs of the model, as `trace` names them."""
+    return tuple(
+        label
+        for label, what in spec.bindings
+        if isinstance(what, Fixed) and label.rstrip("0123456789") in ("in", "out")
+    )

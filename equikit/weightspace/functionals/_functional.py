@@ -1,0 +1,197 @@
+"""Functions of the weights of other networks that commute with their symmetry."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit import _checks
+from equikit.groups import Fixed, S
+from equikit.nn import Linear, RMSNorm
+from equikit.nn._functions import Activation, relu
+from equikit.nn._init import DENSE, unit_normal
+from equikit.weightspace.functionals._fixed import FixedAxes, coded_labels
+from equikit.weightspace.functionals._standardize import Standardize
+from equikit.weightspace.functionals._wreath import WreathLinear, checked_result
+from equikit.weightspace.specifications._leaves import batch_of, with_channels
+from equikit.weightspace.specifications._specification import Specification, checked_specification
+from equikit.weightspace.specifications._tensors import join, split, tensors_of
+
+RESULT = "result"
+CODES = "positions of "
+
+
+class Functional(nnx.Module):
+    r"""A network on the parameters of other networks, equivariant or invariant to what permutes these.
+
+    Parameters are split into tensors with one label an axis. A layer maps all of them to all: it is a `Linear` layer of
+    the specification, so that its diagrams span every linear map that commutes with the group, and its plan shares what
+    the maps have in common. Between layers there is a nonlinearity on every entry.
+
+    Axes that nothing permutes, inputs, outputs and positions in space, are plain: with `"dense"` every index has
+    weights of its own, and their number grows with the product of two such axes. With `"positions"` they are treated as
+    if they were permuted, and a learned code of every position is one more input that breaks this symmetry; the number
+    of weights does not grow with their sizes. `UNF`, `NFN` and `DWSNet` are the choices of the papers.
+
+    Args:
+        spec: the symmetry of the parameters, from `trace`.
+        channels: numbers for each weight: of the input, of the hidden layers, of the output. One for the weights alone;
+            more where every weight comes with a gradient, or a momentum.
+        out: labels of the output, as `""` for invariants or `"h0"` for a feature of every neuron of a layer; by default
+            a tree like the parameters.
+        fixed: see above; for all such axes, or by label, the others being dense.
+        codes: channels of the codes of positions.
+        activation: after every hidden layer.
+        normalization: `"rms"` divides the features of every weight, before the activation, by the root of their mean
+            square over the channels and plain axes.
+        dropout: the share of hidden features that are set to zero in training, when the call gets a key.
+        residual: add the input of a hidden layer to its output, where channels agree.
+        head: channels of a perceptron on the result, after its own activation: of its layers, the last of them being
+            what is returned. With `out=""` it makes the functional a general invariant one.
+        statistics: parameters of many networks, stacked, by which inputs are standardized; see `Standardize`.
+        rngs: random keys for the parameters.
+        **options: options of `Linear`, such as `normalize="sum"`, `dtype=` or `remat=True`.
+
+    Raises:
+        OptionError: if there are less than two numbers of channels, or an option does not fit.
+
+    Cost: a reduction of every tensor for each set of its labels, and a product of matrices for each of these.
+
+    Example:
+        >>> from equikit.weightspace import Functional, trace
+        >>> def apply(params, x):
+        ...     return jnp.tanh(x @ params["first"]) @ params["second"]
+        >>> params = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
+        >>> spec = trace(apply, params, jnp.ones((5, 3)))
+        >>> functional = Functional(spec, [1, 16, 4], out="", rngs=nnx.Rngs(0))
+        >>> functional(params).shape
+        (4,)
+        >>> moved = spec.act(spec.random_element(jax.random.key(0)), params)
+        >>> bool(jnp.allclose(functional(moved), functional(params), atol=1e-5))
+        True
+
+    Source:
+        Zhou, Finn and Harrison, Universal neural functionals, arXiv:2402.05232; Navon et al., Equivariant architectures
+        for learning in deep weight spaces, arXiv:2301.12780; Zhou et al., Permutation equivariant neural functionals,
+        arXiv:2302.14040.
+    """
+
+    def __init__(
+        self,
+        spec: Specification,
+        channels: Sequence[int],
+        out: str | None = None,
+        *,
+        fixed: FixedAxes | Mapping[str, FixedAxes] = "dense",
+        codes: int = 8,
+        activation: Activation = relu,
+        normalization: Literal["rms"] | None = None,
+        dropout: float = 0.0,
+        residual: bool = False,
+        head: Sequence[int] = (),
+        statistics: Any = None,
+        rngs: nnx.Rngs,
+        **options: Any,
+    ) -> None:
+        checked_specification(spec)
+        widths = _checks.widths("channels", channels, fewest=2, example="[1, 16, 1]")
+        _checks.refuse_unknown(type(self).__name__, options, _checks.call_of(type(self), Linear).options - {"groups"})
+        self.spec, self.channels = spec, widths
+        self.out = _checks.text("out", out, optional=True, example="h0")
+        self.activation = _checks.function("activation", activation, example="jnp.tanh")
+        self.residual = _checks.flag("residual", residual)
+        self.dropout = _checks.number("dropout", dropout, least=0, below=1, example=0.1, traced=False)
+        _checks.choice("normalization", normalization, ("rms", None))
+        codes = _checks.count("codes", codes, example=8)
+        coded, sizes = coded_labels(spec, fixed), spec.sizes
+        self.coded = coded
+        groups = {label: S(sizes[label]) if label in coded else what for label, what in spec.bindings}
+        self.codes = nnx.Dict(
+            {label: nnx.Param(unit_normal(_checks.rngs(rngs).params(), (sizes[label], codes))) for label in coded}
+        )
+        self.standardize = None if statistics is None else Standardize(spec, statistics, channels=widths[0])
+        tensors = [tensor for leaf in spec.leaves for tensor in tensors_of(leaf)]
+
+        def features(width: int) -> dict[str, tuple[str, int]]:
+            return {tensor.name: (" ".join(tensor.labels), width) for tensor in tensors}
+
+        sides = [features(width) for width in widths]
+        if out is not None:
+            sides[-1] = {RESULT: (checked_result(out, spec.nested), widths[-1])}
+        layers, norms = list[WreathLinear](), list[RMSNorm | None]()
+        for number, (before, after) in enumerate(itertools.pairwise(sides)):
+            more = {CODES + label: (label, codes) for label in coded} if number == 0 else {}
+            bound = _used(groups, before | more | after)
+            layers.append(WreathLinear(before | more, after, groups=bound, nested=spec.nested, rngs=rngs, **options))
+            norms.append(_norm(normalization, after, groups) if number + 2 < len(widths) else None)
+        self.layers, self.norms = nnx.List(layers), nnx.List(norms)
+        perceptron = [widths[-1], *_checks.widths("head", head, example="[16, 10]")]
+        self.head = nnx.List([nnx.Linear(*pair, **DENSE, rngs=rngs) for pair in itertools.pairwise(perceptron)])
+
+    def __call__(self, params: Any, *, key: jax.Array | None = None) -> Any:
+        """Apply the functional.
+
+        Args:
+            params: a tree of arrays `[*batch, *shape]`, the parameters of a network or of many, stacked; with more than
+                one input channel `[*batch, *shape, channels]`.
+            key: for dropout, in training; without it nothing is dropped.
+
+        Returns:
+            `[*batch, *axes, channels]` with the axes of `out`; or a tree like `params`, with the channels of the output
+            as a last axis where there are more than one.
+
+        Raises:
+            ShapeError, DTypeError, OptionError: if the parameters are not those of the specification, or the key is
+                none.
+        """
+        if key is not None:
+            _checks.key(key)
+        arrays = with_channels(self.spec.leaves, params, self.channels[0])
+        if self.standardize is not None:
+            arrays = self.standardize.arrays(arrays)
+        x: dict[str, jax.Array] = split(self.spec.leaves, arrays)
+        batch = batch_of(self.spec.leaves, {name: array[..., 0] for name, array in arrays.items()})
+        for label in self.coded:
+            code = self.codes[label][...]
+            x[CODES + label] = jnp.broadcast_to(code, (*batch, *code.shape))
+        for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            y = layer(x)
+            if number + 1 < len(self.layers):
+                y = y if norm is None else norm(y)
+                y = self._dropped({name: self.activation(array) for name, array in y.items()}, key, number)
+                if self.residual and self.channels[number] == self.channels[number + 1]:
+                    y = {name: array + x[name] for name, array in y.items()}
+            x = y
+        for dense in self.head:
+            x = {name: dense(self.activation(array)) for name, array in x.items()}
+        if self.out is not None:
+            return x[RESULT]
+        results = list(join(self.spec.leaves, x).values())
+        if results[0].shape[-1] == 1:
+            results = [array[..., 0] for array in results]
+        return jax.tree.unflatten(jax.tree.structure(params), results)
+
+    def _dropped(self, x: dict[str, jax.Array], key: jax.Array | None, number: int) -> dict[str, jax.Array]:
+        """Features of which some are set to zero, the others being scaled up."""
+        if key is None or not self.dropout:
+            return x
+        keys = jax.random.split(jax.random.fold_in(key, number), len(x))
+        return {
+            name: jnp.where(jax.random.bernoulli(one, 1 - self.dropout, array.shape), array / (1 - self.dropout), 0)
+            for one, (name, array) in zip(keys, x.items(), strict=True)
+        }
+
+
+def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, int]]) -> dict[str, S | Fixed]:
+    """The groups of the labels that occur."""
+    found = {label for side in features for text, _ in side.values() for label in text.split()}
+    return {label: what for label, what in groups.items() if label in found}
+
+
+def _norm(kind: str | None, after: Mapping[str, tuple[str, int]], groups: Mapping[str, S | Fixed]) -> RMSNorm | None:
+    return RMSNorm(after, groups=_used(groups, after)) if kind else None

@@ -1,0 +1,89 @@
+"""Bringing parameters of every kind to mean zero and variance one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.weightspace.specifications._leaves import with_channels
+from equikit.weightspace.specifications._specification import Specification, checked_specification
+
+
+class Standardize(nnx.Module):
+    r"""Move and scale each array of the parameters, \((w - \mu)/\sigma\), to mean 0 and variance 1.
+
+    There is one mean and one deviation for each array and channel, over all networks and entries, so that it commutes
+    with whatever permutes entries.
+
+    Args:
+        spec: the symmetry of the parameters.
+        batch: parameters of many networks, stacked: arrays `[*batch, *shape]`, or `[*batch, *shape, channels]`.
+        channels: how many channels there are.
+
+    Attributes:
+        shift, scale: name of an array to the mean and one over the deviation, `[channels]`; not trained.
+
+    Raises:
+        ShapeError, DTypeError, OptionError: if the parameters are not those of the specification.
+        OptionError: if there are no networks, or a mean or a deviation is no finite number.
+
+    Example:
+        >>> from equikit.weightspace import trace
+        >>> spec = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], {"a": jnp.ones((3, 8)), "b": jnp.ones((8, 2))},
+        ...              jnp.ones((5, 3)))
+        >>> one, two = jax.random.split(jax.random.key(0))
+        >>> zoo = {"a": 1 + jax.random.normal(one, (9, 3, 8)), "b": 3 * jax.random.normal(two, (9, 8, 2))}
+        >>> standardized = Standardize(spec, zoo)(zoo)
+        >>> bool(jnp.allclose(jnp.mean(standardized["a"]), 0, atol=1e-6))
+        True
+        >>> bool(jnp.allclose(jnp.std(standardized["b"]), 1))
+        True
+    """
+
+    def __init__(self, spec: Specification, batch: Any, *, channels: int = 1) -> None:
+        checked_specification(spec)
+        self.spec, self.channels = spec, _checks.count("channels", channels)
+        shift, scale = {}, {}
+        empty = {leaf.name for leaf in spec.leaves if 0 in leaf.shape}
+        for name, array in with_channels(spec.leaves, batch, channels).items():
+            wide = array.astype(jnp.promote_types(array.dtype, jnp.float32)).reshape(-1, channels)
+            if name in empty:  # as where a layer has no neurons: there is nothing to move
+                wide = jnp.zeros((1, channels), wide.dtype)
+            deviation = jnp.std(wide, axis=0) if wide.size else jnp.full(channels, jnp.nan)
+            _refuse_no_statistics(name, array, deviation)
+            # What never changes, as a bias that is zero in all networks, is moved to zero and left there.
+            shift[name] = nnx.Variable(jnp.mean(wide, axis=0))
+            scale[name] = nnx.Variable(jnp.where(deviation > 0, 1 / jnp.where(deviation > 0, deviation, 1), 1))
+        self.shift, self.scale = nnx.Dict(shift), nnx.Dict(scale)
+
+    def arrays(self, arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Standardize arrays `[..., channels]`, by name."""
+        return {
+            name: ((array - self.shift[name][...]) * self.scale[name][...]).astype(array.dtype)
+            for name, array in arrays.items()
+        }
+
+    def __call__(self, params: Any) -> Any:
+        """A tree like the parameters, which may be a batch."""
+        found = self.arrays(with_channels(self.spec.leaves, params, self.channels))
+        leaves = [array[..., 0] if self.channels == 1 else array for array in found.values()]
+        return jax.tree.unflatten(jax.tree.structure(params), leaves)
+
+
+def _refuse_no_statistics(name: str, array: jax.Array, deviation: jax.Array) -> None:
+    # A mean of what is infinite, or so large that squares are, has no finite deviation; what is traced has no value.
+    if isinstance(deviation, jax.core.Tracer) or np.all(np.isfinite(np.asarray(deviation))):
+        return
+    raise OptionError(
+        f"parameters of networks have no mean and deviation: {name!r}",
+        got=f"shape {list(array.shape)}, with infinite entries or not a number" if array.size else "no networks",
+        expected="one network or more, with finite weights whose squares are finite",
+        step="leave out networks whose training diverged",
+    )

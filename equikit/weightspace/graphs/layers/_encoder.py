@@ -1,0 +1,128 @@
+"""The first and the last map of a metanetwork: from parameters to features of nodes and edges, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from equikit.weightspace.graphs._graph import ParameterGraph
+from equikit.weightspace.graphs._probes import Probes
+from equikit.weightspace.graphs._values import Features
+from equikit.weightspace.graphs.layers._dense import Joined, Options, State
+from equikit.weightspace.graphs.layers._messages import means
+
+
+class Encoder(nnx.Module):
+    """Values, codes of layers, kinds and positions, and activations, mapped to one width and added."""
+
+    def __init__(
+        self, graph: ParameterGraph, channels: int, width: int, probes: Probes | None, options: Options
+    ) -> None:
+        self.graph, self.channels, self.width, self.dtype = graph, channels, width, options.dtype
+        self.node_values = options.linear(graph.node_width * channels, width)
+        self.edge_values = options.linear(graph.edge_width * channels, width)
+        self.layers = options.codes(len(graph.node_layers), width)
+        self.kinds = options.codes(len(graph.edge_kinds), width)
+        self.node_positions = options.codes(_positions(graph.node_position), width)
+        self.edge_positions = options.codes(_positions(graph.edge_position), width)
+        self.probes = probes
+        self.activations = None if probes is None else options.linear(probes.count, width)
+        self.whole = options.codes(1, width) if options.use_global else None
+
+    def __call__(self, params: Any) -> State:
+        """Features of nodes, of edges and of the whole."""
+        graph = self.graph
+        values = graph.features(params, channels=self.channels)
+        batch = values.nodes.shape[:-2]
+        of_nodes = (self.layers, graph.node_layer), (self.node_positions, graph.node_position)
+        of_edges = (self.kinds, graph.edge_kind), (self.edge_positions, graph.edge_position)
+        nodes = self._added(values.nodes, self.node_values, *of_nodes)
+        edges = self._added(values.edges, self.edge_values, *of_edges)
+        if self.probes is not None and self.activations is not None:
+            first = params if self.channels == 1 else jax.tree.map(lambda leaf: leaf[..., 0], params)
+            seen = self.activations(self.probes(first))
+            nodes = nodes + seen.astype(nodes.dtype)
+        whole = None
+        if self.whole is not None:
+            code = self.whole[...][0].astype(nodes.dtype)
+            whole = jnp.broadcast_to(code, (*batch, code.shape[0]))
+        return State(nodes, edges, whole)
+
+    def _added(
+        self, values: jax.Array, linear: nnx.Linear | None, *codes: tuple[nnx.Param[jax.Array] | None, np.ndarray]
+    ) -> jax.Array:
+        """Values, if there are any, mapped to the width, and the codes of each row."""
+        if linear is None:
+            mapped = jnp.zeros((*values.shape[:-1], self.width), self.dtype or values.dtype)
+        else:
+            mapped = linear(values)
+        for code, number in codes:
+            if code is not None:
+                rows = jnp.concatenate([code[...], jnp.zeros((1, self.width), code[...].dtype)])
+                mapped = mapped + rows[np.where(number < 0, len(rows) - 1, number)].astype(mapped.dtype)
+        return mapped
+
+
+def _positions(position: np.ndarray) -> int:
+    return int(position.max(initial=-1)) + 1
+
+
+class InvariantHead(nnx.Module):
+    """Means of each layer's nodes and of each kind's edges, and the features of the whole, through a perceptron."""
+
+    def __init__(self, graph: ParameterGraph, width: int, out: int, options: Options) -> None:
+        self.graph = graph
+        widths = {"nodes": len(graph.node_layers) * width, "edges": len(graph.edge_kinds) * width, "whole": width}
+        used = {name: size for name, size in widths.items() if size and (name != "whole" or options.use_global)}
+        self.hidden = Joined(used, width, options)
+        self.last = options.linear(width, out)
+
+    def __call__(self, state: State) -> jax.Array:
+        """Invariants `[*batch, out]`."""
+        graph, part = self.graph, self.hidden.part
+        batch = state.nodes.shape[:-2]
+        nodes = means(state.nodes, graph.node_layer, len(graph.node_layers))
+        total = part("nodes", nodes.reshape(*batch, nodes.shape[-2] * nodes.shape[-1]))
+        if graph.edge_kinds:
+            edges = means(state.edges, graph.edge_kind, len(graph.edge_kinds))
+            total = total + part("edges", edges.reshape(*batch, edges.shape[-2] * edges.shape[-1]))
+        if state.whole is not None:
+            total = total + part("whole", state.whole)
+        assert self.last is not None
+        result: jax.Array = self.last(self.hidden(total))
+        return result
+
+
+class NodeHead(nnx.Module):
+    """Features of each node of one layer."""
+
+    def __init__(self, graph: ParameterGraph, layer: str, width: int, out: int, options: Options) -> None:
+        rows = np.flatnonzero(graph.node_layer == graph.node_layers.index(layer))
+        self.first, self.count = int(rows.min(initial=graph.num_nodes)), len(rows)
+        self.last = options.linear(width, out)
+
+    def __call__(self, state: State) -> jax.Array:
+        """Features `[*batch, n, out]`."""
+        assert self.last is not None
+        result: jax.Array = self.last(state.nodes[..., self.first : self.first + self.count, :])
+        return result
+
+
+class ParameterHead(nnx.Module):
+    """New channels for every parameter, read where its value stood."""
+
+    def __init__(self, graph: ParameterGraph, width: int, out: int, options: Options) -> None:
+        self.of_nodes = options.linear(width, graph.node_width * out)
+        self.of_edges = options.linear(width, graph.edge_width * out)
+
+    def __call__(self, state: State) -> Features:
+        """The features of the new parameters."""
+
+        def read(linear: nnx.Linear | None, x: jax.Array) -> jax.Array:
+            return x[..., :0] if linear is None else linear(x)
+
+        return Features(read(self.of_nodes, state.nodes), read(self.of_edges, state.edges))

@@ -1,0 +1,125 @@
+"""Message passing on parameter graphs."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from equikit.weightspace.graphs._graph import ParameterGraph
+from equikit.weightspace.graphs.layers._dense import Joined, Options, State
+from equikit.weightspace.graphs.layers._messages import looked_up, mean_of_means, shares, sums
+from equikit.weightspace.graphs.layers._metanetwork import Metanetwork
+
+
+class MessageLayer(nnx.Module):
+    """Edges are updated from their ends, nodes from the means of their edges, the whole from the means of both."""
+
+    def __init__(self, graph: ParameterGraph, width: int, options: Options) -> None:
+        self.graph = graph
+        self.node_norm, self.edge_norm = options.norm(width), options.norm(width)
+        whole = {"whole": width} if options.use_global else {}
+        self.edge = Joined({"edge": width, "sender": width, "receiver": width} | whole, width, options)
+        self.node = Joined({"node": width, "incoming": width, "outgoing": width} | whole, width, options)
+        self.gates = options.linear(width, 2 * width)  # of what is sent along edges, and against them
+        self.whole_norm = options.norm(width) if options.use_global else None
+        self.whole = Joined({"whole": width, "nodes": width, "edges": width}, width, options) if whole else None
+
+    def __call__(self, state: State) -> State:
+        """Apply the layer."""
+        senders, receivers = self.graph.edge_index
+        nodes, edges = self.node_norm(state.nodes), self.edge_norm(state.edges)
+        total = (
+            self.edge.part("edge", edges)
+            + looked_up(self.edge.part("sender", nodes), senders)
+            + looked_up(self.edge.part("receiver", nodes), receivers)
+        )
+        whole = None
+        if state.whole is not None:
+            assert self.whole_norm is not None
+            whole = self.whole_norm(state.whole)
+            total = total + self.edge.part("whole", whole)[..., None, :]
+        message = self.edge(total)
+        assert self.gates is not None
+        along, against = jnp.split(1 + self.gates(nodes), 2, axis=-1)
+        incoming = self._gathered(message * looked_up(along, senders), receivers)
+        outgoing = self._gathered(message * looked_up(against, receivers), senders)
+        total = (
+            self.node.part("node", nodes) + self.node.part("incoming", incoming) + self.node.part("outgoing", outgoing)
+        )
+        if whole is not None:
+            total = total + self.node.part("whole", whole)[..., None, :]
+        change = self.node(total)
+        if whole is None or self.whole is None or state.whole is None:
+            return State(state.nodes + change, state.edges + message, None)
+        total = (
+            self.whole.part("whole", whole)
+            + self.whole.part("nodes", mean_of_means(change, self.graph.node_layer))
+            + self.whole.part("edges", mean_of_means(message, self.graph.edge_kind))
+        )
+        return State(state.nodes + change, state.edges + message, state.whole + self.whole(total))
+
+    def _gathered(self, x: jax.Array, ends: np.ndarray) -> jax.Array:
+        share = shares(ends, self.graph.edge_kind, self.graph.num_nodes)
+        return sums(x, ends, self.graph.num_nodes, share).astype(x.dtype)
+
+
+class MessagePassing(Metanetwork):
+    r"""A graph network on the parameters of other networks, equivariant or invariant to what permutes these.
+
+    With features \(e\) of the edge from node \(u\) to \(v\), \(g\) of the whole graph, perceptrons \(\phi\) and layer
+    norms in front of them, a layer is
+
+    \(e_{uv} \mathrel{+}= m_{uv} = \phi_e(e_{uv}, x_u, x_v, g)\),
+    \(x_v \mathrel{+}= \phi_x(x_v, \mathrm{mean}_u\, m_{uv} \odot a_u, \mathrm{mean}_u\, m_{vu} \odot b_u, g)\),
+    \(g \mathrel{+}= \phi_g(g, \mathrm{mean}\, \phi_x, \mathrm{mean}\, m)\),
+
+    where \(a_u\) and \(b_u\) are affine in \(x_u\): networks multiply weights by activations. Means, not sums, keep
+    numbers of one size for networks of every width; they are means over the kinds of edges that a node has, or over all
+    layers and kinds, of means over those of one kind, lest a bias be lost among a thousand weights. Layers of the
+    graph, kinds of edges, and indices that nothing permutes have learned codes; hidden neurons have none of their own,
+    so that relabeling them relabels the result.
+
+    Args:
+        graph: the graph of the parameters, from `graph`.
+        channels: numbers for each weight: of the input, of the hidden layers, of the output. One for the weights alone;
+            more where every weight comes with a gradient. Where hidden layers differ, a linear map stands between them.
+        out: `""` for invariants, the name of a layer of the graph, as `"h0"`, for features of each of its nodes; by
+            default a tree like the parameters.
+        use_global: have features of the whole graph; without them nothing goes from one component to another.
+        activation: in the perceptrons.
+        probes: activations of every neuron as further features, see `Probes`.
+        dtype: of the computation, that of parameters and weights together by default.
+        param_dtype: of the parameters of this network.
+        rngs: random keys.
+
+    Raises:
+        OptionError: if there are less than three numbers of channels, or no such output.
+
+    Cost: for every layer a product of matrices for each edge, \(O(\text{edges} \cdot c^2)\); edges are in memory.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> from equikit.weightspace import MessagePassing, graph
+        >>> def apply(params, x):
+        ...     return jnp.tanh(x @ params["first"]) @ params["second"]
+        >>> params = {"first": jnp.ones((3, 8)), "second": jnp.ones((8, 2))}
+        >>> neurons = graph(apply, params, jnp.ones((5, 3)))
+        >>> network = MessagePassing(neurons, [1, 16, 16, 4], out="", rngs=nnx.Rngs(0))
+        >>> network(params).shape
+        (4,)
+        >>> moved = neurons.spec.act(neurons.spec.random_element(jax.random.key(0)), params)
+        >>> bool(jnp.allclose(network(moved), network(params), atol=1e-5))
+        True
+
+    Source:
+        Lim et al., Graph metanetworks for processing diverse neural architectures, arXiv:2312.04501;
+        Kofinas et al., arXiv:2403.12143; the form of the layers is that of Battaglia et al.,
+        arXiv:1806.01261.
+    """
+
+    def make_layer(self, width: int, options: Options) -> MessageLayer:
+        """A layer."""
+        return MessageLayer(self.graph, width, options)

@@ -1,0 +1,128 @@
+"""What networks on parameter graphs share: channels, features, layers one after another, and what comes out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.nn._functions import Activation, silu
+from equikit.nn._linear import checked_dtypes
+from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
+from equikit.weightspace.graphs._probes import Probes
+from equikit.weightspace.graphs._values import Features
+from equikit.weightspace.graphs.layers._dense import Options, State
+from equikit.weightspace.graphs.layers._encoder import Encoder, InvariantHead, NodeHead, ParameterHead
+
+
+class Metanetwork(nnx.Module):
+    """A network on parameter graphs; subclasses say what a layer is."""
+
+    def __init__(
+        self,
+        graph: ParameterGraph,
+        channels: Sequence[int],
+        out: str | None = None,
+        *,
+        use_global: bool = True,
+        activation: Activation = silu,
+        probes: Probes | None = None,
+        dtype: DTypeLike | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        _check(graph, out, probes)
+        widths = _checks.widths("channels", channels, fewest=3, example="[1, 16, 16, 1]")
+        _checks.function("activation", activation, example="jnp.tanh")
+        computed, stored = checked_dtypes(dtype, param_dtype)
+        options = Options(_checks.rngs(rngs), activation, computed, stored, _checks.flag("use_global", use_global))
+        self.graph, self.channels, self.out = graph, widths, out
+        hidden = widths[1:-1]
+        self.encoder = Encoder(graph, widths[0], hidden[0], probes, options)
+        self.prepare(hidden[0], options)
+        self.layers = nnx.List([self.make_layer(width, options) for width in hidden])
+        # Between layers of one width there is nothing.
+        self.resized = nnx.List([Resize(*pair, options) for pair in itertools.pairwise(hidden)])
+        self.node_norm, self.edge_norm = options.norm(hidden[-1]), options.norm(hidden[-1])
+        self.whole_norm = options.norm(hidden[-1]) if use_global else None
+        self.head: InvariantHead | NodeHead | ParameterHead
+        if out is None:
+            self.head = ParameterHead(graph, hidden[-1], widths[-1], options)
+        elif out == "":
+            self.head = InvariantHead(graph, hidden[-1], widths[-1], options)
+        else:
+            self.head = NodeHead(graph, out, hidden[-1], widths[-1], options)
+
+    def prepare(self, width: int, options: Options) -> None:
+        """Make parts that a subclass needs beside its layers."""
+
+    def make_layer(self, width: int, options: Options) -> Any:
+        """A layer."""
+        raise NotImplementedError
+
+    def begin(self, state: State) -> State:
+        """What comes before the first layer."""
+        return state
+
+    def end(self, state: State) -> State:
+        """What comes after the last one."""
+        return state
+
+    def __call__(self, params: Any) -> Any:
+        """Apply the network.
+
+        Args:
+            params: a tree of arrays `[*batch, *shape]`, the parameters of a network or of many, stacked; with more than
+                one input channel `[*batch, *shape, channels]`.
+
+        Returns:
+            `[*batch, channels]` for `out=""`, `[*batch, n, channels]` for a layer of the graph; otherwise a tree like
+            `params`, with the channels of the output as a last axis where there are more than one.
+
+        Raises:
+            ShapeError, DTypeError, OptionError: if the parameters are not those of the graph.
+        """
+        state = self.begin(self.encoder(params))
+        for number, layer in enumerate(self.layers):
+            state = layer(state if number == 0 else self.resized[number - 1](state))
+        nodes, edges, whole = self.end(state)
+        if whole is not None and self.whole_norm is not None:
+            whole = self.whole_norm(whole)
+        state = State(self.node_norm(nodes), self.edge_norm(edges), whole)
+        result = self.head(state)
+        return self.graph.parameters(result, params) if isinstance(result, Features) else result
+
+
+class Resize(nnx.Module):
+    """A linear map from one width to another; nothing where they agree."""
+
+    def __init__(self, before: int, after: int, options: Options) -> None:
+        same = before == after
+        self.nodes = None if same else options.linear(before, after)
+        self.edges = None if same else options.linear(before, after)
+        self.whole = None if same or not options.use_global else options.linear(before, after)
+
+    def __call__(self, state: State) -> State:
+        """Apply the map."""
+        if self.nodes is None or self.edges is None:
+            return state
+        whole = state.whole if state.whole is None or self.whole is None else self.whole(state.whole)
+        return State(self.nodes(state.nodes), self.edges(state.edges), whole)
+
+
+def _check(graph: Any, out: Any, probes: Any) -> None:
+    checked_graph(graph)
+    _checks.choice("out", out, ("", *graph.node_layers, None))
+    if probes is not None and not (isinstance(probes, Probes) and probes.graph == graph):
+        raise OptionError(
+            "these are no probes of the graph",
+            got=type(probes).__name__ if not isinstance(probes, Probes) else "probes of another graph",
+            expected="Probes made with the same graph",
+            step="write probes=Probes(graph, apply, x)",
+        )

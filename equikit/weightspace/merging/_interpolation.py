@@ -1,0 +1,163 @@
+"""The straight line between two networks: losses along it, and how high they rise above the ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.weightspace.alignment._losses import checked_loss
+from equikit.weightspace.specifications._leaves import refuse_unlike
+
+
+@dataclass(frozen=True)
+class Line:
+    """Losses along a straight line between two networks.
+
+    Attributes:
+        places: from zero, the first network, to one, the second.
+        losses: of the networks there.
+    """
+
+    places: np.ndarray
+    losses: np.ndarray
+
+    @property
+    def above(self) -> np.ndarray:
+        """The losses less the straight line between those of the ends."""
+        straight = (1 - self.places) * self.losses[0] + self.places * self.losses[-1]
+        above: np.ndarray = self.losses - straight
+        return above
+
+    @property
+    def barrier(self) -> float:
+        """The highest rise above the straight line; zero where there is none, as the ends lie on it."""
+        return float(np.max(self.above))
+
+    def plot(self, name: str = "", axes: Any = None) -> Any:
+        """Draw the losses: a Matplotlib figure; see `plot_lines`, which draws several."""
+        return plot_lines({name: self}, axes)
+
+
+def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
+    """The network at a place of the straight line between two, `(1 - t) a + t b`.
+
+    Running averages of batch normalization are interpolated like all else, and do not fit what is in between: take them
+    anew, by running the network over data in training mode.
+
+    Args:
+        params_a, params_b: trees of arrays, of one structure and the same shapes.
+        place: t, one number.
+
+    Returns:
+        A tree like both, of their dtypes; what has less than 32 bits is interpolated in float32, and rounded once.
+        Integers and booleans, such as counters and masks, are those of the network that is nearer, half way the second.
+
+    Raises:
+        OptionError, ShapeError: if the trees do not match, naming the leaf, or the place is no number.
+
+    Cost: one pass over the parameters.
+
+    Example:
+        >>> float(interpolate({"w": jnp.zeros(3)}, {"w": jnp.ones(3)}, 0.25)["w"][0])
+        0.25
+    """
+    refuse_unlike({"params_a": params_a, "params_b": params_b})
+    if not np.shape(place):
+        place = _checks.number("place", place, example=0.5)
+    else:
+        raise OptionError(
+            "place= must be one number",
+            got=f"shape {list(np.shape(place))}",
+            expected="one place on the line",
+            step="write jax.vmap(lambda t: interpolate(params_a, params_b, t))(places)",
+        )
+
+    def between(a: Any, b: Any) -> Any:
+        dtype = jnp.result_type(a, b)
+        if not jnp.issubdtype(dtype, jnp.inexact):
+            return jnp.where(place < 0.5, a, b)
+        wide = jnp.promote_types(dtype, jnp.float32)
+        a, b, t = (jnp.asarray(one).astype(wide) for one in (a, b, place))
+        return ((1 - t) * a + t * b).astype(dtype)
+
+    return jax.tree.map(between, params_a, params_b)
+
+
+def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, points: int = 25) -> Line:
+    r"""Losses along the line between two networks: \(\max_t\, L((1-t) a + t b) - (1-t) L(a) - t L(b)\) is the barrier.
+
+    Args:
+        loss: a function of the parameters alone, which JAX can trace; it is compiled once.
+        params_a, params_b: trees of arrays, with running averages of normalizations that fit what is between them.
+        points: how many places, the ends included.
+
+    Returns:
+        The line, with `barrier`, `places` and `losses`.
+
+    Raises:
+        OptionError, ShapeError: if there are less than two points, the trees do not match, or a loss is not a finite
+            number.
+
+    Cost: one loss a point.
+
+    Example:
+        >>> line = barrier(lambda x: (x**2 - 1) ** 2, jnp.array(-1.0), jnp.array(1.0), points=3)
+        >>> line.losses.tolist(), line.barrier
+        ([0.0, 1.0, 0.0], 1.0)
+
+    Source:
+        Frankle et al., Linear mode connectivity and the lottery ticket hypothesis, arXiv:1912.05671, section 2.
+    """
+    places = np.linspace(0, 1, _checks.count("points", points, least=2, most=1_000_000, example=25))
+    _checks.function("loss", loss, example="lambda params: ...")
+
+    @jax.jit
+    def run(place: jax.Array, a: Any, b: Any) -> Any:
+        return checked_loss(loss(interpolate(a, b, place)), "loss(params)", differentiated=False)
+
+    losses = [float(run(jnp.float32(place), params_a, params_b)) for place in places]
+    broken = [number for number, value in enumerate(losses) if not np.isfinite(value)]
+    if broken:
+        raise OptionError(
+            "a loss on the line is not finite",
+            got=f"{losses[broken[0]]} at place {places[broken[0]]:.3g}, and {len(broken)} such losses in all",
+            expected="finite losses of both networks and of all between them",
+            step="see whether the training of a network diverged, or the loss overflows in its precision",
+        )
+    return Line(places, np.array(losses))
+
+
+def plot_lines(lines: Mapping[str, Line], axes: Any = None) -> Any:
+    """Draw losses along several lines, as before and after matching, with their barriers.
+
+    Args:
+        lines: names with lines.
+        axes: Matplotlib axes to draw on; by default those of a new figure.
+
+    Returns:
+        The Matplotlib figure.
+
+    Raises:
+        OptionError: if there are no lines.
+        MissingPackageError: if Matplotlib is not installed.
+
+    Cost: one plot.
+
+    Example:
+        >>> line = barrier(lambda x: (x**2 - 1) ** 2, jnp.array(-1.0), jnp.array(1.0), points=9)
+        >>> plot_lines({"as they are": line}).axes[0].get_ylabel()
+        'loss'
+
+    Source:
+        Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836, figure 2.
+    """
+    from equikit.weightspace.merging._figures import line_figure
+
+    return line_figure(lines, axes)

@@ -1,0 +1,119 @@
+"""Means of networks that are aligned first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import DTypeError, OptionError
+from equikit.weightspace.alignment._align import align
+from equikit.weightspace.specifications._leaves import by_path, is_inexact, refuse_unlike
+from equikit.weightspace.specifications._specification import Specification, checked_specification
+from equikit.weightspace.specifications._tensors import checked_tensors
+
+
+def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: int = 0, restarts: int = 0) -> Any:
+    """The mean of several networks, each of them aligned with the mean of the others until nothing changes.
+
+    The sum of the inner products of all pairs grows with every change. Running averages of batch normalization are
+    means like all else, and do not fit the network that comes out: its activations vary less than those of the networks
+    it is the mean of. Run the merged model over data in training mode before it is used. Integers and booleans, such as
+    counters and masks, are those of the first network.
+
+    Args:
+        trees: parameters, trees of arrays.
+        spec: the symmetry of all of them.
+        rounds: the most passes over all networks.
+        seed, restarts: as for `align`.
+
+    Returns:
+        A tree like each of them.
+
+    Raises:
+        OptionError, ShapeError, DTypeError: if there are no networks, or one is not that of the specification.
+
+    Cost: an alignment for every network and round.
+
+    Source:
+        Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836 (merging many models). On running
+        averages: Jordan et al., REPAIR, arXiv:2211.08403.
+    """
+    checked_specification(spec)
+    _checks.count("rounds", rounds, example=8)
+    current = _checked_list(trees, "merge")
+    for number, tree in enumerate(current):
+        checked_tensors(spec.leaves, tree, f"trees[{number}]")
+    generator = np.random.default_rng(_checks.count("seed", seed))
+    for _ in range(rounds if len(current) > 1 else 0):
+        changed = False
+        for number in generator.permutation(len(current)):
+            others = [tree for place, tree in enumerate(current) if place != number]
+            current[number], matching = align(
+                _mean_of_weights(others), current[number], spec, restarts=restarts, seed=seed, with_info=True
+            )
+            changed |= any(np.any(p != np.arange(p.shape[-1])) for p in matching.element.values())
+        if not changed:
+            break
+    return _mean_of_weights(current)
+
+
+def mean(trees: Sequence[Any]) -> Any:
+    """The mean of trees of arrays.
+
+    Args:
+        trees: a list of trees of one structure and the same shapes.
+
+    Returns:
+        A tree like each of them, of their dtypes; half precision is added in float32, and rounded once.
+
+    Raises:
+        OptionError, ShapeError: if there are none, or they do not match, naming the leaf.
+        DTypeError: if a leaf is integer or boolean, naming it.
+
+    Cost: one pass over all of them.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> mean([{"w": jnp.zeros(2)}, {"w": jnp.ones(2)}])["w"].tolist()
+        [0.5, 0.5]
+    """
+    trees = _checked_list(trees, "take the mean of")
+    refuse_unlike({f"trees[{number}]": tree for number, tree in enumerate(trees)})
+    for name, leaf in by_path(trees[0]).items():
+        if not is_inexact(leaf):
+            raise DTypeError(
+                f"integers and booleans have no mean: {name!r}",
+                got=f"dtype {jnp.result_type(leaf)}",
+                expected="floating-point or complex arrays",
+                step="leave counters and masks out, or write merge(trees, spec), which keeps those of the first tree",
+            )
+    return _mean_of_weights(trees)
+
+
+def _mean_of_weights(trees: Sequence[Any]) -> Any:
+    """The mean; integers and booleans are those of the first tree."""
+    return jax.tree.map(lambda *leaves: _mean(leaves) if is_inexact(leaves[0]) else leaves[0], *trees)
+
+
+def _mean(leaves: Sequence[Any]) -> jax.Array:
+    dtype = jnp.result_type(*leaves)
+    # In half precision the sum can overflow although the mean does not.
+    wide = jnp.promote_types(dtype, jnp.float32)
+    total = sum(jnp.asarray(leaf, wide) for leaf in leaves)
+    return jnp.asarray(total / len(leaves), dtype)
+
+
+def _checked_list(trees: Any, what: str) -> list[Any]:
+    if not isinstance(trees, list | tuple) or not trees:
+        raise OptionError(
+            f"there is nothing to {what}",
+            got="no trees" if isinstance(trees, list | tuple) else f"trees of type {type(trees).__name__}",
+            expected="a list of one or more",
+            step="pass [params_a, params_b]",
+        )
+    return list(trees)

@@ -1,0 +1,122 @@
+"""Which operation of a program does not allow a symmetry that was claimed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from equikit._errors import OptionError
+from equikit.groups import S
+from equikit.weightspace.specifications._leaves import checked_leaves
+from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf, Product, Simple, Sum
+from equikit.weightspace.tracing.axes._axes import Axis, direct_sum, product
+from equikit.weightspace.tracing.axes._places import Place, filled, single
+from equikit.weightspace.tracing.axes._relation import Places
+from equikit.weightspace.tracing.programs._program import program_of
+from equikit.weightspace.tracing.programs._reading import read, read_with
+
+
+def relative_difference(one: Any, two: Any) -> float:
+    """The largest difference of two trees of arrays, relative to the largest entry of each array."""
+    worst = 0.0
+    for mine, other in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        if not jnp.issubdtype(jnp.result_type(mine), jnp.inexact):
+            worst = max(worst, float(not bool(jnp.all(mine == other))))
+            continue
+        # What is infinite in the same way is equal.
+        same = mine == other
+        size = float(jnp.max(jnp.where(jnp.isfinite(mine), jnp.abs(mine), 0), initial=0))
+        difference = float(jnp.max(jnp.where(same, 0, jnp.abs(mine - other)), initial=0))
+        found = difference / size if size else difference
+        worst = max(worst, found if math.isfinite(found) else math.inf)  # max() would lose a not-a-number
+    return worst
+
+
+def refuse_not_comparable(outputs: Any, again: Callable[[], Any]) -> None:
+    """See that outputs are numbers, and come out again.
+
+    Raises:
+        OptionError: if some are not-a-numbers, or are others a second time, as of a model with randomness.
+    """
+    floats = [leaf for leaf in jax.tree.leaves(outputs) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
+    broken = any(bool(jnp.any(jnp.isnan(leaf))) for leaf in floats)
+    random = not broken and relative_difference(outputs, again()) > 0
+    if broken:
+        raise OptionError(
+            "outputs that are no numbers cannot be compared",
+            got="not-a-numbers",
+            expected="finite numbers",
+            step="look at the parameters and the input",
+        )
+    if random:
+        raise OptionError(
+            "the model computes something else a second time",
+            got="two outputs for the same parameters and input",
+            expected="a pure function apply(params, x)",
+            step="take what is random in the model as an input",
+        )
+
+
+class _Found(Exception):
+    """Carries the text out of the reader."""
+
+
+def labeled_axes(leaves: tuple[Leaf, ...], groups: Mapping[str, S]) -> tuple[dict[str, Axis], list[Places]]:
+    """An index set for each label that is permuted, and the axes of all parameters made of them."""
+    labeled: dict[str, Axis] = {}
+
+    def axis_of(expression: Simple) -> Axis:
+        if isinstance(expression, Product):
+            return product([axis_of(factor) for factor in expression.factors], "a product of axes")
+        if isinstance(expression, Sum):
+            return direct_sum([axis_of(part) for part in expression.parts])
+        if expression.label not in groups:
+            return Axis(expression.size, "rigid", reason="bound to Fixed")
+        return labeled.setdefault(expression.label, Axis(expression.size))
+
+    def place_of(axis: Expression) -> Place:
+        if not isinstance(axis, Indexed):
+            return Place(single(axis_of(axis)))
+        axes = map(axis_of, axis.members)
+        return Place(filled(axis.counts, lambda _: next(axes)), axis.over)
+
+    return labeled, [[place_of(axis) for axis in leaf.axes] for leaf in leaves]
+
+
+def first_difference(
+    leaves: tuple[Leaf, ...], groups: dict[str, S], apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]
+) -> str:
+    """The first operation that makes a label rigid, or one of two, or gives it a structure."""
+    labeled, of_params = labeled_axes(leaves, groups)
+
+    def conflict() -> str:
+        roots: dict[Axis, str] = {}
+        for label, axis in labeled.items():
+            root = axis.root
+            if root.kind != "free" and root.size > 1:
+                return f"{label!r} is not free" + (f": {root.reason}" if root.reason else f", but a {root.kind}")
+            if root in roots:
+                return f"{roots[root]!r} and {label!r} are permuted alike"
+            roots[root] = label
+        return ""
+
+    def watch(equation: Any) -> None:
+        text = conflict()
+        if text:
+            shapes = ", ".join(str(list(variable.aval.shape)) for variable in equation.invars)
+            raise _Found(f"; by {equation.primitive} of arrays {shapes}, {text}")
+
+    given = checked_leaves(leaves, params)
+    assert list(given) == [leaf.name for leaf in leaves], "leaves come in the order of the tree"
+    programs = [program_of(apply, params, inputs)]
+    split = read(programs, [leaf.shape for leaf in leaves], unreached=True).split
+    try:
+        read_with(programs, of_params, split, watch)
+    except _Found as found:
+        return str(found)
+    text = conflict()
+    return f"; {text}" if text else ""

@@ -1,0 +1,260 @@
+"""The arrays of a tree of parameters, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit.weightspace.specifications._terms import Indexed, Leaf
+
+HELD = ("value", "raw_value")
+"""What Flax calls the array in a variable, which says nothing."""
+
+
+def key_name(key: Any) -> str:
+    """One step of a path in a tree."""
+    for attribute in ("key", "name", "idx"):
+        if hasattr(key, attribute):
+            return str(getattr(key, attribute))
+    return str(key)
+
+
+def named_leaves(params: Any) -> dict[str, Any]:
+    """Name to array, in the order of the tree.
+
+    Raises:
+        OptionError: if two arrays have one name, or there are none.
+        DTypeError: if a leaf is not an array of numbers or booleans.
+    """
+    found: dict[str, Any] = {}
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    for path, leaf in leaves:
+        keys = [key_name(key) for key in path]
+        # An attribute: what a dictionary calls so is a name that was chosen, as in attention.
+        if keys and keys[-1] in HELD and hasattr(path[-1], "name"):
+            keys = keys[:-1]
+        name = "/".join(keys) or "parameters"
+        is_array = isinstance(leaf, jax.Array | np.ndarray | jax.ShapeDtypeStruct)
+        if not is_array or not any(jnp.issubdtype(leaf.dtype, kind) for kind in (jnp.number, jnp.bool_)):
+            raise DTypeError(
+                f"the parameter {name!r} is not an array of numbers",
+                got=f"dtype {leaf.dtype}" if is_array else type(leaf).__name__,
+                expected="a tree of arrays: floating-point, complex, integer or boolean",
+                step="leave keys and static fields out: nnx.split(model, nnx.Param, ...), params alone",
+            )
+        if name in found:
+            raise OptionError(
+                "two parameters have one name",
+                got=f"{name!r} twice",
+                expected="paths that differ",
+                step="rename the keys of the tree",
+            )
+        found[name] = leaf
+    if not found:
+        raise OptionError("there are no parameters", got="an empty tree", expected="arrays", step="pass the parameters")
+    return found
+
+
+def is_real(array: Any) -> bool:
+    """Whether an array is real floating-point."""
+    return bool(jnp.issubdtype(jnp.result_type(array), jnp.floating))
+
+
+def is_inexact(array: Any) -> bool:
+    """Whether an array is floating-point, real or complex: others are counters and masks, which are not weights."""
+    return bool(jnp.issubdtype(jnp.result_type(array), jnp.inexact))
+
+
+def refuse_not_real(what: str, params: Any, *, integers: bool = False) -> None:
+    """Raise an error unless all parameters are real floating-point numbers.
+
+    Args:
+        what: what needs them, for the text of the error.
+        params: a tree of arrays.
+        integers: whether integers and booleans are allowed too.
+
+    Raises:
+        DTypeError: if a parameter is not, naming it.
+    """
+    for name, leaf in named_leaves(params).items():
+        if is_real(leaf) or (integers and not is_inexact(leaf)):
+            continue
+        raise DTypeError(
+            f"{what} needs real floating-point parameters: {name!r}",
+            got=f"dtype {leaf.dtype}",
+            expected="float32, float64, bfloat16 or float16",
+            step="store its real and imaginary parts as two parameters, and trace again"
+            if is_inexact(leaf)
+            else "leave it out of the parameters, as a constant of apply(params, x), and trace again",
+        )
+
+
+def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the parameters") -> dict[str, Any]:
+    """Name to array, which have to be those of a specification.
+
+    Raises:
+        OptionError, ShapeError, DTypeError: if they are not, naming the leaf and the axis.
+    """
+    given, known = named_leaves(params), {leaf.name: leaf for leaf in leaves}
+    if given.keys() != known.keys():
+        missing, more = sorted(known.keys() - given.keys()), sorted(given.keys() - known.keys())
+        raise OptionError(
+            f"{what} are not those of the specification",
+            got=", ".join([*(f"no {name!r}" for name in missing), *(f"{name!r} besides" for name in more)]),
+            expected=f"{len(known)} arrays: {', '.join(known)}",
+            step="pass a tree of the same structure as the one that was traced",
+        )
+    for name, leaf in known.items():
+        shape = tuple(given[name].shape)
+        if shape[len(shape) - len(leaf.shape) :] != leaf.shape or len(shape) < len(leaf.shape):
+            wrong = [
+                f"axis {place} ({axis})"
+                for place, axis in enumerate(leaf.axes)
+                if len(shape) == len(leaf.shape) and shape[place] != axis.size
+            ]
+            raise ShapeError(
+                f"{what} do not fit the specification: {name!r}" + (f", {', '.join(wrong)}" if wrong else ""),
+                got=f"shape {list(shape)}",
+                expected=f"{list(leaf.shape)}, which is {leaf}",
+                step="trace the model that these parameters are of",
+            )
+    return given
+
+
+def refuse_moved_indices(leaves: tuple[Leaf, ...], permuted: Collection[str]) -> None:
+    """See that nothing permutes an axis on whose indices the labels of another axis depend.
+
+    Raises:
+        OptionError: if something does, naming the leaf and the label.
+    """
+    for leaf in leaves:
+        for axis in leaf.axes:
+            for place in axis.over if isinstance(axis, Indexed) else ():
+                moved = [label for label in leaf.axes[place].labels if label in permuted]
+                if moved:
+                    raise OptionError(
+                        f"{moved[0]!r} is permuted, and {leaf.name!r} has other labels for each of its indices",
+                        got=f"{leaf.name}: {leaf}",
+                        expected=f"{moved[0]!r} bound to Fixed",
+                        step="trace the model: it binds the labels",
+                    )
+
+
+def refuse_sizes_that_differ(leaves: tuple[Leaf, ...], sizes: Mapping[str, int]) -> None:
+    """See that every axis has the size that its label is bound to.
+
+    Raises:
+        OptionError: if not, naming the leaf and the axis.
+    """
+    places: dict[str, dict[int, list[str]]] = {label: {size: ["its group"]} for label, size in sizes.items()}
+    for leaf in leaves:
+        for place, axis in enumerate(leaf.axes):
+            for symbol in symbols(axis):
+                at = places.setdefault(symbol.label, {}).setdefault(symbol.size, [])
+                at.append(f"{leaf.name!r} axis {place}")
+    for label, found in places.items():
+        if len(found) > 1 or label not in sizes:
+            raise OptionError(
+                f"the label {label!r} has two sizes" if label in sizes else f"the label {label!r} has no group",
+                got="; ".join(f"{size} in {', '.join(at)}" for size, at in found.items()),
+                expected="one size for each label, that of its group",
+                step="give the axes different labels" if label in sizes else "bind it: S(n) or Fixed(n)",
+            )
+
+
+def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
+    """Raise an error unless all trees, by name, have the structure and the shapes of the first: nothing is broadcast.
+
+    Args:
+        trees: what they are called, and trees.
+        single: whether in all but the first there may be one number in the place of an array.
+
+    Raises:
+        OptionError: if structures differ.
+        ShapeError: if shapes do.
+    """
+    (first, like), *others = trees.items()
+    wanted = by_path(like)
+    structure: Any = jax.tree.structure(like)
+    for name, tree in others:
+        found = by_path(tree)
+        same: bool = structure == jax.tree.structure(tree)
+        if not same:
+            missing, more = (
+                [path for path in wanted if path not in found],
+                [path for path in found if path not in wanted],
+            )
+            differ = [*(f"no {path!r}" for path in missing), *(f"{path!r} besides" for path in more)]
+            raise OptionError(
+                f"{name} and {first} are not trees of one structure",
+                got=", ".join(differ) or f"{type(tree).__name__} and {type(like).__name__}, of the same names",
+                expected=f"{len(wanted)} arrays, as in {first}: {', '.join(wanted)}",
+                step="pass trees of one architecture",
+            )
+        for path, leaf in found.items():
+            shape, its = jnp.shape(wanted[path]), jnp.shape(leaf)
+            if its != shape and not (single and its == ()):
+                raise ShapeError(
+                    f"{name} and {first} have other shapes: {path!r}",
+                    got=f"{list(its)} in {name}, {list(shape)} in {first}",
+                    expected="one shape in both; nothing is broadcast",
+                    step="pass trees of one architecture",
+                )
+
+
+def by_path(tree: Any) -> dict[str, Any]:
+    """Path to leaf, in the order of a tree of anything."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {"/".join(map(key_name, path)) or "the array": leaf for path, leaf in leaves}
+
+
+def symbols(axis: Any) -> list[Any]:
+    """All symbols in an expression."""
+    inner = next((getattr(axis, name) for name in ("factors", "parts", "members") if hasattr(axis, name)), None)
+    return [axis] if inner is None else [symbol for one in inner for symbol in symbols(one)]
+
+
+def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[str, jax.Array]:
+    """Name to array `[*batch, *shape, channels]`, of parameters that have such an axis where channels are not one.
+
+    Raises:
+        OptionError, ShapeError, DTypeError: if they are not those of a specification, or have several batch shapes.
+    """
+    refuse_not_real("a function of weights", params)
+    arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], params) if channels == 1 else params
+    for name, array in named_leaves(arrays).items():
+        if not array.ndim or array.shape[-1] != channels:
+            raise ShapeError(
+                f"the parameter {name!r} has not the channels that are expected",
+                got=f"shape {list(array.shape)}",
+                expected=f"{channels} channels in the last axis",
+                step="stack them: jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)",
+            )
+    checked_leaves(leaves, jax.tree.map(lambda array: array[..., 0], arrays))
+    named = named_leaves(arrays)
+    batch_of(leaves, {name: array[..., 0] for name, array in named.items()})
+    return named
+
+
+def batch_of(leaves: Sequence[Leaf], arrays: Mapping[str, Any]) -> tuple[int, ...]:
+    """The axes before those of the parameters, which all arrays have to share.
+
+    Raises:
+        ShapeError: if they do not.
+    """
+    batches = {leaf.name: arrays[leaf.name].shape[: arrays[leaf.name].ndim - len(leaf.axes)] for leaf in leaves}
+    first = leaves[0].name
+    for name, batch in batches.items():
+        if batch != batches[first]:
+            raise ShapeError(
+                f"the parameter {name!r} does not fit the others",
+                got=f"shape {list(arrays[name].shape)}, batch axes {list(batch)}",
+                expected=f"batch axes {list(batches[first])}, as {first!r} has",
+                step="stack the parameters of all networks: jax.tree.map(lambda *a: jnp.stack(a), *trees)",
+            )
+    return tuple(batches[first])

@@ -1,0 +1,112 @@
+"""Moving parameters by the elements of their group."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import OptionError
+from equikit.weightspace.specifications._leaves import batch_of
+from equikit.weightspace.specifications._tensors import Tensor, join, split, tensors_of
+from equikit.weightspace.specifications._terms import Element, Leaf
+from equikit.weightspace.tracing._nesting import Nested
+
+
+def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> Element:
+    """Permutations of labels that are permuted.
+
+    Raises:
+        OptionError: if they are not, naming the label.
+    """
+    if not isinstance(element, Mapping):
+        raise OptionError(
+            "this is no element of the group",
+            got=type(element).__name__,
+            expected="a dictionary of labels to permutations",
+            step="draw one: spec.random_element(jax.random.key(0))",
+        )
+    within = dict(pairs)
+    for label, places in element.items():
+        size = groups.get(label, 0)
+        shapes = [(size,)] + ([(groups[within[label]], size)] if label in within else [])
+        fits = label in groups and getattr(places, "shape", None) in shapes
+        if fits and not isinstance(places, jax.core.Tracer):
+            fits = bool(np.all(np.sort(np.asarray(places), axis=-1) == np.arange(size)))
+        if not fits:
+            raise OptionError(
+                f"no element of the group has this for {label!r}",
+                got=f"{places!r:.60}",
+                expected=f"a permutation of {size} indices, an array of shape {' or '.join(map(str, shapes))}"
+                if label in groups
+                else f"one of the labels {', '.join(map(repr, groups))}",
+                step="draw one: spec.random_element(jax.random.key(0))",
+            )
+    return dict(element)
+
+
+def moved(leaves: Sequence[Leaf], pairs: Nested, element: Element, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
+    """Arrays `[*batch, *shape]` by name, moved; the permutations of an element may be traced.
+
+    Nested labels come first, by one permutation for each index of the other label, or one for all.
+    """
+    within = dict(pairs)
+    found = {}
+    for leaf in leaves:
+        if not element.keys() & set(leaf.labels):
+            found[leaf.name] = arrays[leaf.name]
+            continue
+        tensors = split((leaf,), {leaf.name: jnp.asarray(arrays[leaf.name])[..., None]})
+        for tensor in tensors_of(leaf):
+            # Labels that are nested in others are moved before these.
+            for place in sorted(range(len(tensor.labels)), key=lambda at: tensor.labels[at] not in within):
+                if tensor.labels[place] in element:
+                    tensors[tensor.name] = _moved(tensors[tensor.name], tensor, place, within, element)
+        found[leaf.name] = join((leaf,), tensors)[leaf.name][..., 0]
+    return found
+
+
+def _moved(array: Any, tensor: Tensor, place: int, within: Mapping[str, str], element: Element) -> Any:
+    """A tensor `[*batch, *axes, 1]`, moved along one of its axes."""
+    label = tensor.labels[place]
+    start = array.ndim - 1 - len(tensor.labels)
+    order = _inverse(element[label])
+    if order.ndim == 1:
+        return jnp.take(array, order, axis=start + place)
+    first, second = start + tensor.labels.index(within[label]), start + place
+    others = [axis for axis in range(array.ndim) if axis not in (first, second)]
+    index = jnp.expand_dims(order if first < second else order.T, others)
+    return jnp.take_along_axis(array, index, axis=second)
+
+
+def augmented(
+    leaves: Sequence[Leaf],
+    pairs: Nested,
+    permuted: Sequence[str],
+    sizes: Mapping[str, int],
+    key: jax.Array,
+    arrays: Mapping[str, Any],
+) -> dict[str, jax.Array]:
+    """Arrays `[*batch, *shape]` by name, each network of the batch moved by a random element of its own."""
+    within, batch = dict(pairs), batch_of(leaves, arrays)
+
+    def one(key: jax.Array, own: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        element: dict[str, Any] = {}
+        for number, label in enumerate(permuted):
+            several = (sizes[within[label]],) if label in within else ()
+            indices = jnp.broadcast_to(jnp.arange(sizes[label]), (*several, sizes[label]))
+            draw = jax.random.fold_in(key, number)
+            element[label] = jax.random.permutation(draw, indices, axis=-1, independent=True)
+        return moved(leaves, pairs, element, own)
+
+    flat = {leaf.name: jnp.reshape(arrays[leaf.name], (math.prod(batch), *leaf.shape)) for leaf in leaves}
+    drawn = jax.vmap(one)(jax.random.split(key, math.prod(batch)), flat)
+    return {leaf.name: drawn[leaf.name].reshape(*batch, *leaf.shape) for leaf in leaves}
+
+
+def _inverse(places: Any) -> Any:
+    return jnp.argsort(places, axis=-1) if isinstance(places, jax.Array) else np.argsort(places, axis=-1)

@@ -1,0 +1,259 @@
+"""Scales and signs of neurons that leave what a network computes as it is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import DTypeError, OptionError
+from equikit.weightspace.specifications._leaves import is_inexact, symbols
+from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf, Product, Sum
+from equikit.weightspace.tracing._forms import Array, Form, Kind, Powers, combined, plain
+from equikit.weightspace.tracing.axes._axes import Axis, atoms
+from equikit.weightspace.tracing.axes._places import Place, filled
+from equikit.weightspace.tracing.axes._relation import Places
+from equikit.weightspace.tracing.programs._program import Call
+
+Scales = Literal["positive", "sign"]
+"""Numbers above zero, or plus and minus one."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A way to multiply parameters by a number for each index of a label.
+
+    Attributes:
+        label: the label.
+        kind: see `Scales`; of signs, powers count modulo two.
+        powers: for parameters and their axes the powers of the numbers, one for each symbol of the axis.
+    """
+
+    label: str
+    kind: Scales
+    powers: tuple[tuple[str, int, tuple[Fraction, ...]], ...]
+
+    def __str__(self) -> str:
+        parts = [f"{name}[{place}] {', '.join(map(str, powers))}" for name, place, powers in self.powers if any(powers)]
+        return f"{self.label} {self.kind}: {'; '.join(parts)}"
+
+    def factors(self, leaf: Leaf, numbers: Any) -> Iterator[Any]:
+        """What multiplies a parameter along its axes, to be broadcast; in NumPy, or in JAX where numbers are."""
+        for name, place, powers in self.powers:
+            if name == leaf.name and any(powers):
+                yield _spread(leaf, place, _along(leaf.axes[place], iter(powers), self.label, numbers))
+
+
+def rescaled(
+    leaves: Sequence[Leaf], scaling: Scaling, size: int, numbers: Any, arrays: Mapping[str, Any]
+) -> dict[str, jax.Array]:
+    """Arrays by name, multiplied by powers of numbers; leading axes are a batch.
+
+    Raises:
+        OptionError: if the numbers are not of the kind, or a power of them is beyond the numbers of an array.
+        DTypeError: if a parameter that is multiplied is integer or boolean.
+    """
+    traced = isinstance(numbers, jax.core.Tracer)
+    values = numbers if traced else _checked_numbers(scaling, size, numbers)
+    found = {}
+    for leaf in leaves:
+        array = arrays[leaf.name]
+        for factor in scaling.factors(leaf, values):
+            refuse_integers(f"the scaling of {scaling.label!r}", leaf.name, array)
+            narrow = jnp.asarray(factor, array.dtype)
+            if not traced and not np.all(np.isfinite(np.asarray(narrow.real, np.float64)) & (np.asarray(narrow) != 0)):
+                raise OptionError(
+                    f"the numbers are too large or too small for {leaf.name!r}",
+                    got=f"powers from {np.min(factor):.1e} to {np.max(factor):.1e}",
+                    expected=f"numbers of {array.dtype}, none of them zero",
+                    step="pass numbers nearer to one",
+                )
+            array = array * narrow
+        found[leaf.name] = array
+    return found
+
+
+def refuse_integers(action: str, name: str, array: Any) -> None:
+    """Raise `DTypeError` where a parameter would be multiplied that was not integer or boolean in the traced model."""
+    if not is_inexact(array):
+        raise DTypeError(
+            f"{action} multiplies a parameter that is not floating-point: {name!r}",
+            got=f"dtype {array.dtype}",
+            expected="floating-point or complex, as in the model that was traced",
+            step="trace the model with these parameters: spec = trace(apply, params, x)",
+        )
+
+
+def _checked_numbers(scaling: Scaling, size: int, numbers: Any) -> np.ndarray:
+    given = np.asarray(numbers)
+    real = given.dtype.kind in "fiub" or given.dtype == jnp.bfloat16
+    values = given.astype(np.float64) if real else np.zeros(given.shape)
+    fit = real and values.shape == (size,) and np.all(np.isfinite(values))
+    positive = scaling.kind == "positive"
+    if not fit or np.any(values <= 0 if positive else np.abs(values) != 1):
+        raise OptionError(
+            f"the numbers do not scale {scaling.label!r}",
+            got=f"shape {list(given.shape)}, "
+            + (f"the least {np.min(values, initial=np.inf):.3g}" if real else f"dtype {given.dtype}"),
+            expected=f"{size} real numbers, " + ("all above zero" if positive else "plus or minus one"),
+            step=f"pass jnp.{'exp' if positive else 'sign'} of any numbers",
+        )
+    return values
+
+
+def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: Any) -> Any:
+    library: Any = np if isinstance(numbers, np.ndarray) else jnp
+    if isinstance(axis, Product):
+        found = library.ones(1, numbers.dtype)
+        for factor in axis.factors:
+            found = library.outer(found, _along(factor, powers, label, numbers)).ravel()
+        return found
+    if isinstance(axis, Sum):
+        return library.concatenate([_along(part, powers, label, numbers) for part in axis.parts])
+    if isinstance(axis, Indexed):
+        return library.stack([_along(member, powers, label, numbers) for member in axis.members])
+    power = next(powers)
+    return numbers ** float(power) if axis.label == label and power else library.ones(axis.size, numbers.dtype)
+
+
+def _spread(leaf: Leaf, place: int, factor: Any) -> Any:
+    """A factor along one axis, which may be another one at each index of some other axes, with the axes of a leaf."""
+    axis = leaf.axes[place]
+    over, counts = (axis.over, axis.counts) if isinstance(axis, Indexed) else ((), ())
+    order = sorted((*over, place))
+    full = factor.reshape(*counts, axis.size).transpose([(*over, place).index(one) for one in order])
+    return full.reshape([leaf.shape[one] if one in order else 1 for one in range(len(leaf.axes))])
+
+
+@dataclass(frozen=True)
+class Unknowns:
+    """The powers of parameters, one for each symbol of each of their axes that is permuted.
+
+    Attributes:
+        owners: for each the numbers of the parameter, of its axis and of the symbol.
+        labels: for each the label of the symbol.
+        roots: the index sets of the labels.
+        arrays: the parameters with these powers.
+    """
+
+    owners: tuple[tuple[int, int, int], ...]
+    labels: tuple[str, ...]
+    roots: dict[str, Axis]
+    arrays: tuple[Array, ...]
+
+
+def unknowns(leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Collection[str]) -> Unknowns:
+    """A number for each power of the parameters, whose axes are given."""
+    owners: list[tuple[int, int, int]] = []
+    labels: list[str] = []
+    roots: dict[str, Axis] = {}
+
+    def forms(leaf: int, at: int, place: Place, names: Iterator[tuple[int, str]]) -> Place:
+        def one(index: tuple[int, ...]) -> tuple[Form, ...]:
+            found = []
+            for atom in atoms(place.members[index]):
+                which, label = next(names)
+                found.append({len(owners): Fraction(1)})
+                owners.append((leaf, at, which))
+                labels.append(label)
+                roots[label] = atom.root
+            return tuple(found)
+
+        return Place(filled(place.members.shape, one), place.over)
+
+    arrays = []
+    for number, (leaf, places) in enumerate(zip(leaves, of_params, strict=True)):
+        found = []
+        for at, (place, axis) in enumerate(zip(places, leaf.axes, strict=True)):
+            names = ((which, one.label) for which, one in enumerate(symbols(axis)) if one.label in permuted)
+            found.append(forms(number, at, place, names))
+        arrays.append(Array(found))
+    return Unknowns(tuple(owners), tuple(labels), roots, tuple(arrays))
+
+
+def scalings(
+    calls: Sequence[Call], leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Collection[str]
+) -> list[Scaling]:
+    """All ways to scale, a basis of them for each label and kind.
+
+    Args:
+        calls: the programs as they were read; their first inputs are the parameters.
+        leaves: the parameters.
+        of_params: the axes of each.
+        permuted: the labels that are permuted.
+    """
+    its = unknowns(leaves, of_params, permuted)
+    found: list[Scaling] = []
+    kinds: tuple[Scales, ...] = ("positive", "sign")
+    for kind in kinds:
+        powers = powers_of(kind, calls, its)
+        for label in dict.fromkeys(its.labels):
+            mine = [number for number, other in enumerate(its.labels) if other == label]
+            # What loops carry comes first, so that it is expressed by the parameters.
+            carried = [number for number, atom in powers.carried.items() if atom.root is its.roots[label]]
+            for vector in null_space(powers.rows, [*carried, *mine], modulo_two=kind == "sign"):
+                rest = dict(zip(mine, vector[len(carried) :], strict=True))
+                if any(rest.values()):
+                    found.append(Scaling(label, kind, tuple(by_axis(leaves, its, rest))))
+    return found
+
+
+def powers_of(kind: Kind, calls: Sequence[Call], its: Unknowns) -> Powers:
+    """What is asked of the powers of parameters, by all programs."""
+    powers = Powers(kind)
+    for call in calls:
+        others = call.jaxpr.invars[len(its.arrays) :]
+        powers.run(call, [*its.arrays, *(plain(call.of(variable)) for variable in others)])
+    # Integers and booleans are not multiplied.
+    dtypes = [variable.aval.dtype for call in calls[:1] for variable in call.jaxpr.invars]
+    for number, (parameter, *_) in enumerate(its.owners):
+        if not jnp.issubdtype(dtypes[parameter], jnp.inexact):
+            powers.vanish({number: Fraction(1)})
+    return powers
+
+
+def by_axis(
+    leaves: Sequence[Leaf], its: Unknowns, found: Mapping[int, Fraction]
+) -> Iterator[tuple[str, int, tuple[Fraction, ...]]]:
+    """For parameters and their axes the powers, one for each symbol of the axis."""
+    values = {its.owners[number]: value for number, value in found.items()}
+    for (number, place), group in itertools.groupby(sorted(values), lambda owner: owner[:2]):
+        at = {which: values[number, place, which] for *_, which in group}
+        count = len(symbols(leaves[number].axes[place]))
+        yield leaves[number].name, place, tuple(at.get(which, Fraction(0)) for which in range(count))
+
+
+def null_space(rows: Sequence[Form], unknowns: Sequence[int], *, modulo_two: bool) -> list[list[Fraction]]:
+    """A basis of the vectors of these unknowns, all others zero, on which all forms vanish: over Q, or modulo two."""
+    places = {number: place for place, number in enumerate(unknowns)}
+    pivots: dict[int, dict[int, Fraction]] = {}
+
+    def reduced(row: dict[int, Fraction]) -> dict[int, Fraction]:
+        values = ((place, value % 2 if modulo_two else value) for place, value in row.items())
+        return {place: value for place, value in values if value}
+
+    for form in rows:
+        row = reduced({places[number]: value for number, value in form.items() if number in places})
+        while row:
+            lead = min(row)
+            if lead not in pivots:
+                first = row[lead]
+                pivots[lead] = {place: value / first for place, value in row.items()}
+                break
+            row = reduced(combined(row, pivots[lead], -row[lead]))
+    free = [place for place in range(len(unknowns)) if place not in pivots]
+    basis = []
+    for chosen in free:
+        vector = [Fraction(0)] * len(unknowns)
+        vector[chosen] = Fraction(1)
+        for lead in sorted(pivots, reverse=True):
+            value = -sum((pivots[lead][place] * vector[place] for place in pivots[lead] if place != lead), Fraction(0))
+            vector[lead] = value % 2 if modulo_two else value
+        basis.append(vector)
+    return basis

@@ -1,0 +1,288 @@
+"""The symmetry of the parameters of a model: a term for each, and a group for each label."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from equikit import _checks
+from equikit._errors import EquivarianceError, OptionError, TraceWarning
+from equikit.groups import Fixed, S
+from equikit.weightspace.specifications._blame import first_difference, refuse_not_comparable, relative_difference
+from equikit.weightspace.specifications._leaves import checked_leaves, refuse_moved_indices, refuse_sizes_that_differ
+from equikit.weightspace.specifications._linear_action import LinearAction, transformed
+from equikit.weightspace.specifications._moving import augmented, checked_element, moved
+from equikit.weightspace.specifications._scaling import Scaling, rescaled
+from equikit.weightspace.specifications._terms import Element, Leaf
+from equikit.weightspace.tracing._nesting import Nested
+from equikit.weightspace.tracing._precision import rounding
+from equikit.weightspace.tracing.programs._program import program_of
+
+
+@dataclass(frozen=True)
+class Specification:
+    """What permutes the parameters of a model without changing what it computes. Made by `trace`.
+
+    Attributes:
+        leaves: the arrays, with what each of their axes is an axis of.
+        bindings: labels with their groups, S(n) for those that are permuted, Fixed(n) for others.
+        reasons: for labels on which nothing acts, why.
+        scalings: ways to multiply parameters by numbers, one for each index of a label, that leave the function too.
+        nested: pairs of labels, the first of which is permuted by itself for every index of the second, as what is in a
+            head of attention, or in an expert of a mixture. The group is then a wreath product.
+        linear_actions: general linear groups that act on labels along which all is linear, and leave the function too.
+        unread: names of the operations of the program that have no rule. All axes of their operands and results are
+            fixed, so that the group of the model may be larger than this one.
+    """
+
+    leaves: tuple[Leaf, ...]
+    bindings: tuple[tuple[str, S | Fixed], ...]
+    reasons: tuple[tuple[str, str], ...] = ()
+    scalings: tuple[Scaling, ...] = ()
+    nested: Nested = ()
+    linear_actions: tuple[LinearAction, ...] = ()
+    unread: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        refuse_sizes_that_differ(self.leaves, self.sizes)
+        refuse_moved_indices(self.leaves, self.groups)
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """For the name of each parameter its term, as `"in h0"`."""
+        return {leaf.name: str(leaf) for leaf in self.leaves}
+
+    @property
+    def groups(self) -> dict[str, S]:
+        """The labels that are permuted, with their groups."""
+        return {label: group for label, group in self.bindings if isinstance(group, S)}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The size of every label."""
+        return {label: what.size if isinstance(what, Fixed) else what.n or 0 for label, what in self.bindings}
+
+    def __str__(self) -> str:
+        width = max((len(leaf.name) for leaf in self.leaves), default=0)
+        lines = [f"{leaf.name:<{width}}  {leaf}" for leaf in self.leaves]
+        return "\n".join([*lines, "", self.bound(label for label, _ in self.bindings)])
+
+    def bound(self, labels: Iterable[str]) -> str:
+        """The groups of labels as a text, such as `"h0=S(4), h1=S(2) within h0"`."""
+        groups, within = dict(self.bindings), {inner: f" within {outer}" for inner, outer in self.nested}
+        return ", ".join(f"{label}={groups[label]}{within.get(label, '')}" for label in labels)
+
+    def fix(self, *labels: str) -> Specification:
+        """Fix labels, such as those that `check` finds to be wrong: nothing permutes, scales or transforms them.
+
+        What is left is a subgroup. A label that is nested in a fixed one gets one permutation for all indices of it in
+        place of one for each, and its linear groups one matrix.
+
+        Args:
+            labels: any of `bindings`; those that are fixed already stay as they are.
+
+        Returns:
+            A specification with the labels bound to Fixed, with the reason "fixed by the caller".
+
+        Raises:
+            OptionError: if there is no such label.
+
+        Example:
+            >>> from equikit.weightspace import trace
+            >>> params = {"a": np.ones((3, 8)), "b": np.ones((8, 4)), "c": np.ones((4, 2))}
+            >>> spec = trace(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"] @ p["c"], params, np.ones((5, 3)))
+            >>> spec.groups, spec.fix("h0").groups
+            ({'h0': S(8), 'h1': S(4)}, {'h1': S(4)})
+        """
+        for label in labels:
+            if label not in list(self.sizes):
+                near = _checks.nearest(label, self.sizes) or next(iter(self.sizes), "h0")
+                raise OptionError(
+                    f"there is no label {label!r}" if isinstance(label, str) else "a label must be a text",
+                    got=_checks.shown(label),
+                    expected=f"labels of the specification: {', '.join(self.sizes)}",
+                    step=f'write spec.fix("{near}")',
+                )
+        gone = {label: Fixed(self.sizes[label]) for label in self.groups if label in labels}
+        actions = (action for action in self.linear_actions if action.label not in labels)
+        return replace(
+            self,
+            bindings=tuple((label, gone.get(label, group)) for label, group in self.bindings),
+            reasons=(*self.reasons, *((label, "fixed by the caller") for label in gone)),
+            scalings=tuple(scaling for scaling in self.scalings if scaling.label not in labels),
+            nested=tuple(pair for pair in self.nested if not gone.keys() & {*pair}),
+            linear_actions=tuple(replace(a, within=None) if a.within in gone else a for a in actions),
+        )
+
+    def random_element(self, key: jax.Array) -> Element:
+        """A permutation for each label, uniformly; for a nested one as many, `[outer, n]`, as the other has indices.
+
+        Raises:
+            OptionError: if the key is none, or is traced.
+        """
+        if isinstance(key, jax.core.Tracer):
+            raise OptionError(
+                "an element is drawn on the host",
+                got="a key that is traced",
+                expected="a key that is known",
+                step="call this outside of jit, or spec.augment(key, params) inside",
+            )
+        generator = np.random.default_rng(np.asarray(jax.random.bits(_checks.key(key), (4,))))
+        found, within = {}, dict(self.nested)
+        for label, group in self.groups.items():
+            count = self.sizes[within[label]] if label in within else 1
+            drawn = [group.random_element(generator) for _ in range(count)]
+            found[label] = np.stack(drawn) if label in within else drawn[0]
+        return found
+
+    def act(self, element: Mapping[str, np.ndarray], params: Any) -> Any:
+        """Move the parameters: a tree of the same structure; leading axes of all arrays are a batch.
+
+        Nested labels are permuted first, within the indices of the others as they come; one permutation `[n]` serves
+        all of these.
+        """
+        groups = {label: self.sizes[label] for label in self.groups}
+        given = checked_element(element, self.nested, groups)
+        found = moved(self.leaves, self.nested, given, checked_leaves(self.leaves, params))
+        return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
+
+    def augment(self, key: jax.Array, params: Any) -> Any:
+        """Move every network of a batch by a random element of its own; may be compiled.
+
+        Args:
+            key: of the elements.
+            params: arrays `[*batch, *shape]`.
+
+        Returns:
+            A tree like the parameters.
+
+        Raises:
+            OptionError, ShapeError, DTypeError: if the parameters are not those of the specification, or there is no
+                key.
+
+        Example:
+            >>> import jax.numpy as jnp
+            >>> from equikit.weightspace import trace
+            >>> spec = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["b"], {"a": jnp.ones((3, 8)), "b": jnp.ones((8, 2))},
+            ...              jnp.ones((5, 3)))
+            >>> zoo = {"a": jnp.ones((9, 3, 8)), "b": jnp.ones((9, 8, 2))}
+            >>> jax.jit(spec.augment)(jax.random.key(0), zoo)["b"].shape
+            (9, 8, 2)
+        """
+        given = checked_leaves(self.leaves, params)
+        found = augmented(self.leaves, self.nested, list(self.groups), self.sizes, _checks.key(key), given)
+        return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
+
+    def rescale(self, scaling: Scaling, numbers: jax.Array | np.ndarray, params: Any) -> Any:
+        """Multiply the parameters by powers of numbers, one for each index of the label, `[n]`; these may be traced.
+
+        Raises:
+            OptionError: if the scaling is not one of `scalings`, or the numbers are not of its kind.
+        """
+        self._refuse_other(scaling, self.scalings, "scalings")
+        given = checked_leaves(self.leaves, params)
+        found = rescaled(self.leaves, scaling, self.sizes[scaling.label], numbers, given)
+        return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
+
+    @staticmethod
+    def _refuse_other(action: object, known: tuple[Any, ...], name: str) -> None:
+        if action not in known:
+            raise OptionError(
+                "this does not act on these parameters",
+                got=str(action),
+                expected="; ".join(map(str, known)) or f"nothing: spec.{name} is empty",
+                step=f"take one of spec.{name}",
+            )
+
+    def transform(self, action: LinearAction, matrix: Any, params: Any) -> Any:
+        """Multiply the parameters by a matrix `[n, n]` along axes that are up, and by its inverse along those down.
+
+        Where the action is within another label, by one for each of its indices, `[m, n, n]`, or by one for all.
+        Leading axes of all parameters are a batch. The inverse of a matrix that is known is found in float64.
+
+        Raises:
+            OptionError: if the matrix has another shape, is not finite, or has no inverse.
+        """
+        self._refuse_other(action, self.linear_actions, "linear_actions")
+        given = checked_leaves(self.leaves, params)
+        found = transformed(self.leaves, action, action.shape(self.sizes), matrix, given)
+        return jax.tree.unflatten(jax.tree.structure(params), [found[leaf.name] for leaf in self.leaves])
+
+    def check(
+        self, apply: Callable[..., Any], params: Any, x: Any, key: jax.Array, *, tolerance: float | None = None
+    ) -> float:
+        """See that a random group element leaves the outputs as they are.
+
+        Args:
+            apply: the model, `apply(params, x)`.
+            params: its parameters.
+            x: an input, or several in a tuple.
+            key: of the element.
+            tolerance: the largest difference of outputs allowed, relative to the largest entry of each; by default
+                the square root of the rounding error of the narrowest dtype that the model computes in.
+
+        Returns:
+            The largest relative difference.
+
+        Raises:
+            OptionError: if the key is not a JAX key, the tolerance is not a number ≥ 0 or None, or there is none and
+                the model cannot be traced.
+            EquivarianceError: if the outputs differ, naming the first operation whose result is not moved as it should.
+        """
+        inputs = x if isinstance(x, tuple) else (x,)
+        _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
+        _checks.number("tolerance", tolerance, least=0, optional=True, example=1e-3)
+        element, outputs = self.random_element(key), apply(params, *inputs)
+
+        def changed(element: Mapping[str, np.ndarray]) -> float:
+            return relative_difference(outputs, apply(self.act(element, params), *inputs))
+
+        found = changed(element)
+        refuse_not_comparable(outputs, lambda: apply(params, *inputs))
+        allowed = rounding(program_of(apply, params, inputs)) ** 0.5 if tolerance is None else tolerance
+        if not found <= allowed:
+            each = {label: changed({label: places}) for label, places in element.items()}
+            wrong = [label for label in each if not each[label] <= allowed] or [max(each, key=lambda x: each[x])]
+            raise EquivarianceError(
+                "the outputs change with an element of the group",
+                got=f"a relative difference of {found:.1e}"
+                + first_difference(self.leaves, self.groups, apply, params, inputs),
+                expected=f"at most {allowed:.1e}",
+                step="write spec = spec.fix(" + ", ".join(f'"{label}"' for label in wrong) + "), "
+                "and report the model: trace() should not find them",
+            )
+        return found
+
+
+def checked_specification(spec: Any) -> None:
+    """Raise `OptionError` unless it is a specification."""
+    if not isinstance(spec, Specification):
+        raise OptionError(
+            "spec= must be a specification",
+            got=_checks.shown(spec, 60),
+            expected="the symmetry of the parameters, a Specification",
+            step="write spec=trace(apply, params, x)",
+        )
+
+
+def warn_of_unread(spec: Specification) -> None:
+    """Emit a `TraceWarning`, at the line of the user's program, if the trace met operations without a rule."""
+    if not spec.unread:
+        return
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "equikit":
+        frame, level = frame.f_back, level + 1
+    warning = TraceWarning(
+        "the group of this model may be larger than the one that was found",
+        got=f"operations without a rule, whose axes are fixed: {', '.join(spec.unread)}",
+        expected="operations that trace() can read",
+        step="look at spec.reasons; to accept this group, "
+        'write warnings.simplefilter("ignore", equikit.TraceWarning) before the call',
+    )
+    warnings.warn(warning, stacklevel=level)

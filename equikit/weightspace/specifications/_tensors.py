@@ -1,0 +1,175 @@
+"""Parameters as tensors with one label an axis, and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from equikit._errors import OptionError, ShapeError
+from equikit.weightspace.specifications._leaves import checked_leaves
+from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf, Product, Sum, Symbol, without
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A piece of a parameter that has one label an axis.
+
+    Attributes:
+        name: that of the parameter; with the number of the piece, where there are several.
+        axes: a symbol for each axis.
+    """
+
+    name: str
+    axes: tuple[Symbol, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """One for each axis."""
+        return tuple(axis.label for axis in self.axes)
+
+
+Axes = tuple[Expression, ...]
+
+
+def opened(axes: Axes) -> tuple[int, tuple[Axes, ...]] | None:
+    """The first axis that has structure, and the axes of the array that take its place.
+
+    They are those of one array for a product, and of one for each part of a sum, or for each index along an axis on
+    which others depend; this axis is then left out.
+    """
+    for axis in axes:
+        if isinstance(axis, Indexed):
+            place, count = axis.over[0], axis.counts[0]
+            return place, tuple(without(axes, place, index) for index in range(count))
+    for place, axis in enumerate(axes):
+        if isinstance(axis, Product):
+            return place, (axes[:place] + axis.factors + axes[place + 1 :],)
+        if isinstance(axis, Sum):
+            return place, tuple((*axes[:place], part, *axes[place + 1 :]) for part in axis.parts)
+    return None
+
+
+def pieces(axes: Axes) -> Iterator[tuple[Symbol, ...]]:
+    """The axes of every piece of an array."""
+    found = opened(axes)
+    if found is None:
+        yield tuple(axis for axis in axes if isinstance(axis, Symbol))
+        return
+    for inner in found[1]:
+        yield from pieces(inner)
+
+
+def tensors_of(leaf: Leaf) -> tuple[Tensor, ...]:
+    """The pieces of a parameter."""
+    found = [*pieces(leaf.axes)]
+    names = [leaf.name] if len(found) == 1 else [f"{leaf.name}[{number}]" for number in range(len(found))]
+    return tuple(Tensor(name, axes) for name, axes in zip(names, found, strict=True))
+
+
+def split(leaves: tuple[Leaf, ...], arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Parameters `[*batch, *shape, channels]` to tensors `[*batch, *axes, channels]`, by name."""
+    found: dict[str, jax.Array] = {}
+    for leaf in leaves:
+        names = (tensor.name for tensor in tensors_of(leaf))
+        found |= dict(zip(names, _split(leaf.axes, arrays[leaf.name]), strict=True))
+    return found
+
+
+def _split(axes: Axes, array: jax.Array) -> Iterator[jax.Array]:
+    inside = opened(axes)
+    if inside is None:
+        yield array
+        return
+    place, inner = inside
+    start = array.ndim - len(axes) - 1 + place
+    axis = axes[place]
+    if isinstance(axis, Product):
+        sizes = (factor.size for factor in axis.factors)
+        yield from _split(inner[0], array.reshape(*array.shape[:start], *sizes, *array.shape[start + 1 :]))
+        return
+    if isinstance(axis, Symbol):
+        for index, one in enumerate(inner):
+            yield from _split(one, jax.lax.index_in_dim(array, index, axis=start, keepdims=False))
+        return
+    assert isinstance(axis, Sum)
+    first = 0
+    for part, one in zip(axis.parts, inner, strict=True):
+        yield from _split(one, jax.lax.slice_in_dim(array, first, first + part.size, axis=start))
+        first += part.size
+
+
+def join(leaves: tuple[Leaf, ...], arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Tensors to parameters: the inverse of `split`."""
+    return {
+        leaf.name: _joined(leaf.axes, iter([arrays[tensor.name] for tensor in tensors_of(leaf)])) for leaf in leaves
+    }
+
+
+def _joined(axes: Axes, tensors: Iterator[jax.Array]) -> jax.Array:
+    inside = opened(axes)
+    if inside is None:
+        return next(tensors)
+    place, inner = inside
+    parts = [_joined(one, tensors) for one in inner]
+    start = place - len(axes) - 1  # from the end, where the channels are
+    axis = axes[place]
+    if isinstance(axis, Product):
+        (array,) = parts
+        first = array.ndim + start - len(axis.factors) + 1
+        size = math.prod(array.shape[first : first + len(axis.factors)])
+        return array.reshape(*array.shape[:first], size, *array.shape[first + len(axis.factors) :])
+    return jnp.stack(parts, axis=start) if isinstance(axis, Symbol) else jnp.concatenate(parts, axis=start)
+
+
+def checked_tensors(leaves: tuple[Leaf, ...], params: Any, name: str) -> dict[str, jax.Array]:
+    """The tensors of one network whose weights are to be compared, `[*axes]`, by name.
+
+    Raises:
+        OptionError: if the network is being traced, or has weights that are no finite numbers.
+        ShapeError: if it is a batch of networks.
+    """
+    given = checked_leaves(leaves, params, name)
+    for leaf in leaves:
+        array = given[leaf.name]
+        if isinstance(array, jax.core.Tracer):
+            raise OptionError(
+                f"{name} are being traced: {leaf.name!r}",
+                got="a tracer of jit, grad or vmap",
+                expected="arrays with values, as permutations are found on the host",
+                step="call it outside jit; what is found can be used inside",
+            )
+        if array.ndim > len(leaf.axes):
+            raise ShapeError(
+                f"{name} are a batch of networks: {leaf.name!r}",
+                got=f"shape {list(array.shape)}",
+                expected=f"one network, {list(leaf.shape)}, which is {leaf}",
+                step="take one at a time: jax.tree.map(lambda leaf: leaf[0], params)",
+            )
+    for leaf_name, count in zip(given, np.asarray(_not_finite(list(given.values()))).tolist(), strict=True):
+        if count:
+            raise OptionError(
+                f"{name} have weights that are no numbers: {leaf_name!r}",
+                got=f"{count} of {given[leaf_name].size} entries are infinite or not a number",
+                expected="finite weights",
+                step="see whether the training of this network diverged",
+            )
+    whole = [leaf for leaf in leaves if all(isinstance(axis, Symbol) for axis in leaf.axes)]
+    rest = tuple(leaf for leaf in leaves if leaf not in whole)
+    cut = split(rest, {leaf.name: jnp.asarray(given[leaf.name])[..., None] for leaf in rest})
+    return {leaf.name: jnp.asarray(given[leaf.name]) for leaf in whole} | {name: a[..., 0] for name, a in cut.items()}
+
+
+@jax.jit
+def _not_finite(arrays: list[jax.Array]) -> jax.Array:
+    return jnp.stack([jnp.sum(~jnp.isfinite(array)) for array in arrays])
+
+
+def labels_of(leaves: tuple[Leaf, ...]) -> dict[str, tuple[str, ...]]:
+    """For every tensor the labels of its axes."""
+    return {tensor.name: tensor.labels for leaf in leaves for tensor in tensors_of(leaf)}

@@ -1,0 +1,254 @@
+"""The axes of arrays, where what is known of one axis may depend on the index along another."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from equikit.weightspace.specifications._terms import Product, Simple, Sum, Symbol
+from equikit.weightspace.tracing.primitives._pattern import Shape, symbols_of
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """An index that is computed: entries of a table are taken there.
+
+    Attributes:
+        number: of the value of the index, so that equal numbers are equal indices.
+        size: the number of indices of the table.
+        places: where the axes of the index are in the array; in a pattern their symbols.
+    """
+
+    number: int
+    size: int
+    places: tuple[Any, ...]
+
+
+Coordinate = int | Simple | Lookup
+"""What something depends on: the index along an axis of the array, in a pattern along an expression, or a lookup."""
+Merge = Callable[[Any, Any], None]
+"""Makes two entries one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One axis of an array.
+
+    Attributes:
+        members: what is known of it, an entry for each combination of indices of `over`.
+        over: what it depends on.
+        same: whether the array is the same everywhere along it; then it is alike to no other axis.
+    """
+
+    members: np.ndarray
+    over: tuple[Coordinate, ...] = ()
+    same: bool = False
+
+    @property
+    def only(self) -> Any:
+        """The entry of a place that depends on nothing."""
+        assert not self.over, "a place with several members"
+        return self.members[()]
+
+
+def filled(shape: Sequence[int], make: Callable[[tuple[int, ...]], Any]) -> np.ndarray:
+    """An array of objects, made for each index."""
+    found = np.empty(tuple(shape), object)
+    for index in np.ndindex(*shape):
+        found[index] = make(index)
+    return found
+
+
+def single(entry: Any) -> np.ndarray:
+    """An array of one object, without axes."""
+    return filled((), lambda _: entry)
+
+
+def size_of(coordinate: Any) -> int:
+    """The number of its indices; those of places are not known."""
+    return int(coordinate.size)
+
+
+def merged(members: np.ndarray, axis: int, merge: Merge) -> np.ndarray:
+    """The first entry along an axis, of which all are made one."""
+    rows = np.moveaxis(members, axis, 0)
+    for index in np.ndindex(*rows.shape[1:]):
+        for row in range(1, len(rows)):
+            merge(rows[(0, *index)], rows[(row, *index)])
+    return filled(rows.shape[1:], lambda index: rows[(0, *index)])
+
+
+def fit(members: np.ndarray, over: Sequence[Any], wanted: Sequence[Any], merge: Merge) -> np.ndarray:
+    """Entries that depend on `wanted` alone: merged along other coordinates, and repeated along new ones."""
+    rest = list(over)
+    for coordinate in over:
+        if coordinate not in wanted:
+            members = merged(members, rest.index(coordinate), merge)
+            rest.remove(coordinate)
+    full = members.transpose([rest.index(one) for one in wanted if one in rest])
+    for place, one in enumerate(wanted):
+        if one not in rest:
+            full = np.repeat(np.expand_dims(full, place), size_of(one), axis=place)
+    return full
+
+
+def shared(overs: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    """The coordinates that are in all of some sequences, in the order of the first."""
+    return tuple(one for one in (overs[0] if overs else ()) if all(one in other for other in overs[1:]))
+
+
+def in_pattern(over: Sequence[Coordinate], shape: Shape, lookups: Mapping[str, Lookup]) -> tuple[Any, ...]:
+    """Coordinates of an operand, in the language of a pattern."""
+
+    def one(coordinate: Coordinate) -> Any:
+        if isinstance(coordinate, Lookup):
+            return replace(coordinate, places=tuple(shape[place] for place in coordinate.places))
+        assert isinstance(coordinate, int)
+        axis = shape[coordinate]
+        return lookups.get(axis.label, axis) if isinstance(axis, Symbol) else axis
+
+    return tuple(map(one, over))
+
+
+def deliver(members: np.ndarray, over: Sequence[Any], shape: Shape, merge: Merge) -> Place:
+    """Entries that depend on coordinates of a pattern as a place of a result; what it has not is merged."""
+    found: list[Coordinate] = []
+    for place, coordinate in reversed([*enumerate(over)]):
+        if isinstance(coordinate, Lookup):
+            if all(one in shape for one in coordinate.places):
+                found.append(replace(coordinate, places=tuple(map(shape.index, coordinate.places))))
+                continue
+        elif coordinate in shape:
+            found.append(shape.index(coordinate))
+            continue
+        elif isinstance(coordinate, Sum):
+            parts = [part for part in coordinate.parts if part in shape]
+            if len(parts) == 1:
+                start = sum(part.size for part in coordinate.parts[: coordinate.parts.index(parts[0])])
+                members = np.take(members, range(start, start + parts[0].size), axis=place)
+                found.append(shape.index(parts[0]))
+                continue
+        members = merged(members, place, merge)
+    return Place(members, tuple(reversed(found)))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a label of a pattern."""
+
+    label: str
+    index: tuple[int, ...]
+
+
+Tree = Entry | tuple[str, list[Any]]
+"""An entry, or "product" or "sum" of several trees."""
+
+
+def entries(tree: Tree) -> Iterator[Entry]:
+    """The entries of a tree, in order."""
+    if isinstance(tree, Entry):
+        yield tree
+    else:
+        for one in tree[1]:
+            yield from entries(one)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """For each label of a pattern its entries, and what they depend on.
+
+    Attributes:
+        over: the coordinates of each label.
+        members: its entries.
+    """
+
+    over: dict[str, tuple[Any, ...]]
+    members: dict[str, np.ndarray]
+
+    def tree(self, axis: Simple, index: Mapping[Any, int]) -> Tree:
+        """What an expression is made of, at indices of coordinates.
+
+        A product in which later factors depend on the index of an earlier one is a sum over these indices.
+        """
+        if isinstance(axis, Symbol):
+            return Entry(axis.label, tuple(index[one] for one in self.over[axis.label]))
+        if isinstance(axis, Sum):
+            return "sum", [self.tree(part, index) for part in axis.parts]
+        before: list[Tree] = []
+        for number, factor in enumerate(axis.factors):
+            rest = axis.factors[number + 1 :]
+            if any(factor in self.over[symbol.label] for one in rest for symbol in symbols_of(one)):
+                tail = Product(rest) if len(rest) > 1 else rest[0]
+                return "product", [
+                    *before,
+                    ("sum", [self.tree(tail, {**index, factor: place}) for place in range(factor.size)]),
+                ]
+            before.append(self.tree(factor, index))
+        return "product", before
+
+    def inside(self, axis: Simple) -> tuple[Any, ...]:
+        """What an expression depends on, but for its own factors."""
+        own = axis.factors if isinstance(axis, Product) else ()
+        every = dict.fromkeys(one for symbol in symbols_of(axis) for one in self.over[symbol.label])
+        return tuple(one for one in every if one not in own)
+
+    def without_later(self, axis: Simple, merge: Merge) -> Columns:
+        """Columns in which no factor of a product depends on a later one."""
+        found = self
+        if isinstance(axis, Product):
+            for number, factor in enumerate(axis.factors):
+                for symbol in symbols_of(factor):
+                    over = found.over[symbol.label]
+                    wanted = tuple(one for one in over if one not in axis.factors[number:])
+                    if wanted != over:
+                        members = fit(found.members[symbol.label], over, wanted, merge)
+                        found = Columns(found.over | {symbol.label: wanted}, found.members | {symbol.label: members})
+        return found
+
+
+def result_places(
+    columns: Columns, shape: Shape, compose: Callable[[Columns, Tree], Any], merge: Merge
+) -> Iterator[Place]:
+    """The places of a result: `compose` makes an entry of a tree of entries."""
+    for axis in shape:
+        if isinstance(axis, Symbol):
+            yield deliver(columns.members[axis.label], columns.over[axis.label], shape, merge)
+            continue
+        its = columns.without_later(axis, merge)
+        over = its.inside(axis)
+
+        def make(index: tuple[int, ...], axis: Simple = axis, its: Columns = its, over: tuple[Any, ...] = over) -> Any:
+            return compose(its, its.tree(axis, dict(zip(over, index, strict=True))))
+
+        yield deliver(filled([size_of(one) for one in over], make), over, shape, merge)
+
+
+def joined(
+    shares: Mapping[int, tuple[tuple[Any, ...], np.ndarray]],
+    pieces: Mapping[int, Symbol],
+    whole: Sum,
+    merge: Merge,
+) -> tuple[tuple[Any, ...], np.ndarray]:
+    """Entries of operands that are put one after another: they depend on the index along the whole axis."""
+    rest = shared([[one for one in over if one != pieces[number]] for number, (over, _) in shares.items()])
+    arrays = [fit(members, over, (*rest, pieces[number]), merge) for number, (over, members) in sorted(shares.items())]
+    return (*rest, whole), np.concatenate(arrays, axis=-1)
+
+
+def indices_of(places: Sequence[Place], sizes: Sequence[int]) -> Iterator[tuple[dict[Coordinate, int], list[Any]]]:
+    """The entries of all places of an array, at each combination of indices that they depend on."""
+    every = list(dict.fromkeys(one for place in places if not place.same for one in place.over))
+    counts = [sizes[one] if isinstance(one, int) else size_of(one) for one in every]
+    for index in itertools.product(*map(range, counts)):
+        at = dict(zip(every, index, strict=True))
+        yield (
+            at,
+            [
+                place.members.flat[0] if place.same else place.members[tuple(at[one] for one in place.over)]
+                for place in places
+            ],
+        )

@@ -1,0 +1,1 @@
+"""A program and the programs that it calls, read forwards and backwards."""

@@ -1,0 +1,163 @@
+"""Which indices of the parameters reach an output: the others may be read with inputs of another length."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from equikit.weightspace.specifications._terms import Simple, Sum, Symbol
+from equikit.weightspace.tracing.axes._axes import Axis
+from equikit.weightspace.tracing.primitives._pattern import Pattern, symbols_of
+from equikit.weightspace.tracing.primitives._table import contracts
+from equikit.weightspace.tracing.programs._loops import carried
+from equikit.weightspace.tracing.programs._program import Call
+
+Live = list[np.ndarray] | None
+"""For each axis of an array which of its indices reach an output; None if no entry does."""
+
+
+def live_inputs(call: Call, results: Sequence[Live] | None = None) -> list[Live]:
+    """The indices of the inputs of a program on which some indices of its results depend, by default all."""
+    if results is None:
+        results = [[np.ones(size, bool) for size in variable.aval.shape] for variable in call.jaxpr.outvars]
+    known: dict[Any, Live] = {}
+
+    def note(variables: Sequence[Any], lives: Sequence[Live]) -> None:
+        for variable, live in zip(variables, lives, strict=True):
+            if not hasattr(variable, "val"):
+                known[variable] = either(known.get(variable), live)
+
+    note(call.jaxpr.outvars, results)
+    for number, equation in reversed([*enumerate(call.jaxpr.eqns)]):
+        wanted = [known.get(variable) for variable in equation.outvars]
+        if all(live is None for live in wanted):
+            continue
+        if number in call.inner:
+            note(equation.invars, live_inputs(call.inner[number], wanted))
+        elif number in call.bodies:
+            note(equation.invars, _of_control(equation, call.bodies[number], wanted))
+        else:
+            note(equation.invars, _of_operands(equation, call.related[number].pattern, wanted))
+    return [known.get(variable) for variable in call.jaxpr.invars]
+
+
+def either(one: Live, two: Live) -> Live:
+    """The indices that are in one of two sets."""
+    if one is None or two is None:
+        return two if one is None else one
+    return [a | b for a, b in zip(one, two, strict=True)]
+
+
+def _all_of(some: Sequence[Live], others: Sequence[Live]) -> list[Live]:
+    return [either(one, two) for one, two in zip(some, others, strict=True)]
+
+
+def divided(axis: Any, live: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
+    """The symbols of an expression, or the pieces of an index set, each with those of its indices that are live."""
+    kind, inner = _structure(axis)
+    sizes = [one.size for one in inner]
+    if kind == "sum":
+        ends = list(itertools.accumulate(sizes))
+        for one, its in zip(inner, np.split(live, ends[:-1]), strict=True):
+            yield from divided(one, its)
+    elif kind == "product":
+        for place, one in enumerate(inner):
+            rest = tuple(other for other in range(len(inner)) if other != place)
+            yield from divided(one, live.reshape(sizes).any(axis=rest))
+    else:
+        yield axis, live
+
+
+def _structure(axis: Simple | Axis) -> tuple[str, Sequence[Any]]:
+    """Whether it is a sum or a product, and of what."""
+    if isinstance(axis, Axis):
+        return axis.root.kind, axis.root.inner
+    if isinstance(axis, Symbol):
+        return "free", ()
+    return ("sum", axis.parts) if isinstance(axis, Sum) else ("product", axis.factors)
+
+
+def _of_operands(equation: Any, pattern: Pattern, wanted: Sequence[Live]) -> list[Live]:
+    """The indices of the operands of a pattern; those that are cut off a sum do not count."""
+    live: dict[str, np.ndarray] = {}
+    for shape, its in zip(pattern.results, wanted, strict=True):
+        for axis, mask in zip(shape, its or (), strict=its is not None):
+            for symbol, some in divided(axis, mask):
+                live[symbol.label] = live.get(symbol.label, False) | some
+    summed = contracts(equation)
+
+    def of_axis(axis: Simple) -> np.ndarray:
+        if isinstance(axis, Symbol):
+            return live.get(axis.label, np.ones(axis.size, bool))
+        if isinstance(axis, Sum):
+            cut = [not summed and not any(one.label in live for one in symbols_of(part)) for part in axis.parts]
+            every = zip(axis.parts, cut, strict=True)
+            return np.concatenate([np.zeros(part.size, bool) if gone else of_axis(part) for part, gone in every])
+        return functools.reduce(np.logical_and.outer, map(of_axis, axis.factors)).ravel()
+
+    return [_or_none([of_axis(axis) for axis in shape]) for shape in pattern.operands]
+
+
+def _or_none(live: list[np.ndarray]) -> Live:
+    return None if any(mask.size and not mask.any() for mask in live) else live
+
+
+def _of_control(equation: Any, bodies: Sequence[Call], wanted: list[Live]) -> list[Live]:
+    """The indices of the operands of a loop or a condition."""
+    if equation.primitive.name == "cond":
+        given = [live_inputs(body, wanted) for body in bodies]
+        return [[], *functools.reduce(_all_of, given)]
+    return _of_scan(equation, bodies[-1], wanted) if equation.primitive.name == "scan" else _of_while(bodies, wanted)
+
+
+def _of_while(bodies: Sequence[Call], wanted: list[Live]) -> list[Live]:
+    condition, count = live_inputs(bodies[0], [[]]), len(wanted)
+    start = len(bodies[1].jaxpr.invars) - count
+    constants, state = _of_state(bodies[1], _all_of(wanted, condition[len(condition) - count :]), [], start)
+    return [*condition[: len(condition) - count], *constants, *state]
+
+
+def _of_scan(equation: Any, body: Call, wanted: list[Live]) -> list[Live]:
+    start, end = carried(equation)
+    carry, rows = wanted[: end - start], [None if one is None else _or_none(one) for one in wanted[end - start :]]
+    inside = [None if one is None else one[1:] for one in rows]
+    constants, state = _of_state(body, carry, inside, start)
+    live = live_inputs(body, [*state, *inside])[end:]
+    steps = [np.zeros(equation.params["length"], bool) for _ in live]
+    # A row of the results depends on the rows of its own step, and by what is carried on those of all steps before.
+    every: Live = [_steps_before(equation, any(one is not None for one in carry), rows)]
+    for number, one in enumerate([every, *rows]):
+        some = state if number == 0 else [None] * len(state)
+        only = [its if place == number else None for place, its in enumerate(inside, 1)]
+        found = live_inputs(body, [*some, *only])[end:]
+        steps = [a if one is None or b is None else a | one[0] for a, b in zip(steps, found, strict=True)]
+    return [*constants, *state, *(None if one is None else [its, *one] for its, one in zip(steps, live, strict=True))]
+
+
+def _steps_before(equation: Any, last: bool, rows: list[Live]) -> np.ndarray:
+    """The steps up to the last one that counts: of all steps where the end of what is carried does."""
+    wanted = np.full(equation.params["length"], last)
+    for one in rows:
+        wanted = wanted if one is None else wanted | one[0]
+    order = slice(None) if equation.params["reverse"] else slice(None, None, -1)
+    found: np.ndarray = np.logical_or.accumulate(wanted[order])[order]
+    return found
+
+
+def _of_state(body: Call, state: list[Live], rows: list[Live], start: int) -> tuple[list[Live], list[Live]]:
+    """The indices of constants, and of what is carried at any step."""
+    while True:
+        found = live_inputs(body, [*state, *rows])
+        before, state = state, _all_of(state, found[start : start + len(state)])
+        if all(map(_equal, before, state)):
+            return found[:start], state
+
+
+def _equal(one: Live, two: Live) -> bool:
+    if one is None or two is None:
+        return one is two
+    return all(map(np.array_equal, one, two))
