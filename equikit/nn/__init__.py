@@ -1,21 +1,21 @@
 """Flax NNX layers over plans, and networks built from them."""
 
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._constitutive import ConstitutiveLaw
-from equikit.nn._geometric import GeometricMessage
-from equikit.nn._group_convolution import GroupConvolution
 from equikit.nn._linear import Linear
-from equikit.nn._matrix_networks import MatrixMLP, MatrixNetwork
-from equikit.nn._mlp import MLP
 from equikit.nn._multilinear import Multilinear
-from equikit.nn._network import Network
-from equikit.nn._networks import DeepSets, GraphNetwork
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
 from equikit.nn._pooling import Invariant, Pool
-from equikit.nn._radial import Radial
 from equikit.nn._saved import FORMAT, check_saved, describe
-from equikit.nn._vector_neurons import VectorNeurons
+from equikit.nn.networks._group_convolution import GroupConvolution
+from equikit.nn.networks._matrix_networks import MatrixMLP, MatrixNetwork
+from equikit.nn.networks._mlp import MLP
+from equikit.nn.networks._network import Network
+from equikit.nn.networks._sets_and_graphs import DeepSets, GraphNetwork
+from equikit.nn.networks._vector_neurons import VectorNeurons
+from equikit.nn.physics._constitutive import ConstitutiveLaw
+from equikit.nn.physics._geometric import GeometricMessage
+from equikit.nn.physics._radial import Radial
 
 __all__ = [
     "FORMAT",

@@ -372,7 +372,7 @@ def test_point_groups(name, hyperelastic):
 
 def test_elastic_constants_of_crystals():
     """Maps of first degree: the independent constants without the symmetry of an energy, as Nye lists them."""
-    from equikit.nn._point_group import polynomials
+    from equikit.nn.physics._point_group import polynomials
 
     counted = {name: len(polynomials(group, 1, tensors=True)) for name, group in POINT_GROUPS.items()}
     # With an energy 21, 6, 3 and 7; without, the parts antisymmetric under exchange of stress and strain come in.
@@ -383,7 +383,7 @@ def test_elastic_constants_of_crystals():
 
 def test_invariants_are_counted_by_molien():
     """The mean over the group of 1 / det(1 - t g) on symmetric tensors, as a power series."""
-    from equikit.nn._point_group import _on_entries, polynomials
+    from equikit.nn.physics._point_group import _on_entries, polynomials
 
     group = POINT_GROUPS["tetragonal"]
     known = {np.eye(3, dtype=int).tobytes(): np.eye(3, dtype=int)}

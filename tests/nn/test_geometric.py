@@ -12,8 +12,8 @@ from helpers import assert_close, assert_error, compiled, primitives
 import equikit as ek
 from equikit import SO, Lorentz, O, S, Sp
 from equikit.nn import GeometricMessage, Radial
-from equikit.nn._geometric import message_maps
-from equikit.nn._radial import cutoff_envelope
+from equikit.nn.physics._geometric import message_maps
+from equikit.nn.physics._radial import cutoff_envelope
 
 INPUTS, OUTPUTS = {"p": 3, "p x": 2}, {"p": 4, "p x": 3, "p x x": 2}
 

@@ -22,7 +22,7 @@ from equikit.groups import Group, O, S
 from equikit.nn._features import Features, given_terms, refuse_complex, typed_side
 from equikit.nn._init import scaled, unit_normal
 from equikit.nn._linear import checked_dtypes
-from equikit.nn._radial import Radial
+from equikit.nn.physics._radial import Radial
 from equikit.plans._apply import Feature, Masks
 from equikit.plans._check import Shapes, checked_arrays, masks_of
 from equikit.plans.compilation._contractions import planned_maps

@@ -18,7 +18,7 @@ from equikit.nn._features import Features, labels_among, labels_of, read_feature
 from equikit.nn._functions import Activation, silu
 from equikit.nn._init import DENSE
 from equikit.nn._linear import Linear
-from equikit.nn._network import Network
+from equikit.nn.networks._network import Network
 from equikit.plans._apply import Feature
 from equikit.plans._check import checked_dtype
 from equikit.signatures._parse import bindings, given_bindings

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from equikit.diagrams import Term
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._hidden import PerTerm
 from equikit.nn._linear import Linear
 from equikit.nn._nonlinear import Gated, NormGated, gate_name
+from equikit.nn.networks._hidden import PerTerm
 from equikit.plans._apply import weight_name
 
 

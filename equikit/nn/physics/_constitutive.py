@@ -21,7 +21,7 @@ from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
 from equikit.nn._features import refuse_complex
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear
-from equikit.nn._point_group import counts, invariants_of, maps_of
+from equikit.nn.physics._point_group import counts, invariants_of, maps_of
 from equikit.plans import apply_multilinear
 from equikit.plans._check import checked_arrays
 from equikit.plans.sharding._sharding import entries

@@ -16,7 +16,8 @@ from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
-from equikit.nn._hidden import (
+from equikit.nn._linear import Linear, cast, unreached
+from equikit.nn.networks._hidden import (
     HiddenBilinear,
     HiddenLinear,
     Nonlinearity,
@@ -26,8 +27,7 @@ from equikit.nn._hidden import (
     present,
     rms_norm,
 )
-from equikit.nn._linear import Linear, cast, unreached
-from equikit.nn._reach import Reach, reach
+from equikit.nn.physics._reach import Reach, reach
 from equikit.plans._apply import Feature, Masks
 from equikit.signatures._parse import bind, parse_side
 

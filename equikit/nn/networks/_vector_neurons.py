@@ -16,9 +16,9 @@ from equikit.diagrams import Term
 from equikit.groups import O, S
 from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
 from equikit.nn._functions import sigmoid
-from equikit.nn._hidden import present
 from equikit.nn._init import filled
 from equikit.nn._linear import Linear
+from equikit.nn.networks._hidden import present
 from equikit.plans._apply import Feature
 from equikit.plans._check import checked_arrays, masks_of
 from equikit.signatures._parse import bind

@@ -9,7 +9,7 @@ from flax import nnx
 
 from equikit.nn._features import Features
 from equikit.nn._functions import Activation, sigmoid, silu
-from equikit.nn._network import Network
+from equikit.nn.networks._network import Network
 
 
 class MLP(Network):

@@ -1,0 +1,1 @@
+"""Geometric messages and laws of materials."""
