@@ -20,7 +20,7 @@ from benchmarks._targets import Target
 from equikit.diagrams import _sequence
 from equikit.diagrams.bases import _basis
 from equikit.diagrams.counting import _count
-from equikit.groups import _finite, _matrix
+from equikit.groups.families import _finite, _matrix
 from equikit.plans import _apply, plan, weight_shapes
 from equikit.plans.compilation import _lower
 

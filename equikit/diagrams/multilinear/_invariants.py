@@ -20,7 +20,7 @@ import numpy as np
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.counting._rules import Groups, axes_of, whole_labels
 from equikit.groups import Group
-from equikit.groups._null_space import common_null_space
+from equikit.groups.invariants._null_space import common_null_space
 from equikit.signatures._signature import base
 
 Places = tuple[int, ...]

@@ -17,7 +17,7 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.groups import D, MatrixGroup, Z
-from equikit.groups._finite import checked_polygon
+from equikit.groups.families._finite import checked_polygon
 from equikit.nn._functions import relu
 from equikit.nn._init import filled, scaled, unit_normal
 from equikit.nn._linear import Linear, checked_dtypes

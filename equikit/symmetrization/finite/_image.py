@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from equikit._errors import OptionError
 from equikit.diagrams import Term
 from equikit.groups import Z
-from equikit.groups._finite import checked_polygon
+from equikit.groups.families._finite import checked_polygon
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._modules import held_network

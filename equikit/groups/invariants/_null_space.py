@@ -16,7 +16,7 @@ import numpy as np
 
 from equikit._checks import refuse_if_more
 from equikit._errors import GroupError
-from equikit.groups._null_space_exact import exact_null_space
+from equikit.groups.invariants._null_space_exact import exact_null_space
 
 MOST_UNKNOWNS = 2000
 """Entries of a tensor above which no null space is computed: the constraints are a matrix with the square of it."""

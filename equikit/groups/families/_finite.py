@@ -10,8 +10,8 @@ import numpy as np
 
 from equikit._errors import GroupError
 from equikit.groups._group import MOST_POINTS, Blocks
-from equikit.groups._null_space import orbit_tensors
-from equikit.groups._symmetric import S
+from equikit.groups.families._symmetric import S
+from equikit.groups.invariants._null_space import orbit_tensors
 
 
 @dataclass(frozen=True, slots=True, repr=False)

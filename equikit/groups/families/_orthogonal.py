@@ -10,7 +10,7 @@ import numpy as np
 from equikit._errors import GroupError
 from equikit.groups._form import Form
 from equikit.groups._group import MOST_POINTS, Blocks, Group, checked_size
-from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley, haar
+from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley, haar
 
 BOOST = 0.25
 """Scale of random elements of a non-compact group, which has no uniform distribution."""

@@ -11,7 +11,7 @@ import numpy as np
 from equikit._errors import GroupError
 from equikit.groups._elements import closure
 from equikit.groups._group import MOST_COUNTED, MOST_POINTS, Blocks, Group, refuse_if_wide, refuse_misfit
-from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, haar
+from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, haar
 
 
 @dataclass(frozen=True, slots=True, repr=False)

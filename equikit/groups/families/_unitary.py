@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from equikit.groups._group import Blocks
-from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, haar, inverse_transposed
-from equikit.groups._orthogonal import BOOST
+from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, haar, inverse_transposed
+from equikit.groups.families._orthogonal import BOOST
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -10,8 +10,8 @@ import numpy as np
 from equikit._errors import GroupError
 from equikit.groups._form import Form
 from equikit.groups._group import Blocks, checked_size
-from equikit.groups._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley
-from equikit.groups._orthogonal import BOOST
+from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley
+from equikit.groups.families._orthogonal import BOOST
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 from equikit._errors import GroupError
 from equikit.groups._group import MOST_COUNTED, MOST_POINTS
-from equikit.groups._symmetric import S
+from equikit.groups.families._symmetric import S
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -14,7 +14,9 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import GroupError, TooLargeError
 from equikit.groups._elements import closure
-from equikit.groups._entries import (
+from equikit.groups._group import Blocks, Group
+from equikit.groups.families._linear import MOST_ROWS, MatrixElements, inverse_transposed
+from equikit.groups.invariants._entries import (
     Entries,
     exact_array,
     exact_inverse,
@@ -23,9 +25,7 @@ from equikit.groups._entries import (
     refuse_singular,
     stretch,
 )
-from equikit.groups._group import Blocks, Group
-from equikit.groups._linear import MOST_ROWS, MatrixElements, inverse_transposed
-from equikit.groups._null_space import Action, invariant_tensors
+from equikit.groups.invariants._null_space import Action, invariant_tensors
 
 MOST_ELEMENTS = 2000
 """Elements above which a group is not listed."""

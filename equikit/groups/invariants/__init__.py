@@ -1,0 +1,1 @@
+"""Invariant tensors of groups without diagrams, as null spaces."""
