@@ -19,10 +19,10 @@ from equikit.symmetrization.engine._element import Array, compose
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info, merged_more, settled
 from equikit.symmetrization.engine._method import Method, permuted_label
-from equikit.symmetrization.engine._modules import held_network
-from equikit.symmetrization.engine._network import NOISE, called, wide_inputs
 from equikit.symmetrization.engine._options import option
 from equikit.symmetrization.engine._sample import Sample
+from equikit.symmetrization.engine.backbones._modules import held_network
+from equikit.symmetrization.engine.backbones._network import NOISE, called, wide_inputs
 from equikit.symmetrization.permutations._assignment import ASSIGNMENT, straight_through
 from equikit.symmetrization.permutations._permutation import scores_of
 from equikit.symmetrization.permutations._sort import SCORES, SortedScores

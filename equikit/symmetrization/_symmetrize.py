@@ -29,16 +29,16 @@ from equikit.plans._check import (
 from equikit.signatures._parse import parse_signature
 from equikit.symmetrization._stochastic import Stochastic
 from equikit.symmetrization.engine._action import Action, without_absent
-from equikit.symmetrization.engine._backbone import Call, KeyArgument
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._evaluate import mean_over
 from equikit.symmetrization.engine._frame import Frame, in_one_list
 from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._method import Framed, Method
-from equikit.symmetrization.engine._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization.engine._options import refuse_wrong_key
 from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.engine._sequential import Sequential, in_sequence, refuse_unsettled
+from equikit.symmetrization.engine.backbones._backbone import Call, KeyArgument
+from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable
 from equikit.symmetrization.permutations._ordering import UNSURE
 from equikit.symmetrization.rotations._center import Center
 

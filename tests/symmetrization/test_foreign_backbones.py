@@ -13,7 +13,7 @@ from helpers import assert_error
 
 import equikit as ek
 from equikit.symmetrization import canonicalization
-from equikit.symmetrization.engine._foreign import impure
+from equikit.symmetrization.engine.backbones._foreign import impure
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -17,10 +17,10 @@ from jax.extend.core import jaxprs_in_params
 
 from equikit.plans.costs._method import Choice, run_choice
 from equikit.symmetrization.engine._action import Action, act, moved_masks, without_absent
-from equikit.symmetrization.engine._backbone import Call
 from equikit.symmetrization.engine._element import Array, Element
-from equikit.symmetrization.engine._foreign import is_initializing
 from equikit.symmetrization.engine._frame import Frame, only_if
+from equikit.symmetrization.engine.backbones._backbone import Call
+from equikit.symmetrization.engine.backbones._foreign import is_initializing
 
 CACHE = {"cpu": 2**22, "gpu": 2**28, "tpu": 2**28}
 """Bytes up to which the largest array of a backbone may grow, for a platform: beyond, elements go one after another.

@@ -14,8 +14,8 @@ from equikit.groups import Z
 from equikit.groups.families._finite import checked_polygon
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
-from equikit.symmetrization.engine._modules import held_network
 from equikit.symmetrization.engine._options import checked_axes, option
+from equikit.symmetrization.engine.backbones._modules import held_network
 from equikit.symmetrization.finite._choice import wide
 from equikit.symmetrization.finite._polygon import images, turned_labels, turns
 from equikit.symmetrization.finite._score import without_absent

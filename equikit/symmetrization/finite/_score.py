@@ -15,7 +15,7 @@ from equikit.nn._init import unit_normal
 from equikit.symmetrization.engine import _action
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
-from equikit.symmetrization.engine._modules import held_network, mask_keyword
+from equikit.symmetrization.engine.backbones._modules import held_network, mask_keyword
 from equikit.symmetrization.finite._selection import checked_result
 
 

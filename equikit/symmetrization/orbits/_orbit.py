@@ -17,10 +17,10 @@ from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info, settled, standard_tolerance
 from equikit.symmetrization.engine._method import Method, OnDegenerate, only_label
-from equikit.symmetrization.engine._modules import held_network
-from equikit.symmetrization.engine._network import called, wide_inputs
 from equikit.symmetrization.engine._options import option
 from equikit.symmetrization.engine._sample import Sample
+from equikit.symmetrization.engine.backbones._modules import held_network
+from equikit.symmetrization.engine.backbones._network import called, wide_inputs
 from equikit.symmetrization.finite._score import without_absent
 from equikit.symmetrization.orbits._invariants import checked_group, checked_orders, invariants, orbit_distance
 

@@ -14,8 +14,8 @@ from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.plans._check import checked_dtype, mapping
 from equikit.symmetrization.engine._element import Array
-from equikit.symmetrization.engine._modules import checked_callable, mask_keyword
 from equikit.symmetrization.engine._options import option
+from equikit.symmetrization.engine.backbones._modules import checked_callable, mask_keyword
 from equikit.symmetrization.parts._mixture import clustered
 
 

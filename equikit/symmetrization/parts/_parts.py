@@ -13,9 +13,9 @@ import numpy as np
 
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.symmetrization.engine._action import Action
-from equikit.symmetrization.engine._backbone import Call
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._info import Info
+from equikit.symmetrization.engine.backbones._backbone import Call
 
 
 @dataclass(frozen=True)

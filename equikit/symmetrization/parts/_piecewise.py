@@ -20,8 +20,8 @@ from equikit.symmetrization.engine._evaluate import mean_over
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._method import Method
-from equikit.symmetrization.engine._modules import ModuleOf, PytreeOf, checked_callable, mask_keyword
 from equikit.symmetrization.engine._options import option, refuse_wrong_key
+from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf, checked_callable, mask_keyword
 from equikit.symmetrization.parts._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 
 Told = Literal["mask", "weights"]

@@ -17,10 +17,10 @@ from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._frame import Frame, drawn
 from equikit.symmetrization.engine._method import Method, OnDegenerate, permuted_label
-from equikit.symmetrization.engine._modules import held_network
-from equikit.symmetrization.engine._network import called, output_of, wide_inputs
 from equikit.symmetrization.engine._options import option
 from equikit.symmetrization.engine._sample import Sample, with_other_errors
+from equikit.symmetrization.engine.backbones._modules import held_network
+from equikit.symmetrization.engine.backbones._network import called, output_of, wide_inputs
 from equikit.symmetrization.permutations._assignment import straight_through
 from equikit.symmetrization.permutations._sort import SCORES, SortedScores
 

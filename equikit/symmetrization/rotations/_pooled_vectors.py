@@ -19,9 +19,9 @@ from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame, with_fallback
 from equikit.symmetrization.engine._info import Info, most_doubt, settled, standard_tolerance
 from equikit.symmetrization.engine._method import Framed, OnDegenerate
-from equikit.symmetrization.engine._network import output_of
 from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.engine._stabilizer import has_mean
+from equikit.symmetrization.engine.backbones._network import output_of
 from equikit.symmetrization.rotations._alignment import InPlace
 from equikit.symmetrization.rotations._gram_schmidt import gram_schmidt
 from equikit.symmetrization.rotations._light_like import NOTHING, NULL

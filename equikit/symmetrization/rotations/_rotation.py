@@ -14,10 +14,10 @@ from equikit.groups import O
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._method import Method, OnDegenerate, only_label
-from equikit.symmetrization.engine._modules import held_network
-from equikit.symmetrization.engine._network import called, wide_inputs
 from equikit.symmetrization.engine._options import option
 from equikit.symmetrization.engine._sample import Sample
+from equikit.symmetrization.engine.backbones._modules import held_network
+from equikit.symmetrization.engine.backbones._network import called, wide_inputs
 from equikit.symmetrization.rotations._pooled_vectors import GramSchmidt, pooled_vectors
 
 

@@ -10,7 +10,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.symmetrization.engine._foreign import refuse_foreign
+from equikit.symmetrization.engine.backbones._foreign import refuse_foreign
 
 
 def is_plain(thing: object) -> bool:

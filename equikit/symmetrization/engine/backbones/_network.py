@@ -14,7 +14,7 @@ from equikit.diagrams import Term
 from equikit.nn import DeepSets, GraphNetwork, Network
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
-from equikit.symmetrization.engine._modules import mask_keyword
+from equikit.symmetrization.engine.backbones._modules import mask_keyword
 
 NOISE = "noise"
 """The name by which a network gets its noise."""

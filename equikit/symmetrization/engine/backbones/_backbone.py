@@ -16,7 +16,7 @@ from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
-from equikit.symmetrization.engine._foreign import impure, refuse_new_state, state_of, stateful
+from equikit.symmetrization.engine.backbones._foreign import impure, refuse_new_state, state_of, stateful
 
 KeyArgument = Literal["key", "rngs"]
 """The keyword by which a backbone takes a random key: as it is, or as `nnx.Rngs`."""
