@@ -11,8 +11,7 @@ from rich.console import Group
 
 from benchmarks._plot import STYLES, log_axis
 from benchmarks._report import circumstances, grid, left_out, rich_table
-from benchmarks._scores import check_targets
-from benchmarks._scores import number as digits
+from benchmarks._scores import check_targets, number as digits
 from benchmarks._style import Style
 
 Published = Mapping[tuple[str, str], str]

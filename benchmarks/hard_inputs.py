@@ -19,8 +19,7 @@ from benchmarks._hard_doubt import COVERED, HAS_DOUBT, RATIO, agreement, doubts
 from benchmarks._hard_errors import KINDS, RIGHT, Errors, errors, precise, slopes
 from benchmarks._hard_events import PARTICLES, events, random_events
 from benchmarks._hard_families import FAMILIES, Family, normal
-from benchmarks._hard_graphs import MOST as NODES
-from benchmarks._hard_graphs import graphs
+from benchmarks._hard_graphs import MOST as NODES, graphs
 from benchmarks._hard_methods import METHODS
 from benchmarks._hard_programs import Program
 from benchmarks._hard_report import COUNTS, Counted, Most

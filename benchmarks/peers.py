@@ -13,8 +13,7 @@ from benchmarks import _peer_irreps, _peer_layers, _peer_weightspace
 from benchmarks._entry import entry, half_squares
 from benchmarks._harness import Contender, Harness, Limits
 from benchmarks._measurement import Measurement
-from benchmarks._peer_targets import STYLE as STYLE
-from benchmarks._peer_targets import TARGETS as TARGETS
+from benchmarks._peer_targets import STYLE as STYLE, TARGETS as TARGETS
 from benchmarks._permutation_einsum import one_einsum, three_steps
 from benchmarks._permutation_peers import emlp, load_emlp, stacked
 from benchmarks._permutation_rivals import (

@@ -15,8 +15,7 @@ from flax import nnx
 from benchmarks._harness import Contender, Entry, Harness, Limits
 from benchmarks._measurement import Measurement
 from benchmarks._symmetrization_cost_methods import KINDS, made
-from benchmarks._symmetrization_cost_report import BARE, DIRECTIONS, Most
-from benchmarks._symmetrization_cost_report import STYLE as STYLE
+from benchmarks._symmetrization_cost_report import BARE, DIRECTIONS, STYLE as STYLE, Most
 
 TITLE = "What symmetrization costs"
 SUMMARY = "every method of symmetrization around a network, against the network alone"

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import _weight_barriers as barriers
-from benchmarks import _weight_optimizers as optimizers
+from benchmarks import _weight_barriers as barriers, _weight_optimizers as optimizers
 from benchmarks._fitting import Recipe, rows_of
 from benchmarks._measurement import Measurement, Skip, skipped
 from benchmarks._scores import Bound

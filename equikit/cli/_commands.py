@@ -102,7 +102,10 @@ def basis(
 
     Example: equikit basis "p p -> p" -g "p=S(3)" --matrices
     """
-    from equikit.draw._listing import sections, space_text
+    from equikit.draw import (
+        sections,
+        space_text,
+    )
 
     space = parse_space(signature, parse_groups(group or ()))
     sizes = needed_sizes(n, space) if matrices or n is not None else {}
@@ -155,8 +158,10 @@ def plan(
 
     Example: equikit plan "p p -> p p" -g p=S --channels 16,32 --batch 32 --n 8 --normalize mean --bias
     """
-    from equikit.plans import stages
-    from equikit.plans.costs._table import stages_table
+    from equikit.plans import (
+        stages,
+        stages_table,
+    )
 
     space = hom(signature, groups=parse_groups(group or ()))
     refuse_linear_options(space, bias=bias, passes=passes)
@@ -193,8 +198,12 @@ def draw(
 
     Example: equikit draw "p p -> p p" -g "p=S(3)" --output diagrams.html
     """
-    from equikit.draw import diagram_svg, diagram_text, space_html
-    from equikit.draw._listing import plural
+    from equikit.draw import (
+        diagram_svg,
+        diagram_text,
+        plural,
+        space_html,
+    )
 
     space = parse_space(signature, parse_groups(group or ()))
     total, kind = diagram_count(space), "text" if output is None else output.suffix.lower()
@@ -250,8 +259,7 @@ def demo(
     """
     from rich.console import Console
 
-    from equikit.demo import EPOCHS
-    from equikit.demo import demo as run
+    from equikit.demo import EPOCHS, demo as run
 
     # With --json the tables are not printed, and progress goes where it disturbs nobody.
     console = Console(stderr=True, quiet=not Console(stderr=True).is_terminal) if as_json else Console()

@@ -11,7 +11,9 @@ from equikit.diagrams._half import HalfDiagram, Head
 from equikit.diagrams.counting._growth import Limits
 from equikit.diagrams.counting._rules import Groups, axes_of, block_limits, group_of, matching_parts, whole_labels
 from equikit.groups import Group
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    base,
+)
 
 
 def iter_wires(core: tuple[str, ...]) -> Iterator[tuple[int, ...]]:

@@ -13,9 +13,15 @@ from equikit import _checks
 from equikit._errors import DiagramError, GroupError, OptionError, ShapeError, TooLargeError
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.counting._rules import axes_of
-from equikit.groups import Group
-from equikit.groups._form import Form
-from equikit.signatures._signature import Signature, base, normalized
+from equikit.groups import (
+    Form,
+    Group,
+)
+from equikit.signatures import (
+    Signature,
+    base,
+    normalized,
+)
 
 LARGEST_ARRAY = 2**32
 """Bytes above which a dense array is refused."""

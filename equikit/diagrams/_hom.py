@@ -14,13 +14,15 @@ from equikit._errors import OptionError, ShapeError
 from equikit.diagrams._dense import BASES, block_places, diagram_tensor, given_sizes, label_sizes, refuse_if_dense
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._sequence import Diagrams, pair_diagrams
-from equikit.diagrams.bases import _gram
-from equikit.diagrams.bases import _projection as projection
+from equikit.diagrams.bases import _gram, _projection as projection
 from equikit.diagrams.bases._determinant import gram_determinant
 from equikit.diagrams.counting._count import dimension_text
 from equikit.groups import Group
-from equikit.signatures._parse import parse_signature
-from equikit.signatures._signature import Signature, Term
+from equikit.signatures import (
+    Signature,
+    Term,
+    parse_signature,
+)
 
 if TYPE_CHECKING:
     import sympy
@@ -384,7 +386,9 @@ def hom(
         Maron et al., arXiv:1812.09902; Pearce-Crump, arXiv:2212.08648; Zhang et al., arXiv:2508.12596.
     """
     from equikit.diagrams.multilinear._space import multilinear  # made of Hom spaces
-    from equikit.signatures._multilinear_parse import is_multilinear
+    from equikit.signatures import (
+        is_multilinear,
+    )
 
     whole = f"{signature} -> {outputs}" if isinstance(signature, str) and isinstance(outputs, str) else signature
     if is_multilinear(whole):

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 
 from equikit import _checks
 from equikit._checks import count_text
-from equikit.diagrams import Diagram, HomSpace, Term
+from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._text import block_word
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    Term,
+    base,
+)
 
 
 @dataclass(frozen=True, slots=True)

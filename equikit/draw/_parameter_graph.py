@@ -99,7 +99,9 @@ def _strength(graph: ParameterGraph, params: Any) -> np.ndarray | None:
     """For each edge its value of largest magnitude, relative to the largest of its kind."""
     if params is None:
         return None
-    from equikit.weightspace.graphs._values import of_one  # with JAX, which pictures need not have
+    from equikit.weightspace import (
+        of_one,
+    )
 
     values = np.asarray(of_one(graph.features(params)).edges, np.float64)
     if not values.size:

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit.diagrams import Signature
 from equikit.groups import Fixed
 from equikit.nn._features import (
     Features,
@@ -24,11 +23,13 @@ from equikit.nn._features import (
     read_features,
 )
 from equikit.nn._linear import Linear
-from equikit.plans._apply import Feature, Masks
-from equikit.plans.sharding._out_sharding import Result
-from equikit.plans.sharding._sharding import entries, placed
-from equikit.signatures._parse import bind
-from equikit.signatures._signature import base
+from equikit.plans import Feature, Masks
+from equikit.plans.sharding import Result, entries, placed
+from equikit.signatures import (
+    Signature,
+    base,
+    bind,
+)
 
 LETTERS = "abcdefghijklmnopqrstuvw"
 

@@ -10,16 +10,26 @@ import jax
 import jax.numpy as jnp
 
 from equikit import _checks
+from equikit._array_checks import by_name, checked_arrays, mapping, masks_of
 from equikit._checks import Call
 from equikit._errors import DTypeError, ShapeError, SignatureError
-from equikit.diagrams import Signature, Term
 from equikit.groups import S
-from equikit.plans._apply import Masks
-from equikit.plans._check import by_name, checked_arrays, mapping, masks_of
-from equikit.plans._ir import Widths
-from equikit.plans.compilation._lower import Channels, per_term
-from equikit.signatures._parse import bind, parse_arrow, parse_labels, parse_side, word_of
-from equikit.signatures._signature import base
+from equikit.plans import (
+    Channels,
+    Masks,
+    Widths,
+    per_term,
+)
+from equikit.signatures import (
+    Signature,
+    Term,
+    base,
+    bind,
+    parse_arrow,
+    parse_labels,
+    parse_side,
+    word_of,
+)
 
 Features = Mapping[str, int | tuple[str, int]]
 """Name to `(labels, channels)`, or labels to channels."""

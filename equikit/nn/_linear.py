@@ -14,21 +14,35 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from equikit import _checks
+from equikit._array_checks import foreign
 from equikit._errors import DTypeError, SignatureError
-from equikit.diagrams import Diagrams, HomSpace, Signature, Term, mean_square_gains
-from equikit.diagrams._sequence import pair_diagrams
-from equikit.diagrams.counting._count import why_none
+from equikit.diagrams import Diagrams, HomSpace, mean_square_gains, pair_diagrams, why_none
 from equikit.nn._features import Features, typed
-from equikit.nn._init import initial, scaled, unit_normal, zeros
-from equikit.plans import Plan, weight_name
-from equikit.plans._apply import Inputs, Masks, applied, weight_places
-from equikit.plans._check import foreign
-from equikit.plans._ir import NORMALIZE, Normalize, TermPair, Widths, feature_widths
-from equikit.plans._options import Method, RunOptions
-from equikit.plans.compilation._lower import Channels, planned
-from equikit.plans.execution._layout import Layout
-from equikit.plans.sharding._out_sharding import OutSharding
-from equikit.signatures._signature import base
+from equikit.nn.initializers import initial, scaled, unit_normal, zeros
+from equikit.plans import (
+    NORMALIZE,
+    Channels,
+    Inputs,
+    Layout,
+    Masks,
+    Method,
+    Normalize,
+    Plan,
+    RunOptions,
+    TermPair,
+    Widths,
+    applied,
+    feature_widths,
+    planned,
+    weight_name,
+    weight_places,
+)
+from equikit.plans.sharding import OutSharding
+from equikit.signatures import (
+    Signature,
+    Term,
+    base,
+)
 
 LARGEST_SIZE = 10**9
 """The largest `init_size`: beyond, the scales of weights leave the range of float32."""

@@ -13,16 +13,23 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError, SignatureError
-from equikit.diagrams import MultilinearSpace
-from equikit.diagrams.counting._count import why_none
-from equikit.diagrams.multilinear._space import multilinear
-from equikit.nn._init import scaled, unit_normal
+from equikit.diagrams import (
+    MultilinearSpace,
+    multilinear,
+    why_none,
+)
 from equikit.nn._linear import cast, checked_dtypes, initial_sizes
-from equikit.plans import multilinear_weight_shape
-from equikit.plans._apply import Feature, Masks
-from equikit.plans._ir import NORMALIZE, Mode, Normalize
-from equikit.plans._multilinear import applied_maps
-from equikit.plans._options import RunOptions
+from equikit.nn.initializers import scaled, unit_normal
+from equikit.plans import (
+    NORMALIZE,
+    Feature,
+    Masks,
+    Mode,
+    Normalize,
+    RunOptions,
+    applied_maps,
+    multilinear_weight_shape,
+)
 
 
 class Multilinear(nnx.Module):

@@ -10,17 +10,20 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks
+from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, SignatureError
-from equikit.diagrams import Signature, Term
 from equikit.groups import Group, H, S
 from equikit.nn._features import Features, checked_features, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
-from equikit.nn._init import filled
-from equikit.plans._apply import Feature
-from equikit.plans._check import checked_arrays
-from equikit.plans.sharding._out_sharding import Result
-from equikit.plans.sharding._sharding import entries, placed
-from equikit.signatures._parse import bind, parse_labels
+from equikit.nn.initializers import filled
+from equikit.plans import Feature
+from equikit.plans.sharding import Result, entries, placed
+from equikit.signatures import (
+    Signature,
+    Term,
+    bind,
+    parse_labels,
+)
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
 """The magnitudes at which a function is compared with its mirror image: zero, and sixteen for each power of ten."""

@@ -10,11 +10,16 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.diagrams import Signature, Term
 from equikit.nn._features import Features, checked_features, not_permuted, read_features
-from equikit.nn._init import filled
-from equikit.plans._apply import Feature
-from equikit.signatures._parse import bind
+from equikit.nn.initializers import filled
+from equikit.plans import (
+    Feature,
+)
+from equikit.signatures import (
+    Signature,
+    Term,
+    bind,
+)
 
 
 class RMSNorm(nnx.Module):

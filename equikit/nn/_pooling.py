@@ -9,15 +9,21 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
+from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
-from equikit.diagrams import Term
 from equikit.groups import S
 from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import Linear
-from equikit.plans._apply import Feature, Masks
-from equikit.plans._check import checked_arrays, masks_of
-from equikit.plans.compilation._lower import Channels
-from equikit.signatures._parse import bind, parse_labels
+from equikit.plans import (
+    Channels,
+    Feature,
+    Masks,
+)
+from equikit.signatures import (
+    Term,
+    bind,
+    parse_labels,
+)
 
 
 class Invariant(Linear):

@@ -14,8 +14,9 @@ from flax import nnx
 import equikit
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError, SignatureError
-from equikit.diagrams import MultilinearSpace, Signature
+from equikit.diagrams import MultilinearSpace
 from equikit.groups import Group
+from equikit.signatures import Signature
 
 FORMAT = 1
 """The number of the meaning of weights: raised when the order of diagrams changes, or the map that a weight scales."""

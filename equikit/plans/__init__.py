@@ -6,9 +6,22 @@ Plans are made, shown and priced without JAX; what runs them is imported when it
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Step, WeightBlock
-from equikit.plans.compilation._contractions import multilinear_plan
-from equikit.plans.compilation._lower import plan
+from equikit.plans._ir import (
+    NORMALIZE as NORMALIZE,
+    Contraction,
+    Mode as Mode,
+    MultilinearPlan,
+    Normalize as Normalize,
+    Plan,
+    Product,
+    Step,
+    TermPair as TermPair,
+    WeightBlock,
+    Widths as Widths,
+    feature_widths as feature_widths,
+)
+from equikit.plans.compilation._contractions import multilinear_plan, planned_maps as planned_maps
+from equikit.plans.compilation._lower import Channels as Channels, per_term as per_term, plan, planned as planned
 from equikit.plans.compilation._passes import (
     PASSES,
     add_before_broadcasting,
@@ -18,14 +31,31 @@ from equikit.plans.compilation._passes import (
     share_reductions,
     stages,
 )
+from equikit.plans.compilation._products import with_wires_after as with_wires_after
 from equikit.plans.compilation._unshared import unshared
 from equikit.plans.costs._cost import Line, plan_cost
+from equikit.plans.costs._table import stages_table as stages_table
 
 if TYPE_CHECKING:
-    from equikit.plans._apply import apply, lay_out, weight_name, weight_shapes
-    from equikit.plans._multilinear import apply_multilinear, multilinear_weight_shape
+    from equikit.plans._apply import (
+        Feature as Feature,
+        Inputs as Inputs,
+        Masks as Masks,
+        applied as applied,
+        apply,
+        lay_out,
+        weight_name,
+        weight_places as weight_places,
+        weight_shapes,
+        weights_of as weights_of,
+    )
+    from equikit.plans._multilinear import applied_maps as applied_maps, apply_multilinear, multilinear_weight_shape
+    from equikit.plans._options import Method as Method, RunOptions as RunOptions
     from equikit.plans.compilation._transpose import transpose_weights
-    from equikit.plans.execution._layout import Layout
+    from equikit.plans.costs._method import Choice as Choice, run_choice as run_choice
+    from equikit.plans.execution._contract import run_contractions as run_contractions
+    from equikit.plans.execution._execute import masked as masked
+    from equikit.plans.execution._layout import Layout, Weights as Weights, as_whole as as_whole, laid_out as laid_out
     from equikit.plans.execution._memory import retain_memory
 
 __all__ = [
@@ -59,7 +89,23 @@ __all__ = [
 ]
 
 _IN_JAX = {
+    "Choice": "costs._method",
+    "Feature": "_apply",
+    "Inputs": "_apply",
     "Layout": "execution._layout",
+    "Masks": "_apply",
+    "Method": "_options",
+    "RunOptions": "_options",
+    "Weights": "execution._layout",
+    "applied": "_apply",
+    "applied_maps": "_multilinear",
+    "as_whole": "execution._layout",
+    "laid_out": "execution._layout",
+    "masked": "execution._execute",
+    "run_choice": "costs._method",
+    "run_contractions": "execution._contract",
+    "weight_places": "_apply",
+    "weights_of": "_apply",
     "apply": "_apply",
     "apply_multilinear": "_multilinear",
     "lay_out": "_apply",

@@ -12,10 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Bool, Inexact
 
-from equikit._errors import OptionError, ShapeError, SignatureError
-from equikit.diagrams import Signature, Term
-from equikit.diagrams._sequence import pair_diagrams
-from equikit.plans._check import (
+from equikit._array_checks import (
     by_label,
     by_name,
     checked_dtype,
@@ -25,6 +22,8 @@ from equikit.plans._check import (
     refuse_mixture,
     refuse_real,
 )
+from equikit._errors import OptionError, ShapeError, SignatureError
+from equikit.diagrams import pair_diagrams
 from equikit.plans._ir import Plan, TermPair, Widths, feature_widths
 from equikit.plans._options import Method, RunOptions, checked_plan
 from equikit.plans.costs._method import FACTORED, choose
@@ -33,6 +32,7 @@ from equikit.plans.execution._program import execute
 from equikit.plans.sharding._out_sharding import OutSharding, Result
 from equikit.plans.sharding._sharding import placed, result
 from equikit.plans.sharding._spread import Spread
+from equikit.signatures import Signature, Term
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
 Inputs = Feature | Mapping[str, Feature]

@@ -10,13 +10,17 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from equikit.diagrams import HalfDiagram
-from equikit.diagrams._half import Head
-from equikit.diagrams.algebra._heads import parity
+from equikit.diagrams import (
+    HalfDiagram,
+    Head,
+    parity,
+)
 from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Stages, Step
 from equikit.plans.compilation._lattice import root
 from equikit.plans.costs._cost import half_text
-from equikit.signatures._multilinear_parse import Exchange
+from equikit.signatures import (
+    Exchange,
+)
 
 CHANNELS = "Z"
 LETTERS = "ijklmnopqrstuvwxyzabcdefgh" + string.ascii_uppercase.replace(CHANNELS, "")

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from equikit import _checks
-from equikit.diagrams import HalfDiagram, MultilinearSpace, Signature
-from equikit.diagrams._core import HeadKind
+from equikit.diagrams import HalfDiagram, HeadKind, MultilinearSpace
+from equikit.signatures import Signature
 
 Normalize = Literal["mean", "sum"]
 NORMALIZE: tuple[Normalize, ...] = ("mean", "sum")

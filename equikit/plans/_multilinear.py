@@ -12,10 +12,10 @@ import numpy as np
 from jax import lax
 
 from equikit import _checks
+from equikit._array_checks import Shapes, by_label, checked_arrays, checked_dtype, masks_of
 from equikit._errors import ShapeError
 from equikit.diagrams import MultilinearSpace
 from equikit.plans._apply import Feature, Masks
-from equikit.plans._check import Shapes, by_label, checked_arrays, checked_dtype, masks_of
 from equikit.plans._ir import NORMALIZE, Mode, MultilinearPlan, Normalize, feature_widths
 from equikit.plans._options import RunOptions
 from equikit.plans.compilation._contractions import check_request, checked_space, planned_maps

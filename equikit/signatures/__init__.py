@@ -1,1 +1,31 @@
-"""Signatures: which group acts on which axis, read from texts."""
+"""Signatures: which group acts on which axis, read from texts or dictionaries."""
+
+from equikit.signatures._multilinear_parse import (
+    MULTILINEAR as MULTILINEAR,
+    Exchange as Exchange,
+    Operand as Operand,
+    is_multilinear as is_multilinear,
+    parse_multilinear as parse_multilinear,
+)
+from equikit.signatures._parse import (
+    ANY as ANY,
+    bind as bind,
+    binding_text as binding_text,
+    bindings as bindings,
+    given_bindings as given_bindings,
+    is_keyword as is_keyword,
+    parse_arrow as parse_arrow,
+    parse_labels as parse_labels,
+    parse_side as parse_side,
+    parse_signature,
+    refuse_unused as refuse_unused,
+    word_of as word_of,
+)
+from equikit.signatures._signature import (
+    Signature,
+    Term,
+    base as base,
+    normalized as normalized,
+)
+
+__all__ = ["Signature", "Term", "parse_signature"]

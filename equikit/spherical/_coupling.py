@@ -12,8 +12,10 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.diagrams import Diagram
-from equikit.diagrams._dense import refuse_if_large
+from equikit.diagrams import (
+    Diagram,
+    refuse_if_large,
+)
 from equikit.spherical._rows import exact_rows
 
 if TYPE_CHECKING:

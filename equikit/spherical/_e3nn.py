@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 from jax import lax
 
+from equikit._array_checks import checked_dtype
 from equikit._errors import DTypeError, MissingPackageError, ShapeError
-from equikit.plans._check import checked_dtype
 from equikit.spherical._characters import Symmetry
 from equikit.spherical._decomposition import Decomposition, decompose
 from equikit.spherical._transform import Tensor, from_irreps, inhabited, to_irreps

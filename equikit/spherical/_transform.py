@@ -10,8 +10,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Inexact
 
+from equikit._array_checks import checked_dtype
 from equikit._errors import DTypeError, OptionError, ShapeError
-from equikit.plans._check import checked_dtype
 from equikit.spherical._characters import Symmetry
 from equikit.spherical._decomposition import Decomposition, decompose
 

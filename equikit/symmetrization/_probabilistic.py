@@ -12,8 +12,8 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import GroupError, OptionError
-from equikit.diagrams import Term
 from equikit.groups import O, S
+from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, compose
 from equikit.symmetrization.engine._frame import Frame

@@ -13,10 +13,7 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import EquikitError, FrameError, OptionError, ShapeError, SignatureError
-from equikit.diagrams import Signature
-from equikit.numerics import rounding
-from equikit.plans._check import (
+from equikit._array_checks import (
     Shapes,
     by_name,
     checked_dtype,
@@ -26,7 +23,12 @@ from equikit.plans._check import (
     refuse_mixture,
     refuse_real,
 )
-from equikit.signatures._parse import parse_signature
+from equikit._errors import EquikitError, FrameError, OptionError, ShapeError, SignatureError
+from equikit.numerics import rounding
+from equikit.signatures import (
+    Signature,
+    parse_signature,
+)
 from equikit.symmetrization._stochastic import Stochastic
 from equikit.symmetrization.engine._action import Action, without_absent
 from equikit.symmetrization.engine._element import Array

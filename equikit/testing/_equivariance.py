@@ -13,12 +13,23 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import EquivarianceError, GroupError, OptionError
-from equikit.diagrams import Signature, Term
 from equikit.groups import Group
-from equikit.nn._features import Features, typed_side
-from equikit.plans.compilation._lower import Channels, per_term
-from equikit.signatures._parse import bind, binding_text, parse_arrow
-from equikit.signatures._signature import base
+from equikit.nn import (
+    Features,
+    typed_side,
+)
+from equikit.plans import (
+    Channels,
+    per_term,
+)
+from equikit.signatures import (
+    Signature,
+    Term,
+    base,
+    bind,
+    binding_text,
+    parse_arrow,
+)
 
 MOST_TOLERANCE = 0.01
 """The most by which a function may miss, where rounding in the dtype itself is not more, however elements stretch."""

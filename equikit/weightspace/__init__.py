@@ -28,6 +28,9 @@ from equikit.weightspace.graphs import (
     RelationalTransformer,
     graph,
 )
+from equikit.weightspace.graphs._values import (
+    of_one as of_one,
+)
 from equikit.weightspace.merging._interpolation import Line, barrier, interpolate, plot_lines
 from equikit.weightspace.merging._merge import mean, merge
 from equikit.weightspace.merging._transfer import Transfer, transfer

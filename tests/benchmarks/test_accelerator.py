@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import accelerator
+from benchmarks import __main__ as command, accelerator
 from benchmarks._accelerator_report import STYLE, Share, check_targets
 from benchmarks._layers import MIXED, LayerCase
 

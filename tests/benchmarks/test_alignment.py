@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import alignment
+from benchmarks import __main__ as command, alignment
 from benchmarks._alignment_rival import weight_matching
 from benchmarks.alignment import Case, callers, networks, similarity
 

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks import __main__ as command
-from benchmarks import _check
+from benchmarks import __main__ as command, _check
 from benchmarks._check import CHECKS, Check, complaints
 
 NAMES = [str(check) for check in CHECKS]

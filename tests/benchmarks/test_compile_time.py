@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import compile_time
+from benchmarks import __main__ as command, compile_time
 from benchmarks._compile_program import compiled, layer
 from benchmarks._measurement import Skip
 from benchmarks._values import AtMost, check_targets, target_lines

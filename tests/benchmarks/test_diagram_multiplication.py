@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import sympy
 
-from benchmarks import __main__ as command
-from benchmarks import diagram_multiplication as benchmark
+from benchmarks import __main__ as command, diagram_multiplication as benchmark
 from benchmarks._diagram_cases import GROUPS, HEADED, OVERHEAD, RIVALS, N, Row, degree, free_rows, headed_rows, text
 from benchmarks._harness import Harness
 from benchmarks._power_law import Exponent, exponent

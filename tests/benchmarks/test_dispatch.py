@@ -8,8 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import _dispatch, dispatch
+from benchmarks import __main__ as command, _dispatch, dispatch
 from benchmarks._harness import Limits
 from benchmarks._layers import LayerCase, function
 

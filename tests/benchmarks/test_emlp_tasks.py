@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import emlp_tasks
+from benchmarks import __main__ as command, emlp_tasks
 from benchmarks._emlp_data import METRIC, TASKS, Task, make_data, random_elements, turns
 from benchmarks._emlp_models import emlp
 from benchmarks._measurement import Skip

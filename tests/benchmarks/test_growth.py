@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import growth
+from benchmarks import __main__ as command, growth
 from benchmarks._growth_report import STYLE, Bound, check_targets, summary
 from benchmarks._layers import LayerCase
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import equikit as ek
-from benchmarks import __main__ as command
-from benchmarks import _hard_doubt, hard_inputs
+from benchmarks import __main__ as command, _hard_doubt, hard_inputs
 from benchmarks._hard_clouds import clouds, with_moments
 from benchmarks._hard_copies import Copies, Input, Moves, boosts, moved
 from benchmarks._hard_errors import KINDS, STEP, errors, slopes

@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import _machine
+from benchmarks import __main__ as command, _machine
 from benchmarks._harness import Contender, Entry, Harness, Limits, relative_error
 from benchmarks._measurement import Skip, TooSlow, time_limit
 from benchmarks._report import paste, write_json

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import memory
+from benchmarks import __main__ as command, memory
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import _peer_irreps, _peer_layers, _peer_weightspace, peers
+from benchmarks import __main__ as command, _peer_irreps, _peer_layers, _peer_weightspace, peers
 from benchmarks._harness import relative_error
 from benchmarks._measurement import Skip
 from benchmarks._peer_targets import STYLE, TARGETS

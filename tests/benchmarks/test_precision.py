@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import precision
+from benchmarks import __main__ as command, precision
 from benchmarks._errors import ERRORS, Most, check_targets
 from benchmarks._layers import LayerCase
 

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import __main__ as command
-from benchmarks import _symmetrization_tasks as tasks
-from benchmarks import symmetrization
+from benchmarks import __main__ as command, _symmetrization_tasks as tasks, symmetrization
 from benchmarks._emlp_data import inertia, scattering
 from benchmarks._fitting import Fitted, Recipe, fit, predict
 from benchmarks._measurement import Skip

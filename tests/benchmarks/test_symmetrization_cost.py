@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks import __main__ as command
-from benchmarks import symmetrization_cost
+from benchmarks import __main__ as command, symmetrization_cost
 from benchmarks._symmetrization_cost_methods import KINDS, made
 from benchmarks._symmetrization_cost_report import Most, check, lines, ratio, table
 from equikit.symmetrization import Symmetrized

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks import _weight_barriers as barriers
-from benchmarks import _weight_optimizers as optimizers
-from benchmarks import _weight_tasks as tasks
-from benchmarks import _zoos as zoos
-from benchmarks import weight_spaces
+from benchmarks import (
+    __main__ as command,
+    _weight_barriers as barriers,
+    _weight_optimizers as optimizers,
+    _weight_tasks as tasks,
+    _zoos as zoos,
+    weight_spaces,
+)
 from benchmarks._cache import cached
 from benchmarks._fitting import Recipe
 from benchmarks._task import Sizes, Task

@@ -8,7 +8,8 @@ import pytest
 from exact import arrow, splits
 
 from equikit import Diagram, DiagramError, Fixed, S, SignatureError, hom
-from equikit.diagrams import HalfDiagram, Term
+from equikit.diagrams import HalfDiagram
+from equikit.signatures import Term
 
 SPACES = {
     **{f"{k}to{l}": (arrow(k, l), {"p": S}) for k, l in splits(5, 1)},

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import sympy
 from exact import arrow, power, row, set_partitions, splits
-from sympy.functions.combinatorial.numbers import bell
-from sympy.functions.combinatorial.numbers import stirling as sympy_stirling
+from sympy.functions.combinatorial.numbers import bell, stirling as sympy_stirling
 
 from equikit import Diagram, Fixed, GroupError, S, TooLargeError, hom
 from equikit.diagrams import (

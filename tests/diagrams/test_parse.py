@@ -4,7 +4,7 @@ import pytest
 
 import equikit as ek
 from equikit import Diagram, Fixed, S, SignatureError, Sp, hom
-from equikit.diagrams import Term, parse_signature
+from equikit.signatures import Term, parse_signature
 
 
 def caret_error(call) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from flax import nnx
 from helpers import compilations
 
 import equikit as ek
-from equikit.nn import _init
+from equikit.nn import initializers as _init
 from equikit.weightspace import Functional, LearnedOptimizer, MessagePassing, graph, trace
 from equikit.weightspace.asymmetric import AsymmetricLinear, AsymmetricMLP, FiGLU
 

@@ -97,8 +97,8 @@ def test_a_pass_alone_keeps_the_map(improve, text):
 @pytest.mark.usefixtures("x64", "quick_compile")
 @pytest.mark.parametrize("spread", ["axes", "channels"])
 def test_the_steps_for_many_devices_run_every_stage(spread):
+    from equikit._array_checks import Shapes
     from equikit.plans._apply import keyed
-    from equikit.plans._check import Shapes
     from equikit.plans.execution._execute import run
 
     for text, groups in [("p p + p -> p p", {"p": ek.S(3)}), ("p z -> z p", {"p": ek.S(3), "z": ek.Z(2)})]:

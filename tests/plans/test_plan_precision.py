@@ -14,9 +14,9 @@ from helpers import assert_error
 from jax import lax
 
 import equikit as ek
+from equikit._array_checks import Shapes
 from equikit.plans import apply, apply_multilinear, multilinear_weight_shape, plan, weight_shapes
 from equikit.plans._apply import keyed
-from equikit.plans._check import Shapes
 from equikit.plans.execution._execute import run
 
 apply = functools.partial(apply, method="factored")  # at small sizes "auto" takes another

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import assert_close, assert_error, with_groups
-from test_plan_passes import CASES as USUAL
-from test_plan_passes import drawn, sizes_in
+from test_plan_passes import CASES as USUAL, drawn, sizes_in
 
 import equikit as ek
 from equikit.plans import apply, plan, transpose_weights, weight_shapes

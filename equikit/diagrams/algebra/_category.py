@@ -18,7 +18,9 @@ from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.algebra._combination import Combination, Stack, combine
 from equikit.diagrams.algebra._composite import Composite
 from equikit.diagrams.algebra._forms import edges, symplectic_sign
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    base,
+)
 
 
 def join(*strings: tuple[int, ...]) -> list[int]:

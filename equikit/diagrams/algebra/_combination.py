@@ -23,7 +23,9 @@ from equikit.diagrams.algebra._algebra import Multipliable
 from equikit.diagrams.algebra._composite import Composite
 from equikit.diagrams.algebra._heads import parity
 from equikit.groups import Form
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    base,
+)
 
 MOST_TERMS = 5_040
 """Terms of the product of two Levi-Civita tensors above which it is not written out."""

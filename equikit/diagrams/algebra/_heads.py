@@ -19,7 +19,9 @@ from collections.abc import Sequence
 
 from equikit.diagrams._dense import leg_order
 from equikit.diagrams._diagram import Diagram
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    base,
+)
 
 
 def parity(permutation: Sequence[int]) -> int:

@@ -7,13 +7,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from equikit._checks import count as checked_count
-from equikit._checks import count_text, refuse_if_more
+from equikit._checks import count as checked_count, count_text, refuse_if_more
 from equikit._errors import TooLargeError
 from equikit.diagrams.counting._rules import Groups, axes_of, group_of
 from equikit.diagrams.counting._walks import count_walks
 from equikit.groups import SO, Bistochastic, Group, Sp
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    base,
+)
 
 MOST_POINTS = 2000
 """Points above which set partitions are not counted: the rows of Stirling numbers take a second."""

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from equikit.diagrams.counting._growth import Limits
-from equikit.groups import Group, S
-from equikit.groups._form import Form
-from equikit.signatures._signature import base
+from equikit.groups import (
+    Form,
+    Group,
+    S,
+)
+from equikit.signatures import (
+    base,
+)
 
 Groups = tuple[tuple[str, Group], ...]
 """The group of each label; a label that is not named carries the free symmetric group."""

@@ -23,9 +23,17 @@ from equikit.diagrams.counting._rules import whole_labels
 from equikit.diagrams.multilinear._invariants import Invariants
 from equikit.diagrams.multilinear._orbits import Move, OrbitSum, orbit_sums, square_norm
 from equikit.groups import Fixed, Group
-from equikit.signatures._multilinear_parse import MULTILINEAR, Exchange, Operand, parse_multilinear
-from equikit.signatures._parse import ANY, bind
-from equikit.signatures._signature import Signature, Term, base
+from equikit.signatures import (
+    ANY,
+    MULTILINEAR,
+    Exchange,
+    Operand,
+    Signature,
+    Term,
+    base,
+    bind,
+    parse_multilinear,
+)
 
 if TYPE_CHECKING:
     from equikit.plans import MultilinearPlan

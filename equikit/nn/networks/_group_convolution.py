@@ -15,13 +15,17 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from equikit import _checks
+from equikit._array_checks import checked_dtype
 from equikit._errors import OptionError, ShapeError
-from equikit.groups import D, MatrixGroup, Z
-from equikit.groups.families._finite import checked_polygon
+from equikit.groups import (
+    D,
+    MatrixGroup,
+    Z,
+    checked_polygon,
+)
 from equikit.nn._functions import relu
-from equikit.nn._init import filled, scaled, unit_normal
 from equikit.nn._linear import Linear, checked_dtypes
-from equikit.plans._check import checked_dtype
+from equikit.nn.initializers import filled, scaled, unit_normal
 
 WIDTH = 0.5
 """The standard deviation of the rings on which filters live, in pixels."""

@@ -8,17 +8,21 @@ from typing import Any, Literal
 from flax import nnx
 
 from equikit import _checks
-from equikit.diagrams import Term
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, given_terms, labels_of, read_features
 from equikit.nn._functions import Activation
 from equikit.nn._linear import Linear, unreached
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
-from equikit.plans._apply import Feature
-from equikit.plans.execution._execute import masked
-from equikit.signatures._parse import bind
-from equikit.signatures._signature import base
+from equikit.plans import (
+    Feature,
+    masked,
+)
+from equikit.signatures import (
+    Term,
+    base,
+    bind,
+)
 
 Nonlinearity = Literal["gated", "norm", "pointwise"]
 

@@ -12,16 +12,21 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
+from equikit._array_checks import checked_dtype
 from equikit._errors import GroupError, ShapeError
 from equikit.groups import Group
 from equikit.nn._features import Features, labels_among, labels_of, read_features
 from equikit.nn._functions import Activation, silu
-from equikit.nn._init import DENSE
 from equikit.nn._linear import Linear
+from equikit.nn.initializers import DENSE
 from equikit.nn.networks._network import Network
-from equikit.plans._apply import Feature
-from equikit.plans._check import checked_dtype
-from equikit.signatures._parse import bindings, given_bindings
+from equikit.plans import (
+    Feature,
+)
+from equikit.signatures import (
+    bindings,
+    given_bindings,
+)
 
 
 class MatrixNetwork(nnx.Module):

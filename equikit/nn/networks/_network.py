@@ -28,8 +28,14 @@ from equikit.nn.networks._hidden import (
     rms_norm,
 )
 from equikit.nn.physics._reach import Reach, reach
-from equikit.plans._apply import Feature, Masks
-from equikit.signatures._parse import bind, parse_side
+from equikit.plans import (
+    Feature,
+    Masks,
+)
+from equikit.signatures import (
+    bind,
+    parse_side,
+)
 
 
 class Network(nnx.Module):

@@ -11,13 +11,16 @@ from flax import nnx
 from jaxtyping import Inexact
 
 from equikit import _checks
+from equikit._array_checks import masks_of
 from equikit._errors import OptionError
 from equikit.groups import S
 from equikit.nn._functions import Activation, relu
 from equikit.nn._linear import Linear
 from equikit.nn._pooling import Invariant
-from equikit.plans._apply import Feature, Masks
-from equikit.plans._check import masks_of
+from equikit.plans import (
+    Feature,
+    Masks,
+)
 
 
 class _Tower(nnx.Module):

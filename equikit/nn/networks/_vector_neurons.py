@@ -11,17 +11,21 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
+from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
-from equikit.diagrams import Term
 from equikit.groups import O, S
 from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
 from equikit.nn._functions import sigmoid
-from equikit.nn._init import filled
 from equikit.nn._linear import Linear
+from equikit.nn.initializers import filled
 from equikit.nn.networks._hidden import present
-from equikit.plans._apply import Feature
-from equikit.plans._check import checked_arrays, masks_of
-from equikit.signatures._parse import bind
+from equikit.plans import (
+    Feature,
+)
+from equikit.signatures import (
+    Term,
+    bind,
+)
 
 EPSILON = 1e-6
 """Added to the variance of scores, which rounding errors alone must not make differ."""

@@ -14,17 +14,17 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from equikit import _checks
+from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, ShapeError
-from equikit.diagrams import Diagram, MultilinearSpace, Signature, Term
-from equikit.diagrams.multilinear._space import multilinear
+from equikit.diagrams import Diagram, MultilinearSpace, multilinear
 from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
 from equikit.nn._features import refuse_complex
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear
 from equikit.nn.physics._point_group import counts, invariants_of, maps_of
 from equikit.plans import apply_multilinear
-from equikit.plans._check import checked_arrays
-from equikit.plans.sharding._sharding import entries
+from equikit.plans.sharding import entries
+from equikit.signatures import Signature, Term
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
 """A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""

@@ -15,22 +15,22 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from equikit import _checks
+from equikit._array_checks import Shapes, checked_arrays, masks_of
 from equikit._errors import OptionError, SignatureError
-from equikit.diagrams import MultilinearSpace, Signature, Term
-from equikit.diagrams.multilinear._space import multilinear
+from equikit.diagrams import MultilinearSpace, multilinear
 from equikit.groups import Group, O, S
 from equikit.nn._features import Features, given_terms, refuse_complex, typed_side
-from equikit.nn._init import scaled, unit_normal
 from equikit.nn._linear import checked_dtypes
+from equikit.nn.initializers import scaled, unit_normal
 from equikit.nn.physics._radial import Radial
-from equikit.plans._apply import Feature, Masks
-from equikit.plans._check import Shapes, checked_arrays, masks_of
-from equikit.plans.compilation._contractions import planned_maps
-from equikit.plans.execution._contract import run_contractions
-from equikit.plans.execution._execute import masked
-from equikit.plans.sharding._out_sharding import Result
-from equikit.plans.sharding._sharding import placed, result
-from equikit.signatures._parse import bind, given_bindings
+from equikit.plans import Feature, Masks, masked, planned_maps, run_contractions
+from equikit.plans.sharding import Result, placed, result
+from equikit.signatures import (
+    Signature,
+    Term,
+    bind,
+    given_bindings,
+)
 
 MOST_POWERS = 20
 """The highest power of the direction: the diagrams of a message are too many far below it."""

@@ -19,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import TooLargeError
-from equikit.groups import MatrixGroup
-from equikit.groups.invariants._null_space import common_null_space
+from equikit.groups import (
+    MatrixGroup,
+    common_null_space,
+)
 
 MOST_WORK = 800_000
 """Sum of the squared numbers of coefficients above which polynomials are not sought; each takes 12 µs or less."""

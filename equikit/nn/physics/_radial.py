@@ -12,11 +12,11 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from equikit import _checks
-from equikit.diagrams import Signature, Term
+from equikit._array_checks import checked_arrays
 from equikit.nn._features import refuse_complex
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear
-from equikit.plans._check import checked_arrays
+from equikit.signatures import Signature, Term
 
 
 def cutoff_envelope(distance: jax.Array) -> jax.Array:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 from typing import NamedTuple
 
-from equikit.diagrams import Term
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._linear import Linear
 from equikit.nn._nonlinear import Gated, NormGated, gate_name
 from equikit.nn.networks._hidden import PerTerm
-from equikit.plans._apply import weight_name
+from equikit.plans import (
+    weight_name,
+)
+from equikit.signatures import Term
 
 
 class Reach(NamedTuple):

@@ -20,11 +20,18 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
-from equikit.diagrams import Diagram, HalfDiagram, MultilinearSpace
-from equikit.diagrams._dense import leg_order
-from equikit.diagrams.counting._growth import canonical
-from equikit.diagrams.multilinear._invariants import Invariants
-from equikit.diagrams.multilinear._orbits import Move, OrbitSum, bare, walk
+from equikit.diagrams import (
+    Diagram,
+    HalfDiagram,
+    Invariants,
+    Move,
+    MultilinearSpace,
+    OrbitSum,
+    bare,
+    canonical,
+    leg_order,
+    walk,
+)
 from equikit.plans._ir import MODES, NORMALIZE, Contraction, LeviCivita, Mode, MultilinearPlan, Normalize, Use
 from equikit.plans.compilation._lattice import cheapest_expansions, cheapest_reductions
 from equikit.plans.compilation._lower import FEWER, Channels, channel_pair

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from equikit.diagrams import HalfDiagram, Signature, Term
-from equikit.diagrams.counting._growth import canonical
+from equikit.diagrams import HalfDiagram, canonical
 from equikit.plans._ir import Contraction, Product, Step
+from equikit.signatures import Signature, Term
 
 
 def root(labels: tuple[str, ...]) -> HalfDiagram:

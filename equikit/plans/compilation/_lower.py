@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError
-from equikit.diagrams import HomSpace, Signature, Term
-from equikit.diagrams.counting._effort import count_joined, count_reductions
+from equikit.diagrams import HomSpace, count_joined, count_reductions
 from equikit.plans._ir import NORMALIZE, Normalize, Plan, Widths
 from equikit.plans.compilation._lattice import acted_labels, cheapest_expansions, cheapest_reductions
 from equikit.plans.compilation._products import found_cores, joined_product, with_split_wires
+from equikit.signatures import Signature, Term
 
 FEWER = "use fewer axes; space.dim and the shapes of the weights need no plan"
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from equikit.diagrams import HomSpace, Signature
+from equikit.diagrams import HomSpace
 from equikit.plans._ir import Normalize, Plan
 from equikit.plans.compilation._lattice import cheapest_expansions, cheapest_reductions
 from equikit.plans.compilation._products import joined_product, parts_of, with_split_wires
 from equikit.plans.compilation._unshared import unshared
+from equikit.signatures import Signature
 
 
 def share_reductions(plan: Plan) -> Plan:

@@ -6,10 +6,9 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from equikit.diagrams import Core, HalfDiagram, Signature
-from equikit.diagrams._core import CoreKey, HeadKind, iter_wires
-from equikit.diagrams._sequence import pair_diagrams
+from equikit.diagrams import Core, CoreKey, HalfDiagram, HeadKind, iter_wires, pair_diagrams
 from equikit.plans._ir import Plan, Product, TermPair, WeightBlock, Widths
+from equikit.signatures import Signature
 
 Pair = tuple[HalfDiagram | None, HalfDiagram]
 """An input half, `None` for the bias, and an output half."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from equikit.diagrams._dense import refuse_if_large
+from equikit.diagrams import (
+    refuse_if_large,
+)
 from equikit.groups import Group
 
 CONSTANT_BYTES = 64

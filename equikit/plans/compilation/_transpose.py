@@ -10,17 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from equikit._array_checks import by_label, given_sizes
 from equikit._errors import ShapeError
-from equikit.diagrams import Diagrams, Signature, Term
+from equikit.diagrams import Diagrams
 from equikit.groups import Group
 from equikit.plans._apply import Weight, keyed, weight_name, weight_shapes
-from equikit.plans._check import by_label, given_sizes
 from equikit.plans._ir import Plan
 from equikit.plans._options import checked_plan
 from equikit.plans.compilation._lattice import acted_labels
 from equikit.plans.compilation._lower import planned
 from equikit.plans.compilation._transposition import Transposition, transposition
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    Signature,
+    Term,
+    base,
+)
 
 
 def transposed(plan: Plan) -> Plan:

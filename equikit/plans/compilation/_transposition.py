@@ -19,15 +19,25 @@ from typing import Any
 import numpy as np
 
 from equikit._checks import refuse_if_more
-from equikit.diagrams import Diagram, Diagrams, flip
-from equikit.diagrams._dense import refuse_if_large
-from equikit.diagrams.algebra._category import terms_of
-from equikit.diagrams.bases._basis import Marked, in_basis, restricted
-from equikit.diagrams.bases._gram import inner_product
-from equikit.diagrams.counting._growth import FEWER
-from equikit.diagrams.counting._rules import axes_of, forms_of, whole_labels
+from equikit.diagrams import (
+    FEWER,
+    Diagram,
+    Diagrams,
+    Marked,
+    axes_of,
+    flip,
+    forms_of,
+    in_basis,
+    inner_product,
+    refuse_if_large,
+    restricted,
+    terms_of,
+    whole_labels,
+)
 from equikit.groups import Group
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    base,
+)
 
 MOST_TRANSPOSED = 50_000
 """Diagrams above which none are transposed: it takes seconds."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 
 from equikit import _checks
-from equikit.diagrams import HomSpace, Signature
-from equikit.diagrams._core import iter_wires
+from equikit.diagrams import HomSpace, iter_wires
 from equikit.plans._ir import Normalize, Plan, Product, Step, WeightBlock
 from equikit.plans.compilation._lattice import chain
 from equikit.plans.compilation._lower import checked_request, refuse_if_long
 from equikit.plans.compilation._products import core_axes, found_cores
+from equikit.signatures import Signature
 
 PER_PRODUCT = 10
 """Microseconds that the product of a diagram takes: measured on one core."""

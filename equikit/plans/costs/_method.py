@@ -12,8 +12,8 @@ import jax
 import numpy as np
 from jax import lax
 
+from equikit._array_checks import Shapes
 from equikit._errors import OptionError
-from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan
 from equikit.plans._options import Chosen, Method
 from equikit.plans.costs._cost import plan_cost

@@ -15,11 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from equikit.diagrams import HalfDiagram
-from equikit.diagrams._dense import permutation_sign, refuse_if_large
-from equikit.diagrams.algebra._heads import parity
+from equikit._array_checks import Shapes
+from equikit.diagrams import (
+    HalfDiagram,
+    parity,
+    permutation_sign,
+    refuse_if_large,
+)
 from equikit.groups import Form
-from equikit.plans._check import Shapes
 from equikit.plans._ir import Contraction, LeviCivita, MultilinearPlan, Use
 from equikit.plans.compilation._contractions import Letters, equation, invariant_sums
 from equikit.plans.compilation._tensors import CONSTANT_BYTES
@@ -27,7 +30,9 @@ from equikit.plans.costs._cost import contraction_name
 from equikit.plans.execution._arrays import alike, broadcast, joined, signed, wide, widened
 from equikit.plans.execution._execute import Tensors, Walk, scaled, scales_of
 from equikit.plans.execution._whole import settled_tensors
-from equikit.signatures._multilinear_parse import Exchange
+from equikit.signatures import (
+    Exchange,
+)
 
 
 def _symmetrized(x: jax.Array, exchanges: Sequence[Exchange]) -> jax.Array:

@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from equikit.diagrams import Signature, Term
-from equikit.diagrams._dense import refuse_if_large
-from equikit.plans._check import Shapes
+from equikit._array_checks import Shapes
+from equikit.diagrams import refuse_if_large
 from equikit.plans._ir import Plan
 from equikit.plans.compilation._lattice import acted_labels
 from equikit.plans.compilation._lower import plan
@@ -23,7 +22,11 @@ from equikit.plans.execution._arrays import broadcast, wide
 from equikit.plans.execution._execute import inward, masked, outward, run
 from equikit.plans.execution._layout import Weights
 from equikit.plans.execution._matmul import matmul
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    Signature,
+    Term,
+    base,
+)
 
 
 def pair_plan(whole: Plan, source: Term | None, target: Term, features: int) -> Plan:

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from equikit.diagrams import HalfDiagram, Signature, Term
+from equikit._array_checks import Shapes
+from equikit.diagrams import HalfDiagram
 from equikit.groups import Form
-from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product, Stages, Step
 from equikit.plans.compilation._lattice import acted_labels, root
 from equikit.plans.costs._cost import product_name, step_name
@@ -43,6 +43,7 @@ from equikit.plans.execution._layout import Layout, Weights, cut, laid_out
 from equikit.plans.execution._matmul import matmul_rows
 from equikit.plans.execution._whole import folded, unfolded
 from equikit.plans.sharding._spread import Spread, masked_diagonal, masked_embed, mix_spread
+from equikit.signatures import Signature, Term
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
 Scales = Mapping[str, jax.Array | float]

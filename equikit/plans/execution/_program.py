@@ -11,7 +11,7 @@ import jax
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 
-from equikit.plans._check import Shapes
+from equikit._array_checks import Shapes
 from equikit.plans._ir import Plan
 from equikit.plans._options import Chosen, RunOptions
 from equikit.plans.costs._method import Choice, run_choice

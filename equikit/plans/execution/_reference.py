@@ -12,12 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit.diagrams import Diagram, Diagrams, Signature, Term
-from equikit.diagrams._dense import diagram_tensor
-from equikit.plans._check import Shapes
+from equikit._array_checks import Shapes
+from equikit.diagrams import Diagram, Diagrams, diagram_tensor
 from equikit.plans._ir import MultilinearPlan, Plan
 from equikit.plans.execution._layout import Weights
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    Signature,
+    Term,
+    base,
+)
 
 Sums = Iterable[Sequence[tuple[Diagram, Any]]]
 """Maps as diagrams with coefficients."""

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from equikit.diagrams import HalfDiagram, Signature
-from equikit.diagrams._core import HeadKind
+from equikit.diagrams import HalfDiagram, HeadKind
 from equikit.groups import Group
 from equikit.plans.compilation._tensors import is_disjoint, joint_tensors
+from equikit.signatures import Signature
 
 
 @dataclass(frozen=True, eq=False)

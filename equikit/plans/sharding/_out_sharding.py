@@ -9,9 +9,9 @@ from typing import Any
 
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
+from equikit._array_checks import by_name
 from equikit._errors import EquikitError, OptionError, ShapeError
-from equikit.diagrams import Term
-from equikit.plans._check import by_name
+from equikit.signatures import Term
 
 Spec = PartitionSpec | NamedSharding
 OutSharding = Spec | Mapping[str, Spec]

@@ -14,10 +14,10 @@ import jax
 from jax import lax
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
-from equikit.diagrams import Term
-from equikit.plans._check import Shapes
+from equikit._array_checks import Shapes
 from equikit.plans.sharding._out_sharding import Entry, OutSharding, Result, Spec, by_output, checked_spec, over
 from equikit.plans.sharding._spread import Spread
+from equikit.signatures import Term
 
 Operands = tuple[Sequence[jax.Array], Sequence[jax.Array], Mapping[str, jax.Array]]
 """Inputs, weights, masks."""

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from equikit._array_checks import Shapes
 from equikit.diagrams import HalfDiagram
-from equikit.plans._check import Shapes
 from equikit.plans._ir import Plan, Product
 from equikit.plans.execution._arrays import alike, joined, rewired, signed, unstacked, wide, widened
 from equikit.plans.execution._layout import Pieces, pieces

@@ -10,9 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from equikit._errors import OptionError
-from equikit.diagrams import Signature, Term
 from equikit.groups import Fixed, Group
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    Signature,
+    Term,
+    base,
+)
 from equikit.symmetrization.engine._element import Array, Element, along, inverse_linear, is_permutation
 from equikit.symmetrization.engine._stabilizer import orbit_mean, stabilizer_mean, with_mean_derivative
 from equikit.symmetrization.finite._turned import turned

@@ -15,7 +15,10 @@ import numpy as np
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
-from equikit.plans.costs._method import Choice, run_choice
+from equikit.plans import (
+    Choice,
+    run_choice,
+)
 from equikit.symmetrization.engine._action import Action, act, moved_masks, without_absent
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame, only_if

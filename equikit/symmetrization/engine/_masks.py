@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import jax.numpy as jnp
 
-from equikit.diagrams import Term
+from equikit.signatures import Term
 from equikit.symmetrization.engine._element import Array
 
 

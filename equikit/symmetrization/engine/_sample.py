@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit.diagrams import Term
 from equikit.numerics import (
     Double,
     double,
@@ -23,7 +22,10 @@ from equikit.numerics import (
     transposed,
     with_derivative,
 )
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    Term,
+    base,
+)
 from equikit.symmetrization.engine._action import Action, moved_masks, positions
 from equikit.symmetrization.engine._element import Array, Element, along, is_permutation
 

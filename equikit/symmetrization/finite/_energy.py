@@ -10,8 +10,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit._errors import GroupError, OptionError
-from equikit.groups import Group, H, MatrixGroup, S, Z
-from equikit.groups.families._finite import checked_polygon
+from equikit.groups import (
+    Group,
+    H,
+    MatrixGroup,
+    S,
+    Z,
+    checked_polygon,
+)
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._info import Info

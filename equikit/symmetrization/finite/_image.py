@@ -9,9 +9,11 @@ from typing import Any, Unpack
 import jax.numpy as jnp
 
 from equikit._errors import OptionError
-from equikit.diagrams import Term
-from equikit.groups import Z
-from equikit.groups.families._finite import checked_polygon
+from equikit.groups import (
+    Z,
+    checked_polygon,
+)
+from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._options import checked_axes, option

@@ -11,7 +11,9 @@ import numpy as np
 
 from equikit._errors import GroupError, TooLargeError
 from equikit.groups import Group, S
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    base,
+)
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 

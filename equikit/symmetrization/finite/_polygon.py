@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import GroupError, ShapeError, SignatureError
-from equikit.diagrams import Term
 from equikit.groups import SO, D, Fixed, O, Z
+from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Element
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.nn._init import unit_normal
+from equikit.nn.initializers import unit_normal
 from equikit.symmetrization.engine import _action
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array

@@ -14,8 +14,11 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
-from equikit.diagrams import Diagram, hom
-from equikit.diagrams._dense import diagram_tensor
+from equikit.diagrams import (
+    Diagram,
+    diagram_tensor,
+    hom,
+)
 from equikit.groups import Group
 from equikit.symmetrization.engine._element import Array
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from equikit import _checks
+from equikit._array_checks import checked_dtype
 from equikit._errors import OptionError, ShapeError
-from equikit.plans._check import checked_dtype
 from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._more import entries
 

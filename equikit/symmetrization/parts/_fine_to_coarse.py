@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
+from equikit._array_checks import checked_dtype, mapping
 from equikit._errors import DTypeError, OptionError, ShapeError
-from equikit.plans._check import checked_dtype, mapping
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._options import option
 from equikit.symmetrization.engine.backbones._modules import checked_callable, mask_keyword

@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from equikit._errors import OptionError
-from equikit.diagrams import Term
 from equikit.numerics import power_of_two, rounding
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    Term,
+    base,
+)
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._sample import FLAT, Sample

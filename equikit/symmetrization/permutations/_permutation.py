@@ -12,7 +12,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import ShapeError
-from equikit.diagrams import Term
+from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._frame import Frame, drawn

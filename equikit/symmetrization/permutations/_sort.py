@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from equikit._errors import OptionError
-from equikit.diagrams import Term
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    Term,
+    base,
+)
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._info import most_doubt, standard_tolerance

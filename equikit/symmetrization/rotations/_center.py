@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.diagrams import Term
 from equikit.numerics import Double, double, power_of_two, scaled, total, two_sum, with_derivative
+from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame

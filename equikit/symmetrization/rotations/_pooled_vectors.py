@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import ShapeError
-from equikit.diagrams import Term
 from equikit.groups import SO
 from equikit.numerics import power_of_two, rounding
+from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame, with_fallback

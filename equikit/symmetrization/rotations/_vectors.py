@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from equikit._errors import GroupError, OptionError
-from equikit.diagrams import Term
 from equikit.groups import O
 from equikit.numerics import power_of_two
-from equikit.signatures._signature import base
+from equikit.signatures import (
+    Term,
+    base,
+)
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._masks import present

@@ -12,7 +12,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.nn._init import filled, in_numpy, in_python, placed, uniform_and_normal
+from equikit.nn.initializers import filled, in_numpy, in_python, placed, uniform_and_normal
 from equikit.weightspace.specifications._leaves import is_real, named_leaves, refuse_not_real, refuse_unlike
 
 

@@ -10,8 +10,8 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import ShapeError
-from equikit.nn._init import filled, in_numpy, in_python, lecun_normal, placed, unit_normal
-from equikit.nn._linear import checked_dtypes
+from equikit.nn import checked_dtypes
+from equikit.nn.initializers import filled, in_numpy, in_python, lecun_normal, placed, unit_normal
 from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
 

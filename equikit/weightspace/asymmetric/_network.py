@@ -12,9 +12,8 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.nn._functions import relu
-from equikit.nn._init import DENSE, split_keys
-from equikit.nn._linear import checked_dtypes
+from equikit.nn import checked_dtypes, relu
+from equikit.nn.initializers import DENSE, split_keys
 from equikit.weightspace.asymmetric._layers import AsymmetricLinear, FiGLU
 
 Breaking = Literal["weights", "gates"]

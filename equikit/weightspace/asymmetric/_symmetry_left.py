@@ -16,8 +16,7 @@ from equikit.weightspace.asymmetric._fixed import FixedEntries
 from equikit.weightspace.functionals._fixed import ends
 from equikit.weightspace.specifications._leaves import named_leaves
 from equikit.weightspace.specifications._specification import Specification
-from equikit.weightspace.specifications._tensors import split as cut
-from equikit.weightspace.specifications._tensors import tensors_of
+from equikit.weightspace.specifications._tensors import split as cut, tensors_of
 from equikit.weightspace.tracing._trace import trace
 
 Colors = dict[str, np.ndarray]

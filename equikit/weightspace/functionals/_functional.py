@@ -12,9 +12,8 @@ from flax import nnx
 
 from equikit import _checks
 from equikit.groups import Fixed, S
-from equikit.nn import Linear, RMSNorm
-from equikit.nn._functions import Activation, relu
-from equikit.nn._init import DENSE, unit_normal
+from equikit.nn import Activation, Linear, RMSNorm, relu
+from equikit.nn.initializers import DENSE, unit_normal
 from equikit.weightspace.functionals._fixed import FixedAxes, coded_labels
 from equikit.weightspace.functionals._standardize import Standardize
 from equikit.weightspace.functionals._wreath import WreathLinear, checked_result

@@ -14,16 +14,25 @@ import numpy as np
 from flax import nnx
 
 from equikit._errors import OptionError
-from equikit.diagrams import Signature
-from equikit.diagrams._sequence import pair_diagrams
+from equikit.diagrams import pair_diagrams
 from equikit.nn import Linear
-from equikit.nn._init import in_numpy, placed
-from equikit.plans import Layout, Plan, Product
-from equikit.plans._apply import weight_places, weights_of
-from equikit.plans._ir import Normalize, TermPair, Widths
-from equikit.plans.compilation._lower import planned
-from equikit.plans.compilation._products import with_wires_after
-from equikit.plans.execution._layout import Weights, as_whole, laid_out
+from equikit.nn.initializers import in_numpy, placed
+from equikit.plans import (
+    Layout,
+    Normalize,
+    Plan,
+    Product,
+    TermPair,
+    Weights,
+    Widths,
+    as_whole,
+    laid_out,
+    planned,
+    weight_places,
+    weights_of,
+    with_wires_after,
+)
+from equikit.signatures import Signature
 from equikit.weightspace.tracing._nesting import Nested
 
 

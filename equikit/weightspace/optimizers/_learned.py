@@ -14,7 +14,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn import Linear
-from equikit.nn._init import filled
+from equikit.nn.initializers import filled
 from equikit.weightspace.functionals._functional import Functional
 from equikit.weightspace.functionals._models import UNF
 from equikit.weightspace.specifications._leaves import refuse_not_real, refuse_unlike

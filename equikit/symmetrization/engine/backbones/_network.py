@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from equikit._errors import DTypeError, OptionError, ShapeError
-from equikit.diagrams import Term
 from equikit.nn import DeepSets, GraphNetwork, Network
+from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine.backbones._modules import mask_keyword

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from equikit.nn._functions import Activation
-from equikit.nn._init import DENSE, ones, scaled, unit_normal, zeros
+from equikit.nn import Activation
+from equikit.nn.initializers import DENSE, ones, scaled, unit_normal, zeros
 
 
 class State(NamedTuple):

@@ -12,8 +12,11 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.nn._functions import Activation, silu
-from equikit.nn._linear import checked_dtypes
+from equikit.nn import (
+    Activation,
+    checked_dtypes,
+    silu,
+)
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
 from equikit.weightspace.graphs._probes import Probes
 from equikit.weightspace.graphs._values import Features

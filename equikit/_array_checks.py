@@ -12,10 +12,14 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
-from equikit.diagrams import Signature, Term
 from equikit.groups import Group
-from equikit.signatures._parse import binding_text
-from equikit.signatures._signature import base, normalized
+from equikit.signatures import (
+    Signature,
+    Term,
+    base,
+    binding_text,
+    normalized,
+)
 
 
 @dataclass(frozen=True, slots=True)
