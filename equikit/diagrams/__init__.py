@@ -11,6 +11,7 @@ from equikit.diagrams._dense import (
     leg_order as leg_order,
     permutation_sign as permutation_sign,
     refuse_if_large as refuse_if_large,
+    size_symbols as size_symbols,
 )
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._half import (
@@ -44,7 +45,6 @@ from equikit.diagrams.bases._gram import (
     inner_product as inner_product,
     moebius_matrix,
     refines,
-    size_symbols as size_symbols,
     zeta_matrix,
 )
 from equikit.diagrams.counting._count import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from equikit.signatures import (
     base,
     normalized,
 )
+
+if TYPE_CHECKING:
+    import sympy
 
 LARGEST_ARRAY = 2**32
 """Bytes above which a dense array is refused."""
@@ -73,6 +76,17 @@ def given_sizes(labels: Iterable[str], n: int | Mapping[str, int], step: str | N
     if not isinstance(n, Mapping):
         return dict.fromkeys(labels, size("n", n))
     return {normalized(label): size(f"the size of {label!r}", value) for label, value in n.items()}
+
+
+def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
+    """A SymPy symbol for the size of each label: `n` for a single label, `n_p` and so on for several."""
+    import sympy
+
+    labels = sorted(set(labels))
+    single = len({*map(base, labels)}) == 1  # a label and its dual have one size
+    return {
+        label: sympy.Symbol("n" if single else f"n_{base(label)}", integer=True, nonnegative=True) for label in labels
+    }
 
 
 def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from equikit._errors import DiagramError
 from equikit.diagrams._half import HalfDiagram, Head
 from equikit.diagrams.algebra._algebra import Multipliable
 from equikit.diagrams.counting._growth import canonical
-from equikit.diagrams.counting._rules import axes_of
+from equikit.diagrams.counting._rules import axes_of, forms_of
 from equikit.groups import Form, Group
 from equikit.signatures import (
     base,
@@ -45,8 +45,6 @@ def row(labels: Iterable[str]) -> tuple[str, ...]:
 
 def bound_forms(groups: Mapping[str, object] | None, keywords: Mapping[str, object], labels: Iterable[str]) -> Forms:
     """The forms of the labels that are bound to a group with one."""
-    from equikit.diagrams.counting._rules import forms_of  # the rules stand above the values
-
     found, labels = bindings(groups, keywords), tuple(labels)
     refuse_unused(found, {*map(base, labels)}, " ".join(labels) or "()")
     return forms_of(tuple((label, what) for label, what in found.items() if isinstance(what, Group)), labels)

@@ -9,7 +9,7 @@ import sympy
 from helpers import as_floats, bindings, random_inputs, random_weights
 
 import equikit as ek
-from equikit.diagrams.bases._gram import size_symbols
+from equikit.diagrams._dense import size_symbols
 from equikit.plans import apply, plan, plan_cost
 
 apply = functools.partial(apply, method="factored")  # at small sizes "auto" takes another

@@ -18,27 +18,10 @@ from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.algebra._combination import Combination, Stack, combine
 from equikit.diagrams.algebra._composite import Composite
 from equikit.diagrams.algebra._forms import edges, symplectic_sign
+from equikit.diagrams.counting._growth import join
 from equikit.signatures import (
     base,
 )
-
-
-def join(*strings: tuple[int, ...]) -> list[int]:
-    """The finest partition coarser than all the given ones: the number of the block of each vertex."""
-    parent = list(range(len(strings[0])))
-
-    def root(vertex: int) -> int:
-        while parent[vertex] != vertex:
-            parent[vertex] = parent[parent[vertex]]
-            vertex = parent[vertex]
-        return vertex
-
-    for string in strings:
-        first: dict[int, int] = {}
-        for vertex, block in enumerate(string):
-            parent[root(vertex)] = root(first.setdefault(block, vertex))
-    return [root(vertex) for vertex in range(len(parent))]
-
 
 MOST_PRODUCTS = 20_000
 """Products of diagrams above which sums are not multiplied: it would take more than some seconds."""

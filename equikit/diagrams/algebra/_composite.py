@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from equikit.diagrams._dense import label_sizes, refuse_if_formless
+from equikit.diagrams._dense import label_sizes, refuse_if_formless, size_symbols
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.algebra._algebra import Multipliable
 
@@ -42,8 +42,6 @@ class Composite(Multipliable):
     def symbol(self) -> sympy.Expr:
         """The scalar as a SymPy expression in the sizes; `n` alone where the diagram has one label."""
         import sympy
-
-        from equikit.diagrams.bases._gram import size_symbols
 
         symbols = size_symbols({*self.diagram.labels, *(label for label, _ in self.loops)})
         return sympy.Mul(self.coefficient, *(symbols[label] ** count for label, count in self.loops))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from equikit._errors import ShapeError
-from equikit.diagrams._dense import label_sizes, refuse_elements
+from equikit.diagrams._dense import label_sizes, refuse_elements, size_symbols
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.algebra._product import additions, applied
 
@@ -184,8 +184,6 @@ def _right_to_left(components: tuple[Diagram, ...]) -> Iterator[tuple[Diagram, i
 def _sizes(diagram: Diagram, n: int | Mapping[str, int] | None) -> dict[str, Any]:
     if n is not None:
         return dict(label_sizes(diagram.labels, n))
-    from equikit.diagrams.bases._gram import size_symbols
-
     return dict(size_symbols(diagram.labels)) | {label: count for label, count, _ in diagram.heads}
 
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from equikit.diagrams._dense import leg_order
 from equikit.diagrams._diagram import Diagram
+from equikit.diagrams.counting._growth import join
 from equikit.signatures import (
     base,
 )
@@ -35,8 +36,6 @@ def head_product(first: Diagram, second: Diagram) -> tuple[int, tuple[tuple[str,
 
     Metrics do not enter: in an inner product every sign of a metric comes twice.
     """
-    from equikit.diagrams.algebra._category import join
-
     if [head[:2] for head in first.heads] != [head[:2] for head in second.heads]:
         return 0, ()
     block = join(first.growth, second.growth)

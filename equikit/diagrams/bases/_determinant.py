@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from equikit._checks import refuse_if_more
+from equikit.diagrams._dense import size_symbols
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams.bases._basis import count_candidates
-from equikit.diagrams.bases._gram import gram_entries, inner_products, size_symbols
+from equikit.diagrams.bases._gram import gram_entries, inner_products
 from equikit.diagrams.counting._count import even_stirling_row, stirling_row
 from equikit.diagrams.counting._growth import FEWER
 from equikit.diagrams.counting._rules import group_of

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from equikit._checks import refuse_if_more
 from equikit._errors import DiagramError
+from equikit.diagrams._dense import size_symbols
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._sequence import Diagrams
-from equikit.diagrams.algebra._category import join
 from equikit.diagrams.algebra._forms import edges, symplectic_sign
 from equikit.diagrams.algebra._heads import head_product
-from equikit.diagrams.counting._growth import FEWER
+from equikit.diagrams.counting._growth import FEWER, join
 from equikit.diagrams.counting._rules import axes_of
 from equikit.signatures import (
     base,
@@ -37,17 +37,6 @@ MOST_MULTIPLIED = 300
 
 MOST_CHANGED = 100_000_000
 """Entries above which no change of basis is made."""
-
-
-def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
-    """A SymPy symbol for the size of each label: `n` for a single label, `n_p` and so on for several."""
-    import sympy
-
-    labels = sorted(set(labels))
-    single = len({*map(base, labels)}) == 1  # a label and its dual have one size
-    return {
-        label: sympy.Symbol("n" if single else f"n_{base(label)}", integer=True, nonnegative=True) for label in labels
-    }
 
 
 def inner_product(first: Diagram, second: Diagram) -> tuple[Any, tuple[tuple[str, int], ...]]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from equikit._checks import refuse_if_more
+from equikit.diagrams.counting._count import count_partitions
 
 Limits = tuple[tuple[str, int | None], ...]
 """For each color the largest number of blocks it may have; `None` for no limit."""
@@ -102,8 +103,6 @@ def growth_array(colors: Sequence[str], limits: Limits = ()) -> np.ndarray:
     Raises:
         TooLargeError: if there are more than ten million rows.
     """
-    from equikit.diagrams.counting._count import count_partitions  # it stands above this module
-
     refuse_if_long(colors)
     limit = {color: most if most is None else min(most, len(colors)) for color, most in limits}
     total = math.prod(count_partitions(m, limit.get(color)) for color, m in Counter(colors).items())
@@ -144,3 +143,20 @@ def canonical_array(codes: np.ndarray, values: int) -> np.ndarray:
         number[rows[new], code[new]] = used[new]
         used += new
     return result
+
+
+def join(*strings: tuple[int, ...]) -> list[int]:
+    """The finest partition coarser than all the given ones: the number of the block of each vertex."""
+    parent = list(range(len(strings[0])))
+
+    def root(vertex: int) -> int:
+        while parent[vertex] != vertex:
+            parent[vertex] = parent[parent[vertex]]
+            vertex = parent[vertex]
+        return vertex
+
+    for string in strings:
+        first: dict[int, int] = {}
+        for vertex, block in enumerate(string):
+            parent[root(vertex)] = root(first.setdefault(block, vertex))
+    return [root(vertex) for vertex in range(len(parent))]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from equikit.diagrams.counting._growth import Limits
 from equikit.groups import (
     Form,
     Group,
@@ -13,6 +13,9 @@ from equikit.groups import (
 from equikit.signatures import (
     base,
 )
+
+if TYPE_CHECKING:
+    from equikit.diagrams.counting._growth import Limits
 
 Groups = tuple[tuple[str, Group], ...]
 """The group of each label; a label that is not named carries the free symmetric group."""

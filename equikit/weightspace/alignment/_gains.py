@@ -170,25 +170,6 @@ class Gains:
             total = _added(place, self.within[name], total, self.one[name], self.two[name], axes)
         return np.zeros((self.sizes[label],) * 2, np.float32) if total is None else np.asarray(total)
 
-    def best(self, label: str, element: Element) -> tuple[Element, float]:
-        """The permutation with the largest gain, and how much more it gains than the present one.
-
-        On two axes of one tensor the gain that is maximized is that of a linear approximation; and for labels nested in
-        another the search is one of the same kind for every pair of indices. What is returned may then be a loss.
-        """
-        matrix = self.matrix(label, element)
-        if label in self.inners:
-            from equikit.weightspace.alignment._blocks import joint, slices  # a search that uses this class
-
-            found = joint(self, label, matrix, {part: slices(self, *part, element) for part in self.folded[label]})
-        else:
-            found = {label: assigned(matrix)}
-        if label in self.inners or label in self.twice:
-            return found, self.value({**element, **found}) - self.value(element)
-        columns = np.arange(len(matrix))
-        gained = np.sum(matrix[found[label], columns] - matrix[element[label], columns], dtype=np.float64)
-        return found, float(gained)
-
     def value(self, element: Element) -> float:
         """The inner product of the first network and the second one moved."""
         places = {name: self.places(name, element) for name in self.labels}

@@ -4,45 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit.weightspace.alignment._gains import Arrays, Gains, Labels, inner
-from equikit.weightspace.alignment._starts import sequential
+from equikit.weightspace.alignment._gains import Arrays, Labels, inner
+from equikit.weightspace.alignment._search import Matching, matched
 from equikit.weightspace.specifications._leaves import is_inexact, is_real
 from equikit.weightspace.specifications._terms import Element
 
 PARTS = "real and imaginary parts"
 """The label of the last axis of complex tensors, which nothing permutes."""
-SMALLEST_GAIN = 1e-7
-"""A pass that gains less than this, relative to the norms of the two networks, is the last."""
 LARGE = 20
 """Tensors whose largest entry is above two to this power, or below one over it, are scaled to be multiplied."""
-
-
-@dataclass(frozen=True)
-class Matching:
-    """What a search has found.
-
-    Attributes:
-        element: a permutation for each label, by which the second network is moved; for a label nested in another one,
-            a row for each index of that.
-        similarity: the inner product of the weights of the first with the moved ones of the second, over the product of
-            their norms: one if they are the same.
-        passes: how often all labels were visited, in the run that was the best.
-        starts: the similarities that the runs came to.
-        losses: for the straight-through estimator, those half way between the networks for each permutation that it
-            met, that of weight matching first.
-    """
-
-    element: Element
-    similarity: float
-    passes: int = 0
-    starts: tuple[float, ...] = ()
-    losses: tuple[float, ...] = ()
 
 
 def match(
@@ -98,65 +73,6 @@ def _as_real(labels: Labels, one: Arrays, two: Arrays) -> tuple[Labels, Arrays, 
         }
 
     return {name: (*labels[name], PARTS) if name in paired else labels[name] for name in kept}, real(one), real(two)
-
-
-def matched(
-    labels: Labels,
-    permuted: Sequence[str],
-    one: Arrays,
-    two: Arrays,
-    generator: np.random.Generator,
-    restarts: int,
-    start: Element | None = None,
-    nested: Sequence[tuple[str, str]] = (),
-) -> Matching:
-    """The same for tensors whose products neither overflow nor vanish."""
-    gains = Gains(labels, permuted, one, two, nested)
-    norm = float(np.sqrt(inner(one, one) * inner(two, two)))
-    runs = [_climbed(gains, *each, norm, generator) for each in _starts(gains, generator, restarts, start)]
-    # What nothing permutes is no part of the gains.
-    rest = {name for name, axes in labels.items() if not set(axes) & set(permuted)}
-    fixed = inner({name: one[name] for name in rest}, {name: two[name] for name in rest})
-    reached = tuple((value + fixed) / norm if norm else 1.0 for _, value, _ in runs)
-    best = int(np.argmax(reached))
-    return Matching(runs[best][0], reached[best], runs[best][2], reached)
-
-
-Start = tuple[Element, set[str], float]
-"""Permutations, labels whose permutation may not be the best while the others stay, and the inner product."""
-
-
-def _starts(gains: Gains, generator: np.random.Generator, restarts: int, start: Element | None) -> list[Start]:
-    every = set(gains.sizes)
-    if start is not None:
-        given = {label: np.asarray(start[label]) for label in gains.still()}
-        return [(given, every, gains.value(given))]
-    still = gains.still()
-    found, unsure = sequential(gains)
-    first = [(found, unsure, gains.value(found)), (still, every, gains.value(still))]
-    drawn = [gains.random(generator) for _ in range(restarts - 1)]
-    ordered = sorted(first, key=lambda each: -each[2])
-    return [*ordered, *((each, every, gains.value(each)) for each in drawn)][: restarts + 1]
-
-
-def _climbed(
-    gains: Gains, start: Element, unsure: set[str], value: float, norm: float, generator: np.random.Generator
-) -> tuple[Element, float, int]:
-    """The element that is reached, its inner product, and the number of passes."""
-    element, waiting, passes, changed = dict(start), set(unsure), 0, False
-    while waiting:
-        before, passes = value, passes + 1
-        for label in generator.permutation(np.array(sorted(gains.sizes), object)):
-            if label not in waiting:
-                continue
-            waiting.discard(label)
-            step, gained = gains.best(label, element)
-            if gained > 0:
-                element, value, changed = {**element, **step}, value + gained, True
-                waiting |= gains.neighbors[label]
-        if value - before <= SMALLEST_GAIN * norm:
-            break
-    return element, gains.value(element) if changed else value, passes
 
 
 def similarity(one: Arrays, two: Arrays) -> float:

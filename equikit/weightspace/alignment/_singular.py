@@ -9,6 +9,7 @@ import numpy as np
 
 from equikit._errors import OptionError
 from equikit.weightspace.alignment._align import align
+from equikit.weightspace.merging._figures import singular_figure
 from equikit.weightspace.specifications._leaves import checked_leaves, is_real, refuse_not_real
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import checked_tensors
@@ -73,8 +74,6 @@ class SingularAlignment:
         Raises:
             MissingPackageError: if Matplotlib is not installed.
         """
-        from equikit.weightspace.merging._figures import singular_figure
-
         return singular_figure(self, thresholds)
 
 

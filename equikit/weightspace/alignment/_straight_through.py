@@ -11,7 +11,8 @@ import numpy as np
 from equikit._errors import OptionError
 from equikit._progress import progress
 from equikit.weightspace.alignment._losses import Loss
-from equikit.weightspace.alignment._matching import Matching, match, similarity
+from equikit.weightspace.alignment._matching import match, similarity
+from equikit.weightspace.alignment._search import Matching
 from equikit.weightspace.merging._interpolation import interpolate
 from equikit.weightspace.specifications._leaves import checked_leaves
 from equikit.weightspace.specifications._specification import Specification

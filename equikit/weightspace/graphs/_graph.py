@@ -15,6 +15,7 @@ from equikit._errors import OptionError, ShapeError
 from equikit.groups import Fixed
 from equikit.weightspace.graphs._indices import ends, moved, positions, repeated
 from equikit.weightspace.graphs._layout import GraphKind, Layout, layout
+from equikit.weightspace.graphs._networkx import to_networkx
 from equikit.weightspace.graphs._values import Features, laid_out, picked
 from equikit.weightspace.specifications._leaves import with_channels
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -241,8 +242,6 @@ class ParameterGraph:
         Raises:
             ShapeError: if these are the parameters of many networks.
         """
-        from equikit.weightspace.graphs._networkx import to_networkx
-
         return to_networkx(self, params)
 
 

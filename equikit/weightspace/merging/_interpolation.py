@@ -13,6 +13,7 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.weightspace.alignment._losses import checked_loss
+from equikit.weightspace.merging._figures import line_figure
 from equikit.weightspace.specifications._leaves import refuse_unlike
 
 
@@ -158,6 +159,4 @@ def plot_lines(lines: Mapping[str, Line], axes: Any = None) -> Any:
     Source:
         Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836, figure 2.
     """
-    from equikit.weightspace.merging._figures import line_figure
-
     return line_figure(lines, axes)
