@@ -1,4 +1,4 @@
-"""The table of what is found in each architecture, in ARCHITECTURE.md, is what is found."""
+"""The table of what is found in each architecture, in the README of tracing, is what is found."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from architectures import MODELS
 
-from equikit.weightspace import Scaling, Specification, trace
+from equikit.weightspace import Scaling, Specification, trace, tracing
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-TEXT = (Path(__file__).parents[2] / "ARCHITECTURE.md").read_text(encoding="utf-8")
-_, TABLE = TEXT.split("### What is found\n")
+TEXT = (Path(tracing.__file__).parent / "README.md").read_text(encoding="utf-8")
+_, TABLE = TEXT.split("## What is found\n")
 ROWS = {
     cells[0].strip("`"): [cell.strip("`") for cell in cells[1:]]
     for cells in ([cell.strip() for cell in line.split("|")[1:-1]] for line in TABLE.split("\n## ")[0].splitlines())
