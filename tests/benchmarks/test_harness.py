@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import platform
+import signal
 import time
 from pathlib import Path
 
@@ -76,6 +79,24 @@ def test_time_limit_lets_quick_blocks_through() -> None:
     with pytest.raises(TooSlow, match=r"sleeping took longer than 0\.02 s"), time_limit(0.02, "sleeping"):
         time.sleep(1.0)
     assert issubclass(TooSlow, Skip)
+
+
+def test_without_timers_of_posix_nothing_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(signal, "setitimer", raising=False)  # as on Windows
+    with time_limit(0.01, "it"):
+        time.sleep(0.05)
+
+
+def test_a_machine_that_tells_little_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sched_getaffinity", "getloadavg", "sysconf"):
+        monkeypatch.delattr(os, name, raising=False)  # as on Windows
+    monkeypatch.setattr(platform, "system", lambda: "Windows")
+    monkeypatch.setattr(_machine, "Path", lambda name: Path(f"/nowhere{name}"))
+    found = _machine.machine()
+    assert found["cores"]
+    assert found["memory_bytes"] is None
+    assert _machine.load_average() is None
+    assert found["os"].startswith("Windows")
 
 
 def test_not_a_number_is_an_error() -> None:

@@ -40,10 +40,26 @@ def test_arrays_are_not_mapped_anew_at_every_call():
     assert faults["retained"] < faults["usual"] / 10
 
 
-def test_other_c_libraries_are_refused(monkeypatch):
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    problem = "does not let a program keep freed memory"
-    assert_error(ek.OptionError, retain_memory, problem, "no mallopt", "GNU", "leave")
+PROBLEM = "does not let a program keep freed memory"
+
+
+def windows(name: None) -> object:
+    """`ctypes.CDLL` of Windows, which has no library of the process."""
+    raise TypeError("bad argument type for built-in operation")
+
+
+def musl(name: None) -> object:
+    """`ctypes.CDLL` of Alpine, whose C library cannot be told, and of macOS."""
+    return object()
+
+
+@pytest.mark.parametrize("library", [windows, musl])
+def test_macos_windows_and_alpine_are_refused(monkeypatch, library):
+    monkeypatch.setattr(ctypes, "CDLL", library)
+    assert_error(ek.OptionError, retain_memory, PROBLEM, "no mallopt", "GNU", "leave")
+
+
+def test_a_c_library_that_refuses_is_reported(monkeypatch):
     refusing = type("Library", (), {"mallopt": staticmethod(lambda *setting: 0)})()
     monkeypatch.setattr(ctypes, "CDLL", lambda name: refusing)
-    assert_error(ek.OptionError, retain_memory, problem, "refused", "GNU", "leave")
+    assert_error(ek.OptionError, retain_memory, PROBLEM, "refused", "GNU", "leave")

@@ -26,7 +26,9 @@ def retain_memory() -> None:
         OptionError: if the C library is not GNU's (macOS, Windows, Alpine), or refuses.
 
     Example:
-        >>> retain_memory()
+        >>> import platform
+        >>> if platform.libc_ver()[0] == "glibc":
+        ...     retain_memory()
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
