@@ -11,6 +11,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
+from equikit._masks import present
 from equikit.groups import S
 from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import Linear
@@ -121,12 +122,7 @@ class Pool(nnx.Module):
         (x,), shapes = checked_arrays(self.signature, None, [x], masks=masks)
         batch = len(shapes.batch)
         acted = self.signature.acted(term)
-        keep = jnp.ones((1,) * x.ndim, bool)
-        for place in acted:
-            label = term.labels[place]
-            if label in masks:
-                others = [i for i in range(batch, x.ndim) if i != batch + place]
-                keep = keep & jnp.expand_dims(masks[label], others)
+        keep = present(term.labels, masks, x.ndim, batch)
         axes = tuple(batch + place for place in acted)
         if self.how == "max":
             return jnp.max(x, axis=axes, where=keep, initial=-jnp.inf)

@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from equikit.plans.compilation._transpose import transpose_weights
     from equikit.plans.costs._method import Choice as Choice, run_choice as run_choice
     from equikit.plans.execution._contract import run_contractions as run_contractions
-    from equikit.plans.execution._execute import masked as masked
     from equikit.plans.execution._layout import Layout, Weights as Weights, as_whole as as_whole, laid_out as laid_out
     from equikit.plans.execution._memory import retain_memory
 
@@ -101,7 +100,6 @@ _IN_JAX = {
     "applied_maps": "_multilinear",
     "as_whole": "execution._layout",
     "laid_out": "execution._layout",
-    "masked": "execution._execute",
     "run_choice": "costs._method",
     "run_contractions": "execution._contract",
     "weight_places": "_apply",

@@ -24,13 +24,14 @@ from equikit._array_checks import (
     refuse_real,
 )
 from equikit._errors import EquikitError, FrameError, OptionError, ShapeError, SignatureError
+from equikit._masks import masked
 from equikit.numerics import rounding
 from equikit.signatures import (
     Signature,
     parse_signature,
 )
 from equikit.symmetrization._stochastic import Stochastic
-from equikit.symmetrization.engine._action import Action, without_absent
+from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._evaluate import mean_over
 from equikit.symmetrization.engine._frame import Frame, in_one_list
@@ -141,7 +142,7 @@ class Symmetrized:
         shapes = self._shapes([*arrays.values()], masks)
         sizes = shapes.sizes | {label: n for label, n in action.signature.sizes.items() if n is not None}
         masks = {label: jnp.asarray(array) for label, array in masks.items()}
-        arrays = {term.name: without_absent(term, arrays[term.name], masks, len(shapes.batch)) for term in terms}
+        arrays = {term.name: masked(arrays[term.name], term.labels, masks, len(shapes.batch)) for term in terms}
         call = Call(
             self.backbone,
             action,

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from flax import nnx
 
 from equikit import _checks
+from equikit._masks import masked
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, given_terms, labels_of, read_features
 from equikit.nn._functions import Activation
@@ -16,7 +17,6 @@ from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
 from equikit.plans import (
     Feature,
-    masked,
 )
 from equikit.signatures import (
     Term,

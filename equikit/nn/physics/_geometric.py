@@ -17,13 +17,14 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._array_checks import Shapes, checked_arrays, masks_of
 from equikit._errors import OptionError, SignatureError
+from equikit._masks import masked
 from equikit.diagrams import MultilinearSpace, multilinear
 from equikit.groups import Group, O, S
 from equikit.nn._features import Features, given_terms, refuse_complex, typed_side
 from equikit.nn._linear import checked_dtypes
 from equikit.nn.initializers import scaled, unit_normal
 from equikit.nn.physics._radial import Radial
-from equikit.plans import Feature, Masks, masked, planned_maps, run_contractions
+from equikit.plans import Feature, Masks, planned_maps, run_contractions
 from equikit.plans.sharding import Result, placed, result
 from equikit.signatures import (
     Signature,

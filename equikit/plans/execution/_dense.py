@@ -14,12 +14,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from equikit._array_checks import Shapes
+from equikit._masks import masked
 from equikit.diagrams import refuse_if_large
 from equikit.plans._ir import Plan
 from equikit.plans.compilation._lattice import acted_labels
 from equikit.plans.compilation._lower import plan
 from equikit.plans.execution._arrays import broadcast, wide
-from equikit.plans.execution._execute import inward, masked, outward, run
+from equikit.plans.execution._execute import inward, outward, run
 from equikit.plans.execution._layout import Weights
 from equikit.plans.execution._matmul import matmul
 from equikit.signatures import (

@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from equikit._array_checks import Shapes
+from equikit._masks import masked
 from equikit.diagrams import HalfDiagram
 from equikit.groups import Form
 from equikit.plans._ir import Plan, Product, Stages, Step
@@ -79,18 +80,6 @@ def outward(signature: Signature, term: Term, x: jax.Array, channels: int, by_la
     folded = [sizes[term.labels[i]] for i in plain]
     x = x.reshape(*x.shape[:-1], *folded, channels)
     return x.transpose(*range(start), *(start + int(i) for i in np.argsort(order)), x.ndim - 1)
-
-
-def masked(x: jax.Array, core: Sequence[str], masks: Mapping[str, jax.Array], batch: int) -> jax.Array:
-    """Set entries outside the masks to zero, whatever they hold."""
-    keep: jax.Array | None = None
-    for axis, label in enumerate(core):
-        if label in masks:
-            shape = list(x.shape[:batch]) + [1] * (x.ndim - batch)
-            shape[batch + axis] = x.shape[batch + axis]
-            one = masks[label].reshape(shape)
-            keep = one if keep is None else keep & one
-    return x if keep is None else jnp.where(keep, x, jnp.zeros((), x.dtype))
 
 
 def scales_of(plan: Stages, shapes: Shapes, masks: Mapping[str, jax.Array]) -> Scales:

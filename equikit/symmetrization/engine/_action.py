@@ -204,15 +204,6 @@ def act(
     return result
 
 
-def without_absent(term: Term, array: Array, masks: Mapping[str, Array], batch: int) -> Array:
-    """An array `[*batch, *axes, channels]` with zeros where masks `[*batch, n]` say that an entry is not there."""
-    for place, label in enumerate(term.labels):
-        if label in masks:
-            others = [i for i in range(batch, array.ndim) if i != batch + place]
-            array = jnp.where(jnp.expand_dims(masks[label], others), array, 0)
-    return array
-
-
 def moved_masks(element: Element, masks: Mapping[str, Array]) -> dict[str, Array]:
     """The masks of an input that the inverse of an element is applied to."""
     return {label: _masked(element.linear.get(label), mask) for label, mask in masks.items()}

@@ -15,11 +15,12 @@ import numpy as np
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
+from equikit._masks import masked
 from equikit.plans import (
     Choice,
     run_choice,
 )
-from equikit.symmetrization.engine._action import Action, act, moved_masks, without_absent
+from equikit.symmetrization.engine._action import Action, act, moved_masks
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame, only_if
 from equikit.symmetrization.engine.backbones._backbone import Call
@@ -114,7 +115,7 @@ def _moved(
         if element.shift:  # which has moved absent points too
             seen = moved_masks(element, masks)
             for term in terms:
-                arrays[term.name] = without_absent(term, arrays[term.name], seen, batch)
+                arrays[term.name] = masked(arrays[term.name], term.labels, seen, batch)
         return arrays, moved_masks(element, permuted)
 
     return jax.vmap(one)(elements)

@@ -11,8 +11,8 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import OptionError
+from equikit._masks import masked
 from equikit.nn.initializers import unit_normal
-from equikit.symmetrization.engine import _action
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine.backbones._modules import held_network, mask_keyword
@@ -75,6 +75,6 @@ def unit(vectors: Array) -> Array:
 def without_absent(action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> dict[str, Array]:
     """The inputs with zeros in entries that are absent."""
     return {
-        term.name: _action.without_absent(term, x[term.name], masks, len(action.batch(term, x[term.name])))
+        term.name: masked(x[term.name], term.labels, masks, len(action.batch(term, x[term.name])))
         for term in action.inputs
     }

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from equikit._errors import OptionError
+from equikit._masks import masked
 from equikit.signatures import (
     Term,
     base,
@@ -17,7 +18,6 @@ from equikit.signatures import (
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._info import most_doubt, standard_tolerance
-from equikit.symmetrization.engine._masks import present
 from equikit.symmetrization.engine._sample import CERTAIN, Sample
 from equikit.symmetrization.permutations import _ties
 from equikit.symmetrization.permutations._numbers import compared_terms, keys_of, present_first, scaled, with_one
@@ -151,7 +151,7 @@ def exchangeable(action: Action, label: str, sample: Sample, order: Array) -> Ar
     pairs, count = [term for term in action.inputs if term.labels.count(label) > 1], len(order)
     if not pairs or count < 2:
         return jnp.ones(max(count - 1, 0), bool)
-    kept = {t.name: jnp.where(present(t, sample.masks, sample.x[t.name].ndim), sample.x[t.name], 0) for t in pairs}
+    kept = {t.name: masked(sample.x[t.name], t.labels, sample.masks) for t in pairs}
     arrays = {name: scaled(jax.lax.stop_gradient(array)) for name, array in kept.items()}
 
     def unchanged(pair: tuple[Array, Array]) -> Array:

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 
 from equikit import _checks
 from equikit._errors import OptionError
+from equikit._masks import present
 from equikit.numerics import Double, double, power_of_two, scaled, total, two_sum, with_derivative
 from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info, most_doubt
-from equikit.symmetrization.engine._masks import present
 from equikit.symmetrization.engine._method import Framed
 from equikit.symmetrization.engine._sample import CERTAIN, FLAT, Sample
 
@@ -75,7 +75,7 @@ class Center(Framed):
         terms = [term for term in action.inputs if action.translation(term) == self.label]
         arrays = [self._positions(term, sample.x[term.name]) for term in terms]
         weights = [
-            self._positions(term, jnp.broadcast_to(present(term, sample.masks, array.ndim), array.shape))
+            self._positions(term, jnp.broadcast_to(present(term.labels, sample.masks, array.ndim), array.shape))
             for term, array in ((term, sample.x[term.name]) for term in terms)
         ]
         rows, weight = jnp.concatenate(arrays), jnp.concatenate(weights)[:, :1]

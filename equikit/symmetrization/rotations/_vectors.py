@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from equikit._errors import GroupError, OptionError
+from equikit._masks import masked, present
 from equikit.groups import O
 from equikit.numerics import power_of_two
 from equikit.signatures import (
@@ -18,7 +19,6 @@ from equikit.signatures import (
 )
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
-from equikit.symmetrization.engine._masks import present
 from equikit.symmetrization.engine._method import only_label
 from equikit.symmetrization.engine._sample import Sample
 
@@ -88,8 +88,7 @@ def vectors_in(
     """
     found = []
     for term in checked_vectors(action, label, names):
-        array = x[term.name]
-        array = jnp.where(present(term, masks, array.ndim) != 0, array, 0)
+        array = masked(x[term.name], term.labels, masks)
         array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
         for place, name in enumerate(term.labels):
             if base(name) == label:
@@ -151,7 +150,7 @@ def weights_in(
     found = []
     for term in checked_vectors(action, label, names):
         array = x[term.name]
-        there = present(term, masks, array.ndim)
+        there = present(term.labels, masks, array.ndim)
         for place, name in enumerate(term.labels):
             if base(name) == label:
                 others = tuple(1 if i == place else size for i, size in enumerate(array.shape))
@@ -170,8 +169,7 @@ def numbers_in(
     found = []
     for term in action.inputs:
         if term.name in names:
-            array, place = x[term.name], term.labels.index(label)
-            array = jnp.where(present(term, masks, array.ndim), array, 0)
+            array, place = masked(x[term.name], term.labels, masks), term.labels.index(label)
             others = math.prod(size for i, size in enumerate(array.shape) if i != place)
             rows = jnp.moveaxis(array, place, 0).reshape(array.shape[place], others)
             rows = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
