@@ -17,7 +17,7 @@ from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._listing import Section, blocks_text, dimension_text, plural, sections
 from equikit.draw._matrix import matrix_svg
 from equikit.draw._svg import diagram_svg, xml_text
-from equikit.groups import Group, Sp
+from equikit.groups import Group
 
 MOST_CELLS = 32
 """Rows or columns of the largest matrix in a gallery; smaller cells could not be told apart."""
@@ -52,10 +52,10 @@ def drawing_sizes(space: HomSpace) -> dict[str, int] | None:
 
 def drawn(group: Group, n: int) -> int:
     """The size at which a label is drawn where n would be nice: its own where its diagrams fit no other."""
-    if group.n is not None and (group.legs or group.form is not None):
+    if group.n is not None and (group.legs or group.form is not None or group.blocks == "whole"):
         return group.n
     n = n if group.n is None else min(n, group.n)
-    return n - n % 2 if isinstance(group, Sp) else n
+    return n if group.form is None or group.form.fits(n) else n - 1
 
 
 def _borders(row: Sequence[str], sizes: dict[str, int]) -> int:
@@ -82,7 +82,7 @@ def _size_note(section: Section, sizes: dict[str, int] | None) -> str:
     """At which sizes the matrices are drawn."""
     if sizes is None:
         exact = section.space.dtype == np.int64
-        return f"matrices left out: they are {'large even at two points a label' if exact else 'no integers'}"
+        return f"matrices left out: they are {'too large' if exact else 'not integers'}"
     bound = section.space.signature.groups
     parts = []
     for label, n in sizes.items():
