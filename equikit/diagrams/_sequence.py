@@ -17,7 +17,7 @@ from equikit.diagrams._core import Core, cores, fits, iter_wires, parities_fit
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._half import half_arrays, iter_halves
 from equikit.diagrams.bases._basis import in_basis, keeps_rules
-from equikit.diagrams.counting._count import count_colored, independent
+from equikit.diagrams.counting._count import count_colored
 from equikit.diagrams.counting._effort import (
     LOOKED_UP,
     MOST_HALVES,
@@ -121,7 +121,7 @@ class Diagrams(Sequence[Diagram]):
     def dependent(self) -> bool:
         """Whether the diagrams of a label are dependent, so that a basis of them is chosen."""
         labels = [*map(base, self.top + self.bottom)]
-        return any(not independent(group, labels.count(label)) for label, group in self.groups)
+        return any(not group.independent(labels.count(label)) for label, group in self.groups)
 
     @overload
     def __getitem__(self, index: int) -> Diagram: ...

@@ -64,6 +64,10 @@ class Dual(Group):
         """Whether the group is finite."""
         return self.of.is_finite
 
+    def independent(self, order: int) -> bool:
+        """Whether the diagrams of the group on so many vertices are linearly independent."""
+        return self.of.independent(order)
+
     @property
     def dual(self) -> Group:
         """The group itself."""

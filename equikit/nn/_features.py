@@ -13,7 +13,6 @@ from equikit import _checks
 from equikit._array_checks import by_name, checked_arrays, mapping, masks_of
 from equikit._checks import Call
 from equikit._errors import DTypeError, ShapeError, SignatureError
-from equikit.groups import S
 from equikit.plans import (
     Channels,
     Masks,
@@ -148,7 +147,8 @@ def labels_of(features: Sequence[Features]) -> set[str]:
 
 def permuted(signature: Signature, label: str) -> bool:
     """Whether a group only permutes the entries of an axis."""
-    return isinstance(signature.groups.get(label), S)
+    group = signature.groups.get(label)
+    return group is not None and group.elements_are == "permutations"
 
 
 def not_permuted(signature: Signature, term: Term) -> list[int]:

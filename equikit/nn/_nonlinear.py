@@ -12,7 +12,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, SignatureError
-from equikit.groups import Group, H, S
+from equikit.groups import Group
 from equikit.nn._features import Features, checked_features, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn.initializers import filled
@@ -44,9 +44,9 @@ def is_odd(function: Activation) -> bool:
 
 def pointwise_refusal(group: Group, function: Activation) -> str | None:
     """Why a function of single entries does not commute with a group; `None` where it does."""
-    if isinstance(group, S):
+    if group.elements_are == "permutations":
         return None
-    if isinstance(group, H):
+    if group.elements_are == "signed permutations":
         return None if is_odd(function) else "signs change, and the function is not odd: f(-x) differs from -f(x)"
     return "its elements mix entries, and a function of single entries does not go through a sum"
 

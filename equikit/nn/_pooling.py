@@ -12,7 +12,6 @@ from equikit import _checks
 from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
 from equikit._masks import present
-from equikit.groups import S
 from equikit.nn._features import Features, typed_side
 from equikit.nn._linear import Linear
 from equikit.plans import (
@@ -103,7 +102,7 @@ class Pool(nnx.Module):
         labels = parse_labels(features)
         self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings, call=_checks.call_of(type(self)))
         for label, group in self.signature.groups.items():
-            if not isinstance(group, S):
+            if group.elements_are != "permutations":
                 raise OptionError(
                     f"pooling over {label!r} would not give invariants",
                     got=f"{label}={group}",

@@ -10,6 +10,7 @@ stands for the dual.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import keyword
 import unicodedata
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 
 from equikit._checks import Call, refuse_misspelled, shown
 from equikit._errors import Place, SignatureError, UnboundLabelError
-from equikit.groups import Bistochastic, Dual, Fixed, Group, O, Sp
+from equikit.groups import Dual, Fixed, Group
 from equikit.signatures._signature import Signature, Term, base
 
 EXAMPLE = 'write for example "p p -> p"'
@@ -201,7 +202,7 @@ def _binding(label: str, what: object) -> Group | Fixed:
     if isinstance(what, Group | Fixed):
         return what
     if isinstance(what, type) and issubclass(what, Group) and what is not Group:
-        return what()
+        return _free(label, what)
     sized = type(what) is int and what >= 0
     fixed = f", or {binding_text(label, f'ek.Fixed({what})')}" if sized else ""
     raise SignatureError(
@@ -210,6 +211,21 @@ def _binding(label: str, what: object) -> Group | Fixed:
         expected="a group such as S(5), a free group such as S, or Fixed(size)",
         step=f"bind {binding_text(label, f'ek.S({what})' if sized else 'ek.S')}{fixed}",
     )
+
+
+def _free(label: str, family: type[Group]) -> Group:
+    """The free group of a family, for which its class stands."""
+    try:
+        inspect.signature(family).bind()
+    except TypeError:
+        arguments = ", ".join(inspect.signature(family).parameters)
+        raise SignatureError(
+            f"label {label!r} is bound to a family that has no free group",
+            got=family.__name__,
+            expected=f"one of its groups: {family.__name__}({arguments})",
+            step=f"bind {label} to a group of the family, with its arguments",
+        ) from None
+    return family()
 
 
 def _shown(what: object) -> str:
@@ -325,7 +341,7 @@ def refuse_mixture(signature: Signature) -> None:
     """Raise `SignatureError` where one group acts on complex vectors and another is defined by real ones."""
     groups = signature.groups
     complexes = [label for label, group in groups.items() if group.is_complex]
-    reals = [label for label, group in groups.items() if isinstance(group, O | Sp | Bistochastic)]
+    reals = [label for label, group in groups.items() if group.is_real]
     if complexes and reals:
         one, other = complexes[0], reals[0]
         raise SignatureError(

@@ -135,7 +135,7 @@ class Probabilistic(Method, nnx.Module):
     def _labels(self, action: Action) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The labels that are permuted, and those that are rotated, at most one."""
         groups = action.groups
-        names = self.labels or tuple(name for name, group in groups.items() if type(group) is S or isinstance(group, O))
+        names = self.labels or tuple(name for name, group in groups.items() if isinstance(group, S | O))
         for name in names:
             if not isinstance(groups.get(name), S | O):
                 raise GroupError(

@@ -13,7 +13,7 @@ from collections import Counter
 
 from equikit._checks import refuse_if_more
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams.counting._count import count_invariants, count_involutions, count_pairings, independent
+from equikit.diagrams.counting._count import count_invariants, count_involutions, count_pairings
 from equikit.diagrams.counting._growth import FEWER, canonical
 from equikit.diagrams.counting._rules import (
     Groups,
@@ -65,7 +65,7 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
     from equikit.diagrams.bases._evaluate import evaluated
 
     order = len(tops) + len(bottoms)
-    if independent(group, order):
+    if group.independent(order):
         return None
     top, bottom = (tuple("x*" if star else "x" for star in row) for row in (tops, bottoms))
     wanted = count_invariants(group, order, sum(axes_of("x", top, bottom)))
@@ -113,7 +113,7 @@ def count_listed(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) 
     result = 1
     for label in {base(label) for label in (*top, *bottom)}:
         group, axes = group_of(groups, label), axes_of(label, top, bottom)
-        if not independent(group, len(axes)):
+        if not group.independent(len(axes)):
             result *= count_candidates(group, len(axes))
         elif group.blocks != "whole":
             result *= count_invariants(group, len(axes), sum(axes))

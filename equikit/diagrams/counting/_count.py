@@ -11,7 +11,7 @@ from equikit._checks import count as checked_count, count_text, refuse_if_more
 from equikit._errors import TooLargeError
 from equikit.diagrams.counting._rules import Groups, axes_of, group_of
 from equikit.diagrams.counting._walks import count_walks
-from equikit.groups import SO, Bistochastic, Group, Sp
+from equikit.groups import Group
 from equikit.signatures import (
     base,
 )
@@ -126,24 +126,6 @@ def count_involutions(m: int) -> int:
     return now
 
 
-def independent(group: Group, m: int) -> bool:
-    """Whether the diagrams of a family of pairs or small blocks on m vertices are linearly independent.
-
-    From 2n ≥ m on for the orthogonal group, from n ≥ m on for the symplectic one; a bistochastic matrix is an
-    orthogonal one of size n - 1 and a fixed vector.
-
-    Source:
-        Brauer, On algebras which are connected with the semisimple continuous groups, 1937; Weyl, The classical groups.
-    """
-    if group.n is None or group.blocks in ("any", "even", "whole"):
-        return True
-    if isinstance(group, Bistochastic):
-        return m // 2 <= group.n - 1 or m == 0
-    if group.legs and m >= group.n and (m - group.n) % 2 == 0 and m > group.n:
-        return False  # an antisymmetric tensor of n + 1 legs is zero
-    return m % 2 == 1 or (group.n if isinstance(group, Sp) else 2 * group.n) >= m
-
-
 def count_invariants(group: Group, m: int, dual: int = 0) -> int:
     """The number of diagrams of a family on m vertices that form a basis; all of them where the group is free.
 
@@ -167,7 +149,7 @@ def count_invariants(group: Group, m: int, dual: int = 0) -> int:
         return 0 if m % 2 else sum(even_stirling_row(m // 2)[: None if group.n is None else group.n + 1])
     if group.has_dual and 2 * dual != m:
         return 0
-    if not independent(group, m) or (isinstance(group, SO) and m >= group.legs):
+    if not group.independent(m) or 0 < group.legs <= m:
         return count_walks(group, m, dual if group.has_dual else 0)
     if group.has_dual:
         refuse_if_many_points(m, MOST_PAIRED)

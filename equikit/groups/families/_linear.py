@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from equikit._errors import GroupError
-from equikit.groups._group import Group, refuse_misfit
+from equikit.groups._group import Group, namespace, refuse_misfit
 
 MOST_ROWS = 1000
 """Rows above which no dense element is made: its factorization takes seconds."""
@@ -21,6 +21,8 @@ MOST_ALGEBRA = 128
 @dataclass(frozen=True, slots=True, repr=False)
 class MatrixElements(Group):
     """A group whose elements are given as the matrices by which they act."""
+
+    most_points: ClassVar[int] = MOST_ROWS
 
     @abstractmethod
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
@@ -46,7 +48,7 @@ class MatrixElements(Group):
                 expected="a complex array",
                 step="pass array.astype(complex)",
             )
-        space = np if isinstance(array, np.ndarray) else array.__array_namespace__()
+        space = namespace(array)
         exact = array.dtype.kind in "biu"  # which would cut off what is behind the point
         cast = element if exact else element.astype(array.dtype)
         return space.moveaxis(space.tensordot(cast, array, axes=((1,), (axis,))), 0, axis)
@@ -76,12 +78,6 @@ def inverse_transposed(matrix: np.ndarray) -> np.ndarray:
             step="draw one with random_element",
         ) from None
     return result
-
-
-def haar(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Draw an orthogonal matrix from the Haar distribution: QR, with the signs of the diagonal taken out."""
-    q, r = np.linalg.qr(generator.normal(size=(n, n)))
-    return q * np.where(np.diag(r) < 0, -1.0, 1.0)
 
 
 def cayley(algebra: np.ndarray) -> np.ndarray:

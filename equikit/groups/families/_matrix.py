@@ -14,7 +14,7 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import GroupError, TooLargeError
 from equikit.groups._elements import closure
-from equikit.groups._group import Blocks, Group
+from equikit.groups._group import Blocks, Group, namespace
 from equikit.groups.families._linear import MOST_ROWS, MatrixElements, inverse_transposed
 from equikit.groups.invariants._entries import (
     Entries,
@@ -206,6 +206,10 @@ class MatrixGroup(MatrixElements):
             basis = np.array([m / max(float(np.linalg.norm(m, 2)), 1e-300) for m in self.lie_algebra()])
             element = element @ expm(np.tensordot(generator.normal(size=len(basis)) / 2, basis, 1))
         return element
+
+    def inverse_matrix(self, matrix: Any) -> Any:
+        """The inverse of matrices `[..., n, n]`: the generators are orthogonal to a tolerance at most."""
+        return namespace(matrix).linalg.inv(matrix)
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
         """Return the inverse transposed, by which an element acts on an axis with a star."""

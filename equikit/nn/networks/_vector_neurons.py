@@ -13,8 +13,17 @@ from flax import nnx
 from equikit import _checks
 from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
-from equikit.groups import O, S
-from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
+from equikit.groups import O
+from equikit.nn._features import (
+    Features,
+    given_terms,
+    labels_among,
+    labels_of,
+    masks_for,
+    options_for,
+    permuted,
+    read_features,
+)
 from equikit.nn._functions import sigmoid
 from equikit.nn._linear import Linear
 from equikit.nn.initializers import filled
@@ -123,7 +132,7 @@ class VectorNeurons(nnx.Module):
         """The label of the vectors."""
         groups = self.signature.groups
         turned = [label for label, group in groups.items() if isinstance(group, O)]
-        others = all(isinstance(group, S) for label, group in groups.items() if label not in turned)
+        others = all(permuted(self.signature, label) for label in groups if label not in turned)
         counts = [term.labels.count(label) for label in turned for term in self.signature.inputs]
         if len(turned) != 1 or not others or not any(counts) or max(counts) > 1:
             raise OptionError(

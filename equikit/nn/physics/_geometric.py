@@ -189,7 +189,7 @@ class GeometricMessage(nnx.Module):
     def _labels(self) -> tuple[str, str]:
         """The label of the points and that of space."""
         groups = self.signature.groups
-        points = [label for label, group in groups.items() if type(group) is S]
+        points = [label for label, group in groups.items() if isinstance(group, S)]
         spaces = [label for label, group in groups.items() if isinstance(group, O) and group.form is None and group.n]
         terms = (*self.sources, *self.signature.outputs)
         fits = len(points) == len(spaces) == 1 and len(groups) == len(self.signature.bindings) == 2

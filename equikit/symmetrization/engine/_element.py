@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
@@ -75,20 +74,8 @@ def permutation_matrix(permutation: Array, dtype: Any) -> Array:
 
 
 def inverse_linear(group: Group, linear: Array) -> Array:
-    r"""The inverse of a permutation or a matrix, by the form that the group keeps where it keeps one.
-
-    For O(p, q) this is \(\eta g^T \eta\), for U(n) the conjugate transpose. Of a matrix that is in the group only
-    nearly, as learned ones are, it is the inverse as nearly.
-    """
-    if is_permutation(linear):
-        return jnp.argsort(linear, axis=-1)
-    transposed = jnp.swapaxes(linear, -1, -2)
-    if group.form is not None:
-        form = group.form.matrix(linear.shape[-1]).astype(linear.dtype)
-        return jnp.asarray(np.linalg.inv(form), linear.dtype) @ transposed @ form
-    if group.permutes or group.family in ("orthogonal", "special orthogonal", "unitary", "bistochastic"):
-        return jnp.conj(transposed)
-    return jnp.linalg.inv(linear)
+    """The inverse of a permutation, or of a matrix as the group inverts it."""
+    return jnp.argsort(linear, axis=-1) if is_permutation(linear) else group.inverse_matrix(linear)
 
 
 def _product(one: Array, two: Array) -> Array:

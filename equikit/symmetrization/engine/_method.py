@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import types
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -118,8 +119,21 @@ def _frames(method: Framed, action: Action, sample: Sample, key: jax.Array | Non
     return replace(frame, **jax.tree.map(front, parts))
 
 
-def only_label(method: object, action: Action, label: str | None, kinds: tuple[type[Group], ...]) -> str:
+def only_label(
+    method: object,
+    action: Action,
+    label: str | None,
+    kinds: tuple[type[Group], ...],
+    fits: Callable[[Group], bool] | None = None,
+) -> str:
     """The label that a method is for: the one given, or the only one with a group of these kinds.
+
+    Args:
+        method: the method, for messages.
+        action: what acts on the signature.
+        label: the label that was given, if any.
+        kinds: the families that are named in messages.
+        fits: whether a group is one for the method, where that are not only these families.
 
     Raises:
         GroupError: if there is none, more than one, or it has another group.
@@ -129,7 +143,9 @@ def only_label(method: object, action: Action, label: str | None, kinds: tuple[t
     fitting = [
         name
         for name, group in groups.items()
-        if isinstance(group, kinds) and not name.endswith("*") and asked in (None, group, type(group))
+        if (fits(group) if fits else isinstance(group, kinds))
+        and not name.endswith("*")
+        and asked in (None, group, type(group))
     ]
     name = type(method).__name__
     wanted = " or ".join(kind.__name__ for kind in kinds) if asked is None else _named(asked)
@@ -154,8 +170,8 @@ def permuted_label(method: object, action: Action, label: str | None) -> str:
     Raises:
         GroupError: if it has another group.
     """
-    found = only_label(method, action, label, (S,))
-    if type(action.groups[found]) is not S:  # Z, D and A are subclasses
+    found = only_label(method, action, label, (S,), lambda group: group.elements_are == "permutations")
+    if not isinstance(action.groups[found], S):
         raise GroupError(
             f"sorting is for all permutations, not for {action.groups[found]}",
             got=f"{found}={action.groups[found]}",

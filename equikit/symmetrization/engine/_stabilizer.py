@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit.groups import SO, Group
+from equikit.groups import Group
 from equikit.symmetrization.engine._element import Array, along
 
 MOST_AXES = 3
@@ -23,7 +23,7 @@ def has_mean(group: Group, axes: int, free: Array) -> Array:
     Tensors with up to three axes that the whole of O(m), O(p, q) or U(m) leaves are made of pairs; those that rotations
     alone leave are so below m axes, where the Levi-Civita tensor does not come in.
     """
-    most = jnp.minimum(free - 1, MOST_AXES) if isinstance(group, SO) else MOST_AXES
+    most = jnp.minimum(free - 1, MOST_AXES) if group.special else MOST_AXES
     return (free == 0) | (axes <= most)
 
 

@@ -17,7 +17,7 @@ from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info, settled
 from equikit.symmetrization.engine._method import Framed, only_label
 from equikit.symmetrization.engine._sample import Sample
-from equikit.symmetrization.finite._haar import draw_element, has_draws, refuse_noncompact
+from equikit.symmetrization.finite._haar import draw_element, refuse_noncompact
 from equikit.symmetrization.finite._listed import elements_on, size_of
 from equikit.symmetrization.finite._polygon import turned_labels, turns
 from equikit.symmetrization.permutations._numbers import all_finite
@@ -130,7 +130,7 @@ class GroupAverage(Framed):
             return self._some(turns(self.group, self.axes, None, real), key)
         (label,) = self.acts_on(action)
         group, n = action.groups[label], size_of(action, label, x)
-        if self.samples is None or not has_draws(group):
+        if self.samples is None or not group.has_haar:
             step = "draw some of them, samples=64, or allow more, max_size="
             return self._some(elements_on(action, label, n, real, self.max_size, step), key)
         assert key is not None, "needs_key asks for one"

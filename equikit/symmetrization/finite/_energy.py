@@ -36,6 +36,10 @@ MOST = 1024
 STEP = "use a frame of ek.frames, or a smaller group"
 
 
+def _may_be_finite(group: Group) -> bool:
+    return group.is_finite or isinstance(group, MatrixGroup)
+
+
 class EnergyCanonicalization(Selecting):
     r"""The element of a finite group whose copy of the input has the least energy: \(\mathrm{argmin}_g\, E(g^{-1} x)\).
 
@@ -109,7 +113,7 @@ class EnergyCanonicalization(Selecting):
         """The label of the group, or those of the images."""
         if self.group is not None:
             return turned_labels(action, self.group, self.axes, self.vectors)
-        label = only_label(self, action, self.label, (S, H, MatrixGroup))
+        label = only_label(self, action, self.label, (S, H, MatrixGroup), _may_be_finite)
         group = action.groups[label]
         if not group.is_finite:
             raise GroupError(

@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -24,20 +24,6 @@ from equikit.symmetrization.engine._element import Array
 
 LABEL = "x"
 """The label of the diagrams, which are those of one axis."""
-
-KNOWN: dict[str, Callable[[int], tuple[int, ...]]] = {
-    "orthogonal": lambda n: (2,),
-    "special orthogonal": lambda n: (2, n),
-    "symplectic": lambda n: (2,),
-    "unitary": lambda n: (2,),
-    "bistochastic": lambda n: (1, 2),
-    "symmetric": lambda n: (2, 3),
-    "alternating": lambda n: (2, 3, n - 1),
-    "cyclic": lambda n: (2, 3),
-    "dihedral": lambda n: (2, 3),
-    "hyperoctahedral": lambda n: (2, 4),
-}
-"""For a family, the orders of the invariant tensors that no matrix outside the group keeps."""
 
 
 def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] | None = None) -> dict[str, jax.Array]:
@@ -193,17 +179,17 @@ def checked_orders(given: object) -> tuple[int, ...]:
 def _orders(group: Group, n: int, given: int | Sequence[int] | None) -> tuple[int, ...]:
     if given is not None:
         return checked_orders(given)
-    if group.family not in KNOWN:
-        nothing = group.family == "general linear"
+    orders = group.defining_orders(n)
+    if not orders:
         raise GroupError(
             f"no invariants are known that tell what is in {group}",
             got=f"{group}",
             expected="O, SO, Sp, U, Bistochastic, S, A, Z, D or H",
             step="every invertible matrix is in the group: there is nothing to learn"
-            if nothing
+            if orders == ()
             else "give orders=, those of the invariant tensors that no other matrices keep: orders=(2, 3)",
         )
-    return tuple(sorted({order for order in KNOWN[group.family](n) if order > 0}))
+    return tuple(sorted({order for order in orders if order > 0}))
 
 
 def _evaluated(diagram: Diagram, vectors: Array) -> Array:

@@ -178,7 +178,7 @@ class OrbitDistance(Method, nnx.Module):
     ) -> Array:
         """The mean squared difference of the pairings of all vectors that are in the input, before and after."""
         group = self._group(action, label)
-        pairs = tuple(order for order in (1, 2) if order == 2 or isinstance(group, Bistochastic))
+        pairs = tuple(order for order in (1, 2) if order == 2 or group.blocks == "small")
 
         def columns(arrays: Mapping[str, Array]) -> Array:
             found = [

@@ -12,7 +12,6 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import FrameError, GroupError, OptionError, SignatureError
-from equikit.groups import S
 from equikit.signatures import (
     parse_signature,
 )
@@ -279,7 +278,7 @@ def piecewise(
 def _points(symmetrized: Symmetrized, given: str | None) -> str:
     """The label of the points: the one given, or the only one bound to S."""
     bindings = symmetrized.action.signature.bindings
-    permuted = [label for label, what in bindings if isinstance(what, S)]
+    permuted = [label for label, what in symmetrized.action.groups.items() if what.elements_are == "permutations"]
     known = [given] if given is not None and given in dict(bindings) else permuted if given is None else []
     if len(known) != 1:
         raise GroupError(

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from equikit.groups import SO, S
 from equikit.numerics import rounding
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Element, detached
@@ -99,9 +98,8 @@ class Alignment(Framed):
     def reads(self, action: Action) -> frozenset[str]:
         """The labels whose groups do more to the vectors than to permute them."""
         (label,) = self.acts_on(action)
-        return frozenset(
-            name for name in read_labels(action, label, self.terms) if not isinstance(action.groups[name], S)
-        )
+        others = read_labels(action, label, self.terms)
+        return frozenset(name for name in others if action.groups[name].elements_are != "permutations")
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
         """Alignments drawn independently, without listing all."""
@@ -110,7 +108,7 @@ class Alignment(Framed):
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The alignments of one sample."""
         (label,) = self.acts_on(action)
-        group, special = action.groups[label], isinstance(action.groups[label], SO)
+        group, special = action.groups[label], action.groups[label].special
         points = points_in(action, label, self.terms, sample)
         d, dtype = points.vectors.shape[-1], points.vectors.dtype
         check_dimension(d, self.elsewhere)

@@ -11,7 +11,6 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from equikit._errors import OptionError, ShapeError
-from equikit.groups import SO
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame, in_one_list
@@ -136,7 +135,7 @@ class EnergyDescent(Choosing):
                 expected=f"[starts, {group.n}, {group.n}]",
                 step="draw them with group.random_element",
             )
-        if self.reflects and isinstance(group, SO):
+        if self.reflects and group.special:
             raise OptionError(
                 f"some starts are no elements of {group}",
                 got="matrices of determinant -1",

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import TooLargeError
-from equikit.groups import SO, S
 from equikit.numerics import (
     Axes,
     double,
@@ -144,7 +143,7 @@ class PCA(Framed):
         if self.on_degenerate == "weighted":
             (label,) = self.acts_on(action)
             others = read_labels(action, label, self.terms)
-            found |= {other for other in others if not isinstance(action.groups[other], S)}
+            found |= {other for other in others if action.groups[other].elements_are != "permutations"}
         return found
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
@@ -180,7 +179,7 @@ class PCA(Framed):
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
         """The principal axes of one sample, with all signs."""
         (label,) = self.acts_on(action)
-        special = isinstance(action.groups[label], SO)
+        special = action.groups[label].special
         points = points_in(action, label, self.terms, sample)
         d, dtype = points.vectors.shape[-1], points.vectors.dtype
         _check_size(d)

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import ShapeError
-from equikit.groups import SO
 from equikit.numerics import power_of_two, rounding
 from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
@@ -66,7 +65,7 @@ def pooled_vectors(
         for name, size in zip(other.labels, x[other.name].shape[len(batch) :], strict=False)
     }
     d: Any = sizes.get(label, group.n)
-    count = max(d - isinstance(group, SO), 0) + translation
+    count = max(d - group.special, 0) + translation
     wanted = (*batch, *(sizes.get(name, d) for name in term.labels), count)
     if vectors.shape != wanted:
         axes = [f"{name}={size}" for name, size in zip(term.labels, wanted[len(batch) : -1], strict=True)]
@@ -133,7 +132,7 @@ class GramSchmidt(Framed):
         vectors, scales, moved = x[VECTORS], x[SCALES], None
         if self.translation:
             vectors, scales, moved = vectors[:, :-1], scales[:-1], vectors[:, -1]
-        special, dtype = isinstance(group, SO), vectors.dtype
+        special, dtype = group.special, vectors.dtype
         # Boosts change Euclidean lengths, and products of vectors are compared: those have one scale in common.
         common = scales if group.form is None else power_of_two(jnp.max(scales, initial=0))
         rows = (vectors / jnp.where(common > 0, common, 1)).T

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit.groups import SO, Group, O, U
+from equikit.groups import Group, O, U
 from equikit.numerics import rounding
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element, detached
@@ -177,7 +177,7 @@ def placed_basis(basis: Basis, group: Group, d: int) -> Placed:
     kinds, matrix, tail = basis.kinds[order], basis.vectors[order].T, basis.tail[order].T
     turns = basis.turns[order][:, order]
     free = jnp.sum(kinds == FREE)
-    if isinstance(group, SO) and d:
+    if group.special and d:
         # The last vector changes its sign: where a column is open, it is one of those.
         turn = jnp.where(jnp.linalg.det(jax.lax.stop_gradient(matrix)) < 0, -1, 1)
         turn = jnp.where(order == d - 1, turn, 1)
