@@ -65,6 +65,10 @@ Groups = Annotated[
         help="What acts on a label: p=S (any size), p=S(5), x=O(3), m=Lorentz; f=Fixed(3) for a plain axis.",
     ),
 ]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE", help="Import a module that defines more groups for --group."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Limit = Annotated[int, typer.Option("--limit", min=0, help="Show at most so many diagrams.")]
 
@@ -91,6 +95,7 @@ def _equikit(
 def basis(
     signature: Signature,
     group: Groups = None,
+    imports: Imports = None,
     matrices: Annotated[bool, typer.Option("--matrices", help="Add the integer matrix of each diagram.")] = False,
     n: Annotated[str | None, typer.Option("--n", help="Size of free labels for --matrices: 4, or a=4,b=3.")] = None,
     limit: Limit = 60,
@@ -107,7 +112,7 @@ def basis(
         space_text,
     )
 
-    space = parse_space(signature, parse_groups(group or ()))
+    space = parse_space(signature, parse_groups(group or (), imports or ()))
     sizes = needed_sizes(n, space) if matrices or n is not None else {}
 
     def rows(diagram: Diagram) -> list[list[int]]:
@@ -143,6 +148,7 @@ def basis(
 def plan(
     signature: Signature,
     group: Groups = None,
+    imports: Imports = None,
     channels: Annotated[str, typer.Option("--channels", "-c", help="In, out: 16,32. Several terms: 16+8,32.")] = "1,1",
     batch: Annotated[int, typer.Option("--batch", min=0, help="Entries of all batch axes together.")] = 1,
     n: Annotated[str | None, typer.Option("--n", help="Size of free labels: 8, or a=8,b=4; else formulas.")] = None,
@@ -163,7 +169,7 @@ def plan(
         stages_table,
     )
 
-    space = hom(signature, groups=parse_groups(group or ()))
+    space = hom(signature, groups=parse_groups(group or (), imports or ()))
     refuse_linear_options(space, bias=bias, passes=passes)
     sizes = parse_sizes(n, space)
     acted = None if sizes is None else {label: sizes[label] for label in space.signature.groups}
@@ -187,6 +193,7 @@ def plan(
 def draw(
     signature: Signature,
     group: Groups = None,
+    imports: Imports = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="FILE.svg for one diagram, FILE.html for a gallery.")
     ] = None,
@@ -205,7 +212,7 @@ def draw(
         space_html,
     )
 
-    space = parse_space(signature, parse_groups(group or ()))
+    space = parse_space(signature, parse_groups(group or (), imports or ()))
     total, kind = diagram_count(space), "text" if output is None else output.suffix.lower()
     if kind == ".svg" and total == 1 and index is None:
         index = 0
