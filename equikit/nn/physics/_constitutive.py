@@ -17,7 +17,7 @@ from equikit import _checks
 from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import Diagram, MultilinearSpace, multilinear
-from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
+from equikit.groups import Group, O
 from equikit.nn._features import refuse_complex
 from equikit.nn._functions import silu
 from equikit.nn._linear import Linear
@@ -83,6 +83,12 @@ def _checked_axes(axes: Any) -> tuple[tuple[float, ...], ...]:
             expected="a list of vectors of real numbers, also for a single axis",
             step="write axes=((0, 0, 1),)",
         ) from None
+
+
+def _is_known(group: Group) -> bool:
+    """Whether a group is one of real orthogonal matrices that has diagrams of pairs or small blocks, or is finite."""
+    known = group.is_finite if group.blocks == "whole" else group.blocks != "any"
+    return bool(known and group.keeps_norm and not group.is_complex and group.n)
 
 
 class ConstitutiveLaw(nnx.Module):
@@ -154,10 +160,7 @@ class ConstitutiveLaw(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         self.group = O(3) if group is None else group
-        known = isinstance(self.group, O | H | Bistochastic) and self.group.form is None
-        if isinstance(self.group, MatrixGroup):  # a point group
-            known = self.group.keeps_norm and not self.group.is_complex and not self.group.algebra
-        if not known or not self.group.n:
+        if not isinstance(self.group, Group) or not _is_known(self.group):
             raise OptionError(
                 "the group of a material is not one of orthogonal matrices that is known here",
                 got=repr(group),
@@ -165,7 +168,7 @@ class ConstitutiveLaw(nnx.Module):
                 step="write group=ek.O(3), and give the axes of the material by axes=",
             )
         self.axes = _checked_axes(axes)
-        if self.axes and isinstance(self.group, MatrixGroup):
+        if self.axes and self._is_point_group:
             raise OptionError(
                 "a point group knows the axes of its material",
                 got=f"axes={self.axes}, group={self.group}",
@@ -190,11 +193,11 @@ class ConstitutiveLaw(nnx.Module):
                 expected="invariants=, whose gradients are its maps",
                 step="leave degree out",
             )
-        most = None if isinstance(self.group, MatrixGroup) else MOST_POWERS
+        most = None if self._is_point_group else MOST_POWERS
         self.degree = _checks.count("degree", 2 if degree is None else degree, most=most, example=2)
         self.invariants = _checks.count("invariants", invariants, least=1, most=most, example=3)
         _checks.rngs(rngs)
-        if isinstance(self.group, MatrixGroup):
+        if self._is_point_group:
             found, maps = counts(self.group, self.invariants, 0 if hyperelastic else self.degree)
         else:
             found = sum(len(chosen) for _, chosen, _, _ in self._invariants)
@@ -206,6 +209,11 @@ class ConstitutiveLaw(nnx.Module):
                 for before, after in itertools.pairwise(widths)
             ]
         )
+
+    @property
+    def _is_point_group(self) -> bool:
+        """Whether the group has no diagrams, and polynomials are found from its generators."""
+        return self.group.blocks == "whole"
 
     @property
     def _maps(self) -> tuple[Part, ...]:
@@ -245,12 +253,12 @@ class ConstitutiveLaw(nnx.Module):
         return self._invariants_of(self._checked(strain))
 
     def _invariants_of(self, strain: jax.Array) -> jax.Array:
-        if isinstance(self.group, MatrixGroup):
+        if self._is_point_group:
             return invariants_of(self.group, self.invariants, (strain + jnp.swapaxes(strain, -1, -2)) / 2 / self.scale)
         return self._evaluate(self._invariants, strain / self.scale)
 
     def _maps_of(self, strain: jax.Array) -> jax.Array:
-        if isinstance(self.group, MatrixGroup):
+        if self._is_point_group:
             return maps_of(self.group, self.degree, (strain + jnp.swapaxes(strain, -1, -2)) / 2 / self.scale)
         return self._evaluate(self._maps, strain / self.scale)
 

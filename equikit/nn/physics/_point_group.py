@@ -20,6 +20,7 @@ import numpy as np
 
 from equikit._errors import TooLargeError
 from equikit.groups import (
+    Group,
     MatrixGroup,
     common_null_space,
 )
@@ -68,7 +69,7 @@ def _on_monomials(action: np.ndarray, own: list[Monomial]) -> np.ndarray:
     return result
 
 
-def _refuse_if_long(group: MatrixGroup, invariants: int, degree: int) -> None:
+def _refuse_if_long(group: Group, invariants: int, degree: int) -> None:
     """Raise `TooLargeError` if the null spaces of all degrees together would take long."""
     assert group.n is not None
     entries, work = math.comb(group.n + 1, 2), 0
@@ -85,7 +86,14 @@ def _refuse_if_long(group: MatrixGroup, invariants: int, degree: int) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def polynomials(group: MatrixGroup, degree: int, *, tensors: bool) -> np.ndarray:
+def _given(group: Group) -> MatrixGroup:
+    """The group by the matrices of its generators."""
+    if isinstance(group, MatrixGroup):
+        return group
+    return MatrixGroup([group.matrix(generator) for generator in group.generators()], n=group.n, name=str(group))
+
+
+def polynomials(group: Group, degree: int, *, tensors: bool) -> np.ndarray:
     r"""Coefficients of the invariant polynomials of a degree, or of the polynomial maps to symmetric tensors.
 
     Args:
@@ -102,17 +110,18 @@ def polynomials(group: MatrixGroup, degree: int, *, tensors: bool) -> np.ndarray
     Cost: the cube of the number of coefficients.
     """
     assert group.n is not None
+    given = _given(group)
     own, width = monomials(group.n, degree), len(places(group.n)) if tensors else 1
     rows = []
-    for generator in group.given:
-        kind: Any = object if group.exact else np.float64
-        matrix = np.array([[Fraction(x) if group.exact else float(x) for x in row] for row in generator], kind)
+    for generator in given.given:
+        kind: Any = object if given.exact else np.float64
+        matrix = np.array([[Fraction(x) if given.exact else float(x) for x in row] for row in generator], kind)
         action = _on_entries(matrix)
         moved = _on_monomials(action, own)
         one, identity = np.eye(width, dtype=np.int64), np.eye(len(own), dtype=np.int64)
         # A map F has F(g E) = g F(E): coefficients times moved monomials are moved entries of coefficients.
         rows.append(np.kron(one, moved.T) - np.kron(action if tensors else one, identity))
-    basis = common_null_space(str(group), rows, width * len(own), group.exact, group.tolerance).astype(np.float64)
+    basis = common_null_space(str(group), rows, width * len(own), given.exact, given.tolerance).astype(np.float64)
     basis /= np.maximum(np.linalg.norm(basis, axis=1, keepdims=True), 1e-300)
     return basis.reshape(len(basis), width, len(own)) if tensors else basis
 
@@ -135,7 +144,7 @@ def symmetric_matrix(entries: jax.Array, n: int) -> jax.Array:
     return jnp.stack(rows, -2)
 
 
-def invariants_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Array:
+def invariants_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
     """The invariants of degree one up to a degree, `[*batch, count]`."""
     parts = [
         evaluated_monomials(strain, d) @ jnp.asarray(polynomials(group, d, tensors=False).T, strain.dtype)
@@ -144,7 +153,7 @@ def invariants_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Arr
     return jnp.concatenate(parts, -1)
 
 
-def maps_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Array:
+def maps_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
     """The maps of degree zero up to a degree at a strain, `[*batch, n, n, count]`."""
     n, parts = strain.shape[-1], []
     for d in range(degree + 1):
@@ -154,7 +163,7 @@ def maps_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Array:
     return jnp.concatenate(parts, -1)
 
 
-def counts(group: MatrixGroup, invariants: int, degree: int) -> tuple[int, int]:
+def counts(group: Group, invariants: int, degree: int) -> tuple[int, int]:
     """How many invariants and how many maps there are.
 
     Raises:

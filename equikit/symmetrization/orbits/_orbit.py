@@ -25,6 +25,7 @@ from equikit.symmetrization.finite._score import without_absent
 from equikit.symmetrization.orbits._invariants import checked_group, checked_orders, invariants, orbit_distance
 
 KINDS = (O, Sp, U, Bistochastic, MatrixGroup)
+"""The families that error texts name."""
 """Groups of matrices; for permutations there are sorts and scores."""
 
 
@@ -114,7 +115,7 @@ class OrbitDistance(Method, nnx.Module):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the matrices."""
-        label = only_label(self, action, self.label, KINDS)
+        label = only_label(self, action, self.label, KINDS, _has_tensors)
         self._group(action, label)
         if self.compare_input and not any(term.labels.count(label) == 1 for term in action.inputs):
             raise OptionError(
@@ -156,7 +157,7 @@ class OrbitDistance(Method, nnx.Module):
         if self.group is None:
             return own
         alike = (self.group.n, self.group.form, self.group.is_complex) == (own.n, own.form, own.is_complex)
-        if not isinstance(self.group, KINDS) or not (alike or isinstance(own, MatrixGroup)):
+        if not _has_tensors(self.group) or not (alike or own.blocks == "whole"):
             raise GroupError(
                 f"the invariants of {self.group} are not for an axis bound to {own}",
                 got=f"group={self.group}, {label}={own}",
@@ -203,6 +204,11 @@ class OrbitDistance(Method, nnx.Module):
             one = jax.vmap(one)
         ones = {name: jnp.ones(array.shape) for name, array in x.items()}
         return one(element, without_absent(action, x, masks), without_absent(action, ones, masks))
+
+
+def _has_tensors(group: Group) -> bool:
+    """Whether a group is one of matrices, and keeps a tensor that other matrices change."""
+    return group.elements_are == "matrices" and group.defining_orders(2) != ()
 
 
 def _checked(found: Any, shape: tuple[int, ...], group: Group) -> jax.Array:
