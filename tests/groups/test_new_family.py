@@ -174,12 +174,29 @@ def test_modules_are_found_in_the_working_directory(folder):
     assert "dimension 11" in done.stdout
 
 
-def test_groups_of_a_module_have_names_too(folder, monkeypatch):
-    text = "import equikit as ek\nC4 = ek.MatrixGroup([[[0, -1], [1, 0]]], name='C4')\n"
-    (folder / "point_groups.py").write_text(text, encoding="utf-8")
+MATRICES = """
+import numpy as np
+import equikit as ek
+
+C4 = ek.MatrixGroup([[[0, -1], [1, 0]]], name="C4")
+
+class Rotations(ek.MatrixGroup):
+    def __init__(self, count):
+        c, s = np.cos(2 * np.pi / count), np.sin(2 * np.pi / count)
+        super().__init__([[[c, -s], [s, c]]], name=f"Rotations({count})")
+"""
+
+
+def test_groups_of_matrices_in_a_module(folder):
+    (folder / "point_groups.py").write_text(MATRICES, encoding="utf-8")
     importlib.invalidate_caches()
-    found = parse_groups(["x=C4", "p=Wreath(2,2)"], ["point_groups", "my_groups"])
-    assert {label: str(group) for label, group in found.items()} == {"x": "C4", "p": "Wreath(2, 2)"}
+    found = parse_groups(["x=C4", "y=Rotations(5)", "p=Wreath(2,2)"], ["point_groups", "my_groups"])
+    assert {label: str(group) for label, group in found.items()} == {
+        "x": "C4",
+        "y": "Rotations(5)",
+        "p": "Wreath(2, 2)",
+    }
+    assert ek.hom("y y -> y y", groups={"y": found["y"]}).dim == 6
     with pytest.raises(ek.SignatureError, match="cannot be read"):
         parse_groups(["x=C4(2)"], ["point_groups"])
 

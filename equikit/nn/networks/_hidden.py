@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from flax import nnx
@@ -23,8 +23,6 @@ from equikit.signatures import (
     base,
     bind,
 )
-
-Nonlinearity = Literal["gated", "norm", "pointwise"]
 
 
 class HiddenLinear(Linear):
@@ -63,6 +61,34 @@ class PerTerm(nnx.Module):
         return {name: layer(x[name]) for name, layer in zip(self.names, self.layers, strict=True)}
 
 
+def _gated(
+    features: Features, activation: Activation, gate: Activation, groups: Mapping[str, object]
+) -> tuple[nnx.Module, Features]:
+    layer = Gated(features, activation=activation, gate=gate, groups=groups)
+    return layer, layer.inputs
+
+
+def _norm_gated(
+    features: Features, activation: Activation, gate: Activation, groups: Mapping[str, object]
+) -> tuple[nnx.Module, Features]:
+    return NormGated(features, activation=activation, gate=gate, groups=groups), features
+
+
+def _pointwise(
+    features: Features, activation: Activation, gate: Activation, groups: Mapping[str, object]
+) -> tuple[nnx.Module, Features]:
+    return PerTerm(activation, features, groups), features
+
+
+Nonlinearity = Literal["gated", "norm", "pointwise"]
+NONLINEARITIES: dict[str, Callable[..., tuple[nnx.Module, Features]]] = {
+    "gated": _gated,
+    "norm": _norm_gated,
+    "pointwise": _pointwise,
+}
+"""From output features, activation, gate and groups to a layer and its input features; `Nonlinearity` has the names."""
+
+
 def nonlinear_layer(
     kind: Nonlinearity,
     features: Features,
@@ -71,13 +97,8 @@ def nonlinear_layer(
     groups: Mapping[str, object],
 ) -> tuple[nnx.Module, Features]:
     """A nonlinearity with these output features, and its input features."""
-    _checks.choice("nonlinearity", kind, ("gated", "norm", "pointwise"))
-    if kind == "gated":
-        gated = Gated(features, activation=activation, gate=gate, groups=groups)
-        return gated, gated.inputs
-    if kind == "norm":
-        return NormGated(features, activation=activation, gate=gate, groups=groups), features
-    return PerTerm(activation, features, groups), features
+    _checks.choice("nonlinearity", kind, tuple(NONLINEARITIES))
+    return NONLINEARITIES[kind](features, activation, gate, groups)
 
 
 def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str, Any]) -> Normalized | None:
