@@ -20,7 +20,7 @@ from benchmarks._targets import Target
 from equikit.diagrams import _sequence
 from equikit.diagrams.bases import _basis
 from equikit.diagrams.counting import _count
-from equikit.groups.families import _finite, _matrix
+from equikit.groups.families import _matrix, _permutations
 from equikit.plans import _apply, plan, weight_shapes
 from equikit.plans.compilation import _lower
 
@@ -93,7 +93,7 @@ QUICK = (Case("S", 1, 1, 4), Case("O", 2, 2, 2), Case("SO", 2, 1, 3))
 CACHES = (
     *(_basis.chosen, _count.stirling_row, _count.even_stirling_row, _lower.planned, _sequence._grouped),
     *(_apply.weight_places,),
-    *(_finite._invariants, _matrix._invariants, _matrix._traces),
+    *(_permutations._invariants, _permutations._fixed_points, _matrix._invariants, _matrix._traces),
 )
 
 
