@@ -6,7 +6,10 @@ from equikit.groups._branching import (
 from equikit.groups._dual import Dual
 from equikit.groups._form import Form
 from equikit.groups._group import Fixed, Group
-from equikit.groups._random import Random
+from equikit.groups._random import (
+    Random,
+    haar as haar,
+)
 from equikit.groups.families._alternating import A
 from equikit.groups.families._easy import Bistochastic, H
 from equikit.groups.families._finite import (

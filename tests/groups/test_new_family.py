@@ -4,7 +4,9 @@ import importlib
 import itertools
 import json
 import math
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -169,8 +171,9 @@ def test_every_command_that_reads_groups_imports_modules(wreath):
 
 def test_modules_are_found_in_the_working_directory(folder):
     (command,) = re.findall(r"^    equikit (.*--import.*)$", CONTRIBUTING, re.MULTILINE)
-    shell = f"PYTHONPATH={ROOT} {sys.executable} -m equikit {command}"
-    done = subprocess.run(shell, shell=True, cwd=folder, capture_output=True, text=True, check=True)
+    words = [sys.executable, "-m", "equikit", *shlex.split(command)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     assert "dimension 11" in done.stdout
 
 
