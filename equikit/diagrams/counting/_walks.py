@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     import networkx
 
 MOST_VISITS = 2_500_000
-"""Visits of representations, each counted with the rows of its diagram, above which no walks are followed."""
+"""The most visits of representations, weighted by the rows of their diagrams, for which walks are followed."""
 
 MOST_BOXES = 1000
-"""Boxes of a Young diagram above which representations are not counted."""
+"""The most boxes of a Young diagram for which representations are counted."""
 
 
 def successors(group: Group, vertex: Any, *, dual: bool = False) -> Iterator[Any]:
-    r"""The constituents of \(\lambda \otimes V\), or of \(\lambda \otimes V^*\), each repeated by its multiplicity.
+    r"""Yield the constituents of \(\lambda \otimes V\), or of \(\lambda \otimes V^*\), repeated by multiplicity.
 
     The representations are those of `Group.branching`.
     """
@@ -58,9 +58,9 @@ def trivial(group: Group) -> Any:
 
 
 def _ends(group: Group, steps: int) -> set[Any]:
-    """The representations with an invariant vector that so many steps can reach from the trivial one.
+    """Return the representations with an invariant vector that this many steps can reach from the trivial one.
 
-    That is the trivial one itself; for SO the determinant, n steps away, and for A the sign, n - 1 steps away.
+    That is the trivial representation; for SO also the determinant, n steps away, and for A the sign, n - 1 steps away.
     """
     branching = known_branching(group)
     near = branching.larger is not None and bound_size(group) <= steps + 1
@@ -68,7 +68,7 @@ def _ends(group: Group, steps: int) -> set[Any]:
 
 
 def bound_size(group: object) -> int:
-    """The n of a bound group, or `GroupError`."""
+    """Return the n of a bound group, or raise `GroupError`."""
     if not isinstance(group, Group) or group.n is None:
         raise GroupError(
             "the McKay quiver needs a bound group",
@@ -80,24 +80,24 @@ def bound_size(group: object) -> int:
 
 
 def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
-    r"""The McKay quiver of the representation V on an axis, as a NetworkX graph.
+    r"""Return the McKay quiver of the representation V on an axis, as a NetworkX graph.
 
     Vertices are irreducible representations, integer partitions (pairs of them for H); the attribute `arrows` of an
     edge from λ to μ is the multiplicity of μ in \(\lambda \otimes V\). For \(S_n\) it counts the ways to move one box
-    of the Young diagram of λ to get μ. For a continuous group it is infinite, and drawn as far as `steps` arrows lead
-    from the trivial representation: the Bratteli diagram of the Brauer algebras, folded up. The last vertices have no
-    arrows then, so that walks there and back are those of at most twice `steps`, half of them out.
+    of the Young diagram of λ to get μ. For a continuous group the quiver is infinite and is truncated at distance
+    `steps` from the trivial representation: a folded Bratteli diagram of the Brauer algebras. The last vertices have no
+    outgoing arrows, so walks there and back have at most twice `steps` arrows, half of them out.
 
     Args:
         group: a bound group.
-        steps: how far from the trivial representation; for a finite group all of it where not given.
+        steps: the largest distance from the trivial representation; by default the whole quiver of a finite group.
 
     Returns:
         A directed graph with integer edge attribute `arrows`.
 
     Raises:
         GroupError: if the group is free, or its representations are not known (A, SO).
-        OptionError: if `steps` is not a whole number.
+        OptionError: if `steps` is not an integer.
         TooLargeError: if there are too many vertices.
 
     Cost: proportional to the number of vertices, times n.
@@ -147,20 +147,20 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
 
 
 def count_walks(group: Group, length: int, dual: int = 0) -> int:
-    r"""The dimension of \((V^{\otimes (\text{length} - \text{dual})} \otimes V^{* \otimes \text{dual}})^G\), counted as
-    walks on the McKay quiver.
+    r"""Return the dimension of \((V^{\otimes (\text{length} - \text{dual})} \otimes V^{* \otimes \text{dual}})^G\),
+    counted as walks on the McKay quiver.
 
-    The walks go from the trivial representation to itself (for SO also to the determinant, for A to the sign).
-    Independent of the diagrams. Walks from both ends meet in the middle.
+    The walks go from the trivial representation to itself (for SO also to the determinant, for A to the sign). The
+    count does not use diagrams. Walks from both ends meet in the middle.
 
     Args:
         group: a bound group.
         length: the number of steps, k + l.
-        dual: how many of the steps are taken with the dual, where the group has one.
+        dual: the number of steps taken with the dual, if the group has one.
 
     Raises:
         GroupError: if the group is free, if its representations are not known, or if it has no dual of its own.
-        OptionError: if `length` or `dual` is not a whole number, or `dual` is larger than `length`.
+        OptionError: if `length` or `dual` is not an integer, or `dual` is larger than `length`.
         TooLargeError: if the walks pass through too many representations.
 
     Cost: proportional to the number of representations that length / 2 steps reach, summed over the steps.
@@ -190,7 +190,7 @@ def count_walks(group: Group, length: int, dual: int = 0) -> int:
 
 
 def _reached(group: Group, ends: set[Any], steps: int, *, dual: bool) -> Counter[Any]:
-    """How many walks of some steps lead from one of the ends to each representation."""
+    """Return how many walks of some steps lead from one of the ends to each representation."""
     walks: Counter[Any] = Counter(dict.fromkeys(ends, 1))
     for _ in range(steps):
         longer: Counter[Any] = Counter()
@@ -202,10 +202,10 @@ def _reached(group: Group, ends: set[Any], steps: int, *, dual: bool) -> Counter
 
 
 def _refuse_if_many(group: Group, steps: int | None) -> None:
-    """Raise `TooLargeError` where walks pass through too many representations.
+    """Raise `TooLargeError` if walks pass through too many representations.
 
-    Representations are counted as partitions with no more boxes than steps, and at most n rows; as pairs of partitions
-    for the hyperoctahedral group. Each takes a time proportional to its rows.
+    Representations are counted as partitions with at most as many boxes as steps, and at most n rows; for the
+    hyperoctahedral group as pairs of partitions. Each takes a time proportional to its rows.
     """
     n = bound_size(group)
     boxes = n if steps is None else min(steps, n) if group.is_finite else steps
