@@ -1,4 +1,4 @@
-"""The commands. JAX takes most of a second to import: only those that run or plan a layer import it."""
+"""The commands. JAX takes most of a second to import: only commands that run or plan a layer import it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from equikit.diagrams import Diagram, hom
 
 
 class _Commands(TyperGroup):
-    """Commands whose errors, where equikit raises them on purpose, are a message and exit code 2."""
+    """Commands that report errors of equikit as a message with exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -85,7 +85,7 @@ def _equikit(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Equivariant neural-network layers, from the diagrams that span every linear map commuting with a group.
+    """Equivariant neural-network layers, from the diagrams that span all linear maps commuting with a group.
 
     Example: equikit basis "p p -> p p" -g "p=S(5)"
     """
@@ -101,9 +101,9 @@ def basis(
     limit: Limit = 60,
     as_json: Json = False,
 ) -> None:
-    """List the diagrams that span the linear maps commuting with the groups, and count their dimension.
+    """List the diagrams that span the linear maps commuting with the groups, and their number.
 
-    With plain axes a diagram stands for one map for each pair of their entries; its matrix is that of the other axes.
+    With plain axes a diagram stands for one map for each pair of their entries; its matrix omits the plain axes.
 
     Example: equikit basis "p p -> p" -g "p=S(3)" --matrices
     """
@@ -158,7 +158,7 @@ def plan(
     code: Annotated[bool, typer.Option("--code", help="Show the program in NumPy's notation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the steps by which a layer is computed, with their shapes, FLOPs and bytes.
+    """Show the steps that compute a layer, with their shapes, FLOPs and bytes.
 
     A signature with commas, sym or alt is one of multilinear maps, which have neither --bias nor --passes.
 
@@ -201,7 +201,7 @@ def draw(
     limit: Limit = 60,
     as_json: Json = False,
 ) -> None:
-    """Draw diagrams: as text, one of them as an SVG picture, or all beside their matrices as an HTML page.
+    """Draw diagrams: as text, one of them as an SVG picture, or all next to their matrices as an HTML page.
 
     Example: equikit draw "p p -> p p" -g "p=S(3)" --output diagrams.html
     """
@@ -260,7 +260,7 @@ def demo(
     ),
     as_json: Json = False,
 ) -> None:
-    """Train a graph network on the 1,253 graphs of the graph atlas beside a plain network, in about half a minute.
+    """Train a graph network on the 1,253 graphs of the graph atlas and compare it with a plain one, in half a minute.
 
     Example: equikit demo --seed 1 --epochs 50 --output results/demo
     """
@@ -268,7 +268,7 @@ def demo(
 
     from equikit.demo import EPOCHS, demo as run
 
-    # With --json the tables are not printed, and progress goes where it disturbs nobody.
+    # With --json the tables are not printed, and progress goes to standard error.
     console = Console(stderr=True, quiet=not Console(stderr=True).is_terminal) if as_json else Console()
     report = run(seed=seed, epochs=EPOCHS if epochs is None else epochs, output=output, console=console)
     if as_json:

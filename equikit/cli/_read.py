@@ -1,4 +1,4 @@
-"""From the words on a command line to groups, channels and sizes."""
+"""Parse the words on a command line as groups, channels and sizes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAMILIES: Families = {name: getattr(groups, name) for name in sorted(groups.__al
 
 
 def parse_space(signature: str, groups: Mapping[str, Group | Fixed]) -> HomSpace:
-    """The space of linear maps of a signature.
+    """Return the space of linear maps of a signature.
 
     Raises:
         SignatureError: if it cannot be read, or is one of multilinear maps.
@@ -42,7 +42,7 @@ def parse_space(signature: str, groups: Mapping[str, Group | Fixed]) -> HomSpace
 
 
 def refuse_linear_options(space: HomSpace | MultilinearSpace, **options: bool) -> None:
-    """Raise `OptionError` if an option that only plans of linear maps have is given for multilinear maps."""
+    """Raise `OptionError` if an option of linear plans is given for multilinear maps."""
     for name in [name for name, given in options.items() if given and isinstance(space, MultilinearSpace)]:
         raise OptionError(
             f"plans of multilinear maps have no --{name}",
@@ -99,7 +99,7 @@ def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[s
         modules: names of modules that define more families.
 
     Returns:
-        Label to group, or to a plain axis.
+        From label to group or plain axis.
 
     Raises:
         SignatureError: if a text is none of these, or a label comes twice.
@@ -152,7 +152,7 @@ def parse_channels(text: str) -> tuple[int | tuple[int, ...], int | tuple[int, .
     """Read `"16,32"`: channels of the inputs and of the outputs, with `+` between those of several terms.
 
     Raises:
-        OptionError: if there are not two sides of whole numbers.
+        OptionError: unless there are two sides of integers.
 
     Example:
         >>> parse_channels("16+8,32")
@@ -174,7 +174,7 @@ def parse_sizes(text: str | None, space: HomSpace | MultilinearSpace) -> dict[st
     """Read `"8"`, a size for all free labels, or `"a=8,b=4"`.
 
     Returns:
-        The size of every label of the space; `None` where there is no text.
+        The size of every label of the space; `None` without a text.
 
     Raises:
         OptionError: if the text is neither, or names a label twice.
@@ -203,7 +203,7 @@ def parse_sizes(text: str | None, space: HomSpace | MultilinearSpace) -> dict[st
 
 
 def _sizes(text: str, n: int | dict[str, int], space: HomSpace | MultilinearSpace) -> dict[str, int]:
-    """The size of every label; an error names the option of the command in place of the argument of Python."""
+    """Return the size of every label; errors name the option of the command instead of the Python argument."""
     try:
         return space.sizes(n)
     except ShapeError as error:
@@ -213,7 +213,7 @@ def _sizes(text: str, n: int | dict[str, int], space: HomSpace | MultilinearSpac
 
 
 def needed_sizes(text: str | None, space: HomSpace) -> dict[str, int]:
-    """The size of every label, for matrices.
+    """Return the size of every label, for matrices.
 
     Raises:
         OptionError: if a label is free and there is no text; otherwise as `parse_sizes`.
