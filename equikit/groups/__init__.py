@@ -1,4 +1,4 @@
-"""Groups and what they do to an axis: elements, generators, actions. Imports NumPy and nothing heavier."""
+"""Groups and their actions on an axis: elements, generators, forms. Imports NumPy and nothing heavier."""
 
 from equikit.groups._branching import (
     Branching as Branching,

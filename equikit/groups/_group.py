@@ -1,4 +1,4 @@
-"""What may be bound to an axis label: a group that acts on the axis, or a plain index axis."""
+"""Base classes of what is bound to an axis label: a group that acts on the axis, or a plain axis."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from equikit.groups._form import Form
 
 MOST_POINTS = 1_000_000
-"""Points above which no permutation is made: it would take seconds."""
+"""The most points for which a permutation is made: more would take seconds."""
 
 MOST_COUNTED = 10_000
-"""Points above which permutations are not counted: their number has tens of thousands of digits."""
+"""The most points for which permutations are counted: the numbers have tens of thousands of digits."""
 
 MOST_WIDE = 10_000
-"""Rows above which no matrix of integers is written out: it takes 0.8 GB."""
+"""The most rows of an integer matrix that is written out: it takes 0.8 GB."""
 
 Blocks = Literal["any", "even", "pair", "small", "whole"]
 Elements = Literal["permutations", "signed permutations", "matrices"]
 
 
 def checked_size(owner: str, size: object) -> int:
-    """Return the size of a group as a Python integer, or raise `GroupError` in the name of its class."""
+    """Return the size of a group as a Python integer, or raise `GroupError` with the name of its class."""
     number = integer(size)
     if number is not None and 0 <= number < LARGEST_COUNT:
         return number
@@ -114,7 +114,7 @@ class Group(ABC):
 
     @property
     def free(self) -> Group | None:
-        """The free group whose maps at this size are those of this group; `None` if maps depend on the size."""
+        """The free group with the same maps as this group at its size; `None` if maps depend on the size."""
         try:
             family = type(self)()
         except (GroupError, TypeError):  # a group that needs a size, or generators
@@ -123,12 +123,12 @@ class Group(ABC):
 
     @property
     def keeps_norm(self) -> bool:
-        """Whether elements are orthogonal or unitary matrices, which leave the norm of a vector as it is."""
+        """Whether elements are orthogonal or unitary matrices, which preserve the norm of a vector."""
         return self.form is None
 
     @property
     def is_finite(self) -> bool:
-        """Whether the group is finite, as far as its kind tells: given generators may generate infinitely many."""
+        """Whether the group is finite, judged by its class: given generators may generate infinitely many elements."""
         return False
 
     @property
@@ -138,7 +138,7 @@ class Group(ABC):
 
     @property
     def legs(self) -> int:
-        """The legs of the Levi-Civita tensor that the group leaves as it is; none for most groups."""
+        """The number of legs of the Levi-Civita tensor that the group preserves; 0 for most groups."""
         return 0
 
     @property
@@ -156,7 +156,7 @@ class Group(ABC):
 
     @classmethod
     def checked(cls, n: object) -> int:
-        """Return a size that the family has, or raise `GroupError`."""
+        """Return a size that the family supports, or raise `GroupError`."""
         return checked_size(cls.__name__, n)
 
     def _arguments(self) -> tuple[Any, ...]:
@@ -177,7 +177,7 @@ class Group(ABC):
         return type(self).__name__, -1 if self.n is None else self.n, self._arguments()
 
     def _size(self, n: int | None, most: int | None = None) -> int:
-        """The size to work at: the bound one, or the one given for a free group; at most `most`."""
+        """Return the size to work at: the bound size, or the given size for a free group; at most `most`."""
         fits = n is None or self.n is None or integer(n) == self.n
         size = self.n if n is None or self.n is not None else self.checked(n)
         if size is None or not fits:
@@ -223,11 +223,11 @@ class Group(ABC):
         """Return the matrix by which an element acts, `[n, n]`."""
 
     def order(self, n: int | None = None) -> int | None:
-        """The number of elements; `None` for an infinite group, and where only listing the elements tells."""
+        """Return the number of elements; `None` for an infinite group, or if the elements would have to be listed."""
         return None
 
     def elements(self, n: int | None = None, *, most: int = 5040) -> np.ndarray:
-        """List every element of a finite group once, `[elements, ...]`, the identity first.
+        """List every element of a finite group once, `[elements, ...]`, starting with the identity.
 
         Args:
             n: the size, for a free group.
@@ -259,7 +259,7 @@ class Group(ABC):
         return _listed(self, size, allowed)
 
     def _closure(self, n: int, most: int) -> np.ndarray:
-        """All products of the generators of a finite group."""
+        """Return all products of the generators of a finite group."""
         raise NotImplementedError(f"{type(self).__name__}._closure")
 
     @property
@@ -281,11 +281,11 @@ class Group(ABC):
         return Dual(self)
 
     def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
-        """A basis of the invariant tensors, for groups without diagrams; `stars` says which axes carry the dual."""
+        """Return a basis of the invariant tensors, for groups without diagrams; `stars` marks the dual axes."""
         raise NotImplementedError(f"{type(self).__name__}.invariants")
 
     def count_invariants(self, order: int, dual: int = 0) -> int:
-        """The dimension of the invariant tensors, for groups without diagrams."""
+        """Return the dimension of the invariant tensors, for groups without diagrams."""
         raise NotImplementedError(f"{type(self).__name__}.count_invariants")
 
     def inverse_matrix(self, matrix: Any) -> Any:
@@ -322,7 +322,7 @@ def _listed(group: Group, n: int, most: int) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fixed:
-    """A plain index axis of a known size, on which no group acts; it mixes freely, as channels do.
+    """A plain axis of a known size, on which no group acts; layers mix its entries freely, like channels.
 
     Args:
         size: number of entries, zero or more.

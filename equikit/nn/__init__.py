@@ -1,4 +1,4 @@
-"""Flax NNX layers over plans, and networks built from them."""
+"""Flax NNX layers that run plans, and networks built from them."""
 
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import (

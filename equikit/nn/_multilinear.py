@@ -33,7 +33,7 @@ from equikit.plans import (
 
 
 class Multilinear(nnx.Module):
-    r"""All maps linear in each of several tensors that commute with the groups, each with a learned weight.
+    r"""All multilinear maps of several tensors that commute with the groups, each with a learned weight.
 
     \(y = \sum_b b(x_1, \dots, x_m)\, W_b\), where b runs over the basis of `hom("x, x y -> x", ...)`. The outer product
     of the inputs is never formed.
@@ -136,7 +136,7 @@ class Multilinear(nnx.Module):
         self.kernel = nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scale))
 
     def _reason(self) -> str:
-        """Why there is no map."""
+        """Explain why there is no map."""
         diagrams = self.space.all_diagrams
         why = why_none(diagrams.top, diagrams.bottom, diagrams.groups)
         if why is not None or not self.space.symmetric:

@@ -26,7 +26,7 @@ from equikit.signatures import (
 )
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
-"""The magnitudes at which a function is compared with its mirror image: zero, and sixteen for each power of ten."""
+"""The magnitudes at which a function is compared with its reflection: zero, and sixteen for each power of ten."""
 
 
 def is_odd(function: Activation) -> bool:
@@ -52,7 +52,7 @@ def pointwise_refusal(group: Group, function: Activation) -> str | None:
 
 
 class Pointwise(nnx.Module):
-    """A function of single entries, on features whose groups allow it; no parameters.
+    """A pointwise function on features whose groups allow it; no parameters.
 
     Permutations allow any function, signed permutations odd ones. Other groups mix entries, and allow none but linear
     functions.
@@ -107,12 +107,12 @@ def mixed(signature: Signature, term: Term) -> bool:
 
 
 def gate_name(term: Term) -> str:
-    """The name of the gates of a term."""
+    """Return the name of the gates of a term."""
     return f"gate of {term.name}"
 
 
 class Gated(nnx.Module):
-    """Multiply features by functions of invariants; where a function of single entries commutes, apply it instead.
+    """Multiply features by functions of invariants, or apply a pointwise function where it commutes.
 
     A term on which only permutations act is put through the activation. Any other term is multiplied by a gate for each
     channel (and each entry of its axes that are only permuted): a function of a feature without the other axes, which
@@ -169,7 +169,7 @@ class Gated(nnx.Module):
 
     @property
     def inputs(self) -> dict[str, tuple[str, int]]:
-        """The features that go in: name to labels and channels."""
+        """The input features: name to labels and channels."""
         terms = zip(self.signature.inputs, self.widths, strict=True)
         return {term.name: (" ".join(term.labels), width) for term, width in terms}
 
@@ -202,7 +202,7 @@ class Gated(nnx.Module):
 
 
 class NormGated(nnx.Module):
-    r"""Multiply features by functions of their own squared norms, where a function of single entries does not commute.
+    r"""Multiply features by functions of their squared norms, or apply a pointwise function where it commutes.
 
     \(y_c = x_c\, \sigma(w_c \langle x_c, x_c \rangle + b_c)\) for each channel, with the metric of the group where it
     has one, so that the squared norm of a timelike vector is positive and that of a spacelike one negative. The norm is
@@ -276,7 +276,7 @@ class NormGated(nnx.Module):
         return (wide * self.gate(norm * weight + bias)).astype(array.dtype)
 
     def _squared_norm(self, term: Term, array: Feature) -> Feature:
-        """The mean square over all axes but those that are only permuted, with the signs of the metric."""
+        """Return the mean square over all axes that are not only permuted, with the signs of the metric."""
         square = jnp.real(array * jnp.conj(array))
         groups, axes = self.signature.groups, not_permuted(self.signature, term)
         for axis in axes:

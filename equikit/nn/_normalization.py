@@ -82,7 +82,7 @@ class RMSNorm(nnx.Module):
         )
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
-        """Normalize a dictionary of arrays `[*batch, *axes, channels]`; entries that are zero stay so.
+        """Normalize a dictionary of arrays `[*batch, *axes, channels]`; zeros stay zero.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.

@@ -1,4 +1,4 @@
-"""From equivariant features to invariants: a learned head, and plain pooling."""
+"""From equivariant features to invariants: a learned head, and pooling without parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from equikit.signatures import (
 
 
 class Invariant(Linear):
-    """All invariant linear maps of its inputs, each with a learned weight: a `Linear` layer onto no axes.
+    """All invariant linear maps of its inputs, each with a learned weight: a `Linear` layer to no axes.
 
     Args:
         features: labels of the input (`"p p"`), or a dictionary as for `Linear`.

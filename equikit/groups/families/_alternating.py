@@ -42,7 +42,7 @@ class A(PermutationGroup):
 
     @property
     def legs(self) -> int:
-        """One for each point, from two points on."""
+        """One leg for each point, for two or more points."""
         assert self.n is not None
         return self.n if self.n > 1 else 0
 
@@ -57,11 +57,11 @@ class A(PermutationGroup):
         return (2, 3, n - 1)
 
     def order(self, n: int | None = None) -> int | None:
-        """The number of elements, n!/2, and one if n < 2."""
+        """Return the number of elements, n!/2, or one if n < 2."""
         return max(math.factorial(self._size(n, MOST_COUNTED)) // 2, 1)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List a cycle of three points, and one of all points or of all but the first, whichever is even."""
+        """List a cycle of three points, and a cycle of all points or of all but the first, whichever is even."""
         size = self._size(n, MOST_POINTS)
         if size < 3:
             return []

@@ -57,7 +57,7 @@ class H(Group):
         return (2, 4)
 
     def order(self, n: int | None = None) -> int | None:
-        """The number of elements, 2^n n!."""
+        """Return the number of elements, 2^n n!."""
         size = self._size(n, MOST_COUNTED)
         return math.factorial(size) << size
 
@@ -91,7 +91,7 @@ class H(Group):
         return matrix
 
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
-        """Move entry i of the axis to place `|element[i]| - 1`, with its sign; masks, being boolean, keep theirs.
+        """Move entry i of the axis to position `|element[i]| - 1`, with its sign; boolean masks get no sign.
 
         Raises:
             GroupError: if `element` is not a signed permutation.
@@ -166,7 +166,7 @@ class Bistochastic(MatrixElements):
         return (1, 2)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List the exchange of two axes, a reflection that generates the group with its Lie algebra."""
+        """List the transposition of two axes, a reflection that generates the group with its Lie algebra."""
         size = self._size(n, MOST_ROWS)
         if size < 2:
             return []
@@ -175,7 +175,7 @@ class Bistochastic(MatrixElements):
         return [swap]
 
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
-        """List the antisymmetric matrices that take the vector of ones to zero."""
+        """List the antisymmetric matrices that map the vector of ones to zero."""
         size = self._size(n, MOST_ALGEBRA)
         differences = [np.eye(size, dtype=np.int64)[i] - np.eye(size, dtype=np.int64)[-1] for i in range(size - 1)]
         return [

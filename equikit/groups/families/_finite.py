@@ -40,11 +40,11 @@ class Z(PermutationGroup):
         return (2, 3)
 
     def order(self, n: int | None = None) -> int | None:
-        """The number of elements, n, and one if n is zero."""
+        """Return the number of elements, n, or one if n is zero."""
         return max(self._size(n), 1)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List the rotation by one point (none where the group is trivial)."""
+        """List the rotation by one point (nothing if the group is trivial)."""
         size = self._size(n, MOST_POINTS)
         return [np.roll(np.arange(size), -1)] if size > 1 else []
 
@@ -53,7 +53,7 @@ class Z(PermutationGroup):
         return random.space.roll(random.space.arange(n), random.integer(max(n, 1)))
 
     def plane_matrices(self) -> np.ndarray:
-        """The elements as rotations of the plane by multiples of 2π/n, the identity first.
+        """Return the elements as rotations of the plane by multiples of 2π/n, the identity first.
 
         Returns:
             `[elements, 2, 2]`, n of them for `Z` and 2n for `D`: int32 where all entries are whole, which is so if n is
@@ -71,7 +71,7 @@ class Z(PermutationGroup):
         return entries.astype(np.int32) if n and 4 % n == 0 else entries
 
     def plane_quotients(self) -> np.ndarray:
-        r"""For elements g and h, the place of \(g^{-1} h\) in `plane_matrices`, `[n, n]`."""
+        r"""Return the position of \(g^{-1} h\) in `plane_matrices` for elements g and h, `[n, n]`."""
         turn = np.arange(self._size(None))
         return np.asarray((turn - turn[:, None]) % max(len(turn), 1))
 
@@ -101,17 +101,17 @@ class D(Z):
     family: ClassVar[str] = "dihedral"
 
     def order(self, n: int | None = None) -> int | None:
-        """The number of permutations of the corners, 2n; on one or two corners reflections are rotations."""
+        """Return the number of permutations of the corners, 2n; on one or two corners reflections are rotations."""
         size = self._size(n)
         return 2 * size if size > 2 else max(size, 1)
 
     def plane_matrices(self) -> np.ndarray:
-        """The rotations of the plane, as for `Z`, and then their products with the reflection of the second axis."""
+        """Return the rotations of the plane, as for `Z`, then their products with the reflection of the second axis."""
         rotations = Z.plane_matrices(self)
         return np.concatenate([rotations, rotations @ np.diag([1, -1]).astype(rotations.dtype)])
 
     def plane_quotients(self) -> np.ndarray:
-        r"""The place of \(g^{-1} h\) among the elements in `plane_matrices`, `[2n, 2n]`."""
+        r"""Return the position of \(g^{-1} h\) among the elements in `plane_matrices`, `[2n, 2n]`."""
         n = self._size(None)
         # r^a s^b is at place a + n b, and s r = r^-1 s.
         turn, flip = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
@@ -135,7 +135,7 @@ class D(Z):
 
 
 def checked_polygon(group: object) -> Z:
-    """Return a group that turns images, or raise `GroupError`."""
+    """Return a group that rotates images, or raise `GroupError`."""
     if not isinstance(group, Z) or not group.n:
         raise GroupError(
             "this group does not turn images",

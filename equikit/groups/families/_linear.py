@@ -1,4 +1,4 @@
-"""Groups of matrices: what the orthogonal, symplectic and other continuous families share."""
+"""Shared code of the matrix groups: orthogonal, symplectic and other continuous families."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from equikit._errors import GroupError
 from equikit.groups._group import Group, namespace, refuse_misfit
 
 MOST_ROWS = 1000
-"""Rows above which no dense element is made: its factorization takes seconds."""
+"""The most rows of a dense element: its factorization takes seconds."""
 
 MOST_ALGEBRA = 128
-"""Rows above which no basis of a Lie algebra is listed: it has about n^4 entries."""
+"""The most rows for which a basis of a Lie algebra is listed: it has about n^4 entries."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -29,7 +29,7 @@ class MatrixElements(Group):
         """List integer matrices that span the Lie algebra; with `generators`, they determine the equivariant maps."""
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
-        """Return the element itself, or raise `GroupError` where it is no square matrix of the size of the group."""
+        """Return the element itself, or raise `GroupError` if it is not a square matrix of the size of the group."""
         return _square(element, self.n)
 
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
@@ -67,7 +67,7 @@ def _square(element: object, size: int | None) -> np.ndarray:
 
 
 def inverse_transposed(matrix: np.ndarray) -> np.ndarray:
-    """The inverse transposed, by which a matrix acts on dual vectors, or `GroupError` where there is none."""
+    """Return the inverse transpose, by which a matrix acts on dual vectors, or raise `GroupError`."""
     try:
         result: np.ndarray = np.linalg.inv(matrix).T
     except np.linalg.LinAlgError:
@@ -81,6 +81,6 @@ def inverse_transposed(matrix: np.ndarray) -> np.ndarray:
 
 
 def cayley(algebra: np.ndarray) -> np.ndarray:
-    """Take an element of a Lie algebra defined by a form to the group: \\((1 - A)^{-1} (1 + A)\\)."""
+    """Map an element of the Lie algebra of a form to the group: \\((1 - A)^{-1} (1 + A)\\)."""
     one = np.eye(len(algebra))
     return np.linalg.solve(one - algebra, one + algebra)

@@ -1,4 +1,4 @@
-"""The orthogonal groups, of a definite or an indefinite metric, and the groups of determinant one in them."""
+"""The orthogonal groups of a definite or an indefinite metric, and their subgroups of determinant one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from equikit.groups._random import NumPyRandom, Random, haar
 from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley
 
 BOOST = 0.25
-"""Scale of random elements of a non-compact group, which has no uniform distribution."""
+"""Scale of random elements of a noncompact group, which has no uniform distribution."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, init=False)
@@ -64,7 +64,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
 
     @property
     def form(self) -> Form | None:
-        """The metric, where it is not the identity matrix."""
+        """The metric, unless it is the identity matrix."""
         return Form("metric", self.n - self.negative, self.negative) if self.negative and self.n else None
 
     @property
@@ -116,8 +116,8 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
         return haar(random, n)
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element, float64 `[n, n]`: from the Haar distribution, or where the metric is not definite, whose
-        group is not compact, a boost of moderate size with a rotation, and random reflections."""
+        """Sample an element, float64 `[n, n]`: from the Haar distribution, or for an indefinite metric, whose group is
+        not compact, a boost of moderate size with a rotation, and random reflections."""
         size, metric = self._size(n, MOST_ROWS), self.metric(n)
         if not self.negative:
             return Group.random_element(self, generator, n)
@@ -161,7 +161,7 @@ class SO(O):
 
     @property
     def legs(self) -> int:
-        """One for each axis: the determinant is one."""
+        """One leg for each axis: the determinant is one."""
         assert self.n is not None
         return self.n
 
@@ -172,7 +172,7 @@ class SO(O):
         return replace(of_orthogonal(n), larger=O(n - self.negative, self.negative), determinant=(1,) * n)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List what generates the group with its Lie algebra: where the metric is not definite, a double reflection."""
+        """List what generates the group with its Lie algebra: for an indefinite metric, a double reflection."""
         size = self._size(n, MOST_ROWS)
         return [_reflection(size, [0, size - 1])] if 0 < self.negative < size else []
 
@@ -182,7 +182,7 @@ class SO(O):
         return matrix * space.where(space.arange(n) == n - 1, space.sign(space.linalg.det(matrix)), 1) if n else matrix
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element as `O` does, with the last axis reflected where the determinant is minus one."""
+        """Sample an element as `O` does, with the last axis reflected if the determinant is minus one."""
         element = O.random_element(self, generator, n)
         if len(element) and np.linalg.det(element) < 0:
             element[:, -1] *= -1

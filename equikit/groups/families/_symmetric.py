@@ -48,11 +48,11 @@ class S(PermutationGroup):
         return (2, 3)
 
     def order(self, n: int | None = None) -> int | None:
-        """The number of elements, n!."""
+        """Return the number of elements, n!."""
         return math.factorial(self._size(n, MOST_COUNTED))
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List a transposition and an n-cycle, which generate the group (none where it is trivial)."""
+        """List a transposition and an n-cycle, which generate the group (nothing if it is trivial)."""
         size = self._size(n, MOST_POINTS)
         if size < 2:
             return []

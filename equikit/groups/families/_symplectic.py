@@ -88,7 +88,7 @@ class Sp(MatrixElements):
         return found
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element of moderate size, float64 `[n, n]`; the group is not compact, and has no uniform one."""
+        """Sample an element of moderate size, float64 `[n, n]`; a noncompact group has no uniform distribution."""
         size = self._size(n, MOST_ROWS)
         element = np.eye(size)
         for _ in range(2):

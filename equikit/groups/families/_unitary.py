@@ -1,4 +1,4 @@
-"""Groups whose vectors are not their own dual: the unitary and the general linear group."""
+"""Groups with vectors that are not self-dual: the unitary and the general linear group."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class U(MatrixElements):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GL(MatrixElements):
-    r"""The general linear group \(GL(n)\), acting on \(\mathbb{R}^n\), or on \(\mathbb{C}^n\) where arrays are complex.
+    r"""The general linear group \(GL(n)\), acting on \(\mathbb{R}^n\), or on \(\mathbb{C}^n\) for complex arrays.
 
     An axis with the label of the group and a star carries the dual representation, \(g^{-T}\).
 
@@ -118,7 +118,7 @@ class GL(MatrixElements):
 
     @property
     def keeps_norm(self) -> bool:
-        """False: elements are any invertible matrices."""
+        """False: elements are arbitrary invertible matrices."""
         return False
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
@@ -132,7 +132,7 @@ class GL(MatrixElements):
         return [np.eye(1, size * size, i, np.int64).reshape(size, size) for i in range(size * size)]
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element of moderate size, float64 `[n, n]`; the group is not compact, and has no uniform one."""
+        """Sample an element of moderate size, float64 `[n, n]`; a noncompact group has no uniform distribution."""
         size = self._size(n, MOST_ROWS)
         stretch = np.exp(BOOST * generator.normal(size=size))
         random = NumPyRandom(generator)
@@ -140,5 +140,5 @@ class GL(MatrixElements):
         return result
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
-        """Return the inverse transposed, by which an element acts on an axis with a star."""
+        """Return the inverse transpose, by which an element acts on an axis with a star."""
         return inverse_transposed(self.matrix(element))

@@ -1,4 +1,4 @@
-"""The parts of hidden layers other than linear and bilinear maps."""
+"""Parts of hidden layers other than linear and bilinear maps."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from equikit.signatures import (
 
 
 class HiddenLinear(Linear):
-    """The linear maps of a hidden layer, which may all be zero: products of features reach more."""
+    """The linear maps of a hidden layer, which may all be zero: products of features reach more outputs."""
 
     needs_input = False
 
 
 class HiddenBilinear(Bilinear):
-    """The products of a hidden layer, which only has the outputs that they reach: linear maps reach others."""
+    """The products of a hidden layer, for the outputs that they reach; linear maps reach the others."""
 
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
         (sources, wide), (targets, narrow) = read_features(products, "input"), read_features(outputs, "output")
@@ -102,7 +102,7 @@ def nonlinear_layer(
 
 
 def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str, Any]) -> Normalized | None:
-    """`RMSNorm` on the terms that have an invariant mean square; `None` if there is no such term."""
+    """Return `RMSNorm` on the terms that have an invariant mean square; `None` if there is no such term."""
     terms, widths = read_features(features, "input")
     bound = bind(terms, (), groups, {}).groups
     kept = {
@@ -114,7 +114,7 @@ def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str
 
 
 class Normalized(nnx.Module):
-    """`RMSNorm` on some terms of a dictionary; the others are passed on."""
+    """`RMSNorm` on some terms of a dictionary; the others are unchanged."""
 
     def __init__(self, kept: Features, groups: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.names = tuple(kept)
@@ -127,7 +127,7 @@ class Normalized(nnx.Module):
 
 
 def agree(before: Features, after: Features) -> bool:
-    """Whether two dictionaries stand for the same features, in whatever order and spelling."""
+    """Whether two dictionaries describe the same features, in any order and spelling."""
 
     def known(side: Features) -> set[tuple[str, tuple[str, ...], int]]:
         terms, widths = read_features(side, "feature")

@@ -1,4 +1,4 @@
-"""A network of vectors, from the linear layers of the engine."""
+"""A network on vectors, built from equivariant linear layers."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from equikit.signatures import (
 )
 
 EPSILON = 1e-6
-"""Added to the variance of scores, which rounding errors alone must not make differ."""
+"""Added to the variance of scores, so that rounding errors alone do not distinguish them."""
 
 
 class VectorNeurons(nnx.Module):
-    r"""A network from vectors and invariants to vectors, of degree one: outputs are as many times longer as inputs.
+    r"""A network from vectors and invariants to vectors, homogeneous of degree one: outputs scale with inputs.
 
     Its features are vectors of an entry, `"p x"`. Each layer maps them by a `Linear` layer, for points by \(A x_i + B\,
     \mathrm{mean}_j\, x_j\) as in Deep Sets, to q and k, and multiplies q by a gate, channel by channel:
@@ -187,14 +187,14 @@ class VectorNeurons(nnx.Module):
         return result
 
     def _inner(self, one: Feature, two: Feature) -> Feature:
-        """The inner products of vectors, by the metric, `[*batch, ..., 1, ..., channels]`."""
+        """Return the inner products of vectors, by the metric, `[*batch, ..., 1, ..., channels]`."""
         form = self.signature.groups[self.label].form
         if form is not None:
             one = one * form.signs().reshape(-1, *[1] * (-1 - self.place)).astype(one.dtype)
         return jnp.sum(one * two, axis=self.place, keepdims=True)
 
     def _shares(self, scores: Feature, mask: Mapping[str, Any] | None) -> Feature:
-        """The share of every entry in the mean over all, times their number: a softmax of scores of one size."""
+        """Return the share of every entry in the mean over all, times their number: a softmax of normalized scores."""
         axes = tuple(range(-1 - self.axes, -1))
         if self.axes == 1 or not scores.size:
             return jnp.ones_like(scores)
@@ -208,11 +208,11 @@ class VectorNeurons(nnx.Module):
         return count * shares / jnp.maximum(jnp.sum(shares, axis=axes, keepdims=True), EPSILON)
 
     def _term(self) -> Term:
-        """The term whose axes the features have."""
+        """Return the term whose axes the features have."""
         return next(term for term in self.signature.inputs if self.label in term.labels)
 
     def _scaled(self, arrays: Mapping[str, Any], mask: Mapping[str, Any] | None) -> tuple[dict[str, Any], Any]:
-        """All vectors over their largest entry, a constant, and this entry, `[*batch, 1, ..., 1]`.
+        """Return all vectors over their largest entry, a constant, and this entry, `[*batch, 1, ..., 1]`.
 
         Squares of them, and the derivative of a reciprocal, fit in the dtype. Where all are zero, it is one.
         """
@@ -231,7 +231,7 @@ class VectorNeurons(nnx.Module):
         return vectors, jnp.expand_dims(largest, range(-1 - self.axes, 0))
 
     def _size(self, vectors: Mapping[str, Any], mask: Mapping[str, Any] | None) -> Any:
-        """The root of the mean square of all vectors `[*batch, 1, ..., 1]`; one where there are none but zeros."""
+        """Return the root mean square of all vectors `[*batch, 1, ..., 1]`; one if all are zero."""
         if self.signature.groups[self.label].form is not None:
             return 1
         total: Any = 0

@@ -27,11 +27,11 @@ from equikit.plans.sharding import entries
 from equikit.signatures import Signature, Term
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
-"""A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""
+"""A space, its basis elements in use, the degree in the strain, and the structural tensor or -1."""
 
 
 MOST_POWERS = 20
-"""The highest degree for groups with diagrams, which are too many far below it. Point groups have a limit of work."""
+"""The highest degree for groups with diagrams, far below which there are too many. Point groups have a work limit."""
 
 
 def _connected(diagram: Diagram, inputs: int) -> bool:
@@ -54,7 +54,7 @@ def _connected(diagram: Diagram, inputs: int) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _parts(group: Group, degree: int, structures: int, target: str, products: bool = False) -> tuple[Part, ...]:
-    """The connected maps from strains, and at most one structural tensor, to stress or to a number.
+    """Return the connected maps from strains, and at most one structural tensor, to stress or to a number.
 
     With `products` those that are not connected too: products of invariants with lower maps.
     """
@@ -92,7 +92,7 @@ def _is_known(group: Group) -> bool:
 
 
 class ConstitutiveLaw(nnx.Module):
-    r"""Stress as a function of strain that has the symmetry of a material: \(\sigma = \sum_a f_a(I(E))\, G_a(E)\).
+    r"""Stress as a function of strain with the symmetry of a material: \(\sigma = \sum_a f_a(I(E))\, G_a(E)\).
 
     \(G_a\) are the polynomial equivariant maps of symmetric tensors, found as symmetric multilinear maps in which the
     strain enters several times (\(1, E, E^2\) for an isotropic material), \(I\) the invariants likewise
@@ -227,7 +227,7 @@ class ConstitutiveLaw(nnx.Module):
         return tuple(part for part in parts if part[2] and part[2] + (part[3] >= 0) <= self.invariants)
 
     def _evaluate(self, parts: tuple[Part, ...], strain: jax.Array) -> jax.Array:
-        """The values of some maps, side by side as channels."""
+        """Return the values of some maps, concatenated as channels."""
         values = []
         for space, chosen, count, structure in parts:
             inputs = [strain[..., None]] * count
@@ -245,7 +245,7 @@ class ConstitutiveLaw(nnx.Module):
         return jnp.concatenate(values, -1)
 
     def invariants_of(self, strain: jax.Array) -> jax.Array:
-        """The invariants that enter the network, `[*batch, count]`, of the scaled strain; each divided by its norm.
+        """Return the network's invariants, `[*batch, count]`, of the scaled strain; each divided by its norm.
 
         Raises:
             ShapeError, DTypeError: if the strain does not fit.
@@ -268,11 +268,11 @@ class ConstitutiveLaw(nnx.Module):
         return invariants
 
     def _potential(self, strain: jax.Array) -> jax.Array:
-        """The energy before stress at rest is taken away; times the scale of strains, so that stress is about one."""
+        """The energy before stress at rest is subtracted, times the scale of strains, so that stress is about one."""
         return self.scale * self._network(self._invariants_of(strain))[..., 0]
 
     def energy(self, strain: jax.Array) -> jax.Array:
-        """The energy density of a hyperelastic law, `[*batch]`, up to a constant.
+        """Return the energy density of a hyperelastic law, `[*batch]`, up to a constant.
 
         Raises:
             OptionError: if the law is not hyperelastic.
@@ -291,7 +291,7 @@ class ConstitutiveLaw(nnx.Module):
         return energy
 
     def _at_rest(self, dtype: jnp.dtype) -> jax.Array:
-        """The stress without strain, before it is taken away."""
+        """Return the stress without strain, before it is subtracted."""
         return self._stress(jnp.zeros((self.group.n, self.group.n), dtype))
 
     def _stress(self, strain: jax.Array) -> jax.Array:
@@ -325,7 +325,7 @@ class ConstitutiveLaw(nnx.Module):
         return strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
 
     def __call__(self, strain: jax.Array) -> jax.Array:
-        """The stress `[*batch, n, n]` of strains `[*batch, n, n]`, symmetric; only their symmetric part counts.
+        """Return the stress `[*batch, n, n]` of the symmetric part of strains `[*batch, n, n]`.
 
         Raises:
             ShapeError, DTypeError: if the strain does not fit.

@@ -34,10 +34,10 @@ from equikit.signatures import (
 )
 
 MOST_POWERS = 20
-"""The highest power of the direction: the diagrams of a message are too many far below it."""
+"""The highest power of the direction, far below which a message has too many diagrams."""
 
 POINT, OTHER, SPACE = "i", "j", "x"
-"""The labels of the receiving point, the sending one, and the axes of space."""
+"""The labels of the receiving point, the sending point, and the axes of space."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -187,7 +187,7 @@ class GeometricMessage(nnx.Module):
         return self.signature.inputs[:-1]
 
     def _labels(self) -> tuple[str, str]:
-        """The label of the points and that of space."""
+        """The labels of the points and of space."""
         groups = self.signature.groups
         points = [label for label, group in groups.items() if isinstance(group, S)]
         spaces = [label for label, group in groups.items() if isinstance(group, O) and group.form is None and group.n]
@@ -207,7 +207,7 @@ class GeometricMessage(nnx.Module):
         return f"{source.name}, {power} -> {target.name}"
 
     def _parts(self, target: Term) -> list[tuple[str, int, int]]:
-        """The weights of a message: their name, the number of the source and the power of the direction.
+        """Return the weights of a message: their name, the number of the source and the power of the direction.
 
         The names are not read from the `nnx.Dict`, to which `nnx.tabulate` gives other keys.
         """
@@ -230,7 +230,7 @@ class GeometricMessage(nnx.Module):
     def __call__(
         self, features: Mapping[str, Feature], positions: jax.Array, *, mask: Masks | None = None
     ) -> dict[str, Feature]:
-        """The messages that all points receive.
+        """Return the messages that all points receive.
 
         Args:
             features: arrays `[*batch, points, *axes, channels]`, named as in `inputs`.
@@ -286,7 +286,7 @@ class GeometricMessage(nnx.Module):
         mask: jax.Array | None,
         shapes: Shapes,
     ) -> list[jax.Array]:
-        """The messages of checked arrays of one dtype, with all batch axes as one between."""
+        """Return the messages of checked arrays of one dtype, with all batch axes folded into one."""
         (count, n), batch = positions.shape[-2:], math.prod(shapes.batch)
         flat = Shapes((batch,), {POINT: count, OTHER: count, SPACE: n})
         rows = [x.reshape(batch, *x.shape[len(shapes.batch) :]) for x in rows]

@@ -1,8 +1,8 @@
-r"""Polynomials of a symmetric tensor that a point group leaves as they are, or that move with it.
+r"""Invariant and equivariant polynomials of a symmetric tensor under a point group.
 
 A finite group G of orthogonal matrices, given by generators, acts on symmetric tensors, and so on the monomials of
-their entries. Invariant polynomials of a degree, and polynomial maps to symmetric tensors, are the null space of what
-the generators demand of the coefficients: exact where the generators are.
+their entries. Invariant polynomials of a degree, and equivariant polynomial maps to symmetric tensors, are the null
+space of the constraints of the generators on the coefficients: exact if the generators are.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from equikit.groups import (
 )
 
 MOST_WORK = 800_000
-"""Sum of the squared numbers of coefficients above which polynomials are not sought; each takes 12 µs or less."""
+"""The largest sum of squared numbers of coefficients for which polynomials are computed; each takes at most 12 µs."""
 
 Monomial = tuple[int, ...]
-"""Places of entries, ascending, one for each factor."""
+"""Positions of entries, ascending, one for each factor."""
 
 
 def places(n: int) -> list[tuple[int, int]]:
-    """The entries of a symmetric matrix on and above the diagonal."""
+    """Return the entries of a symmetric matrix on and above the diagonal."""
     return list(itertools.combinations_with_replacement(range(n), 2))
 
 
 def monomials(n: int, degree: int) -> list[Monomial]:
-    """The monomials of a degree in the entries of a symmetric matrix."""
+    """Return the monomials of a degree in the entries of a symmetric matrix."""
     return list(itertools.combinations_with_replacement(range(len(places(n))), degree))
 
 
 def _on_entries(matrix: np.ndarray) -> np.ndarray:
-    r"""The matrix of \(E \mapsto g E g^T\) on the entries on and above the diagonal."""
+    r"""Return the matrix of \(E \mapsto g E g^T\) on the entries on and above the diagonal."""
     found = places(len(matrix))
     result = np.zeros((len(found), len(found)), matrix.dtype)
     for column, (i, j) in enumerate(found):
@@ -53,7 +53,7 @@ def _on_entries(matrix: np.ndarray) -> np.ndarray:
 
 
 def _on_monomials(action: np.ndarray, own: list[Monomial]) -> np.ndarray:
-    """Each monomial of the moved entries, in monomials of the entries."""
+    """Expand each monomial of the transformed entries in monomials of the entries."""
     place = {monomial: i for i, monomial in enumerate(own)}
     result = np.zeros((len(own), len(own)), action.dtype)
     for row, monomial in enumerate(own):
@@ -127,7 +127,7 @@ def polynomials(group: Group, degree: int, *, tensors: bool) -> np.ndarray:
 
 
 def evaluated_monomials(strain: jax.Array, degree: int) -> jax.Array:
-    """The monomials of a degree of a symmetric matrix `[*batch, n, n]`: `[*batch, monomials]`."""
+    """Return the monomials of a degree of a symmetric matrix `[*batch, n, n]`: `[*batch, monomials]`."""
     n = strain.shape[-1]
     entries = [strain[..., i, j] for i, j in places(n)]
     one = jnp.ones_like(strain[..., 0, 0])  # spread over devices as the strain is
@@ -138,7 +138,7 @@ def evaluated_monomials(strain: jax.Array, degree: int) -> jax.Array:
 
 
 def symmetric_matrix(entries: jax.Array, n: int) -> jax.Array:
-    """The matrix with given entries on and above the diagonal, `[..., entries]` to `[..., n, n]`."""
+    """Return the matrix with given entries on and above the diagonal, `[..., entries]` to `[..., n, n]`."""
     number = {place: i for i, place in enumerate(places(n))}
     rows = [jnp.stack([entries[..., number[min(i, j), max(i, j)]] for j in range(n)], -1) for i in range(n)]
     return jnp.stack(rows, -2)

@@ -1,4 +1,4 @@
-"""Which features inside a network depend on its input, followed layer by layer."""
+"""Which features inside a network depend on its input, layer by layer."""
 
 from __future__ import annotations
 
