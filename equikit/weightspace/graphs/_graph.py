@@ -246,7 +246,7 @@ class ParameterGraph:
 
 
 def checked_graph(graph: Any) -> None:
-    """Return a parameter graph, or raise `OptionError`."""
+    """Raise `OptionError` unless it is a parameter graph."""
     if not isinstance(graph, ParameterGraph):
         raise OptionError(
             "graph= must be a graph of parameters",

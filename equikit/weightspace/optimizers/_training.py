@@ -69,7 +69,7 @@ def train(
 
 
 def checked_problem(problem: Any) -> None:
-    """Return a problem whose parts can be called, or raise `OptionError`."""
+    """Raise `OptionError` unless it is a problem with callable parts."""
     if not isinstance(problem, Problem) or not callable(problem.init) or not callable(problem.loss):
         raise OptionError(
             "problem= is not what can be trained",

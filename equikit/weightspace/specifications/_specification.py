@@ -261,7 +261,7 @@ class Specification:
 
 
 def checked_specification(spec: Any) -> None:
-    """Return a specification, or raise `OptionError`."""
+    """Raise `OptionError` unless it is a specification."""
     if not isinstance(spec, Specification):
         raise OptionError(
             "spec= must be a specification",
