@@ -1,4 +1,4 @@
-"""The front door to learned canonicalization: the method for a group."""
+"""The public function of learned canonicalization, which chooses the method for a group."""
 
 from __future__ import annotations
 

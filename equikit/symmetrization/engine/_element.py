@@ -1,4 +1,4 @@
-"""Group elements as arrays: what acts on each axis, and on positions in space, of one sample or of many."""
+"""Group elements as arrays that act on each axis, and on positions, of one sample or of many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = Any
 """A JAX array; element arrays are integers `[*batch, n]` for permutations, else matrices `[*batch, n, n]`."""
 
 SMALL = 4
-"""Up to this size a matrix is applied column by column: XLA is slow with batches of tiny products on a CPU."""
+"""The largest size for which a matrix is applied column by column: XLA is slow with batches of tiny CPU products."""
 
 
 @jax.tree_util.register_dataclass
@@ -48,17 +48,17 @@ class Element:
 
 
 def coarsest(arrays: Iterable[Array]) -> Any:
-    """The dtype that rounds most, of what numbers computed from these arrays can be no more precise than."""
+    """Return the coarsest dtype, which limits the precision of numbers computed from these arrays."""
     return max((array.dtype for array in arrays), key=rounding)
 
 
 def is_permutation(linear: Array) -> bool:
-    """Whether an array lists a permutation, and is not a matrix."""
+    """Whether an array is a permutation and not a matrix."""
     return bool(jnp.issubdtype(linear.dtype, jnp.integer))
 
 
 def along(matrix: Array, array: Array, axis: int) -> Array:
-    """A matrix times one axis of an array."""
+    """Multiply one axis of an array by a matrix."""
     n = matrix.shape[-1]
     if n > SMALL:
         product = jnp.tensordot(matrix, array, (1, axis), precision=jax.lax.Precision.HIGHEST)
@@ -69,7 +69,7 @@ def along(matrix: Array, array: Array, axis: int) -> Array:
 
 
 def permutation_matrix(permutation: Array, dtype: Any) -> Array:
-    """The matrix of a permutation, `[*batch, n, n]`, with a one at row `p[i]`, column i."""
+    """Return the matrix of a permutation, `[*batch, n, n]`, with a one at row `p[i]`, column i."""
     return jnp.swapaxes(jax.nn.one_hot(permutation, permutation.shape[-1], dtype=dtype), -1, -2)
 
 
@@ -100,7 +100,7 @@ def _check_elements(**elements: object) -> None:
 
 
 def compose(one: Element, two: Element) -> Element:
-    """The product `one two`, which acts by `two` first; the batch axes of the two broadcast.
+    """Return the product `one two`, which acts by `two` first; the batch axes of the two broadcast.
 
     Raises:
         OptionError: if an argument is not an `Element`.
@@ -128,7 +128,7 @@ def _permuted(permutation: Array, vector: Array) -> Array:
 
 
 def inverse(element: Element, groups: Mapping[str, Group]) -> Element:
-    """The inverse of an element; `groups` says what acts on each label.
+    """Return the inverse of an element; `groups` are those of each label.
 
     Raises:
         OptionError: if `element` is not an `Element`, or a label has no group.
@@ -154,6 +154,6 @@ def inverse(element: Element, groups: Mapping[str, Group]) -> Element:
 
 
 def detached(element: Element) -> Element:
-    """The element as a constant, through which no derivative goes."""
+    """Return the element as a constant without derivatives."""
     parts = {name: getattr(element, name) for name in ("linear", "shift", "grid")}
     return replace(element, **jax.lax.stop_gradient(parts))

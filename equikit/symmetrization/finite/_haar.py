@@ -1,4 +1,4 @@
-"""Uniformly distributed group elements, drawn by JAX."""
+"""Sample uniformly distributed group elements with JAX."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def refuse_noncompact(group: Group) -> None:
 
 
 def draw_element(group: Group, key: jax.Array, n: int, dtype: Any) -> Array:
-    r"""An element drawn from the uniform (Haar) distribution: a permutation, integers `[n]`, or a matrix `[n, n]`.
+    r"""Sample an element from the uniform (Haar) distribution: a permutation, integers `[n]`, or a matrix `[n, n]`.
 
     Args:
         group: a compact group.

@@ -53,14 +53,14 @@ def as_linear(group: Group, elements: Array, dtype: Any) -> Array:
 
 
 def elements_on(action: Action, label: str, n: int, dtype: Any, most: int, step: str) -> Element:
-    """All elements of the finite group of a label: integers for permutations, `dtype` or complex for matrices."""
+    """Return all elements of a label's finite group: integers for permutations, `dtype` or complex for matrices."""
     group = action.groups[label]
     dtype = jnp.promote_types(dtype, jnp.complex64) if group.is_complex else dtype
     return Element({label: as_linear(group, listed(group, n, most, step), dtype)})
 
 
 def size_of(action: Action, label: str, x: Mapping[str, Array]) -> int:
-    """The size of an axis, from inputs `[*batch, *axes, channels]` or from its group.
+    """Return the size of an axis, from inputs `[*batch, *axes, channels]` or from its group.
 
     Raises:
         GroupError: if neither has a size.

@@ -30,7 +30,7 @@ KINDS = (O, Sp, U, Bistochastic, MatrixGroup)
 
 
 class OrbitDistance(Method, nnx.Module):
-    r"""The matrix that a network makes of the input, which a loss draws into the group: one element.
+    r"""The matrix that a network makes of the input, which a loss pulls into the group: one element.
 
     A network maps the input to a matrix M(x), and \(x \mapsto M f(M^\dagger x)\) with \(M^\dagger\) the inverse by the
     form that the group keeps: \(\eta M^T \eta\) for O(p, q), \(M^T\) for O(n), \(\bar M^T\) for U(n). The matrix is not
@@ -127,11 +127,11 @@ class OrbitDistance(Method, nnx.Module):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """All other labels, but those to whose groups the network is invariant."""
+        """All other labels, except those under whose groups the network is invariant."""
         return super().reads(action) - frozenset(self.invariant_to)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The matrix of the network for each sample."""
+        """Return the matrix of the network for each sample."""
         x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         group = self._group(action, label)
@@ -177,7 +177,7 @@ class OrbitDistance(Method, nnx.Module):
     def _input_distance(
         self, action: Action, label: str, x: Mapping[str, Array], masks: Mapping[str, Array], element: Element
     ) -> Array:
-        """The mean squared difference of the pairings of all vectors that are in the input, before and after."""
+        """Return the mean squared change of the pairings of all vectors in the input."""
         group = self._group(action, label)
         pairs = tuple(order for order in (1, 2) if order == 2 or group.blocks == "small")
 
@@ -212,7 +212,7 @@ def _has_tensors(group: Group) -> bool:
 
 
 def _checked(found: Any, shape: tuple[int, ...], group: Group) -> jax.Array:
-    """The matrix that a network returns, of the right shape and dtype."""
+    """Return the matrix of a network, after checks of shape and dtype."""
     if isinstance(found, Mapping) and len(found) == 1:
         found = next(iter(found.values()))
     if not isinstance(found, jax.Array) or found.shape != shape:
