@@ -323,7 +323,7 @@ class HomSpace:
         Raises:
             ShapeError, DTypeError, TooLargeError: as in `coefficients`.
 
-        Cost: that of `coefficients`, and the same again to add up the diagrams.
+        Cost: the cost of `coefficients`, and the same again to add up the diagrams.
 
         Example:
             >>> from equikit import S

@@ -186,7 +186,7 @@ class Diagrams(Sequence[Diagram]):
         Raises:
             TooLargeError: if there are too many diagrams, ten million if all groups are symmetric.
 
-        Cost: that of writing the array; for groups other than the symmetric group, that of the enumeration.
+        Cost: the cost of writing the array; for groups other than the symmetric group, that of the enumeration.
         """
         order = len(self.top) + len(self.bottom)
         refuse_if_long(self.top + self.bottom)

@@ -137,7 +137,7 @@ def space_text(space: HomSpace, most: int = 60) -> str:
     Raises:
         OptionError: if `most` is not a nonnegative integer.
 
-    Cost: that of computing the listed diagrams.
+    Cost: the cost of computing the listed diagrams.
 
     Example:
         >>> from equikit import S, hom

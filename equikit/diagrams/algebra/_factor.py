@@ -99,7 +99,7 @@ class Factorization:
         Raises:
             ShapeError: if `x` has another shape.
 
-        Cost: that of `operations`, plus one pass over every array that is read or written.
+        Cost: the cost of `operations`, plus one pass over every array that is read or written.
 
         Example:
             >>> Diagram.parse("p p -> p: 1 | 1' 2'").factor().apply(np.arange(4).reshape(2, 2), 2).tolist()

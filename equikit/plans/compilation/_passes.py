@@ -125,7 +125,7 @@ def stages(
     Raises:
         OptionError, ShapeError: as in `plan`.
 
-    Cost: that of `unshared`.
+    Cost: the cost of `unshared`.
 
     Example:
         >>> from equikit import S, hom
