@@ -83,7 +83,7 @@ def _sum(x: np.ndarray, count: int, parts: list[Part]) -> np.ndarray:
 
 
 def _embedded(x: np.ndarray, count: int, shape: tuple[int, ...], parts: list[Part]) -> np.ndarray:
-    """Write the diagonal of the last axes onto the diagonal of new axes, or copy `x` onto it without last axes."""
+    """Write the diagonal of the last axes onto the diagonal of new axes; without last axes, write `x`."""
     if count:
         x = _diagonal(x, count)
         if len(shape) == 1:

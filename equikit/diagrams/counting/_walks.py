@@ -147,11 +147,11 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
 
 
 def count_walks(group: Group, length: int, dual: int = 0) -> int:
-    r"""Return the dimension of \((V^{\otimes (\text{length} - \text{dual})} \otimes V^{* \otimes \text{dual}})^G\),
-    counted as walks on the McKay quiver.
+    r"""Count walks on the McKay quiver: the dimension of a space of invariant tensors.
 
-    The walks go from the trivial representation to itself (for SO also to the determinant, for A to the sign). The
-    count does not use diagrams. Walks from both ends meet in the middle.
+    This is \((V^{\otimes (\text{length} - \text{dual})} \otimes V^{* \otimes \text{dual}})^G\). The walks go from the
+    trivial representation to itself (for SO also to the determinant, for A to the sign). The count does not use
+    diagrams. Walks from both ends meet in the middle.
 
     Args:
         group: a bound group.

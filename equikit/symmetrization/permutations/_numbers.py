@@ -72,7 +72,7 @@ EQUAL = 64
 """Numbers that differ by less than this many rounding units of the longest entry count as equal."""
 
 COARSE = 4
-"""How many times as much it is at first where frames moved numbers; what is equal then is compared again.
+"""The factor of this tolerance in the first comparison of numbers that a frame moved; equal ones are compared again.
 
 In float64 it is more, two thirds of the digits: equal numbers far from the origin differ by more than few roundings.
 """

@@ -82,7 +82,7 @@ class WreathLinear(Linear):
         return dict.fromkeys(super()._initial_sizes(init_size), 1)
 
     def _initial_weights(self) -> Weights:
-        """Initial weights of each pair of terms, zero for omitted diagrams, with the variance for all diagrams."""
+        """Initial weights of each pair of terms, zero for omitted diagrams, with the variance of all diagrams."""
         found = {
             pair: in_numpy((self.bias if pair[0] is None else self.kernel)[name][...])
             for name, (pair, _) in self._places.items()

@@ -25,7 +25,7 @@ TIMES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 
 
 FLOOR, TINY = 1e-4, 1e-20
-"""Added to the size of each number: fractions of the largest size of any array, and of nonzero numbers."""
+"""Added to each array's root mean square: this fraction of the largest one, and a tiny constant."""
 
 
 class LearnedState(NamedTuple):

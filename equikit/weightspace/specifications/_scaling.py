@@ -80,7 +80,7 @@ def rescaled(
 
 
 def refuse_integers(action: str, name: str, array: Any) -> None:
-    """Raise `DTypeError` if a parameter that was not integer or boolean when traced would be multiplied and now is."""
+    """Raise `DTypeError` if a parameter that an action multiplies is integer or boolean, unlike in the traced model."""
     if not is_inexact(array):
         raise DTypeError(
             f"{action} multiplies a parameter that is not floating-point: {name!r}",
