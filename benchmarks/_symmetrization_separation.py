@@ -51,7 +51,7 @@ def unseparated(outputs: np.ndarray, most: float = APART) -> int:
 
 
 def counted(graphs: int) -> dict[str, float]:
-    """Return the number of pairs to distinguish."""
+    """Count the pairs to distinguish."""
     return {"graphs": graphs, "pairs": graphs * (graphs - 1) // 2}
 
 

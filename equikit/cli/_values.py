@@ -104,7 +104,7 @@ def stages_value(stages: Mapping[str, Plan], batch: int, n: dict[str, int] | Non
 
 
 def diagram_count(space: HomSpace) -> int:
-    """Return the number of diagrams of all pairs of terms together."""
+    """Count the diagrams of all pairs of terms together."""
     return sum(pair.diagrams.__len__() for pair in space.pairs)  # len() rejects numbers that exceed a machine word
 
 

@@ -59,7 +59,7 @@ def drawn(group: Group, n: int) -> int:
 
 
 def _borders(row: Sequence[str], sizes: dict[str, int]) -> int:
-    """Return the number of rows (or columns) of a matrix for one value of the first index."""
+    """Count the rows (or columns) of a matrix for one value of the first index."""
     return max(1, math.prod(sizes[label] for label in row[1:]))
 
 

@@ -78,7 +78,7 @@ class Dual(Group):
         return self.of.generators(n)
 
     def order(self, n: int | None = None) -> int | None:
-        """Return the number of elements of the group."""
+        """Count the elements of the group."""
         return self.of.order(n)
 
     def _closure(self, n: int, most: int) -> np.ndarray:

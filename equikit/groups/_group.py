@@ -177,7 +177,7 @@ class Group(ABC):
         return type(self).__name__, -1 if self.n is None else self.n, self._arguments()
 
     def _size(self, n: int | None, most: int | None = None) -> int:
-        """Return the size to work at: the bound size, or the given size for a free group; at most `most`."""
+        """The size to work at: the bound size, or the given size for a free group; at most `most`."""
         fits = n is None or self.n is None or integer(n) == self.n
         size = self.n if n is None or self.n is not None else self.checked(n)
         if size is None or not fits:
@@ -223,7 +223,7 @@ class Group(ABC):
         """Return the matrix by which an element acts, `[n, n]`."""
 
     def order(self, n: int | None = None) -> int | None:
-        """Return the number of elements; `None` for an infinite group, or if the elements would have to be listed."""
+        """Count the elements; `None` for an infinite group, or if the elements would have to be listed."""
         return None
 
     def elements(self, n: int | None = None, *, most: int = 5040) -> np.ndarray:

@@ -115,7 +115,7 @@ class Signature:
         return tuple(i for i, label in enumerate(term.labels) if label in fixed)
 
     def multiplicity(self, term: Term) -> int:
-        """Return the number of entries of the plain axes of a term: the copies of the acted tensor in it."""
+        """Count the entries of the plain axes of a term: the copies of the acted tensor in it."""
         fixed = self._fixed
         return math.prod(fixed[label] for label in term.labels if label in fixed) if fixed else 1
 

@@ -133,7 +133,7 @@ def _shapes(boxes: int, widest: int) -> Iterator[tuple[int, ...]]:
 
 
 def _tableaux(shape: tuple[int, ...]) -> int:
-    """Return the number of standard tableaux of a shape, by the hook length formula."""
+    """Count the standard tableaux of a shape, by the hook length formula."""
     lengths = [row + len(shape) - 1 - i for i, row in enumerate(shape)]
     above = math.prod(a - b for a, b in itertools.combinations(lengths, 2))
     return math.factorial(sum(shape)) * above // math.prod(map(math.factorial, lengths))

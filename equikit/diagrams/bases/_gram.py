@@ -110,7 +110,7 @@ def inner_products(diagrams: Sequence[Diagram]) -> tuple[np.ndarray, dict[str, n
 
 
 def _join_counts(growth: np.ndarray) -> np.ndarray:
-    """Return the number of blocks of the join of any two partitions, given as rows of block numbers."""
+    """Count the blocks of the join of any two partitions, given as rows of block numbers."""
     count, order = growth.shape
     result = np.zeros((count, count), np.int64)
     for i, blocks in enumerate(growth.tolist()):

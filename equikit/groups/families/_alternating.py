@@ -57,7 +57,7 @@ class A(PermutationGroup):
         return (2, 3, n - 1)
 
     def order(self, n: int | None = None) -> int | None:
-        """Return the number of elements, n!/2, or one if n < 2."""
+        """Count the elements: n!/2, or one if n < 2."""
         return max(math.factorial(self._size(n, MOST_COUNTED)) // 2, 1)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:

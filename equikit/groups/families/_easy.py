@@ -57,7 +57,7 @@ class H(Group):
         return (2, 4)
 
     def order(self, n: int | None = None) -> int | None:
-        """Return the number of elements, 2^n n!."""
+        """Count the elements: 2^n n!."""
         size = self._size(n, MOST_COUNTED)
         return math.factorial(size) << size
 

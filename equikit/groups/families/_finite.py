@@ -40,7 +40,7 @@ class Z(PermutationGroup):
         return (2, 3)
 
     def order(self, n: int | None = None) -> int | None:
-        """Return the number of elements, n, or one if n is zero."""
+        """Count the elements: n, or one if n is zero."""
         return max(self._size(n), 1)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
@@ -101,7 +101,7 @@ class D(Z):
     family: ClassVar[str] = "dihedral"
 
     def order(self, n: int | None = None) -> int | None:
-        """Return the number of permutations of the corners, 2n; on one or two corners reflections are rotations."""
+        """Count the permutations of the corners, 2n; on one or two corners reflections are rotations."""
         size = self._size(n)
         return 2 * size if size > 2 else max(size, 1)
 

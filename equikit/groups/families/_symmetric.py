@@ -48,7 +48,7 @@ class S(PermutationGroup):
         return (2, 3)
 
     def order(self, n: int | None = None) -> int | None:
-        """Return the number of elements, n!."""
+        """Count the elements: n!."""
         return math.factorial(self._size(n, MOST_COUNTED))
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:

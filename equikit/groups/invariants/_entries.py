@@ -57,7 +57,7 @@ def _not_matrices(what: str, got: str) -> GroupError:
 
 
 def _number(entry: Any) -> int | Fraction | float | complex | None:
-    """Return an entry as an exact number, also for floats that are integers, or `None` if it is not a number."""
+    """An entry as an exact number, also for floats that are integers, or `None` if it is not a number."""
     if isinstance(entry, str | bytes):
         return None
     if getattr(entry, "is_Rational", False):  # SymPy's

@@ -217,7 +217,7 @@ def _constraints(action: Action, stars: Sequence[bool]) -> list[np.ndarray]:
 
 
 def _wide(matrix: np.ndarray, order: int) -> np.ndarray:
-    """Return the matrix as Python integers if products of its entries could exceed 64 bits."""
+    """The matrix as Python integers if products of its entries could exceed 64 bits."""
     if matrix.dtype.kind == "i" and max((abs(int(x)) for x in matrix.ravel()), default=1) ** order >= 2**62:
         return matrix.astype(object)
     return matrix

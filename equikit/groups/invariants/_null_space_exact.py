@@ -67,7 +67,7 @@ def _prime_below(number: int) -> int:
 
 
 def _null_space_modulo(whole: Sequence[np.ndarray], entries: int, prime: int) -> np.ndarray:
-    """Return the reduced echelon form of the common null space of integer matrices modulo a prime, `[dim, entries]`."""
+    """The reduced echelon form of the common null space of integer matrices modulo a prime, `[dim, entries]`."""
     import flint
 
     basis: Any = None  # columns: what the constraints so far allow
@@ -98,7 +98,7 @@ def _cleared(matrix: np.ndarray) -> np.ndarray:
 
 
 def _lifted(vector: Sequence[int], modulus: int) -> list[int] | None:
-    """Return the smallest integers proportional to a vector modulo a number; `None` if they are not small."""
+    """The smallest integers proportional to a vector modulo a number; `None` if they are not small."""
     bound = math.isqrt(modulus // 2)
     fractions = []
     for entry in vector:
@@ -113,7 +113,7 @@ def _lifted(vector: Sequence[int], modulus: int) -> list[int] | None:
 
 
 def _fraction(value: int, modulus: int, bound: int) -> Fraction | None:
-    """Return the fraction with numerator and denominator up to the bound, by Euclid's algorithm."""
+    """The fraction with numerator and denominator up to the bound, by Euclid's algorithm."""
     before, now = (modulus, 0), (value % modulus, 1)
     while now[0] > bound:
         quotient = before[0] // now[0]

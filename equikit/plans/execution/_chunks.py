@@ -68,7 +68,7 @@ def chunked_inference(chunked: Computed, whole: Computed, differentiated: Comput
 
 
 def count_parts(plan: Plan, batch: tuple[int, ...], sizes: tuple[tuple[str, int], ...], itemsize: int) -> int:
-    """Return the number of chunks in which a CPU computes the batch without a gradient."""
+    """Count the chunks in which a CPU computes the batch without a gradient."""
     rows = math.prod(batch)
     if not all(isinstance(size, int) for size in (rows, *dict(sizes).values())):
         return 1

@@ -48,7 +48,7 @@ def matrix_shape(whole: Plan, source: Term | None, target: Term, sizes: Mapping[
 
 
 def dense_entries(whole: Plan, sizes: Mapping[str, int]) -> int:
-    """Return the number of entries of the matrices of all pairs of terms together."""
+    """Count the entries of the matrices of all pairs of terms together."""
     signature = whole.signature
 
     def width(terms: Sequence[Term], features: Sequence[int]) -> int:

@@ -149,7 +149,7 @@ def checked_weights(given: Any, shape: tuple[int, ...], there: Array | None) -> 
 
 @jax.jit
 def _wrong(weights: Array, there: Array | None) -> tuple[Array, Array]:
-    """Return the number of invalid weights, and the first of them."""
+    """Count the invalid weights, and return the first."""
     wrong = ~(jnp.isfinite(weights) & (weights >= 0))
     wrong = wrong if there is None else wrong & there[..., None]
     return jnp.sum(wrong), jnp.append(weights.ravel(), 0)[jnp.argmax(jnp.append(wrong.ravel(), True))]

@@ -38,7 +38,7 @@ def _added(
 def _inner(
     names: tuple[str, ...], within: tuple[Within, ...], one: Arrays, two: Arrays, element: dict[str, Places]
 ) -> jax.Array:
-    """Return the inner product of each tensor, `[tensors]`."""
+    """The inner product of each tensor, `[tensors]`."""
     found = []
     for name, nested in zip(names, within, strict=True):
         dtype = jnp.promote_types(jnp.result_type(one[name], two[name]), jnp.float32)

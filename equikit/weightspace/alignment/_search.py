@@ -156,7 +156,7 @@ def sequential(gains: Gains) -> tuple[Element, set[str]]:
 
 
 def _unsettled(gains: Gains, part: tuple[str, int], label: str, found: Element) -> tuple[int, ...]:
-    """Return the other permuted axes of a tensor whose permutation is unknown."""
+    """The other permuted axes of a tensor whose permutation is unknown."""
     name, place = part
     return tuple(
         axis
@@ -200,7 +200,7 @@ def _squares(gains: Gains) -> dict[str, tuple[float, list[tuple[set[str], float]
 
 
 def _known(label: str, shares: dict[str, tuple[float, list[tuple[set[str], float]]]], found: Element) -> float:
-    """Return the share of the squares of a label's weights that can be compared directly."""
+    """The share of the squares of a label's weights that can be compared directly."""
     fixed, waiting = shares[label]
     known = fixed + sum(norm for others, norm in waiting if others <= found.keys())
     total = fixed + sum(norm for _, norm in waiting)
@@ -217,7 +217,7 @@ class _Slices:
 
 
 def _slices(gains: Gains, name: str, place: int, element: Element, loose: tuple[int, ...] = ()) -> _Slices:
-    """Return a tensor with labels nested in an axis, in the order of the second network along all other axes.
+    """A tensor with labels nested in an axis, in the order of the second network along all other axes.
 
     Along axes that are not settled both are sorted.
     """
@@ -238,7 +238,7 @@ def _slices(gains: Gains, name: str, place: int, element: Element, loose: tuple[
 
 
 def _joint(gains: Gains, label: str, matrix: np.ndarray, given: dict[tuple[str, int], _Slices]) -> Element:
-    """Return the permutation of a label together with those of the labels nested in it.
+    """The permutation of a label together with those of the labels nested in it.
 
     What index j of the second network gains at place i is found by matching the nested labels of the two: a search of
     the same kind for every pair.

@@ -60,7 +60,7 @@ class Ensemble(nnx.Module):
         return found
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the mean."""
+        """The mean."""
         found = self.each(x)
         if self.mean == "outputs":
             return jnp.mean(found, axis=0)

@@ -78,7 +78,7 @@ class MixtureOfExperts(_Gated):
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Return the weighted sum; outputs of experts start with the batch axes of the logits."""
+        """The weighted sum; outputs of experts start with the batch axes of the logits."""
         weights, found = self.weights(x), outputs(self.experts, x)
         batch = weights.shape[:-1]
         if found.shape[1 : 1 + len(batch)] != batch:

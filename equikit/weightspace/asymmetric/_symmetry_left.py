@@ -145,7 +145,7 @@ def symmetry_left(model: nnx.Module, x: Any) -> SymmetryLeft:
 
 
 def _classes(colors: np.ndarray) -> list[tuple[int, ...]]:
-    """Return the positions of each color that occurs more than once."""
+    """The positions of each color that occurs more than once."""
     classes = [tuple(map(int, np.flatnonzero(colors == one))) for one in np.unique(colors)]
     return [one for one in classes if len(one) > 1]
 
@@ -193,7 +193,7 @@ def _numbered(array: np.ndarray) -> np.ndarray:
 
 
 def _both(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Return a number for each pair of numbers."""
+    """A number for each pair of numbers."""
     found: np.ndarray = one.astype(np.intp) * (int(two.max(initial=0)) + 1) + two
     return _numbered(found)
 

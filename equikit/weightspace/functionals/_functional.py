@@ -187,7 +187,7 @@ class Functional(nnx.Module):
 
 
 def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, int]]) -> dict[str, S | Fixed]:
-    """Return the groups of the labels that occur."""
+    """The groups of the labels that occur."""
     found = {label for side in features for text, _ in side.values() for label in text.split()}
     return {label: what for label, what in groups.items() if label in found}
 

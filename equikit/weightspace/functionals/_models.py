@@ -144,7 +144,7 @@ class DWSNet(Functional):
 
 
 def _chosen(name: str, options: dict[str, Any], fixed: FixedAxes | dict[str, FixedAxes]) -> dict[str, Any]:
-    """Return the options of a functional, with the choice of a paper, which must not be given again."""
+    """The options of a functional, with the choice of a paper, which must not be given again."""
     if "fixed" in options:
         raise OptionError(
             f"{name} has a choice of fixed already",

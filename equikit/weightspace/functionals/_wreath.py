@@ -106,7 +106,7 @@ class WreathLinear(Linear):
         return weights_of(self._layout())
 
     def _layout(self) -> Layout:
-        """Return the parameters as matrices of the plan, with zeros for missing diagrams."""
+        """The parameters as matrices of the plan, with zeros for missing diagrams."""
         present = _present(self.signature, self.channels, self.normalize, self.use_bias, self.nested)
 
         def cast(array: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ def _static(array: np.ndarray) -> np.ndarray:
 
 
 def _grid(block: Block) -> np.ndarray:
-    """Return the indices of every position of the grid, `[axes, size]`."""
+    """The indices of every position of the grid, `[axes, size]`."""
     return np.indices(block.shape).reshape(len(block.axes), block.size)
 
 

@@ -22,7 +22,7 @@ from equikit.weightspace.tracing.programs._reading import INPUT, OUTPUT
 
 
 def _along(seen: Seen, axes: Sequence[Axis]) -> jax.Array | None:
-    """Return the mean of an array over all axes but some index sets, flattened; nothing if one of them is missing."""
+    """The mean of an array over all axes but some index sets, flattened; nothing if one of them is missing."""
     if any(axis.root not in seen.axes for axis in axes):
         return None
     places = [seen.axes.index(axis.root) for axis in axes]
@@ -111,7 +111,7 @@ class Probes(nnx.Module):
         self.count = int(arrays[0].shape[0])
 
     def __call__(self, params: Any) -> jax.Array:
-        """Return the activations, `[*batch, nodes, probes]`, of parameters `[*batch, *shape]`."""
+        """The activations, `[*batch, nodes, probes]`, of parameters `[*batch, *shape]`."""
         checked_leaves(self.graph.spec.leaves, params)
         leaf, first = self.graph.spec.leaves[0], jax.tree.leaves(params)[0]
         batch = first.shape[: first.ndim - len(leaf.axes)]

@@ -96,7 +96,7 @@ def mean(trees: Sequence[Any]) -> Any:
 
 
 def _mean_of_weights(trees: Sequence[Any]) -> Any:
-    """Return the mean; integers and booleans are those of the first tree."""
+    """The mean; integers and booleans are those of the first tree."""
     return jax.tree.map(lambda *leaves: _mean(leaves) if is_inexact(leaves[0]) else leaves[0], *trees)
 
 

@@ -168,7 +168,7 @@ def _matched(
 
 
 def _checked_path(trajectory: Any, spec: Specification) -> list[Any]:
-    """Return the trees of a path, after checking each against the specification."""
+    """The trees of a path, after checking each against the specification."""
     names = {leaf.name for leaf in spec.leaves}
     if isinstance(trajectory, list | tuple) and (not trajectory or named_leaves(trajectory).keys() != names):
         path = list(trajectory)

@@ -95,7 +95,7 @@ UP, DOWN = "*up*", "*down*"  # no labels of a trace
 
 
 def _marked(axis: Expression, signs: Iterator[int]) -> Expression:
-    """Return an axis whose symbols, in order, have other labels where the group acts on them."""
+    """An axis whose symbols, in order, have other labels where the group acts on them."""
     if isinstance(axis, Indexed):
         return replace(axis, members=tuple(_marked_alone(member, signs) for member in axis.members))
     return _marked_alone(axis, signs)

@@ -123,7 +123,7 @@ def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: An
 
 
 def _spread(leaf: Leaf, place: int, factor: Any) -> Any:
-    """Return a factor along one axis, possibly dependent on indices of other axes, with the axes of a leaf."""
+    """A factor along one axis, possibly dependent on indices of other axes, with the axes of a leaf."""
     axis = leaf.axes[place]
     over, counts = (axis.over, axis.counts) if isinstance(axis, Indexed) else ((), ())
     order = sorted((*over, place))

@@ -188,7 +188,7 @@ def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Arr
 
 
 def _checked_loss(params: Any, value_fn: Any, more: dict[str, Any]) -> Loss:
-    """Return the loss as a function of parameters only, with the further arguments that it names."""
+    """The loss as a function of parameters only, with the further arguments that it names."""
     if params is None or not callable(value_fn):
         missing = "params" if params is None else "value_fn"
         raise OptionError(

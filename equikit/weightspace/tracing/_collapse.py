@@ -55,7 +55,7 @@ def _entries(action: Scaling | LinearAction, name: str, place: int) -> tuple[Any
 
 
 def _needed(axis: Indexed, values: list[tuple[Any, ...]]) -> list[int]:
-    """Return the other axes on which an axis depends."""
+    """The other axes on which an axis depends."""
     labels = [axis.members, *values]
     arrays = [
         filled((len(some),), lambda index, some=some: some[index[0]]).reshape(*axis.counts, -1)  # type: ignore[misc]
@@ -69,7 +69,7 @@ def _needed(axis: Indexed, values: list[tuple[Any, ...]]) -> list[int]:
 
 
 def _first(array: np.ndarray, kept: list[int]) -> np.ndarray:
-    """Return an array of objects at the first index along the axes that are not kept, except the last."""
+    """An array of objects at the first index along the axes that are not kept, except the last."""
     index = tuple(slice(None) if axis in kept or axis == array.ndim - 1 else 0 for axis in range(array.ndim))
     found: np.ndarray = array[index]
     return found

@@ -370,7 +370,7 @@ class _Combine:
         return self._common(label, given)
 
     def _common(self, label: str, given: dict[int, Form]) -> Form:
-        """Return the form of all nonzero terms; a term without the label is constant along it."""
+        """The form of all nonzero terms; a term without the label is constant along it."""
         if JOINED in given:
             return given[JOINED]
         beside = self._in_sum(label, self.pattern.results)

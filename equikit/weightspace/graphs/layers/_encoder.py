@@ -120,7 +120,7 @@ class ParameterHead(nnx.Module):
         self.of_edges = options.linear(width, graph.edge_width * out)
 
     def __call__(self, state: State) -> Features:
-        """Return the features of the new parameters."""
+        """The features of the new parameters."""
 
         def read(linear: nnx.Linear | None, x: jax.Array) -> jax.Array:
             return x[..., :0] if linear is None else linear(x)

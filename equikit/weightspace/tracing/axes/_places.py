@@ -69,7 +69,7 @@ def single(entry: Any) -> np.ndarray:
 
 
 def size_of(coordinate: Any) -> int:
-    """Return the number of indices; that of looked-up places is unknown."""
+    """Count the indices; for lookups their number is unknown."""
     return int(coordinate.size)
 
 

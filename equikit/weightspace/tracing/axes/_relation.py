@@ -113,7 +113,7 @@ def _given(pattern: Pattern, given: Sequence[Places], lookups: dict[str, Lookup]
 
 
 def _varying(pattern: Pattern, given: Sequence[Places]) -> set[str]:
-    """Return the labels along which some operand is not constant."""
+    """The labels along which some operand is not constant."""
     return {
         symbol.label
         for shape, places in zip(pattern.operands, given, strict=True)
@@ -163,7 +163,7 @@ def _columns(
     over: dict[str, tuple[Any, ...]],
     merge: Callable[[Any, Any], None],
 ) -> Columns:
-    """Return the axes of all labels: those of the operands, unified, or new ones."""
+    """The axes of all labels: those of the operands, unified, or new ones."""
     members: dict[str, np.ndarray] = {}
     for label, symbol in symbols.items():
         fitted = [fit(its, mine, over[label], merge) for mine, its in shares[label].values()]

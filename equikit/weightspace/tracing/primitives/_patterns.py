@@ -41,7 +41,7 @@ def each_alone(equation: Any) -> Pattern:
 
 
 def _one(equation: Any, prefix: str = "i") -> list[Symbol]:
-    """Return the axes of the first operand."""
+    """The axes of the first operand."""
     return named(prefix, equation.invars[0].aval.shape)
 
 

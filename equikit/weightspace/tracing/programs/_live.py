@@ -82,7 +82,7 @@ def _structure(axis: Simple | Axis) -> tuple[str, Sequence[Any]]:
 
 
 def _of_operands(equation: Any, pattern: Pattern, wanted: Sequence[Live]) -> list[Live]:
-    """Return the indices of the operands of a pattern, without those cut off from a sum."""
+    """The indices of the operands of a pattern, without those cut off from a sum."""
     live: dict[str, np.ndarray] = {}
     for shape, its in zip(pattern.results, wanted, strict=True):
         for axis, mask in zip(shape, its or (), strict=its is not None):
@@ -107,7 +107,7 @@ def _or_none(live: list[np.ndarray]) -> Live:
 
 
 def _of_control(equation: Any, bodies: Sequence[Call], wanted: list[Live]) -> list[Live]:
-    """Return the indices of the operands of a loop or a condition."""
+    """The indices of the operands of a loop or a condition."""
     if equation.primitive.name == "cond":
         given = [live_inputs(body, wanted) for body in bodies]
         return [[], *functools.reduce(_all_of, given)]
@@ -139,7 +139,7 @@ def _of_scan(equation: Any, body: Call, wanted: list[Live]) -> list[Live]:
 
 
 def _steps_before(equation: Any, last: bool, rows: list[Live]) -> np.ndarray:
-    """Return the steps up to the last one that counts: all steps if the final carry counts."""
+    """The steps up to the last one that counts: all steps if the final carry counts."""
     wanted = np.full(equation.params["length"], last)
     for one in rows:
         wanted = wanted if one is None else wanted | one[0]
@@ -149,7 +149,7 @@ def _steps_before(equation: Any, last: bool, rows: list[Live]) -> np.ndarray:
 
 
 def _of_state(body: Call, state: list[Live], rows: list[Live], start: int) -> tuple[list[Live], list[Live]]:
-    """Return the indices of constants, and of the carry at any step."""
+    """The indices of constants, and of the carry at any step."""
     while True:
         found = live_inputs(body, [*state, *rows])
         before, state = state, _all_of(state, found[start : start + len(state)])

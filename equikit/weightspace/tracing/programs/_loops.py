@@ -104,7 +104,7 @@ def _divided(some: list[Places], count: int) -> tuple[list[Places], list[Places]
 
 
 def _at(place: Place, step: int) -> Place:
-    """Return a place at one index along the first axis."""
+    """A place at one index along the first axis."""
     if 0 not in place.over:
         return place
     axis = place.over.index(0)
@@ -119,7 +119,7 @@ def _taken(members: np.ndarray, index: int, axis: int) -> np.ndarray:
 
 
 def _moved(place: Place, by: int, values: Values) -> Place:
-    """Return a place of an array that loses or gains a first axis."""
+    """A place of an array that loses or gains a first axis."""
     over, members = list(place.over), place.members
     if by < 0 and 0 in over:
         members = merged(members, over.index(0), values.merge)

@@ -172,7 +172,7 @@ class Reader:
         return call
 
     def _value(self, variable: Any, values: dict[Any, int]) -> int:
-        """Return the number of a value; equal numbers are equal values."""
+        """The number of a value; equal numbers are equal values."""
         if isinstance(variable, Literal):
             return self._numbers.setdefault(("literal", repr(variable.val)), len(self._numbers))
         return values.setdefault(variable, self._numbers.setdefault(object(), len(self._numbers)))
@@ -190,7 +190,7 @@ class Reader:
             self._columns[values[equation.outvars[0]]] = tuple(operands)
 
     def _column(self, number: int, column: int) -> int:
-        """Return the number of a column of an array; that of the first represents a whole that is not concatenated."""
+        """The number of a column of an array; that of the first represents a whole that is not concatenated."""
         if number in self._columns:
             return self._columns[number][column]
         return self._numbers.setdefault(("column", number, column), len(self._numbers)) if column else number
@@ -221,7 +221,7 @@ class Reader:
         return found
 
     def _controlled(self, equation: Any, given: list[Places], path: Path, call: Call) -> list[Places]:
-        """Return the axes of the results of a loop or a condition, whose programs are read."""
+        """The axes of the results of a loop or a condition, whose programs are read."""
         bodies = call.bodies.setdefault(int(path[-1]), [])
 
         def body(which: str, operands: list[Places]) -> list[Places]:

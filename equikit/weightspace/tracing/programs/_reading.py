@@ -178,7 +178,7 @@ def _names(name: str) -> Iterator[str]:
 
 
 def _live(first: Reading) -> list[list[np.ndarray]]:
-    """Return the indices of the parameters that reach an output of one of the programs."""
+    """The indices of the parameters that reach an output of one of the programs."""
     found: list[Live] = [None] * len(first.params)
     for call in first.calls:
         found = [either(*both) for both in zip(found, live_inputs(call), strict=False)]
