@@ -57,7 +57,7 @@ def _squeezed(text: str) -> str:
 
 
 def imported(name: str) -> Families:
-    """The families and groups that a module defines, which may lie in the working directory.
+    """Return the families and groups that a module defines, which may be in the working directory.
 
     Raises:
         OptionError: if the module cannot be imported, or defines no group.
@@ -92,7 +92,7 @@ def _is_new(value: Any) -> bool:
 
 
 def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[str, Group | Fixed]:
-    """Read what is bound to each label.
+    """Read the bindings of labels.
 
     Args:
         bindings: texts such as `"p=S"`, `"p=S(5)"` and `"f=Fixed(3)"`.
@@ -102,7 +102,7 @@ def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[s
         From label to group or plain axis.
 
     Raises:
-        SignatureError: if a text is none of these, or a label comes twice.
+        SignatureError: if a text is none of these, or a label occurs twice.
         OptionError: if a module cannot be imported, or defines no group.
 
     Example:

@@ -51,7 +51,7 @@ def drawing_sizes(space: HomSpace) -> dict[str, int] | None:
 
 
 def drawn(group: Group, n: int) -> int:
-    """The size at which a label is drawn where n would be nice: its own where its diagrams fit no other."""
+    """Return the size at which a label is drawn, `n` by preference: its own if its diagrams fit no other size."""
     if group.n is not None and (group.legs or group.form is not None or group.blocks == "whole"):
         return group.n
     n = n if group.n is None else min(n, group.n)

@@ -1,4 +1,4 @@
-r"""The irreducible representations of a group, and what their tensor products with the representation on an axis hold.
+r"""Branching rules: the tensor products of irreducible representations with the representation on an axis.
 
 Representations are named by integer partitions. The branching rules are those of Weyl's *Classical Groups* and of the
 symmetric and hyperoctahedral groups.
@@ -38,7 +38,7 @@ class Branching:
 
 
 def smaller(shape: Shape) -> Iterator[Shape]:
-    """Take one box away, in every way."""
+    """Yield all partitions with one box less."""
     for row in range(len(shape)):
         if row + 1 == len(shape) or shape[row] > shape[row + 1]:  # only a corner box can go
             rest = (*shape[:row], shape[row] - 1, *shape[row + 1 :])
@@ -46,7 +46,7 @@ def smaller(shape: Shape) -> Iterator[Shape]:
 
 
 def larger(shape: Shape) -> Iterator[Shape]:
-    """Add one box, in every way."""
+    """Yield all partitions with one more box."""
     for row in range(len(shape) + 1):
         if row == 0 or row == len(shape) or shape[row] < shape[row - 1]:  # rows must not grow past the one above
             padded = [*shape, 0]
@@ -55,12 +55,12 @@ def larger(shape: Shape) -> Iterator[Shape]:
 
 
 def columns(shape: Shape, count: int) -> int:
-    """The number of boxes in the first `count` columns."""
+    """Count the boxes in the first `count` columns."""
     return sum(min(length, count) for length in shape)
 
 
 def shifted(weight: Shape, by: int) -> Iterator[Shape]:
-    """Add a number to one entry, in every way that leaves the entries in descending order."""
+    """Yield the lists with a number added to one entry that stay in descending order."""
     for place, entry in enumerate(weight):
         neighbor = place - by  # only this one can come out of order
         if not 0 <= neighbor < len(weight) or weight[neighbor] != entry:

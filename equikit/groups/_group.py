@@ -52,7 +52,7 @@ def refuse_if_wide(what: str, rows: int) -> None:
 
 
 def namespace(array: Any) -> Any:
-    """The module with the functions of a NumPy or JAX array."""
+    """Return the module with the functions of a NumPy or JAX array."""
     return np if isinstance(array, np.ndarray) else array.__array_namespace__()
 
 
@@ -133,7 +133,7 @@ class Group(ABC):
 
     @property
     def has_haar(self) -> bool:
-        """Whether elements can be drawn uniformly without a list of all: the group is compact, and defines `draw`."""
+        """Whether elements can be sampled uniformly without a list of all: the group is compact, and defines `draw`."""
         return self.keeps_norm and type(self).draw is not Group.draw
 
     @property
@@ -143,15 +143,15 @@ class Group(ABC):
 
     @property
     def branching(self) -> Branching | None:
-        """The representations of a bound group, by which `count_walks` counts; `None` where they are not known."""
+        """The representations of a bound group, by which `count_walks` counts; `None` if they are unknown."""
         return None
 
     def independent(self, order: int) -> bool:
-        """Whether the diagrams of a bound group on so many vertices are linearly independent."""
+        """Whether the diagrams of a bound group on this many vertices are linearly independent."""
         return True
 
     def defining_orders(self, n: int) -> tuple[int, ...] | None:
-        """The orders of the invariant tensors that only matrices of the group keep; `None` where they are not known."""
+        """The orders of invariant tensors that only matrices of the group preserve; `None` if they are unknown."""
         return None
 
     @classmethod
@@ -201,7 +201,7 @@ class Group(ABC):
         """List elements that generate the group."""
 
     def draw(self, random: Random, n: int) -> Any:
-        """Draw an element from the uniform (Haar) distribution, made of random arrays of NumPy or of JAX.
+        """Sample an element from the uniform (Haar) distribution, using random arrays of NumPy or JAX.
 
         By default one of all elements of a finite group, which are listed for it.
 
@@ -213,7 +213,7 @@ class Group(ABC):
         return random.space.asarray(elements)[random.integer(len(elements))]
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element: uniformly from a compact group, from some distribution of small elements otherwise."""
+        """Sample an element: uniformly from a compact group, otherwise from a distribution of small elements."""
         size = self._size(n, self.most_points)
         element = self.draw(NumPyRandom(generator, np.complex128 if self.is_complex else np.float64), size)
         return np.asarray(element)
@@ -289,7 +289,7 @@ class Group(ABC):
         raise NotImplementedError(f"{type(self).__name__}.count_invariants")
 
     def inverse_matrix(self, matrix: Any) -> Any:
-        r"""The inverse of matrices of the group, `[..., n, n]`, NumPy or JAX arrays.
+        r"""Return the inverse of matrices of the group, `[..., n, n]`, NumPy or JAX arrays.
 
         By the form that the group keeps, \(\eta^{-1} g^T \eta\), or the conjugate transpose where it keeps norms. Of a
         matrix that is in the group only nearly, as learned ones are, it is the inverse as nearly.

@@ -1,4 +1,4 @@
-"""Random arrays from which groups make uniformly distributed elements, by NumPy or by JAX."""
+"""Random arrays by NumPy or JAX, from which groups make uniformly distributed elements."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Random(Protocol):
         """Independent standard normal numbers."""
 
     def permutation(self, n: int) -> Any:
-        """A uniform permutation of 0 to n - 1, integers `[n]`."""
+        """Return a uniform permutation of 0 to n - 1, integers `[n]`."""
 
     def integer(self, stop: int) -> Any:
         """A uniform integer from 0 to stop - 1."""
@@ -63,7 +63,7 @@ class NumPyRandom:
 
 
 def haar(random: Random, n: int) -> Any:
-    """Draw an orthogonal or unitary matrix `[n, n]` from the Haar distribution.
+    """Sample an orthogonal or unitary matrix `[n, n]` from the Haar distribution.
 
     It is the factor Q of a matrix of normal numbers, divided by the phases of the diagonal of R, which QR chooses.
 

@@ -43,7 +43,7 @@ def is_odd(function: Activation) -> bool:
 
 
 def pointwise_refusal(group: Group, function: Activation) -> str | None:
-    """Why a function of single entries does not commute with a group; `None` where it does."""
+    """Explain why a pointwise function does not commute with a group; `None` if it does."""
     if group.elements_are == "permutations":
         return None
     if group.elements_are == "signed permutations":

@@ -72,7 +72,7 @@ class A(PermutationGroup):
         return [three] if size == 3 else [three, long]
 
     def draw(self, random: Random, n: int) -> Any:
-        """Draw an even permutation uniformly: an integer array `[n]`."""
+        """Sample an even permutation uniformly: an integer array `[n]`."""
         element, space = random.permutation(n), random.space
         if n < 2:
             return element
@@ -81,7 +81,7 @@ class A(PermutationGroup):
 
 
 def _cycles(permutation: Any, space: Any) -> Any:
-    """The number of cycles: of the first points of cycles, found by steps that double in length."""
+    """Count the cycles, by their first points, which steps of doubling length find."""
     points = space.arange(len(permutation))
     first, jump = points, permutation
     for _ in range((len(permutation) - 1).bit_length()):

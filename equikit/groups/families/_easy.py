@@ -78,7 +78,7 @@ class H(Group):
         return closure(str(self), np.arange(1, n + 1), self.generators(n), _signed_product, most)
 
     def draw(self, random: Random, n: int) -> Any:
-        """Draw a signed permutation uniformly: an integer array `[n]`."""
+        """Sample a signed permutation uniformly: an integer array `[n]`."""
         return (random.permutation(n) + 1) * random.signs(n)
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ class Bistochastic(MatrixElements):
         return of_bistochastic(self._size(None))
 
     def independent(self, order: int) -> bool:
-        """Whether n > order / 2: an element is one of O(n - 1), and leaves the vector of ones as it is."""
+        """Whether n > order / 2: an element is one of O(n - 1), and fixes the vector of ones."""
         return self.n is None or order // 2 <= self.n - 1 or order == 0
 
     def defining_orders(self, n: int) -> tuple[int, ...]:
@@ -185,7 +185,7 @@ class Bistochastic(MatrixElements):
         ]
 
     def draw(self, random: Random, n: int) -> Any:
-        """Draw an element from the Haar distribution, `[n, n]`: one of O(n - 1) across the vector of ones."""
+        """Sample an element from the Haar distribution, `[n, n]`: O(n - 1) on the complement of the vector of ones."""
         space, ones = random.space, random.space.ones((n, 1), random.dtype)
         if not n:
             return space.zeros((0, 0), random.dtype)

@@ -49,7 +49,7 @@ class Z(PermutationGroup):
         return [np.roll(np.arange(size), -1)] if size > 1 else []
 
     def draw(self, random: Random, n: int) -> Any:
-        """Draw an element uniformly: an integer array `[n]`."""
+        """Sample an element uniformly: an integer array `[n]`."""
         return random.space.roll(random.space.arange(n), random.integer(max(n, 1)))
 
     def plane_matrices(self) -> np.ndarray:
@@ -124,7 +124,7 @@ class D(Z):
         return [*Z.generators(self, n), np.arange(size)[::-1]] if size > 1 else []
 
     def draw(self, random: Random, n: int) -> Any:
-        """Draw an element uniformly: an integer array `[n]`."""
+        """Sample an element uniformly: an integer array `[n]`."""
         rotation = Z.draw(self, random, n)
         return random.space.where(random.integer(2) == 1, rotation[::-1], rotation)
 

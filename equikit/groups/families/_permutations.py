@@ -1,4 +1,4 @@
-"""Groups of permutations: what the symmetric, alternating, cyclic and dihedral group share, and any other."""
+"""Groups of permutations: shared code of the symmetric, alternating, cyclic, dihedral and other groups."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class PermutationGroup(Group):
         return matrix
 
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
-        """Move entry `i` of the axis to place `element[i]`.
+        """Move entry `i` of the axis to position `element[i]`.
 
         Raises:
             GroupError: if `element` is not a permutation.
@@ -88,7 +88,7 @@ class PermutationGroup(Group):
         return array.take(np.argsort(element), axis=axis)
 
     def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
-        """A basis of the invariant tensors, int64 `[count, n, ..., n]` with an axis for each of `stars`.
+        """Return a basis of the invariant tensors, int64 `[count, n, ..., n]` with one axis for each of `stars`.
 
         Raises:
             TooLargeError: if a tensor has too many entries.
@@ -96,7 +96,7 @@ class PermutationGroup(Group):
         return _invariants(self, len(stars))
 
     def count_invariants(self, order: int, dual: int = 0) -> int:
-        """The dimension of the invariant tensors, by Burnside's lemma: the mean number of fixed index tuples.
+        """Return the dimension of the invariant tensors, by Burnside's lemma: the mean number of fixed index tuples.
 
         Of a group with too many elements to list, the number of orbits.
         """
@@ -107,7 +107,7 @@ class PermutationGroup(Group):
         return total // sum(counts.values())
 
     def _fixed_points(self) -> Counter[int] | None:
-        """How many elements leave how many points where they are; `None` where they are too many to be listed."""
+        """Count elements by their numbers of fixed points; `None` if there are too many elements to list."""
         return _fixed_points(self)
 
 

@@ -40,7 +40,7 @@ class S(PermutationGroup):
 
     @property
     def branching(self) -> Branching:
-        """Partitions of n, of which one box moves."""
+        """Partitions of n; a step moves one box."""
         return of_symmetric(self._size(None))
 
     def defining_orders(self, n: int) -> tuple[int, ...]:
@@ -61,5 +61,5 @@ class S(PermutationGroup):
         return [swap] if size == 2 else [swap, np.roll(np.arange(size), -1)]
 
     def draw(self, random: Random, n: int) -> Any:
-        """Draw a permutation uniformly: an integer array `[n]`."""
+        """Sample a permutation uniformly: an integer array `[n]`."""
         return random.permutation(n)

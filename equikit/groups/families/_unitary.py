@@ -69,7 +69,7 @@ class U(MatrixElements):
         return found
 
     def draw(self, random: Random, n: int) -> Any:
-        """Draw an element from the Haar distribution, complex `[n, n]`."""
+        """Sample an element from the Haar distribution, complex `[n, n]`."""
         return haar(random, n)
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:

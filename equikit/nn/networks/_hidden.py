@@ -86,7 +86,7 @@ NONLINEARITIES: dict[str, Callable[..., tuple[nnx.Module, Features]]] = {
     "norm": _norm_gated,
     "pointwise": _pointwise,
 }
-"""From output features, activation, gate and groups to a layer and its input features; `Nonlinearity` has the names."""
+"""Maps output features, activation, gate and groups to a layer and its input features; `Nonlinearity` has the names."""
 
 
 def nonlinear_layer(
@@ -96,7 +96,7 @@ def nonlinear_layer(
     gate: Activation,
     groups: Mapping[str, object],
 ) -> tuple[nnx.Module, Features]:
-    """A nonlinearity with these output features, and its input features."""
+    """Return a nonlinearity with these output features, and its input features."""
     _checks.choice("nonlinearity", kind, tuple(NONLINEARITIES))
     return NONLINEARITIES[kind](features, activation, gate, groups)
 

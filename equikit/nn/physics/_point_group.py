@@ -87,14 +87,14 @@ def _refuse_if_long(group: Group, invariants: int, degree: int) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _given(group: Group) -> MatrixGroup:
-    """The group by the matrices of its generators."""
+    """The group, given by the matrices of its generators."""
     if isinstance(group, MatrixGroup):
         return group
     return MatrixGroup([group.matrix(generator) for generator in group.generators()], n=group.n, name=str(group))
 
 
 def polynomials(group: Group, degree: int, *, tensors: bool) -> np.ndarray:
-    r"""Coefficients of the invariant polynomials of a degree, or of the polynomial maps to symmetric tensors.
+    r"""Return coefficients of the invariant polynomials of a degree, or of the polynomial maps to symmetric tensors.
 
     Args:
         group: a finite group of orthogonal matrices, given by generators.
@@ -145,7 +145,7 @@ def symmetric_matrix(entries: jax.Array, n: int) -> jax.Array:
 
 
 def invariants_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
-    """The invariants of degree one up to a degree, `[*batch, count]`."""
+    """Return the invariants of degree one up to a degree, `[*batch, count]`."""
     parts = [
         evaluated_monomials(strain, d) @ jnp.asarray(polynomials(group, d, tensors=False).T, strain.dtype)
         for d in range(1, degree + 1)
@@ -154,7 +154,7 @@ def invariants_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
 
 
 def maps_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
-    """The maps of degree zero up to a degree at a strain, `[*batch, n, n, count]`."""
+    """Return the maps of degree zero up to a degree at a strain, `[*batch, n, n, count]`."""
     n, parts = strain.shape[-1], []
     for d in range(degree + 1):
         coefficients = jnp.asarray(polynomials(group, d, tensors=True), strain.dtype)
@@ -164,7 +164,7 @@ def maps_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
 
 
 def counts(group: Group, invariants: int, degree: int) -> tuple[int, int]:
-    """How many invariants and how many maps there are.
+    """Return the numbers of invariants and of maps.
 
     Raises:
         TooLargeError: if it would take more than about ten seconds to find them.

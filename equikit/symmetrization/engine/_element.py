@@ -74,7 +74,7 @@ def permutation_matrix(permutation: Array, dtype: Any) -> Array:
 
 
 def inverse_linear(group: Group, linear: Array) -> Array:
-    """The inverse of a permutation, or of a matrix as the group inverts it."""
+    """Return the inverse of a permutation, or of a matrix by the method of its group."""
     return jnp.argsort(linear, axis=-1) if is_permutation(linear) else group.inverse_matrix(linear)
 
 

@@ -126,7 +126,7 @@ def only_label(
     kinds: tuple[type[Group], ...],
     fits: Callable[[Group], bool] | None = None,
 ) -> str:
-    """The label that a method is for: the one given, or the only one with a group of these kinds.
+    """Return the label of a method: the given one, or the only one with a group of these kinds.
 
     Args:
         method: the method, for messages.

@@ -18,7 +18,7 @@ from equikit.symmetrization.engine._element import Array, Element, permutation_m
 
 
 def listed(group: Group, n: int, most: int, step: str) -> np.ndarray:
-    """List all elements, the identity first, as `Group.elements` does.
+    """List all elements, starting with the identity, as `Group.elements` does.
 
     Args:
         group: a finite group.
@@ -36,7 +36,7 @@ def listed(group: Group, n: int, most: int, step: str) -> np.ndarray:
 
 
 def as_linear(group: Group, elements: Array, dtype: Any) -> Array:
-    """Elements of a group as an `Element` has them: permutations in integers, or matrices of a dtype.
+    """Return elements of a group as in an `Element`: permutations as integers, or matrices of a dtype.
 
     Args:
         group: the group.

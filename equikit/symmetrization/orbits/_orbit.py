@@ -207,7 +207,7 @@ class OrbitDistance(Method, nnx.Module):
 
 
 def _has_tensors(group: Group) -> bool:
-    """Whether a group is one of matrices, and keeps a tensor that other matrices change."""
+    """Whether a group is one of matrices, and preserves a tensor that other matrices change."""
     return group.elements_are == "matrices" and group.defining_orders(2) != ()
 
 
