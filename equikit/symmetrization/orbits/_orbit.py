@@ -25,8 +25,7 @@ from equikit.symmetrization.finite._score import without_absent
 from equikit.symmetrization.orbits._invariants import checked_group, checked_orders, invariants, orbit_distance
 
 KINDS = (O, Sp, U, Bistochastic, MatrixGroup)
-"""The families that error texts name."""
-"""Groups of matrices; for permutations there are sorts and scores."""
+"""The families that error texts name: groups of matrices."""
 
 
 class OrbitDistance(Method, nnx.Module):
