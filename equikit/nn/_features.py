@@ -25,8 +25,8 @@ from equikit.signatures import (
     base,
     bind,
     parse_arrow,
-    parse_labels,
     parse_side,
+    parse_term,
     word_of,
 )
 
@@ -67,7 +67,7 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
                 step=f'name it "{word_of(name)}"',
             )
         labels, count = value if isinstance(value, tuple) and len(value) == 2 else (name, value)
-        term = Term(name if isinstance(value, tuple) else " ".join(parse_labels(name)), parse_labels(labels))
+        term = parse_term(labels, name if isinstance(value, tuple) else None)
         if term.name in (other.name for other in terms):
             raise SignatureError(
                 f"two {what} terms have the name {term.name!r}",
@@ -142,7 +142,7 @@ def typed_side(
 def labels_of(features: Sequence[Features]) -> set[str]:
     """Return every label in some features, without the stars of duals."""
     terms = (term for side in features for term in read_features(side, "feature")[0])
-    return {base(label) for term in terms for label in term.labels}
+    return {base(label) for term in terms for label in term.used}
 
 
 def permuted(signature: Signature, label: str) -> bool:

@@ -119,7 +119,8 @@ class Linear(nnx.Module):
 
     Args:
         signature: `"p p -> p p"`; or the inputs as a dictionary, labels to channels (`{"p p": 16, "p": 8}`) or name to
-            labels and channels (`{"edges": ("p p", 16)}`).
+            labels and channels (`{"edges": ("p p", 16)}`). As in `ek.hom`, `"x~"` is an axial vector of O(n), and
+            `"det(x)"` a pseudoscalar.
         channels: channels of the inputs (one number, or one for each term); or the outputs as a dictionary.
         out_channels: channels of the outputs, with a signature in one text.
         rngs: random keys for the parameters.

@@ -22,7 +22,7 @@ from equikit.signatures import (
     Signature,
     Term,
     bind,
-    parse_labels,
+    parse_term,
 )
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
@@ -54,8 +54,8 @@ def pointwise_refusal(group: Group, function: Activation) -> str | None:
 class Pointwise(nnx.Module):
     """A pointwise function on features whose groups allow it; no parameters.
 
-    Permutations allow any function, signed permutations odd ones. Other groups mix entries, and allow none but linear
-    functions.
+    Permutations allow any function, signed permutations odd ones, and so does a pseudoscalar, `"det(x)"`. Other groups
+    mix entries, and allow none but linear functions.
 
     Whether a function is odd is tested with float32 numbers: at zero, and at 289 magnitudes from 1e-9 to 1e9, evenly
     spaced on a logarithmic scale, with both signs. Elsewhere the caller guarantees it.
@@ -78,18 +78,28 @@ class Pointwise(nnx.Module):
     def __init__(
         self, function: Activation, features: str, *, groups: Mapping[str, object] | None = None, **bindings: object
     ) -> None:
-        labels = parse_labels(features)
-        self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings, call=_checks.call_of(type(self)))
+        self.signature = bind((parse_term(features),), (), groups, bindings, call=_checks.call_of(type(self)))
         self.function: Activation = _checks.function("function", function, example="jnp.tanh")
+        (term,) = self.signature.inputs
         for label, group in self.signature.groups.items():
-            reason = pointwise_refusal(group, function)
+            reason = self._refusal(label, group)
             if reason is not None:
+                usual = "S or A, or H with an odd function"
                 raise OptionError(
                     f"a pointwise nonlinearity on {label!r} does not commute with {group}",
                     got=f"{getattr(function, '__name__', function)!r}: {reason}",
-                    expected="S or A, or H with an odd function",
+                    expected=usual if label in term.labels else "an odd function, such as jnp.tanh",
                     step="use ek.nn.Gated, whose gates are invariants",
                 )
+
+    def _refusal(self, label: str, group: Group) -> str | None:
+        """Why the function does not commute with what a group does to the input; `None` where it does."""
+        (term,) = self.signature.inputs
+        if label in term.labels:
+            return pointwise_refusal(group, self.function)
+        if label not in self.signature.odd(term) or is_odd(self.function):
+            return None
+        return "reflections change the sign of a pseudoscalar, and the function is not odd: f(-x) differs from -f(x)"
 
     def __call__(self, x: Feature) -> Feature:
         """Apply the function to an array `[*batch, *axes, channels]`, with any number of channels.
@@ -102,8 +112,10 @@ class Pointwise(nnx.Module):
 
 
 def mixed(signature: Signature, term: Term) -> bool:
-    """Whether a group mixes the entries of an axis of a term."""
-    return any(label in signature.groups and not permuted(signature, label) for label in term.labels)
+    """Whether a group mixes the entries of an axis of a term, or changes the sign of the term by a determinant."""
+    return bool(signature.odd(term)) or any(
+        label in signature.groups and not permuted(signature, label) for label in term.labels
+    )
 
 
 def gate_name(term: Term) -> str:
@@ -171,7 +183,7 @@ class Gated(nnx.Module):
     def inputs(self) -> dict[str, tuple[str, int]]:
         """The input features: name to labels and channels."""
         terms = zip(self.signature.inputs, self.widths, strict=True)
-        return {term.name: (" ".join(term.labels), width) for term, width in terms}
+        return {term.name: (" ".join(term.words), width) for term, width in terms}
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
         """Apply it to a dictionary of arrays `[*batch, *axes, channels]`, named as in `inputs`.

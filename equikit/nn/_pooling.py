@@ -20,9 +20,8 @@ from equikit.plans import (
     Masks,
 )
 from equikit.signatures import (
-    Term,
     bind,
-    parse_labels,
+    parse_term,
 )
 
 
@@ -60,7 +59,7 @@ class Invariant(Linear):
                 expected='Invariant("p p", 16, 10, ...)',
                 step="give the channels of input and output",
             )
-        inputs = {term.name: (" ".join(term.labels), width) for term, width in zip(terms, widths, strict=True)}
+        inputs = {term.name: (" ".join(term.words), width) for term, width in zip(terms, widths, strict=True)}
         super().__init__(inputs, {"": ("", out_channels)}, rngs=rngs, **options)
 
     def __call__(self, x: Any, **options: Any) -> Any:
@@ -99,8 +98,7 @@ class Pool(nnx.Module):
         **bindings: object,
     ) -> None:
         self.how = _checks.choice("how", how, ("sum", "mean", "max"), step='write how="mean"')
-        labels = parse_labels(features)
-        self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings, call=_checks.call_of(type(self)))
+        self.signature = bind((parse_term(features),), (), groups, bindings, call=_checks.call_of(type(self)))
         for label, group in self.signature.groups.items():
             if group.elements_are != "permutations":
                 raise OptionError(

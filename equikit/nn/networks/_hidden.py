@@ -38,7 +38,7 @@ class HiddenBilinear(Bilinear):
         (sources, wide), (targets, narrow) = read_features(products, "input"), read_features(outputs, "output")
         lost = unreached(bind(sources, targets, groups, {}), (wide, narrow))
         pairs = zip(targets, narrow, strict=True)
-        kept = {term.name: (" ".join(term.labels), width) for term, width in pairs if term not in lost}
+        kept = {term.name: (" ".join(term.words), width) for term, width in pairs if term not in lost}
         return kept or outputs
 
 
@@ -50,7 +50,7 @@ class PerTerm(nnx.Module):
         self.names = tuple(term.name for term in terms)
         self.layers = nnx.List(
             [
-                Pointwise(function, term.text, groups={x: groups[x] for x in map(base, {*term.labels}) if x in groups})
+                Pointwise(function, term.text, groups={x: groups[x] for x in map(base, {*term.used}) if x in groups})
                 for term in terms
             ]
         )
@@ -106,7 +106,7 @@ def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str
     terms, widths = read_features(features, "input")
     bound = bind(terms, (), groups, {}).groups
     kept = {
-        term.name: (" ".join(term.labels), width)
+        term.name: (" ".join(term.words), width)
         for term, width in zip(terms, widths, strict=True)
         if all(bound[label].keeps_norm for label in term.labels if label in bound)
     }
@@ -131,7 +131,7 @@ def agree(before: Features, after: Features) -> bool:
 
     def known(side: Features) -> set[tuple[str, tuple[str, ...], int]]:
         terms, widths = read_features(side, "feature")
-        return {(term.name, term.labels, width) for term, width in zip(terms, widths, strict=True)}
+        return {(term.name, term.words, width) for term, width in zip(terms, widths, strict=True)}
 
     return known(before) == known(after)
 

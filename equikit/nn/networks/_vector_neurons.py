@@ -106,7 +106,7 @@ class VectorNeurons(nnx.Module):
             _checks.count("layers", layers, most=1000),
         )
         self.label = self._label()
-        given = {term.name: (" ".join(term.labels), wide) for term, wide in zip(terms, widths, strict=True)}
+        given = {term.name: (" ".join(term.words), wide) for term, wide in zip(terms, widths, strict=True)}
         of_vectors = {term.name: given[term.name] for term in terms if self.label in term.labels}
         of_invariants = {name: what for name, what in given.items() if name not in of_vectors}
         axes = next(term.labels for term in terms if self.label in term.labels)
