@@ -131,7 +131,7 @@ class Bilinear(nnx.Module):
                 yield one, other
 
     def _axes(self, kind: Kind) -> Kind:
-        """The labels of the axes of a kind."""
+        """Return the labels of the axes of a kind."""
         return tuple(without_mark(word) for word in kind if is_axis(word))
 
     def _dual(self, label: str) -> str:

@@ -93,7 +93,7 @@ class Pointwise(nnx.Module):
                 )
 
     def _refusal(self, label: str, group: Group) -> str | None:
-        """Why the function does not commute with what a group does to the input; `None` where it does."""
+        """Return why the function does not commute with a group on the input; `None` if it does."""
         (term,) = self.signature.inputs
         if label in term.labels:
             return pointwise_refusal(group, self.function)

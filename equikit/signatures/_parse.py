@@ -196,7 +196,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 
 def parse_term(text: str, name: str | None = None) -> Term:
-    """Read one term without a name, `"p p"`; it is named by its words where no name is given."""
+    """Read one term, `"p p"`; it is named by its words if no name is given."""
     return Term.of(_words(text), name)
 
 

@@ -20,23 +20,23 @@ def base(label: str) -> str:
 
 
 MARK = "~"
-"""After a label: one more factor of the determinant, as an axial vector has."""
+"""The mark after a label that multiplies a term by the determinant, as for an axial vector."""
 
 
 def without_mark(word: str) -> str:
-    """The label of a word, without the mark of a determinant."""
+    """Return the label of a word without the mark of a determinant."""
     return word.removesuffix(MARK)
 
 
 def determinant_of(word: str) -> str | None:
-    """The label by whose determinant a word multiplies its term: that of `"x~"` and of `"det(x)"`, or `None`."""
+    """Return the label of the determinant in a word, x for `"x~"` and for `"det(x)"`, or `None`."""
     if word.endswith(")"):
         return word[word.index("(") + 1 : -1]
     return base(without_mark(word)) if word.endswith(MARK) else None
 
 
 def is_axis(word: str) -> bool:
-    """Whether a word of a term stands for an axis: `"det(x)"` does not."""
+    """Whether a word of a term stands for an axis, as all do but `"det(x)"`."""
     return not word.endswith(")")
 
 
@@ -67,7 +67,7 @@ class Term:
 
     @classmethod
     def of(cls, words: Iterable[str], name: str | None = None) -> Term:
-        """The term with these words, such as `"x"`, `"x~"` and `"det(x)"`; named by them where no name is given."""
+        """Return the term with these words, such as `"x"`, `"x~"` and `"det(x)"`; named by them if no name is given."""
         words = tuple(words)
         labels = tuple(without_mark(word) for word in words if is_axis(word))
         return cls(" ".join(words) if name is None else name, labels, () if labels == words else words)
@@ -79,7 +79,7 @@ class Term:
 
     @property
     def determinants(self) -> tuple[str, ...]:
-        """For each determinant the label whose group it is of."""
+        """The label of each determinant."""
         return tuple(label for word in self.written if (label := determinant_of(word)) is not None)
 
     @property
@@ -93,7 +93,7 @@ class Term:
         return " ".join(self.words) or "()"
 
     def relabeled(self, labels: Iterable[str]) -> Term:
-        """The term of the same name with other labels on its axes, and the same marks."""
+        """Return the term with other labels on its axes and the same name and marks."""
         new = iter(labels)
         words = [next(new) + word[len(without_mark(word)) :] if is_axis(word) else word for word in self.words]
         return Term.of(words, self.name)
@@ -165,15 +165,15 @@ class Signature:
         return any(group.is_complex for group in self.groups.values())
 
     def odd(self, *terms: Term) -> tuple[str, ...]:
-        """The labels with an odd number of determinants in these terms together, special groups aside, sorted."""
+        """Return the labels with an odd number of determinants in these terms together, except for special groups."""
         found = Counter(label for term in terms for label in term.determinants)
         return tuple(sorted(x for x, count in found.items() if count % 2 and self.groups[x].reflects))
 
     def between(self, *terms: Term) -> tuple[tuple[str, Group], ...]:
-        """What the maps between these terms commute with: the group of each label, twisted where determinants are odd.
+        """Return the group of each label for the maps between terms, twisted if the number of determinants is odd.
 
         Raises:
-            GroupError: if determinants of a free group are odd.
+            GroupError: if the number of determinants of a free group is odd.
         """
         odd = self.odd(*terms)
         return tuple((label, group.twisted if label in odd else group) for label, group in self.groups.items())

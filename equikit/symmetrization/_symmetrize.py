@@ -376,7 +376,7 @@ def _methods(how: object) -> list[Method]:
 
 
 def _holds_positions(kind: Signature, term: Term, label: str) -> bool:
-    """Whether a term can have positions along a label: one such axis, and no determinant."""
+    """Whether a term can have positions along a label: it has one such axis and no determinant."""
     return term.labels.count(label) == 1 and label not in kind.odd(term)
 
 

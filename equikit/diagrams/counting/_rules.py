@@ -66,7 +66,7 @@ def whole_labels(groups: Groups, labels: Iterable[str]) -> tuple[tuple[str, Grou
 
 
 def headed_labels(groups: Groups) -> set[str]:
-    """The labels that have a Levi-Civita tensor in every diagram, so that rows without the label have no diagram."""
+    """Return the labels with a Levi-Civita tensor in every diagram, so that rows without the label have no diagram."""
     return {label for label, group in groups if group.needs_head}
 
 

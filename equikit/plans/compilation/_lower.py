@@ -38,7 +38,9 @@ def refuse_if_long(signature: Signature, bias: bool, per_diagram: float = PER_DI
             (count_reductions(row, groups) for groups in {signature.between(term, x) for x in others}), default=0
         )
 
-    tensors = sum(reductions(term, inputs) for term in outputs) + sum(reductions(term, outputs) for term in signature.inputs)
+    tensors = sum(reductions(term, inputs) for term in outputs) + sum(
+        reductions(term, outputs) for term in signature.inputs
+    )
     _checks.refuse_if_more("the plan has too many tensors", tensors, int(MOST_WORK / PER_TENSOR), "tensors", FEWER)
     diagrams = sum(
         count_joined(

@@ -70,7 +70,7 @@ class Action:
         return tuple(term for term in self.inputs if names is None or term.name in names)
 
     def output_order(self, label: str) -> int:
-        """Return the largest number of axes with a label of an output, at least one for an output with a determinant."""
+        """Return the largest number of axes with a label of an output, at least one if it carries a determinant."""
         outputs = self.signature.outputs
         return max((max(len(_places(t, label)), label in self.signature.odd(t)) for t in outputs), default=0)
 
@@ -195,7 +195,7 @@ def _places(term: Term, label: str) -> tuple[int, ...]:
 
 
 def signed(array: Array, sign: Array | int) -> Array:
-    """An array times a sign, which is an integer where it is known."""
+    """Return an array times a sign, which is an integer if it is known."""
     return array if isinstance(sign, int) else array * sign.astype(array.dtype)
 
 

@@ -76,7 +76,7 @@ def stabilizer_mean(
 
 
 def odd_stabilizer_mean(projection: Array, array: Array, places: Sequence[int]) -> Array:
-    r"""The mean of \(\det(h)\, h y\) over the elements h of O(n) that keep a subspace, point by point.
+    r"""Return the mean of \(\det(h)\, h y\) over the elements h of O(n) that keep a subspace, point by point.
 
     With m directions across the subspace, it is y where m is 0, \((y - R y) / 2\) with the reflection \(R = 2 P - 1\)
     where m is 1, and zero where m is larger than the number of axes: O(m) has no Levi-Civita tensor with fewer axes.

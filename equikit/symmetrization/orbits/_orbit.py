@@ -211,7 +211,7 @@ def _has_tensors(group: Group) -> bool:
 
 
 def _compared(action: Action, label: str) -> tuple[Term, ...]:
-    """The input terms of single vectors; pairings of these with axial vectors are no invariants."""
+    """Return the input terms with single vectors; their pairings with axial vectors are not invariant."""
     odd = action.signature.odd
     return tuple(term for term in action.inputs if term.labels.count(label) == 1 and label not in odd(term))
 
