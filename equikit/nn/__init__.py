@@ -1,10 +1,8 @@
 """Flax NNX layers over plans, and networks built from them."""
 
+from equikit.nn._arguments import Space as Space, typed_side as typed_side
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._features import (
-    Features as Features,
-    typed_side as typed_side,
-)
+from equikit.nn._features import Features as Features
 from equikit.nn._functions import (
     Activation as Activation,
     relu as relu,

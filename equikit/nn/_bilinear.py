@@ -12,6 +12,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit.groups import Fixed
+from equikit.nn._arguments import Space, sides_of
 from equikit.nn._features import (
     Features,
     given_terms,
@@ -23,7 +24,7 @@ from equikit.nn._features import (
     read_features,
 )
 from equikit.nn._linear import Linear
-from equikit.plans import Feature, Masks
+from equikit.plans import Channels, Feature, Masks
 from equikit.plans.sharding import Result, entries, placed
 from equikit.signatures import (
     Signature,
@@ -52,9 +53,10 @@ class Bilinear(nnx.Module):
     kind if it is among the inputs: `"v"` with `"v"` and with `"v*"`.
 
     Args:
-        inputs: the input features, in a dictionary as for `Linear`.
+        inputs: the input features, in a dictionary as for `Linear`; or a space such as `ek.hom("x -> ()", x=ek.O(3))`,
+            whose terms and groups the layer takes.
         channels: how many products are formed of each kind of feature, and of each kind with its dual.
-        outputs: the output features, likewise.
+        outputs: the output features, likewise; with a space the channels of both sides, `(2, 1)`.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **options: options of the three layers, and labels with their groups.
@@ -78,19 +80,20 @@ class Bilinear(nnx.Module):
 
     def __init__(
         self,
-        inputs: Features,
+        inputs: Features | Space,
         channels: int,
-        outputs: Features,
+        outputs: Features | tuple[Channels, Channels],
         *,
         rngs: nnx.Rngs,
         groups: Mapping[str, object] | None = None,
         **options: Any,
     ) -> None:
+        call = _checks.call_of(type(self), Linear)
+        bindings = labels_among(options, call)
+        inputs, outputs, groups = sides_of(inputs, outputs, groups, bindings, call)
         sides = [read_features(side, what)[0] for side, what in ((inputs, "input"), (outputs, "output"))]
         channels = _checks.count("channels", channels, least=1, example=8)
         used, labels = labels_of([inputs]), labels_of([inputs, outputs])
-        call = _checks.call_of(type(self), Linear)
-        bindings = labels_among(options, call)
         self.signature: Signature = bind(sides[0], sides[1], groups, bindings, call=call)
         bound = dict(self.signature.bindings)
         kinds = tuple(dict.fromkeys(term.labels for term in sides[0]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,19 +14,13 @@ from equikit._checks import Call
 from equikit._errors import DTypeError, ShapeError, SignatureError
 from equikit.groups import S
 from equikit.plans import (
-    Channels,
     Masks,
-    Widths,
-    per_term,
 )
 from equikit.signatures import (
     Signature,
     Term,
     base,
-    bind,
-    parse_arrow,
     parse_labels,
-    parse_side,
     word_of,
 )
 
@@ -35,12 +28,9 @@ Features = Mapping[str, int | tuple[str, int]]
 """Name to `(labels, channels)`, or labels to channels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """A signature with the channels of every term."""
-
-    signature: Signature
-    channels: Widths
+def features_of(terms: Sequence[Term], widths: Sequence[int]) -> dict[str, tuple[str, int]]:
+    """Features as a dictionary: name to labels and channels."""
+    return {term.name: (" ".join(term.labels), width) for term, width in zip(terms, widths, strict=True)}
 
 
 def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[int, ...]]:
@@ -86,58 +76,6 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
             step="add a term",
         )
     return tuple(terms), tuple(channels)
-
-
-def typed(
-    signature: str | Features,
-    first: Channels | Features | None,
-    second: Channels | None,
-    groups: Mapping[str, object] | None,
-    keywords: Mapping[str, object],
-    call: Call,
-) -> Typed:
-    """Read the arguments of a layer: a signature and two numbers of channels, or two dictionaries.
-
-    Raises:
-        SignatureError, ShapeError, OptionError: if they cannot be read.
-    """
-    if isinstance(signature, str | bytes):  # parse_arrow refuses bytes
-        if isinstance(first, Mapping) or first is None or second is None:
-            raise SignatureError(
-                "a signature in one text needs the channels of its inputs and outputs",
-                got=f"{signature!r}, {first!r}, {second!r}",
-                expected="two numbers (or tuples of numbers, where there are several terms)",
-                step='write for example Linear("p p -> p p", 16, 32, p=ek.S, rngs=rngs)',
-            )
-        inputs, outputs = parse_arrow(signature)
-        channels = per_term(first, inputs, "input"), per_term(second, outputs, "output")
-        return Typed(bind(inputs, outputs, groups, keywords, signature, call=call), channels)
-    if not isinstance(signature, Mapping) or not isinstance(first, Mapping) or second is not None:
-        raise SignatureError(
-            "inputs and outputs must both be dictionaries",
-            got=f"{signature!r} and {first!r}",
-            expected='{"p p": 16, "p": 8}, {"p": 32} or {"name": ("p p", 16)}, {"other": ("p", 32)}',
-            step="give one dictionary for the inputs and one for the outputs",
-        )
-    (inputs, wide), (outputs, narrow) = read_features(signature, "input"), read_features(first, "output")
-    return Typed(bind(inputs, outputs, groups, keywords, call=call), (wide, narrow))
-
-
-def typed_side(
-    features: str | Features, channels: Channels | None, what: str
-) -> tuple[tuple[Term, ...], tuple[int, ...] | None]:
-    """Read one side: a text with channels apart, or a dictionary. Channels are `None` where they are not given."""
-    if isinstance(features, str | bytes):  # parse_side refuses bytes
-        terms = parse_side(features, what)
-        return terms, None if channels is None else per_term(channels, terms, what)
-    if channels is not None and isinstance(features, Mapping):
-        raise SignatureError(
-            f"the {what} channels are given twice",
-            got=f"{features!r} and {channels!r}",
-            expected="a dictionary with the channels in it, or labels in one text with the channels apart",
-            step="remove one of them, and pass later arguments by name, such as out_channels=10",
-        )
-    return read_features(features, what)
 
 
 def labels_of(features: Sequence[Features]) -> set[str]:

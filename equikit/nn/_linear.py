@@ -17,7 +17,8 @@ from equikit import _checks
 from equikit._array_checks import foreign
 from equikit._errors import DTypeError, SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains, pair_diagrams, why_none
-from equikit.nn._features import Features, typed
+from equikit.nn._arguments import Space, typed
+from equikit.nn._features import Features
 from equikit.nn.initializers import initial, scaled, unit_normal, zeros
 from equikit.plans import (
     NORMALIZE,
@@ -118,10 +119,11 @@ class Linear(nnx.Module):
     \(n^{\max(k,l)}\), never as \(n^{k+l}\).
 
     Args:
-        signature: `"p p -> p p"`; or the inputs as a dictionary, labels to channels (`{"p p": 16, "p": 8}`) or name to
-            labels and channels (`{"edges": ("p p", 16)}`).
+        signature: `"p p -> p p"`; or a space `ek.hom("p p -> p p", p=ek.S)`, which has its groups; or the inputs as a
+            dictionary, labels to channels (`{"p p": 16, "p": 8}`) or name to labels and channels
+            (`{"edges": ("p p", 16)}`).
         channels: channels of the inputs (one number, or one for each term); or the outputs as a dictionary.
-        out_channels: channels of the outputs, with a signature in one text.
+        out_channels: channels of the outputs, with a signature in one text or a space.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         use_bias: add the invariant vectors of the outputs.
@@ -159,6 +161,9 @@ class Linear(nnx.Module):
         >>> layer = Linear("p p -> p p", 16, 32, p=S, rngs=nnx.Rngs(0))
         >>> layer(jnp.ones((4, 9, 9, 16))).shape
         (4, 9, 9, 32)
+        >>> from equikit import hom
+        >>> Linear(hom("p p -> p p", p=S), 16, 32, rngs=nnx.Rngs(0)).signature == layer.signature
+        True
 
     Source:
         Maron et al., arXiv:1812.09902; Pearce-Crump, arXiv:2212.08648; Godfrey et al., arXiv:2303.06208.
@@ -171,7 +176,7 @@ class Linear(nnx.Module):
 
     def __init__(
         self,
-        signature: str | Features,
+        signature: str | Features | Space,
         channels: Channels | Features,
         out_channels: Channels | None = None,
         *,

@@ -13,7 +13,8 @@ from equikit import _checks
 from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, SignatureError
 from equikit.groups import Group, H, S
-from equikit.nn._features import Features, checked_features, not_permuted, permuted, read_features
+from equikit.nn._arguments import Space, one_term
+from equikit.nn._features import Features, checked_features, features_of, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn.initializers import filled
 from equikit.plans import Feature
@@ -22,7 +23,6 @@ from equikit.signatures import (
     Signature,
     Term,
     bind,
-    parse_labels,
 )
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
@@ -62,7 +62,7 @@ class Pointwise(nnx.Module):
 
     Args:
         function: takes an array to an array of the same shape, entry by entry.
-        features: labels of the input, `"p p"`.
+        features: labels of the input, `"p p"`, or a space from them to themselves, `ek.hom("p p -> p p", p=ek.S)`.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
@@ -76,10 +76,14 @@ class Pointwise(nnx.Module):
     """
 
     def __init__(
-        self, function: Activation, features: str, *, groups: Mapping[str, object] | None = None, **bindings: object
+        self,
+        function: Activation,
+        features: str | Space,
+        *,
+        groups: Mapping[str, object] | None = None,
+        **bindings: object,
     ) -> None:
-        labels = parse_labels(features)
-        self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings, call=_checks.call_of(type(self)))
+        self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), lambda _, term: term.labels)
         self.function: Activation = _checks.function("function", function, example="jnp.tanh")
         for label, group in self.signature.groups.items():
             reason = pointwise_refusal(group, function)
@@ -170,8 +174,7 @@ class Gated(nnx.Module):
     @property
     def inputs(self) -> dict[str, tuple[str, int]]:
         """The features that go in: name to labels and channels."""
-        terms = zip(self.signature.inputs, self.widths, strict=True)
-        return {term.name: (" ".join(term.labels), width) for term, width in terms}
+        return features_of(self.signature.inputs, self.widths)
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
         """Apply it to a dictionary of arrays `[*batch, *axes, channels]`, named as in `inputs`.

@@ -13,25 +13,23 @@ from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
 from equikit._masks import present
 from equikit.groups import S
-from equikit.nn._features import Features, typed_side
+from equikit.nn._arguments import Space, one_term, refuse_outputs, typed_side
+from equikit.nn._features import Features, features_of
 from equikit.nn._linear import Linear
 from equikit.plans import (
     Channels,
     Feature,
     Masks,
 )
-from equikit.signatures import (
-    Term,
-    bind,
-    parse_labels,
-)
+from equikit.signatures import Signature, Term
 
 
 class Invariant(Linear):
     """All invariant linear maps of its inputs, each with a learned weight: a `Linear` layer onto no axes.
 
     Args:
-        features: labels of the input (`"p p"`), or a dictionary as for `Linear`.
+        features: labels of the input (`"p p"`), a space from them to no axes (`ek.hom("p p -> ()", p=ek.S)`), or a
+            dictionary as for `Linear`.
         channels: channels of the input; not given with a dictionary.
         out_channels: channels of the result.
         rngs: random keys for the parameters.
@@ -46,13 +44,15 @@ class Invariant(Linear):
 
     def __init__(
         self,
-        features: str | Features,
+        features: str | Features | Space,
         channels: Channels | None = None,
         out_channels: int = 1,
         *,
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
+        if isinstance(features, Space):
+            refuse_outputs(features, (), _checks.call_of(type(self)))
         terms, widths = typed_side(features, channels, "input")
         if widths is None:
             raise OptionError(
@@ -61,22 +61,29 @@ class Invariant(Linear):
                 expected='Invariant("p p", 16, 10, ...)',
                 step="give the channels of input and output",
             )
-        inputs = {term.name: (" ".join(term.labels), width) for term, width in zip(terms, widths, strict=True)}
-        super().__init__(inputs, {"": ("", out_channels)}, rngs=rngs, **options)
+        if isinstance(features, Space):
+            super().__init__(features, widths, out_channels, rngs=rngs, **options)
+        else:
+            super().__init__(features_of(terms, widths), {"": ("", out_channels)}, rngs=rngs, **options)
 
     def __call__(self, x: Any, **options: Any) -> Any:
         """Apply the head: `[*batch, channels]`, for one array or a dictionary of arrays."""
         if not isinstance(x, Mapping):
             x = {self.signature.inputs[0].name: x} if len(self.signature.inputs) == 1 else x
         y = super().__call__(x, **options)
-        return y[""] if isinstance(y, dict) else y
+        return y[self.signature.outputs[0].name] if isinstance(y, dict) else y
+
+
+def plain_labels(signature: Signature, term: Term) -> tuple[str, ...]:
+    """The labels of a term on which nothing acts."""
+    return tuple(term.labels[i] for i in signature.plain(term))
 
 
 class Pool(nnx.Module):
     """Sum, mean or maximum over all axes of the input on which groups act; no parameters.
 
     Args:
-        features: labels of the input, `"p p"`.
+        features: labels of the input, `"p p"`, or a space from them to the plain axes, `ek.hom("p p -> ()", p=ek.S)`.
         how: `"sum"`, `"mean"` or `"max"`; the mean of nothing is zero, the maximum of nothing minus infinity.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
@@ -93,15 +100,14 @@ class Pool(nnx.Module):
 
     def __init__(
         self,
-        features: str,
+        features: str | Space,
         *,
         how: Literal["sum", "mean", "max"] = "mean",
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
         self.how = _checks.choice("how", how, ("sum", "mean", "max"), step='write how="mean"')
-        labels = parse_labels(features)
-        self.signature = bind((Term(" ".join(labels), labels),), (), groups, bindings, call=_checks.call_of(type(self)))
+        self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), plain_labels)
         for label, group in self.signature.groups.items():
             if not isinstance(group, S):
                 raise OptionError(

@@ -21,7 +21,13 @@ from equikit.plans._ir import (
     feature_widths as feature_widths,
 )
 from equikit.plans.compilation._contractions import multilinear_plan, planned_maps as planned_maps
-from equikit.plans.compilation._lower import Channels as Channels, per_term as per_term, plan, planned as planned
+from equikit.plans.compilation._lower import (
+    Channels as Channels,
+    channel_pair as channel_pair,
+    per_term as per_term,
+    plan,
+    planned as planned,
+)
 from equikit.plans.compilation._passes import (
     PASSES,
     add_before_broadcasting,

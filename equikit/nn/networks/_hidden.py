@@ -10,7 +10,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._masks import masked
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._features import Features, given_terms, labels_of, read_features
+from equikit.nn._features import Features, features_of, given_terms, labels_of, read_features
 from equikit.nn._functions import Activation
 from equikit.nn._linear import Linear, unreached
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
@@ -39,8 +39,9 @@ class HiddenBilinear(Bilinear):
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
         (sources, wide), (targets, narrow) = read_features(products, "input"), read_features(outputs, "output")
         lost = unreached(bind(sources, targets, groups, {}), (wide, narrow))
-        pairs = zip(targets, narrow, strict=True)
-        kept = {term.name: (" ".join(term.labels), width) for term, width in pairs if term not in lost}
+        kept = features_of(targets, narrow)
+        for term in lost:
+            del kept[term.name]
         return kept or outputs
 
 
@@ -84,11 +85,8 @@ def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str
     """`RMSNorm` on the terms that have an invariant mean square; `None` if there is no such term."""
     terms, widths = read_features(features, "input")
     bound = bind(terms, (), groups, {}).groups
-    kept = {
-        term.name: (" ".join(term.labels), width)
-        for term, width in zip(terms, widths, strict=True)
-        if all(bound[label].keeps_norm for label in term.labels if label in bound)
-    }
+    orthogonal = {term.name for term in terms if all(bound[x].keeps_norm for x in term.labels if x in bound)}
+    kept = {name: what for name, what in features_of(terms, widths).items() if name in orthogonal}
     return Normalized(kept, groups, options) if kept else None
 
 

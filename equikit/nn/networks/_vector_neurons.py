@@ -14,7 +14,16 @@ from equikit import _checks
 from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
 from equikit.groups import O, S
-from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
+from equikit.nn._features import (
+    Features,
+    features_of,
+    given_terms,
+    labels_among,
+    labels_of,
+    masks_for,
+    options_for,
+    read_features,
+)
 from equikit.nn._functions import sigmoid
 from equikit.nn._linear import Linear
 from equikit.nn.initializers import filled
@@ -97,7 +106,7 @@ class VectorNeurons(nnx.Module):
             _checks.count("layers", layers, most=1000),
         )
         self.label = self._label()
-        given = {term.name: (" ".join(term.labels), wide) for term, wide in zip(terms, widths, strict=True)}
+        given = features_of(terms, widths)
         of_vectors = {term.name: given[term.name] for term in terms if self.label in term.labels}
         of_invariants = {name: what for name, what in given.items() if name not in of_vectors}
         axes = next(term.labels for term in terms if self.label in term.labels)

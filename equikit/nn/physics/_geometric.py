@@ -20,11 +20,12 @@ from equikit._errors import OptionError, SignatureError
 from equikit._masks import masked
 from equikit.diagrams import MultilinearSpace, multilinear
 from equikit.groups import Group, O, S
-from equikit.nn._features import Features, given_terms, refuse_complex, typed_side
+from equikit.nn._arguments import Space, sides_of, typed_side
+from equikit.nn._features import Features, given_terms, refuse_complex
 from equikit.nn._linear import checked_dtypes
 from equikit.nn.initializers import scaled, unit_normal
 from equikit.nn.physics._radial import Radial
-from equikit.plans import Feature, Masks, planned_maps, run_contractions
+from equikit.plans import Channels, Feature, Masks, planned_maps, run_contractions
 from equikit.plans.sharding import Result, placed, result
 from equikit.signatures import (
     Signature,
@@ -77,8 +78,9 @@ class GeometricMessage(nnx.Module):
 
     Args:
         inputs: features of the points: labels to channels (`{"p": 16, "p x": 8}`) or name to labels and channels; the
-            label of the points comes first, then any number of axes of space.
-        outputs: the messages, likewise.
+            label of the points comes first, then any number of axes of space. Or a space
+            `ek.hom("p -> p x", p=ek.S, x=ek.O(3))`.
+        outputs: the messages, likewise; with a space the channels of both sides, `(16, 8)`.
         cutoff: the distance from which points send no messages to each other.
         powers: the highest power of the direction.
         radial: how many functions of the distance the network of `Radial` gives, from which the \(f_b\) are mixed.
@@ -113,8 +115,8 @@ class GeometricMessage(nnx.Module):
 
     def __init__(
         self,
-        inputs: Features,
-        outputs: Features,
+        inputs: Features | Space,
+        outputs: Features | tuple[Channels, Channels],
         *,
         cutoff: float,
         powers: int = 2,
@@ -129,8 +131,10 @@ class GeometricMessage(nnx.Module):
         kernel_init: nnx.Initializer = unit_normal,
         **bindings: object,
     ) -> None:
+        call = _checks.call_of(type(self))
+        before, after, groups = sides_of(inputs, outputs, groups, bindings, call)
         (sources, wide), (targets, narrow) = (
-            typed_side(side, None, what) for side, what in ((inputs, "input"), (outputs, "output"))
+            typed_side(side, None, what) for side, what in ((before, "input"), (after, "output"))
         )
         if wide is None or narrow is None:
             raise SignatureError(
@@ -139,7 +143,6 @@ class GeometricMessage(nnx.Module):
                 expected="two dictionaries, from labels to channels",
                 step='write {"p": 16, "p x": 8}',
             )
-        call = _checks.call_of(type(self))
         bound = given_bindings(groups, bindings)
         used = {label for term in (*sources, *targets) for label in term.labels}
         # Features may all be numbers; directions are not.
