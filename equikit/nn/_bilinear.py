@@ -15,6 +15,7 @@ from equikit.groups import Fixed
 from equikit.nn._arguments import Space, sides_of
 from equikit.nn._features import (
     Features,
+    features_of,
     given_terms,
     labels_among,
     labels_of,
@@ -23,6 +24,7 @@ from equikit.nn._features import (
     permuted,
     read_features,
 )
+from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear
 from equikit.plans import Channels, Feature, Masks
 from equikit.plans.sharding import Result, entries, placed
@@ -44,7 +46,7 @@ class ProductLinear(Linear):
     other_layer = "Linear"
 
 
-class Bilinear(nnx.Module):
+class Bilinear(Layer):
     r"""Equivariant maps of second degree: \(y = C(A x \otimes B x)\), the products channel by channel.
 
     A and B are `Linear` layers to features of the same kinds as the inputs, C is one from their products. A product is
@@ -108,6 +110,11 @@ class Bilinear(nnx.Module):
         after = labels_of([products, outputs])
         rest = {label: what for label, what in bound.items() if label in after}
         self.mix = ProductLinear(products, outputs, groups=rest, rngs=rngs, **options_for(options, after, labels))
+
+    def _call_arguments(self) -> list[str]:
+        before = features_of(self.left.signature.inputs, self.left.channels[0])
+        after = features_of(self.mix.signature.outputs, self.mix.channels[1])
+        return [features_text(before), str(self.left.channels[1][0]), features_text(after)]
 
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
         """The outputs that the layer has; products have to reach each of them."""

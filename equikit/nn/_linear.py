@@ -19,6 +19,7 @@ from equikit._errors import DTypeError, SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains, pair_diagrams, why_none
 from equikit.nn._arguments import Space, typed
 from equikit.nn._features import Features
+from equikit.nn._layer import Layer, maps_text
 from equikit.nn.initializers import initial, scaled, unit_normal, zeros
 from equikit.plans import (
     NORMALIZE,
@@ -111,7 +112,7 @@ def unreached(signature: Signature, channels: Widths) -> list[Term]:
     return [term for s, term in enumerate(signature.outputs) if s not in reached]
 
 
-class Linear(nnx.Module):
+class Linear(Layer):
     r"""All linear maps that commute with the groups on the axes, each with a learned weight for every channel pair.
 
     \(y_s = \sum_t \sum_D D\, x_t\, W_{t s D} + b_s\), where D runs over the diagrams from input term t to output term s
@@ -220,6 +221,12 @@ class Linear(nnx.Module):
                 for name, shape in biases.items()
             }
         )
+
+    def _call_arguments(self) -> list[str]:
+        return maps_text(self.signature, self.channels)
+
+    def _map_count(self) -> int | None:
+        return self.space.dim
 
     @property
     def plan(self) -> Plan:

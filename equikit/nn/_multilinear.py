@@ -19,6 +19,7 @@ from equikit.diagrams import (
     why_none,
 )
 from equikit.nn._arguments import Space, space_of
+from equikit.nn._layer import Layer, channels_text, quoted
 from equikit.nn._linear import cast, checked_dtypes, initial_sizes
 from equikit.nn.initializers import scaled, unit_normal
 from equikit.plans import (
@@ -31,9 +32,10 @@ from equikit.plans import (
     applied_maps,
     multilinear_weight_shape,
 )
+from equikit.signatures import Signature
 
 
-class Multilinear(nnx.Module):
+class Multilinear(Layer):
     r"""All maps linear in each of several tensors that commute with the groups, each with a learned weight.
 
     \(y = \sum_b b(x_1, \dots, x_m)\, W_b\), where b runs over the basis of `hom("x, x y -> x", ...)`. The outer product
@@ -138,6 +140,15 @@ class Multilinear(nnx.Module):
         width = 1 if mode == "channelwise" else max(int(np.prod(shape[1:-1])), 1)
         scale = 1 / np.sqrt(len(gains) * width * gains)
         self.kernel = nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scale))
+
+    def _call_arguments(self) -> list[str]:
+        return [quoted(self.space.text), channels_text(self.channels), str(self.out_channels)]
+
+    def _call_signature(self) -> Signature:
+        return self.space.signature
+
+    def _map_count(self) -> int | None:
+        return self.space.dim
 
     def _reason(self) -> str:
         """Why there is no map."""

@@ -16,6 +16,7 @@ from equikit.groups import Group, H, S
 from equikit.nn._arguments import Space, one_term
 from equikit.nn._features import Features, checked_features, features_of, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
+from equikit.nn._layer import Layer, features_text, quoted, value_text
 from equikit.nn.initializers import filled
 from equikit.plans import Feature
 from equikit.plans.sharding import Result, entries, placed
@@ -51,7 +52,7 @@ def pointwise_refusal(group: Group, function: Activation) -> str | None:
     return "its elements mix entries, and a function of single entries does not go through a sum"
 
 
-class Pointwise(nnx.Module):
+class Pointwise(Layer):
     """A function of single entries, on features whose groups allow it; no parameters.
 
     Permutations allow any function, signed permutations odd ones. Other groups mix entries, and allow none but linear
@@ -95,6 +96,9 @@ class Pointwise(nnx.Module):
                     step="use ek.nn.Gated, whose gates are invariants",
                 )
 
+    def _call_arguments(self) -> list[str]:
+        return [value_text(self.function) or "...", quoted(self.signature.inputs[0].text)]
+
     def __call__(self, x: Feature) -> Feature:
         """Apply the function to an array `[*batch, *axes, channels]`, with any number of channels.
 
@@ -115,7 +119,7 @@ def gate_name(term: Term) -> str:
     return f"gate of {term.name}"
 
 
-class Gated(nnx.Module):
+class Gated(Layer):
     """Multiply features by functions of invariants; where a function of single entries commutes, apply it instead.
 
     A term on which only permutations act is put through the activation. Any other term is multiplied by a gate for each
@@ -171,6 +175,10 @@ class Gated(nnx.Module):
         self.signature = Signature((*terms, *gates), terms, kind.bindings)
         self.widths = (*widths, *(width for _, width in gated))
 
+    def _call_arguments(self) -> list[str]:
+        outputs = self.signature.outputs
+        return [features_text(features_of(outputs, self.widths[: len(outputs)]))]
+
     @property
     def inputs(self) -> dict[str, tuple[str, int]]:
         """The features that go in: name to labels and channels."""
@@ -204,7 +212,7 @@ class Gated(nnx.Module):
         return array * jnp.expand_dims(factor, not_permuted(self.signature, term))
 
 
-class NormGated(nnx.Module):
+class NormGated(Layer):
     r"""Multiply features by functions of their own squared norms, where a function of single entries does not commute.
 
     \(y_c = x_c\, \sigma(w_c \langle x_c, x_c \rangle + b_c)\) for each channel, with the metric of the group where it
@@ -259,6 +267,9 @@ class NormGated(nnx.Module):
         stored = jnp.result_type(float)
         self.weight = nnx.Dict({name: nnx.Param(filled(1, (width,), stored)) for name, width in own})
         self.bias = nnx.Dict({name: nnx.Param(filled(0, (width,), stored)) for name, width in own})
+
+    def _call_arguments(self) -> list[str]:
+        return [features_text(features_of(self.signature.inputs, self.widths))]
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
         """Apply it to a dictionary of arrays `[*batch, *axes, channels]`.

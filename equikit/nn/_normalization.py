@@ -10,7 +10,8 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import OptionError
-from equikit.nn._features import Features, checked_features, not_permuted, read_features
+from equikit.nn._features import Features, checked_features, features_of, not_permuted, read_features
+from equikit.nn._layer import Layer, features_text
 from equikit.nn.initializers import filled
 from equikit.plans import (
     Feature,
@@ -22,7 +23,7 @@ from equikit.signatures import (
 )
 
 
-class RMSNorm(nnx.Module):
+class RMSNorm(Layer):
     r"""Divide features by their root mean square, which orthogonal matrices preserve, and scale channels.
 
     \(y = g \odot x / \sqrt{\mathrm{mean}(x^2) + \epsilon}\). The mean runs over the channels of a term and its axes,
@@ -80,6 +81,9 @@ class RMSNorm(nnx.Module):
         self.scale = nnx.Dict(
             {term.name: nnx.Param(filled(1, (width,), stored)) for term, width in zip(terms, widths, strict=True)}
         )
+
+    def _call_arguments(self) -> list[str]:
+        return [features_text(features_of(self.signature.inputs, self.widths))]
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
         """Normalize a dictionary of arrays `[*batch, *axes, channels]`; entries that are zero stay so.

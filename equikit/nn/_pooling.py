@@ -15,6 +15,7 @@ from equikit._masks import present
 from equikit.groups import S
 from equikit.nn._arguments import Space, one_term, refuse_outputs, typed_side
 from equikit.nn._features import Features, features_of
+from equikit.nn._layer import Layer, maps_text, quoted
 from equikit.nn._linear import Linear
 from equikit.plans import (
     Channels,
@@ -66,6 +67,12 @@ class Invariant(Linear):
         else:
             super().__init__(features_of(terms, widths), {"": ("", out_channels)}, rngs=rngs, **options)
 
+    def _call_arguments(self) -> list[str]:
+        whole, *channels = maps_text(self.signature, self.channels)
+        if len(channels) == 1:
+            return [whole, f"out_channels={self.channels[1][0]}"]
+        return [quoted(whole.strip('"').partition(" -> ")[0]), *channels]
+
     def __call__(self, x: Any, **options: Any) -> Any:
         """Apply the head: `[*batch, channels]`, for one array or a dictionary of arrays."""
         if not isinstance(x, Mapping):
@@ -79,7 +86,7 @@ def plain_labels(signature: Signature, term: Term) -> tuple[str, ...]:
     return tuple(term.labels[i] for i in signature.plain(term))
 
 
-class Pool(nnx.Module):
+class Pool(Layer):
     """Sum, mean or maximum over all axes of the input on which groups act; no parameters.
 
     Args:
@@ -116,6 +123,9 @@ class Pool(nnx.Module):
                     expected="groups that permute entries, S or A",
                     step="use ek.nn.Invariant, which knows the invariants of every group",
                 )
+
+    def _call_arguments(self) -> list[str]:
+        return [quoted(self.signature.inputs[0].text)]
 
     def __call__(self, x: Feature, *, mask: Masks | None = None) -> Feature:
         """Pool an array `[*batch, *axes, channels]` to `[*batch, *plain axes, channels]`, with any number of channels.

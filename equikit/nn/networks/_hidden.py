@@ -12,6 +12,7 @@ from equikit._masks import masked
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import Features, features_of, given_terms, labels_of, read_features
 from equikit.nn._functions import Activation
+from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear, unreached
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn._normalization import RMSNorm
@@ -45,8 +46,10 @@ class HiddenBilinear(Bilinear):
         return kept or outputs
 
 
-class PerTerm(nnx.Module):
+class PerTerm(Layer):
     """A `Pointwise` nonlinearity for every term of some features."""
+
+    shows_parts = True
 
     def __init__(self, function: Activation, features: Features, groups: Mapping[str, object]) -> None:
         terms, _ = read_features(features, "output")
@@ -90,8 +93,10 @@ def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str
     return Normalized(kept, groups, options) if kept else None
 
 
-class Normalized(nnx.Module):
+class Normalized(Layer):
     """`RMSNorm` on some terms of a dictionary; the others are passed on."""
+
+    shows_parts = True
 
     def __init__(self, kept: Features, groups: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.names = tuple(kept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flax import nnx
@@ -14,8 +14,18 @@ from equikit._checks import Call, call_of
 from equikit._errors import OptionError, SignatureError
 from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
+from equikit.nn._features import (
+    Features,
+    features_of,
+    given_terms,
+    labels_among,
+    labels_of,
+    masks_for,
+    options_for,
+    read_features,
+)
 from equikit.nn._functions import Activation, sigmoid, silu
+from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear, cast, unreached
 from equikit.nn.networks._hidden import (
     HiddenBilinear,
@@ -33,12 +43,13 @@ from equikit.plans import (
     Masks,
 )
 from equikit.signatures import (
+    Signature,
     bind,
     parse_side,
 )
 
 
-class Network(nnx.Module):
+class Network(Layer):
     r"""A network on tensors of any groups, from a list of features.
 
     A hidden layer maps x to \(\sigma(s\,(L x + B(x)))\): L is a `Linear` layer, B a `Bilinear` one, σ the
@@ -92,6 +103,8 @@ class Network(nnx.Module):
         section 6, which joins linear, bilinear and gated layers; normalization before each layer as in Xiong et al.,
         arXiv:2002.04745.
     """
+
+    shows_parts = True
 
     def __init__(
         self,
@@ -149,6 +162,20 @@ class Network(nnx.Module):
         self.nonlinear = nnx.List(nonlinear)
         self.head = Linear(features[-2], features[-1], rngs=rngs, **of(*features[-2:]))
         self._refuse_constant(features, widths)
+
+    def _call_arguments(self) -> list[str]:
+        layers = [*self.linear, self.head]
+        sides = [features_of(layer.signature.inputs, layer.channels[0]) for layer in layers]
+        sides.append(features_of(self.head.signature.outputs, self.head.channels[1]))
+        return [f"[{', '.join(map(features_text, sides))}]"]
+
+    def _call_options(self) -> Iterator[str]:
+        """Products and norms are among the parts."""
+        yield from ["residual=True"] if any(self.residual) else []
+
+    def _call_signature(self) -> Signature:
+        bound = (layer.signature.bindings for layer in (*self.linear, self.head))
+        return Signature((), (), tuple(sorted(set(itertools.chain(*bound)))))
 
     def _refuse_constant(self, features: Sequence[Features], products: Sequence[int]) -> None:
         """Raise `SignatureError` if an output does not depend on the input: some layer on every path has no map."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from equikit.nn._features import (
     read_features,
 )
 from equikit.nn._functions import sigmoid
+from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear
 from equikit.nn.initializers import filled
 from equikit.nn.networks._hidden import present
@@ -40,7 +41,7 @@ EPSILON = 1e-6
 """Added to the variance of scores, which rounding errors alone must not make differ."""
 
 
-class VectorNeurons(nnx.Module):
+class VectorNeurons(Layer):
     r"""A network from vectors and invariants to vectors, of degree one: outputs are as many times longer as inputs.
 
     Its features are vectors of an entry, `"p x"`. Each layer maps them by a `Linear` layer, for points by \(A x_i + B\,
@@ -85,6 +86,8 @@ class VectorNeurons(nnx.Module):
         this end, in Kaba et al., arXiv:2211.06489, section 4.2.
     """
 
+    shows_parts = True
+
     def __init__(
         self,
         features: Features,
@@ -127,6 +130,13 @@ class VectorNeurons(nnx.Module):
         self.bias = nnx.List([nnx.Param(filled(0, (width,), stored)) for _ in range(depth)])
         outer = (kind, _checks.count("vectors", vectors, least=1, example=3))
         self.head = linear(inner, {"vectors": outer, "queries": outer, "keys": outer})
+
+    def _call_arguments(self) -> list[str]:
+        return [features_text(features_of(self.signature.inputs, self.channels)), str(self.head.channels[1][0])]
+
+    def _call_options(self) -> Iterator[str]:
+        yield f"channels={self.first.channels[1][0]}"
+        yield f"layers={len(self.hidden)}"
 
     def _label(self) -> str:
         """The label of the vectors."""

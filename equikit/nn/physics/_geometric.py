@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -21,7 +21,8 @@ from equikit._masks import masked
 from equikit.diagrams import MultilinearSpace, multilinear
 from equikit.groups import Group, O, S
 from equikit.nn._arguments import Space, sides_of, typed_side
-from equikit.nn._features import Features, given_terms, refuse_complex
+from equikit.nn._features import Features, features_of, given_terms, refuse_complex
+from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import checked_dtypes
 from equikit.nn.initializers import scaled, unit_normal
 from equikit.nn.physics._radial import Radial
@@ -68,7 +69,7 @@ def message_maps(group: Group, source: int, power: int, target: int) -> tuple[Mu
     return space, tuple(found)
 
 
-class GeometricMessage(nnx.Module):
+class GeometricMessage(Layer):
     r"""Messages from neighboring points, by every equivariant map of their features and directions.
 
     \(m_i = \sum_{j \ne i} \sum_b f_b(r_{ij})\, b(h_j, \hat r_{ij}, \dots, \hat r_{ij})\): b runs over the maps that are
@@ -183,6 +184,16 @@ class GeometricMessage(nnx.Module):
                 shape = len(gains), width, radial, out
                 kernel[name] = nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scale))
         self.kernel = nnx.Dict(kernel)
+
+    def _call_arguments(self) -> list[str]:
+        sides = zip((self.sources, self.signature.outputs), self.channels, strict=True)
+        return [*(features_text(features_of(*side)) for side in sides), f"cutoff={self.radial.cutoff:g}"]
+
+    def _call_options(self) -> Iterator[str]:
+        yield from super()._call_options()
+        count = self.radial.network[-1].channels[1][0]
+        yield from [f"radial={count}"] if count != 8 else []
+        yield from self.radial._call_options()
 
     @property
     def sources(self) -> tuple[Term, ...]:

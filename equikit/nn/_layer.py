@@ -1,0 +1,125 @@
+"""The base class of layers: its `repr` is the call that makes the layer, with the number of its maps and parameters."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import jax
+import numpy as np
+from flax import nnx
+from flax.nnx import reprlib
+
+from equikit import _checks
+from equikit.nn._features import Features, features_of
+from equikit.plans import Widths
+from equikit.signatures import Signature, is_keyword
+
+
+def quoted(text: str) -> str:
+    """A text in double quotes."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def value_text(value: object) -> str | None:
+    """An option as it may be typed; `None` for values that have no short text."""
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, str):
+        return quoted(value)
+    if value is None or isinstance(value, bool | int | float | tuple):
+        return repr(value)
+    return getattr(value, "__name__", None) if callable(value) else None
+
+
+def channels_text(channels: Sequence[int]) -> str:
+    """Channels of several terms: one number where they are equal."""
+    return str(channels[0] if len(set(channels)) == 1 else tuple(channels))
+
+
+def features_text(features: Features) -> str:
+    """Features as a dictionary, by labels where the name is made of them."""
+
+    def written(name: str, labels: str, width: int) -> str:
+        return f"{quoted(name)}: {width if name == labels else f'({quoted(labels)}, {width})'}"
+
+    pairs = ((name, what if isinstance(what, tuple) else (name, what)) for name, what in features.items())
+    return f"{{{', '.join(written(name, *what) for name, what in pairs)}}}"
+
+
+def maps_text(signature: Signature, channels: Widths) -> list[str]:
+    """The signature and channels of linear maps: one text and two numbers, or two dictionaries where names need it."""
+    (inputs, outputs), (wide, narrow) = (signature.inputs, signature.outputs), channels
+    if all(term.name.isidentifier() or term.name == " ".join(term.labels) for term in (*inputs, *outputs)):
+        return [quoted(str(signature)), channels_text(wide), channels_text(narrow)]
+    return [features_text(features_of(inputs, wide)), features_text(features_of(outputs, narrow))]
+
+
+class Layer(nnx.Module):
+    """Base class of layers and networks, which show themselves as the call that makes them.
+
+    Attributes:
+        shows_parts: whether the `repr` lists the layers inside, one in a line.
+    """
+
+    shows_parts: ClassVar[bool] = False
+
+    def _call_arguments(self) -> list[str]:
+        """The positional arguments, as they may be typed."""
+        return []
+
+    def _call_signature(self) -> Signature | None:
+        """The signature whose groups the call has."""
+        found = vars(self).get("signature")
+        return found if isinstance(found, Signature) else None
+
+    def _map_count(self) -> int | None:
+        """The number of equivariant maps, if the layer has all of them."""
+        return None
+
+    def _call_options(self) -> Iterator[str]:
+        """The options that differ from their defaults, as they may be typed."""
+        places = (self, vars(self).get("options"))
+        for name, default in _checks.defaults_of(type(self)).items():
+            place = next((place for place in places if place is not None and hasattr(place, name)), None)
+            text = value_text(default if place is None else getattr(place, name))
+            if text is not None and text != value_text(default):
+                yield f"{name}={text}"
+
+    def _call_bindings(self) -> Iterator[str]:
+        """The groups, as they may be typed."""
+        signature, call = self._call_signature(), _checks.call_of(type(self))
+        bound = {label: str(what) for label, what in (() if signature is None else signature.bindings)}
+        keywords = [label for label in bound if is_keyword(label, call)]
+        yield from (f"{label}={bound[label]}" for label in keywords)
+        others = [f"{quoted(label)}: {what}" for label, what in bound.items() if label not in keywords]
+        if others:
+            yield f"groups={{{', '.join(others)}}}"
+
+    def _counts(self) -> str:
+        """The numbers of maps and of parameters."""
+        leaves = jax.tree.leaves(nnx.state(self, nnx.Param))
+        parameters, maps = sum(math.prod(getattr(leaf, "shape", ())) for leaf in leaves), self._map_count()
+        counts = [] if maps is None else [f"{_checks.count_text(maps)} map{'' if maps == 1 else 's'}"]
+        if parameters:
+            counts.append(f"{parameters:,} parameter{'' if parameters == 1 else 's'}")
+        return f"  # {', '.join(counts)}" if counts else ""
+
+    def __nnx_repr__(self) -> Iterator[reprlib.Object | reprlib.Attr]:
+        """The call, with the counts as a comment; and the layers inside."""
+        call = ", ".join([*self._call_arguments(), *self._call_options(), *self._call_bindings()])
+        name, counts = type(self).__name__, self._counts()
+        parts = {key: part for key, part in vars(self).items() if has_layers(part)} if self.shows_parts else {}
+        if not parts:
+            yield reprlib.Object(type=f"{name}({call}){counts}", start="", end="")
+            return
+        yield reprlib.Object(type=name, start=f"({call}{',' if call else ''}", comment=counts)
+        yield from (reprlib.Attr(key, part) for key, part in parts.items())
+
+
+def has_layers(part: object) -> bool:
+    """Whether an attribute is a module, or a list or dictionary of modules."""
+    inside = nnx.iter_modules(part) if isinstance(part, nnx.Module) else ()
+    return any(not isinstance(module, nnx.List | nnx.Dict) for _, module in inside)
