@@ -2,6 +2,7 @@
 
 from equikit.nn._arguments import Space as Space, typed_side as typed_side
 from equikit.nn._bilinear import Bilinear
+from equikit.nn._dropout import Dropout
 from equikit.nn._features import Features as Features
 from equikit.nn._functions import (
     Activation as Activation,
@@ -14,7 +15,7 @@ from equikit.nn._linear import (
 )
 from equikit.nn._multilinear import Multilinear
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
-from equikit.nn._normalization import RMSNorm
+from equikit.nn._normalization import BatchNorm, LayerNorm, RMSNorm
 from equikit.nn._pooling import Invariant, Pool
 from equikit.nn._saved import FORMAT, check_saved, describe
 from equikit.nn.networks._group_convolution import GroupConvolution
@@ -30,14 +31,17 @@ from equikit.nn.physics._radial import Radial
 __all__ = [
     "FORMAT",
     "MLP",
+    "BatchNorm",
     "Bilinear",
     "ConstitutiveLaw",
     "DeepSets",
+    "Dropout",
     "Gated",
     "GeometricMessage",
     "GraphNetwork",
     "GroupConvolution",
     "Invariant",
+    "LayerNorm",
     "Linear",
     "MatrixMLP",
     "MatrixNetwork",

@@ -89,6 +89,11 @@ def permuted(signature: Signature, label: str) -> bool:
     return isinstance(signature.groups.get(label), S)
 
 
+def mixed(signature: Signature, term: Term) -> bool:
+    """Whether a group mixes the entries of an axis of a term."""
+    return any(label in signature.groups and not permuted(signature, label) for label in term.labels)
+
+
 def not_permuted(signature: Signature, term: Term) -> list[int]:
     """The axes of a term on which entries are mixed or do not move, counted from the end of an array with channels."""
     axes = len(term.labels)
@@ -145,8 +150,10 @@ def refuse_complex(name: str, array: jax.Array) -> jax.Array:
     return array
 
 
-def checked_features(signature: Signature, channels: Sequence[int], x: object) -> dict[str, jax.Array]:
+def checked_features(
+    signature: Signature, channels: Sequence[int], x: object, masks: Mapping[str, Any] | None = None
+) -> dict[str, jax.Array]:
     """Check a dictionary of arrays as `checked_arrays` does; they come in the order of the terms."""
     given = given_terms([term.name for term in signature.inputs], x)
-    arrays, _ = checked_arrays(signature, channels, given.values())
+    arrays, _ = checked_arrays(signature, channels, given.values(), masks=masks)
     return dict(zip(given, arrays, strict=True))

@@ -14,11 +14,12 @@ from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, SignatureError
 from equikit.groups import Group, H, S
 from equikit.nn._arguments import Space, one_term
-from equikit.nn._features import Features, checked_features, features_of, not_permuted, permuted, read_features
+from equikit.nn._features import Features, checked_features, features_of, mixed, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._layer import Layer, features_text, quoted, value_text
+from equikit.nn._termwise import Arrays, Termwise
 from equikit.nn.initializers import filled
-from equikit.plans import Feature
+from equikit.plans import Feature, Masks
 from equikit.plans.sharding import Result, entries, placed
 from equikit.signatures import (
     Signature,
@@ -107,11 +108,6 @@ class Pointwise(Layer):
         """
         (x,), _ = checked_arrays(self.signature, None, [x])
         return self.function(x)
-
-
-def mixed(signature: Signature, term: Term) -> bool:
-    """Whether a group mixes the entries of an axis of a term."""
-    return any(label in signature.groups and not permuted(signature, label) for label in term.labels)
 
 
 def gate_name(term: Term) -> str:
@@ -212,7 +208,7 @@ class Gated(Layer):
         return array * jnp.expand_dims(factor, not_permuted(self.signature, term))
 
 
-class NormGated(Layer):
+class NormGated(Termwise):
     r"""Multiply features by functions of their own squared norms, where a function of single entries does not commute.
 
     \(y_c = x_c\, \sigma(w_c \langle x_c, x_c \rangle + b_c)\) for each channel, with the metric of the group where it
@@ -247,11 +243,7 @@ class NormGated(Layer):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
-        if rngs is not None:
-            _checks.rngs(rngs)
-        terms, widths = read_features(features, "input")
-        self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
-        self.widths = widths
+        super().__init__(features, rngs, groups, bindings)
         self.activation: Activation = _checks.function("activation", activation, example="jax.nn.silu")
         self.gate: Activation = _checks.function("gate", gate, example="jax.nn.sigmoid")
         for label, group in self.signature.groups.items():
@@ -263,24 +255,25 @@ class NormGated(Layer):
                     expected="a group with a symmetric form",
                     step="use ek.nn.Gated with ek.nn.Bilinear, which finds the invariants of two vectors",
                 )
-        own = [(term.name, width) for term, width in zip(terms, widths, strict=True) if mixed(self.signature, term)]
+        terms = zip(self.signature.inputs, self.widths, strict=True)
+        own = [(term.name, width) for term, width in terms if mixed(self.signature, term)]
         stored = jnp.result_type(float)
         self.weight = nnx.Dict({name: nnx.Param(filled(1, (width,), stored)) for name, width in own})
         self.bias = nnx.Dict({name: nnx.Param(filled(0, (width,), stored)) for name, width in own})
 
-    def _call_arguments(self) -> list[str]:
-        return [features_text(features_of(self.signature.inputs, self.widths))]
+    def __call__(self, x: Arrays, *, mask: Masks | None = None) -> Arrays:
+        """Apply it to an array `[*batch, *axes, channels]` or a dictionary of arrays.
 
-    def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
-        """Apply it to a dictionary of arrays `[*batch, *axes, channels]`.
+        Args:
+            x: a dictionary with an array for each term, or the array alone where there is one term.
+            mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
         """
-        arrays = checked_features(self.signature, self.widths, x)
-        return {term.name: self._applied(term, arrays[term.name]) for term in self.signature.inputs}
+        return self._each(x, mask, self._applied)
 
-    def _applied(self, term: Term, array: Feature) -> Feature:
+    def _applied(self, term: Term, array: Feature, _: Mapping[str, jax.Array]) -> Feature:
         if not mixed(self.signature, term):
             return self.activation(array)
         # In half precision squares overflow where the features do not, and with a metric inf - inf is nan.
