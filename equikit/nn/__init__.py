@@ -22,7 +22,9 @@ from equikit.nn.networks._group_convolution import GroupConvolution
 from equikit.nn.networks._matrix_networks import MatrixMLP, MatrixNetwork
 from equikit.nn.networks._mlp import MLP
 from equikit.nn.networks._network import Network
+from equikit.nn.networks._residual import Residual
 from equikit.nn.networks._sets_and_graphs import DeepSets, GraphNetwork
+from equikit.nn.networks._stack import Stack
 from equikit.nn.networks._vector_neurons import VectorNeurons
 from equikit.nn.physics._constitutive import ConstitutiveLaw
 from equikit.nn.physics._geometric import GeometricMessage
@@ -52,6 +54,8 @@ __all__ = [
     "Pool",
     "RMSNorm",
     "Radial",
+    "Residual",
+    "Stack",
     "VectorNeurons",
     "check_saved",
     "describe",

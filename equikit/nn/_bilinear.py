@@ -15,7 +15,6 @@ from equikit.groups import Fixed
 from equikit.nn._arguments import Space, sides_of
 from equikit.nn._features import (
     Features,
-    features_of,
     given_terms,
     labels_among,
     labels_of,
@@ -111,10 +110,14 @@ class Bilinear(Layer):
         rest = {label: what for label, what in bound.items() if label in after}
         self.mix = ProductLinear(products, outputs, groups=rest, rngs=rngs, **options_for(options, after, labels))
 
+    @property
+    def sides(self) -> tuple[Features, Features]:
+        """The features of the inputs and of the outputs."""
+        return self.left.sides[0], self.mix.sides[1]
+
     def _call_arguments(self) -> list[str]:
-        before = features_of(self.left.signature.inputs, self.left.channels[0])
-        after = features_of(self.mix.signature.outputs, self.mix.channels[1])
-        return [features_text(before), str(self.left.channels[1][0]), features_text(after)]
+        before, after = map(features_text, self.sides)
+        return [before, str(self.left.channels[1][0]), after]
 
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
         """The outputs that the layer has; products have to reach each of them."""

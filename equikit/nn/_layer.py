@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 import jax
@@ -70,8 +70,14 @@ class Layer(nnx.Module):
         """The positional arguments, as they may be typed."""
         return []
 
-    def _call_signature(self) -> Signature | None:
-        """The signature whose groups the call has."""
+    @property
+    def sides(self) -> tuple[Features, Features] | None:
+        """The features that the layer takes and gives; `None` where the layer does not say."""
+        return None
+
+    @property
+    def call_signature(self) -> Signature | None:
+        """A signature with the groups of the layer."""
         found = vars(self).get("signature")
         return found if isinstance(found, Signature) else None
 
@@ -79,7 +85,7 @@ class Layer(nnx.Module):
         """The number of equivariant maps, if the layer has all of them."""
         return None
 
-    def _call_options(self) -> Iterator[str]:
+    def _call_options(self) -> Iterable[str]:
         """The options that differ from their defaults, as they may be typed."""
         places = (self, vars(self).get("options"))
         for name, default in _checks.defaults_of(type(self)).items():
@@ -88,9 +94,9 @@ class Layer(nnx.Module):
             if text is not None and text != value_text(default):
                 yield f"{name}={text}"
 
-    def _call_bindings(self) -> Iterator[str]:
+    def _call_bindings(self) -> Iterable[str]:
         """The groups, as they may be typed."""
-        signature, call = self._call_signature(), _checks.call_of(type(self))
+        signature, call = self.call_signature, _checks.call_of(type(self))
         bound = {label: str(what) for label, what in (() if signature is None else signature.bindings)}
         keywords = [label for label in bound if is_keyword(label, call)]
         yield from (f"{label}={bound[label]}" for label in keywords)

@@ -18,7 +18,7 @@ from equikit._array_checks import foreign
 from equikit._errors import DTypeError, SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains, pair_diagrams, why_none
 from equikit.nn._arguments import Space, typed
-from equikit.nn._features import Features
+from equikit.nn._features import Features, features_of
 from equikit.nn._layer import Layer, maps_text
 from equikit.nn.initializers import initial, scaled, unit_normal, zeros
 from equikit.plans import (
@@ -221,6 +221,12 @@ class Linear(Layer):
                 for name, shape in biases.items()
             }
         )
+
+    @property
+    def sides(self) -> tuple[Features, Features]:
+        """The features of the inputs and of the outputs."""
+        inputs, outputs = self.signature.inputs, self.signature.outputs
+        return features_of(inputs, self.channels[0]), features_of(outputs, self.channels[1])
 
     def _call_arguments(self) -> list[str]:
         return maps_text(self.signature, self.channels)

@@ -144,7 +144,9 @@ class Multilinear(Layer):
     def _call_arguments(self) -> list[str]:
         return [quoted(self.space.text), channels_text(self.channels), str(self.out_channels)]
 
-    def _call_signature(self) -> Signature:
+    @property
+    def call_signature(self) -> Signature:
+        """The signature of the space."""
         return self.space.signature
 
     def _map_count(self) -> int | None:

@@ -171,9 +171,14 @@ class Gated(Layer):
         self.signature = Signature((*terms, *gates), terms, kind.bindings)
         self.widths = (*widths, *(width for _, width in gated))
 
-    def _call_arguments(self) -> list[str]:
+    @property
+    def sides(self) -> tuple[Features, Features]:
+        """The features with gates, and without."""
         outputs = self.signature.outputs
-        return [features_text(features_of(outputs, self.widths[: len(outputs)]))]
+        return self.inputs, features_of(outputs, self.widths[: len(outputs)])
+
+    def _call_arguments(self) -> list[str]:
+        return [features_text(self.sides[1])]
 
     @property
     def inputs(self) -> dict[str, tuple[str, int]]:

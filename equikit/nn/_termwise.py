@@ -56,8 +56,14 @@ class Termwise(Layer):
         terms, self.widths = read_features(features, "input")
         self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
 
+    @property
+    def sides(self) -> tuple[Features, Features]:
+        """The features, twice."""
+        features = features_of(self.signature.inputs, self.widths)
+        return features, features
+
     def _call_arguments(self) -> list[str]:
-        return [features_text(features_of(self.signature.inputs, self.widths))]
+        return [features_text(self.sides[0])]
 
     def _each(self, x: Arrays, mask: Masks | None, apply: Applied) -> Arrays:
         """Apply a function to every term; absent entries are zero before and after."""

@@ -38,6 +38,14 @@ LAYERS = {
         ek.nn.Dropout({"p x": 2}, 0.5, deterministic=True, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)),
         [{"p x": jnp.ones((2, 4, 3, 2))}],
     ),
+    "Residual": (
+        ek.nn.Residual([ek.nn.RMSNorm({"p": 2}, p=ek.S), ek.nn.Linear("p -> p", 2, 2, p=ek.S, rngs=RNGS)]),
+        [{"p": jnp.ones((2, 4, 2))}],
+    ),
+    "Stack": (
+        ek.nn.Stack(lambda rngs: ek.nn.Linear("p -> p", 2, 2, p=ek.S, rngs=rngs), 3, rngs=RNGS),
+        [jnp.ones((2, 4, 2))],
+    ),
     "Radial": (ek.nn.Radial(2.0, 3, hidden=(4,), rngs=RNGS), [jnp.ones(5)]),
     "Network": (
         ek.nn.Network(

@@ -16,7 +16,6 @@ from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
 from equikit.nn._features import (
     Features,
-    features_of,
     given_terms,
     labels_among,
     labels_of,
@@ -164,16 +163,21 @@ class Network(Layer):
         self._refuse_constant(features, widths)
 
     def _call_arguments(self) -> list[str]:
-        layers = [*self.linear, self.head]
-        sides = [features_of(layer.signature.inputs, layer.channels[0]) for layer in layers]
-        sides.append(features_of(self.head.signature.outputs, self.head.channels[1]))
-        return [f"[{', '.join(map(features_text, sides))}]"]
+        inputs = [layer.sides[0] for layer in (*self.linear, self.head)]
+        return [f"[{', '.join(map(features_text, [*inputs, self.head.sides[1]]))}]"]
 
     def _call_options(self) -> Iterator[str]:
         """Products and norms are among the parts."""
         yield from ["residual=True"] if any(self.residual) else []
 
-    def _call_signature(self) -> Signature:
+    @property
+    def sides(self) -> tuple[Features, Features]:
+        """The features of the first layer's inputs and of the last layer's outputs."""
+        return [*self.linear, self.head][0].sides[0], self.head.sides[1]
+
+    @property
+    def call_signature(self) -> Signature:
+        """A signature with the groups of all layers."""
         bound = (layer.signature.bindings for layer in (*self.linear, self.head))
         return Signature((), (), tuple(sorted(set(itertools.chain(*bound)))))
 
