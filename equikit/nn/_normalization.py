@@ -13,11 +13,12 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import DTypeError
+from equikit._masks import present
 from equikit.nn._features import Features, mixed, not_permuted
 from equikit.nn._linear import checked_dtypes, is_complex
 from equikit.nn._termwise import Arrays, Termwise, refuse_without_norm
 from equikit.nn.initializers import filled
-from equikit.plans import Feature, Masks, masked
+from equikit.plans import Feature, Masks
 from equikit.signatures import Term
 
 
@@ -264,7 +265,7 @@ class BatchNorm(Termwise):
     def _statistics(self, term: Term, array: Feature, masks: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         """The mean and variance of each channel over present entries, which also go into the running averages."""
         batch, axes = array.ndim - 1 - len(term.labels), tuple(range(array.ndim - 1))
-        keep = masked(jnp.ones((*array.shape[:-1], 1), bool), term.labels, masks, batch)
+        keep = jnp.broadcast_to(present(term.labels, masks, array.ndim, batch), (*array.shape[:-1], 1))
         count = jnp.sum(keep, dtype=array.real.dtype)
         share = 1 / jnp.maximum(count, 1)
         mean = jnp.sum(array, axis=axes) * share if term.name in self.mean else jnp.zeros((), array.dtype)

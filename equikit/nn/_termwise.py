@@ -11,9 +11,10 @@ from flax import nnx
 from equikit import _checks
 from equikit._array_checks import masks_of
 from equikit._errors import OptionError
+from equikit._masks import masked
 from equikit.nn._features import Features, checked_features, features_of, read_features
 from equikit.nn._layer import Layer, features_text
-from equikit.plans import Feature, Masks, masked
+from equikit.plans import Feature, Masks
 from equikit.signatures import Signature, Term, bind
 
 Arrays = TypeVar("Arrays", jax.Array, dict[str, jax.Array], Mapping[str, jax.Array])
