@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from equikit.signatures import (
 if TYPE_CHECKING:
     import sympy
 
+    from equikit.diagrams.multilinear._space import MultilinearSpace
     from equikit.plans import Plan
 
 
@@ -345,6 +346,18 @@ class HomSpace:
         return plan(self.signature, channels, normalize=normalize, bias=bias)
 
 
+@overload
+def hom(
+    signature: Mapping[str, str],
+    outputs: str | Mapping[str, str],
+    /,
+    *,
+    groups: Mapping[str, object] | None = None,
+    **bindings: object,
+) -> HomSpace: ...
+
+
+@overload
 def hom(
     signature: str | Mapping[str, str],
     outputs: str | Mapping[str, str] | None = None,
@@ -352,7 +365,17 @@ def hom(
     *,
     groups: Mapping[str, object] | None = None,
     **bindings: object,
-) -> HomSpace | Any:
+) -> HomSpace | MultilinearSpace: ...
+
+
+def hom(
+    signature: str | Mapping[str, str],
+    outputs: str | Mapping[str, str] | None = None,
+    /,
+    *,
+    groups: Mapping[str, object] | None = None,
+    **bindings: object,
+) -> HomSpace | MultilinearSpace:
     r"""The space of linear maps that commute with the groups on the axes; with commas, of multilinear ones.
 
     Args:
@@ -366,7 +389,8 @@ def hom(
 
     Returns:
         The `HomSpace`, or with commas, `sym` or `alt` the `MultilinearSpace`; its dimension, diagrams and matrices are
-        computed when asked for.
+        computed when asked for. Type checkers cannot read the text: `assert isinstance(space, ek.HomSpace)` tells them
+        where a program needs more than both have.
 
     Raises:
         SignatureError: if the signature cannot be read, a label is not bound or bound twice, or a binding has no label.

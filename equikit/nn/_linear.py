@@ -23,8 +23,8 @@ from equikit.nn._layer import Layer, maps_text
 from equikit.nn.initializers import initial, scaled, unit_normal, zeros
 from equikit.plans import (
     NORMALIZE,
+    Arrays,
     Channels,
-    Inputs,
     Layout,
     Masks,
     Method,
@@ -307,12 +307,12 @@ class Linear(Layer):
 
     def __call__(
         self,
-        x: Inputs,
+        x: Arrays,
         *,
         mask: Masks | None = None,
         sizes: Mapping[str, int] | None = None,
         out_sharding: OutSharding | None = None,
-    ) -> Any:
+    ) -> Arrays:
         """Apply the layer.
 
         Args:
@@ -323,7 +323,8 @@ class Linear(Layer):
             out_sharding: how the result is sharded over a mesh, as in `equikit.plans.apply`.
 
         Returns:
-            `[*batch, *axes, channels]`; a dictionary if the layer has several outputs or `x` is one. NaNs in
+            `[*batch, *axes, channels]`; a dictionary if the layer has several outputs or `x` is one. For type
+            checkers the result has the type of `x`: pass a dictionary to a layer with several outputs. NaNs in
             present entries propagate to every sum over them.
 
         Raises:
@@ -332,7 +333,9 @@ class Linear(Layer):
         weights = self._given()
         if self.dtype is not None:
             x = cast(x, self.dtype)
-        return applied(self.plan, x, weights, self.options, mask=mask, sizes=sizes, out_sharding=out_sharding)
+        result: Any = applied(self.plan, x, weights, self.options, mask=mask, sizes=sizes, out_sharding=out_sharding)
+        found: Arrays = result
+        return found
 
     def _given(self) -> dict[str, jax.Array] | Layout:
         """What the plan is run with: the weights, by name, or laid out."""

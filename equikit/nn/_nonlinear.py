@@ -17,9 +17,9 @@ from equikit.nn._arguments import Space, one_term
 from equikit.nn._features import Features, checked_features, features_of, mixed, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._layer import Layer, features_text, quoted, value_text
-from equikit.nn._termwise import Arrays, Termwise
 from equikit.nn.initializers import filled
-from equikit.plans import Feature, Masks
+from equikit.nn.termwise._termwise import Termwise
+from equikit.plans import Arrays, Feature, Masks
 from equikit.plans.sharding import Result, entries, placed
 from equikit.signatures import (
     Signature,

@@ -20,8 +20,10 @@ from equikit.nn._linear import Linear
 from equikit.plans import (
     Channels,
     Feature,
+    Inputs,
     Masks,
 )
+from equikit.plans.sharding import OutSharding
 from equikit.signatures import Signature, Term
 
 
@@ -73,12 +75,20 @@ class Invariant(Linear):
             return [whole, f"out_channels={self.channels[1][0]}"]
         return [quoted(whole.strip('"').partition(" -> ")[0]), *channels]
 
-    def __call__(self, x: Any, **options: Any) -> Any:
-        """Apply the head: `[*batch, channels]`, for one array or a dictionary of arrays."""
-        if not isinstance(x, Mapping):
-            x = {self.signature.inputs[0].name: x} if len(self.signature.inputs) == 1 else x
-        y = super().__call__(x, **options)
-        return y[self.signature.outputs[0].name] if isinstance(y, dict) else y
+    def __call__(  # type: ignore[override]  # one array for every kind of input
+        self,
+        x: Inputs,
+        *,
+        mask: Masks | None = None,
+        sizes: Mapping[str, int] | None = None,
+        out_sharding: OutSharding | None = None,
+    ) -> Feature:
+        """Apply the head: `[*batch, channels]`, for one array or a dictionary of arrays; options as for `Linear`."""
+        single = len(self.signature.inputs) == 1 and not isinstance(x, Mapping)
+        given: Any = {self.signature.inputs[0].name: x} if single else x
+        y: Any = super().__call__(given, mask=mask, sizes=sizes, out_sharding=out_sharding)
+        head: Feature = y[self.signature.outputs[0].name] if isinstance(y, dict) else y
+        return head
 
 
 def plain_labels(signature: Signature, term: Term) -> tuple[str, ...]:

@@ -44,8 +44,10 @@ from equikit.plans.costs._table import stages_table as stages_table
 
 if TYPE_CHECKING:
     from equikit.plans._apply import (
+        Arrays as Arrays,
         Feature as Feature,
         Inputs as Inputs,
+        Mask as Mask,
         Masks as Masks,
         applied as applied,
         apply,
@@ -94,10 +96,12 @@ __all__ = [
 ]
 
 _IN_JAX = {
+    "Arrays": "_apply",
     "Choice": "costs._method",
     "Feature": "_apply",
     "Inputs": "_apply",
     "Layout": "execution._layout",
+    "Mask": "_apply",
     "Masks": "_apply",
     "Method": "_options",
     "RunOptions": "_options",

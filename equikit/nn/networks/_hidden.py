@@ -15,7 +15,7 @@ from equikit.nn._functions import Activation
 from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear, unreached
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
-from equikit.nn._normalization import RMSNorm
+from equikit.nn.termwise._norms import RMSNorm
 from equikit.plans import (
     Feature,
 )

@@ -236,8 +236,7 @@ class Network(Layer):
                 x = {name: array + present(names[name], kept[name], masks) for name, array in x.items()}
         if "head" in self.norms:
             x = self.norms["head"](x)
-        result: dict[str, Feature] = self.head(x, mask=masks_for(self.head.signature, whole, mask))
-        return result
+        return self.head(dict(x), mask=masks_for(self.head.signature, whole, mask))
 
 
 def _scaled_sums(linear: Linear, first: Mapping[str, Feature], second: Mapping[str, Feature]) -> dict[str, Feature]:

@@ -16,9 +16,8 @@ from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.nn._features import Features, masks_for, read_features
 from equikit.nn._layer import Layer, features_text
-from equikit.nn._termwise import Arrays
 from equikit.nn.networks._hidden import agree, present
-from equikit.plans import Masks
+from equikit.plans import Arrays, Masks
 from equikit.signatures import Signature
 
 

@@ -15,11 +15,10 @@ from equikit import _checks
 from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.nn._features import Features
 from equikit.nn._layer import Layer, features_text
-from equikit.nn._termwise import Arrays
 from equikit.nn.initializers import in_numpy, placed
 from equikit.nn.networks._hidden import agree
 from equikit.nn.networks._residual import applied, known_groups, known_sides, refuse_change
-from equikit.plans import Masks
+from equikit.plans import Arrays, Masks
 from equikit.signatures import Signature
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 from flax import nnx
@@ -14,11 +14,8 @@ from equikit._errors import OptionError
 from equikit._masks import masked
 from equikit.nn._features import Features, checked_features, features_of, read_features
 from equikit.nn._layer import Layer, features_text
-from equikit.plans import Feature, Masks
+from equikit.plans import Arrays, Feature, Masks
 from equikit.signatures import Signature, Term, bind
-
-Arrays = TypeVar("Arrays", jax.Array, dict[str, jax.Array], Mapping[str, jax.Array])
-"""One array, or a dictionary of arrays: the result has the type of the input."""
 
 Applied = Callable[[Term, Feature, Mapping[str, jax.Array]], Feature]
 """What is done to the array of a term, whose absent entries are zero, given the masks by label."""

@@ -11,8 +11,8 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import OptionError
 from equikit.nn._features import Features, not_permuted, permuted
-from equikit.nn._termwise import Arrays, Termwise
-from equikit.plans import Feature, Masks
+from equikit.nn.termwise._termwise import Termwise
+from equikit.plans import Arrays, Feature, Masks
 from equikit.signatures import Term
 
 Dropped = Literal["values", "channels", "entries"]
