@@ -87,14 +87,14 @@ def sides_of(
     return features_of(sums.inputs, wide), features_of(sums.outputs, narrow), dict(sums.bindings)
 
 
-def refuse_outputs(space: Space, labels: tuple[str, ...], call: Call) -> None:
-    """Raise `SignatureError` unless the space has one output, with these labels."""
+def refuse_outputs(space: Space, inputs: tuple[Term, ...], labels: tuple[str, ...], call: Call) -> None:
+    """Raise `SignatureError` unless the space has these inputs, and one output, with these labels."""
     signature = space.signature
-    if [term.labels for term in signature.outputs] != [labels]:
+    if signature.inputs != inputs or [term.labels for term in signature.outputs] != [labels]:
         raise SignatureError(
             f"{call.name} does not lead from the inputs of the space to its outputs",
             got=space,
-            expected=f"{signature.inputs[0].text} -> {' '.join(labels) or '()'}",
+            expected=f"{' + '.join(map(str, inputs))} -> {' '.join(labels) or '()'}",
             step="use ek.nn.Linear, which takes this space",
         )
 
@@ -121,15 +121,8 @@ def one_term(
     if space is None:
         labels = parse_labels(features)  # type: ignore[arg-type]  # it refuses other types
         return bind((Term(" ".join(labels), labels),), (), groups, keywords, call=call)
-    terms = space.signature.inputs
-    if len(terms) > 1:
-        raise SignatureError(
-            f"{call.name} takes one input",
-            got=space,
-            expected="a space with one input term",
-            step=f"make one {call.name} for each input term",
-        )
-    refuse_outputs(space, kept(space.signature, terms[0]), call)
+    terms = space.signature.inputs[:1]
+    refuse_outputs(space, terms, kept(space.signature, terms[0]), call)
     return Signature(terms, (), space.signature.bindings)
 
 

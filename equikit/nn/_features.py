@@ -16,13 +16,7 @@ from equikit.groups import S
 from equikit.plans import (
     Masks,
 )
-from equikit.signatures import (
-    Signature,
-    Term,
-    base,
-    parse_labels,
-    word_of,
-)
+from equikit.signatures import Signature, Term, base, parse_side
 
 Features = Mapping[str, int | tuple[str, int]]
 """Name to `(labels, channels)`, or labels to channels."""
@@ -50,15 +44,10 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
     terms: list[Term] = []
     channels: list[int] = []
     for name, value in features.items():
-        if not isinstance(name, str):
-            raise SignatureError(
-                f"the name of an {what} term is not a text",
-                got=repr(name),
-                expected="a text",
-                step=f'name it "{word_of(name)}"',
-            )
         labels, count = value if isinstance(value, tuple) and len(value) == 2 else (name, value)
-        term = Term(name if isinstance(value, tuple) else " ".join(parse_labels(name)), parse_labels(labels))
+        (term,) = parse_side({name: labels}, what)
+        if not isinstance(value, tuple):
+            term = Term(" ".join(term.labels), term.labels)
         if term.name in (other.name for other in terms):
             raise SignatureError(
                 f"two {what} terms have the name {term.name!r}",

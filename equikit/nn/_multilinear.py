@@ -31,6 +31,7 @@ from equikit.plans import (
     RunOptions,
     applied_maps,
     multilinear_weight_shape,
+    per_term,
 )
 from equikit.signatures import Signature
 
@@ -101,16 +102,7 @@ class Multilinear(Layer):
         call = _checks.call_of(type(self))
         given = space_of(signature, MultilinearSpace, groups, bindings, call)
         self.space: MultilinearSpace = given or multilinear(signature, groups, bindings, call)  # type: ignore[arg-type]
-        count = len(self.space.operands)
-        widths = tuple(channels) if isinstance(channels, Sequence) else (channels,) * count
-        if len(widths) != count:
-            raise ShapeError(
-                "the channels do not fit the inputs",
-                got=channels,
-                expected=f"{count} numbers, for {self.space.text!r}",
-                step="give one number for each input, or one for all",
-            )
-        self.channels = tuple(_checks.count("the number of input channels", c) for c in widths)
+        self.channels = per_term(channels, self.space.inputs, "input")
         if out_channels is None and mode != "channelwise":
             raise OptionError(
                 "the channels of the output are not given",

@@ -55,7 +55,7 @@ class Invariant(Linear):
         **options: Any,
     ) -> None:
         if isinstance(features, Space):
-            refuse_outputs(features, (), _checks.call_of(type(self)))
+            refuse_outputs(features, features.signature.inputs, (), _checks.call_of(type(self)))
         terms, widths = typed_side(features, channels, "input")
         if widths is None:
             raise OptionError(

@@ -222,10 +222,10 @@ ERRORS = {
     "channel count": (
         ek.ShapeError,
         make("x, x -> x", (2, 2, 2), 2),
-        "do not fit the inputs",
+        "do not fit the input terms",
         "(2, 2, 2)",
         "2 numbers",
-        "each input",
+        "each term",
     ),
     "channelwise": (
         ek.ShapeError,
@@ -251,7 +251,7 @@ ERRORS = {
     "too few": (
         ek.ShapeError,
         lambda: make()()(jnp.ones((3, 2))),
-        "do not fit the inputs",
+        "do not fit the input terms",
         "1 arrays",
         "2 arrays",
         "order",

@@ -99,12 +99,16 @@ def linear(before, after):
         (
             lambda: ek.nn.Residual([linear(4, 8), linear(8, 3)]),
             ek.ShapeError,
-            "the block does not give the features that it takes",
+            "the layers do not give the features that they take",
         ),
         (lambda: ek.nn.Residual([linear(4, 8), linear(4, 4)]), ek.ShapeError, "two layers do not fit together"),
-        (lambda: ek.nn.Residual(linear(4, 8)), ek.ShapeError, "the block does not give the features that it takes"),
-        (lambda: ek.nn.Residual([]), ek.OptionError, "the layers of a residual block are not NNX modules"),
-        (lambda: ek.nn.Residual([jnp.tanh]), ek.OptionError, "the layers of a residual block are not NNX modules"),
+        (lambda: ek.nn.Residual(linear(4, 8)), ek.ShapeError, "the layers do not give the features that they take"),
+        (lambda: ek.nn.Residual([]), ek.OptionError, "a layer of a residual block or a stack is not an NNX module"),
+        (
+            lambda: ek.nn.Residual([jnp.tanh]),
+            ek.OptionError,
+            "a layer of a residual block or a stack is not an NNX module",
+        ),
         (
             lambda: ek.nn.Residual(nnx.Linear(4, 8, rngs=nnx.Rngs(0)))(X["p"]),
             ek.ShapeError,
@@ -113,7 +117,7 @@ def linear(before, after):
         (
             lambda: ek.nn.Stack(lambda rngs: linear(4, 8), 2, rngs=nnx.Rngs(0)),
             ek.ShapeError,
-            "a layer of a stack does not give the features that it takes",
+            "the layers do not give the features that they take",
         ),
         (
             lambda: ek.nn.Stack(lambda rngs: nnx.Linear(4, 8, rngs=rngs), 2, rngs=nnx.Rngs(0))(X["p"]),
@@ -123,7 +127,7 @@ def linear(before, after):
         (
             lambda: ek.nn.Stack(lambda rngs: jnp.tanh, 2, rngs=nnx.Rngs(0)),
             ek.OptionError,
-            "make= does not return a layer",
+            "a layer of a residual block or a stack is not an NNX module",
         ),
         (lambda: ek.nn.Stack(block, 0, rngs=nnx.Rngs(0)), ek.OptionError, "depth= must be a whole number ≥ 1"),
         (lambda: ek.nn.Stack(3, 2, rngs=nnx.Rngs(0)), ek.OptionError, "make= must be callable"),

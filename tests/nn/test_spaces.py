@@ -124,8 +124,8 @@ def test_a_misspelled_option_of_a_layer_with_a_space_is_answered(kind, arguments
         ),
         (
             lambda: ek.nn.Pool(ek.hom("p + p p -> ()", p=S)),
-            "Pool takes one input",
-            "make one Pool for each input term",
+            "Pool does not lead from the inputs of the space to its outputs",
+            "use ek.nn.Linear, which takes this space",
         ),
         (
             lambda: ek.nn.Bilinear(LINEAR, 1, {"p": 1}, rngs=rngs()),

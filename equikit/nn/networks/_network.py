@@ -183,15 +183,7 @@ class Network(Layer):
 
     def _refuse_constant(self, features: Sequence[Features], products: Sequence[int]) -> None:
         """Raise `SignatureError` if an output does not depend on the input: some layer on every path has no map."""
-        names = frozenset(term.name for term in read_features(features[0], "input")[0])
-        here = Reach(names, names)
-        for i, layers in enumerate(zip(self.linear, self.nonlinear, strict=True)):
-            after = reach(layers[0], here)
-            if f"{i}" in self.bilinear:
-                after = after.join(reach(self.bilinear[f"{i}"], here))
-            after = reach(layers[1], after)
-            here = after.join(here) if self.residual[i] else after
-        moving = reach(self.head, here).moving
+        moving = self._moving()
         lost = [term.name for term in self.head.signature.outputs if term.name not in moving]
         if lost:
             few = any(width == 0 for width in products)
@@ -203,6 +195,18 @@ class Network(Layer):
                 step=(f"write products={max([8, *products])}, or " if few else "")
                 + "give hidden layers the axes of the input",
             )
+
+    def _moving(self) -> frozenset[str]:
+        """The outputs that depend on the input."""
+        names = frozenset(self.sides[0])
+        here = Reach(names, names)
+        for i, layers in enumerate(zip(self.linear, self.nonlinear, strict=True)):
+            after = reach(layers[0], here)
+            if f"{i}" in self.bilinear:
+                after = after.join(reach(self.bilinear[f"{i}"], here))
+            after = reach(layers[1], after)
+            here = after.join(here) if self.residual[i] else after
+        return reach(self.head, here).moving
 
     def __call__(self, x: Mapping[str, Feature], *, mask: Masks | None = None) -> dict[str, Feature]:
         """Apply the network.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,6 +56,33 @@ def known_sides(layer: nnx.Module) -> tuple[Features, Features] | None:
     return layer.sides if isinstance(layer, Layer) else None
 
 
+def checked_layers(layers: Sequence[object]) -> list[nnx.Module]:
+    """Return one layer or more, or raise `OptionError`."""
+    found = [layer for layer in layers if isinstance(layer, nnx.Module) and callable(layer)]
+    if not found or len(found) < len(layers):
+        raise OptionError(
+            "a layer of a residual block or a stack is not an NNX module",
+            got=_checks.shown([*layers]),
+            expected="layers of equikit, or other NNX modules",
+            step="wrap functions of single entries by ek.nn.Pointwise",
+        )
+    return found
+
+
+def refuse_mismatch(layers: Sequence[nnx.Module]) -> None:
+    """Raise `ShapeError` where known features of layers do not agree; the last one comes before the first again."""
+    for one, other in zip(layers, [*layers[1:], layers[0]], strict=True):
+        before, after = known_sides(one), known_sides(other)
+        if before is not None and after is not None and not agree(before[1], after[0]):
+            last = other is layers[0]
+            raise ShapeError(
+                "the layers do not give the features that they take" if last else "two layers do not fit together",
+                got=f"{features_text(before[1])} from {type(one).__name__}",
+                expected=f"{features_text(after[0])}, which {type(other).__name__} takes",
+                step="make their features equal",
+            )
+
+
 class Residual(Layer):
     r"""A residual block \(y = x + f(x)\), f being one layer or several, one after another.
 
@@ -86,31 +112,8 @@ class Residual(Layer):
 
     def __init__(self, layers: nnx.Module | Sequence[nnx.Module]) -> None:
         given = [layers] if isinstance(layers, nnx.Module) and not isinstance(layers, nnx.List) else layers
-        found = [*given] if isinstance(given, Sequence) else []
-        if not found or not all(isinstance(layer, nnx.Module) and callable(layer) for layer in found):
-            raise OptionError(
-                "the layers of a residual block are not NNX modules",
-                got=_checks.shown(layers),
-                expected="a layer, or a sequence of layers",
-                step="wrap functions of single entries by ek.nn.Pointwise",
-            )
-        self.layers = nnx.List(found)
-        self._refuse_mismatch()
-
-    def _refuse_mismatch(self) -> None:
-        """Raise `ShapeError` where known features do not agree."""
-        layers = [*self.layers]
-        pairs = [*itertools.pairwise(layers), (layers[-1], layers[0])]
-        for number, (one, other) in enumerate(pairs):
-            before, after = known_sides(one), known_sides(other)
-            if before is not None and after is not None and not agree(before[1], after[0]):
-                last = number == len(layers) - 1
-                raise ShapeError(
-                    "the block does not give the features that it takes" if last else "two layers do not fit together",
-                    got=f"{features_text(before[1])} from {type(one).__name__}",
-                    expected=f"{features_text(after[0])}, which {type(other).__name__} takes",
-                    step="make their features equal",
-                )
+        self.layers = nnx.List(checked_layers([*given] if isinstance(given, Sequence) else [given]))
+        refuse_mismatch([*self.layers])
 
     @property
     def sides(self) -> tuple[Features, Features] | None:

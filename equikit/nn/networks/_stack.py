@@ -12,12 +12,18 @@ from flax import nnx
 from jax import lax
 
 from equikit import _checks
-from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit._errors import DTypeError, OptionError
 from equikit.nn._features import Features
-from equikit.nn._layer import Layer, features_text
+from equikit.nn._layer import Layer
 from equikit.nn.initializers import in_numpy, placed
-from equikit.nn.networks._hidden import agree
-from equikit.nn.networks._residual import applied, known_groups, known_sides, refuse_change
+from equikit.nn.networks._residual import (
+    applied,
+    checked_layers,
+    known_groups,
+    known_sides,
+    refuse_change,
+    refuse_mismatch,
+)
 from equikit.plans import Arrays, Masks
 from equikit.signatures import Signature
 
@@ -83,14 +89,7 @@ class Stack(Layer):
         self.depth = _checks.count("depth", depth, least=1, example=4)
         self.remat = _checks.flag("remat", remat)
         _checks.rngs(rngs)
-        made = [make(rngs) for _ in range(self.depth)]
-        if not all(isinstance(layer, nnx.Module) and callable(layer) for layer in made):
-            raise OptionError(
-                "make= does not return a layer",
-                got=_checks.shown(made[0]),
-                expected="an NNX module",
-                step="write make=lambda rngs: ek.nn.Linear(..., rngs=rngs)",
-            )
+        made = checked_layers([make(rngs) for _ in range(self.depth)])
         graphs, states = zip(*map(nnx.split, made), strict=True)
         if any(graph != graphs[0] for graph in graphs):
             raise OptionError(
@@ -99,19 +98,8 @@ class Stack(Layer):
                 expected="layers that are made alike",
                 step="define functions that layers hold, such as activations, outside of make",
             )
-        self._refuse_mismatch(made[0])
+        refuse_mismatch(made[:1])
         self.layers: Any = nnx.merge(graphs[0], jax.tree.map(_stacked, *states))
-
-    def _refuse_mismatch(self, layer: nnx.Module) -> None:
-        """Raise `ShapeError` for a layer that does not give the features that it takes, if they are known."""
-        sides = known_sides(layer)
-        if sides is not None and not agree(*sides):
-            raise ShapeError(
-                "a layer of a stack does not give the features that it takes",
-                got=features_text(sides[1]),
-                expected=features_text(sides[0]),
-                step="make its features equal",
-            )
 
     @property
     def sides(self) -> tuple[Features, Features] | None:
