@@ -251,7 +251,7 @@ ERRORS = {
     "too few": (
         ek.ShapeError,
         lambda: make()()(jnp.ones((3, 2))),
-        "do not fit the input terms",
+        "do not fit the inputs",
         "1 arrays",
         "2 arrays",
         "order",
