@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 from flax import nnx
-from flax.nnx import reprlib
+from flax.nnx import reprlib, visualization
+from treescope import rendering_parts
 
 from equikit import _checks
 from equikit.nn._features import Features, features_of
@@ -113,10 +114,25 @@ class Layer(nnx.Module):
             counts.append(f"{parameters:,} parameter{'' if parameters == 1 else 's'}")
         return f"  # {', '.join(counts)}" if counts else ""
 
+    def _call_text(self) -> str:
+        """All arguments, as they may be typed."""
+        return ", ".join([*self._call_arguments(), *self._call_options(), *self._call_bindings()])
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        """The call and the counts as a comment, then parameters and layers inside, for `nnx.display` in notebooks."""
+        parts = {key: part for key, part in vars(self).items() if isinstance(part, nnx.Module | nnx.Variable)}
+        comment = rendering_parts.text(f" # {type(self).__name__}({self._call_text()}){self._counts()}")
+        return visualization.render_object_constructor(
+            object_type=type(self),
+            attributes=parts,
+            path=path,
+            subtree_renderer=subtree_renderer,
+            first_line_annotation=rendering_parts.comment_color(comment),
+        )
+
     def __nnx_repr__(self) -> Iterator[reprlib.Object | reprlib.Attr]:
         """The call, with the counts as a comment; and the layers inside."""
-        call = ", ".join([*self._call_arguments(), *self._call_options(), *self._call_bindings()])
-        name, counts = type(self).__name__, self._counts()
+        name, call, counts = type(self).__name__, self._call_text(), self._counts()
         parts = {key: part for key, part in vars(self).items() if has_layers(part)} if self.shows_parts else {}
         if not parts:
             yield reprlib.Object(type=f"{name}({call}){counts}", start="", end="")

@@ -5,6 +5,7 @@ import re
 import jax
 import jax.numpy as jnp
 import pytest
+import treescope
 from flax import nnx
 from public_layers import LAYERS
 
@@ -88,6 +89,17 @@ def test_no_layer_shows_the_dataclasses_inside(layer, _):
     for text in (repr(layer), str(layer)):
         assert not re.search(r"Signature\(|Term\(|RunOptions\(|Array\(|<function", text)
         assert type(layer).__name__ in text
+
+
+@pytest.mark.filterwarnings("ignore:The chararray class:DeprecationWarning")  # of treescope 0.1
+@pytest.mark.parametrize("name", ["Linear", "Network", "Dropout", "Stack"])
+def test_notebooks_show_the_call_and_the_parameters(name):
+    layer, _ = LAYERS[name]
+    text = treescope.render_to_text(layer, ignore_exceptions=False)
+    call = repr(layer).splitlines()[0].partition("  #")[0].strip("),")
+    assert text.startswith(type(layer).__name__)
+    assert call in text.splitlines()[0]
+    assert not re.search(r"Signature\(|Term\(|RunOptions\(", text)
 
 
 @pytest.mark.parametrize(("layer", "_"), LAYERS.values(), ids=LAYERS)
