@@ -26,23 +26,23 @@ RESULTS, SCRATCH, README = HERE / "results", HERE / "scratch", HERE / "README.md
 
 
 def names() -> list[str]:
-    """The benchmarks: the public modules of this package."""
+    """Return the benchmarks: the public modules of this package."""
     return sorted(info.name for info in pkgutil.iter_modules(benchmarks.__path__) if not info.name.startswith("_"))
 
 
 def style(module: ModuleType) -> Style:
-    """How the results of a benchmark are shown: as times, unless it says otherwise."""
+    """Return how a benchmark's results are shown: as times by default."""
     found: Style = getattr(module, "STYLE", TIMES)
     return found
 
 
 def limits(module: ModuleType, quick: bool) -> dict[str, Any]:
-    """The limits of a run; a benchmark that times nothing has none."""
+    """Return the limits of a run; a benchmark without timing has none."""
     return asdict(module.limits(quick)) if hasattr(module, "limits") else {}
 
 
 def measured(module: ModuleType, quick: bool, seed: int, console: Console) -> dict[str, Any]:
-    """Run a benchmark with a progress bar, and return all that goes into its JSON file."""
+    """Run a benchmark with a progress bar, and return the content of its JSON file."""
     result: dict[str, Any] = {
         "benchmark": module.__name__.rsplit(".", 1)[-1],
         "schema": SCHEMA,
@@ -82,7 +82,7 @@ def measured(module: ModuleType, quick: bool, seed: int, console: Console) -> di
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Time equikit against its rivals.")
     parser.add_argument("benchmark", nargs="?", help="which one to run, or `check`; without it they are listed")
     parser.add_argument("--quick", action="store_true", help="small cases and few repeats: does everything work?")

@@ -1,4 +1,4 @@
-"""The report of `accelerator`: shares of what the device can do, compile times, memory."""
+"""The report of `accelerator`: fractions of the device's peak, compile times, memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD += ("error", "kernels")
 
 @dataclass(frozen=True)
 class Share:
-    """A claim: a layer moves what it has to at this share of the bandwidth of a copy, or more."""
+    """A claim: a layer moves its data at this fraction of the bandwidth of a copy, or more."""
 
     rival: str
     case: Mapping[str, Any]
@@ -29,12 +29,12 @@ class Share:
 
 
 def layers(records: Iterable[Record]) -> list[Record]:
-    """The records of layers that were timed."""
+    """Return the records of timed layers."""
     return [record for record in records if record["direction"] != "roof" and "median" in record]
 
 
 def check_targets(targets: Iterable[Share], records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The shares that the targets are about."""
+    """Return the fractions for the targets."""
     found = []
     for target in targets:
         for record in layers(records):
@@ -50,7 +50,7 @@ def check_targets(targets: Iterable[Share], records: Sequence[Record]) -> list[d
 
 
 def target_lines(result: Mapping[str, Any]) -> list[str]:
-    """One sentence a target."""
+    """Write one sentence for each target."""
     return [
         f"{label(target['case'])}, {target['rival']}, {target['direction']}: {target['share']:.0%} of the bandwidth of "
         f"a copy, wanted {target['wanted']:.0%}, {'met' if target['met'] else 'missed'}"
@@ -105,7 +105,7 @@ def _tables(records: Sequence[Record]) -> list[str]:
 
 
 def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
-    """The results as Markdown."""
+    """Write the results as Markdown."""
     device, records = result["machine"]["device"], result["measurements"]
     lines = [circumstances(result), "", f"Device: {device['kind']} ({device['platform']}).", "", *_tables(records)]
     lines += ["", "Targets:", "", *(f"- {line}" for line in target_lines(result))]
@@ -113,12 +113,12 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
 
 
 def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str]) -> Markdown:
-    """The tables for a terminal."""
+    """Return the tables for a terminal."""
     return Markdown("\n".join([f"**{title}**", "", *_tables(records)]))
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
-    """Draw the shares of the bandwidth of a copy, a panel a direction, and save them."""
+    """Plot the fractions of the bandwidth of a copy, one panel for each direction, and save the plot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

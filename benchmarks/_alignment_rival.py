@@ -1,8 +1,8 @@
-"""Weight matching as Git Re-Basin has it, for any specification: what `alignment` compares with.
+"""Weight matching of Git Re-Basin for any specification: the rival of `alignment`.
 
-Written from the paper (Ainsworth, Hayase and Srinivasa, arXiv:2209.04836, algorithm 1) and from how the program of its
-authors goes about it: the second network is permuted anew for every label, the matrix of costs is a sum of products of
-all tensors that the label is on, and passes go on until one improves nothing. Products are compiled.
+Written from the paper (Ainsworth, Hayase and Srinivasa, arXiv:2209.04836, algorithm 1) and its authors' program: the
+second network is permuted again for every label, the cost matrix is a sum of products of all tensors with the label,
+and passes continue until one improves nothing. Products are compiled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SMALLEST = 1e-12
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
 def costs(terms: Terms, label: str, permuted: tuple[str, ...], one: Arrays, two: Arrays, element: Arrays) -> jax.Array:
-    """Row i, column j: the inner product of what the first network has at i and the second, permuted, at j."""
+    """Costs: row i, column j is the inner product of the first network at i and the permuted second network at j."""
     total = jnp.zeros(())
     for name, axes in terms:
         for place, here in enumerate(axes):
@@ -39,7 +39,7 @@ def costs(terms: Terms, label: str, permuted: tuple[str, ...], one: Arrays, two:
 def weight_matching(
     terms: Terms, permuted: tuple[str, ...], one: Arrays, two: Arrays, seed: int, most: int = 100
 ) -> dict[str, np.ndarray]:
-    """For every label which index of the second network comes to each place."""
+    """Return for every label the index of the second network that moves to each position."""
     sizes = {label: one[name].shape[place] for name, axes in terms for place, label in enumerate(axes)}
     element = {label: np.arange(sizes[label]) for label in permuted}
     generator = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Arrays that take long to make, kept in a file whose name depends on every setting."""
+"""Arrays that take long to compute, cached in a file whose name depends on every setting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT = 1
 def cached(
     folder: Path, name: str, settings: Mapping[str, Any], make: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Arrays from a file in `folder`, or made and written there.
+    """Return arrays from a file in `folder`, or compute and write them.
 
     The file is written under another name and then renamed, so that two processes at once do no harm.
     """

@@ -1,8 +1,8 @@
-"""The regression check: has equikit become slower, as a multiple of a rival, than the stored result says?
+"""The regression check: whether equikit has become slower relative to a rival.
 
-Seconds depend on the machine and on what else it does; the ratio of two programs that are timed by turns hardly does.
-The fastest call of each counts, which other work disturbs least, and a ratio may be FACTOR times the stored one before
-it counts as a regression; what fails is measured a second time, and the better result stands.
+Seconds depend on the machine and its load; the ratio of two programs that are timed in turns hardly does. The fastest
+call of each counts, because other work disturbs it least, and a ratio may be FACTOR times the stored one before it
+counts as a regression; a failure is measured a second time, and the better result counts.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ CHECKS = (
 
 
 def measure(checks: Iterable[Check], tell: Callable[[str], None] = lambda text: None) -> dict[str, float]:
-    """The ratio of each check."""
+    """Return the ratio of each check."""
     harness, ratios = Harness(LIMITS), {}
     for check in checks:
         harness.tell = lambda text, check=check: tell(f"{check}: {text}")  # type: ignore[misc]
@@ -62,7 +62,7 @@ def measure(checks: Iterable[Check], tell: Callable[[str], None] = lambda text: 
 
 
 def complaints(stored: Mapping[str, float], measured: Mapping[str, float], factor: float = FACTOR) -> dict[str, str]:
-    """What is wrong, by check: a ratio above `factor` times the stored one, or nothing to compare it with."""
+    """Return failures by check: a ratio above `factor` times the stored one, or nothing to compare it with."""
     found = {}
     for name, ratio in measured.items():
         if name not in stored:
@@ -78,14 +78,14 @@ def complaints(stored: Mapping[str, float], measured: Mapping[str, float], facto
 
 
 def read(path: Path) -> dict[str, float]:
-    """The stored ratios by check; none where the file is missing."""
+    """Return the stored ratios by check; none if the file is missing."""
     if not path.is_file():
         return {}
     return {one["check"]: one["ratio"] for one in json.loads(path.read_text(encoding="utf-8"))["ratios"]}
 
 
 def store(path: Path, ratios: Mapping[str, float]) -> None:
-    """Write ratios, and what they were measured on."""
+    """Write ratios, and the machine on which they were measured."""
     result: dict[str, Any] = {
         "date": _machine.now(),
         "revision": _machine.revision(),
@@ -102,7 +102,7 @@ def run(
     keep: bool = False,
     measure: Callable[[Iterable[Check], Callable[[str], None]], dict[str, float]] = measure,
 ) -> int:
-    """Check, or store with `keep`; returns the exit status: 1 where a ratio has become worse or nothing is stored."""
+    """Check, or store with `keep`; return the exit status: 1 if a ratio is worse or none is stored."""
     with console.status("") as status:
         ratios = measure(CHECKS, status.update)
         if keep:

@@ -1,4 +1,4 @@
-"""What a compiled program sends between devices, read off its HLO text."""
+"""The data that a compiled program sends between devices, read from its HLO text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Collective:
 
     @property
     def moved(self) -> float:
-        """Bytes that each device sends, by the ring algorithm, with g devices in a group.
+        """The bytes that each device sends, by the ring algorithm, with g devices in a group.
 
         A reduce-scatter and an all-gather move (g - 1)/g of the whole array, an all-reduce is one after the other; in
         an all-to-all each device keeps one part of g; a permute sends everything.
@@ -49,7 +49,7 @@ def _bytes(shapes: list[tuple[str, str]]) -> int:
 
 
 def _group(rest: str, devices: int) -> tuple[int, ...]:
-    """The first group of `replica_groups=`, which has three notations; all devices where it is empty or not there."""
+    """Return the first group of `replica_groups=`, which has three notations; all devices if it is empty or missing."""
     found = re.search(r"replica_groups=(\{\{[\d,]+\}|\{\}|\[[^ ]*|mesh\[[^\]]*\][^{]*\{[^}]*\})", rest)
     if found is None or found[1] == "{}":
         return tuple(range(devices))
@@ -74,7 +74,7 @@ def _group(rest: str, devices: int) -> tuple[int, ...]:
 
 
 def collectives(hlo: str, devices: int) -> list[Collective]:
-    """Every collective of a compiled program for a number of devices, in the order of the text.
+    """Return every collective of a compiled program for a number of devices, in the order of the text.
 
     Raises:
         ValueError: for a notation of groups that is not known, or collectives inside a loop, which run more than once.

@@ -1,6 +1,6 @@
-"""Compile one program in a process of its own, and print the seconds: imports nothing from this folder.
+"""Compile one program in a separate process, and print the seconds; imports nothing from this folder.
 
-So it runs on any version of equikit that stands on the path.
+It therefore runs on any version of equikit on the path.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ CHANNELS = 4
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of the processor outside the kernel, which has other work where memory is short; and the result."""
+    """Return processor seconds outside the kernel, which has other work when memory is short; and the result."""
     start = os.times().user
     result = work()
     return os.times().user - start, result
 
 
 def layer(signature: str, n: int) -> tuple[Any, Any]:
-    """A linear layer with all labels bound to S, and an input of two samples."""
+    """Return a linear layer with all labels bound to S, and an input of two samples."""
     labels = sorted(set(signature.replace("->", " ").split()))
     model = ek.nn.Linear(
         signature, CHANNELS, CHANNELS, groups=dict.fromkeys(labels, ek.S), method="factored", rngs=nnx.Rngs(0)
@@ -39,7 +39,7 @@ def layer(signature: str, n: int) -> tuple[Any, Any]:
 
 
 def functional(depth: int, width: int = 8) -> tuple[Any, Any]:
-    """An invariant functional of three layers, of a perceptron with so many layers, and parameters of one."""
+    """Return an invariant functional of three layers, for a perceptron with this many layers, and parameters of one."""
     params = {f"w{i}": jnp.ones((width, width)) for i in range(depth)}
     params |= {f"b{i}": jnp.ones((width,)) for i in range(depth)}
 
@@ -54,7 +54,7 @@ def functional(depth: int, width: int = 8) -> tuple[Any, Any]:
 
 
 def compiled(model: Any, x: Any, direction: str) -> float:
-    """Seconds to trace and compile a model, or the value and the gradient of the mean square of its result."""
+    """Return seconds to trace and compile a model, or the value and gradient of the mean square of its result."""
     graph, weights = nnx.split(model)
 
     def forward(weights: Any, x: Any) -> Any:
@@ -68,7 +68,7 @@ def compiled(model: Any, x: Any, direction: str) -> float:
 
 
 def constructed(kind: str) -> float:
-    """Seconds to construct a ready network."""
+    """Return seconds to construct a ready network."""
     rngs = nnx.Rngs(0)
     kinds = {
         "jets Network": lambda: ek.nn.Network(
@@ -82,7 +82,7 @@ def constructed(kind: str) -> float:
 
 
 def measure(kind: str, size: int, direction: str) -> float:
-    """Seconds of one program; see `compile_time`."""
+    """Return the seconds of one program; see `compile_time`."""
     jax.jit(lambda x: x + 1)(1.0)  # what is made once in a process
     if kind == "labels":
         names = " ".join(string.ascii_lowercase[:size])

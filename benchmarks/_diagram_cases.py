@@ -1,4 +1,4 @@
-"""The diagrams of `diagram_multiplication`, and what they cost: by the paper, by our count, by the dense matrix."""
+"""The diagrams of `diagram_multiplication`, and their cost: by the paper, by our count, by the dense matrix."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RIVALS: dict[str, str] = {
     "dense": "the product with the dense matrix, compiled",
 }
 BATCH = 4096
-"""Vectors at once where there is a head: n is small there, and one of them takes no time."""
+"""Vectors per call for diagrams with a head: n is small there, and one vector takes no time."""
 
 OVERHEAD = ", overhead"
-"""Behind the name of a rival: its time where there is next to nothing to compute."""
+"""The suffix of a rival's name for its time with next to nothing to compute."""
 
 N = sympy.Symbol("n", integer=True, nonnegative=True)
 SHAPES = ((2, 2), (3, 3), (3, 1), (2, 3))
@@ -67,7 +67,7 @@ class Row:
 
     @functools.cached_property
     def diagram(self) -> Diagram:
-        """The one that is chosen; of those with a head the first of those that cost most."""
+        """The chosen diagram; of those with a head the first of those with the largest cost."""
         diagrams = self.space.diagrams
         if self.bound is None:
             wanted = Diagram.parse(f"{self.signature}: {CHOSEN[self.family][self.k, self.l]}", x=GROUPS[self.family])
@@ -85,16 +85,16 @@ class Row:
         return sympy.expand(multiplications), sympy.expand(additions)
 
     def naive(self) -> Any:
-        """Multiplications of the product with the matrix."""
+        """Return the multiplications of the product with the matrix."""
         return sympy.expand(self.diagram.factor().naive_operations(self.bound)[0])
 
     def moved(self) -> Any:
-        """Entries of the input that are needed, and entries of the output, which all have to be written."""
+        """The entries of the input that are needed, and all entries of the output, which have to be written."""
         n = N if self.bound is None else sympy.Integer(self.bound)
         return n ** len({*self.diagram.growth[self.l :]}) + n**self.l
 
     def paper(self) -> Any:
-        """What is inside the paper's O(...), at the bound n where there is one; `None` where it says nothing."""
+        """Return the content of the paper's O(...), at the bound n if there is one; `None` if it says nothing."""
         if self.family == "SO, head":
             n, s = self.bound, self.legs_above
             return n ** (self.k - (n - s)) * (math.factorial(n) + sympy.Rational(n) ** (s - 1))
@@ -103,27 +103,27 @@ class Row:
 
     @property
     def legs_above(self) -> int:
-        """Vertices of the output that are legs of the head; s in the paper."""
+        """The vertices of the output that are legs of the head; s in the paper."""
         ((_, _, legs),) = self.diagram.heads
         return sum(block in legs for block in self.diagram.growth[: self.l])
 
 
 def free_rows() -> list[Row]:
-    """Those whose n is free."""
+    """Return the rows whose n is free."""
     return [Row(family, *shape) for family, chosen in CHOSEN.items() for shape in SHAPES if shape in chosen]
 
 
 def headed_rows() -> list[Row]:
-    """Those with a head, for every n at which there is one."""
+    """Return the rows with a head, for every n at which there is one."""
     rows = [Row(family, *shape, n) for family in HEADED for shape in SHAPES for n in BOUND[family]]
     return [row for row in rows if any(diagram.heads for diagram in row.space.diagrams)]
 
 
 def degree(polynomial: Any) -> int:
-    """The degree in n."""
+    """Return the degree in n."""
     return int(sympy.degree(polynomial, N)) if sympy.sympify(polynomial).has(N) else 0
 
 
 def text(value: Any) -> str:
-    """A polynomial or a number, as it is written in a table."""
+    """Return a polynomial or a number as text for a table."""
     return str(value).replace("**", "^").replace("*", " ")

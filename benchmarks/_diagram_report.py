@@ -1,4 +1,4 @@
-"""From the times of `diagram_multiplication` to exponents, and to tables beside what is counted."""
+"""Convert the times of `diagram_multiplication` to exponents, and to tables next to the counts."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from equikit.plans import plan, plan_cost
 
 
 def summary(measurements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What is counted for every row that was measured, and exponents of the times."""
+    """Return the counts of every measured row, and exponents of the times."""
     medians: dict[tuple[Any, ...], dict[int, float]] = {}
     for m in measurements:
         key = (*(m["case"][name] for name in ("group", "k", "l")), m["rival"])
         medians.setdefault(key, {})[m["case"]["n"]] = m["median"]
 
     def times(row: Row, rival: str) -> dict[int, float]:
-        """Seconds at each n, less the overhead."""
+        """Return seconds at each n, minus the overhead."""
         key = (row.family, row.k, row.l)
         overhead = medians.get((*key, rival + OVERHEAD), {})
         found = medians.get((*key, rival), {})
@@ -46,13 +46,13 @@ def summary(measurements: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def growth(times: Mapping[int, float], overhead: float) -> dict[str, Any] | None:
-    """The exponent of times less overhead, of those above half of it; `None` where they are fewer than three."""
+    """Return the exponent of times minus overhead, for times above half of it; `None` for fewer than three."""
     points = sorted((n, seconds) for n, seconds in times.items() if seconds > overhead / 2)
     return asdict(exponent(*zip(*points, strict=True))) if len(points) > 2 else None
 
 
 def headed_exponents(headed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """For each family with a head the growth of time with additions and entries moved, over all shapes and n."""
+    """Return for each family with a head the growth of time with additions and moved entries, over all shapes and n."""
     found = {}
     for family in HEADED:
         points = [
@@ -65,7 +65,7 @@ def headed_exponents(headed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def counted(row: Row) -> dict[str, Any]:
-    """What is known of a row without a clock, for JSON: numbers where n is bound, else texts."""
+    """Return the counts of a row for JSON: numbers if n is bound, else texts."""
     keep = text if row.bound is None else int
     paper, (multiplications, additions) = row.paper(), row.counted()
     return {
@@ -82,7 +82,7 @@ def counted(row: Row) -> dict[str, Any]:
 
 
 def report(found: Mapping[str, Any]) -> list[str]:
-    """The tables of a summary as lines of Markdown."""
+    """Return the tables of a summary as lines of Markdown."""
 
     def common(row: Mapping[str, Any]) -> list[str]:
         return [row["family"], f"{row['k']} → {row['l']}", f"`{row['diagram']}`"]
@@ -118,12 +118,12 @@ def report(found: Mapping[str, Any]) -> list[str]:
 
 
 def fitted(fit: Mapping[str, Any] | None) -> str:
-    """An exponent as it stands in the table."""
+    """Return an exponent as text for the table."""
     return "–" if fit is None else str(Exponent(**fit))
 
 
 def escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Rows in which no bar ends a cell."""
+    """Escape bars in rows, so that none ends a cell."""
     return [[cell.replace("|", "\\|") for cell in row] for row in rows]
 
 

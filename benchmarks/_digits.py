@@ -1,4 +1,4 @@
-"""The handwritten digits of scikit-learn, 8 × 8 pixels: upright, turned, and as clouds of points."""
+"""The handwritten digits of scikit-learn, 8 × 8 pixels: upright, rotated, and as point clouds."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def digits(seed: int) -> Digits:
 
 
 def quarter_turns(images: np.ndarray, turns: np.ndarray) -> np.ndarray:
-    """Turn every image `[N, 8, 8]` counter-clockwise by its own number of quarter turns, which moves whole pixels."""
+    """Rotate every image `[N, 8, 8]` counter-clockwise by its own number of quarter turns, which moves whole pixels."""
     every = np.stack([np.rot90(images, k, axes=(1, 2)) for k in range(4)])
     found: np.ndarray = every[turns % 4, np.arange(len(images))]
     return found
 
 
 def turned(images: np.ndarray, degrees: np.ndarray) -> np.ndarray:
-    """Turn every image `[N, n, n]` counter-clockwise about its center by its own angle.
+    """Rotate every image `[N, n, n]` counter-clockwise about its center by its own angle.
 
     A pixel is interpolated between the four around the place that it comes from; outside of the image there is zero.
     """
@@ -80,7 +80,7 @@ def turned(images: np.ndarray, degrees: np.ndarray) -> np.ndarray:
 
 
 def clouds(images: Digits, seed: int, copies: int = 1, jitter: float = 0.2) -> Digits:
-    """Clouds of 50 points: an image decides which pixels are there, and each point lies near a random one of them.
+    """Sample clouds of 50 points, each near a random pixel that the image determines.
 
     A pixel is there with the probability that is its brightness. Points come in no order. The image is the square from
     -1 to 1, so that pixels are a quarter apart.

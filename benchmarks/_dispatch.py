@@ -1,7 +1,7 @@
-"""What `dispatch` times, in a process of its own: `python -m benchmarks._dispatch` reads a case and writes the times.
+"""Timing for `dispatch` in a separate process: `python -m benchmarks._dispatch` reads a case and writes times.
 
-JAX on a CPU runs a small program in the thread that calls it, or hands it to another, as it finds the moment, and the
-same program takes 13 or 35 microseconds. That is switched off here, which has to be done before JAX starts.
+JAX on a CPU randomly runs a small program in the calling thread or hands it to another thread, and the same program
+takes 13 or 35 microseconds. That is switched off here, which has to be done before JAX starts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Calls = dict[str, dict[str, Callable[[], Any]]]
 
 
 def by_hand(weights: dict[str, jax.Array], x: jax.Array) -> jax.Array:
-    """The same layer in three lines of jnp."""
+    """Compute the same layer in three lines of jnp."""
     own, all_of_them = weights["p -> p"]
     mean = x.mean(axis=1, keepdims=True)
     return x @ own + mean @ all_of_them + weights["-> p"][0]
@@ -42,12 +42,12 @@ class ByHand(nnx.Module):
 
 
 def loss(layer: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """The mean square of what is positive."""
+    """Return the mean square of the positive part."""
     return lambda parameters, x: jnp.mean(jax.nn.relu(layer(parameters, x)) ** 2)
 
 
 def calls(case: LayerCase, seed: int) -> Calls:
-    """Direction to rival to a call; all of one direction compute the same."""
+    """Return calls by direction and rival; all calls of a direction compute the same."""
     text = " ".join("p" * case.k) + " -> " + " ".join("p" * case.l)
     module = ek.nn.Linear(text, case.channels, case.channels, p=ek.S, rngs=nnx.Rngs(seed))
     static, parameters = nnx.split(module)
@@ -80,12 +80,12 @@ def calls(case: LayerCase, seed: int) -> Calls:
 
 
 def finished(call: Callable[[], Any]) -> Any:
-    """Wait for the result of a call; a trace is no array, and has nothing to wait for."""
+    """Wait for the result of a call; a traced result is not an array and needs no waiting."""
     return jax.block_until_ready(call())
 
 
 def measure(case: LayerCase, seed: int, limits: Limits) -> list[Measurement]:
-    """Time every call of a case, by turns."""
+    """Time every call of a case, in turns."""
     measurements = []
     for direction, by_rival in calls(case, seed).items():
         ready: list[tuple[Measurement, Callable[[], Any]]] = []

@@ -1,4 +1,4 @@
-"""The synthetic tasks of EMLP's paper: how inputs are drawn, what the targets are, how elements act on both."""
+"""The synthetic tasks of EMLP's paper: how inputs are sampled, the targets, and the action of elements on both."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Task:
 
     @property
     def n(self) -> int:
-        """The entries of a vector."""
+        """The number of entries of a vector."""
         assert self.group.n is not None
         return self.group.n
 
@@ -54,7 +54,7 @@ class Task:
         return self.n**2 if self.matrix else 1
 
     def split(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of inputs as invariants `[N, scalars]` and vectors `[N, vectors, n]`; also for JAX arrays."""
+        """Split rows of inputs into invariants `[N, scalars]` and vectors `[N, vectors, n]`; also for JAX arrays."""
         return x[:, : self.scalars], x[:, self.scalars :].reshape(-1, self.vectors, self.n)
 
     def act(self, elements: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -102,7 +102,7 @@ def inertia(x: np.ndarray) -> np.ndarray:
 
 
 def scattering(x: np.ndarray) -> np.ndarray:
-    """The squared matrix element of electron-muon scattering, as EMLP has it, from the products of the momenta."""
+    """Return the squared matrix element of electron-muon scattering, as in EMLP, from products of the momenta."""
     p = x.reshape(-1, 4, 4).transpose(1, 0, 2)
     electron = _dot(p[0], p[2]) - _dot(p[0], p[0])
     muon = _dot(p[1], p[3]) - _dot(p[1], p[1])
@@ -123,7 +123,7 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Data:
-    """Float32 rows for training, validation and test, in units in which training is easy, and what leads back.
+    """Float32 rows for training, validation and test, in standardized units, and the inverse transformation.
 
     Attributes:
         train, validation, test: inputs and targets.
@@ -141,7 +141,7 @@ class Data:
 
 
 def make_data(task: Task, train: int, validation: int, test: int, seed: int, elements: int = 512) -> Data:
-    """Draw a task's data.
+    """Sample a task's data.
 
     Inputs are divided by one number for all vectors, which commutes with every group. Invariant targets are
     standardized; a matrix is only divided by its root mean square.
@@ -170,7 +170,7 @@ def random_elements(task: Task, generator: np.random.Generator, count: int) -> n
 
 
 def turns(task: Task, generator: np.random.Generator, count: int) -> np.ndarray:
-    """Elements of the largest compact part of the group, so that products with them do not grow."""
+    """Sample elements of the largest compact subgroup, so that products with them do not grow."""
     if task.group.form is None:
         return random_elements(task, generator, count)
     found = np.zeros((count, 4, 4))

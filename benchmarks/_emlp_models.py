@@ -43,7 +43,7 @@ def of_module(module: nnx.Module, apply: Callable[[Any, jax.Array], jax.Array]) 
 
 
 class InvariantNetwork(nnx.Module):
-    """Invariants of vectors by learned products; a second layer of products on them, and a network that corrects it."""
+    """Invariants of vectors by learned products; a second layer of products, and a network that corrects it."""
 
     def __init__(self, vectors: int, group: ek.O, rngs: nnx.Rngs, products: int = 16, width: int = 64) -> None:
         self.products = ek.nn.Bilinear({"x": vectors}, products, {"": width}, x=group, rngs=rngs)
@@ -59,7 +59,7 @@ class InvariantNetwork(nnx.Module):
 
 
 def equikit(task: Task, seed: int) -> Model:
-    """Invariants of the vectors, or a network on bodies that knows permutations and rotations."""
+    """Return invariants of the vectors, or an equivariant network on bodies for permutations and rotations."""
     rngs = nnx.Rngs(seed)
     if not task.matrix:
         net = InvariantNetwork(task.vectors, task.group, rngs)
@@ -95,7 +95,7 @@ def perceptron(task: Task, seed: int) -> Model:
 
 
 def scalars(task: Task, seed: int) -> Model:
-    """A multilayer perceptron on all inner products of the vectors, and for a matrix on their outer products too.
+    """Return a multilayer perceptron on all inner products of the vectors, and for matrices on outer products too.
 
     Villar et al., arXiv:2106.06610: an invariant function is one of the inner products, an equivariant matrix a
     combination of outer products and the identity, with invariants as coefficients.
@@ -120,7 +120,7 @@ def scalars(task: Task, seed: int) -> Model:
 
 
 def emlp(task: Task, seed: int) -> Model:
-    """EMLP's own network by its Flax interface, its representations chosen by its heuristic.
+    """Return EMLP's own network by its Flax interface, with representations from its heuristic.
 
     Raises:
         Skip: where EMLP is not installed.

@@ -1,4 +1,4 @@
-"""What is timed of a layer: its output, or a loss with its gradients."""
+"""The timed functions of a layer: its output, or a loss with its gradients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks._permutation_rivals import Layer
 
 
 def half_squares(y: Any) -> jax.Array:
-    """mean(relu(y)^2); over several outputs the sum of these."""
+    """Return mean(relu(y)^2), summed over several outputs."""
     return sum((jnp.mean(jax.nn.relu(one) ** 2) for one in jax.tree.leaves(y)), jnp.zeros(()))
 
 
@@ -24,7 +24,7 @@ def _named(name: str, result: Any) -> dict[str, jax.Array]:
 
 
 def entry(layer: Layer, x: Any, direction: str, loss: Callable[[Any], jax.Array] = half_squares) -> Entry:
-    """The function to time: the layer, or the value of a loss and its gradient by weights and input."""
+    """Return the function to time: the layer, or a loss and its gradient with respect to weights and input."""
     inputs = layer.enter(x)
     if direction == "forward":
         return Entry(layer.apply, (layer.parameters, inputs), lambda y: _named("output", layer.leave_output(y)))

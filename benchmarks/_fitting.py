@@ -17,9 +17,9 @@ from jax import lax
 Rows = Any
 """A tree of arrays that have one row an example."""
 Apply = Callable[[Any, Rows, jax.Array], jax.Array]
-"""A module, rows of inputs and a key to outputs."""
+"""Maps a module, rows of inputs and a key to outputs."""
 Loss = Callable[[Any, Rows, jax.Array], jax.Array]
-"""A module, the rows of a batch and a key to a number."""
+"""Maps a module, the rows of a batch and a key to a number."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Recipe:
 
     @property
     def epochs_a_call(self) -> int:
-        """How many passes the compiled program makes."""
+        """The number of epochs in the compiled program."""
         return -(-self.epochs // self.calls)
 
     def steps(self, rows: int) -> int:
-        """How many steps there are in all."""
+        """The total number of steps."""
         return self.calls * self.epochs_a_call * (rows // self.batch)
 
 
@@ -130,7 +130,7 @@ def fit(
 
 
 def predict(module: nnx.Module, apply: Apply, rows: Rows, seed: int = 0, batch: int = 250) -> np.ndarray:
-    """Apply a module to rows, a batch at a time and each with a key of its own; outputs have one row an example."""
+    """Apply a module to rows, one batch at a time and each with its own key; outputs have one row per example."""
     static, state = nnx.split(module)
     count = rows_of(rows)
     parts = -(-count // batch)

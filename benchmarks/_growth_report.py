@@ -1,4 +1,4 @@
-"""From the records of `growth` to exponents, to tables, and to a plot."""
+"""Convert the records of `growth` to exponents, tables, and a plot."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def summary(records: Sequence[Record]) -> dict[str, Any]:
 
 
 def _values(quantity: str, direction: str, records: Sequence[Record]) -> list[tuple[float, str]]:
-    """What a claim is about, with where it is."""
+    """Return the values of a claim, with their cases."""
     if quantity == "memory":
         return [
             (record["scores"]["over_input_and_output"], label(record["case"]))
@@ -81,7 +81,7 @@ def _values(quantity: str, direction: str, records: Sequence[Record]) -> list[tu
 
 
 def check_targets(targets: Iterable[Bound], records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The largest value that each target is about, and where it is."""
+    """Return the largest value for each target, and its case."""
     found = []
     for target in targets:
         values = _values(target.quantity, target.direction, records)
@@ -133,7 +133,7 @@ def terminal_table(title: str, records: Sequence[Record], rivals: Sequence[str])
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
-    """Draw time and memory over n, a panel for each number of axes of the larger side, and save them."""
+    """Plot time and memory over n, a panel for each number of axes of the larger side, and save the plot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter

@@ -1,4 +1,4 @@
-"""Clouds of points that are hard for frames: symmetric, flat, far away, nearly symmetric, or not finite."""
+"""Point clouds that are hard for frames: symmetric, flat, distant, nearly symmetric, or not finite."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def with_moments(generator: np.random.Generator, count: int, moments: np.ndarray
 
 
 def _families(seed: int) -> Iterator[tuple[str, str, np.ndarray, float]]:
-    """Family, name, points, and how far the origin is moved away, in extents."""
+    """Yield family, name, points, and the distance from the origin in extents."""
     generator = np.random.default_rng(seed)
     symmetric, flat, real = _symmetric(), _flat(generator), molecules()
     some = {name: {**symmetric, **real}[name] for name in ("octahedron", "water", "CO2", "C2H2")}
@@ -105,7 +105,7 @@ def _families(seed: int) -> Iterator[tuple[str, str, np.ndarray, float]]:
 
 
 def extent(points: np.ndarray) -> float:
-    """The largest distance from the centroid; one where there is none."""
+    """Return the largest distance from the centroid; one if it is zero."""
     if not len(points) or not np.isfinite(points).all():
         return 1.0
     found = float(np.linalg.norm(points - points.mean(axis=0), axis=1).max())

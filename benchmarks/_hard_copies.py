@@ -45,7 +45,7 @@ class Moves:
 
 @dataclass(frozen=True)
 class Copies:
-    """Inputs and their moved copies, in float64 but rounded to a dtype; the first of each is the input as it is.
+    """Inputs and moved copies, in float64 but rounded to a dtype; the first copy of each is the unmoved input.
 
     Attributes:
         arrays: `[inputs, copies, size, d]`, of matrices `[inputs, copies, size, size]`.
@@ -66,7 +66,7 @@ class Copies:
         return self.there.shape[0], self.there.shape[1]
 
     def together(self, values: np.ndarray, covariant: bool = False) -> np.ndarray:
-        """Bring what belongs to the points of copies, `[inputs, copies, size, d]`, to the order and frame of one copy.
+        """Convert the points of copies, `[inputs, copies, size, d]`, to the order and frame of one copy.
 
         Points are in the order of the input, in the frame of reference of the last copy. Absent points are zero. Of
         matrices, a second axis of nodes is ordered too. Gradients are covariant: they turn by the inverse transpose.
@@ -103,7 +103,7 @@ def signed_permutations(shape: tuple[int, ...], generator: np.random.Generator) 
 
 
 def boosts(speeds: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Boosts `[*shape, 4, 4]` of given speeds in random directions, after random elements of O(3)."""
+    """Sample boosts `[*shape, 4, 4]` of given speeds in random directions, after random elements of O(3)."""
     direction = generator.normal(size=(*speeds.shape, 3))
     direction /= np.linalg.norm(direction, axis=-1, keepdims=True)
     factor = 1 / np.sqrt((1 - speeds) * (1 + speeds))
@@ -133,7 +133,7 @@ def largest(values: np.ndarray) -> np.ndarray:
 
 
 def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
-    """The nearest numbers of a dtype, in float64."""
+    """Round to the nearest numbers of a dtype, in float64."""
     with np.errstate(all="ignore"):
         return array.astype(dtype).astype(np.float64)
 
@@ -141,7 +141,7 @@ def rounded(array: np.ndarray, dtype: str) -> np.ndarray:
 def moved(
     inputs: Sequence[Input], moves: Moves, dtype: str, size: int, copies: int, seed: int = 0, shift: float = 1.0
 ) -> Copies:
-    """The inputs, and copies of them that are moved at random; smaller ones are padded with zeros.
+    """Return the inputs, and copies that are moved at random; smaller ones are padded with zeros.
 
     Args:
         shift: by how many times the scale of the input the origin is moved. Positions are rounded after that.

@@ -1,4 +1,4 @@
-"""Whether what a frame says of the error of its own elements covers the error, and how closely."""
+"""Whether a frame's estimate of the error of its elements covers the error, and how closely."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks._hard_methods import METHODS
 
 HAS_DOUBT = "doubt" in {field.name for field in fields(ek.symmetrization.Info)}
 COVERED, RATIO = 0.999, 20.0
-"""The part of inputs whose error is at most the doubt, at least; the median of the doubt over the error, at most."""
+"""The least fraction of inputs whose error is below the doubt; the largest median of doubt over error."""
 BATCH = 500
 
 
 def doubts(rival: str, inputs: list[Input]) -> tuple[np.ndarray, np.ndarray]:
-    """The doubts of frames in float32, and their errors, `[inputs]` each.
+    """Return the doubts of frames in float32, and their errors, `[inputs]` each.
 
     The error of a frame is the largest of its elements' matrices, in the largest entry of the difference from the
     nearest matrix of the frame in float64 of the input before it was rounded, over the largest entry of the matrix.
@@ -46,7 +46,7 @@ def doubts(rival: str, inputs: list[Input]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _distances(narrow: np.ndarray, weights: np.ndarray, wide: np.ndarray) -> np.ndarray:
-    """The largest distance of a matrix that has a weight to the nearest one, of `[elements, batch, d, d]`."""
+    """Return the largest distance of a matrix with positive weight to the nearest one, of `[elements, batch, d, d]`."""
     apart = np.abs(narrow[:, None] - wide[None]).max(axis=(-1, -2)).min(axis=1)
     size = np.abs(narrow).max(axis=(-1, -2))
     found: np.ndarray = np.max(np.where(weights > 0, apart / size, 0), axis=0)
@@ -54,7 +54,7 @@ def _distances(narrow: np.ndarray, weights: np.ndarray, wide: np.ndarray) -> np.
 
 
 def agreement(said: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
-    """The part of inputs whose doubt is below the error, and the median of doubt over error where that is finite."""
+    """Return the fraction of inputs whose doubt is below the error, and the median of finite doubt over error."""
     ratio = said / np.where(wrong > 0, wrong, np.nan)
     ratio = ratio[np.isfinite(ratio)]
     return {

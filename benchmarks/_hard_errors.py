@@ -1,10 +1,10 @@
-"""Errors of what a method makes of moved copies, and whether they are right, reported, needlessly so, or silent.
+"""Errors of a method on moved copies, and whether they are right, reported, needlessly reported, or silent.
 
-What a method returns for copies is moved to one frame in float64, where all should agree. The error of *outputs* is the
+The results for copies are transformed to one frame in float64, where all should agree. The error of *outputs* is the
 largest difference of any two copies in any entry of the energy or the vectors, over the largest entry of these of all
 copies. That of *forces* is the same for the gradient of the energy times the scale of the input, over the largest entry
-of the forces or the outputs, whichever is larger; or the difference from what finite differences of the energy in
-float64 tell along two directions, over the same, where that is more.
+of the forces or the outputs, whichever is larger; or the difference from finite differences of the energy in float64
+along two directions, normalized in the same way, if that is larger.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from benchmarks._hard_programs import Program, Results
 
 KINDS = ("right", "reported", "needless", "silent")
 RIGHT = {"float32": 1e-4, "float64": 1e-8}
-"""Errors above are wrong."""
+"""Larger errors are wrong."""
 EXACT = {"float32": 1e-6, "float64": 1e-12}
-"""Where outputs agree to this, and forces are right, no report is needed."""
+"""If outputs agree to this, and forces are right, no report is needed."""
 SLOPES = {"float32": 1e-4, "float64": 1e-5}
 """Forces that differ by more from finite differences are wrong."""
 STEP, JUMP = 1e-4, 20.0
@@ -31,12 +31,12 @@ STEP, JUMP = 1e-4, 20.0
 
 
 def precise(dtype: str) -> Any:
-    """A context in which arrays can have a dtype."""
+    """Return a context in which arrays can have a dtype."""
     return jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext()
 
 
 def spread(values: np.ndarray, use: np.ndarray) -> np.ndarray:
-    """The largest difference of any two copies in any entry, `[inputs]`; infinite where one is not finite.
+    """Return the largest difference of any two copies in any entry, `[inputs]`; infinite if one is not finite.
 
     Args:
         values: `[inputs, copies, ...]`.
@@ -72,7 +72,7 @@ class Errors:
     reported: np.ndarray
 
     def kinds(self, dtype: str, right: float | None = None) -> dict[str, np.ndarray]:
-        """What the outputs and the forces of each input are, as indices of `KINDS`."""
+        """Return the kinds of outputs and forces of each input, as indices of `KINDS`."""
         right = RIGHT[dtype] if right is None else right
         needless = self.reported & (self.outputs < EXACT[dtype]) & (self.forces < right)
         said = np.where(needless, 2, np.where(self.reported, 1, 0))
@@ -107,7 +107,7 @@ def errors(copies: Copies, found: Results, flagged: Results | None = None, slope
 
 
 def _compared(copies: Copies, results: Results) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
-    """Outputs and forces in one frame, and what their errors are relative to."""
+    """Return outputs and forces in one frame, and the scales of their errors."""
     vector = copies.together(results.vector)
     flat = np.concatenate([results.energy[..., None], vector.reshape(*results.energy.shape, -1)], axis=-1)
     force = copies.together(results.force, covariant=True)
@@ -116,7 +116,7 @@ def _compared(copies: Copies, results: Results) -> tuple[tuple[np.ndarray, np.nd
 
 
 def slopes(program: Program, copies: Copies, found: Results, seed: int = 0) -> np.ndarray:
-    """F · v for two random directions v and the finite differences of the energy, `[inputs, 2, 2]`, in float64.
+    """Return F · v for two random directions v and the finite differences of the energy, `[inputs, 2, 2]`, in float64.
 
     Differences are central, so that at a kink they are the mean of both sides. They count only where the energy is
     continuous and the same in both dtypes, half a step tells the same, and the difference along the sum of the
@@ -150,7 +150,7 @@ def slopes(program: Program, copies: Copies, found: Results, seed: int = 0) -> n
 
 
 def _directions(first: np.ndarray, there: np.ndarray, symmetric: bool, generator: np.random.Generator) -> np.ndarray:
-    """Two random directions `[2, inputs, size, d]` of length one along which points, or weights, can move."""
+    """Return two random directions `[2, inputs, size, d]` of length one along which points, or weights, can move."""
     v = generator.normal(size=(2, *first.shape)) * there[..., None]
     if symmetric:
         v = (v + v.swapaxes(-1, -2)) * there[:, None, :]

@@ -1,4 +1,4 @@
-"""Families of random inputs: what part of many is silently wrong, and what part is reported."""
+"""Families of random inputs: the fractions that are silently wrong and reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks._hard_programs import Program
 BLOCK = 512
 
 Draw = Callable[[int, np.random.Generator], list[Input]]
-"""How many, and what from."""
+"""Samples inputs from a number and a generator."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Family:
         return f"{self.rival}: {self.name}"
 
     def counts(self, count: int, seed: int = 0) -> dict[str, float]:
-        """How many of `count` inputs are of each kind, and how many are off, over pairs of an input and a copy."""
+        """Count the inputs of each kind among `count`, and those with large errors, over pairs of input and copy."""
         method, generator = METHODS[self.rival], np.random.default_rng(seed)
         run = Program(method, self.size, forces=False)
         found = dict.fromkeys((*KINDS, "off", "inputs", "worst"), 0.0)
@@ -99,12 +99,12 @@ def at_speed(speed: float) -> Draw:
 
 
 REPORTED = {5: 1e-3, 20: 1e-3, 100: 1e-2, 1000: 1e-1}
-"""The part of random clouds of so many points that may be reported."""
+"""The largest fraction of random clouds of this many points that may be reported."""
 FEW = {"silent": 1e-3, "reported": 1e-3}
 BY_CHANCE = 2e-2
-"""The part of clouds with small gaps for which a report may be needless: the one copy of some is rounded luckily."""
+"""The largest fraction of clouds with small gaps with needless reports: the copy of some is rounded luckily."""
 OFF = {0.99: 0.013, 0.999: 0.31}
-"""The part of events that may be off at a speed: the rounding of momenta alone makes some wrong."""
+"""The largest fraction of events with large errors at a speed: the rounding of momenta alone makes some wrong."""
 
 FAMILIES = (
     *(

@@ -1,4 +1,4 @@
-"""Graphs that are hard for canonical orders: regular ones, in parts, and with weights that are nearly equal."""
+"""Graphs that are hard for canonical orders: regular, disconnected, and with nearly equal weights."""
 
 from __future__ import annotations
 

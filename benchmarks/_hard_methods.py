@@ -1,4 +1,4 @@
-"""What the benchmark `hard_inputs` symmetrizes: small networks of points, and every method that fits."""
+"""The small networks that `hard_inputs` symmetrizes, and all methods that fit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SPACE = Moves("O(3)", translates=True)
 
 
 def _mean(h: jax.Array, mask: Any) -> jax.Array:
-    """The mean over the points that are there."""
+    """Return the mean over the present points."""
     there = jnp.ones((h.shape[-2], 1), h.dtype) if mask is None else mask["p"][..., None].astype(h.dtype)
     return jnp.sum(h * there, axis=-2) / jnp.maximum(jnp.sum(there, axis=-2), 1)
 
@@ -59,13 +59,13 @@ def of_points(x: Any.Array, scale: jax.Array, mask: Any = None) -> dict[str, jax
 
 
 def of_order(x: Any, scale: jax.Array, mask: Any = None) -> dict[str, jax.Array]:
-    """An energy, and a vector of each point, by a network that treats each place differently."""
+    """Return an energy, and a vector of each point, by a network that treats each position differently."""
     x = x["input"] if isinstance(x, dict) else x
     return _network(x, scale, mask, SHIFTS[: x.shape[-2]])
 
 
 def of_nodes(x: jax.Array, scale: jax.Array, mask: Any = None) -> dict[str, jax.Array]:
-    """An energy, and a number of each node, by a network that treats each place differently."""
+    """Return an energy, and a number of each node, by a network that treats each position differently."""
     a = x / scale[..., None, None]
     mix, out, shift = (jnp.asarray(array, x.dtype) for array in (MIX, OUT[:, 0], SHIFTS[: x.shape[-1]]))
     h = jnp.tanh(a @ shift + 0.3 * shift)
@@ -75,7 +75,7 @@ def of_nodes(x: jax.Array, scale: jax.Array, mask: Any = None) -> dict[str, jax.
 
 
 def encoded(x: jax.Array, mask: Any = None) -> jax.Array:
-    """The energy for descent, of `[inputs, N, 3]`: it does not change with the scale."""
+    """Return the energy for descent, of `[inputs, N, 3]`, which does not change with the scale."""
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=(-1, -2), keepdims=True, initial=0))
     unit = x / jnp.where(largest > 0, largest, 1)
     square = jnp.max(jnp.sum(unit**2, axis=-1), axis=-1, initial=0)
@@ -90,7 +90,7 @@ def _vectors() -> VectorNeurons:
 
 @dataclass(frozen=True)
 class Rival:
-    """A method, and what it is tried with.
+    """A method, and the inputs on which it is tested.
 
     Attributes:
         how: makes the method.
@@ -112,7 +112,7 @@ class Rival:
 
     @property
     def listed(self) -> str:
-        """The list of inputs that are its own."""
+        """Its list of inputs."""
         return "graphs" if self.moves.matrices else "events" if self.moves.turns == "O(1,3)" else "clouds"
 
     def symmetrized(self, size: int) -> Any:

@@ -1,4 +1,4 @@
-"""Results that are counts of four kinds, by method and family: table, targets and a picture."""
+"""Results that are counts of four kinds, by method and family: table, targets and a plot."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLORS = {
 
 @dataclass
 class Counted(Measurement):
-    """Counts of inputs of each kind, in `scores`, and the names of those that should not be there."""
+    """Counts of inputs of each kind, in `scores`, and the names of undesired ones."""
 
     silent: list[str] = field(default_factory=list)
     needless: list[str] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Counted(Measurement):
 
 @dataclass(frozen=True)
 class Most:
-    """A claim: at most a part of the inputs of a rival is of one kind.
+    """A claim: at most a fraction of the inputs of a rival is of one kind.
 
     Attributes:
         rival, direction: whose inputs, and "outputs", "forces" or "doubt".
@@ -51,7 +51,7 @@ class Most:
 
 
 def _value(target: Most, records: Sequence[Record]) -> tuple[float, float] | None:
-    """The value that a claim is about, and how many inputs there are."""
+    """Return the value for a claim, and the number of inputs."""
     about = [
         record["scores"]
         for record in records
@@ -168,7 +168,7 @@ def markdown(result: Mapping[str, Any], rivals: Mapping[str, str]) -> str:
 
 
 def _color(scores: Mapping[str, float]) -> tuple[float, ...]:
-    """The mean of the colors of the kinds, where the square root of small parts that should not be there counts."""
+    """Return the mean color of the kinds, with small undesired fractions enlarged by a square root."""
     parts = {kind: scores[kind] / max(scores["inputs"], 1) for kind in KINDS}
     weights = {kind: part**0.5 if kind in ("silent", "needless") else part for kind, part in parts.items()}
     weights["silent"] = min(1.0, weights["silent"])

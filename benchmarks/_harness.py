@@ -1,9 +1,9 @@
-"""Timing: rivals compiled and checked one by one, then timed by turns in one process.
+"""Timing: rivals are compiled and checked one by one, then timed in turns in one process.
 
-Every contender of a case is compiled ahead of time, run once, and compared with the first contender; only then does
-the clock start. Timing goes round: in each round every contender has one turn, in an order drawn anew, so that a
-machine that slows down slows all of them. A turn is one untimed call, which brings the contender's own arrays back into
-the caches, and as many timed calls as fit. What is not measured is recorded with the reason.
+Every contender of a case is compiled ahead of time, run once, and compared with the first contender before timing
+starts. Timing goes in rounds: in each round every contender has one turn, in a new random order, so that a slowdown of
+the machine affects all of them. A turn is one untimed call, which brings the contender's own arrays back into the
+caches, and then as many timed calls as fit. Skipped measurements are recorded with the reason.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Limits:
-    """What a contender may use in one case and direction.
+    """The limits of a contender in one case and direction.
 
     Attributes:
         seconds: of timed calls aimed at.
@@ -75,7 +75,7 @@ class Contender:
 
 
 def relative_error(result: Mapping[str, jax.Array], expected: Mapping[str, jax.Array]) -> float:
-    """The largest difference of any result, relative to that result's largest entry."""
+    """Return the largest difference of any result, relative to that result's largest entry."""
     worst = 0.0
     for name in expected.keys() & result.keys():
         wanted, got = np.asarray(expected[name]), np.asarray(result[name])
@@ -195,7 +195,7 @@ class Harness:
             m.flops = float(cost.get("flops", 0.0))
 
     def rounds(self, ready: list[tuple[Measurement, Callable[[], Any]]]) -> None:
-        """Time calls by turns, and add the times to their measurements."""
+        """Time calls in turns, and add the times to their measurements."""
         limits, order = self.limits, random.Random(self.seed)
         waiting = list(ready)
         gc.collect()

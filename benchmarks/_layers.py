@@ -1,4 +1,4 @@
-"""Layers of any group as functions of their weights and input, and what XLA's own account says of their memory."""
+"""Layers of any group as functions of their weights and input, and their memory as XLA reports it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class LayerCase:
         return plan(ek.hom(self.signature, **self.bound), (self.channels,) * 2, normalize="mean", bias=True)
 
     def arrays(self, dtype: Any = jnp.float32, seed: int = 0) -> tuple[Weights, jax.Array]:
-        """Weights that keep the variance about one, and a normal input; drawn in float64, so in any dtype alike."""
+        """Weights that keep the variance near one, and a normal input; sampled in float64, equal in any dtype."""
         x = np.random.default_rng([seed, 1]).normal(size=self.shape(self.k))
         return self.weights(dtype, seed), jnp.asarray(x, dtype)
 
@@ -71,7 +71,7 @@ class LayerCase:
         return {name: jnp.asarray(scale * rng.normal(size=shape), dtype) for name, shape in shapes.items()}
 
     def abstract(self, dtype: Any = jnp.float32) -> tuple[Weights, jax.ShapeDtypeStruct]:
-        """The same without numbers, to compile with."""
+        """Return the same as abstract arrays, to compile with."""
         weights = {name: jax.ShapeDtypeStruct(shape, dtype) for name, shape in weight_shapes(self.plan).items()}
         return weights, jax.ShapeDtypeStruct(self.shape(self.k), dtype)
 
@@ -85,7 +85,7 @@ def _axes(count: int) -> str:
 
 
 def function(case: LayerCase, direction: str, **options: Any) -> Callable[[Weights, jax.Array], Any]:
-    """The layer; or, for training, the value of mean(relu(y)^2) and its gradient by weights and input."""
+    """Return the layer; or for training, mean(relu(y)^2) and its gradient with respect to weights and input."""
     forward = functools.partial(_forward, case.plan, options)
     return forward if direction == "forward" else jax.value_and_grad(functools.partial(_loss, forward), argnums=(0, 1))
 
@@ -100,7 +100,7 @@ def _loss(forward: Callable[..., Any], weights: Weights, x: jax.Array) -> jax.Ar
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a compiled program needs, by XLA's account.
+    """Bytes that a compiled program needs, as XLA reports them.
 
     Attributes:
         arguments, results, temporaries: bytes of each.
@@ -114,7 +114,7 @@ class Footprint:
 
     @property
     def total(self) -> int:
-        """All that is held at once at most: XLA allots temporaries together, and reuses what is no longer needed."""
+        """The largest total: XLA allocates temporaries together, and reuses memory that is no longer needed."""
         return self.arguments + self.results + self.temporaries
 
     @property
@@ -124,13 +124,13 @@ class Footprint:
 
 
 def footprint(case: LayerCase, direction: str, dtype: Any = jnp.float32, **options: Any) -> Footprint:
-    """Compile a layer, without running it, and read what it needs."""
+    """Compile a layer, without running it, and return its memory."""
     compiled = jax.jit(function(case, direction, **options)).lower(*case.abstract(dtype)).compile()
     return account(case, compiled, dtype)
 
 
 def account(case: LayerCase, compiled: Any, dtype: Any = jnp.float32) -> Footprint:
-    """What a compiled layer needs."""
+    """Return the memory of a compiled layer."""
     memory = compiled.memory_analysis()
     results = memory.output_size_in_bytes - memory.alias_size_in_bytes
     return Footprint(memory.argument_size_in_bytes, results, memory.temp_size_in_bytes, case.tensor_bytes(dtype))

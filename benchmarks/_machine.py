@@ -1,4 +1,4 @@
-"""What the numbers were measured on. Nothing here names a person, a host or a path."""
+"""The machine of a measurement, without names of persons, hosts or paths."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def memory_bytes() -> int | None:
 
 
 def load_average() -> float | None:
-    """Processes that wanted to run in the last minute; above one before a benchmark, the machine is not idle."""
+    """Return the processes that wanted to run in the last minute; above one before a run, the machine is not idle."""
     try:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):

@@ -1,4 +1,4 @@
-"""What is recorded of a contender, and the ways to say that it is not measured."""
+"""The record of a contender, and exceptions for contenders that are not measured."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import numpy as np
 
 
 class Skip(Exception):
-    """Raised where a contender cannot or should not be run; the text is recorded as the reason."""
+    """Raised if a contender cannot or should not be run; the text is recorded as the reason."""
 
 
 class TooSlow(Skip):
-    """Raised where a time limit is passed.
+    """Raised if a time limit is exceeded.
 
     Attributes:
         seconds: the limit.
@@ -31,7 +31,7 @@ class TooSlow(Skip):
 
 @dataclass
 class Measurement:
-    """What is recorded of a contender; times in seconds, of single calls; scores of other kinds, by name.
+    """The record of a contender: times in seconds, of single calls; scores of other kinds, by name.
 
     `longer_than` is the limit that the thing to be timed itself has passed, where it was given up.
     """
@@ -60,7 +60,7 @@ class Measurement:
     times: list[float] = field(default_factory=list, repr=False)
 
     def record(self) -> dict[str, Any]:
-        """The measurement for JSON: without the single times, and without what is not known."""
+        """Return the measurement for JSON, without single times and unknown values."""
         return {key: value for key, value in asdict(self).items() if key != "times" and value is not None}
 
     def summarize(self) -> None:
@@ -72,13 +72,13 @@ class Measurement:
 
 
 def skipped(case: dict[str, Any], rivals: Iterable[str], reason: Skip) -> list[Measurement]:
-    """The measurements of rivals that cannot be trained on a task."""
+    """Return the measurements of rivals that cannot be trained on a task."""
     return [Measurement(dict(case), "train", rival, "skipped", str(reason)) for rival in rivals]
 
 
 @contextmanager
 def time_limit(seconds: float, what: str) -> Iterator[None]:
-    """Raise `TooSlow` if the block runs longer; between two steps of Python, and only in the main thread on POSIX."""
+    """Raise `TooSlow` if the block runs longer; between two Python steps, and only in the main thread on POSIX."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return

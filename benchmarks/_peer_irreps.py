@@ -1,8 +1,8 @@
 """Rivals of `peers` that work in the irreps of O(3): the linear layers of e3nn-jax and cuEquivariance.
 
-Maps from tensors of an order to such tensors are, in a basis of irreps, one matrix for each degree that mixes its
+In a basis of irreps, an equivariant map between tensors of one order is one matrix for each degree that mixes its
 copies and channels: by Schur's lemma the same space as that of the diagrams, for order three 1 + 9 + 4 + 1 = 15 maps.
-The rivals get inputs that are in irreps already; the change of basis, which equikit does not need, is not timed.
+The inputs of the rivals are already in irreps; the change of basis, which equikit does not need, is not timed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def tensor_layer(shape: TensorShape, seed: int) -> tuple[Layer, jax.Array]:
 
 
 def lengths(y: Any) -> jax.Array:
-    """mean(sqrt(1 + |y|^2)) over samples: not linear, and the same in every orthonormal basis, unlike relu."""
+    """Return mean(sqrt(1 + |y|^2)) over samples: nonlinear, and unlike relu the same in every orthonormal basis."""
     leaves = [one.reshape(one.shape[0], -1) for one in jax.tree.leaves(y)]
     return jnp.mean(jnp.sqrt(1 + sum(jnp.sum(one**2, axis=1) for one in leaves)))
 

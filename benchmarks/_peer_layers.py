@@ -1,4 +1,4 @@
-"""Rivals of `peers` on single tensors: layers by hand, and two yardsticks that no layer can beat."""
+"""Rivals of `peers` on single tensors: handwritten layers, and two yardsticks that no layer can beat."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def product_sizes(shape: Shape) -> list[tuple[int, int, int]]:
 
 
 def core_product(shape: Shape, weights: jax.Array) -> Layer:
-    """The matrix products of a layer of S(n) alone, on random arrays of their sizes: no reduction and no expansion."""
+    """Compute only the matrix products of a layer of S(n), on random arrays: no reduction and no expansion."""
     keys = jax.random.split(jax.random.key(0), 2)
     sizes = product_sizes(shape)
     matrices = [jax.random.normal(keys[0], (inside, outside)) for _, inside, outside in sizes]

@@ -1,4 +1,4 @@
-"""What `peers` has to show: targets for ratios, and those of `basis_construction` beside them."""
+"""The targets of `peers`: ratios, including those of `basis_construction`."""
 
 from __future__ import annotations
 

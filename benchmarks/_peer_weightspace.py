@@ -1,6 +1,6 @@
 """Layers of `peers` on the weights of a network: equikit, and one term at a time as UNF does it.
 
-A weight space is several tensors, each with a label an axis; equal labels are permuted together. After Zhou et al.,
+A weight space is several tensors with one label per axis; equal labels are permuted together. After Zhou et al.,
 "Universal Neural Functionals" (arXiv:2402.05232), from their description.
 """
 
@@ -55,7 +55,7 @@ class WeightSpace:
 
 
 def mlp(layers: int, n: int, batch: int, channels: int) -> WeightSpace:
-    """The weights and biases of a perceptron with that many layers, all neurons being permuted, the outer ones too."""
+    """Return the weights and biases of a perceptron with this many layers, in which all neurons are permuted."""
     weights = [f"h{i} h{i - 1}" for i in range(1, layers + 1)]
     return WeightSpace((*weights, *(f"h{i}" for i in range(1, layers + 1))), n, batch, channels)
 
@@ -66,7 +66,7 @@ def rnn(n: int, batch: int, channels: int) -> WeightSpace:
 
 
 def equikit_layer(module: ek.nn.Linear) -> Layer:
-    """What the layer's call runs, with its weights in a plain dictionary."""
+    """Return the computation of the layer, with its weights in a plain dictionary."""
     plan = module.plan
     return Layer(lambda weights, x: ek.plans.apply(plan, x, weights), shared_weights(module))
 
@@ -82,7 +82,7 @@ def _places(blocks: Sequence[int], order: Sequence[int], n: int) -> tuple[jax.Ar
 
 
 def one_term(diagram: Diagram, orders: tuple[int, int], n: int) -> Callable[[jax.Array], jax.Array]:
-    """One term, before its channels are mixed: from an input tensor to an array that can be added to the output.
+    """Compute one term before its channels are mixed: from an input tensor to an array to add to the output.
 
     Vertices of the input that are in one block are read off a diagonal, blocks that lie in the input alone are summed
     over, and where a block holds several vertices of the output the result is written on a diagonal of zeros; other
@@ -115,7 +115,7 @@ def one_term(diagram: Diagram, orders: tuple[int, int], n: int) -> Callable[[jax
 
 
 def one_term_at_a_time(space: WeightSpace, module: ek.nn.Linear) -> Layer:
-    """Every term of every pair of tensors by itself, each with its own product, brought to the full output and added.
+    """Compute every term of every pair of tensors separately, each with its own product, expanded to the full output.
 
     As in UNF, the weights of an output are one array `[terms, channels in, channels out]`, and channels are mixed after
     a term is written on a diagonal, before it is broadcast.

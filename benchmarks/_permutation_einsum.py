@@ -18,7 +18,7 @@ LETTERS = [letter for letter in string.ascii_letters if letter not in "xyz"]  # 
 
 @dataclass(frozen=True)
 class Formula:
-    """A diagram in einsum notation: one letter a block, one more and an identity matrix for each repeated top vertex.
+    """A diagram in einsum notation: a letter per block, and another with an identity matrix per repeated top vertex.
 
     A block that is one top vertex and nothing else has no letter; it is left to broadcasting, an axis of size one.
 

@@ -1,6 +1,6 @@
-"""The layer of `permutation_layers` as equikit computes it, and as a dense matrix; what all rivals share.
+"""The layer of `permutation_layers` in equikit, and as a dense matrix; shared parts of all rivals.
 
-Each rival is written as someone who uses that method would, in JAX, with the sharing that the method has. A layer
+Each rival is written as a user of that method would write it in JAX, with the sharing that the method has. A layer
 takes its own parameters, made from the shared weights `[diagrams, channels in, channels out]` outside the timed region.
 """
 

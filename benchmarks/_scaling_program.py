@@ -1,6 +1,6 @@
 """`python -m benchmarks._scaling_program DEVICES N CHANNELS BATCH`: compile the layer for virtual devices, print JSON.
 
-Each number of devices takes a process of its own, since JAX settles it once.
+Each number of devices needs a separate process, because JAX sets it once.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 from benchmarks._collectives import collectives
 
 MODEL = 8
-"""Devices over which a tensor axis or channels are spread: those of a node."""
+"""Devices over which a tensor axis or channels are sharded: those of a node."""
 
 LAYOUTS = ("batch", "tensor axis", "channels")
 
 
 def specs(layout: str) -> tuple[Any, Any, Any]:
-    """How input, kernel and bias are spread over the mesh axes `data` and `model`."""
+    """Return the sharding of input, kernel and bias over the mesh axes `data` and `model`."""
     from jax.sharding import PartitionSpec as P
 
     return {

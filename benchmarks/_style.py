@@ -1,4 +1,4 @@
-"""How the results of a benchmark are shown, as one value: times by default."""
+"""How the results of a benchmark are shown: as times by default."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from equikit.symmetrization.frames import QR, Alignment, Directions, GroupAverag
 
 
 def _axes(task: str) -> How:
-    """Principal axes; inputs that do not determine them are used all the same."""
+    """Return principal axes, also for inputs that do not determine them."""
     return ek.frames.PCA(terms=(SYMMETRIES[task].axes,), on_degenerate="flag")
 
 
@@ -37,7 +37,7 @@ def sorted_frame(task: str, seed: int) -> Rival:
 
 
 def minimal_frame(task: str, seed: int) -> Rival:
-    """One element, by Gram-Schmidt on the vectors in the order given, which nothing is made of permutations of."""
+    """Return one element, by Gram-Schmidt on the vectors in the given order, without permutations."""
     how = QR(terms=(SYMMETRIES[task].axes,), on_degenerate="flag")
     return symmetrized(task, seed, how, groups={"p": ek.Fixed(5)} if task == "inertia" else None)
 

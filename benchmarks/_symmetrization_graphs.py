@@ -1,4 +1,4 @@
-"""Graphs to tell apart: the connected ones of the atlas, circulants with skip links, and their relabeled copies."""
+"""Graphs to distinguish: the connected ones of the atlas, circulants with skip links, and relabeled copies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def connected_graphs(nodes: int = 7) -> np.ndarray:
 
 
 def relabeled(adjacency: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Copies `[graphs, n, n]` with nodes named anew, each graph by a permutation of its own."""
+    """Relabel copies `[graphs, n, n]`, each graph by its own permutation."""
     order = generator.permuted(np.tile(np.arange(adjacency.shape[-1]), (len(adjacency), 1)), axis=1)
     rows = np.take_along_axis(adjacency, order[:, :, None], axis=1)
     return np.take_along_axis(rows, order[:, None, :], axis=2)
@@ -39,7 +39,7 @@ def circulants(nodes: int = 41) -> np.ndarray:
 
 
 def refined_colors(adjacency: np.ndarray) -> np.ndarray:
-    """Colors `[graphs, n]` of nodes on which color refinement (1-WL) comes to rest, the same over all graphs.
+    """Return stable colors `[graphs, n]` of color refinement (1-WL), comparable between graphs.
 
     A node's color becomes its own and the sorted ones of its neighbors, until there are no more colors than before.
     """
@@ -62,7 +62,7 @@ def classes(adjacency: np.ndarray) -> np.ndarray:
 
 
 def equivalent_pairs(adjacency: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of graphs that color refinement, and so a message-passing network, cannot tell apart."""
+    """Count the pairs of graphs that color refinement, and so a message-passing network, cannot distinguish."""
     place = classes(adjacency)
     order = np.argsort(place, kind="stable")
     groups = np.split(order, np.flatnonzero(np.diff(place[order])) + 1)

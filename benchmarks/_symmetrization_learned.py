@@ -1,4 +1,4 @@
-"""The rivals of the benchmark `symmetrization` whose elements a network chooses, which learns with the backbone."""
+"""The rivals of `symmetrization` whose elements a network chooses, trained together with the backbone."""
 
 from __future__ import annotations
 

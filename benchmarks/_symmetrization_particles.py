@@ -1,4 +1,4 @@
-"""Five charges in space: the n-body task of equivariant networks, simulated on the spot and kept on disk."""
+"""Five charges in space: the n-body task of equivariant networks, simulated locally and cached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks._cache import cached as keep
 
 Progress = Callable[[int, int], None]
-"""What is done, and what there is to do."""
+"""Steps done, and steps to do."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def forces(charges: np.ndarray, positions: np.ndarray, largest: float) -> np.nda
 def integrate(
     charges: np.ndarray, positions: np.ndarray, velocities: np.ndarray, rule: Simulation
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Kick, drift, kick, drift, ...: velocities are ahead of positions by a step, as the published data have it.
+    """Kick, drift, kick, drift, ...: velocities are one step ahead of positions, as in the published data.
 
     Args:
         charges: `[particles, N]`.
@@ -112,7 +112,7 @@ def integrate(
 
 
 def start(generator: np.random.Generator, count: int, rule: Simulation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Charges, positions and velocities to begin with, in the layout of `integrate`."""
+    """Return initial charges, positions and velocities, in the layout of `integrate`."""
     charges = generator.choice([-1.0, 1.0], size=(count, rule.particles))
     positions = generator.normal(size=(count, rule.particles, rule.dimension))
     velocities = generator.normal(size=(count, rule.particles, rule.dimension))
@@ -123,7 +123,7 @@ def start(generator: np.random.Generator, count: int, rule: Simulation) -> tuple
 def simulate(
     count: int, seed: int, rule: Simulation | None = None, progress: Progress | None = None, chunk: int = 1000
 ) -> Systems:
-    """Simulate systems that `seed` draws; a chunk fits into the caches, and its size changes nothing else."""
+    """Simulate systems sampled with `seed`; a chunk fits into the caches, and its size changes nothing else."""
     rule = Simulation() if rule is None else rule
     charges, positions, velocities = start(np.random.default_rng(seed), count, rule)
     found = []
@@ -139,7 +139,7 @@ def simulate(
 def cached(
     folder: Path, count: int, seed: int, rule: Simulation | None = None, progress: Progress | None = None
 ) -> Systems:
-    """Systems from a file in `folder`, or simulated and written there; its name depends on every setting."""
+    """Return systems from a file in `folder`, or simulate and write them; its name depends on every setting."""
     rule = Simulation() if rule is None else rule
     settings = {"count": count, "seed": seed, **asdict(rule)}
     return Systems(**keep(folder, "particles", settings, lambda: vars(simulate(count, seed, rule, progress))))

@@ -1,4 +1,4 @@
-"""Which graphs a function of adjacency matrices tells apart, and whether it tells a graph from its own copies."""
+"""Which graphs a function of adjacency matrices distinguishes, and whether it distinguishes relabeled copies."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ APART = 1e-3
 """Outputs of a random network that differ by less count as equal."""
 
 Invariant = Callable[[np.ndarray], np.ndarray]
-"""Adjacency matrices `[graphs, n, n]` to outputs `[graphs, k]`."""
+"""Maps adjacency matrices `[graphs, n, n]` to outputs `[graphs, k]`."""
 
 Separator = Callable[[np.ndarray, np.ndarray, int], dict[str, float]]
-"""Graphs that are all different, `[graphs, n, n]`, relabeled copies `[copies, graphs, n, n]` and a seed to scores."""
+"""Maps distinct graphs, `[graphs, n, n]`, relabeled copies `[copies, graphs, n, n]` and a seed to scores."""
 
 CLASSES = 10
 """Outputs of the random network."""
@@ -51,12 +51,12 @@ def unseparated(outputs: np.ndarray, most: float = APART) -> int:
 
 
 def counted(graphs: int) -> dict[str, float]:
-    """How much there is to tell apart."""
+    """Count the pairs to distinguish."""
     return {"graphs": graphs, "pairs": graphs * (graphs - 1) // 2}
 
 
 def refinement_scores(graphs: np.ndarray, copies: np.ndarray, seed: int) -> dict[str, float]:
-    """What color refinement, and so every message-passing network, can do at best."""
+    """Return the best possible scores of color refinement, and so of every message-passing network."""
     count = len(graphs)
     colors = classes(np.concatenate([graphs, *copies]))
     apart = colors[count:].reshape(len(copies), count) != colors[:count]
@@ -68,7 +68,7 @@ def refinement_scores(graphs: np.ndarray, copies: np.ndarray, seed: int) -> dict
 
 
 def separation_scores(invariant: Invariant, graphs: np.ndarray, copies: np.ndarray) -> dict[str, float]:
-    """What a function tells apart: graphs, as it should, and relabeled copies of one graph, as it should not.
+    """Score a function: it should distinguish graphs, but not relabeled copies of a graph.
 
     Both have to be counted: a function with errors above the threshold tells everything apart.
     """

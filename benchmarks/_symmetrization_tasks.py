@@ -30,7 +30,7 @@ def _turn_systems(key: jax.Array, rows: Rows) -> Rows:
 
 
 def particles(sizes: Sizes, seed: int, progress: Progress | None = None) -> Task:
-    """Where five charges will be, under O(3)."""
+    """Predict later positions of five charges, under O(3)."""
     train, test = sizes.parts(cached(SCRATCH, sizes.total, seed, progress=progress))
     elements = orthogonal(np.random.default_rng([seed, 1]), len(test))
     tests = {
@@ -90,7 +90,7 @@ def _turn_images(key: jax.Array, rows: Rows) -> Rows:
 
 
 def images(sizes: Sizes, seed: int) -> Task:
-    """Digits trained on upright, and tested turned: by quarters, which is exact, and by eighths, which is not."""
+    """Digits, upright in training and rotated in tests: by quarters, which is exact, and by eighths, which is not."""
     train, test = sizes.parts(digits(seed))
     generator = np.random.default_rng([seed, 1])
     quarters = quarter_turns(test.inputs, generator.integers(1, 4, len(test)))
@@ -110,7 +110,7 @@ def _shuffle(key: jax.Array, rows: Rows) -> Rows:
 
 
 def digit_clouds(sizes: Sizes, seed: int, copies: int = 10) -> Task:
-    """Digits as clouds of points without an order, under S(50); the training images are drawn several times."""
+    """Digits as unordered point clouds, under S(50); the training images are sampled several times."""
     train, test = sizes.parts(digits(seed))
     many, once = clouds(train, seed + 1, copies), clouds(test, seed + 2)
     order = np.random.default_rng([seed, 1]).permuted(np.tile(np.arange(50), (len(once), 1)), axis=1)

@@ -42,12 +42,12 @@ class Vectors:
 
     @property
     def variance(self) -> float:
-        """The mean squared error of the best single number, in place of every entry of every target."""
+        """The mean squared error of the best constant for all entries of all targets."""
         return float(np.var(self.targets, dtype=np.float64))
 
 
 def vectors(name: str, count: int, seed: int) -> Vectors:
-    """Draw rows of a task of `_emlp_data`: "inertia" or "scattering", neither shifted nor scaled."""
+    """Sample rows of a task of `_emlp_data`: "inertia" or "scattering", neither shifted nor scaled."""
     task = TASKS[name]
     x = task.draw(np.random.default_rng(seed), count)
     y = task.target(x)
@@ -65,6 +65,6 @@ def orthogonal(generator: np.random.Generator, count: int, n: int = 3) -> np.nda
 
 
 def lorentz(generator: np.random.Generator, count: int, factors: int = 2) -> np.ndarray:
-    """Products of random elements of O(1, 3), float64 `[count, 4, 4]`: more factors, larger boosts."""
+    """Sample products of random elements of O(1, 3), float64 `[count, 4, 4]`: more factors, larger boosts."""
     found = np.array([ek.Lorentz.random_element(generator) for _ in range(count * factors)])
     return functools.reduce(np.matmul, found.reshape(factors, count, 4, 4))

@@ -1,4 +1,4 @@
-"""What makes rivals of `ek.symmetrize`: the network of a task, what acts on its inputs and outputs, and a method."""
+"""Rivals made by `ek.symmetrize`: the network of a task, its symmetry, and a method."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from benchmarks._trained import Rival
 from equikit.symmetrization import Info
 
 How = Any
-"""What `ek.symmetrize` takes as `how`."""
+"""The argument `how` of `ek.symmetrize`."""
 
 Draws = Literal["never", "training", "always"]
-"""When a method gets a key, so that it draws elements; without one it takes the mean over all that it has."""
+"""When a method gets a key, and so samples elements; without a key it takes the mean over all of them."""
 
 
 @dataclass(frozen=True)
 class Symmetry:
-    """What acts on the arrays of a task.
+    """The symmetry of the arrays of a task.
 
     Attributes:
         inputs: name to labels of each input array, in their order.
@@ -51,7 +51,7 @@ class Symmetry:
 
 
 def _by_mass(named: Mapping[str, jax.Array]) -> jax.Array:
-    """√m x, whose second moments are what the tensor of inertia is made of."""
+    """Return √m x, whose second moments determine the tensor of inertia."""
     return jnp.sqrt(named["masses"])[..., None] * named["places"]
 
 
@@ -84,7 +84,7 @@ class Backbone(nnx.Module):
         self.names = names
 
     def __call__(self, named: dict[str, jax.Array]) -> jax.Array:
-        """Apply the network; no network of a task draws anything at random."""
+        """Apply the network; no network of a task is random."""
         arrays = tuple(named[name] for name in self.names)
         return self.apply(self.network, arrays if len(arrays) > 1 else arrays[0], jax.random.key(0))
 

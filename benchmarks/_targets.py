@@ -1,4 +1,4 @@
-"""Claims about ratios of times, and whether measurements bear them out."""
+"""Claims about ratios of times, and their checks against measurements."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Row = tuple[dict[str, Any], str, dict[str, dict[str, Any]]]
 
 
 def rows(measurements: Iterable[Mapping[str, Any]]) -> list[Row]:
-    """Measurements of one case and direction together: the case, the direction, rival to record."""
+    """Group measurements by case and direction: the case, the direction, rival to record."""
     found: dict[str, Row] = {}
     for record in measurements:
         key = json.dumps([record["case"], record["direction"]])
@@ -44,7 +44,7 @@ def rows(measurements: Iterable[Mapping[str, Any]]) -> list[Row]:
 
 
 def value(record: Mapping[str, Any], quantity: str) -> float | None:
-    """The median time of a record, or the time it was given up after; or its seconds to trace and compile."""
+    """Return the median time of a record, or the time at which it was stopped; or its seconds to trace and compile."""
     if quantity == "median":
         return record.get("median", record.get("longer_than"))
     return record["trace_seconds"] + record["compile_seconds"] if "compile_seconds" in record else None

@@ -1,4 +1,4 @@
-"""A task on which networks are trained, and what all rivals of a task share."""
+"""A task on which networks are trained, and the parts that all rivals share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy.stats import kendalltau
 from benchmarks._fitting import Recipe, Rows
 
 Move = Callable[[jax.Array, Rows], Rows]
-"""A key and rows to rows, each with its target moved by a random element."""
+"""Maps a key and rows to rows, each moved with its target by a random element."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Task:
     outputs: Literal["numbers", "classes", "ranks"] = "numbers"
 
     def loss(self, outputs: jax.Array, targets: jax.Array) -> jax.Array:
-        """What training makes small."""
+        """Return the training loss."""
         if self.outputs == "classes":
             return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(outputs, targets))
         return jnp.mean((outputs - targets) ** 2)
 
     def error(self, outputs: np.ndarray, targets: np.ndarray) -> float:
-        """What is reported."""
+        """Return the reported error."""
         if self.outputs == "classes":
             return float(np.mean(np.argmax(outputs, axis=-1) != targets))
         if self.outputs == "ranks":

@@ -15,7 +15,7 @@ from benchmarks._scores import check_targets, number as digits
 from benchmarks._style import Style
 
 Published = Mapping[tuple[str, str], str]
-"""Task and rival to the error in a paper, as drawn; the README says which paper and what differs."""
+"""Task and rival to the error in a paper, as sampled; the README says which paper and what differs."""
 
 WHOLE = (
     *("parameters", "steps", "graphs", "pairs", "pairs not told apart", "copies told apart"),
@@ -24,7 +24,7 @@ WHOLE = (
 SECONDS = ("seconds", "compile_seconds")
 HIDDEN = ("train_loss",)
 STEP = "loss at step "
-"""What losses on the way are called, which are drawn and not tabulated."""
+"""The names of losses during training, which are plotted and not tabulated."""
 
 
 def heading(name: str) -> str:
@@ -95,7 +95,7 @@ def markdown(published: Published, result: Mapping[str, Any], rivals: Mapping[st
 
 
 def plot(path: Path, result: Mapping[str, Any], rivals: Sequence[str], panel: Sequence[str], axis: str) -> None:
-    """Draw the errors, a panel a task: full marks as drawn, hollow ones moved; below them losses over steps."""
+    """Plot the errors, a panel per task: full marks as sampled, hollow ones moved; below them losses over steps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -168,5 +168,5 @@ def _errors(records: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, float]]
 
 
 def style(published: Published) -> Style:
-    """How results are checked and shown, beside what is published."""
+    """Return how results are checked and shown, next to published ones."""
     return Style(check_targets, partial(markdown, published), partial(terminal_table, published), target_lines, plot)

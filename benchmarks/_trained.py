@@ -1,4 +1,4 @@
-"""What a rival is that is trained on a task, how it is trained, and what is measured of it."""
+"""Rivals that are trained on a task: their training and measurement."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def outputs(task: Task, rival: Rival, module: Any, seed: int = 0) -> dict[str, n
 
 
 def difference(task: Task, moved: np.ndarray, expected: np.ndarray) -> float:
-    """How far outputs for moved inputs are from moved outputs: the relative root of the mean square.
+    """Return the relative root mean square distance between outputs of moved inputs and moved outputs.
 
     Where outputs are scores of classes it is the share of rows whose class is another one.
     """
@@ -76,7 +76,7 @@ def difference(task: Task, moved: np.ndarray, expected: np.ndarray) -> float:
 
 
 def scores(task: Task, rival: Rival, fitted: Fitted) -> dict[str, float]:
-    """What is recorded of a rival after training."""
+    """Return the scores of a rival after training."""
     found = outputs(task, rival, fitted.module)
     result = {}
     first = next(iter(found.values()))

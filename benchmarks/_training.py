@@ -20,7 +20,7 @@ Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array
 
 @dataclass(frozen=True)
 class Budget:
-    """What every contender may use.
+    """The budget of every contender.
 
     Attributes:
         steps: of Adam.
@@ -41,7 +41,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training led to: mean squared errors in the units of the targets given, and seconds a step."""
+    """The result of training: mean squared errors in the units of the given targets, and seconds per step."""
 
     test: float
     validation: float
@@ -123,7 +123,7 @@ class Trainer:
         return jax.block_until_ready(self._run(*state, self._train, *numbers, key))
 
     def probe(self, count: int, steps: int = 5) -> float:
-        """Seconds a step, from a few that are then forgotten."""
+        """Return seconds per step, from a few steps that are then discarded."""
         self._advance(self._start, count, 100, 0, 1, jax.random.key(0))
         start = time.perf_counter()
         self._advance(self._start, count, 100, 0, steps, jax.random.key(0))

@@ -40,7 +40,7 @@ def number(record: Record | None) -> float | None:
 
 
 def _found(target: AtMost, records: Sequence[Record]) -> list[tuple[float, str]]:
-    """The numbers that a claim is about, each with its case; infinite where a program was given up."""
+    """Return the numbers of a claim, each with its case; infinite if a program was stopped."""
     found = []
     for case, direction, by_rival in rows(records):
         if direction != target.direction or target.rival not in by_rival or target.case.items() - case.items():
@@ -54,7 +54,7 @@ def _found(target: AtMost, records: Sequence[Record]) -> list[tuple[float, str]]
 
 
 def check_targets(targets: Iterable[AtMost], records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The largest number that each claim is about."""
+    """Return the largest number for each claim."""
     checked = []
     for target in targets:
         found = _found(target, records)

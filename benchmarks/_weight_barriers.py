@@ -1,4 +1,4 @@
-"""Barriers of the loss between two networks: as they are, aligned, and with broken symmetry."""
+"""Barriers of the loss between two networks: unchanged, aligned, and with broken symmetry."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PUBLISHED = {
     ("MNIST, width 512", "σ-Asym"): "0.117 [5]",
 }
 KNOWN = {"weight matching": (0.26, 0.12)}
-"""Barriers of training and test loss that are known for these networks and images at width 512."""
+"""Known barriers of training and test loss for these networks and images at width 512."""
 TARGETS = tuple(
     Bound(rival, {"task": "MNIST, width 512"}, f"barrier, {which}", most)
     for rival, both in KNOWN.items()
@@ -89,7 +89,7 @@ class Network(nnx.Module):
 
 @dataclass(frozen=True)
 class Pair:
-    """Two trained networks: what they share, the parameters of each, and the seconds of training."""
+    """Two trained networks: their shared parts, the parameters of each, and the seconds of training."""
 
     static: Any
     rest: Any
@@ -179,7 +179,7 @@ def of_width(width: int, sizes: Sizes, seed: int, tell: Tell) -> list[Measuremen
 
 
 def broken(width: int, kind: Any, sizes: Sizes, seed: int, one: int) -> nnx.Module:
-    """A network without symmetry: the key is one for both of a pair, the weights that are trained are not.
+    """Return a network without symmetry: both of a pair share the key, but not the trained weights.
 
     The matrix of the gates is scaled so that what goes into them has the variance of the features.
     """

@@ -1,4 +1,4 @@
-"""Learned optimizers beside Adam and momentum, on a perceptron for digits and a small transformer."""
+"""Learned optimizers compared with Adam and momentum, on a perceptron for digits and a small transformer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RIVALS = {
 }
 RATES = tuple(float(rate) for rate in np.geomspace(1e-3, 1.0, 10))
 AT = (0.1, 0.3, 1.0)
-"""Shares of the steps after which the loss is given."""
+"""Fractions of the steps after which the loss is reported."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def _norm(h: jax.Array) -> jax.Array:
 
 
 def transformer_case(seed: int) -> Case:
-    """A transformer that goes on with periodic sequences, whose period it has to find out."""
+    """A transformer that continues periodic sequences, whose period it has to infer."""
     inner = WIDTH // HEADS
     shapes = {
         "embedding": (VOCABULARY, WIDTH),
@@ -130,7 +130,7 @@ def cases(sizes: Sizes) -> list[str]:
 
 
 def run(sizes: Sizes, seed: int, tell: Tell) -> Iterator[list[Measurement]]:
-    """Losses of training by every optimizer, on problems that the learned one has not seen."""
+    """Yield training losses of every optimizer, on problems that the learned one has not seen."""
     for name, make in CASES.items():
         about = {"task": name, "train": sizes.meta_steps}
         try:
@@ -173,14 +173,14 @@ def compared(name: str, case: Case, sizes: Sizes, seed: int, tell: Tell) -> dict
 
 
 def mean_losses(optimizer: Any, problem: Problem, sizes: Sizes, seed: int) -> jax.Array:
-    """The mean loss before each step, over fresh problems; what diverges counts as the first."""
+    """Return the mean loss before each step, over new problems; a diverged loss counts as the first."""
     keys = jax.random.split(jax.random.key(seed), sizes.tests)
     losses = jax.vmap(lambda key: train(optimizer, problem, sizes.steps, key)[1])(keys)
     return jnp.mean(jnp.where(losses < losses[:, :1], losses, losses[:, :1]), axis=0)
 
 
 def best_rate(make: Callable[[Any], Any], problem: Problem, sizes: Sizes, seed: int) -> float:
-    """The rate with the lowest mean loss, on problems that are not those of the test; one program tries all."""
+    """Return the rate with the lowest mean loss, on other problems than the test; one program tries all."""
     run = jax.jit(lambda rates: jax.lax.map(lambda rate: mean_losses(make(rate), problem, sizes, seed), rates))
     return sizes.rates[int(np.argmin(np.mean(run(jnp.array(sizes.rates)), axis=-1)))]
 
@@ -191,7 +191,7 @@ def curve(optimizer: Any, problem: Problem, sizes: Sizes, seed: int) -> np.ndarr
 
 
 def scores(losses: np.ndarray, adam: np.ndarray) -> dict[str, float]:
-    """The loss on the way, its mean over the steps, and that beside Adam's."""
+    """Return the loss during training, its mean over the steps, and that relative to Adam's."""
     found = {f"loss after {share:.0%}": losses[round(share * len(losses)) - 1] for share in AT}
     found |= {f"{STEP}{step}": losses[step] for step in range(0, len(losses), max(1, len(losses) // 25))}
     found |= {"mean loss": np.mean(losses), "times the loss of Adam": np.mean(losses) / np.mean(adam)}

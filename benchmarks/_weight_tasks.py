@@ -1,4 +1,4 @@
-"""The tasks of the benchmark `weight_spaces`: what a network computes, or how well, is told from its parameters."""
+"""The tasks of `weight_spaces`: predict what a network computes, or how well, from its parameters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCRATCH = Path(__file__).parent / "scratch"
 
 @dataclass(frozen=True)
 class WeightTask:
-    """A task, and what is known of the networks.
+    """A task, and the properties of its networks.
 
     Attributes:
         task: rows are trees of parameters, and targets.
@@ -68,5 +68,5 @@ def make(name: str, sizes: Sizes, seed: int, tell: Tell) -> WeightTask:
 
 
 def _standard(targets: np.ndarray, train: int) -> np.ndarray:
-    """With mean zero and variance one over the rows to train on."""
+    """Standardize to mean zero and variance one over the training rows."""
     return ((targets - np.mean(targets[:train])) / np.std(targets[:train])).astype(np.float32)

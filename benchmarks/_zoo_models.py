@@ -104,7 +104,7 @@ def _convolution(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 def _patches(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The same as a product of matrices, of which XLA makes one for many kernels at once."""
+    """Compute the convolution as a matrix product; XLA makes a single one for many kernels at once."""
     size = x.shape[1]
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     moved = [padded[:, i : i + size : stride, j : j + size : stride] for i in range(3) for j in range(3)]

@@ -1,4 +1,4 @@
-"""Zoos: many networks trained at once, each with a start, a task or a recipe of its own."""
+"""Zoos: many networks trained at once, each with its own start, task or recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks._zoo_models import PIXELS, Model, Params, convolutional, gru, pe
 
 Tell = Callable[[str], None]
 SHARE_OF_TESTS = 0.2
-"""Of the digits, to measure how well the networks of a zoo generalize."""
+"""The number of digits that measure how well the networks of a zoo generalize."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _log_uniform(generator: np.random.Generator, low: float, high: float, count:
 
 
 def sines(folder: Path, count: int, seed: int, tell: Tell, steps: int = 300, points: int = 64) -> Zoo:
-    """x to sin(a x) on [-π, π], with a from 0.5 to 10; a is to be told."""
+    """Networks for x to sin(a x) on [-π, π], with a from 0.5 to 10; a is to be predicted."""
     model = siren((1, 32, 32, 1))
     frequencies = np.random.default_rng(seed).uniform(0.5, 10, count).astype(np.float32)
     x = jnp.linspace(-np.pi, np.pi, points)[:, None]
@@ -109,7 +109,7 @@ def sines(folder: Path, count: int, seed: int, tell: Tell, steps: int = 300, poi
 
 
 def images(folder: Path, train: int, test: int, seed: int, tell: Tell, steps: int = 200) -> Zoo:
-    """A place to the brightness of a digit there; which digit it is is to be told.
+    """Networks from a position to the brightness of a digit there; the digit is to be predicted.
 
     Images of the training rows come again with another start, where there are more rows than images; those of the
     test rows, which are the last, are others. Starts are small, sines slow and weights decay: a network with more
@@ -137,7 +137,7 @@ def images(folder: Path, train: int, test: int, seed: int, tell: Tell, steps: in
 def classifiers(
     name: str, folder: Path, count: int, seed: int, tell: Tell, *, steps: int = 150, batch: int = 32
 ) -> Zoo:
-    """Networks that classify digits, with rates, starts, decays and lengths of training of their own.
+    """Networks that classify digits, with individual learning rates, starts, decays and lengths of training.
 
     Their accuracy on digits that they have not seen is to be told.
     """

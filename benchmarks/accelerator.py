@@ -1,4 +1,4 @@
-"""Layers on an accelerator, in less than ten minutes: checked, then timed beside what the device can do at best."""
+"""Layers on an accelerator, in less than ten minutes: checked, then timed relative to the device's peak."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ QUICK = (
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run may take.
+    """The budget of a run.
 
     Attributes:
         seconds: of the whole run, after which no case is begun.
@@ -72,17 +72,17 @@ def limits(quick: bool) -> Budget:
 
 
 def cases(quick: bool) -> list[LayerCase | None]:
-    """What the device does at best (`None`), then the layers."""
+    """Return the device's peak (`None`), then the layers."""
     return [None, *(QUICK if quick else FULL)]
 
 
 def small(case: LayerCase) -> LayerCase:
-    """The same layer at a size at which the naive method runs."""
+    """Return the same layer at a size at which the naive method runs."""
     return replace(case, n=min(case.n, 4), batch=2, channels=min(case.channels, 8))
 
 
 def timed(call: Callable[[], Any], budget: Budget) -> list[float]:
-    """Seconds a call, of calls that are sent off together and waited for once."""
+    """Return seconds per call, for calls that are dispatched together and awaited once."""
     jax.block_until_ready(call())
     start = time.perf_counter()
     jax.block_until_ready(call())
@@ -126,7 +126,7 @@ def check(case: LayerCase, direction: str) -> dict[str, float]:
 
 
 def roofs(budget: Budget) -> list[Measurement]:
-    """The bandwidth of a copy and the rate of a product, for each dtype."""
+    """Return the bandwidth of a copy and the rate of a product, for each dtype."""
     found = []
     for rival, dtype in DTYPES.items():
         x = jnp.ones(budget.stream // jnp.dtype(dtype).itemsize, dtype)
@@ -146,7 +146,7 @@ def roofs(budget: Budget) -> list[Measurement]:
 
 
 def least_bytes(case: LayerCase, direction: str, dtype: Any) -> int:
-    """What has to be moved: forward the input is read and the output written.
+    """Return the bytes that have to be moved: forward the input is read and the output written.
 
     In training the output is read again for its cotangent, the input for the gradients of weights, and the gradient by
     the input is written. Weights hardly count.
@@ -166,14 +166,14 @@ def _entries(case: LayerCase) -> int:
 
 
 def least_flops(case: LayerCase, direction: str) -> int:
-    """Operations of the plan; its gradient by weights and by input takes as many each."""
+    """Return the operations of the plan; its gradients by weights and by input take as many each."""
     free = {label: case.n for label, size in case.plan.signature.sizes.items() if size is None}
     flops, _ = case.plan.cost(batch=case.batch, n=free or None)
     return int(flops) * (1 if direction == "forward" else 3)
 
 
 def kernels(text: str) -> dict[str, float]:
-    """How many operations of some kinds the compiled program has."""
+    """Count the operations of some kinds in the compiled program."""
     (entry,) = re.findall(r"^ENTRY .*?^}", text, re.MULTILINE | re.DOTALL)
     names = Counter(re.findall(r" (fusion|custom-call|dot|copy|transpose|convolution)\(", entry))
     return {f"kernels: {name}": float(count) for name, count in names.items()}

@@ -80,7 +80,7 @@ def perceptron(n: int) -> tuple[Callable[..., Any], dict[str, tuple[int, ...]], 
 
 
 def residual_blocks(n: int) -> tuple[Callable[..., Any], dict[str, tuple[int, ...]], int]:
-    """Three blocks on a stream: their inner neurons are known by nothing but the stream, which is permuted too."""
+    """Return three blocks on a stream, whose inner neurons connect only to the stream, which is permuted too."""
     shapes: dict[str, tuple[int, ...]] = {"in": (784, n), "out": (n, 10)}
     for place in range(3):
         shapes |= {f"up{place}": (n, n), f"down{place}": (n, n)}
@@ -109,7 +109,7 @@ def networks(case: Case, seed: int) -> tuple[Specification, dict[str, jax.Array]
 
 
 def callers(case: Case, seed: int) -> dict[str, Callable[[], dict[str, jax.Array]]]:
-    """For every rival a function of no arguments that moves the second network."""
+    """Return for every rival a function without arguments that moves the second network."""
     spec, one, two = networks(case, seed)
     terms = tuple((leaf.name, leaf.labels) for leaf in spec.leaves)
 
@@ -142,7 +142,7 @@ def _told(tell: Callable[[str], None], case: Case, text: str) -> None:
 
 
 def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case: what each rival comes to, and how long it takes once all is compiled."""
+    """Measure case after case: the similarity of each rival, and its time after compilation."""
     harness = Harness(limits(quick), seed)
     for case in cases(quick):
         _, one, _ = networks(case, seed)
@@ -162,7 +162,7 @@ def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Me
 
 
 def sentences(result: Mapping[str, Any]) -> list[str]:
-    """The targets, and for every case the similarity that each rival comes to."""
+    """Write the targets, and for every case the similarity that each rival reaches."""
     found = []
     for case, _, by_rival in rows(result["measurements"]):
         reached = [f"{rival} {record['scores']['similarity']:.4f}" for rival, record in by_rival.items()]

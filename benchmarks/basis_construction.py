@@ -20,7 +20,7 @@ from benchmarks._targets import Target
 from equikit.diagrams import _sequence
 from equikit.diagrams.bases import _basis
 from equikit.diagrams.counting import _count
-from equikit.groups.families import _finite, _matrix
+from equikit.groups.families import _matrix, _permutations
 from equikit.plans import _apply, plan, weight_shapes
 from equikit.plans.compilation import _lower
 
@@ -93,7 +93,7 @@ QUICK = (Case("S", 1, 1, 4), Case("O", 2, 2, 2), Case("SO", 2, 1, 3))
 CACHES = (
     *(_basis.chosen, _count.stirling_row, _count.even_stirling_row, _lower.planned, _sequence._grouped),
     *(_apply.weight_places,),
-    *(_finite._invariants, _matrix._invariants, _matrix._traces),
+    *(_permutations._invariants, _permutations._fixed_points, _matrix._invariants, _matrix._traces),
 )
 
 
@@ -103,21 +103,21 @@ def limits(quick: bool) -> Limits:
 
 
 def equikit_plan(case: Case) -> int:
-    """From the signature to the shapes of the weights, nothing being known before."""
+    """Compute the shapes of the weights from the signature, without caches."""
     for cache in CACHES:
         cache.cache_clear()
     return sum(shape[0] for shape in weight_shapes(plan(case.space())).values())
 
 
 def equikit_dense(case: Case) -> int:
-    """The dense matrices, the diagrams being made anew."""
+    """Compute the dense matrices, with new diagrams."""
     for cache in CACHES:
         cache.cache_clear()
     return len(case.space().matrices())
 
 
 def emlp(case: Case) -> int:
-    """EMLP's basis, its cache being emptied first."""
+    """Compute EMLP's basis, after emptying its cache."""
     library = load_emlp()
     if library is None:
         raise Skip("emlp is not installed")
@@ -140,7 +140,7 @@ def emlp(case: Case) -> int:
 
 
 def constraints(case: Case) -> np.ndarray:
-    """A matrix whose null space are the invariant tensors with one index for each axis, output axes first."""
+    """Return a matrix whose null space is the space of invariant tensors, one index per axis, output axes first."""
     group, n, order = case.bound, case.n, case.k + case.l
     if case.entries**2 * 8 * 4 > 6 * 2**30:
         raise Skip("the constraints would not fit in memory")
@@ -158,14 +158,14 @@ def constraints(case: Case) -> np.ndarray:
 
 
 def numpy_null_space(case: Case) -> int:
-    """The rank of the Gram matrix of the constraints, which is smaller than they are."""
+    """Compute the rank of the Gram matrix of the constraints, which is smaller than the constraints."""
     matrix = constraints(case)
     values, _ = np.linalg.eigh(matrix.conj().T @ matrix)
     return int(np.sum(values < 1e-8 * max(values.max(initial=0.0), 1.0)))
 
 
 def sympy_null_space(case: Case) -> int:
-    """Exactly, in rational numbers."""
+    """Compute the null space exactly, in rational numbers."""
     import sympy
 
     if case.entries > 300:
@@ -222,7 +222,7 @@ def measure(
 
 
 def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case; nothing here is drawn at random but by EMLP, so the seed is not used."""
+    """Measure case after case; only EMLP uses random numbers, so the seed is not used."""
     load_emlp()
     equikit_plan(QUICK[0])  # imports
     given_up: set[tuple[str, ...]] = set()

@@ -1,4 +1,4 @@
-"""Seconds to compile layers and functionals, forward and with gradients, beside an earlier version of equikit."""
+"""Seconds to compile layers and functionals, forward and with gradients, compared with an earlier equikit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROOT, PROGRAM = Path(__file__).parent.parent, Path(__file__).with_name("_compile
 
 @dataclass(frozen=True)
 class Case:
-    """What is compiled; `size` is the number of labels, the n of an axis, or the depth of a functional's network."""
+    """A program; `size` is the number of labels, the n of an axis, or the depth of a functional's network."""
 
     layer: str
     size: int
@@ -36,7 +36,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Limits:
-    """The seconds after which a program is given up."""
+    """The seconds after which a program is stopped."""
 
     seconds: float
 
@@ -79,7 +79,7 @@ def checkout(folder: Path) -> Path:
 
 
 def measured(case: Case, direction: str, rival: str, path: Path, limit: float) -> Measurement:
-    """Compile one program in a process of its own."""
+    """Compile one program in a separate process."""
     m = Measurement(asdict(case), direction, rival)
     command = [sys.executable, str(PROGRAM), json.dumps([case.layer, case.size, direction])]
     environment = os.environ | {"PYTHONPATH": str(path)}
@@ -95,7 +95,7 @@ def measured(case: Case, direction: str, rival: str, path: Path, limit: float) -
 
 
 def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Measure case after case; a program that was given up is not tried again for larger cases."""
+    """Measure case after case; a program that was stopped is not tried for larger cases."""
     given_up: set[tuple[str, str, str]] = set()
     with tempfile.TemporaryDirectory() as folder:
         paths: dict[str, Path | Skip] = {"now": ROOT}

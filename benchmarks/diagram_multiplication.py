@@ -1,4 +1,4 @@
-"""One diagram times a tensor: the complexity of the paper, operations counted, and how measured time grows with n."""
+"""One diagram times a tensor: the complexity of the paper, operation counts, and the growth of measured time with n."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def limits(quick: bool) -> Limits:
 
 
 def batched(row: Row) -> Factorization:
-    """The factorization to apply: with a head that of the diagram beside an identity, whose label is the batch."""
+    """Return the factorization to apply: with a head, that of the diagram next to an identity for the batch."""
     if row.bound is None:
         return row.diagram.factor()
     (term,) = row.diagram.tensor(Diagram.identity("batch")).terms
@@ -98,7 +98,7 @@ def batched(row: Row) -> Factorization:
 
 
 def calls(case: Case, seed: int) -> dict[str, tuple[Callable[[], Any], Callable[[], np.ndarray]]]:
-    """For each rival what is timed, and its result `[*axes]`, with a head `[*axes, batch]`; also what is expected."""
+    """For each rival the timed call and its result `[*axes]`, with a head `[*axes, batch]`; and the expected one."""
     row, n = case.row, case.n
     batch = () if row.bound is None else (case.batch,)
     x = np.random.default_rng(seed).standard_normal((*(n,) * row.k, *batch), np.float32)
@@ -135,7 +135,7 @@ def compiled_plan(row: Row, n: int, x: np.ndarray) -> Callable[[], jax.Array]:
 
 
 def measure(case: Case, harness: Harness, seed: int) -> list[Measurement]:
-    """Time the rivals by turns; before, their results are compared.
+    """Time the rivals in turns, after comparing their results.
 
     Raises:
         AssertionError: if two rivals differ by more than rounding of float32 sums.

@@ -64,7 +64,7 @@ def cases(quick: bool) -> list[Case]:
 
 
 def augmentation(task: Task, data: Data) -> Augment:
-    """Move every row of a batch, and its target, by an element of its own."""
+    """Move every row of a batch, and its target, by its own element."""
     pools = jnp.asarray(data.elements)
 
     def move(key: jax.Array, x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -82,7 +82,7 @@ def augmentation(task: Task, data: Data) -> Augment:
 
 @dataclass
 class Contender:
-    """A rival in one task: a trainer, or the reason why there is none."""
+    """A rival in one task: a trainer, or the reason for skipping it."""
 
     rival: str
     trainer: Trainer | None = None

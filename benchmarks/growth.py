@@ -1,7 +1,7 @@
-"""How time and memory of a layer grow with n, by a fit of the exponent, and memory beside that of input and output.
+"""Growth of a layer's time and memory with n, by a fit of the exponent, and its memory relative to input and output.
 
-Time is that of the processor: on a machine with other work a long call is interrupted, and a short one is not, which
-looks like growth.
+Time is processor time: on a machine with other work a long call is interrupted and a short one is not, which looks like
+growth.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ QUICK_FOOTPRINTS = (LayerCase("S", 2, 2, 16, 8), LayerCase("O", 3, 3, 3, 64))
 
 @dataclass(frozen=True)
 class Series:
-    """A layer at several n, or layers whose memory alone is read."""
+    """A layer at several n, or layers of which only the memory is measured."""
 
     layers: tuple[LayerCase, ...]
     direction: str
@@ -85,7 +85,7 @@ def cases(quick: bool) -> list[Series]:
 
 
 def measure(series: Series, harness: Harness) -> list[Measurement]:
-    """Compile all sizes, read their memory, and time them by turns, so that other work slows all alike."""
+    """Compile all sizes, read their memory, and time them in turns, so that other work slows all equally."""
     measurements, ready = [], []
     for case in series.layers:
         record: dict[str, Any] = {"group": case.group, "k": case.k, "l": case.l, "n": case.n, "batch": case.batch}
@@ -112,7 +112,7 @@ KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40), "M
 
 
 def measured_apart(place: int, quick: bool, seed: int) -> list[Measurement]:
-    """Measure a series in a process of its own, whose memory is kept between calls."""
+    """Measure a series in a separate process, whose memory is kept between calls."""
     command = [sys.executable, "-m", "benchmarks.growth", json.dumps([place, quick, seed])]
     environment, root = os.environ | KEEP_MEMORY, Path(__file__).parent.parent
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)

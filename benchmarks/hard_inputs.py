@@ -1,4 +1,4 @@
-"""Hard inputs through every method of symmetrization: right, reported, reported without need, or silently wrong.
+"""Hard inputs through every method of symmetrization: right, reported, needlessly reported, or silently wrong.
 
 python -m benchmarks hard_inputs --quick
 python -m benchmarks.hard_inputs --only "PCA, Sort" QR        # every input that is not as it should be, by name
@@ -139,13 +139,13 @@ class FamilyCase:
 
 @dataclass(frozen=True)
 class DoubtCase:
-    """What a method says of its own errors, on many random inputs."""
+    """A method's estimates of its own errors, on many random inputs."""
 
     rival: str
     count: int
 
     def measure(self, seed: int) -> list[Measurement]:
-        """How many errors the doubt covers, and by what factor it is larger."""
+        """Return how many errors the doubt covers, and by what factor it is larger."""
         generator = np.random.default_rng(seed)
         lorentz = METHODS[self.rival].listed == "events"
         inputs = random_events(self.count, 0, generator) if lorentz else normal(20)(self.count, generator)

@@ -1,4 +1,4 @@
-"""Memory of layers by XLA's own account, beside that of their input and output."""
+"""Memory of layers, as XLA reports it, relative to their input and output."""
 
 from __future__ import annotations
 

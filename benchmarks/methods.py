@@ -1,4 +1,4 @@
-"""The methods of a plan side by side: is the one that `method="auto"` takes the fastest?"""
+"""The methods of a plan compared: whether `method="auto"` chooses the fastest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RIVALS: dict[str, str] = {
     "naive": "one dense tensor a diagram",
 }
 NAIVE_LIMIT = 2**18
-"""Entries of all dense tensors together above which the naive method is left out: it takes minutes to compile."""
+"""The most entries of all dense tensors together for which the naive method runs: more take minutes to compile."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Me
 
 
 def regrets(targets: Sequence[float], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """For each case how many times as long as the best method the chosen one takes; `targets` has the most allowed."""
+    """Return the time of the chosen method over the best for each case; `targets` has the largest allowed ratios."""
     (most,) = targets
     found = []
     for case, direction, by_rival in rows(records):
@@ -162,7 +162,7 @@ def regrets(targets: Sequence[float], records: Sequence[Mapping[str, Any]]) -> l
 
 
 def regret_lines(result: Mapping[str, Any]) -> list[str]:
-    """One sentence on all cases, and one on each that misses."""
+    """Write one sentence on all cases, and one on each that misses its target."""
     targets = result["targets"]
     missed = [target for target in targets if not target["met"]]
     lines = [f"auto is within {TARGETS[0]:g}x of the best in {len(targets) - len(missed)} of {len(targets)} cases"]
@@ -174,7 +174,7 @@ def regret_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def fitted_rates(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The prices of `equikit.plans.costs._rates` that fit the forward times best, by relative error."""
+    """Fit the prices of `equikit.plans.costs._rates` to the forward times, by relative error."""
     work, times = [], []
     for record in records:
         if record["direction"] != "forward" or "median" not in record or record["rival"] not in WORK:

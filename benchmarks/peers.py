@@ -1,4 +1,4 @@
-"""equikit against what else there is for each kind of layer, with the speed that is wanted over each."""
+"""equikit against alternatives for each kind of layer, with target speedups."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CHANNELS = 16
 
 @dataclass(frozen=True)
 class Case:
-    """One layer: of what kind, and on what arrays."""
+    """A layer: its kind and its arrays."""
 
     layer: str
     n: int
@@ -58,7 +58,7 @@ class Case:
 
 
 Made = tuple[Callable[[], Layer], dict[str, Callable[[], Layer]], Any, Callable[[Any], jax.Array]]
-"""What makes equikit's layer; what makes the rivals; the input; the loss."""
+"""Makes equikit's layer; makes the rivals; makes the input; the loss."""
 
 
 def _tensors(order: int, kind: type[Shape], case: Case, seed: int) -> Made:
@@ -123,7 +123,7 @@ LAYERS: dict[str, tuple[Callable[[Case, int], Made], tuple[str, ...]]] = {
         ("one term at a time",),
     ),
 }
-"""For each kind of layer what makes its contenders, and the rivals that are timed."""
+"""For each kind of layer the function that makes its contenders, and the timed rivals."""
 
 FULL = (
     *(Case("S 1 → 1", n, 32) for n in (8, 64, 512)),

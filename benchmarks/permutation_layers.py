@@ -89,7 +89,7 @@ def _makers(shape: Shape, seed: int) -> dict[str, Callable[[], Layer]]:
 
 
 def known_bytes(rival: str, shape: Shape, direction: str) -> int:
-    """What a rival is sure to need, before anything is made."""
+    """Return a lower bound on the memory of a rival, before anything is allocated."""
     backward = direction == "forward+backward"
     if rival in ("dense", "dense, assembled", "EMLP"):
         basis = len(shape.diagrams) * shape.n ** (shape.k + shape.l) * 4

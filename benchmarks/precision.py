@@ -55,7 +55,7 @@ def cases(quick: bool) -> list[LayerCase]:
 
 
 def results(case: LayerCase, arrays: tuple[Weights, jax.Array, jax.Array], **options: Any) -> dict[str, np.ndarray]:
-    """The output, and what a given cotangent of it is pulled back to, in float64."""
+    """Return the output, and the pullback of a given cotangent, in float64."""
     layer = function(case, "forward", **options)
 
     @jax.jit
@@ -79,7 +79,7 @@ def errors(found: np.ndarray, exact: np.ndarray) -> dict[str, float]:
 
 
 def measure(case: LayerCase, seed: int) -> list[Measurement]:
-    """The errors of one layer; float64 gets the numbers that the other dtype holds, so that only computing is seen."""
+    """The errors of one layer; float64 gets the rounded numbers, so that only errors of the computation count."""
     measurements = []
     rng = np.random.default_rng(seed + 1)
     # Numbers about a mean that is not zero, so that errors of long sums do not cancel; of a size at which all sums stay

@@ -1,4 +1,4 @@
-"""A layer's training step compiled for 8 to 256 devices: what they exchange, and how that should scale, on paper."""
+"""A layer's training step compiled for 8 to 256 devices: the data exchanged, and the expected scaling."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Case:
 
 
 def limits(quick: bool) -> Limits:
-    """What is compiled."""
+    """Return the compiled layer sizes."""
     return Limits(n=16, channels=16, batch=2) if quick else Limits(n=64, channels=32, batch=32)
 
 
 def cases(quick: bool) -> list[Case]:
-    """In the order in which they are compiled; one device is what the others are compared with."""
+    """Return the cases in order of compilation; the others are compared with one device."""
     return [Case(devices) for devices in ((1, 8) if quick else (1, 8, 16, 32, 64, 128, 256))]
 
 
@@ -64,7 +64,7 @@ def weight_bytes(channels: int) -> int:
 
 
 def scores(found: dict[str, Any], alone: dict[str, Any], channels: int) -> dict[str, float]:
-    """Numbers of one layout: FLOPs and bytes of a device, what it sends, expected efficiency beside one device.
+    """Return the numbers of one layout: FLOPs and bytes of a device, data sent, efficiency relative to one device.
 
     `beyond_weights` is what collectives give back beside the gradient, in bytes; `loss ...` one minus efficiency.
     """
@@ -89,7 +89,7 @@ def scores(found: dict[str, Any], alone: dict[str, Any], channels: int) -> dict[
 
 
 def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Compile for one number of devices after another. Nothing is random, and nothing is run."""
+    """Compile for one number of devices after another, without random numbers and without running."""
     del seed
     size = limits(quick)
     alone: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Symmetrized networks against bare and augmented ones: errors on data as drawn and moved, and what they cost."""
+"""Symmetrized networks against plain and augmented ones: errors on sampled and moved data, and costs."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Budget:
 
 
 def limits(quick: bool) -> Budget:
-    """What every rival may use."""
+    """Return the budget of every rival."""
     if quick:
         sizes = {
             "n-body": Sizes(200, 0, 100, Recipe(2, 100, 1e-3, calls=1)),
@@ -154,7 +154,7 @@ def measure(name: str, rival: str, task: Task, seed: int, tell: Callable[[str], 
 
 
 def separate(budget: Budget, seed: int, tell: Callable[[str], None]) -> list[Measurement]:
-    """Tell graphs apart."""
+    """Distinguish graphs."""
     found = []
     for name, (graphs, copies) in graph_sets(budget.nodes, budget.circulants, seed).items():
         for rival, function in SEPARATORS.items():
@@ -166,7 +166,7 @@ def separate(budget: Budget, seed: int, tell: Callable[[str], None]) -> list[Mea
 
 
 def run(quick: bool, seed: int, tell: Callable[[str], None]) -> Iterator[list[Measurement]]:
-    """Train every rival on every task, and tell graphs apart."""
+    """Train every rival on every task, and distinguish graphs."""
     budget = limits(quick)
     for name, (make, rivals) in TASKS.items():
         tell(f"{name}: make data")

@@ -1,4 +1,4 @@
-"""What symmetrization costs: every method around a network, against the network alone, in one process."""
+"""The cost of symmetrization: every method around a network, relative to the network, in one process."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def limits(quick: bool) -> Limits:
 
 
 def entry(case: Case, rival: str, direction: str, seed: int) -> Entry:
-    """The function to time: the network, or the gradient of the mean of its squares by parameters and input."""
+    """Return the function to time: the network, or the gradient of its mean square by parameters and input."""
     kind = KINDS[case.inputs]
     module, keyed = made(kind, rival, case.size, seed)
     static, parameters, *rest = nnx.split(module, nnx.Param, ...)

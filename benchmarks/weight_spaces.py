@@ -1,4 +1,4 @@
-"""Networks as data: what they do, told from their weights; barriers between them; learned optimizers."""
+"""Networks as data: predictions from their weights, barriers between them, and learned optimizers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PUBLISHED: dict[tuple[str, str], str] = {
 }
 STYLE = style(PUBLISHED)
 SHORT = ("sines", "perceptrons")
-"""Tasks on which the transformer is run, whose steps take a second."""
+"""Tasks on which the transformer is run; its steps take a second."""
 EQUIVARIANT = ("DWSNet", "NFN", "UNF", "message passing", "transformer")
 TARGETS = (
     *(
@@ -66,7 +66,7 @@ TARGETS = (
 
 @dataclass(frozen=True)
 class Budget:
-    """Networks and epochs of each task, what the barriers are between, and how optimizers are learned."""
+    """Networks and epochs of each task, the networks of the barriers, and the training of learned optimizers."""
 
     sizes: dict[str, Sizes]
     barriers: barriers.Sizes
@@ -74,7 +74,7 @@ class Budget:
 
 
 def limits(quick: bool) -> Budget:
-    """What every rival may use."""
+    """Return the budget of every rival."""
     if quick:
         recipe = Recipe(2, 16, 1e-3, calls=1)
         sizes = {name: Sizes(32, 0, 16, recipe) for name in MAKERS}

@@ -31,7 +31,7 @@ class Shapes:
 
 
 def foreign(array: np.ndarray) -> bool:
-    """Whether JAX would change the meaning of an array: masked, of extended precision, or with swapped bytes."""
+    """Whether JAX would change the meaning of an array: masked, of extended precision, or byte-swapped."""
     wide = array.dtype in (np.longdouble, np.clongdouble) and array.dtype not in (np.float64, np.complex128)
     return isinstance(array, np.ma.MaskedArray) or wide or not array.dtype.isnative
 
@@ -96,7 +96,7 @@ def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
 
 
 def refuse_mixture(arrays: Mapping[str, jax.Array]) -> None:
-    """Raise `DTypeError` where half and double precision meet, or both kinds of half precision.
+    """Raise `DTypeError` if half and double precision, or both kinds of half precision, are mixed.
 
     Single precision goes with everything: JAX computes in the wider of the two, and nothing is lost. A result in double
     precision would hide that some weights have eight bits, and bfloat16 and float16 promote to float32, which is
@@ -124,7 +124,7 @@ def refuse_mixture(arrays: Mapping[str, jax.Array]) -> None:
 
 
 def refuse_real(signature: Signature, names: Iterable[str], arrays: Iterable[jax.Array]) -> None:
-    """Raise `DTypeError` for real arrays where a group is complex, and for real and complex arrays together."""
+    """Raise `DTypeError` for real arrays with complex groups, and for a mixture of real and complex arrays."""
     given = dict(zip(names, arrays, strict=True))
     kinds = {name: bool(jnp.issubdtype(array.dtype, jnp.complexfloating)) for name, array in given.items()}
     if all(kinds.values()) or (not any(kinds.values()) and not signature.is_complex):
@@ -141,7 +141,7 @@ def refuse_real(signature: Signature, names: Iterable[str], arrays: Iterable[jax
 
 
 def masks_of(signature: Signature, mask: object) -> dict[str, Any]:
-    """The mask of each label, from a dictionary, or from an array alone where only one label can have a mask.
+    """Return the mask of each label, from a dictionary, or from a single array if only one label can have a mask.
 
     Raises:
         OptionError: for an array where no label or several labels can have a mask, and for other types.
@@ -166,7 +166,7 @@ def _expected(term: Term, signature: Signature, channels: int | None) -> str:
 
 
 def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tuple[int, str]]:
-    """The sizes that are bound or given, each with its origin for error texts.
+    """Return the bound or given sizes, each with its origin for error texts.
 
     Raises:
         ShapeError: if a size is given for a label that is not there, or bound to another.
@@ -309,7 +309,7 @@ def _read_shape(
 
 
 def _one_size(label: str, signature: Signature, *, any_size: bool) -> str:
-    """The next step if the size of an axis is not that of its label."""
+    """Return the next step if the size of an axis is not that of its label."""
     group, size = dict(signature.bindings)[label], signature.sizes[label]
     if size is None:
         return f"give every {label!r} one size"
@@ -335,7 +335,7 @@ def _check_size(label: str, group: Group, size: Any) -> None:
 
 
 def _check_symbol(label: str, group: Group, size: Any) -> None:
-    """Raise `ShapeError` if a symbolic size of jax.export could be odd, and the group has even sizes only.
+    """Raise `ShapeError` if a symbolic size of jax.export could be odd, but the group has only even sizes.
 
     A constraint can also make the symbol even, but JAX cannot infer the shapes of the backward pass from it.
     """

@@ -1,4 +1,4 @@
-"""Checks of arguments that many functions share; each returns the value in its normal form or raises.
+"""Checks of arguments that many functions share; each returns the value in normal form or raises an error.
 
 Error texts about one subject are in the module of that subject. The symbolic packages use this module too, so JAX is
 imported only by the checks of arrays and keys.
@@ -22,13 +22,13 @@ from equikit._errors import DTypeError, EquikitError, OptionError, TooLargeError
 Value = TypeVar("Value")
 
 LARGEST_COUNT = 10**100
-"""Arguments from which on counts are refused: products of several would have too many digits for a text."""
+"""The largest count: products of several larger ones would have too many digits for a text."""
 
 FLOATS = "float32, bfloat16, float16, float64 or complex"
 
 
 def shown(value: object, most: int = 80) -> str:
-    """The `repr` of a value for an error text, cut where it is long."""
+    """Return the `repr` of a value for an error text, truncated if it is long."""
     try:
         text = repr(value).replace("\n", " ")
     except ValueError:  # Python writes integers of at most 4,300 digits
@@ -42,7 +42,7 @@ def _listed(words: Sequence[object]) -> str:
 
 
 def nearest(word: object, known: Collection[str]) -> str | None:
-    """The known word that is closest to a misspelled one, or `None` if none is close."""
+    """Return the known word that is closest to a misspelled one, or `None` if none is close."""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.65) if isinstance(word, str) else []
     return found[0] if found else None
 
@@ -70,14 +70,14 @@ def choice(name: str, value: Any, allowed: Sequence[Value], *, step: str | None 
 
 
 def flag(name: str, value: object, *, error: type[EquikitError] = OptionError) -> bool:
-    """Return a truth value as a Python `bool`, or raise `OptionError`."""
+    """Return a boolean as a Python `bool`, or raise `OptionError`."""
     if not isinstance(value, bool | np.bool_):
         raise error(f"{name}= must be True or False", got=shown(value), expected="a bool", step=f"write {name}=True")
     return bool(value)
 
 
 def integer(value: object) -> int | None:
-    """A whole number as a Python integer, or `None` for everything else, booleans included."""
+    """Return an integer as a Python integer, or `None` for everything else, including booleans."""
     if isinstance(value, bool | np.bool_):
         return None
     try:
@@ -96,7 +96,7 @@ def count(
     step: str | None = None,
     error: type[EquikitError] = OptionError,
 ) -> int:
-    """Return a whole number in a range as a Python integer, or raise `OptionError`.
+    """Return an integer in a range as a Python integer, or raise `OptionError`.
 
     Args:
         name: the argument, or what the number counts, such as `"the number of products"`.
@@ -176,7 +176,7 @@ def number(
 
 
 def _real(value: Any) -> float:
-    """A number as a float; infinity for an integer that is too large for one."""
+    """Return a number as a float; infinity for an integer that is too large."""
     try:
         return float(value)
     except OverflowError:
@@ -184,7 +184,7 @@ def _real(value: Any) -> float:
 
 
 def text(name: str, value: object, *, optional: bool = False, example: str = "x") -> Any:
-    """Return a text, or raise `OptionError`."""
+    """Return text, or raise `OptionError`."""
     if isinstance(value, str) or (value is None and optional):
         return value
     raise OptionError(
@@ -211,14 +211,14 @@ def names(name: str, value: object, *, fewest: int = 0, optional: bool = False, 
 
 
 def _entries(value: object) -> tuple[object, ...] | None:
-    """The entries of a sequence that is not a text; `None` for anything else."""
+    """Return the entries of a sequence other than text; `None` for anything else."""
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0:
         return None
     return tuple(value)
 
 
 def widths(name: str, value: object, *, least: int = 1, fewest: int = 0, example: str = "(32, 32)") -> tuple[int, ...]:
-    """Return a sequence of `fewest` or more whole numbers as a tuple, or raise `OptionError`."""
+    """Return a sequence of `fewest` or more integers as a tuple, or raise `OptionError`."""
     entries = _entries(value)
     if entries is None or len(entries) < fewest:
         raise OptionError(
@@ -245,7 +245,7 @@ def numbers(name: str, value: object, *, example: float = 0.5, **bounds: float) 
 
 
 def count_text(count: int) -> str:
-    """A count with commas; the order of magnitude where it has more than 100 digits.
+    """Return a count with commas; the order of magnitude if it has more than 100 digits.
 
     Example:
         >>> count_text(4213597), count_text(10**5000)
@@ -256,12 +256,12 @@ def count_text(count: int) -> str:
 
 
 def axis_text(size: int) -> str:
-    """The size of an axis, without commas; the order of magnitude where it has more than 100 digits."""
+    """Return the size of an axis, without commas; the order of magnitude if it has more than 100 digits."""
     return str(size) if size < LARGEST_COUNT else count_text(size)
 
 
 def refuse_if_more(problem: str, count: int, most: int, unit: str, step: str) -> None:
-    """Raise `TooLargeError` where a count is larger than a limit."""
+    """Raise `TooLargeError` if a count exceeds a limit."""
     if count > most:
         raise TooLargeError(
             problem, got=f"{count_text(count)} {unit}", expected=f"at most {count_text(most)}", step=step
@@ -283,7 +283,7 @@ def function(name: str, value: Any, *, example: str, arguments: int = 1) -> Call
 
 
 def takes(function: Callable[..., Any], arguments: int, *keywords: str) -> bool:
-    """Whether a function can be called with a number of positional arguments and keywords, if it says what it takes."""
+    """Whether a function accepts a number of positional arguments and keywords, if its signature is known."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -296,14 +296,14 @@ def takes(function: Callable[..., Any], arguments: int, *keywords: str) -> bool:
 
 
 def is_key(array: Any) -> bool:
-    """Whether an array holds typed keys of JAX."""
+    """Whether an array contains typed JAX keys."""
     import jax
 
     return bool(jax.numpy.issubdtype(array.dtype, jax.dtypes.prng_key))
 
 
 def key(value: Any, *, expected: str = "a JAX key", step: str = "write key=jax.random.key(0)") -> Any:
-    """Return one random key of JAX, typed or as two integers, or raise `OptionError`."""
+    """Return a single JAX random key, typed or as two integers, or raise `OptionError`."""
     import jax
 
     is_array = isinstance(value, jax.Array | np.ndarray)
@@ -329,7 +329,7 @@ def rngs(value: Any) -> Any:
 
 
 def is_float(dtype: Any) -> bool:
-    """Whether layers compute in a dtype: real or complex floating point of 16 bits or more."""
+    """Whether layers support a dtype: real or complex floating point of 16 bits or more."""
     from jax import numpy as jnp
 
     return bool(jnp.issubdtype(dtype, jnp.inexact)) and np.dtype(dtype).itemsize > 1
@@ -364,7 +364,7 @@ def dtype(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function or layer that takes both options and labels as keywords; its arguments tell them apart.
+    """A function or layer that takes options and labels as keywords; its arguments distinguish them.
 
     Attributes:
         name: its name in error texts.
@@ -378,7 +378,7 @@ class Call:
 
 
 def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Yield a function; for a class its constructor, and the inherited ones that receive its keywords."""
+    """Yield a function, or the constructor of a class and the inherited constructors that receive its keywords."""
     if not isinstance(function, type):
         yield function
         return
@@ -392,7 +392,7 @@ def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 
 @functools.lru_cache(maxsize=256)
 def call_of(function: Callable[..., Any], *inner: Callable[..., Any]) -> Call:
-    """The arguments of a function or class, and of those that receive its keywords."""
+    """Return the arguments of a function or class, and of those that receive its keywords."""
     calls = (call for outer in (function, *inner) for call in _constructors(outer))
     found = [p for call in calls for p in inspect.signature(call).parameters.values()]
     options = frozenset(p.name for p in found if p.kind is p.KEYWORD_ONLY)
@@ -406,7 +406,7 @@ def defaults_of(kind: type) -> dict[str, Any]:
 
 
 def options_of(call: Callable[..., Any]) -> frozenset[str]:
-    """The keyword-only arguments of a function or of the constructor of a class."""
+    """Return the keyword-only arguments of a function or of the constructor of a class."""
     return call_of(call).options
 
 

@@ -1,4 +1,4 @@
-"""Every error that equikit raises on purpose, and its warning.
+"""The errors that equikit raises, and its warning.
 
 Each error has fields for the problem, the value that was given, the values that are accepted, and one next step. All
 are subclasses of `EquikitError` and of the built-in class that a Python programmer would catch.
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class Place(NamedTuple):
-    """A place in a text that could not be read; `length` characters are underlined with carets."""
+    """A position in text that could not be read; `length` characters are underlined with carets."""
 
     text: str
     start: int
@@ -18,7 +18,7 @@ class Place(NamedTuple):
 
 
 def _text(value: object) -> str:
-    """The text of a value; of integers with more digits than Python writes, only their type."""
+    """Return the text of a value; for integers with more digits than Python writes, only their type."""
     try:
         return str(value)
     except ValueError:
@@ -66,7 +66,7 @@ class EquikitError(Exception):
         super().__init__(self.text())
 
     def text(self, step: str | None = None) -> str:
-        """The message, with another next step where one is given, as the command line has for its own options."""
+        """Return the message, with another next step if one is given, as the command line has for its own options."""
         lines = [self.problem]
         if self.at is not None:
             lines += [f"  {self.at.text}", f"  {' ' * self.at.start}{'^' * max(self.at.length, 1)}"]
@@ -100,7 +100,7 @@ class UnboundLabelError(SignatureError):
 
 
 class GroupError(EquikitError, ValueError):
-    """A group is asked for with a size, or a property, that it does not have."""
+    """A group does not have a requested size or property."""
 
 
 class DiagramError(EquikitError, ValueError):
@@ -116,7 +116,7 @@ class DTypeError(EquikitError, TypeError):
 
 
 class OptionError(EquikitError, ValueError):
-    """An argument has a value that is not one of those allowed."""
+    """An argument has a value that is not allowed."""
 
 
 class TooLargeError(EquikitError, ValueError):
@@ -124,11 +124,11 @@ class TooLargeError(EquikitError, ValueError):
 
 
 class MissingPackageError(EquikitError, ImportError):
-    """A package is asked for that is not installed with equikit."""
+    """A requested package is not installed with equikit."""
 
 
 class FrameError(EquikitError, ValueError):
-    """An input has no unique frame, because it is symmetric itself or not finite."""
+    """An input has no unique frame, because it is symmetric or not finite."""
 
 
 class EquivarianceError(EquikitError, AssertionError):
@@ -136,4 +136,4 @@ class EquivarianceError(EquikitError, AssertionError):
 
 
 class TraceWarning(EquikitError, UserWarning):
-    """A program has operations without a rule: its symmetry group may be larger than the group that was found."""
+    """A program has operations without a rule: its symmetry group may be larger than the traced group."""

@@ -1,4 +1,4 @@
-"""A progress bar for what takes longer than two seconds; nothing where the output is no terminal."""
+"""Progress bar for operations that take more than two seconds (terminals only)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE = 2.0
 
 @contextmanager
 def progress(what: str, total: int, console: Any = None) -> Iterator[Callable[[str], None]]:
-    """Count steps on a terminal, from two seconds on; the bar goes away at the end.
+    """Count steps on a terminal, from two seconds on; the bar disappears at the end.
 
     Args:
         what: the name of the work.

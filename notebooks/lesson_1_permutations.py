@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Lesson 1. Layers that do not care about order
 #
-# A set has no first element, and the nodes of a graph have no numbers. A computer gives them numbers anyway. This
-# lesson is about the linear layers that are not misled by the numbering: what they are, how many there are, how to
-# draw them, how to compute them fast, and how to train a network made of them.
+# A set has no first element, and the nodes of a graph have no numbers. A computer numbers them anyway. This lesson is
+# about the linear layers that do not depend on the numbering: what they are, how many there are, how to draw them, how
+# to compute them fast, and how to train a network made of them.
 #
 # You need linear algebra and a little JAX. You need no group theory.
 #
@@ -98,8 +98,8 @@ plt.show()
 
 # %% [markdown]
 # Give every point a value. The values form a vector $x$ of length $n$: a function on the set $\{0, \dots, n-1\}$.
-# Listing the set in another order moves the entries of $x$: the entry at place $i$ goes to place $g(i)$. This is a
-# linear map, and its matrix $P$ has a one in row $g(i)$ of column $i$. Such a $P$ is a **permutation matrix**.
+# Listing the set in another order moves the entries of $x$: entry $i$ moves to position $g(i)$. This is a linear map,
+# and its matrix $P$ has a one in row $g(i)$ of column $i$. Such a $P$ is a **permutation matrix**.
 
 # %%
 S5 = ek.S(5)  # the group of all permutations of five points
@@ -161,7 +161,7 @@ for n in (3, 4):
 
 # %% [markdown]
 # Only two numbers are free. The basis that the SVD returns is a mixture and hard to read. Choose the basis in which
-# entry $(0, 0)$ and entry $(0, 1)$ are $1, 0$ and $0, 1$, and two patterns appear.
+# entries $(0, 0)$ and $(0, 1)$ are $1, 0$ and $0, 1$, and two patterns appear.
 
 # %%
 patterns = []
@@ -173,12 +173,12 @@ for n in (3, 4):
 show("n = 3:", *map(np.array, patterns[:2]), "n = 4:", *map(np.array, patterns[2:]))
 
 # %% [markdown]
-# So a linear map that commutes with all permutations has one number on the diagonal and one off the diagonal. We may
+# So a linear map that commutes with all permutations has one number on the diagonal and one off the diagonal. We can
 # also write it as
 #
 # $$W = a I + b\, \mathbf 1 \mathbf 1^T, \qquad (Wx)_i = a\, x_i + b \sum_j x_j.$$
 #
-# Each point sees itself, and the sum over all points. No other linear map treats all points alike. This is the layer
+# Each point sees itself, and the sum over all points. No other linear map treats all points equally. This is the layer
 # of [Deep Sets](https://arxiv.org/abs/1703.06114).
 #
 # ### The same with equikit
@@ -197,7 +197,7 @@ space
 # The diagram says where the matrix has its ones: vertices that are joined must carry equal indices.
 #
 # - Joined: $D_{ij} = 1$ where $i = j$. This is the identity.
-# - Not joined: $D_{ij} = 1$ everywhere. This is the sum, written to every place.
+# - Not joined: $D_{ij} = 1$ everywhere. This is the sum, written to every position.
 #
 # The pictures show the matrices at a small $n$, which is stated above them. The pattern is the same at every $n$.
 #
@@ -228,8 +228,8 @@ assert pairs.max() + 1 == space.dim
 
 # %% [markdown]
 # There are two orbits: the pairs with $i = j$, and the pairs with $i \ne j$. A permutation cannot make different
-# indices equal, or equal ones different. It can do everything else. So an orbit is a *pattern of equality* among the
-# indices.
+# indices equal, or equal indices different, but every other change is possible. So an orbit is a *pattern of equality*
+# among the indices.
 #
 # That gives two natural bases.
 #
@@ -256,8 +256,8 @@ assert reading.dim == orbits(4, 3).max() + 1 == 5
 reading
 
 # %% [markdown]
-# A diagram is the sum of all orbits that its condition allows: its own, and those where some of its blocks have the
-# same index by accident. Those are the partitions that are *coarser* (some blocks merged). In symbols
+# A diagram is the sum of all orbits that its condition allows: its own, and those where some of its blocks happen to
+# have the same index. Those are the partitions that are *coarser* (some blocks merged). In symbols
 #
 # $$D_\pi = \sum_{\sigma \ge \pi} O_\sigma.$$
 #
@@ -276,9 +276,9 @@ assert moebius.max() == 2
 show("zeta:", zeta, "Möbius:", moebius, "the last row of Möbius:", str(moebius[-1].tolist()))
 
 # %% [markdown]
-# The last row reads: "all three different" is "anything", less the three ways in which two are equal, plus twice "all
+# The last row reads: "all three different" is "anything", minus the three ways in which two are equal, plus twice "all
 # equal". Where all three are equal, "anything" counts once, and the three subtractions take away three. Adding two
-# makes it zero, as it must be. This is the principle of inclusion and exclusion.
+# makes it zero, as required. This is the principle of inclusion and exclusion.
 #
 # ## 3. Graphs: fifteen maps
 #
@@ -410,18 +410,18 @@ table(titles, rows)
 # %% [markdown]
 # ### Counting without any diagram
 #
-# There is a fifth way, and it knows nothing of orbits or partitions. A **representation** is a vector space on which
-# permutations act by matrices, such as $\mathbb R^n$ with the permutation matrices; call it $M$. A representation may
-# split into smaller ones. $M$ does: the constant vectors form a line, and the vectors with sum zero form the rest.
-# What cannot be split further is called *irreducible*. For permutations of $n$ points there is one irreducible
+# There is a fifth way, without orbits or partitions. A **representation** is a vector space on which permutations act
+# by matrices, such as $\mathbb R^n$ with the permutation matrices; call it $M$. A representation can split into smaller
+# ones. $M$ does: the constant vectors form a line, and the vectors with sum zero form the rest. A representation that
+# cannot be split further is called *irreducible*. For permutations of $n$ points there is one irreducible
 # representation for each way to write $n$ as a sum, such as $4 = 3 + 1$. It is drawn as rows of boxes.
 #
 # Tensor an irreducible with $M$, and it splits into irreducibles again. Draw an arrow for each piece. This is the
 # **McKay quiver** of $M$. The rule is simple: take one box away, and put one back.
 #
-# Our maps are the vectors of $M \otimes M \otimes M \otimes M$ that no permutation moves, which are copies of the
-# trivial representation (one row of boxes). Each factor $M$ is a step along an arrow. So the maps are counted by the
-# **walks of four steps from the trivial representation back to itself**.
+# Our maps are the invariant vectors of $M \otimes M \otimes M \otimes M$, which are copies of the trivial
+# representation (one row of boxes). Each factor $M$ is a step along an arrow. So the maps are counted by the **walks of
+# four steps from the trivial representation back to itself**.
 
 # %%
 quiver = mckay_quiver(ek.S(4))
@@ -460,9 +460,9 @@ print("walks of 0 to 6 steps:", [int(np.linalg.matrix_power(arrows, k)[0, 0]) fo
 # ## 4. Diagrams multiply
 #
 # Apply one map, then another. In diagrams: stack the second on top of the first, so that the middle rows meet, and
-# follow the lines. Blocks that reach the top or the bottom stay. A block that is left in the middle, joined to
-# neither side, is an index that is summed over without any condition. It contributes the factor $n$. equikit calls it
-# a *loop* (no relation to the loops of a graph).
+# follow the lines. Blocks that reach the top or the bottom stay. A block that lies only in the middle is an index that
+# is summed over without any condition. It contributes the factor $n$. equikit calls it a *loop* (no relation to the
+# loops of a graph).
 
 # %%
 parse = ek.Diagram.parse
@@ -481,8 +481,8 @@ display(show(out_degree, "after", turn, "is", first.diagram))
 display(show(trace, "after", trace, "is n times", second.diagram))
 
 # %% [markdown]
-# In words: to turn all arrows around and count the arrows that leave is to count the arrows that enter. And the
-# trace, written on the diagonal, has a trace $n$ times as large.
+# In words: reversing all arrows and counting those that leave a node is the same as counting those that enter it. And
+# the trace, written on the diagonal, has a trace $n$ times as large.
 #
 # This holds for all of them. Stacking diagrams is the product of matrices, up to the factor. Turning a diagram upside
 # down (`flip`) transposes its matrix. Putting diagrams side by side (`tensor`) is the Kronecker product. In one
@@ -523,7 +523,7 @@ display(show(small[0], "beside", small[1], "is", small[0].tensor(small[1])))
 # 3. **Expand.** Repeat the result along the free output axes, or put it on a diagonal.
 #
 # Many diagrams share a reduction, and many share an expansion. So compute each reduction once. Mix where the tensors
-# are small. Add what is to be expanded in the same way before it is expanded. That list of steps is the **plan**.
+# are small. Add everything with the same expansion before it is expanded. That list of steps is the **plan**.
 
 # %%
 plan = free.plan()
@@ -568,8 +568,8 @@ assert np.allclose(fast, dense, rtol=1e-4, atol=1e-4)
 print(f"largest difference {np.abs(fast - dense).max():.0e}, largest entry {np.abs(dense).max():.0f}")
 
 # %% [markdown]
-# `ek.nn.Linear` is a Flax layer around a plan. It has a weight for each diagram and each pair of channels, and a
-# bias. Bound to `ek.S` without a number, one layer serves graphs of every size. `assert_equivariant` draws random
+# `ek.nn.Linear` is a Flax layer that runs a plan. It has a weight for each diagram and each pair of channels, and a
+# bias. Bound to `ek.S` without a number, one layer serves graphs of every size. `assert_equivariant` samples random
 # inputs and random permutations, and compares $f(gx)$ with $g f(x)$.
 
 # %%
@@ -601,10 +601,10 @@ print(f"relative error of the layer {error_of_layer:.0e}, of a random matrix {er
 # Now a network: layers `"p -> p"` with a nonlinearity between them, then an invariant layer from `"p"` to no axis,
 # which averages over the points. This is `ek.nn.DeepSets`.
 #
-# The task: look at a set of points in the plane, and tell the **correlation coefficient** of their coordinates. It
-# does not depend on the order of the points. It is not linear, and it must work for any number of points. We make
-# sets of 5 to 20 points. Sets of different sizes share an array, so the shorter ones are padded, and a mask says
-# which points are there.
+# The task: given a set of points in the plane, predict the **correlation coefficient** of their coordinates. It does
+# not depend on the order of the points. It is not linear, and it must work for any number of points. We make sets of 5
+# to 20 points. Sets of different sizes share an array, so the shorter ones are padded, and a mask marks the points that
+# are present.
 
 
 # %%
@@ -631,8 +631,8 @@ plt.show()
 
 
 # %% [markdown]
-# The rival is a plain multilayer perceptron (MLP). It sees the same numbers, the padded list and the mask, as one
-# long vector. Nothing tells it that the order means nothing. Both are trained in the same way.
+# The rival is a plain multilayer perceptron (MLP). It sees the same numbers, the padded list and the mask, as one long
+# vector. It does not know that the order has no meaning. Both are trained in the same way.
 
 
 # %%
@@ -697,8 +697,8 @@ table(
 )
 
 # %% [markdown]
-# Both fit the sets that they were trained on. On new sets the MLP is much worse. It has to learn from examples that
-# the order means nothing, and twenty points have $20!$ orders. Deep Sets treats all orders alike from the start.
+# Both fit the training sets. On new sets the MLP is much worse. It has to learn from examples that the order has no
+# meaning, and twenty points have $20!$ orders. Deep Sets treats all orders equally from the start.
 
 # %%
 assert rmse(net, test) < 0.1
@@ -722,9 +722,9 @@ plt.show()
 # %% [markdown]
 # ### Sets of other sizes
 #
-# The layers have no $n$ in their weights: sums over points are means, so their scale does not depend on the size. So
-# the network can be asked about sets that are larger or smaller than any it has seen. The MLP cannot: its first
-# matrix has a row for each of 20 places.
+# The weights of the layers do not depend on $n$, and sums over points are means, so their scale does not depend on the
+# size. The network can therefore be applied to sets that are larger or smaller than any it has seen. The MLP cannot:
+# its first matrix has a row for each of 20 positions.
 
 # %%
 others = [3, 4, 5, 10, 20, 50, 100, 300]
@@ -754,8 +754,8 @@ plt.show()
 # On larger sets the error is even smaller. Sets of three or four points are harder: the network has not seen any, and
 # they are unlike the others. Three points often have a correlation close to $1$ or $-1$ by chance.
 #
-# Last, two properties that were not trained but hold by construction: the result does not depend on the order of the
-# points, and it does not depend on what stands in the padding.
+# Finally, two properties that hold by construction, without training: the result does not depend on the order of the
+# points, nor on the values in the padding.
 
 # %%
 ek.testing.assert_equivariant(
@@ -774,13 +774,13 @@ assert jnp.array_equal(predict(net, points, mask), predict(net, garbage, mask))
 # %% [markdown]
 # ## 7. Exercises
 #
-# Try each before you read on. The solutions follow in cells of their own, and assert what they claim.
+# Try each exercise before you read on. The solutions follow in separate cells, and assert what they claim.
 #
 # ### Exercise 1. The graph Laplacian
 #
-# The Laplacian of a graph without direction is $L = \mathrm{diag}(\text{degrees}) - A$. It is used all over graph
-# learning. It is linear in $A$ and does not depend on the numbering, so it must be a combination of the fifteen
-# diagrams. Which diagrams, with which weights? Run it with the plan, and compare with NetworkX.
+# The Laplacian of an undirected graph is $L = \mathrm{diag}(\text{degrees}) - A$. It is used all over graph learning.
+# It is linear in $A$ and does not depend on the numbering, so it must be a combination of the fifteen diagrams. Which
+# diagrams, with which weights? Run it with the plan, and compare with NetworkX.
 
 # %% [markdown]
 # ### Solution 1
@@ -888,7 +888,7 @@ show(*(part for name, D in zip(names, double, strict=True) for part in (name, D)
 #   15.
 # - Diagrams multiply by stacking, with a factor $n$ for each loop.
 # - A plan applies all of them at once: reduce, mix, expand.
-# - A network of such layers needs no training to respect the order-free nature of sets and graphs, and works at every
+# - A network of such layers needs no training to be independent of the order in sets and graphs, and works at every
 #   size.
 #
 # The papers: Zaheer et al., [Deep Sets](https://arxiv.org/abs/1703.06114); Maron et al., [Invariant and Equivariant

@@ -14,12 +14,12 @@
 # %% [markdown]
 # # Lesson 2. Rotations, and why a sign appears
 #
-# Lesson 1 was about lists whose order means nothing. This lesson is about arrows whose coordinates mean nothing: turn
-# the axes, and all numbers change, although the arrows are the same. Again there are few linear maps that do not mind,
-# again each has a diagram, and the diagrams are simpler than before: every vertex has exactly one partner. What is new
-# is a sign. It comes from mirrors, from odd permutations, and from forms that are not the dot product.
+# Lesson 1 was about lists whose order has no meaning. This lesson is about arrows whose coordinates have no meaning:
+# rotate the axes, and all numbers change, although the arrows are the same. Again few linear maps are unaffected, again
+# each has a diagram, and the diagrams are simpler than before: every vertex has exactly one partner. The new element is
+# a sign. It comes from mirrors, from odd permutations, and from forms other than the dot product.
 #
-# You need lesson 1 and the dot product. You need no physics, though some of it will come by.
+# You need lesson 1 and the dot product. You need no physics, though some of it will appear.
 #
 # | section | question |
 # | --- | --- |
@@ -135,13 +135,13 @@ C = covariance(cloud)
 assert np.allclose(np.kron(turn, turn) @ C.reshape(4), (turn @ C @ turn.T).reshape(4))
 
 # %% [markdown]
-# A linear map $W$ from tensors with $k$ axes to tensors with $l$ axes is **equivariant** if it does not matter whether
-# we turn first or apply $W$ first:
+# A linear map $W$ from tensors with $k$ axes to tensors with $l$ axes is **equivariant** if rotating first and applying
+# $W$ first give the same result:
 #
 # $$W g^{(k)} = g^{(l)} W \quad\text{for every } g \in O(n).$$
 #
-# A random $W$ from vectors to vectors does not commute. The picture shows four arrows $x$ (blue) and what becomes of
-# them (orange), along both ways. The blue arrows are shown after the turn.
+# A random $W$ from vectors to vectors does not commute. The picture shows four arrows $x$ (blue) and their images
+# (orange), by both orders. The blue arrows are shown after the rotation.
 
 # %%
 W = rng.normal(size=(2, 2)) + np.eye(2)
@@ -170,8 +170,8 @@ plt.show()
 # ### Averaging
 #
 # From any $W$ we can make a map that commutes: apply $g$, then $W$, then undo $g$, and average the result over all $g$.
-# The group $O(n)$ has a uniform distribution, called the **Haar distribution**, and `random_element` draws from it. So
-# we can average over samples. Here is what becomes of a random $3 \times 3$ matrix.
+# The group $O(n)$ has a uniform distribution, called the **Haar distribution**, and `random_element` samples it. So we
+# can average over samples. Here is the result for a random $3 \times 3$ matrix.
 
 # %%
 O3 = ek.O(3)
@@ -193,8 +193,8 @@ plt.show()
 assert np.allclose(average, np.trace(W) / 3 * np.eye(3), atol=0.05)
 
 # %% [markdown]
-# One number is left of nine: the trace, shared out evenly. So the only linear maps from vectors to vectors that commute
-# with all rotations and reflections are the multiples of the identity.
+# Of nine numbers one is left: the trace, distributed evenly. So the only linear maps from vectors to vectors that
+# commute with all rotations and reflections are the multiples of the identity.
 #
 # Averaging is a projection onto the space of maps that commute, and its rank is the dimension of that space. For maps
 # from two axes to two axes, $W$ has $9 \cdot 9 = 81$ entries, and the average is a matrix of $81 \times 81$ that acts
@@ -220,16 +220,16 @@ assert values[3] < 0.05
 #
 # ## 2. Pairings
 #
-# What do rotations and reflections leave alone? Lengths and angles, and these are known once all **dot products** are.
-# A theorem of Weyl says that there is nothing else: each polynomial in several vectors that $O(n)$ leaves alone is a
+# What do rotations and reflections preserve? Lengths and angles, which are known once all **dot products** are. A
+# theorem of Weyl says that there is nothing else: each polynomial in several vectors that $O(n)$ preserves is a
 # polynomial in their dot products.
 #
 # Now turn a linear map $W$ with four indices into a function of four vectors,
 #
 # $$f(u, v, w, z) = \sum_{ijkl} W_{ij,kl}\, u_i v_j w_k z_l.$$
 #
-# It is linear in each vector. If $W$ is equivariant, $O(n)$ leaves $f$ alone. So $f$ is a sum of products of dot
-# products in which each of the four vectors occurs exactly once. There are three such products:
+# It is linear in each vector. If $W$ is equivariant, $O(n)$ preserves $f$. So $f$ is a sum of products of dot products
+# in which each of the four vectors occurs exactly once. There are three such products:
 #
 # $$(u \cdot w)(v \cdot z), \qquad (u \cdot z)(v \cdot w), \qquad (u \cdot v)(w \cdot z).$$
 #
@@ -257,7 +257,7 @@ for M in space.matrices():
     assert np.allclose(M @ np.kron(g, g), np.kron(g, g) @ M)
 
 # %% [markdown]
-# In words: a tensor $T$ with two axes stays as it is, is transposed, or is replaced by its trace times the identity.
+# In words: a tensor $T$ with two axes is unchanged, is transposed, or is replaced by its trace times the identity.
 
 # %%
 T = rng.integers(-4, 5, (3, 3))
@@ -301,9 +301,8 @@ else:
 # %% [markdown]
 # ## 3. How many are there?
 #
-# The first of $m$ vertices has $m - 1$ possible partners. Take the pair away; the first of those that are left has
-# $m - 3$, and so on. So there are $(m-1)(m-3) \cdots 3 \cdot 1$ pairings of $m = k + l$ vertices, which is written
-# $(m - 1)!!$.
+# The first of $m$ vertices has $m - 1$ possible partners. Remove the pair; the first remaining vertex has $m - 3$, and
+# so on. So there are $(m-1)(m-3) \cdots 3 \cdot 1$ pairings of $m = k + l$ vertices, which is written $(m - 1)!!$.
 
 # %%
 assert [count_pairings(m) for m in (2, 4, 6, 8)] == [1, 3, 3 * 5, 3 * 5 * 7]
@@ -342,7 +341,7 @@ assert [row[1] for row in rows] == [1, 10, 15, 15]
 table(["n", "rank of all 15", "dimension by equikit", "15 less the order of the zero"], rows)
 
 # %% [markdown]
-# At $n = 2$ five of the fifteen can be written by means of the other ten. Where do the five relations come from? An
+# At $n = 2$ five of the fifteen can be expressed by the other ten. Where do the five relations come from? An
 # antisymmetric tensor changes its sign if two indices are exchanged, so it is zero where two are equal. With three
 # indices, each 0 or 1, two are always equal. So if we add up all six orders of three axes, each with the sign of the
 # permutation, we get zero. This sum is the **antisymmetrizer**.
@@ -443,8 +442,8 @@ plt.show()
 
 # %% [markdown]
 # Maps from three axes to three are counted by the walks of six steps from no box back to no box. Such a walk goes out
-# for three steps and comes back in three. As every line can be walked in both directions, the ways back are as many as
-# the ways out. So the number is a sum of squares: $3^2 + 1 + 2^2 + 1 = 15$ for $O(3)$. For $O(2)$ the shapes with too
+# for three steps and comes back in three. Every line can be walked in both directions, so there are as many ways back
+# as ways out. So the number is a sum of squares: $3^2 + 1 + 2^2 + 1 = 15$ for $O(3)$. For $O(2)$ the shapes with too
 # many boxes are missing, and $3^2 + 1 = 10$.
 
 # %%
@@ -477,8 +476,8 @@ for g in samples[:20]:
 vectors
 
 # %% [markdown]
-# The legs of the tensor are drawn as broken lines, and in the text form they carry the mark `^`. You know this map. It
-# takes two vectors to their **cross product**.
+# The legs of the tensor are drawn as broken lines, and the text form marks them with `^`. You know this map. It maps
+# two vectors to their **cross product**.
 
 # %%
 a, b, c = rng.normal(size=(3, 3))
@@ -592,11 +591,11 @@ vertices
 # The third diagram is new. Its matrix takes $x_i$ to $x_{i+1} - x_{i+2}$, counted around the triangle. Such a map knows
 # in which direction the points are numbered. $S(3)$ does not allow that.
 #
-# One leg may be missing. The indices of $n - 1$ legs leave one value for the last, so the sign is known. Here two legs
-# have vertices, and the third is summed over. If two were missing, either value could be first, and the two signs would
-# cancel. This is the reason for a rule: from $n = 2$ on, **A(n) has more maps than S(n) exactly if** $k + l \ge n - 1$.
-# The same in terms of orbits, if $k + l$ is smaller: swap two points that do not occur among the indices. This is an
-# odd permutation that moves none of the indices, so even permutations reach all that others reach.
+# One leg may be missing. The indices of $n - 1$ legs determine the value of the last, so the sign is known. Here two
+# legs have vertices, and the third is summed over. If two were missing, either value could be first, and the two signs
+# would cancel. This explains a rule: from $n = 2$ on, **A(n) has more maps than S(n) exactly if** $k + l \ge n - 1$. In
+# terms of orbits, if $k + l$ is smaller: swap two points that do not occur among the indices. This is an odd
+# permutation that moves none of the indices, so even permutations have the same orbits as all permutations.
 
 # %%
 compass = vertices.diagrams[2]
@@ -674,17 +673,17 @@ plt.show()
 # %% [markdown]
 # ## 6. If the dot product has minus signs
 #
-# The theory needs no more of the dot product than that the group keeps it. Take any matrix $F$ that is symmetric or
-# antisymmetric and can be inverted. Call it the **form**, and let the group be all $g$ with $g^T F g = F$. For $F = I$
-# it is $O(n)$. The maps that commute are again spanned by pairings. A pair from the bottom to the top is still the
-# identity. A pair inside one row is an entry of $F$. (Among the outputs it should be $F^{-1}$, but for the two forms
-# below that is $F$ itself, up to a sign.)
+# The theory needs only that the group preserves the dot product. Take any invertible matrix $F$ that is symmetric or
+# antisymmetric. Call it the **form**, and let the group be all $g$ with $g^T F g = F$. For $F = I$ it is $O(n)$. The
+# maps that commute are again spanned by pairings. A pair from the bottom to the top is still the identity. A pair
+# inside one row is an entry of $F$. (Among the outputs it should be $F^{-1}$, but for the two forms below that is $F$
+# itself, up to a sign.)
 #
 # ### The Minkowski metric
 #
-# In the theory of relativity an event has a time and a place, and a particle an energy and a momentum: four numbers
-# $(E, p_1, p_2, p_3)$. An observer who moves sees other numbers. The change is a **boost**, which keeps the form
-# $\eta = \mathrm{diag}(1, -1, -1, -1)$. The group of everything that keeps it is the Lorentz group.
+# In the theory of relativity an event has a time and a position, and a particle an energy and a momentum: four numbers
+# $(E, p_1, p_2, p_3)$. A moving observer sees other numbers. The change is a **boost**, which preserves the form $\eta
+# = \mathrm{diag}(1, -1, -1, -1)$. The group of everything that preserves it is the Lorentz group.
 
 # %%
 (square,) = ek.hom("m m -> ()", m=ek.Lorentz).diagrams
@@ -732,8 +731,8 @@ ax.legend(frameon=False)
 plt.show()
 
 # %% [markdown]
-# Two flashes of light have no mass each, but the two together have one, unless they go in the same direction. That is
-# how a short-lived particle is found: add the momenta of what it left behind, and look at the mass.
+# Each of two flashes of light has no mass, but the two together do, unless they go in the same direction. Short-lived
+# particles are found in this way: add the momenta of their decay products, and look at the mass.
 
 # %%
 one, other = np.array([1, 1, 0, 0]), np.array([1, -1, 0, 0])
@@ -747,8 +746,8 @@ assert np.isclose(mass(g @ (one + other)), 2)
 #
 # In mechanics the state of a body is its position and its momentum, $(q, p)$. The form is
 # $\Omega = \begin{pmatrix} 0 & 1 \\ -1 & 0 \end{pmatrix}$, and $u^T \Omega v$ is the area, with its sign, of the
-# parallelogram with the sides $u$ and $v$. Its group is the **symplectic group** $Sp(n)$, where $n$ is even. For
-# $n = 2$ it holds the matrices that keep areas: it may squeeze in one direction if it stretches in another.
+# parallelogram with the sides $u$ and $v$. Its group is the **symplectic group** $Sp(n)$, where $n$ is even. For $n =
+# 2$ it consists of the matrices that preserve areas: it may squeeze in one direction if it stretches in another.
 
 # %%
 omega = parse("m m -> (): 1' 2'", m=ek.Sp).matrix(2).reshape(2, 2)
@@ -785,8 +784,8 @@ for group, expected in ((ek.O, 1), (ek.Lorentz, 1), (ek.Sp, -1)):
 show(above, "after", below, "is", f"{snake.coefficient} &times;".replace("-", "&minus;"), snake.diagram)
 
 # %% [markdown]
-# So a diagram for $Sp$ cannot be redrawn freely. Someone has to keep track of the signs, and `compose` does. A closed
-# loop has the value $n$, but with one crossing it has the value $-n$.
+# So a diagram for $Sp$ cannot be redrawn freely. The signs have to be tracked, and `compose` does so. A closed loop has
+# the value $n$, but with one crossing it has the value $-n$.
 
 # %%
 swap = parse("m m -> m m: 1 2' | 2 1'", m=ek.Sp)
@@ -796,8 +795,8 @@ assert loop.symbol == n
 print("loop:", loop.symbol, "  with a crossing:", (swap @ cup).coefficient * crossed.symbol)
 
 # %% [markdown]
-# That $n$ has become $-n$ is no accident. Look at the determinant of section 3 again. It has zeros at $n = -2$ and
-# $n = -4$, where no orthogonal group is. Their orders are the numbers of relations of $Sp(2)$ and $Sp(4)$.
+# That $n$ has become $-n$ is no accident. Look at the determinant of section 3 again. It has zeros at $n = -2$ and $n =
+# -4$, where there is no orthogonal group. Their orders are the numbers of relations of $Sp(2)$ and $Sp(4)$.
 
 # %%
 for size in (2, 4, 6):
@@ -858,9 +857,9 @@ assert costs == {0: 6, n**2 - n: 9}
 # %% [markdown]
 # The paper of Pearce-Crump and Knottenbelt (the last of the sources below) says how the work grows with $n$: as $n^k$
 # for $S_n$, as $n^{k-1}$ for pairings, and as $n^{k-(n-s)}\,(n! + n^{s-1})$ for a Levi-Civita tensor with $s$ of its
-# legs in the output. It counts arithmetic only, as we do: moving axes and copying are free, and so is a change of sign.
-# Here is the costliest diagram of each space. Counts and paper agree in the power of $n$. For the Levi-Civita tensor we
-# count less than the paper allows, as pairs in the input are summed before the tensor is applied.
+# legs in the output. It counts only arithmetic, as we do: moving axes, copying and changing signs are free. Here is the
+# costliest diagram of each space. Counts and paper agree in the power of $n$. For the Levi-Civita tensor our count is
+# lower, because pairs in the input are summed before the tensor is applied.
 
 
 # %%
@@ -897,7 +896,7 @@ rows = [[str(cell).replace("**", "^").replace("*", " ") for cell in row] for row
 table(["group", "shape", "the paper, inside O( )", "additions, counted", "multiplications, dense matrix"], rows)
 
 # %% [markdown]
-# Nothing is said there about $A_n$. And copies are free on paper only: an output with $l$ axes takes $n^l$ numbers to
+# The paper does not treat $A_n$. And copies are free only on paper: an output with $l$ axes takes $n^l$ numbers to
 # write. The benchmark `diagram_multiplication` (in the folder `benchmarks`) has the times.
 
 # %% [markdown]
@@ -955,7 +954,7 @@ assert ek.testing.equivariance_error(spin, "x x -> x", x=ek.O(3), channels=4, ke
 # %% [markdown]
 # ## 9. Exercises
 #
-# Try each before you read on. The solutions follow in cells of their own, and assert what they claim.
+# Try each exercise before you read on. The solutions follow in separate cells, and assert what they claim.
 #
 # ### Exercise 1. Two dimensions
 #
@@ -985,9 +984,9 @@ show(J, "after", J, "is", *terms((term.coefficient, term.diagram) for term in (J
 # %% [markdown]
 # ### Exercise 2. The tensor of inertia
 #
-# Points with the masses $m_i$ at the places $r_i$ have the second moments $Q = \sum_i m_i\, r_i r_i^T$. The tensor of
-# inertia says how hard it is to turn the body. It is defined by $L = \Theta\, \omega$, where $\omega$ is the vector of
-# the rotation, and $L = \sum_i m_i\, r_i \times (\omega \times r_i)$ the angular momentum. It is linear in $Q$ and
+# Points with masses $m_i$ at positions $r_i$ have the second moments $Q = \sum_i m_i\, r_i r_i^T$. The tensor of
+# inertia says how hard it is to rotate the body. It is defined by $L = \Theta\, \omega$, where $\omega$ is the vector
+# of the rotation, and $L = \sum_i m_i\, r_i \times (\omega \times r_i)$ the angular momentum. It is linear in $Q$ and
 # commutes with rotations, so it must be a combination of the three diagrams of section 2. Which? Put the weights into a
 # layer.
 

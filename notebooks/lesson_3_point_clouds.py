@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Lesson 3. One layer for a point cloud: permutations and rotations
 #
-# Lesson 1 permuted the entries of a list, lesson 2 turned vectors. A cloud of points needs both at once: its points
-# come in no order, and its coordinates in no direction. This lesson puts the two together, and then trains a network
-# on rigid bodies, beside networks that have to learn from examples what this one knows from the start.
+# Lesson 1 permuted the entries of a list, lesson 2 rotated vectors. A point cloud needs both at once: its points have
+# no order, and its coordinates no preferred direction. This lesson combines the two, and then trains a network on rigid
+# bodies, compared with networks that have to learn from examples what this one knows from the start.
 #
 # You need section 3 of lesson 1 (set partitions as diagrams) and section 2 of lesson 2 (pairings).
 #
@@ -68,9 +68,9 @@ def table(head, rows):
 # %% [markdown]
 # ## 1. Two groups, two axes
 #
-# A cloud of $n$ points is an array $X$ of shape $[n, 3]$, one row for each point. Naming the points in another order
-# exchanges rows: $X$ becomes $P X$. Turning the axes of space mixes columns: $X$ becomes $X g^T$. It does not matter
-# which is done first.
+# A cloud of $n$ points is an array $X$ of shape $[n, 3]$, one row for each point. Listing the points in another order
+# exchanges rows: $X$ becomes $P X$. Rotating the axes of space mixes columns: $X$ becomes $X g^T$. The order of the two
+# does not matter.
 
 # %%
 X = rng.normal(size=(4, 3))
@@ -115,8 +115,9 @@ space
 
 # %% [markdown]
 # Vertices with the same label may be joined, vertices with different labels never. So a diagram is a **set partition**
-# of the vertices `p` together with a **pairing** of the vertices `x`. Here `x` has one pairing and `p` two partitions.
-# The matrix is the Kronecker product of the two matrices: the identity of space, times one of the two maps of lesson 1.
+# of the vertices `p` together with a **pairing** of the vertices `x`. Here `x` has one pairing and `p` has two
+# partitions. The matrix is the Kronecker product of the two matrices: the identity of space, times one of the two maps
+# of lesson 1.
 
 # %%
 for D, partition in zip(space.diagrams, ek.hom("p -> p", p=ek.S).diagrams, strict=True):
@@ -156,11 +157,11 @@ assert [row[3] for row in rows] == [2, 6, 15, 5, 45, 0, 0]
 table(["signature", "partitions of p", "pairings of x", "diagrams"], rows)
 
 # %% [markdown]
-# The two zeros are there because an odd number of vertices cannot be paired. From vectors alone no linear layer makes
-# a number. Section 3 has to find another way.
+# The two zeros are there because an odd number of vertices cannot be paired: no linear layer makes a number from
+# vectors. Section 3 has to find another way.
 #
-# Here are the six diagrams for a tensor at each point, as two rows of three. Reading along a row changes the pairing,
-# going from row to row changes the partition.
+# Here are the six diagrams for a tensor at each point, as two rows of three. The pairing changes along a row, and the
+# partition from row to row.
 
 # %%
 tensors = ek.hom("p x x -> p x x", p=ek.S, x=ek.O(3)).diagrams
@@ -171,8 +172,8 @@ mixed = [D for D, blocks in zip(tensors, pairs, strict=True) if "1 1'" not in bl
 HTML(show("each point itself:", *alike).data + show("sum over points:", *mixed).data)
 
 # %% [markdown]
-# A layer has one weight for each diagram and each pair of channels. A layer that commutes with permutations only, for
-# which the coordinates are nothing but channels, has nine times as many.
+# A layer has one weight for each diagram and each pair of channels. A layer that commutes only with permutations, and
+# treats the coordinates as channels, has nine times as many.
 
 # %%
 layer = ek.nn.Linear("p x -> p x", 4, 8, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0))
@@ -188,8 +189,8 @@ assert error > 0.1
 # %% [markdown]
 # ## 2. The center, and translations
 #
-# Call the second diagram $D$. It gives to each point the sum of all points. So $D / n$ replaces each point by the
-# **center** of the cloud, and $I - D / n$ subtracts the center. Doing either twice is the same as doing it once,
+# Call the second diagram $D$. It gives each point the sum of all points. So $D / n$ replaces each point by the
+# **center** of the cloud, and $I - D / n$ subtracts the center. Applying either twice is the same as applying it once,
 # because $D D = n D$: a loop in the composition counts the points.
 
 # %%
@@ -203,9 +204,9 @@ assert np.allclose((D @ X.ravel() / n).reshape(n, 3), X.mean(0))
 
 # %% [markdown]
 # A third group acts on clouds: moving all points by the same vector $t$. It is not linear, so no label stands for it.
-# But linear maps can be chosen to respect it. Let $W = a I + b D$. Then $W$ turns a shift by $t$ into a shift by
-# $(a + n b)\, t$. With $a + n b = 1$ the output moves along with the input; with $a + n b = 0$ it does not notice. The
-# second is the case for $I - D / n$. So it is enough to subtract the center once, before the network.
+# But linear maps can be chosen to respect it. Let $W = a I + b D$. Then $W$ maps a shift by $t$ to a shift by $(a + n
+# b)\, t$. With $a + n b = 1$ the output moves along with the input; with $a + n b = 0$ it does not change. The second
+# holds for $I - D / n$. So it is enough to subtract the center once, before the network.
 
 
 # %%
@@ -227,9 +228,9 @@ for a, b in ((1, 0), (0, 1 / n), (1, -1 / n), (0.3, 0.7 / n)):
 # %% [markdown]
 # ## 3. What may follow a linear layer?
 #
-# In most networks a function is applied to each entry. For permutations that is fine: the function does not ask in
-# which place an entry stands. For rotations it is not. Below, arrows of length one are turned by $40°$ and put through
-# ReLU, in both orders. The ends that lie on a circle at first land in different places.
+# Most networks apply a function to each entry. That commutes with permutations, because the function does not depend on
+# the position of an entry. It does not commute with rotations. Below, arrows of length one are rotated by $40°$ and
+# passed through ReLU, in both orders. The ends, which lie on a circle at first, land in different places.
 
 # %%
 angle = np.linspace(0, 2 * np.pi, 25)[:-1]
@@ -263,7 +264,7 @@ assert np.allclose(turn @ gate(ring), gate(turn @ ring))
 
 # %% [markdown]
 # In space the error of ReLU is as large as the vectors themselves. `Pointwise` is a layer for such functions, and it
-# refuses where they do not commute, with the reason.
+# raises an error with the reason if they do not commute.
 
 # %%
 try:
@@ -274,7 +275,7 @@ else:
     raise AssertionError("there must be no such layer")
 
 # %% [markdown]
-# What commutes: multiply a vector by a function of numbers that do not turn (`Gated`), and multiply vectors with each
+# Two operations commute: multiplying a vector by a function of invariants (`Gated`), and multiplying vectors with each
 # other, which gives tensors and dot products (`Bilinear`). Products also solve the problem of section 1. There is no
 # linear map `"p x -> p"`, but the length of a vector is the square root of a product.
 
@@ -302,16 +303,15 @@ table(["function", "relative error"], [(name, f"{error:.1g}") for name, error in
 # %% [markdown]
 # ## 4. Rigid bodies
 #
-# Now a task. A rigid body is made of points with masses. Its **tensor of inertia** says how hard it is to turn the body
-# about its center of mass, around each axis; exercise 2 of lesson 2 derived it. With the shares
-# $w_i = m_i / \sum_j m_j$ and the places $r_i$ measured from the center of mass $\sum_i w_i r_i$, and for each unit of
-# mass,
+# Now a task. A rigid body consists of points with masses. Its **tensor of inertia** says how hard it is to rotate the
+# body about its center of mass, around each axis; exercise 2 of lesson 2 derived it. With the fractions $w_i = m_i /
+# \sum_j m_j$ and the positions $r_i$ relative to the center of mass $\sum_i w_i r_i$, and per unit of mass,
 #
 # $$\Theta = \mathrm{tr}(Q)\, I - Q, \qquad Q = \sum_i w_i\, r_i r_i^T.$$
 #
-# A network that gets places and masses has to find $\Theta$. This takes a weighted mean, products and a division. All
-# is known exactly, so this is a test and no application. The bodies have 4 to 12 points, filled up to 12 with absent
-# ones, and they are long in one direction and flat in another, always the same.
+# A network that gets positions and masses has to find $\Theta$. This takes a weighted mean, products and a division.
+# The answer is known exactly, so this is a test and not an application. The bodies have 4 to 12 points, padded to 12
+# with absent points, and all are long in one direction and flat in another.
 
 # %%
 ROOM, SHAPE = 12, np.array([0.4, 0.8, 1.6])
@@ -349,12 +349,12 @@ other, other_goal = turned(random_turns(1000), test, test_goal)
 assert np.allclose(inertia(*map(np.asarray, other)), other_goal, atol=1e-4)  # the tensor turns with the body
 
 # %% [markdown]
-# The network is a list of features. Vectors and numbers at each point come in; numbers and vectors, and then tensors,
-# are the hidden features; one tensor for the whole body comes out. Each hidden layer is linear plus bilinear and then
-# gated. The activation is $\tanh$, so that numbers stay bounded and the output is of second degree in the lengths, up
-# to the gates. The points stay until the last layer, so that every layer has an axis for the mask.
+# The network is a list of features. The inputs are vectors and numbers at each point; the hidden features are numbers
+# and vectors, and then tensors; the output is one tensor for the whole body. Each hidden layer is linear plus bilinear
+# and then gated. The activation is $\tanh$, so that numbers stay bounded and the output is of second degree in the
+# lengths, up to the gates. The points remain until the last layer, so that every layer has an axis for the mask.
 #
-# Its rivals get the same numbers in one flat row. The second of them sees each body turned at random in every step,
+# Its rivals get the same numbers in one flat row. The second of them sees each body rotated at random in every step,
 # which is called augmentation.
 
 
@@ -417,7 +417,7 @@ sizes = {
 trained = {name: fit(model(nnx.Rngs(0)), train, goal, **options) for name, (model, options) in models.items()}
 
 # %% [markdown]
-# The error is the root of the mean square over all entries of the tensors. The last columns show the largest relative
+# The error is the root mean square error over all entries of the tensors. The last columns show the largest relative
 # errors under random elements of the two groups, for random inputs.
 
 
@@ -454,13 +454,12 @@ assert max(moved["equivariant"]) < 1e-4
 table(["model", "parameters", "test error", "bodies turned", "under rotations", "under permutations"], rows)
 
 # %% [markdown]
-# The equivariant network has the same error in both columns, and must. The plain MLP learned that bodies are long in
-# the third direction, and is lost where they are not: turned bodies cost it twice the error. Augmentation removes that
-# difference, and here helps in general, as a larger set of examples does. But the output still changes with the
-# direction and with the order of the points, and 2,000 bodies are few to learn both from.
+# The equivariant network has the same error in both columns, by construction. The plain MLP learned that bodies are
+# long in the third direction: rotated bodies double its error. Augmentation removes that difference, and here also
+# helps in general, like a larger set of examples. But the output still changes with the direction and with the order of
+# the points, and 2,000 bodies are few to learn both from.
 #
-# The eigenvalues of $\Theta$ are the **principal moments**. They do not turn with the body. Here are those of the
-# turned bodies.
+# The eigenvalues of $\Theta$ are the **principal moments**, which are invariant. Here are those of the rotated bodies.
 
 # %%
 truth = np.linalg.eigvalsh(other_goal)
@@ -479,8 +478,8 @@ plt.show()
 # %% [markdown]
 # ### More points than in training
 #
-# All sums of the layer are means over the points that are there, so the same weights serve any number of points. The
-# rivals cannot even take more than 12.
+# All sums of the layer are means over the present points, so the same weights serve any number of points. The rivals
+# cannot even take more than 12.
 
 # %%
 fig, ax = plt.subplots(figsize=(7, 3.2))
@@ -503,7 +502,7 @@ plt.show()
 assert max(curves["equivariant"]) < 0.1
 
 # %% [markdown]
-# What an absent point holds does not matter, not even if it is no number.
+# The values at absent points do not matter, not even NaN.
 
 # %%
 net = trained["equivariant"]
@@ -515,8 +514,8 @@ assert np.allclose(net(dirty, masses, mask), net(*test), atol=1e-5)
 # %% [markdown]
 # ## 5. Another group on the second axis
 #
-# Nothing above is tied to space. The particles that fly out of a collision are a cloud as well: each has an energy and
-# a momentum, four numbers that mix when the observer moves. Their group is the Lorentz group, and it takes one line.
+# Nothing above is specific to space. The particles from a collision are a cloud as well: each has an energy and a
+# momentum, four numbers that mix when the observer moves. Their group is the Lorentz group, and it takes one line.
 
 # %%
 jets = ek.nn.MLP([{"h m": 1}, {"h": 8, "h m": 4}, {"h": 8}, {"": 1}], h=ek.S, m=ek.Lorentz, rngs=nnx.Rngs(0))
@@ -542,7 +541,7 @@ print(squares)
 # %% [markdown]
 # ## 6. Exercises
 #
-# Try each before you read on. The solutions follow in cells of their own, and assert what they claim.
+# Try each exercise before you read on. The solutions follow in separate cells, and assert what they claim.
 #
 # ### Exercise 1. Forty-five, counted twice
 #
@@ -555,10 +554,10 @@ print(squares)
 #
 # The matrix that acts is $(P \otimes g)^{\otimes 4}$, twice for the input and twice for the output. Its trace is
 # $(\mathrm{tr}\, P)^4 (\mathrm{tr}\, g)^4$, so the average is a product of two averages. The trace of $P$ is the number
-# of points that stay in place, and 24 permutations can be listed. For $O(3)$ a rotation by the angle $\alpha$ has the
-# trace $1 + 2 \cos \alpha$, the angle has the density $(1 - \cos \alpha) / \pi$ between $0$ and $\pi$, and a reflection
-# only changes the sign. The first average counts partitions, the second pairings. With two points partitions into more
-# than two blocks are zero, and 8 of the 15 are left.
+# of fixed points, and 24 permutations can be listed. For $O(3)$ a rotation by the angle $\alpha$ has the trace $1 + 2
+# \cos \alpha$, the angle has the density $(1 - \cos \alpha) / \pi$ between $0$ and $\pi$, and a reflection only changes
+# the sign. The first average counts partitions, the second pairings. With two points partitions into more than two
+# blocks are zero, and 8 of the 15 are left.
 
 # %% tags=["solution"]
 fine = np.linspace(0, np.pi, 2001)
@@ -574,20 +573,20 @@ for size, partitions in ((4, 15), (2, 8)):
 # %% [markdown]
 # ### Exercise 2. Left and right
 #
-# A carbon atom with four different neighbors comes in two forms, mirror images of each other. Take four points at the
-# corners of a tetrahedron, with the masses 1, 2, 3 and 4, shaken a little, turned at random, in random order. Which of
-# the two forms is it? Show that no network that commutes with $O(3)$ can tell. Train one that can.
+# A carbon atom with four different neighbors exists in two forms, mirror images of each other. Take four points at the
+# corners of a tetrahedron, with the masses 1, 2, 3 and 4, perturbed a little, rotated at random, in random order. Which
+# of the two forms is it? Show that no network that commutes with $O(3)$ can tell. Train one that can.
 
 # %% [markdown]
 # ### Solution 2
 #
 # A mirror is in $O(3)$, so an invariant output is the same for both forms. For $SO(3)$ there is one more invariant, the
-# Levi-Civita tensor: it makes a determinant of three vectors, which changes its sign in a mirror. Only the group in the
-# definition is exchanged.
+# Levi-Civita tensor: it makes a determinant of three vectors, which a mirror changes in sign. Only the group in the
+# definition changes.
 #
-# The network is helped a little. Each point comes with four vectors, its place times powers of its mass, because the
-# determinant of three sums needs three different sums. A network can make them by gates, but then the output begins as
-# a product of many small factors, whose slope is close to zero, and training has a hard start.
+# The network gets some help. Each point comes with four vectors, its position times powers of its mass, because the
+# determinant of three sums needs three different sums. A network can make them by gates, but then the output starts as
+# a product of many small factors with a gradient close to zero, and training starts slowly.
 
 # %% tags=["solution"]
 assert ek.hom("x x x -> ", x=ek.O(3)).dim == 0
@@ -635,15 +634,15 @@ table(["group", "right answers", "largest change of the output in a mirror"], ro
 #
 # Let $E_{ij} = |x_i - x_j|^2$ be the squared distances in a centered cloud, and $G = X X^T$ the dot products. The map
 # from $E$ to $G$ is linear and commutes with permutations, so it is a combination of the 15 diagrams of `"p p -> p p"`.
-# Which? Put the weights into a layer, and find the cloud from $G$. What of the cloud cannot be found?
+# Which? Put the weights into a layer, and find the cloud from $G$. Which property of the cloud cannot be found?
 
 # %% [markdown]
 # ### Solution 3
 #
-# From $E_{ij} = G_{ii} - 2 G_{ij} + G_{jj}$ and since the rows of $G$ add up to zero, $G = -\frac12 C E C$, where
-# $C = I - D / n$ subtracts the mean, as in section 2. Multiplied out: $-\frac12$ for $E$ itself, $\frac12$ for the mean
-# of each row and for that of each column, $-\frac12$ for the mean of all. That is four diagrams. The eigenvectors of
-# $G$ with the roots of the eigenvalues are a cloud with the same dot products: the same up to an element of $O(3)$.
+# From $E_{ij} = G_{ii} - 2 G_{ij} + G_{jj}$, and because the rows of $G$ add up to zero, $G = -\frac12 C E C$, where $C
+# = I - D / n$ subtracts the mean, as in section 2. Multiplied out: $-\frac12$ for $E$ itself, $\frac12$ for the mean of
+# each row and for the mean of each column, $-\frac12$ for the mean of all. That is four diagrams. The eigenvectors of
+# $G$ times the roots of the eigenvalues are a cloud with the same dot products: the same up to an element of $O(3)$.
 
 # %% tags=["solution"]
 pairs = ek.hom("p p -> p p", p=ek.S)
@@ -671,9 +670,9 @@ show(*(part for D, w in zip(pairs.diagrams, kernel, strict=True) if w for part i
 # - A cloud of vectors has two linear maps to itself: each point, and the center. Subtracting the center takes care of
 #   translations.
 # - Functions of single coordinates do not commute with rotations. Gates and products do.
-# - A network that commutes has the same error in all directions. One that does not must learn each direction, and
-#   augmentation makes it learn all of them.
-# - Exchange the group on a label, and you have the network for mirror images, or for particles.
+# - An equivariant network has the same error in all directions. Other networks must learn each direction, and
+#   augmentation makes   them learn all of them.
+# - Replace the group on a label, and you have the network for mirror images, or for particles.
 #
 # The sources: Maron et al., [Invariant and Equivariant Graph Networks](https://arxiv.org/abs/1812.09902); Zaheer et
 # al., [Deep Sets](https://arxiv.org/abs/1703.06114); Villar et al., [Scalars are

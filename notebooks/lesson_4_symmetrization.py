@@ -14,9 +14,9 @@
 # %% [markdown]
 # # Lesson 4. Any network made equivariant: averages, frames, canonical forms
 #
-# Lessons 1 to 3 built networks whose every layer commutes with a group. This lesson leaves the network as it is, and
-# wraps it: turn the input in a few ways, apply the network to each, turn the results back, and average. If the few ways
-# are chosen by the input itself, and turn when it turns, the result is equivariant whatever the network does.
+# Lessons 1 to 3 built networks whose every layer commutes with a group. This lesson does not change the network, and
+# wraps it: transform the input in a few ways, apply the network to each, transform the results back, and average. If
+# the input itself chooses these ways, equivariantly, the result is equivariant for any network.
 #
 # You need nothing from the other lessons but the word *equivariant*: $f(g x) = g f(x)$.
 #
@@ -24,10 +24,10 @@
 # | --- | --- |
 # | 1 | What does averaging over a whole group do? |
 # | 2 | How can four elements stand for all rotations and reflections? |
-# | 3 | What if the points come in no order? |
-# | 4 | What does the wrapped function do when two axes pass each other? |
+# | 3 | What if the points have no order? |
+# | 4 | What does the wrapped function do when two axes change places? |
 # | 5 | What happens on an octahedron? |
-# | 6 | One element, a few, or one at random: what to train with? |
+# | 6 | One element, a few, or a random one: what to train with? |
 # | 7 | Three exercises, with solutions |
 #
 # Every claim below is computed or asserted in a cell. If a cell runs, its claim holds.
@@ -84,8 +84,8 @@ print(f"a quarter turn: exact; an eighth of a turn is not in the group: the aver
 assert missed > 0.05
 
 # %% [markdown]
-# All rotations are a continuous group, and the average over it an integral. Elements drawn at random estimate it, and
-# the error falls as one over the square root of their number: a hundred times the work for one digit.
+# All rotations form a continuous group, and the average over it is an integral. Random elements estimate it, and the
+# error falls as one over the square root of their number: one more digit costs a hundred times the work.
 
 # %%
 angles = jnp.asarray(rng.uniform(0, 2 * np.pi, size=4096), jnp.float32)
@@ -105,12 +105,12 @@ assert errors[-1] < errors[0] / 4
 # %% [markdown]
 # ## 2. A frame: a few elements, chosen by the input
 #
-# The average need not run over the whole group. Let $F(x)$ be a set of group elements that turns with the input,
-# $F(h x) = h F(x)$: a **frame**. Then $\frac{1}{|F(x)|} \sum_{g \in F(x)} g f(g^{-1} x)$ is equivariant, exactly.
+# The average need not run over the whole group. Let $F(x)$ be a set of group elements that rotates with the input, $F(h
+# x) = h F(x)$: a **frame**. Then $\frac{1}{|F(x)|} \sum_{g \in F(x)} g f(g^{-1} x)$ is exactly equivariant.
 #
 # For rotations and reflections take the principal axes of the cloud. An axis has no preferred sign, so all signs are
-# taken: in the plane four elements. Below they are drawn as two arrows each, the first axis blue and the second orange,
-# for a cloud and for the same cloud turned.
+# included: in the plane four elements. Below they are drawn as two arrows each, the first axis blue and the second
+# orange, for a cloud and for the same cloud rotated.
 
 # %%
 wrapped = ek.symmetrize(backbone, "p x -> p x", p=ek.S, x=ek.O(2), channels=False, translate="x", how=ek.frames.PCA())
@@ -136,8 +136,8 @@ draw_frames(axes[1], cloud @ rotation(1.0).T, wrapped, "the cloud turned: they t
 plt.show()
 
 # %% [markdown]
-# `ek.symmetrize` takes the backbone, a signature that says what acts on which axis, and the method. It works on inputs
-# of any batch, takes the centroid away and puts it back (`translate="x"`), and is exact to rounding:
+# `ek.symmetrize` takes the backbone, a signature that says which group acts on which axis, and the method. It works on
+# any batch, subtracts the centroid and adds it back (`translate="x"`), and is exact up to rounding:
 
 # %%
 turn = jnp.asarray(ek.O(2).random_element(rng), jnp.float32)
@@ -150,12 +150,12 @@ print(
 assert difference < 1e-4
 
 # %% [markdown]
-# ## 3. Points in no order
+# ## 3. Unordered points
 #
-# The backbone above treats all points alike. A plain network on the flattened cloud does not: it also depends on the
-# order of the points. The frame for permutations is the order in which the points are sorted, by their first
-# coordinate, then by the second. Sorting must come after the axes: which point is first depends on how the cloud is
-# turned, while the axes do not depend on the order. `symmetrize` knows, and refuses the other order.
+# The backbone above treats all points equally. A plain network on the flattened cloud does not: it also depends on the
+# order of the points. The frame for permutations is the order that sorts the points, by their first coordinate, then by
+# the second. Sorting must come after the axes: the first point depends on the rotation of the cloud, while the axes do
+# not depend on the order. `symmetrize` knows this, and rejects the other order.
 
 # %%
 weights = jnp.asarray(rng.normal(size=(14, 14)) / 4, jnp.float32)
@@ -179,9 +179,9 @@ except ek.OptionError as error:
 # ## 4. The jump
 #
 # Stretch a cloud along one axis, then shrink it: somewhere in between both principal values are equal, and the axes
-# change places at once. The wrapped function is equivariant on both sides, but it **jumps**. No choice of one frame can
-# avoid it. A frame with *weights* can: take the directions of all points, weigh each by the distance of its point, and
-# a direction disappears smoothly as its point goes through the center.
+# change places at once. The wrapped function is equivariant on both sides, but it **jumps**. No choice of a single
+# frame can avoid it. A frame with *weights* can: take the directions of all points, weight each by the distance of its
+# point, and a direction disappears continuously as its point passes through the center.
 
 # %%
 points = jnp.array([[1.0, 0.1], [-1.1, 0.6], [0.2, 1.0], [-0.1, -1.3], [0.4, 0.2]])
@@ -221,10 +221,10 @@ assert jumps["principal axes"] > 10 * jumps["all points, weighted"]
 # %% [markdown]
 # ## 5. The octahedron
 #
-# Principal axes are a frame where the principal values differ. On an octahedron all three are equal: any three
-# perpendicular directions will do, and a computer returns some. The "frame" no longer turns with the input, and the
-# wrapped network is not equivariant, not even nearly. Symmetric molecules and crystals are like this, and a library
-# that does not look will not tell.
+# Principal axes are a frame if the principal values differ. On an octahedron all three are equal: any three
+# perpendicular directions will do, and a computer returns some. The "frame" no longer rotates with the input, and the
+# wrapped network is far from equivariant. Symmetric molecules and crystals are like this, and a library without a check
+# does not notice.
 
 # %%
 octahedron = jnp.concatenate([jnp.eye(3), -jnp.eye(3)])
@@ -253,7 +253,7 @@ assert misses(unaware).max() > 0.1
 assert misses(exact).max() < 1e-5
 
 # %% [markdown]
-# `info` says what the input is like, before anything goes wrong. By default such an input is an error.
+# `info` reports such inputs before anything goes wrong. By default they are an error.
 
 # %%
 info = in_space(ek.frames.PCA()).info(octahedron)
@@ -267,20 +267,20 @@ except ek.FrameError as error:
 # %% [markdown]
 # | `on_degenerate=` | what it does | equivariant |
 # | --- | --- | --- |
-# | `"error"` | refuses; in a compiled program gives not-a-numbers | yes, on what it accepts |
-# | `"flag"` | goes on, and says so in `info` | no |
-# | `"sample"` | draws the axes at random where they are not determined | on average |
+# | `"error"` | raises; in a compiled program returns NaN | yes, on accepted inputs |
+# | `"flag"` | continues, and reports it in `info` | no |
+# | `"sample"` | samples undetermined axes at random | on average |
 # | `"weighted"` | averages over alignments with the points themselves | yes |
 
 # %% [markdown]
 # ## 6. What to train with
 #
 # A canonical form is a frame of one element, so it costs one evaluation. A frame costs its size. In training there is a
-# third way: draw one element of the frame in each step, and average over all of them only in the end. The network then
-# sees its input from all sides of the frame, as it would see random rotations, but from few of them.
+# third way: sample one element of the frame in each step, and average over all of them only at the end. The network
+# then sees its input from all sides of the frame, as it would with random rotations, but there are few of them.
 #
 # The task: the tensor of inertia of five bodies, $\sum_i |x_i|^2 I - x_i x_i^T$, from 300 examples. The network is an
-# MLP on the flattened points, wrapped in three ways, and bare.
+# MLP on the flattened points, wrapped in three ways, and without a wrapper.
 
 
 # %%
@@ -342,8 +342,8 @@ assert results["one at random, then all"][1] < 1e-3 < results["bare"][1]
 #
 # ### Exercise 1
 #
-# SO(3) has no reflections. How many elements has its frame of principal axes, and what changes for a function that
-# tells left from right, such as the determinant of the first three points?
+# SO(3) has no reflections. How many elements does its frame of principal axes have, and what changes for a function
+# that distinguishes left from right, such as the determinant of the first three points?
 
 # %% [markdown]
 # ### Solution 1
@@ -368,7 +368,7 @@ assert jnp.allclose(both_kinds[ek.O(3)](body), 0, atol=1e-5)  # reflections chan
 # %% [markdown]
 # ### Exercise 2
 #
-# Two points coincide. Is the frame that sorts the points still right, and how do you see it?
+# Two points coincide. Is the frame that sorts the points still correct, and how do you see it?
 
 # %% [markdown]
 # ### Solution 2
@@ -384,8 +384,8 @@ assert jnp.allclose(sorted_only(doubled[shuffle]), y[shuffle], atol=1e-6)
 # %% [markdown]
 # ### Exercise 3
 #
-# Points on a line have two principal values equal to zero. Is that as bad as the octahedron? Think of what the frame
-# leaves undecided, and of what the signs do to it.
+# Points on a line have two principal values equal to zero. Is that as bad as the octahedron? Consider what the frame
+# leaves undetermined, and how the signs affect it.
 
 # %% [markdown]
 # ### Solution 3
@@ -395,7 +395,7 @@ line = jnp.outer(jnp.array([1.0, -2.0, 0.5]), jnp.array([1.0, 2.0, 2.0]) / 3)
 sym = in_space(ek.frames.PCA())
 assert int(sym.info(line).rank) == 1
 assert not bool(sym.info(line).degenerate)
-# The axes across the line are arbitrary, but the input has nothing along them, and in the output their signs cancel:
+# The axes across the line are arbitrary, but the input has no extent along them, and in the output their signs cancel:
 y = sym(line)
 assert jnp.abs(y - (y @ line[0])[:, None] * line[0] / (line[0] @ line[0])).max() < 1e-5  # all of it along the line
 turn = jnp.asarray(ek.O(3).random_element(rng), jnp.float32)

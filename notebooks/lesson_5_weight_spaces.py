@@ -12,23 +12,23 @@
 # ---
 
 # %% [markdown]
-# # Lesson 5. A network as data
+# # Lesson 5. Networks as data
 #
-# Somebody trained ten thousand networks and gives you their weights. Which of them are accurate? What image does this
-# one hold? Can two be merged into one? The weights are arrays, but arrays of a strange kind: exchange two hidden
-# neurons, with everything that goes in and out of them, and the arrays change while the network does not. What is
-# learned from weights should not depend on such a change. This lesson finds the changes, in the program of the network
-# itself, and uses them.
+# Somebody trained ten thousand networks and gives you their weights. Which of them are accurate? Which image does this
+# one store? Can two be merged into one? The weights are arrays of a special kind: exchange two hidden neurons, with all
+# their inputs and outputs, and the arrays change while the function of the network does not. A prediction from weights
+# should not depend on such a change. This lesson finds these symmetries in the program of the network itself, and uses
+# them.
 #
 # From lesson 1 you need the layers that commute with permutations.
 #
 # | section | question |
 # | --- | --- |
-# | 1 | Which neurons may be exchanged? |
+# | 1 | Which neurons can be exchanged? |
 # | 2 | Is that true, and would a mistake be noticed? |
-# | 3 | What is found in other architectures, beside permutations? |
+# | 3 | Which symmetries do other architectures have, besides permutations? |
 # | 4 | What does it look like? |
-# | 5 | How many linear layers are there on weights? |
+# | 5 | How many linear layers on weights are there? |
 # | 6 | Can two networks be merged? |
 # | 7 | Can a network read the weights of others? |
 # | 8 | What else is the symmetry good for? |
@@ -62,7 +62,7 @@ def drawn(seed, **shapes):
 
 
 # %% [markdown]
-# ## 1. Which neurons may be exchanged?
+# ## 1. Which neurons can be exchanged?
 #
 # A network is a function of its parameters and an input. It may be written in any library, or in none:
 
@@ -82,10 +82,11 @@ assert spec.terms["w1"] == "h0 h1"
 assert spec.groups == {"h0": ek.S(8), "h1": ek.S(5)}
 
 # %% [markdown]
-# `trace` reads the program of the network, operation by operation, and asks of every axis of every array: which other
+# `trace` reads the program of the network, operation by operation, and asks for every axis of every array: which other
 # axes have to be permuted together with it? The answer is a **term** for each parameter. `w1` has the term `h0 h1`: its
-# rows are permuted as the columns of `w0` and the entries of `b0` are, its columns as `b1` and the rows of `w2`. The
-# **group** is $S_8 \times S_5$. Inputs and outputs stay where they are, and the specification knows why:
+# rows are permuted together with the columns of `w0` and the entries of `b0`, and its columns together with `b1` and
+# the rows of `w2`. The **group** is $S_8 \times S_5$. Inputs and outputs are not permuted, and the specification knows
+# why:
 
 # %%
 print(dict(spec.reasons))
@@ -94,7 +95,7 @@ assert dict(spec.reasons) == {"in": "an input", "out": "an output"}
 # %% [markdown]
 # ## 2. Is that true, and would a mistake be noticed?
 #
-# Draw an element of the group, move the parameters, and compare.
+# Sample an element of the group, move the parameters, and compare.
 
 # %%
 moved = spec.act(spec.random_element(jax.random.key(2)), params)
@@ -109,8 +110,8 @@ assert difference < 1e-5
 assert spec.check(network, params, x, jax.random.key(3)) < 1e-5
 
 # %% [markdown]
-# Now claim something false, that the inputs may be permuted too. The check fails, and names the first operation whose
-# result is not moved as it should be.
+# Now make a false claim, that the inputs can be permuted too. The check fails, and names the first operation that
+# contradicts it.
 
 
 # %%
@@ -129,10 +130,10 @@ print(said)
 assert "'in' is not free: an input" in said
 
 # %% [markdown]
-# ## 3. What is found in other architectures, beside permutations?
+# ## 3. Which symmetries do other architectures have, besides permutations?
 #
-# **Concatenation** puts two sets of neurons on one axis. It is permuted in two pieces, written as a sum. Whoever writes
-# specifications by hand easily gives such an axis a label of its own.
+# **Concatenation** puts two sets of neurons on one axis. It is permuted in two pieces, written as a sum. Specifications
+# written by hand easily give such an axis a single label.
 
 
 # %%
@@ -157,7 +158,7 @@ print("\nwritten by hand:", said.splitlines()[1].strip())
 assert "not free, but a sum" in said
 
 # %% [markdown]
-# **A recurrent network** uses its weights in every step: what is permuted in one step is permuted in all, and both axes
+# **A recurrent network** uses its weights in every step: a permutation of one step applies to all steps, and both axes
 # of the hidden kernels have one label.
 
 
@@ -180,9 +181,9 @@ assert all(gru_spec.terms[f"hidden {gate}"] == "h0 h0" for gate in gates)
 assert gru_spec.check(gru, gru_params, x, jax.random.key(0)) < 1e-5
 
 # %% [markdown]
-# **Attention** has heads, which may be exchanged, and within each head its own coordinates, which may be permuted
+# **Attention** has heads, which can be exchanged, and each head has its own coordinates, which can be permuted
 # differently in every head. The group is a **wreath product**: with two heads of four coordinates for queries and keys
-# and four for values $(S_4 \times S_4) \wr S_2$, of $(4!\, 4!)^2 \cdot 2$ elements.
+# and four for values $(S_4 \times S_4) \wr S_2$, with $(4!\, 4!)^2 \cdot 2$ elements.
 
 
 # %%
@@ -201,8 +202,9 @@ assert attention_spec.random_element(jax.random.key(0))[of_queries].shape == (2,
 assert attention_spec.check(attention, attention_params, x, jax.random.key(0)) < 1e-5
 
 # %% [markdown]
-# Queries and keys meet in an inner product alone. There any invertible matrix $g$ may act, with $g^{-\top}$ on the
-# other side, in every head another one; so it is with values and outputs. `spec.linear_actions` has found both:
+# Queries and keys only meet in an inner product. There any invertible matrix $g$ can act, with $g^{-\top}$ on the other
+# side, and with a different matrix in every head; the same holds for values and outputs. `spec.linear_actions` contains
+# both:
 
 # %%
 for action in attention_spec.linear_actions:
@@ -215,8 +217,8 @@ assert jnp.allclose(attention(mixed, x), attention(attention_params, x), atol=1e
 assert not jnp.allclose(mixed["queries"], attention_params["queries"], atol=0.1)
 
 # %% [markdown]
-# Nonlinearities leave less. ReLU commutes with positive **scales**, tanh with **signs**; `spec.scalings` says to which
-# power each parameter is multiplied. In our first network `h0` goes through tanh, `h1` through ReLU:
+# Nonlinearities allow less. ReLU commutes with positive **scales**, tanh with **signs**; `spec.scalings` contains the
+# power of the scale for each parameter. In our first network tanh acts on `h0`, and ReLU on `h1`:
 
 # %%
 for scaling in spec.scalings:
@@ -230,8 +232,8 @@ assert jnp.allclose(network(rescaled, x), network(params, x), atol=1e-4)
 # ## 4. What does it look like?
 #
 # `weightspace.graph` makes a graph of the parameters: a node for every neuron, an edge for every weight. Blue weights
-# are positive, orange ones negative; nodes of one column have one label. The symmetry is now something to see: nodes of
-# a hidden column may change places, and take their edges with them.
+# are positive, orange ones negative; nodes of one column have one label. The picture shows the symmetry: nodes of a
+# hidden column can be exchanged together with their edges.
 
 # %%
 one, two = (weightspace.graph(network, params, x), weightspace.graph(with_skip, skip_params, x))
@@ -242,15 +244,15 @@ assert one.num_edges == 3 * 8 + 8 * 5 + 5 * 2  # biases are features of the node
 assert two.num_edges == 3 * 4 + 4 * 5 + 9 * 2  # the skip goes from h0 straight to the outputs
 
 # %% [markdown]
-# The second picture has a color for each kind of edge. Any graph network can run on such a graph;
-# `weightspace.MessagePassing` and `weightspace.RelationalTransformer` do.
+# The second picture has a color for each kind of edge. Any graph network can run on such a graph, such as
+# `weightspace.MessagePassing` and `weightspace.RelationalTransformer`.
 #
-# ## 5. How many linear layers are there on weights?
+# ## 5. How many linear layers on weights are there?
 #
-# A layer on weights takes all parameters to all parameters, and commutes with the group. Lesson 1 has counted such maps
+# A layer on weights maps all parameters to all parameters, and commutes with the group. Lesson 1 counted such maps
 # between two tensors. Here every pair of parameters is one such count. Take a perceptron with $L$ weights and $L$
-# biases, and permute all its neurons, those of input and output too, as universal neural functionals do: then there are
-# $4 L^2 + 10 L - 4$ maps, however wide it is.
+# biases, and permute all its neurons, including those of input and output, as universal neural functionals do: then
+# there are $4 L^2 + 10 L - 4$ maps, for any width.
 
 
 # %%
@@ -278,8 +280,8 @@ print(counts)
 assert all(count == 4 * layers**2 + 10 * layers - 4 for layers, count in counts.items())
 
 # %% [markdown]
-# From a recurrent kernel to itself there are 15: both its axes have one label, so it is as the adjacency matrix of a
-# graph.
+# From a recurrent kernel to itself there are 15: both its axes have one label, like the axes of the adjacency matrix of
+# a graph.
 
 # %%
 term = gru_spec.terms["hidden new"]
@@ -288,7 +290,7 @@ print(kernel_maps, kernel_maps.dim)
 assert kernel_maps.dim == 15
 
 # %% [markdown]
-# A `Functional` puts all of these maps, from all parameters to all, into one plan. It has a weight for each:
+# A `Functional` combines all of these maps, from all parameters to all, in one plan. It has a weight for each:
 
 # %%
 layer = weightspace.Functional(perceptron_spec(4), [1, 1], use_bias=False, rngs=nnx.Rngs(0))
@@ -297,8 +299,8 @@ assert sum(leaf.size for leaf in jax.tree.leaves(nnx.state(layer, nnx.Param))) =
 # %% [markdown]
 # ## 6. Can two networks be merged?
 #
-# Train one network twice, from two starts. Half way between the two sets of weights the loss is high, a **barrier**.
-# Is it there because the networks are different, or because their neurons come in another order?
+# Train one network twice, from two starts. Half way between the two sets of weights the loss is high: a **barrier**. Is
+# it there because the networks differ, or because their neurons are in another order?
 #
 # The task: twelve clouds of points in 16 dimensions, in four classes.
 
@@ -373,8 +375,8 @@ assert means["aligned"] > accuracy(first) - 0.1
 
 # %% [markdown]
 # Most of the barrier was the order of the neurons. `align` finds the permutation by linear assignments, one label after
-# another, from the weights or from what both networks compute. `merge` takes the mean of several, each aligned with the
-# mean of the others; of two it is the mean of the first and the aligned second.
+# another, from the weights or from the activations of both networks. `merge` takes the mean of several networks, each
+# aligned with the mean of the others; for two it is the mean of the first and the aligned second.
 
 # %%
 merged = weightspace.merge([first, second], classifier_spec)
@@ -384,9 +386,9 @@ assert accuracy(merged) > accuracy(first) - 0.1
 # %% [markdown]
 # ## 7. Can a network read the weights of others?
 #
-# A signal, an image, or a scene can be stored in the weights of a small network that takes a place to the value there.
-# Networks with sines in place of ReLU do this well. Train 300 of them, all at once, each on a sine wave of another
-# frequency; then tell the frequency from the weights.
+# A signal, an image, or a scene can be stored in the weights of a small network that maps a position to the value
+# there. Networks with sines instead of ReLU do this well. Train 300 of them at once, each on a sine wave of another
+# frequency; then predict the frequency from the weights.
 
 # %%
 COUNT, TRAIN = 300, 240
@@ -426,9 +428,9 @@ print(f"error of the networks: median {jnp.median(losses[:, -1]):.1e}, of a cons
 assert jnp.median(losses[:, -1]) < 1e-3
 
 # %% [markdown]
-# Two readers: a `Functional`, whose layers commute with permutations of the hidden neurons and whose output does not
-# change, and a perceptron with almost twenty times its weights on all numbers in a row. Both are also tested on
-# networks whose neurons are moved by a random element, which hold what they held.
+# Two readers: a `Functional`, which is invariant under permutations of the hidden neurons, and a perceptron with almost
+# twenty times its weights on all numbers in a row. Both are also tested on networks whose neurons are permuted by a
+# random element, which store the same signals.
 
 # %%
 train_zoo, test_zoo = (jax.tree.map(lambda array, s=s: array[s], zoo) for s in (slice(TRAIN), slice(TRAIN, None)))
@@ -497,14 +499,14 @@ assert max(errors["functional"]) < 0.6 < 1 < min(errors["flat perceptron"])  # t
 assert answers["flat perceptron"][0] < 0.01
 
 # %% [markdown]
-# The perceptron knows all networks of the training by heart and learns nothing: each of them comes from another start,
-# its neurons in an order that was never seen. On this many networks it does not even beat the mean. `weightspace.UNF`,
+# The perceptron memorizes all training networks and learns nothing: each of them comes from another start, with its
+# neurons in an order that was never seen. On this many networks it does not even beat the mean. `weightspace.UNF`,
 # `NFN` and `DWSNet` are functionals with the choices of their papers.
 #
-# ## 8. What else is the symmetry good for?
+# ## 8. Further uses of the symmetry
 #
 # **Teleportation** moves the parameters along their orbit before a step, to where the gradient is larger. Scales of a
-# ReLU layer are such moves: the loss stays, the gradient does not. One such move, before the first step:
+# ReLU layer are such moves: they change the gradient, but not the loss. One such move, before the first step:
 
 
 # %%
@@ -544,11 +546,11 @@ plt.show()
 assert curves["teleported"][10] < curves["as it starts"][10]
 
 # %% [markdown]
-# It is a head start, no more: where the gradient is larger the curvature is too, so the next
-# steps must not be too long.
+# It is only a head start: where the gradient is larger, the curvature is too, so the next steps must not be too long.
 #
-# **Asymmetric networks** have some weights fixed, so that no permutation is left, and two of them trained from two
-# starts need no alignment. That no permutation of the traced group is left is proved, by refining colors of neurons:
+# **Asymmetric networks** have some fixed weights, so that no permutation symmetry is left, and two of them trained from
+# two starts need no alignment. A refinement of the colors of neurons proves that no permutation of the traced group is
+# left:
 
 # %%
 options = {"key": jax.random.key(0), "rngs": nnx.Rngs(1)}
@@ -562,15 +564,15 @@ assert left[0] == {"h0": (tuple(range(8)),), "h1": (tuple(range(8)),)}
 assert left[3] == {}
 
 # %% [markdown]
-# **Learned optimizers**: a `Functional` with channels for weights, gradients and momenta makes the step of an optimizer
-# that treats all neurons of a layer alike. `weightspace.LearnedOptimizer` is one, as a transformation of optax, and
-# `weightspace.evolve` trains it.
+# **Learned optimizers**: a `Functional` with channels for weights, gradients and momenta computes the step of an
+# optimizer that treats all neurons of a layer equally. `weightspace.LearnedOptimizer` is one, as an optax
+# transformation, and `weightspace.evolve` trains it.
 #
 # ## 9. Exercises
 #
 # ### Exercise 1
 #
-# In a residual network `x = x + relu(x @ up) @ down`, twice, what is permuted together with what? Write down the group
+# In a residual network `x = x + relu(x @ up) @ down`, applied twice, what is permuted together? Write down the group
 # for a stream of width 6 and hidden layers of width 7, then trace.
 
 # %% [markdown]
@@ -588,19 +590,19 @@ def residual(params, x):
 blocks = {"up0": (6, 7), "down0": (7, 6), "up1": (6, 7), "down1": (7, 6)}
 residual_spec = weightspace.trace(residual, drawn(5, **{"in": (3, 6)}, **blocks, out=(6, 2)), x)
 print(residual_spec)
-# A sum makes two axes one: the stream has one label from the first layer to the last, and each block one of its own.
+# A sum identifies two axes: the stream has one label from the first layer to the last, and each block has its own.
 stream = residual_spec.terms["out"].split()[0]
 for i in (0, 1):
     assert residual_spec.terms[f"up{i}"].split()[0] == stream == residual_spec.terms[f"down{i}"].split()[1]
 assert sorted(group.n for group in residual_spec.groups.values()) == [6, 7, 7]
-# Nothing but linear maps meets the stream, so that all invertible matrices act on it, not permutations alone.
+# Only linear maps meet the stream, so all invertible matrices act on it, not only permutations.
 assert [action.label for action in residual_spec.linear_actions] == [stream]
 
 # %% [markdown]
 # ### Exercise 2
 #
-# Multiply the hidden layer of a network by `jnp.arange(1, 9)`. What is left of its symmetry, who forbids the rest, and
-# how must the network be written for the neurons to be free again?
+# Multiply the hidden layer of a network by `jnp.arange(1, 9)`. Which symmetry is left, what forbids the rest, and how
+# must the network be written to make the neurons free again?
 
 # %% [markdown]
 # ### Solution 2
@@ -627,8 +629,8 @@ assert free_spec.terms["by"] == "h0"
 # %% [markdown]
 # ### Exercise 3
 #
-# Two ReLU networks are equal but for the order of the hidden neurons **and** their scales. `align` knows permutations
-# alone and is led astray. Use `spec.scalings` to bring every network to a standard form first, then align.
+# Two ReLU networks are equal up to the order of the hidden neurons **and** their scales. `align` only knows
+# permutations and is led astray. Use `spec.scalings` to bring every network to a standard form first, then align.
 
 # %% [markdown]
 # ### Solution 3

@@ -1,4 +1,4 @@
-"""The command `equikit`: look at a space of equivariant maps, its plan and its pictures; run the demonstration."""
+"""The command `equikit`: show a space of equivariant maps, its plan and its pictures; run the demonstration."""
 
 from equikit.cli._commands import app, main
 from equikit.cli._read import parse_channels, parse_groups, parse_sizes

@@ -1,4 +1,4 @@
-"""The commands. JAX takes most of a second to import: only those that run or plan a layer import it."""
+"""The commands. JAX takes most of a second to import: only commands that run or plan a layer import it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from equikit.diagrams import Diagram, HomSpace, hom
 
 
 class _Commands(TyperGroup):
-    """Commands whose errors, where equikit raises them on purpose, are a message and exit code 2."""
+    """Commands that report errors of equikit as a message with exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -65,6 +65,10 @@ Groups = Annotated[
         help="What acts on a label: p=S (any size), p=S(5), x=O(3), m=Lorentz; f=Fixed(3) for a plain axis.",
     ),
 ]
+Imports = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE", help="Import a module that defines more groups for --group."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on standard output.")]
 Limit = Annotated[int, typer.Option("--limit", min=0, help="Show at most so many diagrams.")]
 
@@ -81,7 +85,7 @@ def _equikit(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Equivariant neural-network layers, from the diagrams that span every linear map commuting with a group.
+    """Equivariant neural-network layers, from the diagrams that span all linear maps commuting with a group.
 
     Example: equikit basis "p p -> p p" -g "p=S(5)"
     """
@@ -91,14 +95,15 @@ def _equikit(
 def basis(
     signature: Signature,
     group: Groups = None,
+    imports: Imports = None,
     matrices: Annotated[bool, typer.Option("--matrices", help="Add the integer matrix of each diagram.")] = False,
     n: Annotated[str | None, typer.Option("--n", help="Size of free labels for --matrices: 4, or a=4,b=3.")] = None,
     limit: Limit = 60,
     as_json: Json = False,
 ) -> None:
-    """List the diagrams that span the linear maps commuting with the groups, and count their dimension.
+    """List the diagrams that span the linear maps commuting with the groups, and their number.
 
-    With plain axes a diagram stands for one map for each pair of their entries; its matrix is that of the other axes.
+    With plain axes a diagram stands for one map for each pair of their entries; its matrix omits the plain axes.
 
     Example: equikit basis "p p -> p" -g "p=S(3)" --matrices
     """
@@ -107,7 +112,7 @@ def basis(
         space_text,
     )
 
-    space = parse_space(signature, parse_groups(group or ()))
+    space = parse_space(signature, parse_groups(group or (), imports or ()))
     sizes = needed_sizes(n, space) if matrices or n is not None else {}
 
     def rows(diagram: Diagram) -> list[list[int]]:
@@ -143,6 +148,7 @@ def basis(
 def plan(
     signature: Signature,
     group: Groups = None,
+    imports: Imports = None,
     channels: Annotated[str, typer.Option("--channels", "-c", help="In, out: 16,32. Several terms: 16+8,32.")] = "1,1",
     batch: Annotated[int, typer.Option("--batch", min=0, help="Entries of all batch axes together.")] = 1,
     n: Annotated[str | None, typer.Option("--n", help="Size of free labels: 8, or a=8,b=4; else formulas.")] = None,
@@ -152,7 +158,7 @@ def plan(
     code: Annotated[bool, typer.Option("--code", help="Show the program in NumPy's notation.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show the steps by which a layer is computed, with their shapes, FLOPs and bytes.
+    """Show the steps that compute a layer, with their shapes, FLOPs and bytes.
 
     A signature with commas, sym or alt is one of multilinear maps, which have neither --bias nor --passes.
 
@@ -163,7 +169,7 @@ def plan(
         stages_table,
     )
 
-    space = hom(signature, groups=parse_groups(group or ()))
+    space = hom(signature, groups=parse_groups(group or (), imports or ()))
     refuse_linear_options(space, bias=bias, passes=passes)
     sizes = parse_sizes(n, space)
     acted = None if sizes is None else {label: sizes[label] for label in space.signature.groups}
@@ -189,6 +195,7 @@ def plan(
 def draw(
     signature: Signature,
     group: Groups = None,
+    imports: Imports = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="FILE.svg for one diagram, FILE.html for a gallery.")
     ] = None,
@@ -196,7 +203,7 @@ def draw(
     limit: Limit = 60,
     as_json: Json = False,
 ) -> None:
-    """Draw diagrams: as text, one of them as an SVG picture, or all beside their matrices as an HTML page.
+    """Draw diagrams: as text, one of them as an SVG picture, or all next to their matrices as an HTML page.
 
     Example: equikit draw "p p -> p p" -g "p=S(3)" --output diagrams.html
     """
@@ -207,7 +214,7 @@ def draw(
         space_html,
     )
 
-    space = parse_space(signature, parse_groups(group or ()))
+    space = parse_space(signature, parse_groups(group or (), imports or ()))
     total, kind = diagram_count(space), "text" if output is None else output.suffix.lower()
     if kind == ".svg" and total == 1 and index is None:
         index = 0
@@ -255,7 +262,7 @@ def demo(
     ),
     as_json: Json = False,
 ) -> None:
-    """Train a graph network on the 1,253 graphs of the graph atlas beside a plain network, in about half a minute.
+    """Train a graph network on the 1,253 graphs of the graph atlas and compare it with a plain one, in half a minute.
 
     Example: equikit demo --seed 1 --epochs 50 --output results/demo
     """
@@ -263,7 +270,7 @@ def demo(
 
     from equikit.demo import EPOCHS, demo as run
 
-    # With --json the tables are not printed, and progress goes where it disturbs nobody.
+    # With --json the tables are not printed, and progress goes to standard error.
     console = Console(stderr=True, quiet=not Console(stderr=True).is_terminal) if as_json else Console()
     report = run(seed=seed, epochs=EPOCHS if epochs is None else epochs, output=output, console=console)
     if as_json:

@@ -1,24 +1,31 @@
-"""From the words on a command line to groups, channels and sizes."""
+"""Parse the words on a command line as groups, channels and sizes."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import os
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
+from equikit import groups
 from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import HomSpace, MultilinearSpace, hom
-from equikit.groups import GL, SO, A, Bistochastic, D, Fixed, Group, H, Lorentz, O, S, Sp, U, Z
+from equikit.groups import Fixed, Group, Lorentz
 
 NUMBER = "[0-9]{1,9}"
-BINDING = re.compile(rf"(?P<label>[^=]*)=(?P<family>[A-Za-z]+)(?:\((?P<sizes>{NUMBER}(?:,{NUMBER})?)\))?")
-FAMILIES: dict[str, type[Group] | type[Fixed]] = {
-    family.__name__: family for family in (A, Bistochastic, D, Fixed, GL, H, O, S, SO, Sp, U, Z)
-}
+BINDING = re.compile(rf"(?P<label>[^=]*)=(?P<family>[A-Za-z_]\w*)(?:\((?P<sizes>{NUMBER}(?:,{NUMBER})*)\))?")
+Families = Mapping[str, type[Group] | type[Fixed] | Group]
+"""Families by name, and groups that have a name."""
+
+NOT_FAMILIES = {"Dual", "Form", "Group", "MatrixGroup", "PermutationGroup", "Random"}
+FAMILIES: Families = {name: getattr(groups, name) for name in sorted(groups.__all__) if name not in NOT_FAMILIES}
 
 
 def parse_space(signature: str, groups: Mapping[str, Group | Fixed]) -> HomSpace:
-    """The space of linear maps of a signature.
+    """Return the space of linear maps of a signature.
 
     Raises:
         SignatureError: if it cannot be read, or is one of multilinear maps.
@@ -35,7 +42,7 @@ def parse_space(signature: str, groups: Mapping[str, Group | Fixed]) -> HomSpace
 
 
 def refuse_linear_options(space: HomSpace | MultilinearSpace, **options: bool) -> None:
-    """Raise `OptionError` if an option that only plans of linear maps have is given for multilinear maps."""
+    """Raise `OptionError` if an option of linear plans is given for multilinear maps."""
     for name in [name for name, given in options.items() if given and isinstance(space, MultilinearSpace)]:
         raise OptionError(
             f"plans of multilinear maps have no --{name}",
@@ -49,65 +56,103 @@ def _squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-def parse_groups(bindings: Sequence[str]) -> dict[str, Group | Fixed]:
-    """Read what is bound to each label.
+def imported(name: str) -> Families:
+    """Return the families and groups that a module defines, which may be in the working directory.
+
+    Raises:
+        OptionError: if the module cannot be imported, or defines no group.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:  # whatever the module raises
+        raise OptionError(
+            f"the module {name!r} cannot be imported",
+            got=f"--import {name}: {type(error).__name__}: {error}",
+            expected="a module in the working directory, or an installed one",
+            step=f'see where it fails with python -c "import {name}"',
+        ) from error
+    found = {key: value for key, value in vars(module).items() if _is_new(value)}
+    if not found:
+        raise OptionError(
+            f"the module {name!r} defines no group",
+            got=f"--import {name}",
+            expected="a family, which is a subclass of equikit.groups.Group, or a group such as C4 = MatrixGroup(...)",
+            step="define one at the top level of the module, or leave --import out",
+        )
+    return found
+
+
+def _is_new(value: Any) -> bool:
+    """Whether a value in a module is a group or a family of groups that equikit does not define."""
+    if isinstance(value, type) and issubclass(value, Group):
+        return not inspect.isabstract(value) and not value.__module__.startswith("equikit.")
+    return isinstance(value, Group) and value is not Lorentz
+
+
+def parse_groups(bindings: Sequence[str], modules: Sequence[str] = ()) -> dict[str, Group | Fixed]:
+    """Read the bindings of labels.
 
     Args:
         bindings: texts such as `"p=S"`, `"p=S(5)"` and `"f=Fixed(3)"`.
+        modules: names of modules that define more families.
 
     Returns:
-        Label to group, or to a plain axis.
+        From label to group or plain axis.
 
     Raises:
-        SignatureError: if a text is none of these, or a label comes twice.
+        SignatureError: if a text is none of these, or a label occurs twice.
+        OptionError: if a module cannot be imported, or defines no group.
 
     Example:
         >>> parse_groups(["p=S(5)", "f=Fixed(3)"])
         {'p': S(5), 'f': Fixed(3)}
     """
-    groups: dict[str, Group | Fixed] = {}
+    bound: dict[str, Group | Fixed] = {}
+    families = {**FAMILIES, **{name: family for module in modules for name, family in imported(module).items()}}
     for text in bindings:
         found = BINDING.fullmatch(_squeezed(text))
-        known = found is not None and found["family"] in (*FAMILIES, "Lorentz")
-        if found is None or not known or not found["label"].isidentifier():
+        if found is None or found["family"] not in families or not found["label"].isidentifier():
             raise SignatureError(
                 "the group of a label cannot be read",
                 got=f"--group {text!r}",
-                expected=f"a label, =, and one of {', '.join(FAMILIES)} with its size, as S(5), O(1,3) or Fixed(3)",
+                expected=f"a label, =, and one of {', '.join(families)} with its size, as S(5), O(1,3) or Fixed(3)",
                 step="write for example --group 'p=S(5)', in quotes because of the parentheses",
             )
         label = found["label"]
-        if label in groups:
+        if label in bound:
             raise SignatureError(
                 f"label {label!r} is bound twice",
                 got=", ".join(bindings),
                 expected="one --group for each label",
                 step="remove one of them",
             )
-        groups[label] = _group(text, found["family"], found["sizes"])
-    return groups
+        bound[label] = _group(text, families[found["family"]], found["sizes"])
+    return bound
 
 
-def _group(text: str, family: str, sizes: str | None) -> Group | Fixed:
+def _group(text: str, family: type[Group] | type[Fixed] | Group, sizes: str | None) -> Group | Fixed:
     numbers = tuple(map(int, sizes.split(","))) if sizes else ()
-    if family == "Lorentz" and not numbers:
-        return Lorentz
+    if isinstance(family, Group) and not numbers:
+        return family
     try:
-        return FAMILIES[family](*numbers)
-    except (KeyError, TypeError):
+        group: Group | Fixed = cast(Any, family)(*numbers)
+    except TypeError:
         raise SignatureError(
             "the group of a label cannot be read",
             got=f"--group {text!r}",
             expected="as many sizes as the group has: S or S(5), Fixed(3), O(3) or O(1,3), Lorentz",
             step="correct the sizes",
         ) from None
+    return group
 
 
 def parse_channels(text: str) -> tuple[int | tuple[int, ...], int | tuple[int, ...]]:
     """Read `"16,32"`: channels of the inputs and of the outputs, with `+` between those of several terms.
 
     Raises:
-        OptionError: if there are not two sides of whole numbers.
+        OptionError: unless there are two sides of integers.
 
     Example:
         >>> parse_channels("16+8,32")
@@ -129,7 +174,7 @@ def parse_sizes(text: str | None, space: HomSpace | MultilinearSpace) -> dict[st
     """Read `"8"`, a size for all free labels, or `"a=8,b=4"`.
 
     Returns:
-        The size of every label of the space; `None` where there is no text.
+        The size of every label of the space; `None` without a text.
 
     Raises:
         OptionError: if the text is neither, or names a label twice.
@@ -158,7 +203,7 @@ def parse_sizes(text: str | None, space: HomSpace | MultilinearSpace) -> dict[st
 
 
 def _sizes(text: str, n: int | dict[str, int], space: HomSpace | MultilinearSpace) -> dict[str, int]:
-    """The size of every label; an error names the option of the command in place of the argument of Python."""
+    """Return the size of every label; errors name the option of the command instead of the Python argument."""
     try:
         return space.sizes(n)
     except ShapeError as error:
@@ -168,7 +213,7 @@ def _sizes(text: str, n: int | dict[str, int], space: HomSpace | MultilinearSpac
 
 
 def needed_sizes(text: str | None, space: HomSpace) -> dict[str, int]:
-    """The size of every label, for matrices.
+    """Return the size of every label, for matrices.
 
     Raises:
         OptionError: if a label is free and there is no text; otherwise as `parse_sizes`.

@@ -1,4 +1,4 @@
-"""What the commands print with `--json`, and what they write to files."""
+"""JSON values and files that the commands write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from equikit.plans import MultilinearPlan, Plan
 
 LARGEST_NUMBER = 10**4000
-"""Integers from which on JSON has a text: Python reads and writes at most 4,300 digits."""
+"""Larger integers are written as text in JSON: Python reads and writes at most 4,300 digits."""
 
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -33,19 +33,19 @@ PAGE = """<!DOCTYPE html>
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON, and nothing else."""
+    """Print only a value, as JSON."""
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def number(value: Any) -> Any:
-    """A number as JSON has it: a text for formulas, and for integers with more digits than Python reads."""
+    """Return a number for JSON: text for formulas, and for integers with more digits than Python reads."""
     if not isinstance(value, int):
         return str(value)
     return value if value < LARGEST_NUMBER else count_text(value)
 
 
 def space_value(space: HomSpace | MultilinearSpace) -> dict[str, Any]:
-    """What every command says about a space."""
+    """Return what every command reports about a space."""
     return {
         "signature": space.text if isinstance(space, MultilinearSpace) else str(space.signature),
         "groups": {label: str(what) for label, what in space.signature.bindings},
@@ -54,7 +54,7 @@ def space_value(space: HomSpace | MultilinearSpace) -> dict[str, Any]:
 
 
 def _request_value(plan: Plan | MultilinearPlan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
-    """What was asked for when a plan was."""
+    """Return the request of a plan."""
     from equikit.plans import MultilinearPlan
 
     return {
@@ -67,7 +67,7 @@ def _request_value(plan: Plan | MultilinearPlan, batch: int, n: dict[str, int] |
 
 
 def plan_value(plan: Plan | MultilinearPlan, batch: int, n: dict[str, int] | None) -> dict[str, Any]:
-    """A plan as numbers; where a size is free, as formulas in text."""
+    """Return a plan as numbers; as text with formulas if a size is free."""
     from equikit.plans import plan_cost
 
     flops, moved = plan.cost(batch=batch, n=n)
@@ -91,7 +91,7 @@ def plan_value(plan: Plan | MultilinearPlan, batch: int, n: dict[str, int] | Non
 
 
 def stages_value(stages: Mapping[str, Plan], batch: int, n: dict[str, int] | None) -> dict[str, Any]:
-    """What a plan costs before all passes and after each."""
+    """Return the cost of a plan before all passes and after each."""
     costs = {name: plan.cost(batch=batch, n=n) for name, plan in stages.items()}
     last = [*stages.values()][-1]
     return {
@@ -104,15 +104,15 @@ def stages_value(stages: Mapping[str, Plan], batch: int, n: dict[str, int] | Non
 
 
 def diagram_count(space: HomSpace) -> int:
-    """The number of diagrams, of all pairs of terms together."""
-    return sum(pair.diagrams.__len__() for pair in space.pairs)  # len() refuses what passes a machine word
+    """Count the diagrams of all pairs of terms together."""
+    return sum(pair.diagrams.__len__() for pair in space.pairs)  # len() rejects numbers that exceed a machine word
 
 
 def numbered(space: HomSpace, index: int | None, limit: int) -> Iterator[tuple[int, Diagram]]:
-    """The diagrams to draw, numbered over all pairs of terms: the one asked for, or the first so many.
+    """Yield the diagrams to draw, numbered over all pairs of terms: the requested one, or the first few.
 
     Raises:
-        OptionError: if there is no such diagram.
+        OptionError: if the diagram does not exist.
     """
     total = diagram_count(space)
     if index is not None and not 0 <= index < total:
@@ -133,12 +133,12 @@ def numbered(space: HomSpace, index: int | None, limit: int) -> Iterator[tuple[i
 
 
 def page(space: HomSpace, body: str) -> str:
-    """A whole HTML page around a gallery."""
+    """Return a whole HTML page around a gallery."""
     return PAGE.format(title=html.escape(str(space.signature)), body=body)
 
 
 def write(output: Path, text: str) -> None:
-    """Write a file, and the folders it is in.
+    """Write a file, and create its folders.
 
     Raises:
         OptionError: if it cannot be written.

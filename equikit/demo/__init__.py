@@ -1,6 +1,7 @@
-"""The main job: a graph network learns properties of real graphs, beside a plain network.
+"""The demonstration: a graph network learns properties of real graphs, compared with a plain network.
 
-The data are the 1,253 graphs of NetworkX's graph atlas; the targets, the number of triangles and the spectral radius.
+The data are the 1,253 graphs of NetworkX's graph atlas; the targets are the number of triangles and the spectral
+radius.
 """
 
 from equikit.demo._data import TARGETS, Graphs, Split, atlas, split, to_graphs, twins

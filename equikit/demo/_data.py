@@ -1,4 +1,4 @@
-"""The graph atlas of NetworkX as arrays: every graph with at most seven nodes, and what is to be predicted."""
+"""The graph atlas of NetworkX as arrays: all graphs with at most seven nodes, and the targets."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from jaxtyping import Bool, Float
 
 NODES = 7
 TARGETS = ("triangles", "spectral radius")
-TRAIN, VALIDATION = 896, 157  # the other 200 of 1,253 are the test; 896 is 28 whole batches of 32
+TRAIN, VALIDATION = 896, 157  # the other 200 of 1,253 are the test set; 896 is 28 whole batches of 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graphs:
-    """Graphs padded to one number of nodes, with their targets.
+    """Graphs padded to the same number of nodes, with their targets.
 
     Attributes:
-        adjacency: zeros and ones, zero wherever a node is absent.
-        mask: which nodes are there; the absent ones come last.
+        adjacency: zeros and ones, zero at absent nodes.
+        mask: which nodes are present; the absent ones come last.
         targets: columns as in `TARGETS`.
     """
 
@@ -33,15 +33,15 @@ class Graphs:
         return len(self.targets)
 
     def take(self, index: np.ndarray) -> Graphs:
-        """Return the graphs at some places, in that order."""
+        """Return the graphs at the given positions, in that order."""
         return Graphs(self.adjacency[index], self.mask[index], self.targets[index])
 
     def relabeled(self, generator: np.random.Generator, *, padding: bool = False) -> Graphs:
-        """Name the nodes of every graph anew, at random; the targets stay what they are.
+        """Relabel the nodes of every graph at random; the targets do not change.
 
         Args:
-            generator: where the permutations come from, a different one for each graph.
-            padding: move absent nodes too. Otherwise they stay last, so that a model without a mask is not surprised.
+            generator: the source of the permutations, which differ between graphs.
+            padding: also permute absent nodes. Otherwise they stay last, as a model without a mask expects.
         """
         key = generator.random(self.mask.shape)
         order = np.argsort(key if padding else key + ~self.mask, axis=1)
@@ -52,7 +52,7 @@ class Graphs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Graphs to learn from, graphs to choose parameters by, and graphs that neither sees."""
+    """The training, validation and test graphs."""
 
     train: Graphs
     validation: Graphs
@@ -60,7 +60,7 @@ class Split:
 
 
 def targets_of(graph: nx.Graph) -> tuple[float, float]:
-    """The number of triangles, counted by NetworkX, and the largest absolute eigenvalue of the adjacency matrix.
+    """Return the number of triangles, counted by NetworkX, and the largest absolute eigenvalue of the adjacency matrix.
 
     Example:
         >>> targets_of(nx.complete_graph(4))
@@ -72,7 +72,7 @@ def targets_of(graph: nx.Graph) -> tuple[float, float]:
 
 
 def to_graphs(graphs: Sequence[nx.Graph], nodes: int) -> Graphs:
-    """Pad NetworkX graphs to one number of nodes, and compute their targets.
+    """Pad NetworkX graphs to the same number of nodes, and compute their targets.
 
     Example:
         >>> to_graphs([nx.empty_graph(0), nx.path_graph(2)], 3).mask.tolist()
@@ -81,14 +81,14 @@ def to_graphs(graphs: Sequence[nx.Graph], nodes: int) -> Graphs:
     adjacency = np.zeros((len(graphs), nodes, nodes), np.float32)
     mask = np.zeros((len(graphs), nodes), bool)
     for i, graph in enumerate(graphs):
-        if n := len(graph):  # NetworkX makes no matrix of no nodes
+        if n := len(graph):  # NetworkX makes no matrix without nodes
             adjacency[i, :n, :n] = nx.to_numpy_array(graph)
             mask[i, :n] = True
     return Graphs(adjacency, mask, np.array([targets_of(graph) for graph in graphs], np.float32))
 
 
 def atlas() -> Graphs:
-    """The 1,253 graphs with at most seven nodes, the empty one among them, no two isomorphic.
+    """Return the 1,253 graphs with at most seven nodes, including the empty graph, no two isomorphic.
 
     Source:
         Read and Wilson, An Atlas of Graphs, 1998; `networkx.graph_atlas_g`.
@@ -97,16 +97,16 @@ def atlas() -> Graphs:
 
 
 def split(graphs: Graphs, seed: int) -> Split:
-    """Deal graphs out to train, validation and test at random; the same for the same seed."""
+    """Split graphs into train, validation and test at random, reproducibly for a seed."""
     order = np.random.default_rng(seed).permutation(len(graphs))
     parts = np.split(order, [TRAIN, TRAIN + VALIDATION])
     return Split(*(graphs.take(part) for part in parts))
 
 
 def twins(graphs: Graphs) -> list[list[int]]:
-    """Places of graphs that color refinement cannot tell apart, class by class.
+    """Return the positions of graphs that color refinement cannot distinguish, class by class.
 
-    A 2-IGN gives all graphs of a class one prediction, so where their triangle counts differ some error must remain.
+    A 2-IGN predicts the same for all graphs of a class, so if their triangle counts differ, an error remains.
 
     Source:
         Geerts, The expressive power of kth-order invariant graph networks, arXiv:2007.12035.

@@ -1,4 +1,4 @@
-"""Errors on held-out graphs, and how much a prediction moves when nodes get other names."""
+"""Errors on held-out graphs, and changes of predictions under relabeling."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def score(predicted: Float[np.ndarray, "graphs targets"], true: Float[np.ndarray
 
 
 def relabeled_score(trained: Trained, graphs: Graphs, seed: int) -> Score:
-    """The errors after the nodes of every graph are named anew, over a few relabelings together."""
+    """Return the errors after relabeling the nodes of every graph, over several relabelings."""
     generator = np.random.default_rng(seed)
     moved = [graphs.relabeled(generator) for _ in range(RELABELINGS)]
     predicted = np.concatenate([trained.predict(each) for each in moved])
@@ -48,10 +48,10 @@ def relabeled_score(trained: Trained, graphs: Graphs, seed: int) -> Score:
 
 
 def invariance_error(trained: Trained, graphs: Graphs, seed: int) -> float:
-    """The largest change of a prediction under random permutations of all nodes, absent ones included.
+    """Return the largest change of a prediction under random permutations of all nodes, absent ones included.
 
     Returns:
-        The change as a share of the largest prediction, the worse of the two targets.
+        The change relative to the largest prediction, for the worse of the two targets.
     """
     generator = np.random.default_rng(seed)
     before = trained.predict(graphs)
@@ -63,7 +63,7 @@ def invariance_error(trained: Trained, graphs: Graphs, seed: int) -> float:
 
 
 def twin_predictions(trained: Trained) -> tuple[float, float]:
-    """The triangles that a model sees in a ring of six nodes (none) and in two separate triangles (two)."""
+    """Return the triangles that a model predicts for a ring of six nodes (none) and two separate triangles (two)."""
     ring, pair = nx.cycle_graph(6), nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3))
     first, second = trained.predict(to_graphs([ring, pair], NODES))[:, 0].tolist()
     return first, second

@@ -1,4 +1,4 @@
-"""The models that are compared: a 2-IGN, the same with one layer through triples of nodes, and a plain network."""
+"""The compared models: a 2-IGN, the same with one layer through triples of nodes, and a plain network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from equikit.nn import GraphNetwork, Invariant, Linear
 
 
 class FlatMLP(nnx.Module):
-    """A plain network on the flattened adjacency matrix: it knows nothing of relabeling.
+    """A plain network on the flattened adjacency matrix, which is not invariant under relabeling.
 
     Args:
         nodes: rows of the adjacency matrix.
         hidden: widths of the hidden layers.
-        out_channels: numbers to predict.
+        out_channels: the number of predictions.
         rngs: random keys for the parameters.
 
     Example:
@@ -37,7 +37,7 @@ class FlatMLP(nnx.Module):
     def __call__(
         self, edges: Float[jax.Array, "*batch n n 1"], *, mask: Bool[jax.Array, "*batch n"] | None = None
     ) -> Float[jax.Array, "*batch targets"]:
-        """Apply the network; the mask is not needed, since absent nodes have no edges."""
+        """Apply the network; the mask is not needed, because absent nodes have no edges."""
         x = edges.reshape(*edges.shape[:-3], -1)
         for layer in self.layers[:-1]:
             x = jax.nn.relu(layer(x))
@@ -46,15 +46,15 @@ class FlatMLP(nnx.Module):
 
 
 class TripleNetwork(nnx.Module):
-    """Edge features, to features of triples of nodes, back to edge features, then an invariant head.
+    """A network from edge features to features of triples of nodes, back to edge features, and to invariants.
 
-    Layers between edge features alone are as strong as color refinement and no stronger. A nonlinearity on triples
-    sees whether three edges close a triangle.
+    Layers between edge features only are exactly as expressive as color refinement. A nonlinearity on triples sees
+    whether three edges form a triangle.
 
     Args:
         triples: channels of the triples.
         edges: channels of the pairs that follow.
-        out_channels: numbers to predict.
+        out_channels: the number of predictions.
         rngs: random keys for the parameters.
         init_size: as for `equikit.nn.Linear`.
 
@@ -73,7 +73,7 @@ class TripleNetwork(nnx.Module):
     def __call__(
         self, edges: Float[jax.Array, "*batch n n 1"], *, mask: Bool[jax.Array, "*batch n"] | None = None
     ) -> Float[jax.Array, "*batch targets"]:
-        """Apply the network to graphs; `mask` says which nodes are there."""
+        """Apply the network to graphs; `mask` says which nodes are present."""
         x = edges
         for layer in (self.up, self.down, self.pool):
             x = jax.nn.relu(layer(x, mask=mask))
@@ -83,13 +83,13 @@ class TripleNetwork(nnx.Module):
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A model in the comparison, and how it is trained.
+    """A model in the comparison, and its training options.
 
     Attributes:
-        name: in tables, plots and files.
+        name: the name in tables, plots and files.
         make: builds the model.
-        rate: the highest learning rate, chosen by the validation error of a few tries.
-        relabel: whether its training graphs are relabeled at random all the time.
+        rate: the highest learning rate, chosen by the validation error of a few values.
+        relabel: whether its training graphs are relabeled at random in every epoch.
     """
 
     name: str
@@ -117,9 +117,9 @@ CONTESTANTS = (
     Contestant("MLP", _mlp, 3e-3),
     Contestant("MLP, augmented", _mlp, 3e-3, relabel=True),
 )
-"""What the demonstration trains, the graph network first."""
+"""The models that the demonstration trains, the graph network first."""
 
 
 def parameter_count(model: nnx.Module) -> int:
-    """Count the numbers that are trained."""
+    """Count the trained numbers."""
     return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))

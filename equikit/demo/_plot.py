@@ -1,4 +1,4 @@
-"""The picture of the demonstration: predicted against true, and learning curves."""
+"""The plot of the demonstration: predicted against true values, and learning curves."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from equikit.demo._report import Outcome, Report
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLORS = ("#0072b2", "#009e73", "#d55e00", "#e69f00")  # Okabe and Ito: apart for all kinds of color vision
+COLORS = ("#0072b2", "#009e73", "#d55e00", "#e69f00")  # Okabe and Ito: distinct for all kinds of color vision
 
 
 def plot_missing() -> str | None:
-    """Say what to do where Matplotlib is not installed; `None` where it is."""
+    """Say what to do if Matplotlib is not installed; `None` if it is."""
     try:
         import matplotlib  # noqa: F401  # only asked whether it is there
     except ImportError:
@@ -27,7 +27,7 @@ def plot_missing() -> str | None:
 
 def _scatter(axes: Axes, report: Report, outcomes: tuple[Outcome, ...], target: int) -> None:
     true = report.true[:, target]
-    # Many graphs have the same number of triangles; the models stand side by side around it.
+    # Many graphs have the same number of triangles; the models are drawn side by side around it.
     spread = 0.2 if TARGETS[target] == "triangles" else 0.0
     values = [true, *(outcome.predicted[:, target] for outcome in outcomes)]
     low, high = min(map(np.min, values)), max(map(np.max, values))

@@ -1,4 +1,4 @@
-"""What the demonstration found: as tables for a terminal, and as a dictionary for a file."""
+"""The results of the demonstration: as tables for a terminal, and as a dictionary for a file."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from equikit.draw import diagram_text
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """What became of one model.
+    """The results of one model.
 
     Attributes:
         name: the model.
-        parameters: how many numbers were trained.
+        parameters: the number of trained numbers.
         score: errors on the test graphs.
-        relabeled: errors after the nodes of the test graphs were named anew.
+        relabeled: errors after relabeling the nodes of the test graphs.
         invariance: the largest relative change of a prediction under permutations of the nodes.
         twins: triangles predicted for a ring of six nodes, and for two triangles.
         best: the epoch whose parameters were kept.
-        seconds: time to build and train, compilation included.
+        seconds: time to build and train, including compilation.
         losses: training and validation error in each epoch, as in `Trained`.
         predicted: targets of the test graphs.
     """
@@ -49,7 +49,7 @@ class Outcome:
     predicted: Float[np.ndarray, "graphs targets"]
 
     def as_dict(self) -> dict[str, Any]:
-        """The numbers, for a file."""
+        """Return the numbers, for a file."""
         return {
             "parameters": self.parameters,
             "test": _score_dict(self.score),
@@ -64,18 +64,18 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """All that the demonstration found.
+    """The results of the demonstration.
 
     Attributes:
-        seed, epochs: how it was run.
+        seed, epochs: the options of the run.
         sizes: numbers of training, validation and test graphs.
         outcomes: one for each model, the graph network first.
         baseline: errors of predicting the mean of the training graphs.
-        twins: how many of all graphs have a twin that color refinement cannot tell from them.
+        twins: the number of graphs with a twin that color refinement cannot distinguish from them.
         true: targets of the test graphs.
         space: the maps of the network's hidden layer.
-        seconds: time from start to end of the training and the measurements.
-        files: what was written.
+        seconds: time of training and measurements.
+        files: the written files.
     """
 
     seed: int
@@ -90,7 +90,7 @@ class Report:
     files: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The numbers, the versions they came from and the diagrams, for a file."""
+        """Return the numbers, the versions that produced them, and the diagrams, for a file."""
         return {
             "seed": self.seed,
             "epochs": self.epochs,
@@ -119,7 +119,7 @@ def _cells(score: Score) -> Iterator[str]:
 
 
 def error_table(report: Report) -> Table:
-    """The errors of every model on the test graphs, as they are and relabeled."""
+    """Return the errors of every model on the test graphs, unchanged and relabeled."""
     title = f"Errors on {report.sizes[2]} held-out graphs, as given and with their nodes relabeled"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("model", vertical="bottom")
@@ -135,7 +135,7 @@ def error_table(report: Report) -> Table:
 
 
 def diagram_rows(space: HomSpace, width: int) -> str:
-    """The pictures of all diagrams of a space, side by side, as many in a row as fit."""
+    """Return the pictures of all diagrams of a space side by side, wrapped to the width."""
     pictures = [[f"{i}", *diagram_text(diagram).splitlines()] for i, diagram in enumerate(space.diagrams)]
     wide = max((len(line) for picture in pictures for line in picture), default=1) + 4
     each = max(1, (width - 2) // wide)

@@ -1,4 +1,4 @@
-"""The demonstration from the data to the files."""
+"""The demonstration, from data to files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FILES = ("demo.json", "demo.png")
 
 
 def _compete(contestant: Contestant, data: Split, epochs: int, seed: int, progress: Progress) -> Outcome:
-    """Train one model and measure it."""
+    """Train and measure one model."""
     started = time.perf_counter()
     task = progress.add_task(f"{contestant.name}: compiling", total=epochs)
 
@@ -55,7 +55,7 @@ def _compete(contestant: Contestant, data: Split, epochs: int, seed: int, progre
 
 
 def _folder(output: str | Path) -> Path:
-    """Make the output folder, before any time is spent on training."""
+    """Make the output folder before any time is spent on training."""
     folder = Path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,14 +84,13 @@ def demo(
     output: str | Path = "results/demo",
     console: Console | None = None,
 ) -> Report:
-    """Train a graph network on the graph atlas beside a plain network, and report what each can do.
+    """Train a graph network on the graph atlas, compare it with a plain network, and report the results.
 
     Args:
-        seed: of the split, the parameters, the order of the graphs and the relabelings.
+        seed: seed of the split, the parameters, the order of the graphs and the relabelings.
         epochs: passes over the training graphs, for every model.
-        output: a folder for `demo.json` and `demo.png`; made if it is not there.
-        console: where progress and results are printed; standard output by default. Progress is shown on terminals
-            only.
+        output: a folder for `demo.json` and `demo.png`, created if missing.
+        console: where to print progress and results; standard output by default. Progress is shown only on terminals.
 
     Returns:
         The report, whose numbers are also in `demo.json`.
@@ -99,7 +98,7 @@ def demo(
     Raises:
         OptionError: if the seed is negative, there is no epoch, or the folder cannot be made.
 
-    Cost: about half a minute on two cores for 200 epochs; without Matplotlib the picture is left out, with a message.
+    Cost: about half a minute on two cores for 200 epochs; without Matplotlib there is a message instead of the picture.
     """
     console = Console() if console is None else console
     seed = _checks.count("seed", seed, most=2**32 - 1)
@@ -136,5 +135,5 @@ def demo(
     Path(report.files[0]).write_text(json.dumps(report.as_dict(), indent=1) + "\n", encoding="utf-8")
     show(report, console)
     if missing is not None:
-        console.print(missing, style="yellow", markup=False, soft_wrap=True)  # it has a bracket of pip in it
+        console.print(missing, style="yellow", markup=False, soft_wrap=True)  # the text has a bracket of pip in it
     return report

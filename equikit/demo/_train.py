@@ -1,4 +1,4 @@
-"""Training: one compiled step an epoch, the best parameters by validation kept."""
+"""Training: one compiled step for each epoch; the best parameters on the validation graphs are kept."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _constrained: Callable[..., Any] = jax.lax.with_sharding_constraint
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """A model after training, with the parameters that did best on the validation graphs.
+    """A trained model, with the best parameters on the validation graphs.
 
     Attributes:
-        model: takes `[graphs, n, n, 1]` and `mask=`, gives standardized targets.
+        model: takes `[graphs, n, n, 1]` and `mask=`, returns standardized targets.
         mean, std: of the targets of the training graphs.
-        losses: mean absolute error in standardized targets, in each epoch: training, validation. Not squared: the few
-            graphs with one or two nodes would drown all others.
+        losses: mean absolute error of standardized targets in each epoch: training, validation. Not squared, because
+            the few graphs with one or two nodes would dominate.
         best: the epoch whose parameters were kept.
     """
 
@@ -55,14 +55,14 @@ def _forward(graphdef: Any, state: Any, adjacency: jax.Array, mask: jax.Array) -
 
 
 def _relabel(adjacency: jax.Array, mask: jax.Array, key: jax.Array) -> jax.Array:
-    """Permute the nodes that are there; `Graphs.relabeled` inside a compiled loop."""
+    """Permute the present nodes, like `Graphs.relabeled`, inside a compiled loop."""
     order = jnp.argsort(jax.random.uniform(key, mask.shape) + ~mask, axis=1)
     rows = jnp.take_along_axis(adjacency, order[:, :, None], axis=1)
     return jnp.take_along_axis(rows, order[:, None, :], axis=2)
 
 
 def _replicated(devices: Sequence[jax.Device], batch: int) -> NamedSharding:
-    """The sharding, over a mesh of one axis `"data"`, of what every device has in full.
+    """Return the sharding of replicated arrays, over a mesh with one axis `"data"`.
 
     Raises:
         OptionError: if the devices cannot share a batch equally.
@@ -78,7 +78,7 @@ def _replicated(devices: Sequence[jax.Device], batch: int) -> NamedSharding:
 
 
 def _on_all(sharding: NamedSharding, tree: Any) -> Any:
-    """Arrays that this process has, as arrays that every device of every process has."""
+    """Replicate arrays of this process on every device of all processes."""
 
     def put(array: Any) -> jax.Array:
         whole = np.asarray(array)
@@ -90,13 +90,13 @@ def _on_all(sharding: NamedSharding, tree: Any) -> Any:
 def _epoch(
     graphdef: Any, optimizer: optax.GradientTransformation, relabel: bool, shared: NamedSharding | None
 ) -> Callable[..., Any]:
-    """Compile one pass over the training graphs and a look at the validation graphs.
+    """Compile one pass over the training graphs and an evaluation on the validation graphs.
 
     Args:
         graphdef: the model without its parameters.
-        optimizer: how they are changed.
+        optimizer: the optimizer of the parameters.
         relabel: whether graphs are relabeled.
-        shared: how batches `[steps, batch, ...]` are spread over devices.
+        shared: how batches `[steps, batch, ...]` are sharded over devices.
     """
 
     def errors(params: Any, arrays: Arrays) -> jax.Array:
@@ -144,20 +144,21 @@ def train(
     """Train a model with AdamW, a short warm-up and a cosine decay to zero, on the mean squared error.
 
     Args:
-        model: a Flax module that takes `[batch, n, n, 1]` and `mask=` and gives `[batch, targets]`; left as it is.
-        data: graphs to train on and to choose parameters by; the test graphs are not looked at.
+        model: a Flax module that takes `[batch, n, n, 1]` and `mask=` and returns `[batch, targets]`; it is not
+            modified.
+        data: graphs for training and for the choice of parameters; the test graphs are not used.
         epochs: passes over the training graphs.
         rate: the highest learning rate.
-        seed: of the order of the graphs, and of `relabel`.
-        batch: graphs in a minibatch; what is left over is another part of the graphs in every epoch.
+        seed: seed of the order of the graphs, and of `relabel`.
+        batch: graphs in a minibatch; the remainder is another part of the graphs in every epoch.
         decay: weight decay.
-        relabel: name the nodes anew at random whenever a graph is seen.
+        relabel: relabel the nodes at random whenever a graph is used.
         tell: called after every epoch with its number and its validation error.
         devices: devices that share every batch equally, those of all processes under `jax.distributed`; each process
-            then calls with the same arguments. The default device alone if it is not given.
+            then calls with the same arguments. By default only the default device.
 
     Returns:
-        The model with the parameters of the epoch that did best on the validation graphs, and the losses.
+        The model with the parameters of the best epoch on the validation graphs, and the losses.
 
     Raises:
         OptionError: if there is no epoch, or no whole batch, or the devices do not divide it.
@@ -171,7 +172,7 @@ def train(
         for part in (data.train, data.validation)
     )
     schedule = optax.warmup_cosine_decay_schedule(0.0, rate, max(1, steps * epochs // 20), steps * epochs)
-    # Sums over seven nodes and their pairs make slopes of very different sizes; without the clip some runs diverge.
+    # Sums over seven nodes and their pairs make gradients of very different sizes; without the clip some runs diverge.
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=decay))
     graphdef, params = nnx.split(model)
     memory = optimizer.init(params)
@@ -192,6 +193,6 @@ def train(
             best, kept = epoch, params
         if tell is not None:
             tell(epoch, float(losses[epoch, 1]))
-    if devices is not None:  # every device has them in full; the first of this process gives its own
+    if devices is not None:  # every device has full copies; the first of this process returns its own
         kept = jax.tree.map(lambda array: jnp.asarray(array.addressable_data(0)), kept)
     return Trained(nnx.merge(graphdef, kept), mean, std, losses, best)

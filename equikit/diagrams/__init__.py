@@ -1,4 +1,4 @@
-"""Signatures, diagrams, and the spaces of equivariant maps they span: exact, symbolic, without JAX."""
+"""Diagrams and the spaces of equivariant maps that they span: exact, symbolic, without JAX."""
 
 from equikit.diagrams._core import (
     Core,

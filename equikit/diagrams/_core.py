@@ -1,4 +1,4 @@
-"""Cores: what the diagrams of a pair of rows have in common between reduction and expansion."""
+"""Cores: the small tensors between reduction and expansion, and the diagrams that share one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from equikit.signatures import (
 
 
 def iter_wires(core: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
-    """Yield the permutations of the wires of a core that keep labels, in lexicographic order."""
+    """Yield the permutations of a core's wires that preserve labels, in lexicographic order."""
     groups = [list(places) for _, places in itertools.groupby(range(len(core)), key=core.__getitem__)]
 
     def extend(head: tuple[int, ...], group: int) -> Iterator[tuple[int, ...]]:  # product() would list them first
@@ -32,12 +32,12 @@ def iter_wires(core: tuple[str, ...]) -> Iterator[tuple[int, ...]]:
 
 @dataclass(frozen=True, slots=True, order=True)
 class HeadKind:
-    """How the legs of a Levi-Civita tensor are shared out.
+    """How many legs of a Levi-Civita tensor lie in each row.
 
     Attributes:
         label: the label of the legs.
         above, below: legs that lie in one row only.
-        wired: legs that lie in both.
+        wired: legs that lie in both rows.
         loose: legs that are summed over.
         stars: for a tensor of a group without diagrams, which of its axes carry the dual, the top row first.
     """
@@ -50,7 +50,7 @@ class HeadKind:
     stars: tuple[bool, ...] = ()
 
     def row(self, top: bool) -> Head:
-        """The part in one row, with placeholders for its blocks."""
+        """Return the part in one row, with placeholders for its blocks."""
         own, other = (self.above, self.below) if top else (self.below, self.above)
         if self.stars:
             return Head(self.label, tuple(range(own)), own, False, stars=self.stars)
@@ -63,7 +63,7 @@ CoreKey = tuple[tuple[str, ...], tuple[HeadKind, ...]]
 
 
 def _head_kinds(group: Group, label: str, above: int, below: int, wires: int) -> Iterator[HeadKind | None]:
-    """No head, or a head, for a label with so many vertices in the rows of which so many wires are made."""
+    """Yield `None` and all possible heads of a label with `above` and `below` vertices, joined by `wires` wires."""
     yield None
     if not group.legs:
         return
@@ -76,7 +76,7 @@ def _head_kinds(group: Group, label: str, above: int, below: int, wires: int) ->
 
 
 def cores(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups = ()) -> tuple[CoreKey, ...]:
-    """The cores that diagrams between two rows can have: those without heads first, longest first, then by labels."""
+    """List the cores of diagrams between two rows: first those without heads, longest first, then by labels."""
     limit = {label: most for label, most in block_limits(groups) if most is not None}
     above, below = Counter(top), Counter(bottom)
     options: list[list[tuple[tuple[str, ...], HeadKind | None]]] = []
@@ -108,16 +108,16 @@ def cores(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups = ()) ->
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """The diagrams with one core: all pairs of an input half and an output half that fit, with all wirings.
+    """The diagrams with one core: all compatible pairs of an input half and an output half, with all wirings.
 
     Attributes:
         labels: the labels of the wires, sorted; their number is the propagating number.
         tops, bottoms: the output and input halves, in order.
-        wires: the label-keeping permutations of the wires.
-        allowed: for each input half, the output halves with which some wiring is a diagram of the space.
-        holes: the wirings that are none, as numbers of an input half, an output half and a wiring.
+        wires: the permutations of the wires that preserve labels.
+        allowed: for each input half, the output halves to which some wiring joins it.
+        holes: the wirings that are not diagrams of the space, as numbers of an input half, an output half and a wiring.
         heads: the tensors between the rows.
-        copies: how many diagrams a wiring stands for: one for each invariant tensor of groups without diagrams.
+        copies: the number of diagrams of a wiring: one for each invariant tensor of groups without diagrams.
     """
 
     labels: tuple[str, ...]
@@ -145,7 +145,7 @@ def fits(top: HalfDiagram, bottom: HalfDiagram, limits: Limits) -> bool:
 
 
 def parities_fit(top: HalfDiagram, bottom: HalfDiagram, wiring: tuple[int, ...], groups: Groups) -> bool:
-    """Whether every wire joins parts that make an allowed block."""
+    """Whether the parts at both ends of every wire form an allowed block."""
     sizes = [[len(half.blocks[block]) for block in half.wires] for half in (top, bottom)]
     return all(
         matching_parts(group_of(groups, bottom.core[j]), sizes[0][up], sizes[1][j]) for j, up in enumerate(wiring)

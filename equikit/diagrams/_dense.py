@@ -1,4 +1,4 @@
-"""Dense matrices of diagrams: the definition that every fast path is compared with."""
+"""Dense matrices of diagrams: the reference for every fast path."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     import sympy
 
 LARGEST_ARRAY = 2**32
-"""Bytes above which a dense array is refused."""
+"""The most bytes of a dense array."""
 
 MOST_MATRICES = 50_000
-"""Matrices of a basis above which they are not made."""
+"""The most matrices of a basis that are computed."""
 
 MOST_ENTRIES = 2**27
-"""Entries of all matrices of a basis together, above which they are not made: writing 1 GiB takes seconds."""
+"""The most entries of all matrices of a basis together: writing 1 GiB takes seconds."""
 
 LARGEST_MATRIX = 2**59
-"""Entries of a matrix above which NumPy makes no array of such matrices, not even an empty one."""
+"""The most entries of a matrix for which NumPy can make an array of matrices, even an empty one."""
 
 MOST_AXES = 64
 """The most axes a NumPy array can have."""
@@ -48,7 +48,7 @@ BASES = "diagram", "orbit"
 
 
 def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
-    """Raise `TooLargeError` before an array above `LARGEST_ARRAY` is made."""
+    """Raise `TooLargeError` before an array larger than `LARGEST_ARRAY` is allocated."""
     if entries * itemsize > LARGEST_ARRAY:
         raise TooLargeError(
             f"{what} would not fit in memory",
@@ -59,7 +59,7 @@ def refuse_if_large(what: str, entries: int, itemsize: int = 8) -> None:
 
 
 def refuse_if_dense(matrices: int, size: int) -> None:
-    """Raise `TooLargeError` if a basis has too many dense matrices of a size, or too many entries in all."""
+    """Raise `TooLargeError` if a basis has too many dense matrices, or too many entries in total."""
     entries = matrices * size
     what = "the basis as dense matrices would not fit in memory"
     _checks.refuse_if_more(what, entries, MOST_ENTRIES, "entries", UNFORMED)
@@ -68,7 +68,7 @@ def refuse_if_dense(matrices: int, size: int) -> None:
 
 
 def given_sizes(labels: Iterable[str], n: int | Mapping[str, int], step: str | None = None) -> dict[Any, int]:
-    """The given sizes by label, one number for all labels; `step` is the next step of an invalid size."""
+    """Return the given sizes by label; a number applies to all labels. `step` is the advice for an invalid size."""
 
     def size(name: str, value: object) -> int:
         return _checks.count(name, value, example=4, step=step, error=GroupError)
@@ -79,7 +79,7 @@ def given_sizes(labels: Iterable[str], n: int | Mapping[str, int], step: str | N
 
 
 def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
-    """A SymPy symbol for the size of each label: `n` for a single label, `n_p` and so on for several."""
+    """Return a SymPy symbol for the size of each label: `n` for a single label, `n_p` and so on for several."""
     import sympy
 
     labels = sorted(set(labels))
@@ -90,7 +90,7 @@ def size_symbols(labels: Iterable[str]) -> dict[str, sympy.Symbol]:
 
 
 def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str, int]:
-    """The size of every label, from one number for all of them or a number for each."""
+    """Return the size of every label, from one number for all of them or a number for each."""
     wanted = sorted(set(labels))
     given = given_sizes(wanted, n)
     for label in [*given]:  # a label and its dual have one size
@@ -115,7 +115,7 @@ def label_sizes(labels: tuple[str, ...], n: int | Mapping[str, int]) -> dict[str
 
 
 def block_places(signature: Signature, sizes: Mapping[str, int]) -> tuple[tuple[int, int], list[tuple[slice, slice]]]:
-    """The shape of the dense matrices of a signature, and the rows and columns of each pair of terms in them.
+    """Return the shape of the dense matrices of a signature, and the rows and columns of each pair of terms.
 
     Pairs are in the order of `HomSpace.pairs`: all inputs to the first output, and so on.
     """
@@ -140,7 +140,7 @@ def refuse_if_formless(forms: Iterable[tuple[str, Form]], size: Mapping[str, int
 
 
 def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str = "diagram") -> np.ndarray:
-    """The map as an integer tensor with an axis for each vertex; the arguments are those of `Diagram.matrix`."""
+    """Return the map as an integer tensor with one axis for each vertex; arguments as in `Diagram.matrix`."""
     size = tensor_sizes(diagram, n)
     shape = tuple(size[label] for label in diagram.labels)
     refuse_if_large("the dense form of the diagram", math.prod(shape))
@@ -152,7 +152,7 @@ def diagram_tensor(diagram: Diagram, n: int | Mapping[str, int], *, basis: str =
 
 
 def tensor_sizes(diagram: Diagram, n: int | Mapping[str, int]) -> dict[str, int]:
-    """The size of every label of a diagram, or an error if the diagram has no tensor at these sizes."""
+    """Return the size of every label of a diagram; raise an error if the diagram has no tensor at these sizes."""
     size = label_sizes((*diagram.labels, *(label for label, _, _ in diagram.elements)), n)
     refuse_if_formless(diagram.forms, size)
     what = "the diagram has more vertices than an array can have axes"
@@ -163,7 +163,7 @@ def tensor_sizes(diagram: Diagram, n: int | Mapping[str, int]) -> dict[str, int]
 def nonzero_entries(
     diagram: Diagram, size: Mapping[str, int], *, basis: str = "diagram"
 ) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """The nonzero entries of the tensor of a diagram: indices, an open grid with an axis for each block, and values."""
+    """Return the nonzero entries of a diagram's tensor: indices (an open grid, one axis per block) and values."""
     orbit = _checks.choice("basis", basis, BASES) == "orbit"
     if orbit:
         refuse_elements("the orbit map", diagram)
@@ -189,7 +189,7 @@ def nonzero_entries(
         form = formed.get(labels[block])
         if form is None or len(vertices) < 2 or (vertices[0] < split) != (vertices[-1] < split):
             continue
-        # The entries of the form that are not zero: one in each row.
+        # The nonzero entries of the form: one in each row.
         matrix = form.matrix(size[labels[block]])
         index[vertices[1]] = np.argmax(matrix != 0, axis=1)[grid[block]]
         values = values * matrix.sum(axis=1)[grid[block]]
@@ -210,7 +210,7 @@ def nonzero_entries(
 
 
 def _element(diagram: Diagram, label: str, group: Group, number: int, size: int) -> np.ndarray:
-    """An invariant tensor of a group without diagrams, or `DiagramError` where it has none of this number or size."""
+    """Return an invariant tensor of a group without diagrams, or raise `DiagramError` if it does not exist."""
     tensors = group.invariants(axes_of(label, diagram.top, diagram.bottom))
     if number >= len(tensors) or size != group.n:
         raise DiagramError(
@@ -224,7 +224,7 @@ def _element(diagram: Diagram, label: str, group: Group, number: int, size: int)
 
 
 def refuse_if_overflowing(diagram: Diagram) -> None:
-    """Raise `TooLargeError` if products of entries of several invariant tensors may not fit in 64 bits."""
+    """Raise `TooLargeError` if products of entries of several invariant tensors could overflow 64 bits."""
     most = 1
     for label, group, number in diagram.elements:
         tensors = group.invariants(axes_of(label, diagram.top, diagram.bottom))
@@ -240,7 +240,7 @@ def refuse_if_overflowing(diagram: Diagram) -> None:
 
 
 def refuse_elements(what: str, *diagrams: Diagram) -> None:
-    """Raise `OptionError` where a diagram holds an invariant tensor of a group without diagrams."""
+    """Raise `OptionError` if a diagram contains an invariant tensor of a group without diagrams."""
     for diagram in diagrams:
         for label, group, _ in diagram.elements:
             raise OptionError(
@@ -252,7 +252,7 @@ def refuse_elements(what: str, *diagrams: Diagram) -> None:
 
 
 def refuse_if_other(label: str, size: int, legs: int) -> None:
-    """Raise `ShapeError` if the size of the axes is not the number of legs of their Levi-Civita tensor."""
+    """Raise `ShapeError` unless the size of the axes equals the number of legs of their Levi-Civita tensor."""
     if size != legs:
         raise ShapeError(
             f"the Levi-Civita tensor on {label!r} has {legs} legs",
@@ -263,7 +263,7 @@ def refuse_if_other(label: str, size: int, legs: int) -> None:
 
 
 def leg_order(diagram: Diagram, label: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """The blocks that are legs of the head of a label: those in both rows, in the top row, in the bottom row only."""
+    """Return the legs of a label's head in order: blocks in both rows, in the top row only, in the bottom row only."""
     ((_, _, legs),) = [head for head in diagram.heads if head[0] == label]
     split = len(diagram.top)
     upper, lower = dict.fromkeys(diagram.growth[:split]), dict.fromkeys(diagram.growth[split:])
@@ -273,7 +273,7 @@ def leg_order(diagram: Diagram, label: str) -> tuple[tuple[int, ...], tuple[int,
 
 
 def permutation_sign(indices: Sequence[np.ndarray], n: int) -> np.ndarray:
-    """The sign of index arrays as a permutation of 0..n-1, zero where two agree; one missing leg is summed over.
+    """Return the sign of index arrays as a permutation of 0..n-1, zero for equal indices; a missing leg is summed over.
 
     Example:
         >>> permutation_sign([np.array([0, 1, 0]), np.array([1, 0, 0])], 2).tolist()
@@ -288,7 +288,7 @@ def permutation_sign(indices: Sequence[np.ndarray], n: int) -> np.ndarray:
 
 
 def diagram_matrix(diagram: Diagram, n: int | Mapping[str, int], *, basis: str = "diagram") -> np.ndarray:
-    """The map as an integer matrix; see `Diagram.matrix`."""
+    """Return the map as an integer matrix; see `Diagram.matrix`."""
     tensor = diagram_tensor(diagram, n, basis=basis)
     split = len(diagram.top)
     return tensor.reshape(math.prod(tensor.shape[:split]), math.prod(tensor.shape[split:]))

@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 Forms = tuple[tuple[str, Form], ...]
 Heads = tuple[tuple[str, int, tuple[int, ...]], ...]
-"""For a label the number of legs of its Levi-Civita tensor, and the blocks that are legs."""
+"""For each label the number of legs of its Levi-Civita tensor, and the blocks that are legs."""
 
 Elements = tuple[tuple[str, Group, int], ...]
-"""For a label without a star its group, and the number of an invariant tensor of the group."""
+"""For each label without a star its group, and the number of an invariant tensor of the group."""
 
 
 def row(labels: Iterable[str]) -> tuple[str, ...]:
-    """The labels of a row, given as a text or one by one."""
+    """Return the labels of a row, given as text or one by one."""
     if isinstance(labels, str | bytes):
         return parse_labels(labels)
     return _words(tuple(labels) if isinstance(labels, Iterable) else (labels,))
 
 
 def bound_forms(groups: Mapping[str, object] | None, keywords: Mapping[str, object], labels: Iterable[str]) -> Forms:
-    """The forms of the labels that are bound to a group with one."""
+    """Return the forms of the labels that are bound to a group with a form."""
     found, labels = bindings(groups, keywords), tuple(labels)
     refuse_unused(found, {*map(base, labels)}, " ".join(labels) or "()")
     return forms_of(tuple((label, what) for label, what in found.items() if isinstance(what, Group)), labels)
@@ -52,7 +52,7 @@ def bound_forms(groups: Mapping[str, object] | None, keywords: Mapping[str, obje
 
 @functools.lru_cache(maxsize=1024)
 def _words(labels: tuple[object, ...]) -> tuple[str, ...]:
-    """Return labels normalized as in a signature, or raise `DiagramError` where one is not a word."""
+    """Return labels normalized as in a signature, or raise `DiagramError` if one is not a word."""
     words = []
     for label in labels:
         if not isinstance(label, str) or not base(label).isidentifier():
@@ -72,19 +72,18 @@ class Diagram(Multipliable):
     r"""A set partition of the axes of an output (top row) and an input (bottom row).
 
     Vertices are numbered from the left, the top row first. The diagram stands for the linear map
-    \(D : V^{\otimes k} \to V^{\otimes l}\) with \(D_{I,J} = 1\) where the indices \((I, J)\) are equal within every
-    block, and 0 elsewhere; these maps span \(\mathrm{Hom}_{S_n}\), those of pairs \(\mathrm{Hom}_{O(n)}\). A block
-    holds axes of one label only. Where a label has a form, its blocks are pairs, and a pair inside one row stands for
-    the entry of the form, row and column in the order of the vertices.
+    \(D : V^{\otimes k} \to V^{\otimes l}\) with \(D_{I,J} = 1\) if the indices \((I, J)\) are equal within every block,
+    and 0 otherwise. These maps span \(\mathrm{Hom}_{S_n}\), and those of pairings span \(\mathrm{Hom}_{O(n)}\). A block
+    contains axes of one label only. If a label has a form, its blocks are pairs, and a pair inside one row stands for
+    the entry of the form, with row and column in the order of the vertices.
 
     A *head* is a Levi-Civita tensor whose legs are blocks of its label: the entry is multiplied by the sign of their
-    indices as a permutation. If the blocks are one fewer than the legs, the last leg is summed over. Legs stand in the
-    order: blocks in both rows, blocks in the top row only, blocks in the bottom row only; those in both rows as they
-    come in the row with more legs of its own, the bottom one where there are as many. With a metric, legs in the bottom
-    row are lowered by it.
+    indices as a permutation. If there is one block fewer than legs, the last leg is summed over. The order of the legs
+    is: blocks in both rows, blocks in the top row only, blocks in the bottom row only. Blocks in both rows follow their
+    order in the row with more legs of its own, the bottom row in a tie. A metric lowers the legs in the bottom row.
 
-    A group that is given by generators has no diagrams. All axes of its label are single vertices then, and the entry
-    is multiplied by that of an *element* of a basis of its invariant tensors, `group.invariants`.
+    A group given by generators has no diagrams. All axes of its label are then single vertices, and the entry is
+    multiplied by that of an *element*, a basis tensor of its invariant tensors, `group.invariants`.
 
     Diagrams are ordered by propagating number, largest first, then by input half, output half and wires.
 
@@ -93,12 +92,12 @@ class Diagram(Multipliable):
         bottom: labels of the input axes.
         growth: the block of each vertex, numbered by first appearance (a restricted growth string).
         forms: the labels that have a form other than the identity matrix, sorted, each with its form.
-        heads: the labels that have a head, sorted, with the number of its legs and the blocks that are legs.
+        heads: the labels with a head, sorted, with its number of legs and the blocks that are legs.
         elements: the labels whose groups have no diagrams, sorted, with the group and the number of the tensor.
 
     Raises:
-        DiagramError: if a label is not a word, `growth` has not one entry a vertex, a block mixes labels, or a label
-            with a form has a block that is not a pair.
+        DiagramError: if a label is not a word, `growth` does not have one entry for each vertex, a block mixes labels,
+            or a label with a form has a block that is not a pair.
 
     Example:
         >>> trace_to_diagonal = Diagram(("p", "p"), ("p", "p"), (0, 0, 1, 1))
@@ -192,7 +191,7 @@ class Diagram(Multipliable):
         heads: Heads = (),
         elements: Elements = (),
     ) -> Diagram:
-        """Build a diagram from lists of vertices: tops are 0..l-1, bottoms l..l+k-1."""
+        """Build a diagram from lists of vertices: the tops are 0..l-1, the bottoms l..l+k-1."""
         top, bottom = row(top), row(bottom)
         number = [-1] * (len(top) + len(bottom))
         for i, block in enumerate(blocks):
@@ -237,7 +236,7 @@ class Diagram(Multipliable):
     def identity(
         cls, labels: Iterable[str] | str, *, groups: Mapping[str, object] | None = None, **bindings: object
     ) -> Diagram:
-        """The identity map on axes with these labels; groups with a form of their own are named as in `parse`."""
+        """Return the identity map on axes with these labels; groups with a form are named as in `parse`."""
         labels = row(labels)
         return cls(labels, labels, (*range(len(labels)), *range(len(labels))), bound_forms(groups, bindings, labels))
 
@@ -247,8 +246,8 @@ class Diagram(Multipliable):
 
         Args:
             text: such as `"p p -> p: 1 1' | 2'"`.
-            groups: what is bound to labels, as a dictionary; labels may also be given as keywords. Only groups with a
-                form of their own need be named, as in `m=ek.Lorentz`.
+            groups: the groups of labels, as a dictionary; labels may also be given as keywords. Only groups with a form
+                have to be named, as in `m=ek.Lorentz`.
         """
         from equikit.diagrams._text import parse_diagram
 
@@ -271,7 +270,7 @@ class Diagram(Multipliable):
 
     @property
     def block_labels(self) -> tuple[str, ...]:
-        """The label of each block; one that holds a vector and a dual vector has the label without a star."""
+        """The label of each block, without a star if the block joins a vector and a dual vector."""
         return HalfDiagram(self.labels, self.growth, ()).block_labels
 
     @property
@@ -281,7 +280,7 @@ class Diagram(Multipliable):
 
     @property
     def halves(self) -> tuple[HalfDiagram, HalfDiagram, tuple[int, ...]]:
-        """The output half, the input half, and for each wire of the input half the wire of the output half it meets."""
+        """The output half, the input half, and for each wire of the input half its wire of the output half."""
         split = len(self.top)
         above, below = self.growth[:split], self.growth[split:]
         shared = set(above) & set(below)
@@ -338,12 +337,12 @@ class Diagram(Multipliable):
         return f'Diagram.parse("{self}"{"".join(f", {label}={what}" for label, what in sorted(bound.items()))})'
 
     def _repr_svg_(self) -> str:
-        from equikit.draw import diagram_svg  # drawing stands above diagrams; only the picture reaches up to it
+        from equikit.draw import diagram_svg  # draw is built on diagrams; only the picture imports it
 
         return diagram_svg(self)
 
     def matrix(self, n: int | Mapping[str, int], *, basis: str = "diagram") -> np.ndarray:
-        r"""The map as a dense integer matrix, rows and columns in row-major order of the indices.
+        r"""Return the map as a dense integer matrix, rows and columns in row-major order of the indices.
 
         Args:
             n: the size of every label, or a dictionary from label to size.
@@ -353,9 +352,9 @@ class Diagram(Multipliable):
             int64 `[n^l, n^k]`.
 
         Raises:
-            OptionError: if there is no such basis.
+            OptionError: if the basis is unknown.
             ShapeError: if a label has no size.
-            TooLargeError: if the matrix would pass 4 GiB.
+            TooLargeError: if the matrix would exceed 4 GiB.
 
         Cost: time and memory \(n^{k+l}\).
         """
@@ -364,7 +363,7 @@ class Diagram(Multipliable):
         return diagram_matrix(self, n, basis=basis)
 
     def factor(self) -> Factorization:
-        """The diagram as permutation, planar diagram and permutation; see `equikit.diagrams.factor`."""
+        """Factor the diagram into permutation, planar diagram and permutation; see `equikit.diagrams.factor`."""
         from equikit.diagrams.algebra._factor import factor
 
         return factor(self)

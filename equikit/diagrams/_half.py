@@ -1,8 +1,8 @@
 """Half diagrams: one row of a diagram, with the blocks that propagate to the other row marked.
 
-A half diagram of the input row is a *reduction* (diagonals over blocks, sums over the blocks that do not propagate);
-one of the output row is an *expansion* (the transposed operations). A diagram is an input half, an output half, and a
-matching of their propagating blocks (the *wires*). The name is that of the cellular-algebra literature.
+A half diagram of the input row is a *reduction* (diagonals over blocks, sums over blocks that do not propagate). A half
+diagram of the output row is an *expansion* (the transposed operations). A diagram is an input half, an output half, and
+a matching of their propagating blocks (the *wires*). The name comes from the literature on cellular algebras.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from equikit.signatures import (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Head:
-    """The part in one row of a tensor whose legs are blocks: a Levi-Civita tensor, or one of a group without diagrams.
+    """The part in one row of a Levi-Civita tensor, or of an invariant tensor of a group without diagrams.
 
-    The latter is not applied in either row, but enters the product between them.
+    An invariant tensor is not applied in either row; it enters the product between them.
 
     Attributes:
         label: the label of the legs.
         blocks: the legs that lie in this row only, ascending.
-        axes: how many axes it leaves in the core: one for each of `blocks`; where the tensor is applied in this row,
-            one for each leg that lies in the other row only.
-        applied: whether the tensor is applied in this row: in the one with more legs of its own, so that the core is
-            small.
-        wired: how many propagating blocks are legs too: all of the label, or none.
-        loose: how many legs are summed over, joined to nothing.
+        axes: the number of axes that it adds to the core: one for each of `blocks`; if the tensor is applied in this
+            row, one for each leg that lies only in the other row.
+        applied: whether the tensor is applied in this row. It is applied in the row with more legs of its own, so that
+            the core is small.
+        wired: the number of propagating blocks that are also legs: all of the label, or none.
+        loose: the number of legs that are summed over and joined to nothing.
         stars: for a group without diagrams, which axes of its invariant tensors carry the dual, the top row first.
     """
 
@@ -80,7 +80,7 @@ class HalfDiagram:
 
     @property
     def block_labels(self) -> tuple[str, ...]:
-        """The label of each block; one that holds a vector and a dual vector has the label without a star."""
+        """The label of each block, without a star if the block joins a vector and a dual vector."""
         return tuple(min(self.labels[vertex] for vertex in block) for block in self.blocks)
 
     @property
@@ -95,7 +95,7 @@ class HalfDiagram:
 
     @property
     def core(self) -> tuple[str, ...]:
-        """The axes of the tensor between reduction and expansion: labels of the wires, sorted, then of the heads."""
+        """The labels of the tensor between reduction and expansion: those of the wires, sorted, then of the heads."""
         labels = self.block_labels
         own = tuple(head.label for head in self.heads for _ in range(head.axes))
         return tuple(labels[block] for block in self.wires) + own
@@ -108,7 +108,7 @@ class HalfDiagram:
 
 
 def _markings(block_labels: tuple[str, ...], core: tuple[str, ...]) -> list[tuple[int, ...]]:
-    """All ways to choose the blocks that propagate so that their labels are those of the core."""
+    """Return all choices of propagating blocks whose labels are those of the core."""
     wanted = Counter(core)
     choices = [
         itertools.combinations([b for b, label in enumerate(block_labels) if label == name], count)
@@ -120,7 +120,7 @@ def _markings(block_labels: tuple[str, ...], core: tuple[str, ...]) -> list[tupl
 def _legs(
     block_labels: tuple[str, ...], propagating: tuple[int, ...], heads: tuple[Head, ...], groups: Groups
 ) -> Iterator[tuple[Head, ...]]:
-    """Choose the blocks that are legs of the heads; where blocks can be of any size, all of the label have to be."""
+    """Choose the blocks that are legs of the heads: all of the label, if blocks can be of any size."""
     choices = []
     for head in heads:
         free = [b for b, label in enumerate(block_labels) if base(label) == head.label and b not in propagating]
@@ -139,7 +139,7 @@ def iter_halves(
         labels: the label of each vertex.
         core: the labels of the wires, sorted.
         groups: the groups of the labels.
-        heads: what the heads are like; their `blocks` only say how many.
+        heads: the kinds of the heads; only the number of their `blocks` is used.
     """
     limits = block_limits(groups)
     sizes = tuple((label, largest_block(group)) for label, group in groups)
@@ -172,9 +172,9 @@ class HalfArrays:
 
     Attributes:
         growth: `[count, vertices]` block of each vertex.
-        wire: `[count, vertices]` place of the vertex's block in the core, or -1.
-        closed: `[count, vertices]` place of the vertex's block among those that do not propagate, or -1.
-        blocks: label to `[count]`, the number of blocks of that label.
+        wire: `[count, vertices]` position of the vertex's block in the core, or -1.
+        closed: `[count, vertices]` position of the vertex's block among those that do not propagate, or -1.
+        blocks: for each label `[count]`, the number of blocks with that label.
     """
 
     growth: np.ndarray
@@ -184,7 +184,7 @@ class HalfArrays:
 
 
 def half_arrays(labels: tuple[str, ...], core: tuple[str, ...], limits: Limits = ()) -> HalfArrays:
-    """Enumerate half diagrams all at once; the rows are in the order of `iter_halves`."""
+    """Enumerate all half diagrams at once; the rows are in the order of `iter_halves`."""
     growth = growth_array(labels, limits)
     size = growth.max(axis=1, initial=-1).astype(np.int64) + 1
     growth = growth[np.argsort(size, kind="stable")]

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HomSpace:
-    r"""The space \(\mathrm{Hom}_G(V_{in}, V_{out})\) of linear maps that commute with the group, exactly.
+    r"""The space \(\mathrm{Hom}_G(V_{in}, V_{out})\) of linear maps that commute with the group, with exact results.
 
-    Made by `hom`. Where there are several terms it is the direct sum of the spaces between single terms, in
-    `pairs`. Axes bound to `Fixed` are not part of the diagrams: each diagram stands for `multiplicity` maps, one for
-    each pair of entries of the plain axes.
+    Made by `hom`. With several terms it is the direct sum of the spaces between single terms, in `pairs`. Axes bound to
+    `Fixed` are not part of the diagrams: each diagram stands for `multiplicity` maps, one for each pair of entries of
+    the plain axes.
 
     Attributes:
         signature: the terms, with the group of every label.
@@ -53,7 +53,7 @@ class HomSpace:
         return f"<{self}: {dimension_text(self)}>"
 
     def _repr_html_(self) -> str:
-        from equikit.draw import space_html  # drawing stands above diagrams; only the picture reaches up to it
+        from equikit.draw import space_html  # draw is built on diagrams; only the picture imports it
 
         return space_html(self)
 
@@ -76,17 +76,17 @@ class HomSpace:
 
     @property
     def multiplicity(self) -> int:
-        """The number of maps a diagram stands for: the product of the sizes of the plain axes."""
+        """The number of maps for each diagram: the product of the sizes of the plain axes."""
         source, target = self._single
         return self.signature.multiplicity(source) * self.signature.multiplicity(target)
 
     @property
     def diagrams(self) -> Sequence[Diagram]:
-        """The diagrams, canonical, ordered and made as they are asked for.
+        """The diagrams in canonical order, generated lazily.
 
-        A basis where n is bound: for the symmetric group the diagrams with at most n blocks, for groups whose
-        pairings are dependent the first independent ones. All of them where n is free, a basis from n = k + l on. A
-        space with several terms has the diagrams of its pairs, one pair after another.
+        If n is bound, they are a basis: for the symmetric group the diagrams with at most n blocks, for groups with
+        dependent pairings the first independent diagrams. If n is free, they are all diagrams, a basis from n = k + l
+        on. A space with several terms has the diagrams of its pairs, one pair after another.
         """
         if len(self.signature.inputs) * len(self.signature.outputs) != 1:
             return tuple(diagram for pair in self.pairs for diagram in pair.diagrams)
@@ -94,7 +94,7 @@ class HomSpace:
 
     @property
     def dim(self) -> int:
-        """The dimension; where n is free, that for n at least k + l. Counted, not enumerated."""
+        """The dimension, computed without enumeration; if n is free, the dimension for n at least k + l."""
         if len(self.signature.inputs) * len(self.signature.outputs) != 1:
             return sum(pair.dim for pair in self.pairs)
         diagrams = self.diagrams
@@ -102,10 +102,10 @@ class HomSpace:
         return diagrams.count_all * self.multiplicity
 
     def sizes(self, n: int | Mapping[str, int] | None = None) -> dict[str, int]:
-        """The size of every label: the bound ones, and `n` for the free ones.
+        """Return the size of every label: the bound sizes, and `n` for the free labels.
 
         Raises:
-            ShapeError: if a free label has no size, or `n` contradicts a bound one or names a label that is not there.
+            ShapeError: if a free label has no size, or `n` contradicts a bound size or names an unknown label.
         """
         sizes = self.signature.sizes
         if n is not None:
@@ -122,7 +122,7 @@ class HomSpace:
         return {label: given[label] if size is None else size for label, size in sizes.items()}
 
     def _refuse_size(self, label: Any, size: int) -> NoReturn:
-        """Raise `ShapeError` for a size of a label that is not there, or bound to another size."""
+        """Raise `ShapeError` for a size of an unknown label, or of a label that is bound to another size."""
         sizes, group = self.signature.sizes, self.signature.groups.get(label)
         free = None if group is None else group.free
         known = label in sizes
@@ -134,22 +134,22 @@ class HomSpace:
         )
 
     def matrices(self, n: int | Mapping[str, int] | None = None, *, basis: str = "diagram") -> np.ndarray:
-        r"""A basis of the space as dense integer matrices, in the order of `diagrams`.
+        r"""Return a basis of the space as dense integer matrices, in the order of `diagrams`.
 
         Rows and columns run over the indices of the axes in row-major order, term after term. With plain axes each
         diagram gives one matrix for each input entry and output entry, in that order.
 
         Args:
-            n: the size of the free labels; not needed where every label is bound.
+            n: the size of the free labels; not needed if every label is bound.
             basis: `"diagram"`, or `"orbit"` for maps with disjoint supports.
 
         Returns:
-            int64 `[dim, n^l, n^k]`; float64 or complex128 where a group is given by generators that are not exact.
+            int64 `[dim, n^l, n^k]`; float64 or complex128 if a group is given by inexact generators.
 
         Raises:
-            OptionError: if there is no such basis.
-            ShapeError: if a free label has no size, or `n` contradicts a bound label or names none.
-            TooLargeError: if the result would pass 1 GiB or 50,000 matrices; raised before anything is allocated.
+            OptionError: if the basis is unknown.
+            ShapeError: if a free label has no size, or `n` contradicts a bound size or names an unknown label.
+            TooLargeError: if the result would exceed 1 GiB or 50,000 matrices; raised before anything is allocated.
 
         Cost: time and memory dim · \(n^{k+l}\).
 
@@ -167,26 +167,26 @@ class HomSpace:
         for pair, (rows, columns) in zip(self.pairs, places, strict=True):
             part = result[start : start + pair.dim, rows, columns]
             start += pair.dim
-            if part.size:  # else there is nothing to fill, but a plain axis may be long
+            if part.size:  # otherwise there is nothing to fill, but a plain axis may be long
                 for i, block in enumerate(pair._blocks(sizes, basis)):
                     part[i * len(block) : (i + 1) * len(block)] = block
         return result
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the matrices: int64, or floating point where a group has generators that are not exact."""
+        """The dtype of the matrices: int64, or floating point if a group is given by inexact generators."""
         bound = [what for _, what in self.signature.bindings if isinstance(what, Group)]
         whole = [group for group in bound if group.blocks == "whole"]
         return np.result_type(np.int64, *(group.invariants(()) for group in whole))
 
     def _blocks(self, sizes: dict[str, int], basis: str) -> Iterator[np.ndarray]:
-        """The dense matrices of each diagram of a single pair, `[multiplicity, rows, columns]`."""
+        """Yield the dense matrices of each diagram of a single pair, `[multiplicity, rows, columns]`."""
         source, target = self._single
         acted = [(term, self.signature.acted(term)) for term in (target, source)]
         plain = [(term, self.signature.plain(term)) for term in (target, source)]
         shapes = [tuple(sizes[term.labels[i]] for i in places) for term, places in plain]
         units = [np.eye(math.prod(shape), dtype=np.int64).reshape(-1, *shape) for shape in shapes]
-        # Axes: input entry, output entry, then all axes of the output term and of the input term as they stand there.
+        # Axes: input entry, output entry, then all axes of the output term and of the input term in their order.
         order: list[int] = []
         offsets = [0, len(target.labels)]
         for offset, (_, places) in zip(offsets, acted, strict=True):
@@ -204,7 +204,7 @@ class HomSpace:
 
     @property
     def _has_orbits(self) -> bool:
-        """Whether the diagrams are sums of orbit maps: those of groups that permute a basis."""
+        """Whether the diagrams are sums of orbit maps, as for groups that permute a basis."""
         return all(what.blocks in ("any", "even") and not what.legs for what in self.signature.groups.values())
 
     def _refuse_orbits(self) -> None:
@@ -217,12 +217,13 @@ class HomSpace:
             )
 
     def gram(self, n: int | Mapping[str, int] | None = None) -> sympy.ImmutableDenseMatrix:
-        r"""The inner products of the diagrams, a SymPy matrix of powers of n (of `n_p` and so on for several labels).
+        r"""Return the inner products of the diagrams, a SymPy matrix of powers of n (of `n_p` etc. for several labels).
 
-        Entry (i, j) is \(\mathrm{tr}(D_i^T D_j)\), n to the number of blocks of the join of the two partitions.
+        Entry (i, j) is \(\mathrm{tr}(D_i^T D_j)\), n to the power of the number of blocks of the join of the two
+        partitions.
 
         Args:
-            n: the size of the labels, to have numbers in place of powers.
+            n: the size of the labels, for numbers instead of powers.
 
         Raises:
             OptionError: for a space with several terms, whose diagrams belong to different pairs.
@@ -244,9 +245,9 @@ class HomSpace:
         return _gram.gram_matrix(self.diagrams, sizes)
 
     def gram_determinant(self, n: int | Mapping[str, int] | None = None) -> sympy.Expr:
-        r"""The determinant of `gram()`, factored: it vanishes at the n where the diagrams are dependent.
+        r"""Return the factored determinant of `gram()`, which vanishes at the n where the diagrams are dependent.
 
-        Where the group permutes a basis it is \(\prod_\pi n (n-1) \cdots (n-|\pi|+1)\), by the unitriangular change to
+        If the group permutes a basis, it is \(\prod_\pi n (n-1) \cdots (n-|\pi|+1)\), by the unitriangular change to
         the orbit basis; otherwise it is computed from the matrix.
 
         Example:
@@ -260,7 +261,7 @@ class HomSpace:
         return gram_determinant(diagrams, None if n is None else self.sizes(n))
 
     def change_of_basis(self, source: str, target: str) -> np.ndarray:
-        """The exact matrix that writes the `source` basis in the `target` basis: row i holds map i's coefficients.
+        """Return the exact matrix from the `source` to the `target` basis: row i has the coefficients of map i.
 
         Args:
             source, target: `"diagram"` or `"orbit"`.
@@ -281,26 +282,25 @@ class HomSpace:
         return _gram.zeta_matrix(diagrams) if source == "diagram" else _gram.moebius_matrix(diagrams)
 
     def coefficients(self, matrix: Any, n: int | Mapping[str, int] | None = None) -> np.ndarray:
-        r"""The weights of the equivariant map that is nearest to a matrix, in the order of `matrices`.
+        r"""Return the weights of the equivariant map nearest to a matrix, in the order of `matrices`.
 
-        They minimize \(\lVert M - \sum_i c_i D_i \rVert_F\): the inner products of M with the diagrams, solved with
-        their Gram matrix. Neither a dense diagram nor a projector is formed. Where diagrams of a free group are
-        dependent, at small n, the weights of normalized diagrams are those of smallest norm.
+        They minimize \(\lVert M - \sum_i c_i D_i \rVert_F\), and solve the linear system of the Gram matrix and the
+        inner products of M with the diagrams. Neither a dense diagram nor a projector is formed. If the diagrams of a
+        free group are dependent, at small n, these are the weights of smallest norm for normalized diagrams.
 
         Args:
             matrix: real or complex, `[n^l, n^k]`, with rows and columns as in `matrices`.
-            n: the size of the free labels; not needed where every label is bound.
+            n: the size of the free labels; not needed if every label is bound.
 
         Returns:
-            float64 `[dim]`, or complex128 where the matrix or a group is complex.
+            float64 `[dim]`, or complex128 if the matrix or a group is complex.
 
         Raises:
             ShapeError: if the matrix has another shape, or `n` does not fit.
-            DTypeError: if the matrix does not hold numbers.
-            TooLargeError: if there are more diagrams than a Gram matrix can have, or too many entries to read.
+            DTypeError: if the matrix does not contain numbers.
+            TooLargeError: if there are too many diagrams for a Gram matrix, or too many entries to read.
 
-        Cost: for each diagram the entries where it is not zero, \(n^b\) for b blocks, and the cube of the number of
-        diagrams.
+        Cost: for each diagram its nonzero entries, \(n^b\) for b blocks, plus the cube of the number of diagrams.
 
         Example:
             >>> from equikit import S
@@ -310,21 +310,21 @@ class HomSpace:
         return projection.coefficients(self, matrix, n)
 
     def project(self, matrix: Any, n: int | Mapping[str, int] | None = None) -> np.ndarray:
-        r"""The equivariant map that is nearest to a matrix, in the Frobenius norm.
+        r"""Return the equivariant map nearest to a matrix, in the Frobenius norm.
 
         For a compact group of orthogonal or unitary matrices it is the mean of \(g M g^{-1}\) over the group.
 
         Args:
             matrix: real or complex, `[n^l, n^k]`, with rows and columns as in `matrices`.
-            n: the size of the free labels; not needed where every label is bound.
+            n: the size of the free labels; not needed if every label is bound.
 
         Returns:
             float64 or complex128 of the shape of the matrix.
 
         Raises:
-            ShapeError, DTypeError, TooLargeError: as `coefficients` does.
+            ShapeError, DTypeError, TooLargeError: as in `coefficients`.
 
-        Cost: that of `coefficients`, and as much again to add up the diagrams.
+        Cost: the cost of `coefficients`, and the same again to add up the diagrams.
 
         Example:
             >>> from equikit import S
@@ -340,8 +340,8 @@ class HomSpace:
         normalize: Literal["sum", "mean"] = "sum",
         bias: bool = False,
     ) -> Plan:
-        """The plan that applies all maps of the space at once; see `equikit.plans.plan`."""
-        from equikit.plans import plan  # plans stand above diagrams; this method is the bridge a user expects
+        """Return the plan that applies all maps of the space at once; see `equikit.plans.plan`."""
+        from equikit.plans import plan  # plans is built on diagrams; users expect this method here
 
         return plan(self.signature, channels, normalize=normalize, bias=bias)
 
@@ -376,24 +376,24 @@ def hom(
     groups: Mapping[str, object] | None = None,
     **bindings: object,
 ) -> HomSpace | MultilinearSpace:
-    r"""The space of linear maps that commute with the groups on the axes; with commas, of multilinear ones.
+    r"""Return the space of linear maps that commute with the groups on the axes, or with commas, of multilinear maps.
 
     Args:
-        signature: `"inputs -> outputs"`, each a list of axis labels; terms are separated by `+`. Or the inputs alone,
-            as a text or a dictionary from name to labels. Commas separate inputs in each of which the maps are linear,
-            `"x, x y -> y"`; `sym(x x)` and `alt(x x)` stand for axes in which a tensor is symmetric or antisymmetric,
-            `sym(x, x)` and `alt(x, x)` for inputs that may be exchanged.
+        signature: `"inputs -> outputs"`, each a list of axis labels with `+` between terms. Or only the inputs, as text
+            or as a dictionary from name to labels. Commas separate the inputs of a multilinear map, `"x, x y -> y"`.
+            `sym(x x)` and `alt(x x)` mark axes in which a tensor is symmetric or antisymmetric, `sym(x, x)` and `alt(x,
+            x)` inputs that may be exchanged.
         outputs: the output terms, if `signature` has only the inputs.
         groups: the group of each label, as a dictionary.
         **bindings: the same as keywords: a group (`S(5)`), a free group (`S`), or `Fixed(size)`.
 
     Returns:
         The `HomSpace`, or with commas, `sym` or `alt` the `MultilinearSpace`; its dimension, diagrams and matrices are
-        computed when asked for. Type checkers cannot read the text: `assert isinstance(space, ek.HomSpace)` tells them
-        where a program needs more than both have.
+        computed on demand. Type checkers cannot read the text: `assert isinstance(space, ek.HomSpace)` tells them
+        which of the two it is.
 
     Raises:
-        SignatureError: if the signature cannot be read, a label is not bound or bound twice, or a binding has no label.
+        SignatureError: if the signature cannot be read, a label is unbound or bound twice, or a binding has no label.
 
     Example:
         >>> from equikit import S

@@ -17,7 +17,7 @@ from equikit.diagrams._core import Core, cores, fits, iter_wires, parities_fit
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._half import half_arrays, iter_halves
 from equikit.diagrams.bases._basis import in_basis, keeps_rules
-from equikit.diagrams.counting._count import count_colored, independent
+from equikit.diagrams.counting._count import count_colored
 from equikit.diagrams.counting._effort import (
     LOOKED_UP,
     MOST_HALVES,
@@ -43,13 +43,13 @@ from equikit.signatures import (
 class Diagrams(Sequence[Diagram]):
     """The diagrams from a bottom row to a top row that form a basis, in canonical order.
 
-    A sequence that makes diagrams as they are asked for: `len` counts without enumerating, iteration is lazy. An index
-    or a slice costs the enumeration up to it. Python's `len` ends at 2**63, `count_all` does not.
+    A lazy sequence: `len` counts without enumeration, and an index or a slice costs the enumeration up to it. Python's
+    `len` is limited to 2**63; `count_all` is not.
 
     Attributes:
         top, bottom: the labels of the rows.
-        groups: the group of each label; a label that is not named carries the free symmetric group.
-        every: take dependent diagrams too, where n is small.
+        groups: the group of each label; other labels carry the free symmetric group.
+        every: whether to include dependent diagrams, if n is small.
     """
 
     top: tuple[str, ...]
@@ -114,14 +114,14 @@ class Diagrams(Sequence[Diagram]):
 
     @property
     def _even(self) -> bool:
-        """Whether a label needs blocks of even sizes, so that not all halves can be joined."""
+        """Whether a label needs blocks of even sizes, so that some halves cannot be joined."""
         return any(group.blocks == "even" for _, group in self.groups)
 
     @property
     def dependent(self) -> bool:
         """Whether the diagrams of a label are dependent, so that a basis of them is chosen."""
         labels = [*map(base, self.top + self.bottom)]
-        return any(not independent(group, labels.count(label)) for label, group in self.groups)
+        return any(not group.independent(labels.count(label)) for label, group in self.groups)
 
     @overload
     def __getitem__(self, index: int) -> Diagram: ...
@@ -134,7 +134,7 @@ class Diagrams(Sequence[Diagram]):
                 return self[wanted[-1] : wanted[0] + 1 : -wanted.step][::-1] if wanted else ()
             refuse_if_unlistable(wanted.stop if wanted else 0)
             return tuple(itertools.islice(self, wanted.start, wanted.stop, wanted.step))
-        place = range(self.count_all)[index]  # raises IndexError, and counts from the end where negative
+        place = range(self.count_all)[index]  # raises IndexError, and counts from the end if negative
         refuse_if_unreachable(place)
         return next(itertools.islice(self, place, None))
 
@@ -143,7 +143,7 @@ class Diagrams(Sequence[Diagram]):
         return reversed(tuple(self))
 
     def index(self, value: Any, start: int = 0, stop: int | None = None) -> int:
-        """The place of a diagram; `ValueError` where it is not in the sequence. Costs the enumeration up to it."""
+        """Return the position of a diagram, or raise `ValueError`. Costs the enumeration up to it."""
         if value in self:
             places = range(self.count_all)[start:stop]
             for place, diagram in enumerate(self):
@@ -164,7 +164,7 @@ class Diagrams(Sequence[Diagram]):
         return f"<{count_text(self.count_all)} diagrams: {'; '.join(shown)}{'; ...' if self.count_all > 3 else ''}>"
 
     def refuse_if_many(self) -> None:
-        """Raise `TooLargeError` where the diagrams cannot be grouped by core in a few seconds."""
+        """Raise `TooLargeError` if the diagrams cannot be grouped by core in a few seconds."""
         what, rows = "there are too many diagrams to be grouped by core", (self.top, self.bottom, self.groups)
         refuse_if_more(what, count_halves(*rows), MOST_HALVES, "half diagrams", FEWER)
         refuse_if_more(what, count_joined(*rows, wired=False), MOST_PAIRS, "pairs of half diagrams", FEWER)
@@ -174,19 +174,19 @@ class Diagrams(Sequence[Diagram]):
 
     @property
     def cores(self) -> tuple[Core, ...]:
-        """The diagrams grouped by core; what a plan is made from."""
+        """The diagrams grouped by core, from which a plan is made."""
         return _grouped(self)
 
     def array(self) -> np.ndarray:
-        """All diagrams at once, as restricted growth strings in canonical order.
+        """Return all diagrams as restricted growth strings in canonical order.
 
         Returns:
             int8 `[count, l + k]`: the block of each vertex, top row first.
 
         Raises:
-            TooLargeError: if there are too many diagrams, ten million where all groups are symmetric.
+            TooLargeError: if there are too many diagrams, ten million if all groups are symmetric.
 
-        Cost: that of writing the array; where groups other than the symmetric one act, that of the enumeration.
+        Cost: the cost of writing the array; for groups other than the symmetric group, that of the enumeration.
         """
         order = len(self.top) + len(self.bottom)
         refuse_if_long(self.top + self.bottom)
@@ -215,7 +215,7 @@ class Diagrams(Sequence[Diagram]):
                 total = bottom.blocks.get(label, zero)[:, None] + top.blocks.get(label, zero)[None, :]
                 allowed &= total - core.count(label) <= most
         below, above = np.nonzero(allowed)
-        # Number blocks: those of the top half, then one a wire-less block of the bottom half.
+        # Number blocks: first those of the top half, then the blocks of the bottom half that have no wire.
         block_of_wire = np.zeros((len(top.growth), len(core)), np.int64)
         for vertex in range(len(self.top)):
             wired = np.flatnonzero(top.wire[:, vertex] >= 0)
@@ -236,14 +236,14 @@ class Diagrams(Sequence[Diagram]):
 
 
 def pair_diagrams(signature: Signature, source: Term | None, target: Term) -> Diagrams:
-    """The diagrams of the maps from one term, or from the trivial representation, to one term."""
+    """Return the diagrams of the maps from one term, or from the trivial representation, to one term."""
     own = signature.pair(source or Term("", ()), target)
     top, bottom = (tuple(label for label in term.labels if label in own.groups) for term in (target, own.inputs[0]))
     return Diagrams(top, bottom, tuple(own.groups.items()))
 
 
 def _choices(counts: Sequence[tuple[str, Group, int]]) -> Iterator[tuple[tuple[str, Group, int], ...]]:
-    """One number for each label, the last label's running fastest; lazily, as there can be millions."""
+    """Yield one number for each label, the last one fastest; lazily, because there can be millions."""
     if not counts:
         yield ()
         return
@@ -258,7 +258,7 @@ def _grouped(diagrams: Diagrams) -> tuple[Core, ...]:
     groups, limits = diagrams.groups, block_limits(diagrams.groups)
     diagrams.refuse_if_many()
     if not diagrams.count_all:
-        return ()  # half diagrams that nothing joins are not listed
+        return ()  # half diagrams that join to nothing are not listed
     forms = forms_of(groups, diagrams.top + diagrams.bottom)
     dependent = diagrams.dependent
     copies = math.prod(count for _, _, count in diagrams._element_counts)

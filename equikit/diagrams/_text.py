@@ -1,7 +1,7 @@
-"""The text form of a diagram: `p p -> p p: 1 1' | 2 2'`, tops unprimed, bottoms primed, numbered from one.
+"""The text form of a diagram: `p p -> p p: 1 1' | 2 2'`, with tops unprimed, bottoms primed, numbered from one.
 
-A block that is a leg of a Levi-Civita tensor begins with `^`. The axes of a group without diagrams follow `#` and the
-number of the invariant tensor that holds them together.
+A block that is a leg of a Levi-Civita tensor starts with `^`. The axes of a group without diagrams follow `#` and the
+number of their invariant tensor.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXAMPLE = "\"p p -> p: 1 1' | 2'\""
 
 
 def format_diagram(diagram: Diagram) -> str:
-    """Write a diagram as text that `parse_diagram` reads back."""
+    """Write a diagram as text that `parse_diagram` can read."""
     split = len(diagram.top)
     names = [str(i + 1) for i in range(split)] + [f"{i + 1}'" for i in range(len(diagram.bottom))]
     legs = {block for _, _, blocks in diagram.heads for block in blocks}
@@ -44,7 +44,7 @@ def format_diagram(diagram: Diagram) -> str:
 def parse_diagram(
     text: str, groups: Mapping[str, object] | None = None, keywords: Mapping[str, object] | None = None
 ) -> Diagram:
-    """Read the text form of a diagram, with the groups of labels that have a form of their own.
+    """Read the text form of a diagram; `groups` are those of labels with a form.
 
     Raises:
         DiagramError: if the text is not labels, a colon and blocks of numbered vertices that form a partition.
@@ -130,7 +130,7 @@ def parse_diagram(
 
 
 def _tensor_number(block: str, text: str) -> tuple[int | None, str]:
-    """Split `"#3 1 2'"` into the number, from zero, and the vertices."""
+    """Split `"#3 1 2'"` into the number, counted from zero, and the vertices."""
     stripped = block.lstrip()
     if not stripped.startswith("#"):
         return None, block
@@ -148,7 +148,7 @@ def _tensor_number(block: str, text: str) -> tuple[int | None, str]:
 def _elements(
     tensors: list[tuple[int, list[int]]], top: tuple[str, ...], bottom: tuple[str, ...], acted: Groups, text: str
 ) -> tuple[tuple[str, Group, int], ...]:
-    """The elements of a diagram; each holds all axes of one label whose group has no diagrams, or `DiagramError`."""
+    """Return the elements of a diagram, each with all axes of one label, or raise `DiagramError`."""
     found, labels = [], top + bottom
     for number, vertices in tensors:
         own = {base(labels[vertex]) for vertex in vertices}

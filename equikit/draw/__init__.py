@@ -1,6 +1,6 @@
 """Pictures: SVG and text of diagrams, SVG of matrices, HTML and text of whole spaces, SVG of parameters.
 
-Plain strings, no JAX.
+Pictures are plain strings; no JAX.
 """
 
 from equikit.draw._factor import factorization_html

@@ -1,9 +1,9 @@
-"""The curves of a diagram's blocks: where they run, where they cross, and how they are cut.
+"""The curves of a diagram's blocks: their paths, their crossings, and the gaps cut into them.
 
 Points are complex numbers, with the imaginary axis pointing down as in SVG. A block is a chain of arcs within each row
 and one link between the rows. Every curve leaves its vertices vertically, so that no curve touches the vertex of
-another block. Where two blocks cross, the later one is cut on both sides of the crossing, as in pictures of knots: this
-needs no background color, and so works on any page.
+another block. Where two blocks cross, the later one is cut on both sides of the crossing, as in knot diagrams: this
+needs no background color, so it works on any page.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from equikit.diagrams import Diagram
 PITCH = 36.0
 """Distance of neighboring vertices in a row."""
 GAP = 3.4
-"""How far the lower curve stays away from a crossing, measured across the upper one."""
+"""Distance that the lower curve keeps from a crossing, measured across the upper curve."""
 SPECK = 3.0
-"""Pieces shorter than this between two gaps are left out."""
+"""Shorter pieces between two gaps are omitted."""
 SAMPLES = 47
-"""Straight pieces by which a curve is replaced to find crossings; the error is a small part of a pixel."""
+"""Number of straight pieces that approximate a curve to find crossings; the error is a small part of a pixel."""
 ROUNDING = 1e-9
 CLOSE = 5.0
-"""Distance below which two curves could be taken for one."""
+"""Distance below which two curves look like one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,36 +46,36 @@ class Curve:
 
     @property
     def left(self) -> float:
-        """The least abscissa: curves here run from side to side without turning back."""
+        """The smallest abscissa: curves here run from side to side without turning back."""
         return min(self.start.real, self.end.real)
 
     @property
     def right(self) -> float:
-        """The greatest abscissa."""
+        """The largest abscissa."""
         return max(self.start.real, self.end.real)
 
     def at(self, t: np.ndarray) -> np.ndarray:
-        """The points at the given parameters."""
+        """Return the points at the given parameters."""
         s = 1 - t
         weights = np.stack([s**3, 3 * s * s * t, 3 * s * t * t, t**3], axis=-1)
         points: np.ndarray = weights @ np.array([self.start, self.first, self.second, self.end])
         return points
 
     def velocity(self, t: float) -> complex:
-        """The derivative at a parameter."""
+        """Return the derivative at a parameter."""
         s = 1 - t
         first, middle, last = self.first - self.start, self.second - self.first, self.end - self.second
         return 3 * (s * s * first + 2 * s * t * middle + t * t * last)
 
     def part(self, low: float, high: float) -> Curve:
-        """The piece between two parameters, as a curve of its own."""
+        """Return the piece between two parameters as a separate curve."""
         start, end = self.at(np.array([low, high])).tolist()
         third = (high - low) / 3
         return Curve(start, start + third * self.velocity(low), end - third * self.velocity(high), end)
 
 
 def arc(start: complex, end: complex, height: float) -> Curve:
-    """An arc between two vertices of a row, bulging by up to `height`, the more the further they are apart."""
+    """Return an arc between two vertices of a row, whose height grows with their distance, up to `height`."""
     steps = abs(end - start) / PITCH
     # At most a little below half of the way to the other row, so that arcs of the two rows never meet.
     depth = 1j * height * 0.62 * steps / (steps + 0.8)
@@ -83,10 +83,10 @@ def arc(start: complex, end: complex, height: float) -> Curve:
 
 
 def link(start: complex, end: complex) -> Curve:
-    """A curve from a top vertex to a bottom vertex.
+    """Return a curve from a top vertex to a bottom vertex.
 
-    Links that lean by two or more places are bent, to the one side or the other by their direction and the more the
-    further they lean: otherwise many links could meet in one point.
+    Links that lean by two or more places are bent, to a side that depends on their direction, and more if they lean
+    more: otherwise many links could meet in one point.
     """
     height, lean = (end - start).imag, (end - start).real / PITCH
     bend = 0.0 if abs(lean) < 1.5 else math.copysign(min(0.04 * abs(lean), 0.13), lean)
@@ -94,15 +94,15 @@ def link(start: complex, end: complex) -> Curve:
 
 
 def block_curves(diagram: Diagram, points: Sequence[complex], height: float) -> list[list[Curve]]:
-    """The curves of each block: the arcs of the top row, those of the bottom row, and the link between the rows.
+    """Return the curves of each block: the arcs of the top row, of the bottom row, and the link between the rows.
 
     The link of a block joins the two vertices between which it is shortest, where each crossing with a curve of another
-    block counts for the distance of two neighboring vertices; of several such links it is the leftmost.
+    block counts as much as the distance of two neighboring vertices; in a tie the leftmost link is used.
 
     Args:
         diagram: the diagram.
-        points: the place of each vertex.
-        height: the distance of the rows.
+        points: the position of each vertex.
+        height: the distance between the rows.
 
     Cost: for each block the number of pairs of a top and a bottom vertex, times the number of curves.
     """
@@ -128,7 +128,7 @@ def block_curves(diagram: Diagram, points: Sequence[complex], height: float) -> 
 
 
 def head_curves(diagram: Diagram, legs: Sequence[int], points: Sequence[complex], height: float) -> list[Curve]:
-    """The curves that join the legs of a Levi-Civita tensor, each at its first vertex, as if they were one block."""
+    """The curves that join the legs of a Levi-Civita tensor, each at its first vertex, like those of one block."""
     first = {diagram.blocks[block][0] for block in legs}
     growth = tuple(0 if vertex in first else vertex + 1 for vertex in range(diagram.order))
     joined = Diagram(diagram.top, diagram.bottom, growth)
@@ -136,7 +136,7 @@ def head_curves(diagram: Diagram, legs: Sequence[int], points: Sequence[complex]
 
 
 def crossings(one: Curve, other: Curve) -> list[tuple[float, float]]:
-    """The parameters of both curves at each of their crossings."""
+    """Return the parameters of both curves at each of their crossings."""
     if one.right <= other.left or other.right <= one.left:
         return []
     grid = np.linspace(0, 1, SAMPLES + 1)
@@ -158,7 +158,7 @@ def crossings(one: Curve, other: Curve) -> list[tuple[float, float]]:
 
 
 def near(one: Curve, other: Curve) -> bool:
-    """Whether two curves come so close that they could be taken for one."""
+    """Whether two curves are so close that they could look like one."""
     if one.right + CLOSE <= other.left or other.right + CLOSE <= one.left:
         return False
     grid = np.linspace(0, 1, SAMPLES + 1)
@@ -166,7 +166,7 @@ def near(one: Curve, other: Curve) -> bool:
 
 
 def kept(curve: Curve, cuts: Sequence[tuple[float, float]]) -> list[Curve]:
-    """What is left of a curve when the given intervals of its parameter are taken out; specks are taken out too."""
+    """Return the parts of a curve outside the given intervals of its parameter, without very short parts."""
     pieces, low = [], 0.0
     for start, end in [*sorted(cuts), (1.0, 1.0)]:
         whole = (low, start) == (0.0, 1.0)
@@ -183,7 +183,7 @@ class Weave:
 
     Attributes:
         curves: the pieces to draw for each block; none for a block of one vertex.
-        met: for each block, the earlier blocks that it crosses or comes near to.
+        met: for each block, the earlier blocks that it crosses or nearly touches.
     """
 
     curves: tuple[tuple[Curve, ...], ...]

@@ -9,7 +9,7 @@ CELL = "text-align:left;padding:2px 12px 2px 0"
 
 
 def factorization_html(factored: Factorization) -> str:
-    """Draw a factored diagram, first the output permutation, and list the steps with their operations.
+    """Draw a factored diagram, starting with the output permutation, and list the steps with their operations.
 
     Args:
         factored: from `diagram.factor()`.

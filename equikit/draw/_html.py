@@ -1,7 +1,7 @@
-"""A space as a page of HTML: its diagrams beside their matrices, one section for each pair of terms.
+"""A space as a page of HTML: diagrams next to their matrices, with one section for each pair of terms.
 
-Styles stand in the elements, because a notebook would apply a style sheet to the whole page; colors are those of the
-surrounding page, paler or not. The text is also well-formed XML.
+Styles are attributes of the elements, because a notebook would apply a style sheet to the whole page; colors are
+derived from those of the surrounding page. The text is also well-formed XML.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._listing import Section, blocks_text, dimension_text, plural, sections
 from equikit.draw._matrix import matrix_svg
 from equikit.draw._svg import diagram_svg, xml_text
-from equikit.groups import Group, Sp
+from equikit.groups import Group
 
 MOST_CELLS = 32
-"""Rows or columns of the largest matrix in a gallery; smaller cells could not be told apart."""
+"""The most rows or columns of a matrix in a gallery; smaller cells could not be distinguished."""
 
 MONO = "font-family:ui-monospace,Menlo,Consolas,monospace"
 CARD = "border:1px solid rgba(136,136,136,.35);border-radius:8px;padding:8px 10px 6px;min-width:165px;text-align:center"
@@ -28,11 +28,11 @@ ROW = "display:flex;align-items:center;justify-content:center;gap:12px"
 
 
 def drawing_sizes(space: HomSpace) -> dict[str, int] | None:
-    """The size of each label at which the matrices of a single pair are drawn, `None` where all would be too large.
+    """Return the size of each label for drawing the matrices of a single pair, `None` if all would be too large.
 
-    The sizes to which all labels are bound, where those are small enough. Otherwise the number of vertices, but at
-    least three and at most four, or two; a label that is bound to fewer points, or whose diagrams fit one size only,
-    keeps its own size.
+    These are the bound sizes of all labels, if they are small enough. Otherwise the number of vertices, but at least
+    three and at most four, or two; a label that is bound to fewer points, or whose diagrams fit only one size, keeps
+    its size.
     """
     source, target = space.signature.inputs[0], space.signature.outputs[0]
     groups = space.signature.groups
@@ -51,15 +51,15 @@ def drawing_sizes(space: HomSpace) -> dict[str, int] | None:
 
 
 def drawn(group: Group, n: int) -> int:
-    """The size at which a label is drawn where n would be nice: its own where its diagrams fit no other."""
-    if group.n is not None and (group.legs or group.form is not None):
+    """Return the size at which a label is drawn, `n` by preference: its own if its diagrams fit no other size."""
+    if group.n is not None and (group.legs or group.form is not None or group.blocks == "whole"):
         return group.n
     n = n if group.n is None else min(n, group.n)
-    return n - n % 2 if isinstance(group, Sp) else n
+    return n if group.form is None or group.form.fits(n) else n - 1
 
 
 def _borders(row: Sequence[str], sizes: dict[str, int]) -> int:
-    """How many rows (or columns) of a matrix belong to one value of the first index."""
+    """Count the rows (or columns) of a matrix for one value of the first index."""
     return max(1, math.prod(sizes[label] for label in row[1:]))
 
 
@@ -79,10 +79,10 @@ def _card(index: int, diagram: Diagram, sizes: dict[str, int] | None, labels: Se
 
 
 def _size_note(section: Section, sizes: dict[str, int] | None) -> str:
-    """At which sizes the matrices are drawn."""
+    """Return a note on the sizes at which the matrices are drawn."""
     if sizes is None:
         exact = section.space.dtype == np.int64
-        return f"matrices left out: they are {'large even at two points a label' if exact else 'no integers'}"
+        return f"matrices left out: they are {'too large' if exact else 'not integers'}"
     bound = section.space.signature.groups
     parts = []
     for label, n in sizes.items():
@@ -118,24 +118,24 @@ def _section(section: Section, labels: Sequence[str], titled: bool) -> str:
 
 
 def space_html(space: HomSpace, most: int = 60) -> str:
-    """Draw the diagrams of a space as a page of HTML, each beside its matrix.
+    """Draw the diagrams of a space as a page of HTML, next to their matrices.
 
-    The header has the signature, what acts on each label, and the dimension. Each pair of an input term and an output
+    The header has the signature, the group of each label, and the dimension. Each pair of an input term and an output
     term has its own section. Output axes are the top rows of the diagrams and the rows of the matrices. Matrices are
-    drawn at a small size of the labels, which is stated; axes bound to `Fixed` are not drawn, their multiplicity is
+    drawn at a small size of the labels, which is stated. Axes bound to `Fixed` are not drawn; their multiplicity is
     stated.
 
     Args:
         space: the space.
-        most: how many diagrams to draw at most, shared out over the pairs of terms; how many are left out is said.
+        most: the most diagrams to draw, shared among the pairs of terms; the number of omitted diagrams is stated.
 
     Returns:
         The text of a `<div>` element, without scripts or references to anything outside it.
 
     Raises:
-        OptionError: if `most` is not a count.
+        OptionError: if `most` is not a nonnegative integer.
 
-    Cost: that of drawing; about a millisecond for a diagram of four vertices.
+    Cost: about a millisecond for a diagram of four vertices.
 
     Example:
         >>> from equikit import S, hom

@@ -1,4 +1,4 @@
-"""A space as a compact listing, and how a listing is shared out over the pairs of terms of a space."""
+"""A space as a compact text listing, shared among its pairs of terms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from equikit.signatures import (
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What is shown of the space between one input term and one output term.
+    """The shown part of the space between one input term and one output term.
 
     Attributes:
         space: the space of the pair.
@@ -45,12 +45,12 @@ class Section:
 
 
 def plural(count: int, what: str) -> str:
-    """A count with a noun: `1 diagram`, `2 diagrams`."""
+    """Write a count with a noun: `1 diagram`, `2 diagrams`."""
     return f"{count_text(count)} {what}{'' if count == 1 else 's'}"
 
 
 def shares(counts: Sequence[int], most: int) -> list[int]:
-    """Share out `most` places: each gets what it needs or an equal part of what the smaller ones leave.
+    """Divide `most` places: each gets what it needs, or an equal share of what the smaller ones leave.
 
     Example:
         >>> shares([1, 15, 203], 20)
@@ -65,9 +65,9 @@ def shares(counts: Sequence[int], most: int) -> list[int]:
 
 
 def sections(space: HomSpace, most: int) -> list[Section]:
-    """The pairs of terms of a space, with at most `most` diagrams shown in all."""
+    """Return the pairs of terms of a space, with at most `most` diagrams shown in total."""
     pairs = space.pairs
-    # Not len(), which refuses a count that does not fit in a machine word.
+    # Not len(), which rejects a count that does not fit in a machine word.
     counts = [pair.diagrams.__len__() for pair in pairs]
     return [
         Section(
@@ -82,12 +82,12 @@ def sections(space: HomSpace, most: int) -> list[Section]:
 
 
 def blocks_text(diagram: Diagram) -> str:
-    """The blocks as in the text form of a diagram, without the labels."""
+    """Write the blocks as in the text form of a diagram, without the labels."""
     return str(diagram).rpartition(":")[2].strip() or "no blocks"
 
 
 def dimension_text(space: HomSpace) -> str:
-    """The dimension, and from which n on it holds where a group is free."""
+    """Write the dimension, and the n from which it holds if a group is free."""
     sizes, groups = space.signature.sizes, space.signature.groups
     inputs, outputs = space.signature.inputs, space.signature.outputs
     free = [label for label, _ in space.signature.bindings if label in groups and sizes[label] is None]
@@ -102,7 +102,7 @@ def dimension_text(space: HomSpace) -> str:
 
 
 def _table(section: Section) -> Iterator[str]:
-    """The lines of a section: number, propagating number, block letters of output and input, blocks."""
+    """Yield the lines of a section: number, propagating number, block letters of output and input, blocks."""
     words = [
         (block_word(diagram.growth[: len(diagram.top)]), block_word(diagram.growth[len(diagram.top) :]))
         for diagram in section.shown
@@ -122,22 +122,22 @@ def _table(section: Section) -> Iterator[str]:
 
 
 def space_text(space: HomSpace, most: int = 60) -> str:
-    """List the diagrams of a space, a line each.
+    """List the diagrams of a space, one per line.
 
-    A line has the number of the diagram in `space.diagrams` (of `space.pairs[i].diagrams` where there are several
-    terms), the number of blocks that join the rows, the block letters of the output and of the input, and the blocks.
+    A line has the number of the diagram in `space.diagrams` (in `space.pairs[i].diagrams` if there are several terms),
+    the number of blocks that join the rows, the block letters of the output and of the input, and the blocks.
 
     Args:
         space: the space.
-        most: how many diagrams to list at most, shared out over the pairs of terms; how many are left out is said.
+        most: the most diagrams to list, shared among the pairs of terms; the number of omitted diagrams is stated.
 
     Returns:
         Lines joined by newlines.
 
     Raises:
-        OptionError: if `most` is not a count.
+        OptionError: if `most` is not a nonnegative integer.
 
-    Cost: that of making the diagrams that are listed.
+    Cost: the cost of computing the listed diagrams.
 
     Example:
         >>> from equikit import S, hom

@@ -1,4 +1,4 @@
-"""An integer matrix as an SVG picture: a grid with the entries that are not zero filled in."""
+"""An integer matrix as an SVG picture: a grid with the nonzero entries filled in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from equikit.draw._svg import number
 
 LARGEST_CELL = 14.0
 SMALLEST_GRID = 5.0
-"""Size of a cell below which a grid would hide the entries."""
+"""The smallest cell for which a grid is drawn: it would hide the entries of smaller cells."""
 MOST_ENTRIES = 2**18
 
 
@@ -31,7 +31,7 @@ def _checked(array: np.ndarray, side: float) -> np.ndarray:
 
 
 def _runs(mask: np.ndarray, cell: float) -> str:
-    """Path data that fills the marked cells: one rectangle for each run of cells in a row."""
+    """Return path data that fills the marked cells: one rectangle for each run of cells in a row."""
     edges = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     starts, ends = np.argwhere(edges == 1), np.argwhere(edges == -1)
     words = []
@@ -42,7 +42,7 @@ def _runs(mask: np.ndarray, cell: float) -> str:
 
 
 def _lines(rows: int, columns: int, cell: float, every: tuple[int, int]) -> str:
-    """Path data of the lines inside the frame, at every so many rows and columns."""
+    """Return path data of the lines inside the frame, at a spacing of so many rows and columns."""
     across = [f"M1 {number(1 + i * cell)}h{number(columns * cell)}" for i in range(every[0], rows, every[0])]
     down = [f"M{number(1 + j * cell)} 1v{number(rows * cell)}" for j in range(every[1], columns, every[1])]
     return "".join(across + down)
@@ -51,19 +51,19 @@ def _lines(rows: int, columns: int, cell: float, every: tuple[int, int]) -> str:
 def matrix_svg(array: np.ndarray, *, side: float = 96.0, blocks: tuple[int, int] | None = None) -> str:
     """Draw an integer matrix as a standalone SVG picture.
 
-    Positive entries are blue, negative ones vermilion, the paler the smaller they are beside the largest; zeros are
-    empty. The light grid is left out where cells are small.
+    Positive entries are blue, negative ones vermilion, paler if they are small relative to the largest; zeros are
+    empty. The light grid is omitted if cells are small.
 
     Args:
         array: integers, `[rows, columns]`.
-        side: the length in pixels of the longer side, at most; a cell is never larger than 14 pixels.
-        blocks: rows and columns of a block; the borders of blocks get a stronger line.
+        side: the largest length in pixels of the longer side; a cell is never larger than 14 pixels.
+        blocks: rows and columns of a block; borders of blocks have a stronger line.
 
     Returns:
-        The text of an `<svg>` element, whose title is the shape and the number of entries that are not zero.
+        The text of an `<svg>` element, whose title has the shape and the number of nonzero entries.
 
     Raises:
-        ShapeError: if the array has not two axes.
+        ShapeError: unless the array has two axes.
         DTypeError: if its entries are not integers.
         TooLargeError: if it has more than 2^18 entries.
         OptionError: if `side` or `blocks` is not positive.

@@ -1,8 +1,8 @@
-"""Colors: one hue for each axis label, and near hues of it to tell crossing blocks apart.
+"""Colors: one hue for each axis label, and tones of it that distinguish crossing blocks.
 
-Pictures have no background of their own, so every color has a contrast of three to one or more with white and with
-the dark gray of usual dark themes. The hues are those of Okabe and Ito, which color-blind readers can tell apart, the
-light ones darkened; where there are more labels than hues they repeat, and the names beside the vertices tell.
+Pictures have no background, so every color has a contrast of at least three with white and with the dark gray of usual
+dark themes. The hues are those of Okabe and Ito, which are safe for color-blind readers, with the light ones darkened.
+If there are more labels than hues, the hues repeat, and the names next to the vertices distinguish the labels.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ QUIET = "#888888"
 """Rails, grids and outlines."""
 
 POSITIVE, NEGATIVE = "#1579bb", "#d55e00"
-"""Entries of a matrix, by sign."""
+"""Colors of the entries of a matrix, by sign."""
 
 
 def hues(own: Iterable[str], labels: Iterable[str] | None) -> Mapping[str, tuple[str, ...]]:
-    """The colors of each label: labels in sorted order take the hues in turn.
+    """Return the colors of each label: labels in sorted order take the hues in turn.
 
     Args:
-        own: the labels that a picture shows.
-        labels: all labels in use where the picture is one of several, `None` where it stands alone.
+        own: the labels in a picture.
+        labels: all labels in use if the picture is one of several, otherwise `None`.
 
     Raises:
-        OptionError: if `labels` lacks one of those shown.
+        OptionError: if `labels` lacks a label of the picture.
     """
     wanted = set(own)
     known = wanted if labels is None else set(labels)

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from equikit.weightspace import ParameterGraph
 
 ACROSS, DOWN, DENSE, BETWEEN = 150.0, 22.0, 8.0, 34.0
-"""Between columns, between neurons of a layer, between parameters, and between layers of one column."""
+"""Distances between columns, between neurons of a layer, between parameters, and between layers of one column."""
 MOST_EDGES = 4000
 
 
 def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: float = 1.0) -> str:
     """Draw the graph of a network's parameters as a standalone SVG picture.
 
-    Every layer is a column of nodes with its name above. Layers are ordered by how many edges they are away from the
-    inputs, and layers equally far stand below each other; outputs come last. Nodes that stand for parameters are
-    squares between the layers that they join. Without parameters each kind of edges has a color; with them, an edge is
-    blue where its value is positive, vermilion where it is negative, the wider the larger beside the largest of its
-    kind; of several values, as of a kernel, the one of largest magnitude counts.
+    Every layer is a column of nodes with its name above. Layers are ordered by their distance in edges from the inputs,
+    and layers at the same distance are stacked; outputs come last. Nodes of parameters are squares between the layers
+    that they join. Without parameters each kind of edge has a color. With parameters, an edge is blue if its value is
+    positive and vermilion if it is negative, and its width is relative to the largest value of its kind; if an edge has
+    several values, as for a kernel, the one of largest magnitude counts.
 
     Args:
         graph: the graph, from `equikit.weightspace.graph`.
@@ -33,7 +33,7 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
         scale: the size of the picture; at 1 neighboring nodes are 22 pixels apart.
 
     Returns:
-        The text of an `<svg>` element, whose title is the number of nodes and edges.
+        The text of an `<svg>` element, whose title has the number of nodes and edges.
 
     Raises:
         TooLargeError: if there are more than 4000 edges.
@@ -65,7 +65,7 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
     for edge, (a, b) in enumerate(graph.edge_index.T.tolist()):
         kind = int(graph.edge_kind[edge])
         ends = (min(a, b), max(a, b))
-        bow = met.get(ends, 0)  # parallel edges are told apart by how far they bend
+        bow = met.get(ends, 0)  # parallel edges are distinguished by how far they bend
         met[ends] = bow + 1
         path = _path(points[a], points[b], bow)
         if strength is None:
@@ -96,7 +96,7 @@ def parameter_graph_svg(graph: ParameterGraph, params: Any = None, *, scale: flo
 
 
 def _strength(graph: ParameterGraph, params: Any) -> np.ndarray | None:
-    """For each edge its value of largest magnitude, relative to the largest of its kind."""
+    """Return for each edge its value of largest magnitude, relative to the largest of its kind."""
     if params is None:
         return None
     from equikit.weightspace import (
@@ -114,7 +114,7 @@ def _strength(graph: ParameterGraph, params: Any) -> np.ndarray | None:
 
 
 def _columns(graph: ParameterGraph) -> list[float]:
-    """For each layer of neurons how far it is from the inputs; parameters are between the layers that they join."""
+    """Return for each layer its distance from the inputs; parameters are between the layers that they join."""
     blocks = graph.layout.nodes
     neurons = [place for place, block in enumerate(blocks) if block.neurons]
     beside: dict[int, set[int]] = {place: set() for place in range(len(blocks))}
@@ -143,13 +143,13 @@ def _columns(graph: ParameterGraph) -> list[float]:
 
 
 Name = tuple[str, complex, str]
-"""A text, its place, and which end of it is there."""
+"""A text, its position, and which end of it is at the position."""
 
 
 def _arranged(graph: ParameterGraph) -> tuple[list[complex], list[Name], tuple[float, float]]:
-    """The places of the nodes, the names of layers with their places, and the size of the picture."""
+    """Return the positions of the nodes, the names of layers with their positions, and the size of the picture."""
     column = _columns(graph)
-    ends = dict.fromkeys(column, -BETWEEN)  # of the layers that are there already
+    ends = dict.fromkeys(column, -BETWEEN)  # height of the layers already placed
     tops = []
     pitches = [DOWN if block.neurons else DENSE for block in graph.layout.nodes]
     for block, place, pitch in zip(graph.layout.nodes, column, pitches, strict=True):
@@ -170,7 +170,7 @@ def _arranged(graph: ParameterGraph) -> tuple[list[complex], list[Name], tuple[f
 
 
 def _path(start: complex, end: complex, bow: int) -> str:
-    """A curve from one node to another; inside a column it goes around the nodes between, to itself it is a loop."""
+    """Return a curve between two nodes: around the nodes between them inside a column, a loop from a node to itself."""
     if start == end:
         loop = complex(14 + 5 * bow, 14 + 5 * bow)
         first, second = start + loop.conjugate(), start + loop

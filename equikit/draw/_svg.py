@@ -20,12 +20,12 @@ FONT = 11.0
 
 
 def number(value: float) -> str:
-    """A number in SVG: at most two decimals, none where they are zero."""
+    """Format a number for SVG: at most two decimals, without trailing zeros."""
     return f"{value:.2f}".rstrip("0").rstrip(".") if round(value, 2) else "0"
 
 
 def xml_text(text: str) -> str:
-    """Escape a text for XML and HTML; characters that XML does not allow become the replacement character."""
+    """Escape text for XML and HTML; characters that XML does not allow become the replacement character."""
     allowed = (
         c if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "\ufffd"
         for c in text
@@ -34,19 +34,19 @@ def xml_text(text: str) -> str:
 
 
 def columns(text: str) -> int:
-    """The width of a text in columns of a terminal: wide characters take two, combining marks none."""
+    """Return the width of text in terminal columns: two for wide characters, none for combining marks."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
 
 
 def _row(size: int, pitch: float, width: float, y: float) -> list[complex]:
-    """The vertices of a row, centered."""
+    """Return the vertices of a row, centered."""
     left = (width - pitch * (size - 1)) / 2
     return [complex(left + pitch * i, y) for i in range(size)]
 
 
 def _path(curves: Sequence[Curve]) -> str:
-    """Path data; curves that go on where the last one ended are joined."""
+    """Return path data; a curve that starts where the last one ended continues it."""
     words: list[str] = []
     pen: complex | None = None
 
@@ -62,7 +62,7 @@ def _path(curves: Sequence[Curve]) -> str:
 
 
 def _tones(diagram: Diagram, woven: Weave) -> list[int]:
-    """A tone for each block, other than those of the earlier blocks of the label that it crosses or nearly touches."""
+    """Choose a tone for each block that differs from earlier blocks of the label that it crosses or nearly touches."""
     labels = diagram.block_labels
     tones: list[int] = []
     for block, met in enumerate(woven.met):
@@ -74,17 +74,17 @@ def _tones(diagram: Diagram, woven: Weave) -> list[int]:
 def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] | None = None) -> str:
     """Draw a diagram as a standalone SVG picture.
 
-    The output axes are the top row, the input axes the bottom row; a dashed rail stands for a row without axes. A
-    vertex has the color of its label, and is hollow where it is joined to nothing. The curves of a block have the hue
-    of its label; where two blocks cross, the later one passes below and takes another tone. The legs of a Levi-Civita
-    tensor, and the axes of an invariant tensor of a group without diagrams, are joined by broken lines. There is no
-    background, and the colors are legible on white and on dark pages.
+    The output axes are the top row, the input axes the bottom row; a dashed rail is a row without axes. A vertex has
+    the color of its label, and is hollow if it is joined to nothing. The curves of a block have the hue of its label;
+    where two blocks cross, the later one passes below and takes another tone. Broken lines join the legs of a
+    Levi-Civita tensor, and the axes of an invariant tensor of a group without diagrams. There is no background, and the
+    colors are legible on white and on dark pages.
 
     Args:
         diagram: the diagram.
         scale: the size of the picture; at 1 neighboring vertices are 36 pixels apart.
-        labels: the labels among which colors are shared out, for pictures that belong together; by default those of
-            the diagram. Names stand at the vertices where there are several.
+        labels: the labels that share the colors, for pictures that belong together; by default those of the diagram. If
+            there are several, their names are next to the vertices.
 
     Returns:
         The text of an `<svg>` element, whose title is the text form of the diagram.
@@ -108,7 +108,7 @@ def diagram_svg(diagram: Diagram, *, scale: float = 1.0, labels: Iterable[str] |
     widest = max(map(columns, diagram.labels), default=0) if named else 0
     pitch = max(PITCH, 0.62 * FONT * widest + 8)
     width = pitch * max(most - 1, 0) + 2 * MARGIN + max(2 * RADIUS + (0 if most > 1 else 10), 0.62 * FONT * widest)
-    # Long rows have wide arcs, which need room; a row without vertices needs little of it.
+    # Long rows have wide arcs, which need room; a row without vertices needs little room.
     height = 34.0 if not all(rows) else 60 + 9 * min(max(most - 2, 0), 6)
     head = FONT + 4 if named and diagram.top else 0
     foot = FONT + 4 if named and diagram.bottom else 0

@@ -1,7 +1,7 @@
 """A diagram as a picture for terminals: a letter for each block, and lines that join its vertices.
 
-Each block that needs one gets a horizontal *track* between the rows, with a vertical to each of its vertices. Where two
-blocks cross, the vertical passes over the horizontal, so a tee or a cross (`┬`, `┼`) is always a joint of one block.
+Each block that needs one gets a horizontal *track* between the rows, with a vertical line to each of its vertices.
+Where two blocks cross, the vertical passes over the horizontal, so a tee or a cross (`┬`, `┼`) always joins one block.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ JOINTS = {
 
 
 def block_name(block: int) -> str:
-    """A name for a block: the letters `a` to `z`, then `a1` to `z1` and so on."""
+    """Name a block: the letters `a` to `z`, then `a1` to `z1` and so on."""
     letter = chr(ord("a") + block % 26)
     return letter if block < 26 else f"{letter}{block // 26}"
 
 
 def block_word(growth: tuple[int, ...]) -> str:
-    """The names of the blocks of some vertices, in a word: `aab`."""
+    """Return the names of the blocks of some vertices as a word: `aab`."""
     return "".join(map(block_name, growth)) or "()"
 
 
 def _higher(ends: Ends, above: Columns, below: Columns) -> dict[int, set[int]]:
-    """For each block with a track, the blocks whose tracks must be above it."""
+    """Return, for each block with a track, the blocks whose tracks must be above it."""
     higher: dict[int, set[int]] = {block: set() for block in ends}
     # A column with A above and B below: the verticals would overlap unless the track of A is above that of B.
     for column, block in below.items():
         upper = above.get(column, block)
         if upper != block and upper in ends and block in ends:
             higher[block].add(upper)
-    # Of nested blocks the inner one is nearer to its row, which saves crossings. This closes no cycle: what is above a
-    # block of the top row alone is another such block inside it, and likewise below.
+    # Of nested blocks the inner one is nearer to its row, which avoids crossings. This creates no cycle: above a block
+    # of the top row are only other blocks of that row inside it, and likewise below.
     for inner, (left, right) in ends.items():
         for outer, (first, last) in ends.items():
             if first < left and right < last:
@@ -67,7 +67,7 @@ def _higher(ends: Ends, above: Columns, below: Columns) -> dict[int, set[int]]:
 
 
 def _tracks(ends: Ends, above: Columns, below: Columns) -> list[list[int]] | None:
-    """Share out tracks from the top, as in the routing of a channel; `None` where it cannot be done.
+    """Assign tracks from the top, as in channel routing; `None` if that is impossible.
 
     Args:
         ends: the leftmost and the rightmost column of each block that needs a track.
@@ -91,7 +91,7 @@ def _tracks(ends: Ends, above: Columns, below: Columns) -> list[list[int]] | Non
 
 
 def _layout(diagram: Diagram, pitch: int, offset: int) -> tuple[Columns, Columns, list[list[int]]] | None:
-    """The columns of both rows and the tracks, with the bottom row moved to the right by `offset` columns."""
+    """Return the columns of both rows and the tracks, with the bottom row moved to the right by `offset` columns."""
     split = len(diagram.top)
     above = {i * pitch: block for i, block in enumerate(diagram.growth[:split])}
     below = {i * pitch + offset: block for i, block in enumerate(diagram.growth[split:])}
@@ -119,7 +119,7 @@ def _line(track: list[int], remaining: set[int], above: Columns, below: Columns,
         done = lower is not None and lower not in remaining and lower not in track and lower != upper
         alone = lower is not None and [*above.values(), *below.values()].count(lower) == 1
         if straight or waits or (done and not alone):
-            cells[column] = "│"  # passes over whatever runs across
+            cells[column] = "│"  # passes over horizontal lines
     return "".join(cells)
 
 
@@ -161,10 +161,10 @@ def diagram_text(diagram: Diagram) -> str:
     """Draw a diagram in box-drawing characters.
 
     The output axes are the upper row of letters, the input axes the lower one; equal letters are one block, and lines
-    join them. Where two blocks cross, the vertical line is the one that is not broken. A row without axes is `()`. The
-    lower row stands half a place to the right where lines would otherwise overlap. Labels are written outside the rows
-    where there are several. The legs of a Levi-Civita tensor are listed below, a leg that is summed over as `*`, and
-    so are the axes of each invariant tensor of a group without diagrams.
+    join them. Where two blocks cross, the unbroken line is the vertical one. A row without axes is `()`. The lower row
+    is moved to the right by half a position if lines would otherwise overlap. If there are several labels, they are
+    written outside the rows. The legs of a Levi-Civita tensor are listed below, with `*` for a leg that is summed over,
+    and so are the axes of each invariant tensor of a group without diagrams.
 
     Args:
         diagram: the diagram.

@@ -1,4 +1,4 @@
-"""The dual of a group's representation: what acts on an axis whose label has a star."""
+"""The dual of a group's representation, for axes whose label has a star."""
 
 from __future__ import annotations
 
@@ -51,18 +51,22 @@ class Dual(Group):
 
     @property
     def permutes(self) -> bool:  # type: ignore[override]
-        """Whether elements only permute entries: then the dual is the representation itself."""
+        """Whether elements only permute entries: the dual is then the representation itself."""
         return self.of.permutes
 
     @property
     def keeps_norm(self) -> bool:
-        """Whether the group leaves norms as they are; its dual does then too."""
+        """Whether the group preserves norms; then its dual does too."""
         return self.of.keeps_norm
 
     @property
     def is_finite(self) -> bool:
         """Whether the group is finite."""
         return self.of.is_finite
+
+    def independent(self, order: int) -> bool:
+        """Whether the diagrams of the group on so many vertices are linearly independent."""
+        return self.of.independent(order)
 
     @property
     def dual(self) -> Group:
@@ -74,14 +78,14 @@ class Dual(Group):
         return self.of.generators(n)
 
     def order(self, n: int | None = None) -> int | None:
-        """The number of elements of the group."""
+        """Count the elements of the group."""
         return self.of.order(n)
 
     def _closure(self, n: int, most: int) -> np.ndarray:
         return self.of._closure(n, most)
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element of the group."""
+        """Sample an element of the group."""
         return self.of.random_element(generator, n)
 
     def matrix(self, element: np.ndarray) -> np.ndarray:

@@ -10,10 +10,10 @@ import numpy as np
 from equikit._errors import GroupError, TooLargeError
 
 SAME = 1e-9
-"""Matrices whose entries differ by less than this, relative to the largest, are one element."""
+"""Matrices whose entries differ by less than this, relative to the largest, are the same element."""
 
 LARGEST = 10**8
-"""An entry above this shows that a group is not finite, before products overflow."""
+"""An entry above this shows that a group is infinite, before products overflow."""
 
 
 def closure(
@@ -23,7 +23,7 @@ def closure(
     product: Callable[[np.ndarray, np.ndarray], np.ndarray],
     most: int,
 ) -> np.ndarray:
-    """List every product of generators once, `[elements, ...]`, the identity first.
+    """List all distinct products of generators, `[elements, ...]`, starting with the identity.
 
     The search is breadth first, so that each element is a product of as few generators as possible, with little
     rounding. Arrays of integers are compared exactly, others to a tolerance.
@@ -64,7 +64,7 @@ def closure(
 
 
 def too_many(owner: str, count: str, most: int) -> TooLargeError:
-    """The error for a group that has more elements than may be listed."""
+    """Return the error for a group with too many elements to list."""
     return TooLargeError(
         f"{owner} has too many elements to list",
         got=count,

@@ -36,7 +36,7 @@ class Form:
         return n == self.positive + self.negative if self.kind == "metric" else n % 2 == 0
 
     def matrix(self, n: int) -> np.ndarray:
-        """The matrix of the form, int64 `[n, n]`.
+        """Return the matrix of the form, int64 `[n, n]`.
 
         Example:
             >>> Form("symplectic").matrix(2).tolist()
@@ -49,7 +49,7 @@ class Form:
         return np.block([[0 * half, half], [-half, 0 * half]])
 
     def signs(self) -> np.ndarray:
-        """The diagonal of a metric, int64 `[n]`."""
+        """Return the diagonal of a metric, int64 `[n]`."""
         size = self.positive + self.negative
         refuse_if_more(f"the metric of {self} would not fit in memory", size, MOST_POINTS, "entries", "use a smaller n")
         return np.repeat(np.array([1, -1]), [self.positive, self.negative])

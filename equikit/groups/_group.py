@@ -1,10 +1,10 @@
-"""What may be bound to an axis label: a group that acts on the axis, or a plain index axis."""
+"""Base classes of what is bound to an axis label: a group that acts on the axis, or a plain axis."""
 
 from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,24 +12,27 @@ import numpy as np
 from equikit._checks import LARGEST_COUNT, count, count_text, integer, refuse_if_more, shown
 from equikit._errors import GroupError, ShapeError, TooLargeError
 from equikit.groups._elements import too_many
+from equikit.groups._random import NumPyRandom, Random
 
 if TYPE_CHECKING:
+    from equikit.groups._branching import Branching
     from equikit.groups._form import Form
 
 MOST_POINTS = 1_000_000
-"""Points above which no permutation is made: it would take seconds."""
+"""The most points for which a permutation is made: more would take seconds."""
 
 MOST_COUNTED = 10_000
-"""Points above which permutations are not counted: their number has tens of thousands of digits."""
+"""The most points for which permutations are counted: the numbers have tens of thousands of digits."""
 
 MOST_WIDE = 10_000
-"""Rows above which no matrix of integers is written out: it takes 0.8 GB."""
+"""The most rows of an integer matrix that is written out: it takes 0.8 GB."""
 
 Blocks = Literal["any", "even", "pair", "small", "whole"]
+Elements = Literal["permutations", "signed permutations", "matrices"]
 
 
 def checked_size(owner: str, size: object) -> int:
-    """Return the size of a group as a Python integer, or raise `GroupError` in the name of its class."""
+    """Return the size of a group as a Python integer, or raise `GroupError` with the name of its class."""
     number = integer(size)
     if number is not None and 0 <= number < LARGEST_COUNT:
         return number
@@ -46,6 +49,11 @@ def refuse_if_wide(what: str, rows: int) -> None:
     """Raise `TooLargeError` if a square matrix has too many rows to be written out."""
     step = "use a smaller n; layers need no matrix of an element"
     refuse_if_more(f"the matrix of {what} would not fit in memory", rows, MOST_WIDE, "rows", step)
+
+
+def namespace(array: Any) -> Any:
+    """Return the module with the functions of a NumPy or JAX array."""
+    return np if isinstance(array, np.ndarray) else array.__array_namespace__()
 
 
 def refuse_misfit(element: str, size: int, array: Any, axis: int) -> None:
@@ -65,25 +73,35 @@ class Group(ABC):
     """A group that acts linearly on an axis of `n` entries.
 
     `n` is `None` while the group is *free*: it then stands for the whole family, and an array decides `n` at run time.
-    Subclasses say how elements are drawn and how one acts; elements are whatever suits the family (for the symmetric
-    group, an integer array that lists a permutation). Ordered by family, then by size, a free group first.
+    A subclass is a family. It has to define generators and what an element does; everything else has a default, and
+    what differs from it is a class attribute or a method of the family. Families of permutations derive from
+    `PermutationGroup`, which needs the generators only. Ordered by family, then by size, a free group first.
 
     Attributes:
         n: the number of entries of the axis.
         family: the name of the family.
         blocks: which blocks the diagrams of the family have: `"any"`, `"even"` numbers of vertices, `"pair"`s only, or
             `"small"` ones of one or two vertices; `"whole"` where there are no diagrams, but a tensor on all axes.
+        elements_are: how elements are given: `"permutations"`, int64 `[n]` that take entry i to place `g[i]`; `"signed
+            permutations"`, int64 `[n]` from 1 to n up to sign; or `"matrices"` `[n, n]`.
         permutes: whether elements only permute entries, up to sign, so that absent entries can be masked.
+        special: whether the family is the part of a larger one with determinant one, as SO is of O.
         has_dual: whether vectors and dual vectors differ, so that a label may carry a star.
         is_complex: whether the group acts on complex arrays only.
+        is_real: whether the group acts on real arrays only.
+        most_points: the largest size at which an element is made; more would take seconds.
     """
 
     n: int | None = None
     family: ClassVar[str] = ""
     blocks: ClassVar[Blocks] = "any"
+    elements_are: ClassVar[Elements] = "matrices"
     permutes: ClassVar[bool] = False
+    special: ClassVar[bool] = False
     has_dual: ClassVar[bool] = False
     is_complex: ClassVar[bool] = False
+    is_real: ClassVar[bool] = False
+    most_points: ClassVar[int] = MOST_POINTS
 
     def __post_init__(self) -> None:
         if self.n is not None:
@@ -96,35 +114,57 @@ class Group(ABC):
 
     @property
     def free(self) -> Group | None:
-        """The free group whose maps at this size are those of this group; `None` if maps depend on the size."""
+        """The free group with the same maps as this group at its size; `None` if maps depend on the size."""
         try:
             family = type(self)()
         except (GroupError, TypeError):  # a group that needs a size, or generators
             return None
-        return family if family.form == self.form else None
+        return family if family.n is None and family.form == self.form else None
 
     @property
     def keeps_norm(self) -> bool:
-        """Whether elements are orthogonal or unitary matrices, which leave the norm of a vector as it is."""
+        """Whether elements are orthogonal or unitary matrices, which preserve the norm of a vector."""
         return self.form is None
 
     @property
     def is_finite(self) -> bool:
-        """Whether the group is finite, as far as its kind tells: given generators may generate infinitely many."""
+        """Whether the group is finite, judged by its class: given generators may generate infinitely many elements."""
         return False
 
     @property
+    def has_haar(self) -> bool:
+        """Whether elements can be sampled uniformly without a list of all: the group is compact, and defines `draw`."""
+        return self.keeps_norm and type(self).draw is not Group.draw
+
+    @property
     def legs(self) -> int:
-        """The legs of the Levi-Civita tensor that the group leaves as it is; none for most groups."""
+        """The number of legs of the Levi-Civita tensor that the group preserves; 0 for most groups."""
         return 0
+
+    @property
+    def branching(self) -> Branching | None:
+        """The representations of a bound group, by which `count_walks` counts; `None` if they are unknown."""
+        return None
+
+    def independent(self, order: int) -> bool:
+        """Whether the diagrams of a bound group on this many vertices are linearly independent."""
+        return True
+
+    def defining_orders(self, n: int) -> tuple[int, ...] | None:
+        """The orders of invariant tensors that only matrices of the group preserve; `None` if they are unknown."""
+        return None
 
     @classmethod
     def checked(cls, n: object) -> int:
-        """Return a size that the family has, or raise `GroupError`."""
+        """Return a size that the family supports, or raise `GroupError`."""
         return checked_size(cls.__name__, n)
 
+    def _arguments(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self) if field.init)
+
     def __str__(self) -> str:
-        return type(self).__name__ if self.n is None else f"{type(self).__name__}({self.n})"
+        name = type(self).__name__
+        return name if self.n is None else f"{name}({', '.join(map(str, self._arguments()))})"
 
     __repr__ = __str__
 
@@ -133,11 +173,11 @@ class Group(ABC):
             return NotImplemented
         return self._sort_key() < other._sort_key()
 
-    def _sort_key(self) -> tuple[str, int, int]:
-        return type(self).__name__, -1 if self.n is None else self.n, 0
+    def _sort_key(self) -> tuple[Any, ...]:
+        return type(self).__name__, -1 if self.n is None else self.n, self._arguments()
 
     def _size(self, n: int | None, most: int | None = None) -> int:
-        """The size to work at: the bound one, or the one given for a free group; at most `most`."""
+        """The size to work at: the bound size, or the given size for a free group; at most `most`."""
         fits = n is None or self.n is None or integer(n) == self.n
         size = self.n if n is None or self.n is not None else self.checked(n)
         if size is None or not fits:
@@ -160,20 +200,34 @@ class Group(ABC):
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """List elements that generate the group."""
 
-    @abstractmethod
+    def draw(self, random: Random, n: int) -> Any:
+        """Sample an element from the uniform (Haar) distribution, using random arrays of NumPy or JAX.
+
+        By default one of all elements of a finite group, which are listed for it.
+
+        Args:
+            random: the source of random arrays; `random.space` has the functions to compute with them.
+            n: the size.
+        """
+        elements = self.elements(n)
+        return random.space.asarray(elements)[random.integer(len(elements))]
+
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element from the uniform (Haar) distribution."""
+        """Sample an element: uniformly from a compact group, otherwise from a distribution of small elements."""
+        size = self._size(n, self.most_points)
+        element = self.draw(NumPyRandom(generator, np.complex128 if self.is_complex else np.float64), size)
+        return np.asarray(element)
 
     @abstractmethod
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the matrix by which an element acts, `[n, n]`."""
 
     def order(self, n: int | None = None) -> int | None:
-        """The number of elements; `None` for an infinite group, and where only listing the elements tells."""
+        """Count the elements; `None` for an infinite group, or if the elements would have to be listed."""
         return None
 
     def elements(self, n: int | None = None, *, most: int = 5040) -> np.ndarray:
-        """List every element of a finite group once, `[elements, ...]`, the identity first.
+        """List every element of a finite group once, `[elements, ...]`, starting with the identity.
 
         Args:
             n: the size, for a free group.
@@ -205,7 +259,7 @@ class Group(ABC):
         return _listed(self, size, allowed)
 
     def _closure(self, n: int, most: int) -> np.ndarray:
-        """All products of the generators of a finite group."""
+        """Return all products of the generators of a finite group."""
         raise NotImplementedError(f"{type(self).__name__}._closure")
 
     @property
@@ -227,12 +281,25 @@ class Group(ABC):
         return Dual(self)
 
     def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
-        """A basis of the invariant tensors, for groups without diagrams; `stars` says which axes carry the dual."""
+        """Return a basis of the invariant tensors, for groups without diagrams; `stars` marks the dual axes."""
         raise NotImplementedError(f"{type(self).__name__}.invariants")
 
     def count_invariants(self, order: int, dual: int = 0) -> int:
-        """The dimension of the invariant tensors, for groups without diagrams."""
+        """Return the dimension of the invariant tensors, for groups without diagrams."""
         raise NotImplementedError(f"{type(self).__name__}.count_invariants")
+
+    def inverse_matrix(self, matrix: Any) -> Any:
+        r"""Return the inverse of matrices of the group, `[..., n, n]`, NumPy or JAX arrays.
+
+        By the form that the group keeps, \(\eta^{-1} g^T \eta\), or the conjugate transpose where it keeps norms. Of a
+        matrix that is in the group only nearly, as learned ones are, it is the inverse as nearly.
+        """
+        space = namespace(matrix)
+        transposed = space.swapaxes(matrix, -1, -2)
+        if self.form is not None:
+            form = space.asarray(self.form.matrix(matrix.shape[-1]), dtype=matrix.dtype)
+            return form.T @ transposed @ form
+        return space.conj(transposed) if self.keeps_norm else space.linalg.inv(matrix)
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
         """Return the element whose matrix is that of the dual representation, for groups that have one."""
@@ -255,7 +322,7 @@ def _listed(group: Group, n: int, most: int) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fixed:
-    """A plain index axis of a known size, on which no group acts; it mixes freely, as channels do.
+    """A plain axis of a known size, on which no group acts; layers mix its entries freely, like channels.
 
     Args:
         size: number of entries, zero or more.

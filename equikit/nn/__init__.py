@@ -1,4 +1,4 @@
-"""Flax NNX layers over plans, and networks built from them."""
+"""Flax NNX layers that run plans, and networks built from them."""
 
 from equikit.nn._arguments import Space as Space, typed_side as typed_side
 from equikit.nn._bilinear import Bilinear

@@ -40,13 +40,13 @@ Kind = tuple[str, ...]
 
 
 class ProductLinear(Linear):
-    """The linear maps from products."""
+    """The linear maps applied to products."""
 
     other_layer = "Linear"
 
 
 class Bilinear(Layer):
-    r"""Equivariant maps of second degree: \(y = C(A x \otimes B x)\), the products channel by channel.
+    r"""Equivariant maps of second degree: \(y = C(A x \otimes B x)\), with products channel by channel.
 
     A and B are `Linear` layers to features of the same kinds as the inputs, C is one from their products. A product is
     the outer product over axes whose entries a group mixes, and entry by entry over the axes that are permuted:
@@ -120,7 +120,7 @@ class Bilinear(Layer):
         return [before, str(self.left.channels[1][0]), after]
 
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
-        """The outputs that the layer has; products have to reach each of them."""
+        """Return the outputs of the layer; products have to reach each of them."""
         return outputs
 
     @property
@@ -130,7 +130,7 @@ class Bilinear(Layer):
         return {f"product of {', '.join(text)}": pair for text, pair in zip(texts, self._pairs, strict=True)}
 
     def _multiplied(self, kinds: tuple[Kind, ...]) -> Iterator[tuple[Kind, Kind]]:
-        """Each kind with itself, and two kinds with each other where one is the dual of the other."""
+        """Yield pairs to multiply: each kind with itself, and two kinds if one is the dual of the other."""
         yield from zip(kinds, kinds, strict=True)
         for one, other in itertools.combinations(kinds, 2):
             (shared, rest), (also_shared, also_rest) = self._split(one), self._split(other)
@@ -139,28 +139,28 @@ class Bilinear(Layer):
                 yield one, other
 
     def _dual(self, label: str) -> str:
-        """The label of the dual; the label itself where vectors and dual vectors are the same."""
+        """Return the label of the dual; the label itself if vectors and dual vectors are the same."""
         group = dict(self.signature.bindings)[base(label)]
         if isinstance(group, Fixed) or not group.has_dual:
             return label
         return f"{label}*" if label == base(label) else base(label)
 
     def _shared(self, label: str) -> bool:
-        """Whether a product goes entry by entry over the axes of a label: they are permuted, or plain."""
+        """Whether a product is entrywise along the axes of a label: they are permuted, or plain."""
         return label not in self.signature.groups or permuted(self.signature, label)
 
     def _split(self, kind: Kind) -> tuple[Kind, Kind]:
-        """The labels over which a product goes entry by entry, and the others."""
+        """Return the labels along which a product is entrywise, and the others."""
         shared = tuple(label for label in kind if self._shared(label))
         return shared, tuple(label for label in kind if not self._shared(label))
 
     def _product(self, one: Kind, other: Kind) -> Kind:
-        """The labels of a product."""
+        """Return the labels of a product."""
         (shared, rest), (_, also) = self._split(one), self._split(other)
         return shared + rest + also
 
     def _formula(self, one: Kind, other: Kind) -> str:
-        """The product of two factors as an `einsum`; axes that are shared are paired in their order."""
+        """Return the product of two factors as an `einsum`; shared axes are paired in order."""
         letters = iter(LETTERS)
         first = [next(letters) for _ in one]
         shared = [letter for letter, label in zip(first, one, strict=True) if self._shared(label)]
@@ -178,7 +178,7 @@ class Bilinear(Layer):
         return result
 
     def _multiply(self, left: dict[str, Feature], right: dict[str, Feature]) -> dict[str, Feature]:
-        """The products by name; on automatic axes, since JAX cannot put two explicit ones on the same devices."""
+        """The products by name; on automatic axes, because JAX cannot put two explicit axes on the same devices."""
         terms, pairs = self.left.signature.outputs, self.products
         factors = [side[term.name] for side in (left, right) for term in terms]
         place = {term.labels: i for i, term in enumerate(terms)}

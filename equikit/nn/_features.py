@@ -12,7 +12,6 @@ from equikit import _checks
 from equikit._array_checks import by_name, checked_arrays, mapping, masks_of
 from equikit._checks import Call
 from equikit._errors import DTypeError, ShapeError, SignatureError
-from equikit.groups import S
 from equikit.plans import (
     Masks,
 )
@@ -68,14 +67,15 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
 
 
 def labels_of(features: Sequence[Features]) -> set[str]:
-    """Every label in some features, without the stars of duals."""
+    """Return every label in some features, without the stars of duals."""
     terms = (term for side in features for term in read_features(side, "feature")[0])
     return {base(label) for term in terms for label in term.labels}
 
 
 def permuted(signature: Signature, label: str) -> bool:
     """Whether a group only permutes the entries of an axis."""
-    return isinstance(signature.groups.get(label), S)
+    group = signature.groups.get(label)
+    return group is not None and group.elements_are == "permutations"
 
 
 def mixed(signature: Signature, term: Term) -> bool:
@@ -84,7 +84,7 @@ def mixed(signature: Signature, term: Term) -> bool:
 
 
 def not_permuted(signature: Signature, term: Term) -> list[int]:
-    """The axes of a term on which entries are mixed or do not move, counted from the end of an array with channels."""
+    """Return the axes of a term that are not permuted, counted from the end of an array with channels."""
     axes = len(term.labels)
     return [i - axes - 1 for i, label in enumerate(term.labels) if not permuted(signature, label)]
 
@@ -95,7 +95,7 @@ def labels_among(options: dict[str, Any], call: Call) -> dict[str, Any]:
 
 
 def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -> dict[str, Any]:
-    """The options of a network for one layer, with sizes of unknown labels, so that the layer refuses them."""
+    """Return the options of a network for one layer, with sizes of unknown labels, so that the layer rejects them."""
     found = dict(options)
     sizes = found.get("init_size")
     if isinstance(sizes, Mapping):
@@ -106,7 +106,7 @@ def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -
 
 
 def masks_for(layer: Signature, network: Signature, mask: Masks | None) -> dict[str, Any] | None:
-    """The masks of a network for one layer, with masks of unknown labels, so that the layer refuses them."""
+    """Return the masks of a network for one layer, with masks of unknown labels, so that the layer rejects them."""
     if mask is None:
         return None
     masks = masks_of(network, mask)
@@ -114,7 +114,7 @@ def masks_for(layer: Signature, network: Signature, mask: Masks | None) -> dict[
 
 
 def given_terms(names: Iterable[str], x: object) -> dict[str, Any]:
-    """Return a dictionary of arrays with exactly these names in their order, however spelled, or raise `ShapeError`."""
+    """Return a dictionary of arrays with exactly these names in order, in any spelling, or raise `ShapeError`."""
     wanted = list(names)
     found = by_name(wanted, mapping("x", x))
     if found.keys() != set(wanted):
@@ -142,7 +142,7 @@ def refuse_complex(name: str, array: jax.Array) -> jax.Array:
 def checked_features(
     signature: Signature, channels: Sequence[int], x: object, masks: Mapping[str, Any] | None = None
 ) -> dict[str, jax.Array]:
-    """Check a dictionary of arrays as `checked_arrays` does; they come in the order of the terms."""
+    """Check a dictionary of arrays as `checked_arrays` does; return them in the order of the terms."""
     given = given_terms([term.name for term in signature.inputs], x)
     arrays, _ = checked_arrays(signature, channels, given.values(), masks=masks)
     return dict(zip(given, arrays, strict=True))

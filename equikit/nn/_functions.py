@@ -16,10 +16,10 @@ def relu(x: jax.Array) -> jax.Array:
 
 
 def silu(x: jax.Array) -> jax.Array:
-    """Return each entry times its logistic sigmoid, that of its real part where it is complex."""
+    """Return each entry times its logistic sigmoid, or the sigmoid of its real part if it is complex."""
     return x * sigmoid(x) if jnp.iscomplexobj(x) else jax.nn.silu(x)
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
-    """Return the logistic sigmoid of each entry, of its real part where it is complex."""
+    """Return the logistic sigmoid of each entry, or of its real part if it is complex."""
     return jax.nn.sigmoid(x.real if jnp.iscomplexobj(x) else x)

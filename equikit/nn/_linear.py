@@ -47,18 +47,18 @@ from equikit.signatures import (
 )
 
 LARGEST_SIZE = 10**9
-"""The largest `init_size`: beyond, the scales of weights leave the range of float32."""
+"""The largest `init_size`: larger sizes give weights beyond the range of float32."""
 
 
 def is_complex(dtype: Any) -> bool:
-    """Whether a dtype holds complex numbers."""
+    """Whether a dtype is complex."""
     return bool(jnp.issubdtype(dtype, jnp.complexfloating))
 
 
 def checked_dtypes(
     dtype: DTypeLike | None, param_dtype: DTypeLike | None, *, complex_group: bool = False
 ) -> tuple[Any, Any]:
-    """The dtypes of the computation and of the parameters, or `DTypeError` where parameters would lose a part.
+    """Return the dtypes of computation and parameters, or raise `DTypeError` if parameters would lose precision.
 
     Parameters are float32 where `param_dtype` is `None`, complex64 where a group is complex.
     """
@@ -76,7 +76,7 @@ def checked_dtypes(
 
 
 def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str, int]) -> dict[str, int]:
-    """The size of every label at which weights are initialized: the bound one, `init_size` for free labels.
+    """Return the size of every label for initialization: the bound size, or `init_size` for free labels.
 
     A label and its dual have one size, which is given for either.
     """
@@ -107,13 +107,13 @@ def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str,
 
 
 def unreached(signature: Signature, channels: Widths) -> list[Term]:
-    """The outputs to which no linear map but zero leads from any input."""
+    """Return the outputs that every linear map from any input maps to zero."""
     reached = {s for (t, s), _ in weight_places(signature, channels, False).values() if t is not None}
     return [term for s, term in enumerate(signature.outputs) if s not in reached]
 
 
 class Linear(Layer):
-    r"""All linear maps that commute with the groups on the axes, each with a learned weight for every channel pair.
+    r"""All linear maps that commute with the groups on the axes, with learned weights for every channel pair.
 
     \(y_s = \sum_t \sum_D D\, x_t\, W_{t s D} + b_s\), where D runs over the diagrams from input term t to output term s
     and the bias over the invariant vectors of the output. The sum is run as one plan: time and memory grow as
@@ -171,9 +171,9 @@ class Linear(Layer):
     """
 
     needs_input: ClassVar[bool] = True
-    """Whether to refuse an output that no input reaches, so that it is zero or only has a bias."""
+    """Whether to reject an output that depends on no input, and so is zero or only a bias."""
     other_layer: ClassVar[str] = "Bilinear"
-    """The layer to use where this one has no map."""
+    """The layer to use if this one has no map."""
 
     def __init__(
         self,
@@ -246,11 +246,11 @@ class Linear(Layer):
 
     @property
     def space(self) -> HomSpace:
-        """The Hom space whose diagrams the parameters belong to, in its order."""
+        """The Hom space of the parameters, with its diagrams in the same order."""
         return HomSpace(self.signature)
 
     def _refuse_unreached(self) -> None:
-        """Raise `SignatureError` if an output depends on no input: it would be zero, or a constant, forever."""
+        """Raise `SignatureError` if an output depends on no input, and so would always be zero or a constant."""
         lost, other = unreached(self.signature, self.channels), f"or use ek.nn.{self.other_layer}"
         if not lost:
             return
@@ -271,7 +271,7 @@ class Linear(Layer):
         )
 
     def _reasons(self, targets: Sequence[Term]) -> list[str]:
-        """Why there is no map to some outputs, pair by pair of terms."""
+        """Explain why there is no map to some outputs, pair by pair of terms."""
         reasons = []
         for target, source in itertools.product(targets, self.signature.inputs):
             diagrams = HomSpace(self.signature.pair(source, target)).diagrams
@@ -281,7 +281,7 @@ class Linear(Layer):
         return list(dict.fromkeys(reasons))
 
     def _initial_sizes(self, init_size: int | Mapping[str, int]) -> dict[str, int]:
-        """The size of every label at which the variance of independent entries is preserved."""
+        """Return the size of every label at which the variance of independent entries is preserved."""
         return initial_sizes(self.signature.sizes, init_size)
 
     def _scales(self, init_size: int | Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -299,7 +299,7 @@ class Linear(Layer):
         return scales
 
     def weights(self) -> dict[str, jax.Array]:
-        """The weights that the plan is run with, in the dtype of the computation."""
+        """Return the weights of the plan, in the dtype of the computation."""
         # By the plan's names: under `nnx.tabulate` an `nnx.Dict` has one more key, and its methods are wrapped.
         places = weight_places(self.signature, self.channels, self.use_bias)
         found = {name: (self.bias if t is None else self.kernel)[name][...] for name, ((t, _), _) in places.items()}
@@ -338,12 +338,12 @@ class Linear(Layer):
         return found
 
     def _given(self) -> dict[str, jax.Array] | Layout:
-        """What the plan is run with: the weights, by name, or laid out."""
+        """Return the weights for the plan, by name or as a layout."""
         return self.weights()
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """Cast floating-point arrays to the dtype a layer computes in; other arrays are left for the checks to refuse."""
+    """Cast floating-point arrays to the dtype of a layer; other arrays are left for the checks to reject."""
     if isinstance(x, Mapping):
         return {name: cast(array, dtype) for name, array in x.items()}
     if (isinstance(x, jax.Array) or (isinstance(x, np.ndarray) and not foreign(x))) and _checks.is_float(x.dtype):

@@ -37,7 +37,7 @@ from equikit.signatures import Signature
 
 
 class Multilinear(Layer):
-    r"""All maps linear in each of several tensors that commute with the groups, each with a learned weight.
+    r"""All multilinear maps of several tensors that commute with the groups, each with a learned weight.
 
     \(y = \sum_b b(x_1, \dots, x_m)\, W_b\), where b runs over the basis of `hom("x, x y -> x", ...)`. The outer product
     of the inputs is never formed.
@@ -145,7 +145,7 @@ class Multilinear(Layer):
         return self.space.dim
 
     def _reason(self) -> str:
-        """Why there is no map."""
+        """Explain why there is no map."""
         diagrams = self.space.all_diagrams
         why = why_none(diagrams.top, diagrams.bottom, diagrams.groups)
         if why is not None or not self.space.symmetric:

@@ -12,7 +12,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, SignatureError
-from equikit.groups import Group, H, S
+from equikit.groups import Group
 from equikit.nn._arguments import Space, one_term
 from equikit.nn._features import Features, checked_features, features_of, mixed, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
@@ -28,7 +28,7 @@ from equikit.signatures import (
 )
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
-"""The magnitudes at which a function is compared with its mirror image: zero, and sixteen for each power of ten."""
+"""The magnitudes at which a function is compared with its reflection: zero, and sixteen for each power of ten."""
 
 
 def is_odd(function: Activation) -> bool:
@@ -45,16 +45,16 @@ def is_odd(function: Activation) -> bool:
 
 
 def pointwise_refusal(group: Group, function: Activation) -> str | None:
-    """Why a function of single entries does not commute with a group; `None` where it does."""
-    if isinstance(group, S):
+    """Explain why a pointwise function does not commute with a group; `None` if it does."""
+    if group.elements_are == "permutations":
         return None
-    if isinstance(group, H):
+    if group.elements_are == "signed permutations":
         return None if is_odd(function) else "signs change, and the function is not odd: f(-x) differs from -f(x)"
     return "its elements mix entries, and a function of single entries does not go through a sum"
 
 
 class Pointwise(Layer):
-    """A function of single entries, on features whose groups allow it; no parameters.
+    """A pointwise function on features whose groups allow it; no parameters.
 
     Permutations allow any function, signed permutations odd ones. Other groups mix entries, and allow none but linear
     functions.
@@ -111,12 +111,12 @@ class Pointwise(Layer):
 
 
 def gate_name(term: Term) -> str:
-    """The name of the gates of a term."""
+    """Return the name of the gates of a term."""
     return f"gate of {term.name}"
 
 
 class Gated(Layer):
-    """Multiply features by functions of invariants; where a function of single entries commutes, apply it instead.
+    """Multiply features by functions of invariants, or apply a pointwise function where it commutes.
 
     A term on which only permutations act is put through the activation. Any other term is multiplied by a gate for each
     channel (and each entry of its axes that are only permuted): a function of a feature without the other axes, which
@@ -182,7 +182,7 @@ class Gated(Layer):
 
     @property
     def inputs(self) -> dict[str, tuple[str, int]]:
-        """The features that go in: name to labels and channels."""
+        """The input features: name to labels and channels."""
         return features_of(self.signature.inputs, self.widths)
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
@@ -214,7 +214,7 @@ class Gated(Layer):
 
 
 class NormGated(Termwise):
-    r"""Multiply features by functions of their own squared norms, where a function of single entries does not commute.
+    r"""Multiply features by functions of their squared norms, or apply a pointwise function where it commutes.
 
     \(y_c = x_c\, \sigma(w_c \langle x_c, x_c \rangle + b_c)\) for each channel, with the metric of the group where it
     has one, so that the squared norm of a timelike vector is positive and that of a spacelike one negative. The norm is
@@ -288,7 +288,7 @@ class NormGated(Termwise):
         return (wide * self.gate(norm * weight + bias)).astype(array.dtype)
 
     def _squared_norm(self, term: Term, array: Feature) -> Feature:
-        """The mean square over all axes but those that are only permuted, with the signs of the metric."""
+        """Return the mean square over all axes that are not only permuted, with the signs of the metric."""
         square = jnp.real(array * jnp.conj(array))
         groups, axes = self.signature.groups, not_permuted(self.signature, term)
         for axis in axes:

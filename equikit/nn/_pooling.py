@@ -1,4 +1,4 @@
-"""From equivariant features to invariants: a learned head, and plain pooling."""
+"""From equivariant features to invariants: a learned head, and pooling without parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from equikit import _checks
 from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
 from equikit._masks import present
-from equikit.groups import S
 from equikit.nn._arguments import Space, one_term, refuse_outputs, typed_side
 from equikit.nn._features import Features, features_of
 from equikit.nn._layer import Layer, maps_text, quoted
@@ -28,7 +27,7 @@ from equikit.signatures import Signature, Term
 
 
 class Invariant(Linear):
-    """All invariant linear maps of its inputs, each with a learned weight: a `Linear` layer onto no axes.
+    """All invariant linear maps of its inputs, each with a learned weight: a `Linear` layer to no axes.
 
     Args:
         features: labels of the input (`"p p"`), a space from them to no axes (`ek.hom("p p -> ()", p=ek.S)`), or a
@@ -126,7 +125,7 @@ class Pool(Layer):
         self.how = _checks.choice("how", how, ("sum", "mean", "max"), step='write how="mean"')
         self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), plain_labels)
         for label, group in self.signature.groups.items():
-            if not isinstance(group, S):
+            if group.elements_are != "permutations":
                 raise OptionError(
                     f"pooling over {label!r} would not give invariants",
                     got=f"{label}={group}",

@@ -1,6 +1,6 @@
-"""Descriptions of models to save next to their arrays, and the check before arrays are loaded.
+"""Descriptions of models to save with their arrays, and a check before arrays are loaded.
 
-A weight belongs to a diagram by its place in the canonical order, so that arrays alone do not say what they mean.
+A weight belongs to a diagram by its position in canonical order, so arrays alone do not define its meaning.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from equikit.groups import Group
 from equikit.signatures import Signature
 
 FORMAT = 1
-"""The number of the meaning of weights: raised when the order of diagrams changes, or the map that a weight scales."""
+"""The version of the meaning of weights: raised if the order of diagrams, or the map of a weight, changes."""
 
 SETTINGS = (
     *("signature", "space", "group", "normalize", "mode"),
     *("axes", "scale", "hyperelastic", "stress_free", "degree", "invariants"),  # of laws
     *("basis", "cutoff", "how"),  # of radial functions and pools
 )
-"""Attributes of layers that decide what is computed with the weights; shapes show the others."""
+"""Attributes of layers that determine the computation with the weights; shapes determine the others."""
 
 
 def _text(value: object) -> str | None:
-    """The text of a setting, with groups written in full; `None` for other attributes that have its name."""
+    """Return the text of a setting, with groups written in full; `None` for other attributes with the same name."""
     if isinstance(value, MultilinearSpace | Signature):
         text, signature = (value.text, value.signature) if isinstance(value, MultilinearSpace) else (str(value), value)
         return ", ".join([text, *(f"{label}={what!r}" for label, what in signature.bindings)])
@@ -45,7 +45,7 @@ def _settings(module: nnx.Module) -> dict[str, str]:
 
 
 def describe(model: nnx.Module) -> dict[str, Any]:
-    """Describe a model in a dictionary that JSON can hold, to be saved next to its arrays.
+    """Describe a model in a JSON dictionary, to be saved with its arrays.
 
     Args:
         model: a layer, or any NNX module with layers of equikit in it; `nnx.eval_shape` may have made it.
@@ -88,7 +88,7 @@ def describe(model: nnx.Module) -> dict[str, Any]:
 
 
 def check_saved(model: nnx.Module, description: Mapping[str, Any]) -> None:
-    """Check that saved arrays mean the same in this model, before they are loaded into it.
+    """Check that saved arrays have the same meaning in this model, before they are loaded into it.
 
     Args:
         model: the model to load into; `nnx.eval_shape` makes one without memory for its arrays.
@@ -135,7 +135,7 @@ def check_saved(model: nnx.Module, description: Mapping[str, Any]) -> None:
 
 
 def _complete(description: object, here: dict[str, Any]) -> bool:
-    """Whether a description has all parts, and dictionaries with texts as keys where `describe` writes them."""
+    """Whether a description is complete, with text as keys where `describe` writes dictionaries."""
     if not isinstance(description, Mapping) or not here.keys() <= description.keys():
         return False
     layers, shapes = description["layers"], description["shapes"]

@@ -1,9 +1,9 @@
 """Initial parameters from few compiled programs.
 
-JAX compiles one program for every shape in which numbers are drawn, scaled or filled in, and a network has dozens of
-shapes. Here NumPy does everything except the draw, and the draw is the first part of a longer one, whose length is one
-of three. The values stay the same: with the default generator of JAX, entry i of a draw depends on the key and on i
-only. Other generators, traced keys and draws of more than 2^20 numbers take one program for every shape.
+JAX compiles one program for every shape in which numbers are sampled, scaled or filled, and a network has dozens of
+shapes. Here NumPy does everything except the sampling, and a sample is the start of a longer one with one of three
+lengths. The values stay the same: with the default generator of JAX, entry i of a sample depends only on the key and on
+i. Other generators, traced keys and samples of more than 2^20 numbers take one program for every shape.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from equikit import _checks
 from equikit._errors import ShapeError
 
 Sample = Callable[..., jax.Array]
-"""Draws numbers from a key, a shape and a dtype."""
+"""Samples numbers from a key, a shape and a dtype."""
 
 # One program takes 150 ms to compile on a CPU core; a draw of these lengths takes 0.1, 0.6 and 11 ms. A fourth length
 # would cost more than the draws that are too long, and beyond the last one these would cost more than a program.
@@ -30,7 +30,7 @@ LENGTHS = 1 << 12, 1 << 16, 1 << 20
 
 
 MOST_BYTES = 1 << 38
-"""Bytes of one parameter above which it is refused, unless it is only traced: no device holds as much."""
+"""The most bytes of one parameter, unless it is only traced: no device has more memory."""
 
 
 def _refuse_large(shape: Any, dtype: Any, *, traced: bool) -> None:
@@ -54,18 +54,18 @@ def _concrete(x: Any) -> bool:
 
 
 def _extends(key: jax.Array) -> bool:
-    """Whether a long draw begins with the numbers of a short one."""
+    """Whether a long sample starts with the numbers of a short one."""
     by_entry = bool(jax.config.values.get("jax_threefry_partitionable", True))
     return by_entry and jax.random.key_impl(key) == "threefry2x32"
 
 
 def in_numpy(x: jax.Array) -> Any:
-    """The array in NumPy, whose operations compile nothing; a traced array as it is."""
+    """Return the array in NumPy, whose operations compile nothing; a traced array unchanged."""
     return np.asarray(x) if _concrete(x) else x
 
 
 def in_python(number: Any) -> Any:
-    """A checked number as a Python `float`, whose use compiles nothing; a traced number as it is."""
+    """Return a checked number as a Python `float`, whose use compiles nothing; a traced number unchanged."""
     return number if isinstance(number, jax.core.Tracer) else float(number)
 
 
@@ -79,7 +79,7 @@ def placed(values: np.ndarray | jax.Array, like: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames=("sample", "shape", "dtype", "out_sharding"))
 def _draw(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, out_sharding: Any = None) -> jax.Array:
-    """Draw in float32 or more, multiply, and cast: in bfloat16 JAX draws 128 different numbers, with mean -0.012."""
+    """Sample in float32 or wider, multiply, and cast: in bfloat16 JAX samples 128 numbers, with mean -0.012."""
     wide = jnp.promote_types(dtype, jnp.float32)
     values: jax.Array = sample(key, shape, wide, out_sharding=out_sharding) * scale
     return values.astype(dtype)
@@ -109,13 +109,13 @@ def _uniform_and_normal(key: jax.Array, shape: Any, dtype: Any, out_sharding: An
 
 
 def uniform_and_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Uniform numbers from zero to one, and unit normal ones: float32 `[*shape, 2]`."""
+    """Return uniform numbers from zero to one, and unit normal numbers: float32 `[*shape, 2]`."""
     return _scaled(_uniform_and_normal, key, 1.0, shape, jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def split_keys(key: jax.Array, count: int) -> list[jax.Array]:
-    """`jax.random.split`, with all keys from one program; each index would take another."""
+    """`jax.random.split` with all keys from one program; indexing each key would take another program."""
     return [*jax.random.split(key, count)]
 
 
@@ -149,7 +149,7 @@ def ones(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any
 
 
 def filled(value: float, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """An array of equal entries, where there is no key; `jnp.full` would compile a program for every shape."""
+    """Return an array of equal entries, without a key; `jnp.full` would compile a program for every shape."""
     if math.prod(shape) > LENGTHS[-1]:
         _refuse_large(shape, dtype, traced=isinstance(jnp.zeros((), dtype), jax.core.Tracer))
         return jnp.full(shape, value, dtype)
@@ -162,7 +162,7 @@ DENSE: dict[str, Any] = {"kernel_init": lecun_normal, "bias_init": zeros}
 
 
 def initial(name: str, init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """The values of an initializer that was given as an argument, checked."""
+    """Return the values of an initializer that was given as an argument, after checks."""
     usual = {"kernel_init": "normal(1.0)", "bias_init": "zeros"}
     _checks.function(name, init, example=f"jax.nn.initializers.{usual[name]}", arguments=3)
     _refuse_large(shape, dtype, traced=not _concrete(key))
@@ -178,7 +178,7 @@ def initial(name: str, init: nnx.Initializer, key: jax.Array, shape: tuple[int, 
 
 
 def scaled(init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any, scale: np.ndarray) -> jax.Array:
-    """Draw from an initializer of variance one, and multiply entry i of the first axis by `scale[i]`."""
+    """Sample from an initializer of variance one, and multiply entry i of the first axis by `scale[i]`."""
     scale = scale.reshape(-1, *[1] * (len(shape) - 1))
     if init is unit_normal:
         return _scaled(jax.random.normal, key, scale, shape, dtype)

@@ -13,12 +13,12 @@ from equikit.numerics._eigh import CLOSE, eigh
 from equikit.numerics._rounding import Array, rounding
 
 TWICE = 2
-"""Passes, each of which squares what is left of an error."""
+"""The number of iterations, each of which squares the remaining error."""
 
 
 class Axes(NamedTuple):
-    """Eigenvalues `[d]`, ascending; eigenvectors `[d, d]`, in columns, and what they lack to twice the precision; and
-    about what is left of the matrix off the diagonal of this basis, `[d, d]`."""
+    """Eigenvalues `[d]`, ascending; eigenvectors `[d, d]`, in columns, with the low words that give twice the
+    precision; and the approximate remainder of the matrix off the diagonal in this basis, `[d, d]`."""
 
     values: Array
     vectors: Array
@@ -28,19 +28,19 @@ class Axes(NamedTuple):
 
 @jax.custom_jvp
 def principal_axes(matrix: Array, low: Array, error: Array) -> Axes:
-    r"""The eigenvectors of a symmetric matrix whose entries are known to twice the precision of its dtype.
+    r"""Compute the eigenvectors of a symmetric matrix whose entries are known to twice the precision of its dtype.
 
-    Eigenvectors whose eigenvalues differ by less than a rounding of the largest are precise too, as those across a thin
-    rod: after a rotation into approximate eigenvectors small entries keep all their digits.
+    Eigenvectors whose eigenvalues differ by less than a rounding error of the largest eigenvalue are precise too, such
+    as those across a thin rod: after a rotation into approximate eigenvectors small entries keep all their digits.
 
     Args:
         matrix: `[d, d]`, the nearest floats.
-        low: what they lack, `[d, d]`.
-        error: what the square roots of its eigenvalues are off by: the error of vectors whose squares the matrix holds.
+        low: their low words, `[d, d]`.
+        error: the error of the square roots of its eigenvalues: that of the vectors whose squares the matrix contains.
 
     Returns:
-        The axes. Derivatives are those of `eigh`; they are zero inside an eigenspace to the error of the entries of the
-        matrix in this basis.
+        The axes. Derivatives are those of `eigh`; they are zero inside an eigenspace, up to the error of the entries of
+        the matrix in this basis.
 
     Cost: about 12 products of matrices in double words.
 
@@ -68,7 +68,7 @@ def _in_basis(matrix: Double, vectors: Double) -> Double:
 
 
 def _corrected(matrix: Double, vectors: Double) -> Axes:
-    """Eigenvectors, corrected to first order for what is left of the matrix off the diagonal, and of orthogonality."""
+    """Correct eigenvectors to first order, for off-diagonal entries of the matrix and for orthogonality."""
     d = vectors.high.shape[-1]
     one = double(jnp.eye(d, dtype=vectors.high.dtype))
     skew = minus(one, matmul(transposed(vectors), vectors)).high
@@ -96,7 +96,7 @@ def _principal_axes_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...])
 
 
 def turning_rates(values: Array, error: Array) -> Array:
-    """How fast axes turn towards each other as the matrix changes, `[d, d]`; zero inside an eigenspace.
+    """Return how fast axes rotate toward each other as the matrix changes, `[d, d]`; zero inside an eigenspace.
 
     Args:
         values: the eigenvalues.

@@ -1,4 +1,4 @@
-"""Double-word arithmetic: numbers as unevaluated sums of two floats, with nearly twice the precision of one."""
+"""Double-word arithmetic: numbers as unevaluated sums of two floats, with nearly twice the precision of a float."""
 
 from __future__ import annotations
 
@@ -11,66 +11,66 @@ import jax.numpy as jnp
 from equikit.numerics._rounding import Array, rounding
 
 BLOCK = 128
-"""How many products are added exactly at once."""
+"""The number of products that are added exactly at once."""
 
 
 class Double(NamedTuple):
-    """A number `high + low`, with `high` the float nearest to it. No derivative goes through this arithmetic."""
+    """A number `high + low`, where `high` is the nearest float. No derivative flows through this arithmetic."""
 
     high: Array
     low: Array
 
 
 def double(high: Array, low: Array | None = None) -> Double:
-    """A double word from two floats of any size, or from one."""
+    """Make a double word from two floats of any size, or from one."""
     high = jax.lax.stop_gradient(high)
     return Double(high, jnp.zeros_like(high)) if low is None else two_sum(high, jax.lax.stop_gradient(low))
 
 
 def two_sum(one: Array, two: Array) -> Double:
-    """The sum of two floats, exactly."""
+    """Add two floats exactly."""
     high = one + two
     of_two = high - one
     return Double(high, (one - (high - of_two)) + (two - of_two))
 
 
 def plus(one: Double, two: Double) -> Double:
-    """The sum of two double words."""
+    """Add two double words."""
     high, low = two_sum(one.high, two.high)
     return two_sum(high, low + (one.low + two.low))
 
 
 def minus(one: Double, two: Double) -> Double:
-    """The difference of two double words."""
+    """Subtract two double words."""
     return plus(one, Double(-two.high, -two.low))
 
 
 def scaled(number: Double, by: Array) -> Double:
-    """A double word times powers of two."""
+    """Multiply a double word by powers of two."""
     return Double(number.high * by, number.low * by)
 
 
 def times(number: Double, by: Array) -> Double:
-    """A double word times a float, entry by entry."""
+    """Multiply a double word by a float, entrywise."""
     high, error = _two_product(number.high, by)
     return two_sum(high, error + number.low * by)
 
 
 def square(number: Double) -> Double:
-    """The square of a double word, entry by entry."""
+    """Square a double word, entrywise."""
     high, error = _two_product(number.high, number.high)
     return two_sum(high, error + 2 * number.high * number.low)
 
 
 def _two_product(one: Array, two: Array) -> Double:
-    """The product of two floats, exactly unless it underflows."""
+    """Multiply two floats, exactly unless the result underflows."""
     (a, b), (c, d) = _halves(one), _halves(two)
     high = one * two
     return Double(high, ((a * c - high) + a * d + b * c) + b * d)
 
 
 def _halves(number: Array) -> tuple[Array, Array]:
-    """A float as a sum of two with half of its bits each."""
+    """Split a float into a sum of two floats with half of its bits each."""
     finfo: Any = jnp.finfo
     scale = power_of_two(jnp.abs(number)) * 2.0 ** (-((int(finfo(number.dtype).nmant) + 1) // 2))
     high = jnp.round(number / scale) * scale
@@ -78,7 +78,7 @@ def _halves(number: Array) -> tuple[Array, Array]:
 
 
 class _Slices(NamedTuple):
-    """A number as `(first + second + rest) * scale`, the first two with few bits, whose products add up exactly."""
+    """A number `(first + second + rest) * scale`, whose first two parts have few bits for exact sums of products."""
 
     first: Array
     second: Array
@@ -97,23 +97,23 @@ def _sliced(number: Double, bits: int) -> _Slices:
 
 
 def _bits(dtype: Any, products: int, factors: int) -> int:
-    """The bits of factors of which so many products add up exactly."""
+    """Return the bits of factors for which this many products add up exactly."""
     finfo: Any = jnp.finfo
     return (int(finfo(dtype).nmant) - max(products - 1, 1).bit_length()) // factors
 
 
 def total(terms: Double, axis: int) -> Double:
-    """The sum along an axis."""
+    """Sum along an axis."""
     parts = _sliced(terms, _bits(terms.high.dtype, terms.high.shape[axis], 1))
     first, second, rest = (jnp.sum(part, axis=axis) for part in parts[:3])
     return scaled(plus(two_sum(first, second), double(rest)), parts.scale)
 
 
 def matmul(one: Double, two: Double) -> Double:
-    """The product of matrices `[n, k]` and `[k, m]`, whose error is that of double words of the largest entries.
+    """Multiply matrices `[n, k]` and `[k, m]`, with the error of double words of the largest entries.
 
-    Factors are cut into slices of so few bits that floats hold the sums of their products exactly: most of the work is
-    that of six products of matrices of floats.
+    Factors are cut into slices of so few bits that floats hold the sums of their products exactly. Most of the work is
+    that of six products of float matrices.
     """
     k = one.high.shape[1]
     if k > BLOCK:
@@ -131,7 +131,7 @@ def matmul(one: Double, two: Double) -> Double:
 
 
 def matmul_error(dtype: Any, k: int) -> float:
-    """A bound of the error of `matmul`, over the largest entries and their number k."""
+    """Bound the error of `matmul`, given the largest entries and their number k."""
     return 4 * rounding(dtype) * 4.0 ** -_bits(dtype, min(k, BLOCK), 2)
 
 
@@ -140,13 +140,13 @@ def _product(one: Array, two: Array) -> Array:
 
 
 def transposed(matrix: Double) -> Double:
-    """The transposed matrix, `[..., n, m]`."""
+    """Transpose the matrix, `[..., n, m]`."""
     return Double(*(jnp.swapaxes(array, -1, -2) for array in matrix))
 
 
 @jax.custom_jvp
 def with_derivative(value: Array, like: Array) -> Array:
-    """A value, with the derivatives of another computation of it that is less precise."""
+    """Return a value, with the derivatives of a less precise computation of it."""
     return value
 
 
@@ -156,16 +156,16 @@ def _with_derivative_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Ar
 
 
 def power_of_two(size: Array) -> Array:
-    """The power of two at or below a size, by which floats are divided exactly; one for zero, infinity and NaN."""
+    """Return the power of two at or below a size, for exact division; one for zero, infinity and NaN."""
     _, exponent = jnp.frexp(jax.lax.stop_gradient(size))
     whole = jnp.isfinite(size) & (size > 0)
     return jnp.ldexp(jnp.ones_like(size), jnp.where(whole, exponent - 1, 0))
 
 
 def rounding_error(array: Array) -> Array:
-    r"""The standard deviation of the errors that rounding has made of each entry, \(\mathrm{ulp} / \sqrt{12}\).
+    r"""Return the standard deviation of the rounding error of each entry, \(\mathrm{ulp} / \sqrt{12}\).
 
-    Zero for zero, and where an entry is not finite; of both parts of complex entries together.
+    Zero for zero and for entries that are not finite; for complex entries, of both parts together.
     """
     if jnp.iscomplexobj(array):
         return jnp.hypot(rounding_error(array.real), rounding_error(array.imag))

@@ -1,4 +1,4 @@
-"""Eigenvectors of many small symmetric matrices, with derivatives that stay finite where eigenvalues meet."""
+"""Eigenvectors of many small symmetric matrices, with derivatives that stay finite at equal eigenvalues."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from equikit._errors import DTypeError, ShapeError
 from equikit.numerics._rounding import rounding
 
 CLOSE = 16
-"""Eigenvalues that differ by less than this many roundings of the largest count as one in derivatives."""
+"""Eigenvalues that differ by less than this many rounding errors of the largest count as equal in derivatives."""
 
 
 def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*batch d"], Float[jax.Array, "*batch d d"]]:
-    r"""Eigenvalues, ascending, and eigenvectors, in columns, of symmetric matrices.
+    r"""Compute eigenvalues, ascending, and eigenvectors, in columns, of symmetric matrices.
 
     Up to d = 3 by Jacobi rotations, the same number for every matrix, so that a batch is one pass of elementwise
-    operations; above by LAPACK. The derivatives are \(d\lambda_i = (V^T dA\, V)_{ii}\) and
-    \(dV = V (F \circ V^T dA\, V)\) with \(F_{ij} = 1/(\lambda_j - \lambda_i)\), and with \(F_{ij} = 0\) where two
-    eigenvalues are equal to rounding: a turn of the basis inside an eigenspace. For whatever does not depend on that
-    basis they are exact, and finite for everything else.
+    operations; for larger d by LAPACK. The derivatives are \(d\lambda_i = (V^T dA\, V)_{ii}\) and \(dV = V (F \circ V^T
+    dA\, V)\) with \(F_{ij} = 1/(\lambda_j - \lambda_i)\), and \(F_{ij} = 0\) if two eigenvalues are equal up to
+    rounding, which is a rotation of the basis inside an eigenspace. They are exact for everything that does not depend
+    on that basis, and finite for everything else.
 
     Args:
         matrix: real and symmetric, `[*batch, d, d]`, in floating point; only the symmetric part enters.
 
     Returns:
-        Eigenvalues `[*batch, d]` and eigenvectors `[*batch, d, d]`, not-a-number where an entry is. The sign of an
-        eigenvector, and the basis of an eigenspace of two or more dimensions, are arbitrary.
+        Eigenvalues `[*batch, d]` and eigenvectors `[*batch, d, d]`, NaN if an entry is NaN. The sign of an eigenvector,
+        and the basis of an eigenspace of two or more dimensions, are arbitrary.
 
     Raises:
         ShapeError: if the last two axes are not square.
-        DTypeError: if the matrices are complex, or integers.
+        DTypeError: if the matrices are complex or integer.
 
     Cost: \(O(d^3)\) for each matrix; about 500 operations for d = 3 in float32.
 
@@ -76,7 +76,7 @@ def _eigh(matrix: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _jacobi(matrix: jax.Array, d: int) -> tuple[jax.Array, jax.Array]:
-    """Rotate planes in turn until nothing is left beside the diagonal; convergence is quadratic."""
+    """Rotate planes in turn until the matrix is diagonal; convergence is quadratic."""
     if d == 0:
         return matrix.sum(-1), matrix
     # Squares of entries have to fit in the dtype.
@@ -108,7 +108,7 @@ def _jacobi(matrix: jax.Array, d: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _rotate(a: list[list[jax.Array]], v: list[list[jax.Array]], p: int, q: int) -> None:
-    """Turn the plane of two axes so that their entry beside the diagonal becomes zero, in place."""
+    """Rotate the plane of two axes so that their off-diagonal entry becomes zero, in place."""
     d = len(a)
     gap, beside = a[q][q] - a[p][p], 2 * a[p][q]
     below = jnp.abs(gap) + jnp.sqrt(gap * gap + beside * beside)

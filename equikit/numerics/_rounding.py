@@ -1,4 +1,4 @@
-"""What a dtype rounds to."""
+"""The rounding unit of a dtype."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ Array = Any
 
 
 def rounding(dtype: Any) -> float:
-    """The spacing of the numbers of a dtype at one."""
-    finfo: Any = jnp.finfo  # which JAX leaves untyped
+    """Return the spacing of the numbers of a dtype at one."""
+    finfo: Any = jnp.finfo  # untyped in JAX
     return float(finfo(dtype).eps)

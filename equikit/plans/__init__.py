@@ -1,6 +1,6 @@
 """Plans: all maps of a signature compiled to one list of reductions, products and expansions, and run in JAX.
 
-Plans are made, shown and priced without JAX; what runs them is imported when it is asked for.
+Plans are built, printed and priced without JAX; the modules that run them are imported on first use.
 """
 
 import importlib

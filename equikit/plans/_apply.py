@@ -1,4 +1,4 @@
-"""Apply plans to arrays: the names and shapes of weights, and `apply`."""
+"""Apply plans to arrays: names and shapes of weights, and `apply`."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ Masks = Mask | Mapping[str, Mask]
 
 
 def weight_name(source: Term | None, target: Term) -> str:
-    """The name of the weights of a pair of terms: `"p p -> p"`, and `"-> p"` for a bias."""
+    """Return the name of the weights of a pair of terms: `"p p -> p"`, and `"-> p"` for a bias."""
     name = target.name or "()"
     return f"-> {name}" if source is None else f"{source.name or '()'} -> {name}"
 
 
 def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
-    """The shape of the weights of every pair of terms.
+    """Return the shape of the weights of every pair of terms.
 
     Returns:
-        `"in -> out"` to `(diagrams, features in, features out)`, and where the plan has a bias `"-> out"` to
-        `(diagrams, features out)`. The diagrams are those of the pair's Hom space, in its order; features are channels
-        times the sizes of plain axes. Pairs that no map joins are left out.
+        `"in -> out"` to `(diagrams, features in, features out)`, and if the plan has a bias `"-> out"` to `(diagrams,
+        features out)`. The diagrams are those of the pair's Hom space, in its order; features are channels times the
+        sizes of plain axes. Pairs without maps are omitted.
 
     Example:
         >>> from equikit import S, hom
@@ -68,7 +68,7 @@ def weight_shapes(plan: Plan) -> dict[str, tuple[int, ...]]:
 
 @functools.lru_cache(maxsize=256)
 def weight_places(signature: Signature, channels: Widths, bias: bool) -> Mapping[str, tuple[TermPair, tuple[int, ...]]]:
-    """The pair of term numbers and the shape of each weight by name; cached, because layers need it in every call."""
+    """By name the pair of term numbers and the shape of each weight; cached, because every layer call needs it."""
     places: dict[str, tuple[TermPair, tuple[int, ...]]] = {}
     features = feature_widths(signature, channels)
 
@@ -96,7 +96,7 @@ def weight_places(signature: Signature, channels: Widths, bias: bool) -> Mapping
 
 
 def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
-    """Weights by name, as weights by pair of term numbers; every shape and dtype is checked."""
+    """Return weights by pair of term numbers from weights by name, after checks of every shape and dtype."""
     expected = weight_places(plan.signature, plan.channels, plan.bias)
     weights = by_name(expected, mapping("weights", weights))
     if weights.keys() != expected.keys():
@@ -120,23 +120,23 @@ def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
 
 
 def lay_out(plan: Plan, weights: Mapping[str, Weight]) -> Layout:
-    """Lay weights out for the matrix products of a plan, once for many calls of `apply`.
+    """Arrange weights as the matrices of a plan's products, once for many calls of `apply`.
 
-    In a jit-compiled call the layout costs a few small transpositions, which XLA moves out of loops; a program for
-    inference that takes a `Layout` has none.
+    In a jit-compiled call this costs a few small transpositions, which XLA moves out of loops; a program for inference
+    that takes a `Layout` has none.
 
     Args:
         plan: the plan.
         weights: by name, with the shapes of `weight_shapes(plan)`.
 
     Returns:
-        A `Layout`, a pytree: for each product a matrix `[inputs, outputs]` and a bias `[outputs]`. `apply` takes it in
-        place of the weights.
+        A `Layout`, a pytree: for each product a matrix `[inputs, outputs]` and a bias `[outputs]`. `apply` accepts it
+            in place of the weights.
 
     Raises:
         ShapeError, DTypeError: if an array does not fit.
 
-    Cost: as many entries as the weights; for groups without diagrams also those of their axes.
+    Cost: the number of weights; for groups without diagrams also the entries of their axes.
 
     Example:
         >>> from equikit import S, hom
@@ -149,9 +149,9 @@ def lay_out(plan: Plan, weights: Mapping[str, Weight]) -> Layout:
 
 
 def weights_of(layout: Layout) -> dict[str, jax.Array]:
-    """The weights that were laid out, by name, if every group has diagrams: the inverse of `lay_out`.
+    """Return the weights of a layout by name, if every group has diagrams: the inverse of `lay_out`.
 
-    Each weight then stands at one place of the matrices, so that the transpose of the layout is its inverse.
+    Each weight then occurs once in the matrices, so the transpose of the layout is its inverse.
     """
     plan = layout.plan
     dtype = jnp.result_type(*jax.tree.leaves(layout))
@@ -162,7 +162,7 @@ def weights_of(layout: Layout) -> dict[str, jax.Array]:
 
 
 def checked_layout(plan: Plan, layout: Layout, options: RunOptions) -> Layout:
-    """Return the layout if it belongs to the plan and the method takes it, or raise `OptionError`."""
+    """Return the layout if it belongs to the plan and the method supports it, or raise `OptionError`."""
     if layout.plan != plan:
         raise OptionError(
             "the layout was made for another plan",
@@ -193,21 +193,21 @@ def checked_layout(plan: Plan, layout: Layout, options: RunOptions) -> Layout:
 
 
 def _described(plan: Plan) -> str:
-    """The properties that distinguish a plan from others, as text."""
+    """Return the properties that distinguish a plan from others, as text."""
     options = f"normalize={plan.normalize!r}, bias={plan.bias}"
     return f"{plan.signature}, channels {plan.channels}, {options}, {plan.steps} steps"
 
 
 @functools.lru_cache(maxsize=64)
 def _layout_leaves(plan: Plan) -> list[tuple[Any, jax.ShapeDtypeStruct]]:
-    """The matrices and biases of a plan's layout: the path and shape of each."""
+    """Return the path and shape of each matrix and bias of a plan's layout."""
     weights = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in weight_shapes(plan).items()}
     layout: Layout = jax.eval_shape(lambda weights: lay_out(plan, weights), weights)
     return list(jax.tree.leaves_with_path(layout.products))
 
 
 def described(plan: Plan, arrays: Sequence[jax.Array], given: Weights | Layout) -> dict[str, jax.Array]:
-    """Inputs and weights by their names in error texts."""
+    """Return inputs and weights by their names in error texts."""
     signature = plan.signature
     found = {f"input {term.name!r}": array for term, array in zip(signature.inputs, arrays, strict=True)}
     if isinstance(given, Layout):
@@ -219,7 +219,7 @@ def described(plan: Plan, arrays: Sequence[jax.Array], given: Weights | Layout) 
 
 
 def ordered(plan: Plan, inputs: Inputs) -> list[jax.Array]:
-    """The input arrays in the order of the terms, from one array or a dictionary by name."""
+    """Return the input arrays in the order of the terms, from one array or a dictionary by name."""
     names = [term.name for term in plan.signature.inputs]
     if isinstance(inputs, Mapping):
         inputs = by_name(names, inputs)
@@ -261,35 +261,35 @@ def apply(
         plan: from `plan`, or `space.plan(...)`.
         inputs: an array `[*batch, *axes, channels]`, or one for each input term, by name.
         weights: by name, with the shapes of `weight_shapes(plan)`; or the result of `lay_out`.
-        mask: for a label, booleans `[*batch, n]`: which entries are present; absent ones are ignored in every sum and
-            mean, and are zero in the result. An array alone if only one label can have a mask.
+        mask: for a label, booleans `[*batch, n]` that mark the entries that are present. Sums and means ignore absent
+            entries, which are zero in the result. A single array is allowed if only one label can have a mask.
         sizes: sizes of free labels that no input has.
         precision: of the matrix products, as in `jax.lax.dot_general`.
-        method: `"factored"` runs the steps of the plan; `"dense"` multiplies by the whole matrix, assembled in each
-            call; `"naive"` is the definition, one dense tensor for each diagram; `"auto"` takes the one that a cost
-            model expects to be fastest for these shapes, on the platform that the program is lowered for.
+        method: `"factored"` runs the steps of the plan; `"dense"` multiplies by the dense matrix, assembled in each
+            call; `"naive"` is the definition, one dense tensor for each diagram; `"auto"` chooses the method that a
+            cost model predicts to be fastest for these shapes, on the platform for which the program is lowered.
         remat: keep only inputs and weights for the backward pass, and recompute the rest. Otherwise the concatenated
             reduced tensors, which enter the products, are kept too.
-        chunk_size: how many samples are computed at a time, in a loop over the batch, which takes less memory, and more
-            time with a gradient. By default a batch is computed at once, but on a CPU in parts where a layer takes much
-            more memory than its inputs and outputs, the parts are larger than 16 MiB, and no gradient is taken.
+        chunk_size: the number of samples to compute at a time, in a loop over the batch, which takes less memory, and
+            more time with a gradient. By default a batch is computed at once; but on a CPU without a gradient it is
+            computed in chunks of more than 16 MiB, if a layer takes much more memory than its inputs and outputs.
         out_sharding: how the result is sharded over the devices of a mesh, as a `jax.sharding.PartitionSpec` or
             `NamedSharding`; for several outputs a dictionary by name. By default XLA decides on automatic axes; on
             explicit axes, batch and tensor axes are sharded as in the inputs, channels as the last axis of the weights,
             and no sum is left unreduced.
 
     Returns:
-        The output array `[*batch, *axes, channels]`, or a dictionary of them if there are several output terms or the
-        inputs came as a dictionary.
+        The output array `[*batch, *axes, channels]`, or a dictionary of arrays if there are several output terms or the
+        inputs are a dictionary.
 
     Raises:
-        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast. Arrays in half precision come
-            together with float32, but not with float64, nor bfloat16 with float16.
-        OptionError: if the method is unknown or does not apply, or if the mesh lacks an axis that `out_sharding` names.
+        ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast. Arrays in half precision combine
+            with float32, but not with float64, nor bfloat16 with float16.
+        OptionError: if the method is unknown or does not apply, or if `out_sharding` names an axis that the mesh lacks.
         TooLargeError: if the dense matrix, or for the naive method the tensor of a diagram, would not fit in memory.
 
-    Cost: \(O(n^{\max(k, l)})\) time and memory; a Levi-Civita tensor adds a constant of \(n^n\) entries, and is refused
-    above \(2^{26}\). The naive method takes \(O(n^{k+l})\) for each diagram.
+    Cost: \(O(n^{\max(k, l)})\) time and memory; a Levi-Civita tensor adds a constant of \(n^n\) entries, at most
+    \(2^{26}\). The naive method takes \(O(n^{k+l})\) for each diagram.
 
     Example:
         >>> from equikit import S, hom
@@ -318,7 +318,7 @@ def applied(
     sizes: Mapping[str, int] | None = None,
     out_sharding: OutSharding | None = None,
 ) -> Feature | dict[str, Feature]:
-    """`apply` for options that are checked already, as those of layers are."""
+    """`apply` for options that are already checked, such as those of layers."""
     arrays, masks = ordered(plan, inputs), masks_of(plan.signature, mask)
     refuse_real(plan.signature, [term.name for term in plan.signature.inputs], arrays)
     shapes = checked_shapes(plan.signature, plan.channels[0], arrays, masks, by_label("sizes", sizes))
@@ -354,7 +354,7 @@ def applied(
 
 
 def named(plan: Plan, results: Sequence[jax.Array], as_dict: bool) -> jax.Array | dict[str, jax.Array]:
-    """The results by name, or the single one."""
+    """Return the results by name, or the single result."""
     if len(results) == 1 and not as_dict:
         return results[0]
     return {term.name: array for term, array in zip(plan.signature.outputs, results, strict=True)}

@@ -1,4 +1,4 @@
-"""Plans as code: the steps that are executed, one statement each, in NumPy's notation."""
+"""Plans as code: the steps that are executed, one statement each, in NumPy notation."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ Key = tuple[int, HalfDiagram]
 
 
 def _einsum(source: str, result: str, name: str, *constants: tuple[str, str]) -> str:
-    """An `einsum` of a tensor, and of constants given as (axes, name); the channels come last."""
+    """Write an `einsum` of a tensor, and of constants given as (axes, name); the channels come last."""
     axes = ", ".join([f"...{source}{CHANNELS}", *(axes for axes, _ in constants)])
     operands = ", ".join([name, *(constant for _, constant in constants)])
     return f'einsum("{axes} -> ...{result}{CHANNELS}", {operands})'
 
 
 def _moved(name: str, order: Sequence[int], count: int) -> str:
-    """A tensor with its axes in another order; `name` alone where the order is the same."""
+    """Write a tensor with transposed axes; only `name` if the order is unchanged."""
     source = LETTERS[:count]
     result = "".join(source[i] for i in order)
     return name if source == result else _einsum(source, result, name)
 
 
 class _Writer:
-    """The statements of one plan; `down` and `up` have the names of the tensors that were computed."""
+    """Writes the statements of one plan; `down` and `up` hold the names of computed tensors."""
 
     def __init__(self, plan: Stages) -> None:
         self.plan, self.signature = plan, plan.signature
@@ -140,7 +140,7 @@ class _Writer:
         return _einsum(letters.replace(first, ""), letters, source, (first, constant))
 
     def head(self, step: Step, source: str, *, upwards: bool) -> str:
-        """A Levi-Civita tensor, or where it is applied in the other row, axes that change places."""
+        """Write a Levi-Civita tensor, or if it is applied in the other row, a transposition."""
         head, large = step.small.heads[-1], step.large
         letters = LETTERS[: len(large.core)]
         legs = "".join(letters[i] for i in step.axes)
@@ -167,7 +167,7 @@ class _Writer:
     # Products.
 
     def whole(self, half: HalfDiagram) -> tuple[list[int], list[str]]:
-        """The axes of groups without diagrams in the tensor of a half diagram, and their labels."""
+        """Return the axes of groups without diagrams in the tensor of a half diagram, and their labels."""
         axes, labels, place = list[int](), list[str](), len(half.wires)
         for head in half.heads:
             if head.stars:
@@ -193,7 +193,7 @@ class _Writer:
         return _moved(f"unfold({value}, ({sizes}{features}))", back, len(half.core))
 
     def wired(self, name: str, wirings: Sequence[tuple[int, ...]], count: int) -> list[str]:
-        """Copies of a tensor, one for each wiring: axis j goes to place `wiring[j]`."""
+        """Write copies of a tensor, one for each wiring: axis j moves to position `wiring[j]`."""
         rest = range(len(wirings[0]), count)
         return [_moved(name, [*map(int, np.argsort(wiring)), *rest], count) for wiring in wirings]
 
@@ -228,7 +228,7 @@ class _Writer:
         self.hand_out(name, product)
 
     def hand_out(self, name: str, product: Product) -> None:
-        """Cut the result of a product into its output halves."""
+        """Split the result of a product into its output halves."""
         keys = [(s, half) for s, halves in enumerate(product.outputs) for half in halves]
         entries = math.prod((self.signature.sizes[kind.label] or 0) ** kind.above for kind in product.tensors)
         start = 0
@@ -240,10 +240,10 @@ class _Writer:
             self.add((s, half), part if part == name else self.say(part, half_text(half, True), "y"))
             start = stop
 
-    # Contractions, and the symmetrization of the tensors that they are made for.
+    # Contractions, and symmetrization of their tensors.
 
     def symmetrize(self, name: str, exchanges: Sequence[Exchange], count: int, prefix: str) -> str:
-        """The symmetric or antisymmetric part of a tensor with so many axes."""
+        """Write the symmetric or antisymmetric part of a tensor with `order` axes."""
         for exchange in exchanges:
             own, terms = exchange.members, []
             for order in itertools.permutations(range(len(own))):
@@ -315,7 +315,7 @@ class _Writer:
 
 
 def plan_code(plan: Plan | MultilinearPlan) -> str:
-    """The statements of a plan as a function in NumPy's notation; see `Plan.code` and `MultilinearPlan.code`."""
+    """Write the statements of a plan as a function in NumPy notation; see `Plan.code` and `MultilinearPlan.code`."""
     writer = _Writer(plan)
     writer.take()
     for step in plan.reductions:

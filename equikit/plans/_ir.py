@@ -1,11 +1,11 @@
-"""The parts of a plan: nodes, steps, products. Plain frozen values; nothing here imports JAX.
+"""The intermediate representation of plans: nodes, steps, products. Plain frozen values; no JAX.
 
 A plan applies all maps of a signature at once, in three stages:
 
-* *reduce*: every input half diagram is a smaller tensor, made from a larger one by a single diagonal or sum;
-* *mix*: for each core, one matrix product takes the channels of all its input halves to those of all its output halves;
-  in a plan of multilinear maps, contractions take one half of each input to output halves;
-* *expand*: every output half diagram is added into a larger one by a single broadcast or diagonal embedding.
+* *reduce*: every input half diagram is a smaller tensor, computed from a larger one by a single diagonal or sum;
+* *mix*: for each core, one matrix product maps the channels of all its input halves to those of all its output halves;
+  in a plan of multilinear maps, contractions map one half of each input to output halves;
+* *expand*: every output half diagram is added to a larger one by a single broadcast or diagonal embedding.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ LARGEST_AXIS = 2**63 - 1
 MODES: tuple[Mode, ...] = ("full", "channelwise")
 
 Widths = tuple[tuple[int, ...], tuple[int, ...]]
-"""Numbers of channels or features: of each input term, and of each output term."""
+"""Numbers of channels or features of each input term, and of each output term."""
 
 TermPair = tuple[int | None, int]
-"""The numbers of an input term and an output term; the maps from the trivial representation (a bias) have no input."""
+"""The numbers of an input term and an output term; maps from the trivial representation (a bias) have no input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class Step:
     embedding, broadcast or `head`, small to large).
 
     Attributes:
-        term: which input (or output) term of the signature.
-        large, small: the half diagrams; the core of `small` has one axis less, or its last head more.
-        operation: what the reduction does.
-        axes: places in the core of `large`: the two axes of a diagonal, which stays at the first; the axis of a sum; or
-            the axes that are legs of the head.
+        term: the number of the input or output term.
+        large, small: the half diagrams; the core of `small` has one axis less, or one more head.
+        operation: the operation of the reduction.
+        axes: positions in the core of `large`: the two axes of a diagonal, which stays at the first; the axis of a sum;
+            or the axes that are legs of the head.
     """
 
     term: int
@@ -57,13 +57,13 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class WeightBlock:
-    """Where the weights of one pair of terms sit in the matrix of a product.
+    """The position of the weights of one pair of terms in the matrix of a product.
 
     Attributes:
         source: the input term; `None` for the bias, the maps from the trivial representation.
         target: the output term.
-        segments: pieces of the diagram axis, in the order of the matrix, as (start, count); a start of -1 stands for
-            zeros, where a pair of halves has more blocks than the group allows.
+        segments: slices of the diagram axis, in the order of the matrix, as (start, count); a start of -1 stands for
+            zeros, for pairs of halves with more blocks than the group allows.
     """
 
     source: int | None
@@ -76,14 +76,14 @@ class Product:
     """The matrix product of one core.
 
     Attributes:
-        core: the labels of its axes: those of the wires, then those that heads leave.
-        inputs: for each input term, the half diagrams whose tensors enter, side by side along the channels.
-        outputs: for each output term, the half diagrams that come out.
-        wires_in, wires_out: how axes are permuted before and after the product; each wiring of the core is one of the
-            former followed by one of the latter, and the wirings in order are those pairs, `wires_in` running faster.
-        blocks: where each pair of terms keeps its weights.
+        core: the labels of its axes: first those of the wires, then those of heads.
+        inputs: for each input term, the half diagrams whose tensors enter, concatenated along the channels.
+        outputs: for each output term, the half diagrams of the result.
+        wires_in, wires_out: the permutations of axes before and after the product. Each wiring of the core is one of
+            the former followed by one of the latter; the wirings in order are these pairs, `wires_in` fastest.
+        blocks: where the matrix has the weights of each pair of terms.
         tensors: labels whose groups have no diagrams: their axes are folded into the rows and columns of the matrix,
-            which is the sum of their invariant tensors, each with its weights.
+            which is the weighted sum of their invariant tensors.
     """
 
     core: tuple[str, ...]
@@ -115,9 +115,9 @@ class LeviCivita:
 
     Attributes:
         label: the label of its legs.
-        letters: the letter of each leg, in order; one less than the legs where the last is summed over.
-        legs: how many legs it has.
-        lowered: the places of the legs in the bottom row alone, which a metric lowers.
+        letters: the letter of each leg, in order; one letter less than legs if the last leg is summed over.
+        legs: the number of legs.
+        lowered: the positions of the legs in the bottom row only, which a metric lowers.
     """
 
     label: str
@@ -128,12 +128,12 @@ class LeviCivita:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Use:
-    """Where the result of a contraction goes.
+    """One use of the result of a contraction.
 
     Attributes:
         element: the number of the basis element, among those of the plan.
         coefficient: the factor of the element.
-        half: the output half that it is.
+        half: the output half that it contributes to.
         axes: for each axis of the half the axis of the result.
         choice: the number of the invariant tensor.
     """
@@ -149,7 +149,7 @@ class Use:
 class Contraction:
     """A contraction of one half of each input with tensors and weights; a letter is a block.
 
-    Axes of groups without diagrams are letters too, which the invariant tensors hold together.
+    Axes of groups without diagrams, joined by invariant tensors, are letters too.
 
     Attributes:
         halves: for each input term, the half diagram whose tensor enters.
@@ -159,8 +159,8 @@ class Contraction:
         held: the letter of each axis of the invariant tensors.
         kept: the letters of the result, ascending; all others are summed over.
         labels: the label of each letter.
-        averaged: the labels of the letters that are summed over without being legs, which are divided by in a mean.
-        uses: where the result goes; with invariant tensors always the same half and axes.
+        averaged: the labels of the letters that a mean divides by: those that are summed over and are not legs.
+        uses: the uses of the result; with invariant tensors always the same half and axes.
     """
 
     halves: tuple[HalfDiagram, ...]
@@ -180,15 +180,15 @@ class Contraction:
 
     @property
     def outputs(self) -> tuple[tuple[HalfDiagram, ...], ...]:
-        """For the output term the half diagrams that come out: one for each use, and one in all with tensors."""
+        """For the output term the half diagrams of the result: one for each use, a single one with tensors."""
         return (tuple(use.half for use in self.uses[: 1 if self.held else None]),)
 
 
 def feature_widths(signature: Signature, channels: tuple[Sequence[int], Sequence[int]]) -> Widths:
-    """The channels of each input and output term, times the sizes of the plain axes of the term.
+    """Return the channels of each input and output term, times the sizes of the plain axes of the term.
 
     Raises:
-        TooLargeError: if no array can have so many.
+        TooLargeError: if no array can have that many.
     """
     wide, narrow = (
         tuple(signature.multiplicity(term) * count for term, count in zip(terms, counts, strict=True))
@@ -200,7 +200,7 @@ def feature_widths(signature: Signature, channels: tuple[Sequence[int], Sequence
 
 
 class Stages:
-    """Base of plans: three stages, a table and a cost."""
+    """Base class of plans: three stages, a table and a cost."""
 
     __slots__ = ()
     signature: Signature
@@ -217,7 +217,7 @@ class Stages:
 
     @property
     def features(self) -> Widths:
-        """Channels of each term with its plain axes folded in: the width of its tensors in the plan."""
+        """The channels of each term with its plain axes folded in: the width of its tensors in the plan."""
         return feature_widths(self.signature, self.channels)
 
     @property
@@ -238,7 +238,7 @@ class Stages:
         return plan_html(self)
 
     def cost(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> tuple[Any, Any]:
-        """FLOPs and bytes of all steps together: integers, or polynomials in n where a size is left free.
+        """Return FLOPs and bytes of all steps together: integers, or polynomials in n if a size is free.
 
         Example:
             >>> from equikit import S, hom
@@ -250,7 +250,7 @@ class Stages:
         return total(list(plan_cost(self, batch=batch, n=n)))
 
     def table(self, *, batch: int = 1, n: int | dict[str, int] | None = None) -> str:
-        """The steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels."""
+        """Return the steps with shapes, FLOPs and bytes, at a batch size and at sizes of the free labels."""
         from equikit.plans.costs._table import plan_table
 
         return plan_table(self, batch=batch, n=n)
@@ -260,8 +260,8 @@ class Stages:
 class Plan(Stages):
     """All maps of a signature as one list of steps; made by `plan`, run by `apply`.
 
-    Several products may write one output half; their results are added. An expansion takes one of the tensors that wait
-    at its smaller end, and the last expansion from there takes the sum of all that are left.
+    Several products may write to one output half; their results are added. An expansion takes one of the tensors that
+    wait at its smaller end, and the last expansion from there takes the sum of all remaining ones.
 
     Attributes:
         signature: the terms and the groups of their axes.
@@ -269,7 +269,7 @@ class Plan(Stages):
         normalize: whether sums over the input are means.
         bias: whether the invariant vectors of the output are added.
         reductions: steps from the inputs down, in order of computation.
-        products: one for each core, longest core first; in a plan that `unshared` makes, one for each diagram.
+        products: one for each core, longest core first; in the plan of `unshared`, one for each diagram.
         expansions: steps up to the outputs, in order of computation.
     """
 
@@ -290,9 +290,9 @@ class Plan(Stages):
     def T(self) -> Plan:
         """The plan of the transposed maps, and so of the gradient with respect to the inputs.
 
-        Outputs and inputs change places, terms keep their names, and there is no bias; labels of groups that tell
-        vectors from dual vectors gain or lose their star. Sums are sums, also where those of this plan are means. Its
-        weights are made by `transpose_weights`.
+        Outputs and inputs are exchanged, terms keep their names, and there is no bias; labels of groups that
+        distinguish vectors from dual vectors gain or lose their star. Means of this plan become sums.
+        `transpose_weights` computes its weights.
 
         Example:
             >>> from equikit import S, hom
@@ -309,11 +309,11 @@ class Plan(Stages):
         return hash((self.signature, self.channels, self.normalize, self.bias, counts))
 
     def code(self) -> str:
-        """The steps as a function in NumPy's notation, one statement each: the program that is executed, to be read.
+        """Return the executed steps as a function in NumPy notation, one statement each, for reading.
 
-        The function takes the inputs, the matrices and biases of the products (`lay_out` makes them from weights) and
-        the size of every label. It uses the functions of NumPy, the tensors `eta`, `omega` and `epsilon` of the groups,
-        and `fold` and `unfold` for plain axes. Masks, half precision and sharding are left out.
+        The function takes the inputs, the matrices and biases of the products (see `lay_out`) and the size of every
+        label. It uses NumPy functions, the tensors `eta`, `omega` and `epsilon` of the groups, and `fold` and `unfold`
+        for plain axes. Masks, half precision and sharding are omitted.
 
         Example:
             >>> from equikit import S, hom
@@ -337,14 +337,14 @@ class Plan(Stages):
 class MultilinearPlan(Stages):
     """The maps of a multilinear space as one list of steps; made by `space.plan`, run by `apply_multilinear`.
 
-    Inputs and output are made symmetric or antisymmetric, as the space says, before the first step and after the last.
+    Inputs are symmetrized or antisymmetrized before the first step, and the output after the last, as the space says.
 
     Attributes:
         signature: the terms and the groups of their axes.
         channels: channels of each input term, and of the output.
         normalize: whether sums over the inputs are means.
         space: the space.
-        mode: `"full"`, or `"channelwise"` where channel c of the output is made of channel c of every input.
+        mode: `"full"`, or `"channelwise"` if channel c of the output depends only on channel c of every input.
         elements: the numbers of the basis elements that are applied.
         reductions: steps from the inputs down, in order of computation.
         products: the contractions.
@@ -367,11 +367,11 @@ class MultilinearPlan(Stages):
         return self.space.text, ", ", f"{self.normalize}, {self.mode}"
 
     def code(self) -> str:
-        """The steps as a function in NumPy's notation, one statement each: the program that is executed, to be read.
+        """Return the executed steps as a function in NumPy notation, one statement each, for reading.
 
         As `Plan.code`, but the function takes the weights, and for each contraction with groups without diagrams the
-        combinations of invariant tensors that its basis elements are. The order of an `einsum` of several tensors is
-        left open.
+        coefficients of its basis elements in the invariant tensors. The order of an `einsum` of several tensors is left
+        open.
 
         Example:
             >>> from equikit import SO, hom

@@ -29,17 +29,17 @@ from equikit.plans.sharding._sharding import placed, result
 def multilinear_weight_shape(
     space: MultilinearSpace, channels: Channels, out_channels: int, *, mode: Mode = "full"
 ) -> tuple[int, ...]:
-    """The shape of the weights of `apply_multilinear`.
+    """Return the shape of the weights of `apply_multilinear`.
 
     Args:
         space: from `hom`, with commas.
-        channels: of each input, or one number for all.
-        out_channels: of the output.
+        channels: one number for each input, or one number for all.
+        out_channels: channels of the output.
         mode: `"full"` or `"channelwise"`.
 
     Returns:
-        `(basis, *features in, features out)`, features being channels times the sizes of plain axes; or
-        `(basis, channels)`.
+        `(basis, *features in, features out)`, where features are channels times the sizes of plain axes; or `(basis,
+        channels)`.
 
     Raises:
         OptionError, ShapeError: if an argument does not fit.
@@ -55,7 +55,7 @@ def multilinear_weight_shape(
 
 
 def _weight_shape(space: MultilinearSpace, channels: Sequence[int], out_channels: int, mode: Mode) -> tuple[int, ...]:
-    """As above, for a checked request; without a plan, since there can be too many maps for one."""
+    """`multilinear_weight_shape` for a checked request; without a plan, as there can be too many maps for one."""
     if mode == "channelwise":
         return space.count, out_channels
     wide, narrow = feature_widths(space.signature, (channels, (out_channels,)))
@@ -77,20 +77,20 @@ def apply_multilinear(
 ) -> Feature:
     r"""Apply all multilinear maps of a space: \(y = \sum_b b(x_1, \dots, x_m)\, W_b\).
 
-    The inputs are reduced, and contracted two by two in the order that takes the fewest multiplications; their outer
-    product is never formed. Inputs in which the maps are symmetric or antisymmetric are replaced by their symmetric or
-    antisymmetric part, and the output is made so.
+    The inputs are reduced, and contracted pairwise in the order with the fewest multiplications; their outer product is
+    never formed. Inputs in which the maps are symmetric or antisymmetric are replaced by their symmetric or
+    antisymmetric part, and so is the output.
 
     Args:
         space: from `hom`, with commas.
         inputs: an array `[*batch, *axes, channels]` for each input, in order.
-        weights: of the shape `multilinear_weight_shape`. In mode `"full"` that is `[basis, *features in, features
+        weights: with the shape `multilinear_weight_shape`. In mode `"full"` that is `[basis, *features in, features
             out]`: a weight for each choice of one channel from every input and the output. In mode `"channelwise"` it
-            is `[basis, channels]`: channel c of the output is made of channel c of every input.
+            is `[basis, channels]`: channel c of the output depends only on channel c of every input.
         mode: `"full"` or `"channelwise"`.
         normalize: `"sum"`, or `"mean"` to divide each sum over an index that is not in the output by its size.
-        mask: for a label, booleans `[*batch, n]`: which entries are present; absent ones are ignored in every sum and
-            mean, and are zero in the result. An array alone if only one label can have a mask.
+        mask: for a label, booleans `[*batch, n]` that mark the entries that are present. Sums and means ignore absent
+            entries, which are zero in the result. A single array is allowed if only one label can have a mask.
         sizes: sizes of free labels that no input has.
         precision: of the products, as in `jax.lax.dot_general`.
         method: `"factored"`, or `"naive"` for the definition by dense tensors, which is slow.
@@ -104,9 +104,9 @@ def apply_multilinear(
         OptionError: if the mode, normalization, method or precision is unknown.
         TooLargeError: for a Levi-Civita tensor of more than \(2^{26}\) entries.
 
-    Cost: for two inputs memory is that of the larger of them and the output, times channels and the ways to place the
-    axes of a product in the output; for more inputs also that of the best order of contracting them. Time is a product
-    over the different indices of two tensors at a time, never over those of all.
+    Cost: for two inputs, memory is that of the larger of them and the output, times channels and the number of ways to
+    place the axes of a product in the output; for more inputs, also that of the best contraction order. Time is a
+    product over the distinct indices of two tensors at a time, never over those of all.
 
     Example:
         >>> from equikit import SO, hom
@@ -141,7 +141,7 @@ def applied_maps(
     sizes: Mapping[str, int] | None = None,
     out_sharding: Spec | None = None,
 ) -> Feature:
-    """`apply_multilinear` for a checked space and options, as those of layers are."""
+    """`apply_multilinear` for a checked space and checked options, such as those of layers."""
     if not isinstance(inputs, Sequence) or len(inputs) != len(space.operands):
         raise ShapeError(
             "the arrays do not fit the inputs",
@@ -193,7 +193,7 @@ def _run(
     sizes: tuple[tuple[str, int], ...],
     options: RunOptions,
 ) -> jax.Array:
-    """Run a plan on checked arrays, with all batch axes as one."""
+    """Run a plan on checked arrays, with all batch axes folded into one."""
     count, dtype = math.prod(batch), jnp.result_type(*arrays, weights)
     flat = [x.astype(dtype).reshape(count, *x.shape[len(batch) :]) for x in arrays]
     masks = {label: mask.reshape(count, mask.shape[-1]) for label, mask in masks.items()}
@@ -206,4 +206,4 @@ def _run(
 
 
 _compiled = jax.jit(_run, static_argnames=("plan", "batch", "sizes", "options"))
-"""Compiled as one program: a call has hundreds of operations, which would take seconds to compile one by one."""
+"""Compiled as one program: a call has hundreds of operations, which would take seconds to compile separately."""

@@ -1,4 +1,4 @@
-"""Options of a run: how a plan is executed, never what it computes."""
+"""Options of a run: how a plan is executed, but not what it computes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _is_precision(precision: Any) -> bool:
 
 
 def checked_precision(precision: Any) -> Any:
-    """Return a precision that JAX knows, or raise `OptionError`."""
+    """Return a precision that JAX supports, or raise `OptionError`."""
     if not isinstance(precision, Hashable) or not _is_precision(precision):
         raise OptionError(
             "unknown value for precision=",
@@ -43,16 +43,16 @@ def checked_precision(precision: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How a plan is executed. Results agree to rounding for all values.
+    """How a plan is executed; results agree up to rounding for all values.
 
     Args:
         precision: of the matrix products, as in `jax.lax.dot_general`.
         method: `"factored"`, `"dense"`, `"naive"` or `"auto"`, as in `apply`.
         remat: keep only inputs and weights for the backward pass.
-        chunk_size: how many samples are computed at a time; `None` for all.
+        chunk_size: the number of samples to compute at a time; `None` for all.
 
     Raises:
-        OptionError: for a value that is not allowed.
+        OptionError: for an invalid value.
 
     Example:
         >>> RunOptions(method="naive").chunk_size is None
@@ -72,7 +72,7 @@ class RunOptions:
             object.__setattr__(self, "chunk_size", _checks.count("chunk_size", self.chunk_size, least=1, example=8))
 
     def chunks(self, batch: tuple[Any, ...]) -> int | None:
-        """The chunk size for a batch; `OptionError` where the size of the batch is a symbol of `jax.export`."""
+        """Return the chunk size for a batch, or raise `OptionError` if the batch size is a symbol of `jax.export`."""
         if self.chunk_size is not None and not all(isinstance(size, int) for size in batch):
             raise OptionError(
                 "a batch of symbolic size cannot be computed in chunks",

@@ -1,4 +1,4 @@
-"""Signatures: which group acts on which axis, read from texts or dictionaries."""
+"""Signatures: which group acts on which axis, read from text or dictionaries."""
 
 from equikit.signatures._multilinear_parse import (
     MULTILINEAR as MULTILINEAR,

@@ -1,14 +1,14 @@
-"""Read the signature of a multilinear map; errors point at the place in the text.
+"""Read the signature of a multilinear map; errors point at the position in the text.
 
     signature:  inputs '->' tensor
     inputs:     input (',' input)*
     input:      tensor | ('sym' | 'alt') '(' tensor (',' tensor)+ ')'
     tensor:     '()' | (label | ('sym' | 'alt') '(' label label+ ')')+
-                nothing at all is '()' too where it is a whole side of the arrow, as in a signature of linear maps
+                an empty side of the arrow is also '()', as in a signature of linear maps
 
-A comma stands between inputs that the map is linear in, one by one. `sym` and `alt` around axes of one tensor say that
-it is symmetric or antisymmetric in them; around several inputs, that the map is when they are exchanged. A label may
-carry a star for the dual; axes with and without a star have different labels, and are not exchanged.
+Commas separate the inputs of a multilinear map. `sym` and `alt` around axes of one tensor say that it is symmetric or
+antisymmetric in them; around several inputs, that the map is symmetric or antisymmetric in them. A label may have a
+star for the dual; axes with and without a star have different labels, and are not exchanged.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Exchange:
 
     @property
     def word(self) -> str:
-        """How it is written."""
+        """The word in a signature."""
         return "sym" if self.sign > 0 else "alt"
 
 
@@ -88,7 +88,7 @@ MULTILINEAR = Grammar(
 
 
 def is_multilinear(text: object) -> bool:
-    """Whether a text is the signature of a multilinear map: it has a comma, or a word before parentheses."""
+    """Whether text is the signature of a multilinear map: it has a comma, or a word before parentheses."""
     return isinstance(text, str) and ("," in text or re.search(r"\w\s*\((?!\s*\))", text) is not None)
 
 
@@ -97,7 +97,7 @@ def _error(problem: str, text: str, token: Token, expected: str = GRAMMAR, step:
 
 
 class _Reader:
-    """Reads tokens from the left; every method leaves the place behind what it has read."""
+    """Reads tokens from the left; every method advances past what it has read."""
 
     def __init__(self, text: str) -> None:
         self.text, self.place = text, 0
@@ -115,7 +115,7 @@ class _Reader:
         return token
 
     def opens(self) -> bool:
-        """Whether a `sym(` or `alt(` begins here."""
+        """Whether `sym(` or `alt(` starts here."""
         after = self.tokens[min(self.place + 1, len(self.tokens) - 1)]
         if self.now.kind == "word" and after.kind == "()" and self.now.text in SIGNS:
             raise _error(f"{self.now.text!r} without axes", self.text, self.now)
@@ -127,7 +127,7 @@ class _Reader:
         return True
 
     def groups_inputs(self) -> bool:
-        """Whether the parentheses that open here hold a comma of their own."""
+        """Whether the parentheses that open here contain a comma of their own."""
         depth, comma = 0, False
         for token in self.tokens[self.place + 1 :]:
             depth += (token.kind == "(") - (token.kind == ")")
@@ -175,7 +175,7 @@ class _Reader:
         return Operand(tuple(labels), tuple(exchanges))
 
     def is_empty_side(self) -> bool:
-        """Whether there is nothing between an arrow and the end of the text on this side."""
+        """Whether there is nothing between the arrow and the end of the text on this side."""
         at_end = self.now.kind == "end" and self.tokens[self.place - 1].kind == "->"
         return at_end or (self.now.kind == "->" and self.place == 0)
 

@@ -1,4 +1,4 @@
-"""Read a signature and the groups of its labels; errors point at the place in the text.
+"""Read a signature and the groups of its labels; errors point at the position in the text.
 
     signature:  terms '->' terms
     terms:      term ('+' term)*
@@ -10,6 +10,7 @@ stands for the dual.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import keyword
 import unicodedata
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 
 from equikit._checks import Call, refuse_misspelled, shown
 from equikit._errors import Place, SignatureError, UnboundLabelError
-from equikit.groups import Bistochastic, Dual, Fixed, Group, O, Sp
+from equikit.groups import Dual, Fixed, Group
 from equikit.signatures._signature import Signature, Term, base
 
 EXAMPLE = 'write for example "p p -> p"'
@@ -26,12 +27,12 @@ GRAMMAR = "words separated by spaces, '+' between terms, ':' after a name, '()' 
 
 
 ANY = Call("the function", frozenset(), frozenset({"groups"}))
-"""A call without options, for bindings that were checked before."""
+"""A call without options, for bindings that are already checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word, with its kind `"word"`, a symbol, whose kind is its text, or `"end"`."""
+    """A word with kind `"word"`, a symbol whose kind is its text, or `"end"`."""
 
     kind: str
     text: str
@@ -41,7 +42,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """What a kind of signature is made of.
+    """The grammar of a kind of signature.
 
     Attributes:
         symbols: the symbols; the longer of two with the same beginning comes first.
@@ -60,7 +61,7 @@ LINEAR = Grammar(("->", "()", "+", ":"), GRAMMAR, EXAMPLE)
 
 
 def tokens_of(text: str, grammar: Grammar = LINEAR) -> Iterator[Token]:
-    """Split a text into words and the symbols of a grammar.
+    """Split text into words and the symbols of a grammar.
 
     Raises:
         SignatureError: at a character that belongs to neither.
@@ -92,7 +93,7 @@ def tokens_of(text: str, grammar: Grammar = LINEAR) -> Iterator[Token]:
 
 
 def _terms(text: str, tokens: list[Token], what: str) -> tuple[Term, ...]:
-    """Read the terms of one side; the tokens hold no arrow."""
+    """Read the terms of one side; the tokens contain no arrow."""
     terms: list[Term] = []
     start: list[int] = []
     name: str | None = None
@@ -133,7 +134,7 @@ def _terms(text: str, tokens: list[Token], what: str) -> tuple[Term, ...]:
 
 
 def line_of(text: object, what: str, expected: str) -> str:
-    """Return a text with every whitespace character as a plain space, so that carets are in the right place."""
+    """Return text with every whitespace character as a plain space, so that carets are at the right position."""
     if not isinstance(text, str):
         step = f"write {text.decode()!r}" if isinstance(text, bytes) and text.isascii() else EXAMPLE
         raise SignatureError(f"{what} is not a text", got=shown(text), expected=expected, step=step)
@@ -141,7 +142,7 @@ def line_of(text: object, what: str, expected: str) -> str:
 
 
 def word_of(wrong: object) -> str:
-    """A word that can take the place of a value that is not a text."""
+    """Return a word to use in place of a value that is not text."""
     word = wrong.decode() if isinstance(wrong, bytes) and wrong.isascii() else str(wrong)
     return word if word.isidentifier() else "p"
 
@@ -201,7 +202,7 @@ def _binding(label: str, what: object) -> Group | Fixed:
     if isinstance(what, Group | Fixed):
         return what
     if isinstance(what, type) and issubclass(what, Group) and what is not Group:
-        return what()
+        return _free(label, what)
     sized = type(what) is int and what >= 0
     fixed = f", or {binding_text(label, f'ek.Fixed({what})')}" if sized else ""
     raise SignatureError(
@@ -212,13 +213,28 @@ def _binding(label: str, what: object) -> Group | Fixed:
     )
 
 
+def _free(label: str, family: type[Group]) -> Group:
+    """The free group of a family, for which its class stands."""
+    try:
+        inspect.signature(family).bind()
+    except TypeError:
+        arguments = ", ".join(inspect.signature(family).parameters)
+        raise SignatureError(
+            f"label {label!r} is bound to a family that has no free group",
+            got=family.__name__,
+            expected=f"one of its groups: {family.__name__}({arguments})",
+            step=f"bind {label} to a group of the family, with its arguments",
+        ) from None
+    return family()
+
+
 def _shown(what: object) -> str:
-    """The text of a value that was given for a label."""
+    """Return the text of a value that was given for a label."""
     return what.__name__ if isinstance(what, type) else str(what)
 
 
 def given_bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, object]:
-    """The value given for each label, from a dictionary, from keywords, or from both."""
+    """Return the value given for each label, from a dictionary, from keywords, or from both."""
     found: dict[str, object] = {}
     if groups is not None and not isinstance(groups, Mapping):
         raise SignatureError(
@@ -246,7 +262,7 @@ def given_bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, o
 
 
 def bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, Group | Fixed]:
-    """The group that is bound to each label, from a dictionary, from keywords, or from both."""
+    """Return the group of each label, from a dictionary, from keywords, or from both."""
     return {label: _binding(label, what) for label, what in given_bindings(groups, keywords).items()}
 
 
@@ -310,7 +326,7 @@ def bind(
 
 
 def refuse_unused(bound: Mapping[str, object], labels: set[str], shown: str) -> None:
-    """Raise `SignatureError` where something is bound to a label that no axis has."""
+    """Raise `SignatureError` if a group is bound to a label that no axis has."""
     unused = sorted(bound.keys() - labels)
     if unused:
         raise SignatureError(
@@ -322,10 +338,10 @@ def refuse_unused(bound: Mapping[str, object], labels: set[str], shown: str) -> 
 
 
 def refuse_mixture(signature: Signature) -> None:
-    """Raise `SignatureError` where one group acts on complex vectors and another is defined by real ones."""
+    """Raise `SignatureError` if one group acts on complex vectors and another is defined by real ones."""
     groups = signature.groups
     complexes = [label for label, group in groups.items() if group.is_complex]
-    reals = [label for label, group in groups.items() if isinstance(group, O | Sp | Bistochastic)]
+    reals = [label for label, group in groups.items() if group.is_real]
     if complexes and reals:
         one, other = complexes[0], reals[0]
         raise SignatureError(
@@ -337,7 +353,7 @@ def refuse_mixture(signature: Signature) -> None:
 
 
 def _place(text: str, label: str, grammar: Grammar) -> tuple[int, int]:
-    """Where a label stands in a text, for the caret."""
+    """Return the position of a label in text, for the caret."""
     tokens = list(tokens_of(text, grammar))
     for token, following in itertools.pairwise(tokens):
         if token.kind == "word" and token.text == label and following.kind not in (":", "("):
@@ -346,7 +362,7 @@ def _place(text: str, label: str, grammar: Grammar) -> tuple[int, int]:
 
 
 def _place_in(signature: Signature, label: str) -> tuple[int, int]:
-    """Where a label stands in the text of a signature, whose names need not be words."""
+    """Return the position of a label in the text of a signature, whose names need not be words."""
     position = 0 if signature.inputs else 4  # " -> "
     for term in (*signature.inputs, *signature.outputs):
         if label in term.labels:
@@ -358,7 +374,7 @@ def _place_in(signature: Signature, label: str) -> tuple[int, int]:
 
 
 def binding_text(label: str, group: str, call: Call = ANY) -> str:
-    """The text that binds a label to a group in a call."""
+    """Return the text that binds a label to a group in a call."""
     return f"{label}={group}" if is_keyword(label, call) else f'groups={{"{label}": {group}}}'
 
 
@@ -375,7 +391,7 @@ def parse_signature(
     keywords: Mapping[str, object] | None = None,
     call: Call = ANY,
 ) -> Signature:
-    """Read a signature: one text with an arrow, or the two sides as texts or dictionaries."""
+    """Read a signature: one text with an arrow, or the two sides as text or dictionaries."""
     if outputs is None:
         if isinstance(signature, Mapping):
             raise SignatureError(

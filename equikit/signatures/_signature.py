@@ -1,4 +1,4 @@
-"""Signatures: which tensors go in, which come out, and what acts on each of their axes."""
+"""Signatures: the input and output tensors of a map, and the group on each of their axes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from equikit.groups import Fixed, Group
 
 
 def base(label: str) -> str:
-    """The label without the star that stands for the dual."""
+    """Return the label without the star of the dual."""
     return label.removesuffix("*")
 
 
 def normalized(name: Any) -> Any:
-    """A label or term name as signatures have it: NFKC, one space between words, `"()"` as the empty text."""
+    """Normalize a label or term name as in signatures: NFKC, one space between words, `"()"` as the empty text."""
     if not isinstance(name, str):
         return name
     words = " ".join(unicodedata.normalize("NFKC", name).split())
@@ -69,12 +69,12 @@ class Signature:
         return hash((self.inputs, self.outputs, self.bindings))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the fields only: hashes of texts differ between processes."""
+        """Pickle only the fields: hashes of texts differ between processes."""
         return type(self), (self.inputs, self.outputs, self.bindings)
 
     @functools.cached_property
     def bound(self) -> Mapping[str, Group | Fixed]:
-        """What is bound to each label; to one with a star, the dual of what is bound to it without."""
+        """The group or plain axis of each label; for a label with a star, the dual of the group."""
         starred = {label for term in (*self.inputs, *self.outputs) for label in term.labels if base(label) != label}
         bound = dict(self.bindings)
         for label in sorted(starred):
@@ -90,7 +90,7 @@ class Signature:
 
     @functools.cached_property
     def sizes(self) -> Mapping[str, int | None]:
-        """The size of each label; `None` where it is free."""
+        """The size of each label; `None` if it is free."""
         sizes = {label: what.size if isinstance(what, Fixed) else what.n for label, what in self.bound.items()}
         return MappingProxyType(sizes)
 
@@ -105,25 +105,25 @@ class Signature:
         return any(group.is_complex for group in self.groups.values())
 
     def acted(self, term: Term) -> tuple[int, ...]:
-        """The positions of the axes of a term on which a group acts."""
+        """Return the positions of the axes of a term on which a group acts."""
         fixed = self._fixed
         return tuple(i for i, label in enumerate(term.labels) if label not in fixed)
 
     def plain(self, term: Term) -> tuple[int, ...]:
-        """The positions of the axes of a term on which nothing acts."""
+        """Return the positions of the axes of a term on which nothing acts."""
         fixed = self._fixed
         return tuple(i for i, label in enumerate(term.labels) if label in fixed)
 
     def multiplicity(self, term: Term) -> int:
-        """The number of entries of the plain axes of a term: how many copies of the acted tensor it holds."""
+        """Count the entries of the plain axes of a term: the copies of the acted tensor in it."""
         fixed = self._fixed
         return math.prod(fixed[label] for label in term.labels if label in fixed) if fixed else 1
 
     def pair(self, source: Term, target: Term) -> Signature:
-        """The signature of the maps from one input term to one output term."""
+        """Return the signature of the maps from one input term to one output term."""
         used = {base(label) for label in (*source.labels, *target.labels)}
         return Signature((source,), (target,), tuple(item for item in self.bindings if item[0] in used))
 
     def flip(self) -> Signature:
-        """The signature of the transposed maps: outputs and inputs exchanged."""
+        """Return the signature of the transposed maps: outputs and inputs exchanged."""
         return Signature(self.outputs, self.inputs, self.bindings)

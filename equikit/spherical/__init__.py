@@ -1,4 +1,4 @@
-"""Irreducible representations of SO(3) and O(3): the exact way there from Cartesian tensors, and back."""
+"""Irreducible representations of SO(3) and O(3): exact conversion from and to Cartesian tensors."""
 
 from equikit.spherical._characters import count_irreps
 from equikit.spherical._coupling import Coupling, coupling

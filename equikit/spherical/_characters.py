@@ -1,4 +1,4 @@
-"""How often each irrep occurs in a space of tensors, counted by characters alone."""
+"""Multiplicities of irreps in a space of tensors, counted by characters."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Weights = dict[int, int]
 SYMMETRIES: tuple[Symmetry | None, ...] = (None, *get_args(Symmetry))
 
 MOST_ORDER = 500
-"""The order above which irreps are not counted: the numbers have hundreds of digits."""
+"""The largest order for which irreps are counted: the numbers have hundreds of digits."""
 
 
 def weights(order: int, symmetry: Symmetry | None) -> Weights:
-    """The weights of the tensors of an order: sums of as many weights of a vector, which are -1, 0 and 1.
+    """Return the weights of the tensors of an order: sums of weights -1, 0 and 1 of vectors, one for each axis.
 
     They count all words in the three weights, multisets, or sets of them.
     """
@@ -35,7 +35,7 @@ def weights(order: int, symmetry: Symmetry | None) -> Weights:
         return Counter(
             up - down
             for down, up in itertools.product(range(most + 1), repeat=2)
-            if 0 <= order - down - up <= most  # so many weights are 0
+            if 0 <= order - down - up <= most  # the number of weights 0
         )
     found = Counter({0: 1})
     for _ in range(order):
@@ -48,10 +48,10 @@ def weights(order: int, symmetry: Symmetry | None) -> Weights:
 
 
 def count_irreps(order: int, symmetry: Symmetry | None = None) -> dict[int, int]:
-    r"""The multiplicity of each irrep of SO(3) in the tensors of an order, by degree; those that do not occur left out.
+    r"""Count each irrep of SO(3) in the tensors of an order, by degree, without absent ones.
 
-    The irrep of degree l has the weights -l, ..., l once each, so that its multiplicity is that of the weight l less
-    that of the weight l + 1. Independent of the coupling paths that `decompose` follows.
+    The irrep of degree l has the weights -l, ..., l once each, so its multiplicity is that of the weight l minus that
+    of the weight l + 1. The count does not use the coupling paths of `decompose`.
 
     Args:
         order: the number of axes, each of size three.
@@ -61,7 +61,7 @@ def count_irreps(order: int, symmetry: Symmetry | None = None) -> dict[int, int]
         From degree to multiplicity.
 
     Raises:
-        OptionError: if the order is not a whole number ≥ 0, or the symmetry is unknown.
+        OptionError: if the order is not a nonnegative integer, or the symmetry is unknown.
 
     Cost: proportional to the square of the order.
 

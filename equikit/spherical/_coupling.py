@@ -22,21 +22,20 @@ if TYPE_CHECKING:
     import sympy
 
 BYTES = 64
-"""Bytes reckoned for each entry of a dense diagram and of the products that it enters."""
+"""Estimated bytes for each entry of a dense diagram and of its products."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coupling:
-    r"""The equivariant map \(V_a \otimes V_b \to V_c\), one up to a factor, by a diagram.
+    r"""The equivariant map \(V_a \otimes V_b \to V_c\), unique up to a factor, as a diagram.
 
     Irreps of degrees a, b and c are the symmetric traceless tensors of these orders. The map is the diagram on the
-    outer product of two such tensors, followed by the projection on the symmetric traceless tensors, times `scale`.
+    outer product of two such tensors, followed by the projection onto symmetric traceless tensors, times `scale`.
 
     Attributes:
         degrees: a, b and c.
-        diagram: from a + b axes to c: pairs join \(\lfloor (a + b - c) / 2 \rfloor\) axes of the first tensor with as
-            many of the second; where a + b - c is odd, a Levi-Civita tensor takes one axis of each to one of the
-            result.
+        diagram: from a + b axes to c: pairs join \(\lfloor (a + b - c) / 2 \rfloor\) axes of the first tensor with axes
+            of the second; if a + b - c is odd, a Levi-Civita tensor maps one axis of each to one of the result.
         squared_scale: the square of the scale, which is positive.
     """
 
@@ -67,12 +66,12 @@ class Coupling:
 def coupling(first: int, second: int, result: int) -> Coupling:
     r"""Couple irreps of degrees a and b to degree c by a diagram, with the scale that e3nn's `tensor_product` has.
 
-    With \(P_l\) the last 2l + 1 rows of `change_of_basis(l)`, which take symmetric traceless tensors to components,
+    With \(P_l\) the last 2l + 1 rows of `change_of_basis(l)`, which map symmetric traceless tensors to components,
 
     \(\mathrm{tensor\_product}(x, y)_c = s\, P_c D (P_a^T x \otimes P_b^T y)\)
 
-    in e3nn's default normalization (`irrep_normalization="component"`). The square of s is rational and found from
-    integers; s is positive, which was compared with e3nn for all degrees up to four. Up to degree two:
+    in e3nn's default normalization (`irrep_normalization="component"`). The square of s is rational and computed with
+    integers; s is positive, as comparisons with e3nn for all degrees up to four show. Up to degree two:
 
     | a, b, c | s | | a, b, c | s |
     | --- | --- | --- | --- | --- |
@@ -90,7 +89,7 @@ def coupling(first: int, second: int, result: int) -> Coupling:
         The diagram and its scale.
 
     Raises:
-        OptionError: if a degree is not a whole number ≥ 0, or no equivariant map exists.
+        OptionError: if a degree is not a nonnegative integer, or no equivariant map exists.
         TooLargeError: if a + b + c is above 16, where dense diagrams take gigabytes.
 
     Cost: \(3^{a + b + c}\) integers.
@@ -124,7 +123,7 @@ def _coupling(a: int, b: int, c: int) -> Coupling:
 
 
 def contraction(a: int, b: int, c: int) -> Diagram:
-    """The diagram of a coupling: the last axes of both tensors meet, those before them go through."""
+    """Return the diagram of a coupling: it joins the last axes of both tensors, and keeps the axes before them."""
     joined, crossed = divmod(a + b - c, 2)
     top, left, right = [*range(c)], [*range(c, c + a)], [*range(c + a, c + a + b)]
     pairs = [(left.pop(), right.pop()) for _ in range(joined)]
@@ -139,7 +138,7 @@ def contraction(a: int, b: int, c: int) -> Diagram:
 
 
 def _components(degrees: tuple[int, int, int], diagram: Diagram) -> tuple[np.ndarray, np.ndarray]:
-    """The map between integer rows, int64 `[2a+1, 2b+1, 2c+1]`, and the product of their squared norms."""
+    """Return the map between integer rows, int64 `[2a+1, 2b+1, 2c+1]`, and the product of their squared norms."""
     a, b, c = degrees
     refuse_if_large("the dense form of the diagram", 3 ** (a + b + c), BYTES)
     sources = []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import sympy
 
 MOST_WRITTEN = 1_500_000
-"""Entries above which no SymPy matrix is made: it takes seconds."""
+"""The most entries of a SymPy matrix that is made in a few seconds."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,9 +25,9 @@ class Piece:
 
     Attributes:
         degree: l; the irrep has dimension 2l + 1.
-        parity: 1 (even) or -1 (odd): what the point reflection multiplies it by.
-        path: the degrees on the way, one for each axis taken in, the last of them l. Empty for order 0, and where the
-            piece is a sum over several paths, as the vector in the symmetric tensors of order three is.
+        parity: 1 (even) or -1 (odd): its factor under point reflection.
+        path: the degrees after each axis, ending in l. Empty for order 0, and if the piece is a sum over several paths,
+            such as the vector in the symmetric tensors of order three.
 
     Example:
         >>> print(Piece(2, 1, (1, 2)))
@@ -46,16 +46,16 @@ class Piece:
 class Decomposition:
     r"""A space of tensors over \(V = \mathbb{R}^3\) as a sum of irreps, with the exact change of basis.
 
-    Made by `decompose`. Pieces are ordered by degree, then by path; the pieces of one degree are the copies of the
-    irrep, orthogonal to each other.
+    Made by `decompose`. Pieces are ordered by degree, then by path; the pieces of one degree are orthogonal copies of
+    the irrep.
 
     Attributes:
         order: the number of axes.
         symmetry: `None`, `"sym"` or `"alt"`.
-        pseudo: whether the point reflection brings one more sign, as for a pseudovector.
+        pseudo: whether point reflection gives an additional sign, as for a pseudovector.
 
     Raises:
-        OptionError: if the order is not a whole number ≥ 0, the symmetry is unknown, or `pseudo` is not a bool.
+        OptionError: if the order is not a nonnegative integer, the symmetry is unknown, or `pseudo` is not a bool.
     """
 
     order: int
@@ -72,12 +72,12 @@ class Decomposition:
 
     @property
     def parity(self) -> int:
-        r"""What the point reflection multiplies the tensors by: \((-1)^k\), and -1 more for pseudotensors."""
+        r"""The factor of the tensors under point reflection: \((-1)^k\), times -1 for pseudotensors."""
         return -1 if (self.order + self.pseudo) % 2 else 1
 
     @property
     def multiplicities(self) -> dict[tuple[int, int], int]:
-        """How many copies there are of each irrep, by degree and parity, sorted."""
+        """The number of copies of each irrep, by degree and parity, sorted."""
         return {(degree, self.parity): count for degree, count in count_irreps(self.order, self.symmetry).items()}
 
     @property
@@ -107,7 +107,7 @@ class Decomposition:
         return tuple(Piece(degree, self.parity, path) for degree, path in zip(degrees, paths, strict=True))
 
     def rows(self) -> np.ndarray:
-        r"""The basis vectors of the irreps as whole numbers, int64 `[dim, 3^order]`, read-only.
+        r"""Return the basis vectors of the irreps as integers, int64 `[dim, 3^order]`, read-only.
 
         Each row has coprime entries; divided by the square root of its entry of `squared_norms` it is a row of the
         change of basis. Rows are orthogonal: `rows @ rows.T` is the diagonal matrix of the squared norms.
@@ -122,7 +122,7 @@ class Decomposition:
         return exact_rows(self.order, self.symmetry)[0]
 
     def squared_norms(self) -> np.ndarray:
-        """The squared norms of `rows`, int64 `[dim]`, read-only.
+        """Return the squared norms of `rows`, int64 `[dim]`, read-only.
 
         Example:
             >>> decompose(2).squared_norms().tolist()
@@ -131,7 +131,7 @@ class Decomposition:
         return exact_rows(self.order, self.symmetry)[1]
 
     def matrix(self, dtype: Any = np.float64) -> np.ndarray:
-        """The change of basis in floating point, rounded once from the exact one; see `change_of_basis`."""
+        """Return the change of basis in floating point, rounded once from the exact one; see `change_of_basis`."""
         kind = np.dtype(dtype)
         if kind not in (np.float32, np.float64):
             raise DTypeError(
@@ -145,7 +145,7 @@ class Decomposition:
         return matrix
 
     def to_sympy(self) -> sympy.ImmutableDenseMatrix:
-        """The change of basis as an exact SymPy matrix.
+        """Return the change of basis as an exact SymPy matrix.
 
         Raises:
             TooLargeError: from order 7 on, 10 for symmetric tensors.
@@ -168,22 +168,22 @@ def decompose(order: int, symmetry: Symmetry | None = None, *, pseudo: bool = Fa
     r"""Decompose the tensors of an order over \(V = \mathbb{R}^3\) into irreps of SO(3), or of O(3) with its parities.
 
     \(V^{\otimes k} = \bigoplus_l m_l V_l\). Axis by axis, \(V_l \otimes V = V_{l-1} \oplus V_l \oplus V_{l+1}\) (and
-    \(V_0 \otimes V = V_1\)), so that the copies of \(V_l\) are the paths of degrees that end at l. Under O(3) all
-    pieces have parity \((-1)^k\), under SO(3) the parity means nothing.
+    \(V_0 \otimes V = V_1\)), so the copies of \(V_l\) are the paths of degrees that end at l. Under O(3) all pieces
+    have parity \((-1)^k\); under SO(3) parity has no meaning.
 
     Args:
         order: the number k of axes, each of size three.
         symmetry: `None` for all tensors, `"sym"` for symmetric ones, `"alt"` for alternating ones.
-        pseudo: whether the tensors are pseudotensors, which get the determinant as one more factor: a cross product is
-            a pseudovector, `decompose(1, pseudo=True)`, and even.
+        pseudo: whether the tensors are pseudotensors, with the determinant as an additional factor. A cross product is
+            a pseudovector, `decompose(1, pseudo=True)`, which is even.
 
     Returns:
-        The decomposition: a value with its pieces, and the change of basis when asked for.
+        The decomposition: a value with its pieces, and the change of basis on demand.
 
     Raises:
-        OptionError: if the order is not a whole number ≥ 0, the symmetry is unknown, or `pseudo` is not a bool.
+        OptionError: if the order is not a nonnegative integer, the symmetry is unknown, or `pseudo` is not a bool.
 
-    Cost: nothing until the basis is asked for; then \(O(9^k)\) integers, see `change_of_basis`.
+    Cost: nothing until the basis is requested; then \(O(9^k)\) integers, see `change_of_basis`.
 
     Example:
         >>> print(decompose(3), decompose(4, "sym"), decompose(1, pseudo=True))
@@ -192,13 +192,13 @@ def decompose(order: int, symmetry: Symmetry | None = None, *, pseudo: bool = Fa
         [(1, 0, 1), (1, 1, 1), (1, 2, 1)]
 
     Source:
-        Geiger and Smidt, e3nn: Euclidean neural networks, arXiv:2207.09453, whose basis of the irreps this is.
+        Geiger and Smidt, e3nn: Euclidean neural networks, arXiv:2207.09453, for the basis of the irreps.
     """
     return Decomposition(order, symmetry, pseudo)
 
 
 def change_of_basis(order: int, symmetry: Symmetry | None = None, *, dtype: Any = np.float64) -> np.ndarray:
-    r"""The matrix Q from the Cartesian entries of a tensor to the components of its irreps.
+    r"""Return the matrix Q from the Cartesian entries of a tensor to the components of its irreps.
 
     Columns are the entries in row-major order, axes x, y, z. Rows are the components of the pieces of
     `decompose(order, symmetry)` one after another. Rows are orthonormal, and for a rotation R
@@ -210,19 +210,19 @@ def change_of_basis(order: int, symmetry: Symmetry | None = None, *, dtype: Any 
 
     Args:
         order: the number k of axes.
-        symmetry: `None`, `"sym"` or `"alt"`; rows then span only those tensors.
+        symmetry: `None`, `"sym"` or `"alt"`; rows then span only these tensors.
         dtype: float64 or float32.
 
     Returns:
-        `[dim, 3^order]`, square where there is no symmetry.
+        `[dim, 3^order]`, square without symmetry.
 
     Raises:
-        OptionError: as `decompose`.
+        OptionError: as in `decompose`.
         DTypeError: if the dtype is another one.
-        TooLargeError: if it would take more than 4 GiB to make: from order 9 on, 13 for symmetric tensors.
+        TooLargeError: if it would take more than 4 GiB to compute: from order 9 on, 13 for symmetric tensors.
 
-    Cost: time and memory \(O(9^k)\); the integers are kept for the next call. Some ms up to order four, 0.1 s for order
-    six, 7 s for order eight.
+    Cost: time and memory \(O(9^k)\); the integers are cached. A few ms up to order four, 0.1 s for order six, 7 s for
+    order eight.
 
     Example:
         >>> change_of_basis(2)[0].round(3).tolist()     # the trace over the square root of three

@@ -1,4 +1,4 @@
-"""The bridge to e3nn-jax: Cartesian tensors to `IrrepsArray` and back."""
+"""Conversion between Cartesian tensors and e3nn-jax's `IrrepsArray`."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def to_irreps_array(
     pseudo: bool = False,
     precision: lax.PrecisionLike = "highest",
 ) -> IrrepsArray:
-    r"""Cartesian tensors as an e3nn-jax `IrrepsArray`, in its basis, with channels as multiplicities.
+    r"""Convert Cartesian tensors to an e3nn-jax `IrrepsArray`, in its basis, with channels as multiplicities.
 
     Args:
         x: `[*batch, 3, ..., 3, channels]` with `order` axes of size three, x, y, z.
         order, symmetry, pseudo, precision: as in `to_irreps`.
 
     Returns:
-        An array `[*batch, irreps.dim]` with each irrep of `decompose(order, symmetry)` as often as it has copies times
-        channels: copy after copy, all channels of one beside each other. Irreps are sorted as e3nn sorts them.
+        An array `[*batch, irreps.dim]` in which the multiplicity of each irrep of `decompose(order, symmetry)` is its
+        number of copies times channels: copy after copy, all channels of a copy together. Irreps are sorted as in e3nn.
 
     Raises:
         MissingPackageError: if e3nn-jax is not installed.
-        OptionError, ShapeError, DTypeError: as `to_irreps`.
+        OptionError, ShapeError, DTypeError: as in `to_irreps`.
 
     Cost: \(9^k\) multiplications for each batch entry and channel, and a copy.
 
@@ -82,11 +82,11 @@ def from_irreps_array(
     pseudo: bool = False,
     precision: lax.PrecisionLike = "highest",
 ) -> Tensor:
-    r"""Cartesian tensors from an e3nn-jax `IrrepsArray`, the way back from `to_irreps_array`.
+    r"""Convert an e3nn-jax `IrrepsArray` to Cartesian tensors: the inverse of `to_irreps_array`.
 
     Args:
-        y: an array whose irreps are those of `decompose(order, symmetry, pseudo=pseudo)`, each as often as it has
-            copies times channels. They may stand in any order; equal ones keep theirs.
+        y: an array with the irreps of `decompose(order, symmetry, pseudo=pseudo)`, each with its number of copies times
+            channels as multiplicity. They may have any order; equal irreps keep theirs.
         order, symmetry, pseudo, precision: as in `from_irreps`.
 
     Returns:
@@ -95,7 +95,7 @@ def from_irreps_array(
     Raises:
         MissingPackageError: if e3nn-jax is not installed.
         ShapeError: if an irrep is missing or too many, or they are not multiples of one number of channels.
-        OptionError, DTypeError: as `from_irreps`; also if y is no `IrrepsArray`.
+        OptionError, DTypeError: as in `from_irreps`; also if y is not an `IrrepsArray`.
 
     Cost: \(9^k\) multiplications for each batch entry and channel, and a copy.
 
@@ -129,7 +129,7 @@ def from_irreps_array(
 
 
 def _channels(counts: dict[tuple[int, int], int], space: Decomposition, came: object) -> int:
-    """The number of channels that irreps stand for, or `ShapeError`."""
+    """Return the number of channels that irreps stand for, or raise `ShapeError`."""
     wanted = space.multiplicities
     (irrep, copies), *_ = wanted.items()
     channels = counts.get(irrep, 0) // copies

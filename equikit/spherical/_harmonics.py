@@ -1,9 +1,9 @@
 r"""Solid harmonics as polynomials with integer coefficients, and the maps \(V_l \otimes V \to V_{l'}\) between them.
 
 A homogeneous polynomial of degree l is a symmetric tensor of order l; the harmonic ones are the irreducible
-representation of degree l of SO(3). Up to a norm for each degree and order they have whole coefficients, and so have
+representation of degree l of SO(3). Up to a norm for each degree and order they have integer coefficients, and so do
 the maps: the gradient lowers the degree, \(x \times \nabla\) keeps it, and multiplication by a coordinate raises it.
-No square root is taken anywhere in this file.
+This file takes no square roots.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def product(p: Polynomial, q: Polynomial) -> Polynomial:
 
 
 def power(p: Polynomial, exponent: int) -> Polynomial:
-    """Multiply a polynomial by itself."""
+    """Raise a polynomial to a power."""
     return functools.reduce(product, [p] * exponent, {(0, 0, 0): 1})
 
 
 def total(*terms: tuple[int, Polynomial]) -> Polynomial:
-    """Add up polynomials with whole coefficients."""
+    """Add polynomials with integer coefficients."""
     result: Polynomial = {}
     for factor, p in terms:
         for place, value in p.items():
@@ -45,7 +45,7 @@ def total(*terms: tuple[int, Polynomial]) -> Polynomial:
 
 
 def derivative(p: Polynomial, axis: int) -> Polynomial:
-    """Differentiate by a coordinate."""
+    """Differentiate with respect to a coordinate."""
     step = AXES[axis]
     return {
         (place[0] - step[0], place[1] - step[1], place[2] - step[2]): place[axis] * value
@@ -55,18 +55,18 @@ def derivative(p: Polynomial, axis: int) -> Polynomial:
 
 
 def factorials(place: Exponents) -> int:
-    r"""\(a!\, b!\, c!\)."""
+    r"""Return \(a!\, b!\, c!\)."""
     return math.prod(math.factorial(exponent) for exponent in place)
 
 
 def inner(p: Polynomial, q: Polynomial) -> int:
-    r"""The inner product \(\sum a!\, b!\, c!\, p_{abc}\, q_{abc}\): that of symmetric tensors, which rotations keep."""
+    r"""The inner product \(\sum a!\, b!\, c!\, p_{abc}\, q_{abc}\) of symmetric tensors, which rotations preserve."""
     return sum(factorials(place) * value * q[place] for place, value in p.items() if place in q)
 
 
 @functools.cache
 def solid_harmonics(degree: int) -> tuple[Polynomial, ...]:
-    r"""The real solid harmonics of a degree, each with coprime whole coefficients, orthogonal to each other.
+    r"""Return the real solid harmonics of a degree, each with coprime integer coefficients, orthogonal to each other.
 
     The polar axis is y, and the order is m = -l, ..., l: the imaginary part of \((z + ix)^{|m|}\) for negative m, the
     real part for the others, times a polynomial in y and \(r^2\) whose highest power of y is positive.
@@ -104,13 +104,13 @@ def solid_harmonics(degree: int) -> tuple[Polynomial, ...]:
 
 
 def norms(degree: int) -> tuple[int, ...]:
-    """The squared norms of the solid harmonics of a degree."""
+    """Return the squared norms of the solid harmonics of a degree."""
     return tuple(inner(p, p) for p in solid_harmonics(degree))
 
 
 @functools.cache
 def step_matrix(source: int, target: int) -> np.ndarray:
-    r"""The map \(V_l \otimes V \to V_{l'}\) in the basis of solid harmonics: int64 `[2l'+1, 2l+1, 3]`, up to a factor.
+    r"""Return the map \(V_l \otimes V \to V_{l'}\) in solid harmonics: int64 `[2l'+1, 2l+1, 3]`, up to a factor.
 
     Entry (m', m, i) is \(\langle Y'_{m'}, O_i Y_m \rangle / \langle Y_m, Y_m \rangle\), with O the gradient, the
     rotation \(x \times \nabla\), or multiplication by \(x_i\): vectors \(v_m\) that transform as the \(Y_m\) become

@@ -1,4 +1,4 @@
-"""The change of basis as whole numbers: one row for each component of each irrep."""
+"""The change of basis in integers: one row for each component of each irrep."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from equikit.spherical._characters import Symmetry, count_irreps
 from equikit.spherical._harmonics import factorials, power, product, solid_harmonics, step_matrix
 
 MOST_AXES = 40
-"""The order above which no change of basis is tried."""
+"""The largest order for which a change of basis is attempted."""
 
 MOST_PATHS = 1_000_000
-"""Paths above which they are not listed: it takes seconds."""
+"""The most paths that are listed: more take seconds."""
 
 BYTES = 64
-"""Bytes reckoned for each entry of a change of basis: the integer, the floating-point number, and Python's own."""
+"""Estimated bytes for each entry of a change of basis: the integer, the float, and Python's own objects."""
 
 
 def coupling_paths(order: int) -> list[tuple[int, ...]]:
-    """All sequences of degrees that start at 1 and change by one at most, only one following zero; by their ends.
+    """List by their ends all sequences of degrees that start at 1 and change by at most one, with 1 after 0.
 
     Raises:
         TooLargeError: if there are too many, from order 15 on.
@@ -47,7 +47,7 @@ def coupling_paths(order: int) -> list[tuple[int, ...]]:
 
 
 def path_rows(path: tuple[int, ...]) -> np.ndarray:
-    r"""Orthogonal rows that span the irrep at the end of a path of degrees in \(V^{\otimes k}\): int64 `[2l+1, 3^k]`.
+    r"""Return orthogonal rows that span the irrep at the end of a path in \(V^{\otimes k}\): int64 `[2l+1, 3^k]`.
 
     Their lengths are those of the solid harmonics, up to one common factor.
     """
@@ -62,13 +62,13 @@ def path_rows(path: tuple[int, ...]) -> np.ndarray:
 
 
 def symmetric_rows(order: int, degree: int) -> np.ndarray:
-    r"""Orthogonal rows that span the irrep of a degree in the symmetric tensors of an order: int64 `[2l+1, 3^k]`.
+    r"""Return orthogonal rows that span the irrep of a degree in symmetric tensors: int64 `[2l+1, 3^k]`.
 
-    They are the tensors of \(r^{k-l} Y_m\), the degree being as even or odd as the order.
+    They are the tensors of \(r^{k-l} Y_m\), where degree and order have the same parity.
     """
     square = power({(2, 0, 0): 1, (0, 2, 0): 1, (0, 0, 2): 1}, (order - degree) // 2)
     polynomials = [product(square, harmonic) for harmonic in solid_harmonics(degree)]
-    # An entry depends only on how many axes have the index 0, and how many the index 1.
+    # An entry depends only on the numbers of axes with index 0 and with index 1.
     exponents = [(i, j, order - i - j) for i in range(order + 1) for j in range(order + 1 - i)]
     entries = np.array([[p.get(c, 0) * factorials(c) for c in exponents] for p in polynomials], np.int64)
     number = np.zeros((order + 1, order + 1), np.int64)
@@ -80,11 +80,11 @@ def symmetric_rows(order: int, degree: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=32)
 def exact_rows(order: int, symmetry: Symmetry | None) -> tuple[np.ndarray, np.ndarray]:
-    """The basis vectors of the irreps, coprime and orthogonal rows int64 `[dim, 3^k]`, and their squared norms.
+    """Return the basis of the irreps, coprime orthogonal rows int64 `[dim, 3^k]`, and their squared norms.
 
-    An irrep of alternating tensors occurs once in all tensors of its order, so that its path is the only one.
+    An irrep of alternating tensors occurs once in all tensors of its order, so its path is unique.
     """
-    if order > MOST_AXES:  # whose count alone takes long
+    if order > MOST_AXES:  # even counting them takes long
         raise TooLargeError(
             "the change of basis would not fit in memory",
             got=f"order {order:,}: 3^{order:,} entries in each row",

@@ -1,4 +1,4 @@
-"""Cartesian tensors to the components of their irreps and back, as JAX functions."""
+"""JAX functions that convert between Cartesian tensors and the components of their irreps."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def to_irreps(
     pseudo: bool = False,
     precision: lax.PrecisionLike = "highest",
 ) -> dict[Irrep, Components]:
-    r"""The components of the irreps of Cartesian tensors: \(y = Q x\), with Q the `change_of_basis`.
+    r"""Compute the components of the irreps of Cartesian tensors: \(y = Q x\), with Q the `change_of_basis`.
 
     Args:
         x: `[*batch, 3, ..., 3, channels]` with `order` axes of size three, x, y, z; floating point or complex.
         order: the number of axes.
-        symmetry: `None`; or `"sym"` or `"alt"`, for the irreps of the symmetric or of the alternating part of the
-            tensors alone: the rest is projected out.
-        pseudo: whether the tensors are pseudotensors, whose parity is the other one.
+        symmetry: `None`; or `"sym"` or `"alt"` for the irreps of the symmetric or alternating part of the tensors, onto
+            which they are projected.
+        pseudo: whether the tensors are pseudotensors, which have the opposite parity.
         precision: of the matrix product, as in `jax.lax.dot_general`.
 
     Returns:
         From (degree, parity) to `[*batch, copies, 2l + 1, channels]`, copies in the order of `decompose`, dtype as x.
 
     Raises:
-        OptionError: as `decompose`; also if no tensor has the symmetry.
+        OptionError: as in `decompose`; also if no tensor has the symmetry.
         ShapeError: if there are too few axes, or one is not of size three.
-        DTypeError: if x holds integers, or would be cast.
+        DTypeError: if x is an integer array, or would be cast.
 
     Cost: \(9^k\) multiplications for each batch entry and channel.
 
@@ -77,10 +77,10 @@ def from_irreps(
     pseudo: bool = False,
     precision: lax.PrecisionLike = "highest",
 ) -> Tensor:
-    r"""The Cartesian tensors with these irreps: \(x = Q^T y\), the way back from `to_irreps`.
+    r"""Compute the Cartesian tensors with these irreps: \(x = Q^T y\), the inverse of `to_irreps`.
 
     Args:
-        y: from (degree, parity) to `[*batch, copies, 2l + 1, channels]`, all irreps of `decompose` and no others.
+        y: from (degree, parity) to `[*batch, copies, 2l + 1, channels]`, exactly the irreps of `decompose`.
         order, symmetry, pseudo: as in `to_irreps`. With a symmetry the result has it.
         precision: of the matrix product, as in `jax.lax.dot_general`.
 
@@ -88,9 +88,9 @@ def from_irreps(
         `[*batch, 3, ..., 3, channels]`, dtype as y.
 
     Raises:
-        OptionError: as `decompose`; also if no tensor has the symmetry.
+        OptionError: as in `decompose`; also if no tensor has the symmetry.
         ShapeError: if an irrep is missing or too many, or an array does not fit.
-        DTypeError: if an array holds integers, would be cast, or they differ in dtype.
+        DTypeError: if an array is an integer array, would be cast, or the dtypes differ.
 
     Cost: \(9^k\) multiplications for each batch entry and channel.
 
@@ -108,13 +108,13 @@ def from_irreps(
 
 
 def basis(space: Decomposition, like: jax.Array) -> jax.Array:
-    """The change of basis in the real dtype of an array: rounded once where that is float32 or float64."""
+    """Return the change of basis in the real dtype of an array: for float32 and float64, rounded once."""
     wide = like.dtype in (np.float64, np.complex128)
     return jnp.asarray(space.matrix(np.float64 if wide else np.float32)).astype(like.dtype)
 
 
 def inhabited(space: Decomposition) -> Decomposition:
-    """Return the space, or raise `OptionError` where it is zero."""
+    """Return the space, or raise `OptionError` if it is zero."""
     if not space.dim:
         raise OptionError(
             f"all alternating tensors of order {space.order} are zero",
@@ -139,7 +139,7 @@ def check_axes(array: jax.Array, order: int) -> None:
 
 
 def checked_parts(y: object, space: Decomposition) -> list[jax.Array]:
-    """The arrays of all irreps of a space, in order, each checked."""
+    """Return the arrays of all irreps of a space, in order, after checking each."""
     wanted = space.multiplicities
     if not isinstance(y, Mapping) or y.keys() != wanted.keys():
         raise ShapeError(

@@ -1,4 +1,4 @@
-"""Symmetrization: any backbone made equivariant by frames, canonical forms and averages over groups."""
+"""Symmetrization: make any backbone equivariant by frames, canonical forms and averages over groups."""
 
 from equikit.nn import MatrixMLP, MatrixNetwork
 from equikit.numerics import eigh

@@ -1,4 +1,4 @@
-"""The front door to learned canonicalization: the method for a group."""
+"""The public function of learned canonicalization, which chooses the method for a group."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from equikit import _checks
 from equikit._errors import GroupError
-from equikit.groups import SO, Group, MatrixGroup, O, S, Z
+from equikit.groups import SO, Group, H, MatrixGroup, O, S, Z
 from equikit.symmetrization.engine._method import Method
 from equikit.symmetrization.finite._energy import EnergyCanonicalization
 from equikit.symmetrization.finite._image import ImageCanonicalization
@@ -26,8 +26,8 @@ def Canonicalize(  # it makes an object, of the class that the group has
     Args:
         network: what chooses the element; see the class.
         group: what acts. `Z(n)` and `D(n)` turn images, `"i j"` with fixed axes; `O` and `SO` are those of a label, and
-            so is `S`; with an energy any finite group of a label: `S`, `MatrixGroup`. A label has to be bound to this
-            group, or to one of its class if it is a class: `ek.O`.
+            so is `S`; with an energy any finite group of a label, such as `S`, `H` or a `MatrixGroup`. A label has to
+            be bound to this group, or to one of its class if it is a class: `ek.O`.
         by: `"network"` or `"energy"`.
         **options: those of the class, such as `on_degenerate=`, or `label=` where several labels have the group.
 
@@ -63,13 +63,13 @@ def Canonicalize(  # it makes an object, of the class that the group has
         made = RotationCanonicalization if by == "network" else EnergyDescent
     elif kind is S and by == "network":
         made = PermutationCanonicalization
-    elif kind in (S, MatrixGroup) and by == "energy":
+    elif by == "energy" and ((isinstance(group, Group) and group.is_finite) or kind in (S, H, MatrixGroup)):
         made = EnergyCanonicalization
     if made is None:
         raise GroupError(
             "there is no learned canonicalization for this group",
             got=f"group={group!r}, by={by!r}",
-            expected="Z(n) or D(n) for images, O, SO or S; by energy also MatrixGroup",
+            expected="Z(n) or D(n) for images, O, SO or S; by energy any finite group",
             step="write for example Canonicalize(network, group=ek.D(4)), or use a frame of ek.frames",
         )
     known = _checks.call_of(made).arguments - {"self", "network", "encoder", "group"}

@@ -1,4 +1,4 @@
-"""Probabilistic symmetrization: group elements drawn from a distribution that a network learns."""
+"""Probabilistic symmetrization: group elements sampled from a learned distribution."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from equikit.symmetrization.rotations._rotation import rotated_label
 
 
 class Probabilistic(Method, nnx.Module):
-    r"""Elements drawn from \(p(g \mid x)\), which an equivariant network learns, for S(n), O(d), SO(d) and products.
+    r"""Elements sampled from \(p(g \mid x)\), given by an equivariant network, for S(n), O(d), SO(d) and products.
 
     The network gets the input and noise ε, whose distribution no element of the groups changes, and maps them to a
     group element \(q(x, \epsilon)\), with \(q(g x, g \epsilon) = g\, q(x, \epsilon)\): scores of the entries, which
@@ -133,9 +133,9 @@ class Probabilistic(Method, nnx.Module):
         return frozenset()
 
     def _labels(self, action: Action) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The labels that are permuted, and those that are rotated, at most one."""
+        """Return the permuted labels, and the rotated labels, of which there is at most one."""
         groups = action.groups
-        names = self.labels or tuple(name for name, group in groups.items() if type(group) is S or isinstance(group, O))
+        names = self.labels or tuple(name for name, group in groups.items() if isinstance(group, S | O))
         for name in names:
             if not isinstance(groups.get(name), S | O):
                 raise GroupError(
@@ -160,12 +160,12 @@ class Probabilistic(Method, nnx.Module):
         return tuple(name for name in names if name not in rotated), rotated
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """Elements drawn for every input."""
+        """Sample elements for every input."""
         assert key is not None, "symmetrize asks for a key"
         return self.draw(action, sample, key, self.evaluation_samples if self.deterministic else self.samples)
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """Elements drawn independently."""
+        """Sample elements independently."""
         x, masks = sample.x, sample.masks
         permuted, rotated = self._labels(action)
         first = action.inputs[0]
@@ -214,7 +214,7 @@ class Probabilistic(Method, nnx.Module):
         rotated: tuple[str, ...],
         key: jax.Array,
     ) -> Any:
-        """What the network returns for the inputs and fresh noise."""
+        """Return the output of the network for the inputs and new noise."""
         terms = action.named(self.terms)
         if any(term.name == NOISE for term in terms):
             raise OptionError(

@@ -1,4 +1,4 @@
-"""Random elements of a frame: one draw a step in training, the exact average in evaluation."""
+"""Random elements of a frame: one sample per step in training, the exact average in evaluation."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class _Drawing(Method):
         return self.of.acts_on(action)
 
     def reads(self, action: Action) -> frozenset[str]:
-        """What the frame reads."""
+        """The labels that the frame reads."""
         return self.of.reads(action)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """Some elements at random, or all."""
+        """Return some random elements, or all."""
         if key is None:
             return self.of.frame(action, sample, None)
         return self.draw(action, sample, key, self.samples)
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """Elements of the frame itself: draws from draws are not independent."""
+        """Sample elements of the underlying frame: samples of samples are not independent."""
         return self.of.draw(action, sample, key, samples)
 
 
 @dataclass(frozen=True)
 class Stochastic(_Drawing):
-    r"""Elements drawn from a frame by their weights where there is a key, the exact average where there is none.
+    r"""With a key, elements sampled from a frame by their weights; without a key, the exact average.
 
     With a key the result is equivariant in expectation only, and costs as much as its samples; training sees random
     frames, as augmentation would show it random rotations, but few of them. Without a key, in evaluation, all elements
@@ -73,7 +73,7 @@ class Stochastic(_Drawing):
     samples: int = 1
 
     def __new__(cls, of: Method | None = None, samples: int = 1) -> Any:
-        """A module where the method has parameters, so that training finds them."""
+        """Return a module if the method has parameters, so that training finds them."""
         return StochasticModule(of, samples) if isinstance(of, nnx.Module) else super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -88,7 +88,7 @@ class Stochastic(_Drawing):
 
 
 class StochasticModule(_Drawing, nnx.Module):
-    """Random elements of a method with parameters: what `Stochastic` makes of a module."""
+    """Random elements of a method with parameters: the module that `Stochastic` returns for a module."""
 
     def __init__(self, of: Method, samples: int = 1) -> None:
         self.of, self.samples = of, option("samples", samples)

@@ -1,4 +1,4 @@
-"""The front door: an equivariant function from any backbone."""
+"""The public function `symmetrize`: an equivariant function from any backbone."""
 
 from __future__ import annotations
 
@@ -135,14 +135,14 @@ class Symmetrized:
         return (result, replace(frame.info, standard_error=errors)) if with_info else result
 
     def frame(self, x: Any, *, key: jax.Array | None = None, mask: Array | Mapping[str, Array] | None = None) -> Frame:
-        """The elements and weights for an input, without the backbone; arguments as in a call."""
+        """Return the elements and weights for an input, without the backbone; arguments as in a call."""
         refuse_wrong_key(key)
         arrays, masks, _ = self._read(x, (), {}, mask)
         for_frame = None if key is None else jax.random.split(key)[0]
         return in_one_list(self._frame(arrays, masks, for_frame, refuse=False))
 
     def info(self, x: Any, *, key: jax.Array | None = None, mask: Array | Mapping[str, Array] | None = None) -> Info:
-        """Spectral gap, rank, ties and size of the frame, and whether the input is degenerate; no input is refused."""
+        """Return gap, rank, ties and size of the frame, and whether the input is degenerate; accepts every input."""
         return self.frame(x, key=key, mask=mask).info
 
     def _read(
@@ -181,7 +181,7 @@ class Symmetrized:
         return arrays, masks, call
 
     def _shapes(self, arrays: Sequence[Array], masks: Mapping[str, Array]) -> Shapes:
-        """The batch axes and sizes of the inputs, or `ShapeError`."""
+        """Return the batch axes and sizes of the inputs, or raise `ShapeError`."""
         inputs, action = replace(self.action.signature, outputs=()), self.action
         without: list[int | None] = [None] * len(arrays)
         widths = [(array.shape or (1,))[-1] for array in arrays] if action.channels else without
@@ -235,12 +235,12 @@ def _is_value(how: Method) -> bool:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _frame_at_once(how: Method, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-    """The frame by one program for all methods, where `how` alone would run one for each and the steps between."""
+    """Compute the frame by one program for all methods, instead of one for each method and the steps between."""
     return how.frame(action, sample, key)
 
 
 def _narrow(found: Any, given: Any) -> Any:
-    """The dtype of the inputs, where the mean was taken in a wider one for precision; complex stays complex."""
+    """Return the dtype of the inputs if the mean was taken in a wider one for precision; complex stays complex."""
     if jnp.issubdtype(found, jnp.complexfloating) or found.itemsize <= given.itemsize or given.itemsize >= 4:
         return found
     return given
@@ -267,11 +267,11 @@ def _without_frame(how: Method, info: Info, x: Mapping[str, Array]) -> FrameErro
 
 
 class SymmetrizedModule(Symmetrized, ModuleOf):
-    """A symmetrized module, which is a module itself: its parameters are those of the backbone and of the method."""
+    """A symmetrized module, with the parameters of the backbone and of the method."""
 
 
 class SymmetrizedFunction(Symmetrized, PytreeOf):
-    """A symmetrized function; a pytree, whose leaves are those of the backbone where it is a pytree itself."""
+    """A symmetrized function; a pytree whose leaves are those of the backbone if it is a pytree."""
 
     def __repr__(self) -> str:
         return f"symmetrize({self.backbone!r}, {str(self.action.signature)!r}, how={self.how!r})"

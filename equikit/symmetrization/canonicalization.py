@@ -1,4 +1,4 @@
-"""Canonicalization: one group element for every input, that a network of any kind learns to choose."""
+"""Canonicalization: one group element for every input, chosen by a learned network."""
 
 from equikit.nn import GroupConvolution, VectorNeurons
 from equikit.symmetrization._canonicalize import Canonicalize

@@ -1,4 +1,4 @@
-"""Public checks: is a function equivariant?"""
+"""Public tests of equivariance."""
 
 from equikit.testing._equivariance import assert_equivariant, equivariance_error
 

@@ -1,4 +1,4 @@
-"""Does a function commute with a group? Measured with random inputs and random group elements."""
+"""Test whether a function commutes with a group, with random inputs and random group elements."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from equikit.signatures import (
 )
 
 MOST_TOLERANCE = 0.01
-"""The most by which a function may miss, where rounding in the dtype itself is not more, however elements stretch."""
+"""The largest tolerance, unless rounding in the dtype itself exceeds it, however much elements stretch."""
 
 
 def _act(signature: Signature, term: Term, elements: Mapping[str, np.ndarray], array: Any) -> Any:
@@ -81,7 +81,7 @@ def _checked_batch(batch: object) -> tuple[int, ...]:
 
 
 def _refuse_empty(what: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise `OptionError` where all inputs or all outputs are empty, so that every function would pass."""
+    """Raise `OptionError` if all inputs or all outputs are empty, so that every function would pass."""
     if not any(math.prod(shape) for shape in shapes.values()):
         raise OptionError(
             f"nothing would be compared: the {what}s have no entries",
@@ -118,29 +118,30 @@ def equivariance_error(
     groups: Mapping[str, object] | None = None,
     **bindings: object,
 ) -> float:
-    r"""The largest error \(\lVert f(g x) - g f(x) \rVert_\infty\) over random x and g, relative to the largest entry.
+    r"""Return the largest error \(\lVert f(g x) - g f(x) \rVert_\infty\), relative to the largest entry.
 
     Args:
-        function: takes an array; a dictionary of arrays if there are several inputs or they are given as a dictionary.
+        function: takes an array, or a dictionary of arrays if there are several inputs or they are given as a
+            dictionary.
         signature, outputs: as for `equikit.nn.Linear`; channels of outputs are not needed.
         key: a JAX random key.
         channels: channels of the inputs, with a signature in text.
         batch: batch axes of the inputs.
-        samples: how many times inputs and elements are drawn, once or more; the generators of each group come besides.
-        mask: draw a random mask for every label whose group permutes entries as well, and pass it as `mask=`.
-        dtype: of the inputs; JAX's default, complex where a group is, where it is not given.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords. Groups are bound.
+        samples: the number of random inputs and elements, at least one; the generators of each group are tested too.
+        mask: sample a random mask for every label whose group permutes entries, and pass it as `mask=`.
+        dtype: dtype of the inputs; by default JAX's default, complex if a group is complex.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords. Groups must be bound.
         **bindings: labels with their groups.
 
     Returns:
-        The error; not-a-number if the function gives one.
+        The error; NaN if the function returns NaN.
 
     Raises:
         OptionError: if the channels are missing, there are no samples, or all inputs or all outputs are empty, so that
             nothing would be compared.
         GroupError: if a group is free.
-        DTypeError: if the dtype is not one of floating-point numbers, or needs x64.
-        EquivarianceError: if an output has not the shape of its signature.
+        DTypeError: if the dtype is not a floating-point dtype, or needs x64.
+        EquivarianceError: if an output does not have the shape of its signature.
 
     Example:
         >>> from equikit import S
@@ -178,10 +179,10 @@ def _measured(
     bindings: Mapping[str, object],
     call: _checks.Call,
 ) -> tuple[float, float]:
-    """The error, and the most by which an element that was drawn makes the entries of a term grow.
+    """Return the error, and the largest factor by which a sampled element enlarges the entries of a term.
 
-    The elements of a group that is not compact can stretch an input by much, and what cancels in the result leaves
-    rounding errors of the size of what was stretched.
+    The elements of a noncompact group can stretch an input a lot; cancellation in the result then leaves rounding
+    errors of the size of the stretched numbers.
     """
     kind, widths = _read(signature, outputs, channels, groups, bindings, call)
     samples = _checks.count("samples", samples, least=1, example=4)
@@ -226,7 +227,7 @@ def _measured(
     def elements() -> Iterator[dict[str, np.ndarray]]:
         for _ in range(samples):
             yield {label: group.random_element(seeds) for label, group in groups_of.items()}
-        # In a small group a few random elements may all be the identity; generators tell of every element.
+        # In a small group a few random elements may all be the identity; generators cover every element.
         for label, group in groups_of.items():
             for generator in group.generators():
                 yield {name: other.random_element(seeds) for name, other in groups_of.items()} | {label: generator}
@@ -241,7 +242,7 @@ def _measured(
         for term in kind.outputs:
             first = np.asarray(_act(kind, term, drawn, before[term.name]), np.complex128)
             second = np.asarray(after[term.name], np.complex128)
-            differs = first != second  # which equal infinities do not, and not-a-numbers do
+            differs = first != second  # equal infinities do not differ, and NaN does
             scale = np.max(np.abs(first), initial=0.0, where=np.isfinite(first))
             with np.errstate(invalid="ignore"):
                 error = np.max(np.abs(first - second), initial=0.0, where=differs)
@@ -253,7 +254,7 @@ def _measured(
 
 
 def _norm(group: Group, element: np.ndarray) -> float:
-    """The most by which an element stretches a vector; one where it does not."""
+    """Return the largest factor by which an element stretches a vector; one if it does not."""
     return 1.0 if group.keeps_norm else float(np.linalg.norm(group.matrix(element), 2))
 
 
@@ -268,16 +269,16 @@ def assert_equivariant(
     dtype: DTypeLike | None = None,
     **options: Any,
 ) -> None:
-    """Raise unless a function commutes with the group to rounding.
+    """Raise unless a function commutes with the group up to rounding.
 
     Args:
         function, signature, outputs, key, dtype, **options: as for `equivariance_error`.
-        tolerance: the largest relative error that passes; where it is not given, 64 times the spacing of the dtype's
-            numbers at one (8e-6 in float32), for groups that stretch vectors times the most by which an element
-            that was drawn stretches a term, and no more than a hundredth.
+        tolerance: the largest relative error that passes. By default 64 times the spacing of the dtype's numbers at one
+            (8e-6 in float32), for groups that stretch vectors times the largest factor by which a sampled element
+            stretches a term, and at most a hundredth.
 
     Raises:
-        EquivarianceError: with the error found; not-a-numbers never pass.
+        EquivarianceError: with the measured error; NaN never passes.
         OptionError: as for `equivariance_error`, also if nothing would be compared.
 
     Example:
@@ -289,7 +290,7 @@ def assert_equivariant(
     given = {name: options.pop(name) for name in [*options] if name in call.options}
     error, growth = _measured(function, signature, outputs, key=key, dtype=dtype, bindings=options, call=call, **given)
     kind = jnp.result_type(float) if dtype is None else jnp.dtype(dtype)
-    finfo: Any = jnp.finfo  # which JAX leaves untyped
+    finfo: Any = jnp.finfo  # untyped in JAX
     rounding = 64 * float(finfo(kind).eps)
     limit = min(rounding * growth, max(rounding, MOST_TOLERANCE)) if tolerance is None else tolerance
     if not error <= limit:

@@ -1,4 +1,4 @@
-"""Weight spaces: the symmetry of a model's parameters, read off its program, and what is made of it."""
+"""Weight spaces: the symmetry of a model's parameters, read from its program, and methods that use it."""
 
 from equikit.weightspace.alignment._align import How as How, align
 from equikit.weightspace.alignment._search import Matching

@@ -214,7 +214,7 @@ def test_only_starred_axes():
 
 
 def test_spaces_that_are_not_of_integers_are_listed_without_matrices():
-    assert "matrices left out: they are no integers" in hom("x -> x", x=TRIANGLE_FLOAT)._repr_html_()
+    assert "matrices left out: they are not integers" in hom("x -> x", x=TRIANGLE_FLOAT)._repr_html_()
 
 
 def test_elements_do_not_explode():

@@ -8,7 +8,7 @@ from equikit.diagrams import hom
 from equikit.draw import space_html, space_text
 from equikit.draw._html import drawing_sizes
 from equikit.draw._listing import shares
-from equikit.groups import Fixed, S
+from equikit.groups import Fixed, S, Z
 
 SPACES = [
     hom("p p -> p p", p=S),
@@ -89,7 +89,14 @@ def test_matrices_are_drawn_at_a_small_size():
     assert drawing_sizes(hom("p q -> p", p=S(2), q=S)) == {"p": 2, "q": 3}
     assert drawing_sizes(hom("p p p p p p -> p", p=S)) is None
     assert "p = 4, not at 50" in space_html(hom("p p -> p p", p=S(50)))
-    assert "large even at two points" in space_html(hom("p p p p p p -> ()", p=S), most=2)
+    assert "matrices left out: they are too large" in space_html(hom("p p p p p p -> ()", p=S), most=2)
+
+
+def test_invariant_tensors_are_drawn_at_the_size_of_their_group():
+    assert drawing_sizes(hom("p p -> p", p=Z(5))) == {"p": 5}
+    too_large = hom("p p -> p", p=Z(6))
+    assert drawing_sizes(too_large) is None
+    assert len(figures(space_html(too_large))) == 36
 
 
 def test_colors_agree_between_pairs():

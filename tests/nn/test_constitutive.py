@@ -39,6 +39,7 @@ MATERIALS = {
     "transversely isotropic": (O(3), Z, about_z, of(H(3))),
     "orthotropic": (O(3), XYZ, signs, about_z),
     "cubic": (H(3), (), of(H(3)), about_z),
+    "trigonal about (1, 1, 1)": (ek.D(3), (), of(ek.D(3)), about_z),
     "transversely isotropic about (1, 1, 1)": (Bistochastic(3), (), of(Bistochastic(3)), about_z),
 }
 
@@ -310,7 +311,7 @@ def test_errors(name):
         ({"group": ek.U(3)}, "not one of orthogonal matrices"),
         ({"group": ek.GL(3)}, "not one of orthogonal matrices"),
         ({"group": ek.O(0)}, "not one of orthogonal matrices"),
-        ({"group": ek.Z(3)}, "not one of orthogonal matrices"),
+        ({"group": ek.S(3)}, "not one of orthogonal matrices"),
         ({"hyperelastic": True, "degree": 2}, "no maps to choose a degree of"),
         ({"hyperelastic": "no"}, "hyperelastic= must be True or False"),
         ({"stress_free": 1}, "stress_free= must be True or False"),

@@ -1,1 +1,1 @@
-"""Products of diagrams, sums of diagrams, and factors of them."""
+"""Products, sums and factorizations of diagrams."""

@@ -1,4 +1,4 @@
-"""What can be done with a diagram, and with a sum of diagrams, alike."""
+"""Operations that diagrams and sums of diagrams share."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ if TYPE_CHECKING:
 
 
 class Multipliable:
-    """A diagram or a product of diagrams: it is composed, put beside others and turned upside down."""
+    """A diagram or a product of diagrams, with composition, tensor product and transposition."""
 
     __slots__ = ()
 
     def compose(self, other: Product) -> Composite | Combination:
-        """`self` after `other`; see `equikit.diagrams.compose`."""
-        from equikit.diagrams.algebra._category import compose  # the category stands above its values
+        """Compose: `self` after `other`; see `equikit.diagrams.compose`."""
+        from equikit.diagrams.algebra._category import compose  # the category is built on this class
 
         return compose(cast("Product", self), other)
 
     __matmul__ = compose
 
     def tensor(self, other: Product) -> Product:
-        """`self` beside `other`; see `equikit.diagrams.tensor`."""
+        """Take the tensor product of `self` and `other`; see `equikit.diagrams.tensor`."""
         from equikit.diagrams.algebra._category import tensor
 
         return tensor(cast("Product", self), other)
 
     def flip(self) -> Product:
-        """The transposed map; see `equikit.diagrams.flip`."""
+        """Return the transposed map; see `equikit.diagrams.flip`."""
         from equikit.diagrams.algebra._category import flip
 
         return flip(cast("Product", self))

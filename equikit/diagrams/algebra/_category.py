@@ -1,7 +1,7 @@
 """The category of diagrams: composition with its scalar, tensor product, transposition.
 
-`matrix` is a functor: with \\(A\\) after \\(B\\), `A.matrix(n) @ B.matrix(n)` is `n**loops` times the matrix of the
-composed diagram, where the loops are the blocks left in the middle row, joined to neither side.
+`matrix` is a functor: `A.matrix(n) @ B.matrix(n)` is `n**loops` times the matrix of the composed diagram, where the
+loops are the blocks in the middle row that join to neither side.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from equikit.signatures import (
 )
 
 MOST_PRODUCTS = 20_000
-"""Products of diagrams above which sums are not multiplied: it would take more than some seconds."""
+"""The most products of diagrams for which sums are multiplied; more would take more than a few seconds."""
 
 Product = Diagram | Composite | Combination
-"""What a product can be, and what can be multiplied."""
+"""The types of products, and of values that can be multiplied."""
 
 
 def _check_diagrams(verb: str, *operands: object) -> None:
@@ -42,14 +42,14 @@ def _check_diagrams(verb: str, *operands: object) -> None:
 
 
 def terms_of(product: Product) -> tuple[Composite, ...]:
-    """A product as a sum of diagrams with scalars."""
+    """Return a product as a sum of diagrams with scalars."""
     return (Composite(product, ()),) if isinstance(product, Diagram) else product.terms
 
 
 def _distributed(
     operation: Callable[..., Product], rows: tuple[tuple[str, ...], tuple[str, ...]], *operands: Product
 ) -> Composite | Combination:
-    """Apply an operation on diagrams to sums of diagrams with scalars; `rows` are those of the result."""
+    """Apply an operation on diagrams to sums of diagrams with scalars; `rows` are the rows of the result."""
     terms: list[Composite] = []
     count, step = math.prod(len(terms_of(operand)) for operand in operands), "multiply the matrices, diagram.matrix(n)"
     refuse_if_more("the product of sums of diagrams has too many terms", count, MOST_PRODUCTS, "products", step)
@@ -67,7 +67,7 @@ def _distributed(
 
 
 def rows_of(product: Product) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The labels of the top row and of the bottom row."""
+    """Return the labels of the top row and of the bottom row."""
     holder = product.diagram if isinstance(product, Composite) else product
     return holder.top, holder.bottom
 
@@ -76,14 +76,14 @@ def compose(after: Product, before: Product) -> Composite | Combination:
     """Stack `after` on `before`: the map that applies `before` first.
 
     Args:
-        after: a diagram whose bottom row has the labels of the top row of `before`; products are taken term by term.
+        after: a diagram whose bottom row has the labels of the top row of `before`; products are composed term by term.
         before: the diagram applied first.
 
     Returns:
-        The composed diagram, with its loops; a combination of diagrams where one of the two has a Levi-Civita tensor.
+        The composed diagram, with its loops; a combination of diagrams if one of the two has a Levi-Civita tensor.
 
     Raises:
-        DiagramError: if the rows that meet have different labels, or one of the two is not a diagram.
+        DiagramError: if the rows to be joined have different labels, or one of the two is not a diagram.
 
     Cost: linear in the number of vertices.
 
@@ -139,7 +139,7 @@ def _contradict(first: Diagram, second: Diagram) -> bool:
 def tensor(left: Product, right: Product) -> Product:
     """Put two diagrams side by side: the Kronecker product of the maps.
 
-    Where there are Levi-Civita tensors the result is a combination of diagrams.
+    With Levi-Civita tensors the result is a combination of diagrams.
 
     Example:
         >>> one = Diagram.identity("p")
@@ -174,7 +174,7 @@ def tensor(left: Product, right: Product) -> Product:
 def flip(diagram: Product) -> Product:
     """Turn a diagram upside down: the transposed map.
 
-    Where there are Levi-Civita tensors the result is a combination, of one diagram with its sign.
+    With Levi-Civita tensors the result is a combination of one diagram with its sign.
 
     Example:
         >>> print(flip(Diagram.parse("p p -> p: 1 1' | 2'")))

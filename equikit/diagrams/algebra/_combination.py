@@ -1,7 +1,7 @@
 r"""Products of diagrams with Levi-Civita tensors, which are combinations of diagrams.
 
-One head goes through a product with the sign of the new order of its legs; nothing is left where two of its legs are
-joined, or two are summed over. Two heads on one label leave pairs,
+A product with one head keeps it, with the sign of the new order of its legs; the product is zero if two of its legs are
+joined, or two are summed over. Two heads on one label become pairs,
 \(\varepsilon_{a_1 \dots a_n} \varepsilon_{b_1 \dots b_n} = \det(\eta) \sum_\sigma \mathrm{sgn}(\sigma)
 \prod_i \eta_{a_i b_{\sigma(i)}}\).
 """
@@ -28,19 +28,19 @@ from equikit.signatures import (
 )
 
 MOST_TERMS = 5_040
-"""Terms of the product of two Levi-Civita tensors above which it is not written out."""
+"""The most terms of the product of two Levi-Civita tensors that are written out."""
 
 Leg = int | None
-"""The joined block of a leg, `None` where the leg is summed over."""
+"""The joined block of a leg, `None` if the leg is summed over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Combination(Multipliable):
-    """A sum of diagrams with integer coefficients and loops; zero where there are no terms.
+    """A sum of diagrams with integer coefficients and loops; zero without terms.
 
     Attributes:
         top, bottom: the labels of the rows.
-        terms: different diagrams, or different loops, in order.
+        terms: distinct diagrams, or distinct loops, in order.
     """
 
     top: tuple[str, ...]
@@ -48,7 +48,7 @@ class Combination(Multipliable):
     terms: tuple[Composite, ...]
 
     def matrix(self, n: int | Mapping[str, int]) -> np.ndarray:
-        """The map as a dense integer matrix; the arguments are those of `Diagram.matrix`."""
+        """Return the map as a dense integer matrix; arguments as in `Diagram.matrix`."""
         size = label_sizes(self.top + self.bottom, n)
         rows, columns = (math.prod(size[label] for label in row) for row in (self.top, self.bottom))
         total = np.zeros((rows, columns), np.int64)
@@ -68,7 +68,7 @@ class Combination(Multipliable):
 
     @classmethod
     def of(cls, top: tuple[str, ...], bottom: tuple[str, ...], terms: Iterable[Composite]) -> Combination:
-        """Add terms up: equal diagrams with equal loops are one term, those that cancel are left out."""
+        """Add terms: equal diagrams with equal loops become one term, and zero terms are dropped."""
         total: Counter[tuple[Diagram, tuple[tuple[str, int], ...]]] = Counter()
         for term in terms:
             total[term.diagram, term.loops] += term.coefficient
@@ -78,14 +78,14 @@ class Combination(Multipliable):
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Two diagrams, joined along the vertices that they share.
+    """Two diagrams joined along shared vertices.
 
     Attributes:
         blocks: the joined block of each vertex.
         labels: the label of each vertex.
         top, bottom: the vertices that are the rows of the product.
-        legs: for each label, the legs of its heads in order, one list a head.
-        negative: for each label, how many directions of its metric are negative.
+        legs: for each label, the legs of its heads in order, one list for each head.
+        negative: for each label, the number of negative directions of its metric.
     """
 
     blocks: tuple[int, ...]
@@ -104,7 +104,7 @@ class Stack:
         top: Sequence[int],
         bottom: Sequence[int],
     ) -> Stack:
-        """Collect the heads of diagrams, each given with the vertices that it has in the stack."""
+        """Collect the heads of diagrams, each given with its vertices in the stack."""
         legs: dict[str, list[list[Leg]]] = {}
         negative: dict[str, int] = {}
         for diagram, vertices in operands:
@@ -117,7 +117,7 @@ class Stack:
 
 
 def _one_head(legs: list[Leg], outer: set[int]) -> tuple[int, list[Leg]]:
-    """Sum over the leg that no outer vertex has, and put it last; the sign is zero where two legs are one."""
+    """Move the leg that no outer vertex has to the end, to be summed over; the sign is zero if two legs are joined."""
     blocks = [leg for leg in legs if leg is not None]
     kept: list[Leg] = [leg if leg in outer else None for leg in legs]
     if len(set(blocks)) < len(blocks) or kept.count(None) > 1:
@@ -129,7 +129,7 @@ def _one_head(legs: list[Leg], outer: set[int]) -> tuple[int, list[Leg]]:
 
 
 def _two_heads(first: list[Leg], second: list[Leg], negative: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """Coefficients, and which blocks are joined."""
+    """Yield coefficients, and the blocks that each joins."""
     n = len(first)
     for permutation in itertools.permutations(range(n)):
         coefficient, pairs = parity(permutation) * (-1) ** negative, []
@@ -192,7 +192,7 @@ def combine(stack: Stack, forms: Mapping[str, Form], sign: int = 1) -> Combinati
 
 
 def _joined(blocks: Sequence[int], pairs: Sequence[tuple[int, int]]) -> dict[int, int]:
-    """For each block the one that stands for it after pairs of blocks are joined."""
+    """Return for each block its representative after pairs of blocks are joined."""
     parent = {block: block for block in blocks}
 
     def root(block: int) -> int:

@@ -1,4 +1,4 @@
-"""A diagram with a scalar: what a product of two diagrams is."""
+"""A diagram with a scalar: the product of two diagrams."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Composite(Multipliable):
 
     Attributes:
         diagram: the composed diagram.
-        loops: each label with the number of its loops, sorted by label; labels without loops are left out.
-        coefficient: an integer; minus one where symplectic forms met so that their product is negative.
+        loops: each label with the number of its loops, sorted by label; labels without loops are omitted.
+        coefficient: an integer; minus one if the product of the joined symplectic forms is negative.
     """
 
     diagram: Diagram
@@ -32,7 +32,7 @@ class Composite(Multipliable):
     coefficient: int = 1
 
     def factor(self, n: int | Mapping[str, int]) -> int:
-        """The scalar at given sizes, an exact integer."""
+        """Return the scalar at given sizes, an exact integer."""
         sizes = label_sizes(tuple(label for label, _ in self.loops), n)
         refuse_if_formless(self.diagram.forms, sizes)
         result: int = self.coefficient * math.prod(sizes[label] ** count for label, count in self.loops)
@@ -40,7 +40,7 @@ class Composite(Multipliable):
 
     @property
     def symbol(self) -> sympy.Expr:
-        """The scalar as a SymPy expression in the sizes; `n` alone where the diagram has one label."""
+        """The scalar as a SymPy expression in the sizes; `n` if the diagram has a single label."""
         import sympy
 
         symbols = size_symbols({*self.diagram.labels, *(label for label, _ in self.loops)})
@@ -48,11 +48,11 @@ class Composite(Multipliable):
 
     @property
     def terms(self) -> tuple[Composite, ...]:
-        """Itself alone, as a combination has its terms."""
+        """The composite as its only term, for use as a combination."""
         return (self,)
 
     def matrix(self, n: int | Mapping[str, int]) -> np.ndarray:
-        """The map as a dense integer matrix, scalar included; the arguments are those of `Diagram.matrix`."""
+        """Return the map as a dense integer matrix, scalar included; arguments as in `Diagram.matrix`."""
         return self.factor(n) * self.diagram.matrix(n)
 
     def __str__(self) -> str:

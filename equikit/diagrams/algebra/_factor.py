@@ -1,8 +1,8 @@
-r"""A diagram as a permutation, a planar diagram and a permutation, and the fast product that follows from it.
+r"""Factor a diagram into a permutation, a planar diagram and a permutation, for a fast matrix-vector product.
 
-The planar diagram is a row of *components*: blocks of the output alone, blocks that join the rows, blocks of the input
-alone. Its matrix is the Kronecker product of theirs, so that a vector is multiplied component by component: the input
-is summed first, and copied into the output last. Nothing is ever multiplied by a matrix of \(n^{k+l}\) entries.
+The planar diagram is a row of *components*: blocks of the output only, blocks that join the rows, blocks of the input
+only. Its matrix is the Kronecker product of their matrices, so a vector is multiplied component by component: the input
+is summed first, and copied into the output last. No matrix with \(n^{k+l}\) entries is formed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class FactorStep:
     """One step of the product of a diagram with a vector.
 
     Attributes:
-        kind: `"permute"`, `"contract"` (input axes are summed), `"transfer"` (axes of the input become axes of the
-            output) or `"copy"` (output axes are added).
+        kind: `"permute"`, `"contract"` (input axes are summed), `"transfer"` (input axes become output axes) or
+            `"copy"` (output axes are added).
         diagram: the permutation, or the component.
         axes: the labels of the axes of the result.
-        multiplications, additions: of numbers, as integers or polynomials in the sizes. Multiplications by one and
-            minus one are not counted, nor are copies.
+        multiplications, additions: integers or polynomials in the sizes. Multiplications by one and minus one, and
+            copies, are not counted.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Factorization:
     """An output permutation after a planar diagram after an input permutation.
 
     Attributes:
-        output, planar, input: the three diagrams; composed, they are the diagram that was factored.
+        output, planar, input: the three diagrams, whose composition is the factored diagram.
         components: the planar diagram from left to right; its matrix is the Kronecker product of theirs.
     """
 
@@ -58,20 +58,20 @@ class Factorization:
         return f"({self.output}) @ ({self.planar}) @ ({self.input})"
 
     def _repr_html_(self) -> str:
-        from equikit.draw import factorization_html  # drawing stands above diagrams; only the picture reaches up to it
+        from equikit.draw import factorization_html  # draw is built on diagrams; only the picture imports it
 
         return factorization_html(self)
 
     def steps(self, n: int | Mapping[str, int] | None = None) -> tuple[FactorStep, ...]:
-        """The steps of the product with a vector, with their numbers of operations.
+        """Return the steps of the matrix-vector product, with their numbers of operations.
 
         Args:
-            n: the size of every label, or a dictionary; symbols where it is not given.
+            n: the size of every label, or a dictionary; symbols by default.
         """
         return tuple(_steps(self, n))
 
     def operations(self, n: int | Mapping[str, int] | None = None) -> tuple[Any, Any]:
-        """Multiplications and additions of all steps together; `naive_operations` has those of the matrix.
+        """Return the total multiplications and additions of all steps; see `naive_operations` for those of the matrix.
 
         Example:
             >>> Diagram.parse("p p -> p p: 1 | 2 | 1' 2'").factor().operations()
@@ -81,13 +81,13 @@ class Factorization:
         return sum(step.multiplications for step in steps), sum(step.additions for step in steps)
 
     def naive_operations(self, n: int | Mapping[str, int] | None = None) -> tuple[Any, Any]:
-        """Multiplications and additions of the product with the dense matrix."""
+        """Return the multiplications and additions of the product with the dense matrix."""
         size = _sizes(self.planar, n)
         rows, columns = (math.prod(size[x] for x in row) for row in (self.output.top, self.input.bottom))
         return rows * columns, rows * (columns - 1)
 
     def apply(self, x: np.ndarray, n: int | Mapping[str, int]) -> np.ndarray:
-        """Multiply a vector, given as a tensor, step by step.
+        """Multiply by a vector, given as a tensor, step by step.
 
         Args:
             x: one axis for each input axis, of its size.
@@ -99,7 +99,7 @@ class Factorization:
         Raises:
             ShapeError: if `x` has another shape.
 
-        Cost: that of `operations`, and one pass over every array that is read or written.
+        Cost: the cost of `operations`, plus one pass over every array that is read or written.
 
         Example:
             >>> Diagram.parse("p p -> p: 1 | 1' 2'").factor().apply(np.arange(4).reshape(2, 2), 2).tolist()
@@ -123,11 +123,11 @@ class Factorization:
 def factor(diagram: Diagram) -> Factorization:
     r"""Write a diagram as output permutation, planar diagram and input permutation.
 
-    Components are ordered: those of the output alone, those of both rows, those of the input alone, each by its first
-    vertex. The order within a component is kept, so no form and no Levi-Civita tensor changes its sign.
+    Components are ordered: output only, both rows, input only, each by its first vertex. The order within a component
+    is preserved, so no form and no Levi-Civita tensor changes its sign.
 
     Returns:
-        The factorization; `output @ planar @ input` is the diagram.
+        The factorization, with `output @ planar @ input` equal to the diagram.
 
     Cost: linear in the number of vertices.
 
@@ -174,7 +174,7 @@ def _component(diagram: Diagram, vertices: list[int]) -> Diagram:
 
 
 def _right_to_left(components: tuple[Diagram, ...]) -> Iterator[tuple[Diagram, int]]:
-    """The components in the order of computation, each with the number of input axes to its left."""
+    """Yield the components in the order of computation, each with the number of input axes to its left."""
     offset = sum(len(component.bottom) for component in components)
     for component in reversed(components):
         offset -= len(component.bottom)
@@ -188,7 +188,7 @@ def _sizes(diagram: Diagram, n: int | Mapping[str, int] | None) -> dict[str, Any
 
 
 def _axes(permutation: Diagram) -> list[int]:
-    """For each top vertex of a permutation diagram the place of the bottom vertex that it is joined to."""
+    """Return for each top vertex of a permutation diagram the position of the bottom vertex that it is joined to."""
     split = len(permutation.top)
     return [permutation.growth.index(block, split) - split for block in permutation.growth[:split]]
 

@@ -1,8 +1,8 @@
-r"""Signs that forms bring into products of diagrams.
+r"""Signs from forms in products of diagrams.
 
-Along a path or around a loop of joined blocks, each edge is the identity or the form: the matrix of an edge inside one
-row. Metrics square to one, and leave nothing behind. The symplectic form is antisymmetric and squares to minus one, so
-the direction in which an edge is passed and the number of edges give a sign.
+Along a path or around a loop of joined blocks, each edge is the identity or the form, the matrix of an edge inside one
+row. Metrics square to one and cancel. The symplectic form is antisymmetric and squares to minus one, so the direction
+and the number of its edges give a sign.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Edge = tuple[int, int, bool]
 
 
 def edges(diagram: Diagram, labels: Collection[str], numbers: Iterable[int]) -> list[Edge]:
-    """The pairs of a diagram that have one of the labels, with the numbers that its vertices have elsewhere."""
+    """Return the pairs of a diagram that have one of the labels, in another numbering of its vertices."""
     place, split = list(numbers), len(diagram.top)
     found = []
     for block in diagram.blocks:
@@ -27,10 +27,10 @@ def edges(diagram: Diagram, labels: Collection[str], numbers: Iterable[int]) -> 
 
 
 def symplectic_sign(pairs: Iterable[Edge]) -> int:
-    r"""The sign of a product of symplectic forms and identities along paths and loops.
+    r"""Return the sign of a product of symplectic forms and identities along paths and loops.
 
-    Every vertex is in at most two edges. A path, read from its smaller end, is \(\pm\Omega^q\); the sign is what turns
-    it into the identity (q even) or Ω (q odd). A loop is \(\pm\mathrm{tr}\,\Omega^q\), the sign what turns it into n.
+    Every vertex is in at most two edges. A path, read from its smaller end, is \(\pm\Omega^q\); the sign converts it to
+    the identity (q even) or Ω (q odd). A loop is \(\pm\mathrm{tr}\,\Omega^q\), and the sign converts it to n.
     """
     at: dict[int, list[Edge]] = {}
     for edge in pairs:
@@ -39,7 +39,7 @@ def symplectic_sign(pairs: Iterable[Edge]) -> int:
     sign = 1
     ends = sorted(vertex for vertex, here in at.items() if len(here) == 1)
     seen: set[int] = set()
-    for start in (*ends, *sorted(at)):  # paths first, from their smaller ends; what is left are loops
+    for start in (*ends, *sorted(at)):  # paths first, from their smaller ends; the rest are loops
         if start in seen:
             continue
         vertex, forms, last = start, 0, None

@@ -1,14 +1,14 @@
-r"""Products of diagrams with Levi-Civita tensors.
+r"""Inner products of diagrams with Levi-Civita tensors.
 
-One head goes through a composition with the sign of its new order of legs; it is zero where two of its legs are joined
-or summed over. Of two heads on one label nothing is left but pairs,
+A composition with one head keeps it, with the sign of the new order of its legs; it is zero if two of its legs are
+joined or summed over. Two heads on one label become pairs,
 \(\varepsilon_{a_1 \dots a_n} \varepsilon_{b_1 \dots b_n} = \det(\eta) \sum_\sigma \mathrm{sgn}(\sigma)
 \prod_i \eta_{a_i b_{\sigma(i)}}\), a combination of diagrams.
 
-A diagram with a head on a label changes its sign under an odd permutation, or a reflection, of that label, a diagram
-without one does not: their inner product is zero. Of two heads, \(\varepsilon \cdot \varepsilon = n!\) where the
-blocks join every leg of the one to a leg of the other, up to the sign of the permutation; it is zero where two legs of
-one head are joined.
+A diagram with a head on a label changes its sign under an odd permutation, or a reflection, of that label; a diagram
+without a head does not, so their inner product is zero. For two heads, \(\varepsilon \cdot \varepsilon = n!\) if the
+blocks join every leg of one head to a leg of the other, up to the sign of the permutation, and zero if two legs of one
+head are joined.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from equikit.signatures import (
 
 
 def parity(permutation: Sequence[int]) -> int:
-    """The sign of a permutation, given as a list of the numbers from 0 on."""
+    """Return the sign of a permutation, given as a list of the numbers from 0 on."""
     inversions = sum(a > b for j, b in enumerate(permutation) for a in permutation[:j])
     return -1 if inversions % 2 else 1
 
 
 def head_product(first: Diagram, second: Diagram) -> tuple[int, tuple[tuple[str, int], ...]]:
-    r"""The factor of \(\mathrm{tr}(D^T E)\), and for each label the power of its size.
+    r"""Return the factor of \(\mathrm{tr}(D^T E)\), and for each label the power of its size.
 
-    Metrics do not enter: in an inner product every sign of a metric comes twice.
+    Metrics do not matter: in an inner product every sign of a metric occurs twice.
     """
     if [head[:2] for head in first.heads] != [head[:2] for head in second.heads]:
         return 0, ()

@@ -1,8 +1,8 @@
-r"""One component of a factored diagram, applied to the axes of a tensor, and the additions that this takes.
+r"""Apply one component of a factored diagram to the axes of a tensor, and count the additions.
 
-Each step does the arithmetic that is counted and no more: a block of the input alone is one strided sum, a
-block of both rows moves a diagonal, a block of the output alone is written onto a diagonal. A form splits a diagonal in
-two parts with opposite signs. Only the entries of a Levi-Civita tensor that are not zero are visited.
+Each step does only the arithmetic that is counted: a block of the input is one strided sum, a block of both rows moves
+a diagonal, and a block of the output is written onto a diagonal. A form splits a diagonal into two parts with opposite
+signs. Only the nonzero entries of a Levi-Civita tensor are visited.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from equikit.signatures import (
 )
 
 Part = tuple[int, slice, slice]
-"""A sign, and the entries of two axes that it belongs to: their diagonal."""
+"""A sign, and the entries of two axes that have it: their diagonal."""
 
 
 def applied(component: Diagram, x: np.ndarray, offset: int, size: Mapping[str, int]) -> np.ndarray:
-    """Replace the input axes of a component, which begin at `offset`, by its output axes."""
+    """Replace the input axes of a component, starting at `offset`, by its output axes."""
     count, new = len(component.bottom), len(component.top)
     x = np.moveaxis(x, range(offset, offset + count), range(x.ndim - count, x.ndim))
     shape = tuple(size[label] for label in component.top)
@@ -44,7 +44,7 @@ def applied(component: Diagram, x: np.ndarray, offset: int, size: Mapping[str, i
 
 
 def additions(component: Diagram, size: Mapping[str, Any]) -> Any:
-    """Additions for one entry of the other axes: of the input alone a block is a sum; a head sums over its legs."""
+    """Count additions for each entry of the other axes: a block of the input is a sum; a head sums over its legs."""
     if component.heads:
         rows, columns, _ = _nonzero(component, int(size[component.labels[0]]))
         return len(rows) * (columns.shape[1] - 1)
@@ -54,7 +54,7 @@ def additions(component: Diagram, size: Mapping[str, Any]) -> Any:
 
 
 def _parts(component: Diagram, size: Mapping[str, int]) -> list[Part]:
-    """The entries of the component's block that are not zero; a form counts in a pair within one row only."""
+    """Return the nonzero entries of the component's block; a form counts only in a pair within one row."""
     (label,) = {*map(base, component.labels)}
     n, forms = size[label], dict(component.forms)
     form: Form | None = forms.get(label)
@@ -68,14 +68,14 @@ def _parts(component: Diagram, size: Mapping[str, int]) -> list[Part]:
 
 
 def _diagonal(x: np.ndarray, count: int) -> np.ndarray:
-    """The diagonal of the last axes, as a view that can be written to if `x` can."""
+    """Return the diagonal of the last axes, as a view that is writable if `x` is."""
     rest = x.ndim - count
     view: np.ndarray = np.einsum(x, [*range(rest), *[rest] * count], [*range(rest), rest])
     return view
 
 
 def _sum(x: np.ndarray, count: int, parts: list[Part]) -> np.ndarray:
-    """The sum of the diagonal of the last axes, with the signs of its parts."""
+    """Sum the diagonal of the last axes, with the signs of its parts."""
     if len(parts) == 1:
         return np.asarray(_diagonal(x, count).sum(-1))
     plus, minus = (_diagonal(x[..., first, second], 2).sum(-1) for _, first, second in parts)
@@ -83,7 +83,7 @@ def _sum(x: np.ndarray, count: int, parts: list[Part]) -> np.ndarray:
 
 
 def _embedded(x: np.ndarray, count: int, shape: tuple[int, ...], parts: list[Part]) -> np.ndarray:
-    """Put the diagonal of the last axes on that of new axes, or, where there are none, copy `x` onto it."""
+    """Write the diagonal of the last axes onto the diagonal of new axes; without last axes, write `x`."""
     if count:
         x = _diagonal(x, count)
         if len(shape) == 1:
@@ -96,7 +96,7 @@ def _embedded(x: np.ndarray, count: int, shape: tuple[int, ...], parts: list[Par
 
 
 def _head(component: Diagram, x: np.ndarray, size: Mapping[str, int]) -> np.ndarray:
-    """Multiply the last axis by the matrix of a component with a head, nonzero entries only."""
+    """Multiply the last axis by the matrix of a component with a head, visiting nonzero entries only."""
     rows, columns, signs = _nonzero(component, size[component.labels[0]])
     result = np.zeros((*x.shape[:-1], math.prod(size[label] for label in component.top)), x.dtype)
     result[..., rows] = (x[..., columns] * signs).sum(-1)
@@ -105,16 +105,16 @@ def _head(component: Diagram, x: np.ndarray, size: Mapping[str, int]) -> np.ndar
 
 @functools.lru_cache(maxsize=128)
 def _nonzero(component: Diagram, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The entries of the matrix of a component with a head that are not zero.
+    """Return the nonzero entries of the matrix of a component with a head.
 
     Returns:
-        The rows that hold any, `[rows]`; for each its columns and their signs, `[rows, entries of a row]`. Rows hold
-        equally many, as the even permutations carry each of them to each other.
+        The nonzero rows, `[rows]`; for each its columns and their signs, `[rows, entries of a row]`. Rows have equally
+        many entries, because even permutations map each row to every other.
     """
     matrix = diagram_matrix(component, n)
     rows = np.flatnonzero(matrix.any(axis=1))
     columns = np.nonzero(matrix[rows])[1].reshape(len(rows), -1)
-    signs = np.take_along_axis(matrix[rows], columns, axis=1).astype(np.int8)  # int8 keeps the dtype of what it meets
+    signs = np.take_along_axis(matrix[rows], columns, axis=1).astype(np.int8)  # int8 keeps the dtype of its operand
     for array in (rows, columns, signs):
         array.flags.writeable = False
     return rows, columns, signs

@@ -1,1 +1,1 @@
-"""Bases of equivariant maps: which diagrams are independent, inner products, nearest maps."""
+"""Bases of equivariant maps: independent diagrams, inner products, projections."""

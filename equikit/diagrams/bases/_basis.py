@@ -1,8 +1,8 @@
-"""A basis among dependent diagrams: the first ones in canonical order, by exact rank.
+"""Choose a basis among dependent diagrams: the first independent ones in canonical order, by exact rank.
 
-Where n is small the pairings of the orthogonal and symplectic groups are dependent. Diagrams of several labels are
-products, and so is the basis that is chosen, because canonical order compares label by label: what is first in the
-product is first in each factor.
+At small n the pairings of the orthogonal and symplectic groups are dependent. Diagrams of several labels are products,
+and so is the chosen basis: canonical order compares label by label, so the first diagrams of the product are the first
+in each factor.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 
 from equikit._checks import refuse_if_more
 from equikit.diagrams._diagram import Diagram
-from equikit.diagrams.counting._count import count_invariants, count_involutions, count_pairings, independent
+from equikit.diagrams.counting._count import count_invariants, count_involutions, count_pairings
 from equikit.diagrams.counting._growth import FEWER, canonical
 from equikit.diagrams.counting._rules import (
     Groups,
@@ -35,21 +35,21 @@ PRIMES = (2**31 - 1, 2**31 - 19, 2**31 - 61)
 """Primes below 2^31, so that products of two residues fit in 64 bits."""
 
 SPARE = 16
-"""Random tensors beyond the dimension on which diagrams are evaluated."""
+"""The number of random points, beyond the dimension, at which diagrams are evaluated."""
 
 MOST_OPERATIONS = 4_000_000_000
-"""Diagrams times the square of the dimension, above which no basis is chosen: it would take more than some seconds."""
+"""The largest product of diagrams and squared dimension for which a basis is chosen in a few seconds."""
 
 MOST_CANDIDATES = 50_000
-"""Diagrams above which no basis is chosen."""
+"""The most diagrams from which a basis is chosen."""
 
 
 @functools.lru_cache(maxsize=256)
 def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> frozenset[Marked] | None:
-    """The growth strings of the diagrams in the basis, with their legs; `None` where all diagrams are independent.
+    """Return the growth strings of the diagrams in the basis, with their legs; `None` if all diagrams are independent.
 
-    Diagrams are multilinear functions of one vector for each vertex. The rank of the matrix of their values at random
-    vectors modulo a prime can only be too small. The dimension, counted without diagrams, certifies it; if the rank
+    Diagrams are multilinear functions of one vector for each vertex. The matrix of their values at random vectors
+    modulo a prime can only have too small a rank. The dimension, counted without diagrams, certifies the rank; if it
     falls short, other vectors and another prime are tried.
 
     Args:
@@ -65,7 +65,7 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
     from equikit.diagrams.bases._evaluate import evaluated
 
     order = len(tops) + len(bottoms)
-    if independent(group, order):
+    if group.independent(order):
         return None
     top, bottom = (tuple("x*" if star else "x" for star in row) for row in (tops, bottoms))
     wanted = count_invariants(group, order, sum(axes_of("x", top, bottom)))
@@ -86,7 +86,7 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
         reduced, rank = flint.nmod_mat(values.T.tolist(), prime).rref()
         if rank == wanted:
             break
-    else:  # not an assertion: the certificate has to hold under python -O too
+    else:  # not an assertion: the certificate also has to hold under python -O
         raise AssertionError(
             f"{count} diagrams of {group} have rank {rank}, not the dimension {wanted}: a bug of equikit"
         )
@@ -99,7 +99,7 @@ def chosen(group: Group, tops: tuple[bool, ...], bottoms: tuple[bool, ...]) -> f
 
 
 def count_candidates(group: Group, order: int) -> int:
-    """The number of all diagrams of a family of pairs or small blocks, dependent ones too."""
+    """Count all diagrams of a family of pairs or small blocks, including dependent ones."""
     if group.has_dual:
         return math.factorial(order // 2)
     if group.blocks == "small":
@@ -109,11 +109,11 @@ def count_candidates(group: Group, order: int) -> int:
 
 
 def count_listed(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
-    """The number of diagrams that are listed, dependent ones too, without the invariant tensors of other groups."""
+    """Count the diagrams that are listed, including dependent ones, without the invariant tensors of other groups."""
     result = 1
     for label in {base(label) for label in (*top, *bottom)}:
         group, axes = group_of(groups, label), axes_of(label, top, bottom)
-        if not independent(group, len(axes)):
+        if not group.independent(len(axes)):
             result *= count_candidates(group, len(axes))
         elif group.blocks != "whole":
             result *= count_invariants(group, len(axes), sum(axes))
@@ -121,7 +121,7 @@ def count_listed(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) 
 
 
 def in_basis(diagram: Diagram, groups: Groups) -> bool:
-    """Whether a diagram is in the basis of its space: label by label."""
+    """Whether a diagram is in the basis of its space, checked label by label."""
     for label, group in groups:
         if group.n is None or group.blocks in ("any", "even", "whole") or isinstance(group, Dual):
             continue
@@ -135,7 +135,7 @@ def in_basis(diagram: Diagram, groups: Groups) -> bool:
 
 
 def restricted(diagram: Diagram, label: str) -> Marked:
-    """The growth string of the vertices of one label, and the blocks in it that are legs."""
+    """Return the growth string of the vertices of one label, and the blocks in it that are legs."""
     own = [block for block, name in zip(diagram.growth, diagram.labels, strict=True) if base(name) == label]
     legs = {block for head, _, blocks in diagram.heads if head == label for block in blocks}
     growth = canonical(own)
@@ -143,7 +143,7 @@ def restricted(diagram: Diagram, label: str) -> Marked:
 
 
 def keeps_rules(diagram: Diagram, groups: Groups) -> bool:
-    """Whether a diagram has only blocks that its families allow, and not too many."""
+    """Whether a diagram has only blocks that its families allow, and not too many of them."""
     limit = dict(block_limits(groups))
     names = diagram.block_labels
     whole = whole_labels(groups, diagram.labels)

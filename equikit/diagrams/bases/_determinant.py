@@ -1,7 +1,7 @@
 """Determinants of Gram matrices as factored polynomials in the sizes: closed forms, and exact interpolation.
 
-The diagrams of several labels are products of those of each, and so is the Gram matrix: its determinant is the product
-over labels of the determinants of theirs, each to the number of diagrams of all other labels.
+Diagrams of several labels are products, and so is their Gram matrix. Its determinant is the product over labels of
+their determinants, each to the power of the number of diagrams of all other labels.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ if TYPE_CHECKING:
     import sympy
 
 MOST_PAIRS = 30
-"""Pairs above which no determinant is given: 5,604 Young diagrams have 30 boxes."""
+"""The most pairs for which a determinant is computed: 5,604 Young diagrams have 30 boxes."""
 
 MOST_ELIMINATED = 400
-"""Diagrams of one label above which no determinant of numbers is computed."""
+"""The most diagrams of one label for which a numerical determinant is computed."""
 
 MOST_INTERPOLATED = 80
-"""Diagrams of one label above which no determinant is interpolated."""
+"""The most diagrams of one label for which a determinant is interpolated."""
 
 MOST_BITS = 10_000_000
-"""Bits above which a determinant is not written as a number."""
+"""The most bits of a determinant that is written as a number."""
 
 LARGEST_POWER = 10**4000
-"""Powers above which a determinant is not written: its text would have too many digits for Python."""
+"""The largest power in a determinant that is written: a larger one has too many digits for Python."""
 
 Factor = tuple[Any, int]
 """A number or expression, and its power."""
 
 
 def gram_determinant(diagrams: Diagrams, sizes: Mapping[str, int] | None = None) -> sympy.Expr:
-    """The determinant of the Gram matrix, factored; a number where sizes are given.
+    """Return the factored determinant of the Gram matrix; a number if sizes are given.
 
     Raises:
         TooLargeError: if there are too many diagrams, or the number has too many digits.
 
-    Cost: for groups that permute a basis the square of the number of vertices; for others, where n is a symbol, the
-    number of points of the interpolation times the cube of the number of diagrams.
+    Cost: for groups that permute a basis the square of the number of vertices; for others, with symbolic n, the number
+    of interpolation points times the cube of the number of diagrams.
     """
     import sympy
 
@@ -79,7 +79,7 @@ def gram_determinant(diagrams: Diagrams, sizes: Mapping[str, int] | None = None)
 
 
 def _factors(diagrams: Diagrams, group: Group, label: str, size: Any) -> Iterator[Factor]:
-    """The factors of the determinant for one label."""
+    """Yield the factors of the determinant for one label."""
     m = len(diagrams.top) + len(diagrams.bottom)
     if group.blocks in ("any", "even") and not group.legs:
         row = stirling_row(m) if group.blocks == "any" else even_stirling_row(m // 2)
@@ -102,11 +102,11 @@ def _has_heads(group: Group, m: int) -> bool:
 
 
 def _of_pairings(group: Group, pairs: int, size: Any) -> Iterator[Factor]:
-    r"""The factors where all pairings, or all permutations, are independent.
+    r"""Yield the factors if all pairings, or all permutations, are independent.
 
-    The Gram matrix acts on the irreducible representations of a symmetric group by scalars, products over the boxes of
-    a Young diagram: \(n + 2j - i\) for pairings (\(n\) is \(-n\) for the symplectic form), \(n + j - i\) for
-    permutations, row i and column j counted from zero.
+    The Gram matrix acts on the irreducible representations of a symmetric group by scalars: products over the boxes of
+    a Young diagram of \(n + 2j - i\) for pairings (\(n\) is \(-n\) for the symplectic form), and \(n + j - i\) for
+    permutations, with row i and column j counted from zero.
 
     Source:
         Zinn-Justin, Jucys-Murphy elements and Weingarten matrices, arXiv:0907.2719.
@@ -120,12 +120,12 @@ def _of_pairings(group: Group, pairs: int, size: Any) -> Iterator[Factor]:
             for j in range(row):
                 powers[stretch * j - i] += multiplicity
     turned = group.form is not None and group.form.kind == "symplectic"
-    # n - s for n + s, since every factor -n + s brings a sign that the form brings too.
+    # n - s instead of n + s, because the form contributes the sign of every factor -n + s.
     yield from ((size - shift if turned else size + shift, power) for shift, power in sorted(powers.items()))
 
 
 def _shapes(boxes: int, widest: int) -> Iterator[tuple[int, ...]]:
-    """The integer partitions, in descending order."""
+    """Yield the integer partitions in descending order."""
     if not boxes:
         yield ()
     for row in range(min(boxes, widest), 0, -1):
@@ -133,14 +133,14 @@ def _shapes(boxes: int, widest: int) -> Iterator[tuple[int, ...]]:
 
 
 def _tableaux(shape: tuple[int, ...]) -> int:
-    """The number of standard tableaux of a shape, by the hook length formula."""
+    """Count the standard tableaux of a shape, by the hook length formula."""
     lengths = [row + len(shape) - 1 - i for i, row in enumerate(shape)]
     above = math.prod(a - b for a, b in itertools.combinations(lengths, 2))
     return math.factorial(sum(shape)) * above // math.prod(map(math.factorial, lengths))
 
 
 def _determinant(entries: list[list[Any]]) -> Any:
-    """The determinant of rows of integers, exactly; of a Hermitian matrix of floats or complex numbers as a float."""
+    """Return the determinant of rows of integers, exactly, or of a Hermitian matrix of floats or complex numbers."""
     import flint
 
     if all(isinstance(entry, int) for row in entries for entry in row):
@@ -149,7 +149,7 @@ def _determinant(entries: list[list[Any]]) -> Any:
 
 
 def _interpolated(diagrams: Diagrams, label: str, symbol: sympy.Symbol) -> Iterator[Factor]:
-    """The factors of the determinant as a polynomial, by its values at 0, 1, 2, ... and Newton's formula."""
+    """Yield the factors of the determinant as a polynomial, by Newton interpolation of its values at 0, 1, 2, ..."""
     import flint
     import sympy
 

@@ -12,15 +12,15 @@ from equikit.groups import Group
 
 
 def evaluated(diagrams: Sequence[Diagram], group: Group, count: int, prime: int, seed: int, size: int) -> np.ndarray:
-    """The values of diagrams of one label on random vectors, one for each vertex.
+    """Evaluate diagrams of one label at random vectors, one for each vertex.
 
     Args:
         diagrams: diagrams with the same rows, without invariant tensors of groups without diagrams.
         group: the group of their label.
-        count: how many choices of vectors.
+        count: the number of choices of vectors.
         prime: below 2^31.
-        seed: tells choices of vectors apart.
-        size: that of the label.
+        seed: distinguishes choices of vectors.
+        size: the size of the label.
 
     Returns:
         int64 `[diagrams, count]`, residues.
@@ -68,7 +68,7 @@ def evaluated(diagrams: Sequence[Diagram], group: Group, count: int, prime: int,
 
 
 def _inverse(x: np.ndarray, prime: int) -> np.ndarray:
-    """The inverses of residues, by Fermat's theorem; zero for zero."""
+    """Invert residues by Fermat's theorem; zero for zero."""
     result, power, exponent = np.ones_like(x), x, prime - 2
     while exponent:
         if exponent % 2:
@@ -78,7 +78,7 @@ def _inverse(x: np.ndarray, prime: int) -> np.ndarray:
 
 
 def determinants(matrices: np.ndarray, prime: int) -> np.ndarray:
-    """The determinants of matrices `[n, n, count]` modulo a prime, by elimination."""
+    """Return the determinants of matrices `[n, n, count]` modulo a prime, by elimination."""
     m = matrices.copy() % prime
     size, count = len(m), m.shape[2]
     result = np.ones(count, np.int64)

@@ -1,4 +1,4 @@
-"""How much a diagram map amplifies noise: the exact norms that set the scale of initial weights."""
+"""Exact norms of diagrams, which set the scale of initial weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from equikit.diagrams.counting._growth import FEWER
 from equikit.diagrams.counting._rules import axes_of
 
 MOST_SCALED = 2_500_000
-"""Diagrams above which no list of exact norms is made."""
+"""The most diagrams for which exact norms are listed."""
 
 
 def _top_gain(half: HalfDiagram, sizes: Mapping[str, int]) -> Fraction:
@@ -38,10 +38,10 @@ def _bottom_gain(half: HalfDiagram, sizes: Mapping[str, int], mean: bool) -> Fra
 
 
 def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: bool = False) -> list[Fraction]:
-    r"""For each diagram the mean square of an output entry, when the input entries are independent with variance one.
+    r"""Return each diagram's mean square output entry for independent input entries of variance one.
 
-    That is \(\lVert D \rVert_F^2 / n^l\): n to the number of blocks less the number of output axes. Where sums are
-    means, every block of input axes alone divides it by \(n^2\).
+    It is \(\lVert D \rVert_F^2 / n^l\): n to the power of the number of blocks minus the number of output axes. If sums
+    are means, every block of input axes only divides it by \(n^2\).
 
     Args:
         diagrams: the diagrams of a pair of terms.
@@ -69,7 +69,7 @@ def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: boo
         tops = [_top_gain(half, sizes) for half in core.tops]
         for b, (bottom, allowed) in enumerate(zip(core.bottoms, core.allowed, strict=True)):
             below = _bottom_gain(bottom, sizes, mean)
-            for head in bottom.heads:  # a Levi-Civita tensor has n! entries that are not zero
+            for head in bottom.heads:  # a Levi-Civita tensor has n! nonzero entries
                 below *= 1 if head.stars else math.factorial(sizes[head.label])
             for t in allowed:
                 present = [w for w in range(len(core.wires)) if (b, t, w) not in core.holes]
@@ -78,7 +78,7 @@ def mean_square_gains(diagrams: Diagrams, sizes: Mapping[str, int], *, mean: boo
 
 
 def _norms(diagrams: Diagrams) -> list[Fraction]:
-    """The squared norm of each choice of invariant tensors, for groups without diagrams."""
+    """Return the squared norm of each choice of invariant tensors, for groups without diagrams."""
     norms = []
     for element in diagrams.elements:
         norm = Fraction(1)

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     import sympy
 
 MOST_JOINED = 1000
-"""Diagrams above which no Gram matrix is made where entries are joins of partitions."""
+"""The most diagrams of a Gram matrix whose entries are joins of partitions."""
 
 MOST_MULTIPLIED = 300
-"""Diagrams above which no Gram matrix is made where each entry is a product of diagrams with signs or tensors."""
+"""The most diagrams of a Gram matrix whose entries are products of diagrams with signs or tensors."""
 
 MOST_CHANGED = 100_000_000
-"""Entries above which no change of basis is made."""
+"""The most entries of a change of basis."""
 
 
 def inner_product(first: Diagram, second: Diagram) -> tuple[Any, tuple[tuple[str, int], ...]]:
@@ -53,7 +53,7 @@ def inner_product(first: Diagram, second: Diagram) -> tuple[Any, tuple[tuple[str
 
 
 def _element_product(first: Diagram, second: Diagram) -> tuple[Any, tuple[tuple[str, int], ...]]:
-    """The product of the invariant tensors of each label that has one, and the inner product on all other labels."""
+    """The product of the invariant tensors of the labels that have one, and the inner product on other labels."""
     factor: Any = 1
     for (label, group, number), (_, _, other) in zip(first.elements, second.elements, strict=True):
         tensors = group.invariants(axes_of(label, first.top, first.bottom))
@@ -63,7 +63,7 @@ def _element_product(first: Diagram, second: Diagram) -> tuple[Any, tuple[tuple[
 
 
 def _without_elements(diagram: Diagram) -> Diagram:
-    """The diagram on the labels that no invariant tensor holds together."""
+    """Return the diagram on the labels without an invariant tensor."""
     whole = {label for label, _, _ in diagram.elements}
     top, bottom = (tuple(label for label in row if base(label) not in whole) for row in (diagram.top, diagram.bottom))
     growth = [b for b, label in zip(diagram.growth, diagram.labels, strict=True) if base(label) not in whole]
@@ -71,13 +71,13 @@ def _without_elements(diagram: Diagram) -> Diagram:
 
 
 def inner_exponents(first: Diagram, second: Diagram) -> tuple[int, int]:
-    """The sign and the power of n in the inner product of two diagrams of one label."""
+    """Return the sign and the power of n in the inner product of two diagrams of one label."""
     sign, count = inner_product(first, second)
     return sign, sum(number for _, number in count)
 
 
 def inner_products(diagrams: Sequence[Diagram]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The factor of each inner product, and the power of each label's size: arrays `[count, count]`.
+    """Return the factor of each inner product, and the power of each label's size: arrays `[count, count]`.
 
     Raises:
         TooLargeError: if there are too many diagrams.
@@ -110,7 +110,7 @@ def inner_products(diagrams: Sequence[Diagram]) -> tuple[np.ndarray, dict[str, n
 
 
 def _join_counts(growth: np.ndarray) -> np.ndarray:
-    """The number of blocks of the join of any two partitions, given as rows of block numbers."""
+    """Count the blocks of the join of any two partitions, given as rows of block numbers."""
     count, order = growth.shape
     result = np.zeros((count, count), np.int64)
     for i, blocks in enumerate(growth.tolist()):
@@ -125,7 +125,7 @@ def _join_counts(growth: np.ndarray) -> np.ndarray:
 
 
 def gram_entries(diagrams: Sequence[Diagram], sizes: Mapping[str, Any]) -> list[list[Any]]:
-    """The inner products of diagrams as rows of Python numbers, or of expressions where sizes are symbols."""
+    """Return the inner products of diagrams as rows of Python numbers, or of expressions if sizes are symbols."""
     factors, powers = inner_products(diagrams)
     known: dict[tuple[Any, ...], Any] = {}
 
@@ -141,7 +141,7 @@ def gram_entries(diagrams: Sequence[Diagram], sizes: Mapping[str, Any]) -> list[
 
 
 def gram_matrix(diagrams: Sequence[Diagram], sizes: Mapping[str, int] | None = None) -> sympy.ImmutableDenseMatrix:
-    r"""The matrix of \(\langle D_i, D_j\rangle = \mathrm{tr}(D_i^T D_j) = n^{|\pi_i \vee \pi_j|}\), powers of n.
+    r"""Return the matrix of \(\langle D_i, D_j\rangle = \mathrm{tr}(D_i^T D_j) = n^{|\pi_i \vee \pi_j|}\), powers of n.
 
     Raises:
         TooLargeError: if there are too many diagrams.
@@ -156,7 +156,7 @@ def gram_matrix(diagrams: Sequence[Diagram], sizes: Mapping[str, int] | None = N
 
 
 def refuse_other_rows(first: Diagram, second: Diagram) -> None:
-    """Raise `DiagramError` where two diagrams have different rows."""
+    """Raise `DiagramError` if two diagrams have different rows."""
     if (first.top, first.bottom) != (second.top, second.bottom):
         raise DiagramError(
             "the diagrams have different rows",
@@ -167,13 +167,13 @@ def refuse_other_rows(first: Diagram, second: Diagram) -> None:
 
 
 def refines(finer: Diagram, coarser: Diagram) -> bool:
-    """Whether every block of the first lies inside a block of the second; they must have the same rows."""
+    """Whether every block of the first lies inside a block of the second; both must have the same rows."""
     refuse_other_rows(finer, coarser)
     return len(set(zip(finer.growth, coarser.growth, strict=True))) == len(set(finer.growth))
 
 
 def zeta_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
-    """The matrix that writes diagram maps in orbit maps: 1 at `[i, j]` where diagram i refines diagram j; int64.
+    """Return the matrix from diagram maps to orbit maps: int64, 1 at `[i, j]` if diagram i refines diagram j.
 
     Raises:
         DiagramError: if the diagrams have different rows.
@@ -185,9 +185,9 @@ def zeta_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
 
 
 def moebius_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
-    r"""The inverse of `zeta_matrix`.
+    r"""Return the inverse of `zeta_matrix`.
 
-    \(\mu(\pi, \sigma) = \prod (-1)^{m-1} (m-1)!\) over the blocks of σ, each holding m blocks of π.
+    \(\mu(\pi, \sigma) = \prod (-1)^{m-1} (m-1)!\) over the blocks of σ, which contain m blocks of π each.
 
     Raises:
         DiagramError: if the diagrams have different rows.
@@ -199,7 +199,7 @@ def moebius_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
 
 
 def _triangle(diagrams: Sequence[Diagram], entries: Callable[[list[int], np.ndarray], np.ndarray]) -> np.ndarray:
-    """The matrix that is not zero where diagram j is coarser than diagram i, or equal: row i is `entries` of those."""
+    """The matrix with rows `entries` at the diagrams j that are coarser than or equal to diagram i, and zeros."""
     growth = _growths(diagrams)
     result = np.zeros((len(growth), len(growth)), np.int64)
     for i, blocks in enumerate(growth.tolist()):
@@ -209,22 +209,22 @@ def _triangle(diagrams: Sequence[Diagram], entries: Callable[[list[int], np.ndar
 
 
 def _moebius(blocks: list[int], coarser: np.ndarray) -> np.ndarray:
-    """The Möbius function of a partition and each of some coarser ones."""
+    """Return the Möbius function of a partition and each of some coarser ones."""
     held = coarser[:, [blocks.index(block) for block in range(max(blocks, default=-1) + 1)]]
     value = np.ones(len(coarser), np.int64)
-    for last in range(held.shape[1]):  # (m-1)! comes one factor at a time, with the blocks that are held
+    for last in range(held.shape[1]):  # (m-1)! accumulates one factor at a time, with the blocks contained so far
         before = (held[:, :last] == held[:, [last]]).sum(axis=1)
         value *= np.where(before, -before, 1)
     return value
 
 
 def identity_matrix(diagrams: Sequence[Diagram]) -> np.ndarray:
-    """The change from a basis to itself, int64, or `TooLargeError`."""
+    """Return the change from a basis to itself, int64, or raise `TooLargeError`."""
     return np.eye(_changed(diagrams), dtype=np.int64)
 
 
 def _changed(diagrams: Sequence[Diagram]) -> int:
-    """The number of diagrams, or `TooLargeError` where it is too large for a change of basis."""
+    """Return the number of diagrams, or raise `TooLargeError` if it is too large for a change of basis."""
     count = _count(diagrams)
     refuse_if_more("the change of basis would not fit in memory", count**2, MOST_CHANGED, "entries", FEWER)
     return count
@@ -235,7 +235,7 @@ def _count(diagrams: Sequence[Diagram]) -> int:
 
 
 def _growths(diagrams: Sequence[Diagram]) -> np.ndarray:
-    """The block numbers of diagrams with equal rows, int8 `[count, vertices]`."""
+    """Return the block numbers of diagrams with equal rows, int8 `[count, vertices]`."""
     count = _changed(diagrams)
     if isinstance(diagrams, Diagrams):
         return diagrams.array()
@@ -245,7 +245,7 @@ def _growths(diagrams: Sequence[Diagram]) -> np.ndarray:
 
 
 def _is_coarser(growth: np.ndarray, blocks: list[int]) -> np.ndarray:
-    """Which partitions keep every block of a partition together."""
+    """Return which partitions keep every block of a partition together."""
     keeps = np.ones(len(growth), bool)
     for vertex, block in enumerate(blocks):
         first = blocks.index(block)

@@ -1,4 +1,4 @@
-"""The nearest equivariant map of a dense matrix, by inner products with the diagrams and their Gram matrix."""
+"""Project a dense matrix onto equivariant maps, by inner products with the diagrams and their Gram matrix."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from equikit.diagrams._hom import HomSpace
 
 MOST_READ = 60_000_000
-"""Entries of the matrix, counted once for each diagram that reads them, above which nothing is projected."""
+"""The most entries of the matrix that are read, counted once for each diagram."""
 
 DEPENDENT = 1e-11
-"""Singular values of the Gram matrix of normalized diagrams, relative to the largest, that count as zero."""
+"""The largest relative singular value of the Gram matrix of normalized diagrams that counts as zero."""
 
 
 def coefficients(space: HomSpace, matrix: Any, n: int | Mapping[str, int] | None) -> np.ndarray:
-    """The weights of the nearest equivariant map; see `HomSpace.coefficients`."""
+    """Return the weights of the nearest equivariant map; see `HomSpace.coefficients`."""
     parts = [weights.reshape(-1) for _, _, weights in _weighted(space, matrix, n)]
     return np.concatenate([np.zeros(0, _dtype(space, matrix)), *parts])
 
 
 def project(space: HomSpace, matrix: Any, n: int | Mapping[str, int] | None) -> np.ndarray:
-    """The nearest equivariant map; see `HomSpace.project`."""
+    """Return the nearest equivariant map; see `HomSpace.project`."""
     blocks, dtype = list(_weighted(space, matrix, n)), _dtype(space, matrix)
     result = np.zeros(np.shape(matrix), dtype)
     for (pair, sizes, where), diagrams, weights in blocks:
@@ -53,14 +53,14 @@ def project(space: HomSpace, matrix: Any, n: int | Mapping[str, int] | None) -> 
 
 
 def _dtype(space: HomSpace, matrix: Any) -> np.dtype[Any]:
-    """The dtype of the result: float64, or complex128 where the matrix or an invariant tensor is complex."""
+    """Return the dtype of the result: float64, or complex128 if the matrix or an invariant tensor is complex."""
     return np.result_type(np.float64, np.asarray(matrix).dtype, space.dtype)
 
 
 def _weighted(
     space: HomSpace, matrix: Any, n: int | Mapping[str, int] | None
 ) -> Iterator[tuple[tuple[HomSpace, dict[str, int], tuple[slice, slice]], tuple[Diagram, ...], np.ndarray]]:
-    """For each pair of terms that has a map: the pair and its place in the matrix, its diagrams, and their weights."""
+    """Yield each pair of terms with a map, its position in the matrix, its diagrams, and their weights."""
     sizes = space.sizes(n)
     array = _checked(space, matrix, sizes)
     for pair, where in zip(space.pairs, block_places(space.signature, sizes)[1], strict=True):
@@ -70,7 +70,7 @@ def _weighted(
 
 
 def _checked(space: HomSpace, matrix: Any, sizes: Mapping[str, int]) -> np.ndarray:
-    """The matrix as an array, or an error where it does not fit."""
+    """Return the matrix as an array, or raise an error if it does not fit."""
     try:
         array = np.asarray(matrix)
     except TypeError:
@@ -108,7 +108,7 @@ def _checked(space: HomSpace, matrix: Any, sizes: Mapping[str, int]) -> np.ndarr
 
 
 def _layout(signature: Signature, source: Term, target: Term, sizes: Mapping[str, int]) -> tuple[list[int], list[int]]:
-    """The sizes of all axes of a pair, output first, and their order: acted on, plain of the input, of the output."""
+    """Return the sizes of all axes of a pair, output first, and their order: acted on, plain input, plain output."""
     shape = [sizes[label] for label in (*target.labels, *source.labels)]
     split = len(target.labels)
     acted = [*signature.acted(target), *(split + axis for axis in signature.acted(source))]
@@ -116,7 +116,7 @@ def _layout(signature: Signature, source: Term, target: Term, sizes: Mapping[str
 
 
 def _solved(pair: HomSpace, block: np.ndarray, sizes: dict[str, int]) -> tuple[tuple[Diagram, ...], np.ndarray]:
-    """The diagrams of a pair of terms and their weights, `[diagrams, multiplicity]`."""
+    """Return the diagrams of a pair of terms and their weights, `[diagrams, multiplicity]`."""
     diagrams, (source,), (target,) = pair.diagrams, pair.signature.inputs, pair.signature.outputs
     gram = np.array(gram_entries(diagrams, sizes))
     listed = tuple(diagrams)
@@ -134,7 +134,7 @@ def _solved(pair: HomSpace, block: np.ndarray, sizes: dict[str, int]) -> tuple[t
 
 
 def _inner_products(diagram: Diagram, tensor: np.ndarray, sizes: dict[str, int]) -> np.ndarray:
-    """The inner products of a diagram with the slices of a tensor `[*axes, copies]`."""
+    """Return the inner products of a diagram with the slices of a tensor `[*axes, copies]`."""
     index, values = nonzero_entries(diagram, tensor_sizes(diagram, sizes))
     if not diagram.order:
         return np.asarray(tensor * values)

@@ -1,1 +1,1 @@
-"""How many diagrams there are, and how they are listed."""
+"""Counting and listing of diagrams."""

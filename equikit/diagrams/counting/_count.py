@@ -11,21 +11,21 @@ from equikit._checks import count as checked_count, count_text, refuse_if_more
 from equikit._errors import TooLargeError
 from equikit.diagrams.counting._rules import Groups, axes_of, group_of
 from equikit.diagrams.counting._walks import count_walks
-from equikit.groups import SO, Bistochastic, Group, Sp
+from equikit.groups import Group
 from equikit.signatures import (
     base,
 )
 
 MOST_POINTS = 2000
-"""Points above which set partitions are not counted: the rows of Stirling numbers take a second."""
+"""The most points for which set partitions are counted: the rows of Stirling numbers take a second."""
 
 MOST_PAIRED = 100_000
-"""Points above which pairings are not counted."""
+"""The most points for which pairings are counted."""
 
 
 @functools.cache
 def stirling_row(m: int) -> tuple[int, ...]:
-    """The Stirling numbers of the second kind of m points, for 0 to m blocks."""
+    """Return the Stirling numbers of the second kind of m points, for 0 to m blocks."""
     row = [1]
     for _ in range(m):
         row = [0, *(i * a + b for i, (a, b) in enumerate(zip([*row[1:], 0], row, strict=True), 1))]
@@ -34,7 +34,7 @@ def stirling_row(m: int) -> tuple[int, ...]:
 
 @functools.cache
 def even_stirling_row(half: int) -> tuple[int, ...]:
-    """Set partitions of 2 `half` points into 0 to `half` blocks, all of an even number of points.
+    """Count the set partitions of 2 `half` points into 0 to `half` blocks of even sizes.
 
     Example:
         >>> even_stirling_row(3)
@@ -47,23 +47,23 @@ def even_stirling_row(half: int) -> tuple[int, ...]:
 
 
 def refuse_if_many_points(m: int, most: int) -> None:
-    """Raise `TooLargeError` where counting the diagrams of so many points would take seconds."""
+    """Raise `TooLargeError` if counting the diagrams of this many points would take seconds."""
     step = f"use at most {most:,} axes of one label"
     refuse_if_more("there are too many points to count their partitions", m, most, "points", step)
 
 
 def _row(m: object) -> tuple[int, ...]:
-    """The Stirling numbers of m points, after a check of m."""
+    """Return the Stirling numbers of m points, after checking m."""
     points = checked_count("m", m, example=4)
     refuse_if_many_points(points, MOST_POINTS)
     return stirling_row(points)
 
 
 def stirling(m: int, t: int) -> int:
-    """The Stirling number of the second kind: set partitions of m points into exactly t blocks.
+    """Return the Stirling number of the second kind: the set partitions of m points into exactly t blocks.
 
     Raises:
-        OptionError: if an argument is not a whole number, zero or more.
+        OptionError: if an argument is not a nonnegative integer.
         TooLargeError: if there are more than 2,000 points.
 
     Example:
@@ -75,7 +75,7 @@ def stirling(m: int, t: int) -> int:
 
 
 def dimension_text(space: Any) -> str:
-    """The dimension of a space for its `repr`, which never raises."""
+    """Return the dimension of a space for its `repr`, which never raises."""
     try:
         return f"dimension {count_text(space.dim)}"
     except TooLargeError:
@@ -83,10 +83,10 @@ def dimension_text(space: Any) -> str:
 
 
 def count_partitions(m: int, most: int | None = None) -> int:
-    """Set partitions of m points into at most `most` blocks: the Bell number where there is no limit.
+    """Count the set partitions of m points into at most `most` blocks: without a limit, the Bell number.
 
     Raises:
-        OptionError: if an argument is not a whole number, zero or more.
+        OptionError: if an argument is not a nonnegative integer.
         TooLargeError: if there are more than 2,000 points.
 
     Example:
@@ -97,10 +97,10 @@ def count_partitions(m: int, most: int | None = None) -> int:
 
 
 def count_pairings(m: int) -> int:
-    """Perfect matchings of m points: the product of the odd numbers below m.
+    """Count the perfect matchings of m points: the product of the odd numbers below m.
 
     Raises:
-        OptionError: if `m` is not a whole number, zero or more.
+        OptionError: if `m` is not a nonnegative integer.
         TooLargeError: if there are more than 100,000 points.
 
     Example:
@@ -113,7 +113,7 @@ def count_pairings(m: int) -> int:
 
 
 def count_involutions(m: int) -> int:
-    """Set partitions of m points into blocks of one or two.
+    """Count the set partitions of m points into blocks of one or two.
 
     Example:
         >>> [count_involutions(m) for m in range(6)]
@@ -126,31 +126,13 @@ def count_involutions(m: int) -> int:
     return now
 
 
-def independent(group: Group, m: int) -> bool:
-    """Whether the diagrams of a family of pairs or small blocks on m vertices are linearly independent.
-
-    From 2n ≥ m on for the orthogonal group, from n ≥ m on for the symplectic one; a bistochastic matrix is an
-    orthogonal one of size n - 1 and a fixed vector.
-
-    Source:
-        Brauer, On algebras which are connected with the semisimple continuous groups, 1937; Weyl, The classical groups.
-    """
-    if group.n is None or group.blocks in ("any", "even", "whole"):
-        return True
-    if isinstance(group, Bistochastic):
-        return m // 2 <= group.n - 1 or m == 0
-    if group.legs and m >= group.n and (m - group.n) % 2 == 0 and m > group.n:
-        return False  # an antisymmetric tensor of n + 1 legs is zero
-    return m % 2 == 1 or (group.n if isinstance(group, Sp) else 2 * group.n) >= m
-
-
 def count_invariants(group: Group, m: int, dual: int = 0) -> int:
-    """The number of diagrams of a family on m vertices that form a basis; all of them where the group is free.
+    """Count the diagrams of a family on m vertices that form a basis; all diagrams if the group is free.
 
     Args:
         group: the group.
         m: the number of axes of an invariant tensor.
-        dual: how many of them carry the dual, where the group has one.
+        dual: the number of axes that carry the dual, if the group has one.
 
     Example:
         >>> from equikit.groups import O
@@ -167,7 +149,7 @@ def count_invariants(group: Group, m: int, dual: int = 0) -> int:
         return 0 if m % 2 else sum(even_stirling_row(m // 2)[: None if group.n is None else group.n + 1])
     if group.has_dual and 2 * dual != m:
         return 0
-    if not independent(group, m) or (isinstance(group, SO) and m >= group.legs):
+    if not group.independent(m) or 0 < group.legs <= m:
         return count_walks(group, m, dual if group.has_dual else 0)
     if group.has_dual:
         refuse_if_many_points(m, MOST_PAIRED)
@@ -180,13 +162,13 @@ def count_invariants(group: Group, m: int, dual: int = 0) -> int:
 def _axes(
     top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups
 ) -> Iterator[tuple[str, Group, tuple[bool, ...]]]:
-    """Every label, without stars, with its group and its axes."""
+    """Yield every label, without stars, with its group and its axes."""
     for label in sorted({base(label) for label in (*top, *bottom)}):
         yield label, group_of(groups, label), axes_of(label, top, bottom)
 
 
 def why_none(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> str | None:
-    """Why there is no diagram between rows with these labels, for a message; `None` where there is one."""
+    """Explain, for a message, why there is no diagram between rows with these labels; `None` if there is one."""
     for label, group, axes in _axes(top, bottom, groups):
         m = len(axes)
         if count_invariants(group, m, sum(axes)):
@@ -206,5 +188,5 @@ def why_none(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> s
 
 
 def count_colored(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
-    """Diagrams between rows with these labels: the product over labels, since blocks do not mix them."""
+    """Count the diagrams between rows with these labels: a product over labels, because blocks do not mix them."""
     return math.prod(count_invariants(group, len(axes), sum(axes)) for _, group, axes in _axes(top, bottom, groups))

@@ -1,4 +1,4 @@
-"""Estimates of work before anything is enumerated, and the limits that keep symbolic work to a few seconds.
+"""Estimates of work, and the limits that keep symbolic work to a few seconds.
 
 The limits were measured on one core: operations below them take about five seconds.
 """
@@ -19,26 +19,26 @@ from equikit.signatures import (
 )
 
 MOST_LISTED = 200_000
-"""Diagrams above which no list of them is made."""
+"""The most diagrams that are listed."""
 
 MOST_HALVES = 200_000
-"""Half diagrams above which diagrams are not grouped by core."""
+"""The most half diagrams for which diagrams are grouped by core."""
 
 MOST_PAIRS = 5_000_000
-"""Pairs of half diagrams above which they are not listed."""
+"""The most pairs of half diagrams that are listed."""
 
 MOST_JOINED = 1_500_000
-"""Pairs of half diagrams, each with every wiring, above which they are not tried one by one."""
+"""The most pairs of half diagrams, times wirings, that are tried one by one."""
 
 LOOKED_UP = 20
-"""Relative cost of a pair where diagrams are dependent and each is looked up in the basis."""
+"""The relative cost of a pair if diagrams are dependent, so that each is looked up in the basis."""
 
 Wires = tuple[int, ...]
 """The numbers of wires of a label, and of the label with a star."""
 
 
 def refuse_if_unlistable(count: int) -> None:
-    """Raise `TooLargeError` where there are too many diagrams for a list."""
+    """Raise `TooLargeError` if there are too many diagrams for a list."""
     refuse_if_more(
         "there are too many diagrams to be listed",
         count,
@@ -49,7 +49,7 @@ def refuse_if_unlistable(count: int) -> None:
 
 
 def refuse_if_unreachable(place: int) -> None:
-    """Raise `TooLargeError` where too many diagrams would be made to reach one."""
+    """Raise `TooLargeError` if too many diagrams would be made to reach one."""
     refuse_if_more(
         "the diagram is too far down the list to be reached",
         place,
@@ -60,7 +60,7 @@ def refuse_if_unreachable(place: int) -> None:
 
 
 def half_counts(group: Group, vectors: int, duals: int) -> dict[Wires, int]:
-    """Upper bounds for the number of half diagrams of a label in a row, by the numbers of wires."""
+    """Bound the number of half diagrams of a label in a row from above, by the numbers of wires."""
     m = vectors + duals
     if group.blocks == "whole":
         return {(0, 0): 1}
@@ -71,7 +71,7 @@ def half_counts(group: Group, vectors: int, duals: int) -> dict[Wires, int]:
         }
     if group.blocks in ("any", "even"):
         row = stirling_row(m)[: None if group.n is None else group.n + 1]
-        kinds = 3 if group.legs else 1  # no head, and one whose legs are all blocks, or all but one
+        kinds = 3 if group.legs else 1  # no head, and a head whose legs are all blocks, or all but one
         return {(w, 0): kinds * sum(count * math.comb(t, w) for t, count in enumerate(row)) for w in range(len(row))}
     closed = count_pairings if group.blocks == "pair" else count_involutions
     return {
@@ -81,17 +81,17 @@ def half_counts(group: Group, vectors: int, duals: int) -> dict[Wires, int]:
 
 
 def _legs(group: Group, most: int) -> range:
-    """How many legs of a Levi-Civita tensor can lie in a row."""
+    """Return how many legs of a Levi-Civita tensor can lie in a row."""
     return range(min(group.legs, most) + 1)
 
 
 def _rows(
     top: Iterable[str], bottom: Iterable[str], groups: Groups
 ) -> Iterable[tuple[Group, tuple[int, int, int, int]]]:
-    """For each label its group and its numbers of axes: in the top row without and with a star, then in the bottom.
+    """Yield each label's group and numbers of axes: top row without and with a star, then bottom row.
 
     Raises:
-        TooLargeError: if a row has too many vertices to be listed; estimates for thousands of them take minutes.
+        TooLargeError: if a row has too many vertices to be listed; estimates for thousands of vertices take minutes.
     """
     top, bottom = tuple(top), tuple(bottom)
     refuse_if_long(top)
@@ -105,7 +105,7 @@ def _rows(
 
 
 def count_halves(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
-    """The number of half diagrams of both rows whose wires fit into the other row."""
+    """Count the half diagrams of both rows whose wires fit into the other row."""
     upper = lower = 1
     for group, (a, b, c, d) in _rows(top, bottom, groups):
         tops, bottoms = half_counts(group, a, b), half_counts(group, c, d)
@@ -115,7 +115,7 @@ def count_halves(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) 
 
 
 def count_joined(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups, *, wired: bool = True) -> int:
-    """The number of pairs of half diagrams with equal wires, each with every wiring; no less than that of diagrams."""
+    """Count pairs of half diagrams with equal wires, times wirings: an upper bound on the number of diagrams."""
     result = 1
     for group, (a, b, c, d) in _rows(top, bottom, groups):
         tops, bottoms = half_counts(group, a, b), half_counts(group, c, d)
@@ -128,7 +128,7 @@ def count_joined(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups, 
 
 
 def count_reductions(row: tuple[str, ...], groups: Groups) -> int:
-    """The number of tensors between a term and its half diagrams, whose blocks propagate or not, or are split."""
+    """Count the tensors between a term and its half diagrams, whose blocks propagate, do not, or are split."""
     result = 1
     for group, (vectors, duals, _, _) in _rows(row, (), groups):
         m = vectors + duals

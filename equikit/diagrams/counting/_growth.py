@@ -1,8 +1,8 @@
-"""Set partitions as restricted growth strings, colored: one at a time, and all at once as an array.
+"""List colored set partitions as restricted growth strings: one at a time, or all at once as an array.
 
-A set partition of the vertices 0..m-1 is the string whose entry `v` is the number of the block of vertex `v`, blocks
-being numbered by their first vertex; so each entry is at most one more than the largest before it. When vertices have
-colors, a block holds vertices of one color only.
+A set partition of the vertices 0..m-1 is the string whose entry `v` is the number of the block of vertex `v`. Blocks
+are numbered by their first vertex, so each entry is at most one more than the largest before it. If vertices have
+colors, a block has vertices of a single color.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from equikit._checks import refuse_if_more
 from equikit.diagrams.counting._count import count_partitions
 
 Limits = tuple[tuple[str, int | None], ...]
-"""For each color the largest number of blocks it may have; `None` for no limit."""
+"""For each color the largest number of its blocks; `None` for no limit."""
 
 
 MOST_VERTICES = 127
-"""Vertices above which diagrams are counted, but not listed."""
+"""The most vertices for which diagrams are listed, and not only counted."""
 
 MOST_ROWS = 10_000_000
-"""Rows above which no array of block numbers is made."""
+"""The most rows of an array of block numbers."""
 
 FEWER = "use fewer axes; space.dim counts without a list"
-"""The next step where diagrams are too many for anything but counting them."""
+"""The next step if diagrams are too many for anything but counting them."""
 
 
 def refuse_if_long(colors: Sequence[str]) -> None:
-    """Raise `TooLargeError` where there are more vertices than a list of diagrams has room for."""
+    """Raise `TooLargeError` if there are more vertices than a list of diagrams can have."""
     what, unit = "the diagrams have too many vertices to be listed", "axes in a row, or in both together"
     refuse_if_more(what, len(colors), MOST_VERTICES, unit, FEWER)
 
 
 def canonical(blocks: Iterable[int]) -> tuple[int, ...]:
-    """Renumber block numbers by first appearance.
+    """Renumber blocks by first appearance.
 
     Example:
         >>> canonical((7, 7, 2, 7))
@@ -55,8 +55,8 @@ def iter_growth(
     Args:
         colors: the color of each vertex.
         blocks: the number of blocks.
-        limits: the largest number of blocks of each color; a color not named has no limit.
-        sizes: the largest number of vertices of a block of each color; a color not named has no limit.
+        limits: the largest number of blocks of each color; other colors have no limit.
+        sizes: the largest number of vertices of a block of each color; other colors have no limit.
     """
     refuse_if_long(colors)
     limit, largest = dict(limits), dict(sizes)
@@ -93,9 +93,9 @@ def iter_growth(
 
 
 def growth_array(colors: Sequence[str], limits: Limits = ()) -> np.ndarray:
-    """All colored set partitions as one integer array, in lexicographic order of their strings.
+    """Return all colored set partitions as one integer array, in lexicographic order of their strings.
 
-    Built a vertex at a time for all rows together, so the cost is that of writing the array.
+    Adds one vertex to all rows at a time, so the cost is that of writing the array.
 
     Returns:
         int8 `[count, vertices]`.
@@ -109,8 +109,8 @@ def growth_array(colors: Sequence[str], limits: Limits = ()) -> np.ndarray:
     step = "use fewer vertices; count_partitions counts without a list"
     refuse_if_more("there are too many set partitions for an array", total, MOST_ROWS, "rows", step)
     names = sorted(set(colors))
-    # Within a color, number the blocks of that color alone: a choice for the next vertex is then a plain range. The
-    # order of rows is the same, because where two rows first differ they have the same blocks to choose from.
+    # Within a color, number only the blocks of that color: the choices for the next vertex are then a plain range. The
+    # order of rows is the same, because rows have the same blocks to choose from where they first differ.
     local = np.zeros((1, 0), np.int8)
     used = {name: np.zeros(1, np.int64) for name in names}
     for color in colors:
@@ -146,7 +146,7 @@ def canonical_array(codes: np.ndarray, values: int) -> np.ndarray:
 
 
 def join(*strings: tuple[int, ...]) -> list[int]:
-    """The finest partition coarser than all the given ones: the number of the block of each vertex."""
+    """Return the finest partition coarser than all given partitions: the number of the block of each vertex."""
     parent = list(range(len(strings[0])))
 
     def root(vertex: int) -> int:

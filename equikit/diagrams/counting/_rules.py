@@ -1,4 +1,4 @@
-"""Which blocks the diagrams of a family have: the whole of a block, and the parts of it that lie in one row."""
+"""Blocks that the diagrams of a family may have: whole blocks, and their parts in one row."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from equikit.diagrams.counting._growth import Limits
 
 Groups = tuple[tuple[str, Group], ...]
-"""The group of each label; a label that is not named carries the free symmetric group."""
+"""The group of each label; other labels carry the free symmetric group."""
 
 
 def group_of(groups: Groups, label: str) -> Group:
-    """The group of a label, with a star or without."""
+    """Return the group of a label, with or without a star."""
     return dict(groups).get(base(label)) or S()
 
 
 def axes_of(label: str, top: Iterable[str], bottom: Iterable[str]) -> tuple[bool, ...]:
     """For each axis of a label, top row first, whether it carries the dual when a map is read as an invariant tensor.
 
-    An input axis is turned up, and thereby into its dual: a star in the top row counts as none in the bottom row.
+    Reading an input axis as part of the tensor dualizes it: a star in the top row counts like none in the bottom row.
     """
     stars = [other != label for other in top if base(other) == label]
     turned = [other == label for other in bottom if base(other) == label]
@@ -37,17 +37,17 @@ def axes_of(label: str, top: Iterable[str], bottom: Iterable[str]) -> tuple[bool
 
 
 def block_limits(groups: Groups) -> Limits:
-    """For each label the largest number of blocks, where the family has one: that of its points."""
+    """For each label the largest number of blocks, if the family has a limit: the number of its points."""
     return tuple((label, group.n if group.blocks in ("any", "even") else None) for label, group in groups)
 
 
 def largest_block(group: Group) -> int | None:
-    """The most vertices that a block can have."""
+    """Return the most vertices that a block can have."""
     return {"pair": 2, "small": 2, "whole": 1}.get(group.blocks)
 
 
 def whole_block(group: Group, labels: Sequence[str], turned: int = 0) -> bool:
-    """Whether a block of vertices with these labels is allowed; so many of the last ones lie in the bottom row."""
+    """Whether a block of vertices with these labels is allowed, if the last `turned` of them lie in the bottom row."""
     size = len(labels)
     if group.has_dual and size == 2:
         return (labels[0] == labels[1]) == (turned == 1)
@@ -55,12 +55,12 @@ def whole_block(group: Group, labels: Sequence[str], turned: int = 0) -> bool:
 
 
 def part_of_block(group: Group, size: int) -> bool:
-    """Whether so many vertices of one row can be the part of a block that goes on in the other row."""
+    """Whether a block that continues in the other row can have this many vertices in one row."""
     return group.blocks in ("any", "even") or size == 1
 
 
 def whole_labels(groups: Groups, labels: Iterable[str]) -> tuple[tuple[str, Group], ...]:
-    """The labels, without stars, whose axes are held together by an invariant tensor, with their groups."""
+    """Return the labels, without stars, whose groups have no diagrams, with their groups."""
     used = {base(label) for label in labels}
     return tuple((label, group) for label, group in groups if label in used and group.blocks == "whole")
 
@@ -71,6 +71,6 @@ def matching_parts(group: Group, above: int, below: int) -> bool:
 
 
 def forms_of(groups: Groups, labels: Iterable[str]) -> tuple[tuple[str, Form], ...]:
-    """The forms of the labels that have one other than the identity matrix, sorted by label."""
+    """Return the forms of the labels that have a form other than the identity matrix, sorted by label."""
     used = set(labels)
     return tuple(sorted((label, group.form) for label, group in groups if label in used and group.form is not None))

@@ -1,8 +1,8 @@
 r"""Dimensions without diagrams: walks on the graph of irreducible representations.
 
 An arrow from λ to μ says that μ is in \(\lambda \otimes V\), V being the representation on an axis. The dimension of
-\((V^{\otimes m})^G\) is the number of walks of m arrows from the trivial representation to itself. The branching rules
-are those of Weyl's *Classical Groups* and of the symmetric and hyperoctahedral groups; nothing here uses diagrams.
+\((V^{\otimes m})^G\) is the number of walks of m arrows from the trivial representation to itself. The arrows are those
+of `Group.branching`; nothing here uses diagrams.
 """
 
 from __future__ import annotations
@@ -14,111 +14,61 @@ from typing import TYPE_CHECKING, Any
 
 from equikit._checks import count as checked_count
 from equikit._errors import GroupError, TooLargeError
-from equikit.groups import GL, SO, A, Bistochastic, Group, H, O, S, Sp, U
+from equikit.groups import (
+    Branching,
+    Group,
+)
 
 if TYPE_CHECKING:
     import networkx
 
 MOST_VISITS = 2_500_000
-"""Visits of representations, each counted with the rows of its diagram, above which no walks are followed."""
+"""The most visits of representations, weighted by the rows of their diagrams, for which walks are followed."""
 
 MOST_BOXES = 1000
-"""Boxes of a Young diagram above which representations are not counted."""
-
-Shape = tuple[int, ...]
-"""An integer partition: the rows of a Young diagram."""
-
-
-def smaller(shape: Shape) -> Iterator[Shape]:
-    """Take one box away, in every way."""
-    for row in range(len(shape)):
-        if row + 1 == len(shape) or shape[row] > shape[row + 1]:  # only a corner box can go
-            rest = (*shape[:row], shape[row] - 1, *shape[row + 1 :])
-            yield tuple(length for length in rest if length)
-
-
-def larger(shape: Shape) -> Iterator[Shape]:
-    """Add one box, in every way."""
-    for row in range(len(shape) + 1):
-        if row == 0 or row == len(shape) or shape[row] < shape[row - 1]:  # rows must not grow past the one above
-            padded = [*shape, 0]
-            padded[row] += 1
-            yield tuple(length for length in padded if length)
-
-
-def columns(shape: Shape, count: int) -> int:
-    """The number of boxes in the first `count` columns."""
-    return sum(min(length, count) for length in shape)
-
-
-def shifted(weight: Shape, by: int) -> Iterator[Shape]:
-    """Add a number to one entry, in every way that leaves the entries in descending order."""
-    for place, entry in enumerate(weight):
-        neighbor = place - by  # only this one can come out of order
-        if not 0 <= neighbor < len(weight) or weight[neighbor] != entry:
-            yield (*weight[:place], entry + by, *weight[place + 1 :])
+"""The most boxes of a Young diagram for which representations are counted."""
 
 
 def successors(group: Group, vertex: Any, *, dual: bool = False) -> Iterator[Any]:
-    r"""The constituents of \(\lambda \otimes V\), or of \(\lambda \otimes V^*\), each repeated by its multiplicity.
+    r"""Yield the constituents of \(\lambda \otimes V\), or of \(\lambda \otimes V^*\), repeated by multiplicity.
 
-    Representations are integer partitions, pairs of them for the hyperoctahedral group; those of O(n) have at most n
-    boxes in their first two columns, those of Sp(n) at most n / 2 rows. Those of U(n) and GL(n) are descending lists of
-    n integers, and those that are trivial there all zero. SO(n) and O(n) share their graph, as do all
-    metrics of one dimension: complexified they are one group.
+    The representations are those of `Group.branching`.
     """
-    n = bound_size(group)
-    if not n:
-        return  # V is zero
-    if group.blocks == "whole":
-        raise _unknown(group)
-    match group:
-        case S():  # restriction to n - 1 points, then induction
-            for rest in smaller(vertex):
-                yield from larger(rest)
-        case H():  # the sign of the point that is left out changes its side
-            left, right = vertex
-            for rest in smaller(left):
-                yield from ((rest, more) for more in larger(right))
-            for rest in smaller(right):
-                yield from ((more, rest) for more in larger(left))
-        case Sp():
-            yield from smaller(vertex)
-            yield from (shape for shape in larger(vertex) if len(shape) <= n // 2)
-        case O():
-            yield from smaller(vertex)
-            yield from (shape for shape in larger(vertex) if columns(shape, 2) <= n)
-        case U() | GL():
-            yield from shifted(vertex, -1 if dual else 1)
-        case Bistochastic():  # the vector of ones, and the vector representation of O(n - 1)
-            yield vertex
-            yield from smaller(vertex)
-            yield from (shape for shape in larger(vertex) if columns(shape, 2) <= n - 1)
-        case _:
-            raise _unknown(group)
+    if bound_size(group):  # else V is zero
+        yield from known_branching(group).successors(vertex, dual)
+
+
+def known_branching(group: Group) -> Branching:
+    """The representations of a bound group, or `GroupError`."""
+    bound_size(group)
+    branching = group.branching
+    if branching is None:
+        raise GroupError(
+            f"the representations of {group} are not known here",
+            got=group,
+            expected="S, A, H, O, SO, Sp, U, GL or Bistochastic",
+            step="count its diagrams or take the rank of its matrices",
+        )
+    return branching
 
 
 def trivial(group: Group) -> Any:
     """The trivial representation."""
-    n = bound_size(group)
-    if isinstance(group, H):
-        return ((n,) if n else (), ())
-    if isinstance(group, U | GL):
-        return (0,) * n
-    return ((n,) if n else ()) if isinstance(group, S) else ()
+    return known_branching(group).trivial
 
 
 def _ends(group: Group, steps: int) -> set[Any]:
-    """The representations with an invariant vector that so many steps can reach from the trivial one.
+    """Return the representations with an invariant vector that this many steps can reach from the trivial one.
 
-    That is the trivial one itself; for SO the determinant, n steps away, and for A the sign, n - 1 steps away.
+    That is the trivial representation; for SO also the determinant, n steps away, and for A the sign, n - 1 steps away.
     """
-    n = bound_size(group)
-    return {trivial(group), *([(1,) * n] if isinstance(group, SO | A) and n <= steps + 1 else [])}
+    branching = known_branching(group)
+    near = branching.larger is not None and bound_size(group) <= steps + 1
+    return {branching.trivial, *([branching.determinant] if near else [])}
 
 
 def bound_size(group: object) -> int:
-    """The n of a bound group, or `GroupError`."""
+    """Return the n of a bound group, or raise `GroupError`."""
     if not isinstance(group, Group) or group.n is None:
         raise GroupError(
             "the McKay quiver needs a bound group",
@@ -129,39 +79,31 @@ def bound_size(group: object) -> int:
     return group.n
 
 
-def _unknown(group: Group) -> GroupError:
-    return GroupError(
-        f"the representations of {group} are not known here",
-        got=group,
-        expected="S, A, H, O, SO, Sp, U, GL or Bistochastic",
-        step="count its diagrams or take the rank of its matrices",
-    )
-
-
 def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
-    r"""The McKay quiver of the representation V on an axis, as a NetworkX graph.
+    r"""Return the McKay quiver of the representation V on an axis, as a NetworkX graph.
 
     Vertices are irreducible representations, integer partitions (pairs of them for H); the attribute `arrows` of an
     edge from λ to μ is the multiplicity of μ in \(\lambda \otimes V\). For \(S_n\) it counts the ways to move one box
-    of the Young diagram of λ to get μ. For a continuous group it is infinite, and drawn as far as `steps` arrows lead
-    from the trivial representation: the Bratteli diagram of the Brauer algebras, folded up. The last vertices have no
-    arrows then, so that walks there and back are those of at most twice `steps`, half of them out.
+    of the Young diagram of λ to get μ. For a continuous group the quiver is infinite and is truncated at distance
+    `steps` from the trivial representation: a folded Bratteli diagram of the Brauer algebras. The last vertices have no
+    outgoing arrows, so walks there and back have at most twice `steps` arrows, half of them out.
 
     Args:
         group: a bound group.
-        steps: how far from the trivial representation; for a finite group all of it where not given.
+        steps: the largest distance from the trivial representation; by default the whole quiver of a finite group.
 
     Returns:
         A directed graph with integer edge attribute `arrows`.
 
     Raises:
         GroupError: if the group is free, or its representations are not known (A, SO).
-        OptionError: if `steps` is not a whole number.
+        OptionError: if `steps` is not an integer.
         TooLargeError: if there are too many vertices.
 
     Cost: proportional to the number of vertices, times n.
 
     Example:
+        >>> from equikit.groups import S
         >>> quiver = mckay_quiver(S(3))
         >>> quiver.edges[(2, 1), (2, 1)]["arrows"]
         2
@@ -173,17 +115,15 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
 
     n = bound_size(group)
     steps = None if steps is None else checked_count("steps", steps, example=6)
-    if group.blocks == "whole":
-        raise _unknown(group)
-    if isinstance(group, SO | A):
-        larger_group = O(n - group.negative, group.negative) if isinstance(group, SO) else S(n)
+    larger = known_branching(group).larger
+    if larger is not None:
         raise GroupError(
             f"the McKay quiver of {group} is not known here",
             got=group,
-            expected=f"{larger_group}, on whose quiver its invariants are walks to the determinant or the sign too",
-            step=f"pass {larger_group}; count_walks({group}, length) counts them",
+            expected=f"{larger}, on whose quiver its invariants are walks to the determinant or the sign too",
+            step=f"pass {larger}; count_walks({group}, length) counts them",
         )
-    if steps is None and not isinstance(group, S | H):
+    if steps is None and not group.is_finite:
         raise GroupError(
             f"the McKay quiver of {group} is infinite",
             got="steps=None",
@@ -207,32 +147,30 @@ def mckay_quiver(group: Group, steps: int | None = None) -> networkx.DiGraph:
 
 
 def count_walks(group: Group, length: int, dual: int = 0) -> int:
-    r"""The dimension of \((V^{\otimes (\text{length} - \text{dual})} \otimes V^{* \otimes \text{dual}})^G\), counted as
-    walks on the McKay quiver.
+    r"""Count walks on the McKay quiver: the dimension of a space of invariant tensors.
 
-    The walks go from the trivial representation to itself (for SO also to the determinant, for A to the sign).
-    Independent of the diagrams. Walks from both ends meet in the middle.
+    This is \((V^{\otimes (\text{length} - \text{dual})} \otimes V^{* \otimes \text{dual}})^G\). The walks go from the
+    trivial representation to itself (for SO also to the determinant, for A to the sign). The count does not use
+    diagrams. Walks from both ends meet in the middle.
 
     Args:
         group: a bound group.
         length: the number of steps, k + l.
-        dual: how many of the steps are taken with the dual, where the group has one.
+        dual: the number of steps taken with the dual, if the group has one.
 
     Raises:
         GroupError: if the group is free, if its representations are not known, or if it has no dual of its own.
-        OptionError: if `length` or `dual` is not a whole number, or `dual` is larger than `length`.
+        OptionError: if `length` or `dual` is not an integer, or `dual` is larger than `length`.
         TooLargeError: if the walks pass through too many representations.
 
     Cost: proportional to the number of representations that length / 2 steps reach, summed over the steps.
 
     Example:
-        >>> from equikit.groups import O
+        >>> from equikit.groups import O, S
         >>> count_walks(S(3), 4), count_walks(O(2), 6)
         (14, 10)
     """
-    bound_size(group)
-    if group.blocks == "whole":
-        raise _unknown(group)
+    known_branching(group)
     length = checked_count("length", length, example=4)
     dual = checked_count("dual", dual, most=length, example=min(2, length))
     if dual and not group.has_dual:
@@ -252,7 +190,7 @@ def count_walks(group: Group, length: int, dual: int = 0) -> int:
 
 
 def _reached(group: Group, ends: set[Any], steps: int, *, dual: bool) -> Counter[Any]:
-    """How many walks of some steps lead from one of the ends to each representation."""
+    """Return how many walks of some steps lead from one of the ends to each representation."""
     walks: Counter[Any] = Counter(dict.fromkeys(ends, 1))
     for _ in range(steps):
         longer: Counter[Any] = Counter()
@@ -264,13 +202,13 @@ def _reached(group: Group, ends: set[Any], steps: int, *, dual: bool) -> Counter
 
 
 def _refuse_if_many(group: Group, steps: int | None) -> None:
-    """Raise `TooLargeError` where walks pass through too many representations.
+    """Raise `TooLargeError` if walks pass through too many representations.
 
-    Representations are counted as partitions with no more boxes than steps, and at most n rows; as pairs of partitions
-    for the hyperoctahedral group. Each takes a time proportional to its rows.
+    Representations are counted as partitions with at most as many boxes as steps, and at most n rows; for the
+    hyperoctahedral group as pairs of partitions. Each takes a time proportional to its rows.
     """
     n = bound_size(group)
-    boxes = n if steps is None else min(steps, n) if isinstance(group, S | H) else steps
+    boxes = n if steps is None else min(steps, n) if group.is_finite else steps
     rows = min(n, boxes)
     work = MOST_VISITS + 1
     if boxes <= MOST_BOXES and (steps or 0) <= MOST_VISITS:
@@ -278,7 +216,7 @@ def _refuse_if_many(group: Group, steps: int | None) -> None:
         for part in range(1, rows + 1):
             for size in range(part, boxes + 1):
                 partitions[size] += partitions[size - part]
-        if isinstance(group, H):
+        if known_branching(group).pairs:
             partitions = [sum(partitions[i] * partitions[s - i] for i in range(s + 1)) for s in range(boxes + 1)]
         upto = [*itertools.accumulate(partitions)]
         work = sum(upto[min(step, boxes)] for step in range((boxes if steps is None else steps) + 1))

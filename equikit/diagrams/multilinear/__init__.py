@@ -1,1 +1,1 @@
-"""Maps of several inputs, symmetric in some of their axes."""
+"""Multilinear maps, symmetric or antisymmetric in some of their axes or inputs."""

@@ -1,6 +1,6 @@
 """Exchanges of axes acting on the invariant tensors of groups without diagrams.
 
-An exchange of axes with one label takes an invariant tensor to a combination of invariant tensors. Where it permutes a
+An exchange of axes with one label maps an invariant tensor to a combination of invariant tensors. If it permutes a
 basis up to signs, as for signed permutation matrices, the tensors that exchanges fix are sums over orbits; otherwise
 they are a null space, exact if the tensors are exact.
 """
@@ -28,7 +28,7 @@ from equikit.signatures import (
 )
 
 Places = tuple[int, ...]
-"""For each axis the place that it goes to."""
+"""For each axis its new position."""
 
 Vector = dict[int, Any]
 """Coefficients of basis tensors by number: integers, fractions, or floating-point numbers."""
@@ -37,12 +37,12 @@ ROUNDING = 1e-12
 """Coefficients of orthonormal tensors below this are rounding errors."""
 
 APART = 1e-6
-"""Tolerance on what exchanges do to orthonormal tensors: differences are zero, or as large as roots of unity."""
+"""Tolerance for exchanged orthonormal tensors: differences are zero, or as large as those of roots of unity."""
 
 
 @functools.lru_cache(maxsize=1024)
 def _images(group: Group, stars: tuple[bool, ...], places: Places) -> tuple[Vector, ...]:
-    """For each invariant tensor the combination of invariant tensors that it becomes when its axes are moved."""
+    """Expand each invariant tensor with moved axes in the invariant tensors."""
     tensors = group.invariants(stars)
     count = len(tensors)
     rows = tensors.reshape(count, math.prod(tensors.shape[1:]))
@@ -68,17 +68,17 @@ def _ratio(one: int, other: int) -> int | Fraction:
 
 @dataclass(frozen=True, slots=True)
 class Invariants:
-    """The invariant tensors on the axes of all labels whose groups have no diagrams: one of each label is a choice.
+    """The invariant tensors on the axes of all labels whose groups have no diagrams; a choice is one tensor per label.
 
     Attributes:
-        labels: such a label, its group, which axes carry the dual, and the vertices of its axes.
+        labels: each such label with its group, the axes that carry the dual, and the vertices of its axes.
     """
 
     labels: tuple[tuple[str, Group, tuple[bool, ...], tuple[int, ...]], ...]
 
     @classmethod
     def of(cls, top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> Invariants:
-        """Those of the maps between two rows."""
+        """Return the invariant tensors of the maps between two rows."""
         names = top + bottom
         return cls(
             tuple(
@@ -99,7 +99,7 @@ class Invariants:
 
     @property
     def count(self) -> int:
-        """The number of choices; one where there are no such labels."""
+        """The number of choices; one without such labels."""
         return math.prod(self.counts)
 
     @property
@@ -108,12 +108,12 @@ class Invariants:
         return all(group.invariants(stars).dtype.kind == "i" for _, group, stars, _ in self.labels)
 
     def within(self, places: Places) -> Places:
-        """How a move of all vertices moves the axes of these labels."""
+        """Return how a move of all vertices moves the axes of these labels."""
         number = {vertex: i for i, vertex in enumerate(self.vertices)}
         return tuple(number[places[vertex]] for vertex in self.vertices)
 
     def held(self, diagram: Diagram, choice: int) -> Diagram:
-        """A diagram of the other labels together with a choice of tensors."""
+        """Return a diagram of the other labels together with a choice of tensors."""
         if not self.labels:
             return diagram
         numbers = np.unravel_index(choice, self.counts)
@@ -121,14 +121,14 @@ class Invariants:
         return replace(diagram, elements=tuple((*name, int(i)) for name, i in zip(names, numbers, strict=True)))
 
     def choice(self, diagram: Diagram) -> int:
-        """The choice of tensors that a diagram holds."""
+        """Return the choice of tensors in a diagram."""
         result = 0
         for (_, _, number), count in zip(diagram.elements, self.counts, strict=True):
             result = result * count + number
         return result
 
     def moved(self, vector: Vector, places: Places) -> Vector:
-        """A combination of choices with its axes moved, in the order of choices."""
+        """Return a combination of choices with its axes moved, in the order of choices."""
         if places == tuple(range(len(places))):
             return vector
         images, total = _joint_images(self, places), dict[int, Any]()
@@ -138,7 +138,7 @@ class Invariants:
         return {choice: total[choice] for choice in sorted(total) if abs(total[choice]) > (not self.exact) * ROUNDING}
 
     def fixed(self, conditions: Iterable[tuple[int, Places]]) -> Iterator[Vector]:
-        """A basis of the combinations that each move multiplies by its sign."""
+        """Yield a basis of the combinations that each move multiplies by its sign."""
         signed = [(sign, _joint_images(self, places)) for sign, places in conditions]
         if all([abs(factor) for factor in image.values()] == [1] for _, images in signed for image in images):
             yield from _orbits(self.count, signed)
@@ -158,7 +158,7 @@ class Invariants:
 
 @functools.lru_cache(maxsize=256)
 def _joint_images(invariants: Invariants, places: Places) -> tuple[Vector, ...]:
-    """For each choice of tensors the combination that it becomes when their axes are moved."""
+    """Expand each choice of tensors with moved axes in choices."""
     result: tuple[Vector, ...] = ({0: 1},)
     start = 0
     for (_, group, stars, own), count in zip(invariants.labels, invariants.counts, strict=True):
@@ -172,7 +172,7 @@ def _joint_images(invariants: Invariants, places: Places) -> tuple[Vector, ...]:
 
 
 def _orbits(count: int, signed: list[tuple[int, tuple[Vector, ...]]]) -> Iterator[Vector]:
-    """Signed sums over the orbits of signed permutations; orbits with both signs of a member vanish."""
+    """Yield signed sums over the orbits of signed permutations, without orbits that contain both signs of a member."""
     seen: set[int] = set()
     for start in range(count):
         if start in seen:

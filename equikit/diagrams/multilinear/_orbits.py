@@ -1,10 +1,10 @@
-r"""Diagrams summed over exchanges of vertices: the maps between symmetric and antisymmetric tensors.
+r"""Sums of diagrams over exchanges of vertices: the maps between symmetric and antisymmetric tensors.
 
-A group H of exchanges within the rows acts on the maps, up to the sign \(\chi\) that it comes with. The maps with
-\(h D = \chi(h) D\) are spanned by the signed orbit sums of diagrams; a sum vanishes if an exchange takes a diagram
-to itself with the wrong sign. Where groups have no diagrams, a diagram of the other labels is multiplied by the
-combinations of invariant tensors on which its stabilizer acts by its signs. Where diagrams are independent the orbit
-sums are a basis; otherwise the first independent ones are, by a certified rank (`_independent`).
+A group H of exchanges within the rows acts on the maps, and has a sign character \(\chi\). The maps with \(h D =
+\chi(h) D\) are spanned by the signed orbit sums of diagrams; a sum vanishes if an exchange maps a diagram to itself
+with the wrong sign. If groups have no diagrams, a diagram of the other labels is multiplied by the combinations of
+invariant tensors on which its stabilizer acts by its signs. If diagrams are independent, the orbit sums are a basis;
+otherwise the first independent sums are, by a certified rank (`_independent`).
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ from equikit.signatures import (
 )
 
 Move = tuple[int, tuple[int, ...]]
-"""A sign, and for each vertex the place it goes to, in its row."""
+"""A sign, and for each vertex its new position in its row."""
 
 NONE = Invariants(())
 
 MOST_ORBITED = 100_000
-"""Diagrams above which no orbits are listed: it would take minutes."""
+"""The most diagrams for which orbits are listed: more would take minutes."""
 
 MOST_MOVED = 1_000_000
-"""Diagrams times `LISTED` plus the number of moves, above which no orbits are listed: it takes over five seconds."""
+"""The limit on diagrams times `LISTED` plus the number of moves, for which orbits are listed in five seconds."""
 
 LISTED = 20
-"""Cost of listing a diagram, in moves of one diagram."""
+"""The cost of listing a diagram, in units of one move of one diagram."""
 
 FEWER = "use fewer axes, or leave out sym and alt: without them diagrams are counted and not listed"
 
 
 @dataclass(frozen=True, slots=True)
 class OrbitSum:
-    """A sum of different diagrams over an orbit of exchanges.
+    """A sum of distinct diagrams over an orbit of exchanges.
 
-    Coefficients are signs. With groups without diagrams, whose invariant tensors an exchange may combine, they are
-    integers, or floating-point numbers where the tensors are not exact.
+    Coefficients are signs. For groups without diagrams, whose invariant tensors an exchange can combine, they are
+    integers, or floating-point numbers if the tensors are not exact.
     """
 
     terms: tuple[tuple[Diagram, Any], ...]
 
     @property
     def first(self) -> Diagram:
-        """The diagram that stands for the orbit."""
+        """The diagram that represents the orbit."""
         return self.terms[0][0]
 
     def __str__(self) -> str:
@@ -76,7 +76,7 @@ class OrbitSum:
 
 
 def moved(diagram: Diagram, places: Sequence[int]) -> tuple[int, Diagram]:
-    """A diagram with its vertices moved within the rows, and the sign that forms and Levi-Civita tensors bring.
+    """Return a diagram with moved vertices, and the sign from forms and Levi-Civita tensors.
 
     As a tensor, axis `places[v]` of the sign times the result is axis v of the diagram.
     """
@@ -101,11 +101,11 @@ def moved(diagram: Diagram, places: Sequence[int]) -> tuple[int, Diagram]:
 def walk(
     diagram: Diagram, moves: Sequence[Move], invariants: Invariants = NONE
 ) -> tuple[dict[Diagram, tuple[int, Places]], set[tuple[int, Places]]]:
-    """The orbit of a diagram without elements, itself first, and the moves that fix it.
+    """Return the orbit of a diagram without elements, starting with the diagram, and the moves that fix it.
 
     Returns:
-        For each diagram of the orbit the sign, and the move of the axes of `invariants`, with which it is reached; and
-        signs and moves that generate the stabilizer of the diagram (Schreier's lemma).
+        Each diagram of the orbit comes with the sign, and the move of the axes of `invariants`, that lead to it; the
+        moves that fix the diagram generate its stabilizer, with their signs (Schreier's lemma).
     """
     start = 1, tuple(range(len(invariants.vertices)))
     steps = [(sign, places, invariants.within(places)) for sign, places in moves]
@@ -127,16 +127,16 @@ def walk(
 
 @functools.lru_cache(maxsize=256)
 def orbit_sums(diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, ...]:
-    """A basis of the maps that change by a sign under exchanges: orbit sums, in the order of their first diagrams.
+    """Return a basis of the maps that exchanges multiply by a sign: orbit sums, ordered by their first diagrams.
 
     Args:
-        diagrams: those of the space without the exchanges.
+        diagrams: the diagrams of the space without the exchanges.
         moves: exchanges that generate the group, each with its sign.
 
     Raises:
         TooLargeError: if there are too many diagrams to list, or to choose a basis from; raised before any is made.
 
-    Cost: linear in the number of diagrams and of moves; where diagrams are dependent, the cube of the number of orbits.
+    Cost: linear in the number of diagrams and of moves; if diagrams are dependent, the cube of the number of orbits.
     """
     if not diagrams.count_all:
         return ()
@@ -163,7 +163,7 @@ def orbit_sums(diagrams: Diagrams, moves: tuple[Move, ...]) -> tuple[OrbitSum, .
 
 
 def _refuse_if_many(diagrams: Diagrams, moves: int) -> None:
-    """Raise `TooLargeError` where orbits take more than a few seconds to list, or to choose a basis from."""
+    """Raise `TooLargeError` if orbits take more than a few seconds to list, or to choose a basis from."""
     what, count = "there are too many diagrams to list their orbits", diagrams.count_all
     refuse_if_more(what, count, MOST_ORBITED, "diagrams", FEWER)
     work = count_listed(diagrams.top, diagrams.bottom, diagrams.groups) * (moves + LISTED)
@@ -175,7 +175,7 @@ def _refuse_if_many(diagrams: Diagrams, moves: int) -> None:
 
 @functools.lru_cache(maxsize=2**16)
 def _part(diagram: Diagram, label: str) -> Diagram:
-    """The vertices of one label."""
+    """Return the vertices of one label."""
     keep = [vertex for vertex, name in enumerate(diagram.labels) if base(name) == label]
     growth = tuple(diagram.growth[vertex] for vertex in keep)
     heads = tuple(head for head in diagram.heads if head[0] == label)
@@ -186,12 +186,12 @@ def _part(diagram: Diagram, label: str) -> Diagram:
 
 
 def bare(diagram: Diagram) -> Diagram:
-    """A diagram without its invariant tensors, as `Diagrams.bare` yields it."""
+    """Return a diagram without its invariant tensors, as `Diagrams.bare` yields it."""
     return replace(diagram, elements=()) if diagram.elements else diagram
 
 
 def inner(first: Diagram, second: Diagram, sizes: Mapping[str, int]) -> Any:
-    r"""The inner product \(\mathrm{tr}(D^* E)\) at given sizes: the product over labels."""
+    r"""Return the inner product \(\mathrm{tr}(D^* E)\) at given sizes: a product over labels."""
     result: Any = 1
     for label in sorted({base(name) for name in first.labels}):
         factor, powers = inner_product(_part(first, label), _part(second, label))
@@ -202,10 +202,10 @@ def inner(first: Diagram, second: Diagram, sizes: Mapping[str, int]) -> Any:
 
 
 def square_norm(total: OrbitSum, sizes: Mapping[str, int]) -> Fraction:
-    r"""The squared Frobenius norm of an orbit sum.
+    r"""Return the squared Frobenius norm of an orbit sum.
 
-    Exchanges keep inner products, so that the part on each diagram of the orbit has the same one with the whole sum:
-    those of one part are enough.
+    Exchanges preserve inner products, so the part on each diagram of the orbit has the same inner product with the sum:
+    computing one of them is enough.
     """
     first, parts = bare(total.first), {bare(diagram) for diagram, _ in total.terms}
     product = sum(
@@ -224,12 +224,12 @@ def _independent(
     moves: tuple[Move, ...],
     invariants: Invariants,
 ) -> tuple[OrbitSum, ...]:
-    """The first independent orbit sums, by a certified rank.
+    """Return the first independent orbit sums, by a certified rank.
 
-    The rank of the values of the sums at random vectors modulo a prime can only be too small. So can the rank of the
-    differences between maps and their images under exchanges, which span a complement. If the two add up to the
-    dimension of the space, both are exact. Where invariant tensors are not exact, inner products with a basis replace
-    the values.
+    The matrix of the values of the sums at random vectors modulo a prime can only have too small a rank. So can the
+    matrix of the differences between maps and their images under exchanges, which span a complement. If the two ranks
+    add up to the dimension of the space, both are exact. If invariant tensors are not exact, inner products with a
+    basis replace the values.
     """
     count = invariants.count
     size = len(basis) * count
@@ -274,7 +274,7 @@ def _residue(coefficient: int | Fraction, prime: int) -> int:
 
 
 def _pivots(rows: Sequence[np.ndarray], prime: int) -> list[int]:
-    """The first independent rows."""
+    """Return the first independent rows."""
     import flint
 
     if not rows:
@@ -284,7 +284,7 @@ def _pivots(rows: Sequence[np.ndarray], prime: int) -> list[int]:
 
 
 def _longest(rows: np.ndarray) -> list[int]:
-    """The first independent rows, to rounding: by Gram-Schmidt."""
+    """Return the first independent rows up to rounding, by Gram-Schmidt."""
     kept: list[np.ndarray] = []
     found = []
     for number, row in enumerate(rows):
@@ -301,7 +301,7 @@ def _longest(rows: np.ndarray) -> list[int]:
 def _values(
     members: Sequence[Diagram], diagrams: Diagrams, count: int, prime: int, seed: int
 ) -> dict[Diagram, np.ndarray]:
-    """The values of diagrams at random vectors: products over labels, without invariant tensors."""
+    """Return the values of diagrams at random vectors: products over labels, without invariant tensors."""
     # A free label stands for every large n. Twice the number of vertices is even, and diagrams are independent there.
     many = 2 * (len(diagrams.top) + len(diagrams.bottom))
     result = {member: np.ones(count, np.int64) for member in members}

@@ -1,4 +1,4 @@
-"""The space of equivariant maps that are linear in each of several tensors."""
+"""Spaces of equivariant multilinear maps."""
 
 from __future__ import annotations
 
@@ -41,27 +41,27 @@ if TYPE_CHECKING:
 
 
 MOST_SUMMED = 2**30
-"""Entries of all diagrams of a basis together, above which their sums are not written: it takes seconds."""
+"""The most entries of all diagrams of a basis together for which their sums are written: more takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class MultilinearSpace:
-    r"""The space of maps \(V_1 \times \dots \times V_m \to W\), linear in each argument, that commute with a group.
+    r"""The space of multilinear maps \(V_1 \times \dots \times V_m \to W\) that commute with a group.
 
-    It is \(\mathrm{Hom}_G(V_1 \otimes \dots \otimes V_m, W)\), and spanned by the diagrams whose bottom row has the
-    axes of all inputs, one input after another. Where tensors are symmetric or antisymmetric in some axes, or the map
-    is when inputs are exchanged, the basis is made of signed sums over the orbits of diagrams; a map with an
-    antisymmetric tensor among its inputs sees the antisymmetric part of what it is given. Where a group has no
-    diagrams, its invariant tensors on all axes of its label take their place.
+    It is \(\mathrm{Hom}_G(V_1 \otimes \dots \otimes V_m, W)\), spanned by the diagrams whose bottom row has the axes of
+    all inputs, one input after another. If tensors are symmetric or antisymmetric in some axes, or the map in some
+    inputs, the basis consists of signed sums over the orbits of diagrams; a map with an antisymmetric input depends
+    only on the antisymmetric part of that input. If a group has no diagrams, its invariant tensors on all axes of its
+    label replace them.
 
-    Made by `hom`, from a text with commas. Axes bound to `Fixed` are not part of the diagrams: each basis element
-    stands for `multiplicity` maps, one for each choice of entries of the plain axes.
+    Made by `hom`, from text with commas. Axes bound to `Fixed` are not part of the diagrams: each basis element stands
+    for `multiplicity` maps, one for each choice of entries of the plain axes.
 
     Attributes:
         operands: the inputs, each with the axes in which it is symmetric or antisymmetric.
-        target: the output, likewise.
+        target: the output, in the same form.
         exchanges: the sets of inputs that may be exchanged.
-        bindings: each label with what is bound to it, sorted by label.
+        bindings: each label with its group or fixed size, sorted by label.
 
     Source:
         Zhang et al., Constructing Invariant and Equivariant Operations by Symmetric Tensor Network, arXiv:2508.12596.
@@ -74,7 +74,7 @@ class MultilinearSpace:
 
     @property
     def text(self) -> str:
-        """The signature, as it may be typed."""
+        """The signature as text that can be typed."""
         words, place = [], 0
         first = {exchange.members[0]: exchange for exchange in self.exchanges}
         while place < len(self.operands):
@@ -97,7 +97,7 @@ class MultilinearSpace:
 
     @property
     def signature(self) -> Signature:
-        """The inputs and the output as terms; inputs with the same labels are told apart by their number."""
+        """The inputs and the output as terms; inputs with the same labels are distinguished by their number."""
         texts = [" ".join(operand.labels) for operand in self.operands]
         names = [f"{text or '()'} (input {i + 1})" if texts.count(text) > 1 else text for i, text in enumerate(texts)]
         inputs = tuple(Term(name, operand.labels) for name, operand in zip(names, self.operands, strict=True))
@@ -115,13 +115,13 @@ class MultilinearSpace:
 
     @property
     def joined(self) -> HomSpace:
-        """The linear maps from the outer product of the inputs, symmetries aside."""
+        """The linear maps from the outer product of the inputs, ignoring symmetries."""
         labels = tuple(label for operand in self.operands for label in operand.labels)
         return HomSpace(Signature((Term(" ".join(labels), labels),), (self.output,), self.bindings))
 
     @property
     def all_diagrams(self) -> Diagrams:
-        """The diagrams between the joined inputs and the output, symmetries aside."""
+        """The diagrams between the joined inputs and the output, ignoring symmetries."""
         groups = self.signature.groups
         rows = (self.target,), self.operands
         top, bottom = (tuple(x for operand in row for x in operand.labels if x in groups) for row in rows)
@@ -135,12 +135,12 @@ class MultilinearSpace:
 
     @property
     def symmetric(self) -> bool:
-        """Whether anything is symmetric or antisymmetric."""
+        """Whether any axes or inputs are symmetric or antisymmetric."""
         return bool(self.exchanges or any(operand.exchanges for operand in (self.target, *self.operands)))
 
     @property
     def multiplicity(self) -> int:
-        """The number of maps a basis element stands for: the product of the sizes of the plain axes."""
+        """The number of maps for each basis element: the product of the sizes of the plain axes."""
         signature = self.signature
         return math.prod(signature.multiplicity(term) for term in (*signature.inputs, self.output))
 
@@ -149,7 +149,7 @@ class MultilinearSpace:
         """The basis: signed sums of diagrams, in the order of their first diagrams; single diagrams without symmetry.
 
         Raises:
-            TooLargeError: where there are symmetries, and too many diagrams to list their orbits, or too many invariant
+            TooLargeError: with symmetries, if there are too many diagrams to list their orbits, or too many invariant
                 tensors.
         """
         if self.symmetric:
@@ -158,12 +158,12 @@ class MultilinearSpace:
 
     @property
     def diagrams(self) -> Sequence[Diagram]:
-        """The diagrams of the basis, in canonical order; where there are symmetries, the first of each orbit."""
+        """The diagrams of the basis, in canonical order; with symmetries, the first of each orbit."""
         return tuple(total.first for total in self.basis) if self.symmetric else self.all_diagrams
 
     @property
     def dim(self) -> int:
-        """The dimension; where n is free, that for n at least the number of axes. Counted where nothing is symmetric.
+        """The dimension, counted if nothing is symmetric; if n is free, for n at least the number of axes.
 
         Example:
             >>> from equikit import O, hom
@@ -185,13 +185,13 @@ class MultilinearSpace:
         return tuple(itertools.accumulate(counts, initial=0))
 
     def vertices(self, place: int) -> tuple[int, ...]:
-        """The vertex of each axis of a tensor, the output being number 0; -1 for a plain axis."""
+        """The vertex of each axis of a tensor, where the output is number 0; -1 for a plain axis."""
         groups, operand = self.signature.groups, (self.target, *self.operands)[place]
         numbers = itertools.count(self.starts[place])
         return tuple(next(numbers) if label in groups else -1 for label in operand.labels)
 
     def axis_moves(self, place: int) -> tuple[Move, ...]:
-        """The exchanges of neighboring axes of one tensor, the output being number 0."""
+        """Return the exchanges of neighboring axes of one tensor, where the output is number 0."""
         vertices, operand = self.vertices(place), (self.target, *self.operands)[place]
         found = []
         for exchange in operand.exchanges:
@@ -211,35 +211,35 @@ class MultilinearSpace:
 
     @property
     def moves(self) -> tuple[Move, ...]:
-        """All exchanges of neighbors: they generate the group under which the maps change by a sign."""
+        """All exchanges of neighbors, which generate the group under which the maps change by a sign."""
         own = (move for place in range(len(self.operands) + 1) for move in self.axis_moves(place))
         return (*own, *self.input_moves)
 
     def sizes(self, n: int | Mapping[str, int] | None = None) -> dict[str, int]:
-        """The size of every label: the bound ones, and `n` for the free ones.
+        """Return the size of every label: the bound sizes, and `n` for the free labels.
 
         Raises:
-            ShapeError: if a free label has no size, or `n` contradicts a bound one or names a label that is not there.
+            ShapeError: if a free label has no size, or `n` contradicts a bound size or names an unknown label.
         """
         return self.joined.sizes(n)
 
     def matrices(self, n: int | Mapping[str, int] | None = None) -> np.ndarray:
-        r"""The basis as dense integer matrices on the outer product of the inputs.
+        r"""Return the basis as dense integer matrices on the outer product of the inputs.
 
         Rows run over the indices of the output, columns over those of all inputs, both in row-major order. With plain
-        axes each basis element gives one matrix for each choice of entries of the inputs' plain axes and of the
-        output's, in that order.
+        axes each basis element gives one matrix for each choice of entries of the inputs' and then the output's plain
+        axes.
 
         Args:
-            n: the size of the free labels; not needed where every label is bound.
+            n: the size of the free labels; not needed if every label is bound.
 
         Returns:
-            int64 `[dim, n^l, n^k]`, k being the number of axes of all inputs together; float64 or complex128 where a
-            group is given by generators that are not exact.
+            int64 `[dim, n^l, n^k]`, where k is the number of axes of all inputs together; float64 or complex128 if a
+            group is given by inexact generators.
 
         Raises:
-            ShapeError: if a free label has no size, or `n` contradicts a bound label or names none.
-            TooLargeError: if the result would pass 1 GiB or 50,000 matrices; raised before anything is allocated.
+            ShapeError: if a free label has no size, or `n` contradicts a bound size or names an unknown label.
+            TooLargeError: if the result would exceed 1 GiB or 50,000 matrices; raised before anything is allocated.
 
         Cost: time and memory dim · \(n^{k+l}\).
 
@@ -275,10 +275,10 @@ class MultilinearSpace:
         return result
 
     def mean_square_gains(self, n: int | Mapping[str, int] | None = None, *, mean: bool = False) -> list[Fraction]:
-        r"""For each basis element the mean square of an output entry, for independent input entries of variance one.
+        r"""Return each basis element's mean square output entry for independent input entries of variance one.
 
-        That is \(\lVert b \rVert_F^2 / n^l\), by the inner products of diagrams. Entries of a symmetric tensor are not
-        independent: with those, the mean square is larger by at most the number of exchanges of its axes.
+        It is \(\lVert b \rVert_F^2 / n^l\), from the inner products of diagrams. Entries of a symmetric tensor are not
+        independent: for them, the mean square is larger by a factor of at most the number of permutations of its axes.
 
         Args:
             n: the size of the free labels; sizes are one or more.
@@ -316,14 +316,14 @@ class MultilinearSpace:
         normalize: Literal["sum", "mean"] = "sum",
         mode: Literal["full", "channelwise"] = "full",
     ) -> MultilinearPlan:
-        """The plan that `apply_multilinear` runs: its table shows the steps, with shapes, FLOPs and bytes.
+        """Return the plan that `apply_multilinear` runs: its table shows the steps, with shapes, FLOPs and bytes.
 
         Args:
-            channels: of each input, or one number for all; and of the output.
+            channels: one number for each input, or one number for all; and the channels of the output.
             normalize, mode: as in `equikit.plans.apply_multilinear`.
 
         Raises:
-            OptionError, ShapeError, TooLargeError: as `equikit.plans.multilinear_plan` does.
+            OptionError, ShapeError, TooLargeError: as in `equikit.plans.multilinear_plan`.
 
         Example:
             >>> from equikit import O, hom
@@ -336,9 +336,9 @@ class MultilinearSpace:
 
 
 def _dense(total: OrbitSum, sizes: Mapping[str, int]) -> np.ndarray:
-    """An orbit sum as a tensor with an axis for each vertex."""
+    """Return an orbit sum as a tensor with one axis for each vertex."""
     tensors = [factor * diagram_tensor(diagram, sizes) for diagram, factor in total.terms]
-    if total.first.elements and tensors[0].dtype.kind == "i":  # else entries are signs and zeros
+    if total.first.elements and tensors[0].dtype.kind == "i":  # otherwise entries are signs and zeros
         most = sum(int(abs(tensor).max(initial=0)) for tensor in tensors)
         most = max(most, *(abs(factor) for _, factor in total.terms))
         if most >= 2**63:
@@ -365,11 +365,11 @@ def multilinear(
     keywords: Mapping[str, object] | None = None,
     call: Call = ANY,
 ) -> MultilinearSpace:
-    """Read a signature with commas, and bind its labels, which were given to `call`; `hom` is the public way.
+    """Read a signature with commas, and bind its labels to the groups in `call`; `hom` is the public function.
 
     Raises:
         OptionError: for a keyword that is a misspelled option or label.
-        SignatureError: if it cannot be read, a label is not bound, or `sym` or `alt` holds plain axes.
+        SignatureError: if it cannot be read, a label is not bound, or `sym` or `alt` contains plain axes.
     """
     operands, target, exchanges = parse_multilinear(signature)
     *terms, output = (Term(str(operand), operand.labels) for operand in (*operands, target))

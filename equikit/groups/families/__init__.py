@@ -1,1 +1,1 @@
-"""A file for each family of groups."""
+"""Families of groups, one file each."""

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
-from equikit._errors import GroupError
-from equikit.groups._group import MOST_COUNTED, MOST_POINTS
+from equikit.groups._branching import Branching
+from equikit.groups._group import MOST_COUNTED, MOST_POINTS, Blocks
+from equikit.groups._random import Random
+from equikit.groups.families._permutations import PermutationGroup
 from equikit.groups.families._symmetric import S
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class A(S):
+class A(PermutationGroup):
     r"""The alternating group \(A_n\), acting on \(\mathbb{R}^n\) by even permutations of the standard basis.
 
     Elements are those of `S`. Always bound: which maps commute depends on n, through the sign of a permutation.
@@ -34,30 +36,32 @@ class A(S):
     """
 
     family: ClassVar[str] = "alternating"
+    blocks: ClassVar[Blocks] = "any"
     permutes: ClassVar[bool] = False  # absent entries would leave no sign of a permutation
-
-    def __post_init__(self) -> None:
-        S.__post_init__(self)
-        if self.n is None:
-            raise GroupError(
-                "A needs a size: its maps depend on it",
-                got="A",
-                expected="A(n)",
-                step="write A(5); S without a size serves every n",
-            )
+    special: ClassVar[bool] = True
 
     @property
     def legs(self) -> int:
-        """One for each point, from two points on."""
+        """One leg for each point, for two or more points."""
         assert self.n is not None
         return self.n if self.n > 1 else 0
 
+    @property
+    def branching(self) -> Branching:
+        """That of S(n), whose sign is trivial here."""
+        n = self._size(None)
+        return replace(S(n).branching, larger=S(n), determinant=(1,) * n)
+
+    def defining_orders(self, n: int) -> tuple[int, ...]:
+        """Those of S(n), and the order of a tensor of signs."""
+        return (2, 3, n - 1)
+
     def order(self, n: int | None = None) -> int | None:
-        """The number of elements, n!/2, and one if n < 2."""
+        """Count the elements: n!/2, or one if n < 2."""
         return max(math.factorial(self._size(n, MOST_COUNTED)) // 2, 1)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List a cycle of three points, and one of all points or of all but the first, whichever is even."""
+        """List a cycle of three points, and a cycle of all points or of all but the first, whichever is even."""
         size = self._size(n, MOST_POINTS)
         if size < 3:
             return []
@@ -67,20 +71,20 @@ class A(S):
         long[fixed:] = np.roll(long[fixed:], -1)
         return [three] if size == 3 else [three, long]
 
-    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an even permutation uniformly: an integer array `[n]`."""
-        element = S.random_element(self, generator, n)
-        if _is_odd(element):
-            element[[0, 1]] = element[[1, 0]]
-        return element
+    def draw(self, random: Random, n: int) -> Any:
+        """Sample an even permutation uniformly: an integer array `[n]`."""
+        element, space = random.permutation(n), random.space
+        if n < 2:
+            return element
+        exchanged = space.concatenate([element[1::-1], element[2:]])
+        return space.where((n - _cycles(element, space)) % 2 == 1, exchanged, element)
 
 
-def _is_odd(permutation: np.ndarray) -> bool:
-    """Whether a permutation is odd: n minus its number of cycles is; linear in n."""
-    image = permutation.tolist()
-    cycles = 0
-    for start, target in enumerate(image):
-        cycles += target >= 0
-        while target >= 0:
-            image[start], start, target = -1, target, image[target]
-    return (len(image) - cycles) % 2 == 1
+def _cycles(permutation: Any, space: Any) -> Any:
+    """Count the cycles, by their first points, which steps of doubling length find."""
+    points = space.arange(len(permutation))
+    first, jump = points, permutation
+    for _ in range((len(permutation) - 1).bit_length()):
+        first = space.minimum(first, first[jump])
+        jump = jump[jump]
+    return space.sum(first == points)

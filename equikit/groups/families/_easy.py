@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from equikit._errors import GroupError
+from equikit.groups._branching import Branching, of_bistochastic, of_hyperoctahedral
 from equikit.groups._elements import closure
-from equikit.groups._group import MOST_COUNTED, MOST_POINTS, Blocks, Group, refuse_if_wide, refuse_misfit
-from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, haar
+from equikit.groups._group import MOST_COUNTED, MOST_POINTS, Blocks, Elements, Group, refuse_if_wide, refuse_misfit
+from equikit.groups._random import Random, haar
+from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -37,6 +39,7 @@ class H(Group):
 
     family: ClassVar[str] = "hyperoctahedral"
     blocks: ClassVar[Blocks] = "even"
+    elements_are: ClassVar[Elements] = "signed permutations"
     permutes: ClassVar[bool] = True
 
     @property
@@ -44,8 +47,17 @@ class H(Group):
         """True: there are finitely many signed permutations."""
         return True
 
+    @property
+    def branching(self) -> Branching:
+        """Pairs of partitions with n boxes together."""
+        return of_hyperoctahedral(self._size(None))
+
+    def defining_orders(self, n: int) -> tuple[int, ...]:
+        """Two and four: a unit vector with fourth powers of sum one has a single entry."""
+        return (2, 4)
+
     def order(self, n: int | None = None) -> int | None:
-        """The number of elements, 2^n n!."""
+        """Count the elements: 2^n n!."""
         size = self._size(n, MOST_COUNTED)
         return math.factorial(size) << size
 
@@ -65,11 +77,9 @@ class H(Group):
     def _closure(self, n: int, most: int) -> np.ndarray:
         return closure(str(self), np.arange(1, n + 1), self.generators(n), _signed_product, most)
 
-    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw a signed permutation uniformly: an integer array `[n]`."""
-        size = self._size(n, MOST_POINTS)
-        result: np.ndarray = (generator.permutation(size) + 1) * generator.choice([-1, 1], size)
-        return result
+    def draw(self, random: Random, n: int) -> Any:
+        """Sample a signed permutation uniformly: an integer array `[n]`."""
+        return (random.permutation(n) + 1) * random.signs(n)
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
         """Return the signed permutation matrix, int64 `[n, n]`."""
@@ -81,7 +91,7 @@ class H(Group):
         return matrix
 
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
-        """Move entry i of the axis to place `|element[i]| - 1`, with its sign; masks, being boolean, keep theirs.
+        """Move entry i of the axis to position `|element[i]| - 1`, with its sign; boolean masks get no sign.
 
         Raises:
             GroupError: if `element` is not a signed permutation.
@@ -140,9 +150,23 @@ class Bistochastic(MatrixElements):
 
     family: ClassVar[str] = "bistochastic"
     blocks: ClassVar[Blocks] = "small"
+    is_real: ClassVar[bool] = True
+
+    @property
+    def branching(self) -> Branching:
+        """Those of O(n - 1), which is the group."""
+        return of_bistochastic(self._size(None))
+
+    def independent(self, order: int) -> bool:
+        """Whether n > order / 2: an element is one of O(n - 1), and fixes the vector of ones."""
+        return self.n is None or order // 2 <= self.n - 1 or order == 0
+
+    def defining_orders(self, n: int) -> tuple[int, ...]:
+        """One and two: the vector of ones, and products."""
+        return (1, 2)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List the exchange of two axes, a reflection that generates the group with its Lie algebra."""
+        """List the transposition of two axes, a reflection that generates the group with its Lie algebra."""
         size = self._size(n, MOST_ROWS)
         if size < 2:
             return []
@@ -151,7 +175,7 @@ class Bistochastic(MatrixElements):
         return [swap]
 
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
-        """List the antisymmetric matrices that take the vector of ones to zero."""
+        """List the antisymmetric matrices that map the vector of ones to zero."""
         size = self._size(n, MOST_ALGEBRA)
         differences = [np.eye(size, dtype=np.int64)[i] - np.eye(size, dtype=np.int64)[-1] for i in range(size - 1)]
         return [
@@ -160,13 +184,11 @@ class Bistochastic(MatrixElements):
             for j in range(i)
         ]
 
-    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element from the Haar distribution, float64 `[n, n]`."""
-        size = self._size(n, MOST_ROWS)
-        if not size:
-            return np.zeros((0, 0))
-        basis, _ = np.linalg.qr(np.concatenate([np.ones((size, 1)), np.eye(size)[:, : size - 1]], axis=1))
-        inner = np.eye(size)
-        inner[1:, 1:] = haar(generator, size - 1)
-        result: np.ndarray = basis @ inner @ basis.T
-        return result
+    def draw(self, random: Random, n: int) -> Any:
+        """Sample an element from the Haar distribution, `[n, n]`: O(n - 1) on the complement of the vector of ones."""
+        space, ones = random.space, random.space.ones((n, 1), random.dtype)
+        if not n:
+            return space.zeros((0, 0), random.dtype)
+        basis, _ = space.linalg.qr(space.concatenate([ones, space.eye(n, n - 1, dtype=random.dtype)], axis=1))
+        across = basis[:, 1:]
+        return ones @ ones.T / n + across @ haar(random, n - 1) @ across.T

@@ -1,33 +1,35 @@
-"""Groups of matrices: what the orthogonal, symplectic and other continuous families share."""
+"""Shared code of the matrix groups: orthogonal, symplectic and other continuous families."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from equikit._errors import GroupError
-from equikit.groups._group import Group, refuse_misfit
+from equikit.groups._group import Group, namespace, refuse_misfit
 
 MOST_ROWS = 1000
-"""Rows above which no dense element is made: its factorization takes seconds."""
+"""The most rows of a dense element: its factorization takes seconds."""
 
 MOST_ALGEBRA = 128
-"""Rows above which no basis of a Lie algebra is listed: it has about n^4 entries."""
+"""The most rows for which a basis of a Lie algebra is listed: it has about n^4 entries."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MatrixElements(Group):
     """A group whose elements are given as the matrices by which they act."""
 
+    most_points: ClassVar[int] = MOST_ROWS
+
     @abstractmethod
     def lie_algebra(self, n: int | None = None) -> list[np.ndarray]:
         """List integer matrices that span the Lie algebra; with `generators`, they determine the equivariant maps."""
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
-        """Return the element itself, or raise `GroupError` where it is no square matrix of the size of the group."""
+        """Return the element itself, or raise `GroupError` if it is not a square matrix of the size of the group."""
         return _square(element, self.n)
 
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
@@ -46,7 +48,7 @@ class MatrixElements(Group):
                 expected="a complex array",
                 step="pass array.astype(complex)",
             )
-        space = np if isinstance(array, np.ndarray) else array.__array_namespace__()
+        space = namespace(array)
         exact = array.dtype.kind in "biu"  # which would cut off what is behind the point
         cast = element if exact else element.astype(array.dtype)
         return space.moveaxis(space.tensordot(cast, array, axes=((1,), (axis,))), 0, axis)
@@ -65,7 +67,7 @@ def _square(element: object, size: int | None) -> np.ndarray:
 
 
 def inverse_transposed(matrix: np.ndarray) -> np.ndarray:
-    """The inverse transposed, by which a matrix acts on dual vectors, or `GroupError` where there is none."""
+    """Return the inverse transpose, by which a matrix acts on dual vectors, or raise `GroupError`."""
     try:
         result: np.ndarray = np.linalg.inv(matrix).T
     except np.linalg.LinAlgError:
@@ -78,13 +80,7 @@ def inverse_transposed(matrix: np.ndarray) -> np.ndarray:
     return result
 
 
-def haar(generator: np.random.Generator, n: int) -> np.ndarray:
-    """Draw an orthogonal matrix from the Haar distribution: QR, with the signs of the diagonal taken out."""
-    q, r = np.linalg.qr(generator.normal(size=(n, n)))
-    return q * np.where(np.diag(r) < 0, -1.0, 1.0)
-
-
 def cayley(algebra: np.ndarray) -> np.ndarray:
-    """Take an element of a Lie algebra defined by a form to the group: \\((1 - A)^{-1} (1 + A)\\)."""
+    """Map an element of the Lie algebra of a form to the group: \\((1 - A)^{-1} (1 + A)\\)."""
     one = np.eye(len(algebra))
     return np.linalg.solve(one - algebra, one + algebra)

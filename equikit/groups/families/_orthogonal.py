@@ -1,19 +1,21 @@
-"""The orthogonal groups, of a definite or an indefinite metric, and the groups of determinant one in them."""
+"""The orthogonal groups of a definite or an indefinite metric, and their subgroups of determinant one."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from equikit._errors import GroupError
+from equikit.groups._branching import Branching, of_orthogonal
 from equikit.groups._form import Form
 from equikit.groups._group import MOST_POINTS, Blocks, Group, checked_size
-from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley, haar
+from equikit.groups._random import NumPyRandom, Random, haar
+from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley
 
 BOOST = 0.25
-"""Scale of random elements of a non-compact group, which has no uniform distribution."""
+"""Scale of random elements of a noncompact group, which has no uniform distribution."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, init=False)
@@ -39,6 +41,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
     negative: int = field(default=0)
     family: ClassVar[str] = "orthogonal"
     blocks: ClassVar[Blocks] = "pair"
+    is_real: ClassVar[bool] = True
 
     def __init__(self, p: int | None = None, q: int = 0) -> None:
         name = type(self).__name__
@@ -53,20 +56,37 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
         object.__setattr__(self, "negative", negative)
         object.__setattr__(self, "n", None if p is None else checked_size(name, p) + negative)
 
-    def __str__(self) -> str:
-        if self.n is None or not self.negative:
-            return Group.__str__(self)
-        return f"{type(self).__name__}({self.n - self.negative}, {self.negative})"
+    def _arguments(self) -> tuple[int | None, ...]:
+        return (self.n - self.negative, self.negative) if self.n is not None and self.negative else (self.n,)
 
-    __repr__ = __str__
-
-    def _sort_key(self) -> tuple[str, int, int]:
+    def _sort_key(self) -> tuple[Any, ...]:
         return *Group._sort_key(self)[:2], self.negative
 
     @property
     def form(self) -> Form | None:
-        """The metric, where it is not the identity matrix."""
+        """The metric, unless it is the identity matrix."""
         return Form("metric", self.n - self.negative, self.negative) if self.negative and self.n else None
+
+    @property
+    def branching(self) -> Branching:
+        """Partitions with at most n boxes in their first two columns."""
+        return of_orthogonal(self._size(None))
+
+    def independent(self, order: int) -> bool:
+        """Whether 2n ≥ order, and an antisymmetric tensor of more than n legs, which is zero, is not a diagram.
+
+        Source:
+            Brauer, On algebras which are connected with the semisimple continuous groups, 1937.
+        """
+        if self.n is None:
+            return True
+        if self.legs and order > self.n and (order - self.n) % 2 == 0:
+            return False
+        return order % 2 == 1 or 2 * self.n >= order
+
+    def defining_orders(self, n: int) -> tuple[int, ...]:
+        """Two: the metric; for the special group the determinant too."""
+        return (2, n) if self.special else (2,)
 
     def metric(self, n: int | None = None) -> np.ndarray:
         """The diagonal of the metric, int64 `[n]`."""
@@ -91,15 +111,19 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
                 found.append(matrix)
         return found
 
+    def draw(self, random: Random, n: int) -> Any:
+        """Draw an element from the Haar distribution, `[n, n]`, for a definite metric."""
+        return haar(random, n)
+
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element, float64 `[n, n]`: from the Haar distribution, or where the metric is not definite, whose
-        group is not compact, a boost of moderate size with a rotation, and random reflections."""
+        """Sample an element, float64 `[n, n]`: from the Haar distribution, or for an indefinite metric, whose group is
+        not compact, a boost of moderate size with a rotation, and random reflections."""
         size, metric = self._size(n, MOST_ROWS), self.metric(n)
         if not self.negative:
-            return haar(generator, size)
-        positive = size - self.negative
+            return Group.random_element(self, generator, n)
+        positive, random = size - self.negative, NumPyRandom(generator)
         turn = np.zeros((size, size))
-        turn[:positive, :positive], turn[positive:, positive:] = (haar(generator, m) for m in (positive, self.negative))
+        turn[:positive, :positive], turn[positive:, positive:] = (haar(random, m) for m in (positive, self.negative))
         noise = BOOST * generator.normal(size=(size, size)) / max(1.0, np.sqrt(size / 4))
         return cayley(metric[:, None] * (noise - noise.T) / 2) @ turn
 
@@ -123,6 +147,7 @@ class SO(O):
     """
 
     family: ClassVar[str] = "special orthogonal"
+    special: ClassVar[bool] = True
 
     def __init__(self, p: int | None = None, q: int = 0) -> None:
         if p is None:
@@ -136,17 +161,28 @@ class SO(O):
 
     @property
     def legs(self) -> int:
-        """One for each axis: the determinant is one."""
+        """One leg for each axis: the determinant is one."""
         assert self.n is not None
         return self.n
 
+    @property
+    def branching(self) -> Branching:
+        """That of O(n), whose determinant is trivial here."""
+        n = self._size(None)
+        return replace(of_orthogonal(n), larger=O(n - self.negative, self.negative), determinant=(1,) * n)
+
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List what generates the group with its Lie algebra: where the metric is not definite, a double reflection."""
+        """List what generates the group with its Lie algebra: for an indefinite metric, a double reflection."""
         size = self._size(n, MOST_ROWS)
         return [_reflection(size, [0, size - 1])] if 0 < self.negative < size else []
 
+    def draw(self, random: Random, n: int) -> Any:
+        """Draw an element from the Haar distribution, with the last axis reflected where the determinant is -1."""
+        matrix, space = haar(random, n), random.space
+        return matrix * space.where(space.arange(n) == n - 1, space.sign(space.linalg.det(matrix)), 1) if n else matrix
+
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element as `O` does, with the last axis reflected where the determinant is minus one."""
+        """Sample an element as `O` does, with the last axis reflected if the determinant is minus one."""
         element = O.random_element(self, generator, n)
         if len(element) and np.linalg.det(element) < 0:
             element[:, -1] *= -1

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from equikit._errors import GroupError
+from equikit.groups._branching import Branching, of_symplectic
 from equikit.groups._form import Form
 from equikit.groups._group import Blocks, checked_size
 from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley
@@ -33,6 +34,7 @@ class Sp(MatrixElements):
 
     family: ClassVar[str] = "symplectic"
     blocks: ClassVar[Blocks] = "pair"
+    is_real: ClassVar[bool] = True
 
     @classmethod
     def checked(cls, n: object) -> int:
@@ -52,6 +54,23 @@ class Sp(MatrixElements):
         """The symplectic form."""
         return Form("symplectic")
 
+    @property
+    def branching(self) -> Branching:
+        """Partitions with at most n / 2 rows."""
+        return of_symplectic(self._size(None))
+
+    def independent(self, order: int) -> bool:
+        """Whether n ≥ order.
+
+        Source:
+            Weyl, The classical groups, chapter VI.
+        """
+        return self.n is None or order % 2 == 1 or self.n >= order
+
+    def defining_orders(self, n: int) -> tuple[int, ...]:
+        """Two: the form."""
+        return (2,)
+
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """None: the group is connected, and its Lie algebra generates it."""
         self._size(n, MOST_ROWS)
@@ -69,7 +88,7 @@ class Sp(MatrixElements):
         return found
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element of moderate size, float64 `[n, n]`; the group is not compact, and has no uniform one."""
+        """Sample an element of moderate size, float64 `[n, n]`; a noncompact group has no uniform distribution."""
         size = self._size(n, MOST_ROWS)
         element = np.eye(size)
         for _ in range(2):

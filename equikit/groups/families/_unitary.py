@@ -1,14 +1,16 @@
-"""Groups whose vectors are not their own dual: the unitary and the general linear group."""
+"""Groups with vectors that are not self-dual: the unitary and the general linear group."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from equikit.groups._branching import Branching, of_linear
 from equikit.groups._group import Blocks
-from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, haar, inverse_transposed
+from equikit.groups._random import NumPyRandom, Random, haar
+from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, inverse_transposed
 from equikit.groups.families._orthogonal import BOOST
 
 
@@ -37,6 +39,19 @@ class U(MatrixElements):
     has_dual: ClassVar[bool] = True
     is_complex: ClassVar[bool] = True
 
+    @property
+    def branching(self) -> Branching:
+        """Descending lists of n integers."""
+        return of_linear(self._size(None))
+
+    def independent(self, order: int) -> bool:
+        """Whether 2n ≥ order."""
+        return self.n is None or order % 2 == 1 or 2 * self.n >= order
+
+    def defining_orders(self, n: int) -> tuple[int, ...]:
+        """Two: the Hermitian product."""
+        return (2,)
+
     def generators(self, n: int | None = None) -> list[np.ndarray]:
         """None: the group is connected, and its Lie algebra generates it."""
         self._size(n, MOST_ROWS)
@@ -53,13 +68,9 @@ class U(MatrixElements):
                     found.append(matrix)
         return found
 
-    def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element from the Haar distribution, complex128 `[n, n]`."""
-        size = self._size(n, MOST_ROWS)
-        q, r = np.linalg.qr(generator.normal(size=(size, size)) + 1j * generator.normal(size=(size, size)))
-        phases = np.diag(r)
-        result: np.ndarray = q * (phases / np.abs(phases))
-        return result
+    def draw(self, random: Random, n: int) -> Any:
+        """Sample an element from the Haar distribution, complex `[n, n]`."""
+        return haar(random, n)
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
         """Return the conjugate, by which an element acts on an axis with a star."""
@@ -69,7 +80,7 @@ class U(MatrixElements):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class GL(MatrixElements):
-    r"""The general linear group \(GL(n)\), acting on \(\mathbb{R}^n\), or on \(\mathbb{C}^n\) where arrays are complex.
+    r"""The general linear group \(GL(n)\), acting on \(\mathbb{R}^n\), or on \(\mathbb{C}^n\) for complex arrays.
 
     An axis with the label of the group and a star carries the dual representation, \(g^{-T}\).
 
@@ -93,8 +104,21 @@ class GL(MatrixElements):
     has_dual: ClassVar[bool] = True
 
     @property
+    def branching(self) -> Branching:
+        """Descending lists of n integers."""
+        return of_linear(self._size(None))
+
+    def independent(self, order: int) -> bool:
+        """Whether 2n ≥ order."""
+        return self.n is None or order % 2 == 1 or 2 * self.n >= order
+
+    def defining_orders(self, n: int) -> tuple[int, ...]:
+        """None: every invertible matrix is in the group."""
+        return ()
+
+    @property
     def keeps_norm(self) -> bool:
-        """False: elements are any invertible matrices."""
+        """False: elements are arbitrary invertible matrices."""
         return False
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
@@ -108,12 +132,13 @@ class GL(MatrixElements):
         return [np.eye(1, size * size, i, np.int64).reshape(size, size) for i in range(size * size)]
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Draw an element of moderate size, float64 `[n, n]`; the group is not compact, and has no uniform one."""
+        """Sample an element of moderate size, float64 `[n, n]`; a noncompact group has no uniform distribution."""
         size = self._size(n, MOST_ROWS)
         stretch = np.exp(BOOST * generator.normal(size=size))
-        result: np.ndarray = (haar(generator, size) * stretch) @ haar(generator, size)
+        random = NumPyRandom(generator)
+        result: np.ndarray = (haar(random, size) * stretch) @ haar(random, size)
         return result
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
-        """Return the inverse transposed, by which an element acts on an axis with a star."""
+        """Return the inverse transpose, by which an element acts on an axis with a star."""
         return inverse_transposed(self.matrix(element))

@@ -1,4 +1,4 @@
-"""Matrices as users write them: numbers read exactly where they are exact, and exact linear algebra on them."""
+"""Matrices as users write them: exact numbers where possible, and exact linear algebra on them."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ Entries = tuple[tuple[Any, ...], ...]
 """The rows of a matrix: integers, fractions, floats or complex numbers."""
 
 LARGEST_NUMBER = 2**62
-"""Entries, numerators and denominators above which a matrix is refused."""
+"""The most entries of a matrix, and the largest numerators and denominators."""
 
 
 def stretch(matrix: np.ndarray) -> float:
-    """The most by which a matrix or its inverse stretches a vector."""
+    """Return the largest factor by which a matrix or its inverse stretches a vector."""
     singular = np.linalg.svd(matrix, compute_uv=False)
     return float(max(singular.max(initial=1.0), 1 / max(singular.min(initial=1.0), 1e-300)))
 
 
 def read_matrices(what: str, given: Any) -> tuple[Entries, ...]:
-    """Matrices as tuples of rows, integers and fractions kept, or `GroupError`."""
+    """Return matrices as tuples of rows, preserving integers and fractions, or raise `GroupError`."""
     if not isinstance(given, Iterable) or isinstance(given, str | bytes):
         raise _not_matrices(what, shown(given))
     return tuple(read_entries(what, matrix) for matrix in given)
 
 
 def read_entries(what: str, matrix: Any) -> Entries:
-    """One matrix as a tuple of rows."""
+    """Return a matrix as a tuple of rows."""
     try:
         array = np.asarray(matrix)
     except ValueError:  # rows of different lengths
@@ -57,7 +57,7 @@ def _not_matrices(what: str, got: str) -> GroupError:
 
 
 def _number(entry: Any) -> int | Fraction | float | complex | None:
-    """The entry as an exact number where it is one: also a float that is a whole number; `None` where it is none."""
+    """An entry as an exact number, also for floats that are integers, or `None` if it is not a number."""
     if isinstance(entry, str | bytes):
         return None
     if getattr(entry, "is_Rational", False):  # SymPy's
@@ -79,7 +79,7 @@ def _number(entry: Any) -> int | Fraction | float | complex | None:
 
 
 def numbers(matrix: Entries) -> np.ndarray:
-    """A matrix as numbers of one NumPy kind."""
+    """Return a matrix as numbers of one NumPy kind."""
     if all(isinstance(x, int) and abs(x) < 2**31 for row in matrix for x in row):
         return np.array(matrix, np.int64).reshape(len(matrix), len(matrix))
     kind = np.complex128 if any(isinstance(x, complex) for row in matrix for x in row) else np.float64
@@ -87,7 +87,7 @@ def numbers(matrix: Entries) -> np.ndarray:
 
 
 def refuse_singular(matrix: Entries) -> None:
-    """Raise `GroupError` where a generator is not invertible."""
+    """Raise `GroupError` if a generator is not invertible."""
     exact = all(isinstance(x, Rational) for row in matrix for x in row)
     singular = _determinant(matrix) == 0 if exact else np.linalg.matrix_rank(numbers(matrix)) < len(matrix)
     if len(matrix) and singular:
@@ -100,7 +100,7 @@ def refuse_singular(matrix: Entries) -> None:
 
 
 def exact_array(matrix: Entries) -> np.ndarray:
-    """A matrix of integers and fractions; int64 where products of two entries fit."""
+    """Return a matrix of integers and fractions as an array; int64 if products of two entries fit."""
     small = all(isinstance(x, int) and abs(x) < 2**31 for row in matrix for x in row)
     return np.array(matrix, np.int64 if small else object).reshape(len(matrix), len(matrix))
 
@@ -118,7 +118,7 @@ def _determinant(matrix: Entries) -> Any:
 
 
 def exact_inverse(matrix: Entries) -> np.ndarray:
-    """The exact inverse."""
+    """Return the exact inverse."""
     inverse, size = _flint(matrix).inv(), len(matrix)
     entries = [[Fraction(int(inverse[i, j].p), int(inverse[i, j].q)) for j in range(size)] for i in range(size)]
     return exact_array(tuple(tuple(int(x) if x.denominator == 1 else x for x in row) for row in entries))

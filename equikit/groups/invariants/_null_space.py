@@ -1,8 +1,8 @@
 """Invariant tensors of a group given by matrices: the null space of the constraints of its generators.
 
-A tensor v is invariant when every generator takes it to itself and every element of the Lie algebra takes it to zero.
-The method depends on the matrices: signed permutations need only orbits of index tuples, rational matrices have an
-exact null space, found modulo a prime and proved over the integers, and others a numerical one.
+A tensor v is invariant if every generator maps it to itself and every element of the Lie algebra maps it to zero. The
+method depends on the matrices: signed permutations need only orbits of index tuples, rational matrices have an exact
+null space, computed modulo a prime and proved over the integers, and others have a numerical null space.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from equikit._errors import GroupError
 from equikit.groups.invariants._null_space_exact import exact_null_space
 
 MOST_UNKNOWNS = 2000
-"""Entries of a tensor above which no null space is computed: the constraints are a matrix with the square of it."""
+"""The most entries of a tensor for which a null space is computed: the constraints have their square as entries."""
 
 MOST_WORK = 6_000_000_000
-"""Cube of the entries of a tensor times the number of constraints, above which no exact null space is computed."""
+"""The most work for an exact null space: cube of the entries of a tensor times the number of constraints."""
 
 MOST_NUMERICAL = 25_000_000_000
-"""The same for a null space by singular values, whose work counts `DECOMPOSED` constraints more, and complex numbers
-`COMPLEX` times: it takes two seconds on one core, and up to six where the threads of a busy machine wait."""
+"""The same for a null space by singular values, whose work counts `DECOMPOSED` more constraints, and complex numbers
+`COMPLEX` times: it takes two seconds on one core, and up to six on a busy machine."""
 
 DECOMPOSED = 12
-"""Constraints that take as long as the singular values and the basis, once the constraints are one square matrix."""
+"""The number of constraints that cost as much as the singular values and the basis, for a square matrix."""
 
 COMPLEX = 3
-"""How many times as long complex arithmetic takes as real arithmetic."""
+"""The cost of complex arithmetic relative to real arithmetic."""
 
 MOST_INDICES = 2**22
-"""Entries of a tensor above which no orbits are looked for."""
+"""The most entries of a tensor for which orbits are computed."""
 
 MOST_ENTRIES = 2**26
-"""Entries of all invariant tensors together above which they are not written down."""
+"""The most entries of all invariant tensors together."""
 
 GAP = 10
-"""How much larger than the tolerance a singular value has to be to count as not zero."""
+"""The factor by which a nonzero singular value has to exceed the tolerance."""
 
 
 Moves = tuple[np.ndarray, np.ndarray]
-"""A signed permutation: where each entry goes, and its sign."""
+"""A signed permutation: the new position of each entry, and its sign."""
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a group does on each axis of a tensor.
+    """The action of a group on each axis of a tensor.
 
     Attributes:
         n: the size of an axis.
@@ -75,7 +75,7 @@ class Action:
 
 
 def moves_of(matrix: np.ndarray) -> Moves | None:
-    """A matrix as a signed permutation; or `None` if it is not one."""
+    """Return a matrix as a signed permutation, or `None` if it is not one."""
     if np.iscomplexobj(matrix):
         return None
     absolute = abs(matrix)
@@ -96,7 +96,7 @@ def refuse_if_many(what: str, entries: int, most: int) -> None:
 
 
 def refuse_if_slow(what: str, entries: int, constraints: int, kind: Any = None) -> None:
-    """Raise `TooLargeError` if a null space of so many unknowns and constraints would take more than a few seconds.
+    """Raise `TooLargeError` if a null space of this size would take more than a few seconds.
 
     Args:
         what: the group, for messages.
@@ -111,7 +111,7 @@ def refuse_if_slow(what: str, entries: int, constraints: int, kind: Any = None) 
 
 
 def invariant_tensors(what: str, action: Action, stars: Sequence[bool], tolerance: float) -> np.ndarray:
-    """A basis of the invariant tensors, `[count, n, ..., n]`.
+    """Return a basis of the invariant tensors, `[count, n, ..., n]`.
 
     Args:
         what: the group, for messages.
@@ -142,7 +142,7 @@ def invariant_tensors(what: str, action: Action, stars: Sequence[bool], toleranc
 
 
 def common_null_space(what: str, rows: Sequence[np.ndarray], entries: int, exact: bool, tolerance: float) -> np.ndarray:
-    """A basis of the vectors that all matrices `[entries, entries]` take to zero, `[count, entries]`.
+    """Return a basis of the common null space of matrices `[entries, entries]`, `[count, entries]`.
 
     Raises:
         TooLargeError: if there are too many unknowns, or exact vectors have too large entries.
@@ -156,7 +156,7 @@ def common_null_space(what: str, rows: Sequence[np.ndarray], entries: int, exact
 
 
 def orbit_tensors(what: str, n: int, moves: Sequence[Moves], order: int) -> np.ndarray:
-    """Signed sums over the orbits of index tuples that no element takes to minus themselves.
+    """Return signed sums over the orbits of index tuples that no element maps to minus themselves.
 
     The result is int64 `[count, n, ..., n]`.
     Each index tuple is there twice, once for either sign; an orbit that holds both signs of one tuple vanishes.
@@ -201,7 +201,7 @@ def _kronecker(matrices: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def _constraints(action: Action, stars: Sequence[bool]) -> list[np.ndarray]:
-    """Square matrices whose common null space are the invariant tensors."""
+    """Return square matrices whose common null space is the space of invariant tensors."""
     identity = np.eye(action.n, dtype=np.int64)
     rows = []
     for pair in action.elements:
@@ -217,14 +217,14 @@ def _constraints(action: Action, stars: Sequence[bool]) -> list[np.ndarray]:
 
 
 def _wide(matrix: np.ndarray, order: int) -> np.ndarray:
-    """The matrix as Python integers where products of its entries could pass 64 bits."""
+    """The matrix as Python integers if products of its entries could exceed 64 bits."""
     if matrix.dtype.kind == "i" and max((abs(int(x)) for x in matrix.ravel()), default=1) ** order >= 2**62:
         return matrix.astype(object)
     return matrix
 
 
 def _numerical(what: str, rows: Sequence[np.ndarray], entries: int, kind: Any, tolerance: float) -> np.ndarray:
-    """An orthonormal basis by singular values; `_longest_columns` makes it independent of the decomposition."""
+    """An orthonormal basis from singular values; `_longest_columns` makes it independent of the decomposition."""
     stacked = np.concatenate(rows or [np.zeros((entries, entries))]).astype(kind)
     square = stacked if len(stacked) == entries else np.linalg.qr(stacked, mode="r")
     _, singular, vectors = np.linalg.svd(square)
@@ -242,7 +242,7 @@ def _numerical(what: str, rows: Sequence[np.ndarray], entries: int, kind: Any, t
 
 
 def _longest_columns(null: np.ndarray) -> np.ndarray:
-    """The columns of the projector on the span of orthonormal columns, made orthonormal: always the longest rest."""
+    """Orthonormalize columns of the projector onto the span of orthonormal columns, longest remainder first."""
     projector = null @ null.conj().T
     lengths = np.real(np.diag(projector)).copy()
     basis = np.zeros(null.shape[::-1], null.dtype)

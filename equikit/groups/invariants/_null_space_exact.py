@@ -12,14 +12,14 @@ import numpy as np
 from equikit._errors import TooLargeError
 
 MOST_PRIMES = 64
-"""Primes of 61 bits that are joined before exact tensors are given up."""
+"""The most primes of 61 bits that are combined before exact tensors are abandoned."""
 
 LARGEST_ENTRY = 2**31
-"""Entries of exact tensors, so that products of two fit in 64 bits."""
+"""The largest entries of exact tensors, so that products of two fit in 64 bits."""
 
 
 def exact_null_space(what: str, rows: Sequence[np.ndarray], entries: int, most_primes: int = MOST_PRIMES) -> np.ndarray:
-    """The null space modulo at most `most_primes` primes, lifted to fractions, and proved.
+    """Compute the null space modulo at most `most_primes` primes, lift it to fractions, and prove it.
 
     Modulo a prime the rank can only be too small and the null space too large, so that proved vectors in the
     number found modulo the prime are a basis. One prime is enough for small fractions; more are joined until it is.
@@ -87,7 +87,7 @@ def _null_space_modulo(whole: Sequence[np.ndarray], entries: int, prime: int) ->
 
 
 def _cleared(matrix: np.ndarray) -> np.ndarray:
-    """Each row times its common denominator, as Python integers."""
+    """Multiply each row by its common denominator, as Python integers."""
     if matrix.dtype.kind == "i":
         return matrix.astype(object)
     result = np.empty(matrix.shape, object)
@@ -98,7 +98,7 @@ def _cleared(matrix: np.ndarray) -> np.ndarray:
 
 
 def _lifted(vector: Sequence[int], modulus: int) -> list[int] | None:
-    """The smallest integers in the proportions of a vector modulo a number; `None` where they are not small."""
+    """The smallest integers proportional to a vector modulo a number; `None` if they are not small."""
     bound = math.isqrt(modulus // 2)
     fractions = []
     for entry in vector:

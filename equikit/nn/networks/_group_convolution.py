@@ -1,4 +1,4 @@
-"""A network of group convolutions: from images to one activation for each rotation and reflection."""
+"""A network of group convolutions, from images to one activation for each rotation and reflection."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from equikit.nn._linear import Linear, checked_dtypes
 from equikit.nn.initializers import filled, scaled, unit_normal
 
 WIDTH = 0.5
-"""The standard deviation of the rings on which filters live, in pixels."""
+"""The standard deviation of the rings of the filters, in pixels."""
 
 
 class GroupConvolution(Layer):
-    r"""A shallow network of group convolutions, from images to an activation for each element of C_n or D_n.
+    r"""A shallow network of group convolutions, from images to one activation for each element of C_n or D_n.
 
     The first layer correlates the image with its filters turned by every element,
     \(f_g(p) = \sum_u \psi(g^{-1} u)\, x(p + u)\); the others correlate functions on the group,
@@ -180,7 +180,7 @@ def _means(
     kernels: list[jax.Array],
     biases: list[jax.Array],
 ) -> jax.Array:
-    """The means over all pixels of what the convolutions make of images, `[images, elements, channels]`."""
+    """Return the means over all pixels of the convolved images, `[images, elements, channels]`."""
     turns = group.plane_matrices()
     order = len(turns)
     if not np.issubdtype(turns.dtype, np.integer):
@@ -195,7 +195,7 @@ def _means(
 
 
 def _filters(group: Z, size: int, kernel: jax.Array, *, first: bool, vectors: bool) -> jax.Array:
-    """Filters turned by every element, `[size, size, features, elements * width]`."""
+    """Return the filters rotated by every element, `[size, size, features, elements * width]`."""
     _, _, source, width = kernel.shape
     turned = jnp.asarray(turned_filters(group, size), kernel.dtype)
     every = jnp.einsum("guf,hfcw->guhcw", turned, kernel, precision=lax.Precision.HIGHEST)
@@ -212,7 +212,7 @@ def _filters(group: Z, size: int, kernel: jax.Array, *, first: bool, vectors: bo
 
 @functools.lru_cache(maxsize=32)
 def turned_filters(group: Z, size: int) -> np.ndarray:
-    r"""The functions that filters are sums of, turned: \(b_f(g^{-1} u)\) at every pixel u.
+    r"""Return the rotated basis functions of filters: \(b_f(g^{-1} u)\) at every pixel u.
 
     Single pixels where the group exchanges them, else circular harmonics on rings: `[elements, size², functions]`.
     """
@@ -237,13 +237,13 @@ def turned_filters(group: Z, size: int) -> np.ndarray:
 
 
 def _disc(size: int) -> np.ndarray:
-    """Which pixels of a square lie in the disc inside it, booleans `[size, size]`."""
+    """Return which pixels of a square lie in the disc inside it, booleans `[size, size]`."""
     squares = (np.arange(size) - (size - 1) / 2) ** 2
     return np.asarray(squares[:, None] + squares[None, :] <= (size / 2) ** 2)
 
 
 def _regular(group: Z) -> Z | MatrixGroup:
-    """The group as it permutes its own elements: C_n is Z(n); D_n, whose corners are only n, is given by matrices."""
+    """Return the regular representation: C_n is Z(n); D_n, which permutes only n corners, is given by matrices."""
     if not isinstance(group, D):
         return group
     places = group.plane_quotients()  # row g: where g^-1 moves every element

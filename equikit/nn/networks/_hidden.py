@@ -1,8 +1,8 @@
-"""The parts of hidden layers other than linear and bilinear maps."""
+"""Parts of hidden layers other than linear and bilinear maps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from flax import nnx
@@ -25,17 +25,15 @@ from equikit.signatures import (
     bind,
 )
 
-Nonlinearity = Literal["gated", "norm", "pointwise"]
-
 
 class HiddenLinear(Linear):
-    """The linear maps of a hidden layer, which may all be zero: products of features reach more."""
+    """The linear maps of a hidden layer, which may all be zero: products of features reach more outputs."""
 
     needs_input = False
 
 
 class HiddenBilinear(Bilinear):
-    """The products of a hidden layer, which only has the outputs that they reach: linear maps reach others."""
+    """The products of a hidden layer, for the outputs that they reach; linear maps reach the others."""
 
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
         (sources, wide), (targets, narrow) = read_features(products, "input"), read_features(outputs, "output")
@@ -67,6 +65,34 @@ class PerTerm(Layer):
         return {name: layer(x[name]) for name, layer in zip(self.names, self.layers, strict=True)}
 
 
+def _gated(
+    features: Features, activation: Activation, gate: Activation, groups: Mapping[str, object]
+) -> tuple[nnx.Module, Features]:
+    layer = Gated(features, activation=activation, gate=gate, groups=groups)
+    return layer, layer.inputs
+
+
+def _norm_gated(
+    features: Features, activation: Activation, gate: Activation, groups: Mapping[str, object]
+) -> tuple[nnx.Module, Features]:
+    return NormGated(features, activation=activation, gate=gate, groups=groups), features
+
+
+def _pointwise(
+    features: Features, activation: Activation, gate: Activation, groups: Mapping[str, object]
+) -> tuple[nnx.Module, Features]:
+    return PerTerm(activation, features, groups), features
+
+
+Nonlinearity = Literal["gated", "norm", "pointwise"]
+NONLINEARITIES: dict[str, Callable[..., tuple[nnx.Module, Features]]] = {
+    "gated": _gated,
+    "norm": _norm_gated,
+    "pointwise": _pointwise,
+}
+"""Maps output features, activation, gate and groups to a layer and its input features; `Nonlinearity` has the names."""
+
+
 def nonlinear_layer(
     kind: Nonlinearity,
     features: Features,
@@ -74,18 +100,13 @@ def nonlinear_layer(
     gate: Activation,
     groups: Mapping[str, object],
 ) -> tuple[nnx.Module, Features]:
-    """A nonlinearity with these output features, and its input features."""
-    _checks.choice("nonlinearity", kind, ("gated", "norm", "pointwise"))
-    if kind == "gated":
-        gated = Gated(features, activation=activation, gate=gate, groups=groups)
-        return gated, gated.inputs
-    if kind == "norm":
-        return NormGated(features, activation=activation, gate=gate, groups=groups), features
-    return PerTerm(activation, features, groups), features
+    """Return a nonlinearity with these output features, and its input features."""
+    _checks.choice("nonlinearity", kind, tuple(NONLINEARITIES))
+    return NONLINEARITIES[kind](features, activation, gate, groups)
 
 
 def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str, Any]) -> Normalized | None:
-    """`RMSNorm` on the terms that have an invariant mean square; `None` if there is no such term."""
+    """Return `RMSNorm` on the terms that have an invariant mean square; `None` if there is no such term."""
     terms, widths = read_features(features, "input")
     bound = bind(terms, (), groups, {}).groups
     orthogonal = {term.name for term in terms if all(bound[x].keeps_norm for x in term.labels if x in bound)}
@@ -94,7 +115,7 @@ def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str
 
 
 class Normalized(Layer):
-    """`RMSNorm` on some terms of a dictionary; the others are passed on."""
+    """`RMSNorm` on some terms of a dictionary; the others are unchanged."""
 
     shows_parts = True
 
@@ -109,7 +130,7 @@ class Normalized(Layer):
 
 
 def agree(before: Features, after: Features) -> bool:
-    """Whether two dictionaries stand for the same features, in whatever order and spelling."""
+    """Whether two dictionaries describe the same features, in any order and spelling."""
 
     def known(side: Features) -> set[tuple[str, tuple[str, ...], int]]:
         terms, widths = read_features(side, "feature")

@@ -1,4 +1,4 @@
-"""Networks that make a matrix of the input: one that moves with it by construction, and one that knows no groups."""
+"""Networks from the input to a matrix: an equivariant network, and an MLP without symmetry."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from equikit.signatures import (
 
 
 class MatrixNetwork(Layer):
-    r"""A `Network` of equivariant layers with n vectors for its output: a matrix with \(M(gx) = g M(x)\).
+    r"""A `Network` of equivariant layers whose output is n vectors: a matrix with \(M(gx) = g M(x)\).
 
     Columns are vectors of the label, made of the input by linear and bilinear maps and gates; axes with other labels,
     such as points, are summed over. At initialization the matrix is far from the group.
@@ -101,7 +101,7 @@ class MatrixNetwork(Layer):
         self.network = Network(features, rngs=rngs, groups=bound, **options)
 
     def __call__(self, x: Any, *, mask: Mapping[str, Any] | None = None) -> Feature:
-        """The matrix.
+        """Return the matrix.
 
         Args:
             x: `[*batch, *axes, channels]`, or a dictionary with one such array for each input term.
@@ -116,7 +116,7 @@ class MatrixNetwork(Layer):
 
 
 class MatrixMLP(Layer):
-    r"""A multilayer perceptron of all entries of the input, plus the identity: a matrix that knows nothing of groups.
+    r"""A multilayer perceptron of all entries of the input, plus the identity: a matrix without equivariance.
 
     Nothing makes it move with the input: it starts near the identity, which is in every group and moves with nothing.
     `matrix_equivariance_loss` teaches it, as far as data go.

@@ -244,7 +244,7 @@ class Network(Layer):
 
 
 def _scaled_sums(linear: Linear, first: Mapping[str, Feature], second: Mapping[str, Feature]) -> dict[str, Feature]:
-    """The sums of what linear maps and products give, scaled where an output has both."""
+    """Add linear maps and products, scaled where an output has both."""
     lost = {term.name for term in unreached(linear.signature, linear.channels)}
     scale = {name: 1 if name in lost else math.sqrt(0.5) for name in second}
     return {name: (one + second[name]) * scale[name] if name in second else one for name, one in first.items()}
@@ -268,7 +268,7 @@ def _products(
 def _bindings(
     features: Sequence[Features], groups: Mapping[str, object] | None, options: dict[str, Any], call: Call
 ) -> dict[str, Group | Fixed]:
-    """The group that is bound to each label of the features; keywords that are labels are taken out of the options."""
+    """Return the group of each label of the features, and remove keywords that are labels from the options."""
     kinds = [dict.fromkeys(" ".join(term.labels) for term in read_features(side, "hidden")[0]) for side in features]
     inputs, *later = ({text: text for text in side} for side in kinds)
     outputs = {text: text for side in later for text in side}

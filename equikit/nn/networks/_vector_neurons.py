@@ -1,4 +1,4 @@
-"""A network of vectors, from the linear layers of the engine."""
+"""A network on vectors, built from equivariant linear layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
-from equikit.groups import O, S
+from equikit.groups import O
 from equikit.nn._features import (
     Features,
     features_of,
@@ -22,6 +22,7 @@ from equikit.nn._features import (
     labels_of,
     masks_for,
     options_for,
+    permuted,
     read_features,
 )
 from equikit.nn._functions import sigmoid
@@ -38,11 +39,11 @@ from equikit.signatures import (
 )
 
 EPSILON = 1e-6
-"""Added to the variance of scores, which rounding errors alone must not make differ."""
+"""Added to the variance of scores, so that rounding errors alone do not distinguish them."""
 
 
 class VectorNeurons(Layer):
-    r"""A network from vectors and invariants to vectors, of degree one: outputs are as many times longer as inputs.
+    r"""A network from vectors and invariants to vectors, homogeneous of degree one: outputs scale with inputs.
 
     Its features are vectors of an entry, `"p x"`. Each layer maps them by a `Linear` layer, for points by \(A x_i + B\,
     \mathrm{mean}_j\, x_j\) as in Deep Sets, to q and k, and multiplies q by a gate, channel by channel:
@@ -142,7 +143,7 @@ class VectorNeurons(Layer):
         """The label of the vectors."""
         groups = self.signature.groups
         turned = [label for label, group in groups.items() if isinstance(group, O)]
-        others = all(isinstance(group, S) for label, group in groups.items() if label not in turned)
+        others = all(permuted(self.signature, label) for label in groups if label not in turned)
         counts = [term.labels.count(label) for label in turned for term in self.signature.inputs]
         if len(turned) != 1 or not others or not any(counts) or max(counts) > 1:
             raise OptionError(
@@ -197,14 +198,14 @@ class VectorNeurons(Layer):
         return result
 
     def _inner(self, one: Feature, two: Feature) -> Feature:
-        """The inner products of vectors, by the metric, `[*batch, ..., 1, ..., channels]`."""
+        """Return the inner products of vectors, by the metric, `[*batch, ..., 1, ..., channels]`."""
         form = self.signature.groups[self.label].form
         if form is not None:
             one = one * form.signs().reshape(-1, *[1] * (-1 - self.place)).astype(one.dtype)
         return jnp.sum(one * two, axis=self.place, keepdims=True)
 
     def _shares(self, scores: Feature, mask: Mapping[str, Any] | None) -> Feature:
-        """The share of every entry in the mean over all, times their number: a softmax of scores of one size."""
+        """Return the share of every entry in the mean over all, times their number: a softmax of normalized scores."""
         axes = tuple(range(-1 - self.axes, -1))
         if self.axes == 1 or not scores.size:
             return jnp.ones_like(scores)
@@ -218,11 +219,11 @@ class VectorNeurons(Layer):
         return count * shares / jnp.maximum(jnp.sum(shares, axis=axes, keepdims=True), EPSILON)
 
     def _term(self) -> Term:
-        """The term whose axes the features have."""
+        """Return the term whose axes the features have."""
         return next(term for term in self.signature.inputs if self.label in term.labels)
 
     def _scaled(self, arrays: Mapping[str, Any], mask: Mapping[str, Any] | None) -> tuple[dict[str, Any], Any]:
-        """All vectors over their largest entry, a constant, and this entry, `[*batch, 1, ..., 1]`.
+        """Return all vectors over their largest entry, a constant, and this entry, `[*batch, 1, ..., 1]`.
 
         Squares of them, and the derivative of a reciprocal, fit in the dtype. Where all are zero, it is one.
         """
@@ -241,7 +242,7 @@ class VectorNeurons(Layer):
         return vectors, jnp.expand_dims(largest, range(-1 - self.axes, 0))
 
     def _size(self, vectors: Mapping[str, Any], mask: Mapping[str, Any] | None) -> Any:
-        """The root of the mean square of all vectors `[*batch, 1, ..., 1]`; one where there are none but zeros."""
+        """Return the root mean square of all vectors `[*batch, 1, ..., 1]`; one if all are zero."""
         if self.signature.groups[self.label].form is not None:
             return 1
         total: Any = 0

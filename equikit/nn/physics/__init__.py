@@ -1,1 +1,1 @@
-"""Geometric messages and laws of materials."""
+"""Geometric messages and constitutive laws of materials."""

@@ -17,7 +17,7 @@ from equikit import _checks
 from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, ShapeError
 from equikit.diagrams import Diagram, MultilinearSpace, multilinear
-from equikit.groups import Bistochastic, Group, H, MatrixGroup, O
+from equikit.groups import Group, O
 from equikit.nn._features import refuse_complex
 from equikit.nn._functions import silu
 from equikit.nn._layer import Layer
@@ -28,11 +28,11 @@ from equikit.plans.sharding import entries
 from equikit.signatures import Signature, Term
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
-"""A space, the basis elements of it that are used, how often the strain enters, the structural tensor or -1."""
+"""A space, its basis elements in use, the degree in the strain, and the structural tensor or -1."""
 
 
 MOST_POWERS = 20
-"""The highest degree for groups with diagrams, which are too many far below it. Point groups have a limit of work."""
+"""The highest degree for groups with diagrams, far below which there are too many. Point groups have a work limit."""
 
 
 def _connected(diagram: Diagram, inputs: int) -> bool:
@@ -55,7 +55,7 @@ def _connected(diagram: Diagram, inputs: int) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _parts(group: Group, degree: int, structures: int, target: str, products: bool = False) -> tuple[Part, ...]:
-    """The connected maps from strains, and at most one structural tensor, to stress or to a number.
+    """Return the connected maps from strains, and at most one structural tensor, to stress or to a number.
 
     With `products` those that are not connected too: products of invariants with lower maps.
     """
@@ -86,8 +86,14 @@ def _checked_axes(axes: Any) -> tuple[tuple[float, ...], ...]:
         ) from None
 
 
+def _is_known(group: Group) -> bool:
+    """Whether a group is one of real orthogonal matrices that has diagrams of pairs or small blocks, or is finite."""
+    known = group.is_finite if group.blocks == "whole" else group.blocks != "any"
+    return bool(known and group.keeps_norm and not group.is_complex and group.n)
+
+
 class ConstitutiveLaw(Layer):
-    r"""Stress as a function of strain that has the symmetry of a material: \(\sigma = \sum_a f_a(I(E))\, G_a(E)\).
+    r"""Stress as a function of strain with the symmetry of a material: \(\sigma = \sum_a f_a(I(E))\, G_a(E)\).
 
     \(G_a\) are the polynomial equivariant maps of symmetric tensors, found as symmetric multilinear maps in which the
     strain enters several times (\(1, E, E^2\) for an isotropic material), \(I\) the invariants likewise
@@ -157,10 +163,7 @@ class ConstitutiveLaw(Layer):
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         self.group = O(3) if group is None else group
-        known = isinstance(self.group, O | H | Bistochastic) and self.group.form is None
-        if isinstance(self.group, MatrixGroup):  # a point group
-            known = self.group.keeps_norm and not self.group.is_complex and not self.group.algebra
-        if not known or not self.group.n:
+        if not isinstance(self.group, Group) or not _is_known(self.group):
             raise OptionError(
                 "the group of a material is not one of orthogonal matrices that is known here",
                 got=repr(group),
@@ -168,7 +171,7 @@ class ConstitutiveLaw(Layer):
                 step="write group=ek.O(3), and give the axes of the material by axes=",
             )
         self.axes = _checked_axes(axes)
-        if self.axes and isinstance(self.group, MatrixGroup):
+        if self.axes and self._is_point_group:
             raise OptionError(
                 "a point group knows the axes of its material",
                 got=f"axes={self.axes}, group={self.group}",
@@ -193,11 +196,11 @@ class ConstitutiveLaw(Layer):
                 expected="invariants=, whose gradients are its maps",
                 step="leave degree out",
             )
-        most = None if isinstance(self.group, MatrixGroup) else MOST_POWERS
+        most = None if self._is_point_group else MOST_POWERS
         self.degree = _checks.count("degree", 2 if degree is None else degree, most=most, example=2)
         self.invariants = _checks.count("invariants", invariants, least=1, most=most, example=3)
         _checks.rngs(rngs)
-        if isinstance(self.group, MatrixGroup):
+        if self._is_point_group:
             found, maps = counts(self.group, self.invariants, 0 if hyperelastic else self.degree)
         else:
             found = sum(len(chosen) for _, chosen, _, _ in self._invariants)
@@ -211,6 +214,11 @@ class ConstitutiveLaw(Layer):
         )
 
     @property
+    def _is_point_group(self) -> bool:
+        """Whether the group has no diagrams, and polynomials are found from its generators."""
+        return self.group.blocks == "whole"
+
+    @property
     def _maps(self) -> tuple[Part, ...]:
         return _parts(self.group, self.degree, len(self.axes), "sym(x x)")
 
@@ -222,7 +230,7 @@ class ConstitutiveLaw(Layer):
         return tuple(part for part in parts if part[2] and part[2] + (part[3] >= 0) <= self.invariants)
 
     def _evaluate(self, parts: tuple[Part, ...], strain: jax.Array) -> jax.Array:
-        """The values of some maps, side by side as channels."""
+        """Return the values of some maps, concatenated as channels."""
         values = []
         for space, chosen, count, structure in parts:
             inputs = [strain[..., None]] * count
@@ -240,7 +248,7 @@ class ConstitutiveLaw(Layer):
         return jnp.concatenate(values, -1)
 
     def invariants_of(self, strain: jax.Array) -> jax.Array:
-        """The invariants that enter the network, `[*batch, count]`, of the scaled strain; each divided by its norm.
+        """Return the network's invariants, `[*batch, count]`, of the scaled strain; each divided by its norm.
 
         Raises:
             ShapeError, DTypeError: if the strain does not fit.
@@ -248,12 +256,12 @@ class ConstitutiveLaw(Layer):
         return self._invariants_of(self._checked(strain))
 
     def _invariants_of(self, strain: jax.Array) -> jax.Array:
-        if isinstance(self.group, MatrixGroup):
+        if self._is_point_group:
             return invariants_of(self.group, self.invariants, (strain + jnp.swapaxes(strain, -1, -2)) / 2 / self.scale)
         return self._evaluate(self._invariants, strain / self.scale)
 
     def _maps_of(self, strain: jax.Array) -> jax.Array:
-        if isinstance(self.group, MatrixGroup):
+        if self._is_point_group:
             return maps_of(self.group, self.degree, (strain + jnp.swapaxes(strain, -1, -2)) / 2 / self.scale)
         return self._evaluate(self._maps, strain / self.scale)
 
@@ -263,11 +271,11 @@ class ConstitutiveLaw(Layer):
         return invariants
 
     def _potential(self, strain: jax.Array) -> jax.Array:
-        """The energy before stress at rest is taken away; times the scale of strains, so that stress is about one."""
+        """The energy before stress at rest is subtracted, times the scale of strains, so that stress is about one."""
         return self.scale * self._network(self._invariants_of(strain))[..., 0]
 
     def energy(self, strain: jax.Array) -> jax.Array:
-        """The energy density of a hyperelastic law, `[*batch]`, up to a constant.
+        """Return the energy density of a hyperelastic law, `[*batch]`, up to a constant.
 
         Raises:
             OptionError: if the law is not hyperelastic.
@@ -286,7 +294,7 @@ class ConstitutiveLaw(Layer):
         return energy
 
     def _at_rest(self, dtype: jnp.dtype) -> jax.Array:
-        """The stress without strain, before it is taken away."""
+        """Return the stress without strain, before it is subtracted."""
         return self._stress(jnp.zeros((self.group.n, self.group.n), dtype))
 
     def _stress(self, strain: jax.Array) -> jax.Array:
@@ -333,7 +341,7 @@ class ConstitutiveLaw(Layer):
         yield from (text for text in options if not (self.hyperelastic and text.startswith("degree=")))
 
     def __call__(self, strain: jax.Array) -> jax.Array:
-        """The stress `[*batch, n, n]` of strains `[*batch, n, n]`, symmetric; only their symmetric part counts.
+        """Return the stress `[*batch, n, n]` of the symmetric part of strains `[*batch, n, n]`.
 
         Raises:
             ShapeError, DTypeError: if the strain does not fit.

@@ -36,10 +36,10 @@ from equikit.signatures import (
 )
 
 MOST_POWERS = 20
-"""The highest power of the direction: the diagrams of a message are too many far below it."""
+"""The highest power of the direction, far below which a message has too many diagrams."""
 
 POINT, OTHER, SPACE = "i", "j", "x"
-"""The labels of the receiving point, the sending one, and the axes of space."""
+"""The labels of the receiving point, the sending point, and the axes of space."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -201,9 +201,9 @@ class GeometricMessage(Layer):
         return self.signature.inputs[:-1]
 
     def _labels(self) -> tuple[str, str]:
-        """The label of the points and that of space."""
+        """The labels of the points and of space."""
         groups = self.signature.groups
-        points = [label for label, group in groups.items() if type(group) is S]
+        points = [label for label, group in groups.items() if isinstance(group, S)]
         spaces = [label for label, group in groups.items() if isinstance(group, O) and group.form is None and group.n]
         terms = (*self.sources, *self.signature.outputs)
         fits = len(points) == len(spaces) == 1 and len(groups) == len(self.signature.bindings) == 2
@@ -221,7 +221,7 @@ class GeometricMessage(Layer):
         return f"{source.name}, {power} -> {target.name}"
 
     def _parts(self, target: Term) -> list[tuple[str, int, int]]:
-        """The weights of a message: their name, the number of the source and the power of the direction.
+        """Return the weights of a message: their name, the number of the source and the power of the direction.
 
         The names are not read from the `nnx.Dict`, to which `nnx.tabulate` gives other keys.
         """
@@ -244,7 +244,7 @@ class GeometricMessage(Layer):
     def __call__(
         self, features: Mapping[str, Feature], positions: jax.Array, *, mask: Masks | None = None
     ) -> dict[str, Feature]:
-        """The messages that all points receive.
+        """Return the messages that all points receive.
 
         Args:
             features: arrays `[*batch, points, *axes, channels]`, named as in `inputs`.
@@ -300,7 +300,7 @@ class GeometricMessage(Layer):
         mask: jax.Array | None,
         shapes: Shapes,
     ) -> list[jax.Array]:
-        """The messages of checked arrays of one dtype, with all batch axes as one between."""
+        """Return the messages of checked arrays of one dtype, with all batch axes folded into one."""
         (count, n), batch = positions.shape[-2:], math.prod(shapes.batch)
         flat = Shapes((batch,), {POINT: count, OTHER: count, SPACE: n})
         rows = [x.reshape(batch, *x.shape[len(shapes.batch) :]) for x in rows]

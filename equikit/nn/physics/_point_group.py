@@ -1,8 +1,8 @@
-r"""Polynomials of a symmetric tensor that a point group leaves as they are, or that move with it.
+r"""Invariant and equivariant polynomials of a symmetric tensor under a point group.
 
 A finite group G of orthogonal matrices, given by generators, acts on symmetric tensors, and so on the monomials of
-their entries. Invariant polynomials of a degree, and polynomial maps to symmetric tensors, are the null space of what
-the generators demand of the coefficients: exact where the generators are.
+their entries. Invariant polynomials of a degree, and equivariant polynomial maps to symmetric tensors, are the null
+space of the constraints of the generators on the coefficients: exact if the generators are.
 """
 
 from __future__ import annotations
@@ -20,29 +20,30 @@ import numpy as np
 
 from equikit._errors import TooLargeError
 from equikit.groups import (
+    Group,
     MatrixGroup,
     common_null_space,
 )
 
 MOST_WORK = 800_000
-"""Sum of the squared numbers of coefficients above which polynomials are not sought; each takes 12 µs or less."""
+"""The largest sum of squared numbers of coefficients for which polynomials are computed; each takes at most 12 µs."""
 
 Monomial = tuple[int, ...]
-"""Places of entries, ascending, one for each factor."""
+"""Positions of entries, ascending, one for each factor."""
 
 
 def places(n: int) -> list[tuple[int, int]]:
-    """The entries of a symmetric matrix on and above the diagonal."""
+    """Return the entries of a symmetric matrix on and above the diagonal."""
     return list(itertools.combinations_with_replacement(range(n), 2))
 
 
 def monomials(n: int, degree: int) -> list[Monomial]:
-    """The monomials of a degree in the entries of a symmetric matrix."""
+    """Return the monomials of a degree in the entries of a symmetric matrix."""
     return list(itertools.combinations_with_replacement(range(len(places(n))), degree))
 
 
 def _on_entries(matrix: np.ndarray) -> np.ndarray:
-    r"""The matrix of \(E \mapsto g E g^T\) on the entries on and above the diagonal."""
+    r"""Return the matrix of \(E \mapsto g E g^T\) on the entries on and above the diagonal."""
     found = places(len(matrix))
     result = np.zeros((len(found), len(found)), matrix.dtype)
     for column, (i, j) in enumerate(found):
@@ -52,7 +53,7 @@ def _on_entries(matrix: np.ndarray) -> np.ndarray:
 
 
 def _on_monomials(action: np.ndarray, own: list[Monomial]) -> np.ndarray:
-    """Each monomial of the moved entries, in monomials of the entries."""
+    """Expand each monomial of the transformed entries in monomials of the entries."""
     place = {monomial: i for i, monomial in enumerate(own)}
     result = np.zeros((len(own), len(own)), action.dtype)
     for row, monomial in enumerate(own):
@@ -68,7 +69,7 @@ def _on_monomials(action: np.ndarray, own: list[Monomial]) -> np.ndarray:
     return result
 
 
-def _refuse_if_long(group: MatrixGroup, invariants: int, degree: int) -> None:
+def _refuse_if_long(group: Group, invariants: int, degree: int) -> None:
     """Raise `TooLargeError` if the null spaces of all degrees together would take long."""
     assert group.n is not None
     entries, work = math.comb(group.n + 1, 2), 0
@@ -85,8 +86,15 @@ def _refuse_if_long(group: MatrixGroup, invariants: int, degree: int) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def polynomials(group: MatrixGroup, degree: int, *, tensors: bool) -> np.ndarray:
-    r"""Coefficients of the invariant polynomials of a degree, or of the polynomial maps to symmetric tensors.
+def _given(group: Group) -> MatrixGroup:
+    """The group, given by the matrices of its generators."""
+    if isinstance(group, MatrixGroup):
+        return group
+    return MatrixGroup([group.matrix(generator) for generator in group.generators()], n=group.n, name=str(group))
+
+
+def polynomials(group: Group, degree: int, *, tensors: bool) -> np.ndarray:
+    r"""Return coefficients of the invariant polynomials of a degree, or of the polynomial maps to symmetric tensors.
 
     Args:
         group: a finite group of orthogonal matrices, given by generators.
@@ -102,23 +110,24 @@ def polynomials(group: MatrixGroup, degree: int, *, tensors: bool) -> np.ndarray
     Cost: the cube of the number of coefficients.
     """
     assert group.n is not None
+    given = _given(group)
     own, width = monomials(group.n, degree), len(places(group.n)) if tensors else 1
     rows = []
-    for generator in group.given:
-        kind: Any = object if group.exact else np.float64
-        matrix = np.array([[Fraction(x) if group.exact else float(x) for x in row] for row in generator], kind)
+    for generator in given.given:
+        kind: Any = object if given.exact else np.float64
+        matrix = np.array([[Fraction(x) if given.exact else float(x) for x in row] for row in generator], kind)
         action = _on_entries(matrix)
         moved = _on_monomials(action, own)
         one, identity = np.eye(width, dtype=np.int64), np.eye(len(own), dtype=np.int64)
         # A map F has F(g E) = g F(E): coefficients times moved monomials are moved entries of coefficients.
         rows.append(np.kron(one, moved.T) - np.kron(action if tensors else one, identity))
-    basis = common_null_space(str(group), rows, width * len(own), group.exact, group.tolerance).astype(np.float64)
+    basis = common_null_space(str(group), rows, width * len(own), given.exact, given.tolerance).astype(np.float64)
     basis /= np.maximum(np.linalg.norm(basis, axis=1, keepdims=True), 1e-300)
     return basis.reshape(len(basis), width, len(own)) if tensors else basis
 
 
 def evaluated_monomials(strain: jax.Array, degree: int) -> jax.Array:
-    """The monomials of a degree of a symmetric matrix `[*batch, n, n]`: `[*batch, monomials]`."""
+    """Return the monomials of a degree of a symmetric matrix `[*batch, n, n]`: `[*batch, monomials]`."""
     n = strain.shape[-1]
     entries = [strain[..., i, j] for i, j in places(n)]
     one = jnp.ones_like(strain[..., 0, 0])  # spread over devices as the strain is
@@ -129,14 +138,14 @@ def evaluated_monomials(strain: jax.Array, degree: int) -> jax.Array:
 
 
 def symmetric_matrix(entries: jax.Array, n: int) -> jax.Array:
-    """The matrix with given entries on and above the diagonal, `[..., entries]` to `[..., n, n]`."""
+    """Return the matrix with given entries on and above the diagonal, `[..., entries]` to `[..., n, n]`."""
     number = {place: i for i, place in enumerate(places(n))}
     rows = [jnp.stack([entries[..., number[min(i, j), max(i, j)]] for j in range(n)], -1) for i in range(n)]
     return jnp.stack(rows, -2)
 
 
-def invariants_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Array:
-    """The invariants of degree one up to a degree, `[*batch, count]`."""
+def invariants_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
+    """Return the invariants of degree one up to a degree, `[*batch, count]`."""
     parts = [
         evaluated_monomials(strain, d) @ jnp.asarray(polynomials(group, d, tensors=False).T, strain.dtype)
         for d in range(1, degree + 1)
@@ -144,8 +153,8 @@ def invariants_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Arr
     return jnp.concatenate(parts, -1)
 
 
-def maps_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Array:
-    """The maps of degree zero up to a degree at a strain, `[*batch, n, n, count]`."""
+def maps_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
+    """Return the maps of degree zero up to a degree at a strain, `[*batch, n, n, count]`."""
     n, parts = strain.shape[-1], []
     for d in range(degree + 1):
         coefficients = jnp.asarray(polynomials(group, d, tensors=True), strain.dtype)
@@ -154,8 +163,8 @@ def maps_of(group: MatrixGroup, degree: int, strain: jax.Array) -> jax.Array:
     return jnp.concatenate(parts, -1)
 
 
-def counts(group: MatrixGroup, invariants: int, degree: int) -> tuple[int, int]:
-    """How many invariants and how many maps there are.
+def counts(group: Group, invariants: int, degree: int) -> tuple[int, int]:
+    """Return the numbers of invariants and of maps.
 
     Raises:
         TooLargeError: if it would take more than about ten seconds to find them.

@@ -1,4 +1,4 @@
-"""Functions of a distance: a basis with a smooth cutoff, put through a small network."""
+"""Functions of a distance: a basis with a smooth cutoff, followed by a small network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from equikit.signatures import Signature, Term
 
 
 def cutoff_envelope(distance: jax.Array) -> jax.Array:
-    r"""The polynomial \(1 - 28 x^6 + 48 x^7 - 21 x^8\) below one, zero above: twice differentiable, flat at both ends.
+    r"""Return \(1 - 28 x^6 + 48 x^7 - 21 x^8\) below one, zero above: twice differentiable, flat at both ends.
 
     Source:
         Gasteiger et al., Directional Message Passing for Molecular Graphs, arXiv:2003.03123, equation 8 with p = 6.
@@ -93,7 +93,7 @@ class Radial(Layer):
         return [f"{self.cutoff:g}", str(self.network[-1].channels[1][0])]
 
     def __call__(self, distance: jax.Array) -> jax.Array:
-        """The functions at distances `[*batch]`, zero or more: `[*batch, channels]`.
+        """Return the functions at distances `[*batch]`, zero or more: `[*batch, channels]`.
 
         Raises:
             DTypeError: if the distances are not real floating-point numbers.

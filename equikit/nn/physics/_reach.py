@@ -1,4 +1,4 @@
-"""Which features inside a network depend on its input, followed layer by layer."""
+"""Which features inside a network depend on its input, layer by layer."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Reach(NamedTuple):
 
 @functools.singledispatch
 def reach(layer: object, before: Reach) -> Reach:
-    """The reach of the outputs of a layer, given the reach of its inputs."""
-    raise NotImplementedError(f"no rule for {type(layer).__name__}")
+    """The reach of the outputs of a layer, given the reach of its inputs; by default, each term depends on itself."""
+    return before
 
 
 @reach.register

@@ -75,7 +75,7 @@ class RMSNorm(Termwise):
         return nnx.Dict({name: nnx.Param(filled(value, (width,), dtype)) for name, width in own.items()})
 
     def __call__(self, x: Arrays, *, mask: Masks | None = None) -> Arrays:
-        """Normalize an array `[*batch, *axes, channels]` or a dictionary of arrays; entries that are zero stay so.
+        """Normalize an array `[*batch, *axes, channels]` or a dictionary of arrays; zeros stay zero.
 
         Args:
             x: a dictionary with an array for each term, or the array alone where there is one term.

@@ -1,1 +1,1 @@
-"""From signatures to plans: reductions, products and expansions, and passes that lead to the fewest."""
+"""From signatures to plans: reductions, products and expansions, and the passes that optimize them."""

@@ -1,10 +1,10 @@
-"""Compile a space of multilinear maps to a plan that shares work between diagrams. Nothing here imports JAX.
+"""Compile a space of multilinear maps to a plan that shares work between diagrams. No JAX.
 
-A diagram is applied in three stages. Every input is *reduced* by the part of the diagram that lies in it alone:
+A diagram is applied in three stages. Every input is *reduced* by the part of the diagram that lies only in it:
 diagonals, traces and sums. The reduced inputs are *contracted* with each other, with Levi-Civita tensors, invariant
 tensors and the weights. The result is *expanded* to the output by the part of the diagram that lies in the output.
-Diagrams with the same reductions that join the reduced inputs in the same way share one contraction, however they place
-its axes in the output.
+Diagrams share one contraction if they have the same reductions and join the reduced inputs in the same way, wherever
+they place the axes of the result in the output.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from equikit.plans.compilation._lower import FEWER, Channels, channel_pair
 from equikit.plans.compilation._tensors import is_disjoint, joint_tensors
 
 MOST_MAPS = 50_000
-"""Basis elements above which there is no plan: 21,147 of S take 2 s."""
+"""The most basis elements for which there is a plan: 21,147 of S take 2 s."""
 
 
 def _terms(total: OrbitSum, invariants: Invariants, moves: tuple[Move, ...]) -> list[tuple[Diagram, dict[int, Any]]]:
-    """The diagrams of a basis element up to exchanges of axes, each with coefficients of invariant tensors.
+    """Return the diagrams of a basis element up to exchanges of axes, each with coefficients of invariant tensors.
 
-    Tensors are made symmetric before and after, so one diagram does for all that differ by exchanges of axes.
+    Tensors are symmetrized before and after, so diagrams that differ by exchanges of axes need only one representative.
     """
     left: dict[Diagram, dict[int, Any]] = {}
     for member, factor in total.terms:
@@ -60,7 +60,7 @@ def _terms(total: OrbitSum, invariants: Invariants, moves: tuple[Move, ...]) -> 
 
 
 def _half(labels: tuple[str, ...], growth: Sequence[int], opened: set[int]) -> tuple[HalfDiagram, tuple[int, ...]]:
-    """A row of a diagram as a half diagram whose open blocks propagate, and those blocks in the order of its core."""
+    """A row of a diagram as a half diagram whose open blocks propagate, and these blocks in the order of its core."""
     own = canonical(growth)
     number = dict(zip(own, growth, strict=True))
     half = HalfDiagram(labels, own, tuple(sorted(new for new, old in number.items() if old in opened)))
@@ -69,7 +69,7 @@ def _half(labels: tuple[str, ...], growth: Sequence[int], opened: set[int]) -> t
 
 @functools.lru_cache(maxsize=4096)
 def _contraction(space: MultilinearSpace, diagram: Diagram) -> tuple[Contraction, HalfDiagram, tuple[int, ...]]:
-    """The contraction of a diagram, without uses; the output half that it ends in, and the axes of the half in it."""
+    """Return the contraction of a diagram, without uses; its output half, and the axes of the half in it."""
     rows = [slice(start, stop) for start, stop in itertools.pairwise(space.starts)]
     growths, names = [diagram.growth[row] for row in rows], [diagram.labels[row] for row in rows]
     heads = [(label, count, leg_order(diagram, label)) for label, count, _ in diagram.heads]
@@ -85,7 +85,7 @@ def _contraction(space: MultilinearSpace, diagram: Diagram) -> tuple[Contraction
         half, wires = _half(names[i], growth, rest | legs)
         halves.append(half)
         letters.append(tuple(letter.setdefault(block, len(letter)) for block in wires))
-        # The later of the two ends of a form in the bottom row is multiplied by it.
+        # The later end of a form in the bottom row is multiplied by the form.
         ends = (block in seen and block not in above for block in wires)
         lowered.append(tuple(a for a, end in enumerate(ends) if end and half.core[a] in forms))
         seen.update(growth)
@@ -113,7 +113,7 @@ def _contraction(space: MultilinearSpace, diagram: Diagram) -> tuple[Contraction
 
 @functools.lru_cache(maxsize=256)
 def _contractions(space: MultilinearSpace, elements: tuple[int, ...]) -> tuple[Contraction, ...]:
-    """The contractions that apply some basis elements; with invariant tensors one for each place in the output."""
+    """Return the contractions of some basis elements; with invariant tensors one for each position in the output."""
     found: dict[tuple[object, ...], tuple[Contraction, list[Use]]] = {}
     basis, invariants = space.basis, space.invariants
     moves = tuple(move for place in range(len(space.operands) + 1) for move in space.axis_moves(place))
@@ -133,11 +133,11 @@ def multilinear_plan(
     normalize: Normalize = "sum",
     mode: Mode = "full",
 ) -> MultilinearPlan:
-    """Compile a space of multilinear maps to a plan; `space.plan` is the public way.
+    """Compile a space of multilinear maps to a plan; `space.plan` is the public method.
 
     Args:
         space: from `hom`, with commas.
-        channels: of each input, or one number for all; and of the output.
+        channels: one number for each input, or one number for all; and the channels of the output.
         normalize: `"sum"`, or `"mean"` to divide each sum over an index that is not in the output by its size.
         mode: `"full"` or `"channelwise"`.
 
@@ -191,7 +191,7 @@ def planned_maps(
     mode: Mode = "full",
     elements: tuple[int, ...] | None = None,
 ) -> MultilinearPlan:
-    """The plan of some basis elements, all where `elements` is not given, for a checked request.
+    """Return the plan of some basis elements, by default all, for a checked request.
 
     Raises:
         TooLargeError: if there are too many basis elements.
@@ -215,7 +215,7 @@ def planned_maps(
 
 
 def invariant_sums(plan: MultilinearPlan, contraction: Contraction) -> tuple[tuple[int, ...], np.ndarray]:
-    """The basis elements that a contraction applies, and for each the combination of invariant tensors that it is.
+    """Return the basis elements of a contraction, and for each its combination of invariant tensors.
 
     The tensors are `[elements, entries]`.
     """
@@ -244,9 +244,9 @@ class Equation:
 
     Attributes:
         operands: the letters of each operand: inputs, Levi-Civita tensors, invariant tensors unless they are looked up
-            in the weights, and weights where channels are mixed. After the letters of blocks there is one for the
-            batch, one for the features of each input (one for all where they are multiplied channel by channel), one
-            for the basis elements and one for the features of the output.
+            in the weights, and weights if channels are mixed. After the letters of blocks there is one for the batch,
+            one for the features of each input (one for all if channelwise), one for the basis elements and one for the
+            features of the output.
         result: the letters of the result.
         order: pairs of operands to contract.
     """
@@ -257,7 +257,7 @@ class Equation:
 
 
 def equation(plan: MultilinearPlan, contraction: Contraction, sizes: Mapping[str, Any], batch: Any) -> Equation:
-    """The einsum of a contraction at the sizes of labels; one that is not known counts as one."""
+    """Return the einsum of a contraction at the sizes of labels; unknown sizes count as one."""
     count, pooled = len(contraction.halves), len(contraction.labels)
     channelwise = plan.mode == "channelwise"
     wide = [pooled + 1 if channelwise else pooled + 1 + i for i in range(count)]
@@ -282,14 +282,14 @@ def equation(plan: MultilinearPlan, contraction: Contraction, sizes: Mapping[str
 def letter_sizes(
     plan: MultilinearPlan, contraction: Contraction, sizes: Mapping[str, Any], batch: Any
 ) -> tuple[Any, ...]:
-    """The size of every letter of an equation."""
+    """Return the size of every letter of an equation."""
     wide, (narrow,) = plan.features
     elements = len({use.element for use in contraction.uses}) if contraction.held else len(contraction.uses)
     return (*(sizes[label] for label in contraction.labels), batch, *wide, elements, narrow)
 
 
 def _bound(plan: MultilinearPlan, sizes: Mapping[str, Any], batch: Any) -> int:
-    """The entries of the largest input, times the number of features of the widest term."""
+    """Return the entries of the largest input, times the number of features of the widest term."""
     signature, (wide, narrow) = plan.signature, plan.features
     largest = max(
         math.prod(_known(sizes[term.labels[i]]) for i in signature.acted(term)) * width
@@ -299,21 +299,21 @@ def _bound(plan: MultilinearPlan, sizes: Mapping[str, Any], batch: Any) -> int:
 
 
 def _known(size: object) -> int:
-    """A size for comparing orders; symbolic sizes of jax.export and empty axes count as one."""
+    """Return a size for comparing orders; symbolic sizes of jax.export and empty axes count as one."""
     return max(size, 1) if isinstance(size, int) else 1
 
 
 def best_order(operands: tuple[Letters, ...], result: Letters, sizes: tuple[int, ...], most: int) -> Order:
-    """The order of contracting operands two by two that takes the fewest multiplications.
+    """Find the pairwise contraction order with the fewest multiplications.
 
-    Among the orders whose intermediate results have at most `most` entries; where there are none, the order whose
-    largest intermediate result is smallest.
+    The order is chosen among those whose intermediate results have at most `most` entries; if there are none, it is the
+    order with the smallest largest intermediate result.
 
     Args:
         operands: the letters of each operand.
         result: the letters of the result.
         sizes: the size of each letter.
-        most: entries.
+        most: a number of entries.
 
     Cost: grows as the factorial of the number of operands.
     """

@@ -1,4 +1,4 @@
-"""The lattice of half diagrams: which tensor each is made from, one axis at a time."""
+"""The lattice of half diagrams: how each tensor is computed from another, one axis at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from equikit.signatures import Signature, Term
 
 
 def root(labels: tuple[str, ...]) -> HalfDiagram:
-    """The half diagram of the tensor itself: every axis alone and propagating."""
+    """Return the half diagram of the tensor itself: every axis alone and propagating."""
     everything = tuple(range(len(labels)))
     return HalfDiagram(labels, everything, everything)
 
@@ -22,7 +22,7 @@ def acted_labels(signature: Signature, term: Term) -> tuple[str, ...]:
 
 
 def _larger(half: HalfDiagram) -> Iterable[Step]:
-    """The steps by which a half diagram can be made from one with an axis more, or a head less."""
+    """Yield the steps that make a half diagram from one with an additional axis, or with one head less."""
     if half.heads:
         last = half.heads[-1]
         marks = tuple(sorted((*half.propagating, *last.blocks)))
@@ -36,14 +36,15 @@ def _larger(half: HalfDiagram) -> Iterable[Step]:
         vertices = half.blocks[block]
         if len(vertices) < 2:
             continue
-        # Split the last vertex off: its block then comes later in the core, and the diagonal stays at the first place.
+        # Split off the last vertex: its block then comes later in the core, and the diagonal stays at the first
+        # position.
         split = list(half.growth)
         split[vertices[-1]] = half.size
         growth = canonical(split)
         renumbered = {split[v]: growth[v] for v in range(len(growth))}
         kept_blocks = sorted(renumbered[b] for b in (*half.propagating, half.size))
         larger = HalfDiagram(half.labels, growth, tuple(kept_blocks))
-        # A vector stands before a dual vector in the core, whichever comes first in the row.
+        # A vector precedes a dual vector in the core, whichever comes first in the row.
         first, second = sorted(larger.wires.index(growth[vertex]) for vertex in (vertices[0], vertices[-1]))
         yield Step(0, larger, half, "diagonal", (first, second))
 
@@ -61,13 +62,13 @@ def chain(term: int, half: HalfDiagram) -> tuple[Step, ...]:
 def lattice(
     term: int, labels: tuple[str, ...], needed: set[HalfDiagram], sizes: Mapping[str, int | None]
 ) -> list[Step]:
-    """Choose how each needed half diagram is made: from its cheapest parent, sharing what is needed anyway.
+    """Choose the cheapest parent of each needed half diagram, sharing tensors that are needed anyway.
 
-    The cost of a step is what it reads: the larger tensor for a sum, the smaller one for a diagonal. A parent that
-    nothing else needs costs its own making as well.
+    The cost of a step is what it reads: the larger tensor for a sum, the smaller tensor for a diagonal. A parent that
+    is needed for nothing else also costs its own computation.
 
     Returns:
-        Steps in an order in which every larger tensor is there before it is read.
+        Steps in an order that computes every larger tensor before it is read.
     """
     free = max([size for size in sizes.values() if size is not None], default=1) * 64 + 64
 
@@ -99,17 +100,17 @@ def lattice(
         _, step = best(half)
         steps[half] = replace(step, term=term)
         waiting.append(step.large)
-    # A head can leave more axes than it takes, but is always made after what has none.
+    # A head can have more axes than legs, but is always applied after tensors without heads.
     return sorted(steps.values(), key=lambda step: (len(step.small.heads), -len(step.small.core), step.small))
 
 
 def cheapest_reductions(signature: Signature, products: Iterable[Product | Contraction]) -> tuple[Step, ...]:
-    """The steps from the inputs down to all tensors that products take."""
+    """Return the steps from the inputs down to all tensors that products take."""
     return _lattices(signature, signature.inputs, [product.inputs for product in products])
 
 
 def cheapest_expansions(signature: Signature, products: Iterable[Product | Contraction]) -> tuple[Step, ...]:
-    """The steps from all tensors that products give up to the outputs."""
+    """Return the steps from all results of products up to the outputs."""
     return _lattices(signature, signature.outputs, [product.outputs for product in products])[::-1]
 
 

@@ -17,18 +17,18 @@ from equikit.signatures import Signature, Term
 FEWER = "use fewer axes; space.dim and the shapes of the weights need no plan"
 
 Channels = int | Sequence[int]
-"""Of each term of a side, or one number for all."""
+"""One number for each term of a side, or one number for all."""
 
 
 MOST_WORK = 5_000_000
-"""Estimated microseconds above which no plan is made."""
+"""The most estimated microseconds for which a plan is made."""
 
 PER_TENSOR, PER_DIAGRAM = 50, 1.5
-"""Microseconds that a tensor of the lattice takes, and a diagram: measured on one core."""
+"""Microseconds for a tensor of the lattice, and for a diagram: measured on one core."""
 
 
 def refuse_if_long(signature: Signature, bias: bool, per_diagram: float = PER_DIAGRAM) -> None:
-    """Raise `TooLargeError` where making the plan would take more than a few seconds, before anything is enumerated."""
+    """Raise `TooLargeError`, before any enumeration, if making the plan would take more than a few seconds."""
     groups = tuple(signature.groups.items())
     tops, bottoms = ([acted_labels(signature, term) for term in side] for side in (signature.outputs, signature.inputs))
     tensors = sum(count_reductions(row, groups) for row in (*tops, *bottoms))
@@ -51,7 +51,7 @@ def planned(signature: Signature, channels: Widths, normalize: Normalize, bias: 
 
 
 def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> tuple[int, ...]:
-    """Channels for every term, from one number for all or one for each."""
+    """Return channels for every term, from one number for all or one for each."""
     given = (
         tuple(channels)
         if isinstance(channels, Sequence) and not isinstance(channels, bytes)
@@ -70,7 +70,7 @@ def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> t
 def channel_pair(
     channels: object, inputs: tuple[Term, ...], outputs: tuple[Term, ...], argument: str = "channels"
 ) -> Widths:
-    """Channels for every input term and every output term, from a pair of numbers or sequences."""
+    """Return channels for every input term and every output term, from a pair of numbers or sequences."""
     if not isinstance(channels, Sequence) or len(channels) != 2:
         raise ShapeError(
             "the channels are not a pair",
@@ -92,7 +92,7 @@ def plan(
 
     Args:
         signature: the signature, or its Hom space.
-        channels: channels of the inputs and of the outputs; a tuple of numbers where there are several terms.
+        channels: channels of the inputs and of the outputs; a tuple of numbers for several terms.
         normalize: `"sum"`, or `"mean"` to divide each sum over an input axis by its size.
         bias: add the invariant vectors of the outputs.
 
@@ -100,8 +100,8 @@ def plan(
         The plan; the same object for the same arguments.
 
     Raises:
-        OptionError: if `normalize` is unknown, `bias` is not a truth value, or channels are not whole numbers.
-        ShapeError: if there is not one number of channels for each term.
+        OptionError: if `normalize` is unknown, `bias` is not a boolean, or channels are not integers.
+        ShapeError: unless there is one number of channels for each term.
         TooLargeError: if there are too many diagrams, or tensors between a term and its half diagrams.
 
     Cost: proportional to the number of half diagrams, and of pairs of them.
@@ -119,7 +119,7 @@ def checked_request(
     channels: tuple[int | tuple[int, ...], int | tuple[int, ...]],
     normalize: Normalize,
 ) -> tuple[Signature, Widths, Normalize]:
-    """What is to be planned, with the channels of every term, or the errors of `plan`."""
+    """Return the request with the channels of every term, or raise the errors of `plan`."""
     if isinstance(signature, HomSpace):
         signature = signature.signature
     if not isinstance(signature, Signature):

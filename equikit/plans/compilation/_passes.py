@@ -1,8 +1,8 @@
-"""The optimizer: passes that take a plan to a plan of the same map that costs less.
+"""The optimizer: passes that map a plan to a cheaper plan of the same map.
 
-From `unshared`, the plan of one diagram at a time, the passes in order lead to what `plan` returns; `plan` goes there
-directly, with the same functions, since a plan of thousands of diagrams is soon made only where they are never listed
-one by one. Each pass alone keeps the map of any plan, and leaves alone what it is not about.
+From `unshared`, the plan of one diagram at a time, the passes in order produce the plan that `plan` returns. `plan`
+builds it directly with the same functions, because thousands of diagrams must not be listed one by one. Each pass
+preserves the map of any plan, and changes only what it is about.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def share_reductions(plan: Plan) -> Plan:
 
 
 def reduce_from_smallest(plan: Plan) -> Plan:
-    """Make each input half from the cheapest tensor there is.
+    """Make each input half from the cheapest available tensor.
 
-    This is at once the choice of the smallest parent and of the order of contractions: an order is a path from the
-    whole input down to a half diagram, and the cheapest path takes the cheapest parent at each place. A parent that
-    some product takes, too, costs nothing; one that is made for this purpose alone costs its own making.
+    This chooses both the smallest parent and the contraction order: an order is a path from the whole input down to a
+    half diagram, and the cheapest path takes the cheapest parent at each node. A parent that a product also takes costs
+    nothing; a parent made only for this purpose costs its own computation.
 
-    Cost: proportional to the number of half diagrams on the way.
+    Cost: proportional to the number of half diagrams on the paths.
 
     Example:
         >>> from equikit import O, hom
@@ -51,11 +51,11 @@ def reduce_from_smallest(plan: Plan) -> Plan:
 
 
 def add_before_broadcasting(plan: Plan) -> Plan:
-    """Expand each output half once, after all that is to be added to it is there; into the cheapest larger tensor.
+    """Add all contributions to an output half, then expand it once, into the cheapest larger tensor.
 
-    This is what `share_reductions` and `reduce_from_smallest` do, read upwards.
+    This does for expansions what `share_reductions` and `reduce_from_smallest` do for reductions.
 
-    Cost: proportional to the number of half diagrams on the way.
+    Cost: proportional to the number of half diagrams on the paths.
 
     Example:
         >>> from equikit import S, hom
@@ -67,11 +67,11 @@ def add_before_broadcasting(plan: Plan) -> Plan:
 
 
 def batch_products(plan: Plan) -> Plan:
-    """Make the products of one core one matrix product, of all halves, terms and wirings together.
+    """Combine the products of one core into one matrix product of all halves, terms and wirings.
 
-    Every diagram is expected in one product only. Wires are permuted after the product, as those of `unshared` are.
+    Every diagram must be in one product only. Wires are permuted after the product, as in `unshared`.
 
-    Cost: proportional to the number of pairs of half diagrams, times that of wirings.
+    Cost: proportional to the number of pairs of half diagrams, times the number of wirings.
 
     Example:
         >>> from equikit import S, hom
@@ -84,7 +84,7 @@ def batch_products(plan: Plan) -> Plan:
 
 
 def permute_smaller_side(plan: Plan) -> Plan:
-    """Permute wires before or after a product, or some here and some there, so that least is copied.
+    """Permute wires before a product, after it, or partly both, so that the least data is copied.
 
     Cost: linear in the number of wirings.
 
@@ -114,18 +114,18 @@ def stages(
     normalize: Normalize = "sum",
     bias: bool = False,
 ) -> dict[str, Plan]:
-    """The plan before all passes and after each, by the name of the pass; the first is called `"unshared"`.
+    """Return the plan before all passes and after each, by the name of the pass; the first is called `"unshared"`.
 
     Args:
         signature, channels, normalize, bias: as for `plan`.
 
     Returns:
-        As many plans as there are passes, and one; the last is that of `plan`.
+        One plan more than there are passes; the last is that of `plan`.
 
     Raises:
-        OptionError, ShapeError: as `plan` does.
+        OptionError, ShapeError: as in `plan`.
 
-    Cost: that of `unshared`.
+    Cost: the cost of `unshared`.
 
     Example:
         >>> from equikit import S, hom

@@ -1,4 +1,4 @@
-"""The products of a plan: which diagrams have one core, and how their weights and wirings are laid out."""
+"""The products of a plan: the diagrams of each core, and the arrangement of their weights and wirings."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Part:
 
     Attributes:
         source, target: the terms, as in `WeightBlock`.
-        places: for each pair of halves the number of the diagram of each wiring; -1 where there is none.
-        copies: how many diagrams, one after another, a wiring stands for; see `Core`.
+        places: for each pair of halves the number of the diagram of each wiring; -1 if there is none.
+        copies: the number of consecutive diagrams that a wiring stands for; see `Core`.
     """
 
     source: int | None
@@ -45,13 +45,13 @@ def _places(core: Core, start: int, bias: bool) -> dict[Pair, list[int]]:
 
 
 def found_cores(signature: Signature, bias: bool) -> dict[CoreKey, list[Part]]:
-    """All diagrams of all pairs of terms, by core."""
+    """Return all diagrams of all pairs of terms, by core."""
     found: dict[CoreKey, list[Part]] = {}
     sources: list[int | None] = [*range(len(signature.inputs)), *([None] if bias else [])]
     for s, target in enumerate(signature.outputs):
         for t in sources:
             start = 0
-            # Layers with other channels or terms have many of the same pairs, whose diagrams are kept.
+            # Layers with other channels or terms share many pairs, whose diagrams are cached.
             for core in pair_diagrams(signature, None if t is None else signature.inputs[t], target).cores:
                 part = Part(t, s, _places(core, start, t is None), core.copies)
                 found.setdefault((core.labels, core.heads), []).append(part)
@@ -60,14 +60,14 @@ def found_cores(signature: Signature, bias: bool) -> dict[CoreKey, list[Part]]:
 
 
 def _order(key: CoreKey) -> tuple[int, int, CoreKey]:
-    """Cores without heads first, longest first."""
+    """Sort key: cores without heads first, longest first."""
     return len(key[1]), -len(key[0]), key
 
 
 def _segments(
     part: Part, bottoms: Sequence[HalfDiagram | None], tops: Sequence[HalfDiagram], wirings: int
 ) -> tuple[tuple[int, int], ...]:
-    """Lay the diagrams of a part out on the grid of all bottoms × tops × wirings."""
+    """Arrange the diagrams of a part on the grid of all bottoms × tops × wirings."""
     segments: list[tuple[int, int]] = []
     for pair in itertools.product(bottoms, tops):
         for begin in part.places.get(pair, [-1] * wirings):
@@ -80,14 +80,14 @@ def _segments(
 
 
 def core_axes(key: CoreKey) -> tuple[tuple[str, ...], tuple[HeadKind, ...]]:
-    """The axes of the tensors between reductions and expansions, and the tensors that enter the product."""
+    """Return the axes of the tensors between reductions and expansions, and the tensors that enter the product."""
     labels, kinds = key
     left = tuple(kind.label for kind in kinds if not kind.stars for _ in range(min(kind.above, kind.below)))
     return labels + left, tuple(kind for kind in kinds if kind.stars)
 
 
 def joined_product(signature: Signature, key: CoreKey, parts: Iterable[Part]) -> Product:
-    """One product for all diagrams of a core, whose wires are all permuted after it."""
+    """Return one product for all diagrams of a core, with all wires permuted after it."""
     parts = sorted(parts, key=lambda part: (part.target, part.source is None, part.source or 0))
     inputs: list[set[HalfDiagram]] = [set() for _ in signature.inputs]
     outputs: list[set[HalfDiagram]] = [set() for _ in signature.outputs]
@@ -110,11 +110,11 @@ def joined_product(signature: Signature, key: CoreKey, parts: Iterable[Part]) ->
 def split_wires(
     core: tuple[str, ...], wires: tuple[tuple[int, ...], ...], width_in: int, width_out: int
 ) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
-    """Share the permutations of the wires between the two sides of a product so that least is copied.
+    """Distribute the permutations of the wires over both sides of a product so that the least data is copied.
 
-    In lexicographic order, wirings that agree on the first `s` wires are neighbors, and differ by a permutation of the
-    others: that one is done on the input, the rest on the output. With three wires of equal width, two copies of the
-    input and three of the output take the place of six of either.
+    In lexicographic order, wirings that agree on the first `s` wires are adjacent and differ by a permutation of the
+    other wires. That permutation is applied to the input, the rest to the output. With three wires of equal width, two
+    copies of the input and three of the output replace six of either.
     """
     options = []
     for s in range(len(core) + 1):
@@ -125,22 +125,22 @@ def split_wires(
 
 
 def _wirings(product: Product) -> Iterator[tuple[int, ...]]:
-    """The wirings of a product, in the order in which its weights are laid out."""
+    """Yield the wirings of a product, in the order of its weights."""
     for after in product.wires_out:
         for before in product.wires_in:
             yield tuple(after[j] for j in before)
 
 
 def with_wires_after(product: Product) -> Product:
-    """The product with all its wires permuted after it, which undoes `with_split_wires`."""
+    """Return the product with all its wires permuted after it: the inverse of `with_split_wires`."""
     wires = tuple(_wirings(product))
     return replace(product, wires_in=wires[:1], wires_out=wires)
 
 
 def with_split_wires(product: Product, features: Widths) -> Product:
-    """The product with its wires permuted on the side, or sides, where least is copied.
+    """Return the product with its wires permuted on the side, or sides, that copy the least data.
 
-    A product that has not every wiring of its core is left as it is.
+    A product without all wirings of its core is unchanged.
     """
     labels = product.core[: len(product.wires_in[0])]
     wires = tuple(iter_wires(labels))
@@ -155,7 +155,7 @@ def with_split_wires(product: Product, features: Widths) -> Product:
 
 
 def _core_key(product: Product) -> CoreKey:
-    """The core of a product: the labels of its wires, and how the legs of heads are shared out between its halves."""
+    """Return the core of a product: the labels of its wires, and how its halves share the legs of heads."""
     tops = next(halves[0].heads for halves in product.outputs if halves)
     bottoms = next((halves[0].heads for halves in product.inputs if halves), None)
     below = [len(head.blocks) for head in bottoms] if bottoms else [0] * len(tops)
@@ -167,7 +167,7 @@ def _core_key(product: Product) -> CoreKey:
 
 
 def parts_of(plan: Plan) -> dict[CoreKey, list[Part]]:
-    """The diagrams of all products of a plan, by core: what `joined_product` takes."""
+    """Return the diagrams of all products of a plan, by core, as input of `joined_product`."""
     found: dict[CoreKey, dict[TermPair, Part]] = {}
     for product in plan.products:
         key = _core_key(product)

@@ -1,4 +1,4 @@
-"""Invariant tensors of groups without diagrams, as plans use them. Nothing here imports JAX."""
+"""Invariant tensors of groups without diagrams, as plans use them. No JAX."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from equikit.diagrams import (
 from equikit.groups import Group
 
 CONSTANT_BYTES = 64
-"""Bytes counted for each entry of a constant tensor, so that one of 2^26 entries is the largest."""
+"""Bytes counted for each entry of a constant tensor; the largest then has 2^26 entries."""
 
 
 def joint_tensors(groups: tuple[tuple[Group, tuple[bool, ...], int], ...]) -> np.ndarray:
-    """The invariant tensors of several groups together, `[choices, rows, columns]`.
+    """Return the joint invariant tensors of several groups, `[choices, rows, columns]`.
 
     Args:
         groups: each group, which of its axes carry the dual, and how many of them are rows.
@@ -27,13 +27,13 @@ def joint_tensors(groups: tuple[tuple[Group, tuple[bool, ...], int], ...]) -> np
         assert group.n is not None
         tensors = group.invariants(stars)
         refuse_if_large(f"the invariant tensors of {group}", result.size * tensors.size, CONSTANT_BYTES)
-        if result.dtype.kind == tensors.dtype.kind == "i":  # products need not fit in 64 bits, and are cast anyway
+        if result.dtype.kind == tensors.dtype.kind == "i":  # products may overflow 64 bits, and are cast anyway
             result = result.astype(np.float64) if abs(result).max(initial=1) > 1 else result
         result = np.kron(result, tensors.reshape(len(tensors), group.n**above, group.n ** (len(stars) - above)))
     return result
 
 
 def is_disjoint(tensors: np.ndarray) -> bool:
-    """Whether tensors have disjoint supports of entries ±1: their sum with weights is then a lookup of the weights."""
+    """Whether tensors have disjoint supports and entries ±1, so that their weighted sum is a lookup of the weights."""
     whole = len(tensors) > 0 and tensors.dtype.kind == "i" and abs(tensors).max(initial=0) == 1
     return bool(whole and (tensors != 0).sum(0).max() <= 1)

@@ -28,7 +28,7 @@ from equikit.signatures import (
 
 
 def transposed(plan: Plan) -> Plan:
-    """The plan of the transposed maps; `plan.T` is the public way."""
+    """Return the plan of the transposed maps; `plan.T` is the public property."""
     signature = plan.signature
     bound = dict(signature.bindings)
 
@@ -47,13 +47,13 @@ def transposed(plan: Plan) -> Plan:
 def transpose_weights(
     plan: Plan, weights: Mapping[str, Weight], *, sizes: Mapping[str, int] | None = None
 ) -> dict[str, Weight]:
-    r"""The weights with which `plan.T` applies the transposed maps of a plan.
+    r"""Return the weights with which `plan.T` applies the transposed maps of a plan.
 
-    With \(y_s = \sum_{t d} D_d x_t W_{t s d}\) a cotangent \(\bar y\) gives
-    \(\bar x_t = \sum_{s d} D_d^T \bar y_s W_{t s d}^T\): for complex arrays the transpose and not the adjoint, as JAX
-    has it. The transpose of a mean over n entries is a copy to all n divided by n, and no mean: `plan.T` has sums, and
-    the weights are divided by the sizes. A mean over a mask has a size for each sample, and no such weights; masks with
-    sums are fine, the same for `plan.T`.
+    With \(y_s = \sum_{t d} D_d x_t W_{t s d}\) a cotangent \(\bar y\) gives \(\bar x_t = \sum_{s d} D_d^T \bar y_s W_{t
+    s d}^T\): for complex arrays the transpose and not the adjoint, as in JAX. The transpose of a mean over n entries is
+    a copy to all n divided by n, and not a mean: `plan.T` has sums, and the weights are divided by the sizes. A mean
+    over a mask has a size for each sample, so no such weights exist; masks with sums are allowed, with the same mask
+    for `plan.T`.
 
     Args:
         plan: the plan.
@@ -61,15 +61,15 @@ def transpose_weights(
         sizes: for a plan with means, the size of every free label that is summed over.
 
     Returns:
-        By name, with the shapes of `weight_shapes(plan.T)`; those of biases are left out.
+        By name, with the shapes of `weight_shapes(plan.T)`, without those of biases.
 
     Raises:
-        ShapeError, DTypeError: if an array does not fit, a size is needed and not given, or does not fit the plan.
-        TooLargeError: if there are more than 50,000 diagrams between two terms, more than 800 that are dependent, or
-            too many invariant tensors of a group without diagrams.
+        ShapeError, DTypeError: if an array or a size does not fit, or a size is missing.
+        TooLargeError: if there are more than 50,000 diagrams between two terms, more than 800 dependent ones, or too
+            many invariant tensors of a group without diagrams.
 
-    Cost: as many operations as there are weights, times the number of diagrams that make a transposed one: one, but
-    where the diagrams are dependent.
+    Cost: the number of weights, times the number of diagrams that make up a transposed one: one, unless the diagrams
+    are dependent.
 
     Example:
         >>> from equikit import S, hom
@@ -102,7 +102,7 @@ def _sizes(plan: Plan, sizes: Mapping[str, int] | None) -> dict[str, int]:
 
 
 def _scales(how: Transposition, sizes: Mapping[str, int], space: Diagrams) -> np.ndarray:
-    """For each diagram one over the number of terms of its means."""
+    """Return for each diagram one over the number of terms of its means."""
     missing = sorted({label for summed in how.closed for label in summed} - sizes.keys())
     if missing:
         label = missing[0]
@@ -116,7 +116,7 @@ def _scales(how: Transposition, sizes: Mapping[str, int], space: Diagrams) -> np
 
 
 def _turned(weight: jax.Array, how: Transposition, scales: np.ndarray | None) -> jax.Array:
-    """Weights `[diagrams, features in, features out]` as those of the transposed maps."""
+    """Return weights `[diagrams, features in, features out]` as weights of the transposed maps."""
     count, wide, narrow = weight.shape
     grid = weight.reshape(len(how.closed), count // len(how.closed), wide, narrow)
 

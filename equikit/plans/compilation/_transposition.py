@@ -1,9 +1,9 @@
-r"""The transposes of diagrams, as diagrams of the transposed space: what makes weights of a plan those of `plan.T`.
+r"""Transposes of diagrams in the transposed space, which convert weights of a plan to weights of `plan.T`.
 
-The transpose of a diagram is the diagram upside down, with a sign where there is a Levi-Civita tensor. Where diagrams
-are dependent, at small n, it need not be in the basis of its space (Bistochastic(2) has such maps of three axes to
-three); it is then a combination of the diagrams there, exact by their inner products. All of this goes label by label,
-since a diagram is a product over labels, and so is the basis.
+The transpose of a diagram is the diagram upside down, with a sign if there is a Levi-Civita tensor. If diagrams are
+dependent, at small n, the transpose need not be in the basis of its space (Bistochastic(2) has such maps of three axes
+to three); it is then a combination of the diagrams there, exact by their inner products. All of this works label by
+label, because a diagram is a product over labels, and so is the basis.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from equikit.signatures import (
 )
 
 MOST_TRANSPOSED = 50_000
-"""Diagrams above which none are transposed: it takes seconds."""
+"""The most diagrams that are transposed in a few seconds."""
 
 MOST_INVERTED = 800
-"""Diagrams above which no Gram matrix is inverted: 750 take six seconds."""
+"""The most diagrams whose Gram matrix is inverted: 750 take six seconds."""
 
 Row = tuple[bool, ...]
-"""For each axis of a row, all of one label, whether it has a star."""
+"""For each axis of a row of one label, whether it has a star."""
 
 
 @functools.lru_cache(maxsize=256)
 def _inverse_gram(group: Group, top: tuple[str, ...], bottom: tuple[str, ...]) -> tuple[tuple[Diagram, ...], Any]:
-    """The basis of the diagrams between two rows of one label, and the inverse of its Gram matrix."""
+    """Return the basis of the diagrams between two rows of one label, and the inverse of its Gram matrix."""
     import flint
 
     basis = tuple(Diagrams(top, bottom, (("x", group),)))
@@ -70,7 +70,7 @@ def _product(group: Group, one: Diagram, other: Diagram) -> int:
 
 @functools.lru_cache(maxsize=2**16)
 def _turned(group: Group, top: Row, bottom: Row, marked: Marked) -> tuple[tuple[Marked, Fraction], ...]:
-    """The transpose of a diagram of one label, in the basis of the transposed space."""
+    """Return the transpose of a diagram of one label, in the basis of the transposed space."""
     above, below = (tuple("x*" if star else "x" for star in row) for row in (top, bottom))
     growth, legs = marked
     forms = forms_of((("x", group),), above + below)
@@ -91,13 +91,13 @@ def _turned(group: Group, top: Row, bottom: Row, marked: Marked) -> tuple[tuple[
 
 @dataclass(frozen=True, eq=False)
 class Transposition:
-    """How the weights of a pair of terms become those of the transposed maps.
+    """The conversion of the weights of a pair of terms to weights of the transposed maps.
 
     Attributes:
-        index, factor: `[terms, diagrams]`: which diagrams make each transposed one, and their factors; where fewer than
-            `terms` do, the factors of the others are zero.
-        elements: for groups without diagrams `[elements, elements]`, from those of the transposed maps to those of the
-            maps; `None` where there are none.
+        index, factor: `[terms, diagrams]`: the diagrams that make up each transposed diagram, and their factors, padded
+            with zero factors.
+        elements: for groups without diagrams `[elements, elements]`, from elements of the transposed maps to elements
+            of the maps; otherwise `None`.
         closed: for each diagram the labels of the blocks that its input half sums over.
     """
 
@@ -108,7 +108,7 @@ class Transposition:
 
 
 def _numbered(space: Diagrams) -> Iterator[tuple[Diagram, tuple[str, ...]]]:
-    """The diagrams of a space in order, without elements, and the labels of the blocks that each sums over."""
+    """Yield the diagrams of a space in order, without elements, and the labels of the blocks that each sums over."""
     forms = forms_of(space.groups, space.top + space.bottom)
     for core in space.cores:
         for b, (below, allowed) in enumerate(zip(core.bottoms, core.allowed, strict=True)):
@@ -120,12 +120,12 @@ def _numbered(space: Diagrams) -> Iterator[tuple[Diagram, tuple[str, ...]]]:
 
 @functools.lru_cache(maxsize=256)
 def transposition(maps: Diagrams, transposes: Diagrams) -> Transposition:
-    """How the weights of maps become those of their transposes, given both spaces.
+    """Return the conversion of weights of maps to weights of their transposes, given both spaces.
 
     Raises:
         TooLargeError: if there are too many diagrams.
 
-    Cost: proportional to the number of diagrams, but for those whose transpose is not in the basis.
+    Cost: proportional to the number of diagrams, plus those whose transpose is not in the basis.
     """
     top, bottom, groups = maps.top, maps.bottom, maps.groups
     count = sum(core.count // core.copies for core in maps.cores)
@@ -168,9 +168,9 @@ def transposition(maps: Diagrams, transposes: Diagrams) -> Transposition:
 
 
 def _turned_elements(group: Group, stars: Row, turned: Row, above: int) -> np.ndarray:
-    """Write the transposes of invariant tensors, `above` of whose axes are in the top row, in the basis there."""
+    """Expand the transposes of invariant tensors, with `above` axes in the top row, in the basis there."""
     tensors, basis = (
-        np.asarray(found, np.result_type(found, np.float64))  # products of integers need not fit in 64 bits
+        np.asarray(found, np.result_type(found, np.float64))  # products of integers may overflow 64 bits
         for found in (group.invariants(stars), group.invariants(turned))
     )
     refuse_if_large(f"the transposes of the invariant tensors of {group}", len(tensors) * len(basis))

@@ -1,4 +1,4 @@
-"""The plan that shares nothing: what the passes begin with."""
+"""The plan without sharing, to which the passes are applied."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equikit.plans.compilation._products import core_axes, found_cores
 from equikit.signatures import Signature
 
 PER_PRODUCT = 10
-"""Microseconds that the product of a diagram takes: measured on one core."""
+"""Microseconds for the product of a diagram: measured on one core."""
 
 
 def unshared(
@@ -23,24 +23,24 @@ def unshared(
     normalize: Normalize = "sum",
     bias: bool = False,
 ) -> Plan:
-    r"""Compile a signature to the plan that applies its maps one diagram at a time, as the papers do.
+    r"""Compile a signature to the plan that applies its maps one diagram at a time, as in the papers.
 
-    Every diagram has a product of its own, with its one input half, one output half and one wiring. Its input half is
-    made from the whole input, one axis at a time: diagonals, then sums, then heads. Its result is taken back up alone,
-    and added to those of the others at the output. `PASSES` turn this into what `plan` returns.
+    Every diagram has its own product, with one input half, one output half and one wiring. Its input half is made from
+    the whole input, one axis at a time: diagonals, then sums, then heads. Its result is expanded separately, and added
+    to the others at the output. `PASSES` turn this into the plan that `plan` returns.
 
-    A group without diagrams has none to take one by one: all its invariant tensors share a product.
+    For a group without diagrams all its invariant tensors share a product.
 
     Args:
         signature, channels, normalize, bias: as for `plan`.
 
     Returns:
-        A plan that `apply` runs, with the weights of the other.
+        A plan that `apply` runs, with the same weights as `plan(...)`.
 
     Raises:
-        OptionError, ShapeError, TooLargeError: as `plan` does.
+        OptionError, ShapeError, TooLargeError: as in `plan`.
 
-    Cost: proportional to the number of diagrams, times that of axes.
+    Cost: proportional to the number of diagrams, times the number of axes.
 
     Example:
         >>> from equikit import S, hom

@@ -27,11 +27,11 @@ class Line:
 
     Attributes:
         stage: `"reduce"`, `"mix"` or `"expand"`.
-        operation: what is done.
+        operation: the name of the operation.
         source, result: the half diagrams before and after, in einsum notation.
         shape: the shape of the result.
         flops: floating-point operations; a multiply-add counts two.
-        bytes: what is read and written, if every step goes through memory.
+        bytes: bytes read and written, if every step goes through memory.
     """
 
     stage: str
@@ -44,7 +44,7 @@ class Line:
 
 
 def total(lines: Sequence[Line]) -> tuple[Any, Any]:
-    """FLOPs and bytes of all lines together, expanded where they are polynomials."""
+    """Return FLOPs and bytes of all lines together, expanded if they are polynomials."""
     sums = [sum(line.flops for line in lines), sum(line.bytes for line in lines)]
     flops, moved = (value.expand() if hasattr(value, "expand") else value for value in sums)
     return flops, moved
@@ -55,17 +55,17 @@ def _letter(block: int) -> str:
 
 
 def half_text(half: HalfDiagram, upwards: bool = False) -> str:
-    """A half diagram in einsum notation: `ij->i` for a sum over the second axis, upwards `i->ij` for a broadcast."""
+    """Write a half diagram in einsum notation: `ij->i` for a sum over the second axis, `i->ij` for a broadcast."""
     letters = [_letter(block) for block in range(half.size)]
     axes = "".join(letters[block] for block in half.growth)
     core = "".join(letters[block] for block in half.wires)
-    for head in half.heads:  # in brackets the legs in this row, or how many there are in the other one
+    for head in half.heads:  # in brackets the legs in this row, or the number of legs in the other row
         core += f"[{head.axes}]" if head.applied else f"[{''.join(letters[block] for block in head.blocks)}]"
     return f"{core}->{axes}" if upwards else f"{axes}->{core}"
 
 
 class Name(NamedTuple):
-    """What the table says of a step; programs have it as the scope of the step's operations."""
+    """The text of a step in the table, which is also the scope of the step's operations in programs."""
 
     stage: str
     operation: str
@@ -79,7 +79,7 @@ class Name(NamedTuple):
 
 
 def step_name(plan: Stages, step: Step, *, upwards: bool) -> Name:
-    """The name of a reduction, or of an expansion, which goes upwards."""
+    """Return the name of a reduction, or of an expansion, which is read upwards."""
     terms = plan.signature.outputs if upwards else plan.signature.inputs
     prefix = f"{terms[step.term].name or '()'}: " if len(terms) > 1 else ""
     large, small = (prefix + half_text(half, upwards) for half in (step.large, step.small))
@@ -94,7 +94,7 @@ def step_name(plan: Stages, step: Step, *, upwards: bool) -> Name:
 
 
 def product_sizes(plan: Stages, product: Product) -> tuple[int, int]:
-    """Rows and columns of the matrix of a product, without the copies for its wirings."""
+    """Return the rows and columns of the matrix of a product, without the copies for its wirings."""
     width, height = (
         sum(len(halves) * f for halves, f in zip(side, features, strict=True))
         for side, features in zip((product.inputs, product.outputs), plan.features, strict=True)
@@ -107,7 +107,7 @@ def product_sizes(plan: Stages, product: Product) -> tuple[int, int]:
 
 
 def product_name(plan: Stages, product: Product) -> Name:
-    """The name of a product: the size of its matrix, and the numbers of half diagrams."""
+    """Return the name of a product: the size of its matrix, and the numbers of half diagrams."""
     (width, height), before, after = product_sizes(plan, product), len(product.wires_in), len(product.wires_out)
     halves_in, halves_out = (sum(map(len, side)) for side in (product.inputs, product.outputs))
     operation = f"product {width * before} x {height * after}"
@@ -115,7 +115,7 @@ def product_name(plan: Stages, product: Product) -> Name:
 
 
 def contraction_name(contraction: Contraction, operands: int) -> Name:
-    """The name of a contraction: the letters of the inputs and of the result."""
+    """Return the name of a contraction: the letters of the inputs and of the result."""
     *inputs, kept = ("".join(map(_letter, own)) or "()" for own in (*contraction.letters, contraction.kept))
     heads = [f"[{''.join(map(_letter, head.letters))}]" for head in contraction.heads]
     source = ", ".join([*inputs, *heads, *(["tensors"] if contraction.held else [])])
@@ -124,7 +124,7 @@ def contraction_name(contraction: Contraction, operands: int) -> Name:
 
 
 def plan_sizes(plan: Stages, n: int | Mapping[str, int] | None) -> dict[str, Any]:
-    """The size of every label that a group acts on: bound, given, or a SymPy symbol."""
+    """Return the size of every label on which a group acts: bound, given, or a SymPy symbol."""
     sizes = {label: plan.signature.sizes[label] for label in plan.signature.groups}
     free = tuple(label for label, size in sizes.items() if size is None)
     given: dict[str, Any] = dict(size_symbols(free)) if n is None else dict(HomSpace(plan.signature).sizes(n))
@@ -139,7 +139,7 @@ def plan_cost(
     Args:
         plan: the plan.
         batch: number of entries of all batch axes together.
-        n: size of the free labels, or a dictionary from label to size; symbols where it is not given.
+        n: size of the free labels, or a dictionary from label to size; symbols by default.
         itemsize: bytes of a number.
     """
     sizes, batch = plan_sizes(plan, n), _checks.count("batch", batch)
@@ -148,7 +148,7 @@ def plan_cost(
         return (batch, *(sizes[label] for label in half.core), width)
 
     def contracted(step: Step, result: Any, legs: int) -> Any:
-        """The FLOPs of a head: none where axes change places only."""
+        """Return the FLOPs of a head: zero if axes are only transposed."""
         head = step.small.heads[-1]
         return 2 * result * sizes[head.label] ** legs if head.applied else 0
 
@@ -171,7 +171,7 @@ def plan_cost(
     taken = Counter((step.term, step.small) for step in plan.expansions)
     taken += Counter((s, root(acted_labels(plan.signature, term))) for s, term in enumerate(plan.signature.outputs))
     for product in plan.products:
-        added = 0  # the width of all tensors that are added to one that is there already
+        added = 0  # the width of all tensors that are added to an existing one
         for s, halves in enumerate(product.outputs):
             for half in halves:
                 taken[s, half] -= 1
@@ -186,9 +186,9 @@ def plan_cost(
 
 
 def _product_line(plan: Stages, product: Product, rows_shape: tuple[Any, ...], added: int, itemsize: int) -> Line:
-    """The cost of a product: its matrix, what goes in and out, and the permuted copies where wires can cross.
+    """Return the cost of a product: its matrix, its inputs and results, and copies permuted by wirings.
 
-    Some of what comes out, so many features, is then added to what other products gave.
+    `added` features of the result are then added to results of other products.
     """
     width, height = product_sizes(plan, product)
     added *= math.prod((plan.signature.sizes[kind.label] or 0) ** kind.above for kind in product.tensors)
@@ -211,9 +211,9 @@ def _counted(halves: int, side: str, wirings: int) -> str:
 def _contraction_line(
     plan: MultilinearPlan, contraction: Contraction, sizes: Mapping[str, Any], batch: int, added: int, itemsize: int
 ) -> Line:
-    """The cost of a contraction: of its products two by two, and of adding its results up.
+    """Return the cost of a contraction: its pairwise products, and the addition of its results.
 
-    The order is that at the given sizes, and that for labels of size one where sizes are symbols.
+    The order is the best one at the given sizes, where symbolic sizes count as one.
     """
     plain = equation(plan, contraction, sizes, batch)
     width = dict(enumerate(letter_sizes(plan, contraction, sizes, batch)))
@@ -233,9 +233,9 @@ def _contraction_line(
 
 
 def kept_bytes(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: int) -> tuple[int, int]:
-    """Bytes of the inputs and outputs, and of all tensors between them: at most what is in memory at once.
+    """Return the bytes of the inputs and outputs, and of all tensors between them: a bound on memory.
 
-    Expansions count nothing, since they are added as they are made.
+    Expansions count nothing, because they are added as they are made.
     """
     signature = plan.signature
 

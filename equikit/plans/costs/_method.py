@@ -24,16 +24,16 @@ Result = TypeVar("Result")
 Value = TypeVar("Value")
 
 LARGEST_MATRIX = 2**24
-"""Entries of the dense matrix above which it is never the fastest, so that its cost is not computed."""
+"""The most entries of a dense matrix that can be fastest; the cost of larger matrices is not computed."""
 
 
 FUSED = 0.25
-"""Passes over the result that an expansion costs, since XLA adds all expansions to a tensor in one loop."""
+"""The passes over the result that an expansion costs, because XLA adds all expansions to a tensor in one loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a program does, in the units that `Rates` has a price for."""
+    """The work of a program, in the units for which `Rates` has a price."""
 
     calls: float = 0
     products: float = 0
@@ -46,12 +46,12 @@ class Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
     def seconds(self, rates: Rates) -> float:
-        """The time that it is expected to take."""
+        """Return the expected time."""
         return float(sum(a * b for a, b in zip(astuple(self), astuple(rates), strict=True)))
 
 
 def factored_work(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: int = 4) -> Work:
-    """The work of the steps of a plan."""
+    """Return the work of the steps of a plan."""
     free = {label: sizes[label] for label, size in plan.signature.sizes.items() if size is None}
     found = Work(calls=1)
     for line in plan_cost(plan, batch=batch, n=free, itemsize=itemsize):
@@ -65,7 +65,7 @@ def factored_work(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: in
 
 
 def dense_work(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: int = 4) -> Work:
-    """The work of assembling the matrices of a plan, and of multiplying by them."""
+    """Return the work of assembling the matrices of a plan, and of multiplying by them."""
     signature, found = plan.signature, Work(calls=1)
     for target, narrow in zip(signature.outputs, plan.features[1], strict=True):
         for source, wide in zip(signature.inputs, plan.features[0], strict=True):
@@ -81,14 +81,14 @@ def dense_work(plan: Plan, batch: int, sizes: Mapping[str, int], itemsize: int =
 
 
 def fastest(plan: Plan, batch: int, sizes: tuple[tuple[str, int], ...], itemsize: int, platform: str) -> Chosen:
-    """The method that is expected to take the least time.
+    """Return the method with the least expected time.
 
     Args:
         plan: the plan.
         batch: number of entries of all batch axes together.
-        sizes: of every label.
+        sizes: the size of every label.
         itemsize: bytes of a number.
-        platform: what it will run on, as JAX names it: `"cpu"`, `"gpu"`, `"tpu"`.
+        platform: the platform as JAX names it: `"cpu"`, `"gpu"`, `"tpu"`.
     """
     known, rates = dict(sizes), rates_of(platform)
     if dense_entries(plan, known) > LARGEST_MATRIX:
@@ -99,12 +99,12 @@ def fastest(plan: Plan, batch: int, sizes: tuple[tuple[str, int], ...], itemsize
 
 @functools.lru_cache(maxsize=4096)
 def fastest_by_platform(plan: Plan, batch: int, sizes: tuple[tuple[str, int], ...], itemsize: int) -> Choice[Chosen]:
-    """The method that is expected to take the least time on each platform."""
+    """Return the method with the least expected time on each platform."""
     return Choice(*(fastest(plan, batch, sizes, itemsize, platform) for platform in Choice._fields))
 
 
 class Choice(NamedTuple, Generic[Value]):
-    """What is chosen for each platform; which of them a program is lowered for is not known while it is traced."""
+    """A choice for each platform, because the platform of a program is unknown while it is traced."""
 
     cpu: Value
     gpu: Value
@@ -112,12 +112,12 @@ class Choice(NamedTuple, Generic[Value]):
 
     @classmethod
     def everywhere(cls, value: Value) -> Choice[Value]:
-        """The same choice on every platform."""
+        """Return the same choice on every platform."""
         return cls(value, value, value)
 
     @property
     def single(self) -> Value | None:
-        """The choice, where it is the same on every platform."""
+        """The choice, if it is the same on every platform."""
         return self.cpu if len(set(self)) == 1 else None
 
 
@@ -127,7 +127,7 @@ FACTORED: Choice[Chosen] = Choice.everywhere("factored")
 def choose(
     plan: Plan, method: Method, shapes: Shapes, masks: Mapping[str, jax.Array], dtype: np.dtype[Any]
 ) -> Choice[Chosen]:
-    """The method to run on each platform, or `OptionError` where the given one cannot serve the case."""
+    """Return the method to run on each platform, or raise `OptionError` if the given method does not apply."""
     symbols = [size for size in (*shapes.batch, *shapes.sizes.values()) if not isinstance(size, int)]
     masked_means = bool(masks) and plan.normalize == "mean"
     if method == "auto":
@@ -153,7 +153,7 @@ def choose(
 
 
 def run_choice(choice: Choice[Value], run: Callable[[Value], Callable[..., Result]], *operands: Any) -> Result:
-    """Call `run(value)(*operands)` with the choice for the platform that the program is lowered for."""
+    """Call `run(value)(*operands)` with the choice for the platform for which the program is lowered."""
     if choice.single is not None:
         return run(choice.single)(*operands)
     others = {"cpu": choice.cpu, "tpu": choice.tpu}

@@ -1,4 +1,4 @@
-"""What a unit of work costs on each platform."""
+"""The cost of a unit of work on each platform."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Rates:
     """Prices of a cost model, in seconds.
 
     Attributes:
-        call: of a program.
-        product: of each matrix product, or contraction with a constant tensor.
-        flop: of each floating-point operation of a product.
-        product_byte: of each byte that a product reads or writes.
-        step: of each reduction or expansion.
-        step_byte: of each byte that a reduction reads or writes, and of `FUSED` bytes for each byte that an expansion
+        call: for each program.
+        product: for each matrix product, or contraction with a constant tensor.
+        flop: for each floating-point operation of a product.
+        product_byte: for each byte that a product reads or writes.
+        step: for each reduction or expansion.
+        step_byte: for each byte that a reduction reads or writes, and for `FUSED` bytes for each byte that an expansion
             writes.
     """
 
@@ -38,5 +38,5 @@ RATES = {
 
 
 def rates_of(platform: str) -> Rates:
-    """The rates of a platform as JAX names it; those of a GPU for accelerators that nobody has measured."""
+    """Return the rates of a platform as JAX names it; other accelerators use those of a GPU."""
     return RATES.get(platform, RATES["gpu"])

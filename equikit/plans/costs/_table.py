@@ -18,7 +18,7 @@ def _number(value: Any) -> str:
 
 
 def plan_rows(plan: Stages, batch: int, n: int | Mapping[str, int] | None) -> list[tuple[str, ...]]:
-    """The cells of the table: a row a step, then the total."""
+    """Return the cells of the table: one row for each step, then the total."""
     lines = list(plan_cost(plan, batch=batch, n=n))
     rows = [
         (
@@ -44,7 +44,7 @@ def _title(plan: Stages, batch: int) -> str:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
-    """Rows as lines of text, the first columns aligned to the left and all others to the right."""
+    """Return rows as lines of text, with the first columns aligned to the left and all others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -56,14 +56,14 @@ def _aligned(rows: Sequence[tuple[str, ...]], left: int) -> list[str]:
 
 
 def plan_table(plan: Stages, *, batch: int = 1, n: int | Mapping[str, int] | None = None) -> str:
-    """The table of a plan as text: steps in order, with shapes, FLOPs and bytes."""
+    """Return the table of a plan as text: steps in order, with shapes, FLOPs and bytes."""
     text = _aligned([HEADER, *plan_rows(plan, batch, n)], 5)
     rule = "-" * max(map(len, text))
     return "\n".join([_title(plan, batch), rule, text[0], rule, *text[1:-1], rule, text[-1]])
 
 
 def stages_table(stages: Mapping[str, Plan], *, batch: int = 1, n: int | dict[str, int] | None = None) -> str:
-    """What a plan costs before all passes and after each: a row a pass, with the number of steps, FLOPs and bytes."""
+    """Return the cost of a plan before all passes and after each: a row with the number of steps, FLOPs and bytes."""
     rows: list[tuple[str, ...]] = [("after pass", "steps", "FLOPs", "bytes")]
     rows += [(name, f"{plan.steps:,}", *map(_number, plan.cost(batch=batch, n=n))) for name, plan in stages.items()]
     text = _aligned(rows, 1)
@@ -73,7 +73,7 @@ def stages_table(stages: Mapping[str, Plan], *, batch: int = 1, n: int | dict[st
 
 
 def plan_html(plan: Stages) -> str:
-    """The table of a plan as HTML."""
+    """Return the table of a plan as HTML."""
     head, *body = ([html.escape(cell) for cell in row] for row in (HEADER, *plan_rows(plan, 1, None)))
     lines = ["".join(f"<td style='text-align:left'>{cell}</td>" for cell in row) for row in body]
     return (

@@ -1,7 +1,7 @@
-"""The array operations that a plan is made of: diagonals and their embedding, forms, the Levi-Civita tensor.
+"""Array operations of plans: diagonals and their embedding, forms, the Levi-Civita tensor.
 
-No gather and no scatter: a diagonal is a strided slice, its embedding a strided pad that fuses into the sum that it
-enters.
+There is no gather and no scatter: a diagonal is a strided slice, and its embedding is a strided pad that XLA fuses into
+the sum.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from equikit.plans.compilation._tensors import CONSTANT_BYTES
 
 
 def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
-    """Keep the entries with equal index on two axes, the result staying at the first; the axes have one size.
+    """Take the diagonal of two axes of equal size; it stays at the first axis.
 
-    The entries wanted lie at `i*(m*n) + j*n + i` in row-major order: padded by n, the array is one of rows of `m*n + 1`
-    in which they form a strided slice.
+    Its entries are at `i*(m*n) + j*n + i` in row-major order: padded by n, the array has rows of `m*n + 1` entries, in
+    which they form a strided slice.
     """
     n, before, between, after = x.shape[first], x.shape[:first], x.shape[first + 1 : second], x.shape[second + 1 :]
     rows, m, width = math.prod(before), math.prod(between), math.prod(after)
     if n and m:
         flat = x.reshape(rows, n * m * n, width)
-        if between:  # which need not have a number as size, under jax.export
+        if between:  # under jax.export the sizes need not be numbers
             flat = lax.pad(flat, jnp.zeros((), x.dtype), ((0, 0, 0), (0, n, 0), (0, 0, 0)))
             flat = flat.reshape(rows, n, m * n + 1, width)
-            # All but the last of each row; where sizes are symbols, jax.export can tell the shape of all of them only.
+            # All but the last of each row; with symbolic sizes, jax.export can infer the shape only in this form.
             stop = (m - 1) * n + 1 if isinstance(m * n, int) else m * n + 1
             flat = lax.slice(flat, (0, 0, 0, 0), (rows, n, stop, width), (1, 1, n, 1))
             flat = lax.slice_in_dim(flat, 0, m, axis=2)
@@ -51,8 +51,8 @@ def diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
 def cut_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
     """`diagonal` without a padded copy of the array, in two slices.
 
-    XLA on the CPU keeps the padded copies for all diagonals of one tensor at once: six of them for five axes.
-    Derivatives take the padded form, whose gradient is one pad; that of two slices is a sum of two.
+    XLA on the CPU keeps the padded copies for all diagonals of one tensor at once: six copies for five axes.
+    Derivatives use the padded form, whose gradient is one pad; the gradient of two slices is a sum of two pads.
     """
     n, m = x.shape[first], math.prod(x.shape[first + 1 : second])
     if second == first + 1 or not isinstance(m * n, int) or m * n == 0:
@@ -80,10 +80,10 @@ def _cut_diagonal_jvp(
 
 
 def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
-    """Insert an axis at `second`, with zeros where its index is not that of axis `first` (plus a shift, modulo n).
+    """Insert an axis at `second`, zero unless its index equals that of axis `first` (plus a shift, modulo n).
 
-    `diagonal` backwards: a pad between the entries. A select would do as well forwards, but its gradient is a sum over
-    the whole array, where that of a pad is a strided slice.
+    The transpose of `diagonal`: a pad between the entries. A select would also work forwards, but its gradient is a sum
+    over the whole array, whereas the gradient of a pad is a strided slice.
     """
     n, before, between, after = x.shape[first], x.shape[:first], x.shape[first + 1 : second], x.shape[second:]
     shape = (*before, n, *between, n, *after)
@@ -94,7 +94,7 @@ def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
     if between:
         grown, end = x.reshape(rows, n, m, width), n if isinstance(m * n, int) else 0
         if not end:
-            # A symbol: with one more entry, not the place of one, jax.export can tell the shape of the gradient.
+            # A symbol: with one entry too many, instead of one too few, jax.export can infer the shape of the gradient.
             grown = lax.pad(grown, zero, ((0, 0, 0), (0, 0, 0), (0, 1, 0), (0, 0, 0)))
         grown = lax.pad(grown, zero, ((0, 0, 0), (0, 0, 0), (0, end, n - 1), (0, 0, 0)))
         grown = lax.slice_in_dim(grown.reshape(rows, n * (m * n + 1), width), 0, n * m * n, axis=1)
@@ -109,28 +109,28 @@ def embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
 
 
 def wide(dtype: Any) -> Any:
-    """The dtype of sums: float32 for half precision, in which a sum can overflow although the result does not."""
+    """Return the dtype of sums: float32 for half precision, where a sum can overflow although the result does not."""
     return jnp.promote_types(dtype, jnp.float32)
 
 
 def widened(x: jax.Array) -> dict[str, Any]:
-    """The option of products with an array in half precision: the sum is returned in float32; `{}` for other arrays."""
+    """Return the option that makes products in half precision return float32; `{}` for other arrays."""
     return {} if wide(x.dtype) == x.dtype else {"preferred_element_type": wide(x.dtype)}
 
 
 def broadcast(x: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """Broadcast to a shape; in half precision by way of float32, so that the sums of the backward pass run in it."""
+    """Broadcast to a shape; half precision goes through float32, so that sums of the backward pass run in it."""
     return jnp.broadcast_to(x.astype(wide(x.dtype)), shape).astype(x.dtype)
 
 
 def alike(*arrays: jax.Array) -> list[jax.Array]:
-    """Arrays in the widest of their dtypes: some are in half precision, and sums of them in float32."""
+    """Cast arrays to their widest dtype: some are in half precision, and sums of them in float32."""
     dtype = max((array.dtype for array in arrays), key=lambda dtype: int(dtype.itemsize))
     return [array.astype(dtype) for array in arrays]
 
 
 def joined(parts: Sequence[jax.Array], axis: int) -> jax.Array:
-    """Arrays end to end, in the widest of their dtypes; a single one as it is, and those of NumPy by NumPy."""
+    """Concatenate arrays in their widest dtype; a single one is returned unchanged, and NumPy arrays stay in NumPy."""
     if len(parts) == 1:
         return parts[0]
     library: Any = np if all(isinstance(part, np.ndarray) for part in parts) else jnp
@@ -151,25 +151,25 @@ def joined_channels(parts: Sequence[jax.Array]) -> jax.Array:
 
 
 def split_channels(x: jax.Array, count: int) -> list[jax.Array]:
-    """The inverse of `joined_channels`, by one operation whose gradient is one as well."""
+    """Invert `joined_channels` by one operation, whose gradient is also a single operation."""
     if count == 1:
         return [x]
     return unstacked(x.reshape(*x.shape[:-1], count, x.shape[-1] // count), x.ndim - 1)
 
 
 def unstacked(x: jax.Array, axis: int) -> list[jax.Array]:
-    """The arrays along an axis; by one operation, whose gradient is one as well, and not a sum of padded slices."""
+    """Return the arrays along an axis, by one operation whose gradient is one operation, not a sum of padded slices."""
     return [lax.squeeze(part, (axis,)) for part in lax.split(x, (1,) * x.shape[axis], axis)]
 
 
 def rewired(x: jax.Array, wiring: tuple[int, ...], batch: int) -> jax.Array:
-    """Permute the wires of a core: axis j goes to place `wiring[j]`; axes after them stay."""
+    """Permute the wires of a core: axis j moves to position `wiring[j]`; axes after them stay."""
     last = range(batch + len(wiring), x.ndim)
     return x.transpose(*range(batch), *(batch + int(j) for j in np.argsort(wiring)), *last)
 
 
 def symplectic_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
-    """The entries of x where the symplectic form is not zero, times the form, the result staying at `first`."""
+    """The entries of x at nonzero entries of the symplectic form, times the form; the result stays at `first`."""
     half = x.shape[first] // 2
 
     def quarter(rows: slice, columns: slice) -> jax.Array:
@@ -182,7 +182,7 @@ def symplectic_diagonal(x: jax.Array, first: int, second: int) -> jax.Array:
 
 
 def symplectic_signs(x: jax.Array, axis: int) -> jax.Array:
-    """Multiply by the row sums of the symplectic form: one in the upper half of an axis, minus one in the lower."""
+    """Multiply by the row sums of the symplectic form: one in the upper half of an axis, else minus one."""
     shape = (x.shape[axis], *(1,) * (x.ndim - 1 - axis))
     return jnp.where(lax.broadcasted_iota(jnp.int32, shape, 0) < x.shape[axis] // 2, x, -x)
 
@@ -204,7 +204,7 @@ def levi_civita(
 ) -> jax.Array:
     """Contract the last axes but channels with the Levi-Civita tensor, elementwise on `wired` axes before them.
 
-    Its legs in the bottom row are lowered by the metric: downwards the legs that are contracted, upwards too.
+    The metric lowers its legs in the bottom row: downwards the contracted legs, and upwards too.
     """
     own, other = (head.axes, len(head.blocks)) if upwards else (len(head.blocks), head.axes)
     above, below = other, own  # contracted legs are those of the bottom row in either direction

@@ -1,4 +1,4 @@
-"""Running a plan on a part of the batch at a time, which takes less memory."""
+"""Run a plan on a part of the batch at a time, which takes less memory."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Computed = Callable[[Any, Any, Any], list[jax.Array]]
 """The results of a plan, from weights, inputs and masks."""
 
 MOST_TENSORS, PART_BYTES = 3, (2**24, 2**26)
-"""A layer whose tensors take more than `MOST_TENSORS` times the bytes of its inputs and outputs is computed in parts
-where no gradient is taken. Parts of this many bytes keep all threads busy, with arrays below the size that the C
-library maps anew."""
+"""A layer whose tensors take more than `MOST_TENSORS` times the bytes of its inputs and outputs is computed in chunks
+if no gradient is taken. Chunks of this many bytes keep all threads busy, with arrays small enough that the C library
+does not map them again in each call."""
 
 
 def in_chunks(part: Callable[[tuple[int, ...]], Computed], batch: tuple[int, ...], size: int) -> Computed:
@@ -43,9 +43,9 @@ def in_chunks(part: Callable[[tuple[int, ...]], Computed], batch: tuple[int, ...
 
 
 def chunked_inference(chunked: Computed, whole: Computed, differentiated: Computed) -> Computed:
-    """Compute in chunks where the program is lowered for a CPU and no gradient is taken.
+    """Compute in chunks if the program is lowered for a CPU and no gradient is taken.
 
-    A loop that is differentiated copies all that it keeps for the backward pass, and takes more time for it.
+    A differentiated loop copies everything that it keeps for the backward pass, and takes longer.
     """
 
     @jax.custom_jvp
@@ -68,7 +68,7 @@ def chunked_inference(chunked: Computed, whole: Computed, differentiated: Comput
 
 
 def count_parts(plan: Plan, batch: tuple[int, ...], sizes: tuple[tuple[str, int], ...], itemsize: int) -> int:
-    """The number of parts in which a CPU computes the batch where no gradient is taken."""
+    """Count the chunks in which a CPU computes the batch without a gradient."""
     rows = math.prod(batch)
     if not all(isinstance(size, int) for size in (rows, *dict(sizes).values())):
         return 1

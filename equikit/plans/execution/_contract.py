@@ -1,7 +1,7 @@
-"""Running the plan of multilinear maps in JAX: the contractions between the steps, which `_execute.py` runs.
+"""Run the plan of multilinear maps in JAX: contractions; `_execute.py` runs the steps around them.
 
-No gather, no scatter, and no outer product: no array is larger than an input, the output, or the largest intermediate
-result of the best order of contraction. (For groups without diagrams weights are looked up.)
+There is no gather, no scatter, and no outer product: no array is larger than an input, the output, or the largest
+intermediate result of the best contraction order. (For groups without diagrams weights are looked up.)
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from equikit.signatures import (
 
 
 def _symmetrized(x: jax.Array, exchanges: Sequence[Exchange]) -> jax.Array:
-    """The symmetric or antisymmetric part of a tensor `[batch, *axes, channels]`."""
+    """Return the symmetric or antisymmetric part of a tensor `[batch, *axes, channels]`."""
     dtype, x = x.dtype, x.astype(wide(x.dtype)) if exchanges else x
     for exchange in exchanges:
         own = [1 + i for i in exchange.members]
@@ -63,7 +63,7 @@ def _lowered(x: jax.Array, axis: int, form: Form) -> jax.Array:
 
 
 def _levi_civita(head: LeviCivita, form: Form | None, n: int, dtype: jnp.dtype) -> jax.Array:
-    """The Levi-Civita tensor, the legs of the bottom row lowered by the metric."""
+    """Return the Levi-Civita tensor, with the legs of the bottom row lowered by the metric."""
     count = len(head.letters)
     refuse_if_large("the Levi-Civita tensor", n**count, CONSTANT_BYTES)
     grid = np.indices((n,) * count, sparse=True)
@@ -75,7 +75,7 @@ def _levi_civita(head: LeviCivita, form: Form | None, n: int, dtype: jnp.dtype) 
 
 
 def _cut_out(weights: jax.Array, elements: Sequence[int]) -> jax.Array:
-    """The weights of some basis elements: runs of elements are cut out with one slice."""
+    """Select the weights of some basis elements; each run of consecutive elements is one slice."""
     pieces, start = [], 0
     while start < len(elements):
         stop = start + 1
@@ -87,7 +87,7 @@ def _cut_out(weights: jax.Array, elements: Sequence[int]) -> jax.Array:
 
 
 def _rows_of(weights: jax.Array, uses: Sequence[Use]) -> jax.Array:
-    """The weights of some uses, each with its coefficient."""
+    """Return the weights of some uses, each with its coefficient."""
     rows = _cut_out(weights, [use.element for use in uses])
     factors = np.array([use.coefficient for use in uses], np.float32)
     if (factors == 1).all():
@@ -101,7 +101,7 @@ def _einsum(
     order: Sequence[tuple[int, int, Letters]],
     precision: lax.PrecisionLike,
 ) -> jax.Array:
-    """The einsum of some operands, two by two."""
+    """Compute the einsum of some operands, pairwise."""
     if len(operands) == 1:
         ((array, letters),) = operands
         return jnp.einsum(array, letters, result, precision=precision, **widened(array))
@@ -117,7 +117,7 @@ def _einsum(
 def _constants(
     plan: MultilinearPlan, contraction: Contraction, weights: jax.Array, sizes: Mapping[str, int]
 ) -> list[jax.Array]:
-    """The operands of a contraction that are not inputs, in the order of its equation."""
+    """Return the operands of a contraction that are not inputs, in the order of its equation."""
     forms = {label: group.form for label, group in plan.signature.groups.items()}
     found = [_levi_civita(head, forms[head.label], sizes[head.label], weights.dtype) for head in contraction.heads]
     if contraction.held:
@@ -133,7 +133,7 @@ def _constants(
 def _mix(
     walk: Walk, plan: MultilinearPlan, contraction: Contraction, tensors: Tensors, weights: jax.Array
 ) -> Iterator[tuple[tuple[int, HalfDiagram], jax.Array]]:
-    """One contraction: a tensor for every use."""
+    """Compute one contraction: a tensor for every use."""
     shapes, groups = walk.shapes, plan.signature.groups
     arrays = []
     for t, (half, axes) in enumerate(zip(contraction.halves, contraction.lowered, strict=True)):
@@ -167,7 +167,7 @@ def run_contractions(
     masks: Mapping[str, jax.Array],
     precision: lax.PrecisionLike = None,
 ) -> jax.Array:
-    """Run a plan on checked arrays of one dtype; `equikit.plans.apply_multilinear` is the public way.
+    """Run a plan on checked arrays of one dtype; `equikit.plans.apply_multilinear` is the public function.
 
     Args:
         plan: the plan.

@@ -1,7 +1,7 @@
-"""The dense method: one product with the whole matrix, which pays where it is small.
+"""The dense method: one product with the dense matrix, which is fast if it is small.
 
-The matrix of a pair of terms is made by a plan: applied to the unit vectors of the input, with all pairs of features as
-channels of its output, it gives every entry, and shares what plans share.
+A plan makes the matrix of a pair of terms: applied to the unit vectors of the input, with all pairs of features as
+channels of its output, it computes every entry, and shares work as plans do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from equikit.signatures import (
 
 
 def pair_plan(whole: Plan, source: Term | None, target: Term, features: int) -> Plan:
-    """The plan of one pair of terms without plain axes, from one channel to as many as there are pairs of features."""
+    """Return the plan of one pair of terms without plain axes, from one channel to one for each pair of features."""
     signature = whole.signature
     columns = Term("columns", () if source is None else acted_labels(signature, source))
     rows = Term("rows", acted_labels(signature, target))
@@ -41,14 +41,14 @@ def pair_plan(whole: Plan, source: Term | None, target: Term, features: int) -> 
 
 
 def matrix_shape(whole: Plan, source: Term | None, target: Term, sizes: Mapping[str, int]) -> tuple[int, int]:
-    """The numbers of entries of the acted axes of a term that comes in, and of one that goes out."""
+    """Return the numbers of entries of the acted axes of an input term and of an output term."""
     labels = () if source is None else acted_labels(whole.signature, source)
     other = acted_labels(whole.signature, target)
     return math.prod(sizes[label] for label in labels), math.prod(sizes[label] for label in other)
 
 
 def dense_entries(whole: Plan, sizes: Mapping[str, int]) -> int:
-    """The number of entries of the matrices of all pairs of terms together."""
+    """Count the entries of the matrices of all pairs of terms together."""
     signature = whole.signature
 
     def width(terms: Sequence[Term], features: Sequence[int]) -> int:
@@ -66,7 +66,7 @@ def _matrix(
     shapes: Shapes,
     precision: lax.PrecisionLike,
 ) -> jax.Array:
-    """The matrix of a pair of terms, rows (axes in, features in) by columns (axes out, features out)."""
+    """Return the matrix of a pair of terms, rows (axes in, features in) by columns (axes out, features out)."""
     wide, narrow = (1, *weight.shape[1:])[-2:]
     below, above = matrix_shape(whole, source, target, shapes.sizes)
     program = pair_plan(whole, source, target, wide * narrow)
@@ -85,7 +85,7 @@ def run_dense(
     masks: Mapping[str, jax.Array],
     precision: lax.PrecisionLike = None,
 ) -> list[jax.Array]:
-    """Apply the maps of a plan by the whole matrix of each pair of terms; the arguments are those of `run`.
+    """Apply the maps of a plan by the dense matrix of each pair of terms; arguments as in `run`.
 
     Raises:
         TooLargeError: if the matrices have too many entries.

@@ -1,6 +1,6 @@
-"""Running a plan in JAX.
+"""Run a plan in JAX.
 
-No gather, no scatter, and no array above the size of the largest input or output is formed; weights are laid out by
+There is no gather and no scatter, and no array is larger than the largest input or output; weights are arranged by
 slices. (For groups without diagrams they are looked up, and fill a matrix.) The operations on single arrays are in
 `_arrays.py`.
 """
@@ -48,7 +48,7 @@ from equikit.signatures import Signature, Term
 
 Tensors = dict[tuple[int, HalfDiagram], jax.Array]
 Scales = Mapping[str, jax.Array | float]
-"""For each label what a sum is multiplied by to make it a mean: a number, or one for each batch entry."""
+"""For each label the factor that makes a sum a mean: a number, or one for each batch entry."""
 Stage = Callable[[Callable[[Any], list[jax.Array]], Any], list[jax.Array]]
 """A way to call a linear function of arrays."""
 
@@ -63,7 +63,7 @@ def _axis_order(term: Term, acted: Sequence[int], by_label: bool) -> list[int]:
 
 
 def inward(signature: Signature, term: Term, x: jax.Array, by_label: bool = True) -> jax.Array:
-    """Acted axes first, sorted by label as in a root node unless told otherwise; plain axes folded into channels."""
+    """Move acted axes to the front, by default sorted by label as in a root node; fold plain axes into channels."""
     start = x.ndim - 1 - len(term.labels)
     acted, plain = signature.acted(term), signature.plain(term)
     order = [*_axis_order(term, acted, by_label), *plain]
@@ -83,7 +83,7 @@ def outward(signature: Signature, term: Term, x: jax.Array, channels: int, by_la
 
 
 def scales_of(plan: Stages, shapes: Shapes, masks: Mapping[str, jax.Array]) -> Scales:
-    """For each label what a sum is multiplied by to make it a mean; an empty mean is zero."""
+    """Return for each label the factor that makes a sum a mean; an empty mean is zero."""
     if plan.normalize == "sum":
         return {}
     scales: dict[str, jax.Array | float] = {}
@@ -105,10 +105,10 @@ def _apply_head(
     *,
     upwards: bool,
 ) -> jax.Array:
-    """Between a tensor whose legs are axes like others, and one that has the axes of the head last.
+    """Convert between a tensor with legs among its axes, and a tensor with the axes of the head last.
 
-    Where the head is applied in this row, the legs of this row are contracted with the Levi-Civita tensor and leave
-    axes for the legs of the other row (upwards the other way round); where it is not, axes change places only.
+    If the head is applied in this row, the legs of this row are contracted with the Levi-Civita tensor and replaced by
+    axes for the legs of the other row (upwards, vice versa); otherwise axes are only transposed.
     """
     head = step.small.heads[-1]
     count = len(step.large.core)
@@ -117,7 +117,7 @@ def _apply_head(
     rest = [i for i in range(count) if i not in step.axes and i not in wired]
     if not upwards:
         x = x.transpose(*range(batch), *(batch + i for i in (*rest, *wired, *step.axes)), x.ndim - 1)
-    else:  # all but the axes of the head stand as below, without its legs
+    else:  # all axes but those of the head are as below, without its legs
         below = [i for i in range(count) if i not in step.axes]
         order = [below.index(i) for i in (*rest, *wired)] + list(range(len(below), len(below) + head.axes))
         x = x.transpose(*range(batch), *(batch + i for i in order), x.ndim - 1)
@@ -158,7 +158,7 @@ def _reduce(
 
 
 def scaled(x: jax.Array, scale: jax.Array | float, batch: int) -> jax.Array:
-    """Multiply by a number, or by one for each batch entry, in the dtype of x."""
+    """Multiply by a number, or by one number for each batch entry, in the dtype of x."""
     if isinstance(scale, jax.Array):
         scale = scale.astype(x.dtype).reshape(*scale.shape, *(1,) * (x.ndim - batch))
     return x * scale
@@ -187,7 +187,7 @@ def _expand(
 def _multiplied(
     product: Product, rows: tuple[jax.Array, ...], tensors: Tensors, batch: int, precision: lax.PrecisionLike
 ) -> jax.Array | None:
-    """The matrix product of one core, `None` where no input enters."""
+    """Return the matrix product of one core, `None` if it has no input."""
     if not rows:
         return None
     sides = []
@@ -201,7 +201,7 @@ def _multiplied(
 def _parted(
     product: Product, y: jax.Array | None, bias: jax.Array | None, widths: Sequence[int], shapes: Shapes
 ) -> Iterator[tuple[tuple[int, HalfDiagram], jax.Array]]:
-    """The tensor of every output half, from the matrix product of a core and its bias."""
+    """Yield the tensor of every output half, from the matrix product of a core and its bias."""
     batch = len(shapes.batch)
     if y is None:
         assert bias is not None
@@ -223,15 +223,15 @@ def _parted(
 
 @dataclass(frozen=True, eq=False)
 class Walk:
-    """The steps of a plan in one call: reductions of the inputs, and expansions of what comes between them.
+    """The steps of a plan in one call: reductions of the inputs, and expansions of the results.
 
     Attributes:
         plan: the plan.
-        shapes: what the arrays settle.
-        masks: for a label, which entries are there.
-        scales: for each label what sums are multiplied by.
+        shapes: the sizes that the arrays determine.
+        masks: for a label, which entries are present.
+        scales: for each label the factor of sums.
         precision: of products with constant tensors.
-        spread: whether tensor axes or channels are spread over devices.
+        spread: whether tensor axes or channels are sharded over devices.
     """
 
     plan: Stages
@@ -250,7 +250,7 @@ class Walk:
         return _apply_head(step, x, batch, forms[label], sizes[label], self.precision, upwards=upwards)
 
     def reduced(self, inputs: Sequence[jax.Array]) -> Tensors:
-        """The tensors of all input half diagrams."""
+        """Return the tensors of all input half diagrams."""
         signature, batch, forms = self.plan.signature, len(self.shapes.batch), self._forms
         down: Tensors = {}
         for t, (term, x) in enumerate(zip(signature.inputs, inputs, strict=True)):
@@ -267,14 +267,14 @@ class Walk:
         return down
 
     def expanded(self, parts: Iterable[tuple[tuple[int, HalfDiagram], jax.Array]], dtype: Any) -> list[jax.Array]:
-        """The outputs, from the tensors of output half diagrams; what comes for one half is added."""
+        """Return the outputs, from the tensors of output half diagrams; tensors for the same half are added."""
         plan, shapes, forms = self.plan, self.shapes, self._forms
         signature, batch = plan.signature, len(shapes.batch)
         up: dict[tuple[int, HalfDiagram], list[jax.Array]] = {}
         expansions = Counter((step.term, step.small) for step in plan.expansions)
 
         def add(key: tuple[int, HalfDiagram], y: jax.Array) -> None:
-            """Let a tensor wait for an expansion, added to the last that waits where they will be taken together."""
+            """Queue a tensor for an expansion; add it to the last queued tensor if they will be expanded together."""
             waiting = up.setdefault(key, [])
             if waiting and expansions[key] < 2:
                 y = waiting.pop() + y
@@ -285,7 +285,7 @@ class Walk:
         for step in plan.expansions:
             key = step.term, step.small
             expansions[key] -= 1
-            taken = up[key][:1] if expansions[key] else up[key]  # the last one takes all that are left
+            taken = up[key][:1] if expansions[key] else up[key]  # the last expansion takes all remaining tensors
             up[key] = up[key][len(taken) :]
             if taken:
                 with jax.named_scope(step_name(plan, step, upwards=True).scope):
@@ -318,9 +318,9 @@ def run(
     spread: Spread | None = None,
     stage: Stage = inlined,
 ) -> list[jax.Array]:
-    """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way.
+    """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public function.
 
-    `spread` says whether tensor axes or channels are spread over devices, so that they are not to be folded; `stage`
+    `spread` says whether tensor axes or channels are sharded over devices, so that they must not be folded; `stage`
     calls the expansions, a linear function of the products and biases.
     """
     batch, dtype = len(shapes.batch), jnp.result_type(*inputs)

@@ -1,4 +1,4 @@
-"""Weights laid out for the products of a plan: one matrix for each core, from one array for each pair of terms."""
+"""Arrange weights for the products of a plan: one matrix for each core, from one array for each pair of terms."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ term) an array [diagrams, features out]."""
 @functools.partial(jax.tree_util.register_dataclass, data_fields=("products",), meta_fields=("plan",))
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """The matrices of a plan; made by `lay_out`, taken by `apply` in place of weights.
+    """The matrices of a plan; made by `lay_out`, accepted by `apply` in place of weights.
 
     Attributes:
         products: for each product of the plan its matrix `[inputs, outputs]`, in one or more blocks of rows, and its
-            bias `[outputs]`, `None` where there is none.
+            bias `[outputs]`, `None` if there is none.
         plan: the plan.
     """
 
@@ -38,13 +38,13 @@ class Layout:
 
 
 Pieces = Mapping[TermPair, Mapping[int, jax.Array]]
-"""Weights cut up along the diagrams, each piece with the number of its first diagram."""
+"""Weights cut along the diagrams, each piece with the number of its first diagram."""
 
 
 def cut(plan: Plan, weights: Weights) -> Pieces:
-    """Cut all weights where the segments of the products begin: each piece is needed once.
+    """Cut all weights where the segments of the products begin, so that each piece is used once.
 
-    Cut by one operation, and not a slice a product, weights have a gradient that is put together by one as well.
+    They are cut by one operation instead of one slice for each product, so their gradient is also one operation.
     """
     found: dict[TermPair, Mapping[int, jax.Array]] = {}
     starts: dict[TermPair, dict[int, int]] = {pair: {} for pair in weights}
@@ -66,14 +66,14 @@ def _split(weight: Any, counts: Sequence[int]) -> Sequence[Any]:
 
 
 def pieces(given: Mapping[int, Any], segments: tuple[tuple[int, int], ...]) -> list[Any]:
-    """The pieces of a pair of terms in the order of a matrix, zeros where a pair of halves is not allowed."""
+    """The pieces of a pair of terms in the order of a matrix, with zeros for pairs of halves that are not allowed."""
     some = next(iter(given.values()))
     zeros = zeros_like(some)
     return [given[start] if start >= 0 else zeros((count, *some.shape[1:])) for start, count in segments]
 
 
 def zeros_like(weight: Any) -> Callable[[tuple[int, ...]], Any]:
-    """Make zeros of the dtype of a weight: in NumPy where this is a NumPy array, in JAX elsewhere."""
+    """Make zeros of the dtype of a weight: in NumPy for a NumPy array, otherwise in JAX."""
     make: Any = np.zeros if isinstance(weight, np.ndarray) else jnp.zeros
     return functools.partial(make, dtype=weight.dtype)
 
@@ -81,11 +81,11 @@ def zeros_like(weight: Any) -> Callable[[tuple[int, ...]], Any]:
 def _row_blocks(
     plan: Plan, product: Product, given: Pieces, zeros: Callable[[tuple[int, ...]], Any]
 ) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
-    """The matrix of a product, and its bias: a block of rows for each input term that enters.
+    """Return the matrix of a product, and its bias: a block of rows for each input term that enters.
 
     Rows are (wires in, halves, features) of the term, columns (wires out, output terms, halves, features). Axes of
-    groups without diagrams stand before the features, in rows and in columns. A block is put together from all its
-    pairs of terms before its axes are brought in order, so that hundreds of pairs take few operations.
+    groups without diagrams precede the features, in rows and in columns. A block is concatenated from all its pairs of
+    terms before its axes are transposed, so that hundreds of pairs take few operations.
     """
     segments = {(block.source, block.target): block.segments for block in product.blocks}
     features_in, features_out = plan.features
@@ -138,9 +138,9 @@ def _row_blocks(
 
 
 def laid_out(plan: Plan, weights: Weights) -> Layout:
-    """The layout of checked weights, each matrix in a block of rows for each input term.
+    """Return the layout of checked weights, each matrix in a block of rows for each input term.
 
-    Weights of NumPy are laid out by NumPy, which compiles nothing.
+    NumPy weights are arranged by NumPy, which compiles nothing.
     """
     if not weights:
         return Layout((), plan)
@@ -149,5 +149,5 @@ def laid_out(plan: Plan, weights: Weights) -> Layout:
 
 
 def as_whole(layout: Layout) -> Layout:
-    """The layout with each matrix in one block."""
+    """Return the layout with each matrix in one block."""
     return Layout(tuple(((joined(rows, 0),) if rows else (), bias) for rows, bias in layout.products), layout.plan)

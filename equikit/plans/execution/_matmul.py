@@ -1,4 +1,4 @@
-"""The matrix products of a plan, and what is kept and computed for their gradients."""
+"""The matrix products of a plan and their gradients."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from equikit.plans.execution._arrays import alike, joined, widened
 
 
 def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """Multiply the last axis by a matrix, all other axes as one: a single contracted axis in the backward pass too.
+    """Multiply the last axis by a matrix, with all other axes folded into one, also in the backward pass.
 
-    What is kept for the backward pass is x as it came, and not a second array that is x with other axes. In half
-    precision the result is float32: it is one of many terms of an output, which can be larger than their sum.
+    The backward pass keeps x itself, and not a second array that is x with other axes. In half precision the result is
+    float32: it is one of many terms of an output, and can be larger than their sum.
     """
 
     def product(x: jax.Array, matrix: jax.Array) -> jax.Array:
@@ -31,12 +31,12 @@ def matmul(x: jax.Array, matrix: jax.Array, precision: lax.PrecisionLike) -> jax
 
 
 def matmul_rows(parts: Sequence[jax.Array], rows: Sequence[jax.Array], precision: lax.PrecisionLike) -> jax.Array:
-    r"""Multiply arrays side by side by a matrix given in as many blocks of rows: \\(\sum_t x_t M_t\\), in one product.
+    r"""Multiply concatenated arrays by a matrix given as blocks of rows: \(\sum_t x_t M_t\), in one product.
 
-    The gradient of each block is a product of its own. As the block of one big gradient it would be cut out of it at an
-    offset like no other, and XLA on the CPU compiles a kernel for every offset: for a layer between the tensors of a
-    network, with hundreds of pairs of terms, that took longer than all the rest. Equal products and cuts are compiled
-    once. Nor is the row of arrays side by side kept for the backward pass, only what it is made from.
+    The gradient of each block is a separate product. Cut out of one big gradient, every block would have a different
+    offset, and XLA on the CPU compiles a kernel for every offset: for a layer between the tensors of a network, with
+    hundreds of pairs of terms, that took longer than everything else. Equal products and cuts are compiled once. The
+    backward pass keeps the arrays and not their concatenation.
     """
     if len(parts) == 1:
         return matmul(parts[0], rows[0], precision)

@@ -1,4 +1,4 @@
-"""Memory that stays with the process: what makes large arrays on a CPU cheap to make again."""
+"""Keep freed memory in the process, so that large arrays on a CPU are cheap to allocate again."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ LARGEST = 2**31 - 1
 
 
 def retain_memory() -> None:
-    """Ask the C library to keep freed memory, so that large arrays on a CPU are not mapped anew at every call.
+    """Ask the C library to keep freed memory, so that large CPU arrays are not mapped anew at every call.
 
-    The GNU C library gives an array of more than 32 MiB back to the operating system when it is freed, and the next one
-    begins with a page fault for every 4 KiB. For layers whose temporary arrays are that large this is half of the time
-    (2 → 2 at n = 128, 32 samples, 16 channels: 45 ms against 20). JAX has no allocator of its own on the CPU, so it
-    concerns everything that JAX does there.
+    The GNU C library returns an array of more than 32 MiB to the operating system when it is freed, and the next array
+    starts with a page fault for every 4 KiB. For layers with temporary arrays of this size this is half of the time (2
+    → 2 at n = 128, 32 samples, 16 channels: 45 ms against 20). JAX has no allocator of its own on the CPU, so it
+    affects everything that JAX does there.
 
-    Call it before the first computation: memory that JAX's threads already use keeps its rules. The process then holds
+    Call it before the first computation: memory that JAX's threads already use is not affected. The process then keeps
     the most memory that it has ever used. `MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=2147483647
     MALLOC_TRIM_THRESHOLD_=2147483647` in the environment does the same.
 

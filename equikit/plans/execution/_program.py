@@ -1,4 +1,4 @@
-"""The program of a plan: from checked arrays to results, compiled as one."""
+"""The compiled program of a plan, from checked arrays to results."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from equikit.plans.execution._reference import run_reference
 from equikit.plans.sharding._spread import Spread
 
 LEAST_BYTES, LEAST_EXPANSIONS = 2**18, 15
-"""Results of at least this size, or that are the sum of at least this many expansions, are written out before they are
-used. Below both bounds a call costs more run time than it saves, and the fused sum compiles quickly."""
+"""Results of at least this size, or sums of at least this many expansions, are written to memory before they are used.
+Below both bounds a call costs more run time than it saves, and the fused sum compiles quickly."""
 
 
 def written_out(function: Callable[[Any], list[jax.Array]], operands: Any) -> list[jax.Array]:
@@ -32,8 +32,8 @@ def written_out(function: Callable[[Any], list[jax.Array]], operands: Any) -> li
 
     XLA on the CPU fuses the sum of all contributions into every operation that uses it: in a network it is then
     computed five times, for the next product and each reduction, and the gradient of six labels compiles 64 copies of a
-    sum of 64 tensors. A call that is not inlined stops that. Elsewhere such a call would keep XLA from fusing anything
-    across it.
+    sum of 64 tensors. A call that is not inlined prevents that. On other platforms such a call would prevent XLA from
+    fusing anything across it.
     """
 
     def called(operands: Any) -> list[jax.Array]:
@@ -64,8 +64,8 @@ def _compiled(
     spread: Spread | None,
     apart: bool,
 ) -> list[jax.Array]:
-    # Weights come first: XLA on the CPU then computes their gradients first, and releases what the products took before
-    # it makes the gradient of that.
+    # Weights come first: XLA on the CPU then computes their gradients first, and releases the operands of the products
+    # before it computes the gradient of the inputs.
     def by(method: Chosen, batch: tuple[int, ...], stage: Stage) -> Computed:
         shapes = Shapes(batch, dict(sizes))
 
@@ -98,7 +98,7 @@ def _compiled(
 def _divided(operands: Any) -> bool:
     """Whether a mesh of several devices is set, or is in the type of an array, so that the program is partitioned.
 
-    Calls then stay inlined, so that their sums over devices are taken together.
+    Calls are then inlined, so that their sums over devices are combined.
     """
     arrays = jax.tree.leaves(operands)
     meshes = {jax.sharding.get_abstract_mesh(), *(jax.typeof(array).sharding.mesh for array in arrays)}
@@ -106,7 +106,7 @@ def _divided(operands: Any) -> bool:
 
 
 def _wants_memory(plan: Plan, arrays: Sequence[jax.Array], weights: Any, shapes: Shapes) -> bool:
-    """Whether a CPU should have the results in memory before they are used."""
+    """Whether a CPU should write the results to memory before they are used."""
     if len(plan.products) < 2 or not any(isinstance(array, jax.core.Tracer) for array in arrays):
         return False
     entries = math.prod(shapes.batch) * sum(
@@ -127,7 +127,7 @@ def execute(
     options: RunOptions,
     spread: Spread | None = None,
 ) -> list[jax.Array]:
-    """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public way."""
+    """Run a plan on checked arrays of one dtype; `equikit.plans.apply` is the public function."""
     given = weights if isinstance(weights, Layout) else list(weights.values())
     found: list[jax.Array] = _compiled(
         given,

@@ -1,4 +1,4 @@
-"""The definition of a plan, written as slowly and as plainly as possible: what every fast path is tested against.
+"""A simple, slow reference implementation of a plan, against which every fast path is tested.
 
 It shares no code with the plan: each diagram is applied as its dense tensor.
 """
@@ -27,7 +27,7 @@ Sums = Iterable[Sequence[tuple[Diagram, Any]]]
 
 
 def _scale(diagram: Diagram, plan: Plan | MultilinearPlan, shapes: Shapes, masks: Mapping[str, jax.Array]) -> jax.Array:
-    """One over the number of terms of each mean, `[*batch]`."""
+    """Return one over the number of terms of each mean, `[*batch]`."""
     scale = jnp.ones(shapes.batch)
     legs = {block for _, _, blocks in diagram.heads for block in blocks}
     whole = {label for label, _, _ in diagram.elements}
@@ -50,7 +50,7 @@ def _masked(x: jax.Array, labels: tuple[str, ...], masks: Mapping[str, jax.Array
 def _maps(
     plan: Plan | MultilinearPlan, target: int, weights: Weights | jax.Array
 ) -> Iterator[tuple[tuple[int, ...], Sums, jax.Array]]:
-    """The inputs of the maps to an output term, the maps, and a weight for each."""
+    """Yield the inputs of the maps to an output term, the maps, and a weight for each."""
     if isinstance(plan, MultilinearPlan):
         basis = plan.space.basis
         assert isinstance(weights, jax.Array)
@@ -67,14 +67,14 @@ def _maps(
 
 
 def _order(signature: Signature, term: Term) -> list[int]:
-    """The axes of a term on which groups act, then the plain ones."""
+    """Return the axes of a term on which groups act, then the plain axes."""
     return [*signature.acted(term), *signature.plain(term)]
 
 
 def _folded(
     plan: Plan | MultilinearPlan, t: int, x: jax.Array, masks: Mapping[str, jax.Array], batch: int
 ) -> jax.Array:
-    """An input as `[*batch, *acted axes, features]`, with zeros where it is masked."""
+    """Return an input as `[*batch, *acted axes, features]`, with zeros for masked entries."""
     signature, term = plan.signature, plan.signature.inputs[t]
     order = [*range(batch), *(batch + i for i in _order(signature, term)), x.ndim - 1]
     x = _masked(x, term.labels, masks, batch).transpose(order)
@@ -84,7 +84,7 @@ def _folded(
 def _equation(
     counts: Sequence[int], batch: int, channelwise: bool
 ) -> tuple[list[list[int]], list[int], list[int], list[int]]:
-    """The letters of the inputs, of the tensor of a diagram, of a weight and of the result.
+    """Return the letters of the inputs, of the tensor of a diagram, of a weight and of the result.
 
     Args:
         counts: the vertices of the output and of each input.
@@ -109,7 +109,7 @@ def run_reference(
     shapes: Shapes,
     masks: Mapping[str, jax.Array],
 ) -> list[jax.Array]:
-    """Apply every map of a plan by its dense tensor, one after another; the arguments are those of `run`."""
+    """Apply every map of a plan by its dense tensor, one after another; arguments as in `run`."""
     signature, batch, sizes = plan.signature, len(shapes.batch), shapes.sizes
     channelwise = isinstance(plan, MultilinearPlan) and plan.mode == "channelwise"
     dtype = jnp.result_type(*inputs, *([weights] if isinstance(weights, jax.Array) else weights.values()))

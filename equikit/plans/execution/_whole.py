@@ -1,7 +1,7 @@
 """Axes of groups without diagrams in a plan: folded into the features, and mixed by invariant tensors.
 
-The matrix of a product is the sum of the invariant tensors, each with its weights. Tensors of permutation groups are
-zero and one on disjoint orbits, and there the sum is a lookup of the weights; others are contracted.
+The matrix of a product is the weighted sum of the invariant tensors. Tensors of permutation groups are zero and one on
+disjoint orbits, so their sum is a lookup of the weights; others are contracted.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class InvariantTensors:
     """Invariant tensors as matrices.
 
     Attributes:
-        shape: how many there are, rows (axes of the output), columns (axes of the input).
-        dense: the tensors `[choices, rows, columns]`; `None` where they have disjoint supports of entries ±1.
-        index, sign: where `dense` is `None`, the tensor that an entry belongs to, and its value, `[rows, columns]`.
+        shape: the number of tensors, of rows (axes of the output) and of columns (axes of the input).
+        dense: the tensors `[choices, rows, columns]`; `None` if they have disjoint supports and entries ±1.
+        index, sign: if `dense` is `None`, the tensor to which an entry belongs, and its value, `[rows, columns]`.
     """
 
     shape: tuple[int, int, int]
@@ -38,7 +38,7 @@ class InvariantTensors:
     sign: np.ndarray
 
     def spread(self, weights: jax.Array, axis: int) -> jax.Array:
-        """Replace an axis of weights, one for each tensor, by rows and columns (no columns where there is one)."""
+        """Replace an axis of weights, one for each tensor, by rows and columns (no columns if there is one column)."""
         _, rows, columns = self.shape
         if self.dense is not None:
             tensors = jnp.asarray(self.dense, weights.dtype)
@@ -53,7 +53,7 @@ class InvariantTensors:
 
 
 def invariant_tensors(signature: Signature, kinds: tuple[HeadKind, ...]) -> InvariantTensors:
-    """The invariant tensors of a product, for every choice of one for each label.
+    """Return the invariant tensors of a product, for every choice of one tensor for each label.
 
     Raises:
         TooLargeError: if they have too many entries.
@@ -67,7 +67,7 @@ def _tensors(kinds: tuple[tuple[Group, HeadKind], ...]) -> InvariantTensors:
 
 
 def settled_tensors(tensors: np.ndarray) -> InvariantTensors:
-    """Tensors `[choices, rows, columns]` as an index and a sign where they have disjoint supports of entries ±1."""
+    """Convert tensors `[choices, rows, columns]` to index and sign if they have disjoint supports and entries ±1."""
     count, rows, columns = tensors.shape
     if is_disjoint(tensors):
         return InvariantTensors((count, rows, columns), None, abs(tensors).argmax(0), tensors.sum(0))
@@ -75,7 +75,7 @@ def settled_tensors(tensors: np.ndarray) -> InvariantTensors:
 
 
 def _whole_axes(half: HalfDiagram, batch: int) -> tuple[int, ...]:
-    """Where the tensor of a half diagram has the axes of groups without diagrams."""
+    """Return the positions of the axes of groups without diagrams in the tensor of a half diagram."""
     found: list[int] = []
     place = batch + len(half.wires)
     for head in half.heads:

@@ -16,7 +16,7 @@ from equikit.signatures import Term
 Spec = PartitionSpec | NamedSharding
 OutSharding = Spec | Mapping[str, Spec]
 Entry = tuple[str, ...]
-"""The axes of the mesh that one axis of an array is spread over."""
+"""The axes of the mesh over which one axis of an array is sharded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Result:
     Attributes:
         term: its name and labels.
         shape: `[*batch, *axes, channels]`.
-        features: what the last axis of its weights is spread over, where that is the channels of the output.
+        features: the mesh axes of the last axis of its weights, if that is the channels of the output.
     """
 
     term: Term
@@ -40,14 +40,14 @@ class Result:
 
 
 def over(entry: Any) -> Entry:
-    """The axes of the mesh in an entry of a `PartitionSpec`."""
+    """Return the axes of the mesh in an entry of a `PartitionSpec`."""
     if entry is None or entry is PartitionSpec.UNCONSTRAINED:
         return ()
     return (entry,) if isinstance(entry, str) else tuple(entry)
 
 
 def by_output(results: Sequence[Result], given: object) -> list[Any]:
-    """The sharding requested for each output, in order; `None` where there is none.
+    """Return the sharding requested for each output, in order; `None` if there is none.
 
     Raises:
         OptionError: if a sharding does not name its output, or names one that does not exist.
@@ -77,10 +77,10 @@ def by_output(results: Sequence[Result], given: object) -> list[Any]:
 
 
 def checked_spec(each: Result, given: Any, mesh: AbstractMesh) -> PartitionSpec | None:
-    """The spec that is requested for one output, if it fits the mesh and the output.
+    """Return the spec requested for one output, if it fits the mesh and the output.
 
     Raises:
-        OptionError, ShapeError: naming the output, what came, and what would fit.
+        OptionError, ShapeError: naming the output, the given spec, and what would fit.
     """
     if given is None:
         return None

@@ -1,8 +1,8 @@
-"""Plans on many devices: how results are sharded, and the switch to automatic axes where meshes have explicit ones.
+"""Shardings of results, and the switch to automatic axes on meshes with explicit axes.
 
-On a mesh with automatic axes XLA finds the sharding of every step. With explicit axes JAX wants to know it at every
-reshape and product, and refuses where it cannot tell. A plan leaves that to XLA: its steps run with all axes automatic
-(`jax.sharding.auto_axes`), and what comes out has a sharding in its type again, by `_usual` where none is asked for.
+On a mesh with automatic axes XLA chooses the sharding of every step. With explicit axes JAX has to know it at every
+reshape and product, and refuses if it cannot tell. A plan leaves that to XLA: its steps run with all axes automatic
+(`jax.sharding.auto_axes`), and its results get a sharding in their types again, by `_usual` unless one is requested.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _constrained: Callable[..., jax.Array] = lax.with_sharding_constraint
 
 
 def entries(array: Any) -> tuple[Entry, ...]:
-    """For each axis of an array the explicit axes of the mesh that its type says it is spread over."""
+    """Return for each axis of an array the explicit mesh axes over which its type shards it."""
     found = [over(entry) for entry in jax.typeof(array).sharding.spec]
     return (*found, *[()] * (array.ndim - len(found)))
 
 
 def result(term: Term, shapes: Shapes, channels: int, weights: Sequence[jax.Array]) -> Result:
-    """An output of this shape, whose channels are spread as the last axis of the first of its weights."""
+    """Return an output of this shape, whose channels are sharded as the last axis of the first of its weights."""
     shape = (*shapes.batch, *(shapes.sizes[label] for label in term.labels), channels)
-    whole = [entries(w)[-1] for w in weights if w.shape[-1] == channels]  # else plain axes are folded into it
+    whole = [entries(w)[-1] for w in weights if w.shape[-1] == channels]  # otherwise plain axes are folded into it
     return Result(term, shape, whole[0] if whole else ())
 
 
 def _mesh(arrays: Sequence[jax.Array], wanted: Sequence[Any]) -> AbstractMesh:
-    """The mesh of the context; else that of a sharding that was given; else the explicit one of an array."""
+    """Return the mesh of the context; else that of a given sharding; else the explicit mesh of an array."""
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
         given = [spec.mesh.abstract_mesh for spec in wanted if isinstance(spec, NamedSharding)]
@@ -50,17 +50,16 @@ def _mesh(arrays: Sequence[jax.Array], wanted: Sequence[Any]) -> AbstractMesh:
 
 
 def _places(term: Term, batch: int) -> list[object]:
-    """What each axis of a tensor is: number of batch axis, label and which of this label, channels."""
+    """Return what each axis of a tensor is: number of batch axis, label and number within the label, channels."""
     labels = [(label, term.labels[:i].count(label)) for i, label in enumerate(term.labels)]
     return [*range(batch), *labels, "channels"]
 
 
 def _usual(each: Result, terms: Sequence[Term], arrays: Sequence[jax.Array]) -> PartitionSpec:
-    """The sharding of an output where none is asked for, over explicit axes.
+    """Return the default sharding of an output over explicit axes.
 
-    Batch axes are spread as those of the first input that has them spread, the j-th axis of a label as the j-th axis
-    of this label in an input, channels as the last axis of the weights. An axis of the mesh is used once, in this
-    order.
+    Batch axes are sharded as in the first input in which they are sharded, the j-th axis of a label as the j-th axis of
+    this label in an input, and channels as the last axis of the weights. A mesh axis is used once, in this order.
     """
     spread: dict[object, Entry] = {}
     for term, array in zip(terms, arrays, strict=True):
@@ -79,9 +78,9 @@ def _usual(each: Result, terms: Sequence[Term], arrays: Sequence[jax.Array]) -> 
 def _beyond_batch(
     operands: Operands, results: Sequence[Result], wanted: Sequence[PartitionSpec | None], mesh: AbstractMesh
 ) -> Spread | None:
-    """What is known to be spread over devices beside the batch, of inputs, weights or results.
+    """Return which axes besides the batch are known to be sharded in inputs, weights or results, or `None`.
 
-    Weights that are spread over the devices of the batch do not count: they are only stored so, and gathered for use.
+    Weights that are sharded over the devices of the batch do not count: they are only stored so, and gathered for use.
     """
     inputs, weights, _ = operands
     batch = results[0].batch if results else 0
@@ -109,17 +108,17 @@ def placed(
     outputs: Callable[[], Sequence[Result]],
     out_sharding: OutSharding | None,
 ) -> list[jax.Array]:
-    """Call `compute(inputs, weights, masks, spread)` so that its results are sharded as wanted.
+    """Call `compute(inputs, weights, masks, spread)` so that its results are sharded as requested.
 
     Without a mesh, `compute` is called directly.
 
     Args:
-        compute: returns a list with an array for each output; `spread` says whether axes or channels are spread
-            over devices in addition to the batch.
+        compute: returns a list with an array for each output; `spread` says whether axes or channels are sharded over
+            devices in addition to the batch.
         operands: inputs, weights and masks.
-        terms: of the inputs.
+        terms: the terms of the inputs.
         outputs: returns the properties of the outputs that are known before they are computed.
-        out_sharding: for the single output, or by name; outputs that it leaves out are sharded as usual.
+        out_sharding: for the single output, or by name; omitted outputs have the default sharding.
 
     Raises:
         OptionError, ShapeError: if the mesh or the outputs do not fit `out_sharding`.
@@ -151,7 +150,7 @@ def placed(
         else _spec(*(tuple(axis for axis in over(entry) if axis in explicit) or None for entry in spec))
         for each, spec in zip(results, wanted, strict=True)
     ]
-    # Where all axes are explicit, the types of what comes out say everything.
+    # If all axes are explicit, the types of the results are complete.
     inside = on_automatic_axes if mesh.auto_axes else lambda *operands: compute(*operands, spread)
     switched = jax.sharding.auto_axes(inside, out_sharding=[settled(spec) for spec in out])
     found: list[jax.Array] = switched(*operands)

@@ -1,9 +1,9 @@
-"""The steps of a plan for arrays whose tensor axes or channels are spread over devices.
+"""The steps of a plan for arrays whose tensor axes or channels are sharded over devices.
 
-The usual steps fold the axes of an array, take diagonals as strided slices of the folded ones, and lay features of
-several tensors side by side. That is fast on one device, and where the batch alone is spread; but an axis that is
-spread has to be gathered by every device before it is folded. The steps here fold no axis of a feature: a diagonal is a
-masked sum, of which each device does its part; tensors that enter a product are stacked on an axis of their own.
+The usual steps fold the axes of an array, take diagonals as strided slices of folded axes, and concatenate features of
+several tensors. That is fast on one device, and if only the batch is sharded; but every device has to gather a sharded
+axis before it is folded. The steps here fold no axis of a feature: a diagonal is a masked sum, of which each device
+computes its part, and tensors that enter a product are stacked along an axis of their own.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from equikit.plans.execution._layout import Pieces, pieces
 from equikit.plans.execution._whole import folded, invariant_tensors, unfolded
 
 Spread = Literal["axes", "channels"]
-"""What is spread over devices beside the batch: tensor axes, and perhaps channels; or channels alone."""
+"""What is sharded over devices besides the batch: tensor axes, and perhaps channels; or only channels."""
 
 
 def _indices(ndim: int, n: int, first: int, second: int) -> list[jax.Array]:
-    """The indices of two axes, with all other axes of size one: a mask is made once, and not for every sample."""
+    """Return the indices of two axes, with all other axes of size one, so that a mask is made once for all samples."""
     return [
         lax.broadcasted_iota(jnp.int32, [n if i == axis else 1 for i in range(ndim)], axis) for axis in (first, second)
     ]
 
 
 def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | None = None) -> jax.Array:
-    """Keep the entries with equal index on two axes, the result staying at the first, as a sum with a mask.
+    """Take the diagonal of two axes as a sum with a mask; it stays at the first axis.
 
-    With signs, those of a symplectic form, the entries are the ones where it is not zero, times the form.
+    With signs, those of a symplectic form, take the entries at which the form is nonzero, times the form.
     """
     n = x.shape[first]
     row, column = _indices(x.ndim, n, first, second)
@@ -47,14 +47,14 @@ def masked_diagonal(x: jax.Array, first: int, second: int, signs: np.ndarray | N
 
 
 def masked_embed(x: jax.Array, first: int, second: int, shift: int = 0) -> jax.Array:
-    """Insert an axis at `second`, with zeros where its index is not that of axis `first` plus a shift, modulo n."""
+    """Insert an axis at `second`, zero unless its index is that of axis `first` plus a shift, modulo n."""
     n = x.shape[first]
     row, column = _indices(x.ndim + 1, n, first, second)
     return jnp.where(row == (column + (n - shift)) % n, jnp.expand_dims(x, second), jnp.zeros((), x.dtype))
 
 
 def _laid_out(plan: Plan, product: Product, given: Mapping[int, jax.Array], source: int, target: int) -> jax.Array:
-    """The weights of a pair of terms: [wires in and halves, features in, wires out, halves, features out]."""
+    """Return the weights of a pair of terms: [wires in and halves, features in, wires out, halves, features out]."""
     segments = next(b.segments for b in product.blocks if (b.source, b.target) == (source, target))
     bottoms, tops = len(product.inputs[source]), len(product.outputs[target])
     copies_in, copies_out = len(product.wires_in), len(product.wires_out)
@@ -79,7 +79,7 @@ def mix_spread(
     precision: lax.PrecisionLike,
     spread: Spread,
 ) -> dict[tuple[int, HalfDiagram], jax.Array]:
-    """The matrix products of one core, one for each pair of terms: a tensor for every output half."""
+    """Compute the matrix products of one core, one for each pair of terms: a tensor for every output half."""
     batch = len(shapes.batch)
     blocks = {(block.source, block.target): block.segments for block in product.blocks}
     stacks = {}
@@ -94,8 +94,9 @@ def mix_spread(
         kernels = {t: _laid_out(plan, product, given[t, s], t, s) for t in stacks if (t, s) in blocks}
         bias = _bias(plan, product, given[None, s], blocks[None, s], len(halves)) if (None, s) in blocks else None
         wired: list[jax.Array] = []
-        # With axes spread a product for each wiring: of one for all, XLA would send all between devices, not only what
-        # is permuted. With channels spread one for all: the sums over devices in the backward pass are then one.
+        # With sharded axes there is one product for each wiring: for a single product, XLA would exchange everything,
+        # not only the permuted part. With sharded channels there is a single product: the backward pass then has a
+        # single sum over devices.
         count = len(product.wires_out)
         for i in range(0, count if kernels else 0, 1 if spread == "axes" else count):
             parts = []
@@ -119,7 +120,7 @@ def mix_spread(
 def _bias(
     plan: Plan, product: Product, given: Mapping[int, jax.Array], segments: tuple[tuple[int, int], ...], tops: int
 ) -> jax.Array:
-    """The bias of each output half of a term: [halves, features out]."""
+    """Return the bias of each output half of a term: [halves, features out]."""
     grid = joined(pieces(given, segments), 0)
     if product.tensors:
         tensors = invariant_tensors(plan.signature, product.tensors)

@@ -1,1 +1,1 @@
-"""What all methods share: actions, elements, frames, samples, and the mean of a backbone over a frame."""
+"""Shared parts of all methods: actions, elements, frames, samples, and the mean of a backbone over a frame."""

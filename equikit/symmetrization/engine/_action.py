@@ -23,7 +23,7 @@ from equikit.symmetrization.finite._turned import turned
 
 @dataclass(frozen=True)
 class Action:
-    """What acts on the inputs and outputs of a backbone: a value, hashable, so that programs are compiled once for it.
+    """The action on the inputs and outputs of a backbone: a hashable value, so that programs are compiled once for it.
 
     Attributes:
         signature: the terms, with a group on every label.
@@ -51,7 +51,7 @@ class Action:
         return self.signature.inputs
 
     def named(self, names: tuple[str, ...] | None) -> tuple[Term, ...]:
-        """The input terms of these names, or all.
+        """Return the input terms with these names, or all.
 
         Raises:
             OptionError: if a name is that of no input term.
@@ -64,15 +64,15 @@ class Action:
         return tuple(term for term in self.inputs if names is None or term.name in names)
 
     def output_order(self, label: str) -> int:
-        """The most axes with a label, starred or not, that an output has."""
+        """Return the largest number of axes with a label, starred or not, of an output."""
         return max((sum(base(name) == label for name in term.labels) for term in self.signature.outputs), default=0)
 
     def translation(self, term: Term) -> str | None:
-        """The label along which the entries of a term are positions in space."""
+        """Return the label along which the entries of a term are positions in space."""
         return dict(self.translated).get(term.name)
 
     def moves(self, element: Element, term: Term) -> bool:
-        """Whether an element of this structure does anything to a term."""
+        """Whether an element of this structure acts nontrivially on a term."""
         return (
             any(base(label) in element.linear for label in term.labels)
             or self.translation(term) in element.shift
@@ -80,7 +80,7 @@ class Action:
         )
 
     def batch(self, term: Term, array: Array) -> tuple[int, ...]:
-        """The batch axes of an array of a term."""
+        """Return the batch axes of an array of a term."""
         return tuple(array.shape[: array.ndim - len(term.labels) - self.channels])
 
     def act(self, element: Element, term: Term, array: Array) -> Array:
@@ -134,11 +134,11 @@ class Action:
         return array
 
     def inverse_on(self, label: str, by: Array) -> Array:
-        """What the inverse of an element does to an axis with this label, which may carry a star."""
+        """Return how the inverse of an element acts on an axis with this label, which may have a star."""
         return inverse_linear(self.groups[label], self._of(label, by))
 
     def projection_on(self, label: str, element: Element) -> Array | None:
-        """The projection of a moved axis with this label, which may carry a star, onto what the input spans."""
+        """Return the projection of a moved axis with this label, which may have a star, onto the span of the input."""
         onto = element.stabilizer.get(base(label))
         if onto is None or is_permutation(onto):
             return None
@@ -149,19 +149,19 @@ class Action:
         return along(metric, along(metric, onto, 0), 1)
 
     def _of(self, label: str, by: Array) -> Array:
-        """What an element does to an axis with this label, which may carry a star."""
+        """Return how an element acts on an axis with this label, which may have a star."""
         return by if base(label) == label else jnp.swapaxes(inverse_linear(self.groups[base(label)], by), -1, -2)
 
 
 def positions(shift: Array, term: Term, label: str | None, ndim: int) -> Array:
-    """A shift as an array that broadcasts to positions along a label."""
+    """Return a shift as an array that broadcasts to positions along a label."""
     assert label is not None, "only labels along which entries are positions are asked for"
     place = term.labels.index(label)
     return jnp.expand_dims(shift, [i for i in range(ndim) if i != place])
 
 
 def _places(term: Term, label: str) -> tuple[int, ...]:
-    """The axes of a term with a label, starred or not."""
+    """Return the axes of a term with a label, starred or not."""
     return tuple(place for place, name in enumerate(term.labels) if base(name) == label)
 
 
@@ -174,7 +174,7 @@ def _on_axis(by: Array, array: Array, axis: int) -> Array:
 
 
 def _kind(by: Any, array: Any) -> Any:
-    """Complex matrices make real arrays complex; otherwise the dtype of the array stays."""
+    """Return the result dtype: complex matrices make real arrays complex; otherwise the dtype is unchanged."""
     complex_now = jnp.issubdtype(by, jnp.complexfloating) and not jnp.issubdtype(array, jnp.complexfloating)
     return by if complex_now else array
 
@@ -205,7 +205,7 @@ def act(
 
 
 def moved_masks(element: Element, masks: Mapping[str, Array]) -> dict[str, Array]:
-    """The masks of an input that the inverse of an element is applied to."""
+    """Return the masks of an input after applying the inverse of an element."""
     return {label: _masked(element.linear.get(label), mask) for label, mask in masks.items()}
 
 

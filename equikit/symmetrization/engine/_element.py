@@ -1,4 +1,4 @@
-"""Group elements as arrays: what acts on each axis, and on positions in space, of one sample or of many."""
+"""Group elements as arrays that act on each axis, and on positions, of one sample or of many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from equikit import _checks
 from equikit._errors import OptionError
@@ -19,7 +18,7 @@ Array = Any
 """A JAX array; element arrays are integers `[*batch, n]` for permutations, else matrices `[*batch, n, n]`."""
 
 SMALL = 4
-"""Up to this size a matrix is applied column by column: XLA is slow with batches of tiny products on a CPU."""
+"""The largest size for which a matrix is applied column by column: XLA is slow with batches of tiny CPU products."""
 
 
 @jax.tree_util.register_dataclass
@@ -49,17 +48,17 @@ class Element:
 
 
 def coarsest(arrays: Iterable[Array]) -> Any:
-    """The dtype that rounds most, of what numbers computed from these arrays can be no more precise than."""
+    """Return the coarsest dtype, which limits the precision of numbers computed from these arrays."""
     return max((array.dtype for array in arrays), key=rounding)
 
 
 def is_permutation(linear: Array) -> bool:
-    """Whether an array lists a permutation, and is not a matrix."""
+    """Whether an array is a permutation and not a matrix."""
     return bool(jnp.issubdtype(linear.dtype, jnp.integer))
 
 
 def along(matrix: Array, array: Array, axis: int) -> Array:
-    """A matrix times one axis of an array."""
+    """Multiply one axis of an array by a matrix."""
     n = matrix.shape[-1]
     if n > SMALL:
         product = jnp.tensordot(matrix, array, (1, axis), precision=jax.lax.Precision.HIGHEST)
@@ -70,25 +69,13 @@ def along(matrix: Array, array: Array, axis: int) -> Array:
 
 
 def permutation_matrix(permutation: Array, dtype: Any) -> Array:
-    """The matrix of a permutation, `[*batch, n, n]`, with a one at row `p[i]`, column i."""
+    """Return the matrix of a permutation, `[*batch, n, n]`, with a one at row `p[i]`, column i."""
     return jnp.swapaxes(jax.nn.one_hot(permutation, permutation.shape[-1], dtype=dtype), -1, -2)
 
 
 def inverse_linear(group: Group, linear: Array) -> Array:
-    r"""The inverse of a permutation or a matrix, by the form that the group keeps where it keeps one.
-
-    For O(p, q) this is \(\eta g^T \eta\), for U(n) the conjugate transpose. Of a matrix that is in the group only
-    nearly, as learned ones are, it is the inverse as nearly.
-    """
-    if is_permutation(linear):
-        return jnp.argsort(linear, axis=-1)
-    transposed = jnp.swapaxes(linear, -1, -2)
-    if group.form is not None:
-        form = group.form.matrix(linear.shape[-1]).astype(linear.dtype)
-        return jnp.asarray(np.linalg.inv(form), linear.dtype) @ transposed @ form
-    if group.permutes or group.family in ("orthogonal", "special orthogonal", "unitary", "bistochastic"):
-        return jnp.conj(transposed)
-    return jnp.linalg.inv(linear)
+    """Return the inverse of a permutation, or of a matrix by the method of its group."""
+    return jnp.argsort(linear, axis=-1) if is_permutation(linear) else group.inverse_matrix(linear)
 
 
 def _product(one: Array, two: Array) -> Array:
@@ -113,7 +100,7 @@ def _check_elements(**elements: object) -> None:
 
 
 def compose(one: Element, two: Element) -> Element:
-    """The product `one two`, which acts by `two` first; the batch axes of the two broadcast.
+    """Return the product `one two`, which acts by `two` first; the batch axes of the two broadcast.
 
     Raises:
         OptionError: if an argument is not an `Element`.
@@ -141,7 +128,7 @@ def _permuted(permutation: Array, vector: Array) -> Array:
 
 
 def inverse(element: Element, groups: Mapping[str, Group]) -> Element:
-    """The inverse of an element; `groups` says what acts on each label.
+    """Return the inverse of an element; `groups` are those of each label.
 
     Raises:
         OptionError: if `element` is not an `Element`, or a label has no group.
@@ -167,6 +154,6 @@ def inverse(element: Element, groups: Mapping[str, Group]) -> Element:
 
 
 def detached(element: Element) -> Element:
-    """The element as a constant, through which no derivative goes."""
+    """Return the element as a constant without derivatives."""
     parts = {name: getattr(element, name) for name in ("linear", "shift", "grid")}
     return replace(element, **jax.lax.stop_gradient(parts))

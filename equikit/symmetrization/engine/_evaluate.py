@@ -27,20 +27,21 @@ from equikit.symmetrization.engine.backbones._backbone import Call
 from equikit.symmetrization.engine.backbones._foreign import is_initializing
 
 CACHE = {"cpu": 2**22, "gpu": 2**28, "tpu": 2**28}
-"""Bytes up to which the largest array of a backbone may grow, for a platform: beyond, elements go one after another.
+"""The most bytes of the largest array of a backbone, by platform; beyond, elements are evaluated one after another.
 
 For accelerators they are guesses.
 """
 
 FEW = 16
-"""Up to so many elements are added one by one, and so many steps of a loop with convolutions written out."""
+"""The most elements that are added one by one, and the most unrolled steps of a loop with convolutions."""
 
 Chunk = tuple[Element, Array, jax.Array | None]
 """Elements, their weights, and a key for each."""
 
 Sums = tuple[dict[str, Array], dict[str, Array], dict[str, Array]]
-"""For each output the weighted sum; and, where elements were drawn at random, that of the squared distances from the
-mean of these elements, and the sum of their weights. Sums of plain squares would lose what is small beside the mean."""
+"""For each output the weighted sum; for sampled elements also the sum of squared distances from the mean of these
+elements, and the sum of their weights. Sums of plain squares would lose precision if the deviation is small relative to
+the mean."""
 
 
 def mean_over(
@@ -53,7 +54,7 @@ def mean_over(
     chunk_size: int | None,
     remat: bool,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    r"""\(\sum_g w_g\, g f(g^{-1} x)\), and its standard error where the elements were drawn at random.
+    r"""Compute \(\sum_g w_g\, g f(g^{-1} x)\), and its standard error if the elements are samples.
 
     What is not the backbone runs as compiled programs, also where the caller compiles nothing: operation by operation
     it would take longer than the backbone. The backbone itself is compiled by nobody but the caller, since it may hold
@@ -104,7 +105,7 @@ def _sums_over(
 def _moved(
     action: Action, elements: Element, x: Mapping[str, Array], masks: Mapping[str, Array]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """What the inverse of each element makes of the inputs and masks that it moves, `[elements, *batch, ...]`."""
+    """Apply the inverse of each element to the inputs and masks that it moves, `[elements, *batch, ...]`."""
     first = action.inputs[0]
     batch = len(action.batch(first, x[first.name]))
     terms = tuple(term for term in action.inputs if action.moves(elements, term))
@@ -123,7 +124,7 @@ def _moved(
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _summed(action: Action, batch: int, drawn: bool, elements: Element, weights: Array, y: Mapping[str, Array]) -> Sums:
-    """The outputs moved by their elements and added up by their weights."""
+    """Move the outputs by their elements and add them up by their weights."""
     moved = jax.vmap(lambda element, y: act(action, element, action.signature.outputs, y, batch=batch))(elements, y)
     sums, squares, shares = {}, {}, {}
     for name, array in moved.items():
@@ -144,7 +145,7 @@ def _over(total: Array, share: Array) -> Array:
 
 @jax.jit
 def _together(one: Sums, two: Sums) -> Sums:
-    """The sums over the elements of both; squared distances are from the mean of all."""
+    """Combine the sums over the elements of both; squared distances are from the mean of all."""
     sums, squares, shares = jax.tree.map(jnp.add, one, two)
     for name in squares:
         apart = _over(one[0][name], one[2][name]) - _over(two[0][name], two[2][name])
@@ -153,14 +154,14 @@ def _together(one: Sums, two: Sums) -> Sums:
 
 
 def _added(terms: Array) -> Array:
-    """The sum over the first axis; of few entries one by one, which XLA vectorizes on a CPU as it does not a sum."""
+    """Sum over the first axis; few entries one by one, which XLA vectorizes on a CPU, unlike a sum."""
     if not 0 < terms.shape[0] <= FEW:
         return jnp.sum(terms, axis=0)
     return functools.reduce(jnp.add, [terms[i] for i in range(terms.shape[0])])
 
 
 def _standard_errors(squares: Mapping[str, Array], frame: Frame) -> dict[str, Array]:
-    """The standard error of a mean of independent draws; not-a-number for one, which tells nothing of it."""
+    """Return the standard error of a mean of independent samples; NaN for a single sample."""
     count, exact = frame.size, frame.info.exact
     found = {}
     for name, variance in squares.items():
@@ -174,7 +175,7 @@ def _standard_errors(squares: Mapping[str, Array], frame: Frame) -> dict[str, Ar
 def _in_chunks(
     run: Callable[..., Sums], count: int, pace: Pace, elements: Element, weights: Array, keys: jax.Array | None
 ) -> Sums:
-    """Add up over chunks of elements: by a scan in a traced program, in a loop where nothing is traced."""
+    """Add up over chunks of elements: by a scan in a traced program, otherwise in a loop."""
     size = pace.size
     if size >= count:
         return run(elements, weights, keys)
@@ -202,7 +203,7 @@ def _in_chunks(
 
 @dataclass(frozen=True)
 class Made:
-    """What a backbone makes of one element.
+    """The shapes and dtypes that a backbone makes of one element.
 
     Attributes:
         largest: the bytes of the largest array.
@@ -214,12 +215,12 @@ class Made:
 
 
 _KNOWN: dict[int, tuple[weakref.ref[Any], dict[Any, Made]]] = {}
-"""For the id of a live backbone, what it computes for arguments of each shape. Tracing takes most of the time of a call
-without `jit`. The values only set the chunk size, so they need not be updated when the backbone changes."""
+"""From the id of a live backbone to its computation for arguments of each shape. Tracing takes most of the time of a
+call without `jit`. The values only set the chunk size, so they need not be updated when the backbone changes."""
 
 
 def _made(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> Made:
-    """Trace the backbone; where nothing else is traced, once for each shape and dtype of its arguments."""
+    """Trace the backbone; if nothing else is traced, once for each shape and dtype of its arguments."""
     known, shapes = _known(call.backbone), _shapes((x, masks, key, call.arguments, call.keywords, call.told))
     if known is None or shapes is None:
         return _traced(call, x, masks, key)
@@ -236,7 +237,7 @@ def _traced(call: Call, x: dict[str, Array], masks: dict[str, Array], key: jax.A
 
 
 def _known(backbone: object) -> dict[Any, Made] | None:
-    """What is known of this backbone; `None` for objects without weak references."""
+    """Return what is cached for this backbone; `None` for objects without weak references."""
     place = id(backbone)
     if place not in _KNOWN:
         try:
@@ -247,7 +248,7 @@ def _known(backbone: object) -> dict[Any, Made] | None:
 
 
 def _shapes(arguments: Any) -> tuple[Any, ...] | None:
-    """Hashable shapes and dtypes of arguments; `None` where something is traced, or neither an array nor a number."""
+    """Return hashable shapes and dtypes of arguments; `None` if one is traced, or neither an array nor a number."""
     leaves, structure = jax.tree.flatten(arguments)
     found = []
     for leaf in leaves:
@@ -265,7 +266,7 @@ class Pace(NamedTuple):
 
 
 def _pace(made: Made, count: int, chunk_size: int | None, platform: str | None) -> Choice[Pace]:
-    """The pace on each platform, or on one, at which the largest array of the backbone stays in the cache."""
+    """Return the pace on each platform, or on one, with which the backbone's largest array stays in the cache."""
 
     def on(platform: str) -> Pace:
         most = CACHE.get(platform, CACHE["gpu"]) // max(made.largest, 1)
@@ -279,7 +280,7 @@ def _pace(made: Made, count: int, chunk_size: int | None, platform: str | None) 
 
 
 def _platform(operands: Any) -> str | None:
-    """The platform of arrays that have values; `None` in a program that is traced, which may be lowered for any."""
+    """Return the platform of concrete arrays; `None` in a traced program, which may be lowered for any platform."""
     arrays = [leaf for leaf in jax.tree.leaves(operands) if isinstance(leaf, jax.Array)]
     if any(isinstance(array, jax.core.Tracer) for array in arrays):
         return None
@@ -288,7 +289,7 @@ def _platform(operands: Any) -> str | None:
 
 
 def _of_program(jaxpr: Any) -> Made:
-    """What a program makes, in its inner programs too."""
+    """Return the arrays that a program makes, including its inner programs."""
     largest, convolutions = 1, False
     for equation in jaxpr.eqns:
         for variable in equation.outvars:

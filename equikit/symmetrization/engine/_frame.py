@@ -1,4 +1,4 @@
-"""Frames: for every input a few group elements with weights, their draws, products and fallbacks."""
+"""Frames: for every input a few group elements with weights, their samples, products and fallbacks."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Frame:
 
     @property
     def size(self) -> int:
-        """The number of listed elements, also elements of weight zero."""
+        """The number of listed elements, including elements of weight zero."""
         return int(self.weights.shape[0])
 
 
 def in_one_list(frame: Frame) -> Frame:
-    """One list of all elements: the elements of a frame, then the elements of its fallback."""
+    """Return one list of all elements: those of a frame, then those of its fallback."""
     one, two = frame, frame.fallback
     if two is None:
         return frame
@@ -60,7 +60,7 @@ def in_one_list(frame: Frame) -> Frame:
 
 
 def _with_stabilizer(elements: Element, others: Element) -> Element:
-    """Elements with a stabilizer for every label for which others have one: the identity alone, if they had none."""
+    """Give elements a stabilizer for every label for which others have one: by default only the identity."""
     found = dict(elements.stabilizer)
     for label in others.stabilizer.keys() - found.keys():
         linear, kept = elements.linear[label], others.stabilizer[label]
@@ -72,7 +72,7 @@ def _with_stabilizer(elements: Element, others: Element) -> Element:
 
 
 def with_fallback(frame: Frame, share: Array, fallback: Callable[[], Frame]) -> Frame:
-    """A frame that shares its weight with another one, which is computed only where an input of the batch needs it.
+    """Return a frame that shares its weight with a fallback, which is computed only if an input of the batch needs it.
 
     Args:
         frame: the frame.
@@ -89,7 +89,7 @@ def with_fallback(frame: Frame, share: Array, fallback: Callable[[], Frame]) -> 
 
 
 def only_if(needed: Array, compute: Callable[[], Any]) -> Any:
-    """What a function computes, where it is needed; else zeros."""
+    """Return the result of a function if it is needed, otherwise zeros."""
 
     def zeros() -> Any:
         return jax.tree.map(lambda of: jnp.zeros(of.shape, of.dtype), jax.eval_shape(compute))
@@ -100,7 +100,7 @@ def only_if(needed: Array, compute: Callable[[], Any]) -> Any:
 
 
 def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
-    """Elements of a frame drawn independently, each with the probability that is its weight."""
+    """Sample elements of a frame independently, with their weights as probabilities."""
     frame = in_one_list(frame)
     chances = jnp.log(frame.weights)
     picks = jax.random.categorical(key, chances, axis=0, shape=(samples, *frame.weights.shape[1:]))
@@ -119,7 +119,7 @@ def drawn(frame: Frame, key: jax.Array, samples: int) -> Frame:
 
 
 def as_draws(frame: Frame) -> Frame:
-    """One element of each of several frames, `[1, draws, *batch]`, as the elements of one frame."""
+    """Return one element of each of several frames, `[1, draws, *batch]`, as the elements of one frame."""
     info, weights = frame.info, frame.weights[0] / frame.weights.shape[1]
     worst = {name: getattr(info, name) for name in ("size", "rank", "ties", "doubt")}
     several = {name: None if entry is None else jnp.max(entry, axis=0) for name, entry in worst.items()}
@@ -131,7 +131,7 @@ def as_draws(frame: Frame) -> Frame:
 
 
 def then(one: Frame, later: Callable[[Frame], Frame]) -> Frame:
-    """Multiply each element of a frame by the elements of a later frame, computed for the input that it has moved back.
+    """Multiply elements of a frame by those of a later frame, computed for the input moved by their inverses.
 
     Args:
         one: the frame.

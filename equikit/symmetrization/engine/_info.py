@@ -1,4 +1,4 @@
-"""`Info`, the diagnostics of a frame, and how the diagnostics of several frames are combined."""
+"""`Info`, the diagnostics of a frame, and the combination of diagnostics of several frames."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Info:
 
 
 def of_some(info: Info, used: Array) -> Info:
-    """The diagnostics of a frame; where an input does not use it, the diagnostics of an exact frame."""
+    """Return the diagnostics of a frame; if an input does not use it, those of an exact frame."""
 
     def where(entry: Array | None, unused: float | bool) -> Any:
         return None if entry is None else jnp.where(used, entry, unused)
@@ -67,7 +67,7 @@ def of_some(info: Info, used: Array) -> Info:
 
 
 def of_both(one: Info, two: Info) -> Info:
-    """The diagnostics of a frame and its fallback together."""
+    """Return the diagnostics of a frame and its fallback together."""
 
     def either(name: str, choose: Callable[[Array, Array], Array]) -> Array | None:
         mine, theirs = getattr(one, name), getattr(two, name)
@@ -85,7 +85,7 @@ def of_both(one: Info, two: Info) -> Info:
 
 
 def of_products(first: Info, later: Info, used: Array) -> Info:
-    """The diagnostics of the products of two frames, without `exact`, which the caller adds.
+    """Return the diagnostics of products of two frames, without `exact`, which the caller adds.
 
     Args:
         first: of the frame that comes first, `[*batch]`.
@@ -118,12 +118,12 @@ def of_products(first: Info, later: Info, used: Array) -> Info:
 
 
 def _without_one(more: Mapping[str, Array]) -> dict[str, Array]:
-    """Remove the axis of the one earlier element, which follows the axis of draws if there is one."""
+    """Remove the axis of the single earlier element, which follows the axis of samples if there is one."""
     return {name: array[0] if array.shape[0] == 1 else array[:, 0] for name, array in more.items()}
 
 
 def merged_more(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str, Array]:
-    """The quantities of two methods; where a name comes again, it is numbered: "matrix", "matrix 2"."""
+    """Return the quantities of two methods; a repeated name is numbered: "matrix", "matrix 2"."""
     found = dict(one)
     for place, value in two.items():
         name, number = place.partition(" ")[0], 1
@@ -134,7 +134,7 @@ def merged_more(one: Mapping[str, Array], two: Mapping[str, Array]) -> dict[str,
 
 
 def settled(weights: Array, info: Info) -> Array:
-    """The weights, NaN for refused inputs, since a compiled program cannot raise an error."""
+    """Return the weights, NaN for refused inputs, because a compiled program cannot raise an error."""
     return jnp.where(info.refused, jnp.nan, weights)
 
 
@@ -147,7 +147,7 @@ def most_doubt(dtype: Any) -> float:
 
 
 def standard_tolerance(tolerance: float | None, dtype: Any) -> float:
-    """The gap, relative to the largest eigenvalue, below which two count as one: the root of the rounding error."""
+    """Return the relative gap below which two eigenvalues count as equal: the root of the rounding error."""
     if tolerance is not None:
         return tolerance
     return math.sqrt(rounding(dtype))

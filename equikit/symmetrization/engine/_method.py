@@ -1,10 +1,11 @@
-"""Methods, which give every input its frame."""
+"""Methods, which compute a frame for every input."""
 
 from __future__ import annotations
 
 import functools
 import types
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar, Literal, get_args
 
@@ -20,11 +21,11 @@ from equikit.symmetrization.engine._options import check_options
 from equikit.symmetrization.engine._sample import Sample
 
 OnDegenerate = Literal["error", "flag", "sample", "weighted"]
-"""What is done where an input has no frame of its own, since a symmetry of the input itself leaves it undecided."""
+"""What to do with an input without a unique frame, because of a symmetry of the input itself."""
 
 
 class _Untraced:
-    """A method that `nnx.tabulate` leaves alone: it replaces functions of modules, and knows no other dataclasses."""
+    """A method that `nnx.tabulate` must not replace: it replaces module functions, and rejects other dataclasses."""
 
     def __init__(self, function: types.FunctionType) -> None:
         functools.update_wrapper(self, function)  # type: ignore[arg-type]  # it is called by binding it
@@ -35,10 +36,10 @@ class _Untraced:
 
 
 class Method(ABC):
-    """How an input gets its frame: the argument `how` of `symmetrize`."""
+    """How to compute the frame of an input: the argument `how` of `symmetrize`."""
 
     asked: Any = None
-    """The group that a label has to have, where it was asked for one."""
+    """The required group of a label, if one was requested."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -48,12 +49,12 @@ class Method(ABC):
 
     @property
     def needs_key(self) -> bool:
-        """Whether frames are drawn at random, so that a key is needed always."""
+        """Whether frames are always random, so that a key is required."""
         return False
 
     @property
     def is_random(self) -> bool:
-        """Whether frames are drawn at random where there is a key."""
+        """Whether frames are random if there is a key."""
         return self.needs_key
 
     @abstractmethod
@@ -65,15 +66,15 @@ class Method(ABC):
         """
 
     def reads(self, action: Action) -> frozenset[str]:
-        """The labels whose groups change the frame beyond what they should: methods for them have to come before."""
+        """The labels whose groups change the frame more than they should; methods for them have to come first."""
         return frozenset(action.groups) - self.acts_on(action)
 
     @abstractmethod
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The frame of the inputs `[*batch, *axes, channels]`; a key means that it may be drawn at random."""
+        """Return the frame of the inputs `[*batch, *axes, channels]`; with a key it may be random."""
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """A frame of elements drawn independently with the probabilities that their weights are."""
+        """Return a frame of elements sampled independently with their weights as probabilities."""
         for_frame, for_draws = jax.random.split(key)
         if not self.is_random:
             return drawn(self.frame(action, sample, for_frame), for_draws, samples)
@@ -83,7 +84,7 @@ class Method(ABC):
 
 
 class Framed(Method):
-    """A method without parameters, which says what the frame of one sample is. Subclasses are frozen dataclasses."""
+    """A method without parameters, defined by the frame of one sample. Subclasses are frozen dataclasses."""
 
     policies: ClassVar[tuple[str, ...]] = get_args(OnDegenerate)
     """The values that `on_degenerate` may have."""
@@ -92,13 +93,13 @@ class Framed(Method):
         check_options(self, self.policies)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The frames of all samples, by one compiled program."""
+        """Return the frames of all samples, by one compiled program."""
         found: Frame = _frames(self, action, sample, key)
         return found
 
     @abstractmethod
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The frame of one sample, with an axis of elements in front of elements and weights."""
+        """Return the frame of one sample, with an axis of elements in front of elements and weights."""
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -118,8 +119,21 @@ def _frames(method: Framed, action: Action, sample: Sample, key: jax.Array | Non
     return replace(frame, **jax.tree.map(front, parts))
 
 
-def only_label(method: object, action: Action, label: str | None, kinds: tuple[type[Group], ...]) -> str:
-    """The label that a method is for: the one given, or the only one with a group of these kinds.
+def only_label(
+    method: object,
+    action: Action,
+    label: str | None,
+    kinds: tuple[type[Group], ...],
+    fits: Callable[[Group], bool] | None = None,
+) -> str:
+    """Return the label of a method: the given one, or the only one with a group of these kinds.
+
+    Args:
+        method: the method, for messages.
+        action: what acts on the signature.
+        label: the label that was given, if any.
+        kinds: the families that are named in messages.
+        fits: whether a group is one for the method, where that are not only these families.
 
     Raises:
         GroupError: if there is none, more than one, or it has another group.
@@ -129,7 +143,9 @@ def only_label(method: object, action: Action, label: str | None, kinds: tuple[t
     fitting = [
         name
         for name, group in groups.items()
-        if isinstance(group, kinds) and not name.endswith("*") and asked in (None, group, type(group))
+        if (fits(group) if fits else isinstance(group, kinds))
+        and not name.endswith("*")
+        and asked in (None, group, type(group))
     ]
     name = type(method).__name__
     wanted = " or ".join(kind.__name__ for kind in kinds) if asked is None else _named(asked)
@@ -149,13 +165,13 @@ def only_label(method: object, action: Action, label: str | None, kinds: tuple[t
 
 
 def permuted_label(method: object, action: Action, label: str | None) -> str:
-    """The label whose entries a method sorts: the one given, or the only one bound to S.
+    """Return the label whose entries a method sorts: the given one, or the only one bound to S.
 
     Raises:
         GroupError: if it has another group.
     """
-    found = only_label(method, action, label, (S,))
-    if type(action.groups[found]) is not S:  # Z, D and A are subclasses
+    found = only_label(method, action, label, (S,), lambda group: group.elements_are == "permutations")
+    if not isinstance(action.groups[found], S):
         raise GroupError(
             f"sorting is for all permutations, not for {action.groups[found]}",
             got=f"{found}={action.groups[found]}",

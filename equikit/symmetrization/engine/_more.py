@@ -1,4 +1,4 @@
-"""What methods tell of their elements beyond what all do: quantities by name, such as those that losses are made of."""
+"""Named extras (scores, matrices) that a method reports and losses use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from equikit.symmetrization.engine._info import Info
 
 
 def entries(info: object, name: str) -> list[Array]:
-    """All quantities of this name, one for each method or label that has it.
+    """Return all quantities with this name, one for each method or label that has it.
 
     Raises:
         OptionError: if that is no info.

@@ -1,4 +1,4 @@
-"""Options of the methods, checked by name: frames and learned methods share them."""
+"""Options of the methods, checked by name, shared by frames and learned methods."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def check_options(method: Any, policies: tuple[str, ...]) -> None:
 
 
 def refuse_wrong_key(key: object) -> None:
-    """Raise `OptionError` unless a key is `None`, or one key of JAX."""
+    """Raise `OptionError` unless a key is `None`, or a single JAX key."""
     if key is not None:
         _checks.key(
             key,

@@ -1,4 +1,4 @@
-"""Inputs of a method: numbers in twice the precision of their floats where a frame moved them, and their errors."""
+"""Inputs of a method and their errors, as double words if a frame moved them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from equikit.symmetrization.engine._element import Array, Element, along, is_per
 _DATA = ("x", "masks", "tails", "errors", "turns")
 
 CERTAIN = 4
-"""How many standard deviations no error is larger than."""
+"""The number of standard deviations that no error exceeds."""
 
 FLAT = 2 * CERTAIN
-"""How many standard deviations of the errors of points a length is that counts as none."""
+"""The number of standard deviations of the errors of points below which a length counts as zero."""
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=_DATA, meta_fields=("given",))
@@ -63,25 +63,25 @@ class Sample:
     given: tuple[tuple[str, Any], ...] = ()
 
     def tail(self, name: str) -> Array:
-        """What the numbers of a term lack to twice the precision of their dtype."""
+        """Return the low words of a term's numbers, which complete them to twice the precision."""
         return self.tails[name] if name in self.tails else jnp.zeros_like(self.x[name])
 
     def error(self, name: str) -> Array:
-        """Standard deviations of the errors of the numbers of a term, each of its own."""
+        """Return standard deviations of the errors of each number of a term."""
         return self.errors[name] if name in self.errors else rounding_error(self.x[name])
 
     def dtype(self, name: str) -> Any:
-        """The dtype in which the numbers of a term came."""
+        """Return the dtype in which the numbers of a term were given."""
         return dict(self.given).get(name, self.x[name].dtype)
 
     def coarsest(self, terms: Iterable[Term]) -> Any:
-        """The dtype of these terms that rounds most."""
+        """Return the coarsest dtype of these terms."""
         return max((self.dtype(term.name) for term in terms), key=rounding)
 
     def with_arrays(
         self, arrays: Mapping[str, Array], errors: Mapping[str, Array] | None = None, dtype: Any = None
     ) -> Sample:
-        """The sample with other arrays for some terms, or for new ones, which no frame moved.
+        """Return the sample with other arrays for some terms, or for new ones, which no frame moved.
 
         If they follow from numbers that one moved, they have errors, and the dtype in which these numbers came.
         """
@@ -97,7 +97,7 @@ class Sample:
 
 
 def with_other_errors(action: Action, sample: Sample) -> dict[str, Array]:
-    """The arrays of a sample, those that a frame moved with other errors in place of their own.
+    """Return the arrays of a sample, with other errors for those that a frame moved.
 
     The new errors are random, but the same for every sample. The old ones are unknown, so that the difference of the
     two is added, which has twice the variance.
@@ -124,7 +124,7 @@ def with_other_errors(action: Action, sample: Sample) -> dict[str, Array]:
 
 
 def moved_back(action: Action, sample: Sample, elements: Element, tail: Element, turns: dict[str, Array]) -> Sample:
-    r"""The sample with the inverse of every element of a frame applied, in twice the precision of its floats.
+    r"""Return the sample with the inverse of every element of a frame applied, in double words.
 
     An error \(\delta\) of an element \(g (1 + \delta)\) moves the numbers by \(\delta\) times them.
 
@@ -169,7 +169,7 @@ def _of_one(action: Action, sample: Sample, element: Element, tail: Element, tur
 def _moved(
     action: Action, term: Term, sample: Sample, element: Element, tail: Element
 ) -> tuple[Double | None, Array | None]:
-    """The numbers of a term in double words, where they are real, and their errors, where there are any."""
+    """Return the numbers of a term in double words, if they are real, and their errors, if there are any."""
     array = sample.x[term.name].astype(jnp.promote_types(sample.x[term.name].dtype, jnp.float32))
     error = sample.errors.get(term.name)
     on_grid = any(set(labels) <= set(term.labels) for labels in element.grid)
@@ -205,7 +205,7 @@ def _moved(
 
 
 def _along(matrix: Double, number: Double, axis: int) -> Double:
-    """A matrix times one axis of an array."""
+    """Multiply one axis of an array by a matrix."""
     last = jax.tree.map(lambda part: jnp.moveaxis(part, axis, -1), number)
     shape = last.high.shape
     rows = jax.tree.map(lambda part: part.reshape(math.prod(shape[:-1]), shape[-1]), last)

@@ -1,4 +1,4 @@
-"""Methods for several groups, one after another."""
+"""Sequences of methods for several groups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Chain(Method):
         return frozenset().union(*(method.acts_on(action) for method in self.methods))
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The products of an element of each method, the later ones of inputs that the earlier ones have moved back."""
+        """Return products of an element of each method; later methods see inputs moved back by earlier ones."""
         keys = [None] * len(self.methods) if key is None else [*jax.random.split(key, len(self.methods))]
         return _products(action, list(zip(self.methods, keys, strict=True)), sample)
 
@@ -46,13 +46,13 @@ def _products(action: Action, methods: list[tuple[Method, Any]], sample: Sample)
 
 @dataclass(frozen=True)
 class Sequential(_Chain):
-    """Methods without parameters, one after another."""
+    """A sequence of methods without parameters."""
 
     methods: tuple[Method, ...]
 
 
 class SequentialModule(_Chain, nnx.Module):
-    """Methods one after another, some of which are modules."""
+    """A sequence of methods, some of which are modules."""
 
     def __init__(self, methods: Sequence[Method]) -> None:
         self.methods = nnx.List(methods)
@@ -62,7 +62,7 @@ class SequentialModule(_Chain, nnx.Module):
 
 
 def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
-    """Raise `OptionError` if a frame changes with a group on which no method acts.
+    """Raise `OptionError` if a frame depends on a group on which no method acts.
 
     The backbone is left with that group, but even one that commutes with it does not with what such a frame moves.
     Networks that choose elements are not asked: whether they commute with it nobody knows.
@@ -83,7 +83,7 @@ def refuse_unsettled(methods: Sequence[Method], action: Action) -> None:
 
 
 def in_sequence(methods: Sequence[Method], action: Action) -> Method:
-    """One method of several, after checks that they go together in this order.
+    """Return one method for several, after checks that they fit together in this order.
 
     Raises:
         OptionError: if two act on one label, or a frame changes with a group that comes later.

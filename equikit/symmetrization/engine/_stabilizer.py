@@ -1,4 +1,4 @@
-"""Means over the elements that leave an input as it is: matrices where it does not span the space, permutations."""
+"""Means over the stabilizer of an input: matrices if it does not span the space, permutations."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit.groups import SO, Group
+from equikit.groups import Group
 from equikit.symmetrization.engine._element import Array, along
 
 MOST_AXES = 3
-"""Up to so many axes the mean is made of projections and of traces of pairs."""
+"""The most axes for which the mean is computed from projections and traces of pairs."""
 
 
 def has_mean(group: Group, axes: int, free: Array) -> Array:
-    r"""Whether `stabilizer_mean` is the mean over all elements that turn only `free` directions across the input.
+    r"""Whether `stabilizer_mean` is the mean over all elements that only rotate `free` directions across the input.
 
     Tensors with up to three axes that the whole of O(m), O(p, q) or U(m) leaves are made of pairs; those that rotations
     alone leave are so below m axes, where the Levi-Civita tensor does not come in.
     """
-    most = jnp.minimum(free - 1, MOST_AXES) if isinstance(group, SO) else MOST_AXES
+    most = jnp.minimum(free - 1, MOST_AXES) if group.special else MOST_AXES
     return (free == 0) | (axes <= most)
 
 
 def stabilizer_mean(
     group: Group, projection: Array, array: Array, places: Sequence[int], starred: Sequence[bool]
 ) -> Array:
-    r"""The mean of a tensor over the elements of a group that keep a subspace, point by point.
+    r"""Return the mean of a tensor over the elements of a group that fix a subspace pointwise.
 
     With P the projection onto the subspace, \(Q = 1 - P\), m = tr Q and η the metric, it is
     \(P^{\otimes k} y + \frac{1}{m} \sum_{a < b} (Q \eta Q^T)^{ab} \langle P^{\otimes (k-2)} y \rangle_{ab}\), where the
@@ -73,7 +73,7 @@ def stabilizer_mean(
 
 
 def orbit_mean(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
-    """The mean of a tensor over a group of permutations of some of its axes: over the orbits of tuples of indices.
+    """Return the mean of a tensor over a group of permutations of some axes: over the orbits of tuples of indices.
 
     Entries alone in their orbit stay as they are, exactly.
 
@@ -96,7 +96,7 @@ def orbit_mean(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
 
 
 def orbits(kept: Array, axes: int) -> Array:
-    """A number below n^axes for each tuple of indices, equal for tuples in one orbit: `[n, ..., n]`, one axis each.
+    """Return a number below n^axes for each tuple of indices, equal within an orbit: `[n, ..., n]`, one axis each.
 
     Args:
         kept: the stabilizer of an `Element`: `[n]`, or at least as many axes as are asked for.
@@ -111,7 +111,7 @@ def orbits(kept: Array, axes: int) -> Array:
 
 
 def _of_blocks(blocks: Array, axes: int) -> Array:
-    """The orbits of tuples where any two entries of a block can be exchanged.
+    """Return the orbits of tuples if any two entries of a block can be exchanged.
 
     Each tuple is exchanged for the first one of its orbit: an index that is new gets the first entry of its block that
     the indices before it have left.
@@ -133,7 +133,7 @@ def _of_blocks(blocks: Array, axes: int) -> Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def with_mean_derivative(array: Array, kept: Array, places: tuple[int, ...]) -> Array:
-    """A tensor that a group of permutations leaves as it is, with the mean of the derivatives over this group.
+    """Return an invariant tensor of a permutation group, with the mean of the derivatives over the group.
 
     Second derivatives are the mean along directions that the group leaves as they are, and zero across them.
     """

@@ -1,4 +1,4 @@
-"""The average over the whole group: exact for finite groups, by random draws for the others."""
+"""The average over the whole group: exact for finite groups, by sampling for the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info, settled
 from equikit.symmetrization.engine._method import Framed, only_label
 from equikit.symmetrization.engine._sample import Sample
-from equikit.symmetrization.finite._haar import draw_element, has_draws, refuse_noncompact
+from equikit.symmetrization.finite._haar import draw_element, refuse_noncompact
 from equikit.symmetrization.finite._listed import elements_on, size_of
 from equikit.symmetrization.finite._polygon import turned_labels, turns
 from equikit.symmetrization.permutations._numbers import all_finite
@@ -25,7 +25,7 @@ from equikit.symmetrization.permutations._numbers import all_finite
 
 @dataclass(frozen=True)
 class GroupAverage(Framed):
-    r"""All elements of a finite group, or random ones of a compact group, with equal weights.
+    r"""All elements of a finite group, or samples of a compact group, with equal weights.
 
     \(x \mapsto \frac{1}{|G|} \sum_g g f(g^{-1} x)\), exact for every input, degenerate or not, since the elements
     do not depend on it. Finite groups are S(n), A(n), Z(n), D(n), H(n) and `MatrixGroup`s of generators alone, which
@@ -85,7 +85,7 @@ class GroupAverage(Framed):
 
     @property
     def needs_key(self) -> bool:
-        """Whether elements are drawn at random."""
+        """Whether elements are sampled at random."""
         return self.samples is not None
 
     def acts_on(self, action: Action) -> frozenset[str]:
@@ -111,11 +111,11 @@ class GroupAverage(Framed):
         return frozenset()
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """Elements drawn independently, without listing all."""
+        """Sample elements independently, without listing all."""
         return replace(self, samples=samples).frame(action, sample, key)
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """All elements, or some at random."""
+        """Return all elements, or random samples."""
         x = sample.x
         real = jnp.promote_types(jnp.float32, jnp.zeros((), jnp.result_type(*x.values())).real.dtype)
         element = self._elements(action, x, real, key)
@@ -130,7 +130,7 @@ class GroupAverage(Framed):
             return self._some(turns(self.group, self.axes, None, real), key)
         (label,) = self.acts_on(action)
         group, n = action.groups[label], size_of(action, label, x)
-        if self.samples is None or not has_draws(group):
+        if self.samples is None or not group.has_haar:
             step = "draw some of them, samples=64, or allow more, max_size="
             return self._some(elements_on(action, label, n, real, self.max_size, step), key)
         assert key is not None, "needs_key asks for one"
@@ -139,7 +139,7 @@ class GroupAverage(Framed):
         return Element({label: jax.vmap(lambda key: draw_element(group, key, n, dtype))(keys)})
 
     def _some(self, elements: Element, key: jax.Array | None) -> Element:
-        """All, or some drawn at random."""
+        """Return all elements, or some random samples."""
         if self.samples is None:
             return elements
         assert key is not None, "needs_key asks for one"

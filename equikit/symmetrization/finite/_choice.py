@@ -1,4 +1,4 @@
-"""The readout of a finite list of candidates: the best of them, and what happens where several are tied."""
+"""The readout of a finite list of candidates: the best one, and what to do with ties."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from equikit.symmetrization.engine._sample import Sample
 
 
 def wide(values: Array, x: Mapping[str, Array]) -> Any:
-    """The dtype of the elements: real, no less than float32, that of the activations and of the inputs."""
+    """Return the dtype of the elements: real, at least float32, the activations' and the inputs' dtype."""
     return jnp.result_type(jnp.float32, values.dtype, *(array.real.dtype for array in x.values()))
 
 
@@ -34,7 +34,7 @@ def finite_inputs(sample: Sample, batch: int) -> Array:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Ties:
-    """The best candidate, and how far the others are behind it.
+    """The best candidate, and the margins of the others.
 
     Attributes:
         best: its index, `[*batch]`.
@@ -48,12 +48,12 @@ class Ties:
 
     @property
     def tied(self) -> Array:
-        """Which candidates rounding may have put in their order, `[candidates, *batch]`."""
+        """Which candidates rounding may have ordered, `[candidates, *batch]`."""
         return self.excess <= 1
 
 
 def tie_tolerance(tolerance: float | None, dtype: Any) -> float:
-    """The relative difference up to which rounding may decide: 64 roundings, in half precision the root of one."""
+    """Return the relative difference that rounding may cause: 64 rounding units, in half precision the root of one."""
     return min(64 * rounding(dtype), math.sqrt(rounding(dtype))) if tolerance is None else tolerance
 
 
@@ -88,7 +88,7 @@ def decided(
     sure: Array,
     key: jax.Array | None,
 ) -> Frame:
-    """The frame of the best candidate, with those that are tied with it as its fallback if this is asked for.
+    """Return the frame of the best candidate, with all tied ones as its fallback if requested.
 
     Args:
         on_degenerate: what is done where candidates are tied that do not give the same result.
@@ -135,7 +135,7 @@ def same_results(
     near: Array,
     same_inputs: Callable[[], Array],
 ) -> Array:
-    """The candidates that give the same result as the best, `[candidates, *batch]`, as far as they are tied.
+    """Return the tied candidates that give the same result as the best, `[candidates, *batch]`.
 
     Where elements move an entry of an output these are those near to it only, else all that give the backbone the same
     input, which are computed only if candidates are tied.
@@ -158,7 +158,7 @@ def same_results(
 def copies(
     action: Action, elements: Element, x: dict[str, Array], masks: dict[str, Array]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    r"""The inputs and masks moved by the inverses of elements, \(g^{-1} x\), `[elements, *batch, ...]`."""
+    r"""Return the inputs and masks moved by the inverses of elements, \(g^{-1} x\), `[elements, *batch, ...]`."""
     first = action.inputs[0]
     batch = len(action.batch(first, x[first.name]))
 
@@ -169,7 +169,7 @@ def copies(
 
 
 def alike(moved: Mapping[str, Array], best: Array, fraction: float, blur: Mapping[str, Array] | None = None) -> Array:
-    """Which copies of inputs, `[candidates, *batch, ...]`, are the best one: booleans `[candidates, *batch]`.
+    """Return which copies of inputs, `[candidates, *batch, ...]`, equal the best one: booleans `[candidates, *batch]`.
 
     Entries may differ by a fraction of the largest one, and by the blur `[candidates, *batch]` of their input.
     """

@@ -1,4 +1,4 @@
-"""Canonical forms by trying all elements of a finite group, and taking the copy that an encoder likes best."""
+"""Canonical forms by evaluating all elements of a finite group with an encoder."""
 
 from __future__ import annotations
 
@@ -31,13 +31,17 @@ from equikit.symmetrization.finite._score import Score, unit, without_absent
 from equikit.symmetrization.finite._selection import Selecting, SelectionOptions, everywhere
 
 MOST = 1024
-"""The most elements of a group: the encoder sees as many copies of an input at once."""
+"""The largest order of a group: the encoder sees that many copies of an input at once."""
 
 STEP = "use a frame of ek.frames, or a smaller group"
 
 
+def _may_be_finite(group: Group) -> bool:
+    return group.is_finite or isinstance(group, MatrixGroup)
+
+
 class EnergyCanonicalization(Selecting):
-    r"""The element of a finite group whose copy of the input has the least energy: \(\mathrm{argmin}_g\, E(g^{-1} x)\).
+    r"""The element of a finite group with the lowest energy of its copy: \(\mathrm{argmin}_g\, E(g^{-1} x)\).
 
     The encoder may be any function: it sees the same copies for x and for h x, in another order, so that the result is
     equivariant to rounding, whatever it is. Two kinds:
@@ -109,7 +113,7 @@ class EnergyCanonicalization(Selecting):
         """The label of the group, or those of the images."""
         if self.group is not None:
             return turned_labels(action, self.group, self.axes, self.vectors)
-        label = only_label(self, action, self.label, (S, H, MatrixGroup))
+        label = only_label(self, action, self.label, (S, H, MatrixGroup), _may_be_finite)
         group = action.groups[label]
         if not group.is_finite:
             raise GroupError(
@@ -125,7 +129,7 @@ class EnergyCanonicalization(Selecting):
     def _activations(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
     ) -> tuple[Array, Element, dict[str, Array]]:
-        """The scores of all copies of the inputs."""
+        """Return the scores of all copies of the inputs."""
         first, elements = action.inputs[0], self._elements(action, x)
         batch = action.batch(first, x[first.name])
         every = everywhere(elements, batch)
@@ -135,7 +139,7 @@ class EnergyCanonicalization(Selecting):
         return jnp.moveaxis(scores, 0, -1), elements, more
 
     def _elements(self, action: Action, x: Mapping[str, Array]) -> Element:
-        """All elements of the group, `[elements, ...]`."""
+        """Return all elements of the group, `[elements, ...]`."""
         dtype = wide(jnp.zeros(0), x)
         if self.group is not None:
             return turns(self.group, self.axes, self.vectors, dtype)
@@ -147,7 +151,7 @@ class EnergyCanonicalization(Selecting):
 
 
 def separation_loss(info: Info) -> jax.Array:
-    r"""How near the vectors of different copies of an input are: the mean of \(\cos(v_g, v_h)^2\) over \(g \neq h\).
+    r"""Return how similar the vectors of an input's copies are: the mean of \(\cos(v_g, v_h)^2\) over \(g \neq h\).
 
     It is zero where all vectors are orthogonal, which takes as many features as the group has elements, and one where
     all are the same, so that no copy is told from another. Add it to the loss in training.
@@ -186,7 +190,7 @@ def separation_loss(info: Info) -> jax.Array:
 
 
 def _overlap(vectors: Array) -> jax.Array:
-    """The mean squared cosine between different vectors `[..., elements, features]`."""
+    """Return the mean squared cosine between distinct vectors `[..., elements, features]`."""
     vectors = unit(vectors)
     count = vectors.shape[-2]
     cosines = jnp.einsum("...gd,...hd->...gh", vectors, vectors, precision=jax.lax.Precision.HIGHEST)

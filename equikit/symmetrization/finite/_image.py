@@ -1,4 +1,4 @@
-"""Canonical forms of images: a network says how each is turned, and the backbone sees it upright."""
+"""Canonical forms of images: a network estimates the rotation of each image, and the backbone sees it upright."""
 
 from __future__ import annotations
 
@@ -99,13 +99,13 @@ class ImageCanonicalization(Selecting):
         self.term = option("term", term)
 
     def acts_on(self, action: Action) -> frozenset[str]:
-        """The labels of rows and columns, and of the vectors that turn with them."""
+        """The labels of rows and columns, and of the vectors that rotate with them."""
         found = turned_labels(action, self.group, self.axes, self.vectors)
         self._seen(action)
         return found
 
     def _seen(self, action: Action) -> Term:
-        """The term that the network sees."""
+        """Return the term that the network sees."""
         fitting = images(action, self.axes)
         named = [term for term in fitting if self.term in (None, term.name)]
         if not named:
@@ -120,7 +120,7 @@ class ImageCanonicalization(Selecting):
     def _activations(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
     ) -> tuple[Array, Element, dict[str, Array]]:
-        """What the network says of every element."""
+        """Return the network's activations of all elements."""
         term = self._seen(action)
         array = without_absent(action, x, masks)[term.name]
         batch = action.batch(term, array)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,17 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import GroupError, TooLargeError
-from equikit.groups import Group, S
+from equikit.groups import Group
 from equikit.signatures import (
     base,
 )
 from equikit.symmetrization.engine._action import Action
-from equikit.symmetrization.engine._element import Array, Element
+from equikit.symmetrization.engine._element import Array, Element, permutation_matrix
 
 
-@functools.lru_cache(maxsize=64)
 def listed(group: Group, n: int, most: int, step: str) -> np.ndarray:
-    """List all elements, the identity first: permutations `[elements, n]`, or matrices `[elements, n, n]`.
+    """List all elements, starting with the identity, as `Group.elements` does.
 
     Args:
         group: a finite group.
@@ -32,25 +30,37 @@ def listed(group: Group, n: int, most: int, step: str) -> np.ndarray:
         TooLargeError: if there are more.
     """
     try:
-        elements = group.elements(n, most=most)
+        return group.elements(n, most=most)
     except TooLargeError as error:
         raise TooLargeError(error.problem, got=error.got, expected=error.expected, step=step) from None
-    if isinstance(group, S) or elements.ndim == 3:
-        return elements
-    matrices = np.stack([group.matrix(element) for element in elements])
-    matrices.setflags(write=False)  # one array serves all who ask
-    return matrices
+
+
+def as_linear(group: Group, elements: Array, dtype: Any) -> Array:
+    """Return elements of a group as in an `Element`: permutations as integers, or matrices of a dtype.
+
+    Args:
+        group: the group.
+        elements: `[*batch, n]` for permutations, signed or not, or matrices `[*batch, n, n]`, NumPy or JAX arrays.
+        dtype: of matrices.
+    """
+    if group.elements_are == "permutations":
+        return jnp.asarray(elements, jnp.int32)
+    elements = jnp.asarray(elements)
+    if group.elements_are == "signed permutations":
+        signs = jnp.expand_dims(jnp.sign(elements), -2).astype(dtype)
+        return permutation_matrix(jnp.abs(elements) - 1, dtype) * signs
+    return elements.astype(dtype)
 
 
 def elements_on(action: Action, label: str, n: int, dtype: Any, most: int, step: str) -> Element:
-    """All elements of the finite group of a label: integers for permutations, `dtype` or complex for matrices."""
+    """Return all elements of a label's finite group: integers for permutations, `dtype` or complex for matrices."""
     group = action.groups[label]
     dtype = jnp.promote_types(dtype, jnp.complex64) if group.is_complex else dtype
-    return Element({label: jnp.asarray(listed(group, n, most, step), jnp.int32 if isinstance(group, S) else dtype)})
+    return Element({label: as_linear(group, listed(group, n, most, step), dtype)})
 
 
 def size_of(action: Action, label: str, x: Mapping[str, Array]) -> int:
-    """The size of an axis, from inputs `[*batch, *axes, channels]` or from its group.
+    """Return the size of an axis, from inputs `[*batch, *axes, channels]` or from its group.
 
     Raises:
         GroupError: if neither has a size.

@@ -1,4 +1,4 @@
-"""The groups that turn square images: which they are, and how their elements act on what a signature names."""
+"""The groups that rotate square images, and their action on the axes of a signature."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equikit.symmetrization.engine._element import Element
 
 
 def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str | None = None) -> frozenset[str]:
-    """The labels on which turning images acts.
+    """Return the labels on which rotations of images act.
 
     Raises:
         SignatureError: if a term has one of the axes without the other, or an image has an axis that is no axis.
@@ -66,12 +66,12 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
 
 
 def images(action: Action, axes: tuple[str, str]) -> list[Term]:
-    """The input terms that are images."""
+    """Return the input terms that are images."""
     return [term for term in action.inputs if set(axes) <= set(term.labels)]
 
 
 def turns(group: Z, axes: tuple[str, str], vectors: str | None, dtype: object) -> Element:
-    """All elements of the group, `[elements, ...]`: integers on pixels where turning is exact, `dtype` elsewhere."""
+    """Return all elements of the group, `[elements, ...]`: integers on pixels if exact, otherwise `dtype`."""
     listed = group.plane_matrices()
     real = jnp.asarray(listed.astype(dtype))  # type: ignore[call-overload]
     on_pixels = jnp.asarray(listed) if np.issubdtype(listed.dtype, np.integer) else real

@@ -1,4 +1,4 @@
-"""Prior regularization: canonical forms near the inputs that a pretrained backbone knows."""
+"""Prior regularization: canonical forms close to the inputs of a pretrained backbone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from equikit.symmetrization.engine._more import entries
 
 
 def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
-    r"""How far the canonical forms of the training data are from the data themselves.
+    r"""Return how far the canonical forms of the training data are from the data.
 
     A backbone that was trained before knows upright inputs, and a canonical form may be any other. This loss, on the
     data that it was trained on, makes them agree: for a finite group the cross-entropy

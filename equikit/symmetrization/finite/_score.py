@@ -1,4 +1,4 @@
-"""How good each copy of an input is: an encoder's energy, or how near its vector is to a reference."""
+"""Scores of copies of an input: an encoder's energy, or the similarity of its vector to a reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from equikit.symmetrization.finite._selection import checked_result
 
 
 class Score(nnx.Module):
-    r"""The score of inputs, large where they are canonical: minus an energy, or \(\cos(v, r)\) of a vector v.
+    r"""The score of inputs, large for canonical ones: minus an energy, or \(\cos(v, r)\) of a vector v.
 
     Args:
         encoder: what the backbone is called with, to an energy `[inputs]`, or to vectors `[inputs, features]`.
@@ -46,7 +46,7 @@ class Score(nnx.Module):
     def __call__(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array], lead: tuple[int, ...]
     ) -> tuple[Array, Array | None]:
-        """Scores and vectors, `[*lead]` and `[*lead, features]`, of inputs `[*lead, *axes, channels]`."""
+        """Return scores and vectors, `[*lead]` and `[*lead, features]`, of inputs `[*lead, *axes, channels]`."""
         count, width = math.prod(lead), self.features or 0
         flat = {name: array.reshape(count, *array.shape[len(lead) :]) for name, array in x.items()}
         seen = {label: mask.reshape(count, mask.shape[-1]) for label, mask in masks.items()}
@@ -65,7 +65,7 @@ def _reference(features: int, rngs: nnx.Rngs | None) -> Array:
 
 
 def unit(vectors: Array) -> Array:
-    """Vectors over their lengths, in float32 or more; zero vectors stay zero, with derivative zero."""
+    """Normalize vectors, in float32 or wider; zero vectors stay zero, with derivative zero."""
     vectors = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
     squared = jnp.sum(vectors * vectors, axis=-1, keepdims=True)
     safe = squared > 0
@@ -73,7 +73,7 @@ def unit(vectors: Array) -> Array:
 
 
 def without_absent(action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]) -> dict[str, Array]:
-    """The inputs with zeros in entries that are absent."""
+    """Return the inputs with zeros in absent entries."""
     return {
         term.name: masked(x[term.name], term.labels, masks, len(action.batch(term, x[term.name])))
         for term in action.inputs

@@ -33,11 +33,11 @@ from equikit.symmetrization.finite._choice import (
 )
 
 Selection = Literal["straight-through", "argmax", "gumbel"]
-"""How the element is taken: the largest activation, with or without derivatives, or one drawn at random."""
+"""How the element is chosen: the largest activation, with or without derivatives, or a random sample."""
 
 
 class TieOptions(TypedDict, total=False):
-    """What all methods are told that choose among candidates."""
+    """Options of all methods that choose among candidates."""
 
     tolerance: float | None
     on_degenerate: OnDegenerate
@@ -45,7 +45,7 @@ class TieOptions(TypedDict, total=False):
 
 
 class SelectionOptions(TieOptions, total=False):
-    """The options of methods that choose among all elements; `ImageCanonicalization` says what they mean."""
+    """Options of methods that choose among all elements; `ImageCanonicalization` explains them."""
 
     selection: Selection
     beta: float
@@ -67,11 +67,11 @@ class Choosing(Method, nnx.Module):
 
     @property
     def needs_key(self) -> bool:
-        """Whether elements are drawn at random."""
+        """Whether elements are sampled at random."""
         return self.on_degenerate == "sample"
 
     def reads(self, action: Action) -> frozenset[str]:
-        """All labels that it does not act on, but those that its network is invariant to."""
+        """All labels on which it does not act, except those under which its network is invariant."""
         return frozenset(action.groups) - self.acts_on(action) - frozenset(self.invariant_to)
 
     def __str__(self) -> str:
@@ -79,7 +79,7 @@ class Choosing(Method, nnx.Module):
 
 
 class Selecting(Choosing):
-    """A method that chooses among the elements of a finite group; its subclasses compute the activations.
+    """A method that chooses among the elements of a finite group; subclasses compute the activations.
 
     Attributes:
         deterministic: take the largest activation, without derivatives and noise; set by `nnx.Module.eval`.
@@ -95,7 +95,7 @@ class Selecting(Choosing):
 
     @property
     def needs_key(self) -> bool:
-        """Whether elements are drawn at random."""
+        """Whether elements are sampled at random."""
         return super().needs_key or self._draws
 
     @property
@@ -106,7 +106,7 @@ class Selecting(Choosing):
     def _activations(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
     ) -> tuple[Array, Element, dict[str, Array]]:
-        """The activations of all elements, and what else there is to know, for inputs `[*batch, *axes, channels]`.
+        """Return the activations of all elements, and extras, for inputs `[*batch, *axes, channels]`.
 
         Returns:
             Activations `[*batch, elements]`, the elements `[elements, ...]`, and other quantities for `info`.
@@ -119,7 +119,7 @@ class Selecting(Choosing):
         return replace(frame, info=replace(frame.info, more={"activations": values, **more}))
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The element with the largest activation; its fallback has all that are tied, where this is asked."""
+        """Return the element with the largest activation; its fallback has all tied ones, if requested."""
         if self._draws and key is not None:
             return self.draw(action, sample, key, 1)
         beta = self.beta if self.selection == "straight-through" and not self.deterministic else None
@@ -127,7 +127,7 @@ class Selecting(Choosing):
         return self._read(readout, action, sample, key)
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """Independent draws: by the activations with `selection="gumbel"`, else among what is tied."""
+        """Sample independently: by the activations with `selection="gumbel"`, else among tied elements."""
         if not self._draws:
             return super().draw(action, sample, key, samples)
         return self._read(functools.partial(_drawn, self.beta, samples), action, sample, key)
@@ -144,7 +144,7 @@ def _chosen(
     sample: Sample,
     key: jax.Array | None,
 ) -> Frame:
-    """The frame of the element with the largest activation, with derivatives if there is a beta."""
+    """Return the frame of the element with the largest activation, with derivatives if there is a beta."""
     found = ties(jnp.moveaxis(values, -1, 0), tolerance)
     near = jax.nn.one_hot(found.best, values.shape[-1], axis=0, dtype=bool)
     slope = None if beta is None else _slope(beta * values, wide(values, sample.x))
@@ -161,7 +161,7 @@ def _chosen(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _drawn(beta: float, samples: int, values: Array, elements: Element, sample: Sample, key: jax.Array) -> Frame:
-    """Elements drawn with probabilities softmax(beta activations), by Gumbel noise, through which derivatives go."""
+    """Sample elements with probabilities softmax(beta activations), by Gumbel noise, differentiably."""
     dtype, degenerate = wide(values, sample.x), ~jnp.all(jnp.isfinite(values), axis=-1)
     noisy = beta * values.astype(dtype) + jax.random.gumbel(key, (samples, *values.shape), dtype)
     elements = _picked(elements, jnp.argmax(noisy, axis=-1), _slope(noisy, dtype))
@@ -172,18 +172,18 @@ def _drawn(beta: float, samples: int, values: Array, elements: Element, sample: 
 
 @jax.jit
 def _of_finite(values: Array, sample: Sample) -> Array:
-    """The activations, NaN for inputs that are not finite: not every network passes NaN on."""
+    """Return the activations, NaN for inputs that are not finite: not every network propagates NaN."""
     return jnp.where(finite_inputs(sample, values.ndim - 1)[..., None], values, jnp.nan)
 
 
 def _slope(logits: Array, dtype: Any) -> Array:
-    """The softmax less itself: zero, exactly, but with its derivatives."""
+    """Return the softmax minus itself: exactly zero, but with its derivatives."""
     soft = jax.nn.softmax(logits.astype(dtype), axis=-1)
     return soft - jax.lax.stop_gradient(soft)
 
 
 def _picked(elements: Element, picks: Array, slope: Array | None) -> Element:
-    r"""The elements `[*picks, ...]` at given places of a list, with derivatives where they have a slope.
+    r"""Return the elements `[*picks, ...]` at given positions of a list, with derivatives if they have a slope.
 
     Args:
         elements: all elements, `[elements, ...]`.
@@ -206,7 +206,7 @@ def _picked(elements: Element, picks: Array, slope: Array | None) -> Element:
 
 
 def everywhere(elements: Element, batch: tuple[int, ...]) -> Element:
-    """The same elements for every input of a batch, `[elements, *batch, ...]`."""
+    """Return the same elements for every input of a batch, `[elements, *batch, ...]`."""
     places = range(1, 1 + len(batch))
     found: Element = jax.tree.map(
         lambda a: jnp.broadcast_to(jnp.expand_dims(a, places), (len(a), *batch, *a.shape[1:])), elements
@@ -215,7 +215,7 @@ def everywhere(elements: Element, batch: tuple[int, ...]) -> Element:
 
 
 def checked_result(what: str, array: Any, shape: tuple[int, ...], step: str) -> Array:
-    """Return what a network gave, or raise `ShapeError` if it is not a floating-point array of the right shape."""
+    """Return the result of a network, or raise `ShapeError` unless it is a floating-point array of the right shape."""
     is_array = isinstance(array, jax.Array)
     if not is_array or not jnp.issubdtype(array.dtype, jnp.floating) or array.shape != shape:
         raise ShapeError(

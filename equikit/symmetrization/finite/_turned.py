@@ -1,4 +1,4 @@
-"""Turning and reflecting images on their square grid."""
+"""Rotate and reflect images on their square grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 
 def turned(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
-    r"""The image with every pixel p moved to \(c + R (p - c)\), c the center: bilinear, and zero from outside.
+    r"""Move every pixel p of an image to \(c + R (p - c)\), with c the center: bilinear, and zero outside.
 
     Where R is a quarter turn or a reflection with entries 0, 1 and -1, and the image is square, this is exact: every
     pixel is one pixel. A matrix of integers says so beforehand, and pixels are then exchanged without interpolation.
@@ -34,7 +34,7 @@ def turned(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
 
 
 def _exchanged(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
-    """Transpose and flip: what a signed permutation of two axes is made of."""
+    """Transpose and flip: the action of a signed permutation of two axes."""
     across = matrix[0, 1] != 0
     if image.shape[axes[0]] == image.shape[axes[1]]:
         image = jnp.where(across, jnp.swapaxes(image, *axes), image)
@@ -46,7 +46,7 @@ def _exchanged(matrix: Any, image: Any, axes: tuple[int, int]) -> Any:
 
 
 def _sources(matrix: Any, image: Any, *, offset: bool) -> Any:
-    r"""Where the value of each pixel comes from, \(R^T (p - c) + c\), `[height, width, 2]`; c only with `offset`."""
+    r"""Return the source of each pixel, \(R^T (p - c) + c\), `[height, width, 2]`; c only with `offset`."""
     (height, width), dtype = image.shape[:2], jnp.promote_types(matrix.dtype, jnp.float32)
     center = jnp.array([(height - 1) / 2, (width - 1) / 2], dtype)
     grid = jnp.stack(jnp.meshgrid(jnp.arange(height, dtype=dtype), jnp.arange(width, dtype=dtype), indexing="ij"), -1)
@@ -55,7 +55,7 @@ def _sources(matrix: Any, image: Any, *, offset: bool) -> Any:
 
 
 def _read(image: Any, rows: Any, columns: Any) -> Any:
-    """The pixels `[height, width, ...]` at whole places, zero outside."""
+    """Return the pixels `[height, width, ...]` at integer positions, zero outside."""
     height, width = image.shape[:2]
     there = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     pixels = image[jnp.clip(rows, 0, height - 1), jnp.clip(columns, 0, width - 1)]

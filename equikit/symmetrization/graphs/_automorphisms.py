@@ -14,7 +14,7 @@ Permutation = np.ndarray
 
 @dataclass(frozen=True)
 class Form:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         order: the node that goes to each place, `[n]`.
@@ -30,7 +30,7 @@ class Form:
     complete: bool
 
     def orbits(self, axes: int) -> np.ndarray:
-        """For every tuple of nodes `[n, ..., n]` the least one of its orbit, as its number in row-major order."""
+        """For every tuple of nodes `[n, ..., n]` the number of the smallest one in its orbit, in row-major order."""
         return _orbits(self.generators, len(self.order), axes)
 
 
@@ -47,7 +47,7 @@ class _Leaf:
 
 
 def canonical_form(nodes: np.ndarray, edges: np.ndarray, most: int) -> Form:
-    """The order that makes a graph least among all orders that a tree of choices leads to, and its automorphisms.
+    """Find the order that minimizes a graph among the leaves of a search tree, and the graph's automorphisms.
 
     Two graphs with the same colors have the same matrix in this order exactly if they are isomorphic. Subtrees that a
     known automorphism maps to one that has been seen are left out, as are those whose refinements are larger than the
@@ -78,7 +78,7 @@ class _Search:
         self.found: list[Permutation] = []
 
     def refined(self, blocks: np.ndarray) -> tuple[np.ndarray, bytes]:
-        """Blocks whose nodes see the same colors of edges to the same blocks, and what was seen on the way."""
+        """Return blocks whose nodes see the same edge colors to the same blocks, and a trace of the refinement."""
         self.steps += 1
         trace = []
         while True:
@@ -94,7 +94,7 @@ class _Search:
             blocks = finer
 
     def visit(self, blocks: np.ndarray, path: tuple[int, ...], trace: tuple[bytes, ...]) -> int:
-        """Search the subtree of a path, and say at which level of the path to go on."""
+        """Search the subtree of a path, and return the level of the path at which to continue."""
         level = len(path)
         counts = np.bincount(blocks, minlength=1)
         if np.all(counts <= 1):
@@ -119,7 +119,7 @@ class _Search:
         return level
 
     def _promising(self, trace: tuple[bytes, ...]) -> bool:
-        """Whether below there may be a leaf like the first one, or one less than the best."""
+        """Whether there may be a leaf below that equals the first one, or is smaller than the best."""
         if self.first is None or self.best is None:
             return True
         count = len(trace)
@@ -143,7 +143,7 @@ class _Search:
 
 
 def _mixed(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """A number of 64 bits that looks like a random function of two, whose order matters."""
+    """Hash two numbers to 64 bits; their order matters."""
     found: np.ndarray = one.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     found = found ^ (two.astype(np.uint64) + np.uint64(0x632BE59BD9B4E019))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
@@ -157,7 +157,7 @@ def _fixing(automorphisms: list[Permutation], nodes: tuple[int, ...]) -> list[Pe
 
 
 def _orbits(generators: Sequence[Permutation], count: int, axes: int = 1) -> np.ndarray:
-    """For every tuple of nodes `[n, ..., n]` the number of the least one of its orbit under a group."""
+    """Return for every tuple of nodes `[n, ..., n]` the number of the smallest one in its orbit under a group."""
     numbers = np.arange(count**axes)
     shape = (count,) * axes
     moves = [numbers.reshape(shape)[np.ix_(*[g] * axes)].reshape(-1) for g in generators]

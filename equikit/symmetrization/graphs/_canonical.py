@@ -1,4 +1,4 @@
-"""Canonical forms of graphs: one order of the nodes, the same for all graphs that differ by it."""
+"""Canonical forms of graphs: one node order, the same for all relabelings of a graph."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from equikit.symmetrization.permutations._numbers import (
 from equikit.symmetrization.permutations._ordering import One, Ordered, Ordering
 
 EQUAL = 64
-"""Numbers that differ by less than this many roundings of the largest are one number."""
+"""Numbers that differ by less than this many rounding units of the largest count as equal."""
 
 
 @dataclass(frozen=True)
 class Canonical(Ordering):
-    r"""The canonical order of the nodes of a graph, for S(n): one element, however many automorphisms there are.
+    r"""The canonical order of the nodes of a graph, for S(n): a single element, whatever the number of automorphisms.
 
     Two graphs in canonical order are equal exactly if one is the other with its nodes renamed. The orders that lead to
     this form are a coset \(\mathrm{Aut}(x)\,c\), the smallest frame there is. Automorphisms leave the input as it is,
@@ -85,7 +85,7 @@ class Canonical(Ordering):
     policies: ClassVar[tuple[str, ...]] = ("error", "flag")
 
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
-        """All terms that have the label: exchanges are automorphisms of the whole input."""
+        """Return all terms with the label: exchanges are automorphisms of the whole input."""
         counts = {term.name: term.labels.count(label) for term in action.inputs if label in term.labels}
         if max(counts.values(), default=0) != 2:
             raise OptionError(
@@ -97,7 +97,7 @@ class Canonical(Ordering):
         return tuple(counts)
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
-        """The canonical order of the nodes; absent ones come last."""
+        """Return the canonical order of the nodes; absent nodes come last."""
         x, masks = sample.x, sample.masks
         there = masks.get(label)
         rows, graphs = rows_of(action.inputs, label, x, there), matrices_of(action.inputs, label, x, there)
@@ -125,7 +125,7 @@ class Canonical(Ordering):
 
 
 def _searched(nodes: Array, edges: Array, axes: int, most: int) -> tuple[Array, Array, Array, Array]:
-    """Order, orbits of tuples of nodes, log of the number of automorphisms, and completeness, by the host."""
+    """Compute order, orbits of tuples of nodes, log of the number of automorphisms, and completeness, on the host."""
     count = nodes.shape[-1]
 
     def of_one(nodes: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray | float, ...]:
@@ -152,5 +152,5 @@ def _searched(nodes: Array, edges: Array, axes: int, most: int) -> tuple[Array, 
 
 
 def _numbered(columns: np.ndarray) -> np.ndarray:
-    """Columns `[keys, count]` numbered in lexicographic order, equal ones alike, `[count]`."""
+    """Number columns `[keys, count]` in lexicographic order, with equal numbers for equal columns, `[count]`."""
     return np.unique(columns, axis=1, return_inverse=True)[1].reshape(-1)

@@ -1,4 +1,4 @@
-"""Frames of permutations for graphs: the nodes in the order of their places in the spectrum of the Laplacian."""
+"""Frames of permutations for graphs: nodes ordered by their coordinates in the spectrum of the Laplacian."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from equikit.symmetrization.permutations._ordering import (
 )
 
 Edges = Literal["sum", "each"]
-"""Whether the channels of a matrix are added up before its spectrum is taken, or each has its own."""
+"""Whether the channels of a matrix are added before its spectrum is computed, or each has its own spectrum."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Laplacian(Ordering):
         _checks.choice("edges", self.edges, ("sum", "each"))
 
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
-        """The terms that have the label once or twice."""
+        """Return the terms that have the label once or twice."""
         terms = action.named(self.terms)
         if not any(term.labels.count(label) == 2 for term in terms):
             raise OptionError(
@@ -116,7 +116,7 @@ class Laplacian(Ordering):
         return tuple(term.name for term in terms if term.labels.count(label) in (1, 2))
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
-        """Nodes in the order of their keys; absent ones come last."""
+        """Return nodes in the order of their keys; absent nodes come last."""
         x, masks = sample.x, sample.masks
         names, there = self.compared(action, label), masks.get(label)
         terms = [term for term in action.inputs if term.name in names]
@@ -156,7 +156,7 @@ class Laplacian(Ordering):
 
 
 def _exchanged(action: Action, label: str, x: Mapping[str, Array], there: Array | None) -> Array:
-    """For every node the first that it can be exchanged with; itself where an input has three axes of nodes."""
+    """Return for every node the first that it can be exchanged with; itself if an input has three node axes."""
     terms = [term for term in action.inputs if label in term.labels]
     if any(term.labels.count(label) > 2 for term in terms):
         return jnp.arange(matrices_of(terms, label, x, there)[0].shape[-1], dtype=jnp.int32)

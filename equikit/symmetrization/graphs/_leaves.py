@@ -1,9 +1,9 @@
-"""Orders of the nodes of a graph by individualisation and refinement.
+"""Node orders of a graph by individualization and refinement.
 
-Where colors leave nodes tied, one of the first tie is set before the others, and the colors are refined again. The
-nodes that can be chosen are the branches of a tree, and its leaves are orders of all nodes: relabeling the graph
-relabels the leaves, so that they are a frame. It is as small as the group of automorphisms wherever all choices are
-exchanged by it, which is so for nearly every small graph.
+If colors leave nodes tied, one node of the first tie is placed before the others, and the colors are refined again. The
+possible choices are the branches of a tree, and its leaves are orders of all nodes: relabeling the graph relabels the
+leaves, so they are a frame. It is as small as the automorphism group if automorphisms relate all choices, which holds
+for nearly every small graph.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from equikit.symmetrization.permutations._ordering import Listing
 
 @dataclass(frozen=True)
 class Leaves:
-    """The leaves of the tree, with the probability that a choice at random at every branch leads there.
+    """The leaves of the tree, with the probability that random choices at every branch lead there.
 
     Attributes:
         blocks: refined colors `[n]`.
@@ -35,7 +35,7 @@ class Leaves:
     twins: Array
 
     def listed(self, most: int) -> Listing:
-        """All leaves, found level by level; where there are too many, those nodes of the last level that had room.
+        """Return all leaves, level by level; if there are too many, those nodes of the last level that fit.
 
         One path more is followed to its end, along the first branches. It says how many leaves there are where they do
         not fit, if all paths are like it.
@@ -83,7 +83,7 @@ class Leaves:
         return Listing(order[:-1], chances, level.enough, jnp.where(level.enough, total, logs[-1]))
 
     def drawn(self, key: jax.Array) -> tuple[Array, Array]:
-        """A leaf at random, and the logarithm of the number of leaves of a tree in which all paths are like this."""
+        """Return a random leaf, and the log of the number of leaves of a tree in which all paths are like this."""
 
         def unfinished(state: tuple[Array, Array, Array]) -> Array:
             return jnp.any(self._branches(state[0])[0])
@@ -102,7 +102,7 @@ class Leaves:
         return order, state[1] + _ties.log_size(blocks)
 
     def _branches(self, blocks: Array) -> tuple[Array, Array, Array]:
-        """Which nodes of the first tie can be chosen, one of each set of twins; chances and sizes of ties, for all."""
+        """Return which nodes of the first tie can be chosen, one of each set of twins; probabilities and tie sizes."""
         nodes = jnp.arange(blocks.shape[0])
         tied = blocks[:, None] == blocks
         alike = tied & (self.twins[:, None] == self.twins)
@@ -113,13 +113,13 @@ class Leaves:
         return in_first & ~earlier, same / sizes, sizes
 
     def _chosen(self, blocks: Array, node: Array, moves: Array) -> Array:
-        """The blocks with a node set before the others of its block, refined; a leaf stays as it is."""
+        """Place a node before the others of its block and refine; leaves are unchanged."""
         behind = (blocks >= blocks[node]) & (jnp.arange(blocks.shape[0]) != node)
         return refined(blocks + moves * behind, self.colors, moves)
 
 
 class _Level(NamedTuple):
-    """Nodes of a level of the tree, and the end of one path more in the last place.
+    """Nodes of a level of the tree, and the end of an additional path in the last position.
 
     Of each node there are its blocks and chance, the logarithm of the number of leaves that it stands for by exchanges
     of twins, of the path that of the number of nodes on its level; and whether the last step chose a node.

@@ -1,4 +1,4 @@
-"""Colors of the nodes of a graph that no relabeling changes: color refinement, and nodes that can be exchanged."""
+"""Invariant colors of the nodes of a graph: color refinement, and exchangeable nodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from equikit.symmetrization.permutations import _ties
 
 
 def mixed(one: Array, two: Array) -> Array:
-    """A number of 32 bits that looks like a random function of two, whose order matters."""
+    """Hash two numbers to 32 bits; their order matters."""
     found = one.astype(jnp.uint32) * np.uint32(0x9E3779B1) ^ (two.astype(jnp.uint32) + np.uint32(0x7F4A7C15))
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         found = (found ^ (found >> shift)) * np.uint32(factor)
@@ -19,7 +19,7 @@ def mixed(one: Array, two: Array) -> Array:
 
 
 def edge_colors(matrices: Array, tolerance: float) -> Array:
-    """One number of 32 bits for what is known of every ordered pair of nodes, in both directions, `[n, n]`.
+    """Hash the properties of every ordered pair of nodes, in both directions, to 32 bits, `[n, n]`.
 
     Entries joined by steps up to the tolerance are one weight. Where steps are close to it, as they are among many
     random numbers, rounding would decide which weights are one, and the matrix is left out.
@@ -41,7 +41,7 @@ def edge_colors(matrices: Array, tolerance: float) -> Array:
 
 
 def _clear_ranks(entries: Array, tolerance: float) -> Array:
-    """The rank of each number, the same within the tolerance; zero for all where a step is close to the tolerance."""
+    """Return the rank of each number, equal within the tolerance; zero for all if a step is close to the tolerance."""
     keys = _sortable(jax.lax.bitcast_convert_type(entries, f"int{8 * entries.dtype.itemsize}"))
     ordered = jnp.sort(keys)  # integers, because XLA sorts them several times faster on a CPU
     numbers = jax.lax.bitcast_convert_type(_sortable(ordered), entries.dtype)
@@ -53,12 +53,12 @@ def _clear_ranks(entries: Array, tolerance: float) -> Array:
 
 
 def _sortable(bits: Array) -> Array:
-    """The bits of floating-point numbers as integers in the same order, and back."""
+    """Convert the bits of floats to integers in the same order, and back."""
     return jnp.where(bits < 0, bits ^ np.iinfo(bits.dtype).max, bits)
 
 
 def refined(blocks: Array, colors: Array, changed: Array | bool = True) -> Array:
-    """Split blocks until the nodes of each see the same colors of edges to the same blocks, as often: at most n times.
+    """Split blocks until the nodes of each see the same edge colors to the same blocks: at most n times.
 
     What a node sees is a sum of numbers of 32 bits, which does not depend on the order of the nodes. Two sums that
     agree by chance leave nodes tied that could be told apart, and do no other harm. Blocks that have not `changed`
@@ -78,7 +78,7 @@ def refined(blocks: Array, colors: Array, changed: Array | bool = True) -> Array
 
 
 def twins(features: Array, matrices: Array) -> Array:
-    """For every node the first one that it can be exchanged with, all others in place, without any change: `[n]`.
+    """Return for every node the first one that it can be exchanged with while all others are fixed: `[n]`.
 
     Candidates have equal sums of numbers of 32 bits, and the first candidate of each node is compared entry by entry.
     Sums that agree by chance leave nodes apart that could be exchanged, and do no other harm.
@@ -102,19 +102,19 @@ def twins(features: Array, matrices: Array) -> Array:
 
 
 def _words(numbers: Array) -> Array:
-    """The bits of numbers `[rows, ...]` as integers of 32 bits, `[rows or 2 rows, ...]`; zero has no sign."""
+    """Return the bits of numbers `[rows, ...]` as 32-bit integers, `[rows or 2 rows, ...]`; zero has no sign."""
     words = jax.lax.bitcast_convert_type(jnp.where(numbers == 0, 0, numbers), jnp.uint32)
     return words if words.ndim == numbers.ndim else jnp.concatenate([words[..., 0], words[..., 1]])
 
 
 def _summed(words: Array) -> Array:
-    """The sum over rows `[rows, ...]`, each mixed with its number."""
+    """Sum over rows `[rows, ...]`, each mixed with its number."""
     rows = jnp.arange(len(words)).reshape(-1, *[1] * (words.ndim - 1))
     return jnp.sum(mixed(words, rows), axis=0, dtype=jnp.uint32)
 
 
 def _can_be_exchanged(features: Array, matrices: Array, other: Array) -> Array:
-    """Whether the exchange of every node with another changes nothing, exactly, `[n]`."""
+    """Return whether exchanging every node with another changes nothing, exactly, `[n]`."""
     nodes = jnp.arange(features.shape[-1])
     first, second = nodes[:, None], other[:, None]
     exchanged = jnp.where(nodes == first, second, jnp.where(nodes == second, first, nodes))

@@ -1,4 +1,4 @@
-"""Where nodes are in the spectrum of a graph, whatever their order and the basis of each eigenspace."""
+"""Coordinates of nodes in the spectrum of a graph, independent of node order and of the bases of eigenspaces."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from equikit.numerics import eigh, rounding
 from equikit.symmetrization.engine._element import Array
 
 BACKWARD = 16
-"""Roundings of the largest eigenvalue by which an eigendecomposition may be in error."""
+"""Error of an eigendecomposition, in rounding units of the largest eigenvalue."""
 
 
 def spectral_keys(weights: Array, tolerance: float) -> tuple[Array, Array, Array, Array]:
-    r"""The diagonals of the projectors on the eigenspaces of the Laplacian, by ascending eigenvalue.
+    r"""Return the diagonals of the projectors onto the eigenspaces of the Laplacian, by ascending eigenvalue.
 
     How many eigenspaces there are depends on the graph, so that every matrix has n keys, and those that are left over
     are zero. Projectors of neighboring eigenvalues are known to the rounding error over their gap, and the tolerance

@@ -1,1 +1,1 @@
-"""Matrices that a loss draws into a group, by the invariants of the group."""
+"""Matrices that a loss pulls into a group, by the invariants of the group."""

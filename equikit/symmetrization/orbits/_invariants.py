@@ -1,4 +1,4 @@
-"""Polynomial invariants that tell which matrices are in a group, from the diagrams of the group."""
+"""Polynomial invariants that characterize the matrices of a group, from the diagrams of the group."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import string
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -23,25 +23,11 @@ from equikit.groups import Group
 from equikit.symmetrization.engine._element import Array
 
 LABEL = "x"
-"""The label of the diagrams, which are those of one axis."""
-
-KNOWN: dict[str, Callable[[int], tuple[int, ...]]] = {
-    "orthogonal": lambda n: (2,),
-    "special orthogonal": lambda n: (2, n),
-    "symplectic": lambda n: (2,),
-    "unitary": lambda n: (2,),
-    "bistochastic": lambda n: (1, 2),
-    "symmetric": lambda n: (2, 3),
-    "alternating": lambda n: (2, 3, n - 1),
-    "cyclic": lambda n: (2, 3),
-    "dihedral": lambda n: (2, 3),
-    "hyperoctahedral": lambda n: (2, 4),
-}
-"""For a family, the orders of the invariant tensors that no matrix outside the group keeps."""
+"""The label of the diagrams, for a single axis."""
 
 
 def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] | None = None) -> dict[str, jax.Array]:
-    r"""Polynomials of vectors that a group leaves as they are: its invariant tensors, evaluated on the vectors.
+    r"""Evaluate the invariant tensors of a group on vectors: polynomials that the group preserves.
 
     For a diagram D of `hom("x ... x -> ", x=group)` with k axes, an invariant tensor, and vectors \(v_1, \dots, v_m\)
     in columns, they are all \(D(v_{a_1}, \dots, v_{a_k})\). Diagrams that fall into several blocks are products of
@@ -85,7 +71,7 @@ def invariants(group: Group, vectors: jax.Array, *, orders: int | Sequence[int] 
 
 
 def orbit_distance(group: Group, matrix: jax.Array, *, orders: int | Sequence[int] | None = None) -> jax.Array:
-    r"""How far a matrix is from a group: the squared distance between its invariants and those of the identity.
+    r"""Return the squared distance between the invariants of a matrix and those of the identity.
 
     It is \(\sum_D \lVert D(M, \dots, M) - D \rVert^2 / \lVert D \rVert^2\) over the diagrams of `invariants`, each
     compared relative to its own size. For O(p, q) it is \(\lVert M^T \eta M - \eta \rVert^2 / n\), for SO(n) that and
@@ -145,7 +131,7 @@ def _distance(diagrams: tuple[Diagram, ...], matrix: Array) -> Array:
 
 @functools.lru_cache(maxsize=256)
 def connected(group: Group, n: int, orders: tuple[int, ...]) -> tuple[Diagram, ...]:
-    """The diagrams of invariant tensors of these orders that are no products of smaller ones."""
+    """Return the diagrams of invariant tensors of these orders that are not products of smaller ones."""
     found = []
     for order in orders:
         bottom = (
@@ -162,7 +148,7 @@ def connected(group: Group, n: int, orders: tuple[int, ...]) -> tuple[Diagram, .
 
 
 def _known(group: Group, n: int, orders: int | Sequence[int] | None) -> tuple[Diagram, ...]:
-    """The diagrams of these orders; an error where there are none, since nothing would tell a matrix from another."""
+    """Return the diagrams of these orders; raise an error for none, because they would not distinguish matrices."""
     wanted = _orders(group, n, orders)
     found = connected(group, n, wanted)
     if n and not found:
@@ -185,7 +171,7 @@ def checked_group(group: object) -> Group:
 
 
 def checked_orders(given: object) -> tuple[int, ...]:
-    """Return the different orders in their order, or raise `OptionError`; one may be given by itself."""
+    """Return the distinct orders in order, or raise `OptionError`; a single order is allowed."""
     listed = given if isinstance(given, list | tuple) else (given,)
     return tuple(dict.fromkeys(_checks.count("each entry of orders=", order, most=1000, example=2) for order in listed))
 
@@ -193,21 +179,21 @@ def checked_orders(given: object) -> tuple[int, ...]:
 def _orders(group: Group, n: int, given: int | Sequence[int] | None) -> tuple[int, ...]:
     if given is not None:
         return checked_orders(given)
-    if group.family not in KNOWN:
-        nothing = group.family == "general linear"
+    orders = group.defining_orders(n)
+    if not orders:
         raise GroupError(
             f"no invariants are known that tell what is in {group}",
             got=f"{group}",
             expected="O, SO, Sp, U, Bistochastic, S, A, Z, D or H",
             step="every invertible matrix is in the group: there is nothing to learn"
-            if nothing
+            if orders == ()
             else "give orders=, those of the invariant tensors that no other matrices keep: orders=(2, 3)",
         )
-    return tuple(sorted({order for order in KNOWN[group.family](n) if order > 0}))
+    return tuple(sorted({order for order in orders if order > 0}))
 
 
 def _evaluated(diagram: Diagram, vectors: Array) -> Array:
-    """A tensor on all tuples of vectors; of a head, which is antisymmetric, on those that ascend."""
+    """Evaluate a tensor on all tuples of vectors; an antisymmetric head only on ascending tuples."""
     n, m = vectors.shape[-2:]
     order = len(diagram.bottom)
     if diagram.heads:
@@ -231,7 +217,7 @@ def _evaluated(diagram: Diagram, vectors: Array) -> Array:
 
 
 def determinant(matrix: Array) -> Array:
-    """The determinant of matrices `[*batch, n, n]` by minors, a polynomial; O(n 2^n).
+    """Compute the determinant of matrices `[*batch, n, n]` by minors, a polynomial; O(n 2^n).
 
     `jnp.linalg.det` has wrong derivatives for some singular matrices of four rows or more.
     """

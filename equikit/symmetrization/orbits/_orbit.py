@@ -25,11 +25,11 @@ from equikit.symmetrization.finite._score import without_absent
 from equikit.symmetrization.orbits._invariants import checked_group, checked_orders, invariants, orbit_distance
 
 KINDS = (O, Sp, U, Bistochastic, MatrixGroup)
-"""Groups of matrices; for permutations there are sorts and scores."""
+"""The families that error texts name: groups of matrices."""
 
 
 class OrbitDistance(Method, nnx.Module):
-    r"""The matrix that a network makes of the input, which a loss draws into the group: one element.
+    r"""The matrix that a network makes of the input, which a loss pulls into the group: one element.
 
     A network maps the input to a matrix M(x), and \(x \mapsto M f(M^\dagger x)\) with \(M^\dagger\) the inverse by the
     form that the group keeps: \(\eta M^T \eta\) for O(p, q), \(M^T\) for O(n), \(\bar M^T\) for U(n). The matrix is not
@@ -114,7 +114,7 @@ class OrbitDistance(Method, nnx.Module):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the matrices."""
-        label = only_label(self, action, self.label, KINDS)
+        label = only_label(self, action, self.label, KINDS, _has_tensors)
         self._group(action, label)
         if self.compare_input and not any(term.labels.count(label) == 1 for term in action.inputs):
             raise OptionError(
@@ -126,11 +126,11 @@ class OrbitDistance(Method, nnx.Module):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """All other labels, but those to whose groups the network is invariant."""
+        """All other labels, except those under whose groups the network is invariant."""
         return super().reads(action) - frozenset(self.invariant_to)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The matrix of the network for each sample."""
+        """Return the matrix of the network for each sample."""
         x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         group = self._group(action, label)
@@ -156,7 +156,7 @@ class OrbitDistance(Method, nnx.Module):
         if self.group is None:
             return own
         alike = (self.group.n, self.group.form, self.group.is_complex) == (own.n, own.form, own.is_complex)
-        if not isinstance(self.group, KINDS) or not (alike or isinstance(own, MatrixGroup)):
+        if not _has_tensors(self.group) or not (alike or own.blocks == "whole"):
             raise GroupError(
                 f"the invariants of {self.group} are not for an axis bound to {own}",
                 got=f"group={self.group}, {label}={own}",
@@ -176,9 +176,9 @@ class OrbitDistance(Method, nnx.Module):
     def _input_distance(
         self, action: Action, label: str, x: Mapping[str, Array], masks: Mapping[str, Array], element: Element
     ) -> Array:
-        """The mean squared difference of the pairings of all vectors that are in the input, before and after."""
+        """Return the mean squared change of the pairings of all vectors in the input."""
         group = self._group(action, label)
-        pairs = tuple(order for order in (1, 2) if order == 2 or isinstance(group, Bistochastic))
+        pairs = tuple(order for order in (1, 2) if order == 2 or group.blocks == "small")
 
         def columns(arrays: Mapping[str, Array]) -> Array:
             found = [
@@ -205,8 +205,13 @@ class OrbitDistance(Method, nnx.Module):
         return one(element, without_absent(action, x, masks), without_absent(action, ones, masks))
 
 
+def _has_tensors(group: Group) -> bool:
+    """Whether a group is one of matrices, and preserves a tensor that other matrices change."""
+    return group.elements_are == "matrices" and group.defining_orders(2) != ()
+
+
 def _checked(found: Any, shape: tuple[int, ...], group: Group) -> jax.Array:
-    """The matrix that a network returns, of the right shape and dtype."""
+    """Return the matrix of a network, after checks of shape and dtype."""
     if isinstance(found, Mapping) and len(found) == 1:
         found = next(iter(found.values()))
     if not isinstance(found, jax.Array) or found.shape != shape:

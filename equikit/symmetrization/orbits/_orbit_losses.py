@@ -1,4 +1,4 @@
-"""Losses that teach the matrices of `OrbitDistance`, functions of what a symmetrized backbone knows of them."""
+"""Losses that train the matrices of `OrbitDistance`, computed from the diagnostics of a symmetrized backbone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from equikit.symmetrization.engine._more import entries
 
 
 def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0.0, bound: float = 10.0) -> jax.Array:
-    r"""The mean orbit distance of the matrices of `OrbitDistance`, to be added to the loss of the task.
+    r"""Return the mean orbit distance of the matrices of `OrbitDistance`, to be added to the loss of the task.
 
     Args:
         info: from `sym(x, with_info=True)`.
@@ -56,7 +56,7 @@ def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0
 
 
 def matrix_equivariance_loss(info: Info, moved: Info, element: jax.Array) -> jax.Array:
-    r"""How far the matrices are from moving with the input: the mean of \(\lVert M(gx) - g M(x) \rVert^2 / n\).
+    r"""Return the equivariance error of the matrices: the mean of \(\lVert M(gx) - g M(x) \rVert^2 / n\).
 
     It is zero to rounding for a `MatrixNetwork`; any other network has to learn it.
 

@@ -1,4 +1,4 @@
-"""Parts of a cloud of points: many small ones first, then fewer, where the points of several vote for one place."""
+"""Parts of a point cloud: many small ones first, then fewer, when the points of several vote for one position."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from equikit.symmetrization.parts._mixture import clustered
 
 
 class FineToCoarse(nnx.Module):
-    r"""Weights of points in parts that begin small and are merged: the argument `parts` of `piecewise`.
+    r"""Weights of points in parts that start small and are merged: the argument `parts` of `piecewise`.
 
     The first partition is by place: a mixture of Gaussian clusters of one width around points that are far from each
     other. Then, as often as there are functions that vote, every point names a place, and the mixture is fitted to
@@ -99,7 +99,7 @@ class FineToCoarse(nnx.Module):
         self.channels = _checks.flag("channels", channels)
 
     def __call__(self, x: Any, *, mask: Mapping[str, Array] | None = None) -> jax.Array:
-        """The weights.
+        """Return the weights.
 
         Args:
             x: the input, `[*batch, p, d, channels]`, or a dictionary that holds it.
@@ -133,7 +133,7 @@ class FineToCoarse(nnx.Module):
         return weights
 
     def _places(self, x: Any) -> Array:
-        """The places of the points, `[*batch, p, d]`, in float32 or more."""
+        """Return the positions of the points, `[*batch, p, d]`, in float32 or wider."""
         array = x
         if isinstance(x, Mapping):
             name = self.term if self.term is not None or len(x) != 1 else next(iter(x))
@@ -166,7 +166,7 @@ class FineToCoarse(nnx.Module):
 
 @functools.partial(jax.jit, static_argnums=2)
 def _weights(places: Array, there: Array | None, options: tuple[int, float, float, int, float]) -> Array:
-    """The weights of all samples, `[*batch, p, parts]`, by one compiled program."""
+    """Return the weights of all samples, `[*batch, p, parts]`, by one compiled program."""
     parts, width, distance, steps, threshold = options
 
     def one(places: Array, there: Array) -> Array:

@@ -1,4 +1,4 @@
-"""A mixture of clusters of one width, begun at points that are far from each other."""
+"""A mixture of clusters of equal width, initialized at points far from each other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from equikit.symmetrization.engine._element import Array
 def farthest_points(
     places: Float[jax.Array, "p d"], there: Bool[jax.Array, " p"], count: int
 ) -> tuple[Int[jax.Array, " count"], Float[jax.Array, " count"]]:
-    """Points each of which is the farthest from those before it; the first is the farthest from the centroid.
+    """Return points, each the farthest from those before it; the first is the farthest from the centroid.
 
     Args:
         places: `[p, d]`.
@@ -51,7 +51,7 @@ def clustered(
     steps: int,
     threshold: float,
 ) -> Float[jax.Array, "p parts"]:
-    """Weights of points in clusters of one width, some of which remain empty; they sum to one over the clusters.
+    """Return weights of points in clusters of equal width, some possibly empty; they sum to one over the clusters.
 
     Args:
         places: `[p, d]`.
@@ -88,11 +88,11 @@ def clustered(
 
 
 State = tuple[Array, Array, Array]
-"""Of each cluster the center `[parts, d]`, its part of all points, and whether it is used."""
+"""For each cluster the center `[parts, d]`, its share of all points, and whether it is used."""
 
 
 def _weights(places: Array, width: float, state: State) -> Array:
-    """The probability of each cluster, given the place of a point, `[p, parts]`."""
+    """Return the probability of each cluster, given the position of a point, `[p, parts]`."""
     centers, shares, used = state
     squares = jnp.sum((places[:, None, :] - centers[None, :, :]) ** 2, axis=-1)
     logits = jnp.log(jnp.where(used, shares, 1)) - squares / (2 * width**2)
@@ -101,7 +101,7 @@ def _weights(places: Array, width: float, state: State) -> Array:
 
 
 def _merged(state: State, distance: float) -> State:
-    """One cluster of the two that are closest, if they are close enough."""
+    """Merge the two closest clusters if they are close enough."""
     centers, shares, used = state
     count = len(used)
     squares = jnp.sum((centers[:, None, :] - centers[None, :, :]) ** 2, axis=-1)

@@ -1,4 +1,4 @@
-"""The parts of an input: weights of points, what the backbone sees of a part, and outputs put together again."""
+"""The parts of an input: weights of points, inputs of each part, and recombined outputs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from equikit.symmetrization.engine.backbones._backbone import Call
 
 @dataclass(frozen=True)
 class PartsCall(Call):
-    """A call of the backbone for all parts, which are one more batch axis, the first.
+    """A call of the backbone for all parts, which are an additional, first batch axis.
 
     Attributes:
         of_part: the call for one part.
@@ -36,7 +36,7 @@ class PartsCall(Call):
 
     @classmethod
     def of(cls, call: Call, points: str, tell: tuple[str, ...], count: int, masked: frozenset[str]) -> PartsCall:
-        """The call for a number of parts."""
+        """Return the call for a number of parts."""
         return cls(
             **{**vars(call), "batch": (count, *call.batch)}, of_part=call, points=points, tell=tell, masked=masked
         )
@@ -61,7 +61,7 @@ class PartsCall(Call):
 def _drawn_in(
     action: Action, points: str, batch: int, x: Mapping[str, Array], weights: Array
 ) -> tuple[dict[str, Array], Array]:
-    """Inputs times the weights of their points, zero where there is none, and where there is one."""
+    """Multiply inputs by the weights of their points, zero at weight zero; also return where weights are nonzero."""
     seen = dict(x)
     for term in action.inputs:
         for place, label in enumerate(term.labels):
@@ -72,7 +72,7 @@ def _drawn_in(
 
 
 def _spread(weights: Array, array: Array, axis: int) -> Array:
-    """Weights `[*batch, n]` as numbers that broadcast to an array whose `axis` counts the same points."""
+    """Return weights `[*batch, n]` in a shape that broadcasts to an array whose `axis` counts the same points."""
     others = [i for i in range(weights.ndim - 1, array.ndim) if i != axis]
     return jnp.expand_dims(weights, others).astype(jnp.zeros((), array.dtype).real.dtype)
 
@@ -81,7 +81,7 @@ def _spread(weights: Array, array: Array, axis: int) -> Array:
 def per_part(
     arrays: Mapping[str, Array], points: str, masks: Mapping[str, Array], weights: Array
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The inputs and masks of all parts, one more batch axis, the first; weights are the mask of the points."""
+    """Return the inputs and masks of all parts, with an additional first batch axis; weights mask the points."""
 
     def several(array: Array) -> Array:
         return jnp.broadcast_to(array[None], (weights.shape[-1], *array.shape))
@@ -92,7 +92,7 @@ def per_part(
 
 @jax.jit
 def excused(info: Info, weights: Array) -> Info:
-    """What is known of frames, where parts without points, which move nothing, need none; weights `[*batch, n, k]`."""
+    """Return diagnostics in which parts without points are never degenerate; weights `[*batch, n, k]`."""
     there = jnp.moveaxis(jnp.any(weights != 0, axis=-2), -1, 0)
     return replace(info, degenerate=info.degenerate & there, refused=info.refused & there)
 
@@ -101,7 +101,7 @@ def excused(info: Info, weights: Array) -> Info:
 def together(
     action: Action, points: str, y: Mapping[str, Array], weights: Array, *, squared: bool = False
 ) -> dict[str, Array]:
-    """Outputs `[parts, *batch, *axes, channels]`, added up by the weights of their points; or root sums of squares.
+    """Add outputs `[parts, *batch, *axes, channels]` by the weights of their points; or root sums of squares.
 
     A part without weight at a point may have anything there, not-a-number included; numbers count in derivatives.
     """
@@ -115,7 +115,7 @@ def together(
 
 
 def checked_weights(given: Any, shape: tuple[int, ...], there: Array | None) -> jax.Array:
-    """The weights of points, `[*batch, points, parts]`, of the right shape and dtype, or an error.
+    """Return the weights of points, `[*batch, points, parts]`, after checks of shape and dtype.
 
     Raises:
         ShapeError, DTypeError: if they are not of this shape, or no floating-point numbers.
@@ -149,7 +149,7 @@ def checked_weights(given: Any, shape: tuple[int, ...], there: Array | None) -> 
 
 @jax.jit
 def _wrong(weights: Array, there: Array | None) -> tuple[Array, Array]:
-    """How many weights are no weights, and the first of them."""
+    """Count the invalid weights, and return the first."""
     wrong = ~(jnp.isfinite(weights) & (weights >= 0))
     wrong = wrong if there is None else wrong & there[..., None]
     return jnp.sum(wrong), jnp.append(weights.ravel(), 0)[jnp.argmax(jnp.append(wrong.ravel(), True))]
@@ -157,7 +157,7 @@ def _wrong(weights: Array, there: Array | None) -> tuple[Array, Array]:
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def settled_weights(weights: Array, there: Array | None, threshold: float, hard: bool) -> Array:
-    """Weights that sum to one at each point, without those below a threshold; where all are zero, they stay so.
+    """Return weights that sum to one at each point, without those below a threshold; all-zero ones stay zero.
 
     Weights of absent points are zero. Negative ones become not-a-numbers: a compiled program cannot raise an error.
     Hard weights are zeros and ones, with the derivatives of those that they were made of.

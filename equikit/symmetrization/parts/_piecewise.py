@@ -1,4 +1,4 @@
-"""Frames for the parts of an input: each part is moved back by an element of its own."""
+"""Frames for the parts of an input: each part is moved back by its own element."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import FrameError, GroupError, OptionError, SignatureError
-from equikit.groups import S
 from equikit.signatures import (
     parse_signature,
 )
@@ -27,7 +26,7 @@ from equikit.symmetrization.engine.backbones._modules import ModuleOf, PytreeOf,
 from equikit.symmetrization.parts._parts import PartsCall, checked_weights, excused, per_part, settled_weights, together
 
 Told = Literal["mask", "weights"]
-"""What the backbone is told of a part, besides its points."""
+"""The information about a part that the backbone gets, besides its points."""
 
 
 class Piecewise:
@@ -56,7 +55,7 @@ class Piecewise:
         with_info: bool = False,
         **keywords: Any,
     ) -> Any:
-        """Apply the backbone to every part, in every element of its frame, and put the parts together.
+        """Apply the backbone to every part, for every element of its frame, and recombine the parts.
 
         Args:
             x: `[*batch, *axes, channels]`, or a dictionary with one such array for each input term.
@@ -111,14 +110,14 @@ class Piecewise:
         key: jax.Array | None = None,
         mask: Mapping[str, Array] | None = None,
     ) -> Frame:
-        """The elements and weights of each part, without the backbone: `[elements, parts, *batch, ...]`."""
+        """Return the elements and weights of each part, without the backbone: `[elements, parts, *batch, ...]`."""
         refuse_wrong_key(key)
         arrays, masks, call = self.symmetrized._read(x, (), {}, mask)
         weights = self._weights(x, parts, masks, (*call.batch, call.sizes[self.points]))
         return self._frames(arrays, masks, weights, None if key is None else jax.random.split(key)[0])[0]
 
     def _weights(self, x: Any, given: Any, masks: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
-        """The weights of the points, `[*batch, points, parts]`, which sum to one for each point that is there."""
+        """Return the weights of the points, `[*batch, points, parts]`, which sum to one for each present point."""
         if given is None:
             if self.parts is None:
                 raise OptionError(
@@ -135,14 +134,14 @@ class Piecewise:
     def _frames(
         self, arrays: Mapping[str, Array], masks: Mapping[str, Array], weights: Array, key: jax.Array | None
     ) -> tuple[Frame, dict[str, Array], dict[str, Array]]:
-        """The frames of all parts, and the inputs and masks of each: parts are one more batch axis, the first."""
+        """Return the frames, inputs and masks of all parts, with parts as an additional first batch axis."""
         x, weighed = per_part(arrays, self.points, masks, weights)
         frame = self.symmetrized._frame(x, weighed, key, refuse=False)
         return replace(frame, info=excused(frame.info, weights)), x, weighed
 
 
 def _refuse(how: Method, info: Info) -> None:
-    """Raise `FrameError` where a part has no frame, outside of compiled programs."""
+    """Raise `FrameError` if a part has no frame, outside of compiled programs."""
     if isinstance(info.refused, jax.core.Tracer) or not bool(jnp.any(info.refused)):
         return
     part = int(jnp.argmax(jnp.any(info.refused.reshape(info.refused.shape[0], -1), axis=1)))
@@ -155,11 +154,11 @@ def _refuse(how: Method, info: Info) -> None:
 
 
 class PiecewiseModule(Piecewise, ModuleOf):
-    """A piecewise backbone some part of which is a module, and which is one itself."""
+    """A piecewise backbone that is a module because one of its components is."""
 
 
 class PiecewiseFunction(Piecewise, PytreeOf):
-    """A piecewise function; a pytree, whose leaves are those of the backbone where it is a pytree itself."""
+    """A piecewise function; a pytree whose leaves are those of the backbone if it is a pytree."""
 
     def __repr__(self) -> str:
         return f"piecewise({self.symmetrized!r}, parts={self.parts!r})"
@@ -180,7 +179,7 @@ def piecewise(
     groups: Mapping[str, object] | None = None,
     **options: Any,
 ) -> Piecewise:
-    r"""Make a function of points equivariant to motions of each part of its input on its own.
+    r"""Make a function of points equivariant to independent motions of each part of its input.
 
     With weights \(w_{pk}\) of point p in part k, \(\sum_k w_{pk} = 1\), the result at point p is
     \(\sum_k w_{pk} \sum_g w_g\, \bigl(g\, f(w_k\, g^{-1} x)\bigr)_p\): the frame of part k is that of the weighted
@@ -277,9 +276,9 @@ def piecewise(
 
 
 def _points(symmetrized: Symmetrized, given: str | None) -> str:
-    """The label of the points: the one given, or the only one bound to S."""
+    """Return the label of the points: the given one, or the only one bound to S."""
     bindings = symmetrized.action.signature.bindings
-    permuted = [label for label, what in bindings if isinstance(what, S)]
+    permuted = [label for label, what in symmetrized.action.groups.items() if what.elements_are == "permutations"]
     known = [given] if given is not None and given in dict(bindings) else permuted if given is None else []
     if len(known) != 1:
         raise GroupError(
@@ -292,6 +291,6 @@ def _points(symmetrized: Symmetrized, given: str | None) -> str:
 
 
 def _weighs(method: Method) -> bool:
-    """Whether a method takes weights of points for a mask, and all that it is made of."""
+    """Whether a method, and all its components, accept weights of points as a mask."""
     inner = [*getattr(method, "methods", ()), *([method.of] if hasattr(method, "of") else [])]
     return all(map(_weighs, inner)) if inner else getattr(method, "takes_weights", False)

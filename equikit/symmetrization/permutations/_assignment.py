@@ -1,4 +1,4 @@
-"""Soft permutations: sorting with a derivative, doubly stochastic matrices, and how undecided they are."""
+"""Soft permutations: differentiable sorting, doubly stochastic matrices, and their entropy."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._more import entries
 
 ASSIGNMENT = "assignment"
-"""Under which name `info.more` has the soft permutation, `[places, entries]`."""
+"""The name of the soft permutation in `info.more`, `[places, entries]`."""
 
 
 def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Float[jax.Array, "*batch n n"]:
-    r"""Make positive matrices doubly stochastic: divide rows by their sums, then columns, and so on.
+    r"""Make positive matrices doubly stochastic: normalize rows and columns in turn.
 
     The limit is \(D_1 e^{L} D_2\) with diagonal matrices, the doubly stochastic matrix closest to \(e^{L}\) in relative
     entropy. After the last round the columns sum to one to rounding; the error of the row sums falls by a factor of
@@ -89,7 +89,7 @@ def _real(argument: str, scores: Array) -> jax.Array:
 
 
 def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float[jax.Array, "*batch n n"]:
-    r"""The logarithms of a soft permutation that sorts scores: \(-|s_{(i)} - s_j| / \tau\), rows normalized.
+    r"""Return logs of a soft permutation that sorts scores: \(-|s_{(i)} - s_j| / \tau\), with normalized rows.
 
     Row i says which entry j comes i-th, ascending. As the temperature goes to zero, the rows become those of the
     permutation, where no scores are equal.
@@ -120,7 +120,7 @@ def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float
 
 
 def soft_permutation(scores: Array, there: Array | None, temperature: float, rounds: int) -> Array:
-    """The doubly stochastic matrices `[*batch, n, n]` that sort scores softly; absent entries come last, in order."""
+    """Doubly stochastic matrices `[*batch, n, n]` that sort scores softly; absent entries come last, in order."""
     if not scores.size:
         return jnp.zeros((*scores.shape, scores.shape[-1]), scores.dtype)
     if there is not None:
@@ -135,7 +135,7 @@ def soft_permutation(scores: Array, there: Array | None, temperature: float, rou
 def straight_through(
     frame: Frame, label: str, scores: Array, there: Array | None, temperature: float, rounds: int
 ) -> Frame:
-    """A frame whose orders are matrices, with the derivative of the soft permutation of scores `[*batch, n]`."""
+    """Return a frame with matrices as orders, with the derivative of the soft permutation of scores `[*batch, n]`."""
     soft = soft_permutation(scores, there, temperature, rounds)
     hard, inverse = permutation_matrix(frame.elements.linear[label], soft.dtype), jnp.swapaxes(soft, -1, -2)
     # In brackets, what is added is zero exactly.
@@ -145,7 +145,7 @@ def straight_through(
 
 
 def assignment_entropy(info: Info | Array) -> Any:
-    r"""How undecided soft permutations are: the mean entropy of rows and columns, zero for permutations.
+    r"""Return the mean entropy of rows and columns of soft permutations, zero for permutations.
 
     \(-\frac{1}{n} \sum_{ij} P_{ij} \log P_{ij}\) for a doubly stochastic P, at most \(\log n\), and its mean over
     all samples; of several labels, their sum. Added to a loss, with a factor such as 0.1, it keeps the soft

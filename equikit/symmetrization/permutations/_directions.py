@@ -29,10 +29,10 @@ MOST = 2**14
 """The most directions that are listed for one input."""
 
 EQUAL = 64
-"""Entries whose numbers differ by less than this many roundings of the largest are equal."""
+"""Entries whose numbers differ by less than this many rounding units of the largest count as equal."""
 
 NOTHING = 8
-"""How many roundings of the largest number are no gap."""
+"""Gaps below this many rounding units of the largest number count as zero."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Directions(Framed):
 
     @property
     def needs_key(self) -> bool:
-        """Whether directions are drawn at random."""
+        """Whether directions are sampled at random."""
         return self.samples is not None
 
     def acts_on(self, action: Action) -> frozenset[str]:
@@ -117,13 +117,13 @@ class Directions(Framed):
         return read_labels(action, label, compared_terms(action, label, self.terms))
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """Orders along directions drawn by their weights, or along as many random ones."""
+        """Return orders along directions sampled by their weights, or along as many random directions."""
         if self.samples is None:
             return super().draw(action, sample, key, samples)
         return replace(self, samples=samples).frame(action, sample, key)
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The orders of one sample along all directions; absent entries come last."""
+        """Return the orders of one sample along all directions; absent entries come last."""
         x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         compared = compared_terms(action, label, self.terms)
@@ -175,7 +175,7 @@ class Directions(Framed):
 
 @functools.lru_cache(maxsize=64)
 def general_directions(number: int, d: int) -> np.ndarray:
-    """Unit vectors `[number, d]`, always the same, any d of which are linearly independent (with probability one)."""
+    """Return fixed unit vectors `[number, d]`, any d of which are linearly independent (with probability one)."""
     drawn = np.random.default_rng(0).normal(size=(number, d))
     found: np.ndarray = drawn / np.maximum(np.linalg.norm(drawn, axis=1, keepdims=True), 1e-300)
     found.setflags(write=False)
@@ -183,7 +183,7 @@ def general_directions(number: int, d: int) -> np.ndarray:
 
 
 def _spread(rows: Array, there: Array) -> Array:
-    """Entries about the middle of all, over the largest of them: far from it gaps would be lost in rounding."""
+    """Center and scale entries, because far from the origin gaps would be lost to rounding."""
     fixed = jax.lax.stop_gradient(jnp.where(there[:, None], rows, jnp.nan))
     middle = jnp.nanmax(fixed, axis=0, initial=-jnp.inf) / 2 + jnp.nanmin(fixed, axis=0, initial=jnp.inf) / 2
     rows = jnp.where(there[:, None], rows - jnp.where(jnp.isfinite(middle), middle, 0), 0)
@@ -191,7 +191,7 @@ def _spread(rows: Array, there: Array) -> Array:
 
 
 def _equal(rows: Array, there: Array) -> Array:
-    """For every entry the first one that is equal to it, `[n]`; absent ones are equal to themselves alone."""
+    """Return for every entry the first equal one, `[n]`; absent entries equal only themselves."""
     count = len(rows)
     if not count:
         return jnp.zeros(0, int)
@@ -201,7 +201,7 @@ def _equal(rows: Array, there: Array) -> Array:
 
 
 def _sorted(rows: Array, blocks: Array, there: Array, direction: Array) -> tuple[Array, Array]:
-    """The order along a direction, and the smallest gap between entries that are not equal; infinite without any."""
+    """Return the order along a direction, and the smallest gap between unequal entries; infinite without any."""
     numbers = jnp.matmul(rows, direction, precision="highest")
     order = jnp.lexsort((blocks, jax.lax.stop_gradient(numbers), ~there))
     sorted_numbers, sorted_blocks = numbers[order], blocks[order]
@@ -212,7 +212,7 @@ def _sorted(rows: Array, blocks: Array, there: Array, direction: Array) -> tuple
 
 
 def _smallest(gaps: Array, error: float) -> Array:
-    """The smallest gap, with the mean of the derivatives of those that equal it up to an error.
+    """Return the smallest gap, with the mean of the derivatives of gaps that equal it up to an error.
 
     Symmetric points have equal gaps, and rounding decides which of these is the smallest.
     """
@@ -222,7 +222,7 @@ def _smallest(gaps: Array, error: float) -> Array:
 
 
 def _weights(gaps: Array) -> tuple[Array, Array]:
-    """The gaps over their sum, and whether it is more than zero; equal weights where there is nothing to sort."""
+    """Return normalized gaps, and whether their sum is positive; equal weights if there is nothing to sort."""
     alone = jnp.isinf(gaps)
     gaps = jnp.where(alone, 1, gaps)
     total = jnp.sum(gaps)

@@ -1,4 +1,4 @@
-"""The numbers by which the entries of an axis are compared, of all terms that have the label."""
+"""The numbers by which the entries of an axis are compared, from all terms with the label."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from equikit.symmetrization.permutations import _ties
 
 
 def with_one(terms: Sequence[Term], label: str) -> list[Term]:
-    """The terms that have a label once."""
+    """Return the terms that have a label once."""
     return [term for term in terms if term.labels.count(label) == 1]
 
 
 def compared_terms(action: Action, label: str, names: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The names of the input terms that have a label once, of those named or of all.
+    """Return the names of the input terms that have a label once, of the given ones or of all.
 
     Raises:
         OptionError: if there are none.
@@ -44,7 +44,7 @@ def compared_terms(action: Action, label: str, names: tuple[str, ...] | None) ->
 
 
 def rows_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there: Array | None) -> list[Array]:
-    """What the terms with a label once know of its entries, `[numbers, n]` each; absent entries are zero."""
+    """Return the numbers of the entries in terms with a label once, `[numbers, n]` each; absent entries are zero."""
     return [_rows(term, label, x[term.name], there) for term in with_one(terms, label)]
 
 
@@ -55,7 +55,7 @@ def _rows(term: Term, label: str, array: Array, there: Array | None) -> Array:
 
 
 def matrices_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there: Array | None) -> list[Array]:
-    """What the terms with a label twice know of pairs of its entries, `[channels, n, n]` each."""
+    """Return the numbers of pairs of entries in terms with a label twice, `[channels, n, n]` each."""
     found = []
     for term in terms:
         if term.labels.count(label) == 2:
@@ -69,22 +69,22 @@ def matrices_of(terms: Sequence[Term], label: str, x: Mapping[str, Array], there
 
 
 EQUAL = 64
-"""Numbers that differ by less than this many roundings of the longest entry are one number, computed in two ways."""
+"""Numbers that differ by less than this many rounding units of the longest entry count as equal."""
 
 COARSE = 4
-"""How many times as much it is at first where frames moved numbers; what is equal then is compared again.
+"""The factor of this tolerance in the first comparison of numbers that a frame moved; equal ones are compared again.
 
 In float64 it is more, two thirds of the digits: equal numbers far from the origin differ by more than few roundings.
 """
 
 MOST_EQUAL = 1 / 32
-"""The most that it is, as a part of the longest entry, in dtypes of few bits."""
+"""The largest tolerance, as a fraction of the longest entry, in dtypes of few bits."""
 
 
 def keys_of(
     terms: Sequence[Term], label: str, sample: Sample, tolerances: Mapping[str, float | None]
 ) -> tuple[_ties.Keys, Array]:
-    """All numbers of the terms with a label once as keys of its entries, and whether they are finite.
+    """Return all numbers of the terms with a label once as keys of its entries, and whether they are finite.
 
     Numbers that a frame of matrices moved come in double words, with errors. Those of equal entries differ by as much
     as the errors do. Their tolerance has to be the same in every frame of reference: a part of the longest entry. It
@@ -112,7 +112,7 @@ def _coarse(dtype: Any) -> float:
 
 
 def _keys(term: Term, label: str, sample: Sample, tolerance: float | None) -> _ties.Keys:
-    """The numbers of one term as keys, over a power of two."""
+    """Return the numbers of one term as keys, divided by a power of two."""
     there, moved = sample.masks.get(label), term.name in sample.errors
     numbers = _rows(term, label, sample.x[term.name], there)
     numbers = jnp.where(jnp.isfinite(numbers), numbers, 0)
@@ -138,7 +138,7 @@ def _keys(term: Term, label: str, sample: Sample, tolerance: float | None) -> _t
 
 
 def _in_common(term: Term, label: str, sample: Sample, there: Array | None) -> Array:
-    """How errors of the matrices that were applied to a term move its numbers: `Keys.common`, `[numbers, parts, n]`."""
+    """Return how errors of applied matrices move a term's numbers: `Keys.common`, `[numbers, parts, n]`."""
     array, parts = sample.x[term.name], []
     for place, name in enumerate(term.labels):
         if (turns := sample.turns.get(base(name))) is not None:
@@ -149,24 +149,24 @@ def _in_common(term: Term, label: str, sample: Sample, there: Array | None) -> A
 
 
 def turned_by_frames(action: Action, label: str, term: Term) -> bool:
-    """Whether a group acts on another axis of a term, whose frame leaves errors much above rounding in its numbers."""
+    """Whether a group acts on another axis of a term, so that its frame leaves errors far above rounding."""
     return any(other != label for other in map(base, term.labels) if other in action.groups)
 
 
 def all_finite(arrays: Sequence[Array]) -> Array:
-    """Whether all entries are numbers."""
+    """Return whether all entries are finite."""
     return jnp.all(jnp.asarray([jnp.all(jnp.isfinite(array)) for array in arrays]))
 
 
 def scaled(array: Array) -> Array:
-    """An array with its largest entry one, and with zeros where entries are no numbers."""
+    """Scale the largest entry to one, and replace entries that are not finite by zero."""
     finite = jnp.where(jnp.isfinite(array), array, 0)
     size = jnp.max(jnp.abs(finite), initial=0)
     return finite / jnp.where(size > 0, size, 1)
 
 
 def present_first(there: Array | None, count: int) -> Array:
-    """Blocks before any key is looked at: present entries are tied, absent ones come last and are no ties."""
+    """Return blocks before any comparison: present entries are tied, absent ones come last without ties."""
     if there is None:
         return _ties.together(count)
     blocks = jnp.cumsum(~there, dtype=jnp.int32) * ~there
@@ -174,10 +174,10 @@ def present_first(there: Array | None, count: int) -> Array:
 
 
 def _wide(array: Array) -> Array:
-    """A constant in float32 or more."""
+    """Return a constant in float32 or wider."""
     return jax.lax.stop_gradient(array).astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 def _real(array: Array) -> Array:
-    """Real and imaginary parts one after another."""
+    """Concatenate real and imaginary parts."""
     return jnp.concatenate([array.real, array.imag]) if jnp.iscomplexobj(array) else array

@@ -1,4 +1,4 @@
-"""What frames of permutations share: an order of the entries of an axis, and several of them where there are ties."""
+"""Shared parts of frames of permutations: an order of the entries of an axis, or several if there are ties."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from equikit.symmetrization.permutations import _ties
 
 
 class Listing(NamedTuple):
-    """Orders of the entries, each of which puts entry `order[i]` at place i.
+    """Orders of the entries, each of which puts entry `order[i]` at position i.
 
     Attributes:
         orders: `[most, n]`.
@@ -38,53 +38,53 @@ class Orders(Protocol):
     """A probability measure on the orders of the entries."""
 
     def listed(self, most: int) -> Listing:
-        """All of them, if they are not more than so many."""
+        """Return all of them, if there are at most `most`."""
 
     def drawn(self, key: jax.Array) -> tuple[Array, Array]:
-        """One at random, `[n]`, and the logarithm of how many there are."""
+        """Return a random order, `[n]`, and the log of the number of orders."""
 
 
 @dataclass(frozen=True)
 class Exchanges:
-    """All orders in which blocks come one after another, whatever the order inside them, all as likely."""
+    """All orders of consecutive blocks with any order inside them, all equally likely."""
 
     blocks: Array
 
     def listed(self, most: int) -> Listing:
-        """The first ones, in the order of their numbers, all as likely."""
+        """Return the first ones, in the order of their numbers, equally likely."""
         order, blocks = _ties.sorting(self.blocks)
         size = _ties.size_up_to(blocks, most)
         chances = (jnp.arange(most) < size) / jnp.minimum(size, most).astype(float)
         return Listing(order[_ties.listed(blocks, most)], chances, size <= most, _ties.log_size(blocks))
 
     def drawn(self, key: jax.Array) -> tuple[Array, Array]:
-        """An order with ties in uniformly random order."""
+        """Return an order with ties in uniformly random order."""
         return _ties.drawn(key, self.blocks), _ties.log_size(_ties.sorting(self.blocks)[1])
 
 
 @dataclass(frozen=True)
 class One:
-    """One order, which stands for as many as it says."""
+    """A single order, which represents the number of orders that it states."""
 
     order: Array
     log_size: Array
 
     def listed(self, most: int) -> Listing:
-        """The order, however many are asked for."""
+        """Return the order, whatever number is requested."""
         return Listing(self.order[None], jnp.ones(1), jnp.ones((), bool), self.log_size)
 
     def drawn(self, key: jax.Array) -> tuple[Array, Array]:
-        """The same one."""
+        """Return the same order."""
         return self.order, self.log_size
 
 
 UNSURE = "unsure"
-"""Under which name an order tells whether rounding has decided it."""
+"""The name under which an order reports whether rounding has decided it."""
 
 
 @dataclass(frozen=True)
 class Ordered:
-    """What is known of the order of one sample.
+    """The order of one sample, and its diagnostics.
 
     Attributes:
         orders: the orders.
@@ -109,7 +109,7 @@ class Ordered:
 
 @dataclass(frozen=True)
 class Ordering(Framed):
-    """A frame of permutations that put the entries of an axis in order: the base of `Sort` and others."""
+    """A frame of permutations that order the entries of an axis: the base class of `Sort` and others."""
 
     label: str | None = None
     tolerance: float | None = None
@@ -119,16 +119,16 @@ class Ordering(Framed):
 
     @property
     def needs_key(self) -> bool:
-        """Whether ties are ordered at random where there are too many."""
+        """Whether ties are ordered at random if there are too many."""
         return self.on_degenerate == "sample"
 
     @abstractmethod
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
-        """The order of the entries of one sample."""
+        """Return the order of the entries of one sample."""
 
     @abstractmethod
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
-        """The names of the input terms by which the entries of a label are compared."""
+        """Return the names of the input terms by which the entries of a label are compared."""
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the permutations."""
@@ -144,7 +144,7 @@ class Ordering(Framed):
         return frozenset(found & set(action.groups)) - {label}
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """All orders of one sample, or as many as are allowed."""
+        """Return all orders of one sample, or as many as are allowed."""
         (label,) = self.acts_on(action)
         found = self.ordered(action, label, sample)
         most = self.max_size if found.most is None else found.most
@@ -158,13 +158,13 @@ class Ordering(Framed):
         return _frame(self, label, found, mixed, ~(listing.enough & found.finite), listing.enough)
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """Ties in random order, however many there are."""
+        """Order ties at random, however many there are."""
         return _Draws(self, samples).frame(action, sample, key)
 
 
 @dataclass(frozen=True)
 class _Draws(Framed):
-    """Independent draws among the orders of another method."""
+    """Independent samples of the orders of another method."""
 
     of: Ordering
     samples: int
@@ -185,7 +185,7 @@ class _Draws(Framed):
 def _frame(
     method: Ordering, label: str, found: Ordered, listing: Listing, degenerate: Array, exact: Array | None
 ) -> Frame:
-    """A frame of orders, and what is known of it; drawn at random if it is said where it is exact."""
+    """Return a frame of orders and its diagnostics; it is random if `exact` is given."""
     kept, degenerate = found.interchangeable, degenerate | ~jnp.asarray(found.certain)
 
     def of_moved(order: Array) -> dict[str, Array]:
@@ -206,5 +206,5 @@ def _frame(
 
 
 def ties_in(blocks: Array) -> Array:
-    """How many entries no key tells from another that comes before them."""
+    """Count the entries that no key distinguishes from an earlier one."""
     return blocks.shape[0] - 1 - jnp.max(blocks, initial=-1)

@@ -1,4 +1,4 @@
-"""Learned canonicalization for permutations: the scores of an equivariant network, sorted."""
+"""Learned canonicalization for permutations: sort by the scores of an equivariant network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from equikit.symmetrization.permutations._sort import SCORES, SortedScores
 
 
 class PermutationCanonicalization(Method, nnx.Module):
-    r"""The permutation that sorts the scores which an equivariant network gives the entries of an axis, for S(n).
+    r"""The permutation that sorts an equivariant network's scores of the entries of an axis, for S(n).
 
     In the forward pass it is that permutation exactly, and the result is exactly equivariant for all parameters. The
     derivative is that of a soft permutation, SoftSort of the scores followed by rounds of `sinkhorn`: straight-through.
@@ -135,7 +135,7 @@ class PermutationCanonicalization(Method, nnx.Module):
         return SortedScores(permuted_label(self, action, self.label)).acts_on(action)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The orders of every input: one, or those of ties."""
+        """Return the orders of every input: one, or those of ties."""
         (label,) = self.acts_on(action)
         terms, scores = action.named(self.terms), self._scores(action, label, sample)
         moved, errors = any(term.name in sample.errors for term in terms), {}
@@ -156,13 +156,13 @@ class PermutationCanonicalization(Method, nnx.Module):
         return frame
 
     def _scores(self, action: Action, label: str, sample: Sample) -> Array:
-        """What the network makes of the input, `[*batch, n]`."""
+        """Return the scores of the input, `[*batch, n]`."""
         terms = action.named(self.terms)
         found = called(self.network, terms, wide_inputs(action, terms, sample.x), sample.masks)
         return scores_of(found, action, label, action.batch(terms[0], sample.x[terms[0].name]), sample.x)
 
     def _errors(self, action: Action, label: str, sample: Sample, scores: Array) -> Array:
-        """Standard deviations of the errors of scores, from those of a copy of the input with other errors.
+        """Return standard deviations of the errors of scores, from those of an input with other errors.
 
         Its entries come in another order, so that rounding in the network counts too. An error that all scores have in
         common changes no order. A single difference says little, so that half of the variance is the mean of all.
@@ -182,7 +182,7 @@ class PermutationCanonicalization(Method, nnx.Module):
 
 
 def scores_of(found: Any, action: Action, label: str, batch: tuple[int, ...], x: Mapping[str, Array]) -> Array:
-    """The scores `[*batch, n]` that a network returns.
+    """Return the scores `[*batch, n]` in the output of a network.
 
     Raises:
         ShapeError: if they are not one for each entry.

@@ -72,11 +72,11 @@ class Sort(Ordering):
     terms: tuple[str, ...] | None = None
 
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
-        """The terms that have the label once."""
+        """Return the terms that have the label once."""
         return compared_terms(action, label, self.terms)
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
-        """Entries in lexicographic order; absent ones come last."""
+        """Return entries in lexicographic order; absent ones come last."""
         names = self.compared(action, label)
         terms = [term for term in action.inputs if term.name in names]
         found, _, finite = sorted_entries(terms, label, sample, dict.fromkeys(names, self.tolerance))
@@ -91,7 +91,7 @@ class Sort(Ordering):
 def sorted_entries(
     terms: Sequence[Term], label: str, sample: Sample, tolerances: Mapping[str, float | None]
 ) -> tuple[_ties.Split, _ties.Keys, Array]:
-    """The entries of an axis in lexicographic order, absent ones last; their numbers, and whether all are finite."""
+    """Sort the entries of an axis, absent ones last; return their numbers, and whether all are finite."""
     there = sample.masks.get(label)
     keys, finite = keys_of(terms, label, sample, tolerances)
     found = _ties.split_by(None if there is None else present_first(there, keys.numbers.shape[1]), keys)
@@ -104,12 +104,12 @@ def sorted_entries(
 
 
 SCORES = " scores of entries"
-"""The name of the scores among the inputs; no term can have it, since it starts with a space."""
+"""The name of the scores among the inputs; no term can have it, because it starts with a space."""
 
 
 @dataclass(frozen=True)
 class SortedScores(Ordering):
-    """Entries sorted by scores, which are among the inputs, and by their own numbers where scores tie.
+    """Entries sorted by scores, which are among the inputs, and by their own numbers if scores tie.
 
     Attributes:
         entries: whether entries are compared by their own numbers; otherwise the frame has all orders of tied scores.
@@ -118,7 +118,7 @@ class SortedScores(Ordering):
     entries: bool = True
 
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
-        """The terms that have the label once."""
+        """Return the terms that have the label once."""
         if not any(label in term.labels for term in action.inputs):
             raise OptionError(
                 f"no input has the label {label!r}",
@@ -129,7 +129,7 @@ class SortedScores(Ordering):
         return tuple(term.name for term in with_one(action.inputs, label))
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:
-        """Entries in the order of their scores; one order stands for all exchanges that leave the input unchanged."""
+        """Return entries in the order of their scores; one order represents all exchanges that preserve the input."""
         there = sample.masks.get(label)
         terms = [Term(SCORES, (label,)), *(with_one(action.inputs, label) if self.entries else ())]
         found, keys, finite = sorted_entries(terms, label, sample, {SCORES: self.tolerance})
@@ -147,7 +147,7 @@ class SortedScores(Ordering):
 
 
 def exchangeable(action: Action, label: str, sample: Sample, order: Array) -> Array:
-    """Whether the exchange of entries at neighboring places leaves inputs with two axes as they are, `[n - 1]`."""
+    """Return whether exchanging adjacent entries preserves inputs with two such axes, `[n - 1]`."""
     pairs, count = [term for term in action.inputs if term.labels.count(label) > 1], len(order)
     if not pairs or count < 2:
         return jnp.ones(max(count - 1, 0), bool)

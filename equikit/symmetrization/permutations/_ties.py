@@ -1,8 +1,8 @@
-"""Sorting with ties: which entries no key tells apart, and the permutations that exchange them.
+"""Sorting with ties: which entries are indistinguishable, and the permutations that exchange them.
 
-`split_by` compares entries by one key after another, each only where those before have left entries tied. Entries are
-held in *blocks*, integers `[n]` that start at zero and leave no number out: entries of a lower block come first, and
-those of one block are tied.
+`split_by` compares entries by one key after another, each only among entries that are still tied. Entries are held in
+*blocks*, consecutive integers `[n]` that start at zero: entries of a lower block come first, and those of one block are
+tied.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import jax.numpy as jnp
 from equikit.symmetrization.engine._element import Array
 
 CLEAR = 3
-"""How many standard deviations a difference is from its tolerance where no error decides on which side it is."""
+"""How many standard deviations a difference is from its tolerance if no error decides the comparison."""
 
 
 def together(count: int) -> Array:
-    """All entries tied, `[n]`."""
+    """Return all entries tied, `[n]`."""
     return jnp.zeros(count, jnp.int32)
 
 
@@ -59,17 +59,17 @@ class Split(NamedTuple):
     certain: Array
 
     def of_entries(self) -> Array:
-        """The block of each entry, `[n]`."""
+        """Return the block of each entry, `[n]`."""
         return jnp.zeros_like(self.blocks).at[self.order].set(self.blocks, unique_indices=True)
 
     def only(self, tied: Array) -> Array:
-        """The block of each entry where entries at neighboring places are tied only if this says so, `[n - 1]`."""
+        """Return the block of each entry if adjacent entries are tied only where the argument says so, `[n - 1]`."""
         starts = jnp.concatenate([jnp.zeros(1, bool), ~tied])[: len(self.order)]
         return self._replace(blocks=jnp.cumsum(starts, dtype=jnp.int32)).of_entries()
 
 
 def split_by(blocks: Array | None, keys: Keys) -> Split:
-    """Split blocks by one key after another until no entry is tied; without blocks all entries are tied at first.
+    """Split blocks by one key after another until no entry is tied; by default all entries start tied.
 
     A permutation of the entries permutes the blocks: they depend on pairs of block and numbers alone.
     """
@@ -119,7 +119,7 @@ def _split(key: Keys, blocks: Array, ordered: Array, order: Array, margin: Array
 
 
 def split_exactly(blocks: Array, column: Array) -> Array:
-    """Split every block by integers `[n]`: by comparing all pairs, which for few entries is quicker than a sort."""
+    """Split every block by integers `[n]`, by comparing all pairs, which is faster than sorting few entries."""
     lower = column[None, :] < column[:, None]
     before = (blocks[None, :] < blocks[:, None]) | ((blocks[None, :] == blocks[:, None]) & lower)
     tied = ~before & ~before.T
@@ -128,7 +128,7 @@ def split_exactly(blocks: Array, column: Array) -> Array:
 
 
 def ranks(columns: Array, tolerance: Array | float) -> Array:
-    """For each column, the rank of every entry, equal where entries are joined by steps of at most the tolerance.
+    """Return for each column the rank of every entry, equal for entries joined by steps of at most the tolerance.
 
     Args:
         columns: `[n, keys]`.
@@ -145,13 +145,13 @@ def ranks(columns: Array, tolerance: Array | float) -> Array:
 
 
 def sorting(blocks: Array) -> tuple[Array, Array]:
-    """The order of the entries, ties as they come, `[n]`, and the blocks in this order."""
+    """Return the order of the entries, with ties in their given order, `[n]`, and the blocks in this order."""
     order = jnp.argsort(blocks, stable=True)
     return order, blocks[order]
 
 
 def choices(blocks: Array) -> Array:
-    """How many entries of its block stand at a place or behind it, `[n]`, of blocks in order; their product counts."""
+    """Return how many entries of its block are at or after each position, `[n]`; their product counts the orders."""
     count = blocks.shape[0]
     places = jnp.arange(count, dtype=jnp.int32)
     ends = jnp.append(blocks[1:] != blocks[:-1], True)[:count]
@@ -159,7 +159,7 @@ def choices(blocks: Array) -> Array:
 
 
 def product_up_to(factors: Array, most: int) -> Array:
-    """The product of integers of one or more, exactly; one more than `most` where it is larger."""
+    """Return the product of positive integers, exactly; `most + 1` if it is larger than `most`."""
     logs = jnp.sum(jnp.log(factors.astype(jnp.float32)))
     # Where this is small enough the product does not overflow.
     product = jnp.minimum(jnp.prod(factors, dtype=factors.dtype), most + 1)
@@ -167,17 +167,17 @@ def product_up_to(factors: Array, most: int) -> Array:
 
 
 def size_up_to(blocks: Array, most: int) -> Array:
-    """How many permutations leave every block in its places, exactly; one more than `most` where there are more."""
+    """Count the permutations that fix every block, exactly; `most + 1` if there are more than `most`."""
     return product_up_to(choices(blocks), most)
 
 
 def log_size(blocks: Array) -> Array:
-    """The logarithm of the number of permutations that leave every block in its places."""
+    """Return the log of the number of permutations that fix every block."""
     return jnp.sum(jnp.log(choices(blocks).astype(jnp.float32)))
 
 
 def listed(blocks: Array, count: int) -> Array:
-    """The first `count` of the permutations that leave every block in its places, `[count, n]`; then they repeat.
+    """List the first `count` permutations that fix every block, `[count, n]`, repeating if there are fewer.
 
     Digits of a number in the mixed radix of the choices say which entry of the rest of its block each place gets.
     """
@@ -198,5 +198,5 @@ def listed(blocks: Array, count: int) -> Array:
 
 
 def drawn(key: jax.Array, blocks: Array) -> Array:
-    """A permutation that leaves every block in its places, drawn uniformly, `[n]`."""
+    """Sample a permutation that fixes every block uniformly, `[n]`."""
     return jnp.lexsort((jax.random.bits(key, blocks.shape), blocks))

@@ -1,4 +1,4 @@
-"""Alignments with points whose weights are continuous on all inputs, listed and drawn at random."""
+"""Alignments with points whose weights are continuous on all inputs, listed and sampled."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Aligned(NamedTuple):
     slope: Array
 
     def doubt(self) -> Array:
-        """The mean of the errors by the weights, those that no error exceeds."""
+        """Return the weighted mean of the largest possible errors."""
         return CERTAIN * jnp.sum(jnp.where(self.weights > 0, self.weights * self.effects, 0))
 
 
 def all_alignments(given: Points, special: bool, copies: int, importance: Array | None, step: str) -> Aligned:
-    r"""All alignments with one point (d = 2) or with two (d = 3).
+    r"""Return all alignments with one point (d = 2) or with two (d = 3).
 
     The first axis points at \(x_i\), the second to the part \(h_{ij}\) of \(x_j\) beside it, the third is their cross
     product; for O(d) each is listed with its mirror image. The weight is \(|x_i| / \sum_k |x_k|\), for d = 3 times
@@ -100,7 +100,7 @@ def all_alignments(given: Points, special: bool, copies: int, importance: Array 
 
 
 def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, samples: int) -> Aligned:
-    """Alignments drawn independently with the probabilities that are the weights of all.
+    """Sample alignments independently, with their weights as probabilities.
 
     Cost: O(count) for each.
     """
@@ -128,7 +128,7 @@ def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, 
 
 
 def check_dimension(d: int, step: str) -> None:
-    """Raise `OptionError` but for two and three dimensions."""
+    """Raise `OptionError` unless there are two or three dimensions."""
     if d not in (2, 3):
         raise OptionError(
             "alignments with points are for two and three dimensions",
@@ -139,19 +139,19 @@ def check_dimension(d: int, step: str) -> None:
 
 
 class _Point(NamedTuple):
-    """A point: its place, what that lacks to twice the precision, and the standard deviations of its errors."""
+    """A point: its position, the low word, and the standard deviations of its errors."""
 
     place: Array
     tail: Array
     errors: Array
 
     def error(self) -> Array:
-        """The standard deviation of the error of the whole."""
+        """Return the standard deviation of the error of the whole vector."""
         return jnp.sqrt(jnp.sum(self.errors**2))
 
 
 class _Matrix(NamedTuple):
-    """A matrix, what it lacks to twice the precision, and the standard deviations of its errors."""
+    """A matrix, its low word, and the standard deviations of its errors."""
 
     matrix: Array
     tail: Array
@@ -160,7 +160,7 @@ class _Matrix(NamedTuple):
 
 
 def _some(points: Points, importance: Array | None) -> tuple[_Point, Array]:
-    """The points with their importance, or the origin where there are none."""
+    """Return the points with their importance, or the origin if there are none."""
     found = _Point(points.vectors, points.tail, points.errors)
     if not len(points.vectors):
         found = jax.tree.map(lambda part: jnp.zeros((1, part.shape[-1]), part.dtype), found)
@@ -169,14 +169,14 @@ def _some(points: Points, importance: Array | None) -> tuple[_Point, Array]:
 
 
 def _mirrors(d: int) -> _Matrix:
-    """What a mirror image does to a matrix, to its tail and to its errors."""
+    """Apply a mirror image to a matrix, its low word and its errors."""
     sign = np.ones((d, d))
     sign[:, -1] = -1
     return _Matrix(sign, sign, np.ones((d, d)), np.ones(()))
 
 
 def _first_chances(points: _Point, importance: Array) -> tuple[Array, Array]:
-    """The weights of points as first ones, by their lengths, equal where all are zero; and whether there is one."""
+    """Return weights of first points by their lengths, equal if all are zero; and whether there is one."""
     lengths = unit(points.place)[1]
     known = lengths > FLAT * jax.vmap(_Point.error)(points)
     rows, span = _shares((jnp.where(known, lengths, 0) * importance)[None], jnp.zeros((), int))
@@ -184,7 +184,7 @@ def _first_chances(points: _Point, importance: Array) -> tuple[Array, Array]:
 
 
 def _shares(rows: Array, span: Array) -> tuple[Array, Array]:
-    """Rows over their sums, all entries equal where it is zero; the points span a plane where it is not."""
+    """Normalize rows by their sums, with equal entries for zero sums; the points span a plane if it is positive."""
     total = jnp.sum(rows, axis=1, keepdims=True)
     safe = total > 0
     shares = jnp.where(safe, rows / jnp.where(safe, total, 1), 1 / rows.shape[1])
@@ -192,12 +192,12 @@ def _shares(rows: Array, span: Array) -> tuple[Array, Array]:
 
 
 def _slope(chances: Array, heights: Array) -> Array:
-    """The mean of one over the sum of each row of heights; zero on a line, where weights do not change."""
+    """Return the mean inverse sum of each row of heights; zero on a line, where weights do not change."""
     return jnp.sum(chances * _over(jnp.ones_like(chances), jnp.sum(heights, axis=1)))
 
 
 def _height(first: _Point, second: _Point) -> Array:
-    """How far a second point lies from the line through the first one; rounding errors count as zero."""
+    """Return the distance of a second point from the line of the first; rounding errors count as zero."""
     axis, length = unit(first.place)
     _, height = unit(_beside(axis, second.place))
     error = _height_error(first, second)
@@ -205,7 +205,7 @@ def _height(first: _Point, second: _Point) -> Array:
 
 
 def _height_error(first: _Point, second: _Point) -> Array:
-    """The standard deviation of the error of a height: that of the second point, and that of the line there."""
+    """Return the standard deviation of the error of a height: of the second point, and of the line there."""
     lengths = [jax.lax.stop_gradient(unit(point.place)[1]) for point in (first, second)]
     far = lengths[1] / jnp.where(lengths[0] > 0, lengths[0], 1)
     computing = rounding(first.place.dtype) * lengths[1]
@@ -221,7 +221,7 @@ def _plane(point: _Point) -> _Matrix:
 
 
 def _space(first: _Point, second: _Point, angle: Array) -> _Matrix:
-    """The alignment with two points, turned about the first axis; an axis without a direction is arbitrary."""
+    """Return the alignment with two points, rotated about the first axis; an undetermined axis is arbitrary."""
     axis, length = unit(first.place)
     axis = _axis(first.place)
     far = jax.nn.one_hot(jnp.argmin(jnp.abs(axis)), 3, dtype=axis.dtype)
@@ -242,7 +242,7 @@ def _space(first: _Point, second: _Point, angle: Array) -> _Matrix:
 
 
 def _tail(matrix: Array, points: Double) -> Array:
-    """What a matrix lacks to twice the precision, whose first axes are made orthonormal from points in columns."""
+    """Return the low word of a matrix whose first axes are orthonormalized points in columns."""
     fixed = double(matrix)
     d = matrix.shape[-1]
     seen = matmul(transposed(fixed), Double(*map(jax.lax.stop_gradient, points))).high
@@ -256,7 +256,7 @@ def _tail(matrix: Array, points: Double) -> Array:
 
 
 def _skew(errors: list[Array], d: int) -> Array:
-    """The errors of axes, each turned towards all later ones, as entries of a matrix."""
+    """Return the errors of axes, each rotated toward all later ones, as entries of a matrix."""
     found = jnp.zeros((d, d), errors[0].dtype)
     for axis, error in enumerate(errors):
         found = found.at[axis, axis + 1 :].set(error).at[axis + 1 :, axis].set(error)
@@ -279,7 +279,7 @@ def _beside(axis: Array, point: Array) -> Array:
 
 
 def unit(vectors: Array) -> tuple[Array, Array]:
-    """Vectors over their lengths, and the lengths; zero vectors stay zero, with derivative zero."""
+    """Normalize vectors and return their lengths; zero vectors stay zero, with derivative zero."""
     squared = jnp.sum(vectors * vectors, -1)
     safe = squared > 0
     lengths = jnp.where(safe, jnp.sqrt(jnp.where(safe, squared, 1)), 0)

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 import jax
 import jax.numpy as jnp
 
-from equikit.groups import SO, S
 from equikit.numerics import rounding
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Element, detached
@@ -84,7 +83,7 @@ class Alignment(Framed):
 
     @property
     def needs_key(self) -> bool:
-        """Whether alignments are drawn at random."""
+        """Whether alignments are sampled at random."""
         return self.samples is not None
 
     def acts_on(self, action: Action) -> frozenset[str]:
@@ -97,20 +96,19 @@ class Alignment(Framed):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """The labels whose groups do more to the vectors than to permute them."""
+        """The labels whose groups do more to the vectors than permute them."""
         (label,) = self.acts_on(action)
-        return frozenset(
-            name for name in read_labels(action, label, self.terms) if not isinstance(action.groups[name], S)
-        )
+        others = read_labels(action, label, self.terms)
+        return frozenset(name for name in others if action.groups[name].elements_are != "permutations")
 
     def draw(self, action: Action, sample: Sample, key: jax.Array, samples: int) -> Frame:
-        """Alignments drawn independently, without listing all."""
+        """Sample alignments independently, without listing all."""
         return replace(self, samples=samples).frame(action, sample, key)
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The alignments of one sample."""
+        """Return the alignments of one sample."""
         (label,) = self.acts_on(action)
-        group, special = action.groups[label], isinstance(action.groups[label], SO)
+        group, special = action.groups[label], action.groups[label].special
         points = points_in(action, label, self.terms, sample)
         d, dtype = points.vectors.shape[-1], points.vectors.dtype
         check_dimension(d, self.elsewhere)
@@ -144,7 +142,7 @@ class Alignment(Framed):
 
 @dataclass(frozen=True)
 class InPlace(Alignment):
-    """The alignments that take the place of another frame where that is degenerate."""
+    """The alignments that replace another frame if that is degenerate."""
 
     elsewhere: ClassVar[str] = 'use on_degenerate="sample", or "flag"'
     instead: ClassVar[str] = 'use on_degenerate="sample", or name fewer points by terms='

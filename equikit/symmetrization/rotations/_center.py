@@ -1,4 +1,4 @@
-"""The centroid, which translations move along."""
+"""The centroid, which moves with translations."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Center(Framed):
         _checks.text("label", self.label)
 
     def acts_on(self, action: Action) -> frozenset[str]:
-        """No label linearly; positions are shifted."""
+        """No labels: positions are shifted, and nothing acts linearly."""
         if not any(action.translation(term) == self.label for term in action.inputs):
             raise OptionError(
                 f"no input holds positions along {self.label!r}",
@@ -67,11 +67,11 @@ class Center(Framed):
         return frozenset()
 
     def reads(self, action: Action) -> frozenset[str]:
-        """Nothing: a centroid turns with the points, and does not depend on their order."""
+        """No labels: a centroid rotates with the points, and does not depend on their order."""
         return frozenset()
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The centroid of one sample, in double words."""
+        """Return the centroid of one sample, in double words."""
         terms = [term for term in action.inputs if action.translation(term) == self.label]
         arrays = [self._positions(term, sample.x[term.name]) for term in terms]
         weights = [
@@ -97,14 +97,14 @@ class Center(Framed):
         return Frame(Element(shift=shift), jnp.ones(1, weight.dtype), info, tail=Element(shift=tail))
 
     def _positions(self, term: Term, array: Array) -> Array:
-        """The positions of a term in rows, `[count, d]`."""
+        """Return the positions of a term in rows, `[count, d]`."""
         rows = jnp.moveaxis(array, term.labels.index(self.label), -1)
         rows = rows.reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
         return rows if rows.dtype == bool else rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
 
 
 def _mean(rows: Array, weight: Array, heavy: Array) -> Double:
-    """The mean of rows, `[count, d]`, of weights that sum to a number."""
+    """Return the mean of rows, `[count, d]`, with weights of a given sum."""
     if jnp.iscomplexobj(rows):
         return Double(*map(jax.lax.complex, _mean(rows.real, weight, heavy), _mean(rows.imag, weight, heavy)))
     scale = power_of_two(jnp.max(jnp.abs(rows), initial=0))

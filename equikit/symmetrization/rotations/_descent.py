@@ -11,7 +11,6 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from equikit._errors import OptionError, ShapeError
-from equikit.groups import SO
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame, in_one_list
@@ -28,7 +27,7 @@ from equikit.symmetrization.rotations._vectors import definite_label
 
 
 class EnergyDescent(Choosing):
-    r"""The rotation with the least energy, \(\mathrm{argmin}_g\, E(g^{-1} x)\), by descent over SO(d) or O(d).
+    r"""The rotation with the lowest energy, \(\mathrm{argmin}_g\, E(g^{-1} x)\), by descent over SO(d) or O(d).
 
     There are several starts, and a step from each is \(g \leftarrow g \exp(-\eta \xi)\), where \(\xi\) in the Lie
     algebra is the gradient of \(E(\exp(-\xi) g^{-1} x)\) at zero. It depends on the canonical form \(g^{-1} x\) alone,
@@ -114,7 +113,7 @@ class EnergyDescent(Choosing):
 
     @property
     def needs_key(self) -> bool:
-        """Whether ties, or starts, are drawn at random."""
+        """Whether ties, or starts, are sampled at random."""
         return super().needs_key or (isinstance(self.starts, Method) and self.starts.needs_key)
 
     def acts_on(self, action: Action) -> frozenset[str]:
@@ -136,7 +135,7 @@ class EnergyDescent(Choosing):
                 expected=f"[starts, {group.n}, {group.n}]",
                 step="draw them with group.random_element",
             )
-        if self.reflects and isinstance(group, SO):
+        if self.reflects and group.special:
             raise OptionError(
                 f"some starts are no elements of {group}",
                 got="matrices of determinant -1",
@@ -146,12 +145,12 @@ class EnergyDescent(Choosing):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """All labels that it does not act on, but those that its encoder is invariant to, and those of the starts."""
+        """All labels on which it does not act, except those of its encoder's invariance, and those of the starts."""
         starts = self.starts.reads(action) if isinstance(self.starts, Method) else frozenset()
         return starts | super().reads(action)
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """Where the paths with the least energy end."""
+        """Return the ends of the paths with the lowest energy."""
         (label,) = self.acts_on(action)
         x, masks = without_absent(action, sample.x, sample.masks), sample.masks
         dtype = wide(jnp.zeros(0), x)

@@ -68,7 +68,7 @@ class Basis(NamedTuple):
 
 
 class _State(NamedTuple):
-    """The basis so far, and how it comes from the input.
+    """The basis so far, and how it depends on the input.
 
     Attributes:
         units: the basis, `[d, d]` in rows.
@@ -103,7 +103,7 @@ def gram_schmidt(
     tolerance: float | None = None,
     size: float | None = None,
 ) -> Basis:
-    r"""Orthogonalize vectors with respect to a metric, and complete the basis by any others.
+    r"""Orthogonalize vectors with respect to a metric, and complete the basis arbitrarily.
 
     Every decision (which vector comes next, and what is added to it) depends on the products
     \(\langle x_i, x_j \rangle\) alone, so that a group element moves the basis as it moves the vectors; of free
@@ -240,12 +240,12 @@ def _either(which: Array, one: Choice, other: Choice) -> Choice:
 
 
 def _dual(units: Double, signature: Array) -> Double:
-    """What takes vectors in rows to their products with a basis, `[d, r]`."""
+    """Return the matrix from vectors in rows to their products with a basis, `[d, r]`."""
     return transposed(Double(*(jnp.conj(part) * signature for part in units)))
 
 
 def _parts(number: Double) -> tuple[Double, Double]:
-    """Real and imaginary part."""
+    """Return real and imaginary parts."""
     return Double(*(jnp.real(part) for part in number)), Double(*(jnp.imag(part) for part in number))
 
 
@@ -261,7 +261,7 @@ def _product(one: Double, two: Double) -> Double:
 
 
 def _products(rest: Double, signature: Array, place: Array) -> Array:
-    """The products of one vector with all."""
+    """Return the products of one vector with all."""
     one = jax.tree.map(lambda a: a[place][None], rest)
     return _product(rest, _dual(one, signature)).high[:, 0]
 
@@ -272,7 +272,7 @@ def _squares(rest: Double, signature: Array) -> Array:
 
 
 def _beside(rows: Double, units: Double, signs: Array, signature: Array) -> Double:
-    """Vectors without their parts along a basis; twice, since factors are rounded. Units of sign zero are none."""
+    """Remove the parts of vectors along a basis, twice because of rounding. Basis vectors of sign zero are ignored."""
     dual = _dual(units, signature)
 
     def once(_: Array, rows: Double) -> Double:
@@ -284,20 +284,20 @@ def _beside(rows: Double, units: Double, signs: Array, signature: Array) -> Doub
 
 
 def _nearly_beside(rows: Array, units: Array, signs: Array, signature: Array) -> Array:
-    """The same in floats."""
+    """Do the same in floats."""
     for _ in range(2):
         rows = rows - _exactly(_exactly(rows, (jnp.conj(units) * signature).T) * signs, units)
     return rows
 
 
 def _without(rows: Double, unit: Double, sign: Array, signature: Array) -> tuple[Double, Array]:
-    """Vectors without their part along a unit vector, and this part."""
+    """Remove the part of vectors along a unit vector, and return that part too."""
     part = _product(rows, _dual(unit, signature)).high[:, 0] * sign
     return _beside(rows, unit, sign, signature), part
 
 
 def _unit(vector: Double, signature: Array) -> tuple[Double, Array, Array]:
-    """A vector `[1, d]` over its length, the sign of its square, and the length."""
+    """Normalize a vector `[1, d]`, and return the sign of its square, and its length."""
     is_complex = jnp.iscomplexobj(vector.high)
     whole = Double(*(part[0, 0].real for part in _product(vector, _dual(vector, signature))))
     sign, norm = jnp.sign(whole.high), jnp.sqrt(jnp.abs(whole.high))
@@ -308,7 +308,7 @@ def _unit(vector: Double, signature: Array) -> tuple[Double, Array, Array]:
 
 
 def _hyperbolic(vector: Array, units: Array, signs: Array, signature: Array) -> Array:
-    """The sum of a light-like vector n and another one m beside the basis, with a product of one."""
+    """Return the sum of a light-like vector n and another one m outside the basis, with a product of one."""
     partner = _nearly_beside((vector * signature)[None], units, signs, signature)[0]
     both = jnp.sum(signature * vector * partner)  # the squared Euclidean length of the vector
     partner = partner / jnp.where(both > 0, both, 1)
@@ -317,7 +317,7 @@ def _hyperbolic(vector: Array, units: Array, signs: Array, signature: Array) -> 
 
 
 def _farthest(units: Array, signs: Array, signature: Array) -> Array:
-    """A vector of which much is left, or the sum or difference of two: any, as long as its square is not zero."""
+    """Return a vector with a large remainder, or the sum or difference of two, whose square is not zero."""
     d = len(signature)
     left = _nearly_beside(jnp.eye(d, dtype=units.dtype), units, signs, signature)
     products = jnp.real(_exactly(jnp.conj(left) * signature, left.T))
@@ -329,7 +329,7 @@ def _farthest(units: Array, signs: Array, signature: Array) -> Array:
 
 
 def _with_derivatives(vectors: Array, found: _State, signature: Array, is_definite: bool) -> Array:
-    """The basis once more, from the vectors that were taken, in coordinates in which all are short."""
+    """Recompute the basis from the chosen vectors, in coordinates in which all are short."""
     d = len(signature)
     units, dual = found.units.high, _dual(found.units, signature).high
     one, two = vectors[found.places[:, 0]], vectors[found.places[:, 1]]
@@ -361,7 +361,7 @@ def _with_derivatives(vectors: Array, found: _State, signature: Array, is_defini
 
 
 def _turns(found: _State) -> Array:
-    """Standard deviations of the products of each basis vector with the errors of the others, to first order."""
+    """Return standard deviations of the products of each basis vector with the errors of the others, to first order."""
     noise = _exactly(jnp.abs(found.coefficients) ** 2, found.variances)
     along = jnp.sqrt(_exactly(jnp.abs(found.units.high) ** 2, noise.T))
     # Of two vectors, the one that was taken first makes the error; of one, that of its phase.

@@ -1,4 +1,4 @@
-"""Which vector comes next in Gram-Schmidt: by invariants alone, each compared with its error."""
+"""Choose the next vector of Gram-Schmidt, by invariants alone, each compared with its error."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._sample import CERTAIN
 
 SPANNED, NULL, PARTNER, FREE = range(4)
-"""What a basis vector comes from: the input; the two of a light-like direction of the input; nothing."""
+"""The source of a basis vector: the input; the two of a light-like direction of the input; nothing."""
 
 NEAR = 0.71
-"""The first vector is taken whose square, or product with another, reaches this part of the largest: so much that
-errors do not grow, and a ratio that no simple figure has."""
+"""The first vector whose square, or product with another, reaches this fraction of the largest is chosen: large enough
+that errors do not grow, and a ratio that does not occur in simple figures."""
 
 ALONE = 0.31
 """A vector is taken alone if its square reaches this part of the largest mean product; else the squares of two vectors
 are too small to cancel their product in the square of the sum."""
 
 NOTHING = 8 * CERTAIN
-"""How many errors of its points an extent is that counts as none: more than observers can disagree about."""
+"""Extents below this many errors of their points count as zero: observers can disagree about less."""
 
 CLEAR = 3
-"""From so many times this on it counts as nonzero for every observer; for boosted observers, from its square."""
+"""Extents above this multiple count as nonzero for every observer; for boosted observers, from its square on."""
 
 FEW = 16
-"""Up to so many vectors, all products are computed; of more, those with as many rows as there are axes."""
+"""The most vectors for which all products are computed; for more, those with as many rows as there are axes."""
 
 
 class Left(NamedTuple):
-    """The rest of every vector beside the basis so far.
+    """The remainder of every vector outside the basis so far.
 
     Attributes:
         vectors: `[count, d]`, without derivatives.
@@ -47,12 +47,12 @@ class Left(NamedTuple):
     squares: Array
 
     def present(self) -> Array:
-        """How many vectors have more left than their errors."""
+        """Count the vectors whose remainder exceeds their errors."""
         return jnp.sum(lengths(self.vectors) > NOTHING * jnp.sqrt(jnp.sum(self.variances, -1)))
 
 
 class Choice(NamedTuple):
-    """The places of the next vector and of one that is added to it, or -1; its kind; and whether rounding chose."""
+    """The positions of the next vector and of one to add to it, or -1; its kind; and whether rounding decided."""
 
     index: Array
     second: Array
@@ -61,31 +61,31 @@ class Choice(NamedTuple):
 
 
 def lengths(vectors: Array) -> Array:
-    """Euclidean lengths, for numbers without derivatives."""
+    """Return Euclidean lengths, for numbers without derivatives."""
     return jnp.sqrt(jnp.sum(jnp.abs(vectors) ** 2, -1))
 
 
 def zero(scores: Array, errors: Array, clear: float) -> tuple[Array, Array]:
-    """Whether all scores are zero up to their errors, standard deviations; and whether that is in doubt."""
+    """Return whether all scores are zero up to their errors, standard deviations; and whether that is in doubt."""
     most = jnp.max(jnp.where(scores > 0, scores / jnp.where(errors > 0, errors, 1e-30), 0), initial=0)
     return most <= NOTHING, (most > NOTHING) & (most <= clear * NOTHING)
 
 
 def first(scores: Array, errors: Array, level: Array, error: Array) -> tuple[Array, Array]:
-    """The place of the first score that reaches a level; and whether errors have a say in it."""
+    """Return the position of the first score that reaches a level; and whether errors can change it."""
     place = jnp.argmax(scores >= level)
     near = jnp.abs(scores - level) <= CERTAIN * jnp.hypot(errors, error)
     return place, jnp.any(near & (jnp.arange(len(scores)) <= place))
 
 
 def nearly_largest(scores: Array, errors: Array) -> tuple[Array, Array]:
-    """The place of the first score that is nearly the largest; and whether errors have a say in it."""
+    """Return the position of the first score that is nearly the largest; and whether errors can change it."""
     most = jnp.argmax(scores)
     return first(scores, errors, NEAR * scores[most], NEAR * errors[most])
 
 
 def definite(left: Left, enough: Array, any_rest: Array) -> Choice:
-    """The first vector of which enough is left; else, where any rest will do, the first of nearly the most."""
+    """Choose the first vector with enough remainder; else, if any will do, the first of nearly the largest."""
     scores = lengths(left.vectors)
     along = jnp.sqrt(jnp.sum(jnp.abs(left.vectors) ** 2 * left.variances, -1)) / jnp.where(scores > 0, scores, 1)
     nothing, unclear = zero(scores, jnp.sqrt(jnp.sum(left.variances, -1)), CLEAR)
@@ -100,7 +100,7 @@ def definite(left: Left, enough: Array, any_rest: Array) -> Choice:
 
 
 def last(left: Left) -> Choice:
-    """The vector that decides the sign of the last direction, whose product with itself may be negative.
+    """Choose the vector that decides the sign of the last direction, whose product with itself may be negative.
 
     Rests are compared by their squares: boosts increase the lengths of rounding errors, but not their products.
     """
@@ -116,7 +116,7 @@ def last(left: Left) -> Choice:
 def indefinite(
     left: Left, products_of: Callable[[Array], Array], signature: Array, least: Array, light_like: Array
 ) -> Choice:
-    """The first vector with a square, else the sum of two with a product, else one that is light-like.
+    """Choose the first vector with nonzero square, else the sum of two with a product, else a light-like one.
 
     Args:
         left: the rests of the vectors.
@@ -159,7 +159,7 @@ def _error_of_squares(left: Left) -> Array:
 
 
 def _rows(left: Left, signature: Array) -> tuple[Array, Array]:
-    """The root mean square of the products of every vector with all, and its standard deviation."""
+    """Return the root mean square of the products of every vector with all, and its standard deviation."""
     rest, count = left.vectors, len(left.vectors)
     table = (rest if count <= FEW else jnp.linalg.qr(rest, mode="r")) * signature
     rows = lengths(jnp.matmul(rest, table.T, precision=jax.lax.Precision.HIGHEST)) / jnp.sqrt(count)

@@ -1,4 +1,4 @@
-"""Paths of descent over rotations: where they end, how far rounding may move them, and which of them ends lowest."""
+"""Paths of descent over rotations: their ends, the effect of rounding on them, and the lowest end."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LONGEST = 0.5
 """The largest angle of one step, in radians."""
 
 SLOPES = 4
-"""How many times less precise the derivatives of the starts are than the starts: a measured value, not a bound."""
+"""How much less precise the derivatives of the starts are than the starts: measured, not a bound."""
 
 NEAR = 0.1
-"""Rotations no farther apart than this, in the Frobenius norm, are one minimum, reached more or less closely."""
+"""Rotations at most this far apart, in the Frobenius norm, are one minimum."""
 
 
 @jax.tree_util.register_dataclass
@@ -98,7 +98,7 @@ def followed(
 def _descended(
     energy: Callable[[Array], Array], start: Array, error: Array, steps: int, rate: float
 ) -> tuple[Array, Array, Array, Array]:
-    r"""Descend from matrices g, `[*lead, d, d]`, and carry the error \(g^{-1} \delta g\) of each along.
+    r"""Descend from matrices g, `[*lead, d, d]`, and propagate the error \(g^{-1} \delta g\) of each.
 
     Returns:
         The ends, their errors, the largest angles that these had on the way, and the norms of the last gradients.
@@ -153,7 +153,7 @@ def _largest(array: Array, lead: int) -> Array:
 
 
 def noise_of(action: Action, sample: Sample) -> dict[str, Array]:
-    """The largest standard deviation of the entries of each input, `[*batch]`."""
+    """Return the largest standard deviation of the entries of each input, `[*batch]`."""
     errors = without_absent(action, {term.name: sample.error(term.name) for term in action.inputs}, sample.masks)
     return {
         term.name: _largest(errors[term.name], len(action.batch(term, errors[term.name]))) for term in action.inputs
@@ -161,7 +161,7 @@ def noise_of(action: Action, sample: Sample) -> dict[str, Array]:
 
 
 def start_error(starts: Frame, label: str, start: Array) -> Array:
-    """Standard deviations of the errors of the starts in the Lie algebra, as one antisymmetric matrix for each."""
+    """Return standard deviations of the errors of the starts in the Lie algebra, as one antisymmetric matrix each."""
     doubt = 0 if starts.info.doubt is None else starts.info.doubt[None, ..., None, None] / CERTAIN
     turns = jnp.broadcast_to(starts.turns.get(label, doubt), start.shape).astype(start.dtype)
     turns = jnp.minimum(jnp.maximum(turns, jnp.swapaxes(turns, -1, -2)), 1) + rounding(start.dtype)
@@ -169,13 +169,13 @@ def start_error(starts: Frame, label: str, start: Array) -> Array:
 
 
 def _with_rates(moved: Callable[[Array], Any], turn: Array, error: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-    """The inputs moved by the inverses of elements, and how the errors of these change them."""
+    """Return the inputs moved by the inverses of elements, and how the errors of these change them."""
     arrays, rates = jax.jvp(moved, (turn,), (_product(jax.lax.stop_gradient(turn), error),))
     return arrays, jax.lax.stop_gradient(rates)
 
 
 def _effect(moves: bool, error: Array, arrays: dict[str, Array], rates: dict[str, Array]) -> Array:
-    """How far elements are off, `[*lead]`: their entries, or the moved inputs where they do nothing to an output."""
+    """Return the errors of elements, `[*lead]`: of their entries, or of the moved inputs if no output is moved."""
     lead = error.ndim - 2
     if moves:
         return _largest(error, lead)
@@ -185,7 +185,7 @@ def _effect(moves: bool, error: Array, arrays: dict[str, Array], rates: dict[str
 
 
 def _energy_error(slopes: dict[str, Array], rates: dict[str, Array], noise: dict[str, Array]) -> Array:
-    """How far energies may be off, by the errors of their elements and those of the inputs, `[*lead]`."""
+    """Return the errors of energies, from the errors of their elements and of the inputs, `[*lead]`."""
     total: Array = jnp.zeros(())
     for name, slope in jax.lax.stop_gradient(slopes).items():
         axes = tuple(range(1 + noise[name].ndim, slope.ndim))
@@ -205,7 +205,7 @@ def lowest(
     sample: Sample,
     key: jax.Array | None,
 ) -> Frame:
-    """The frame of the lowest end, with those near to it averaged."""
+    """Return the frame of the lowest end, averaged with ends near to it."""
     paths, twin = _one_way(paths)
     there, turns, values = paths.there, paths.turns, jnp.where(paths.there, -paths.after, -jnp.inf)
     seen = jnp.where(there, jnp.minimum(-paths.before, values), jnp.max(values, axis=0))
@@ -241,7 +241,7 @@ def lowest(
 
 
 def _one_way(paths: Paths) -> tuple[Paths, Array]:
-    """The paths, of which those that begin with the copy of the best go its way; and which these are.
+    """Return the paths, where those that start from the best copy follow its path; and which these are.
 
     A path depends only on the copy that it begins with: rounding alone makes several of one.
     """
@@ -260,18 +260,18 @@ def _one_way(paths: Paths) -> tuple[Paths, Array]:
 
 
 def _at(places: Array, array: Array) -> Array:
-    """The entries of an array `[paths, *batch, ...]` at places `[k, *batch]`."""
+    """Return the entries of an array `[paths, *batch, ...]` at positions `[k, *batch]`."""
     return jnp.take_along_axis(array, jnp.expand_dims(places, range(places.ndim, array.ndim)), axis=0)
 
 
 def _mean(turns: Array, shares: Array) -> Array:
-    """The weighted mean of matrices that are near to each other, an orthogonal matrix."""
+    """Return the weighted mean of nearby matrices, an orthogonal matrix."""
     shares = jax.lax.stop_gradient(shares / jnp.maximum(jnp.sum(shares, axis=0), 1))
     return _orthogonal(jnp.einsum("s...,s...ij->...ij", shares, turns, precision=jax.lax.Precision.HIGHEST))
 
 
 def _orthogonal(matrix: Array) -> Array:
-    """The nearest orthogonal matrix to one that is nearly so, by Newton's iteration, whose derivatives are finite."""
+    """The orthogonal matrix nearest to a nearly orthogonal one, by Newton's iteration with finite derivatives."""
     one = 1.5 * jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
     for _ in range(4):
         matrix = _product(matrix, one - _product(jnp.swapaxes(matrix, -1, -2), matrix) / 2)

@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import TooLargeError
-from equikit.groups import SO, S
 from equikit.numerics import (
     Axes,
     double,
@@ -45,10 +44,10 @@ from equikit.symmetrization.rotations._vectors import (
 )
 
 NEAR = 8
-"""The gap, over the root of the rounding error, from which on alignments give way to principal axes."""
+"""The gap, relative to the root of the rounding error, from which on alignments give way to principal axes."""
 
 WIDE = 4
-"""How many times as large the gap is where they have given way."""
+"""The factor between this gap and the one at which the principal axes have all the weight."""
 
 SLOPES = 8
 """How many times less precise the derivatives of axes are than the axes: a measured value, not a bound. In float64
@@ -121,7 +120,7 @@ class PCA(Framed):
 
     @property
     def needs_key(self) -> bool:
-        """Whether degenerate inputs are drawn at random."""
+        """Whether degenerate inputs are sampled at random."""
         return self.on_degenerate == "sample"
 
     def acts_on(self, action: Action) -> frozenset[str]:
@@ -136,7 +135,7 @@ class PCA(Framed):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """Labels whose groups change lengths: all others leave the matrix C as it is, but not alignments with points.
+        """Labels whose groups change lengths: others preserve the matrix C, but not alignments with points.
 
         Those are left by groups that do no more than to permute the points.
         """
@@ -144,11 +143,11 @@ class PCA(Framed):
         if self.on_degenerate == "weighted":
             (label,) = self.acts_on(action)
             others = read_labels(action, label, self.terms)
-            found |= {other for other in others if not isinstance(action.groups[other], S)}
+            found |= {other for other in others if action.groups[other].elements_are != "permutations"}
         return found
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The principal axes of all samples, and alignments for those that are nearly degenerate."""
+        """Return the principal axes of all samples, and alignments for those that are nearly degenerate."""
         found = super().frame(action, sample, key)
         if self.on_degenerate != "weighted":
             return found
@@ -157,7 +156,7 @@ class PCA(Framed):
         return with_fallback(found, share, lambda: others.frame(action, sample, None))
 
     def _share(self, values: Array, gaps: Array, within: Array, thin: bool) -> Array:
-        """The part of alignments in the average: all where axes are nearly equal, and smoothly less as they differ.
+        """Return the weight of alignments in the average: one for nearly equal axes, and smoothly less as they differ.
 
         Without a tolerance gaps are compared with what they can do. The part
         and the axes have derivatives of the same size.
@@ -174,13 +173,13 @@ class PCA(Framed):
         return 1 - beyond**2 * (3 - 2 * beyond)
 
     def _slopes(self, gaps: Any) -> Any:
-        """How many times less precise forces are than axes at relative gaps: SLOPES times where turns dominate them."""
+        """Return how much less precise forces are than axes at relative gaps: SLOPES times if rotations dominate."""
         return jnp.maximum(1, SLOPES * STEEP / (STEEP + gaps)) if self.differentiable else 1
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The principal axes of one sample, with all signs."""
+        """Return the principal axes of one sample, with all signs."""
         (label,) = self.acts_on(action)
-        special = isinstance(action.groups[label], SO)
+        special = action.groups[label].special
         points = points_in(action, label, self.terms, sample)
         d, dtype = points.vectors.shape[-1], points.vectors.dtype
         _check_size(d)
@@ -238,7 +237,7 @@ class PCA(Framed):
 
 
 def _effects(turns: Array, extents: Array) -> Array:
-    """Angles of the axes, as parts of the input that they move; a turn in a plane moves no more than the part in it.
+    """Return the effect of axis angles on the input; a rotation in a plane moves at most the part in it.
 
     So it is with vectors in the output: those across a thin rod are averages over both signs, and as thin as it is.
     """
@@ -248,7 +247,7 @@ def _effects(turns: Array, extents: Array) -> Array:
 
 
 def _gaps_by_effect(values: Array, thin: bool, least: Array) -> Array:
-    """Gaps between neighboring eigenvalues, over the errors that rounding makes of the matrix C between the two axes.
+    """Return gaps between neighboring eigenvalues over the rounding errors of C between the two axes.
 
     These are about the rounding error times the product of the extent of the input and that along the longer axis. If
     `thin`, they are over the effect of these errors: how far a turn of the two axes moves points. Where both axes are
@@ -262,7 +261,7 @@ def _gaps_by_effect(values: Array, thin: bool, least: Array) -> Array:
 
 
 def _relative(values: Array) -> Array:
-    """The gaps between all eigenvalues, each over the larger of the two, `[d, d]`."""
+    """Return the gaps between all eigenvalues, each over the larger of the two, `[d, d]`."""
     sizes = jax.lax.stop_gradient(jnp.abs(values))
     larger = jnp.maximum(sizes[:, None], sizes[None, :])
     return jnp.abs(sizes[:, None] - sizes[None, :]) / jnp.where(larger > 0, larger, 1)
@@ -287,7 +286,7 @@ class _Principal(NamedTuple):
 
 
 def _principal(points: Points, weight: Array | None) -> _Principal:
-    """The principal axes of points, and their errors."""
+    """Return the principal axes of points, and their errors."""
     d = points.vectors.shape[-1]
     number, errors = double(points.vectors, points.tail), points.errors
     if weight is not None:
@@ -327,12 +326,12 @@ def _check_size(d: int) -> None:
 
 
 def sign_choices(d: int) -> np.ndarray:
-    """All choices of d signs, `[2^d, d]`; every second one, of those that end in plus, goes through all others."""
+    """All choices of d signs, `[2^d, d]`; every second one, among those that end in plus, runs through all others."""
     return np.array(list(itertools.product((1.0, -1.0), repeat=d))).reshape(2**d, d)
 
 
 def _turns_within(key: jax.Array, close: Array, d: int, dtype: Any) -> Array:
-    """A rotation or reflection, drawn uniformly within each group of neighboring axes that are close, `[d, d]`."""
+    """Sample a rotation or reflection uniformly within each group of close neighboring axes, `[d, d]`."""
     group = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(~close)])
     together = group[:, None] == group[None, :]
     q, r = jnp.linalg.qr(jnp.where(together, jax.random.normal(key, (d, d), dtype), 0))

@@ -1,4 +1,4 @@
-"""The rotation that the vectors of a network determine: their means, made orthonormal."""
+"""The rotation determined by the vectors of a network: their means, orthonormalized."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import ShapeError
-from equikit.groups import SO
 from equikit.numerics import power_of_two, rounding
 from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
@@ -29,7 +28,7 @@ from equikit.symmetrization.rotations._qr import doubt_of, enough_for, placed_ba
 from equikit.symmetrization.rotations._vectors import Points, vectors_in
 
 VECTORS, SCALES = " vectors", " scales"
-"""Under which names the output of the network joins the inputs; with the space in front no term can have them."""
+"""The names of the network's output among the inputs; with the leading space no term can have them."""
 
 USUAL, MOST = 2, 8
 """How many roundings the output of a network is off: by the first decisions are made, and the doubt allows for the
@@ -39,7 +38,7 @@ _EXACT = jax.lax.Precision.HIGHEST
 
 
 def vector_term(label: str, terms: tuple[Term, ...]) -> Term:
-    """The term whose axes the vectors of the network have."""
+    """Return the term whose axes the vectors of the network have."""
     return next((term for term in terms if term.labels.count(label) == 1), Term(label, (label,)))
 
 
@@ -53,7 +52,7 @@ def pooled_vectors(
     masks: Mapping[str, Array],
     translation: bool,
 ) -> dict[str, Array]:
-    """The mean `[*batch, d, vectors]` of the vectors that a network returns, and the mean of their lengths.
+    """Return the mean `[*batch, d, vectors]` of a network's vectors, and the mean of their lengths.
 
     Raises:
         ShapeError: if they do not have the axes of their term, or are too few or too many.
@@ -66,7 +65,7 @@ def pooled_vectors(
         for name, size in zip(other.labels, x[other.name].shape[len(batch) :], strict=False)
     }
     d: Any = sizes.get(label, group.n)
-    count = max(d - isinstance(group, SO), 0) + translation
+    count = max(d - group.special, 0) + translation
     wanted = (*batch, *(sizes.get(name, d) for name in term.labels), count)
     if vectors.shape != wanted:
         axes = [f"{name}={size}" for name, size in zip(term.labels, wanted[len(batch) : -1], strict=True)]
@@ -100,7 +99,7 @@ def pooled_vectors(
 
 @dataclass(frozen=True)
 class GramSchmidt(Framed):
-    """The element that the vectors of a network determine, for one sample; they are among its inputs."""
+    """The element determined by the vectors of a network, for one sample; they are among its inputs."""
 
     label: str
     translation: bool
@@ -112,7 +111,7 @@ class GramSchmidt(Framed):
         return frozenset([self.label])
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The matrices of all samples, and alignments with the points for those that are degenerate."""
+        """Return the matrices of all samples, and alignments with the points for those that are degenerate."""
         found = super().frame(action, sample, key)
         if self.on_degenerate != "weighted":
             return found
@@ -127,13 +126,13 @@ class GramSchmidt(Framed):
         return with_fallback(found, found.info.degenerate.astype(found.weights.dtype), others)
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The orthonormal matrix, and whether what it leaves open makes a difference."""
+        """Return the orthonormal matrix, and whether its undetermined part matters."""
         x, masks = sample.x, sample.masks
         label, group = self.label, action.groups[self.label]
         vectors, scales, moved = x[VECTORS], x[SCALES], None
         if self.translation:
             vectors, scales, moved = vectors[:, :-1], scales[:-1], vectors[:, -1]
-        special, dtype = isinstance(group, SO), vectors.dtype
+        special, dtype = group.special, vectors.dtype
         # Boosts change Euclidean lengths, and products of vectors are compared: those have one scale in common.
         common = scales if group.form is None else power_of_two(jnp.max(scales, initial=0))
         rows = (vectors / jnp.where(common > 0, common, 1)).T
@@ -188,7 +187,7 @@ class GramSchmidt(Framed):
 
 
 def _turned(key: jax.Array, which: Array, special: bool, dtype: Any) -> Array:
-    """A matrix that turns some columns among themselves, drawn uniformly, `[d, d]`."""
+    """Return a matrix that rotates some columns among themselves, sampled uniformly, `[d, d]`."""
     d = len(which)
     q, r = jnp.linalg.qr(jnp.where(which[:, None] & which[None, :], jax.random.normal(key, (d, d), dtype), jnp.eye(d)))
     q = q * jnp.where(jnp.diagonal(r) < 0, -1, 1)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit.groups import SO, Group, O, U
+from equikit.groups import Group, O, U
 from equikit.numerics import rounding
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element, detached
@@ -101,12 +101,12 @@ class QR(Framed):
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
-        """All other labels of the terms whose vectors are taken: their groups change which is the first."""
+        """All other labels of the terms with the vectors: their groups change which vector is first."""
         (label,) = self.acts_on(action)
         return read_labels(action, label, self.terms)
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """The orthonormal basis of one sample, and its projection onto the span."""
+        """Return the orthonormal basis of one sample, and its projection onto the span."""
         (label,) = self.acts_on(action)
         group = action.groups[label]
         read = checked_vectors(action, label, self.terms)
@@ -146,7 +146,7 @@ class QR(Framed):
 
 
 def enough_for(dtype: Any) -> float:
-    """What of a vector is enough, over the longest, to be taken before others: the same in float32 and float64.
+    """Return the fraction of the longest vector that suffices to be chosen first: equal in float32 and float64.
 
     It leaves the doubt at half of what makes an input degenerate, also in dtypes of few bits.
     """
@@ -154,7 +154,7 @@ def enough_for(dtype: Any) -> float:
 
 
 def doubt_of(basis: Basis) -> Array:
-    """A bound of the error of a basis, a quarter larger than of one entry: it is the largest of all."""
+    """Return a bound of the error of a basis, a quarter larger than of one entry: it is the largest of all."""
     found = 1.25 * CERTAIN * jnp.max(basis.turns, initial=0) + jnp.max(basis.stored, initial=0)
     return jnp.where(basis.doubtful, jnp.inf, found)
 
@@ -172,12 +172,12 @@ class Placed(NamedTuple):
 
 
 def placed_basis(basis: Basis, group: Group, d: int) -> Placed:
-    """A basis as a matrix in the group, of determinant one for SO."""
+    """Return a basis as a matrix in the group, of determinant one for SO."""
     order = jnp.argsort(basis.signs < 0, stable=True)
     kinds, matrix, tail = basis.kinds[order], basis.vectors[order].T, basis.tail[order].T
     turns = basis.turns[order][:, order]
     free = jnp.sum(kinds == FREE)
-    if isinstance(group, SO) and d:
+    if group.special and d:
         # The last vector changes its sign: where a column is open, it is one of those.
         turn = jnp.where(jnp.linalg.det(jax.lax.stop_gradient(matrix)) < 0, -1, 1)
         turn = jnp.where(order == d - 1, turn, 1)

@@ -1,4 +1,4 @@
-"""Learned canonicalization for rotations: vectors of an equivariant network, made orthonormal."""
+"""Learned canonicalization for rotations: the orthonormalized vectors of an equivariant network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from equikit.symmetrization.rotations._pooled_vectors import GramSchmidt, pooled
 
 
 class RotationCanonicalization(Method, nnx.Module):
-    r"""One rotation for every input, from the vectors of an equivariant network by Gram-Schmidt: O(d), SO(d), O(p, q).
+    r"""One rotation per input, from the vectors of an equivariant network by Gram-Schmidt: O(d), SO(d), O(p, q).
 
     The network maps the input to vectors along the axis, d of them for O(d) and d - 1 for SO(d), where the last column
     is the cross product of the others. For points it returns vectors of every point, whose mean is taken here. The
@@ -107,7 +107,7 @@ class RotationCanonicalization(Method, nnx.Module):
 
     @property
     def needs_key(self) -> bool:
-        """Whether degenerate inputs are drawn at random."""
+        """Whether degenerate inputs are sampled at random."""
         return bool(self.on_degenerate == "sample")
 
     def acts_on(self, action: Action) -> frozenset[str]:
@@ -119,7 +119,7 @@ class RotationCanonicalization(Method, nnx.Module):
         return frozenset()
 
     def frame(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:
-        """One element for every input."""
+        """Return one element for every input."""
         x, masks = sample.x, sample.masks
         (label,) = self.acts_on(action)
         terms = action.named(self.terms)
@@ -133,7 +133,7 @@ class RotationCanonicalization(Method, nnx.Module):
 def rotated_label(
     method: object, action: Action, label: str | None, on_degenerate: OnDegenerate, translation: bool
 ) -> str:
-    """The label of the rotations, after checks that the options fit its group."""
+    """Return the label of the rotations, after checks that the options fit its group."""
     found = only_label(method, action, label, (O,))
     name = type(method).__name__
     if action.groups[found].form is not None and on_degenerate in ("sample", "weighted"):

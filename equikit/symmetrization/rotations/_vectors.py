@@ -1,4 +1,4 @@
-"""The vectors of an input along one axis, whatever other axes it has."""
+"""The vectors of an input along one axis, for any other axes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from equikit.symmetrization.engine._sample import Sample
 
 
 def definite_label(method: object, action: Action, label: str | None, problem: str) -> str:
-    """The label, the one given or the only one, whose group is O(d) or SO(d); the problem names another by `{}`.
+    """Return the label, given or unique, whose group is O(d) or SO(d); the problem names another by `{}`.
 
     Raises:
         GroupError: if it has another group, or one whose metric is not definite.
@@ -41,7 +41,7 @@ def definite_label(method: object, action: Action, label: str | None, problem: s
 
 
 def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -> tuple[Term, ...]:
-    """The input terms with a label, those named or all.
+    """Return the input terms with a label, given ones or all.
 
     Raises:
         OptionError: if a name is that of no input term, or no term has the label.
@@ -73,7 +73,7 @@ def refuse_tensors(method: object, action: Action, label: str, names: tuple[str,
 
 
 def read_labels(action: Action, label: str, names: tuple[str, ...] | None) -> frozenset[str]:
-    """The other labels of these terms on which a group acts."""
+    """Return the other labels of these terms on which a group acts."""
     found = {base(other) for term in checked_vectors(action, label, names) for other in term.labels}
     return frozenset(found & action.groups.keys()) - {label}
 
@@ -81,7 +81,7 @@ def read_labels(action: Action, label: str, names: tuple[str, ...] | None) -> fr
 def vectors_in(
     action: Action, label: str, names: tuple[str, ...] | None, x: Mapping[str, Array], masks: Mapping[str, Array]
 ) -> Array:
-    """All vectors along a label in the input of one sample, `[count, d]`, in float32 or more; absent ones are zero.
+    """Return all vectors along a label in one sample, `[count, d]`, in float32 or wider; absent ones are zero.
 
     Where real matrices act on complex arrays, real and imaginary parts are vectors of their own; axes with a star are
     conjugated, so that what comes out is turned by the matrices themselves.
@@ -100,7 +100,7 @@ def vectors_in(
 
 
 class Points(NamedTuple):
-    """The vectors of one sample, scaled by a power of two so that the largest entry is about one, `[count, d]` each.
+    """The vectors of one sample, scaled by a power of two to a largest entry of about one, `[count, d]` each.
 
     Attributes:
         vectors: in float32 or more, with derivatives.
@@ -118,7 +118,7 @@ class Points(NamedTuple):
 
 
 def points_in(action: Action, label: str, names: tuple[str, ...] | None, sample: Sample) -> Points:
-    """All vectors along a label in one sample, with their errors."""
+    """Return all vectors along a label in one sample, with their errors."""
     terms = checked_vectors(action, label, names)
     found = vectors_in(action, label, names, sample.x, sample.masks)
     finite = jnp.all(jnp.isfinite(found))  # a maximum does not always pass NaN on
@@ -137,14 +137,14 @@ def points_in(action: Action, label: str, names: tuple[str, ...] | None, sample:
 
 
 def _is_split(action: Action, label: str, array: Array) -> bool:
-    """Whether real matrices act on complex vectors, whose real and imaginary parts are then vectors of their own."""
+    """Whether real matrices act on complex vectors, whose real and imaginary parts are then separate vectors."""
     return bool(jnp.iscomplexobj(array)) and not action.groups[label].is_complex
 
 
 def weights_in(
     action: Action, label: str, names: tuple[str, ...] | None, x: Mapping[str, Array], masks: Mapping[str, Array]
 ) -> Array | None:
-    """The weight of each of the `vectors_in`, `[count]`; `None` where masks only say which entries are there."""
+    """Return the weight of each of the `vectors_in`, `[count]`; `None` if masks only mark present entries."""
     if all(mask.dtype == bool for mask in masks.values()):
         return None
     found = []
@@ -162,7 +162,7 @@ def weights_in(
 def numbers_in(
     action: Action, label: str, names: tuple[str, ...], x: Mapping[str, Array], masks: Mapping[str, Array]
 ) -> Array:
-    """All numbers of every entry of an axis, `[n, numbers]`, real and in float32 or more; absent ones are zero.
+    """Return all numbers of every entry of an axis, `[n, numbers]`, real, in float32 or wider; absent ones are zero.
 
     Of the terms named, which have the label once.
     """

@@ -1,4 +1,4 @@
-"""What two networks compute from the same data, as arrays whose axes have labels."""
+"""Activations of two networks on the same data, as arrays whose axes have labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from equikit.weightspace.specifications._evaluation import Seen, evaluated, labe
 from equikit.weightspace.specifications._specification import Specification
 
 DATA = "data"
-"""The label of axes of activations that nothing permutes."""
+"""The label of axes of activations that are not permuted."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Activations:
 
 
 def _standardized(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
-    """Of mean zero and length one over the data, for each index of the labels: products are correlations."""
+    """Standardize over the data for each label index: mean zero, length one, so that products are correlations."""
     data = tuple(place for place, label in enumerate(labels) if label == DATA)
     wide = _over_largest(array.astype(jnp.promote_types(array.dtype, jnp.float32)), data)
     centered = wide - wide.mean(axis=data, keepdims=True) if data else wide
@@ -44,13 +44,13 @@ def _standardized(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
 
 
 def _over_largest(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
-    """Over the largest entry along some axes, so that squares neither overflow nor vanish."""
+    """Divide by the largest entry along some axes, so that squares neither overflow nor underflow."""
     largest = jnp.max(jnp.abs(array), axis=axes, keepdims=True, initial=0)
     return array / jnp.where(largest > 0, largest, 1)
 
 
 def _masked(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
-    """Where the data have minus infinity at all indices of the labels, as logits of attention that are masked have."""
+    """Whether the data are minus infinity at all indices of the labels, as masked attention logits are."""
     return jnp.all(
         array == -jnp.inf, axis=[place for place, label in enumerate(labels) if label != DATA], keepdims=True
     )
@@ -59,7 +59,7 @@ def _masked(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
 def activations(
     spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
 ) -> Activations:
-    """All arrays that depend on the data and have an axis with a label, of both networks.
+    """Return all arrays of both networks that depend on the data and have an axis with a label.
 
     Raises:
         OptionError: if one of them is not finite; data that are minus infinity at all indices of labels are masked.
@@ -78,7 +78,7 @@ def activations(
 def _pairs(
     spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
 ) -> Iterator[tuple[tuple[str, ...], jax.Array, jax.Array]]:
-    """For each array that depends on the data its labels, and what both networks have there; masked data are zero."""
+    """For each array that depends on the data its labels, and its values in both networks, with masked data zero."""
     program = labeled(spec.leaves, spec.groups, apply, one, inputs)
     names = {axis.root: label for label, axis in program.axes.items()}
     seen: tuple[list[Seen], list[Seen]] = [], []
@@ -93,7 +93,7 @@ def _pairs(
 
 @dataclass(frozen=True)
 class _Moments:
-    """Sums over the data of what both networks have at all indices of an array, and of their products.
+    """Sums over the data of both networks' values at all indices of an array, and of their products.
 
     Attributes:
         labels: of the array, the data left out.
@@ -109,7 +109,7 @@ class _Moments:
 
     @classmethod
     def of(cls, labels: tuple[str, ...], *arrays: jax.Array) -> _Moments:
-        """The sums of one batch."""
+        """Return the sums of one batch."""
         kept = [place for place, label in enumerate(labels) if label != DATA]
         shape = tuple(arrays[0].shape[place] for place in kept)
         order = [*kept, *(place for place in range(len(labels)) if place not in kept)]
@@ -118,12 +118,12 @@ class _Moments:
         return cls(tuple(labels[place] for place in kept), shape, rows.shape[1], rows.sum(1), rows @ rows.T)
 
     def __add__(self, other: _Moments) -> _Moments:
-        """The sums of the data of both."""
+        """Add the sums of two batches."""
         total, products = self.total + other.total, self.products + other.products
         return _Moments(self.labels, self.shape, self.count + other.count, total, products)
 
     def correlated(self) -> tuple[np.ndarray, np.ndarray]:
-        """Arrays `[*shape, 2n]` of both networks whose products over the last axis are the correlations."""
+        """Return arrays `[*shape, 2n]` of both networks whose products over the last axis are the correlations."""
         centered = self.products - np.outer(self.total, self.total) / max(self.count, 1)
         length = np.sqrt(np.maximum(np.diag(centered), 0))
         # What is constant over the data has rounding errors for a variance.
@@ -138,7 +138,7 @@ class _Moments:
 def streamed(
     spec: Specification, apply: Callable[..., Any], one: Any, two: Any, batches: Iterable[tuple[Any, ...]]
 ) -> Activations:
-    r"""What `activations` finds for all batches together, of which one at a time is in memory.
+    r"""Compute `activations` over all batches, with one batch in memory at a time.
 
     Networks are compared by products over the data alone. For an array with n indices of labels these are the sums of
     2n numbers and of their \((2n)^2\) products; a factor of the matrix of correlations takes the place of the data.

@@ -1,4 +1,4 @@
-"""Aligning networks: permutations that bring one as close as possible to another."""
+"""Align networks: permutations that bring one network as close as possible to another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Tree = TypeVar("Tree")
 """A tree of arrays."""
 
 How = Literal["weights", "activations", "straight_through"]
-"""What has to agree: the weights, what is computed from data, or the losses of the two and of the network between."""
+"""What has to agree: the weights, the activations on data, or the losses of both and of the network between them."""
 
 
 @overload
@@ -80,7 +80,7 @@ def align(
     seed: int = 0,
     with_info: bool = False,
 ) -> Any:
-    r"""Move the second network by the permutation that brings it closest to the first; it computes what it did.
+    r"""Permute the second network to bring it closest to the first; its function does not change.
 
     - `"weights"`: \(\max_g \mathrm{Re} \langle a, g b \rangle\), by linear assignments for one label after another, as
       Git Re-Basin does. A maximum of this kind is hard to find, and what comes out is one that no single label

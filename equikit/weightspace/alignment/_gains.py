@@ -1,4 +1,4 @@
-"""What is gained where an index of one network takes the place of one of another: matrices, and best assignments."""
+"""Gain matrices for weight matching, and best assignments."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Arrays = dict[str, jax.Array]
 Labels = dict[str, tuple[str, ...]]
 """For every tensor the labels of its axes."""
 Places = tuple[np.ndarray | None, ...]
-"""For every axis of a tensor where the indices of the second network are, or None where they are as they were; for a
-label that is nested in another one a row, `[outer, n]`, for each index of that."""
+"""For every axis of a tensor the positions of the second network's indices, or None for no permutation; for a label
+that is nested in another, a row `[outer, n]` for each index of the outer label."""
 Within = tuple[int | None, ...]
-"""For every axis of a tensor the axis that its label is nested in."""
+"""For every axis of a tensor the axis in whose label its label is nested."""
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _added(
     place: int, within: Within, total: jax.Array | None, one: jax.Array, two: jax.Array, places: Places
 ) -> jax.Array:
-    """A matrix `[n, n]` and the inner products of the slices of two tensors along an axis."""
+    """Add the inner products of the slices of two tensors along an axis to a matrix `[n, n]`."""
     dtype = jnp.promote_types(jnp.result_type(one, two), jnp.float32)
     one = taken(one, places, within)
     rows = [jnp.moveaxis(array.astype(dtype), place, 0).reshape(array.shape[place], -1) for array in (one, two)]
@@ -53,12 +53,12 @@ def _products(one: jax.Array, two: jax.Array) -> jax.Array:
 
 
 def products(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """The inner products of all rows of two matrices."""
+    """Return the inner products of all rows of two matrices."""
     return np.asarray(_products(one, two))
 
 
 def taken(array: jax.Array, places: Places, within: Within) -> jax.Array:
-    """The first network in the order of the second, whose entry i is at place p[i]: nothing of the second moves."""
+    """The first network in the order of the second, whose entry i is at p[i]: the second network is not moved."""
     for axis, where in enumerate(places):
         if where is not None and within[axis] is None:
             array = jnp.take(array, where, axis=axis)
@@ -71,7 +71,7 @@ def taken(array: jax.Array, places: Places, within: Within) -> jax.Array:
 
 
 def inners(one: Arrays, two: Arrays) -> dict[str, float]:
-    """The inner product of each tensor, by name."""
+    """Return the inner product of each tensor, by name."""
     names = tuple(one)
     places = {name: (None,) * one[name].ndim for name in names}
     found = np.asarray(_inner(names, tuple(places.values()), one, two, places), np.float64)
@@ -79,12 +79,12 @@ def inners(one: Arrays, two: Arrays) -> dict[str, float]:
 
 
 def inner(one: Arrays, two: Arrays) -> float:
-    """The inner product of all tensors."""
+    """Return the inner product of all tensors."""
     return sum(inners(one, two).values())
 
 
 class Gains:
-    """The gains of permuting one label while all others stay, for two networks.
+    """The gains of permuting one label of two networks while all others are fixed.
 
     Attributes:
         sizes: the size of each label that is permuted.
@@ -142,22 +142,22 @@ class Gains:
         self._constant: dict[str, jax.Array | None] = {}
 
     def still(self) -> Element:
-        """The element that moves nothing."""
+        """Return the identity element."""
         found: Element = {label: np.arange(size) for label, size in self.sizes.items()}
         for outer, inners in self.inners.items():
             found |= {inner: np.tile(np.arange(self.inner_sizes[inner]), (self.sizes[outer], 1)) for inner in inners}
         return found
 
     def random(self, generator: np.random.Generator) -> Element:
-        """An element, uniformly."""
+        """Sample an element uniformly."""
         return {label: generator.permuted(places, axis=-1) for label, places in self.still().items()}
 
     def places(self, name: str, element: Element, but: int | None = None) -> Places:
-        """Where the indices of a tensor are, all axes but one."""
+        """Return the positions of the indices of a tensor along all axes but one."""
         return tuple(element.get(label) if axis != but else None for axis, label in enumerate(self.labels[name]))
 
     def matrix(self, label: str, element: Element, parts: Sequence[tuple[str, int]] | None = None) -> np.ndarray:
-        """What is gained where index j of the second network takes place i, `[n, n]`; folded tensors aside."""
+        """Return the gain if index j of the second network moves to position i, `[n, n]`, without folded tensors."""
         if label not in self._constant:
             total = None
             for name, place in self.fixed[label]:
@@ -171,14 +171,14 @@ class Gains:
         return np.zeros((self.sizes[label],) * 2, np.float32) if total is None else np.asarray(total)
 
     def value(self, element: Element) -> float:
-        """The inner product of the first network and the second one moved."""
+        """Return the inner product of the first network and the permuted second one."""
         places = {name: self.places(name, element) for name in self.labels}
         found = _inner(tuple(places), tuple(self.within[name] for name in places), self.one, self.two, places)
         return float(np.sum(np.asarray(found, np.float64)))
 
 
 def assigned(gain: np.ndarray) -> np.ndarray:
-    """The permutation with the largest gain: index j of the second network goes to place p[j]."""
+    """Return the permutation with the largest gain: index j of the second network moves to position p[j]."""
     # What is added to a whole row or column changes no assignment, but SciPy's algorithm takes ten times as long where
     # columns differ in their means.
     centered = gain.astype(np.float64)

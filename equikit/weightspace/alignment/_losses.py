@@ -1,4 +1,4 @@
-"""Losses and the batches they are taken on, as users pass them."""
+"""Checks of losses and batches that users pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Loss = Callable[[Any, Any], jax.Array]
 
 
 def checked_losses(loss: Loss | None, batches: Iterable[Any] | None, call: str) -> tuple[Loss, list[Any]]:
-    """Return a loss and batches that there are, or raise `OptionError`; `call` is an example."""
+    """Return a loss and nonempty batches, or raise `OptionError`; `call` is an example."""
     if not callable(loss) or not isinstance(batches, list | tuple) or len(batches) == 0:
         amount = f", {len(batches)} of them" if isinstance(batches, list | tuple) else ""
         raise OptionError(
@@ -34,7 +34,7 @@ def checked_losses(loss: Loss | None, batches: Iterable[Any] | None, call: str) 
 
 
 def checked_loss(value: Any, call: str, *, differentiated: bool = True) -> Any:
-    """Return a loss that is a real number, traced or not, or raise `OptionError`.
+    """Return a loss that is a real scalar, traced or not, or raise `OptionError`.
 
     Args:
         value: what the loss returned.

@@ -1,4 +1,4 @@
-"""Weight matching: the permutations of one network that bring its weights closest to those of another."""
+"""Weight matching: permutations of one network that bring its weights closest to those of another."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from equikit.weightspace.specifications._leaves import is_inexact, is_real
 from equikit.weightspace.specifications._terms import Element
 
 PARTS = "real and imaginary parts"
-"""The label of the last axis of complex tensors, which nothing permutes."""
+"""The label of the last axis of complex tensors, which is not permuted."""
 LARGE = 20
-"""Tensors whose largest entry is above two to this power, or below one over it, are scaled to be multiplied."""
+"""Tensors whose largest entry is above two to this power, or below its inverse, are scaled for products."""
 
 
 def match(
@@ -59,7 +59,7 @@ def match(
 
 
 def _as_real(labels: Labels, one: Arrays, two: Arrays) -> tuple[Labels, Arrays, Arrays]:
-    """Tensors without integers and booleans; complex ones get a last axis with their real and imaginary parts.
+    """Return tensors without integers and booleans; complex ones get a last axis with their real and imaginary parts.
 
     The inner product of these real tensors is the real part of the Hermitian one.
     """
@@ -76,14 +76,14 @@ def _as_real(labels: Labels, one: Arrays, two: Arrays) -> tuple[Labels, Arrays, 
 
 
 def similarity(one: Arrays, two: Arrays) -> float:
-    """The inner product over the product of the norms; one where there is nothing to compare."""
+    """Return the inner product over the product of the norms; one if there is nothing to compare."""
     one, two = scaled(one), scaled(two)
     norm = float(np.sqrt(inner(one, one) * inner(two, two)))
     return inner(one, two) / norm if norm else 1.0
 
 
 def scaled(arrays: Arrays) -> Arrays:
-    """All tensors of a network times one power of two that brings the largest entry near one, if it is far from it.
+    """Scale all tensors by one power of two that brings the largest entry near one, if it is far from it.
 
     No permutation is better or worse for it, and no similarity is another; but products of weights of 1e25, or of
     1e-25, are no numbers of float32.

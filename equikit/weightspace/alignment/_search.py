@@ -1,4 +1,4 @@
-"""The search for permutations with the largest gain: starts, the climb from each, and labels nested in others."""
+"""Search for permutations with the largest gain: starts, ascent from each, and nested labels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from equikit.weightspace.alignment._gains import Arrays, Gains, Labels, assigned
 from equikit.weightspace.specifications._terms import Element
 
 REST = "the rest"
-"""The label of axes that are settled."""
+"""The label of axes whose permutation is known."""
 
 
 SMALLEST_GAIN = 1e-7
-"""A pass that gains less than this, relative to the norms of the two networks, is the last."""
+"""A pass with a smaller gain, relative to the norms of the two networks, is the last."""
 
 
 @dataclass(frozen=True)
 class Matching:
-    """What a search has found.
+    """The result of a search.
 
     Attributes:
         element: a permutation for each label, by which the second network is moved; for a label nested in another one,
@@ -50,7 +50,7 @@ def matched(
     start: Element | None = None,
     nested: Sequence[tuple[str, str]] = (),
 ) -> Matching:
-    """The same for tensors whose products neither overflow nor vanish."""
+    """Match tensors whose products neither overflow nor underflow."""
     gains = Gains(labels, permuted, one, two, nested)
     norm = float(np.sqrt(inner(one, one) * inner(two, two)))
     runs = [_climbed(gains, *each, norm, generator) for each in _starts(gains, generator, restarts, start)]
@@ -63,7 +63,7 @@ def matched(
 
 
 Start = tuple[Element, set[str], float]
-"""Permutations, labels whose permutation may not be the best while the others stay, and the inner product."""
+"""Permutations, labels whose permutation may not be optimal while the others are fixed, and the inner product."""
 
 
 def _starts(gains: Gains, generator: np.random.Generator, restarts: int, start: Element | None) -> list[Start]:
@@ -82,7 +82,7 @@ def _starts(gains: Gains, generator: np.random.Generator, restarts: int, start: 
 def _climbed(
     gains: Gains, start: Element, unsure: set[str], value: float, norm: float, generator: np.random.Generator
 ) -> tuple[Element, float, int]:
-    """The element that is reached, its inner product, and the number of passes."""
+    """Climb from an element; return the final element, its inner product, and the number of passes."""
     element, waiting, passes, changed = dict(start), set(unsure), 0, False
     while waiting:
         before, passes = value, passes + 1
@@ -100,7 +100,7 @@ def _climbed(
 
 
 def best(gains: Gains, label: str, element: Element) -> tuple[Element, float]:
-    """The permutation with the largest gain, and how much more it gains than the present one.
+    """Return the permutation with the largest gain, and its additional gain over the current one.
 
     On two axes of one tensor the maximized gain is a linear approximation; for labels nested in another the search is
     one of the same kind for every pair of indices. The result may then be a loss.
@@ -118,7 +118,7 @@ def best(gains: Gains, label: str, element: Element) -> tuple[Element, float]:
 
 
 def sequential(gains: Gains) -> tuple[Element, set[str]]:
-    """Permutations of all labels, in an order in which as much as possible is known of each.
+    """Return permutations of all labels, in an order in which the most is known about each label.
 
     Of a tensor whose other axes are settled, or permuted by nothing, the slices along a label are compared as they are;
     of others what does not depend on the order of what is not settled: along these axes both are sorted. Where the
@@ -156,7 +156,7 @@ def sequential(gains: Gains) -> tuple[Element, set[str]]:
 
 
 def _unsettled(gains: Gains, part: tuple[str, int], label: str, found: Element) -> tuple[int, ...]:
-    """The other axes of a tensor that are permuted, by what is not known yet."""
+    """The other permuted axes of a tensor whose permutation is unknown."""
     name, place = part
     return tuple(
         axis
@@ -169,7 +169,7 @@ def _unsettled(gains: Gains, part: tuple[str, int], label: str, found: Element) 
 
 
 def _of_sorted(gains: Gains, name: str, place: int, loose: tuple[int, ...], found: Element) -> np.ndarray:
-    """Inner products of slices along an axis, sorted along those that are not settled."""
+    """Return inner products of slices along an axis, sorted along axes whose permutation is unknown."""
     rows = []
     places = tuple(
         None if axis in (place, *loose) else found.get(label) for axis, label in enumerate(gains.labels[name])
@@ -185,7 +185,7 @@ def _of_sorted(gains: Gains, name: str, place: int, loose: tuple[int, ...], foun
 
 
 def _squares(gains: Gains) -> dict[str, tuple[float, list[tuple[set[str], float]]]]:
-    """For each label the squares of weights of which all is known, and of others with the labels they wait for."""
+    """Return for each label the squares of fully known weights, and of others with the labels that they depend on."""
     found, norms = {}, inners(gains.one, gains.one)
     for label in gains.sizes:
         waiting = [
@@ -200,7 +200,7 @@ def _squares(gains: Gains) -> dict[str, tuple[float, list[tuple[set[str], float]
 
 
 def _known(label: str, shares: dict[str, tuple[float, list[tuple[set[str], float]]]], found: Element) -> float:
-    """The share of the squares of a label's weights that can be compared as they are."""
+    """The share of the squares of a label's weights that can be compared directly."""
     fixed, waiting = shares[label]
     known = fixed + sum(norm for others, norm in waiting if others <= found.keys())
     total = fixed + sum(norm for _, norm in waiting)
@@ -217,7 +217,7 @@ class _Slices:
 
 
 def _slices(gains: Gains, name: str, place: int, element: Element, loose: tuple[int, ...] = ()) -> _Slices:
-    """A tensor that has labels nested in that of an axis, in the order of the second network along all others.
+    """A tensor with labels nested in an axis, in the order of the second network along all other axes.
 
     Along axes that are not settled both are sorted.
     """
@@ -238,7 +238,7 @@ def _slices(gains: Gains, name: str, place: int, element: Element, loose: tuple[
 
 
 def _joint(gains: Gains, label: str, matrix: np.ndarray, given: dict[tuple[str, int], _Slices]) -> Element:
-    """The permutation of a label with those of the labels nested in it.
+    """The permutation of a label together with those of the labels nested in it.
 
     What index j of the second network gains at place i is found by matching the nested labels of the two: a search of
     the same kind for every pair.

@@ -1,4 +1,4 @@
-"""Singular vectors of the weights of two networks, and how far matching aligns them."""
+"""Singular vectors of the weights of two networks, and how well matching aligns them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SingularPair:
     after: np.ndarray
 
     def alignment(self, *, matched: bool = True, threshold: float | None = None) -> float:
-        r"""How far singular vectors agree: one if they are the same, about zero if they have nothing to do with others.
+        r"""How well singular vectors agree: one if they are equal, about zero if they are unrelated.
 
         It is \(\sum_{ij} \sigma_i \sigma'_j (u_i \cdot u'_j)(v_i \cdot v'_j) / \sum_i \sigma_i \sigma'_i\), the inner
         product of the two matrices over the largest that there is with these singular values.
@@ -53,7 +53,7 @@ class SingularPair:
 
 @dataclass(frozen=True)
 class SingularAlignment:
-    """What `singular_alignment` finds.
+    """The result of `singular_alignment`.
 
     Attributes:
         leaves: for the name of each weight, the singular values and vectors of both networks.
@@ -69,7 +69,7 @@ class SingularAlignment:
         return float(np.mean(found)) if found else 1.0
 
     def plot(self, *, thresholds: Any = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)) -> Any:
-        """Draw singular values, and alignments by how large they are: a Matplotlib figure, one column a weight.
+        """Draw singular values, and alignments by singular value: a Matplotlib figure with one column per weight.
 
         Raises:
             MissingPackageError: if Matplotlib is not installed.

@@ -30,7 +30,7 @@ def straight_through(
     optimizer: Any,
     generator: np.random.Generator,
 ) -> Matching:
-    """The best permutation by the loss half way that training meets, that of the start included.
+    """Return the permutation with the lowest midpoint loss found in training, including the start.
 
     Free parameters w start at the first network a. Each step finds the permutation g that brings the second network b
     closest to w, from that of the last step on, and takes a step of the optimizer along the gradient of

@@ -1,4 +1,4 @@
-"""Asymmetric networks, whose neurons cannot be exchanged; ensembles and mixtures of networks."""
+"""Networks without permutation symmetry; ensembles and mixtures of networks."""
 
 from equikit.weightspace.asymmetric._ensemble import Ensemble
 from equikit.weightspace.asymmetric._experts import InterpolatedExperts, MixtureOfExperts

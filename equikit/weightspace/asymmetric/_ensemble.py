@@ -1,4 +1,4 @@
-"""The mean of several networks."""
+"""Ensembles of networks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from equikit import _checks
 from equikit.weightspace.asymmetric._members import Factory, outputs, stacked
 
 Mean = Literal["outputs", "probabilities"]
-"""Of which numbers the mean is taken."""
+"""Which numbers are averaged."""
 
 
 class Ensemble(nnx.Module):
-    r"""Several networks of one architecture, and the mean of what they compute.
+    r"""Several networks of one architecture, and the mean of their outputs.
 
     Args:
         factory: makes a network from an `nnx.Rngs`, that is called once for each. What is to be the same in all, as the
@@ -55,7 +55,7 @@ class Ensemble(nnx.Module):
         self.size = int(size)
 
     def each(self, x: jax.Array) -> jax.Array:
-        """What each member makes of the input, `[size, ...]`."""
+        """Return the output of each member, `[size, ...]`."""
         found: jax.Array = outputs(self.members, x)
         return found
 

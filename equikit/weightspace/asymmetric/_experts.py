@@ -1,4 +1,4 @@
-"""Mixtures of experts: sums of what experts compute, or one network whose weights lie between theirs."""
+"""Mixtures of experts: sums of the outputs of experts, or one network with interpolated weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from equikit._errors import OptionError, ShapeError
 from equikit.weightspace.asymmetric._members import Factory, outputs, split_parameters, stacked
 
 Gate = Callable[[jax.Array], jax.Array]
-"""Inputs to a logit for each expert, along the last axis."""
+"""Maps inputs to a logit for each expert, along the last axis."""
 
 
 class _Gated(nnx.Module):
-    """Experts, and a gate that says how much of each an input gets."""
+    """Experts, and a gate that weights them for each input."""
 
     def __init__(self, factory: Factory, size: int, gate: Gate, *, top: int | None = None, rngs: nnx.Rngs) -> None:
         self.experts = stacked(factory, size, rngs)
@@ -28,7 +28,7 @@ class _Gated(nnx.Module):
         self.top = None if top is None else _checks.count("top", top, least=1, most=self.size)
 
     def weights(self, x: jax.Array) -> jax.Array:
-        """How much of each expert an input gets, `[..., size]`: not negative, with sum one."""
+        """Return the weight of each expert for an input, `[..., size]`: nonnegative, with sum one."""
         logits = self.gate(x)
         if logits.ndim == 0 or logits.shape[-1] != self.size:
             raise ShapeError(
@@ -45,7 +45,7 @@ class _Gated(nnx.Module):
 
 
 class MixtureOfExperts(_Gated):
-    r"""A sum of experts with weights that depend on the input: \(\sum_i p_i(x) f_i(x)\), with p the softmax of a gate.
+    r"""A weighted sum of experts: \(\sum_i p_i(x) f_i(x)\), with p the softmax of a gate.
 
     Args:
         factory: makes an expert from an `nnx.Rngs`; see `Ensemble`.
@@ -78,7 +78,7 @@ class MixtureOfExperts(_Gated):
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The weighted sum: what experts return begins with the batch axes of the logits."""
+        """The weighted sum; outputs of experts start with the batch axes of the logits."""
         weights, found = self.weights(x), outputs(self.experts, x)
         batch = weights.shape[:-1]
         if found.shape[1 : 1 + len(batch)] != batch:
@@ -93,7 +93,7 @@ class MixtureOfExperts(_Gated):
 
 
 class InterpolatedExperts(_Gated):
-    r"""One network whose weights lie between those of the experts: \(f(x; \sum_i p_i(x)\, \theta_i)\).
+    r"""One network with the weighted mean of the experts' weights: \(f(x; \sum_i p_i(x)\, \theta_i)\).
 
     Each input has a network of its own, with weights in the convex hull of the experts'. It makes sense where the
     straight lines between experts are networks too, as where symmetries are broken, with the same fixed entries in all.
@@ -126,7 +126,7 @@ class InterpolatedExperts(_Gated):
     """
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Apply to each input, `[*batch, ...]` with the batch axes of the logits, the network of its own."""
+        """Apply to each input its own network, `[*batch, ...]` with the batch axes of the logits."""
         weights = self.weights(x)
         batch = weights.shape[:-1]
         if x.shape[: len(batch)] != batch:

@@ -1,4 +1,4 @@
-"""Entries of weights that are fixed at random numbers and not trained, in a layer or in any tree of parameters."""
+"""Weight entries fixed at random numbers and not trained, in a layer or in any tree of parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from equikit.weightspace.specifications._leaves import is_real, named_leaves, re
 
 
 class FixedEntries(nnx.Variable[Any]):
-    """An array that belongs to the architecture, not to what is trained: it is saved, but no `nnx.Param`.
+    """An array that is part of the architecture and not trained: it is saved, but is not an `nnx.Param`.
 
     It holds floating-point numbers, masks too, so that a whole module can be differentiated where NNX does not filter
     what is; the derivative is zero.
@@ -25,7 +25,7 @@ class FixedEntries(nnx.Variable[Any]):
 
 
 class FixedWeights(NamedTuple):
-    """Which entries of weights are fixed, and at what: arrays, or two trees of them.
+    """Which entries of weights are fixed, and their values: arrays, or two trees of arrays.
 
     Attributes:
         mask: true where an entry is fixed.
@@ -58,7 +58,7 @@ def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array)
 
 
 def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0) -> FixedWeights:
-    """Entries to fix in a tree of parameters: `count` for every output of every kernel.
+    """Choose entries to fix in a tree of parameters: `count` for every output of every kernel.
 
     The same key gives the same entries in every process: keys of leaves are made from their names, and not from the
     hash of Python, which differs from one process to the next.
@@ -106,7 +106,7 @@ def fixed_weights(params: Any, count: int, *, key: jax.Array, scale: float = 1.0
 
 
 def impose(params: Any, fixed: FixedWeights) -> Any:
-    """The parameters with the fixed entries in place: apply it in the loss, and their gradient is zero.
+    """Put the fixed entries into parameters: apply it in the loss, and their gradient is zero.
 
     Args:
         params: a tree of arrays.

@@ -16,7 +16,7 @@ from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
 
 
 class AsymmetricLinear(nnx.Module):
-    r"""A linear layer some of whose weights are fixed at random numbers: W-Asym.
+    r"""A linear layer with some weights fixed at random numbers: W-Asym.
 
     \(y = x W + b\), and for every output a random set of entries of W is fixed at \(\kappa\) times standard normal
     numbers. No two outputs have the same, and so they cannot be exchanged.
@@ -84,7 +84,7 @@ class AsymmetricLinear(nnx.Module):
 
 
 class FiGLU(nnx.Module):
-    r"""A nonlinearity that no exchange of neurons commutes with: \(x \mapsto x \odot \sigma(x F)\), with F fixed.
+    r"""A nonlinearity that commutes with no permutation of neurons: \(x \mapsto x \odot \sigma(x F)\), with F fixed.
 
     In place of an activation that acts entry by entry: \(\sigma\)-Asym. The entries of F are normal numbers.
 

@@ -1,4 +1,4 @@
-"""Several networks of one architecture as one module whose arrays are stacked."""
+"""Several networks of one architecture as one module with stacked arrays."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Factory = Callable[[nnx.Rngs], Any]
 
 
 def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
-    """A module whose arrays are those of `size` networks, stacked.
+    """Return a module whose arrays are those of `size` networks, stacked.
 
     Raises:
         OptionError: if there are none, or the factory makes networks of several architectures.
@@ -42,14 +42,14 @@ def stacked(factory: Factory, size: int, rngs: nnx.Rngs) -> Any:
 
 
 def split_parameters(module: Any) -> tuple[Any, Any, Any]:
-    """Structure, parameters and all else."""
+    """Split a module into structure, parameters and everything else."""
     found: Any = nnx.split(module, nnx.Param, ...)
     graph, params, rest = found
     return graph, params, rest
 
 
 def outputs(members: Any, x: Any) -> Any:
-    """What each network makes of one input, stacked; what they change of their state is kept."""
+    """Return the stacked outputs of the networks for one input; changes of their state are kept."""
     graph, params, rest = split_parameters(members)
     changed: list[int] = []
 

@@ -21,7 +21,7 @@ Breaking = Literal["weights", "gates"]
 
 
 class AsymmetricMLP(nnx.Module):
-    """A multilayer perceptron whose neurons cannot be exchanged.
+    """A multilayer perceptron without permutation symmetry of its neurons.
 
     Args:
         features: widths, of the input, of each hidden layer and of the output.

@@ -1,4 +1,4 @@
-"""Proof that fixed entries break the permutations of a network that a trace finds."""
+"""Prove that fixed entries break the permutations of a network that a trace finds."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from equikit.weightspace.specifications._tensors import split as cut, tensors_of
 from equikit.weightspace.tracing._trace import trace
 
 Colors = dict[str, np.ndarray]
-"""For each label a number for each index, `[n]`, and for each index of the outer label where it is nested in one,
-`[outer, n]`: indices that some element may exchange have one number."""
+"""For each label a number for each index, `[n]`, or if it is nested, for each index of the outer label, `[outer, n]`:
+indices that some element may exchange have the same number."""
 Index = int | tuple[int, int]
-"""Of a label; of one that is nested in another label after the index of that."""
+"""An index of a label; for a nested label, after the index of the outer label."""
 
 
 Classes = tuple[tuple[Index, ...], ...]
-"""Sets of two or more indices of one label that have the same color."""
+"""Sets of two or more indices of one label with the same color."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SymmetryLeft(Mapping[str, Classes]):
-    """The permutations in the traced group of a network that its fixed entries may leave: a bound, not the whole truth.
+    """The permutations in a network's traced group that its fixed entries may leave: an upper bound.
 
     It is a mapping of labels to classes of indices, and empty if the identity is all that is left of the traced group.
     The model may have permutations outside this group if `spec.unread` or `fixed` is not empty; scales, signs and
@@ -78,7 +78,7 @@ class SymmetryLeft(Mapping[str, Classes]):
 
 
 def symmetry_left(model: nnx.Module, x: Any) -> SymmetryLeft:
-    """Find which permutations in the traced group of a network its fixed entries leave.
+    """Find the permutations in a network's traced group that its fixed entries leave.
 
     The network is traced with fixed entries as if they were parameters. An element of the group that is found is a
     symmetry of what is trained if it keeps all fixed entries. Which do is bounded by color refinement: indices get
@@ -145,13 +145,13 @@ def symmetry_left(model: nnx.Module, x: Any) -> SymmetryLeft:
 
 
 def _classes(colors: np.ndarray) -> list[tuple[int, ...]]:
-    """The places of each color that there is more than once."""
+    """The positions of each color that occurs more than once."""
     classes = [tuple(map(int, np.flatnonzero(colors == one))) for one in np.unique(colors)]
     return [one for one in classes if len(one) > 1]
 
 
 def refined(spec: Specification, arrays: dict[str, np.ndarray]) -> Colors:
-    """The coarsest coloring of indices that the arrays do not refine further."""
+    """Return the coarsest coloring of indices that the arrays do not refine further."""
     within, sizes = dict(spec.nested), spec.sizes
     colors: Colors = {}
     for label, what in spec.bindings:
@@ -163,7 +163,7 @@ def refined(spec: Specification, arrays: dict[str, np.ndarray]) -> Colors:
     tensors = [tensor for leaf in leaves for tensor in tensors_of(leaf) if values[tensor.name].size]
 
     def axes_of(labels: tuple[str, ...], place: int) -> tuple[int, ...]:
-        """The axes whose indices are one index of the label of an axis, with that of the outer label before it."""
+        """Return the axes that together index the label of an axis, the outer label first."""
         label = labels[place]
         return (labels.index(within[label]), place) if label in within else (place,)
 
@@ -188,7 +188,7 @@ def refined(spec: Specification, arrays: dict[str, np.ndarray]) -> Colors:
 
 
 def _numbered(array: np.ndarray) -> np.ndarray:
-    """The same number for the same entries."""
+    """Number entries so that equal entries have equal numbers."""
     return np.unique(array, return_inverse=True)[1].reshape(array.shape)
 
 
@@ -199,7 +199,7 @@ def _both(one: np.ndarray, two: np.ndarray) -> np.ndarray:
 
 
 def _spread(colors: np.ndarray, axes: tuple[int, ...], count: int) -> np.ndarray:
-    """Colors along some of `count` axes, to be broadcast along the others."""
+    """Return colors along some of `count` axes, in a shape that broadcasts along the others."""
     order = np.argsort(axes)
     others = tuple(axis for axis in range(count) if axis not in axes)
     found: np.ndarray = np.expand_dims(colors.transpose(order), others)

@@ -1,4 +1,4 @@
-"""What a functional does with axes that nothing permutes."""
+"""How a functional treats axes that are not permuted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from equikit.groups import Fixed
 from equikit.weightspace.specifications._specification import Specification
 
 FixedAxes = Literal["dense", "positions"]
-"""Weights of their own for every index, or a code of every position."""
+"""Separate weights for every index, or an encoding of every position."""
 KNOWN = ("dense", "positions")
 
 
 def coded_labels(spec: Specification, fixed: FixedAxes | Mapping[str, FixedAxes]) -> tuple[str, ...]:
-    """The labels whose positions get codes.
+    """Return the labels whose positions are encoded.
 
     Args:
         spec: of the parameters.
@@ -42,7 +42,7 @@ def coded_labels(spec: Specification, fixed: FixedAxes | Mapping[str, FixedAxes]
 
 
 def ends(spec: Specification) -> tuple[str, ...]:
-    """The labels of inputs and outputs of the model, as `trace` names them."""
+    """Return the labels of inputs and outputs of the model, as `trace` names them."""
     return tuple(
         label
         for label, what in spec.bindings

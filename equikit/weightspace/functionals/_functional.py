@@ -26,7 +26,7 @@ CODES = "positions of "
 
 
 class Functional(nnx.Module):
-    r"""A network on the parameters of other networks, equivariant or invariant to what permutes these.
+    r"""A network on the parameters of other networks, equivariant or invariant under their permutations.
 
     Parameters are split into tensors with one label an axis. A layer maps all of them to all: it is a `Linear` layer of
     the specification, so that its diagrams span every linear map that commutes with the group, and its plan shares what
@@ -176,7 +176,7 @@ class Functional(nnx.Module):
         return jax.tree.unflatten(jax.tree.structure(params), results)
 
     def _dropped(self, x: dict[str, jax.Array], key: jax.Array | None, number: int) -> dict[str, jax.Array]:
-        """Features of which some are set to zero, the others being scaled up."""
+        """Set random features to zero and scale up the others."""
         if key is None or not self.dropout:
             return x
         keys = jax.random.split(jax.random.fold_in(key, number), len(x))

@@ -1,4 +1,4 @@
-"""Functionals as the papers choose them."""
+"""Functionals with the choices of the papers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from equikit.weightspace.specifications._specification import Specification, che
 
 
 class UNF(Functional):
-    r"""A universal neural functional: everything that is not permuted has codes of its positions.
+    r"""A universal neural functional, with position encodings of everything that is not permuted.
 
     Axes of inputs, outputs and space are treated as if they were permuted, which the paper notes is no symmetry of the
     model; learned codes of the positions break it again. The paper treats positions of a kernel so without codes.
@@ -57,7 +57,7 @@ class UNF(Functional):
 
 
 class NFN(Functional):
-    """A permutation-equivariant neural functional: positions in space are channels, NP or HNP says what ends are.
+    """A permutation-equivariant neural functional, NP or HNP, with positions in space as channels.
 
     With `"HNP"` hidden neurons are permuted, and the ends, inputs and outputs of the model, have weights for every
     index: no symmetry is assumed that is not there. With `"NP"` the ends are treated as if they were permuted too, and
@@ -104,7 +104,7 @@ class NFN(Functional):
 
 
 class DWSNet(Functional):
-    """A deep-weight-space network: all affine maps that commute with permutations of hidden neurons, no others.
+    """A deep-weight-space network: all affine maps that commute with permutations of hidden neurons, and no others.
 
     These are the layers of `NFN` with `"HNP"`: two papers found one space of maps. They are linear here, as in the
     characterization of the paper; its code puts attention with a maximum in the place of sums by default.
@@ -144,7 +144,7 @@ class DWSNet(Functional):
 
 
 def _chosen(name: str, options: dict[str, Any], fixed: FixedAxes | dict[str, FixedAxes]) -> dict[str, Any]:
-    """The options of a functional, with the choice of a paper, which is not to be given again."""
+    """The options of a functional, with the choice of a paper, which must not be given again."""
     if "fixed" in options:
         raise OptionError(
             f"{name} has a choice of fixed already",

@@ -1,4 +1,4 @@
-"""Bringing parameters of every kind to mean zero and variance one."""
+"""Standardize parameters to mean zero and variance one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from equikit.weightspace.specifications._specification import Specification, che
 
 
 class Standardize(nnx.Module):
-    r"""Move and scale each array of the parameters, \((w - \mu)/\sigma\), to mean 0 and variance 1.
+    r"""Standardize each array of the parameters, \((w - \mu)/\sigma\), to mean 0 and variance 1.
 
     There is one mean and one deviation for each array and channel, over all networks and entries, so that it commutes
     with whatever permutes entries.
@@ -71,7 +71,7 @@ class Standardize(nnx.Module):
         }
 
     def __call__(self, params: Any) -> Any:
-        """A tree like the parameters, which may be a batch."""
+        """Standardize a tree like the parameters, which may be a batch."""
         found = self.arrays(with_channels(self.spec.leaves, params, self.channels))
         leaves = [array[..., 0] if self.channels == 1 else array for array in found.values()]
         return jax.tree.unflatten(jax.tree.structure(params), leaves)

@@ -1,4 +1,4 @@
-"""Linear layers between the tensors of a network, whose weights stand in one matrix for each core."""
+"""Linear layers between the tensors of a network, with one weight matrix for each core."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ class WreathLinear(Linear):
         return _planned(self.signature, self.channels, self.normalize, self.use_bias)
 
     def _initial_sizes(self, init_size: int | Mapping[str, int]) -> dict[str, int]:
-        """One for all: features of neurons are far from independent, and a mean over many of them is not small.
+        """Return one for all labels: features of neurons are dependent, and a mean over many of them is not small.
 
         What preserves the variance of independent entries would multiply a mean over n of them by the root of n.
         """
         return dict.fromkeys(super()._initial_sizes(init_size), 1)
 
     def _initial_weights(self) -> Weights:
-        """The weights of each pair of terms, zero where a diagram is left out; the variance is that of all diagrams."""
+        """Initial weights of each pair of terms, zero for omitted diagrams, with the variance of all diagrams."""
         found = {
             pair: in_numpy((self.bias if pair[0] is None else self.kernel)[name][...])
             for name, (pair, _) in self._places.items()
@@ -102,11 +102,11 @@ class WreathLinear(Linear):
         return layout if self.options.method in ("auto", "factored") else weights_of(layout)
 
     def weights(self) -> dict[str, jax.Array]:
-        """Weights for all diagrams of the plan, those that are left out being zero."""
+        """Return weights for all diagrams of the plan, with zeros for omitted diagrams."""
         return weights_of(self._layout())
 
     def _layout(self) -> Layout:
-        """The parameters as matrices of the plan, with zeros where there is no diagram."""
+        """The parameters as matrices of the plan, with zeros for missing diagrams."""
         present = _present(self.signature, self.channels, self.normalize, self.use_bias, self.nested)
 
         def cast(array: jax.Array) -> jax.Array:
@@ -125,7 +125,7 @@ class WreathLinear(Linear):
 
 
 def core_name(product: Product) -> str:
-    """The labels of a core."""
+    """Return the labels of a core."""
     return " ".join(product.core) or "()"
 
 
@@ -137,7 +137,7 @@ def _planned(signature: Signature, channels: Widths, normalize: Normalize, bias:
 
 @functools.lru_cache(maxsize=64)
 def _left(signature: Signature, nested: Nested) -> Mapping[TermPair, np.ndarray]:
-    """For each pair of terms, which diagrams are left; empty where all of them are."""
+    """Return for each pair of terms the remaining diagrams; empty if all of them remain."""
     if not nested:
         return {}
     found = dict[TermPair, np.ndarray]()
@@ -152,7 +152,7 @@ def _left(signature: Signature, nested: Nested) -> Mapping[TermPair, np.ndarray]
 def _present(
     signature: Signature, channels: Widths, normalize: Normalize, bias: bool, nested: Nested
 ) -> tuple[np.ndarray | None, ...]:
-    """For each product which entries of its matrix belong to a diagram; `None` where all do."""
+    """Return for each product the entries of its matrix that belong to a diagram; `None` for all."""
     left = _left(signature, nested)
     weights = dict[TermPair, Any]()
     for pair, shape in weight_places(signature, channels, bias).values():
@@ -164,7 +164,7 @@ def _present(
 
 
 def _fits(growth: tuple[int, ...], labels: tuple[str, ...], nested: Nested) -> bool:
-    """Whether, for each pair, vertices of the inner label that are in one block belong to one block of the outer."""
+    """Whether, for each pair, vertices of the inner label in one block belong to one block of the outer label."""
     for inner, outer in nested:
         inside = [block for block, label in zip(growth, labels, strict=True) if label == inner]
         outside = [block for block, label in zip(growth, labels, strict=True) if label == outer]
@@ -175,7 +175,7 @@ def _fits(growth: tuple[int, ...], labels: tuple[str, ...], nested: Nested) -> b
 
 
 def checked_result(out: str, pairs: Nested) -> str:
-    """The labels of a result: one that is nested has no meaning without the other."""
+    """Return the labels of a result; a nested label needs its outer label."""
     labels = out.split()
     for inner, outer in pairs:
         if inner in labels and (labels.count(inner), labels.count(outer)) != (1, 1):

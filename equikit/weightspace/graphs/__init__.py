@@ -1,4 +1,4 @@
-"""Graphs of parameters, made of the symmetry that was read off a program, and networks on them."""
+"""Graphs of parameters, built from the traced symmetry, and networks on them."""
 
 from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs._make import graph

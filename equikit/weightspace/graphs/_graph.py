@@ -1,4 +1,4 @@
-"""The graph of the parameters of a model: static arrays, and the values of any parameters on it."""
+"""The parameter graph of a model: static arrays, and the values of parameters on it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     import networkx
 
 LOOKED_UP = "gather"
-"""How the reason begins for which a label is rigid whose indices are looked up, as words are."""
+"""The start of the reason for which a label with looked-up indices, such as words, is rigid."""
 
 
 @dataclass(frozen=True)
 class ParameterGraph:
-    r"""The graph of the parameters of a model, made of the symmetry that was read off its program. Made by `graph`.
+    r"""The parameter graph of a model, built from the symmetry of its program. Made by `graph`.
 
     Nodes are first of all neurons: the indices of every label that is permuted, and of the labels of inputs, outputs
     and looked-up rows, on which nothing acts; a label that is nested in another, as what is in a head of attention, has
@@ -113,7 +113,7 @@ class ParameterGraph:
 
     @cached_property
     def layout(self) -> Layout:
-        """The blocks of nodes and of edges, and where the values are."""
+        """The blocks of nodes and of edges, and the places of the values."""
         return layout(self.spec, self.kind, [*self.spec.groups, *(self.neurons or ())])
 
     @property
@@ -128,12 +128,12 @@ class ParameterGraph:
 
     @property
     def node_width(self) -> int:
-        """How many values a node has, zeros included."""
+        """The number of values of a node, including zeros."""
         return self.layout.width(on_edges=False)
 
     @property
     def edge_width(self) -> int:
-        """How many values an edge has, zeros included."""
+        """The number of values of an edge, including zeros."""
         return self.layout.width(on_edges=True)
 
     @property
@@ -143,7 +143,7 @@ class ParameterGraph:
 
     @property
     def edge_kinds(self) -> tuple[str, ...]:
-        """The name of every kind of edges: a parameter, and where it has several, which of its axes."""
+        """The name of every kind of edge: a parameter, and if it has several, which of its axes."""
         return tuple(block.name for block in self.layout.edges)
 
     @cached_property
@@ -153,12 +153,12 @@ class ParameterGraph:
 
     @cached_property
     def node_kind(self) -> np.ndarray:
-        """0 for neurons, 1 for nodes that stand for parameters, `[nodes]`."""
+        """0 for neurons, 1 for nodes of parameters, `[nodes]`."""
         return repeated(self.layout.nodes, [not block.neurons for block in self.layout.nodes])
 
     @cached_property
     def node_position(self) -> np.ndarray:
-        """A number for every index that nothing permutes, -1 for the others, `[nodes]`."""
+        """A number for every index that is not permuted, -1 for the others, `[nodes]`."""
         return positions(self.layout.nodes)
 
     @cached_property
@@ -173,11 +173,11 @@ class ParameterGraph:
 
     @cached_property
     def edge_position(self) -> np.ndarray:
-        """A number for every index of a window that is an axis of the edges, -1 for the others, `[edges]`."""
+        """A number for every window index that is an axis of the edges, -1 for the others, `[edges]`."""
         return positions(self.layout.edges)
 
     def features(self, params: Any, *, channels: int = 1) -> Features:
-        """The values of parameters on the graph.
+        """Return the values of parameters on the graph.
 
         Args:
             params: a tree of arrays `[*batch, *shape]`, the parameters of a network or of many, stacked; with more than
@@ -194,7 +194,7 @@ class ParameterGraph:
         return Features(laid_out(self.layout, tensors, False), laid_out(self.layout, tensors, True))
 
     def parameters(self, features: Features, like: Any) -> Any:
-        """The parameters whose features these are: the inverse of `features`.
+        """Return the parameters with these features: the inverse of `features`.
 
         Args:
             features: `[*batch, nodes, node_width * channels]` and `[*batch, edges, edge_width * channels]`; what stands
@@ -225,7 +225,7 @@ class ParameterGraph:
         return jax.tree.unflatten(jax.tree.structure(like), results)
 
     def places(self, element: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Where nodes and edges go with an element of the group: node i becomes node `nodes[i]`, and so for edges.
+        """Return how an element of the group moves nodes and edges: node i becomes node `nodes[i]`, and so for edges.
 
         Moving the parameters, `spec.act(element, params)`, moves their features so; all other arrays of the graph, with
         senders and receivers renamed, stay as they are.
@@ -234,7 +234,7 @@ class ParameterGraph:
         return moved(self.layout.nodes, dict(element), nested), moved(self.layout.edges, dict(element), nested)
 
     def to_networkx(self, params: Any = None) -> networkx.MultiDiGraph:
-        """The graph for NetworkX: nodes have the attributes layer, kind, position, edges kind and position.
+        """Return a NetworkX graph: nodes have the attributes layer, kind, position, edges kind and position.
 
         Args:
             params: parameters of one network; nodes and edges then have their values as the attribute `value`.
@@ -246,7 +246,7 @@ class ParameterGraph:
 
 
 def checked_graph(graph: Any) -> None:
-    """Raise `OptionError` unless it is a graph of parameters."""
+    """Raise `OptionError` unless it is a parameter graph."""
     if not isinstance(graph, ParameterGraph):
         raise OptionError(
             "graph= must be a graph of parameters",

@@ -1,4 +1,4 @@
-"""The static arrays of a parameter graph, from its blocks."""
+"""The static arrays of a parameter graph, computed from its blocks."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def _static(array: np.ndarray) -> np.ndarray:
 
 
 def _grid(block: Block) -> np.ndarray:
-    """The indices of every place of the grid, `[axes, size]`."""
+    """The indices of every position of the grid, `[axes, size]`."""
     return np.indices(block.shape).reshape(len(block.axes), block.size)
 
 
 def repeated(blocks: Sequence[Block], numbers: Iterable[int]) -> np.ndarray:
-    """A number of every block, for each of its nodes or edges."""
+    """Return a number of every block, repeated for each of its nodes or edges."""
     return _static(np.repeat(np.array([*numbers], np.int32), [block.size for block in blocks]))
 
 
 def positions(blocks: Sequence[Block]) -> np.ndarray:
-    """A number for every index that is coded, shared by all that have it; -1 for the others."""
+    """Return a number for every encoded index, shared by all nodes or edges that have it; -1 for the others."""
     found, first = [np.zeros(0, np.int32)], 0
     for block in blocks:
         if not block.coded:
@@ -44,7 +44,7 @@ def positions(blocks: Sequence[Block]) -> np.ndarray:
 
 
 def ends(blocks: Layout) -> np.ndarray:
-    """Senders and receivers, `[2, edges]`."""
+    """Return senders and receivers, `[2, edges]`."""
     starts = np.cumsum([0, *(block.size for block in blocks.nodes)])
     found = [np.zeros((2, 0), np.int32)]
     for block in blocks.edges:
@@ -60,7 +60,7 @@ def ends(blocks: Layout) -> np.ndarray:
 
 
 def moved(blocks: Sequence[Block], element: Element, nested: Nested) -> np.ndarray:
-    """Where everything in the blocks goes with an element of the group."""
+    """Return where an element of the group moves the nodes or edges of the blocks."""
     found, start, within = [np.zeros(0, np.intp)], 0, dict(nested)
     for block in blocks:
         grid = _grid(block)

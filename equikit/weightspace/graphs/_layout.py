@@ -1,9 +1,9 @@
-"""What of a parameter graph stands for what of the parameters: blocks of nodes and of edges.
+"""The correspondence of a parameter graph and the parameters: blocks of nodes and of edges.
 
-A block is a grid: the product of the index sets of some axes. A tensor, that is a parameter or a piece of one that has
-one label an axis, is laid out by the number of its axes whose indices are neurons; its other axes are windows of
-convolutions, steps of loops and the like, called windows here. A label that is nested in another, as what is in a head
-of attention, has a neuron for each index of both, joined to that of the outer label; both axes together count as one.
+A block is a grid: the product of the index sets of some axes. A tensor, which is a parameter or a piece of one with one
+label per axis, is laid out by the number of its axes whose indices are neurons; its other axes, such as windows of
+convolutions or steps of loops, are called windows here. A nested label, such as one inside a head of attention, has a
+neuron for each index of both labels, joined to that of the outer label; both axes together count as one.
 
 | neurons' axes | `"neurons"` | `"parameters"` |
 | --- | --- | --- |
@@ -25,7 +25,7 @@ from equikit.weightspace.specifications._tensors import Tensor, tensors_of
 from equikit.weightspace.specifications._terms import Symbol
 
 GraphKind = Literal["neurons", "parameters"]
-"""What there is one of: a node for each neuron, or an edge, or node, for each parameter."""
+"""What nodes or edges represent: a node for each neuron, or an edge, or node, for each parameter."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Block:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Sizes of the grid."""
+        """The shape of the grid."""
         return tuple(axis.size for axis in self.axes)
 
     @property
@@ -69,7 +69,7 @@ class EdgeBlock(Block):
 
 @dataclass(frozen=True)
 class Place:
-    """Where the values of a tensor are.
+    """The place of the values of a tensor.
 
     Attributes:
         tensor: the tensor.
@@ -92,25 +92,25 @@ class Place:
 
     @property
     def width(self) -> int:
-        """How many channels they are."""
+        """The number of these channels."""
         return math.prod(self.tensor.axes[place].size for place in self.rest)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """All blocks, and where the values are."""
+    """All blocks, and the places of the values."""
 
     nodes: tuple[Block, ...]
     edges: tuple[EdgeBlock, ...]
     places: tuple[Place, ...]
 
     def width(self, on_edges: bool) -> int:
-        """The largest number of channels that the values of an edge, or of a node, take."""
+        """The largest number of channels of the values of an edge, or of a node."""
         return max((place.first + place.width for place in self.places if place.on_edges == on_edges), default=0)
 
 
 def layout(spec: Specification, kind: GraphKind, neurons: Sequence[str]) -> Layout:
-    """Lay the parameters out; `neurons` are the labels whose indices are neurons."""
+    """Lay out the parameters; `neurons` are the labels whose indices are neurons."""
     tensors = [tensor for leaf in spec.leaves for tensor in tensors_of(leaf)]
     met = {axis.label: axis for tensor in tensors for axis in tensor.axes}
     labels = [label for label, _ in spec.bindings if label in neurons and label in met]
@@ -158,7 +158,7 @@ def layout(spec: Specification, kind: GraphKind, neurons: Sequence[str]) -> Layo
 
 
 def _neurons(tensor: Tensor, number: Mapping[str, int], within: Mapping[str, str]) -> list[tuple[int, tuple[int, ...]]]:
-    """The axes of a tensor whose indices are neurons: a block of nodes, and the axis; of a nested label, both axes."""
+    """The axes of a tensor whose indices are neurons: a block of nodes, and the axis; both axes of a nested label."""
     found: list[tuple[int, tuple[int, ...]]] = []
     outer: set[int] = set()
     for place, label in enumerate(tensor.labels):

@@ -18,7 +18,7 @@ def graph(
     *,
     neurons: Sequence[str] | None = None,
 ) -> ParameterGraph:
-    """Trace a model, and make the graph of its parameters; one graph serves all networks of the architecture.
+    """Trace a model, and build the graph of its parameters; one graph serves all networks of the architecture.
 
     Args:
         apply: the model, a pure function `apply(params, x)` that JAX can trace.

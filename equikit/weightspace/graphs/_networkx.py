@@ -1,4 +1,4 @@
-"""A parameter graph as one of NetworkX."""
+"""Conversion of parameter graphs to NetworkX."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def to_networkx(graph: ParameterGraph, params: Any = None) -> networkx.MultiDiGraph:
-    """See `ParameterGraph.to_networkx`."""
+    """Convert a graph; see `ParameterGraph.to_networkx`."""
     import networkx
 
     found = networkx.MultiDiGraph()

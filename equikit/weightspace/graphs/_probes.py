@@ -1,4 +1,4 @@
-"""What neurons compute from probe inputs, as features of nodes."""
+"""Activations of neurons on probe inputs, as features of nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from equikit.weightspace.tracing.programs._reading import INPUT, OUTPUT
 
 
 def _along(seen: Seen, axes: Sequence[Axis]) -> jax.Array | None:
-    """The mean of an array over all axes but those of some index sets, flat; none where it has not all of these."""
+    """The mean of an array over all axes but some index sets, flattened; nothing if one of them is missing."""
     if any(axis.root not in seen.axes for axis in axes):
         return None
     places = [seen.axes.index(axis.root) for axis in axes]
@@ -31,7 +31,7 @@ def _along(seen: Seen, axes: Sequence[Axis]) -> jax.Array | None:
 
 
 def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]) -> jax.Array:
-    """For each node the last array of the program that has its label, the mean over all else, `[nodes]`."""
+    """Return for each node the last array of the program with its label, averaged over all else, `[nodes]`."""
     spec = graph.spec
     wanted = [block for block in graph.layout.nodes if block.neurons]
     groups = {axis.label: S(axis.size) for block in wanted for axis in block.axes}
@@ -55,7 +55,7 @@ def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any
 
 
 class Probes(nnx.Module):
-    """What every neuron computes from a few inputs, as features of its node; the inputs may be learned.
+    """The activations of every neuron on a few inputs, which may be learned, as features of its node.
 
     The program is run with each probe. Of all arrays in it that have an axis of a neuron's layer and depend on the
     input, the last counts, and its mean over everything but this axis. Layers that no array of the program has, as

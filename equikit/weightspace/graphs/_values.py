@@ -1,4 +1,4 @@
-"""Between a tree of parameters and the values on nodes and edges of its graph."""
+"""Conversion between a tree of parameters and the values on nodes and edges of its graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equikit.weightspace.graphs._layout import Block, Layout, Place
 
 
 class Features(NamedTuple):
-    """Numbers on a graph.
+    """Features of the nodes and edges of a graph.
 
     Attributes:
         nodes: `[*batch, nodes, channels]`.
@@ -26,7 +26,7 @@ class Features(NamedTuple):
 
 
 def laid_out(blocks: Layout, tensors: Mapping[str, jax.Array], on_edges: bool) -> jax.Array:
-    """Tensors `[*batch, *axes, c]` to values of nodes or of edges `[*batch, count, width * c]`, filled up by zeros."""
+    """Convert tensors `[*batch, *axes, c]` to zero-padded values of nodes or edges `[*batch, count, width * c]`."""
     some, first = next(iter(tensors.values())), blocks.places[0]
     batch, c = some.shape[: some.ndim - len(first.tensor.axes) - 1], some.shape[-1]
     dtype, width = jnp.result_type(*tensors.values()), blocks.width(on_edges)
@@ -48,7 +48,7 @@ def laid_out(blocks: Layout, tensors: Mapping[str, jax.Array], on_edges: bool) -
 
 
 def picked(blocks: Layout, features: Features) -> dict[str, jax.Array]:
-    """Values of nodes and edges, `[*batch, count, width * c]`, to tensors `[*batch, *axes, c]`: the inverse."""
+    """Convert values of nodes and edges, `[*batch, count, width * c]`, to tensors `[*batch, *axes, c]`: the inverse."""
     tensors: dict[str, jax.Array] = {}
     for place in blocks.places:
         side: Sequence[Block] = _side(blocks, place.on_edges)
@@ -79,7 +79,7 @@ def _side(blocks: Layout, on_edges: bool) -> Sequence[Block]:
 
 
 def of_one(features: Features) -> Features:
-    """The features of one network, or `ShapeError` where they are those of many."""
+    """Return the features of one network, or raise `ShapeError` if they are those of many."""
     if features.edges.ndim != 2:
         raise ShapeError(
             "these are the parameters of many networks",

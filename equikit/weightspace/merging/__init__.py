@@ -1,1 +1,1 @@
-"""What is made of aligned networks: means, lines, transferred training runs."""
+"""Uses of aligned networks: means, lines, transferred training runs."""

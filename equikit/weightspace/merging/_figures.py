@@ -1,4 +1,4 @@
-"""Figures of what is between two networks. Matplotlib is imported here, by those who draw."""
+"""Figures of the line between two networks. Only drawing imports Matplotlib."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def figure_of(width: float, height: float) -> Any:
-    """An empty Matplotlib figure, that needs no display.
+    """Return an empty Matplotlib figure that needs no display.
 
     Raises:
         MissingPackageError: if Matplotlib is not installed.
@@ -39,7 +39,7 @@ def figure_of(width: float, height: float) -> Any:
 
 
 def line_figure(lines: Mapping[str, Line], axes: Any = None) -> Any:
-    """Losses along lines, with the straight line between the ends of each where there is a barrier."""
+    """Draw losses along lines, with the straight line between the ends of each if there is a barrier."""
     if not lines:
         raise OptionError(
             "there are no lines", got="an empty mapping", expected="names with lines",
@@ -59,7 +59,7 @@ def line_figure(lines: Mapping[str, Line], axes: Any = None) -> Any:
 
 
 def singular_figure(found: SingularAlignment, thresholds: Sequence[float]) -> Any:
-    """Singular values above, alignments of singular vectors below, a column for each weight."""
+    """Draw singular values above alignments of singular vectors, with a column for each weight."""
     columns = len(found.leaves)
     figure = figure_of(1.2 + 2.6 * columns, 5.0)
     grid = figure.subplots(2, columns, squeeze=False, sharey="row")

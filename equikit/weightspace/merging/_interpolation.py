@@ -1,4 +1,4 @@
-"""The straight line between two networks: losses along it, and how high they rise above the ends."""
+"""The straight line between two networks: losses along it, and their rise above the ends."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ class Line:
 
     @property
     def above(self) -> np.ndarray:
-        """The losses less the straight line between those of the ends."""
+        """The losses minus the straight line between those of the ends."""
         straight = (1 - self.places) * self.losses[0] + self.places * self.losses[-1]
         above: np.ndarray = self.losses - straight
         return above
 
     @property
     def barrier(self) -> float:
-        """The highest rise above the straight line; zero where there is none, as the ends lie on it."""
+        """The highest rise above the straight line; zero if there is none, because the ends lie on it."""
         return float(np.max(self.above))
 
     def plot(self, name: str = "", axes: Any = None) -> Any:
-        """Draw the losses: a Matplotlib figure; see `plot_lines`, which draws several."""
+        """Draw the losses: a Matplotlib figure; see `plot_lines`, which draws several lines."""
         return plot_lines({name: self}, axes)
 
 
 def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
-    """The network at a place of the straight line between two, `(1 - t) a + t b`.
+    """Return the network at a point of the straight line between two, `(1 - t) a + t b`.
 
     Running averages of batch normalization are interpolated like all else, and do not fit what is in between: take them
     anew, by running the network over data in training mode.
@@ -92,7 +92,7 @@ def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
 
 
 def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, points: int = 25) -> Line:
-    r"""Losses along the line between two networks: \(\max_t\, L((1-t) a + t b) - (1-t) L(a) - t L(b)\) is the barrier.
+    r"""Compute losses between two networks; the barrier is \(\max_t\, L((1-t) a + t b) - (1-t) L(a) - t L(b)\).
 
     Args:
         loss: a function of the parameters alone, which JAX can trace; it is compiled once.
@@ -136,7 +136,7 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
 
 
 def plot_lines(lines: Mapping[str, Line], axes: Any = None) -> Any:
-    """Draw losses along several lines, as before and after matching, with their barriers.
+    """Draw losses along several lines, such as before and after matching, with their barriers.
 
     Args:
         lines: names with lines.

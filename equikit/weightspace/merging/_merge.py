@@ -1,4 +1,4 @@
-"""Means of networks that are aligned first."""
+"""Means of aligned networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from equikit.weightspace.specifications._tensors import checked_tensors
 
 
 def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: int = 0, restarts: int = 0) -> Any:
-    """The mean of several networks, each of them aligned with the mean of the others until nothing changes.
+    """Return the mean of networks, each aligned with the mean of the others until nothing changes.
 
     The sum of the inner products of all pairs grows with every change. Running averages of batch normalization are
     means like all else, and do not fit the network that comes out: its activations vary less than those of the networks
@@ -63,7 +63,7 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
 
 
 def mean(trees: Sequence[Any]) -> Any:
-    """The mean of trees of arrays.
+    """Return the mean of trees of arrays.
 
     Args:
         trees: a list of trees of one structure and the same shapes.

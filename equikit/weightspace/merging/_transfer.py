@@ -1,4 +1,4 @@
-"""Transferring a training run: the path that one network took, permuted so that another can take it."""
+"""Transfer a training run: permute the path of one network so that another network can follow it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from equikit.weightspace.specifications._tensors import checked_tensors, labels_
 from equikit.weightspace.specifications._terms import Element
 
 STEP = "step of the path"
-"""The label of the axis along which gradients of all steps lie; nothing permutes it."""
+"""The label of the axis along which gradients of all steps lie, which is not permuted."""
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What was found on the way.
+    """The result of a transfer.
 
     Attributes:
         element: the permutation of the source's weights.
@@ -51,7 +51,7 @@ def transfer(
     seed: int = 0,
     with_info: bool = False,
 ) -> Any:
-    r"""Move a network along the path that another one took in training, without training it.
+    r"""Move a network along the training path of another one, without training it.
 
     With a path \(a_0, \dots, a_T\) of the source, the target, which starts at \(b_0\), comes to
     \(b_T = b_0 + g (a_T - a_0)\). The permutation g is the one under which the gradients along both paths agree best,
@@ -168,7 +168,7 @@ def _matched(
 
 
 def _checked_path(trajectory: Any, spec: Specification) -> list[Any]:
-    """The trees of a path, each of them that of the specification."""
+    """The trees of a path, after checking each against the specification."""
     names = {leaf.name for leaf in spec.leaves}
     if isinstance(trajectory, list | tuple) and (not trajectory or named_leaves(trajectory).keys() != names):
         path = list(trajectory)

@@ -1,4 +1,4 @@
-"""Optimizers whose steps are functionals of weights, gradients and momenta, and how they are learned."""
+"""Optimizers whose steps are functionals of weights, gradients and momenta, and their meta-training."""
 
 from equikit.weightspace.optimizers._evolution import MetaTraining, evolve
 from equikit.weightspace.optimizers._learned import LearnedOptimizer, LearnedState

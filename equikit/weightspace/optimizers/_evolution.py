@@ -1,4 +1,4 @@
-"""Learning optimizers by evolution strategies."""
+"""Meta-training of optimizers by evolution strategies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from equikit.weightspace.optimizers._training import Problem, checked_problem, t
 
 @dataclass(frozen=True)
 class MetaTraining:
-    """What meta-training has led to.
+    """The result of meta-training.
 
     Attributes:
         optimizer: the one whose weights were the best on problems drawn at the checks.
@@ -47,7 +47,7 @@ def evolve(
     checks: int = 10,
     key: jax.Array,
 ) -> MetaTraining:
-    r"""Learn the weights of an optimizer, by antithetic evolution strategies.
+    r"""Learn the weights of an optimizer by antithetic evolution strategies.
 
     The gradient of the mean loss over the steps of training, smoothed by a normal distribution of the weights
     \(\theta\), is estimated by \(\frac{1}{2 \sigma^2 m} \sum_i (L(\theta + \epsilon_i) - L(\theta - \epsilon_i))\,

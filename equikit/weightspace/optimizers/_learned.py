@@ -21,15 +21,15 @@ from equikit.weightspace.specifications._leaves import refuse_not_real, refuse_u
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 
 TIMES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
-"""Numbers of steps, on whose scale the optimizer knows how long it has been running."""
+"""Time scales, in steps, on which the optimizer knows how long it has been running."""
 
 
 FLOOR, TINY = 1e-4, 1e-20
-"""Of the largest size of any array, and of numbers that are not zero: what is added to the size of each."""
+"""Added to each array's root mean square: this fraction of the largest one, and a tiny constant."""
 
 
 class LearnedState(NamedTuple):
-    """What is kept from step to step.
+    """The state between steps.
 
     Attributes:
         steps: how many there were.
@@ -43,7 +43,7 @@ class LearnedState(NamedTuple):
 
 
 class LearnedOptimizer(nnx.Module):
-    r"""A step for all weights at once, which commutes with the symmetry of the network that is trained.
+    r"""A step for all weights at once, which commutes with the symmetry of the trained network.
 
     \(w \leftarrow w - \alpha\, (u + \beta\, d\, e^{\beta s})\), where u is the step of Adam with rate one, and the
     functional makes a direction d and a size s for every weight, of the weights, the gradients, the momenta and the
@@ -108,7 +108,7 @@ class LearnedOptimizer(nnx.Module):
         self.functional = kind(spec, [inputs, *widths, 2], rngs=rngs, **options)
 
     def step(self, grads: Any, state: LearnedState, params: Any) -> tuple[Any, LearnedState]:
-        """The step from parameters, and the state after it."""
+        """Return the step from parameters, and the state after it."""
         count = state.steps + 1
         momenta = tuple(
             jax.tree.map(lambda m, g, decay=decay: decay * m + (1 - decay) * g, momentum, grads)
@@ -138,11 +138,11 @@ class LearnedOptimizer(nnx.Module):
 
     @property
     def _nominal(self) -> int:
-        """The decay of the momentum that Adam has, as close to 0.9 as there is one."""
+        """The number of the momentum decay that is closest to Adam's, 0.9."""
         return min(range(len(self.decays)), key=lambda place: abs(self.decays[place] - 0.9))
 
     def transformation(self) -> optax.GradientTransformation:
-        """The optimizer, as optax has them; `update` needs the parameters.
+        """Return the optimizer as an optax transformation; `update` needs the parameters.
 
         It keeps the weights of the functional as they are now: make another one when they have changed.
         """
@@ -167,7 +167,7 @@ class LearnedOptimizer(nnx.Module):
 
 
 def _normalized(tree: Any) -> Any:
-    """Arrays divided by the roots of their mean squares.
+    """Divide arrays by their root mean squares.
 
     What is far below the largest of these is rounding, as the gradient of a bias that does nothing: it is left small.
     """

@@ -1,4 +1,4 @@
-"""Training by an optimizer: what is minimized, and the losses on the way."""
+"""Training with an optimizer: problems, and losses during training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from equikit.weightspace.alignment._losses import checked_loss
 
 @dataclass(frozen=True)
 class Problem:
-    """What is to be trained.
+    """A training problem.
 
     Attributes:
         init: a key to parameters.
@@ -69,7 +69,7 @@ def train(
 
 
 def checked_problem(problem: Any) -> None:
-    """Raise `OptionError` unless it is a problem, whose parts can be called."""
+    """Raise `OptionError` unless it is a problem with callable parts."""
     if not isinstance(problem, Problem) or not callable(problem.init) or not callable(problem.loss):
         raise OptionError(
             "problem= is not what can be trained",
@@ -80,7 +80,7 @@ def checked_problem(problem: Any) -> None:
 
 
 def refuse_no_optimizer(optimizer: Any) -> None:
-    """Raise `OptionError` unless it is an optimizer of optax."""
+    """Raise `OptionError` unless it is an optax optimizer."""
     if not (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))):
         learned = callable(getattr(optimizer, "transformation", None))
         raise OptionError(

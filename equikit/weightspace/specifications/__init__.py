@@ -1,1 +1,1 @@
-"""The symmetry of parameters as a value: labels for axes, and elements that move parameters."""
+"""The symmetry of parameters as a value: labels of axes, and elements that move parameters."""

@@ -1,4 +1,4 @@
-"""Which operation of a program does not allow a symmetry that was claimed."""
+"""Find the operation of a program that contradicts a claimed symmetry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from equikit.weightspace.tracing.programs._reading import read, read_with
 
 
 def relative_difference(one: Any, two: Any) -> float:
-    """The largest difference of two trees of arrays, relative to the largest entry of each array."""
+    """Return the largest difference of two trees of arrays, relative to the largest entry of each array."""
     worst = 0.0
     for mine, other in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         if not jnp.issubdtype(jnp.result_type(mine), jnp.inexact):
@@ -37,7 +37,7 @@ def relative_difference(one: Any, two: Any) -> float:
 
 
 def refuse_not_comparable(outputs: Any, again: Callable[[], Any]) -> None:
-    """See that outputs are numbers, and come out again.
+    """Raise an error if outputs contain NaN or are not reproducible.
 
     Raises:
         OptionError: if some are not-a-numbers, or are others a second time, as of a model with randomness.
@@ -66,7 +66,7 @@ class _Found(Exception):
 
 
 def labeled_axes(leaves: tuple[Leaf, ...], groups: Mapping[str, S]) -> tuple[dict[str, Axis], list[Places]]:
-    """An index set for each label that is permuted, and the axes of all parameters made of them."""
+    """Return an index set for each permuted label, and the axes of all parameters made of them."""
     labeled: dict[str, Axis] = {}
 
     def axis_of(expression: Simple) -> Axis:
@@ -90,7 +90,7 @@ def labeled_axes(leaves: tuple[Leaf, ...], groups: Mapping[str, S]) -> tuple[dic
 def first_difference(
     leaves: tuple[Leaf, ...], groups: dict[str, S], apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]
 ) -> str:
-    """The first operation that makes a label rigid, or one of two, or gives it a structure."""
+    """Return the first operation that makes a label rigid, identifies two, or gives one a structure."""
     labeled, of_params = labeled_axes(leaves, groups)
 
     def conflict() -> str:

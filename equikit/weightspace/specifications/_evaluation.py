@@ -1,4 +1,4 @@
-"""What a program computes, array by array, with what the axes of each array are axes of."""
+"""Values of all arrays in a program, with the labels of their axes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from equikit.weightspace.tracing.programs._reading import read, read_with
 
 @dataclass(frozen=True)
 class Seen:
-    """An array of a program that depends on the data, cut into pieces whose axes have one index set each.
+    """An array of a program that depends on the data, cut into pieces with one index set for each axis.
 
     Attributes:
         axes: the index sets.
@@ -35,7 +35,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Labeled:
-    """A program that was read with parameters whose axes have labels.
+    """A program that was read with labels on the axes of its parameters.
 
     Attributes:
         axes: an index set for each label.
@@ -59,7 +59,7 @@ def labeled(
 
 
 def evaluated(program: Labeled, params: Any, inputs: tuple[Any, ...], see: Callable[[Seen], None]) -> list[Any]:
-    """Run a program, and show every piece of every array of floating-point numbers that depends on the data.
+    """Run a program, and show every piece of every floating-point array that depends on the data.
 
     Returns:
         What the program returns.
@@ -102,7 +102,7 @@ def _run(call: Call, operands: Sequence[tuple[Any, bool]], see: Callable[[Seen],
 def _scanned(
     equation: Any, steps: Sequence[Call], given: Sequence[tuple[Any, bool]], see: Callable[[Seen], None]
 ) -> list[tuple[Any, bool]]:
-    """A loop that was read step by step, as its layers have labels of their own."""
+    """Run a loop that was read step by step, because its layers have separate labels."""
     start, end = carried(equation)
     order = range(len(steps))
     state, rows = list(given[start:end]), list[list[tuple[Any, bool]]]()
@@ -125,7 +125,7 @@ def _bound(equation: Any, operands: list[Any]) -> list[Any]:
 
 
 def is_number(array: Any) -> bool:
-    """Whether it holds floating-point numbers."""
+    """Whether it has a floating-point dtype."""
     return bool(jnp.issubdtype(jnp.result_type(array), jnp.floating))
 
 

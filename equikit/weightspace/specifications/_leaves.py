@@ -13,11 +13,11 @@ from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.weightspace.specifications._terms import Indexed, Leaf
 
 HELD = ("value", "raw_value")
-"""What Flax calls the array in a variable, which says nothing."""
+"""The name that Flax gives to the array in a variable, which is omitted."""
 
 
 def key_name(key: Any) -> str:
-    """One step of a path in a tree."""
+    """Return the name of one step of a path in a tree."""
     for attribute in ("key", "name", "idx"):
         if hasattr(key, attribute):
             return str(getattr(key, attribute))
@@ -25,7 +25,7 @@ def key_name(key: Any) -> str:
 
 
 def named_leaves(params: Any) -> dict[str, Any]:
-    """Name to array, in the order of the tree.
+    """Return arrays by name, in the order of the tree.
 
     Raises:
         OptionError: if two arrays have one name, or there are none.
@@ -66,7 +66,7 @@ def is_real(array: Any) -> bool:
 
 
 def is_inexact(array: Any) -> bool:
-    """Whether an array is floating-point, real or complex: others are counters and masks, which are not weights."""
+    """Whether an array is floating-point, real or complex: other arrays are counters and masks, not weights."""
     return bool(jnp.issubdtype(jnp.result_type(array), jnp.inexact))
 
 
@@ -95,7 +95,7 @@ def refuse_not_real(what: str, params: Any, *, integers: bool = False) -> None:
 
 
 def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the parameters") -> dict[str, Any]:
-    """Name to array, which have to be those of a specification.
+    """Return arrays by name, which have to be those of a specification.
 
     Raises:
         OptionError, ShapeError, DTypeError: if they are not, naming the leaf and the axis.
@@ -127,7 +127,7 @@ def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the param
 
 
 def refuse_moved_indices(leaves: tuple[Leaf, ...], permuted: Collection[str]) -> None:
-    """See that nothing permutes an axis on whose indices the labels of another axis depend.
+    """Raise an error if an axis is permuted on whose indices the labels of another axis depend.
 
     Raises:
         OptionError: if something does, naming the leaf and the label.
@@ -146,7 +146,7 @@ def refuse_moved_indices(leaves: tuple[Leaf, ...], permuted: Collection[str]) ->
 
 
 def refuse_sizes_that_differ(leaves: tuple[Leaf, ...], sizes: Mapping[str, int]) -> None:
-    """See that every axis has the size that its label is bound to.
+    """Raise an error unless every axis has the size to which its label is bound.
 
     Raises:
         OptionError: if not, naming the leaf and the axis.
@@ -168,7 +168,7 @@ def refuse_sizes_that_differ(leaves: tuple[Leaf, ...], sizes: Mapping[str, int])
 
 
 def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
-    """Raise an error unless all trees, by name, have the structure and the shapes of the first: nothing is broadcast.
+    """Raise an error unless all trees, by name, have the structure and shapes of the first.
 
     Args:
         trees: what they are called, and trees.
@@ -208,19 +208,19 @@ def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """Path to leaf, in the order of a tree of anything."""
+    """Return leaves by path, in the order of any tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {"/".join(map(key_name, path)) or "the array": leaf for path, leaf in leaves}
 
 
 def symbols(axis: Any) -> list[Any]:
-    """All symbols in an expression."""
+    """Return all symbols in an expression."""
     inner = next((getattr(axis, name) for name in ("factors", "parts", "members") if hasattr(axis, name)), None)
     return [axis] if inner is None else [symbol for one in inner for symbol in symbols(one)]
 
 
 def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[str, jax.Array]:
-    """Name to array `[*batch, *shape, channels]`, of parameters that have such an axis where channels are not one.
+    """Arrays `[*batch, *shape, channels]` by name, of parameters with a channel axis unless there is one channel.
 
     Raises:
         OptionError, ShapeError, DTypeError: if they are not those of a specification, or have several batch shapes.
@@ -242,7 +242,7 @@ def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[
 
 
 def batch_of(leaves: Sequence[Leaf], arrays: Mapping[str, Any]) -> tuple[int, ...]:
-    """The axes before those of the parameters, which all arrays have to share.
+    """Return the axes before those of the parameters, which all arrays have to share.
 
     Raises:
         ShapeError: if they do not.

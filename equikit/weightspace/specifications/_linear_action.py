@@ -1,4 +1,4 @@
-"""General linear groups that act on parameters and leave what a network computes as it is."""
+"""General linear groups that act on parameters and preserve the function of a network."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from equikit.weightspace.tracing.axes._relation import Places
 from equikit.weightspace.tracing.programs._program import Call
 
 Move = Callable[[jax.Array], jax.Array]
-"""What is done to an array `[n, rest]` along its first axis, or to `[m, n, rest]` along its second one."""
+"""Maps an array `[n, rest]` along its first axis, or `[m, n, rest]` along its second."""
 
 
 @dataclass(frozen=True)
 class LinearAction:
-    r"""A general linear group that acts on the axes of parameters with one label, along which all is linear.
+    r"""A general linear group that acts on the axes of parameters with one label, along which everything is linear.
 
     An axis that is up is multiplied by \(g\), one that is down by \(g^{-\top}\), so that what is summed over one of
     each stays as it is. Permutations, scales and signs of the label are among the elements.
@@ -55,14 +55,14 @@ class LinearAction:
 
     @property
     def down(self) -> tuple[str, ...]:
-        """The parameters with an axis that is multiplied by its inverse."""
+        """The parameters with an axis that is multiplied by the inverse."""
         return tuple(dict.fromkeys(name for name, _ in self._with(-1)))
 
     def _with(self, sign: int) -> list[tuple[str, int]]:
         return [(name, place) for name, place, signs in self.variances if sign in signs]
 
     def apply(self, leaf: Leaf, array: jax.Array, up: Move, down: Move) -> jax.Array:
-        """Do one thing along axes that are up, and another along those that are down; leading axes are a batch."""
+        """Apply one map along axes that are up, and another along those that are down; leading axes are a batch."""
         signs = {place: signs for name, place, signs in self.variances if name == leaf.name and any(signs)}
         if not signs:
             return array
@@ -85,7 +85,7 @@ class LinearAction:
         return join((marked,), tensors)[leaf.name][..., 0]
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """That of its matrix or matrices, from the sizes of labels."""
+        """Return the shape of its matrix or matrices, from the sizes of labels."""
         size = sizes[self.label]
         return (size, size) if self.within is None else (sizes[self.within], size, size)
 
@@ -95,7 +95,7 @@ UP, DOWN = "*up*", "*down*"  # no labels of a trace
 
 
 def _marked(axis: Expression, signs: Iterator[int]) -> Expression:
-    """An axis whose symbols, in order, have other labels where something acts on them."""
+    """An axis whose symbols, in order, have other labels where the group acts on them."""
     if isinstance(axis, Indexed):
         return replace(axis, members=tuple(_marked_alone(member, signs) for member in axis.members))
     return _marked_alone(axis, signs)
@@ -117,7 +117,7 @@ def linear_actions(
     permuted: Collection[str],
     pairs: Nested,
 ) -> Iterator[LinearAction]:
-    """All general linear groups that are found: one for each label and each set of its axes that depend on each other.
+    """Yield all general linear groups: one for each label and each set of interdependent axes.
 
     Every use of an axis is colored up or down; labels on which colors contradict each other, or which some operation
     does not allow, have none. The arguments are those of `scalings`, and pairs of labels, the first of which moves by
@@ -140,7 +140,7 @@ def linear_actions(
 
 
 def _colored(rows: Sequence[Form], root_of: Mapping[int, Axis]) -> tuple[list[dict[int, int]], set[Axis]]:
-    """For each connected set of unknowns their colors, and index sets that have none."""
+    """Return for each connected set of unknowns their colors, and index sets without colors."""
     refused: set[Axis] = set()
     beside: dict[int, list[tuple[int, int]]] = {number: [] for number in sorted(root_of, key=lambda n: (n < 0, n))}
     for row in rows:
@@ -173,7 +173,7 @@ def _colored(rows: Sequence[Form], root_of: Mapping[int, Axis]) -> tuple[list[di
 def transformed(
     leaves: Sequence[Leaf], action: LinearAction, shape: tuple[int, ...], matrix: Any, given: Mapping[str, Any]
 ) -> dict[str, jax.Array]:
-    """The parameters, by name, moved by a matrix, or one for all indices of an outer label: `shape`.
+    """Return the parameters, by name, moved by a matrix, or by one for each index of an outer label: `shape`.
 
     Raises:
         OptionError: if the matrix has another shape, is complex or not finite, or has no inverse.

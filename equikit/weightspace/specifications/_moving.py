@@ -1,4 +1,4 @@
-"""Moving parameters by the elements of their group."""
+"""Move parameters by the elements of their group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from equikit.weightspace.tracing._nesting import Nested
 
 
 def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> Element:
-    """Permutations of labels that are permuted.
+    """Return an element, checked: a permutation for each permuted label.
 
     Raises:
         OptionError: if they are not, naming the label.
@@ -50,7 +50,7 @@ def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> E
 
 
 def moved(leaves: Sequence[Leaf], pairs: Nested, element: Element, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """Arrays `[*batch, *shape]` by name, moved; the permutations of an element may be traced.
+    """Move arrays `[*batch, *shape]` by name; the permutations of an element may be traced.
 
     Nested labels come first, by one permutation for each index of the other label, or one for all.
     """
@@ -71,7 +71,7 @@ def moved(leaves: Sequence[Leaf], pairs: Nested, element: Element, arrays: Mappi
 
 
 def _moved(array: Any, tensor: Tensor, place: int, within: Mapping[str, str], element: Element) -> Any:
-    """A tensor `[*batch, *axes, 1]`, moved along one of its axes."""
+    """Move a tensor `[*batch, *axes, 1]` along one of its axes."""
     label = tensor.labels[place]
     start = array.ndim - 1 - len(tensor.labels)
     order = _inverse(element[label])
@@ -91,7 +91,7 @@ def augmented(
     key: jax.Array,
     arrays: Mapping[str, Any],
 ) -> dict[str, jax.Array]:
-    """Arrays `[*batch, *shape]` by name, each network of the batch moved by a random element of its own."""
+    """Move each network of a batch `[*batch, *shape]` by its own random element."""
     within, batch = dict(pairs), batch_of(leaves, arrays)
 
     def one(key: jax.Array, own: dict[str, jax.Array]) -> dict[str, jax.Array]:

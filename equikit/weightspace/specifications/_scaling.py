@@ -1,4 +1,4 @@
-"""Scales and signs of neurons that leave what a network computes as it is."""
+"""Scales and signs of neurons that preserve the function of a network."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from equikit.weightspace.tracing.axes._relation import Places
 from equikit.weightspace.tracing.programs._program import Call
 
 Scales = Literal["positive", "sign"]
-"""Numbers above zero, or plus and minus one."""
+"""Positive numbers, or plus and minus one."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """A way to multiply parameters by a number for each index of a label.
+    """Factors of parameters, one number for each index of a label, that preserve the function.
 
     Attributes:
         label: the label.
@@ -44,7 +44,7 @@ class Scaling:
         return f"{self.label} {self.kind}: {'; '.join(parts)}"
 
     def factors(self, leaf: Leaf, numbers: Any) -> Iterator[Any]:
-        """What multiplies a parameter along its axes, to be broadcast; in NumPy, or in JAX where numbers are."""
+        """Yield the factors of a parameter along its axes, broadcastable; in NumPy, or in JAX if numbers are."""
         for name, place, powers in self.powers:
             if name == leaf.name and any(powers):
                 yield _spread(leaf, place, _along(leaf.axes[place], iter(powers), self.label, numbers))
@@ -53,7 +53,7 @@ class Scaling:
 def rescaled(
     leaves: Sequence[Leaf], scaling: Scaling, size: int, numbers: Any, arrays: Mapping[str, Any]
 ) -> dict[str, jax.Array]:
-    """Arrays by name, multiplied by powers of numbers; leading axes are a batch.
+    """Multiply arrays, by name, by powers of numbers; leading axes are a batch.
 
     Raises:
         OptionError: if the numbers are not of the kind, or a power of them is beyond the numbers of an array.
@@ -80,7 +80,7 @@ def rescaled(
 
 
 def refuse_integers(action: str, name: str, array: Any) -> None:
-    """Raise `DTypeError` where a parameter would be multiplied that was not integer or boolean in the traced model."""
+    """Raise `DTypeError` if a parameter that an action multiplies is integer or boolean, unlike in the traced model."""
     if not is_inexact(array):
         raise DTypeError(
             f"{action} multiplies a parameter that is not floating-point: {name!r}",
@@ -123,7 +123,7 @@ def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: An
 
 
 def _spread(leaf: Leaf, place: int, factor: Any) -> Any:
-    """A factor along one axis, which may be another one at each index of some other axes, with the axes of a leaf."""
+    """A factor along one axis, possibly dependent on indices of other axes, with the axes of a leaf."""
     axis = leaf.axes[place]
     over, counts = (axis.over, axis.counts) if isinstance(axis, Indexed) else ((), ())
     order = sorted((*over, place))
@@ -133,7 +133,7 @@ def _spread(leaf: Leaf, place: int, factor: Any) -> Any:
 
 @dataclass(frozen=True)
 class Unknowns:
-    """The powers of parameters, one for each symbol of each of their axes that is permuted.
+    """The powers of parameters, one for each symbol of each permuted axis.
 
     Attributes:
         owners: for each the numbers of the parameter, of its axis and of the symbol.
@@ -149,7 +149,7 @@ class Unknowns:
 
 
 def unknowns(leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Collection[str]) -> Unknowns:
-    """A number for each power of the parameters, whose axes are given."""
+    """Return an unknown for each power of the parameters, whose axes are given."""
     owners: list[tuple[int, int, int]] = []
     labels: list[str] = []
     roots: dict[str, Axis] = {}
@@ -180,7 +180,7 @@ def unknowns(leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Coll
 def scalings(
     calls: Sequence[Call], leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Collection[str]
 ) -> list[Scaling]:
-    """All ways to scale, a basis of them for each label and kind.
+    """Return all scalings, a basis of them for each label and kind.
 
     Args:
         calls: the programs as they were read; their first inputs are the parameters.
@@ -205,7 +205,7 @@ def scalings(
 
 
 def powers_of(kind: Kind, calls: Sequence[Call], its: Unknowns) -> Powers:
-    """What is asked of the powers of parameters, by all programs."""
+    """Return the constraints of all programs on the powers of parameters."""
     powers = Powers(kind)
     for call in calls:
         others = call.jaxpr.invars[len(its.arrays) :]
@@ -221,7 +221,7 @@ def powers_of(kind: Kind, calls: Sequence[Call], its: Unknowns) -> Powers:
 def by_axis(
     leaves: Sequence[Leaf], its: Unknowns, found: Mapping[int, Fraction]
 ) -> Iterator[tuple[str, int, tuple[Fraction, ...]]]:
-    """For parameters and their axes the powers, one for each symbol of the axis."""
+    """Yield the powers by parameter and axis, one for each symbol of the axis."""
     values = {its.owners[number]: value for number, value in found.items()}
     for (number, place), group in itertools.groupby(sorted(values), lambda owner: owner[:2]):
         at = {which: values[number, place, which] for *_, which in group}
@@ -230,7 +230,7 @@ def by_axis(
 
 
 def null_space(rows: Sequence[Form], unknowns: Sequence[int], *, modulo_two: bool) -> list[list[Fraction]]:
-    """A basis of the vectors of these unknowns, all others zero, on which all forms vanish: over Q, or modulo two."""
+    """Return a basis of the vectors of these unknowns on which all forms vanish: over Q, or modulo two."""
     places = {number: place for place, number in enumerate(unknowns)}
     pivots: dict[int, dict[int, Fraction]] = {}
 

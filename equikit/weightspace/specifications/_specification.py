@@ -27,7 +27,7 @@ from equikit.weightspace.tracing.programs._program import program_of
 
 @dataclass(frozen=True)
 class Specification:
-    """What permutes the parameters of a model without changing what it computes. Made by `trace`.
+    """The permutations of a model's parameters that preserve its function. Made by `trace`.
 
     Attributes:
         leaves: the arrays, with what each of their axes is an axis of.
@@ -55,7 +55,7 @@ class Specification:
 
     @property
     def terms(self) -> dict[str, str]:
-        """For the name of each parameter its term, as `"in h0"`."""
+        """The term of each parameter by name, such as `"in h0"`."""
         return {leaf.name: str(leaf) for leaf in self.leaves}
 
     @property
@@ -74,12 +74,12 @@ class Specification:
         return "\n".join([*lines, "", self.bound(label for label, _ in self.bindings)])
 
     def bound(self, labels: Iterable[str]) -> str:
-        """The groups of labels as a text, such as `"h0=S(4), h1=S(2) within h0"`."""
+        """The groups of labels as text, such as `"h0=S(4), h1=S(2) within h0"`."""
         groups, within = dict(self.bindings), {inner: f" within {outer}" for inner, outer in self.nested}
         return ", ".join(f"{label}={groups[label]}{within.get(label, '')}" for label in labels)
 
     def fix(self, *labels: str) -> Specification:
-        """Fix labels, such as those that `check` finds to be wrong: nothing permutes, scales or transforms them.
+        """Fix labels, such as wrong ones that `check` finds: they are no longer permuted, scaled or transformed.
 
         What is left is a subgroup. A label that is nested in a fixed one gets one permutation for all indices of it in
         place of one for each, and its linear groups one matrix.
@@ -121,7 +121,7 @@ class Specification:
         )
 
     def random_element(self, key: jax.Array) -> Element:
-        """A permutation for each label, uniformly; for a nested one as many, `[outer, n]`, as the other has indices.
+        """Sample a permutation for each label uniformly; for a nested label one for each outer index, `[outer, n]`.
 
         Raises:
             OptionError: if the key is none, or is traced.
@@ -142,7 +142,7 @@ class Specification:
         return found
 
     def act(self, element: Mapping[str, np.ndarray], params: Any) -> Any:
-        """Move the parameters: a tree of the same structure; leading axes of all arrays are a batch.
+        """Move the parameters by an element: a tree of the same structure; leading axes of all arrays are a batch.
 
         Nested labels are permuted first, within the indices of the others as they come; one permutation `[n]` serves
         all of these.
@@ -153,7 +153,7 @@ class Specification:
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
     def augment(self, key: jax.Array, params: Any) -> Any:
-        """Move every network of a batch by a random element of its own; may be compiled.
+        """Move every network of a batch by its own random element; may be compiled.
 
         Args:
             key: of the elements.
@@ -180,7 +180,7 @@ class Specification:
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
     def rescale(self, scaling: Scaling, numbers: jax.Array | np.ndarray, params: Any) -> Any:
-        """Multiply the parameters by powers of numbers, one for each index of the label, `[n]`; these may be traced.
+        """Multiply the parameters by powers of numbers, one for each index of the label, `[n]`, which may be traced.
 
         Raises:
             OptionError: if the scaling is not one of `scalings`, or the numbers are not of its kind.
@@ -217,7 +217,7 @@ class Specification:
     def check(
         self, apply: Callable[..., Any], params: Any, x: Any, key: jax.Array, *, tolerance: float | None = None
     ) -> float:
-        """See that a random group element leaves the outputs as they are.
+        """Check that a random group element does not change the outputs.
 
         Args:
             apply: the model, `apply(params, x)`.

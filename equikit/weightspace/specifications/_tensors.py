@@ -1,4 +1,4 @@
-"""Parameters as tensors with one label an axis, and back."""
+"""Conversion between parameters and tensors with one label per axis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf,
 
 @dataclass(frozen=True)
 class Tensor:
-    """A piece of a parameter that has one label an axis.
+    """A piece of a parameter with one label per axis.
 
     Attributes:
         name: that of the parameter; with the number of the piece, where there are several.
@@ -30,7 +30,7 @@ class Tensor:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """One for each axis."""
+        """The labels of the axes."""
         return tuple(axis.label for axis in self.axes)
 
 
@@ -38,7 +38,7 @@ Axes = tuple[Expression, ...]
 
 
 def opened(axes: Axes) -> tuple[int, tuple[Axes, ...]] | None:
-    """The first axis that has structure, and the axes of the array that take its place.
+    """Return the first axis that has structure, and the axes of the array that replace it.
 
     They are those of one array for a product, and of one for each part of a sum, or for each index along an axis on
     which others depend; this axis is then left out.
@@ -56,7 +56,7 @@ def opened(axes: Axes) -> tuple[int, tuple[Axes, ...]] | None:
 
 
 def pieces(axes: Axes) -> Iterator[tuple[Symbol, ...]]:
-    """The axes of every piece of an array."""
+    """Yield the axes of every piece of an array."""
     found = opened(axes)
     if found is None:
         yield tuple(axis for axis in axes if isinstance(axis, Symbol))
@@ -66,14 +66,14 @@ def pieces(axes: Axes) -> Iterator[tuple[Symbol, ...]]:
 
 
 def tensors_of(leaf: Leaf) -> tuple[Tensor, ...]:
-    """The pieces of a parameter."""
+    """Return the pieces of a parameter."""
     found = [*pieces(leaf.axes)]
     names = [leaf.name] if len(found) == 1 else [f"{leaf.name}[{number}]" for number in range(len(found))]
     return tuple(Tensor(name, axes) for name, axes in zip(names, found, strict=True))
 
 
 def split(leaves: tuple[Leaf, ...], arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """Parameters `[*batch, *shape, channels]` to tensors `[*batch, *axes, channels]`, by name."""
+    """Split parameters `[*batch, *shape, channels]` into tensors `[*batch, *axes, channels]`, by name."""
     found: dict[str, jax.Array] = {}
     for leaf in leaves:
         names = (tensor.name for tensor in tensors_of(leaf))
@@ -105,7 +105,7 @@ def _split(axes: Axes, array: jax.Array) -> Iterator[jax.Array]:
 
 
 def join(leaves: tuple[Leaf, ...], arrays: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """Tensors to parameters: the inverse of `split`."""
+    """Join tensors to parameters: the inverse of `split`."""
     return {
         leaf.name: _joined(leaf.axes, iter([arrays[tensor.name] for tensor in tensors_of(leaf)])) for leaf in leaves
     }
@@ -128,7 +128,7 @@ def _joined(axes: Axes, tensors: Iterator[jax.Array]) -> jax.Array:
 
 
 def checked_tensors(leaves: tuple[Leaf, ...], params: Any, name: str) -> dict[str, jax.Array]:
-    """The tensors of one network whose weights are to be compared, `[*axes]`, by name.
+    """Return the tensors of one network whose weights are to be compared, `[*axes]`, by name.
 
     Raises:
         OptionError: if the network is being traced, or has weights that are no finite numbers.
@@ -171,5 +171,5 @@ def _not_finite(arrays: list[jax.Array]) -> jax.Array:
 
 
 def labels_of(leaves: tuple[Leaf, ...]) -> dict[str, tuple[str, ...]]:
-    """For every tensor the labels of its axes."""
+    """Return the labels of the axes of every tensor."""
     return {tensor.name: tensor.labels for leaf in leaves for tensor in tensors_of(leaf)}

@@ -1,4 +1,4 @@
-"""The terms of a specification: what each axis of a parameter is an axis of."""
+"""The terms of a specification: the index set of each axis of a parameter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 Element = dict[str, np.ndarray]
-"""For each label a permutation of its indices: entry i moves to place p[i]."""
+"""For each label a permutation of its indices: entry i moves to position p[i]."""
 
 
 @dataclass(frozen=True, order=True)
@@ -34,7 +34,7 @@ class Symbol:
 
 @dataclass(frozen=True, order=True)
 class Product:
-    """An axis whose indices are tuples, as reshape makes it of several axes; the first factor changes slowest."""
+    """An axis whose indices are tuples, such as reshape makes of several axes; the first factor is the slowest."""
 
     factors: tuple[Simple, ...]
 
@@ -54,7 +54,7 @@ class Product:
 
 @dataclass(frozen=True, order=True)
 class Sum:
-    """An axis that holds others one after another, as concatenate makes it."""
+    """An axis that concatenates others."""
 
     parts: tuple[Simple, ...]
 
@@ -74,7 +74,7 @@ class Sum:
 
 @dataclass(frozen=True, order=True)
 class Indexed:
-    """An axis that has other labels for each index of other axes of the array, as layers that are stacked for a scan.
+    """An axis that has other labels for each index of other axes of the array, such as layers stacked for a scan.
 
     Attributes:
         over: the places of these axes.
@@ -101,7 +101,7 @@ class Indexed:
         return tuple(dict.fromkeys(label for member in self.members for label in member.labels))
 
     def at(self, place: int, index: int) -> Expression:
-        """The expression at one index along one of the axes, which is left out of the array."""
+        """Return the expression at one index along one of the axes, which is removed from the array."""
         axis = self.over.index(place)
         left = tuple(one - (one > place) for one in self.over if one != place)
         inner = math.prod(self.counts[axis + 1 :])
@@ -111,16 +111,16 @@ class Indexed:
 
 
 SHOWN = 4
-"""Members that are printed."""
+"""The most members that are printed."""
 
 Simple = Symbol | Product | Sum
-"""What an axis is an axis of, whatever the indices along other axes are."""
+"""The index set of an axis, if it does not depend on indices along other axes."""
 Expression = Simple | Indexed
-"""What an axis is an axis of."""
+"""The index set of an axis."""
 
 
 def without(axes: tuple[Expression, ...], place: int, index: int) -> tuple[Expression, ...]:
-    """The axes of an array at one index along one of them."""
+    """Return the axes of an array at one index along one of them."""
     found = []
     for number, axis in enumerate(axes):
         if number == place:
@@ -151,7 +151,7 @@ class Leaf:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape."""
+        """The shape of the array."""
         return tuple(axis.size for axis in self.axes)
 
     @property

@@ -1,4 +1,4 @@
-"""Teleportation: parameters moved along the level sets of a loss, exactly, or exactly on a batch."""
+"""Teleportation: move parameters along the level sets of a loss, exactly, or exactly on a batch."""
 
 from equikit.weightspace.teleportation._batch_action import BatchAction, batch_action
 from equikit.weightspace.teleportation._teleport import TeleportState, teleport

@@ -1,4 +1,4 @@
-"""An action of matrices on two layers with a nonlinearity between, which is exact on a batch alone."""
+"""An action of matrices on two layers with a nonlinearity between, which is exact only on a batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equikit._errors import EquivarianceError, OptionError, ShapeError
 
 
 class BatchAction(NamedTuple):
-    """Two layers that a matrix has moved.
+    """Two layers after the action of a matrix.
 
     Attributes:
         first, second: the new weights, `[inputs, width]` and `[width, outputs]`.
@@ -36,7 +36,7 @@ def batch_action(
     allow_inexact: bool = False,
     tolerance: float | None = None,
 ) -> BatchAction:
-    r"""Move two layers by a matrix g so that they compute the same on a batch: not a symmetry of the function.
+    r"""Move two layers by a matrix g so that their outputs on a batch do not change: not a symmetry of the function.
 
     Of the network \(x \mapsto \sigma(x V)\, U\) with inputs X the new layers are
 

@@ -1,4 +1,4 @@
-"""What teleportation looks for on an orbit: large gradients, or a small curvature."""
+"""Objectives of teleportation on an orbit: large gradients, or a small curvature."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import jax.flatten_util
 import jax.numpy as jnp
 
 Loss = Callable[[Any], jax.Array]
-"""Parameters to a number."""
+"""A function from parameters to a number."""
 Objective = Callable[[Loss, Any], jax.Array]
-"""A loss and parameters to a number, which is made large."""
+"""A function from a loss and parameters to a number, which is maximized."""
 
 LANCZOS_STEPS = 12
-"""For the largest eigenvalue of the Hessian."""
+"""The steps of Lanczos' method for the largest eigenvalue of the Hessian."""
 
 
 def _inner(one: Any, two: Any) -> jax.Array:
@@ -23,13 +23,13 @@ def _inner(one: Any, two: Any) -> jax.Array:
 
 
 def squared_gradient_norm(loss: Loss, params: Any) -> jax.Array:
-    r"""\(\|\nabla L\|^2\): how fast gradient flow lowers the loss."""
+    r"""Return \(\|\nabla L\|^2\): how fast gradient flow lowers the loss."""
     gradient = jax.grad(loss)(params)
     return _inner(gradient, gradient)
 
 
 def minus_sharpness(loss: Loss, params: Any) -> jax.Array:
-    r"""\(-\lambda\), for the largest eigenvalue of the Hessian, by Lanczos' method with a fixed number of steps.
+    r"""Return \(-\lambda\), with the largest eigenvalue of the Hessian by a fixed number of Lanczos steps.
 
     The derivative is that of \(-v^\top H v\) with the eigenvector v kept, which is that of a simple eigenvalue.
     """

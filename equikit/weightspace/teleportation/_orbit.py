@@ -1,4 +1,4 @@
-"""Moving parameters along the orbit of what acts on them exactly, from coordinates of the Lie algebra."""
+"""Move parameters along the orbit of exact continuous symmetries, with coordinates in the Lie algebra."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Tangent = list[jax.Array]
 
 
 def continuous_actions(spec: Specification) -> tuple[Scaling | LinearAction, ...]:
-    """What moves parameters continuously; scales that are diagonal matrices of a linear group are left out.
+    """Return the continuous symmetries; scales that are diagonal matrices of a linear group are omitted.
 
     Raises:
         OptionError: if there are none.
@@ -39,7 +39,7 @@ def continuous_actions(spec: Specification) -> tuple[Scaling | LinearAction, ...
 
 
 def origin(spec: Specification, dtype: Any) -> Tangent:
-    """The coordinates of the identity."""
+    """Return the coordinates of the identity."""
     shapes = [
         (spec.sizes[action.label],) if isinstance(action, Scaling) else action.shape(spec.sizes)
         for action in continuous_actions(spec)
@@ -48,7 +48,7 @@ def origin(spec: Specification, dtype: Any) -> Tangent:
 
 
 def moved(spec: Specification, tangent: Tangent, params: Any) -> Any:
-    r"""The parameters multiplied by an element: \(e^t\) of scales, \((1 - T/2)^{-1} (1 + T/2)\) of a linear group.
+    r"""Multiply the parameters by an element: \(e^t\) of scales, \((1 - T/2)^{-1} (1 + T/2)\) of a linear group.
 
     The second is the Cayley transform: its derivative at zero is T, as that of the exponential, and its inverse is that
     of -T. Both are elements wherever the Frobenius norm of T is less than two.

@@ -1,4 +1,4 @@
-"""Teleportation: an optimizer that moves along the level set of the loss now and then."""
+"""Teleportation: an optimizer that sometimes moves along the level set of the loss."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def teleport(
     steps: int = 10,
     step_size: float = 0.1,
 ) -> optax.GradientTransformationExtraArgs:
-    r"""An optimizer that before some of its updates moves the parameters along their orbit, to where it learns faster.
+    r"""Return an optimizer that moves the parameters along their orbit before some updates, to learn faster.
 
     The group is what the trace found to be exact: positive scales, and general linear groups of axes along which all is
     linear. The loss stays as it is to rounding, its gradient does not. The parameters are moved by steepest ascent:
@@ -188,7 +188,7 @@ def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Arr
 
 
 def _checked_loss(params: Any, value_fn: Any, more: dict[str, Any]) -> Loss:
-    """The loss as a function of parameters alone, with the further arguments that it names."""
+    """The loss as a function of parameters only, with the further arguments that it names."""
     if params is None or not callable(value_fn):
         missing = "params" if params is None else "value_fn"
         raise OptionError(

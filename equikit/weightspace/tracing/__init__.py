@@ -1,1 +1,1 @@
-"""Reading the symmetry of parameters off the program of a model."""
+"""Read the symmetry of parameters from the program of a model."""

@@ -1,15 +1,15 @@
-"""By which power of a scale every array of a program is multiplied, index by index of its axes.
+"""The power of a scale that multiplies every array of a program, index by index of its axes.
 
-Where each index i of a label has a scale s_i, an array with this label on an axis may be multiplied there by a power of
-it. The powers of the parameters are unknown; those of results are linear forms in them, and operations ask that some of
-these vanish: a sum has terms of one power, a contraction powers that cancel, tanh none at all. With signs in place of
-scales powers count modulo two, and tanh keeps them.
+If each index i of a label has a scale s_i, an array with this label on an axis may be multiplied there by a power of
+it. The powers of the parameters are unknown; the powers of results are linear forms in them, and operations require
+that some of these vanish: the terms of a sum have the same power, the powers in a contraction cancel, and tanh allows
+none. With signs instead of scales, powers count modulo two, and tanh preserves them.
 
-General linear groups are read in the same way. A form then stands for less: an array is a vector along an axis, with
-value one, or a dual vector, with minus one, or it is the same everywhere along it, with the empty form. A contraction
-needs a vector and a dual vector, a sum terms of one kind; a product along the axis, which adds powers of scales, is not
-allowed. Where an operation is not allowed its result has the empty form, though it may differ along the axis. That does
-no harm: what differs along a free axis is made of parameters with its label, and the whole label is refused.
+General linear groups are read in the same way. A form then means less: along an axis, an array is a vector (value one),
+a dual vector (value minus one), or constant (the empty form). A contraction needs a vector and a dual vector, and a sum
+terms of one kind; a product along the axis, which adds powers of scales, is not allowed. If an operation is not
+allowed, its result has the empty form, though it may vary along the axis. That does no harm: whatever varies along a
+free axis depends on parameters with its label, and the whole label is rejected.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ from equikit.weightspace.tracing.programs._loops import all_alike, carried, loop
 from equikit.weightspace.tracing.programs._program import Call
 
 Form = dict[int, Fraction]
-"""A linear form: the number of an unknown to its coefficient; what is not there has coefficient zero."""
+"""A linear form: from the number of an unknown to its coefficient; missing unknowns have coefficient zero."""
 Forms = tuple[Form, ...]
-"""For each free atom of an axis."""
+"""A form for each free atom of an axis."""
 Kind = Literal["positive", "sign", "linear"]
-"""Of scales: numbers above zero, or plus and minus one; or general linear groups."""
+"""The kind of symmetry: positive scales, or signs, or general linear groups."""
 
 
 class Array(list[Place]):
@@ -69,14 +69,14 @@ class Array(list[Place]):
 
     @classmethod
     def of(cls, places: Sequence[Place], zero: bool) -> Array:
-        """An array of places."""
+        """Make an array from places."""
         found = cls(places)
         found.zero = zero
         return found
 
 
 def combined(one: Form, two: Form, factor: Fraction | int = 1) -> Form:
-    """`one + factor two`."""
+    """Return `one + factor two`."""
     found = dict(one)
     for number, value in two.items():
         found[number] = found.get(number, Fraction(0)) + factor * value
@@ -84,7 +84,7 @@ def combined(one: Form, two: Form, factor: Fraction | int = 1) -> Form:
 
 
 def plain(places: Sequence[Place], zero: bool = False) -> Array:
-    """An array with these axes that no scale multiplies."""
+    """Return an array with these axes that no scale multiplies."""
     return Array.of([_with(place, lambda axis: tuple({} for _ in atoms(axis))) for place in places], zero)
 
 
@@ -96,7 +96,7 @@ def _with(place: Place, make: Any) -> Place:
 
 @dataclass
 class Powers:
-    """What is known of the powers.
+    """The known constraints on the powers.
 
     Attributes:
         kind: what acts.
@@ -109,17 +109,17 @@ class Powers:
     carried: dict[int, Axis] = field(default_factory=dict)
 
     def vanish(self, form: Form) -> None:
-        """Ask that a form is zero."""
+        """Require that a form is zero."""
         if form:
             self.rows.append(form)
 
     def equal(self, one: Forms, two: Forms) -> None:
-        """Ask that forms are equal."""
+        """Require that forms are equal."""
         for mine, theirs in zip(one, two, strict=True):
             self.vanish(combined(mine, theirs, -1))
 
     def unknown(self, place: Place) -> Place:
-        """Forms of what a loop carries."""
+        """Return the forms of the carry of a loop."""
 
         def fresh(axis: Axis) -> Forms:
             first = -1 - len(self.carried)
@@ -130,7 +130,7 @@ class Powers:
         return _with(place, fresh)
 
     def run(self, call: Call, operands: Sequence[Array]) -> list[Array]:
-        """The powers of what a program returns."""
+        """Return the powers of the results of a program."""
         known: dict[Any, Array] = dict(zip(call.jaxpr.invars, operands, strict=True))
         for variable, value in zip(call.jaxpr.constvars, call.constants, strict=True):
             known[variable] = plain(call.places[variable], _is_zero(value))
@@ -166,7 +166,7 @@ class Powers:
         return [one if isinstance(one, Array) else Array(one) for one in found]
 
     def _nothing(self, given: Sequence[Array]) -> None:
-        """Nothing may multiply these."""
+        """Require that nothing multiplies these."""
         for array in given:
             for place in array:
                 for forms in place.members.flat:
@@ -196,7 +196,7 @@ class Powers:
         return [Place(single(()), same=True) if one.same else mine for mine, one in zip(found, places, strict=True)]
 
     def _shares(self, its: Related, given: list[Array]) -> Shares | None:
-        """For each label the forms of the operands that have it; None if their atoms do not fit."""
+        """Return for each label the forms of the operands that have it; None if their atoms do not fit."""
         found: Shares = {label: {} for label in its.columns.over}
         for number, (shape, array) in enumerate(zip(its.pattern.operands, given, strict=True)):
             for axis, place in zip(shape, array, strict=True):
@@ -253,7 +253,7 @@ def _empty(columns: Columns, label: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Loop:
-    """What loops do with forms."""
+    """How loops treat forms."""
 
     powers: Powers
     body: Call
@@ -269,7 +269,7 @@ class _Loop:
                     self.powers.vanish(form)
 
     def state(self, given: list[Places]) -> list[Places]:
-        """Unknown forms, equal to those of the start."""
+        """Return unknown forms, equal to those of the start."""
         invars, (start, end) = self.body.jaxpr.invars, self.which
         # The operands of a while loop have the constants of its condition too.
         first = min(start, len(invars) - (end - start))
@@ -291,7 +291,7 @@ ZERO = "zero"
 
 @dataclass(frozen=True)
 class _Combine:
-    """The forms of the results of an equation from those of its operands, label by label."""
+    """Combines the forms of an equation's operands into those of its results, label by label."""
 
     powers: Powers
     how: Arithmetic
@@ -317,7 +317,7 @@ class _Combine:
         return every if not isinstance(self.how, Add) or self.how.terms is None else self.how.terms
 
     def result(self, number: int) -> Columns:
-        """The forms of all labels of a result; what the equation asks of its operands is noted with the first one."""
+        """Return the forms of all labels of a result; the first one also records the constraints on operands."""
         members = {}
         for label, empty in ((label, _empty(self.columns, label)) for label in self.columns.over):
             for index in np.ndindex(*empty.shape):
@@ -370,7 +370,7 @@ class _Combine:
         return self._common(label, given)
 
     def _common(self, label: str, given: dict[int, Form]) -> Form:
-        """The form of all terms, but of zeros; a term without the label is the same everywhere along it."""
+        """The form of all nonzero terms; a term without the label is constant along it."""
         if JOINED in given:
             return given[JOINED]
         beside = self._in_sum(label, self.pattern.results)

@@ -1,4 +1,4 @@
-"""Labels that are permuted by themselves for every index of another: wreath products."""
+"""Labels that are permuted separately for every index of another label: wreath products."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from equikit.weightspace.tracing.primitives._table import contracts
 from equikit.weightspace.tracing.programs._program import Call
 
 Nested = tuple[tuple[str, str], ...]
-"""Pairs of labels: the first is permuted by itself for every index of the second."""
+"""Pairs of labels: the first is permuted separately for every index of the second."""
 
 
 def nested(calls: Iterable[Call], roots: Mapping[str, Axis]) -> Nested:
-    """The free labels that may be permuted by themselves for every index of another one.
+    """Find the free labels that may be permuted separately for every index of another label.
 
     One index set is nested in another if every array of the program that has an axis of the first has one of the
     second, each of them once; if whenever entries meet along the first, they have one index of the second; and if what
@@ -47,14 +47,14 @@ def nested(calls: Iterable[Call], roots: Mapping[str, Axis]) -> Nested:
 
 
 def _arrays(call: Call) -> Iterator[tuple[Axis, ...]]:
-    """The index sets of each piece of each array of a program."""
+    """Yield the index sets of each piece of each array of a program."""
     for variable, places in call.places.items():
         for _, axes in indices_of(places, variable.aval.shape):
             yield from _pieces(axes)
 
 
 def _pieces(axes: Sequence[Axis]) -> Iterator[tuple[Axis, ...]]:
-    """The index sets of each piece of an array, where sums fall into their parts."""
+    """Yield the index sets of each piece of an array, with sums split into their parts."""
 
     def of(axis: Axis) -> list[tuple[Axis, ...]]:
         axis = axis.root
@@ -83,7 +83,7 @@ class _Operand:
     along: frozenset[Axis]
 
     def allows(self, inner: Axis, outer: Axis) -> bool:
-        """Whether an inner set stays with its outer one."""
+        """Whether an inner set stays with its outer set."""
         if inner in self.kept:
             return outer not in self.summed
         return inner not in self.summed | self.along or outer in self.summed | self.along

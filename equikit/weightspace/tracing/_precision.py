@@ -1,4 +1,4 @@
-"""The precision that a program computes in, whatever that of its parameters."""
+"""The precision of a program's computation, whatever the precision of its parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOVING = frozenset(_MOVING.split())
 
 
 def rounding(closed: Any) -> float:
-    """The rounding error of the narrowest floating-point dtype that a program computes in; 0 if it computes in none.
+    """Return the rounding error of the narrowest floating-point dtype in a computation; 0 if there is none.
 
     Inputs, and operations that move their entries, do not count: weights of bfloat16 that are converted to float32 are
     exact.
@@ -30,7 +30,7 @@ def rounding(closed: Any) -> float:
 
 
 def _computed(closed: Any) -> Iterator[Any]:
-    """The dtypes of the results of all operations; of those with programs of their own, the ones inside."""
+    """Yield the dtypes of the results of all operations; for those with inner programs, of the inner operations."""
     for equation in opened(closed)[0].eqns:
         inner = [*jaxprs_in_params(equation.params)]
         for program in inner:

@@ -1,4 +1,4 @@
-"""Reading the symmetry of parameters off the program of a model."""
+"""Read the symmetry of parameters from the program of a model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from equikit.weightspace.tracing.programs._reading import OUTPUT, read, shapes_o
 def trace(
     apply: Callable[..., Any], params: Any, x: Any, *, examples: Sequence[Any] = (), unreached: bool = False
 ) -> Specification:
-    r"""The permutations of the parameters of a model that leave what it computes as it is.
+    r"""Find the permutations of a model's parameters that preserve its function.
 
     The program of the model is read equation by equation, and every axis of every array gets an index set. Elementwise
     operations, contractions and what loops carry make two index sets one; reshape makes products of them, and
@@ -104,7 +104,7 @@ def _of_inputs(call: Call, params: int) -> Iterator[Axis]:
 
 
 class _Names:
-    """Labels of index sets, in the order in which they are met."""
+    """Labels of index sets, in the order in which they occur."""
 
     def __init__(self, of_inputs: set[Axis]) -> None:
         self.of_inputs = of_inputs
@@ -113,13 +113,13 @@ class _Names:
         self.reasons: dict[str, str] = {}
 
     def place(self, place: Place) -> Expression:
-        """What an axis of a parameter is an axis of."""
+        """Return the term of an axis of a parameter."""
         members = tuple(self.expression(axis) for axis in place.members.flat)
         over = tuple(one for one in place.over if isinstance(one, int))
         return Indexed(over, place.members.shape, members) if over else members[0]
 
     def expression(self, axis: Axis) -> Simple:
-        """What an axis is an axis of."""
+        """Return the term of an axis."""
         axis = axis.root
         if axis.kind == "product":
             return Product(tuple(map(self.expression, factors(axis))))

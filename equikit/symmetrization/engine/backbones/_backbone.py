@@ -1,4 +1,4 @@
-"""Calling the backbone: any callable, checked for what it returns and for what it leaves behind."""
+"""Calls of the backbone, which may be any callable, with checks of its results and side effects."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine.backbones._foreign import impure, refuse_new_state, state_of, stateful
 
 KeyArgument = Literal["key", "rngs"]
-"""The keyword by which a backbone takes a random key: as it is, or as `nnx.Rngs`."""
+"""The keyword by which a backbone takes a random key: as a key, or as `nnx.Rngs`."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the backbone: what is the same for all elements of a frame.
+    """One call of the backbone: everything that is the same for all elements of a frame.
 
     Attributes:
         backbone: the function or module.
@@ -49,7 +49,7 @@ class Call:
     batched: bool
 
     def __call__(self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> dict[str, Array]:
-        """Evaluate the backbone on inputs `[*batch, *axes, channels]`, inside a transformation of JAX.
+        """Evaluate the backbone on inputs `[*batch, *axes, channels]`, inside a JAX transformation.
 
         Raises:
             OptionError: if the backbone changes its own state, needs a key, or takes one sample and not a batch.
@@ -70,7 +70,7 @@ class Call:
     def _sample_by_sample(
         self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None
     ) -> dict[str, Array]:
-        """The outputs of a backbone for one sample, mapped over the batch axes."""
+        """Return the outputs of a backbone for one sample, mapped over the batch axes."""
 
         def one(
             x: dict[str, Array], masks: dict[str, Array], told: dict[str, Array], key: jax.Array | None
@@ -82,7 +82,7 @@ class Call:
         return one(x, masks, dict(self.told), None if key is None else jax.random.split(key, self.batch))
 
     def _mapped(self, x: dict[str, Array], masks: dict[str, Array], key: jax.Array | None) -> str | None:
-        """How a backbone that fails has to be mapped to do what the signature says; `None` if no `vmap` helps."""
+        """Explain how a failing backbone has to be mapped to fit the signature; `None` if no `vmap` helps."""
         if self.batch and _runs(self._sample_by_sample, x, masks, key):
             return "write symmetrize(..., batched=False)"
         found, text = self.backbone, "backbone"
@@ -101,7 +101,7 @@ class Call:
         key: jax.Array | None,
         batch: tuple[int, ...],
     ) -> dict[str, Array]:
-        """What the backbone returns, checked for the batch axes."""
+        """Return the outputs of the backbone, after a check of the batch axes."""
         keywords = {**self.keywords, **told}
         if masks:
             keywords["mask"] = masks
@@ -120,7 +120,7 @@ class Call:
         return self._checked(outputs, batch)
 
     def _refusal(self, error: Exception, keywords: Mapping[str, Any]) -> OptionError | None:
-        """What an error of the backbone means, if it comes from how `symmetrize` calls it; else `None`."""
+        """Explain an error of the backbone, if it comes from how `symmetrize` calls it; else `None`."""
         if isinstance(error, flax.errors.TraceContextError | flax.errors.ModifyScopeVariableError):
             return stateful(error)
         words = str(error)
@@ -172,7 +172,7 @@ class Call:
 
 
 def _runs(function: Callable[..., Any], *arguments: Any) -> bool:
-    """Whether a function of arrays raises nothing."""
+    """Whether a function of arrays raises no error."""
     try:
         jax.eval_shape(function, *arguments)
     except Exception:

@@ -1,4 +1,4 @@
-"""Modules of other libraries: which of them JAX cannot trace as they are, and the error that says what to pass."""
+"""Modules of other libraries: which of them JAX cannot trace, and the error that says what to pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HAIKU = "lambda x: net.apply(params, None, x), with net = hk.transform(f) and pa
 
 
 def refuse_foreign(what: str, thing: Any) -> None:
-    """Raise `OptionError` for modules that are not functions of an input yet, and for those of PyTorch."""
+    """Raise `OptionError` for PyTorch modules, and for modules that are not yet functions of an input."""
     found = _not_a_function(thing)
     if found is not None:
         problem, step = found
@@ -32,7 +32,7 @@ def refuse_foreign(what: str, thing: Any) -> None:
 
 
 def _not_a_function(thing: Any) -> tuple[str, str] | None:
-    """What is wrong with a module, and what to pass in its place."""
+    """Explain what is wrong with a module, and what to pass instead."""
     if any(kind.__module__.split(".")[0] == "torch" for kind in type(thing).__mro__):
         return "a module of PyTorch, which JAX cannot trace", "write it in JAX, for example as a flax.nnx.Module"
     if isinstance(thing, type):
@@ -45,7 +45,7 @@ def _not_a_function(thing: Any) -> tuple[str, str] | None:
 
 
 def is_initializing(thing: Any) -> bool:
-    """Whether a module of Flax Linen or Haiku makes its parameters in this call, which no transformation may do."""
+    """Whether a Flax Linen or Haiku module makes its parameters in this call, which no transformation may do."""
     if isinstance(thing, linen.Module):
         return thing.scope is not None and thing.is_initializing()
     return _is_haiku(thing) and bool(sys.modules["haiku"].running_init())
@@ -57,20 +57,20 @@ def _is_haiku(thing: object) -> bool:
 
 
 def state_of(thing: Any) -> dict[int, Any]:
-    """The arrays of a module of Flax Linen or Haiku that it may replace as it is called, by identity."""
+    """Return the arrays of a Flax Linen or Haiku module that it may replace in a call, by identity."""
     variables = thing.variables if isinstance(thing, linen.Module) else thing.state_dict() if _is_haiku(thing) else {}
     return {id(leaf): leaf for leaf in jax.tree.leaves(variables)}
 
 
 def refuse_new_state(thing: Any, before: Mapping[int, Any]) -> None:
-    """Raise `OptionError` if a module of Flax Linen or Haiku has replaced arrays, or made some after initialization."""
+    """Raise `OptionError` if a Flax Linen or Haiku module has replaced arrays, or made some after initialization."""
     after = state_of(thing).keys()
     if after != before.keys() and not (is_initializing(thing) and before.keys() <= after):
         raise stateful(type(thing).__name__)
 
 
 def impure(error: Exception) -> OptionError | None:
-    """What an error means that Flax Linen, Haiku or JAX raise where a backbone is not a pure function; else `None`."""
+    """Explain an error of Flax Linen, Haiku or JAX due to an impure backbone; else `None`."""
     if isinstance(error, jax.errors.TracerArrayConversionError | jax.errors.ConcretizationTypeError):
         return _untraceable(error)
     kinds = flax.errors.JaxTransformError | flax.errors.ScopeParamNotFoundError
@@ -102,7 +102,7 @@ def _untraceable(error: Exception) -> OptionError:
 
 
 def stateful(error: object) -> OptionError:
-    """The error for a backbone that changes its state, where `error` says what it changed."""
+    """Return the error for a backbone that changes its state, where `error` says what it changed."""
     what = str(error).split("(")[0].strip()
     random = "Rng" in what
     return OptionError(

@@ -1,4 +1,4 @@
-"""Functions and modules of any library as attributes of what wraps them."""
+"""Functions and modules of any library as attributes of their wrappers."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from equikit.symmetrization.engine.backbones._foreign import refuse_foreign
 
 
 def is_plain(thing: object) -> bool:
-    """Whether something holds no arrays that JAX knows of."""
+    """Whether a value contains no arrays that JAX knows of."""
     return thing is None or bool(jax.tree_util.all_leaves([thing]))
 
 
 def held(thing: object) -> Any:
-    """Something as an attribute of an NNX module: what holds arrays without being a module is data."""
+    """Return a value as an attribute of an NNX module: data if it holds arrays without being a module."""
     return thing if isinstance(thing, nnx.Module) or is_plain(thing) else nnx.data(thing)
 
 
 def checked_callable(
     what: str, thing: object, expected: str, step: str, *, arguments: int | None = 1, keywords: tuple[str, ...] = ()
 ) -> Any:
-    """Return what can be called with these arguments, or raise `OptionError`; `arguments=None` leaves them open."""
+    """Return a callable that accepts these arguments, or raise `OptionError`; `arguments=None` allows any."""
     refuse_foreign(what, thing)
     if not callable(thing):
         raise OptionError(f"{what} cannot be called", got=type(thing).__name__, expected=expected, step=step)
@@ -44,12 +44,12 @@ def held_network(
     expected: str = "a function or a module",
     step: str = "pass what takes the input of symmetrize",
 ) -> Any:
-    """A network as an attribute of an NNX module, or `OptionError` where it cannot be called with one input."""
+    """Return a network as an attribute of an NNX module, or raise `OptionError` if it does not take one input."""
     return held(checked_callable("the network", network, expected, step))
 
 
 def mask_keyword(what: str, network: object, masks: Mapping[str, Any], *keywords: str) -> dict[str, Any]:
-    """The keyword `mask=` of a network, none without masks; `OptionError` where the network does not take it."""
+    """Return the keyword `mask=` for a network, nothing without masks; `OptionError` if it does not accept it."""
     if not masks:
         return {}
     expected, step = "a function that is told which entries are there", "write f(x, *, mask=None), mask by label"
@@ -77,7 +77,7 @@ class PytreeOf:
         jax.tree_util.register_pytree_node_class(cls)
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        """Children and what is static, for JAX."""
+        """Return children and static data, for JAX."""
         attributes = {name: getattr(self, name) for name in self._names}
         held = {name: value for name, value in attributes.items() if not is_plain(value)}
         static = tuple((name, value) for name, value in attributes.items() if name not in held)
@@ -85,5 +85,5 @@ class PytreeOf:
 
     @classmethod
     def tree_unflatten(cls, static: tuple[Any, ...], children: tuple[Any, ...]) -> Self:
-        """Put together again, for JAX."""
+        """Rebuild the pytree, for JAX."""
         return cls({**dict(zip(static[0], children, strict=True)), **dict(static[1])})

@@ -1,4 +1,4 @@
-"""Calling the network of a learned method, and reading scores and vectors off what it returns."""
+"""Calls of the network of a learned method, which return scores and vectors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine.backbones._modules import mask_keyword
 
 NOISE = "noise"
-"""The name by which a network gets its noise."""
+"""The name of the noise among a network's inputs."""
 
 
 def wide_inputs(action: Action, terms: tuple[Term, ...], x: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays of some terms in float32 or more, so that rounding decides little, with an axis of channels."""
+    """The arrays of some terms in float32 or wider, so that rounding decides little, with an axis of channels."""
     arrays = {term.name: x[term.name] for term in terms}
     if not action.channels:
         arrays = {name: array[..., None] for name, array in arrays.items()}
@@ -34,7 +34,7 @@ def called(
     arrays: Mapping[str, Array],
     masks: Mapping[str, Array],
 ) -> Any:
-    """Call the network with the arrays of some terms, in the way that it is made for.
+    """Call the network with the arrays of some terms, in the form that it expects.
 
     `DeepSets` gets all numbers of every entry as its channels, `GraphNetwork` edges and nodes, a `Network` always a
     dictionary, and everything else one array where there is one term, and a dictionary where there are more.
@@ -55,7 +55,7 @@ def _called_on_points(
     arrays: Mapping[str, Array],
     masks: Mapping[str, Array],
 ) -> Array:
-    """Sets and graphs: the numbers of every entry are its channels, those of every pair the channels of edges."""
+    """Call a network of sets or graphs: numbers of entries are channels, numbers of pairs channels of edges."""
     pairs = [term for term in terms if len(term.labels) == 2 and term.labels[0] == term.labels[1]]
     graph = isinstance(network, GraphNetwork)
     label = pairs[0].labels[0] if pairs else terms[0].labels[0] if terms and terms[0].labels else ""
@@ -82,7 +82,7 @@ def _called_on_points(
 
 
 def output_of(found: Any, names: tuple[str, ...], what: str) -> Array:
-    """The array with one of these names among what a network returns, or the only one.
+    """Return the array with one of these names from a network's output, or the only array.
 
     Raises:
         ShapeError: if there is none.

@@ -1,4 +1,4 @@
-"""Parts of metanetworks that act on each row alone."""
+"""Parts of metanetworks that act on each row separately."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from equikit.nn.initializers import DENSE, ones, scaled, unit_normal, zeros
 
 
 class State(NamedTuple):
-    """What a layer takes and returns.
+    """The input and the output of a layer.
 
     Attributes:
         nodes: `[*batch, nodes, c]`.
@@ -28,7 +28,7 @@ class State(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What all layers of a network share."""
+    """Options that all layers of a network share."""
 
     rngs: nnx.Rngs
     activation: Activation
@@ -37,19 +37,19 @@ class Options(NamedTuple):
     use_global: bool
 
     def linear(self, before: int, after: int, *, use_bias: bool = True) -> nnx.Linear | None:
-        """A linear map of the channels; none where there are no channels to map, or none to map to."""
+        """Return a linear map of the channels; `None` without input or output channels."""
         if not (before and after):
             return None
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         return nnx.Linear(before, after, use_bias=use_bias, **DENSE, **types, rngs=self.rngs)
 
     def norm(self, width: int) -> nnx.LayerNorm:
-        """A layer norm of the channels."""
+        """Return a layer norm of the channels."""
         types = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         return nnx.LayerNorm(width, scale_init=ones, bias_init=zeros, **types, rngs=self.rngs)
 
     def codes(self, count: int, width: int) -> nnx.Param[jax.Array] | None:
-        """Learned rows, `[count, width]`, small beside what weights make of themselves; none where there are none."""
+        """Return learned rows, `[count, width]`, with small initial values; `None` for no rows."""
         if count == 0:
             return None
         scale = np.full(count, 0.3)
@@ -57,7 +57,7 @@ class Options(NamedTuple):
 
 
 class Joined(nnx.Module):
-    """A perceptron with one hidden layer of gated units on several arrays: each has a linear map, and these are added.
+    """A perceptron with one hidden layer of gated units on several arrays, whose linear maps are added.
 
     Adding comes after the maps, so that rows of nodes are mapped once and not for every edge. Gates, because functions
     of weights are products of weights: without them `sum_h a_h b_h c_h` is not learned in a thousand steps.
@@ -75,14 +75,14 @@ class Joined(nnx.Module):
         self.activation = options.activation
 
     def part(self, name: str, x: jax.Array) -> jax.Array:
-        """What one array brings."""
+        """Return the contribution of one array."""
         linear = self.maps[name]
         assert linear is not None
         result: jax.Array = linear(x)
         return result
 
     def __call__(self, total: jax.Array) -> jax.Array:
-        """Gate and last map, of the sum of parts."""
+        """Apply the gate and the last map to the sum of contributions."""
         assert self.last is not None
         gate, value = jnp.split(total / jnp.sqrt(jnp.asarray(self.count, total.dtype)), 2, axis=-1)
         result: jax.Array = self.last(self.activation(gate) * value)

@@ -17,7 +17,7 @@ from equikit.weightspace.graphs.layers._messages import means
 
 
 class Encoder(nnx.Module):
-    """Values, codes of layers, kinds and positions, and activations, mapped to one width and added."""
+    """Maps values, codes of layers, kinds and positions, and activations to one width, and adds them."""
 
     def __init__(
         self, graph: ParameterGraph, channels: int, width: int, probes: Probes | None, options: Options
@@ -34,7 +34,7 @@ class Encoder(nnx.Module):
         self.whole = options.codes(1, width) if options.use_global else None
 
     def __call__(self, params: Any) -> State:
-        """Features of nodes, of edges and of the whole."""
+        """Return features of nodes, of edges and of the graph."""
         graph = self.graph
         values = graph.features(params, channels=self.channels)
         batch = values.nodes.shape[:-2]
@@ -55,7 +55,7 @@ class Encoder(nnx.Module):
     def _added(
         self, values: jax.Array, linear: nnx.Linear | None, *codes: tuple[nnx.Param[jax.Array] | None, np.ndarray]
     ) -> jax.Array:
-        """Values, if there are any, mapped to the width, and the codes of each row."""
+        """Return values, if there are any, mapped to the width, plus the codes of each row."""
         if linear is None:
             mapped = jnp.zeros((*values.shape[:-1], self.width), self.dtype or values.dtype)
         else:
@@ -72,7 +72,7 @@ def _positions(position: np.ndarray) -> int:
 
 
 class InvariantHead(nnx.Module):
-    """Means of each layer's nodes and of each kind's edges, and the features of the whole, through a perceptron."""
+    """Means of each layer's nodes and each kind's edges, and the features of the graph, through a perceptron."""
 
     def __init__(self, graph: ParameterGraph, width: int, out: int, options: Options) -> None:
         self.graph = graph
@@ -82,7 +82,7 @@ class InvariantHead(nnx.Module):
         self.last = options.linear(width, out)
 
     def __call__(self, state: State) -> jax.Array:
-        """Invariants `[*batch, out]`."""
+        """Return invariants `[*batch, out]`."""
         graph, part = self.graph, self.hidden.part
         batch = state.nodes.shape[:-2]
         nodes = means(state.nodes, graph.node_layer, len(graph.node_layers))
@@ -106,14 +106,14 @@ class NodeHead(nnx.Module):
         self.last = options.linear(width, out)
 
     def __call__(self, state: State) -> jax.Array:
-        """Features `[*batch, n, out]`."""
+        """Return features `[*batch, n, out]`."""
         assert self.last is not None
         result: jax.Array = self.last(state.nodes[..., self.first : self.first + self.count, :])
         return result
 
 
 class ParameterHead(nnx.Module):
-    """New channels for every parameter, read where its value stood."""
+    """New channels for every parameter, read from the place of its value."""
 
     def __init__(self, graph: ParameterGraph, width: int, out: int, options: Options) -> None:
         self.of_nodes = options.linear(width, graph.node_width * out)

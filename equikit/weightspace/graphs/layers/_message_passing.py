@@ -14,7 +14,7 @@ from equikit.weightspace.graphs.layers._metanetwork import Metanetwork
 
 
 class MessageLayer(nnx.Module):
-    """Edges are updated from their ends, nodes from the means of their edges, the whole from the means of both."""
+    """A layer that updates edges from their ends, nodes from means of edges, and the graph from means of both."""
 
     def __init__(self, graph: ParameterGraph, width: int, options: Options) -> None:
         self.graph = graph
@@ -66,7 +66,7 @@ class MessageLayer(nnx.Module):
 
 
 class MessagePassing(Metanetwork):
-    r"""A graph network on the parameters of other networks, equivariant or invariant to what permutes these.
+    r"""A graph network on the parameters of other networks, equivariant or invariant under their permutations.
 
     With features \(e\) of the edge from node \(u\) to \(v\), \(g\) of the whole graph, perceptrons \(\phi\) and layer
     norms in front of them, a layer is
@@ -121,5 +121,5 @@ class MessagePassing(Metanetwork):
     """
 
     def make_layer(self, width: int, options: Options) -> MessageLayer:
-        """A layer."""
+        """Return a layer."""
         return MessageLayer(self.graph, width, options)

@@ -1,4 +1,4 @@
-"""Along the edges of a graph and back to its nodes: rows that are looked up, means and weighted means of rows."""
+"""Gathers along the edges of a graph, and means and weighted means back to its nodes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 
 def looked_up(x: jax.Array, index: np.ndarray) -> jax.Array:
-    """Rows `[*batch, rows, c]` by their numbers: `[*batch, entries, c]`."""
+    """Look up rows `[*batch, rows, c]` by their numbers: `[*batch, entries, c]`."""
     return x.at[..., index, :].get(mode="promise_in_bounds")
 
 
 def sums(x: jax.Array, index: np.ndarray, rows: int, share: np.ndarray | None = None) -> jax.Array:
-    """Sums of entries `[*batch, entries, c]` that are of one row, `[*batch, rows, c]`; in float32 or wider.
+    """Sum entries `[*batch, entries, c]` by row, `[*batch, rows, c]`; in float32 or wider.
 
     Entries may be multiplied by shares, `[entries]`.
     """
@@ -25,13 +25,13 @@ def sums(x: jax.Array, index: np.ndarray, rows: int, share: np.ndarray | None = 
 
 
 def means(x: jax.Array, index: np.ndarray, rows: int) -> jax.Array:
-    """Means of entries `[*batch, entries, c]` that are of one row, `[*batch, rows, c]`; of nothing, zero."""
+    """Average entries `[*batch, entries, c]` by row, `[*batch, rows, c]`; zero without entries."""
     count = np.bincount(index, minlength=rows)
     return sums(x, index, rows, 1.0 / count[index]).astype(x.dtype)
 
 
 def shares(index: np.ndarray, kind: np.ndarray, rows: int) -> np.ndarray:
-    """By what to multiply entries, so that sums are means over the kinds of a row of means over entries of one kind."""
+    """Factors of entries with which sums are means, over the kinds of a row, of means over entries of one kind."""
     kinds = int(kind.max(initial=-1)) + 1
     pair = index.astype(np.int64) * kinds + kind
     _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
@@ -41,13 +41,13 @@ def shares(index: np.ndarray, kind: np.ndarray, rows: int) -> np.ndarray:
 
 
 def mean_of_means(x: jax.Array, kind: np.ndarray) -> jax.Array:
-    """The mean over all kinds of the means of rows of one kind, `[*batch, c]`; of nothing, zero."""
+    """Return the mean over all kinds of the means of rows of one kind, `[*batch, c]`; zero without rows."""
     index = np.zeros(len(kind), np.int32)
     return sums(x, index, 1, shares(index, kind, 1))[..., 0, :].astype(x.dtype)
 
 
 def weighted(logits: jax.Array, values: jax.Array, index: np.ndarray, rows: int) -> jax.Array:
-    """Means of entries that are of one row, weighted by the softmax of their logits.
+    """Return means of entries by row, weighted by the softmax of their logits.
 
     Args:
         logits: `[*batch, entries, heads]`.

@@ -1,4 +1,4 @@
-"""What networks on parameter graphs share: channels, features, layers one after another, and what comes out."""
+"""Base class of networks on parameter graphs: channels, features, a stack of layers, and outputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from equikit.weightspace.graphs.layers._encoder import Encoder, InvariantHead, N
 
 
 class Metanetwork(nnx.Module):
-    """A network on parameter graphs; subclasses say what a layer is."""
+    """A network on parameter graphs; subclasses define the layers."""
 
     def __init__(
         self,
@@ -63,18 +63,18 @@ class Metanetwork(nnx.Module):
             self.head = NodeHead(graph, out, hidden[-1], widths[-1], options)
 
     def prepare(self, width: int, options: Options) -> None:
-        """Make parts that a subclass needs beside its layers."""
+        """Make additional parts of a subclass."""
 
     def make_layer(self, width: int, options: Options) -> Any:
-        """A layer."""
+        """Return a layer."""
         raise NotImplementedError
 
     def begin(self, state: State) -> State:
-        """What comes before the first layer."""
+        """Convert the state before the first layer."""
         return state
 
     def end(self, state: State) -> State:
-        """What comes after the last one."""
+        """Convert the state after the last layer."""
         return state
 
     def __call__(self, params: Any) -> Any:
@@ -103,7 +103,7 @@ class Metanetwork(nnx.Module):
 
 
 class Resize(nnx.Module):
-    """A linear map from one width to another; nothing where they agree."""
+    """A linear map between two widths; the identity if they agree."""
 
     def __init__(self, before: int, after: int, options: Options) -> None:
         same = before == after

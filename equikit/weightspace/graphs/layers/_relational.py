@@ -19,7 +19,7 @@ from equikit.weightspace.graphs.layers._metanetwork import Metanetwork
 
 
 class RelationalLayer(nnx.Module):
-    """Attention of every node to its neighbors and itself, then an update of edges from both ends and the reversed."""
+    """Attention of nodes to their neighbors and themselves, then an update of edges from ends and reversed edges."""
 
     def __init__(self, graph: ParameterGraph, width: int, heads: int, options: Options) -> None:
         self.graph, self.heads = graph, heads
@@ -78,25 +78,25 @@ class RelationalLayer(nnx.Module):
 
 
 def arcs(graph: ParameterGraph) -> tuple[np.ndarray, np.ndarray]:
-    """Senders and receivers of all edges, of all edges reversed, and of an edge from each node to itself."""
+    """Return senders and receivers of all edges, of all reversed edges, and of an edge from each node to itself."""
     (senders, receivers), itself = graph.edge_index, np.arange(graph.num_nodes, dtype=np.int32)
     return np.concatenate([senders, receivers, itself]), np.concatenate([receivers, senders, itself])
 
 
 def arc_kinds(graph: ParameterGraph) -> np.ndarray:
-    """The kind of every arc: that of its edge, for each direction, or the layer of its node."""
+    """Return the kind of every arc: that of its edge, for each direction, or the layer of its node."""
     kinds = len(graph.edge_kinds)
     return np.concatenate([graph.edge_kind, graph.edge_kind + kinds, graph.node_layer + 2 * kinds])
 
 
 def opposite(graph: ParameterGraph) -> np.ndarray:
-    """For each arc the number of the reversed one."""
+    """Return for each arc the number of the reversed arc."""
     count = graph.num_edges
     return np.concatenate([np.arange(count) + count, np.arange(count), 2 * count + np.arange(graph.num_nodes)])
 
 
 class RelationalTransformer(Metanetwork):
-    r"""A transformer on the parameters of other networks whose attention is between nodes that share a weight.
+    r"""A transformer on the parameters of other networks with attention between nodes that share a weight.
 
     Every edge also exists reversed, with features of its own, and every node has an edge to itself. Of an edge from
     \(u\) to \(v\) with features \(e_{uv}\),
@@ -164,11 +164,11 @@ class RelationalTransformer(Metanetwork):
         self.directions = options.codes(3, width)
 
     def make_layer(self, width: int, options: Options) -> RelationalLayer:
-        """A layer."""
+        """Return a layer."""
         return RelationalLayer(self.graph, width, self.heads, options)
 
     def begin(self, state: State) -> State:
-        """Edges to arcs: each with the code of its direction."""
+        """Convert edges to arcs, each with the code of its direction."""
         assert self.directions is not None
         codes = self.directions[...].astype(state.edges.dtype)
         batch = state.nodes.shape[:-2]
@@ -176,5 +176,5 @@ class RelationalTransformer(Metanetwork):
         return state._replace(edges=jnp.concatenate([state.edges + codes[0], state.edges + codes[1], itself], axis=-2))
 
     def end(self, state: State) -> State:
-        """Arcs to edges: those that were there."""
+        """Convert arcs back to the original edges."""
         return state._replace(edges=state.edges[..., : self.graph.num_edges, :])

@@ -1,4 +1,4 @@
-"""What is known of the index set of an axis: it is free, rigid, a product or a sum; and how two of them become one."""
+"""Index sets of axes, which are free, rigid, products or sums, and their unification."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["free", "rigid", "product", "sum"]
-"""Of an index set: every permutation is allowed; none; those of factors; those of parts."""
+"""The permutations of an index set: all; none; those of its factors; those of its parts."""
 
 
 @dataclass(eq=False)
 class Axis:
-    """The index set of an axis, shared by all axes that have to be permuted alike.
+    """The index set of an axis, shared by all axes that are permuted together.
 
     Identity counts, and what is known grows while a program is read: axes that are found to be alike are linked.
 
@@ -33,7 +33,7 @@ class Axis:
 
     @property
     def root(self) -> Axis:
-        """The axis that stands for all that are alike."""
+        """The axis that represents all unified axes."""
         axis = self
         while axis.parent is not None:
             axis = axis.parent
@@ -42,7 +42,7 @@ class Axis:
         return axis
 
     def split(self, kind: Literal["product", "sum"], inner: Sequence[Axis]) -> None:
-        """Give structure to a free axis; one that is rigid makes its pieces so."""
+        """Give structure to a free axis; a rigid axis makes its pieces rigid."""
         if self.kind == "rigid":
             for one in inner:
                 make_rigid(one, self.reason)
@@ -68,7 +68,7 @@ def parts(axis: Axis) -> list[Axis]:
 
 
 def atoms(axis: Axis) -> list[Axis]:
-    """The free index sets that an axis is made of, in order; those of one index are left out."""
+    """The free index sets in an axis, in order, without those of one index."""
     axis = axis.root
     if axis.kind in ("product", "sum"):
         return [atom for one in axis.inner for atom in atoms(one)]
@@ -76,7 +76,7 @@ def atoms(axis: Axis) -> list[Axis]:
 
 
 def product(axes: Sequence[Axis], reason: str) -> Axis:
-    """The axis whose indices are tuples; `reason` is why it would be rigid."""
+    """Return the axis whose indices are tuples; `reason` is why it would be rigid."""
     inner = [factor for axis in axes for factor in factors(axis)]
     if len(inner) == 1:
         return inner[0]
@@ -85,7 +85,7 @@ def product(axes: Sequence[Axis], reason: str) -> Axis:
 
 
 def direct_sum(axes: Sequence[Axis]) -> Axis:
-    """The axis that holds others one after another."""
+    """Return the axis that concatenates others."""
     inner = [part for axis in axes for part in parts(axis)]
     if len(inner) == 1:
         return inner[0]
@@ -93,7 +93,7 @@ def direct_sum(axes: Sequence[Axis]) -> Axis:
 
 
 def make_rigid(axis: Axis, reason: str) -> None:
-    """Allow no permutation of an axis."""
+    """Make an axis rigid."""
     axis = axis.root
     inner, axis.inner = axis.inner, ()
     if axis.kind != "rigid":
@@ -103,7 +103,7 @@ def make_rigid(axis: Axis, reason: str) -> None:
 
 
 def unify(one: Axis, two: Axis, reason: str) -> None:
-    """Let two axes be permuted alike; `reason` is why they become rigid, if they cannot be else."""
+    """Unify two axes so that one permutation acts on both, or make both rigid with `reason`."""
     one, two = one.root, two.root
     if one is two or one.size <= 1:
         return
@@ -119,7 +119,7 @@ def unify(one: Axis, two: Axis, reason: str) -> None:
 
 
 def _alike(one: Axis, two: Axis, reason: str) -> bool:
-    """Refine two products, or two sums, to pieces of equal sizes, and let these be permuted alike."""
+    """Refine two products, or two sums, to pieces of equal sizes, and unify these."""
     if one.kind != two.kind:
         return False
     as_product = one.kind == "product"
@@ -139,7 +139,7 @@ def _alike(one: Axis, two: Axis, reason: str) -> bool:
 
 
 def _cut(axis: Axis, size: int, as_product: bool, reason: str) -> tuple[Axis, Axis | None]:
-    """A first piece of some size, and the rest; none where an axis cannot be cut there."""
+    """Split off a first piece of some size; `None` if an axis cannot be split there."""
     if as_product:
         if axis.size % size or axis.kind == "sum":
             return axis, None

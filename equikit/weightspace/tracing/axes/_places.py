@@ -1,4 +1,4 @@
-"""The axes of arrays, where what is known of one axis may depend on the index along another."""
+"""Axes of arrays, where properties of one axis may depend on the index along another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from equikit.weightspace.tracing.primitives._pattern import Shape, symbols_of
 
 @dataclass(frozen=True)
 class Lookup:
-    """An index that is computed: entries of a table are taken there.
+    """A computed index: entries of a table are taken there.
 
     Attributes:
         number: of the value of the index, so that equal numbers are equal indices.
@@ -29,9 +29,9 @@ class Lookup:
 
 
 Coordinate = int | Simple | Lookup
-"""What something depends on: the index along an axis of the array, in a pattern along an expression, or a lookup."""
+"""What something depends on: the index along an axis of the array, along an expression of a pattern, or a lookup."""
 Merge = Callable[[Any, Any], None]
-"""Makes two entries one."""
+"""Merges two entries into one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Place:
 
 
 def filled(shape: Sequence[int], make: Callable[[tuple[int, ...]], Any]) -> np.ndarray:
-    """An array of objects, made for each index."""
+    """Return an array of objects, made for each index."""
     found = np.empty(tuple(shape), object)
     for index in np.ndindex(*shape):
         found[index] = make(index)
@@ -64,17 +64,17 @@ def filled(shape: Sequence[int], make: Callable[[tuple[int, ...]], Any]) -> np.n
 
 
 def single(entry: Any) -> np.ndarray:
-    """An array of one object, without axes."""
+    """Return an array of one object, without axes."""
     return filled((), lambda _: entry)
 
 
 def size_of(coordinate: Any) -> int:
-    """The number of its indices; those of places are not known."""
+    """Count the indices; for lookups their number is unknown."""
     return int(coordinate.size)
 
 
 def merged(members: np.ndarray, axis: int, merge: Merge) -> np.ndarray:
-    """The first entry along an axis, of which all are made one."""
+    """Merge all entries along an axis into the first, and return it."""
     rows = np.moveaxis(members, axis, 0)
     for index in np.ndindex(*rows.shape[1:]):
         for row in range(1, len(rows)):
@@ -83,7 +83,7 @@ def merged(members: np.ndarray, axis: int, merge: Merge) -> np.ndarray:
 
 
 def fit(members: np.ndarray, over: Sequence[Any], wanted: Sequence[Any], merge: Merge) -> np.ndarray:
-    """Entries that depend on `wanted` alone: merged along other coordinates, and repeated along new ones."""
+    """Return entries that depend only on `wanted`: merged along other coordinates, repeated along new ones."""
     rest = list(over)
     for coordinate in over:
         if coordinate not in wanted:
@@ -97,12 +97,12 @@ def fit(members: np.ndarray, over: Sequence[Any], wanted: Sequence[Any], merge: 
 
 
 def shared(overs: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
-    """The coordinates that are in all of some sequences, in the order of the first."""
+    """Return the coordinates that are in all sequences, in the order of the first."""
     return tuple(one for one in (overs[0] if overs else ()) if all(one in other for other in overs[1:]))
 
 
 def in_pattern(over: Sequence[Coordinate], shape: Shape, lookups: Mapping[str, Lookup]) -> tuple[Any, ...]:
-    """Coordinates of an operand, in the language of a pattern."""
+    """Convert coordinates of an operand to those of a pattern."""
 
     def one(coordinate: Coordinate) -> Any:
         if isinstance(coordinate, Lookup):
@@ -115,7 +115,7 @@ def in_pattern(over: Sequence[Coordinate], shape: Shape, lookups: Mapping[str, L
 
 
 def deliver(members: np.ndarray, over: Sequence[Any], shape: Shape, merge: Merge) -> Place:
-    """Entries that depend on coordinates of a pattern as a place of a result; what it has not is merged."""
+    """Convert entries on coordinates of a pattern to a place of a result; missing coordinates are merged."""
     found: list[Coordinate] = []
     for place, coordinate in reversed([*enumerate(over)]):
         if isinstance(coordinate, Lookup):
@@ -149,7 +149,7 @@ Tree = Entry | tuple[str, list[Any]]
 
 
 def entries(tree: Tree) -> Iterator[Entry]:
-    """The entries of a tree, in order."""
+    """Yield the entries of a tree, in order."""
     if isinstance(tree, Entry):
         yield tree
     else:
@@ -170,7 +170,7 @@ class Columns:
     members: dict[str, np.ndarray]
 
     def tree(self, axis: Simple, index: Mapping[Any, int]) -> Tree:
-        """What an expression is made of, at indices of coordinates.
+        """Return the tree of an expression at indices of coordinates.
 
         A product in which later factors depend on the index of an earlier one is a sum over these indices.
         """
@@ -191,13 +191,13 @@ class Columns:
         return "product", before
 
     def inside(self, axis: Simple) -> tuple[Any, ...]:
-        """What an expression depends on, but for its own factors."""
+        """Return what an expression depends on, except its own factors."""
         own = axis.factors if isinstance(axis, Product) else ()
         every = dict.fromkeys(one for symbol in symbols_of(axis) for one in self.over[symbol.label])
         return tuple(one for one in every if one not in own)
 
     def without_later(self, axis: Simple, merge: Merge) -> Columns:
-        """Columns in which no factor of a product depends on a later one."""
+        """Return columns in which no factor of a product depends on a later one."""
         found = self
         if isinstance(axis, Product):
             for number, factor in enumerate(axis.factors):
@@ -213,7 +213,7 @@ class Columns:
 def result_places(
     columns: Columns, shape: Shape, compose: Callable[[Columns, Tree], Any], merge: Merge
 ) -> Iterator[Place]:
-    """The places of a result: `compose` makes an entry of a tree of entries."""
+    """Yield the places of a result: `compose` makes an entry of a tree of entries."""
     for axis in shape:
         if isinstance(axis, Symbol):
             yield deliver(columns.members[axis.label], columns.over[axis.label], shape, merge)
@@ -233,14 +233,14 @@ def joined(
     whole: Sum,
     merge: Merge,
 ) -> tuple[tuple[Any, ...], np.ndarray]:
-    """Entries of operands that are put one after another: they depend on the index along the whole axis."""
+    """Concatenate entries of operands, which then depend on the index along the whole axis."""
     rest = shared([[one for one in over if one != pieces[number]] for number, (over, _) in shares.items()])
     arrays = [fit(members, over, (*rest, pieces[number]), merge) for number, (over, members) in sorted(shares.items())]
     return (*rest, whole), np.concatenate(arrays, axis=-1)
 
 
 def indices_of(places: Sequence[Place], sizes: Sequence[int]) -> Iterator[tuple[dict[Coordinate, int], list[Any]]]:
-    """The entries of all places of an array, at each combination of indices that they depend on."""
+    """Yield the entries of all places of an array, at each combination of indices that they depend on."""
     every = list(dict.fromkeys(one for place in places if not place.same for one in place.over))
     counts = [sizes[one] if isinstance(one, int) else size_of(one) for one in every]
     for index in itertools.product(*map(range, counts)):

@@ -1,4 +1,4 @@
-"""Permutations: what a pattern says of the axes of its operands, and those of its results."""
+"""Permutations: what a pattern implies for the axes of operands and results."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from equikit.weightspace.tracing.axes._places import (
 from equikit.weightspace.tracing.primitives._pattern import Pattern, joints, symbols_of
 
 Places = list[Place]
-"""One for each axis of an array."""
+"""One place for each axis of an array."""
 
 
 @dataclass(frozen=True)
 class Related:
-    """How the axes of an equation are related.
+    """The relation between the axes of an equation.
 
     Attributes:
         pattern: of its axes.
@@ -49,7 +49,7 @@ class Related:
 def related(
     pattern: Pattern, given: Sequence[Places], indices: Mapping[str, int], split: frozenset[str], reason: str
 ) -> tuple[list[Places], Related]:
-    """The axes of the results of a pattern, and those of its labels; the axes of operands are made alike.
+    """Return the axes of a pattern's results and labels, after unifying the axes of its operands.
 
     Args:
         pattern: of the equation.
@@ -99,7 +99,7 @@ Loose = list[tuple[Simple, tuple[Any, ...], np.ndarray]]
 
 
 def _given(pattern: Pattern, given: Sequence[Places], lookups: dict[str, Lookup]) -> tuple[Shares, Loose]:
-    """What operands say of labels, and of axes that are made of several."""
+    """Return what operands imply for labels, and for axes made of several labels."""
     shares: Shares = {label: {} for label in pattern.symbols()}
     loose: Loose = []
     for number, (shape, places) in enumerate(zip(pattern.operands, given, strict=True)):
@@ -113,7 +113,7 @@ def _given(pattern: Pattern, given: Sequence[Places], lookups: dict[str, Lookup]
 
 
 def _varying(pattern: Pattern, given: Sequence[Places]) -> set[str]:
-    """Labels along which some operand is not the same everywhere."""
+    """The labels along which some operand is not constant."""
     return {
         symbol.label
         for shape, places in zip(pattern.operands, given, strict=True)
@@ -134,7 +134,7 @@ def _alone(axis: Simple) -> Place:
 def _coordinates(
     symbols: dict[str, Symbol], shares: Shares, loose: Loose, split: frozenset[str]
 ) -> dict[str, tuple[Any, ...]]:
-    """What each label depends on: the coordinates that are common to all operands."""
+    """Return what each label depends on: the coordinates common to all operands."""
     bounds = {label: [its for its, _ in by_operand.values()] for label, by_operand in shares.items()}
     for axis, its, _ in loose:
         for symbol in symbols_of(axis):
@@ -163,7 +163,7 @@ def _columns(
     over: dict[str, tuple[Any, ...]],
     merge: Callable[[Any, Any], None],
 ) -> Columns:
-    """The axes of all labels: those of the operands, made alike, or new ones."""
+    """The axes of all labels: those of the operands, unified, or new ones."""
     members: dict[str, np.ndarray] = {}
     for label, symbol in symbols.items():
         fitted = [fit(its, mine, over[label], merge) for mine, its in shares[label].values()]
@@ -179,7 +179,7 @@ def _columns(
 
 
 def composed(columns: Columns, tree: Tree, reason: str) -> Axis:
-    """An axis from the axes of a tree of products and sums."""
+    """Return an axis from the axes of a tree of products and sums."""
     if isinstance(tree, Entry):
         found: Axis = columns.members[tree.label][tree.index]
         return found

@@ -1,4 +1,4 @@
-"""Patterns: how the axes of the results of an equation come from the axes of its operands."""
+"""Patterns: how the axes of an equation's results follow from the axes of its operands."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fractions import Fraction
 from equikit.weightspace.specifications._terms import Product, Simple, Sum, Symbol
 
 Shape = tuple[Simple, ...]
-"""An expression for each axis of an array; its labels mean something within one equation only."""
+"""An expression for each axis of an array; its labels are local to one equation."""
 
 
 @dataclass(frozen=True)
 class Index:
-    """Where an index comes from that is looked up.
+    """The source of an index that is looked up.
 
     Attributes:
         operand: the number of the operand that holds it.
@@ -47,13 +47,13 @@ class Pattern:
     looked_up: Mapping[str, Index] = field(default_factory=dict)
 
     def symbols(self) -> dict[str, Symbol]:
-        """All symbols, by label."""
+        """Return all symbols, by label."""
         shapes = (*self.operands, *self.results)
         return {one.label: one for shape in shapes for axis in shape for one in symbols_of(axis)}
 
 
 def symbols_of(axis: Simple) -> tuple[Symbol, ...]:
-    """The symbols of an expression, in order."""
+    """Return the symbols of an expression, in order."""
     if isinstance(axis, Symbol):
         return (axis,)
     inner = axis.factors if isinstance(axis, Product) else axis.parts
@@ -61,17 +61,17 @@ def symbols_of(axis: Simple) -> tuple[Symbol, ...]:
 
 
 def named(prefix: str, sizes: Iterable[int]) -> list[Symbol]:
-    """A symbol for each axis of an array."""
+    """Return a symbol for each axis of an array."""
     return [Symbol(f"{prefix}{place}", int(size)) for place, size in enumerate(sizes)]
 
 
 def multiplied(factors: Sequence[Symbol]) -> Simple:
-    """The axis whose indices are tuples, or the only factor."""
+    """Return the axis whose indices are tuples, or the only factor."""
     return factors[0] if len(factors) == 1 else Product(tuple(factors))
 
 
 def joints(pattern: Pattern) -> Iterator[tuple[int, Sum, dict[int, Symbol]]]:
-    """Axes of results along which operands are put one after another, with the piece of each operand.
+    """Yield axes of results along which operands are concatenated, with the piece of each operand.
 
     The first entry is a number that stands for all operands together.
     """
@@ -87,7 +87,7 @@ def joints(pattern: Pattern) -> Iterator[tuple[int, Sum, dict[int, Symbol]]]:
 
 
 JOINED = -1
-"""In place of the number of an operand: all of them, put one after another."""
+"""Stands for all operands, concatenated, in place of the number of an operand."""
 
 
 @dataclass(frozen=True)
@@ -105,21 +105,21 @@ class Add:
 
 @dataclass(frozen=True)
 class Each:
-    """Every result is made of the operand with its number; `ordered` as for `Add`."""
+    """Every result depends on the operand with its number; `ordered` as for `Add`."""
 
     ordered: bool = False
 
 
 @dataclass(frozen=True)
 class Multiply:
-    """A product, summed over what the results lack; the degree of each operand, or None for one that chooses."""
+    """A product, summed over labels that the results lack; the degree of each operand, or None for one that chooses."""
 
     degrees: tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
 class Homogeneous:
-    r"""A function of one number: \(f(sx) = s^d f(x)\) for positive s, and \(f(-x) = \pm f(x)\).
+    r"""A function of one number with \(f(sx) = s^d f(x)\) for positive s, and \(f(-x) = \pm f(x)\).
 
     Attributes:
         degree: d, or None.
@@ -132,14 +132,14 @@ class Homogeneous:
 
 @dataclass(frozen=True)
 class Compare:
-    """A comparison of operands, or of the entries of one; `equality` if their signs do not matter."""
+    """A comparison of operands, or of the entries of one operand; `equality` if their signs do not matter."""
 
     equality: bool = False
 
 
 @dataclass(frozen=True)
 class Other:
-    """A function of which no more is known: no operand may be multiplied by anything."""
+    """Any other function: no operand may be multiplied by anything."""
 
 
 Arithmetic = Add | Each | Multiply | Homogeneous | Compare | Other

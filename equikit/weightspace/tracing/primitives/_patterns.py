@@ -13,14 +13,14 @@ from equikit.weightspace.tracing.primitives._pattern import Index, Pattern, Shap
 
 
 def sizes_of(equation: Any) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
-    """The shapes of the operands and of the results."""
+    """Return the shapes of the operands and of the results."""
     both = equation.invars, equation.outvars
     operands, results = ([tuple(variable.aval.shape) for variable in some] for some in both)
     return operands, results
 
 
 def elementwise(equation: Any) -> Pattern | None:
-    """All arrays go along, where their axes are not repeated."""
+    """Relate all arrays axis by axis, except broadcast axes."""
     operands, results = sizes_of(equation)
     shared = named("i", results[0])
     if any(len(shape) not in (0, len(shared)) for shape in [*operands, *results]):
@@ -34,7 +34,7 @@ def elementwise(equation: Any) -> Pattern | None:
 
 
 def each_alone(equation: Any) -> Pattern:
-    """Every result is an operand."""
+    """Give every result the axes of its operand."""
     operands, _ = sizes_of(equation)
     shapes = tuple(tuple(named(f"{number} ", shape)) for number, shape in enumerate(operands))
     return Pattern(shapes, shapes)
@@ -46,25 +46,25 @@ def _one(equation: Any, prefix: str = "i") -> list[Symbol]:
 
 
 def reduction(equation: Any) -> Pattern:
-    """Some axes are lost."""
+    """Remove some axes."""
     gone, shared = set(map(int, equation.params["axes"])), _one(equation)
     return Pattern((tuple(shared),), (tuple(s for place, s in enumerate(shared) if place not in gone),))
 
 
 def ordered_reduction(equation: Any) -> Pattern:
-    """Some axes are lost, and the order of their indices matters."""
+    """Remove some axes, along which the order of indices matters."""
     plain, shared = reduction(equation), _one(equation)
     reasons = {shared[int(place)].label: f"{equation.primitive} along it" for place in equation.params["axes"]}
     return Pattern(plain.operands, plain.results, reasons)
 
 
 def cumulative(equation: Any) -> Pattern:
-    """The order along one axis matters, and each index of the result depends on several of the operand."""
+    """Make the order along one axis matter, as each index of the result depends on several of the operand."""
     return reordered(equation, equation.params["axis"], f"{equation.primitive}")
 
 
 def reordered(equation: Any, place: int, name: str) -> Pattern:
-    """All arrays go along, but for one axis on which each result has another order, or another size."""
+    """Relate all arrays axis by axis, except one axis with another order or size in each result."""
     operands, results = sizes_of(equation)
     shared = named("i", operands[0])
     reasons = {shared[place].label: f"{name} along it"}
@@ -79,18 +79,18 @@ def reordered(equation: Any, place: int, name: str) -> Pattern:
 
 
 def sort(equation: Any) -> Pattern:
-    """Sorted values have another order along an axis."""
+    """Reorder values along an axis."""
     return reordered(equation, equation.params["dimension"], "sort")
 
 
 def top_k(equation: Any) -> Pattern:
-    """The largest values along an axis, and their indices."""
+    """Select the largest values along an axis, and their indices."""
     axis = equation.params.get("axis", equation.params.get("operand_axis", -1))
     return reordered(equation, axis % len(equation.invars[0].aval.shape), "top_k")
 
 
 def reverse(equation: Any) -> Pattern:
-    """The other way round along some axes."""
+    """Reverse the order along some axes."""
     places = set(map(int, equation.params["dimensions"]))
     return _reordered_along(equation, places, "rev")
 
@@ -104,13 +104,13 @@ def _reordered_along(equation: Any, places: set[int], name: str) -> Pattern:
 
 
 def transpose(equation: Any) -> Pattern:
-    """Axes in another order."""
+    """Permute the axes."""
     shared = _one(equation)
     return Pattern((tuple(shared),), (tuple(shared[int(place)] for place in equation.params["permutation"]),))
 
 
 def broadcast_in_dim(equation: Any) -> Pattern:
-    """Along new axes the result is the same everywhere."""
+    """Make the result constant along new axes."""
     operands, (result,) = sizes_of(equation)
     mine, found = named("i", operands[0]), named("new", result)
     for place, one in zip(map(int, equation.params["broadcast_dimensions"]), mine, strict=True):
@@ -120,14 +120,14 @@ def broadcast_in_dim(equation: Any) -> Pattern:
 
 
 def squeeze(equation: Any) -> Pattern:
-    """Axes of one index are left out."""
+    """Remove axes of one index."""
     shared = _one(equation)
     gone = {int(place) % len(shared) for place in equation.params["dimensions"]}
     return Pattern((tuple(shared),), (tuple(one for place, one in enumerate(shared) if place not in gone),))
 
 
 def reshape(equation: Any) -> Pattern | None:
-    """Axes of both shapes are products of the same factors, in one order."""
+    """Match the axes of both shapes as products of the same factors, in order."""
     operands, (right,) = sizes_of(equation)
     left = operands[0]
     if equation.params.get("dimensions") is not None:
@@ -165,7 +165,7 @@ def reshape(equation: Any) -> Pattern | None:
 
 
 def concatenate(equation: Any) -> Pattern:
-    """One after another along an axis, alike along others."""
+    """Concatenate along an axis, and unify the others."""
     operands, (result,) = sizes_of(equation)
     at, shared = equation.params["dimension"], named("i", result)
     pieces = [Symbol(f"part{number}", shape[at]) for number, shape in enumerate(operands)]
@@ -175,7 +175,7 @@ def concatenate(equation: Any) -> Pattern:
 
 
 def split(equation: Any) -> Pattern:
-    """Pieces of an axis."""
+    """Split an axis into pieces."""
     at, shared = equation.params["axis"], _one(equation)
     pieces = [Symbol(f"part{number}", int(size)) for number, size in enumerate(equation.params["sizes"])]
     whole = Sum(tuple(pieces)) if len(pieces) > 1 else pieces[0]
@@ -184,7 +184,7 @@ def split(equation: Any) -> Pattern:
 
 
 def slice_(equation: Any) -> Pattern:
-    """A piece of each axis; with a stride the order matters."""
+    """Take a piece of each axis; with a stride the order matters."""
     params, shared = equation.params, _one(equation)
     strides = params["strides"] or (1,) * len(shared)
     mine, found, reasons = list[Simple](), list[Simple](), dict[str, str]()
@@ -209,7 +209,7 @@ def slice_(equation: Any) -> Pattern:
 
 
 def pad(equation: Any) -> Pattern:
-    """What is put in front and behind is the same everywhere."""
+    """Pad with values that are constant along the axis."""
     shared, result = _one(equation), equation.outvars[0].aval.shape
     found, reasons = list[Simple](), dict[str, str]()
     for place, (one, (low, high, inside)) in enumerate(zip(shared, equation.params["padding_config"], strict=True)):
@@ -226,7 +226,7 @@ def pad(equation: Any) -> Pattern:
 
 
 def iota(equation: Any) -> Pattern:
-    """Numbers in order along one axis."""
+    """Make numbers in order along one axis."""
     operands, (result,) = sizes_of(equation)
     found = named("i", result)
     return Pattern(
@@ -252,12 +252,12 @@ def _contraction(equation: Any, numbers: Any) -> Pattern:
 
 
 def dot_general(equation: Any) -> Pattern:
-    """Axes that are summed over, or go along, are shared."""
+    """Share axes that are summed over or matched."""
     return _contraction(equation, equation.params["dimension_numbers"])
 
 
 def ragged_dot(equation: Any) -> Pattern | None:
-    """Consecutive rows with the matrix of their group: rows and groups come in an order."""
+    """Multiply consecutive rows with the matrix of their group: rows and groups are ordered."""
     numbers = equation.params["ragged_dot_dimension_numbers"]
     rows, groups = map(tuple, (numbers.lhs_ragged_dimensions, numbers.rhs_group_dimensions))
     (_, _), (left_batch, right_batch) = numbers.dot_dimension_numbers
@@ -275,7 +275,7 @@ def ragged_dot(equation: Any) -> Pattern | None:
 
 
 def convolution(equation: Any) -> Pattern | None:
-    """Channels are contracted as by a product of matrices; in groups, those of each group by its own kernel."""
+    """Contract channels as in a matrix product; with groups, those of each group by its own kernel."""
     params, (operands, (result,)) = equation.params, sizes_of(equation)
     if params["batch_group_count"] != 1:
         return None
@@ -297,7 +297,7 @@ def convolution(equation: Any) -> Pattern | None:
 
 
 def window(equation: Any) -> Pattern | None:
-    """Axes along which a window has more than one entry are rigid."""
+    """Make axes rigid along which a window has more than one entry."""
     params, (operands, results) = equation.params, sizes_of(equation)
     if len(operands) != 1:
         return None
@@ -313,7 +313,7 @@ def window(equation: Any) -> Pattern | None:
 
 
 def last_axes(count: Callable[[Any], int]) -> Callable[[Any], Pattern]:
-    """An operation on matrices, or on vectors, for every index of the axes before them."""
+    """Return the pattern of an operation on the last axes, for every index of the axes before them."""
 
     def pattern(equation: Any) -> Pattern:
         operands, results = sizes_of(equation)
@@ -336,7 +336,7 @@ def last_axes(count: Callable[[Any], int]) -> Callable[[Any], Pattern]:
 
 
 def gather(equation: Any) -> Pattern:
-    """Axes that are taken whole stay; along others places are looked up."""
+    """Keep axes that are taken whole; along others entries are looked up."""
     numbers, taken = equation.params["dimension_numbers"], equation.params["slice_sizes"]
     operands, (result,) = sizes_of(equation)
     mine, places = named("i", operands[0]), named("p", operands[1])
@@ -368,7 +368,7 @@ def gather(equation: Any) -> Pattern:
 
 
 def scatter(equation: Any) -> Pattern:
-    """Axes that are written whole are alike; those in which places are looked up are rigid.
+    """Unify axes that are written whole; axes with looked-up positions are rigid.
 
     Rows of updates go with rows of places where it does not matter which comes first: where they are added up.
     """
@@ -396,7 +396,7 @@ def scatter(equation: Any) -> Pattern:
 
 
 def dynamic_slice(equation: Any) -> Pattern:
-    """Axes that are taken whole stay; along others the place that moves is looked up."""
+    """Keep axes that are taken whole; along others the start is looked up."""
     operands, (result,) = sizes_of(equation)
     mine, found = named("i", operands[0]), named("o", result)
     reason = "dynamic_slice at a place that moves"
@@ -412,7 +412,7 @@ def dynamic_slice(equation: Any) -> Pattern:
 
 
 def dynamic_update(equation: Any) -> Pattern:
-    """Axes that are written whole are alike; along others the place that moves is rigid."""
+    """Unify axes that are written whole; along others the variable start makes axes rigid."""
     operands, _ = sizes_of(equation)
     mine, update = named("i", operands[0]), named("u", operands[1])
     reasons: dict[str, str] = {}
@@ -425,7 +425,7 @@ def dynamic_update(equation: Any) -> Pattern:
 
 
 def opaque(equation: Any) -> Pattern:
-    """Nothing is known: no axis is permuted."""
+    """Make all axes rigid, for an unknown operation."""
     operands, results = sizes_of(equation)
     shapes = [
         [tuple(named(f"{prefix}{number} ", sizes)) for number, sizes in enumerate(some)]

@@ -1,7 +1,7 @@
-"""The table of primitives: for each of them its pattern of axes, and what it does with numbers.
+"""The table of primitives: the axis pattern and the arithmetic of each.
 
 A new primitive is one line of `TABLE`: a function from its equation to a `Pattern`, and an `Arithmetic`, or a function
-from its equation to one. One that can be written with others is one line of `REWRITTEN`.
+from its equation to one. A primitive that other primitives can express is one line of `REWRITTEN`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from equikit.weightspace.tracing.primitives._patterns import (
 
 @dataclass(frozen=True)
 class Primitive:
-    """What is known of a primitive.
+    """The rule of a primitive.
 
     Attributes:
         pattern: an equation to its pattern; None if this form of the primitive is not read.
@@ -69,12 +69,12 @@ class Primitive:
     arithmetic: Arithmetic | Callable[[Any], Arithmetic]
 
     def numbers(self, equation: Any) -> Arithmetic:
-        """What an equation does with numbers."""
+        """Return what an equation does with numbers."""
         return self.arithmetic(equation) if callable(self.arithmetic) else self.arithmetic
 
 
 def converted(equation: Any) -> Arithmetic:
-    """What becomes an integer is cut off, and what becomes a boolean only tells zeros from others."""
+    """Return the arithmetic of a cast: integers are truncated, and booleans distinguish only zeros."""
     dtype = equation.params["new_dtype"]
     if jnp.issubdtype(dtype, jnp.inexact):
         return Add()
@@ -82,13 +82,13 @@ def converted(equation: Any) -> Arithmetic:
 
 
 def whole_power(equation: Any) -> Arithmetic:
-    """A power that is a whole number."""
+    """Return the arithmetic of an integer power."""
     power = int(equation.params["y"])
     return Homogeneous(Fraction(power), bool(power % 2))
 
 
 def looked_up(equation: Any) -> Arithmetic:
-    """Entries of the first operand, or a number for places outside: zero or NaN, which nothing multiplies."""
+    """Return the arithmetic of entries of the first operand, or zero or NaN for indices out of bounds."""
     outside, fill = equation.params["mode"] == lax.GatherScatterMode.FILL_OR_DROP, equation.params["fill_value"]
     return Other() if outside and fill is not None and fill == fill and fill != 0 else Add((0,))
 
@@ -186,7 +186,7 @@ TABLE: dict[str, Primitive] = {
 
 
 def contracts(equation: Any) -> bool:
-    """Whether operands are multiplied, and the products summed over the labels that the results lack."""
+    """Whether operands are multiplied, and products summed over the labels that the results lack."""
     known = TABLE.get(equation.primitive.name)
     return known is not None and isinstance(known.arithmetic, Multiply) and known.pattern is not elementwise
 
@@ -195,7 +195,7 @@ _EXCHANGE = "all_gather all_to_all pmax pmin ppermute psum ragged_all_to_all"
 _EFFECTS = "after_all create_token dce_sink get stage swap"
 _BY_FUNCTIONS = "custom_lin custom_linear_solve reduce reduce_window select_and_gather_add select_and_scatter"
 UNSUPPORTED = frozenset(f"{_EXCHANGE} {_EFFECTS} {_BY_FUNCTIONS} select_and_scatter_add".split())
-"""Primitives of JAX that are not read: exchange between devices, effects, reductions by a function of the caller."""
+"""JAX primitives that are not read: exchange between devices, effects, reductions by a function of the caller."""
 
 
 def _stacked(*arrays: jax.Array, axis: int) -> jax.Array:
@@ -213,11 +213,11 @@ def _tiled(array: jax.Array, *, reps: Sequence[int]) -> jax.Array:
 
 
 REWRITTEN: dict[str, Callable[..., Any]] = {"stack": _stacked, "unstack": _unstacked, "tile": _tiled}
-"""Primitives that are read as a program of others, which takes their operands and parameters."""
+"""Primitives that are read as a program of others, with their operands and parameters."""
 
 
 def rewritten(equation: Any) -> Any:
-    """The program of others that stands for an equation."""
+    """Return the program of other primitives that replaces an equation."""
     operands = [jax.ShapeDtypeStruct(one.aval.shape, one.aval.dtype) for one in equation.invars]
     function = REWRITTEN[equation.primitive.name]
     return jax.make_jaxpr(lambda *arrays: function(*arrays, **equation.params))(*operands)

@@ -1,1 +1,1 @@
-"""A program and the programs that it calls, read forwards and backwards."""
+"""Programs and the programs that they call, read forwards and backwards."""

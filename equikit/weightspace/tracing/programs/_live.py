@@ -1,4 +1,4 @@
-"""Which indices of the parameters reach an output: the others may be read with inputs of another length."""
+"""Find the indices of parameters that reach an output; inputs of another length may use the others."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from equikit.weightspace.tracing.programs._loops import carried
 from equikit.weightspace.tracing.programs._program import Call
 
 Live = list[np.ndarray] | None
-"""For each axis of an array which of its indices reach an output; None if no entry does."""
+"""For each axis of an array the indices that reach an output; None if no entry does."""
 
 
 def live_inputs(call: Call, results: Sequence[Live] | None = None) -> list[Live]:
-    """The indices of the inputs of a program on which some indices of its results depend, by default all."""
+    """Return the indices of a program's inputs on which some indices of its results depend, by default all."""
     if results is None:
         results = [[np.ones(size, bool) for size in variable.aval.shape] for variable in call.jaxpr.outvars]
     known: dict[Any, Live] = {}
@@ -46,7 +46,7 @@ def live_inputs(call: Call, results: Sequence[Live] | None = None) -> list[Live]
 
 
 def either(one: Live, two: Live) -> Live:
-    """The indices that are in one of two sets."""
+    """Return the indices that are in either of two sets."""
     if one is None or two is None:
         return two if one is None else one
     return [a | b for a, b in zip(one, two, strict=True)]
@@ -57,7 +57,7 @@ def _all_of(some: Sequence[Live], others: Sequence[Live]) -> list[Live]:
 
 
 def divided(axis: Any, live: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
-    """The symbols of an expression, or the pieces of an index set, each with those of its indices that are live."""
+    """Yield the symbols of an expression, or the pieces of an index set, each with its live indices."""
     kind, inner = _structure(axis)
     sizes = [one.size for one in inner]
     if kind == "sum":
@@ -73,7 +73,7 @@ def divided(axis: Any, live: np.ndarray) -> Iterator[tuple[Any, np.ndarray]]:
 
 
 def _structure(axis: Simple | Axis) -> tuple[str, Sequence[Any]]:
-    """Whether it is a sum or a product, and of what."""
+    """Return whether it is a sum or a product, and its members."""
     if isinstance(axis, Axis):
         return axis.root.kind, axis.root.inner
     if isinstance(axis, Symbol):
@@ -82,7 +82,7 @@ def _structure(axis: Simple | Axis) -> tuple[str, Sequence[Any]]:
 
 
 def _of_operands(equation: Any, pattern: Pattern, wanted: Sequence[Live]) -> list[Live]:
-    """The indices of the operands of a pattern; those that are cut off a sum do not count."""
+    """The indices of the operands of a pattern, without those cut off from a sum."""
     live: dict[str, np.ndarray] = {}
     for shape, its in zip(pattern.results, wanted, strict=True):
         for axis, mask in zip(shape, its or (), strict=its is not None):
@@ -139,7 +139,7 @@ def _of_scan(equation: Any, body: Call, wanted: list[Live]) -> list[Live]:
 
 
 def _steps_before(equation: Any, last: bool, rows: list[Live]) -> np.ndarray:
-    """The steps up to the last one that counts: of all steps where the end of what is carried does."""
+    """The steps up to the last one that counts: all steps if the final carry counts."""
     wanted = np.full(equation.params["length"], last)
     for one in rows:
         wanted = wanted if one is None else wanted | one[0]
@@ -149,7 +149,7 @@ def _steps_before(equation: Any, last: bool, rows: list[Live]) -> np.ndarray:
 
 
 def _of_state(body: Call, state: list[Live], rows: list[Live], start: int) -> tuple[list[Live], list[Live]]:
-    """The indices of constants, and of what is carried at any step."""
+    """The indices of constants, and of the carry at any step."""
     while True:
         found = live_inputs(body, [*state, *rows])
         before, state = state, _all_of(state, found[start : start + len(state)])

@@ -1,4 +1,4 @@
-"""Loops and conditions: how their programs are joined, whatever is read of arrays."""
+"""Loops and conditions: how their programs are joined, for any property of arrays."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Places = list[Place]
 
 
 class Values(Protocol):
-    """What is read of arrays, as far as loops have to know of it."""
+    """The properties of arrays, as far as loops need to know them."""
 
     def merge(self, one: Any, two: Any) -> None:
-        """Make two entries of places one."""
+        """Merge two entries of places."""
 
     def repeated(self, place: Place, other: Place) -> None:
-        """Make a place along which an array is the same everywhere one with another place."""
+        """Merge a place along which an array is constant with another place."""
 
     def state(self, given: list[Places]) -> list[Places]:
-        """What a loop carries at any step, from its start."""
+        """Return the carry of a loop at any step, from its start."""
 
     def steps(self, places: list[Place], size: int) -> Place:
-        """The axis of the steps of a loop, which nothing moves, from the first axes of its rows."""
+        """Return the axis of a loop's steps, which is rigid, from the first axes of its rows."""
 
 
 def carried(equation: Any) -> tuple[int, int]:
-    """Which operands of a loop are carried: constants come before them, and rows, with an axis more, after.
+    """Return which operands of a loop are carried: after constants, and before rows, which have one more axis.
 
     The parameters of a scan that count them have other names in other releases of JAX.
     """
@@ -49,7 +49,7 @@ def carried(equation: Any) -> tuple[int, int]:
 def looped(
     equation: Any, given: list[Places], body: Callable[[str, list[Places]], list[Places]], values: Values
 ) -> list[Places]:
-    """The results of a loop or a condition; `body` reads one of its programs, by the name of its parameter."""
+    """Return the results of a loop or a condition; `body` reads one of its programs, by the name of its parameter."""
     name = equation.primitive.name
     if name == "cond":
         first, *others = [body("branches", given[1:]) for _ in equation.params["branches"]]
@@ -82,7 +82,7 @@ def _unrolled(
     values: Values,
     along: Place,
 ) -> list[Places]:
-    """A scan step by step: what it carries may be permuted in another way after each."""
+    """Read a scan step by step: its carry may be permuted differently after each step."""
     start, end = carried(equation)
     length, state, rows = equation.params["length"], given[start:end], given[end:]
     steps: list[list[Places]] = []
@@ -113,13 +113,13 @@ def _at(place: Place, step: int) -> Place:
 
 
 def _taken(members: np.ndarray, index: int, axis: int) -> np.ndarray:
-    """Entries at one index, an array of objects also where one is left."""
+    """Return entries at one index, as an array of objects even for a single entry."""
     rows = np.moveaxis(members, axis, 0)
     return filled(rows.shape[1:], lambda at: rows[(index, *at)])
 
 
 def _moved(place: Place, by: int, values: Values) -> Place:
-    """A place of an array that has an axis less, or one more, in front."""
+    """A place of an array that loses or gains a first axis."""
     over, members = list(place.over), place.members
     if by < 0 and 0 in over:
         members = merged(members, over.index(0), values.merge)
@@ -139,7 +139,7 @@ def _moved(place: Place, by: int, values: Values) -> Place:
 
 
 def _stacked(places: Sequence[Place], values: Values) -> Place:
-    """One place of results that are stacked: it may be another one for each step."""
+    """Return one place of stacked results, which may differ between steps."""
     known = [place for place in places if not place.same]
     if not known:
         return places[0]
@@ -153,7 +153,7 @@ def _stacked(places: Sequence[Place], values: Values) -> Place:
 
 
 def all_alike(some: list[Places], others: list[Places], values: Values) -> list[Places]:
-    """Arrays that are one or the other."""
+    """Merge arrays that are alternatives."""
     return [
         [alike(one, two, values) for one, two in zip(mine, theirs, strict=True)]
         for mine, theirs in zip(some, others, strict=True)
@@ -161,7 +161,7 @@ def all_alike(some: list[Places], others: list[Places], values: Values) -> list[
 
 
 def alike(one: Place, two: Place, values: Values) -> Place:
-    """A place that is that of one array, or that of another."""
+    """Merge a place of one array with that of an alternative."""
     if one.same or two.same:
         repeated, other = (one, two) if one.same else (two, one)
         values.repeated(repeated, other)

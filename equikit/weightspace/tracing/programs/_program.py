@@ -1,4 +1,4 @@
-"""Reading a program of JAX: the axes of every array in it, in its inner programs too."""
+"""Read a JAX program: the axes of every array in it and in its inner programs."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ _PLAIN = "call closed_call composite core_call eval_jaxpr jit pjit xla_metadata_
 CALLS = frozenset(f"{_WITH_RULES} {_PLAIN}".split())
 """Primitives that run a program with their operands."""
 PROGRAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr", "call")
-"""The parameters that hold this program."""
+"""The parameters that contain this program."""
 
 CONTROL = ("scan", "while", "cond")
-"""Primitives with programs of their own that are run more than once, or not at all."""
+"""Primitives with inner programs that run several times, or not at all."""
 
 LARGEST = 128
-"""The number of indices of an axis up to which other axes are read for each of them."""
+"""The largest number of indices of an axis for which other axes are read one index at a time."""
 
 Path = tuple[int | str, ...]
-"""The numbers of equations that lead to an inner program, or to an equation."""
+"""The numbers of the equations that lead to an inner program, or to an equation."""
 Watch = Callable[[Any], None]
-"""Called with every equation when its results have got their axes."""
+"""Called with every equation when the axes of its results are known."""
 
 
 def rigid(size: int, reason: str) -> Place:
-    """An axis that nothing permutes."""
+    """Return a rigid axis."""
     return Place(single(Axis(size, "rigid", reason=reason)))
 
 
 def of_constant(value: Any) -> Places:
-    """The axes of a constant: it is the same everywhere along some, and all others are rigid."""
+    """Return the axes of a constant, constant along some and rigid along all others."""
     shape = np.shape(value)
     if isinstance(value, jax.core.Tracer) or jnp.issubdtype(value.dtype, jax.dtypes.extended):
         return [rigid(size, "a constant") for size in shape]
@@ -72,11 +72,11 @@ def _signs(*arrays: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
 
 STATE = ("TraceContextError", "ModifyScopeVariableError")
 KEYS = ("InvalidRngError",)
-"""What Flax raises where a model changes its state, and where it draws without a key."""
+"""Errors that Flax raises if a model changes its state, or uses random numbers without a key."""
 
 
 def program_of(apply: Callable[..., Any], params: Any, inputs: Sequence[Any]) -> Any:
-    """The program of a model.
+    """Return the program of a model.
 
     Raises:
         OptionError: if JAX cannot trace it.
@@ -97,7 +97,7 @@ def program_of(apply: Callable[..., Any], params: Any, inputs: Sequence[Any]) ->
 
 
 def opened(closed: Any) -> tuple[Any, Sequence[Any]]:
-    """A program and its constants, which it may be closed over or not."""
+    """Return a program and its constants, whether or not it is closed over them."""
     return (closed.jaxpr, closed.consts) if hasattr(closed, "consts") else (closed, ())
 
 
@@ -121,16 +121,16 @@ class Call:
     bodies: dict[int, list[Call]] = field(default_factory=dict)
 
     def of(self, variable: Any) -> Places:
-        """The axes of a variable or literal."""
+        """Return the axes of a variable or literal."""
         return of_constant(np.asarray(variable.val)) if isinstance(variable, Literal) else self.places[variable]
 
     @property
     def results(self) -> list[Places]:
-        """The axes of what it returns."""
+        """The axes of the results."""
         return [self.of(variable) for variable in self.jaxpr.outvars]
 
     def calls(self) -> Iterator[Call]:
-        """This program and all inner ones."""
+        """Yield this program and all inner ones."""
         yield self
         for inner in [*self.inner.values(), *itertools.chain(*self.bodies.values())]:
             yield from inner.calls()
@@ -154,7 +154,7 @@ class Reader:
     _columns: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
     def read(self, closed: Any, operands: Sequence[Places], path: Path = (), numbers: Sequence[int] = ()) -> Call:
-        """Read a program, closed over its constants or not, whose inputs have these axes."""
+        """Read a program, with or without closed-over constants, whose inputs have these axes."""
         jaxpr, constants = opened(closed)
         call = Call(jaxpr, tuple(constants), {})
         for variable, value in zip(jaxpr.constvars, constants, strict=True):
@@ -178,7 +178,7 @@ class Reader:
         return values.setdefault(variable, self._numbers.setdefault(object(), len(self._numbers)))
 
     def _number(self, equation: Any, operands: list[int], values: dict[Any, int]) -> None:
-        """Number the results of an equation on integers: the same operation on the same values has one number."""
+        """Number the results of an integer equation: the same operation on the same values has the same number."""
         whole = all(jnp.issubdtype(one.aval.dtype, jnp.integer) or one.aval.dtype == bool for one in equation.outvars)
         known = TABLE.get(equation.primitive.name)
         if not whole or known is None or known.pattern is opaque:
@@ -190,7 +190,7 @@ class Reader:
             self._columns[values[equation.outvars[0]]] = tuple(operands)
 
     def _column(self, number: int, column: int) -> int:
-        """The number of a column of an array; the first one stands for a whole that is not put together."""
+        """The number of a column of an array; that of the first represents a whole that is not concatenated."""
         if number in self._columns:
             return self._columns[number][column]
         return self._numbers.setdefault(("column", number, column), len(self._numbers)) if column else number
@@ -198,7 +198,7 @@ class Reader:
     def equation(
         self, equation: Any, given: list[Places], path: Path, numbers: Sequence[int], call: Call
     ) -> list[Places]:
-        """The axes of the results of an equation."""
+        """Return the axes of the results of an equation."""
         name, at = equation.primitive.name, path[-1]
         assert isinstance(at, int)
         program = next((equation.params[key] for key in PROGRAMS if key in equation.params), None)
@@ -233,14 +233,14 @@ class Reader:
 
 
 def _of_columns(equation: Any) -> bool:
-    """Whether columns are put together to a matrix, as the places are that gather looks up along several axes."""
+    """Whether columns are concatenated to a matrix, such as the positions of a gather along several axes."""
     last = len(equation.outvars[0].aval.shape) - 1
     return equation.params["dimension"] == last and all(one.aval.shape[last] == 1 for one in equation.invars)
 
 
 @dataclass(frozen=True)
 class _Axes:
-    """What loops do with axes."""
+    """How loops treat axes."""
 
     reason: str
 
@@ -248,10 +248,10 @@ class _Axes:
         unify(one, two, self.reason)
 
     def repeated(self, place: Place, other: Place) -> None:
-        """Nothing: it is alike to every axis."""
+        """Do nothing: a constant array is compatible with every axis."""
 
     def state(self, given: list[Places]) -> list[Places]:
-        """The axes of what a loop carries: those of its start, but what is the same everywhere may not stay so."""
+        """Return the axes of a loop's carry: those of its start, but constant axes may become variable."""
         return [[Place(single(Axis(p.members.flat[0].size))) if p.same else p for p in places] for places in given]
 
     def steps(self, places: list[Place], size: int) -> Place:

@@ -1,4 +1,4 @@
-"""Reading the programs of a model, twice: first for all indices of an axis at once, then for some one by one."""
+"""Read the programs of a model twice: first for all indices of an axis at once, then for some one by one."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Reading:
 
 
 def of_inputs(program: Any, params: int) -> list[Places]:
-    """Rigid axes of the inputs of a program that follow its parameters."""
+    """Return rigid axes for the inputs of a program that follow its parameters."""
     return [[rigid(size, INPUT) for size in one.aval.shape] for one in program.jaxpr.invars[params:]]
 
 
 def read(programs: Sequence[Any], shapes: Sequence[tuple[int, ...]], *, unreached: bool) -> Reading:
-    """Read programs with the same parameters, whose axes get what all of them ask for.
+    """Read programs with the same parameters, whose axes satisfy the constraints of all.
 
     Whether the other axes of an array may be permuted in another way for each index of one of them matters where this
     one is rigid. Which are is known after a first reading; the second takes the indices of these one by one.
@@ -105,7 +105,7 @@ def read_with(
 
 
 def _one_by_one(places: Places, alone: set[Axis], partly: set[Axis]) -> Iterator[Place]:
-    """The axes of a parameter for the second reading: others may depend on the indices of rigid ones.
+    """Yield the axes of a parameter for the second reading: others may depend on the indices of rigid ones.
 
     Not on those of which some reach no output: with another input these may meet the others.
     """
@@ -125,7 +125,7 @@ def _one_by_one(places: Places, alone: set[Axis], partly: set[Axis]) -> Iterator
 
 
 def _taken_alone(call: Call) -> Iterator[Axis]:
-    """Axes whose indices are taken one by one somewhere in a program: by steps, by numbers, or along in a product."""
+    """Yield axes whose indices are taken one by one somewhere in a program: by steps, by numbers, or in a product."""
     for number, equation in enumerate(call.jaxpr.eqns):
         operands = [call.of(variable) for variable in equation.invars]
         if equation.primitive.name == "scan":
@@ -146,7 +146,7 @@ def _taken_alone(call: Call) -> Iterator[Axis]:
 
 
 def _split(call: Call, alone: set[Axis], path: Path) -> Iterator[tuple[Path, frozenset[str]]]:
-    """Labels that are factors of an axis, and are taken one by one, while other labels of the equation are not."""
+    """Yield factors of an axis that are taken one by one, while other labels of the equation are not."""
     for number, related in call.related.items():
         members = related.columns.members
         inside = {
@@ -171,14 +171,14 @@ def _split(call: Call, alone: set[Axis], path: Path) -> Iterator[tuple[Path, fro
 
 
 def _names(name: str) -> Iterator[str]:
-    """The parameters that hold the programs of loops, in the order in which they are read."""
+    """Yield the parameters that contain the programs of loops, in the order in which they are read."""
     if name == "while":
         return iter(("cond_jaxpr", "body_jaxpr"))
     return itertools.repeat("branches" if name == "cond" else "jaxpr")
 
 
 def _live(first: Reading) -> list[list[np.ndarray]]:
-    """Which indices of the parameters reach an output of one of the programs."""
+    """The indices of the parameters that reach an output of one of the programs."""
     found: list[Live] = [None] * len(first.params)
     for call in first.calls:
         found = [either(*both) for both in zip(found, live_inputs(call), strict=False)]
@@ -187,18 +187,18 @@ def _live(first: Reading) -> list[list[np.ndarray]]:
 
 
 def _reached(places: Places, live: Sequence[np.ndarray]) -> Iterator[Axis]:
-    """The index sets of a parameter that reach an output."""
+    """Yield the index sets of a parameter that reach an output."""
     for place, mask in zip(places, live, strict=True):
         for axis in place.members.flat:
             yield from (one.root for one, its in divided(axis, mask) if its.any())
 
 
 def _partly(places: Places, live: Sequence[np.ndarray]) -> Iterator[Axis]:
-    """Pieces of axes of which some indices reach no output."""
+    """Yield pieces of axes of which some indices reach no output."""
     for place, mask in zip(places, live, strict=True):
         yield from (axis.root for axis, its in divided(place.only, mask) if not its.all())
 
 
 def shapes_of(leaves: Sequence[Any]) -> list[tuple[int, ...]]:
-    """The shapes of arrays."""
+    """Return the shapes of arrays."""
     return [tuple(jnp.shape(leaf)) for leaf in jax.tree.leaves(leaves)]
