@@ -400,7 +400,7 @@ def call_of(function: Callable[..., Any], *inner: Callable[..., Any]) -> Call:
 
 
 def defaults_of(kind: type) -> dict[str, Any]:
-    """The options of a class that have defaults, with the defaults."""
+    """Return the options of a class that have defaults, with the defaults."""
     found = (p for function in _constructors(kind) for p in inspect.signature(function).parameters.values())
     return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
 

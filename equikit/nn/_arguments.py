@@ -15,7 +15,7 @@ from equikit.plans import Channels, Widths, channel_pair, per_term
 from equikit.signatures import Signature, Term, bind, parse_arrow, parse_labels, parse_side
 
 Space = HomSpace | MultilinearSpace
-"""What `hom` returns; layers take it in place of a signature with groups."""
+"""The spaces that `hom` returns; layers take them in place of a signature with groups."""
 
 KINDS = {HomSpace: ("linear", "ek.nn.Linear"), MultilinearSpace: ("multilinear", "ek.nn.Multilinear")}
 """The maps of each kind of space, and the layer that has them."""
@@ -38,7 +38,7 @@ def space_of(
     keywords: Mapping[str, object],
     call: Call,
 ) -> SpaceType | None:
-    """The space of maps that a layer was given in place of a signature and groups; `None` for anything else.
+    """Return the space of maps that a layer was given in place of a signature and groups; `None` for anything else.
 
     Raises:
         SignatureError: if the space has maps of another kind, or groups are given as well.
@@ -74,7 +74,7 @@ def sides_of(
     keywords: Mapping[str, object],
     call: Call,
 ) -> tuple[Features, Features, Mapping[str, object] | None]:
-    """The features of both sides and `groups=`, from two dictionaries, or from a space and the channels of both sides.
+    """Return the features of both sides and `groups=`, from two dictionaries or from a space and its channels.
 
     Raises:
         SignatureError, ShapeError, OptionError: as `space_of` does, or if a space has other numbers of channels.
@@ -106,7 +106,7 @@ def one_term(
     call: Call,
     kept: Callable[[Signature, Term], tuple[str, ...]],
 ) -> Signature:
-    """The signature of a layer on one term, from its labels and groups, or from a space.
+    """Return the signature of a layer on one term, from its labels and groups, or from a space.
 
     Args:
         features: labels, or a space from the term to the labels that `kept` says.

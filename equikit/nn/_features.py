@@ -22,7 +22,7 @@ Features = Mapping[str, int | tuple[str, int]]
 
 
 def features_of(terms: Sequence[Term], widths: Sequence[int]) -> dict[str, tuple[str, int]]:
-    """Features as a dictionary: name to labels and channels."""
+    """Return features as a dictionary: name to labels and channels."""
     return {term.name: (" ".join(term.labels), width) for term, width in zip(terms, widths, strict=True)}
 
 

@@ -20,12 +20,12 @@ from equikit.signatures import Signature, is_keyword
 
 
 def quoted(text: str) -> str:
-    """A text in double quotes."""
+    """Return a text in double quotes."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def value_text(value: object) -> str | None:
-    """An option as it may be typed; `None` for values that have no short text."""
+    """Return an option as it may be typed; `None` for values that have no short text."""
     if isinstance(value, np.dtype):
         return value.name
     if isinstance(value, str):
@@ -41,7 +41,7 @@ def channels_text(channels: Sequence[int]) -> str:
 
 
 def features_text(features: Features) -> str:
-    """Features as a dictionary, by labels where the name is made of them."""
+    """Return features as a dictionary, by labels where the name is made of them."""
 
     def written(name: str, labels: str, width: int) -> str:
         return f"{quoted(name)}: {width if name == labels else f'({quoted(labels)}, {width})'}"
@@ -51,7 +51,7 @@ def features_text(features: Features) -> str:
 
 
 def maps_text(signature: Signature, channels: Widths) -> list[str]:
-    """The signature and channels of linear maps: one text and two numbers, or two dictionaries where names need it."""
+    """Return the signature and channels of linear maps: one text and two numbers, or two dictionaries."""
     (inputs, outputs), (wide, narrow) = (signature.inputs, signature.outputs), channels
     if all(term.name.isidentifier() or term.name == " ".join(term.labels) for term in (*inputs, *outputs)):
         return [quoted(str(signature)), channels_text(wide), channels_text(narrow)]
@@ -68,7 +68,7 @@ class Layer(nnx.Module):
     shows_parts: ClassVar[bool] = False
 
     def _call_arguments(self) -> list[str]:
-        """The positional arguments, as they may be typed."""
+        """Return the positional arguments, as they may be typed."""
         return []
 
     @property
@@ -83,11 +83,11 @@ class Layer(nnx.Module):
         return found if isinstance(found, Signature) else None
 
     def _map_count(self) -> int | None:
-        """The number of equivariant maps, if the layer has all of them."""
+        """Return the number of equivariant maps, if the layer has all of them."""
         return None
 
     def _call_options(self) -> Iterable[str]:
-        """The options that differ from their defaults, as they may be typed."""
+        """Yield the options that differ from their defaults, as they may be typed."""
         places = (self, vars(self).get("options"))
         for name, default in _checks.defaults_of(type(self)).items():
             place = next((place for place in places if place is not None and hasattr(place, name)), None)
@@ -96,7 +96,7 @@ class Layer(nnx.Module):
                 yield f"{name}={text}"
 
     def _call_bindings(self) -> Iterable[str]:
-        """The groups, as they may be typed."""
+        """Yield the groups, as they may be typed."""
         signature, call = self.call_signature, _checks.call_of(type(self))
         bound = {label: str(what) for label, what in (() if signature is None else signature.bindings)}
         keywords = [label for label in bound if is_keyword(label, call)]
@@ -106,7 +106,7 @@ class Layer(nnx.Module):
             yield f"groups={{{', '.join(others)}}}"
 
     def _counts(self) -> str:
-        """The numbers of maps and of parameters."""
+        """Return the numbers of maps and of parameters."""
         leaves = jax.tree.leaves(nnx.state(self, nnx.Param))
         parameters, maps = sum(math.prod(getattr(leaf, "shape", ())) for leaf in leaves), self._map_count()
         counts = [] if maps is None else [f"{_checks.count_text(maps)} map{'' if maps == 1 else 's'}"]
@@ -115,11 +115,11 @@ class Layer(nnx.Module):
         return f"  # {', '.join(counts)}" if counts else ""
 
     def _call_text(self) -> str:
-        """All arguments, as they may be typed."""
+        """Return all arguments, as they may be typed."""
         return ", ".join([*self._call_arguments(), *self._call_options(), *self._call_bindings()])
 
     def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        """The call and the counts as a comment, then parameters and layers inside, for `nnx.display` in notebooks."""
+        """Render the call as a comment, then parameters and layers inside, for `nnx.display` in notebooks."""
         parts = {key: part for key, part in vars(self).items() if isinstance(part, nnx.Module | nnx.Variable)}
         comment = rendering_parts.text(f" # {type(self).__name__}({self._call_text()}){self._counts()}")
         return visualization.render_object_constructor(
@@ -131,7 +131,7 @@ class Layer(nnx.Module):
         )
 
     def __nnx_repr__(self) -> Iterator[reprlib.Object | reprlib.Attr]:
-        """The call, with the counts as a comment; and the layers inside."""
+        """Yield the call, with the counts as a comment, and the layers inside."""
         name, call, counts = type(self).__name__, self._call_text(), self._counts()
         parts = {key: part for key, part in vars(self).items() if has_layers(part)} if self.shows_parts else {}
         if not parts:

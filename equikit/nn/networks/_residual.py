@@ -27,7 +27,7 @@ def _takes_mask(call: Callable[..., Any]) -> bool:
 
 
 def known_groups(layer: nnx.Module) -> Signature | None:
-    """The signature whose groups a layer has; `None` for modules of other packages."""
+    """Return the signature whose groups a layer has; `None` for modules of other packages."""
     return layer.call_signature if isinstance(layer, Layer) else None
 
 
@@ -52,7 +52,7 @@ def refuse_change(before: Any, after: Any) -> None:
 
 
 def known_sides(layer: nnx.Module) -> tuple[Features, Features] | None:
-    """The features that a layer takes and gives; `None` where they are not known."""
+    """Return the features that a layer takes and gives; `None` where they are not known."""
     return layer.sides if isinstance(layer, Layer) else None
 
 
@@ -151,7 +151,7 @@ class Residual(Layer):
         return result
 
     def _present(self, x: Arrays, mask: Masks | None, whole: Signature) -> Arrays:
-        """The input with its absent entries set to zero."""
+        """Return the input with its absent entries set to zero."""
         sides = self.sides
         if mask is None or sides is None:
             return x

@@ -128,12 +128,12 @@ class BatchNorm(Termwise):
             )
 
     def _averages(self, term: Term) -> tuple[jax.Array, jax.Array]:
-        """The running averages of the mean, zero where none is subtracted, and of the variance."""
+        """Return the running averages of the mean, zero where none is subtracted, and of the variance."""
         var: jax.Array = self.var[term.name][...]
         return self.mean[term.name][...] if term.name in self.mean else jnp.zeros((), var.dtype), var
 
     def _statistics(self, term: Term, array: Feature, masks: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """The mean and variance of each channel over present entries, which also go into the running averages."""
+        """Return the mean and variance of each channel over present entries, and update the running averages."""
         batch, axes = array.ndim - 1 - len(term.labels), tuple(range(array.ndim - 1))
         keep = jnp.broadcast_to(present(term.labels, masks, array.ndim, batch), (*array.shape[:-1], 1))
         count = jnp.sum(keep, dtype=array.real.dtype)

@@ -81,7 +81,7 @@ class Dropout(Termwise):
         return [*super()._call_arguments(), f"{self.rate:g}"]
 
     def _shared(self, term: Term) -> tuple[int, ...]:
-        """The axes, counted from the end, along which all numbers are dropped together."""
+        """Return the axes, counted from the end, along which all numbers are dropped together."""
         axes, mixed = len(term.labels), not_permuted(self.signature, term)
         plain = [i - axes - 1 for i in self.signature.plain(term)]
         if self.drop == "values":

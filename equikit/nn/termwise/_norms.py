@@ -18,7 +18,7 @@ from equikit.signatures import Term
 
 
 def widened(array: Feature) -> Feature:
-    """An array in float32 at least: in half precision squares overflow where the features do not."""
+    """Return an array in float32 at least: in half precision squares overflow where the features do not."""
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
@@ -69,7 +69,7 @@ class RMSNorm(Termwise):
         self.scale = self._filled(1, stored)
 
     def _filled(self, value: float, dtype: jnp.dtype, *, centered: bool = False) -> nnx.Dict[nnx.Param[jax.Array]]:
-        """A parameter of every term, or of those whose mean is subtracted."""
+        """Return a parameter of every term, or of those whose mean is subtracted."""
         terms = zip(self.signature.inputs, self.widths, strict=True)
         own = {term.name: width for term, width in terms if not (centered and mixed(self.signature, term))}
         return nnx.Dict({name: nnx.Param(filled(value, (width,), dtype)) for name, width in own.items()})
