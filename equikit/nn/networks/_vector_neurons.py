@@ -78,6 +78,7 @@ class VectorNeurons(Layer):
     Cost: of each layer that of `Linear` with twice as many channels.
 
     Example:
+        >>> from equikit import S
         >>> net = VectorNeurons({"p x": 2, "p": 1}, 3, p=S, x=O(3), rngs=nnx.Rngs(0))
         >>> net({"p x": jnp.ones((5, 3, 2)), "p": jnp.ones((5, 1))}).shape
         (5, 3, 3)
