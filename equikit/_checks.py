@@ -399,6 +399,12 @@ def call_of(function: Callable[..., Any], *inner: Callable[..., Any]) -> Call:
     return Call(function.__name__, options, options.union(p.name for p in found if p.kind is p.POSITIONAL_OR_KEYWORD))
 
 
+def defaults_of(kind: type) -> dict[str, Any]:
+    """Return the options of a class that have defaults, with the defaults."""
+    found = (p for function in _constructors(kind) for p in inspect.signature(function).parameters.values())
+    return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+
+
 def options_of(call: Callable[..., Any]) -> frozenset[str]:
     """Return the keyword-only arguments of a function or of the constructor of a class."""
     return call_of(call).options

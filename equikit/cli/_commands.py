@@ -30,7 +30,7 @@ from equikit.cli._values import (
     stages_value,
     write,
 )
-from equikit.diagrams import Diagram, hom
+from equikit.diagrams import Diagram, HomSpace, hom
 
 
 class _Commands(TyperGroup):
@@ -175,13 +175,15 @@ def plan(
     acted = None if sizes is None else {label: sizes[label] for label in space.signature.groups}
     options: Any = {"normalize": choice("--normalize", normalize, ("sum", "mean")), **({"bias": True} if bias else {})}
     if passes:
+        assert isinstance(space, HomSpace), "passes were refused for others"
         found = stages(space, parse_channels(channels), **options)
         if as_json:
             print_json({**space_value(space), **stages_value(found, batch, acted)})
         else:
             typer.echo(stages_table(found, batch=batch, n=acted))
         return
-    result = space.plan(parse_channels(channels), **options)
+    pair: Any = parse_channels(channels)  # the plan checks how many numbers there are
+    result = space.plan(pair, **options)
     if as_json:
         program = {"code": result.code()} if code else {}
         print_json({**space_value(space), **plan_value(result, batch, acted), **program})

@@ -124,7 +124,7 @@ def demo(
         score(np.broadcast_to(data.train.targets.mean(0), data.test.targets.shape), data.test.targets),
         sum(map(len, twins(graphs))),
         data.test.targets,
-        hom("p p -> p p", p=S),
+        hom({"p p": "p p"}, {"p p": "p p"}, p=S),
         time.perf_counter() - started,
         (str(folder / FILES[0]),),
     )

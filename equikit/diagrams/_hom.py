@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from equikit.signatures import (
 if TYPE_CHECKING:
     import sympy
 
+    from equikit.diagrams.multilinear._space import MultilinearSpace
     from equikit.plans import Plan
 
 
@@ -346,6 +347,18 @@ class HomSpace:
         return plan(self.signature, channels, normalize=normalize, bias=bias)
 
 
+@overload
+def hom(
+    signature: Mapping[str, str],
+    outputs: str | Mapping[str, str],
+    /,
+    *,
+    groups: Mapping[str, object] | None = None,
+    **bindings: object,
+) -> HomSpace: ...
+
+
+@overload
 def hom(
     signature: str | Mapping[str, str],
     outputs: str | Mapping[str, str] | None = None,
@@ -353,7 +366,17 @@ def hom(
     *,
     groups: Mapping[str, object] | None = None,
     **bindings: object,
-) -> HomSpace | Any:
+) -> HomSpace | MultilinearSpace: ...
+
+
+def hom(
+    signature: str | Mapping[str, str],
+    outputs: str | Mapping[str, str] | None = None,
+    /,
+    *,
+    groups: Mapping[str, object] | None = None,
+    **bindings: object,
+) -> HomSpace | MultilinearSpace:
     r"""Return the space of linear maps that commute with the groups on the axes, or with commas, of multilinear maps.
 
     Args:
@@ -369,7 +392,8 @@ def hom(
 
     Returns:
         The `HomSpace`, or with commas, `sym` or `alt` the `MultilinearSpace`; its dimension, diagrams and matrices are
-        computed on demand.
+        computed on demand. Type checkers cannot read the text: `assert isinstance(space, ek.HomSpace)` tells them
+        which of the two it is.
 
     Raises:
         SignatureError: if the signature cannot be read, a label is unbound or bound twice, or a binding has no label.

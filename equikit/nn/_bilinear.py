@@ -12,6 +12,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit.groups import Fixed
+from equikit.nn._arguments import Space, sides_of
 from equikit.nn._features import (
     Features,
     given_terms,
@@ -22,8 +23,9 @@ from equikit.nn._features import (
     permuted,
     read_features,
 )
+from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear
-from equikit.plans import Feature, Masks
+from equikit.plans import Channels, Feature, Masks
 from equikit.plans.sharding import Result, entries, placed
 from equikit.signatures import (
     Signature,
@@ -46,7 +48,7 @@ class ProductLinear(Linear):
     other_layer = "Linear"
 
 
-class Bilinear(nnx.Module):
+class Bilinear(Layer):
     r"""Equivariant maps of second degree: \(y = C(A x \otimes B x)\), with products channel by channel.
 
     A and B are `Linear` layers to features of the same kinds as the inputs, C is one from their products. A product is
@@ -56,9 +58,10 @@ class Bilinear(nnx.Module):
     `"x~"` too.
 
     Args:
-        inputs: the input features, in a dictionary as for `Linear`.
+        inputs: the input features, in a dictionary as for `Linear`; or a space such as `ek.hom("x -> ()", x=ek.O(3))`,
+            whose terms and groups the layer takes.
         channels: how many products are formed of each kind of feature, and of each kind with its dual.
-        outputs: the output features, likewise.
+        outputs: the output features, likewise; with a space the channels of both sides, `(2, 1)`.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **options: options of the three layers, and labels with their groups.
@@ -82,19 +85,20 @@ class Bilinear(nnx.Module):
 
     def __init__(
         self,
-        inputs: Features,
+        inputs: Features | Space,
         channels: int,
-        outputs: Features,
+        outputs: Features | tuple[Channels, Channels],
         *,
         rngs: nnx.Rngs,
         groups: Mapping[str, object] | None = None,
         **options: Any,
     ) -> None:
+        call = _checks.call_of(type(self), Linear)
+        bindings = labels_among(options, call)
+        inputs, outputs, groups = sides_of(inputs, outputs, groups, bindings, call)
         sides = [read_features(side, what)[0] for side, what in ((inputs, "input"), (outputs, "output"))]
         channels = _checks.count("channels", channels, least=1, example=8)
         used, labels = labels_of([inputs]), labels_of([inputs, outputs])
-        call = _checks.call_of(type(self), Linear)
-        bindings = labels_among(options, call)
         self.signature: Signature = bind(sides[0], sides[1], groups, bindings, call=call)
         bound = dict(self.signature.bindings)
         kinds = tuple(dict.fromkeys(term.words for term in sides[0]))
@@ -109,6 +113,15 @@ class Bilinear(nnx.Module):
         after = labels_of([products, outputs])
         rest = {label: what for label, what in bound.items() if label in after}
         self.mix = ProductLinear(products, outputs, groups=rest, rngs=rngs, **options_for(options, after, labels))
+
+    @property
+    def sides(self) -> tuple[Features, Features]:
+        """The features of the inputs and of the outputs."""
+        return self.left.sides[0], self.mix.sides[1]
+
+    def _call_arguments(self) -> list[str]:
+        before, after = map(features_text, self.sides)
+        return [before, str(self.left.channels[1][0]), after]
 
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
         """Return the outputs of the layer; products have to reach each of them."""

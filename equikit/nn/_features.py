@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -14,32 +13,17 @@ from equikit._array_checks import by_name, checked_arrays, mapping, masks_of
 from equikit._checks import Call
 from equikit._errors import DTypeError, ShapeError, SignatureError
 from equikit.plans import (
-    Channels,
     Masks,
-    Widths,
-    per_term,
 )
-from equikit.signatures import (
-    Signature,
-    Term,
-    base,
-    bind,
-    parse_arrow,
-    parse_side,
-    parse_term,
-    word_of,
-)
+from equikit.signatures import Signature, Term, base, parse_side, parse_term
 
 Features = Mapping[str, int | tuple[str, int]]
 """Name to `(labels, channels)`, or labels to channels."""
 
 
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """A signature with the channels of every term."""
-
-    signature: Signature
-    channels: Widths
+def features_of(terms: Sequence[Term], widths: Sequence[int]) -> dict[str, tuple[str, int]]:
+    """Return features as a dictionary: name to labels and channels."""
+    return {term.name: (" ".join(term.words), width) for term, width in zip(terms, widths, strict=True)}
 
 
 def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[int, ...]]:
@@ -59,15 +43,10 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
     terms: list[Term] = []
     channels: list[int] = []
     for name, value in features.items():
-        if not isinstance(name, str):
-            raise SignatureError(
-                f"the name of an {what} term is not a text",
-                got=repr(name),
-                expected="a text",
-                step=f'name it "{word_of(name)}"',
-            )
         labels, count = value if isinstance(value, tuple) and len(value) == 2 else (name, value)
-        term = parse_term(labels, name if isinstance(value, tuple) else None)
+        (term,) = parse_side({name: labels}, what)
+        if not isinstance(value, tuple):
+            term = parse_term(labels)
         if term.name in (other.name for other in terms):
             raise SignatureError(
                 f"two {what} terms have the name {term.name!r}",
@@ -87,58 +66,6 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
     return tuple(terms), tuple(channels)
 
 
-def typed(
-    signature: str | Features,
-    first: Channels | Features | None,
-    second: Channels | None,
-    groups: Mapping[str, object] | None,
-    keywords: Mapping[str, object],
-    call: Call,
-) -> Typed:
-    """Read the arguments of a layer: a signature and two numbers of channels, or two dictionaries.
-
-    Raises:
-        SignatureError, ShapeError, OptionError: if they cannot be read.
-    """
-    if isinstance(signature, str | bytes):  # parse_arrow refuses bytes
-        if isinstance(first, Mapping) or first is None or second is None:
-            raise SignatureError(
-                "a signature in one text needs the channels of its inputs and outputs",
-                got=f"{signature!r}, {first!r}, {second!r}",
-                expected="two numbers (or tuples of numbers, where there are several terms)",
-                step='write for example Linear("p p -> p p", 16, 32, p=ek.S, rngs=rngs)',
-            )
-        inputs, outputs = parse_arrow(signature)
-        channels = per_term(first, inputs, "input"), per_term(second, outputs, "output")
-        return Typed(bind(inputs, outputs, groups, keywords, signature, call=call), channels)
-    if not isinstance(signature, Mapping) or not isinstance(first, Mapping) or second is not None:
-        raise SignatureError(
-            "inputs and outputs must both be dictionaries",
-            got=f"{signature!r} and {first!r}",
-            expected='{"p p": 16, "p": 8}, {"p": 32} or {"name": ("p p", 16)}, {"other": ("p", 32)}',
-            step="give one dictionary for the inputs and one for the outputs",
-        )
-    (inputs, wide), (outputs, narrow) = read_features(signature, "input"), read_features(first, "output")
-    return Typed(bind(inputs, outputs, groups, keywords, call=call), (wide, narrow))
-
-
-def typed_side(
-    features: str | Features, channels: Channels | None, what: str
-) -> tuple[tuple[Term, ...], tuple[int, ...] | None]:
-    """Read one side: text with separate channels, or a dictionary. Channels are `None` if they are not given."""
-    if isinstance(features, str | bytes):  # parse_side refuses bytes
-        terms = parse_side(features, what)
-        return terms, None if channels is None else per_term(channels, terms, what)
-    if channels is not None and isinstance(features, Mapping):
-        raise SignatureError(
-            f"the {what} channels are given twice",
-            got=f"{features!r} and {channels!r}",
-            expected="a dictionary with the channels in it, or labels in one text with the channels apart",
-            step="remove one of them, and pass later arguments by name, such as out_channels=10",
-        )
-    return read_features(features, what)
-
-
 def labels_of(features: Sequence[Features]) -> set[str]:
     """Return every label in some features, without the stars of duals."""
     terms = (term for side in features for term in read_features(side, "feature")[0])
@@ -149,6 +76,13 @@ def permuted(signature: Signature, label: str) -> bool:
     """Whether a group only permutes the entries of an axis."""
     group = signature.groups.get(label)
     return group is not None and group.elements_are == "permutations"
+
+
+def mixed(signature: Signature, term: Term) -> bool:
+    """Whether a group mixes the entries of an axis of a term, or changes the sign of the term by a determinant."""
+    return bool(signature.odd(term)) or any(
+        label in signature.groups and not permuted(signature, label) for label in term.labels
+    )
 
 
 def not_permuted(signature: Signature, term: Term) -> list[int]:
@@ -207,8 +141,10 @@ def refuse_complex(name: str, array: jax.Array) -> jax.Array:
     return array
 
 
-def checked_features(signature: Signature, channels: Sequence[int], x: object) -> dict[str, jax.Array]:
+def checked_features(
+    signature: Signature, channels: Sequence[int], x: object, masks: Mapping[str, Any] | None = None
+) -> dict[str, jax.Array]:
     """Check a dictionary of arrays as `checked_arrays` does; return them in the order of the terms."""
     given = given_terms([term.name for term in signature.inputs], x)
-    arrays, _ = checked_arrays(signature, channels, given.values())
+    arrays, _ = checked_arrays(signature, channels, given.values(), masks=masks)
     return dict(zip(given, arrays, strict=True))

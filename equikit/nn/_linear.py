@@ -17,12 +17,14 @@ from equikit import _checks
 from equikit._array_checks import foreign
 from equikit._errors import DTypeError, SignatureError
 from equikit.diagrams import Diagrams, HomSpace, mean_square_gains, pair_diagrams, why_none
-from equikit.nn._features import Features, typed
+from equikit.nn._arguments import Space, typed
+from equikit.nn._features import Features, features_of
+from equikit.nn._layer import Layer, maps_text
 from equikit.nn.initializers import initial, scaled, unit_normal, zeros
 from equikit.plans import (
     NORMALIZE,
+    Arrays,
     Channels,
-    Inputs,
     Layout,
     Masks,
     Method,
@@ -110,7 +112,7 @@ def unreached(signature: Signature, channels: Widths) -> list[Term]:
     return [term for s, term in enumerate(signature.outputs) if s not in reached]
 
 
-class Linear(nnx.Module):
+class Linear(Layer):
     r"""All linear maps that commute with the groups on the axes, with learned weights for every channel pair.
 
     \(y_s = \sum_t \sum_D D\, x_t\, W_{t s D} + b_s\), where D runs over the diagrams from input term t to output term s
@@ -118,11 +120,11 @@ class Linear(nnx.Module):
     \(n^{\max(k,l)}\), never as \(n^{k+l}\).
 
     Args:
-        signature: `"p p -> p p"`; or the inputs as a dictionary, labels to channels (`{"p p": 16, "p": 8}`) or name to
-            labels and channels (`{"edges": ("p p", 16)}`). As in `ek.hom`, `"x~"` is an axial vector of O(n), and
-            `"det(x)"` a pseudoscalar.
+        signature: `"p p -> p p"`; or a space `ek.hom("p p -> p p", p=ek.S)`, which has its groups; or the inputs as a
+            dictionary, labels to channels (`{"p p": 16, "p": 8}`) or name to labels and channels
+            (`{"edges": ("p p", 16)}`). As in `ek.hom`, `"x~"` is an axial vector of O(n), `"det(x)"` a pseudoscalar.
         channels: channels of the inputs (one number, or one for each term); or the outputs as a dictionary.
-        out_channels: channels of the outputs, with a signature in one text.
+        out_channels: channels of the outputs, with a signature in one text or a space.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         use_bias: add the invariant vectors of the outputs.
@@ -160,6 +162,9 @@ class Linear(nnx.Module):
         >>> layer = Linear("p p -> p p", 16, 32, p=S, rngs=nnx.Rngs(0))
         >>> layer(jnp.ones((4, 9, 9, 16))).shape
         (4, 9, 9, 32)
+        >>> from equikit import hom
+        >>> Linear(hom("p p -> p p", p=S), 16, 32, rngs=nnx.Rngs(0)).signature == layer.signature
+        True
 
     Source:
         Maron et al., arXiv:1812.09902; Pearce-Crump, arXiv:2212.08648; Godfrey et al., arXiv:2303.06208.
@@ -172,7 +177,7 @@ class Linear(nnx.Module):
 
     def __init__(
         self,
-        signature: str | Features,
+        signature: str | Features | Space,
         channels: Channels | Features,
         out_channels: Channels | None = None,
         *,
@@ -216,6 +221,18 @@ class Linear(nnx.Module):
                 for name, shape in biases.items()
             }
         )
+
+    @property
+    def sides(self) -> tuple[Features, Features]:
+        """The features of the inputs and of the outputs."""
+        inputs, outputs = self.signature.inputs, self.signature.outputs
+        return features_of(inputs, self.channels[0]), features_of(outputs, self.channels[1])
+
+    def _call_arguments(self) -> list[str]:
+        return maps_text(self.signature, self.channels)
+
+    def _map_count(self) -> int | None:
+        return self.space.dim
 
     @property
     def plan(self) -> Plan:
@@ -290,12 +307,12 @@ class Linear(nnx.Module):
 
     def __call__(
         self,
-        x: Inputs,
+        x: Arrays,
         *,
         mask: Masks | None = None,
         sizes: Mapping[str, int] | None = None,
         out_sharding: OutSharding | None = None,
-    ) -> Any:
+    ) -> Arrays:
         """Apply the layer.
 
         Args:
@@ -306,7 +323,8 @@ class Linear(nnx.Module):
             out_sharding: how the result is sharded over a mesh, as in `equikit.plans.apply`.
 
         Returns:
-            `[*batch, *axes, channels]`; a dictionary if the layer has several outputs or `x` is one. NaNs in
+            `[*batch, *axes, channels]`; a dictionary if the layer has several outputs or `x` is one. For type
+            checkers the result has the type of `x`: pass a dictionary to a layer with several outputs. NaNs in
             present entries propagate to every sum over them.
 
         Raises:
@@ -315,7 +333,9 @@ class Linear(nnx.Module):
         weights = self._given()
         if self.dtype is not None:
             x = cast(x, self.dtype)
-        return applied(self.plan, x, weights, self.options, mask=mask, sizes=sizes, out_sharding=out_sharding)
+        result: Any = applied(self.plan, x, weights, self.options, mask=mask, sizes=sizes, out_sharding=out_sharding)
+        found: Arrays = result
+        return found
 
     def _given(self) -> dict[str, jax.Array] | Layout:
         """Return the weights for the plan, by name or as a layout."""

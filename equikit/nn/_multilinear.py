@@ -18,6 +18,8 @@ from equikit.diagrams import (
     multilinear,
     why_none,
 )
+from equikit.nn._arguments import Space, space_of
+from equikit.nn._layer import Layer, channels_text, quoted
 from equikit.nn._linear import cast, checked_dtypes, initial_sizes
 from equikit.nn.initializers import scaled, unit_normal
 from equikit.plans import (
@@ -29,10 +31,12 @@ from equikit.plans import (
     RunOptions,
     applied_maps,
     multilinear_weight_shape,
+    per_term,
 )
+from equikit.signatures import Signature
 
 
-class Multilinear(nnx.Module):
+class Multilinear(Layer):
     r"""All multilinear maps of several tensors that commute with the groups, each with a learned weight.
 
     \(y = \sum_b b(x_1, \dots, x_m)\, W_b\), where b runs over the basis of `hom("x, x y -> x", ...)`. The outer product
@@ -41,7 +45,8 @@ class Multilinear(nnx.Module):
     Args:
         signature: with a comma between the inputs: `"x, x y -> x"`; `sym(x x)` and `alt(x x)` stand for axes in which a
             tensor is symmetric or antisymmetric, `sym(x, x)` for inputs that may be exchanged, such as one tensor
-            that enters twice. An exchange swaps the tensors, not their channels.
+            that enters twice. An exchange swaps the tensors, not their channels. Or a space
+            `ek.hom("x, x y -> x", ...)`, which has its groups.
         channels: channels of each input, or one number for all.
         out_channels: channels of the output; in mode `"channelwise"` those of the inputs.
         mode: `"full"` has a weight for each choice of a channel from every input and the output; `"channelwise"`
@@ -79,7 +84,7 @@ class Multilinear(nnx.Module):
 
     def __init__(
         self,
-        signature: str,
+        signature: str | Space,
         channels: int | Sequence[int],
         out_channels: int | None = None,
         *,
@@ -94,17 +99,10 @@ class Multilinear(nnx.Module):
         kernel_init: nnx.Initializer = unit_normal,
         **bindings: object,
     ) -> None:
-        self.space: MultilinearSpace = multilinear(signature, groups, bindings, _checks.call_of(type(self)))
-        count = len(self.space.operands)
-        given = tuple(channels) if isinstance(channels, Sequence) else (channels,) * count
-        if len(given) != count:
-            raise ShapeError(
-                "the channels do not fit the inputs",
-                got=channels,
-                expected=f"{count} numbers, for {self.space.text!r}",
-                step="give one number for each input, or one for all",
-            )
-        self.channels = tuple(_checks.count("the number of input channels", c) for c in given)
+        call = _checks.call_of(type(self))
+        given = space_of(signature, MultilinearSpace, groups, bindings, call)
+        self.space: MultilinearSpace = given or multilinear(signature, groups, bindings, call)  # type: ignore[arg-type]
+        self.channels = per_term(channels, self.space.inputs, "input")
         if out_channels is None and mode != "channelwise":
             raise OptionError(
                 "the channels of the output are not given",
@@ -134,6 +132,17 @@ class Multilinear(nnx.Module):
         width = 1 if mode == "channelwise" else max(int(np.prod(shape[1:-1])), 1)
         scale = 1 / np.sqrt(len(gains) * width * gains)
         self.kernel = nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scale))
+
+    def _call_arguments(self) -> list[str]:
+        return [quoted(self.space.text), channels_text(self.channels), str(self.out_channels)]
+
+    @property
+    def call_signature(self) -> Signature:
+        """The signature of the space."""
+        return self.space.signature
+
+    def _map_count(self) -> int | None:
+        return self.space.dim
 
     def _reason(self) -> str:
         """Explain why there is no map."""

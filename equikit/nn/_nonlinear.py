@@ -13,16 +13,18 @@ from equikit import _checks
 from equikit._array_checks import checked_arrays
 from equikit._errors import OptionError, SignatureError
 from equikit.groups import Group
-from equikit.nn._features import Features, checked_features, not_permuted, permuted, read_features
+from equikit.nn._arguments import Space, one_term
+from equikit.nn._features import Features, checked_features, features_of, mixed, not_permuted, permuted, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
+from equikit.nn._layer import Layer, features_text, quoted, value_text
 from equikit.nn.initializers import filled
-from equikit.plans import Feature
+from equikit.nn.termwise._termwise import Termwise
+from equikit.plans import Arrays, Feature, Masks
 from equikit.plans.sharding import Result, entries, placed
 from equikit.signatures import (
     Signature,
     Term,
     bind,
-    parse_term,
 )
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
@@ -51,7 +53,7 @@ def pointwise_refusal(group: Group, function: Activation) -> str | None:
     return "its elements mix entries, and a function of single entries does not go through a sum"
 
 
-class Pointwise(nnx.Module):
+class Pointwise(Layer):
     """A pointwise function on features whose groups allow it; no parameters.
 
     Permutations allow any function, signed permutations odd ones, and so does a pseudoscalar, `"det(x)"`. Other groups
@@ -62,7 +64,7 @@ class Pointwise(nnx.Module):
 
     Args:
         function: takes an array to an array of the same shape, entry by entry.
-        features: labels of the input, `"p p"`.
+        features: labels of the input, `"p p"`, or a space from them to themselves, `ek.hom("p p -> p p", p=ek.S)`.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
@@ -76,9 +78,14 @@ class Pointwise(nnx.Module):
     """
 
     def __init__(
-        self, function: Activation, features: str, *, groups: Mapping[str, object] | None = None, **bindings: object
+        self,
+        function: Activation,
+        features: str | Space,
+        *,
+        groups: Mapping[str, object] | None = None,
+        **bindings: object,
     ) -> None:
-        self.signature = bind((parse_term(features),), (), groups, bindings, call=_checks.call_of(type(self)))
+        self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), lambda _, term: term.labels)
         self.function: Activation = _checks.function("function", function, example="jnp.tanh")
         (term,) = self.signature.inputs
         for label, group in self.signature.groups.items():
@@ -101,6 +108,9 @@ class Pointwise(nnx.Module):
             return None
         return "reflections change the sign of a pseudoscalar, and the function is not odd: f(-x) differs from -f(x)"
 
+    def _call_arguments(self) -> list[str]:
+        return [value_text(self.function) or "...", quoted(self.signature.inputs[0].text)]
+
     def __call__(self, x: Feature) -> Feature:
         """Apply the function to an array `[*batch, *axes, channels]`, with any number of channels.
 
@@ -111,19 +121,12 @@ class Pointwise(nnx.Module):
         return self.function(x)
 
 
-def mixed(signature: Signature, term: Term) -> bool:
-    """Whether a group mixes the entries of an axis of a term, or changes the sign of the term by a determinant."""
-    return bool(signature.odd(term)) or any(
-        label in signature.groups and not permuted(signature, label) for label in term.labels
-    )
-
-
 def gate_name(term: Term) -> str:
     """Return the name of the gates of a term."""
     return f"gate of {term.name}"
 
 
-class Gated(nnx.Module):
+class Gated(Layer):
     """Multiply features by functions of invariants, or apply a pointwise function where it commutes.
 
     A term on which only permutations act is put through the activation. Any other term is multiplied by a gate for each
@@ -180,10 +183,18 @@ class Gated(nnx.Module):
         self.widths = (*widths, *(width for _, width in gated))
 
     @property
+    def sides(self) -> tuple[Features, Features]:
+        """The features with gates, and without."""
+        outputs = self.signature.outputs
+        return self.inputs, features_of(outputs, self.widths[: len(outputs)])
+
+    def _call_arguments(self) -> list[str]:
+        return [features_text(self.sides[1])]
+
+    @property
     def inputs(self) -> dict[str, tuple[str, int]]:
         """The input features: name to labels and channels."""
-        terms = zip(self.signature.inputs, self.widths, strict=True)
-        return {term.name: (" ".join(term.words), width) for term, width in terms}
+        return features_of(self.signature.inputs, self.widths)
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
         """Apply it to a dictionary of arrays `[*batch, *axes, channels]`, named as in `inputs`.
@@ -213,7 +224,7 @@ class Gated(nnx.Module):
         return array * jnp.expand_dims(factor, not_permuted(self.signature, term))
 
 
-class NormGated(nnx.Module):
+class NormGated(Termwise):
     r"""Multiply features by functions of their squared norms, or apply a pointwise function where it commutes.
 
     \(y_c = x_c\, \sigma(w_c \langle x_c, x_c \rangle + b_c)\) for each channel, with the metric of the group where it
@@ -248,11 +259,7 @@ class NormGated(nnx.Module):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
-        if rngs is not None:
-            _checks.rngs(rngs)
-        terms, widths = read_features(features, "input")
-        self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
-        self.widths = widths
+        super().__init__(features, rngs, groups, bindings)
         self.activation: Activation = _checks.function("activation", activation, example="jax.nn.silu")
         self.gate: Activation = _checks.function("gate", gate, example="jax.nn.sigmoid")
         for label, group in self.signature.groups.items():
@@ -264,21 +271,25 @@ class NormGated(nnx.Module):
                     expected="a group with a symmetric form",
                     step="use ek.nn.Gated with ek.nn.Bilinear, which finds the invariants of two vectors",
                 )
-        own = [(term.name, width) for term, width in zip(terms, widths, strict=True) if mixed(self.signature, term)]
+        terms = zip(self.signature.inputs, self.widths, strict=True)
+        own = [(term.name, width) for term, width in terms if mixed(self.signature, term)]
         stored = jnp.result_type(float)
         self.weight = nnx.Dict({name: nnx.Param(filled(1, (width,), stored)) for name, width in own})
         self.bias = nnx.Dict({name: nnx.Param(filled(0, (width,), stored)) for name, width in own})
 
-    def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
-        """Apply it to a dictionary of arrays `[*batch, *axes, channels]`.
+    def __call__(self, x: Arrays, *, mask: Masks | None = None) -> Arrays:
+        """Apply it to an array `[*batch, *axes, channels]` or a dictionary of arrays.
+
+        Args:
+            x: a dictionary with an array for each term, or the array alone where there is one term.
+            mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
         """
-        arrays = checked_features(self.signature, self.widths, x)
-        return {term.name: self._applied(term, arrays[term.name]) for term in self.signature.inputs}
+        return self._each(x, mask, self._applied)
 
-    def _applied(self, term: Term, array: Feature) -> Feature:
+    def _applied(self, term: Term, array: Feature, _: Mapping[str, jax.Array]) -> Feature:
         if not mixed(self.signature, term):
             return self.activation(array)
         # In half precision squares overflow where the features do not, and with a metric inf - inf is nan.

@@ -12,24 +12,26 @@ from equikit import _checks
 from equikit._array_checks import checked_arrays, masks_of
 from equikit._errors import OptionError
 from equikit._masks import present
-from equikit.nn._features import Features, typed_side
+from equikit.nn._arguments import Space, one_term, refuse_outputs, typed_side
+from equikit.nn._features import Features, features_of
+from equikit.nn._layer import Layer, maps_text, quoted
 from equikit.nn._linear import Linear
 from equikit.plans import (
     Channels,
     Feature,
+    Inputs,
     Masks,
 )
-from equikit.signatures import (
-    bind,
-    parse_term,
-)
+from equikit.plans.sharding import OutSharding
+from equikit.signatures import Signature, Term
 
 
 class Invariant(Linear):
     """All invariant linear maps of its inputs, each with a learned weight: a `Linear` layer to no axes.
 
     Args:
-        features: labels of the input (`"p p"`), or a dictionary as for `Linear`.
+        features: labels of the input (`"p p"`), a space from them to no axes (`ek.hom("p p -> ()", p=ek.S)`), or a
+            dictionary as for `Linear`.
         channels: channels of the input; not given with a dictionary.
         out_channels: channels of the result.
         rngs: random keys for the parameters.
@@ -44,13 +46,15 @@ class Invariant(Linear):
 
     def __init__(
         self,
-        features: str | Features,
+        features: str | Features | Space,
         channels: Channels | None = None,
         out_channels: int = 1,
         *,
         rngs: nnx.Rngs,
         **options: Any,
     ) -> None:
+        if isinstance(features, Space):
+            refuse_outputs(features, features.signature.inputs, (), _checks.call_of(type(self)))
         terms, widths = typed_side(features, channels, "input")
         if widths is None:
             raise OptionError(
@@ -59,22 +63,43 @@ class Invariant(Linear):
                 expected='Invariant("p p", 16, 10, ...)',
                 step="give the channels of input and output",
             )
-        inputs = {term.name: (" ".join(term.words), width) for term, width in zip(terms, widths, strict=True)}
-        super().__init__(inputs, {"": ("", out_channels)}, rngs=rngs, **options)
+        if isinstance(features, Space):
+            super().__init__(features, widths, out_channels, rngs=rngs, **options)
+        else:
+            super().__init__(features_of(terms, widths), {"": ("", out_channels)}, rngs=rngs, **options)
 
-    def __call__(self, x: Any, **options: Any) -> Any:
-        """Apply the head: `[*batch, channels]`, for one array or a dictionary of arrays."""
-        if not isinstance(x, Mapping):
-            x = {self.signature.inputs[0].name: x} if len(self.signature.inputs) == 1 else x
-        y = super().__call__(x, **options)
-        return y[""] if isinstance(y, dict) else y
+    def _call_arguments(self) -> list[str]:
+        whole, *channels = maps_text(self.signature, self.channels)
+        if len(channels) == 1:
+            return [whole, f"out_channels={self.channels[1][0]}"]
+        return [quoted(whole.strip('"').partition(" -> ")[0]), *channels]
+
+    def __call__(  # type: ignore[override]  # one array for every kind of input
+        self,
+        x: Inputs,
+        *,
+        mask: Masks | None = None,
+        sizes: Mapping[str, int] | None = None,
+        out_sharding: OutSharding | None = None,
+    ) -> Feature:
+        """Apply the head: `[*batch, channels]`, for one array or a dictionary of arrays; options as for `Linear`."""
+        single = len(self.signature.inputs) == 1 and not isinstance(x, Mapping)
+        given: Any = {self.signature.inputs[0].name: x} if single else x
+        y: Any = super().__call__(given, mask=mask, sizes=sizes, out_sharding=out_sharding)
+        head: Feature = y[self.signature.outputs[0].name] if isinstance(y, dict) else y
+        return head
 
 
-class Pool(nnx.Module):
+def plain_labels(signature: Signature, term: Term) -> tuple[str, ...]:
+    """The labels of a term on which nothing acts."""
+    return tuple(term.labels[i] for i in signature.plain(term))
+
+
+class Pool(Layer):
     """Sum, mean or maximum over all axes of the input on which groups act; no parameters.
 
     Args:
-        features: labels of the input, `"p p"`.
+        features: labels of the input, `"p p"`, or a space from them to the plain axes, `ek.hom("p p -> ()", p=ek.S)`.
         how: `"sum"`, `"mean"` or `"max"`; the mean of nothing is zero, the maximum of nothing minus infinity.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
@@ -91,14 +116,14 @@ class Pool(nnx.Module):
 
     def __init__(
         self,
-        features: str,
+        features: str | Space,
         *,
         how: Literal["sum", "mean", "max"] = "mean",
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
         self.how = _checks.choice("how", how, ("sum", "mean", "max"), step='write how="mean"')
-        self.signature = bind((parse_term(features),), (), groups, bindings, call=_checks.call_of(type(self)))
+        self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), plain_labels)
         for label, group in self.signature.groups.items():
             if group.elements_are != "permutations":
                 raise OptionError(
@@ -107,6 +132,9 @@ class Pool(nnx.Module):
                     expected="groups that permute entries, S or A",
                     step="use ek.nn.Invariant, which knows the invariants of every group",
                 )
+
+    def _call_arguments(self) -> list[str]:
+        return [quoted(self.signature.inputs[0].text)]
 
     def __call__(self, x: Feature, *, mask: Masks | None = None) -> Feature:
         """Pool an array `[*batch, *axes, channels]` to `[*batch, *plain axes, channels]`, with any number of channels.

@@ -21,7 +21,13 @@ from equikit.plans._ir import (
     feature_widths as feature_widths,
 )
 from equikit.plans.compilation._contractions import multilinear_plan, planned_maps as planned_maps
-from equikit.plans.compilation._lower import Channels as Channels, per_term as per_term, plan, planned as planned
+from equikit.plans.compilation._lower import (
+    Channels as Channels,
+    channel_pair as channel_pair,
+    per_term as per_term,
+    plan,
+    planned as planned,
+)
 from equikit.plans.compilation._passes import (
     PASSES,
     add_before_broadcasting,
@@ -38,8 +44,10 @@ from equikit.plans.costs._table import stages_table as stages_table
 
 if TYPE_CHECKING:
     from equikit.plans._apply import (
+        Arrays as Arrays,
         Feature as Feature,
         Inputs as Inputs,
+        Mask as Mask,
         Masks as Masks,
         applied as applied,
         apply,
@@ -88,10 +96,12 @@ __all__ = [
 ]
 
 _IN_JAX = {
+    "Arrays": "_apply",
     "Choice": "costs._method",
     "Feature": "_apply",
     "Inputs": "_apply",
     "Layout": "execution._layout",
+    "Mask": "_apply",
     "Masks": "_apply",
     "Method": "_options",
     "RunOptions": "_options",

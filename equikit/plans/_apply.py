@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,8 @@ from equikit.signatures import Signature, Term
 
 Feature = Inexact[jax.Array, "*batch_and_axes channels"]
 Inputs = Feature | Mapping[str, Feature]
+Arrays = TypeVar("Arrays", jax.Array, dict[str, jax.Array], Mapping[str, jax.Array])
+"""One array or a dictionary of arrays, where the result has the type of the input."""
 Weight = Inexact[jax.Array, "diagrams *features"]
 Mask = Bool[jax.Array, "*batch n"]
 Masks = Mask | Mapping[str, Mask]

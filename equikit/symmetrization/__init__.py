@@ -10,6 +10,7 @@ from equikit.symmetrization.engine._element import Element, compose, inverse
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._method import Method
+from equikit.symmetrization.engine.backbones._backbone import KeyArgument as KeyArgument
 from equikit.symmetrization.orbits._invariants import invariants, orbit_distance
 from equikit.symmetrization.orbits._orbit import OrbitDistance
 from equikit.symmetrization.orbits._orbit_losses import matrix_equivariance_loss, orbit_loss

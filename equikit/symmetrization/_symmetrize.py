@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from equikit._array_checks import (
 from equikit._errors import EquikitError, FrameError, OptionError, ShapeError, SignatureError
 from equikit._masks import masked
 from equikit.numerics import rounding
+from equikit.plans import Arrays
 from equikit.signatures import (
     Signature,
     Term,
@@ -64,14 +65,36 @@ class Symmetrized:
     remat: bool
     batched: bool
 
+    @overload
+    def __call__(
+        self,
+        x: Arrays,
+        *arguments: object,
+        key: jax.Array | None = None,
+        mask: Array | Mapping[str, Array] | None = None,
+        with_info: Literal[False] = False,
+        **keywords: object,
+    ) -> Arrays: ...
+
+    @overload
+    def __call__(
+        self,
+        x: Arrays,
+        *arguments: object,
+        key: jax.Array | None = None,
+        mask: Array | Mapping[str, Array] | None = None,
+        with_info: Literal[True],
+        **keywords: object,
+    ) -> tuple[Arrays, Info]: ...
+
     def __call__(
         self,
         x: Any,
-        *arguments: Any,
+        *arguments: object,
         key: jax.Array | None = None,
         mask: Array | Mapping[str, Array] | None = None,
         with_info: bool = False,
-        **keywords: Any,
+        **keywords: object,
     ) -> Any:
         """Apply the backbone to every element of the frame, and average.
 
@@ -86,7 +109,7 @@ class Symmetrized:
             with_info: return `(y, info)`.
 
         Returns:
-            What the backbone returns: an array, or a dictionary of arrays.
+            What the backbone returns: an array, or a dictionary of arrays. For type checkers it has the type of `x`.
 
         Raises:
             FrameError: for an input that has no frame, where the method says that this is an error.

@@ -1,6 +1,6 @@
 """Weight spaces: the symmetry of a model's parameters, read from its program, and methods that use it."""
 
-from equikit.weightspace.alignment._align import align
+from equikit.weightspace.alignment._align import How as How, align
 from equikit.weightspace.alignment._search import Matching
 from equikit.weightspace.alignment._singular import SingularAlignment, SingularPair, singular_alignment
 from equikit.weightspace.asymmetric import (

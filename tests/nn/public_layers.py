@@ -26,6 +26,26 @@ LAYERS = {
     "NormGated": (ek.nn.NormGated({"x": 2}, x=ek.O(3), rngs=RNGS), [{"x": jnp.ones((2, 3, 2))}]),
     "Pool": (ek.nn.Pool("p", p=ek.S), [jnp.ones((2, 4, 1))]),
     "RMSNorm": (ek.nn.RMSNorm({"x": 2}, x=ek.O(3), rngs=RNGS), [{"x": jnp.ones((2, 3, 2))}]),
+    "LayerNorm": (
+        ek.nn.LayerNorm({"p": 3, "p x": 2}, p=ek.S, x=ek.O(3), rngs=RNGS),
+        [{"p": jnp.ones((2, 4, 3)), "p x": jnp.ones((2, 4, 3, 2))}],
+    ),
+    "BatchNorm": (
+        ek.nn.BatchNorm({"p": 3, "p x": 2}, use_running_average=True, p=ek.S, x=ek.O(3), rngs=RNGS),
+        [{"p": jnp.ones((2, 4, 3)), "p x": jnp.ones((2, 4, 3, 2))}],
+    ),
+    "Dropout": (
+        ek.nn.Dropout({"p x": 2}, 0.5, deterministic=True, p=ek.S, x=ek.O(3), rngs=nnx.Rngs(0)),
+        [{"p x": jnp.ones((2, 4, 3, 2))}],
+    ),
+    "Residual": (
+        ek.nn.Residual([ek.nn.RMSNorm({"p": 2}, p=ek.S), ek.nn.Linear("p -> p", 2, 2, p=ek.S, rngs=RNGS)]),
+        [{"p": jnp.ones((2, 4, 2))}],
+    ),
+    "Stack": (
+        ek.nn.Stack(lambda rngs: ek.nn.Linear("p -> p", 2, 2, p=ek.S, rngs=rngs), 3, rngs=RNGS),
+        [jnp.ones((2, 4, 2))],
+    ),
     "Radial": (ek.nn.Radial(2.0, 3, hidden=(4,), rngs=RNGS), [jnp.ones(5)]),
     "Network": (
         ek.nn.Network(

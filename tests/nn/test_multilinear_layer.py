@@ -222,10 +222,10 @@ ERRORS = {
     "channel count": (
         ek.ShapeError,
         make("x, x -> x", (2, 2, 2), 2),
-        "do not fit the inputs",
+        "do not fit the input terms",
         "(2, 2, 2)",
         "2 numbers",
-        "each input",
+        "each term",
     ),
     "channelwise": (
         ek.ShapeError,

@@ -128,7 +128,8 @@ def test_gates_of_norms_commute(group):
 
 @pytest.mark.parametrize("x", [{}, {"y": jnp.ones((3, 1))}, jnp.ones((3, 1)), {1: 2}], ids=str)
 def test_arrays_have_to_fit(x):
-    for layer in (ek.nn.NormGated({"x": 1}, x=O(3)), ek.nn.Gated({"x": 1}, x=O(3)), ek.nn.RMSNorm({"x": 1}, x=O(3))):
+    for kind in (ek.nn.NormGated, ek.nn.Gated, ek.nn.RMSNorm):
+        layer = kind({"x": 1, "": 1}, x=O(3))
         with pytest.raises(ek.EquikitError, match=r"do not fit the features|is not a dictionary"):
             layer(x)
 

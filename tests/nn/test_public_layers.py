@@ -1,5 +1,7 @@
 """What every public layer does alike: tables of `nnx.tabulate`, arrays of NumPy, misspelled options."""
 
+import inspect
+
 import jax
 import numpy as np
 import pytest
@@ -51,6 +53,9 @@ CALLS = {
     "NormGated": (ek.nn.NormGated, ({"x": 1},), O3, ()),
     "Pool": (ek.nn.Pool, ("p",), {"p": ek.S}, ()),
     "RMSNorm": (ek.nn.RMSNorm, ({"x": 1},), O3, ()),
+    "LayerNorm": (ek.nn.LayerNorm, ({"x": 1},), O3, ()),
+    "BatchNorm": (ek.nn.BatchNorm, ({"x": 1},), O3, ()),
+    "Dropout": (ek.nn.Dropout, ({"x": 1}, 0.5), {**O3, "rngs": RNGS}, ()),
     "Network": (ek.nn.Network, ([{"x": 1}, {"": 1}, {"": 1}],), {**O3, "rngs": RNGS}, (ek.nn.Linear,)),
     "MLP": (ek.nn.MLP, ([{"x": 1}, {"": 1}, {"": 1}],), {**O3, "rngs": RNGS}, (ek.nn.Linear,)),
     "DeepSets": (ek.nn.DeepSets, (1, [1], 1), {"rngs": RNGS}, (ek.nn.Linear,)),
@@ -78,7 +83,14 @@ every_call = pytest.mark.parametrize(("call", "arguments", "keywords", "inner"),
 
 
 def test_every_layer_and_function_with_labels_is_tried():
-    without_labels = {ek.nn.Radial, ek.nn.ConstitutiveLaw, ek.nn.GroupConvolution, ek.nn.MatrixMLP}
+    without_labels = {
+        ek.nn.Residual,
+        ek.nn.Stack,
+        ek.nn.Radial,
+        ek.nn.ConstitutiveLaw,
+        ek.nn.GroupConvolution,
+        ek.nn.MatrixMLP,
+    }
     layers = {kind for name in PUBLIC if isinstance(kind := getattr(ek.nn, name), type)} - without_labels
     assert layers <= {call for call, *_ in CALLS.values()}
 
@@ -115,6 +127,22 @@ def test_a_misspelled_label_is_answered_with_the_nearest_one():
     with pytest.raises(ek.OptionError) as caught:
         ek.nn.Linear("node -> node", 1, 1, nodes=ek.S, rngs=RNGS)
     assert caught.value.step == "write node="
+
+
+def positional(function):
+    """The names of the arguments that can be given by position, `self` aside."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+
+
+@every_layer
+def test_options_are_keywords_after_what_the_layer_is_made_of(layer, inputs):
+    kind = type(layer)
+    made_of = {"signature", "features", "inputs", "outputs", "channels", "in_channels", "out_channels", "hidden"}
+    made_of |= {"edge_channels", "function", "rate", "layers", "make", "depth", "cutoff", "group", "label", "vectors"}
+    assert {*positional(kind.__init__)} <= made_of | {"entries", "size"}
+    assert len(positional(kind.__call__)) <= max(len(inputs), 2)
+    assert not {"mask", "key", "rngs"} & {*positional(kind.__init__), *positional(kind.__call__)}
 
 
 @pytest.mark.parametrize("label", ["method", "self", "products"])

@@ -15,6 +15,7 @@ from equikit import _checks
 from equikit._checks import Call
 from equikit._errors import SignatureError, TooLargeError
 from equikit.diagrams._dense import diagram_tensor, refuse_if_dense
+from equikit.diagrams._diagram import Diagram
 from equikit.diagrams._hom import HomSpace
 from equikit.diagrams._sequence import Diagrams
 from equikit.diagrams.bases._gain import mean_square_gains
@@ -157,7 +158,7 @@ class MultilinearSpace:
         return tuple(OrbitSum(((diagram, 1),)) for diagram in self.all_diagrams)
 
     @property
-    def diagrams(self) -> Sequence[object]:
+    def diagrams(self) -> Sequence[Diagram]:
         """The diagrams of the basis, in canonical order; with symmetries, the first of each orbit."""
         return tuple(total.first for total in self.basis) if self.symmetric else self.all_diagrams
 

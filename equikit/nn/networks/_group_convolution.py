@@ -24,6 +24,7 @@ from equikit.groups import (
     checked_polygon,
 )
 from equikit.nn._functions import relu
+from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear, checked_dtypes
 from equikit.nn.initializers import filled, scaled, unit_normal
 
@@ -31,7 +32,7 @@ WIDTH = 0.5
 """The standard deviation of the rings of the filters, in pixels."""
 
 
-class GroupConvolution(nnx.Module):
+class GroupConvolution(Layer):
     r"""A shallow network of group convolutions, from images to one activation for each element of C_n or D_n.
 
     The first layer correlates the image with its filters turned by every element,
@@ -77,6 +78,8 @@ class GroupConvolution(nnx.Module):
         for canonical forms, Kaba et al., arXiv:2211.06489, section 4. Circular harmonics: Weiler and Cesa, General
         E(2)-equivariant steerable CNNs, arXiv:1911.08251.
     """
+
+    shows_parts = True
 
     def __init__(
         self,
@@ -124,6 +127,14 @@ class GroupConvolution(nnx.Module):
         self.head = Linear(
             "g -> g", widths[-1], 1, g=_regular(self.group), param_dtype=stored, precision=precision, rngs=rngs
         )
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The widths of the hidden layers."""
+        return tuple(bias.shape[-1] for bias in self.biases)
+
+    def _call_arguments(self) -> list[str]:
+        return [str(self.channels), str(self.group)]
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Activations `[*batch, elements]` of images `[*batch, i, j, channels]`, or `[*batch, i, j, 2, channels]`.

@@ -10,11 +10,12 @@ from flax import nnx
 from equikit import _checks
 from equikit._masks import masked
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._features import Features, given_terms, labels_of, read_features
+from equikit.nn._features import Features, features_of, given_terms, labels_of, read_features
 from equikit.nn._functions import Activation
+from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear, unreached
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
-from equikit.nn._normalization import RMSNorm
+from equikit.nn.termwise._norms import RMSNorm
 from equikit.plans import (
     Feature,
 )
@@ -37,13 +38,16 @@ class HiddenBilinear(Bilinear):
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
         (sources, wide), (targets, narrow) = read_features(products, "input"), read_features(outputs, "output")
         lost = unreached(bind(sources, targets, groups, {}), (wide, narrow))
-        pairs = zip(targets, narrow, strict=True)
-        kept = {term.name: (" ".join(term.words), width) for term, width in pairs if term not in lost}
+        kept = features_of(targets, narrow)
+        for term in lost:
+            del kept[term.name]
         return kept or outputs
 
 
-class PerTerm(nnx.Module):
+class PerTerm(Layer):
     """A `Pointwise` nonlinearity for every term of some features."""
+
+    shows_parts = True
 
     def __init__(self, function: Activation, features: Features, groups: Mapping[str, object]) -> None:
         terms, _ = read_features(features, "output")
@@ -105,16 +109,15 @@ def rms_norm(features: Features, groups: Mapping[str, Any], options: Mapping[str
     """Return `RMSNorm` on the terms that have an invariant mean square; `None` if there is no such term."""
     terms, widths = read_features(features, "input")
     bound = bind(terms, (), groups, {}).groups
-    kept = {
-        term.name: (" ".join(term.words), width)
-        for term, width in zip(terms, widths, strict=True)
-        if all(bound[label].keeps_norm for label in term.labels if label in bound)
-    }
+    orthogonal = {term.name for term in terms if all(bound[x].keeps_norm for x in term.labels if x in bound)}
+    kept = {name: what for name, what in features_of(terms, widths).items() if name in orthogonal}
     return Normalized(kept, groups, options) if kept else None
 
 
-class Normalized(nnx.Module):
+class Normalized(Layer):
     """`RMSNorm` on some terms of a dictionary; the others are unchanged."""
+
+    shows_parts = True
 
     def __init__(self, kept: Features, groups: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.names = tuple(kept)

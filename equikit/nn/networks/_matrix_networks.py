@@ -17,6 +17,7 @@ from equikit._errors import GroupError, ShapeError
 from equikit.groups import Group
 from equikit.nn._features import Features, labels_among, labels_of, read_features
 from equikit.nn._functions import Activation, silu
+from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear
 from equikit.nn.initializers import DENSE
 from equikit.nn.networks._network import Network
@@ -29,7 +30,7 @@ from equikit.signatures import (
 )
 
 
-class MatrixNetwork(nnx.Module):
+class MatrixNetwork(Layer):
     r"""A `Network` of equivariant layers whose output is n vectors: a matrix with \(M(gx) = g M(x)\).
 
     Columns are vectors of the label, made of the input by linear and bilinear maps and gates; axes with other labels,
@@ -61,6 +62,8 @@ class MatrixNetwork(nnx.Module):
     Source:
         Nguyen et al., arXiv:2311.07143, section 3, where the network is one of scalar products.
     """
+
+    shows_parts = True
 
     def __init__(
         self,
@@ -112,7 +115,7 @@ class MatrixNetwork(nnx.Module):
         return matrix
 
 
-class MatrixMLP(nnx.Module):
+class MatrixMLP(Layer):
     r"""A multilayer perceptron of all entries of the input, plus the identity: a matrix without equivariance.
 
     Nothing makes it move with the input: it starts near the identity, which is in every group and moves with nothing.
@@ -153,6 +156,14 @@ class MatrixMLP(nnx.Module):
         widths = [self.entries, *_checks.widths("hidden", hidden, least=0, example="(64, 64)"), self.size**2]
         _checks.rngs(rngs)
         self.layers = nnx.List([nnx.Linear(one, two, **DENSE, rngs=rngs) for one, two in itertools.pairwise(widths)])
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The widths of the hidden layers."""
+        return tuple(layer.out_features for layer in [*self.layers][:-1])
+
+    def _call_arguments(self) -> list[str]:
+        return [str(self.entries), str(self.size)]
 
     def __call__(self, x: jax.Array, *, mask: Mapping[str, Any] | None = None) -> Feature:
         """The matrix of an input `[*batch, *axes, channels]`, `[*batch, n, n]`; absent entries should be zero."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from flax import nnx
@@ -14,8 +14,17 @@ from equikit._checks import Call, call_of
 from equikit._errors import OptionError, SignatureError
 from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
+from equikit.nn._features import (
+    Features,
+    given_terms,
+    labels_among,
+    labels_of,
+    masks_for,
+    options_for,
+    read_features,
+)
 from equikit.nn._functions import Activation, sigmoid, silu
+from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear, cast, unreached
 from equikit.nn.networks._hidden import (
     HiddenBilinear,
@@ -33,12 +42,13 @@ from equikit.plans import (
     Masks,
 )
 from equikit.signatures import (
+    Signature,
     bind,
     parse_side,
 )
 
 
-class Network(nnx.Module):
+class Network(Layer):
     r"""A network on tensors of any groups, from a list of features.
 
     A hidden layer maps x to \(\sigma(s\,(L x + B(x)))\): L is a `Linear` layer, B a `Bilinear` one, σ the
@@ -92,6 +102,8 @@ class Network(nnx.Module):
         section 6, which joins linear, bilinear and gated layers; normalization before each layer as in Xiong et al.,
         arXiv:2002.04745.
     """
+
+    shows_parts = True
 
     def __init__(
         self,
@@ -150,17 +162,28 @@ class Network(nnx.Module):
         self.head = Linear(features[-2], features[-1], rngs=rngs, **of(*features[-2:]))
         self._refuse_constant(features, widths)
 
+    def _call_arguments(self) -> list[str]:
+        inputs = [layer.sides[0] for layer in (*self.linear, self.head)]
+        return [f"[{', '.join(map(features_text, [*inputs, self.head.sides[1]]))}]"]
+
+    def _call_options(self) -> Iterator[str]:
+        """Products and norms are among the parts."""
+        yield from ["residual=True"] if any(self.residual) else []
+
+    @property
+    def sides(self) -> tuple[Features, Features]:
+        """The features of the first layer's inputs and of the last layer's outputs."""
+        return [*self.linear, self.head][0].sides[0], self.head.sides[1]
+
+    @property
+    def call_signature(self) -> Signature:
+        """A signature with the groups of all layers."""
+        bound = (layer.signature.bindings for layer in (*self.linear, self.head))
+        return Signature((), (), tuple(sorted(set(itertools.chain(*bound)))))
+
     def _refuse_constant(self, features: Sequence[Features], products: Sequence[int]) -> None:
         """Raise `SignatureError` if an output does not depend on the input: some layer on every path has no map."""
-        names = frozenset(term.name for term in read_features(features[0], "input")[0])
-        here = Reach(names, names)
-        for i, layers in enumerate(zip(self.linear, self.nonlinear, strict=True)):
-            after = reach(layers[0], here)
-            if f"{i}" in self.bilinear:
-                after = after.join(reach(self.bilinear[f"{i}"], here))
-            after = reach(layers[1], after)
-            here = after.join(here) if self.residual[i] else after
-        moving = reach(self.head, here).moving
+        moving = self._moving()
         lost = [term.name for term in self.head.signature.outputs if term.name not in moving]
         if lost:
             few = any(width == 0 for width in products)
@@ -172,6 +195,18 @@ class Network(nnx.Module):
                 step=(f"write products={max([8, *products])}, or " if few else "")
                 + "give hidden layers the axes of the input",
             )
+
+    def _moving(self) -> frozenset[str]:
+        """The outputs that depend on the input."""
+        names = frozenset(self.sides[0])
+        here = Reach(names, names)
+        for i, layers in enumerate(zip(self.linear, self.nonlinear, strict=True)):
+            after = reach(layers[0], here)
+            if f"{i}" in self.bilinear:
+                after = after.join(reach(self.bilinear[f"{i}"], here))
+            after = reach(layers[1], after)
+            here = after.join(here) if self.residual[i] else after
+        return reach(self.head, here).moving
 
     def __call__(self, x: Mapping[str, Feature], *, mask: Masks | None = None) -> dict[str, Feature]:
         """Apply the network.
@@ -205,8 +240,7 @@ class Network(nnx.Module):
                 x = {name: array + present(names[name], kept[name], masks) for name, array in x.items()}
         if "head" in self.norms:
             x = self.norms["head"](x)
-        result: dict[str, Feature] = self.head(x, mask=masks_for(self.head.signature, whole, mask))
-        return result
+        return self.head(dict(x), mask=masks_for(self.head.signature, whole, mask))
 
 
 def _scaled_sums(linear: Linear, first: Mapping[str, Feature], second: Mapping[str, Feature]) -> dict[str, Feature]:

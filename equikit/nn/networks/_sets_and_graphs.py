@@ -15,6 +15,7 @@ from equikit._array_checks import masks_of
 from equikit._errors import OptionError
 from equikit.groups import S
 from equikit.nn._functions import Activation, relu
+from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear
 from equikit.nn._pooling import Invariant
 from equikit.plans import (
@@ -23,8 +24,10 @@ from equikit.plans import (
 )
 
 
-class _Tower(nnx.Module):
+class _Tower(Layer):
     """Equivariant layers on one signature with a pointwise nonlinearity after each, then a head."""
+
+    shows_parts = True
 
     def __init__(
         self,
@@ -64,6 +67,10 @@ class _Tower(nnx.Module):
         if out == "":  # without axes there is no label to have a size
             options = {name: value for name, value in options.items() if name != "init_size"}
         self.head = Linear({last: widths[-1]}, {out: out_channels}, groups=groups, rngs=rngs, **options)
+
+    def _call_arguments(self) -> list[str]:
+        first, hidden = self.layers[0].channels[0][0], [layer.channels[1][0] for layer in self.layers]
+        return [str(first), str(hidden), str(self.head.channels[1][0])]
 
     def _run(self, x: Mapping[str, jax.Array], mask: Masks | None) -> jax.Array:
         y, masks = x, masks_of(self.layers[0].signature, mask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from equikit._errors import OptionError
 from equikit.groups import O
 from equikit.nn._features import (
     Features,
+    features_of,
     given_terms,
     labels_among,
     labels_of,
@@ -25,6 +26,7 @@ from equikit.nn._features import (
     read_features,
 )
 from equikit.nn._functions import sigmoid
+from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear
 from equikit.nn.initializers import filled
 from equikit.nn.networks._hidden import present
@@ -40,7 +42,7 @@ EPSILON = 1e-6
 """Added to the variance of scores, so that rounding errors alone do not distinguish them."""
 
 
-class VectorNeurons(nnx.Module):
+class VectorNeurons(Layer):
     r"""A network from vectors and invariants to vectors, homogeneous of degree one: outputs scale with inputs.
 
     Its features are vectors of an entry, `"p x"`. Each layer maps them by a `Linear` layer, for points by \(A x_i + B\,
@@ -76,6 +78,7 @@ class VectorNeurons(nnx.Module):
     Cost: of each layer that of `Linear` with twice as many channels.
 
     Example:
+        >>> from equikit import S
         >>> net = VectorNeurons({"p x": 2, "p": 1}, 3, p=S, x=O(3), rngs=nnx.Rngs(0))
         >>> net({"p x": jnp.ones((5, 3, 2)), "p": jnp.ones((5, 1))}).shape
         (5, 3, 3)
@@ -84,6 +87,8 @@ class VectorNeurons(nnx.Module):
         Deng et al., Vector neurons, arXiv:2104.12229, for channels of vectors; with the layers of Deep Sets, and to
         this end, in Kaba et al., arXiv:2211.06489, section 4.2.
     """
+
+    shows_parts = True
 
     def __init__(
         self,
@@ -106,7 +111,7 @@ class VectorNeurons(nnx.Module):
             _checks.count("layers", layers, most=1000),
         )
         self.label = self._label()
-        given = {term.name: (" ".join(term.words), wide) for term, wide in zip(terms, widths, strict=True)}
+        given = features_of(terms, widths)
         of_vectors = {term.name: given[term.name] for term in terms if self.label in term.labels}
         of_invariants = {name: what for name, what in given.items() if name not in of_vectors}
         axes = next(term.labels for term in terms if self.label in term.labels)
@@ -127,6 +132,13 @@ class VectorNeurons(nnx.Module):
         self.bias = nnx.List([nnx.Param(filled(0, (width,), stored)) for _ in range(depth)])
         outer = (kind, _checks.count("vectors", vectors, least=1, example=3))
         self.head = linear(inner, {"vectors": outer, "queries": outer, "keys": outer})
+
+    def _call_arguments(self) -> list[str]:
+        return [features_text(features_of(self.signature.inputs, self.channels)), str(self.head.channels[1][0])]
+
+    def _call_options(self) -> Iterator[str]:
+        yield f"channels={self.first.channels[1][0]}"
+        yield f"layers={len(self.hidden)}"
 
     def _label(self) -> str:
         """The label of the vectors."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from equikit.diagrams import Diagram, MultilinearSpace, multilinear
 from equikit.groups import Group, O
 from equikit.nn._features import refuse_complex
 from equikit.nn._functions import silu
+from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear
 from equikit.nn.physics._point_group import counts, invariants_of, maps_of
 from equikit.plans import apply_multilinear
@@ -91,7 +92,7 @@ def _is_known(group: Group) -> bool:
     return bool(known and group.keeps_norm and not group.is_complex and group.n)
 
 
-class ConstitutiveLaw(nnx.Module):
+class ConstitutiveLaw(Layer):
     r"""Stress as a function of strain with the symmetry of a material: \(\sigma = \sum_a f_a(I(E))\, G_a(E)\).
 
     \(G_a\) are the polynomial equivariant maps of symmetric tensors, found as symmetric multilinear maps in which the
@@ -144,6 +145,8 @@ class ConstitutiveLaw(nnx.Module):
         Zhang et al., arXiv:2508.12596, section on constitutive laws; Boehler, Applications of Tensor Functions in Solid
         Mechanics, 1987, for structural tensors.
     """
+
+    shows_parts = True
 
     def __init__(
         self,
@@ -323,6 +326,19 @@ class ConstitutiveLaw(nnx.Module):
                 step='write jax.reshard(strain, jax.P("data")), with the axis of your mesh',
             )
         return strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The widths of the hidden layers."""
+        return tuple(layer.channels[1][0] for layer in [*self.network][:-1])
+
+    def _call_arguments(self) -> list[str]:
+        return [str(self.group)]
+
+    def _call_options(self) -> Iterator[str]:
+        """A hyperelastic law has no degree to choose."""
+        options = super()._call_options()
+        yield from (text for text in options if not (self.hyperelastic and text.startswith("degree=")))
 
     def __call__(self, strain: jax.Array) -> jax.Array:
         """Return the stress `[*batch, n, n]` of the symmetric part of strains `[*batch, n, n]`.

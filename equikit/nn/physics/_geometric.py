@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import jax
@@ -20,11 +20,13 @@ from equikit._errors import OptionError, SignatureError
 from equikit._masks import masked
 from equikit.diagrams import MultilinearSpace, multilinear
 from equikit.groups import Group, O, S
-from equikit.nn._features import Features, given_terms, refuse_complex, typed_side
+from equikit.nn._arguments import Space, sides_of, typed_side
+from equikit.nn._features import Features, features_of, given_terms, refuse_complex
+from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import checked_dtypes
 from equikit.nn.initializers import scaled, unit_normal
 from equikit.nn.physics._radial import Radial
-from equikit.plans import Feature, Masks, planned_maps, run_contractions
+from equikit.plans import Channels, Feature, Masks, planned_maps, run_contractions
 from equikit.plans.sharding import Result, placed, result
 from equikit.signatures import (
     Signature,
@@ -70,7 +72,7 @@ def message_maps(
     return space, tuple(found)
 
 
-class GeometricMessage(nnx.Module):
+class GeometricMessage(Layer):
     r"""Messages from neighboring points, by every equivariant map of their features and directions.
 
     \(m_i = \sum_{j \ne i} \sum_b f_b(r_{ij})\, b(h_j, \hat r_{ij}, \dots, \hat r_{ij})\): b runs over the maps that are
@@ -80,8 +82,9 @@ class GeometricMessage(nnx.Module):
 
     Args:
         inputs: features of the points: labels to channels (`{"p": 16, "p x": 8}`) or name to labels and channels; the
-            label of the points comes first, then any number of axes of space.
-        outputs: the messages, likewise.
+            label of the points comes first, then any number of axes of space. Or a space
+            `ek.hom("p -> p x", p=ek.S, x=ek.O(3))`.
+        outputs: the messages, likewise; with a space the channels of both sides, `(16, 8)`.
         cutoff: the distance from which points send no messages to each other.
         powers: the highest power of the direction.
         radial: how many functions of the distance the network of `Radial` gives, from which the \(f_b\) are mixed.
@@ -116,8 +119,8 @@ class GeometricMessage(nnx.Module):
 
     def __init__(
         self,
-        inputs: Features,
-        outputs: Features,
+        inputs: Features | Space,
+        outputs: Features | tuple[Channels, Channels],
         *,
         cutoff: float,
         powers: int = 2,
@@ -132,8 +135,10 @@ class GeometricMessage(nnx.Module):
         kernel_init: nnx.Initializer = unit_normal,
         **bindings: object,
     ) -> None:
+        call = _checks.call_of(type(self))
+        before, after, groups = sides_of(inputs, outputs, groups, bindings, call)
         (sources, wide), (targets, narrow) = (
-            typed_side(side, None, what) for side, what in ((inputs, "input"), (outputs, "output"))
+            typed_side(side, None, what) for side, what in ((before, "input"), (after, "output"))
         )
         if wide is None or narrow is None:
             raise SignatureError(
@@ -142,7 +147,6 @@ class GeometricMessage(nnx.Module):
                 expected="two dictionaries, from labels to channels",
                 step='write {"p": 16, "p x": 8}',
             )
-        call = _checks.call_of(type(self))
         bound = given_bindings(groups, bindings)
         used = {label for term in (*sources, *targets) for label in term.used}
         # Features may all be numbers; directions are not.
@@ -183,6 +187,16 @@ class GeometricMessage(nnx.Module):
                 shape = len(gains), width, radial, out
                 kernel[name] = nnx.Param(scaled(kernel_init, rngs.params(), shape, stored, scale))
         self.kernel = nnx.Dict(kernel)
+
+    def _call_arguments(self) -> list[str]:
+        sides = zip((self.sources, self.signature.outputs), self.channels, strict=True)
+        return [*(features_text(features_of(*side)) for side in sides), f"cutoff={self.radial.cutoff:g}"]
+
+    def _call_options(self) -> Iterator[str]:
+        yield from super()._call_options()
+        count = self.radial.network[-1].channels[1][0]
+        yield from [f"radial={count}"] if count != 8 else []
+        yield from self.radial._call_options()
 
     @property
     def sources(self) -> tuple[Term, ...]:

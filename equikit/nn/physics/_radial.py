@@ -15,6 +15,7 @@ from equikit import _checks
 from equikit._array_checks import checked_arrays
 from equikit.nn._features import refuse_complex
 from equikit.nn._functions import silu
+from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear
 from equikit.signatures import Signature, Term
 
@@ -32,7 +33,7 @@ def cutoff_envelope(distance: jax.Array) -> jax.Array:
 DISTANCE = Signature((Term("distance", ()),), (), ())
 
 
-class Radial(nnx.Module):
+class Radial(Layer):
     r"""Learned functions of a distance that vanish smoothly at a cutoff.
 
     A basis of `basis_size` functions, a network of hidden layers on them, and the product with an envelope that is zero
@@ -82,6 +83,14 @@ class Radial(nnx.Module):
                 for before, after in itertools.pairwise(widths)
             ]
         )
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The widths of the hidden layers."""
+        return tuple(layer.channels[1][0] for layer in [*self.network][:-1])
+
+    def _call_arguments(self) -> list[str]:
+        return [f"{self.cutoff:g}", str(self.network[-1].channels[1][0])]
 
     def __call__(self, distance: jax.Array) -> jax.Array:
         """Return the functions at distances `[*batch]`, zero or more: `[*batch, channels]`.

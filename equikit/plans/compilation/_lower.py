@@ -81,14 +81,16 @@ def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> t
     return tuple(_checks.count(f"the number of {what} channels", count) for count in given)
 
 
-def channel_pair(channels: object, inputs: tuple[Term, ...], outputs: tuple[Term, ...]) -> Widths:
+def channel_pair(
+    channels: object, inputs: tuple[Term, ...], outputs: tuple[Term, ...], argument: str = "channels"
+) -> Widths:
     """Return channels for every input term and every output term, from a pair of numbers or sequences."""
     if not isinstance(channels, Sequence) or len(channels) != 2:
         raise ShapeError(
             "the channels are not a pair",
             got=repr(channels),
             expected="those of the inputs and those of the outputs",
-            step="write channels=(16, 32), or ((16, 8), 32) where there are several terms",
+            step=f"write {argument}=(16, 32), or ((16, 8), 32) where there are several terms",
         )
     return per_term(channels[0], inputs, "input"), per_term(channels[1], outputs, "output")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args, overload
 
 import numpy as np
 
@@ -12,14 +12,56 @@ from equikit._errors import OptionError
 from equikit.weightspace.alignment._activations import activations, streamed
 from equikit.weightspace.alignment._losses import Loss, checked_losses
 from equikit.weightspace.alignment._matching import match
+from equikit.weightspace.alignment._search import Matching
 from equikit.weightspace.alignment._straight_through import straight_through
 from equikit.weightspace.optimizers._training import refuse_no_optimizer
 from equikit.weightspace.specifications._leaves import refuse_not_real
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import checked_tensors, labels_of
 
+Tree = TypeVar("Tree")
+"""A tree of arrays."""
+
 How = Literal["weights", "activations", "straight_through"]
 """What has to agree: the weights, the activations on data, or the losses of both and of the network between them."""
+
+
+@overload
+def align(
+    params_a: Any,
+    params_b: Tree,
+    spec: Specification,
+    how: How = "weights",
+    *,
+    apply: Callable[..., Any] | None = None,
+    x: Any = None,
+    loss: Loss | None = None,
+    batches: Iterable[Any] | None = None,
+    steps: int = 200,
+    optimizer: Any = None,
+    restarts: int = 0,
+    seed: int = 0,
+    with_info: Literal[False] = False,
+) -> Tree: ...
+
+
+@overload
+def align(
+    params_a: Any,
+    params_b: Tree,
+    spec: Specification,
+    how: How = "weights",
+    *,
+    apply: Callable[..., Any] | None = None,
+    x: Any = None,
+    loss: Loss | None = None,
+    batches: Iterable[Any] | None = None,
+    steps: int = 200,
+    optimizer: Any = None,
+    restarts: int = 0,
+    seed: int = 0,
+    with_info: Literal[True],
+) -> tuple[Tree, Matching]: ...
 
 
 def align(

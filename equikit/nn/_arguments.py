@@ -1,0 +1,185 @@
+"""Read what a layer is given: a signature in one text, features, or a space of maps that `hom` returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from equikit import _checks
+from equikit._checks import Call
+from equikit._errors import SignatureError
+from equikit.diagrams import HomSpace, MultilinearSpace
+from equikit.nn._features import Features, features_of, read_features
+from equikit.plans import Channels, Widths, channel_pair, per_term
+from equikit.signatures import Signature, Term, bind, parse_arrow, parse_side, parse_term
+
+Space = HomSpace | MultilinearSpace
+"""The spaces that `hom` returns; layers take them in place of a signature with groups."""
+
+KINDS = {HomSpace: ("linear", "ek.nn.Linear"), MultilinearSpace: ("multilinear", "ek.nn.Multilinear")}
+"""The maps of each kind of space, and the layer that has them."""
+
+SpaceType = TypeVar("SpaceType", HomSpace, MultilinearSpace)
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """A signature with the channels of every term."""
+
+    signature: Signature
+    channels: Widths
+
+
+def space_of(
+    signature: object,
+    kind: type[SpaceType],
+    groups: Mapping[str, object] | None,
+    keywords: Mapping[str, object],
+    call: Call,
+) -> SpaceType | None:
+    """Return the space of maps that a layer was given in place of a signature and groups; `None` for anything else.
+
+    Raises:
+        SignatureError: if the space has maps of another kind, or groups are given as well.
+        OptionError: for a keyword that is a misspelled option.
+    """
+    if not isinstance(signature, Space):
+        return None
+    if not isinstance(signature, kind):
+        maps, layer = KINDS[type(signature)]
+        raise SignatureError(
+            f"{call.name} does not have the maps of a {maps} space",
+            got=signature,
+            expected=f"a {KINDS[kind][0]} space",
+            step=f"use {layer}, which takes this space",
+        )
+    labels = dict(signature.signature.bindings)
+    _checks.refuse_misspelled(call, keywords, labels)
+    extra = [*keywords, *(["groups"] if groups is not None else [])]
+    if extra:
+        raise SignatureError(
+            "a space already has its groups",
+            got=f"{signature} and {extra[0]}=",
+            expected="a space alone, or a signature with its groups",
+            step=f"remove {extra[0]}=",
+        )
+    return signature
+
+
+def sides_of(
+    inputs: Features | Space,
+    outputs: Features | tuple[Channels, Channels],
+    groups: Mapping[str, object] | None,
+    keywords: Mapping[str, object],
+    call: Call,
+) -> tuple[Features, Features, Mapping[str, object] | None]:
+    """Return the features of both sides and `groups=`, from two dictionaries or from a space and its channels.
+
+    Raises:
+        SignatureError, ShapeError, OptionError: as `space_of` does, or if a space has other numbers of channels.
+    """
+    space = space_of(inputs, HomSpace, groups, keywords, call)
+    if space is None:
+        return inputs, outputs, groups  # type: ignore[return-value]  # `read_features` refuses other types
+    sums = space.signature
+    wide, narrow = channel_pair(outputs, sums.inputs, sums.outputs, "outputs")
+    return features_of(sums.inputs, wide), features_of(sums.outputs, narrow), dict(sums.bindings)
+
+
+def refuse_outputs(space: Space, inputs: tuple[Term, ...], labels: tuple[str, ...], call: Call) -> None:
+    """Raise `SignatureError` unless the space has these inputs, and one output, with these labels."""
+    signature = space.signature
+    if signature.inputs != inputs or [term.labels for term in signature.outputs] != [labels]:
+        raise SignatureError(
+            f"{call.name} does not lead from the inputs of the space to its outputs",
+            got=space,
+            expected=f"{' + '.join(map(str, inputs))} -> {' '.join(labels) or '()'}",
+            step="use ek.nn.Linear, which takes this space",
+        )
+
+
+def one_term(
+    features: str | Space,
+    groups: Mapping[str, object] | None,
+    keywords: Mapping[str, object],
+    call: Call,
+    kept: Callable[[Signature, Term], tuple[str, ...]],
+) -> Signature:
+    """Return the signature of a layer on one term, from its labels and groups, or from a space.
+
+    Args:
+        features: labels, or a space from the term to the labels that `kept` says.
+        groups, keywords: the groups by label.
+        call: the layer.
+        kept: the labels of the layer's output.
+
+    Raises:
+        SignatureError, OptionError: as `space_of` does, or if the space has another output.
+    """
+    space = space_of(features, HomSpace, groups, keywords, call)
+    if space is None:
+        term = parse_term(features)  # type: ignore[arg-type]  # it refuses other types
+        return bind((term,), (), groups, keywords, call=call)
+    terms = space.signature.inputs[:1]
+    refuse_outputs(space, terms, kept(space.signature, terms[0]), call)
+    return Signature(terms, (), space.signature.bindings)
+
+
+def typed(
+    signature: str | Features | Space,
+    first: Channels | Features | None,
+    second: Channels | None,
+    groups: Mapping[str, object] | None,
+    keywords: Mapping[str, object],
+    call: Call,
+) -> Typed:
+    """Read the arguments of a layer: a signature or a space and two numbers of channels, or two dictionaries.
+
+    Raises:
+        SignatureError, ShapeError, OptionError: if they cannot be read.
+    """
+    space = space_of(signature, HomSpace, groups, keywords, call)
+    if space is not None or isinstance(signature, str | bytes):  # parse_arrow refuses bytes
+        if isinstance(first, Mapping) or first is None or second is None:
+            what, example = ("a signature in one text", '"p p -> p p"') if space is None else ("a space", "space")
+            raise SignatureError(
+                f"{what} needs the channels of its inputs and outputs",
+                got=f"{signature!r}, {first!r}, {second!r}",
+                expected="two numbers (or tuples of numbers, where there are several terms)",
+                step=f"write for example Linear({example}, 16, 32, {'p=ek.S, ' if space is None else ''}rngs=rngs)",
+            )
+        bound = None if space is None else space.signature
+        inputs, outputs = (bound.inputs, bound.outputs) if bound else parse_arrow(signature)  # type: ignore[arg-type]
+        channels = per_term(first, inputs, "input"), per_term(second, outputs, "output")
+        bound = bound or bind(inputs, outputs, groups, keywords, signature, call=call)  # type: ignore[arg-type]
+        return Typed(bound, channels)
+    if not isinstance(signature, Mapping) or not isinstance(first, Mapping) or second is not None:
+        raise SignatureError(
+            "inputs and outputs must both be dictionaries",
+            got=f"{signature!r} and {first!r}",
+            expected='{"p p": 16, "p": 8}, {"p": 32} or {"name": ("p p", 16)}, {"other": ("p", 32)}',
+            step="give one dictionary for the inputs and one for the outputs",
+        )
+    (inputs, wide), (outputs, narrow) = read_features(signature, "input"), read_features(first, "output")
+    return Typed(bind(inputs, outputs, groups, keywords, call=call), (wide, narrow))
+
+
+def typed_side(
+    features: str | Features | Space, channels: Channels | None, what: str
+) -> tuple[tuple[Term, ...], tuple[int, ...] | None]:
+    """Read one side: a text or a space with channels apart, or a dictionary; of a space its inputs.
+
+    Channels are `None` where they are not given.
+    """
+    if isinstance(features, str | bytes | Space):  # parse_side refuses bytes
+        terms = features.signature.inputs if isinstance(features, Space) else parse_side(features, what)
+        return terms, None if channels is None else per_term(channels, terms, what)
+    if channels is not None and isinstance(features, Mapping):
+        raise SignatureError(
+            f"the {what} channels are given twice",
+            got=f"{features!r} and {channels!r}",
+            expected="a dictionary with the channels in it, or labels in one text with the channels apart",
+            step="remove one of them, and pass later arguments by name, such as out_channels=10",
+        )
+    return read_features(features, what)

@@ -1,0 +1,163 @@
+"""Residual blocks."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from equikit import _checks
+from equikit._errors import OptionError, ShapeError
+from equikit.nn._features import Features, masks_for, read_features
+from equikit.nn._layer import Layer, features_text
+from equikit.nn.networks._hidden import agree, present
+from equikit.plans import Arrays, Masks
+from equikit.signatures import Signature
+
+
+@functools.lru_cache(maxsize=256)
+def _takes_mask(call: Callable[..., Any]) -> bool:
+    """Whether a function takes `mask=`."""
+    return "mask" in inspect.signature(call).parameters
+
+
+def known_groups(layer: nnx.Module) -> Signature | None:
+    """Return the signature whose groups a layer has; `None` for modules of other packages."""
+    return layer.call_signature if isinstance(layer, Layer) else None
+
+
+def applied(layer: Any, x: Any, mask: Masks | None, whole: Signature) -> Any:
+    """Apply a layer with the masks of its own labels."""
+    if not _takes_mask(type(layer).__call__):
+        return layer(x)
+    own = known_groups(layer)
+    return layer(x, mask=mask if own is None else masks_for(own, whole, mask))
+
+
+def refuse_change(before: Any, after: Any) -> None:
+    """Raise `ShapeError` where layers give arrays with other names or shapes than they take."""
+    shapes = [jax.tree.map(lambda array: [*jnp.shape(array)], x) for x in (before, after)]
+    if shapes[0] != shapes[1]:
+        raise ShapeError(
+            "the layers change the names or shapes of arrays",
+            got=f"{shapes[1]} of {shapes[0]}",
+            expected="the features that the first layer takes",
+            step="give the last layer the output features that the first one takes",
+        )
+
+
+def known_sides(layer: nnx.Module) -> tuple[Features, Features] | None:
+    """Return the features that a layer takes and gives; `None` where they are not known."""
+    return layer.sides if isinstance(layer, Layer) else None
+
+
+def checked_layers(layers: Sequence[object]) -> list[nnx.Module]:
+    """Return one layer or more, or raise `OptionError`."""
+    found = [layer for layer in layers if isinstance(layer, nnx.Module) and callable(layer)]
+    if not found or len(found) < len(layers):
+        raise OptionError(
+            "a layer of a residual block or a stack is not an NNX module",
+            got=_checks.shown([*layers]),
+            expected="layers of equikit, or other NNX modules",
+            step="wrap functions of single entries by ek.nn.Pointwise",
+        )
+    return found
+
+
+def refuse_mismatch(layers: Sequence[nnx.Module]) -> None:
+    """Raise `ShapeError` where known features of layers do not agree; the last one comes before the first again."""
+    for one, other in zip(layers, [*layers[1:], layers[0]], strict=True):
+        before, after = known_sides(one), known_sides(other)
+        if before is not None and after is not None and not agree(before[1], after[0]):
+            last = other is layers[0]
+            raise ShapeError(
+                "the layers do not give the features that they take" if last else "two layers do not fit together",
+                got=f"{features_text(before[1])} from {type(one).__name__}",
+                expected=f"{features_text(after[0])}, which {type(other).__name__} takes",
+                step="make their features equal",
+            )
+
+
+class Residual(Layer):
+    r"""A residual block \(y = x + f(x)\), f being one layer or several, one after another.
+
+    Args:
+        layers: a layer or a sequence of layers; those of equikit and other NNX modules. The last one has to give the
+            features that the first one takes.
+
+    Attributes:
+        layers: the layers.
+
+    Raises:
+        OptionError: if there is no layer, or a layer is not an NNX module.
+        ShapeError: if the features of consecutive layers, or of the input and the output, do not agree.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import equikit as ek
+        >>> norm, layer = ek.nn.LayerNorm({"p": 4}, p=ek.S), ek.nn.Linear("p -> p", 4, 4, p=ek.S, rngs=nnx.Rngs(0))
+        >>> Residual([norm, layer])(jnp.ones((5, 4))).shape
+        (5, 4)
+
+    Source:
+        He et al., Deep residual learning for image recognition, arXiv:1512.03385.
+    """
+
+    shows_parts = True
+
+    def __init__(self, layers: nnx.Module | Sequence[nnx.Module]) -> None:
+        given = [layers] if isinstance(layers, nnx.Module) and not isinstance(layers, nnx.List) else layers
+        self.layers = nnx.List(checked_layers([*given] if isinstance(given, Sequence) else [given]))
+        refuse_mismatch([*self.layers])
+
+    @property
+    def sides(self) -> tuple[Features, Features] | None:
+        """The features that the first layer takes, if they are known."""
+        first = known_sides(self.layers[0])
+        return None if first is None else (first[0], first[0])
+
+    @property
+    def call_signature(self) -> Signature:
+        """The groups of all layers."""
+        found = (known_groups(layer) for layer in self.layers)
+        bound = {pair for signature in found if signature is not None for pair in signature.bindings}
+        return Signature((), (), tuple(sorted(bound)))
+
+    def _call_bindings(self) -> list[str]:
+        return []  # the layers show them
+
+    def __call__(self, x: Arrays, *, mask: Masks | None = None) -> Arrays:
+        """Apply the block to an array or a dictionary of arrays.
+
+        Args:
+            x: what the first layer takes.
+            mask: for a label, booleans `[*batch, n]`: which entries are present; for every layer with the label. Where
+                the first layer is one of equikit, absent entries are zero in the result, whatever they hold.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit, or the layers change the shape.
+        """
+        y, whole = x, self.call_signature
+        for layer in self.layers:
+            y = applied(layer, y, mask, whole)
+        kept = self._present(x, mask, whole)
+        refuse_change(kept, y)
+        result: Arrays = jax.tree.map(jnp.add, kept, y)
+        return result
+
+    def _present(self, x: Arrays, mask: Masks | None, whole: Signature) -> Arrays:
+        """Return the input with its absent entries set to zero."""
+        sides = self.sides
+        if mask is None or sides is None:
+            return x
+        terms, _ = read_features(sides[0], "input")
+        masks = masks_for(whole, whole, mask)
+        if isinstance(x, Mapping):
+            kept: Any = {term.name: present(term, x[term.name], masks) for term in terms if term.name in x}
+            return kept  # type: ignore[no-any-return]
+        return present(terms[0], x, masks)

@@ -1,0 +1,156 @@
+"""Equal layers, stacked and run by one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from equikit import _checks
+from equikit._errors import DTypeError, OptionError
+from equikit.nn._features import Features
+from equikit.nn._layer import Layer
+from equikit.nn.initializers import in_numpy, placed
+from equikit.nn.networks._residual import (
+    applied,
+    checked_layers,
+    known_groups,
+    known_sides,
+    refuse_change,
+    refuse_mismatch,
+)
+from equikit.plans import Arrays, Masks
+from equikit.signatures import Signature
+
+
+def _stacked(*arrays: jax.Array) -> jax.Array:
+    """Arrays along a new first axis; NumPy stacks them where it can, without a compiled program for each shape."""
+    if jnp.issubdtype(arrays[0].dtype, jax.dtypes.prng_key):
+        return jnp.stack(arrays)
+    parts = [in_numpy(array) for array in arrays]
+    if all(isinstance(part, np.ndarray) for part in parts):
+        return placed(np.stack(parts), arrays[0])
+    return jnp.stack(arrays)
+
+
+def _refuse_cast(before: Any, after: Any) -> None:
+    """Raise `ShapeError` where a layer gives another dtype than it takes, so that the next one is another program."""
+    dtypes = [[array.dtype for array in jax.tree.leaves(x)] for x in (before, after)]
+    if dtypes[0] != dtypes[1]:
+        raise DTypeError(
+            "a layer of a stack changes the dtype of its input",
+            got=f"{', '.join(map(str, dtypes[1]))} of {', '.join(map(str, dtypes[0]))}",
+            expected="the dtype of the input",
+            step=f"cast the input to {dtypes[1][0]}, or make the layers with dtype={dtypes[0][0]}",
+        )
+
+
+class Stack(Layer):
+    """Equal layers, one after another, run by one scan: the program holds one layer, whatever the depth.
+
+    Args:
+        make: takes random keys to a layer that gives the features that it takes, `lambda rngs: Residual(...)`.
+        depth: the number of layers.
+        remat: keep only the input of each layer for the backward pass, and recompute the rest.
+        rngs: random keys; the layers are made with them one after another, and have the initial values that they would
+            have in a list.
+
+    Attributes:
+        layers: one layer whose variables have an axis `[depth, ...]` first.
+
+    Raises:
+        OptionError: if `make` returns something other than a module, or layers that differ.
+        ShapeError: if a layer does not give the features that it takes.
+
+    Cost: time that of the layers; compilation that of one layer.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> import equikit as ek
+        >>> def block(rngs):
+        ...     norm, layer = ek.nn.RMSNorm({"p": 4}, p=ek.S), ek.nn.Linear("p -> p", 4, 4, p=ek.S, rngs=rngs)
+        ...     return ek.nn.Residual([norm, layer])
+        >>> net = Stack(block, 12, rngs=nnx.Rngs(0))
+        >>> net(jnp.ones((5, 4))).shape
+        (5, 4)
+    """
+
+    shows_parts = True
+
+    def __init__(
+        self, make: Callable[[nnx.Rngs], nnx.Module], depth: int, *, remat: bool = False, rngs: nnx.Rngs
+    ) -> None:
+        make = _checks.function("make", make, example="lambda rngs: ek.nn.Residual(...)")
+        self.depth = _checks.count("depth", depth, least=1, example=4)
+        self.remat = _checks.flag("remat", remat)
+        _checks.rngs(rngs)
+        made = checked_layers([make(rngs) for _ in range(self.depth)])
+        graphs, states = zip(*map(nnx.split, made), strict=True)
+        if any(graph != graphs[0] for graph in graphs):
+            raise OptionError(
+                "the layers of a stack differ in more than their parameters",
+                got=f"{made[0]!r}, and then others",
+                expected="layers that are made alike",
+                step="define functions that layers hold, such as activations, outside of make",
+            )
+        refuse_mismatch(made[:1])
+        self.layers: Any = nnx.merge(graphs[0], jax.tree.map(_stacked, *states))
+
+    @property
+    def sides(self) -> tuple[Features, Features] | None:
+        """The features of each layer, if they are known."""
+        return known_sides(self.layers)
+
+    @property
+    def call_signature(self) -> Signature | None:
+        """The groups of each layer."""
+        return known_groups(self.layers)
+
+    def _call_arguments(self) -> list[str]:
+        return ["make", str(self.depth)]
+
+    def _call_bindings(self) -> list[str]:
+        return []  # the layers show them
+
+    def __call__(self, x: Arrays, *, mask: Masks | None = None) -> Arrays:
+        """Apply the layers to an array or a dictionary of arrays.
+
+        Args:
+            x: what a layer takes.
+            mask: for a label, booleans `[*batch, n]`: which entries are present; for every layer.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit, or a layer changes the shape or dtype.
+        """
+
+        whole = self.call_signature or Signature((), (), ())
+
+        # Not `nnx.scan`: it refuses a stack that a function under `jax.grad`, `jax.vmap` or `jax.jit` closes over.
+        graph, state = nnx.split(self.layers)
+        given, structure = jax.tree.flatten(state)
+
+        def step(x: Any, values: list[jax.Array]) -> tuple[Any, dict[int, jax.Array]]:
+            layer = nnx.merge(graph, jax.tree.unflatten(structure, values))
+            y = applied(layer, x, mask, whole)
+            refuse_change(x, y)
+            _refuse_cast(x, y)
+            after = jax.tree.leaves(nnx.state(layer))
+            return y, {i: new for i, (old, new) in enumerate(zip(values, after, strict=True)) if new is not old}
+
+        step = jax.checkpoint(step) if self.remat else step
+        result, changed = lax.scan(step, jax.tree.map(jnp.asarray, x), given)
+        self._write(changed)
+        found: Arrays = result
+        return found
+
+    def _write(self, changed: dict[int, jax.Array]) -> None:
+        """Write the variables that the layers have changed, by their place among all: averages, and counts of keys."""
+        if changed:
+            variables = jax.tree.leaves(nnx.state(self.layers), is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+            for place, value in changed.items():
+                variables[place].set_value(value)

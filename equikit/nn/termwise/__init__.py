@@ -1,0 +1,1 @@
+"""Layers that map every term of their features to itself."""

@@ -1,0 +1,117 @@
+"""Dropout that is equivariant in distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import jax
+from flax import nnx
+
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.nn._features import Features, not_permuted, permuted
+from equikit.nn.termwise._termwise import Termwise
+from equikit.plans import Arrays, Feature, Masks
+from equikit.signatures import Term
+
+Dropped = Literal["values", "channels", "entries"]
+
+
+class Dropout(Termwise):
+    r"""Drop random parts of features, whole vectors at a time, and scale the others by 1 / (1 - rate).
+
+    A part is dropped in all components that a group mixes, so that the layer commutes with any group on such axes,
+    boosts and GL(n) included. Which entries of permuted axes are dropped is independent and equally likely, so that the
+    result has the same distribution for every order of them.
+
+    `model.train()` switches dropping on and `model.eval()` off, by `deterministic` as in `nnx.Dropout`.
+
+    Args:
+        features: the input and output features, in a dictionary as for `Linear`.
+        rate: the probability of a part to be dropped.
+        drop: `"values"`, each channel of each entry of permuted axes by itself; `"channels"`, a channel in all entries
+            of a sample; `"entries"`, an entry of permuted axes, such as a node, in all channels.
+        deterministic: whether to return the input as it is.
+        rngs: random keys; the stream `dropout` is used.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        **bindings: labels with their groups.
+
+    Attributes:
+        masks: name of a term to its `nnx.Dropout`.
+
+    Raises:
+        OptionError: if the rate is not from 0 to 1, or a term has no permuted axis whose entries could be dropped.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from equikit import O, S
+        >>> dropout = Dropout({"p x": 4}, 0.5, p=S, x=O(3), rngs=nnx.Rngs(0))
+        >>> y = dropout(jnp.ones((5, 3, 4)))                    # all three components of a vector, or none
+        >>> bool((y == y[:, :1]).all()), sorted(set(y.ravel().tolist()))
+        (True, [0.0, 2.0])
+
+    Source:
+        Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, JMLR 15, 2014.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        rate: float,
+        *,
+        drop: Dropped = "values",
+        deterministic: bool = False,
+        rngs: nnx.Rngs,
+        groups: Mapping[str, object] | None = None,
+        **bindings: object,
+    ) -> None:
+        super().__init__(features, _checks.rngs(rngs), groups, bindings)
+        self.rate: float = _checks.number("rate", rate, least=0, most=1, example=0.1, traced=False)
+        self.drop: Dropped = _checks.choice("drop", drop, ("values", "channels", "entries"))
+        self.deterministic = _checks.flag("deterministic", deterministic)
+        self.masks = nnx.Dict(
+            {
+                term.name: nnx.Dropout(self.rate, broadcast_dims=self._shared(term), rngs=rngs)
+                for term in self.signature.inputs
+            }
+        )
+
+    def _call_arguments(self) -> list[str]:
+        return [*super()._call_arguments(), f"{self.rate:g}"]
+
+    def _shared(self, term: Term) -> tuple[int, ...]:
+        """Return the axes, counted from the end, along which all numbers are dropped together."""
+        axes, mixed = len(term.labels), not_permuted(self.signature, term)
+        plain = [i - axes - 1 for i in self.signature.plain(term)]
+        if self.drop == "values":
+            return tuple(i for i in mixed if i not in plain)
+        if self.drop == "channels":
+            return tuple(i - axes - 1 for i in self.signature.acted(term))
+        if not any(permuted(self.signature, label) for label in term.labels):
+            raise OptionError(
+                f"no entries of {term.name!r} can be dropped",
+                got=f'drop="entries", {term}',
+                expected="terms with an axis that is permuted",
+                step='write drop="values"',
+            )
+        return (*mixed, -1)
+
+    def __call__(self, x: Arrays, *, mask: Masks | None = None, deterministic: bool | None = None) -> Arrays:
+        """Drop parts of an array `[*batch, *axes, channels]` or of a dictionary of arrays.
+
+        Args:
+            x: a dictionary with an array for each term, or the array alone where there is one term.
+            mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
+            deterministic: in place of the layer's own.
+
+        Raises:
+            ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
+        """
+        chosen = self.deterministic if deterministic is None else _checks.flag("deterministic", deterministic)
+
+        def dropped(term: Term, array: Feature, _: Mapping[str, jax.Array]) -> Feature:
+            result: Feature = self.masks[term.name](array, deterministic=chosen)
+            return result
+
+        return self._each(x, mask, dropped)

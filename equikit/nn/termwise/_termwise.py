@@ -1,0 +1,77 @@
+"""The base class of layers that map every term of their features to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from equikit import _checks
+from equikit._array_checks import masks_of
+from equikit._errors import OptionError
+from equikit._masks import masked
+from equikit.nn._features import Features, checked_features, features_of, read_features
+from equikit.nn._layer import Layer, features_text
+from equikit.plans import Arrays, Feature, Masks
+from equikit.signatures import Signature, Term, bind
+
+Applied = Callable[[Term, Feature, Mapping[str, jax.Array]], Feature]
+"""What is done to the array of a term, whose absent entries are zero, given the masks by label."""
+
+
+def refuse_without_norm(signature: Signature) -> None:
+    """Raise `OptionError` for a group that does not preserve the sum of squares."""
+    for label, group in signature.groups.items():
+        if not group.keeps_norm:
+            raise OptionError(
+                f"the mean square over {label!r} is not invariant under {group}",
+                got=f"{label}={group}",
+                expected="a group of orthogonal matrices",
+                step="leave the term out; ek.nn.Gated scales it by invariants",
+            )
+
+
+class Termwise(Layer):
+    """Base class of layers that map every term of their features to itself.
+
+    Args:
+        features: the input and output features, in a dictionary as for `Linear`.
+        rngs: random keys, `None` for a layer that draws nothing.
+        groups, bindings: the group of each label.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        rngs: nnx.Rngs | None,
+        groups: Mapping[str, object] | None,
+        bindings: Mapping[str, object],
+    ) -> None:
+        if rngs is not None:
+            _checks.rngs(rngs)
+        terms, self.widths = read_features(features, "input")
+        self.signature: Signature = bind(terms, (), groups, bindings, call=_checks.call_of(type(self)))
+
+    @property
+    def sides(self) -> tuple[Features, Features]:
+        """The features, twice."""
+        features = features_of(self.signature.inputs, self.widths)
+        return features, features
+
+    def _call_arguments(self) -> list[str]:
+        return [features_text(self.sides[0])]
+
+    def _each(self, x: Arrays, mask: Masks | None, apply: Applied) -> Arrays:
+        """Apply a function to every term; absent entries are zero before and after."""
+        (first, *more), masks = self.signature.inputs, masks_of(self.signature, mask)
+        alone = not isinstance(x, Mapping) and not more
+        given = checked_features(self.signature, self.widths, {first.name: x} if alone else x, masks)
+
+        def present(term: Term, array: Feature) -> Feature:
+            return masked(array, term.labels, masks, array.ndim - 1 - len(term.labels))
+
+        found: Any = {t.name: present(t, apply(t, present(t, given[t.name]), masks)) for t in self.signature.inputs}
+        result: Arrays = found[first.name] if alone else found
+        return result

@@ -1,0 +1,252 @@
+"""Residual blocks, and equal layers run by one scan."""
+
+import json
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from helpers import assert_close
+
+import equikit as ek
+
+S, O3 = ek.S, ek.O(3)
+FEATURES = {"p": 4, "p x": 2}
+BOUND = {"p": S, "x": O3}
+X = {"p": jnp.arange(40.0).reshape(2, 5, 4) / 20, "p x": jnp.sin(jnp.arange(60.0)).reshape(2, 5, 3, 2)}
+
+
+def equal(one, other, tolerance=1e-5):
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(lambda a, b: assert_close(a, b, tolerance), one, other)
+
+
+def layers(rngs, **options):
+    gated = ek.nn.Gated(FEATURES, **BOUND)
+    return [
+        ek.nn.LayerNorm(FEATURES, **BOUND),
+        ek.nn.Linear(FEATURES, gated.inputs, **BOUND, rngs=rngs, **options),
+        gated,
+    ]
+
+
+def block(rngs):
+    return ek.nn.Residual(layers(rngs))
+
+
+def unrolled(depth, make=block, seed=0):
+    """The same layers in a list, made with the same keys."""
+    rngs = nnx.Rngs(seed)
+    return nnx.List([make(rngs) for _ in range(depth)])
+
+
+def run(parts, x, **options):
+    for part in parts:
+        x = part(x, **options)
+    return x
+
+
+# Residual blocks.
+
+
+def test_a_residual_block_adds_its_input():
+    parts = layers(nnx.Rngs(0))
+    inner = parts[2](parts[1](parts[0](X)))
+    equal(ek.nn.Residual(parts)(X), {name: X[name] + inner[name] for name in X}, 0)
+
+
+def test_one_layer_and_one_array_need_no_list_and_no_dictionary():
+    layer, x = ek.nn.Linear("p -> p", 4, 4, p=S, rngs=nnx.Rngs(0)), X["p"]
+    equal(ek.nn.Residual(layer)(x), x + layer(x), 0)
+
+
+def test_a_residual_block_commutes():
+    features = {"p": 4, "p x": 2}
+    ek.testing.assert_equivariant(
+        block(nnx.Rngs(0)), features, features, groups={"p": S(5), "x": O3}, key=jax.random.key(0), tolerance=5e-5
+    )
+
+
+def test_a_block_of_modules_of_flax_works():
+    layer = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+    equal(ek.nn.Residual([layer, nnx.Dropout(0.0)])(X["p"]), X["p"] + layer(X["p"]), 0)
+
+
+@pytest.mark.parametrize("make", [block, lambda rngs: ek.nn.Stack(block, 2, rngs=rngs)], ids=["block", "stack"])
+def test_absent_entries_are_zero_and_change_nothing(make):
+    net = make(nnx.Rngs(0))
+    mask = jnp.array([[True, True, True, False, False]] * 2)
+    wild = jax.tree.map(lambda a: a.at[:, 3:].set(jnp.nan), X)
+    y, short = net(wild, mask={"p": mask}), net(jax.tree.map(lambda a: a[:, :3], X))
+    equal(jax.tree.map(lambda a: a[:, :3], y), short)
+    assert not any(a[:, 3:].any() for a in y.values())
+
+
+def test_the_mask_of_an_unknown_label_is_refused():
+    with pytest.raises(ek.ShapeError, match="'q'"):
+        block(nnx.Rngs(0))(X, mask={"q": jnp.ones((2, 5), bool)})
+
+
+def linear(before, after):
+    return ek.nn.Linear({"p": before}, {"p": after}, p=S, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "problem"),
+    [
+        (
+            lambda: ek.nn.Residual([linear(4, 8), linear(8, 3)]),
+            ek.ShapeError,
+            "the layers do not give the features that they take",
+        ),
+        (lambda: ek.nn.Residual([linear(4, 8), linear(4, 4)]), ek.ShapeError, "two layers do not fit together"),
+        (lambda: ek.nn.Residual(linear(4, 8)), ek.ShapeError, "the layers do not give the features that they take"),
+        (lambda: ek.nn.Residual([]), ek.OptionError, "a layer of a residual block or a stack is not an NNX module"),
+        (
+            lambda: ek.nn.Residual([jnp.tanh]),
+            ek.OptionError,
+            "a layer of a residual block or a stack is not an NNX module",
+        ),
+        (
+            lambda: ek.nn.Residual(nnx.Linear(4, 8, rngs=nnx.Rngs(0)))(X["p"]),
+            ek.ShapeError,
+            "the layers change the names or shapes of arrays",
+        ),
+        (
+            lambda: ek.nn.Stack(lambda rngs: linear(4, 8), 2, rngs=nnx.Rngs(0)),
+            ek.ShapeError,
+            "the layers do not give the features that they take",
+        ),
+        (
+            lambda: ek.nn.Stack(lambda rngs: nnx.Linear(4, 8, rngs=rngs), 2, rngs=nnx.Rngs(0))(X["p"]),
+            ek.ShapeError,
+            "the layers change the names or shapes of arrays",
+        ),
+        (
+            lambda: ek.nn.Stack(lambda rngs: jnp.tanh, 2, rngs=nnx.Rngs(0)),
+            ek.OptionError,
+            "a layer of a residual block or a stack is not an NNX module",
+        ),
+        (lambda: ek.nn.Stack(block, 0, rngs=nnx.Rngs(0)), ek.OptionError, "depth= must be a whole number ≥ 1"),
+        (lambda: ek.nn.Stack(3, 2, rngs=nnx.Rngs(0)), ek.OptionError, "make= must be callable"),
+        (
+            lambda: ek.nn.Stack(lambda _: ek.nn.Pointwise(lambda x: x, "p", p=S), 2, rngs=nnx.Rngs(0)),
+            ek.OptionError,
+            "the layers of a stack differ in more than their parameters",
+        ),
+        (
+            lambda: ek.nn.Stack(block, 2, rngs=nnx.Rngs(0))({k: a.astype(jnp.bfloat16) for k, a in X.items()}),
+            ek.DTypeError,
+            "a layer of a stack changes the dtype of its input",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, kind, problem):
+    with pytest.raises(kind) as caught:
+        make()
+    assert caught.value.problem == problem
+
+
+# Stacks.
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_a_stack_has_the_values_and_gradients_of_its_layers_in_a_list(remat):
+    stack, parts = ek.nn.Stack(block, 3, remat=remat, rngs=nnx.Rngs(0)), unrolled(3)
+
+    @nnx.jit
+    @nnx.value_and_grad
+    def loss(net, x):
+        y = net(x) if isinstance(net, ek.nn.Stack) else run(net, x)
+        return sum(jnp.sum(jnp.sin(array)) for array in y.values())
+
+    (one, gradients), (other, each) = loss(stack, X), loss(parts, X)
+    assert_close(one, other, 1e-5)
+    flat = [nnx.to_flat_state(gradient) for gradient in (gradients, each)]
+    by_layer = {(*path[1:],): [] for path, _ in flat[1]}
+    for path, value in flat[1]:
+        by_layer[path[1:]].append(value[...])
+    assert {path[1:] for path, _ in flat[0]} == set(by_layer)
+    for path, value in flat[0]:
+        assert_close(value[...], jnp.stack(by_layer[path[1:]]), 1e-4)
+
+
+def eqns(net, x):
+    """How many matrix products the program of a network has."""
+    return str(jax.make_jaxpr(lambda x: net(x))(x)).count("dot_general[")
+
+
+def compile_time(net):
+    graph, state = nnx.split(net)
+    lowered = jax.jit(lambda state, x: nnx.merge(graph, state)(x)).lower(state, X)
+    start = time.process_time()
+    lowered.compile()
+    return time.process_time() - start
+
+
+def test_the_program_holds_one_layer_whatever_the_depth():
+    one = eqns(block(nnx.Rngs(0)), X)
+    assert one > 0
+    assert [eqns(ek.nn.Stack(block, depth, rngs=nnx.Rngs(0)), X) for depth in (1, 2, 16)] == [one] * 3
+
+
+def test_compilation_does_not_grow_with_the_depth():
+    compile_time(ek.nn.Stack(block, 2, rngs=nnx.Rngs(0)))  # what XLA does once
+    shallow, deep = (compile_time(ek.nn.Stack(block, depth, rngs=nnx.Rngs(0))) for depth in (3, 48))
+    assert deep < 3 * shallow
+
+
+def test_a_stack_is_described_and_checked_before_loading():
+    stack, other = (ek.nn.Stack(block, 3, rngs=nnx.Rngs(seed)) for seed in (0, 1))
+    text = json.dumps(ek.nn.describe(stack))
+    ek.nn.check_saved(other, json.loads(text))
+    nnx.update(other, nnx.state(stack))
+    equal(other(X), stack(X), 0)
+    for wrong in (ek.nn.Stack(block, 4, rngs=nnx.Rngs(0)), nnx.List([block(nnx.Rngs(0))])):
+        with pytest.raises(ek.ShapeError, match="does not fit the saved one"):
+            ek.nn.check_saved(wrong, json.loads(text))
+
+
+def test_a_stack_makes_no_program_for_each_shape(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("an array was stacked by JAX")
+
+    monkeypatch.setattr(jnp, "stack", refuse)
+    stack = ek.nn.Stack(lambda rngs: ek.nn.Linear("p -> p", 4, 4, p=S, rngs=rngs), 3, rngs=nnx.Rngs(0))
+    assert stack.layers.kernel["p -> p"].shape == (3, 2, 4, 4)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_dropout_and_batch_norm_in_a_stack_keep_their_own_state(remat):
+    def make(rngs):
+        bound = {"p": S, "rngs": rngs}
+        return ek.nn.Residual([ek.nn.BatchNorm({"p": 4}, **bound), ek.nn.Dropout({"p": 4}, 0.5, **bound)])
+
+    stack, parts, x = ek.nn.Stack(make, 3, remat=remat, rngs=nnx.Rngs(0)), unrolled(3, make), X["p"]
+    for _ in range(2):
+        equal(stack(x), run(parts, x))
+    averages = jnp.stack([part.layers[0].mean["p"][...] for part in parts])
+    assert_close(stack.layers.layers[0].mean["p"][...], averages, 1e-5)
+    stack.eval()
+    equal(stack(x), stack(x), 0)
+    assert jax.grad(lambda x: stack(x).sum())(x).shape == x.shape
+    assert repr(stack).splitlines()[0] == f"Stack(make, 3, {'remat=True, ' * remat} # 24 parameters"
+
+
+def test_stacks_are_vmapped_abstract_and_trained():
+    stack = ek.nn.Stack(block, 2, rngs=nnx.Rngs(0))
+    equal(jax.vmap(lambda x: stack(x))(X), stack(X))
+    shapes = jax.tree.map(jnp.shape, nnx.state(nnx.eval_shape(lambda: ek.nn.Stack(block, 2, rngs=nnx.Rngs(0)))))
+    assert shapes == jax.tree.map(jnp.shape, nnx.state(stack))
+    assert np.isfinite(float(nnx.grad(lambda net: jnp.sum(net(X)["p"]))(stack).layers.layers[1].kernel["p -> p"].sum()))
+
+
+def test_a_deep_network_under_half_precision_keeps_its_dtype():
+    def make(rngs):
+        return ek.nn.Residual(layers(rngs, dtype=jnp.bfloat16))
+
+    x = {name: array.astype(jnp.bfloat16) for name, array in X.items()}
+    y = ek.nn.Stack(make, 2, rngs=nnx.Rngs(0))(x)
+    assert {array.dtype for array in y.values()} == {jnp.dtype(jnp.bfloat16)}
