@@ -395,8 +395,8 @@ def shaped(what: str, value: Any, axes: Axes, *, step: str | None = None) -> Any
     Axes are sizes or names: equal names stand for equal sizes, and a first or last name with a star, such as
     `"*batch"`, for any number of axes.
     """
-    text = f"[{', '.join(map(str, axes))}]"
-    if not _has_axes(np.shape(value), [*axes]):
+    if np.shape(value) != axes and not _has_axes(np.shape(value), [*axes]):
+        text = f"[{', '.join(map(str, axes))}]"
         raise ShapeError(
             f"{what} must have shape {text}",
             got=f"shape {[*np.shape(value)]}",

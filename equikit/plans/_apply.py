@@ -23,7 +23,7 @@ from equikit._array_checks import (
     refuse_mixture,
     refuse_real,
 )
-from equikit._errors import ShapeError, SignatureError
+from equikit._errors import OptionError, ShapeError, SignatureError
 from equikit.diagrams import pair_diagrams
 from equikit.plans._ir import Plan, TermPair, Widths, feature_widths
 from equikit.plans._options import Method, RunOptions, checked_plan
@@ -150,8 +150,13 @@ def weights_of(layout: Layout) -> dict[str, jax.Array]:
 
 def checked_layout(plan: Plan, layout: Layout, options: RunOptions) -> Layout:
     """Return the layout if it belongs to the plan and the method supports it, or raise `OptionError`."""
-    step = "call lay_out(plan, weights) with this plan"
-    _checks.same("the plan of the layout", _described(layout.plan), _described(plan), step=step)
+    if layout.plan != plan:
+        raise OptionError(
+            "the plan of the layout is a different one",
+            got=_described(layout.plan),
+            expected=_described(plan),
+            step="call lay_out(plan, weights) with this plan",
+        )
     step = 'write method="factored", or pass the weights themselves'
     _checks.choice("method", options.method, ("auto", "factored"), step=step)
     arrays = [

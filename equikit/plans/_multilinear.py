@@ -142,11 +142,10 @@ def applied_maps(
     out_sharding: Spec | None = None,
 ) -> Feature:
     """`apply_multilinear` for a checked space and checked options, such as those of layers."""
-    step, terms = "give one array for each input, in the order of the signature", len(space.operands)
-    arrays = inputs if isinstance(inputs, Sequence) else (inputs,)
-    _checks.count(
-        f"the number of inputs of {space.text!r}", len(arrays), least=terms, most=terms, step=step, error=ShapeError
-    )
+    _checks.instance("inputs", inputs, Sequence, "(x, y)")  # type: ignore[type-abstract]  # none is made
+    if (terms := len(space.operands)) != len(inputs):  # the text takes long to write
+        step, what = "give one array for each input, in the order of the signature", f"inputs of {space.text!r}"
+        _checks.count(f"the number of {what}", len(inputs), least=terms, most=terms, step=step, error=ShapeError)
     signature = space.signature
     masks = {
         label: jnp.asarray(m) if isinstance(m, np.ndarray | jax.Array) else m

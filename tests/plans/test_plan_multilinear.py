@@ -495,12 +495,12 @@ ERRORS = {
         "order",
     ),
     "one array": (
-        ek.ShapeError,
+        ek.OptionError,
         lambda: apply_multilinear(ONE, A3, W),
-        "the number of inputs of 'x, x -> x' must be 2",
-        "1",
-        "2",
-        "order",
+        "inputs= must be a Sequence",
+        "Array",
+        "a Sequence",
+        "inputs=(x, y)",
     ),
     "weights": (
         ek.ShapeError,
