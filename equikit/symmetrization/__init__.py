@@ -1,5 +1,6 @@
 """Symmetrization: make any backbone equivariant by frames, canonical forms and averages over groups."""
 
+from equikit import _checks
 from equikit.nn import MatrixMLP, MatrixNetwork
 from equikit.numerics import eigh
 from equikit.symmetrization import canonicalization, frames
@@ -42,3 +43,5 @@ __all__ = [
     "piecewise",
     "symmetrize",
 ]
+
+_checks.answer_misspelled(__name__)

@@ -210,25 +210,49 @@ def test_logits_that_are_masked_are_data_that_are_not_there() -> None:
 REFUSED = {
     "data that are no numbers": (
         lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, x=X.at[0, 0].set(jnp.nan)),
-        (ek.OptionError, "params_a compute activations that are no numbers", "data, h", "finite activations", "data"),
+        (
+            ek.OptionError,
+            "activations of params_a with axes data, h0 are not finite",
+            "32 of 32 entries infinite or NaN",
+            "finite numbers",
+            "data",
+        ),
     ),
     "no labels on activations": (
         lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=lambda p, x: jnp.sum(x), x=X),
-        (ek.OptionError, "no activation has an axis", "labels h0", "layers outside of while loops", "how='weights'"),
+        (
+            ek.OptionError,
+            "there are no activations with a permuted axis",
+            "no array that depends on the data outside of while loops",
+            "one or more activations with a permuted axis",
+            'write how="weights"',
+        ),
     ),
     "no batches": (
         lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, batches=[]),
-        (ek.OptionError, "no batches to compute activations of", "empty", "one input", "a list"),
+        (ek.OptionError, "there are no batches", "no batches", "one or more batches", "a list"),
     ),
     "an input and batches": (
         lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, x=X, batches=[X]),
-        (ek.OptionError, "nothing to compute activations of", "batches of type list", "x= or batches=", "x=x"),
+        (
+            ek.OptionError,
+            "x= and batches= cannot be given together",
+            "x=Array([[ 1.6226422 ,  2.0252647 , -0.43359444],       ",
+            "at most one of x=, batches=",
+            "leave batches out",
+        ),
     ),
     "activations that overflow": (
         lambda: align(
             PARAMS, {n: 1e37 * leaf for n, leaf in PARAMS.items()}, SPEC, "activations", apply=APPLY, x=1e3 * X
         ),
-        (ek.OptionError, "params_b compute activations that are no numbers", "data, h", "finite", "diverged"),
+        (
+            ek.OptionError,
+            "activations of params_b with axes data, h0 are not finite",
+            "32 of 32 entries infinite or NaN",
+            "finite",
+            "diverged",
+        ),
     ),
     "no such how": (
         lambda: align(PARAMS, PARAMS, SPEC, "gradients"),
@@ -236,15 +260,21 @@ REFUSED = {
     ),
     "no data": (
         lambda: align(PARAMS, PARAMS, SPEC, "activations"),
-        (ek.OptionError, "nothing to compute activations of", "apply=None", "the model and data", "apply=apply, x=x"),
+        (ek.OptionError, "how='activations' needs apply=", "apply=None", "apply=", "apply=apply, x=x"),
     ),
     "another model": (
         lambda: align(PARAMS, {"w0": PARAMS["w0"]}, SPEC),
-        (ek.OptionError, "params_b are not those of the specification", "no 'b0'", "5 arrays", "same structure"),
+        (
+            ek.OptionError,
+            "params_b do not have the expected names",
+            "'w0'",
+            "a dictionary with the names 'b0', 'b1', 'w0', 'w1', 'w2'",
+            "same structure",
+        ),
     ),
     "nothing to merge": (
         lambda: merge([], SPEC),
-        (ek.OptionError, "nothing to merge", "no trees", "one or more", "params_a"),
+        (ek.OptionError, "there are no trees in a list", "[]", "one or more", "params_a"),
     ),
 }
 APPLY, PARAMS, X = MODELS["perceptron"]()

@@ -94,25 +94,25 @@ REFUSED = {
         {"batches": [0]},
         (
             ek.OptionError,
-            "nothing to take gradients of",
-            "loss=None",
-            "a loss, and a list",
-            "loss=loss, batches=[batch]",
+            "loss= must be callable",
+            "None",
+            "a function",
+            "write loss=lambda params, batch: ...",
         ),
     ),
     "no batches": (
         {"loss": loss, "batches": []},
         (
             ek.OptionError,
-            "nothing to take gradients of",
-            "batches of type list, 0 of them",
-            "one batch or more",
+            "there are no batches in a list",
+            "list",
+            "one or more batches in a list",
             "batches=[batch]",
         ),
     ),
     "an array for a list": (
         {"loss": loss, "batches": jnp.ones((4, 6))},
-        (ek.OptionError, "nothing to take gradients of", "batches of type ArrayImpl", "a list", "batches=[batch]"),
+        (ek.OptionError, "there are no batches in a list", "ArrayImpl", "a list", "batches=[batch]"),
     ),
     "a loss for each point": (
         {"loss": lambda p, batch: apply(p, batch).sum(1), "batches": [jnp.ones((4, 6))]},
@@ -120,7 +120,13 @@ REFUSED = {
     ),
     "it diverges": (
         {"loss": lambda p, batch: jnp.log(jnp.sum(p[0]["w"] * 0)), "batches": [0]},
-        (ek.OptionError, "diverged", "after step 1", "finite", "optax.sgd(1e-3"),
+        (
+            ek.OptionError,
+            "weights after step 1 are not finite",
+            "96 of 435 entries infinite or NaN",
+            "finite",
+            "optax.sgd(1e-3",
+        ),
     ),
 }
 

@@ -251,7 +251,12 @@ TANH = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["c"], {"a": jnp.ones((3, 8)),
 REFUSED = {
     "nothing moves": (
         lambda: teleport(optax.sgd(0.1), TANH, every=1),
-        ("nothing moves the parameters", "without positive scales", "a network with relu", "print(spec.scalings"),
+        (
+            "there are no positive scales and linear actions",
+            "a specification without them",
+            "one or more positive scales and linear actions",
+            "print(spec.scalings",
+        ),
     ),
     "objective": (
         lambda: teleport(optax.sgd(0.1), SPEC, every=1, objective="flatness"),
@@ -263,19 +268,19 @@ REFUSED = {
     ),
     "schedule": (
         lambda: teleport(optax.sgd(0.1), SPEC),
-        ("before which updates", "every=None, at=[]", "either every", "every=100"),
+        ("teleport needs every=", "every=None", "every=", "write every=100, or at=[0]"),
     ),
     "two schedules": (
         lambda: teleport(optax.sgd(0.1), SPEC, every=3, at=[1]),
-        ("before which updates", "every=3, at=[1]", "either every", "every=100"),
+        ("every= and at= cannot be given together", "every=3, at=(1,)", "every=", "leave at out"),
     ),
     "no loss": (
         lambda: updated(PARAMS),
-        ("teleport needs value_fn", "value_fn=None", "the loss as a function", "value_fn=loss"),
+        ("teleport needs value_fn", "value_fn=None", "value_fn=", "value_fn=loss"),
     ),
     "no parameters": (
         lambda: updated(None, value_fn=LOSS),
-        ("teleport needs params", "params=None", "parameters, and the loss", "value_fn=loss"),
+        ("teleport needs params", "params=None", "params=", "value_fn=loss"),
     ),
 }
 

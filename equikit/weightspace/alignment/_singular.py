@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit.weightspace.alignment._align import align
 from equikit.weightspace.merging._figures import singular_figure
 from equikit.weightspace.specifications._leaves import checked_leaves, is_real, refuse_not_real
@@ -125,13 +125,8 @@ def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, mov
     leaves = {
         name: _pair(*(_matrix(tree[name]) for tree in trees)) for name, array in trees[0].items() if array.ndim > 1
     }
-    if not leaves:
-        raise OptionError(
-            "there are no matrices",
-            got=", ".join(f"{leaf.name!r} {list(leaf.shape)}" for leaf in spec.leaves),
-            expected="a parameter with two axes or more",
-            step="pass a model with a linear layer or a convolution",
-        )
+    got = ", ".join(f"{leaf.name!r} {list(leaf.shape)}" for leaf in spec.leaves)
+    _checks.some("matrices", leaves, got=got, step="pass a model with a linear layer or a convolution")
     return SingularAlignment(leaves, (_distance(trees[0], trees[1]), _distance(trees[0], trees[2])))
 
 

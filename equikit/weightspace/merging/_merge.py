@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import DTypeError, OptionError
 from equikit.weightspace.alignment._align import align
 from equikit.weightspace.specifications._leaves import by_path, is_inexact, refuse_unlike
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -45,7 +44,7 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
     """
     checked_specification(spec)
     _checks.count("rounds", rounds, example=8)
-    current = _checked_list(trees, "merge")
+    current = _checked_list(trees)
     for number, tree in enumerate(current):
         checked_tensors(spec.leaves, tree, f"trees[{number}]")
     generator = np.random.default_rng(_checks.count("seed", seed))
@@ -82,16 +81,11 @@ def mean(trees: Sequence[Any]) -> Any:
         >>> mean([{"w": jnp.zeros(2)}, {"w": jnp.ones(2)}])["w"].tolist()
         [0.5, 0.5]
     """
-    trees = _checked_list(trees, "take the mean of")
+    trees = _checked_list(trees)
     refuse_unlike({f"trees[{number}]": tree for number, tree in enumerate(trees)})
     for name, leaf in by_path(trees[0]).items():
-        if not is_inexact(leaf):
-            raise DTypeError(
-                f"integers and booleans have no mean: {name!r}",
-                got=f"dtype {jnp.result_type(leaf)}",
-                expected="floating-point or complex arrays",
-                step="leave counters and masks out, or write merge(trees, spec), which keeps those of the first tree",
-            )
+        step = "leave counters and masks out, or write merge(trees, spec), which keeps those of the first tree"
+        _checks.array(f"the parameter {name!r}", jnp.asarray(leaf), kind="real or complex", step=step)
     return _mean_of_weights(trees)
 
 
@@ -108,12 +102,7 @@ def _mean(leaves: Sequence[Any]) -> jax.Array:
     return jnp.asarray(total / len(leaves), dtype)
 
 
-def _checked_list(trees: Any, what: str) -> list[Any]:
-    if not isinstance(trees, list | tuple) or not trees:
-        raise OptionError(
-            f"there is nothing to {what}",
-            got="no trees" if isinstance(trees, list | tuple) else f"trees of type {type(trees).__name__}",
-            expected="a list of one or more",
-            step="pass [params_a, params_b]",
-        )
-    return list(trees)
+def _checked_list(trees: Any) -> list[Any]:
+    known = list(trees) if isinstance(trees, list | tuple) else []
+    _checks.some("trees in a list", known, got=_checks.shown(trees), step="pass [params_a, params_b]")
+    return known

@@ -182,13 +182,7 @@ def _checked_path(trajectory: Any, spec: Specification) -> list[Any]:
                 step="stack trees by jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)",
             )
         path = [jax.tree.map(lambda leaf, t=t: leaf[t], trajectory) for t in range(lengths.pop())]
-    if len(path) < 2:
-        raise OptionError(
-            "the trajectory has no steps",
-            got=f"{len(path)} networks",
-            expected="two or more, the first of them where training started",
-            step="pass [start, end]",
-        )
+    _checks.count("the number of networks in the trajectory", len(path), least=2, step="pass [start, end]")
     for number, tree in enumerate(path):
         checked_tensors(spec.leaves, tree, f"the parameters at step {number}")
     return path

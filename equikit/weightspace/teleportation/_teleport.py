@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import optax
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.weightspace.optimizers._training import refuse_no_optimizer
 from equikit.weightspace.specifications._leaves import refuse_not_real
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -175,13 +174,8 @@ def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Arr
     chosen = _checks.widths("at", at, least=0, example="[0]")
     if every is not None:
         _checks.count("every", every, least=1, example=100)
-    if (every is None) == (not chosen):
-        raise OptionError(
-            "it is not said before which updates to move",
-            got=f"every={every}, at={list(at)}",
-            expected="either every, a number above zero, or at, numbers of updates",
-            step="write every=100, or at=[0]",
-        )
+    _checks.at_most_one(every=every, at=chosen or None)
+    _checks.given("teleport", "write every=100, or at=[0]", every=every or chosen or None)
     if every is not None:
         return lambda count: count % every == 0
     return lambda count: jnp.any(count == jnp.asarray(chosen))
@@ -189,14 +183,8 @@ def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Arr
 
 def _checked_loss(params: Any, value_fn: Any, more: dict[str, Any]) -> Loss:
     """The loss as a function of parameters only, with the further arguments that it names."""
-    if params is None or not callable(value_fn):
-        missing = "params" if params is None else "value_fn"
-        raise OptionError(
-            f"teleport needs {missing} in every update",
-            got=f"{missing}={None if params is None else value_fn!r}",
-            expected="parameters, and the loss as a function of them",
-            step="write tx.update(gradients, state, params, value_fn=loss)",
-        )
+    step = "write tx.update(gradients, state, params, value_fn=loss)"
+    _checks.given("teleport", step, params=params, value_fn=value_fn if callable(value_fn) else None)
     named = inspect.signature(value_fn).parameters.values()
     takes_all = any(one.kind is one.VAR_KEYWORD for one in named)
     its = more if takes_all else {one.name: more[one.name] for one in named if one.name in more}
