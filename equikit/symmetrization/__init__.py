@@ -7,10 +7,12 @@ from equikit.symmetrization import canonicalization, frames
 from equikit.symmetrization._probabilistic import Probabilistic
 from equikit.symmetrization._symmetrize import Symmetrized, symmetrize
 from equikit.symmetrization.canonicalization import Canonicalize
+from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Element, compose, inverse
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._method import Method
+from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.engine.backbones._backbone import KeyArgument as KeyArgument
 from equikit.symmetrization.orbits._invariants import invariants, orbit_distance
 from equikit.symmetrization.orbits._orbit import OrbitDistance
@@ -19,6 +21,7 @@ from equikit.symmetrization.parts._fine_to_coarse import FineToCoarse
 from equikit.symmetrization.parts._piecewise import Piecewise, piecewise
 
 __all__ = [
+    "Action",
     "Canonicalize",
     "Element",
     "FineToCoarse",
@@ -30,6 +33,7 @@ __all__ = [
     "OrbitDistance",
     "Piecewise",
     "Probabilistic",
+    "Sample",
     "Symmetrized",
     "canonicalization",
     "compose",
