@@ -99,7 +99,7 @@ def in_parts(how=None, x=POINTS, parts=None, **options):
 
 
 def aligned(how="activations", **options):
-    return weightspace.align(PARAMS, PARAMS, SPEC, how=how, **options)
+    return weightspace.align(SPEC, PARAMS, PARAMS, how=how, **options)
 
 
 def nothing_permuted(how="activations"):
@@ -107,7 +107,7 @@ def nothing_permuted(how="activations"):
         return jax.lax.while_loop(lambda s: s[0] < 2, lambda s: (s[0] + 1, apply(params, x)), (0, x[:, :2]))[1]
 
     spec = weightspace.trace(inside, PARAMS, INPUT)
-    return weightspace.align(PARAMS, PARAMS, spec, how=how, apply=inside, x=INPUT)
+    return weightspace.align(spec, PARAMS, PARAMS, how=how, apply=inside, x=INPUT)
 
 
 def line(**options):
@@ -116,7 +116,7 @@ def line(**options):
 
 def updated(**options):
     spec = weightspace.trace(lambda p, x: jax.nn.relu(x @ p["a"]) @ p["b"], PARAMS, INPUT)
-    tx = weightspace.teleport(optax.sgd(0.1), spec, every=1)
+    tx = weightspace.teleport(spec, optax.sgd(0.1), every=1)
     return tx.update(PARAMS, tx.init(PARAMS), PARAMS, **options)
 
 
@@ -221,7 +221,7 @@ LARGE = np.random.default_rng(3).integers(-9, 10, (8, 8))
 
 
 CALL = {
-    "weight-space-data": (lambda: aligned(), 'align(a, b, spec, how="activations", apply=apply, x=x)', {}),
+    "weight-space-data": (lambda: aligned(), 'align(spec, a, b, how="activations", apply=apply, x=x)', {}),
     "weight-space-activations": (nothing_permuted, 'how="weights"', None),
     "layout-of-another-plan": (
         lambda: plans.apply(ek.hom("p -> p", p=ek.S).plan((2, 1)), jnp.ones((4, 2)), LAYOUT),
@@ -369,7 +369,7 @@ CALL = {
         lambda text: [eval(each, {**vars(ek), "n": 3}) for each in text.split(" or ")],
     ),
     "many-networks": (
-        lambda: weightspace.align(jax.tree.map(lambda a: a[None], PARAMS), PARAMS, SPEC),
+        lambda: weightspace.align(SPEC, jax.tree.map(lambda a: a[None], PARAMS), PARAMS),
         "jax.tree.map(lambda leaf: leaf[0], params)",
         {},
     ),
@@ -385,14 +385,14 @@ CALL = {
     ),
     "a-path-of-other-lengths": (
         lambda: weightspace.transfer(
-            {"a": jnp.ones((2, 3, 4)), "b": jnp.ones((3, 4, 2))}, PARAMS, SPEC, loss=loss, batches=[INPUT]
+            SPEC, {"a": jnp.ones((2, 3, 4)), "b": jnp.ones((3, 4, 2))}, PARAMS, loss=loss, batches=[INPUT]
         ),
         "jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)",
         {},
     ),
     "a-mean-of-integers": (
         lambda: weightspace.mean([{"a": jnp.ones(3, int)}] * 2),
-        "merge(trees, spec)",
+        "merge(spec, trees)",
         {},
     ),
     "integers-as-parameters": (
@@ -718,7 +718,7 @@ CALL = {
         {"sym": ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.O(3), how=ek.frames.PCA()), "x": POINTS},
     ),
     "nothing-to-teleport": (
-        lambda: weightspace.teleport(optax.sgd(0.1), SPEC, every=1).update(PARAMS, None, PARAMS, value_fn=loss),
+        lambda: weightspace.teleport(SPEC, optax.sgd(0.1), every=1).update(PARAMS, None, PARAMS, value_fn=loss),
         "print(spec.scalings, spec.linear_actions)",
         lambda text: exec(text, dict(NAMES)),
     ),

@@ -162,7 +162,7 @@ def test_of_every_precision(dtype) -> None:
     with jax.enable_x64(dtype == jnp.float64):
         params, spec = perceptron(7, dtype)
         other = spec.act(spec.random_element(jax.random.key(1)), params)
-        found, matching = align(params, other, spec, with_info=True)
+        found, matching = align(spec, params, other, with_info=True)
         for name, leaf in params.items():
             assert found[name].dtype == dtype
             np.testing.assert_array_equal(found[name], leaf)
@@ -172,7 +172,7 @@ def test_of_every_precision(dtype) -> None:
 @pytest.mark.parametrize("hidden", [0, 1])
 def test_labels_with_nothing_to_permute(hidden: int) -> None:
     params, spec = perceptron(hidden)
-    found, matching = align(params, params, spec, restarts=2, with_info=True)
+    found, matching = align(spec, params, params, restarts=2, with_info=True)
     for name, leaf in params.items():
         np.testing.assert_array_equal(found[name], leaf)
     assert matching.similarity == pytest.approx(1)
@@ -181,10 +181,10 @@ def test_labels_with_nothing_to_permute(hidden: int) -> None:
 def test_zeros_and_no_label_at_all() -> None:
     params, spec = perceptron(4)
     zeros = jax.tree.map(jnp.zeros_like, params)
-    assert align(params, zeros, spec, with_info=True)[1].similarity == 1
+    assert align(spec, params, zeros, with_info=True)[1].similarity == 1
     vector = {"scale": jnp.arange(3.0)}
     rigid = trace(lambda p, x: x * p["scale"], vector, jnp.ones(3))
-    _, matching = align(vector, vector, rigid, with_info=True)
+    _, matching = align(rigid, vector, vector, with_info=True)
     assert matching.element == {}
     assert matching.similarity == pytest.approx(1)
 
@@ -196,7 +196,7 @@ def test_four_networks_are_merged(name: str) -> None:
     noisy = [jax.tree.map(lambda p, k=k: p + 0.02 * normal(*p.shape, seed=k), params) for k in range(4)]
     networks = [spec.act(spec.random_element(jax.random.key(k)), tree) for k, tree in enumerate(noisy)]
     wanted = jax.tree.map(lambda *leaves: sum(leaves) / 4, *noisy)
-    found = align(wanted, merge(networks, spec), spec)
+    found = align(spec, wanted, merge(spec, networks))
     for one, two in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
@@ -239,7 +239,7 @@ def test_means_of_half_precision_are_added_in_float32() -> None:
 
 def test_networks_of_half_precision_are_merged_without_overflow() -> None:
     large = jax.tree.map(lambda leaf: jnp.full_like(leaf, 4e4, jnp.float16), PARAMS)
-    for one, two in zip(*map(jax.tree.leaves, (merge([large] * 3, SPEC), large)), strict=True):
+    for one, two in zip(*map(jax.tree.leaves, (merge(SPEC, [large] * 3), large)), strict=True):
         assert one.dtype == jnp.float16
         np.testing.assert_array_equal(one, two)
 
@@ -292,7 +292,7 @@ REFUSED = {
             "the parameter 'count' must be an array of real or comple",
             "int32",
             "float32, bfloat16, float16, float64 or complex",
-            "merge(trees, spec)",
+            "merge(spec, trees)",
         ),
     ),
     "a mean of nothing": (
@@ -300,7 +300,7 @@ REFUSED = {
         (ek.OptionError, "there are no trees in a list", "[]", "one or more", "params_a"),
     ),
     "a tree to merge": (
-        lambda: merge(PARAMS, SPEC),
+        lambda: merge(SPEC, PARAMS),
         (
             ek.OptionError,
             "there are no trees in a list",
@@ -310,7 +310,7 @@ REFUSED = {
         ),
     ),
     "another network to merge": (
-        lambda: merge([PARAMS, ROW], SPEC),
+        lambda: merge(SPEC, [PARAMS, ROW]),
         (ek.ShapeError, "'w0' of trees[1] (in h0) must have shape [*batch, 3, 4]", "[1, 4]", "[*batch, 3, 4]", "trace"),
     ),
     "a loss of a vector": (
@@ -336,11 +336,11 @@ REFUSED = {
         ),
     ),
     "not a number": (
-        lambda: align(PARAMS, BROKEN, SPEC),
+        lambda: align(SPEC, PARAMS, BROKEN),
         (ek.OptionError, "weights 'w1' of params_b are not finite", "1 of 8 entries", "finite", "diverged"),
     ),
     "a batch of networks": (
-        lambda: align(STACKED, PARAMS, SPEC),
+        lambda: align(SPEC, STACKED, PARAMS),
         (
             ek.ShapeError,
             "'b0' of params_a must have shape [4]",
@@ -350,7 +350,7 @@ REFUSED = {
         ),
     ),
     "a tracer": (
-        lambda: jax.jit(lambda p: align(p, p, SPEC))(PARAMS),
+        lambda: jax.jit(lambda p: align(SPEC, p, p))(PARAMS),
         (
             ek.OptionError,
             "'b0' of params_a must not be traced",
@@ -360,7 +360,7 @@ REFUSED = {
         ),
     ),
     "restarts": (
-        lambda: align(PARAMS, PARAMS, SPEC, restarts=-1),
+        lambda: align(SPEC, PARAMS, PARAMS, restarts=-1),
         (ek.OptionError, "restarts= must be", "-1", "from 0 to 1,000,000", "restarts=10"),
     ),
     "one point": (

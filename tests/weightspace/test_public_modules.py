@@ -65,14 +65,14 @@ CALLS = {
     "LearnedOptimizer": (ws.LearnedOptimizer, (SPEC, [2]), {"rngs": RNGS}),
     "ParameterGraph": (ws.ParameterGraph, (SPEC,), {}),
     "fixed_weights": (ws.fixed_weights, (PARAMS, 1), {"key": KEY}),
-    "align": (ws.align, (PARAMS, PARAMS, SPEC), {}),
-    "merge": (ws.merge, ([PARAMS, PARAMS], SPEC), {"rounds": 1}),
+    "align": (ws.align, (SPEC, PARAMS, PARAMS), {}),
+    "merge": (ws.merge, (SPEC, [PARAMS, PARAMS]), {"rounds": 1}),
     "batch_action": (
         ws.batch_action,
         (PARAMS["a"], PARAMS["b"], INPUT, jnp.eye(4)),
         {"activation": jnp.tanh, "allow_inexact": True},
     ),
-    "teleport": (ws.teleport, (optax.sgd(0.1), SPEC), {"every": 1}),
+    "teleport": (ws.teleport, (SPEC, optax.sgd(0.1)), {"every": 1}),
 }
 OF_ROWS = {"AsymmetricLinear", "AsymmetricMLP", "FiGLU", "Ensemble", "MixtureOfExperts", "InterpolatedExperts"}
 NOT_CALLED = {ws.LearnedOptimizer, ws.ParameterGraph}

@@ -304,12 +304,12 @@ REAL = {
         lambda spec, p: ParameterGraph(spec).features(p),
     ),
     "the straight-through estimator": (
-        lambda spec, p: align(p, p, spec, how="straight_through", loss=lambda p, x: 0.0, batches=[X]),
+        lambda spec, p: align(spec, p, p, how="straight_through", loss=lambda p, x: 0.0, batches=[X]),
     ),
-    "transfer": (lambda spec, p: transfer([p, p], p, spec, loss=lambda p, x: 0.0, batches=[X]),),
-    "teleport": (lambda spec, p: teleport(optax.sgd(0.1), spec, every=2).init(p),),
+    "transfer": (lambda spec, p: transfer(spec, [p, p], p, loss=lambda p, x: 0.0, batches=[X]),),
+    "teleport": (lambda spec, p: teleport(spec, optax.sgd(0.1), every=2).init(p),),
     "a learned optimizer": (lambda spec, p: LearnedOptimizer(spec, rngs=nnx.Rngs(0)).transformation().init(p),),
-    "singular_alignment": (lambda spec, p: singular_alignment(p, p, spec),),
+    "singular_alignment": (lambda spec, p: singular_alignment(spec, p, p),),
     "fixed_weights": (lambda spec, p: fixed_weights(p, 1, key=jax.random.key(0)),),
 }
 

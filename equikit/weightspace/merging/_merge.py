@@ -16,7 +16,7 @@ from equikit.weightspace.specifications._specification import Specification, che
 from equikit.weightspace.specifications._tensors import checked_tensors
 
 
-def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: int = 0, restarts: int = 0) -> Any:
+def merge(spec: Specification, trees: Sequence[Any], *, rounds: int = 8, seed: int = 0, restarts: int = 0) -> Any:
     """Return the mean of networks, each aligned with the mean of the others until nothing changes.
 
     The sum of the inner products of all pairs grows with every change. Running averages of batch normalization are
@@ -25,8 +25,8 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
     counters and masks, are those of the first network.
 
     Args:
+        spec: the symmetry of all networks, from `trace`.
         trees: parameters, trees of arrays.
-        spec: the symmetry of all of them.
         rounds: the most passes over all networks.
         seed, restarts: as for `align`.
 
@@ -53,7 +53,7 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
         for number in generator.permutation(len(current)):
             others = [tree for place, tree in enumerate(current) if place != number]
             current[number], matching = align(
-                _mean_of_weights(others), current[number], spec, restarts=restarts, seed=seed, with_info=True
+                spec, _mean_of_weights(others), current[number], restarts=restarts, seed=seed, with_info=True
             )
             changed |= any(np.any(p != np.arange(p.shape[-1])) for p in matching.element.values())
         if not changed:
@@ -84,7 +84,7 @@ def mean(trees: Sequence[Any]) -> Any:
     trees = _checked_list(trees)
     refuse_unlike({f"trees[{number}]": tree for number, tree in enumerate(trees)})
     for name, leaf in by_path(trees[0]).items():
-        step = "leave counters and masks out, or write merge(trees, spec), which keeps those of the first tree"
+        step = "leave counters and masks out, or write merge(spec, trees), which keeps those of the first tree"
         _checks.array(f"the parameter {name!r}", jnp.asarray(leaf), kind="real or complex", step=step)
     return _mean_of_weights(trees)
 

@@ -40,9 +40,9 @@ class Transfer:
 
 
 def transfer(
+    spec: Specification,
     trajectory: Any,
     target: Any,
-    spec: Specification,
     *,
     loss: Loss,
     batches: Sequence[Any],
@@ -62,10 +62,10 @@ def transfer(
     updates that are not permuted raise it (tests/weightspace/test_transfer.py).
 
     Args:
+        spec: the symmetry of both, from `trace`.
         trajectory: parameters of the source, from its start to its end: a list of trees, or one tree of arrays with a
             leading axis, as `jax.lax.scan` stacks them.
         target: parameters to start from, a tree.
-        spec: the symmetry of both, from `trace`.
         loss: `loss(params, batch)`, a number, whose mean over the batches has the gradients; it is compiled.
         batches: a list of arguments for it, the same for both networks.
         fast: take the straight line from the start to the end in place of the path, and keep the target's gradients of
@@ -98,7 +98,7 @@ def transfer(
         ...     path.append(jax.tree.map(lambda p, g: p - 0.1 * g, path[-1], jax.grad(loss)(path[-1], x)))
         >>> spec = trace(apply, start, x)
         >>> element = spec.random_element(jax.random.key(1))
-        >>> found = transfer(path, spec.act(element, start), spec, loss=loss, batches=[x])
+        >>> found = transfer(spec, path, spec.act(element, start), loss=loss, batches=[x])
         >>> bool(jnp.allclose(found["first"], spec.act(element, path[-1])["first"], atol=1e-5))
         True
 
@@ -109,7 +109,7 @@ def transfer(
     checked_specification(spec)
     _checks.flag("with_info", with_info)
     _checks.count("seed", seed)
-    mean_loss, given = checked_losses(loss, batches, "transfer(path, target, spec, loss=loss, batches=[batch])")
+    mean_loss, given = checked_losses(loss, batches, "transfer(spec, path, target, loss=loss, batches=[batch])")
     path = _checked_path(trajectory, spec)
     for tree in (*path, target):
         refuse_not_real("transfer", tree)

@@ -31,8 +31,8 @@ class TeleportState(NamedTuple):
 
 
 def teleport(
-    optimizer: optax.GradientTransformation,
     spec: Specification,
+    optimizer: optax.GradientTransformation,
     *,
     every: int | None = None,
     at: Sequence[int] = (),
@@ -58,8 +58,8 @@ def teleport(
     and early. Sharpness is no property of the function: it can be made small on the orbit alone.
 
     Args:
-        optimizer: any of optax.
-        spec: of the parameters, from `trace`.
+        spec: the symmetry of the parameters, from `trace`.
+        optimizer: any optimizer of optax.
         every: move before the updates number 0, `every`, 2 `every` and so on.
         at: or before these.
         objective: "gradient_norm" makes the norm of the gradient large, "sharpness" the largest eigenvalue of the
@@ -84,7 +84,7 @@ def teleport(
         ...     return jax.nn.relu(x @ params["first"]) @ params["second"]
         >>> first, second = jax.random.normal(jax.random.key(0), (2, 8, 8))
         >>> params, x = {"first": first, "second": second}, jnp.ones((4, 8))
-        >>> tx = teleport(optax.sgd(1e-4), trace(apply, params, x), every=10)
+        >>> tx = teleport(trace(apply, params, x), optax.sgd(1e-4), every=10)
         >>> def loss(params):
         ...     return jnp.mean(apply(params, x) ** 2)
         >>> state = tx.init(params)
