@@ -207,7 +207,7 @@ REFUSED = {
             "there are no batches in a list",
             "list",
             "one or more batches in a list",
-            "transfer(path, target",
+            "transfer(spec, path, target",
         ),
     ),
     "a loss that is no number": (
