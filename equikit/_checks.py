@@ -279,12 +279,12 @@ def refuse_if_more(problem: str, count: int, most: int, unit: str, step: str) ->
         )
 
 
-def instance(name: str, value: Any, kind: type[Value], make: str) -> Value:
+def instance(name: str, value: Any, kind: type[Value], make: str, *, error: type[EquikitError] = OptionError) -> Value:
     """Return an object of a class, or raise `OptionError`; `make` is code that makes such an object."""
     if isinstance(value, kind):
         return value
     wanted = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
-    raise OptionError(f"{name}= must be {wanted}", got=shown(value, 60), expected=wanted, step=f"write {name}={make}")
+    raise error(f"{name}= must be {wanted}", got=shown(value, 60), expected=wanted, step=f"write {name}={make}")
 
 
 def some(what: str, found: Collection[Any] | Mapping[Any, Any], *, got: object, step: str) -> None:

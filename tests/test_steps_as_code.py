@@ -781,6 +781,35 @@ CALL = {
         "jax.tree.map(lambda a: a[0], params)",
         {},
     ),
+    "determinants-of-a-free-group": (lambda x=ek.O: ek.hom("x -> x~", x=x).dim, "O(3)", {}),
+    "determinants-of-permutations": (lambda p=ek.S: ek.hom("p -> p det(p)", p=p), "p=ek.O(3)", None),
+    "a-determinant-of-two-labels": (
+        lambda: ek.hom("det(x y), x -> x", x=ek.O(3), y=ek.O(3)),
+        "det(x)",
+        lambda text: ek.hom(f"x {text}, x -> x", x=ek.O(3)),
+    ),
+    "entries-that-are-not-permuted": (
+        lambda drop="entries": ek.nn.Dropout({"x": 1}, 0.5, drop=drop, x=ek.O(3), rngs=nnx.Rngs(0))(jnp.ones((3, 1))),
+        'drop="values"',
+        None,
+    ),
+    "a-stack-that-casts": (
+        lambda dtype=jnp.bfloat16: ek.nn.Stack(
+            lambda rngs: ek.nn.Linear("p -> p", 1, 1, p=ek.S, dtype=dtype, rngs=rngs), 2, rngs=nnx.Rngs(0)
+        )(jnp.ones((4, 1))),
+        "dtype=float32",
+        lambda text: CALL["a-stack-that-casts"][0](jnp.float32),
+    ),
+    "determinants-under-alignments": (
+        lambda: on_free("x -> x~", ek.frames.Alignment(), x=ek.O(3)),
+        "ek.frames.PCA('x')",
+        lambda text: on_free("x -> x~", eval(text, NAMES), x=ek.O(3)),
+    ),
+    "a-complex-running-average": (
+        lambda **o: ek.nn.BatchNorm({"p": 1}, p=ek.S, **o)(jnp.ones((2, 4, 1), jnp.complex64)),
+        "param_dtype=jnp.complex64",
+        None,
+    ),
 }
 
 

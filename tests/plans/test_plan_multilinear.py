@@ -501,7 +501,7 @@ ERRORS = {
         ek.OptionError,
         lambda: apply_multilinear(ONE, A3, W),
         "inputs= must be a Sequence",
-        "Array",
+        "array(",
         "a Sequence",
         "inputs=(x, y)",
     ),

@@ -295,7 +295,7 @@ def test_what_does_not_fit_is_refused_with_the_next_step():
     assert free(jnp.arange(3.0)[:, None]).shape == (3, 1)
     assert_error(ek.TooLargeError, lambda: free(jnp.ones((9, 1))), "too many", "362,880", "1,024", "ek.frames")
     gumbel = use(make(energy, selection="gumbel"))
-    assert_error(ek.OptionError, lambda: gumbel(x), "draws at random", "key=None", "a key", "key=")
+    assert_error(ek.OptionError, lambda: gumbel(x), "EnergyCanonicalization needs key=", "key=None", "key=", "key=")
     assert gumbel(x, key=jax.random.key(0)).shape == (4, 1)
 
 

@@ -369,7 +369,7 @@ class TestErrors:
         def call(parts):
             return lambda: sym(x, parts=parts)
 
-        assert_error(ek.OptionError, call(None), "nothing says", "no parts=", "[*batch, points, parts]", "one_hot")
+        assert_error(ek.OptionError, call(None), "piecewise needs parts=", "parts=None", "parts=", "one_hot")
         assert_error(
             ek.ShapeError,
             call(jnp.ones((8, 2))),

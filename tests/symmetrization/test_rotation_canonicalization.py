@@ -160,7 +160,7 @@ def test_open_columns_are_drawn_uniformly():
         second = np.einsum("ni,nj->ij", turns[:, :, column], turns[:, :, column]) / 4000
         np.testing.assert_allclose(second, beside / 2, atol=5 / np.sqrt(4000))
     np.testing.assert_allclose(np.linalg.det(turns), 1, atol=1e-5)
-    with pytest.raises(ek.OptionError, match="has no key"):
+    with pytest.raises(ek.OptionError, match="needs key="):
         sym(x[0])
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from equikit import _checks
-from equikit._errors import OptionError
+from equikit._errors import EquikitError, OptionError
 from equikit.groups import Fixed, Group
 from equikit.signatures import (
     Signature,
@@ -67,10 +67,10 @@ class Action:
             _checks.choice("terms", name, [term.name for term in self.inputs])
         return tuple(term for term in self.inputs if names is None or term.name in names)
 
-    def refuse_without(self, found: object, what: str, step: str) -> None:
+    def refuse_without(self, found: object, what: str, step: str, error: type[EquikitError] = OptionError) -> None:
         """Raise `OptionError` where a method finds no input that has what it needs."""
         if not found:
-            raise OptionError(
+            raise error(
                 f"no input has {what}",
                 got=f"{self.signature}, translated terms {dict(self.translated)}",
                 expected=f"an input term with {what}",

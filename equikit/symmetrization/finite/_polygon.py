@@ -23,7 +23,7 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
     """
     bound = dict(action.signature.bindings)
     for label in axes:
-        _checks.instance(label, bound.get(label), Fixed, "ek.Fixed(28)")
+        _checks.instance(label, bound.get(label), Fixed, "ek.Fixed(28)", error=SignatureError)
     for term in (*action.signature.inputs, *action.signature.outputs):
         counts = [term.labels.count(label) for label in axes]
         if counts not in ([0, 0], [1, 1]):
@@ -33,7 +33,8 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
                 expected="each of the two axes once, or neither",
                 step="correct the signature: what is turned has rows and columns",
             )
-    action.refuse_without(images(action, axes), f"the labels {axes[0]!r} and {axes[1]!r}", 'write "i j -> "')
+    what = f"the labels {axes[0]!r} and {axes[1]!r}"
+    action.refuse_without(images(action, axes), what, 'write "i j -> "', SignatureError)
     height, width = (bound[label].size for label in axes)  # type: ignore[union-attr]  # Fixed, as was checked
     if height != width and (group.n or 1) > 2:
         raise ShapeError(
