@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 from equikit.diagrams._half import HalfDiagram, Head
 from equikit.diagrams.counting._growth import Limits
-from equikit.diagrams.counting._rules import Groups, axes_of, block_limits, group_of, matching_parts, whole_labels
+from equikit.diagrams.counting._rules import (
+    Groups,
+    axes_of,
+    block_limits,
+    group_of,
+    headed_labels,
+    matching_parts,
+    whole_labels,
+)
 from equikit.groups import Group
 from equikit.signatures import (
     base,
@@ -64,7 +72,8 @@ CoreKey = tuple[tuple[str, ...], tuple[HeadKind, ...]]
 
 def _head_kinds(group: Group, label: str, above: int, below: int, wires: int) -> Iterator[HeadKind | None]:
     """Yield `None` and all possible heads of a label with `above` and `below` vertices, joined by `wires` wires."""
-    yield None
+    if not group.needs_head:
+        yield None
     if not group.legs:
         return
     any_block = group.blocks == "any"
@@ -85,7 +94,7 @@ def cores(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups = ()) ->
         stars = axes_of(label, top, bottom)
         up = sum(base(other) == label for other in top)
         options.append([((), HeadKind(label, up, len(stars) - up, stars=stars))])
-    for label in sorted({*top, *bottom}):
+    for label in sorted({*top, *bottom, *headed_labels(groups)}):
         if group_of(groups, label).blocks == "whole":
             continue
         most = min(above[label], below[label], limit.get(label, len(top)))

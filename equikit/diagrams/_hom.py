@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -382,7 +383,9 @@ def hom(
         signature: `"inputs -> outputs"`, each a list of axis labels with `+` between terms. Or only the inputs, as text
             or as a dictionary from name to labels. Commas separate the inputs of a multilinear map, `"x, x y -> y"`.
             `sym(x x)` and `alt(x x)` mark axes in which a tensor is symmetric or antisymmetric, `sym(x, x)` and `alt(x,
-            x)` inputs that may be exchanged.
+            x)` inputs that may be exchanged. A tilde after a label of O(n) or O(p, q) multiplies its term by the
+            determinant: `"x~"` is an axial vector, `"x x~"` a pseudotensor, and `"det(x)"` a pseudoscalar. Two factors
+            are one, and so is each under SO.
         outputs: the output terms, if `signature` has only the inputs.
         groups: the group of each label, as a dictionary.
         **bindings: the same as keywords: a group (`S(5)`), a free group (`S`), or `Fixed(size)`.
@@ -394,6 +397,7 @@ def hom(
 
     Raises:
         SignatureError: if the signature cannot be read, a label is unbound or bound twice, or a binding has no label.
+        GroupError: if a free group is to have maps with an odd number of determinants, which depend on n.
 
     Example:
         >>> from equikit import S
@@ -405,6 +409,9 @@ def hom(
         >>> from equikit import SO
         >>> hom("x, x -> x", x=SO(3)).dim  # the cross product
         1
+        >>> from equikit import O
+        >>> hom("x, x -> x~", x=O(3)).dim, hom("x, x -> x", x=O(3)).dim  # is an axial vector
+        (1, 0)
 
     Source:
         Maron et al., arXiv:1812.09902; Pearce-Crump, arXiv:2212.08648; Zhang et al., arXiv:2508.12596.
@@ -417,4 +424,7 @@ def hom(
     whole = f"{signature} -> {outputs}" if isinstance(signature, str) and isinstance(outputs, str) else signature
     if is_multilinear(whole):
         return multilinear(str(whole), groups, bindings, _checks.call_of(hom))
-    return HomSpace(parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_checks.call_of(hom)))
+    space = HomSpace(parse_signature(signature, outputs, groups=groups, keywords=bindings, call=_checks.call_of(hom)))
+    for pair in itertools.product(space.signature.inputs, space.signature.outputs):
+        space.signature.between(*pair)  # raises for an odd number of determinants of a free group
+    return space

@@ -239,7 +239,7 @@ def pair_diagrams(signature: Signature, source: Term | None, target: Term) -> Di
     """Return the diagrams of the maps from one term, or from the trivial representation, to one term."""
     own = signature.pair(source or Term("", ()), target)
     top, bottom = (tuple(label for label in term.labels if label in own.groups) for term in (target, own.inputs[0]))
-    return Diagrams(top, bottom, tuple(own.groups.items()))
+    return Diagrams(top, bottom, own.between(own.inputs[0], target))
 
 
 def _choices(counts: Sequence[tuple[str, Group, int]]) -> Iterator[tuple[tuple[str, Group, int], ...]]:

@@ -35,7 +35,7 @@ def drawing_sizes(space: HomSpace) -> dict[str, int] | None:
     its size.
     """
     source, target = space.signature.inputs[0], space.signature.outputs[0]
-    groups = space.signature.groups
+    groups = dict(space.signature.between(source, target))
     if space.dtype != np.int64:  # only integers are drawn
         return None
     rows = [[label for label in term.labels if label in groups] for term in (target, source)]

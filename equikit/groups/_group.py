@@ -90,6 +90,8 @@ class Group(ABC):
         is_complex: whether the group acts on complex arrays only.
         is_real: whether the group acts on real arrays only.
         most_points: the largest size at which an element is made; more would take seconds.
+        has_pseudotensors: whether features may carry factors of the determinant, `"x~"`.
+        needs_head: whether every diagram has a Levi-Civita tensor.
     """
 
     n: int | None = None
@@ -102,6 +104,8 @@ class Group(ABC):
     is_complex: ClassVar[bool] = False
     is_real: ClassVar[bool] = False
     most_points: ClassVar[int] = MOST_POINTS
+    has_pseudotensors: ClassVar[bool] = False
+    needs_head: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.n is not None:
@@ -153,6 +157,25 @@ class Group(ABC):
     def defining_orders(self, n: int) -> tuple[int, ...] | None:
         """The orders of invariant tensors that only matrices of the group preserve; `None` if they are unknown."""
         return None
+
+    @property
+    def reflects(self) -> bool:
+        """Whether elements can have the determinant -1, so that pseudotensors are no tensors."""
+        return self.has_pseudotensors and not self.special and self.n != 0
+
+    @property
+    def twisted(self) -> Group:
+        """What stands for the group in maps that are multiplied by one more determinant of the element.
+
+        Raises:
+            GroupError: if the group has no pseudotensors, or is free, since these maps depend on n.
+        """
+        raise GroupError(
+            f"{self} has no pseudotensors",
+            got=str(self),
+            expected="O(n) or O(p, q), whose elements have determinants 1 and -1",
+            step="leave the determinant out",
+        )
 
     @classmethod
     def checked(cls, n: object) -> int:

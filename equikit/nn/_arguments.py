@@ -12,7 +12,7 @@ from equikit._errors import SignatureError
 from equikit.diagrams import HomSpace, MultilinearSpace
 from equikit.nn._features import Features, features_of, read_features
 from equikit.plans import Channels, Widths, channel_pair, per_term
-from equikit.signatures import Signature, Term, bind, parse_arrow, parse_labels, parse_side
+from equikit.signatures import Signature, Term, bind, parse_arrow, parse_side, parse_term
 
 Space = HomSpace | MultilinearSpace
 """The spaces that `hom` returns; layers take them in place of a signature with groups."""
@@ -87,14 +87,14 @@ def sides_of(
     return features_of(sums.inputs, wide), features_of(sums.outputs, narrow), dict(sums.bindings)
 
 
-def refuse_outputs(space: Space, inputs: tuple[Term, ...], labels: tuple[str, ...], call: Call) -> None:
-    """Raise `SignatureError` unless the space has these inputs, and one output, with these labels."""
+def refuse_outputs(space: Space, inputs: tuple[Term, ...], words: tuple[str, ...], call: Call) -> None:
+    """Raise `SignatureError` unless the space has these inputs, and one output, with these words."""
     signature = space.signature
-    if signature.inputs != inputs or [term.labels for term in signature.outputs] != [labels]:
+    if signature.inputs != inputs or [term.words for term in signature.outputs] != [words]:
         raise SignatureError(
             f"{call.name} does not lead from the inputs of the space to its outputs",
             got=space,
-            expected=f"{' + '.join(map(str, inputs))} -> {' '.join(labels) or '()'}",
+            expected=f"{' + '.join(map(str, inputs))} -> {' '.join(words) or '()'}",
             step="use ek.nn.Linear, which takes this space",
         )
 
@@ -119,8 +119,7 @@ def one_term(
     """
     space = space_of(features, HomSpace, groups, keywords, call)
     if space is None:
-        labels = parse_labels(features)  # type: ignore[arg-type]  # it refuses other types
-        return bind((Term(" ".join(labels), labels),), (), groups, keywords, call=call)
+        return bind((parse_term(features),), (), groups, keywords, call=call)  # type: ignore[arg-type]
     terms = space.signature.inputs[:1]
     refuse_outputs(space, terms, kept(space.signature, terms[0]), call)
     return Signature(terms, (), space.signature.bindings)

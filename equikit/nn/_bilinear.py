@@ -29,14 +29,17 @@ from equikit.plans import Channels, Feature, Masks
 from equikit.plans.sharding import Result, entries, placed
 from equikit.signatures import (
     Signature,
+    Term,
     base,
     bind,
+    is_axis,
+    without_mark,
 )
 
 LETTERS = "abcdefghijklmnopqrstuvw"
 
 Kind = tuple[str, ...]
-"""The labels of a feature."""
+"""The words of a feature: its labels and determinants."""
 
 
 class ProductLinear(Linear):
@@ -51,7 +54,8 @@ class Bilinear(Layer):
     A and B are `Linear` layers to features of the same kinds as the inputs, C is one from their products. A product is
     the outer product over axes whose entries a group mixes, and entry by entry over the axes that are permuted:
     `"p x"` times `"p x"` is `"p x x"`. Features are multiplied with those of their own kind, and with those of the dual
-    kind if it is among the inputs: `"v"` with `"v"` and with `"v*"`.
+    kind if it is among the inputs: `"v"` with `"v"` and with `"v*"`. A vector `"x"` is multiplied with an axial vector
+    `"x~"` too.
 
     Args:
         inputs: the input features, in a dictionary as for `Linear`; or a space such as `ek.hom("x -> ()", x=ek.O(3))`,
@@ -97,7 +101,7 @@ class Bilinear(Layer):
         used, labels = labels_of([inputs]), labels_of([inputs, outputs])
         self.signature: Signature = bind(sides[0], sides[1], groups, bindings, call=call)
         bound = dict(self.signature.bindings)
-        kinds = tuple(dict.fromkeys(term.labels for term in sides[0]))
+        kinds = tuple(dict.fromkeys(term.words for term in sides[0]))
         self._pairs = tuple(self._multiplied(kinds))
         factors = {" ".join(kind): (" ".join(kind), channels) for kind in kinds}
         products = {name: (" ".join(self._product(*pair)), channels) for name, pair in self.products.items()}
@@ -130,13 +134,18 @@ class Bilinear(Layer):
         return {f"product of {', '.join(text)}": pair for text, pair in zip(texts, self._pairs, strict=True)}
 
     def _multiplied(self, kinds: tuple[Kind, ...]) -> Iterator[tuple[Kind, Kind]]:
-        """Yield pairs to multiply: each kind with itself, and two kinds if one is the dual of the other."""
+        """Yield pairs to multiply: each kind with itself, and two kinds that are dual or equal up to a determinant."""
         yield from zip(kinds, kinds, strict=True)
         for one, other in itertools.combinations(kinds, 2):
-            (shared, rest), (also_shared, also_rest) = self._split(one), self._split(other)
+            (shared, rest), (also_shared, also_rest) = (self._split(self._axes(kind)) for kind in (one, other))
             dual = tuple(map(self._dual, rest))
-            if shared == also_shared and rest != dual == also_rest:
+            twisted = self.signature.odd(Term.of(one), Term.of(other))
+            if shared == also_shared and dual == also_rest and (rest != dual or twisted):
                 yield one, other
+
+    def _axes(self, kind: Kind) -> Kind:
+        """Return the labels of the axes of a kind."""
+        return tuple(without_mark(word) for word in kind if is_axis(word))
 
     def _dual(self, label: str) -> str:
         """Return the label of the dual; the label itself if vectors and dual vectors are the same."""
@@ -145,23 +154,24 @@ class Bilinear(Layer):
             return label
         return f"{label}*" if label == base(label) else base(label)
 
-    def _shared(self, label: str) -> bool:
-        """Whether a product is entrywise along the axes of a label: they are permuted, or plain."""
-        return label not in self.signature.groups or permuted(self.signature, label)
+    def _shared(self, word: str) -> bool:
+        """Whether a product is entrywise along the axis of a word: it is permuted, or plain."""
+        label = without_mark(word)
+        return is_axis(word) and (label not in self.signature.groups or permuted(self.signature, label))
 
     def _split(self, kind: Kind) -> tuple[Kind, Kind]:
-        """Return the labels along which a product is entrywise, and the others."""
-        shared = tuple(label for label in kind if self._shared(label))
-        return shared, tuple(label for label in kind if not self._shared(label))
+        """Return the words along which a product is entrywise, and the others."""
+        shared = tuple(word for word in kind if self._shared(word))
+        return shared, tuple(word for word in kind if not self._shared(word))
 
     def _product(self, one: Kind, other: Kind) -> Kind:
-        """Return the labels of a product."""
+        """Return the words of a product."""
         (shared, rest), (_, also) = self._split(one), self._split(other)
         return shared + rest + also
 
     def _formula(self, one: Kind, other: Kind) -> str:
         """Return the product of two factors as an `einsum`; shared axes are paired in order."""
-        letters = iter(LETTERS)
+        letters, one, other = iter(LETTERS), self._axes(one), self._axes(other)
         first = [next(letters) for _ in one]
         shared = [letter for letter, label in zip(first, one, strict=True) if self._shared(label)]
         paired = iter(shared)
@@ -181,7 +191,7 @@ class Bilinear(Layer):
         """The products by name; on automatic axes, because JAX cannot put two explicit axes on the same devices."""
         terms, pairs = self.left.signature.outputs, self.products
         factors = [side[term.name] for side in (left, right) for term in terms]
-        place = {term.labels: i for i, term in enumerate(terms)}
+        place = {term.words: i for i, term in enumerate(terms)}
 
         def compute(factors: Sequence[Any], *_: object) -> list[jax.Array]:
             return [

@@ -12,10 +12,8 @@ from equikit import _checks
 from equikit._array_checks import by_name, checked_arrays, mapping, masks_of
 from equikit._checks import Call
 from equikit._errors import DTypeError, ShapeError, SignatureError
-from equikit.plans import (
-    Masks,
-)
-from equikit.signatures import Signature, Term, base, parse_side
+from equikit.plans import Masks
+from equikit.signatures import Signature, Term, base, parse_term
 
 Features = Mapping[str, int | tuple[str, int]]
 """Name to `(labels, channels)`, or labels to channels."""
@@ -23,7 +21,7 @@ Features = Mapping[str, int | tuple[str, int]]
 
 def features_of(terms: Sequence[Term], widths: Sequence[int]) -> dict[str, tuple[str, int]]:
     """Return features as a dictionary: name to labels and channels."""
-    return {term.name: (" ".join(term.labels), width) for term, width in zip(terms, widths, strict=True)}
+    return {term.name: (" ".join(term.words), width) for term, width in zip(terms, widths, strict=True)}
 
 
 def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[int, ...]]:
@@ -44,9 +42,7 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
     channels: list[int] = []
     for name, value in features.items():
         labels, count = value if isinstance(value, tuple) and len(value) == 2 else (name, value)
-        (term,) = parse_side({name: labels}, what)
-        if not isinstance(value, tuple):
-            term = Term(" ".join(term.labels), term.labels)
+        term = parse_term(labels, name if isinstance(value, tuple) else None)
         if term.name in (other.name for other in terms):
             raise SignatureError(
                 f"two {what} terms have the name {term.name!r}",
@@ -69,7 +65,7 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
 def labels_of(features: Sequence[Features]) -> set[str]:
     """Return every label in some features, without the stars of duals."""
     terms = (term for side in features for term in read_features(side, "feature")[0])
-    return {base(label) for term in terms for label in term.labels}
+    return {base(label) for term in terms for label in term.used}
 
 
 def permuted(signature: Signature, label: str) -> bool:
@@ -79,8 +75,10 @@ def permuted(signature: Signature, label: str) -> bool:
 
 
 def mixed(signature: Signature, term: Term) -> bool:
-    """Whether a group mixes the entries of an axis of a term."""
-    return any(label in signature.groups and not permuted(signature, label) for label in term.labels)
+    """Whether a group mixes the entries of an axis of a term, or changes the sign of the term by a determinant."""
+    return bool(signature.odd(term)) or any(
+        label in signature.groups and not permuted(signature, label) for label in term.labels
+    )
 
 
 def not_permuted(signature: Signature, term: Term) -> list[int]:

@@ -53,7 +53,7 @@ def features_text(features: Features) -> str:
 def maps_text(signature: Signature, channels: Widths) -> list[str]:
     """Return the signature and channels of linear maps: one text and two numbers, or two dictionaries."""
     (inputs, outputs), (wide, narrow) = (signature.inputs, signature.outputs), channels
-    if all(term.name.isidentifier() or term.name == " ".join(term.labels) for term in (*inputs, *outputs)):
+    if all(term.name.isidentifier() or term.name == " ".join(term.words) for term in (*inputs, *outputs)):
         return [quoted(str(signature)), channels_text(wide), channels_text(narrow)]
     return [features_text(features_of(inputs, wide)), features_text(features_of(outputs, narrow))]
 

@@ -56,8 +56,8 @@ def pointwise_refusal(group: Group, function: Activation) -> str | None:
 class Pointwise(Layer):
     """A pointwise function on features whose groups allow it; no parameters.
 
-    Permutations allow any function, signed permutations odd ones. Other groups mix entries, and allow none but linear
-    functions.
+    Permutations allow any function, signed permutations odd ones, and so does a pseudoscalar, `"det(x)"`. Other groups
+    mix entries, and allow none but linear functions.
 
     Whether a function is odd is tested with float32 numbers: at zero, and at 289 magnitudes from 1e-9 to 1e9, evenly
     spaced on a logarithmic scale, with both signs. Elsewhere the caller guarantees it.
@@ -85,20 +85,31 @@ class Pointwise(Layer):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
-        self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), lambda _, term: term.labels)
+        self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), lambda _, term: term.words)
         self.function: Activation = _checks.function("function", function, example="jnp.tanh")
+        (term,) = self.signature.inputs
         for label, group in self.signature.groups.items():
-            reason = pointwise_refusal(group, function)
+            reason = self._refusal(label, group)
             if reason is not None:
+                usual = "S or A, or H with an odd function"
                 raise OptionError(
                     f"a pointwise nonlinearity on {label!r} does not commute with {group}",
                     got=f"{getattr(function, '__name__', function)!r}: {reason}",
-                    expected="S or A, or H with an odd function",
+                    expected=usual if label in term.labels else "an odd function, such as jnp.tanh",
                     step="use ek.nn.Gated, whose gates are invariants",
                 )
 
     def _call_arguments(self) -> list[str]:
         return [value_text(self.function) or "...", quoted(self.signature.inputs[0].text)]
+
+    def _refusal(self, label: str, group: Group) -> str | None:
+        """Return why the function does not commute with a group on the input; `None` if it does."""
+        (term,) = self.signature.inputs
+        if label in term.labels:
+            return pointwise_refusal(group, self.function)
+        if label not in self.signature.odd(term) or is_odd(self.function):
+            return None
+        return "reflections change the sign of a pseudoscalar, and the function is not odd: f(-x) differs from -f(x)"
 
     def __call__(self, x: Feature) -> Feature:
         """Apply the function to an array `[*batch, *axes, channels]`, with any number of channels.

@@ -18,6 +18,7 @@ from equikit.signatures._parse import (
     parse_labels as parse_labels,
     parse_side as parse_side,
     parse_signature,
+    parse_term as parse_term,
     refuse_unused as refuse_unused,
     word_of as word_of,
 )
@@ -25,7 +26,9 @@ from equikit.signatures._signature import (
     Signature,
     Term,
     base as base,
+    is_axis as is_axis,
     normalized as normalized,
+    without_mark as without_mark,
 )
 
 __all__ = ["Signature", "Term", "parse_signature"]

@@ -3,12 +3,13 @@
     signature:  inputs '->' tensor
     inputs:     input (',' input)*
     input:      tensor | ('sym' | 'alt') '(' tensor (',' tensor)+ ')'
-    tensor:     '()' | (label | ('sym' | 'alt') '(' label label+ ')')+
+    tensor:     '()' | (label | 'det(' label ')' | ('sym' | 'alt') '(' label label+ ')')+
                 an empty side of the arrow is also '()', as in a signature of linear maps
 
 Commas separate the inputs of a multilinear map. `sym` and `alt` around axes of one tensor say that it is symmetric or
 antisymmetric in them; around several inputs, that the map is symmetric or antisymmetric in them. A label may have a
-star for the dual; axes with and without a star have different labels, and are not exchanged.
+star for the dual; axes with and without a star have different labels, and are not exchanged. A tilde after a
+label and `det(...)` multiply the whole tensor by a determinant, as in a signature of linear maps.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import re
 from dataclasses import dataclass
 
 from equikit._errors import Place, SignatureError
-from equikit.signatures._parse import Grammar, Token, line_of, tokens_of
+from equikit.signatures._parse import DETERMINANT, LOOSE_MARK, Grammar, Token, line_of, tokens_of
+from equikit.signatures._signature import MARK, Term, is_axis, without_mark
 
 EXAMPLE = 'write for example "x, x y -> y", "sym(x x), x -> x" or "sym(x, x) -> x x"'
 GRAMMAR = "words separated by spaces, ',' between inputs, 'sym(...)' or 'alt(...)', '()' for no axes, and one '->'"
@@ -47,23 +49,31 @@ class Operand:
     """One tensor of a multilinear map.
 
     Attributes:
-        labels: the label of each axis.
+        labels: the label of each axis, without marks.
         exchanges: the sets of axes in which it is symmetric or antisymmetric.
+        written: the labels with their marks, after the determinants without an axis; empty where there are none.
     """
 
     labels: tuple[str, ...]
     exchanges: tuple[Exchange, ...] = ()
+    written: tuple[str, ...] = ()
+
+    @property
+    def term(self) -> Term:
+        """The tensor as a term, symmetries aside."""
+        return Term.of(self.written or self.labels)
 
     def __str__(self) -> str:
-        words, place = [], 0
+        axes = [word for word in self.term.words if is_axis(word)]
+        words, place = [word for word in self.term.words if not is_axis(word)], 0
         first = {exchange.members[0]: exchange for exchange in self.exchanges}
-        while place < len(self.labels):
+        while place < len(axes):
             exchange = first.get(place)
             if exchange is None:
-                words.append(self.labels[place])
+                words.append(axes[place])
                 place += 1
             else:
-                words.append(f"{exchange.word}({' '.join(self.labels[i] for i in exchange.members)})")
+                words.append(f"{exchange.word}({' '.join(axes[i] for i in exchange.members)})")
                 place += len(exchange.members)
         return " ".join(words) or "()"
 
@@ -83,13 +93,16 @@ MULTILINEAR = Grammar(
             "labels",
             "leave the name out; inputs are given in the order of the signature",
         ),
+        MARK: LOOSE_MARK,
     },
 )
 
 
 def is_multilinear(text: object) -> bool:
     """Whether text is the signature of a multilinear map: it has a comma, or a word before parentheses."""
-    return isinstance(text, str) and ("," in text or re.search(r"\w\s*\((?!\s*\))", text) is not None)
+    if not isinstance(text, str):
+        return False
+    return "," in text or re.search(r"\w\s*\((?!\s*\))", DETERMINANT.sub("", text)) is not None
 
 
 def _error(problem: str, text: str, token: Token, expected: str = GRAMMAR, step: str = EXAMPLE) -> SignatureError:
@@ -121,6 +134,9 @@ class _Reader:
             raise _error(f"{self.now.text!r} without axes", self.text, self.now)
         if self.now.kind != "word" or after.kind != "(":
             return False
+        if self.now.text == "det":
+            step = "write det(x) for each label of which it has the determinant"
+            raise _error("'det' of something that is not one label", self.text, self.now, "one label", step)
         if self.now.text not in SIGNS:
             step = "write sym(...) or alt(...), or leave the parentheses out"
             raise _error(f"{self.now.text!r} before parentheses", self.text, self.now, "'sym' or 'alt'", step)
@@ -144,7 +160,10 @@ class _Reader:
             if self.tokens[self.place + 1].kind == "(":
                 raise _error("parentheses inside the parentheses of axes", self.text, self.now)
             label = self.now.text
-            if labels and label != labels[0]:
+            if not is_axis(label):
+                step = f"write {label} before {word.text!r}"
+                raise _error(f"{label!r} inside {word.text!r}, which is not an axis", self.text, self.now, "axes", step)
+            if labels and without_mark(label) != without_mark(labels[0]):
                 step = "axes with different labels cannot be exchanged: leave one out"
                 raise _error(f"{word.text!r} of axes with different labels", self.text, self.now, labels[0], step)
             labels.append(label)
@@ -160,6 +179,7 @@ class _Reader:
             self.place += 1
             return Operand(())
         labels: list[str] = []
+        determinants: list[str] = []
         exchanges: list[Exchange] = []
         first = self.now
         while self.now.kind == "word":
@@ -168,11 +188,12 @@ class _Reader:
                 exchanges.append(Exchange(sign, tuple(range(len(labels), len(labels) + len(own)))))
                 labels += own
             else:
-                labels.append(self.now.text)
+                (labels if is_axis(self.now.text) else determinants).append(self.now.text)
                 self.place += 1
-        if not labels and not self.is_empty_side():
+        if not labels and not determinants and not self.is_empty_side():
             raise _error("a tensor is missing; one without axes is written '()'", self.text, first)
-        return Operand(tuple(labels), tuple(exchanges))
+        term = Term.of((*determinants, *labels))
+        return Operand(term.labels, tuple(exchanges), term.written)
 
     def is_empty_side(self) -> bool:
         """Whether there is nothing between the arrow and the end of the text on this side."""

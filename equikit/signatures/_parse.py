@@ -2,10 +2,13 @@
 
     signature:  terms '->' terms
     terms:      term ('+' term)*
-    term:       [name ':'] (label* | '()')
+    term:       [name ':'] ((label ['~'] | 'det(' label ')')* | '()')
 
 Labels and names are words: Python identifiers, keywords and Unicode letters included. A star right after a label
-stands for the dual.
+stands for the dual. A tilde right after a label multiplies the whole term by the determinant of the element that acts
+on the label: `"x~"` is an axial vector, and `"x~ x~"` has two factors, which are one. `"det(x)"` is such a factor
+without an axis, and alone a pseudoscalar. It is spelled by what it does: a tilde needs a label to follow, and one such
+as `"x~0"` would look like an axis.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import keyword
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +24,10 @@ from dataclasses import dataclass, field
 from equikit._checks import Call, refuse_misspelled, shown
 from equikit._errors import Place, SignatureError, UnboundLabelError
 from equikit.groups import Dual, Fixed, Group
-from equikit.signatures._signature import Signature, Term, base
+from equikit.signatures._signature import MARK, Signature, Term, base, determinant_of, is_axis, without_mark
+
+DETERMINANT = re.compile(r"\bdet\s*\(\s*([^\W\d]\w*)\s*\)")
+"""A determinant that no axis carries."""
 
 EXAMPLE = 'write for example "p p -> p"'
 GRAMMAR = "words separated by spaces, '+' between terms, ':' after a name, '()' for no axes, and one '->'"
@@ -57,7 +64,13 @@ class Grammar:
     refused: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
 
 
-LINEAR = Grammar(("->", "()", "+", ":"), GRAMMAR, EXAMPLE)
+LOOSE_MARK = (
+    f"{MARK!r} without a label right before it",
+    "a label with the mark of a determinant, or a determinant alone",
+    'write for example "x~", or "det(x)" for a pseudoscalar',
+)
+
+LINEAR = Grammar(("->", "()", "+", ":"), GRAMMAR, EXAMPLE, {MARK: LOOSE_MARK})
 
 
 def tokens_of(text: str, grammar: Grammar = LINEAR) -> Iterator[Token]:
@@ -77,6 +90,12 @@ def tokens_of(text: str, grammar: Grammar = LINEAR) -> Iterator[Token]:
             yield Token(symbol, symbol, position, len(symbol))
             position += len(symbol)
             continue
+        determinant = DETERMINANT.match(text, position)
+        if determinant is not None:
+            label = unicodedata.normalize("NFKC", determinant[1])
+            yield Token("word", f"det({label})", position, len(determinant[0]))
+            position = determinant.end()
+            continue
         end = position
         while end < len(text) and text[position : end + 1].isidentifier():
             end += 1
@@ -85,6 +104,8 @@ def tokens_of(text: str, grammar: Grammar = LINEAR) -> Iterator[Token]:
             problem, expected, step = grammar.refused.get(character, usual)
             raise SignatureError(problem, at=Place(text, position), expected=expected, step=step)
         if text.startswith("*", end):  # the dual
+            end += 1
+        if text.startswith(MARK, end):
             end += 1
         # Python normalizes keyword arguments to NFKC, so labels must be normalized to match them.
         yield Token("word", unicodedata.normalize("NFKC", text[position:end]), position, end - position)
@@ -97,13 +118,13 @@ def _terms(text: str, tokens: list[Token], what: str) -> tuple[Term, ...]:
     terms: list[Term] = []
     start: list[int] = []
     name: str | None = None
-    labels: list[str] = []
+    words: list[str] = []
     empty = False
 
     def finish() -> None:
-        nonlocal name, labels, empty
-        terms.append(Term(" ".join(labels) if name is None else name, tuple(labels)))
-        name, labels, empty = None, [], False
+        nonlocal name, words, empty
+        terms.append(Term.of(words, name))
+        name, words, empty = None, [], False
 
     for i, token in enumerate(tokens):
         if i == 0 or tokens[i - 1].kind == "+":
@@ -111,17 +132,17 @@ def _terms(text: str, tokens: list[Token], what: str) -> tuple[Term, ...]:
         if token.kind == "+":
             finish()
         elif token.kind == ":":
-            if name is not None or len(labels) != 1 or empty:
+            if name is not None or len(words) != 1 or empty or determinant_of(words[0]) is not None:
                 problem = "a ':' must follow one name, at the start of a term"
                 raise SignatureError(problem, at=Place(text, token.start), expected=GRAMMAR, step=EXAMPLE)
-            name, labels = labels[0], []
-        elif empty or (token.kind == "()" and labels):
+            name, words = words[0], []
+        elif empty or (token.kind == "()" and words):
             problem = "'()' stands for a term without axes and must be alone in it"
             raise SignatureError(problem, at=Place(text, token.start, len(token.text)), expected=GRAMMAR, step=EXAMPLE)
         elif token.kind == "()":
             empty = True
         else:
-            labels.append(token.text)
+            words.append(token.text)
     finish()
     start.append(tokens[-1].start + 1 if tokens else 0)  # of a last term without a token
     for i, term in enumerate(terms):
@@ -161,7 +182,25 @@ def parse_arrow(text: str) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
-    """Read the labels of one term, `"p p"`."""
+    """Read the labels of a row of a diagram, `"p p"`."""
+    words = _words(text)
+    marked = next((word for word in words if determinant_of(word) is not None), None)
+    if marked is not None:
+        raise SignatureError(
+            "rows of diagrams have no determinants",
+            got=repr(text),
+            expected="labels separated by spaces",
+            step=f"leave {marked if not is_axis(marked) else MARK} out",
+        )
+    return words
+
+
+def parse_term(text: str, name: str | None = None) -> Term:
+    """Read one term, `"p p"`; it is named by its words if no name is given."""
+    return Term.of(_words(text), name)
+
+
+def _words(text: str) -> tuple[str, ...]:
     text = line_of(text, "the row of labels", '"p p"')
     tokens = list(tokens_of(text))[:-1]
     bad = next((t for t in tokens if t.kind not in ("word", "()") or (t.kind == "()" and len(tokens) > 1)), None)
@@ -188,7 +227,7 @@ def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
     for wrong in (name for name in names if not isinstance(name, str)):
         problem = f"the name of an {what} term is not a text"
         raise SignatureError(problem, got=shown(wrong), expected="a text", step=f'name it "{word_of(wrong)}"')
-    return tuple(Term(name, parse_labels(labels)) for name, labels in terms.items())
+    return tuple(parse_term(words, name) for name, words in terms.items())
 
 
 def _binding(label: str, what: object) -> Group | Fixed:
@@ -291,7 +330,7 @@ def bind(
     """
     bare = Signature(inputs, outputs, ())
     shown = str(bare) if text is None else line_of(text, "the signature", '"inputs -> outputs"')
-    written = {label for term in (*inputs, *outputs) for label in term.labels}
+    written = {label for term in (*inputs, *outputs) for label in term.used}
     labels = {base(label) for label in written}
 
     def place_of(label: str) -> Place:
@@ -319,6 +358,15 @@ def bind(
                 at=place_of(label),
                 expected="a star on a label of U, GL or MatrixGroup",
                 step=f"leave the star out: {base(label)}",
+            )
+    for label in sorted({label for term in (*inputs, *outputs) for label in term.determinants}):
+        what = bound[label]
+        if isinstance(what, Fixed) or not what.has_pseudotensors:
+            raise SignatureError(
+                f"{what}, which is bound to {label!r}, has no pseudotensors",
+                at=place_of(label),
+                expected="determinants of O(n) or O(p, q); those of SO are one",
+                step=f"leave ~ and det({label}) out, or bind {binding_text(label, 'ek.O(3)', call)}",
             )
     signature = Signature(inputs, outputs, tuple(bound.items()))
     refuse_mixture(signature)
@@ -356,7 +404,8 @@ def _place(text: str, label: str, grammar: Grammar) -> tuple[int, int]:
     """Return the position of a label in text, for the caret."""
     tokens = list(tokens_of(text, grammar))
     for token, following in itertools.pairwise(tokens):
-        if token.kind == "word" and token.text == label and following.kind not in (":", "("):
+        stands_for = without_mark(token.text), determinant_of(token.text)
+        if token.kind == "word" and label in stands_for and following.kind not in (":", "("):
             return token.start, token.length
     raise AssertionError(f"{label!r} is not in {text!r}")
 
@@ -365,9 +414,10 @@ def _place_in(signature: Signature, label: str) -> tuple[int, int]:
     """Return the position of a label in the text of a signature, whose names need not be words."""
     position = 0 if signature.inputs else 4  # " -> "
     for term in (*signature.inputs, *signature.outputs):
-        if label in term.labels:
-            before = term.labels[: term.labels.index(label)]
-            return position + len(str(term)) - len(term.text) + sum(len(x) + 1 for x in before), len(label)
+        place = next((i for i, x in enumerate(term.words) if label in (without_mark(x), determinant_of(x))), None)
+        if place is not None:
+            before, word = term.words[:place], term.words[place]
+            return position + len(str(term)) - len(term.text) + sum(len(x) + 1 for x in before), len(word)
         before_arrow = bool(signature.inputs) and term is signature.inputs[-1]
         position += len(str(term)) + (4 if before_arrow else 3)  # " -> " or " + "
     raise AssertionError(f"{label!r} is not in {str(signature)!r}")

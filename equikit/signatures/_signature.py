@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,27 @@ def base(label: str) -> str:
     return label.removesuffix("*")
 
 
+MARK = "~"
+"""The mark after a label that multiplies a term by the determinant, as for an axial vector."""
+
+
+def without_mark(word: str) -> str:
+    """Return the label of a word without the mark of a determinant."""
+    return word.removesuffix(MARK)
+
+
+def determinant_of(word: str) -> str | None:
+    """Return the label of the determinant in a word, x for `"x~"` and for `"det(x)"`, or `None`."""
+    if word.endswith(")"):
+        return word[word.index("(") + 1 : -1]
+    return base(without_mark(word)) if word.endswith(MARK) else None
+
+
+def is_axis(word: str) -> bool:
+    """Whether a word of a term stands for an axis, as all do but `"det(x)"`."""
+    return not word.endswith(")")
+
+
 def normalized(name: Any) -> Any:
     """Normalize a label or term name as in signatures: NFKC, one space between words, `"()"` as the empty text."""
     if not isinstance(name, str):
@@ -28,18 +50,56 @@ def normalized(name: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Term:
-    """One tensor of a signature: a name, and a label for each axis. An unnamed term is named by its labels."""
+    """One tensor of a signature: a name, and a label for each axis. An unnamed term is named by its words.
+
+    The words are the labels, and determinants: in `"x~"` and in `"det(x)"` the term is multiplied by one more
+    determinant of the element that acts on `x`.
+
+    Attributes:
+        name: the name.
+        labels: the label of each axis, without marks.
+        written: the words as written, where there are determinants; empty where there are none.
+    """
 
     name: str
     labels: tuple[str, ...]
+    written: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, words: Iterable[str], name: str | None = None) -> Term:
+        """Return the term with these words, such as `"x"`, `"x~"` and `"det(x)"`; named by them if no name is given."""
+        words = tuple(words)
+        labels = tuple(without_mark(word) for word in words if is_axis(word))
+        return cls(" ".join(words) if name is None else name, labels, () if labels == words else words)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The labels and determinants, as written."""
+        return self.written or self.labels
+
+    @property
+    def determinants(self) -> tuple[str, ...]:
+        """The label of each determinant."""
+        return tuple(label for word in self.written if (label := determinant_of(word)) is not None)
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The labels of the axes, and those of the determinants."""
+        return self.labels + self.determinants
 
     @property
     def text(self) -> str:
-        """The labels as written in a signature; `()` for a term without axes."""
-        return " ".join(self.labels) or "()"
+        """The words as written in a signature; `()` for a term without axes and determinants."""
+        return " ".join(self.words) or "()"
+
+    def relabeled(self, labels: Iterable[str]) -> Term:
+        """Return the term with other labels on its axes and the same name and marks."""
+        new = iter(labels)
+        words = [next(new) + word[len(without_mark(word)) :] if is_axis(word) else word for word in self.words]
+        return Term.of(words, self.name)
 
     def __str__(self) -> str:
-        return self.text if self.name == " ".join(self.labels) else f"{self.name}: {self.text}"
+        return self.text if self.name == " ".join(self.words) else f"{self.name}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -104,6 +164,20 @@ class Signature:
         """Whether a group acts on complex arrays only."""
         return any(group.is_complex for group in self.groups.values())
 
+    def odd(self, *terms: Term) -> tuple[str, ...]:
+        """Return the labels with an odd number of determinants in these terms together, except for special groups."""
+        found = Counter(label for term in terms for label in term.determinants)
+        return tuple(sorted(x for x, count in found.items() if count % 2 and self.groups[x].reflects))
+
+    def between(self, *terms: Term) -> tuple[tuple[str, Group], ...]:
+        """Return the group of each label for the maps between terms, twisted if the number of determinants is odd.
+
+        Raises:
+            GroupError: if the number of determinants of a free group is odd.
+        """
+        odd = self.odd(*terms)
+        return tuple((label, group.twisted if label in odd else group) for label, group in self.groups.items())
+
     def acted(self, term: Term) -> tuple[int, ...]:
         """Return the positions of the axes of a term on which a group acts."""
         fixed = self._fixed
@@ -121,7 +195,7 @@ class Signature:
 
     def pair(self, source: Term, target: Term) -> Signature:
         """Return the signature of the maps from one input term to one output term."""
-        used = {base(label) for label in (*source.labels, *target.labels)}
+        used = {base(label) for label in (*source.used, *target.used)}
         return Signature((source,), (target,), tuple(item for item in self.bindings if item[0] in used))
 
     def flip(self) -> Signature:

@@ -175,7 +175,7 @@ def decompose(order: int, symmetry: Symmetry | None = None, *, pseudo: bool = Fa
         order: the number k of axes, each of size three.
         symmetry: `None` for all tensors, `"sym"` for symmetric ones, `"alt"` for alternating ones.
         pseudo: whether the tensors are pseudotensors, with the determinant as an additional factor. A cross product is
-            a pseudovector, `decompose(1, pseudo=True)`, which is even.
+            a pseudovector, `decompose(1, pseudo=True)`, which is even. In signatures their axes are marked, `"x~"`.
 
     Returns:
         The decomposition: a value with its pieces, and the change of basis on demand.

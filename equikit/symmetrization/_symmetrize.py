@@ -29,6 +29,7 @@ from equikit.numerics import rounding
 from equikit.plans import Arrays
 from equikit.signatures import (
     Signature,
+    Term,
     parse_signature,
 )
 from equikit.symmetrization._stochastic import Stochastic
@@ -307,8 +308,9 @@ def symmetrize(
         how: the method: a frame of `ek.frames`, `ek.Canonicalize`, or a list of them, one for each group, in which a
             frame is computed from what the ones before it have made canonical. Labels on which no method acts are left
             to the backbone, and frames must not change with them.
-        translate: a label along which entries are positions in space, of all terms that have it once; or a dictionary
-            from the names of such terms to their label. The centroid is then taken away first, and put back.
+        translate: a label along which entries are positions in space, of all terms that have it once and are no axial
+            vectors; or a dictionary from the names of such terms to their label. The centroid is then taken away first,
+            and put back.
         channels: whether arrays have an axis of channels, the last one; without, they are `[*batch, *axes]`.
         groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
         key_argument: the keyword by which the backbone takes a key for its dropout: `"key"`, or `"rngs"` as Flax does.
@@ -396,16 +398,22 @@ def _methods(how: object) -> list[Method]:
     return found
 
 
-def _translated(kind: Any, translate: str | Mapping[str, str] | None) -> dict[str, str]:
+def _holds_positions(kind: Signature, term: Term, label: str) -> bool:
+    """Whether a term can have positions along a label: it has one such axis and no determinant."""
+    return term.labels.count(label) == 1 and label not in kind.odd(term)
+
+
+def _translated(kind: Signature, translate: str | Mapping[str, str] | None) -> dict[str, str]:
     terms = (*kind.inputs, *kind.outputs)
     if translate is None:
         return {}
     if isinstance(translate, str):
-        found = {term.name: translate for term in terms if term.labels.count(translate) == 1}
+        found = {term.name: translate for term in terms if _holds_positions(kind, term, translate)}
     else:
         found = dict(mapping("translate", translate))
     for name, label in found.items():
-        if not any(t.name == name for t in terms) or any(t.labels.count(label) != 1 for t in terms if t.name == name):
+        named = [term for term in terms if term.name == name]
+        if not named or not all(_holds_positions(kind, term, label) for term in named):
             raise SignatureError(
                 "translate= names what holds no positions",
                 got=f"translate={translate!r} for {str(kind)!r}",

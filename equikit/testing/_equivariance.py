@@ -40,6 +40,8 @@ def _act(signature: Signature, term: Term, elements: Mapping[str, np.ndarray], a
     for place in signature.acted(term):
         label = term.labels[place]
         array = signature.groups[label].act(elements[base(label)], array, start + place)
+    for label in signature.odd(term):
+        array = array * float(np.sign(np.linalg.det(elements[label])))
     return array
 
 

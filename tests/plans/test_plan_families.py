@@ -47,6 +47,10 @@ CASES = [
     ("p x y x -> y x + y x p x", {"p": S(3), "x": Lorentz, "y": O(2)}),
     ("y p x y p x -> x p y", {"x": SO(3), "y": A(3), "p": S(3)}),
     ("a: p x + b: f x x -> x f + ()", {"p": S(3), "x": SO(3), "f": ek.Fixed(2)}),
+    ("x x + x~ + det(x) -> x~ + x + det(x)", {"x": O(3)}),
+    ("m m m + det(m) -> m~ + m~ m f", {"m": Lorentz, "f": ek.Fixed(2)}),
+    ("p x x -> x~ x x p", {"p": S(3), "x": O(3)}),
+    ("x x~ -> x x", {"x": O(2)}),  # whose diagrams are dependent
 ]
 cases = pytest.mark.parametrize(("text", "groups"), CASES, ids=[f"{t}, {g}" for t, g in CASES])
 

@@ -21,6 +21,7 @@ from equikit.diagrams.counting._rules import (
     block_limits,
     forms_of,
     group_of,
+    headed_labels,
     whole_block,
     whole_labels,
 )
@@ -105,7 +106,7 @@ def count_candidates(group: Group, order: int) -> int:
     if group.blocks == "small":
         return count_involutions(order)
     heads = math.comb(order, group.legs) * count_pairings(order - group.legs) if 0 < group.legs <= order else 0
-    return count_pairings(order) + heads
+    return heads + (0 if group.needs_head else count_pairings(order))
 
 
 def count_listed(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> int:
@@ -154,6 +155,8 @@ def keeps_rules(diagram: Diagram, groups: Groups) -> bool:
         if not 0 <= number < group.count_invariants(len(axes), sum(axes)):
             return False
     legs = {block for _, _, blocks in diagram.heads for block in blocks}
+    if not headed_labels(groups) <= {label for label, _, _ in diagram.heads}:
+        return False
     for label, count, blocks in diagram.heads:
         group = group_of(groups, label)
         if group.legs != count or (group.blocks == "any" and len(blocks) != names.count(label)):

@@ -9,7 +9,7 @@ from typing import Any
 
 from equikit._checks import count as checked_count, count_text, refuse_if_more
 from equikit._errors import TooLargeError
-from equikit.diagrams.counting._rules import Groups, axes_of, group_of
+from equikit.diagrams.counting._rules import Groups, axes_of, group_of, headed_labels
 from equikit.diagrams.counting._walks import count_walks
 from equikit.groups import Group
 from equikit.signatures import (
@@ -149,6 +149,8 @@ def count_invariants(group: Group, m: int, dual: int = 0) -> int:
         return 0 if m % 2 else sum(even_stirling_row(m // 2)[: None if group.n is None else group.n + 1])
     if group.has_dual and 2 * dual != m:
         return 0
+    if group.needs_head and m < group.legs:
+        return 0
     if not group.independent(m) or 0 < group.legs <= m:
         return count_walks(group, m, dual if group.has_dual else 0)
     if group.has_dual:
@@ -163,7 +165,7 @@ def _axes(
     top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups
 ) -> Iterator[tuple[str, Group, tuple[bool, ...]]]:
     """Yield every label, without stars, with its group and its axes."""
-    for label in sorted({base(label) for label in (*top, *bottom)}):
+    for label in sorted({base(label) for label in (*top, *bottom)} | headed_labels(groups)):
         yield label, group_of(groups, label), axes_of(label, top, bottom)
 
 
@@ -175,6 +177,11 @@ def why_none(top: tuple[str, ...], bottom: tuple[str, ...], groups: Groups) -> s
             continue
         if group.n == 0:
             return f"{label!r} has no entries"
+        if group.needs_head:
+            return (
+                f"a map that changes its sign under reflections of {label!r} joins {group.legs} axes by the "
+                f"Levi-Civita tensor and the others in pairs, and there are {m}"
+            )
         if group.has_dual and group.blocks == "pair":
             return (
                 f"{group} joins vectors to dual vectors, and read as a tensor a map has {m - sum(axes)} and {sum(axes)}"

@@ -65,6 +65,11 @@ def whole_labels(groups: Groups, labels: Iterable[str]) -> tuple[tuple[str, Grou
     return tuple((label, group) for label, group in groups if label in used and group.blocks == "whole")
 
 
+def headed_labels(groups: Groups) -> set[str]:
+    """Return the labels with a Levi-Civita tensor in every diagram, so that rows without the label have no diagram."""
+    return {label for label, group in groups if group.needs_head}
+
+
 def matching_parts(group: Group, above: int, below: int) -> bool:
     """Whether parts of these sizes can be the two halves of one block."""
     return group.blocks != "even" or (above + below) % 2 == 0

@@ -61,10 +61,11 @@ def _ends(group: Group, steps: int) -> set[Any]:
     """Return the representations with an invariant vector that this many steps can reach from the trivial one.
 
     That is the trivial representation; for SO also the determinant, n steps away, and for A the sign, n - 1 steps away.
+    For maps that are multiplied by a determinant it is the determinant alone.
     """
     branching = known_branching(group)
     near = branching.larger is not None and bound_size(group) <= steps + 1
-    return {branching.trivial, *([branching.determinant] if near else [])}
+    return {*([] if group.needs_head else [branching.trivial]), *([branching.determinant] if near else [])}
 
 
 def bound_size(group: object) -> int:

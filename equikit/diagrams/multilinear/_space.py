@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
@@ -98,10 +98,11 @@ class MultilinearSpace:
     @property
     def signature(self) -> Signature:
         """The inputs and the output as terms; inputs with the same labels are distinguished by their number."""
-        texts = [" ".join(operand.labels) for operand in self.operands]
+        terms = [operand.term for operand in self.operands]
+        texts = [term.name for term in terms]
         names = [f"{text or '()'} (input {i + 1})" if texts.count(text) > 1 else text for i, text in enumerate(texts)]
-        inputs = tuple(Term(name, operand.labels) for name, operand in zip(names, self.operands, strict=True))
-        return Signature(inputs, (Term(" ".join(self.target.labels), self.target.labels),), self.bindings)
+        inputs = tuple(replace(term, name=name) for name, term in zip(names, terms, strict=True))
+        return Signature(inputs, (self.target.term,), self.bindings)
 
     @property
     def inputs(self) -> tuple[Term, ...]:
@@ -116,8 +117,8 @@ class MultilinearSpace:
     @property
     def joined(self) -> HomSpace:
         """The linear maps from the outer product of the inputs, ignoring symmetries."""
-        labels = tuple(label for operand in self.operands for label in operand.labels)
-        return HomSpace(Signature((Term(" ".join(labels), labels),), (self.output,), self.bindings))
+        words = (word for term in self.inputs for word in term.words)
+        return HomSpace(Signature((Term.of(words),), (self.output,), self.bindings))
 
     @property
     def all_diagrams(self) -> Diagrams:
@@ -125,7 +126,7 @@ class MultilinearSpace:
         groups = self.signature.groups
         rows = (self.target,), self.operands
         top, bottom = (tuple(x for operand in row for x in operand.labels if x in groups) for row in rows)
-        return Diagrams(top, bottom, tuple(groups.items()))
+        return Diagrams(top, bottom, self.signature.between(*self.inputs, self.output))
 
     @property
     def invariants(self) -> Invariants:
@@ -372,9 +373,10 @@ def multilinear(
         SignatureError: if it cannot be read, a label is not bound, or `sym` or `alt` contains plain axes.
     """
     operands, target, exchanges = parse_multilinear(signature)
-    *terms, output = (Term(str(operand), operand.labels) for operand in (*operands, target))
+    *terms, output = (replace(operand.term, name=str(operand)) for operand in (*operands, target))
     bound = bind(tuple(terms), (output,), groups, keywords or {}, signature, grammar=MULTILINEAR, call=call)
     space = MultilinearSpace(operands, target, exchanges, bound.bindings)
+    bound.between(*terms, output)  # raises for an odd number of determinants of a free group
     acted = space.signature.groups
     for operand in (*operands, target):
         members = {i for exchange in operand.exchanges for i in exchange.members}

@@ -42,6 +42,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
     family: ClassVar[str] = "orthogonal"
     blocks: ClassVar[Blocks] = "pair"
     is_real: ClassVar[bool] = True
+    has_pseudotensors: ClassVar[bool] = True
 
     def __init__(self, p: int | None = None, q: int = 0) -> None:
         name = type(self).__name__
@@ -66,6 +67,24 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
     def form(self) -> Form | None:
         """The metric, unless it is the identity matrix."""
         return Form("metric", self.n - self.negative, self.negative) if self.negative and self.n else None
+
+    @property
+    def twisted(self) -> Group:
+        r"""What stands for the group in maps with \(f(g x) = \det(g)\, g f(x)\): all have a Levi-Civita tensor.
+
+        Raises:
+            GroupError: if the group is free: the Levi-Civita tensor has n legs.
+        """
+        if not self.reflects:
+            return self
+        if self.n is None:
+            raise GroupError(
+                "maps that change their sign under reflections depend on n",
+                got=f"the free group {self}, and an odd number of determinants in input and output together",
+                expected="a group with a size",
+                step="write O(3) in place of O; a layer of which only the bias is such a map takes use_bias=False",
+            )
+        return PseudoO(self.n - self.negative, self.negative)
 
     @property
     def branching(self) -> Branching:
@@ -187,6 +206,46 @@ class SO(O):
         if len(element) and np.linalg.det(element) < 0:
             element[:, -1] *= -1
         return element
+
+
+@dataclass(frozen=True, slots=True, repr=False, init=False)
+class PseudoO(O):
+    r"""What stands for \(O(n)\) or \(O(p, q)\) in maps with \(f(g x) = \det(g)\, g f(x)\): made by `O.twisted`.
+
+    The maps that commute with the rotations are the direct sum of these maps and those that commute with all of O(n),
+    since each map is the sum of its even and its odd part under one reflection. Diagrams without a Levi-Civita tensor
+    span the even ones, diagrams with one the odd ones.
+    """
+
+    needs_head: ClassVar[bool] = True
+
+    def __str__(self) -> str:
+        return f"{self.twisted}~"
+
+    __repr__ = __str__
+
+    @property
+    def twisted(self) -> Group:
+        """The group O(n) or O(p, q): two determinants are one."""
+        assert self.n is not None
+        return O(self.n - self.negative, self.negative)
+
+    def independent(self, order: int) -> bool:
+        """Whether no diagram has an antisymmetric tensor of more than n legs, which is zero."""
+        assert self.n is not None
+        return order <= self.n or (order - self.n) % 2 == 1
+
+    @property
+    def legs(self) -> int:
+        """One for each axis."""
+        assert self.n is not None
+        return self.n
+
+    @property
+    def branching(self) -> Branching:
+        """That of SO(n), of which only the determinant counts."""
+        assert self.n is not None
+        return SO(self.n - self.negative, self.negative).branching
 
 
 def _reflection(size: int, places: list[int]) -> np.ndarray:

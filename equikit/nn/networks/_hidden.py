@@ -54,7 +54,7 @@ class PerTerm(Layer):
         self.names = tuple(term.name for term in terms)
         self.layers = nnx.List(
             [
-                Pointwise(function, term.text, groups={x: groups[x] for x in map(base, {*term.labels}) if x in groups})
+                Pointwise(function, term.text, groups={x: groups[x] for x in map(base, {*term.used}) if x in groups})
                 for term in terms
             ]
         )
@@ -134,7 +134,7 @@ def agree(before: Features, after: Features) -> bool:
 
     def known(side: Features) -> set[tuple[str, tuple[str, ...], int]]:
         terms, widths = read_features(side, "feature")
-        return {(term.name, term.labels, width) for term, width in zip(terms, widths, strict=True)}
+        return {(term.name, term.words, width) for term, width in zip(terms, widths, strict=True)}
 
     return known(before) == known(after)
 

@@ -92,8 +92,8 @@ class MatrixNetwork(Layer):
                 step=f"write {label}=ek.O(3)",
             )
         if hidden is None:
-            kinds = {(label,): 8} | {term.labels: 8 for term in terms if term.labels}
-            last = {" ".join(labels): width for labels, width in kinds.items()}
+            kinds = {(label,): 8} | {term.words: 8 for term in terms if term.words}
+            last = {" ".join(words): width for words, width in kinds.items()}
             later = [{"": 32} | last, last]  # from invariants no linear layer makes vectors
         self.names = tuple(term.name for term in terms)
         self.scale = _checks.number("scale", scale, least=0, traced=False)

@@ -269,7 +269,7 @@ def _bindings(
     features: Sequence[Features], groups: Mapping[str, object] | None, options: dict[str, Any], call: Call
 ) -> dict[str, Group | Fixed]:
     """Return the group of each label of the features, and remove keywords that are labels from the options."""
-    kinds = [dict.fromkeys(" ".join(term.labels) for term in read_features(side, "hidden")[0]) for side in features]
+    kinds = [dict.fromkeys(" ".join(term.words) for term in read_features(side, "hidden")[0]) for side in features]
     inputs, *later = ({text: text for text in side} for side in kinds)
     outputs = {text: text for side in later for text in side}
     sides = parse_side(inputs, "input"), parse_side(outputs, "output")

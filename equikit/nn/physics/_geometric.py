@@ -43,19 +43,22 @@ POINT, OTHER, SPACE = "i", "j", "x"
 
 
 @functools.lru_cache(maxsize=256)
-def message_maps(group: Group, source: int, power: int, target: int) -> tuple[MultilinearSpace, tuple[int, ...]]:
+def message_maps(
+    group: Group, source: int, power: int, target: int, *, odd: bool = False
+) -> tuple[MultilinearSpace, tuple[int, ...]]:
     """The maps from a feature of point j and a power of the direction from i to j to a feature of point i, summed
     over j: a space, and the numbers of those of its basis elements.
 
     Maps that join two axes of the direction are left out: its length is one, so they equal maps of a lower power. The
     others are different, with few exceptions: under SO(3) the tensor ε is the sum of its three products with the square
-    of the direction.
+    of the direction. If `odd`, the maps are multiplied by the determinant.
     """
     axes = [" ".join([SPACE] * count) for count in (source, power, target)]
     direction = f"sym({axes[1]})" if power > 1 else axes[1]
     text = f"{OTHER} {axes[0]}, {POINT} {OTHER} {direction} -> {POINT} {axes[2]}"
+    text += f" det({SPACE})" if odd else ""
     bound: dict[str, object] = {POINT: S, OTHER: S}
-    if source + power + target:
+    if source + power + target or odd:
         bound[SPACE] = group
     space = multilinear(text, bound)
     _, _, start, stop = space.starts
@@ -145,7 +148,7 @@ class GeometricMessage(Layer):
                 step='write {"p": 16, "p x": 8}',
             )
         bound = given_bindings(groups, bindings)
-        used = {label for term in (*sources, *targets) for label in term.labels}
+        used = {label for term in (*sources, *targets) for label in term.used}
         # Features may all be numbers; directions are not.
         spatial = [label for label, what in bound.items() if label not in used and isinstance(what, Group | type)]
         _checks.refuse_misspelled(call, bindings, used)
@@ -230,8 +233,8 @@ class GeometricMessage(Layer):
         return [part for part in found if part[0] in self.kernel]
 
     def _maps(self, source: Term, power: int, target: Term) -> tuple[MultilinearSpace, tuple[int, ...]]:
-        group = self.signature.groups[self.space]
-        return message_maps(group, len(source.labels) - 1, power, len(target.labels) - 1)
+        group, odd = self.signature.groups[self.space], bool(self.signature.odd(source, target))
+        return message_maps(group, len(source.labels) - 1, power, len(target.labels) - 1, odd=odd)
 
     def _gains(self, source: Term, power: int, target: Term) -> np.ndarray:
         """The mean square of a message of one neighbor, for features of variance one; directions have length one."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from equikit import _checks
@@ -29,11 +30,24 @@ PER_TENSOR, PER_DIAGRAM = 50, 1.5
 
 def refuse_if_long(signature: Signature, bias: bool, per_diagram: float = PER_DIAGRAM) -> None:
     """Raise `TooLargeError`, before any enumeration, if making the plan would take more than a few seconds."""
-    groups = tuple(signature.groups.items())
-    tops, bottoms = ([acted_labels(signature, term) for term in side] for side in (signature.outputs, signature.inputs))
-    tensors = sum(count_reductions(row, groups) for row in (*tops, *bottoms))
+    outputs, inputs = signature.outputs, (*signature.inputs, *([Term("", ())] if bias else []))
+
+    def reductions(term: Term, others: Iterable[Term]) -> int:
+        row = acted_labels(signature, term)
+        return max(
+            (count_reductions(row, groups) for groups in {signature.between(term, x) for x in others}), default=0
+        )
+
+    tensors = sum(reductions(term, inputs) for term in outputs) + sum(
+        reductions(term, outputs) for term in signature.inputs
+    )
     _checks.refuse_if_more("the plan has too many tensors", tensors, int(MOST_WORK / PER_TENSOR), "tensors", FEWER)
-    diagrams = sum(count_joined(top, row, groups) for top in tops for row in (*bottoms, *([()] if bias else [])))
+    diagrams = sum(
+        count_joined(
+            acted_labels(signature, target), acted_labels(signature, source), signature.between(source, target)
+        )
+        for target, source in itertools.product(outputs, inputs)
+    )
     most = int((MOST_WORK - PER_TENSOR * tensors) / per_diagram)
     _checks.refuse_if_more("the plan has too many diagrams", diagrams, most, "diagrams", FEWER)
 

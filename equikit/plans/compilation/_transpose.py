@@ -12,12 +12,11 @@ from jax import lax
 
 from equikit._array_checks import by_label, given_sizes
 from equikit._errors import ShapeError
-from equikit.diagrams import Diagrams
+from equikit.diagrams import Diagrams, pair_diagrams
 from equikit.groups import Group
 from equikit.plans._apply import Weight, keyed, weight_name, weight_shapes
 from equikit.plans._ir import Plan
 from equikit.plans._options import checked_plan
-from equikit.plans.compilation._lattice import acted_labels
 from equikit.plans.compilation._lower import planned
 from equikit.plans.compilation._transposition import Transposition, transposition
 from equikit.signatures import (
@@ -38,7 +37,7 @@ def transposed(plan: Plan) -> Plan:
             what = bound[base(label)]
             has_dual = isinstance(what, Group) and what.has_dual
             labels.append((f"{label}*" if base(label) == label else base(label)) if has_dual else label)
-        return Term(term.name, tuple(labels))
+        return term.relabeled(labels)
 
     inputs, outputs = (tuple(map(turned, terms)) for terms in (signature.outputs, signature.inputs))
     return planned(Signature(inputs, outputs, signature.bindings), plan.channels[::-1], "sum", False)
@@ -87,7 +86,7 @@ def transpose_weights(
     for (t, s), weight in given.items():
         if t is not None:
             spaces = [
-                Diagrams(acted_labels(own, own.outputs[j]), acted_labels(own, own.inputs[i]), tuple(own.groups.items()))
+                pair_diagrams(own, own.inputs[i], own.outputs[j])
                 for own, i, j in ((signature, t, s), (turned.signature, s, t))
             ]
             how = transposition(*spaces)

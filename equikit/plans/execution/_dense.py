@@ -26,18 +26,21 @@ from equikit.plans.execution._matmul import matmul
 from equikit.signatures import (
     Signature,
     Term,
-    base,
+    is_axis,
+    without_mark,
 )
 
 
 def pair_plan(whole: Plan, source: Term | None, target: Term, features: int) -> Plan:
     """Return the plan of one pair of terms without plain axes, from one channel to one for each pair of features."""
     signature = whole.signature
-    columns = Term("columns", () if source is None else acted_labels(signature, source))
-    rows = Term("rows", acted_labels(signature, target))
-    used = {base(label) for label in (*columns.labels, *rows.labels)}
-    bindings = tuple(item for item in signature.bindings if item[0] in used)
-    return plan(Signature((columns,), (rows,), bindings), (1, features), normalize=whole.normalize)
+    empty = Term("", ())
+    columns, rows = (
+        Term.of((x for x in term.words if not is_axis(x) or without_mark(x) in signature.groups), name)
+        for name, term in (("columns", source or empty), ("rows", target))
+    )
+    own = Signature((columns,), (rows,), signature.bindings).pair(columns, rows)
+    return plan(own, (1, features), normalize=whole.normalize)
 
 
 def matrix_shape(whole: Plan, source: Term | None, target: Term, sizes: Mapping[str, int]) -> tuple[int, int]:

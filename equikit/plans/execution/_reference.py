@@ -62,7 +62,7 @@ def _maps(
         if s == target:
             terms = (signature.outputs[s], *(() if t is None else (signature.inputs[t],)))
             top, *bottom = (tuple(label for label in term.labels if label in groups) for term in terms)
-            diagrams = Diagrams(top, bottom[0] if bottom else (), tuple(groups.items()))
+            diagrams = Diagrams(top, bottom[0] if bottom else (), signature.between(*terms))
             yield () if t is None else (t,), ([(diagram, 1)] for diagram in diagrams), kernel
 
 

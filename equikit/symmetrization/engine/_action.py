@@ -17,7 +17,13 @@ from equikit.signatures import (
     base,
 )
 from equikit.symmetrization.engine._element import Array, Element, along, inverse_linear, is_permutation
-from equikit.symmetrization.engine._stabilizer import orbit_mean, stabilizer_mean, with_mean_derivative
+from equikit.symmetrization.engine._stabilizer import (
+    has_mean,
+    odd_stabilizer_mean,
+    orbit_mean,
+    stabilizer_mean,
+    with_mean_derivative,
+)
 from equikit.symmetrization.finite._turned import turned
 
 
@@ -64,8 +70,27 @@ class Action:
         return tuple(term for term in self.inputs if names is None or term.name in names)
 
     def output_order(self, label: str) -> int:
-        """Return the largest number of axes with a label, starred or not, of an output."""
-        return max((sum(base(name) == label for name in term.labels) for term in self.signature.outputs), default=0)
+        """Return the largest number of axes with a label of an output, at least one if it carries a determinant."""
+        outputs = self.signature.outputs
+        return max((max(len(_places(t, label)), label in self.signature.odd(t)) for t in outputs), default=0)
+
+    def has_mean(self, label: str, free: Array) -> Array:
+        """Whether `act` gives the mean over all elements that only rotate `free` directions across the input."""
+        found: Array = jnp.ones((), bool)
+        for term in self.signature.outputs:
+            odd = label in self.signature.odd(term)
+            found = found & has_mean(self.groups[label], len(_places(term, label)), free, odd=odd)
+        return found
+
+    def sign(self, element: Element, term: Term) -> Array | int:
+        """Return the product of the determinants by which an element multiplies a term."""
+        sign: Array | int = 1
+        for label in self.signature.odd(term):
+            if label in element.linear:
+                matrix = jax.lax.stop_gradient(element.linear[label])
+                volume = jnp.linalg.det(matrix.astype(jnp.promote_types(matrix.dtype, jnp.float32)))
+                sign = sign * jnp.where(volume < 0, -1, 1)
+        return sign
 
     def translation(self, term: Term) -> str | None:
         """Return the label along which the entries of a term are positions in space."""
@@ -74,7 +99,7 @@ class Action:
     def moves(self, element: Element, term: Term) -> bool:
         """Whether an element of this structure acts nontrivially on a term."""
         return (
-            any(base(label) in element.linear for label in term.labels)
+            any(base(label) in element.linear for label in (*term.labels, *self.signature.odd(term)))
             or self.translation(term) in element.shift
             or any(set(labels) <= set(term.labels) for labels in element.grid)
         )
@@ -87,7 +112,9 @@ class Action:
         """Apply an element to an array `[*axes, channels]` of one sample."""
         for label, left in element.stabilizer.items():
             places = _places(term, label)
-            if places and is_permutation(left):
+            if label in self.signature.odd(term):
+                array = odd_stabilizer_mean(left, array, places)
+            elif places and is_permutation(left):
                 array = orbit_mean(array, left, places)
             elif places:
                 starred = [term.labels[place] != label for place in places]
@@ -95,6 +122,7 @@ class Action:
         for place, label in enumerate(term.labels):
             if base(label) in element.linear:
                 array = _on_axis(self._of(label, element.linear[base(label)]), array, place)
+        array = signed(array, self.sign(element, term))
         for labels, turn in element.grid.items():
             if set(labels) <= set(term.labels):
                 array = turned(turn, array, (term.labels.index(labels[0]), term.labels.index(labels[1])))
@@ -123,6 +151,7 @@ class Action:
                     continue
                 matrix, onto = self.inverse_on(label, by), self.projection_on(label, element)
                 array = _on_axis(matrix if onto is None else along(onto, matrix, 0), array, place)
+        array = signed(array, self.sign(element, term))
         for label, left in element.stabilizer.items():
             places = _places(term, label)
             if places and is_permutation(left) and is_permutation(element.linear[label]):
@@ -163,6 +192,11 @@ def positions(shift: Array, term: Term, label: str | None, ndim: int) -> Array:
 def _places(term: Term, label: str) -> tuple[int, ...]:
     """Return the axes of a term with a label, starred or not."""
     return tuple(place for place, name in enumerate(term.labels) if base(name) == label)
+
+
+def signed(array: Array, sign: Array | int) -> Array:
+    """Return an array times a sign, which is an integer if it is known."""
+    return array if isinstance(sign, int) else array * sign.astype(array.dtype)
 
 
 def _on_axis(by: Array, array: Array, axis: int) -> Array:

@@ -26,7 +26,7 @@ from equikit.signatures import (
     Term,
     base,
 )
-from equikit.symmetrization.engine._action import Action, moved_masks, positions
+from equikit.symmetrization.engine._action import Action, moved_masks, positions, signed
 from equikit.symmetrization.engine._element import Array, Element, along, is_permutation
 
 _DATA = ("x", "masks", "tails", "errors", "turns")
@@ -199,6 +199,7 @@ def _moved(
             if onto is not None:
                 error = jnp.sqrt(along(onto**2, error**2, place))
                 number = None if number is None else _along(double(onto), number, place)
+    number = jax.tree.map(lambda part: signed(part, action.sign(element, term)), number)
     if on_grid:  # by interpolation
         error = jnp.full_like(array.real, jnp.max(jnp.abs(sample.error(term.name)), initial=0))
     return number, error

@@ -17,12 +17,15 @@ MOST_AXES = 3
 """The most axes for which the mean is computed from projections and traces of pairs."""
 
 
-def has_mean(group: Group, axes: int, free: Array) -> Array:
+def has_mean(group: Group, axes: int, free: Array, *, odd: bool = False) -> Array:
     r"""Whether `stabilizer_mean` is the mean over all elements that only rotate `free` directions across the input.
 
     Tensors with up to three axes that the whole of O(m), O(p, q) or U(m) leaves are made of pairs; those that rotations
-    alone leave are so below m axes, where the Levi-Civita tensor does not come in.
+    alone leave are so below m axes, where the Levi-Civita tensor does not come in. Where elements are weighted by their
+    determinants, `odd`, the mean is `odd_stabilizer_mean`, and zero below m axes.
     """
+    if odd:
+        return (free == 0) | ((group.form is None) & ((free == 1) | (axes < free)))
     most = jnp.minimum(free - 1, MOST_AXES) if group.special else MOST_AXES
     return (free == 0) | (axes <= most)
 
@@ -70,6 +73,29 @@ def stabilizer_mean(
                 pair = jnp.tensordot(up, trace, 0) * share
                 total = total + jnp.moveaxis(pair, (0, 1), ends)
     return total.astype(array.dtype)
+
+
+def odd_stabilizer_mean(projection: Array, array: Array, places: Sequence[int]) -> Array:
+    r"""Return the mean of \(\det(h)\, h y\) over the elements h of O(n) that keep a subspace, point by point.
+
+    With m directions across the subspace, it is y where m is 0, \((y - R y) / 2\) with the reflection \(R = 2 P - 1\)
+    where m is 1, and zero where m is larger than the number of axes: O(m) has no Levi-Civita tensor with fewer axes.
+
+    Args:
+        projection: P, `[n, n]`.
+        array: a tensor of one sample.
+        places: its axes on which the group acts.
+
+    Cost: one product with a matrix for each axis.
+    """
+    n = projection.shape[-1]
+    free = jnp.round(n - jnp.trace(projection))
+    wide = array.astype(jnp.promote_types(array.dtype, projection.dtype))
+    reflected = wide
+    for place in places:
+        reflected = along(2 * projection - jnp.eye(n, dtype=projection.dtype), reflected, place)
+    mean = jnp.where(free < 1, wide, jnp.where(free < 2, (wide - reflected) / 2, 0))
+    return mean.astype(array.dtype)
 
 
 def orbit_mean(array: Array, kept: Array, places: tuple[int, ...]) -> Array:

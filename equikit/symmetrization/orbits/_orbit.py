@@ -12,6 +12,7 @@ from flax import nnx
 from equikit import _checks
 from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
 from equikit.groups import Bistochastic, Group, MatrixGroup, O, Sp, U
+from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame
@@ -116,7 +117,7 @@ class OrbitDistance(Method, nnx.Module):
         """The label of the matrices."""
         label = only_label(self, action, self.label, KINDS, _has_tensors)
         self._group(action, label)
-        if self.compare_input and not any(term.labels.count(label) == 1 for term in action.inputs):
+        if self.compare_input and not _compared(action, label):
             raise OptionError(
                 "compare_input= has no vectors to compare",
                 got=str(action.signature),
@@ -183,9 +184,8 @@ class OrbitDistance(Method, nnx.Module):
         def columns(arrays: Mapping[str, Array]) -> Array:
             found = [
                 jnp.moveaxis(array, term.labels.index(label), 0).reshape(array.shape[term.labels.index(label)], -1)
-                for term in action.inputs
+                for term in _compared(action, label)
                 for array in [arrays[term.name]]
-                if term.labels.count(label) == 1
             ]
             return jnp.concatenate(found, axis=1)
 
@@ -208,6 +208,12 @@ class OrbitDistance(Method, nnx.Module):
 def _has_tensors(group: Group) -> bool:
     """Whether a group is one of matrices, and preserves a tensor that other matrices change."""
     return group.elements_are == "matrices" and group.defining_orders(2) != ()
+
+
+def _compared(action: Action, label: str) -> tuple[Term, ...]:
+    """Return the input terms with single vectors; their pairings with axial vectors are not invariant."""
+    odd = action.signature.odd
+    return tuple(term for term in action.inputs if term.labels.count(label) == 1 and label not in odd(term))
 
 
 def _checked(found: Any, shape: tuple[int, ...], group: Group) -> jax.Array:

@@ -140,7 +140,7 @@ class Ordering(Framed):
         """The other labels of the terms that are compared."""
         (label,) = self.acts_on(action)
         names = self.compared(action, label)
-        found = {other for term in action.inputs if term.name in names for other in term.labels}
+        found = {other for term in action.inputs if term.name in names for other in term.used}
         return frozenset(found & set(action.groups)) - {label}
 
     def of_sample(self, action: Action, sample: Sample, key: jax.Array | None) -> Frame:

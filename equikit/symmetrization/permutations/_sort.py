@@ -96,7 +96,7 @@ def sorted_entries(
     keys, finite = keys_of(terms, label, sample, tolerances)
     found = _ties.split_by(None if there is None else present_first(there, keys.numbers.shape[1]), keys)
     # An order jumps as axes turn, so that no average makes up for their errors.
-    axes = {base(name) for term in terms for name in term.labels}
+    axes = {base(name) for term in terms for name in term.used}
     turned = [jnp.max(turns, initial=0) for name, turns in sample.turns.items() if name in axes]
     doubt = CERTAIN * functools.reduce(jnp.maximum, turned, jnp.zeros(()))
     certain = found.certain & (doubt <= most_doubt(sample.coarsest(terms)))

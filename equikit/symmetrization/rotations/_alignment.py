@@ -23,6 +23,7 @@ from equikit.symmetrization.rotations._vectors import (
     definite_label,
     points_in,
     read_labels,
+    refuse_determinants,
     refuse_tensors,
     weights_in,
 )
@@ -93,6 +94,7 @@ class Alignment(Framed):
         if size is not None:
             check_dimension(size, self.elsewhere)
         refuse_tensors(self, action, label, self.terms)
+        refuse_determinants(self, action, label)
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:

@@ -39,6 +39,8 @@ from equikit.symmetrization.rotations._vectors import (
     definite_label,
     points_in,
     read_labels,
+    reads_all,
+    refuse_determinants,
     refuse_tensors,
     weights_in,
 )
@@ -129,6 +131,7 @@ class PCA(Framed):
         checked_vectors(action, label, self.terms)
         if self.on_degenerate == "weighted":
             refuse_tensors(self, action, label, self.terms)
+            refuse_determinants(self, action, label)
         size = action.groups[label].n
         if size is not None:
             _check_size(size)
@@ -190,7 +193,7 @@ class PCA(Framed):
         orders = action.output_order(label)
         # Between two directions without extent the basis makes no difference, if no other input has any there.
         read = checked_vectors(action, label, self.terms)
-        whole = checked_vectors(action, label, None) == read
+        whole = reads_all(action, label, read)
         within = flat[1:] & (orders < 2) & whole
         between = flat[:, None] & flat[None, :] & (orders < 2) & whole
         turns = jnp.where(between, 0, turns)

@@ -19,13 +19,12 @@ from equikit.symmetrization.engine._frame import Frame, with_fallback
 from equikit.symmetrization.engine._info import Info, most_doubt, settled, standard_tolerance
 from equikit.symmetrization.engine._method import Framed, OnDegenerate
 from equikit.symmetrization.engine._sample import Sample
-from equikit.symmetrization.engine._stabilizer import has_mean
 from equikit.symmetrization.engine.backbones._network import output_of
 from equikit.symmetrization.rotations._alignment import InPlace
 from equikit.symmetrization.rotations._gram_schmidt import gram_schmidt
 from equikit.symmetrization.rotations._light_like import NOTHING, NULL
 from equikit.symmetrization.rotations._qr import doubt_of, enough_for, placed_basis
-from equikit.symmetrization.rotations._vectors import Points, vectors_in
+from equikit.symmetrization.rotations._vectors import Points, checked_vectors, reads_all, vectors_in
 
 VECTORS, SCALES = " vectors", " scales"
 """The names of the network's output among the inputs; with the leading space no term can have them."""
@@ -161,7 +160,8 @@ class GramSchmidt(Framed):
         # The open columns are known to the errors of the others, and so is what lies along them.
         noise = NOTHING * (jnp.max(basis.turns, initial=0) + rounding(dtype))
         within = jnp.max(outside, initial=0) <= jnp.minimum(standard_tolerance(self.tolerance, dtype), noise)
-        averaged = within & has_mean(group, action.output_order(label), placed.free)
+        within = within & reads_all(action, label, checked_vectors(action, label, None))
+        averaged = within & action.has_mean(label, placed.free)
         settled_all = placed.free == 0
         doubt = doubt_of(basis) * (MOST / USUAL)
         imprecise = doubt > MOST * most if self.tolerance is None else basis.gap <= self.tolerance

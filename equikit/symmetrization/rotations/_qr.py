@@ -17,13 +17,13 @@ from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info, most_doubt, settled
 from equikit.symmetrization.engine._method import Framed, only_label
 from equikit.symmetrization.engine._sample import CERTAIN, Sample
-from equikit.symmetrization.engine._stabilizer import has_mean
 from equikit.symmetrization.rotations._gram_schmidt import Basis, gram_schmidt
 from equikit.symmetrization.rotations._light_like import FREE, NULL, PARTNER, SPANNED
 from equikit.symmetrization.rotations._vectors import (
     checked_vectors,
     points_in,
     read_labels,
+    reads_all,
     refuse_tensors,
 )
 
@@ -120,14 +120,15 @@ class QR(Framed):
         free, projection = placed.free, placed.projection
         whole = jnp.sum(basis.signs > 0) == int(np.sum(metric > 0))
         orders = action.output_order(label)
+        odd = any(label in action.signature.odd(term) for term in action.signature.outputs)
         light = jnp.sum(basis.kinds == NULL)
         # The partners of two light-like directions are not unique even where no column is open.
         of_light = ((free == 0) | ((orders < 2) & ~(basis.parallel & self.differentiable))) & (light < 2)
-        exact = jnp.where(light > 0, of_light, has_mean(group, orders, free))
+        exact = jnp.where(light > 0, of_light & ((free == 0) | (not odd)), action.has_mean(label, free))
         doubt = doubt_of(basis)
         imprecise = doubt > most if self.tolerance is None else basis.gap <= self.tolerance
         degenerate = ~(exact & whole & points.finite) | basis.doubtful | imprecise
-        if checked_vectors(action, label, None) != read:  # others may have parts across the span
+        if not reads_all(action, label, read):  # others may have parts across the span
             degenerate = degenerate | (free > 0)
             projection = jnp.eye(d, dtype=projection.dtype)
         known = CERTAIN * jnp.max(jnp.tril(basis.turns, -1), axis=0, initial=0) <= most

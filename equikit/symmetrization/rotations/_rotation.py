@@ -19,6 +19,7 @@ from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.engine.backbones._modules import held_network
 from equikit.symmetrization.engine.backbones._network import called, wide_inputs
 from equikit.symmetrization.rotations._pooled_vectors import GramSchmidt, pooled_vectors
+from equikit.symmetrization.rotations._vectors import refuse_determinants
 
 
 class RotationCanonicalization(Method, nnx.Module):
@@ -143,6 +144,8 @@ def rotated_label(
             expected='"error" or "flag": boosts have no uniform distribution',
             step='write on_degenerate="flag"',
         )
+    if on_degenerate == "weighted":
+        refuse_determinants(method, action, found)
     if translation and not any(action.translation(term) == found for term in action.inputs):
         raise OptionError(
             f"{name} moves the origin of what holds no positions",

@@ -41,12 +41,20 @@ def definite_label(method: object, action: Action, label: str | None, problem: s
 
 
 def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -> tuple[Term, ...]:
-    """Return the input terms with a label, given ones or all.
+    """Return the input terms with a label, given ones or all, except axial vectors, whose signs reflections change.
 
     Raises:
-        OptionError: if a name is that of no input term, or no term has the label.
+        OptionError: if a name is that of no input term or of an axial vector, or no term has the label.
     """
-    found = tuple(term for term in action.named(names) if label in map(base, term.labels))
+    with_label = tuple(term for term in action.named(names) if label in map(base, term.labels))
+    found = tuple(term for term in with_label if label not in action.signature.odd(term))
+    if found != with_label and (names is not None or not found):
+        raise OptionError(
+            f"a frame cannot be read from inputs that carry a determinant of {label!r}",
+            got=f"{action.signature}, terms={names}",
+            expected="vectors or tensors without determinants",
+            step="name other terms=",
+        )
     if not found:
         raise OptionError(
             f"no input term has the label {label!r}",
@@ -55,6 +63,23 @@ def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -
             step="name other terms=, or turn nothing",
         )
     return found
+
+
+def reads_all(action: Action, label: str, read: tuple[Term, ...]) -> bool:
+    """Whether these are all input terms on which the group of a label acts."""
+    return all(term in read for term in action.inputs if label in map(base, term.used))
+
+
+def refuse_determinants(method: object, action: Action, label: str) -> None:
+    """Raise `OptionError` where an input or output carries a determinant, for methods that cannot average it."""
+    for term in (*action.inputs, *action.signature.outputs):
+        if label in action.signature.odd(term):
+            raise OptionError(
+                f"{type(method).__name__} cannot average {term.name!r}, which carries a determinant of {label!r}",
+                got=str(action.signature),
+                expected="terms without determinants",
+                step=f"use ek.frames.PCA({label!r}) or ek.frames.QR({label!r}), without weighted alignments",
+            )
 
 
 def refuse_tensors(method: object, action: Action, label: str, names: tuple[str, ...] | None) -> None:
@@ -74,7 +99,7 @@ def refuse_tensors(method: object, action: Action, label: str, names: tuple[str,
 
 def read_labels(action: Action, label: str, names: tuple[str, ...] | None) -> frozenset[str]:
     """Return the other labels of these terms on which a group acts."""
-    found = {base(other) for term in checked_vectors(action, label, names) for other in term.labels}
+    found = {base(other) for term in checked_vectors(action, label, names) for other in term.used}
     return frozenset(found & action.groups.keys()) - {label}
 
 
