@@ -196,9 +196,9 @@ def matched(rival: str, pair: Pair, train: Digits, sizes: Sizes) -> Any:
     x, y = jnp.asarray(train.inputs), jnp.asarray(train.labels)
     spec = trace(pair.apply, pair.params[0], x[:2])
     if rival == "weight matching":
-        return align(*pair.params, spec)
+        return align(spec, *pair.params)
     if rival == "activation matching":
-        return align(*pair.params, spec, how="activations", apply=pair.apply, x=x)
+        return align(spec, *pair.params, how="activations", apply=pair.apply, x=x)
     size = sizes.recipe.batch
     batches = [(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)]
-    return align(*pair.params, spec, how="straight_through", loss=pair.loss, batches=batches, steps=sizes.steps)
+    return align(spec, *pair.params, how="straight_through", loss=pair.loss, batches=batches, steps=sizes.steps)

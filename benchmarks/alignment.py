@@ -118,8 +118,8 @@ def callers(case: Case, seed: int) -> dict[str, Callable[[], dict[str, jax.Array
         return jax.block_until_ready(spec.act({label: np.argsort(each) for label, each in taken.items()}, two))
 
     return {
-        "equikit": lambda: jax.block_until_ready(align(one, two, spec, seed=seed)),
-        "restarts": lambda: jax.block_until_ready(align(one, two, spec, seed=seed, restarts=2)),
+        "equikit": lambda: jax.block_until_ready(align(spec, one, two, seed=seed)),
+        "restarts": lambda: jax.block_until_ready(align(spec, one, two, seed=seed, restarts=2)),
         "Git Re-Basin": reference,
     }
 

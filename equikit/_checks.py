@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 import inspect
 import math
 import operator
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
-from equikit._errors import DTypeError, EquikitError, OptionError, TooLargeError
+from equikit._errors import (
+    DTypeError,
+    EquikitError,
+    MissingPackageError,
+    OptionError,
+    ShapeError,
+    TooLargeError,
+)
 
 Value = TypeVar("Value")
 
@@ -37,7 +46,7 @@ def shown(value: object, most: int = 80) -> str:
 
 
 def _listed(words: Sequence[object]) -> str:
-    *rest, last = (f'"{word}"' if isinstance(word, str) else repr(word) for word in words)
+    *rest, last = [f'"{word}"' if isinstance(word, str) else repr(word) for word in words] or ["nothing"]
     return f"{', '.join(rest)} or {last}" if rest else last
 
 
@@ -47,7 +56,7 @@ def nearest(word: object, known: Collection[str]) -> str | None:
     return found[0] if found else None
 
 
-def choice(name: str, value: Any, allowed: Sequence[Value], *, step: str | None = None) -> Value:
+def choice(name: str, value: Any, allowed: Sequence[Value], *, step: str | None = None, code: str = '{}="{}"') -> Value:
     """Return one of the allowed values, or raise `OptionError`, which suggests the one with the closest spelling.
 
     Args:
@@ -55,6 +64,7 @@ def choice(name: str, value: Any, allowed: Sequence[Value], *, step: str | None 
         value: its value.
         allowed: texts, or `None`.
         step: the next step if no allowed text is close; by default it names the first allowed value.
+        code: how the argument is written, with places for its name and a value.
     """
     # `in` compares arrays entry by entry, so that only values of the right kind are compared.
     if (value is None or isinstance(value, str)) and value in allowed:
@@ -65,7 +75,7 @@ def choice(name: str, value: Any, allowed: Sequence[Value], *, step: str | None 
         f"unknown value for {name}=",
         got=shown(value),
         expected=_listed(allowed),
-        step=usual if near is None else f'write {name}="{near}"',
+        step=usual if near is None else f"write {code.format(name, near)}",
     )
 
 
@@ -109,13 +119,14 @@ def count(
     number = integer(value)
     if number is not None and least <= number < LARGEST_COUNT and (most is None or number <= most):
         return number
-    unit = f"an integer ≥ {least}" if most is None else f"an integer from {least} to {most:,}"
+    exact = str(least) if least == most else None
+    unit = f"an integer ≥ {least}" if most is None else exact or f"an integer from {least} to {most:,}"
     if number is not None and number >= LARGEST_COUNT and most is None:
         unit += f", below {count_text(LARGEST_COUNT)}"
     example = max(least, 1) if example is None else example
     argument = name.isidentifier()
     raise error(
-        f"{name}{'=' if argument else ''} must be a whole number" + (f" ≥ {least}" if least else ""),
+        f"{name}{'=' if argument else ''} must be {exact or 'a whole number' + (f' ≥ {least}' if least else '')}",
         got=shown(value),
         expected=unit,
         step=step or (f"write {name}={example}" if argument else f"give for example {example}"),
@@ -268,6 +279,174 @@ def refuse_if_more(problem: str, count: int, most: int, unit: str, step: str) ->
         )
 
 
+def instance(name: str, value: Any, kind: type[Value], make: str) -> Value:
+    """Return an object of a class, or raise `OptionError`; `make` is code that makes such an object."""
+    if isinstance(value, kind):
+        return value
+    wanted = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
+    raise OptionError(f"{name}= must be {wanted}", got=shown(value, 60), expected=wanted, step=f"write {name}={make}")
+
+
+def some(what: str, found: Collection[Any] | Mapping[Any, Any], *, got: object, step: str) -> None:
+    """Raise `OptionError` for an empty collection; `what` is in the plural."""
+    if not found:
+        raise OptionError(f"there are no {what}", got=got, expected=f"one or more {what}", step=step)
+
+
+def at_most_one(**given: object) -> None:
+    """Raise `OptionError` if more than one of several arguments is given."""
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise OptionError(
+            f"{'= and '.join(named)}= cannot be given together",
+            got=", ".join(f"{name}={shown(given[name])}" for name in named),
+            expected=f"at most one of {'=, '.join(given)}=",
+            step=f"leave {named[-1]} out",
+        )
+
+
+def together(**given: object) -> None:
+    """Raise `OptionError` if some of several arguments are given without the others."""
+    named = [name for name, value in given.items() if value is not None]
+    if named and len(named) < len(given):
+        raise OptionError(
+            f"{'= and '.join(given)}= must be given together",
+            got=", ".join(f"{name}={shown(value)}" for name, value in given.items()),
+            expected="all of them, or none",
+            step=f"leave {named[0]} out",
+        )
+
+
+def same_names(
+    what: str, given: object, wanted: Collection[Any], *, step: str, error: type[EquikitError] = ShapeError
+) -> Mapping[Any, Any]:
+    """Return a dictionary that has exactly these keys, or raise `ShapeError`; `what` is in the plural."""
+    if isinstance(given, Mapping) and given.keys() == {*wanted}:
+        return given
+    raise error(
+        f"{what} do not have the expected names",
+        got=", ".join(map(repr, given)) or "no names" if isinstance(given, Mapping) else type(given).__name__,
+        expected=f"a dictionary with the names {', '.join(map(repr, wanted))}",
+        step=step,
+    )
+
+
+def same(what: str, given: object, wanted: object, *, step: str, error: type[EquikitError] = OptionError) -> None:
+    """Raise `OptionError` if two objects that belong together differ."""
+    if given != wanted:
+        raise error(f"{what} is a different one", got=shown(given), expected=shown(wanted), step=step)
+
+
+def given(owner: str, step: str, **arguments: object) -> None:
+    """Raise `OptionError` if an argument is missing."""
+    for name, value in arguments.items():
+        if value is None:
+            raise OptionError(f"{owner} needs {name}=", got=f"{name}=None", expected=f"{name}=", step=step)
+
+
+def untraced(what: str, value: object, *, step: str) -> None:
+    """Raise `OptionError` for a tracer, where values are needed."""
+    import jax
+
+    if isinstance(value, jax.core.Tracer):
+        got, expected = "a tracer of jit, grad or vmap", "an array with values"
+        raise OptionError(f"{what} must not be traced", got=got, expected=expected, step=step)
+
+
+Axes = Sequence[int | str]
+
+KINDS = {
+    "real": ("floating", "float32, bfloat16, float16 or float64"),
+    "complex": ("complexfloating", "complex64 or complex128"),
+    "real or complex": ("inexact", FLOATS),
+}
+"""From a word for the numbers of an array to their class of dtypes in JAX, and to the names of these dtypes."""
+
+
+def array(what: str, value: Any, axes: Axes | None = None, *, kind: str = "real", step: str | None = None) -> Any:
+    """Return an array of floating-point numbers with these axes, or raise `DTypeError` or `ShapeError`.
+
+    Args:
+        what: the array in error texts, such as `"scores"`; where it is an argument, its name.
+        value: an array of JAX or NumPy.
+        axes: as for `shaped`; by default the shape is not checked.
+        kind: one of `KINDS`.
+        step: the next step for a wrong shape; for a wrong dtype too, where the array is not an argument to be cast.
+    """
+    import jax
+
+    numbers, dtypes = KINDS[kind]
+    cast = f"pass jnp.asarray({what}, {'complex' if kind == 'complex' else 'float'})"
+    if not isinstance(value, jax.Array | np.ndarray) or not jax.numpy.issubdtype(
+        value.dtype, getattr(jax.numpy, numbers)
+    ):
+        raise DTypeError(
+            f"{what} must be an array of {kind} floating-point numbers",
+            got=f"dtype {value.dtype}" if hasattr(value, "dtype") else type(value).__name__,
+            expected=dtypes,
+            step=cast if what.isidentifier() else step,
+        )
+    return value if axes is None else shaped(what, value, axes, step=step)
+
+
+def shaped(what: str, value: Any, axes: Axes, *, step: str | None = None) -> Any:
+    """Return a value whose shape has these axes, or raise `ShapeError`.
+
+    Axes are sizes or names: equal names stand for equal sizes, and a first or last name with a star, such as
+    `"*batch"`, for any number of axes.
+    """
+    if np.shape(value) != axes and not _has_axes(np.shape(value), [*axes]):
+        text = f"[{', '.join(map(str, axes))}]"
+        raise ShapeError(
+            f"{what} must have shape {text}",
+            got=f"shape {[*np.shape(value)]}",
+            expected=text,
+            step=step or f"pass an array of shape {text}",
+        )
+    return value
+
+
+def _has_axes(shape: Sequence[Any], axes: Sequence[int | str]) -> bool:
+    starred = [str(axis).startswith("*") for axis in axes]
+    if any(starred) and len(shape) >= len(axes) - 1:
+        place, more = starred.index(True), len(shape) - len(axes) + 1
+        axes, shape = [*axes[:place], *axes[place + 1 :]], [*shape[:place], *shape[place + more :]]
+    known: dict[str, Any] = {}
+    pairs = zip(axes, shape, strict=False)
+    wanted = [known.setdefault(axis, size) if isinstance(axis, str) else axis for axis, size in pairs]
+    return len(shape) == len(axes) and all(size == axis for size, axis in zip(shape, wanted, strict=True))
+
+
+def finite(what: str, *arrays: Any, step: str) -> None:
+    """Raise `OptionError` if entries of arrays are infinite or NaN; `what` is in the plural, and tracers pass."""
+    import jax
+
+    known = [np.asarray(array) for array in arrays if not isinstance(array, jax.core.Tracer)]
+    wrong = sum(int(np.sum(~np.isfinite(array))) for array in known)
+    if wrong:
+        raise OptionError(
+            f"{what} are not finite",
+            got=f"{wrong} of {sum(array.size for array in known)} entries infinite or NaN",
+            expected="finite numbers",
+            step=step,
+        )
+
+
+def package(module: str, extra: str) -> Any:
+    """Import an optional package, or raise `MissingPackageError` with the extra of equikit that installs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if error.name != module.partition(".")[0]:
+            raise
+        raise MissingPackageError(
+            f"{error.name} is not installed",
+            got=f"no module {error.name}",
+            expected=f"the package {error.name}, which only this function needs",
+            step=f"pip install 'equikit[{extra}]'",
+        ) from None
+
+
 def function(name: str, value: Any, *, example: str, arguments: int = 1) -> Callable[..., Any]:
     """Return a callable that takes a number of positional arguments, or raise `OptionError`."""
     if not callable(value) or not takes(value, arguments):
@@ -382,9 +561,10 @@ def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     if not isinstance(function, type):
         yield function
         return
+    name = "__new__" if "__new__" in vars(function) else "__init__"
     for kind in function.__mro__:
-        if "__init__" in vars(kind):
-            constructor = vars(kind)["__init__"]
+        if name in vars(kind):
+            constructor = vars(kind)[name]
             yield constructor
             if all(p.kind is not p.VAR_KEYWORD for p in inspect.signature(constructor).parameters.values()):
                 return
@@ -438,3 +618,46 @@ def refuse_unknown(owner: str, given: Collection[str], known: Collection[str]) -
         expected=f"{', '.join(sorted(known))}" if known else "no options",
         step=f"write {near}=" if near else f"remove {unknown[0]}=",
     )
+
+
+def answer_misspelled(door: str) -> None:
+    """Let every public class and function of a module answer an unknown keyword with the nearest option.
+
+    Constructors are wrapped in place. Functions are wrapped in the public namespace alone, where users find them. Those
+    that pass unknown keywords on, such as labels, are left as they are.
+    """
+    namespace = vars(sys.modules[door])
+    for name in namespace["__all__"]:
+        public = namespace[name]
+        is_class = isinstance(public, type)
+        known = _options(public) if is_class or inspect.isfunction(public) else None
+        if known is None:
+            continue
+        if is_class:
+            constructor = "__new__" if "__new__" in vars(public) else "__init__"
+            setattr(public, constructor, _answering(getattr(public, constructor), name, known))
+        else:
+            namespace[name] = _answering(public, name, known)
+            namespace[name].__module__ = door  # a pickled function is looked up there
+
+
+def _options(public: Callable[..., Any]) -> frozenset[str] | None:
+    """The arguments that can be given by name; `None` if there are others than those that a signature names."""
+    *_, last = _constructors(public)
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(last).parameters.values())
+    return None if passes_on else call_of(public).arguments - {"self", "cls", "_cls"}
+
+
+def _answering(call: Callable[..., Any], owner: str, known: frozenset[str]) -> Callable[..., Any]:
+    """A function that raises `OptionError` for a keyword that is not known."""
+    if hasattr(call, "answers_misspelled"):
+        return call
+
+    @functools.wraps(call)
+    def answering(*given: Any, **keywords: Any) -> Any:
+        if not keywords.keys() <= known:
+            refuse_unknown(owner, keywords, known)
+        return call(*given, **keywords)
+
+    answering.answers_misspelled = True  # type: ignore[attr-defined]  # functions have a dictionary
+    return answering

@@ -351,9 +351,9 @@ adam = optax.with_extra_args_support(optax.adam(1e-3))
 pair = jax.jit(jax.vmap(lambda key: descend(start(key), loss, adam, 150)[0]))(jax.random.split(jax.random.key(1)))
 first, second = (jax.tree.map(lambda array, place=place: array[place], pair) for place in (0, 1))
 classifier_spec = weightspace.trace(classifier, first, points)
-aligned = weightspace.align(first, second, classifier_spec)
+aligned = weightspace.align(classifier_spec, first, second)
 computed = {"how": "activations", "apply": classifier, "x": points[:1024]}
-by_activations = weightspace.align(first, second, classifier_spec, **computed)
+by_activations = weightspace.align(classifier_spec, first, second, **computed)
 assert jnp.allclose(classifier(aligned, points), classifier(second, points), atol=1e-3)  # the same function as before
 
 lines = {
@@ -379,7 +379,7 @@ assert means["aligned"] > accuracy(first) - 0.1
 # aligned with the mean of the others; for two it is the mean of the first and the aligned second.
 
 # %%
-merged = weightspace.merge([first, second], classifier_spec)
+merged = weightspace.merge(classifier_spec, [first, second])
 print(f"merged: accuracy {accuracy(merged):.3f}")
 assert accuracy(merged) > accuracy(first) - 0.1
 
@@ -527,7 +527,7 @@ def steepness(params):
     return float(optax.tree.norm(jax.grad(small_loss)(params)))
 
 
-move = weightspace.teleport(optax.sgd(0.0), small_spec, at=[0])  # the rate is zero: nothing but the move is seen
+move = weightspace.teleport(small_spec, optax.sgd(0.0), at=[0])  # the rate is zero: nothing but the move is seen
 there = jax.jit(lambda params: descend(params, small_loss, move, 1)[0])(small_params)
 print(f"loss {small_loss(small_params):.4f} and {small_loss(there):.4f}")
 print(f"norm of the gradient {steepness(small_params):.1f} and {steepness(there):.1f}")
@@ -654,8 +654,8 @@ def distance(params_a, params_b):
     return float(optax.tree.norm(jax.tree.map(jnp.subtract, params_a, params_b)))
 
 
-naive = weightspace.align(original, disguised, small_spec)
-exact = weightspace.align(standard(original), standard(disguised), small_spec)
+naive = weightspace.align(small_spec, original, disguised)
+exact = weightspace.align(small_spec, standard(original), standard(disguised))
 print(f"distance {distance(original, naive):.1f}; in standard form {distance(standard(original), exact):.1e}")
 assert jnp.allclose(jnp.linalg.norm(standard(original)["w0"], axis=0), 1, atol=1e-5)
 assert distance(original, naive) > 1

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import networkx as nx
+
+from equikit import _errors as errors
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "equikit"
@@ -135,31 +138,68 @@ def _executable(tree: ast.AST) -> set[int]:
     return lines
 
 
+NO_CHECKS = {"call_of", "options_of", "answer_misspelled", "shown", "nearest", "count_text", "axis_text", "takes"}
+"""Functions of `_checks` that describe calls and values, and refuse nothing."""
+
+
+def _checks_by_name(name: str) -> bool:
+    return re.match(r"_?(refuse|check|checked)(_|$)", name) is not None and name != "check"
+
+
+def _makes_error(node: ast.AST) -> bool:
+    calls = (ast.unparse(each.func) for each in ast.walk(node) if isinstance(each, ast.Call))
+    return any(called in vars(errors) for called in calls)
+
+
 def _is_check(node: ast.AST) -> bool:
-    """Whether a statement only refuses: it raises, or calls what `_checks` has or a function that refuses or checks."""
+    """Whether a statement only refuses: it raises, makes an error, or calls a check."""
     if isinstance(node, ast.Raise):
         return True
     if isinstance(node, ast.If):
         return all(_is_check(child) for child in node.body) and not node.orelse
-    if isinstance(node, ast.Expr | ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call):
-        called = ast.unparse(node.value.func)
-        return called.startswith("_checks.") or called.rpartition(".")[2].lstrip("_").startswith(("refuse", "check"))
-    return False
+    if not isinstance(node, ast.Expr | ast.Assign | ast.AnnAssign | ast.Return) or node.value is None:
+        return False
+    called = ast.unparse(node.value.func) if isinstance(node.value, ast.Call) else ""
+    owner, _, name = called.rpartition(".")
+    by_name = name not in NO_CHECKS if owner.endswith("_checks") else _checks_by_name(name)
+    return _makes_error(node) or (by_name and not isinstance(node, ast.Return))
+
+
+def _prepared(function: ast.AST, checks: set[int]) -> set[int]:
+    """Lines that assign what only checks use, such as the text of a next step."""
+    found: set[int] = set()
+    uses: dict[str, set[int]] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            uses.setdefault(node.id, set()).add(node.lineno)
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assign):
+            names = {each.id for target in node.targets for each in ast.walk(target) if isinstance(each, ast.Name)}
+            lines = set().union(*(uses.get(name, set()) for name in names))
+            if lines and lines <= checks:
+                found |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return found
 
 
 @functools.cache
 def lines_of_checks(path: Path) -> tuple[int, int]:
     """How many executable lines a module has, and how many of them check arguments.
 
-    A check is a `raise` with its text, the condition around it, and a call of `_checks` or of a function whose name
-    begins with refuse or check. In a function with such a name every line is one.
+    A check is a `raise` with its text, the condition around it, every other statement that makes an error, a call of
+    `_checks` or of a function whose name begins with refuse or check, and what is assigned for these alone. In a
+    function with such a name, and in one of a module of checks that checks anything, every line is one.
     """
     tree = parsed(path)
     executable, checks = _executable(tree), set[int]()
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    shared = path.name.endswith("_checks.py")
     for node in ast.walk(tree):
-        named = isinstance(node, ast.FunctionDef) and node.name.lstrip("_").startswith(("refuse", "check"))
+        named = isinstance(node, ast.FunctionDef) and _checks_by_name(node.name)
         if named or _is_check(node):
             checks |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    for function in functions:
+        whole = set(range(function.lineno, (function.end_lineno or function.lineno) + 1))
+        checks |= whole if shared and whole & checks else _prepared(function, checks)
     return len(executable), len(executable & checks)
 
 

@@ -31,6 +31,9 @@ ACCEPTED = {
     "widths-empty": (lambda: _checks.widths("hidden", ()), ()),
     "dtype": (lambda: _checks.dtype("dtype", "bfloat16"), jnp.dtype(jnp.bfloat16)),
     "dtype-none": (lambda: _checks.dtype("dtype", None), None),
+    "instance": (lambda: _checks.instance("group", 3, int, "3"), 3),
+    "same-names": (lambda: _checks.same_names("inputs", {"a": 1}, ["a"], step="x"), {"a": 1}),
+    "shaped-scalar": (lambda: _checks.shaped("x", 2.0, ()), 2.0),
 }
 
 
@@ -119,6 +122,84 @@ REFUSED = {
         "a function",
         "write gate=jax.nn.gelu",
     ),
+    "count-exact": (lambda: _checks.count("terms", 3, least=2, most=2, step="give 2"), "3", "2", "give 2"),
+    "instance": (lambda: _checks.instance("at", 3, Place, "place"), "3", "a Place", "write at=place"),
+    "some": (
+        lambda: _checks.some("lines", [], got="none", step="add a line"),
+        "none",
+        "one or more lines",
+        "add a line",
+    ),
+    "at-most-one": (lambda: _checks.at_most_one(x=1, y=2), "x=1, y=2", "at most one of x=, y=", "leave y out"),
+    "together": (lambda: _checks.together(x=1, y=None), "x=1, y=None", "all of them, or none", "leave x out"),
+    "given": (lambda: _checks.given("align", "write x=x", y=1, x=None), "x=None", "x=", "write x=x"),
+    "same": (lambda: _checks.same("the plan", 1, 2, step="make it again"), "1", "2", "make it again"),
+    "same-names": (
+        lambda: _checks.same_names("the inputs", {"b": 1}, ["a"], step="give a"),
+        "'b'",
+        "a dictionary with the names 'a'",
+        "give a",
+    ),
+    "same-names-of-a-list": (
+        lambda: _checks.same_names("the inputs", [1], ["a"], step="give a"),
+        "list",
+        "a dictionary with the names 'a'",
+        "give a",
+    ),
+    "array-of-integers": (
+        lambda: _checks.array("x", np.ones(2, int), step="pass x[None]"),
+        "dtype int64",
+        "float32, bfloat16, float16 or float64",
+        "pass jnp.asarray(x, float)",
+    ),
+    "array-of-a-network": (
+        lambda: _checks.array("what the network returns", None, step="correct the network"),
+        "NoneType",
+        "float32, bfloat16, float16 or float64",
+        "correct the network",
+    ),
+    "array-that-is-real": (
+        lambda: _checks.array("x", np.ones(2), kind="complex"),
+        "dtype float64",
+        "complex64 or complex128",
+        "pass jnp.asarray(x, complex)",
+    ),
+    "array-that-is-not-square": (
+        lambda: _checks.array("x", np.ones((4, 2, 3)), ("*batch", "n", "n")),
+        "shape [4, 2, 3]",
+        "[*batch, n, n]",
+        "pass an array of shape [*batch, n, n]",
+    ),
+    "shaped-few": (
+        lambda: _checks.shaped("x", np.ones(2), ("*b", 2, 1)),
+        "shape [2]",
+        "[*b, 2, 1]",
+        "pass an array of shape [*b, 2, 1]",
+    ),
+    "shaped-last": (
+        lambda: _checks.shaped("x", np.ones((3, 1)), (2, "*axes"), step="cut"),
+        "shape [3, 1]",
+        "[2, *axes]",
+        "cut",
+    ),
+    "finite": (
+        lambda: _checks.finite("losses", np.array([1, np.inf]), np.array(np.nan), step="train again"),
+        "2 of 3 entries infinite or NaN",
+        "finite numbers",
+        "train again",
+    ),
+    "untraced": (
+        lambda: jax.jit(lambda x: _checks.untraced("x", x, step="leave jit"))(1.0),
+        "a tracer of jit, grad or vmap",
+        "an array with values",
+        "leave jit",
+    ),
+    "package": (
+        lambda: _checks.package("no_such_package", "plot"),
+        "no module no_such_package",
+        "the package no_such_package, which only this function needs",
+        "pip install 'equikit[plot]'",
+    ),
     "unknown": (lambda: _checks.refuse_unknown("Linear", ["biass"], ["bias"]), "biass=", "bias", "write bias="),
     "unknown-far": (lambda: _checks.refuse_unknown("Linear", ["q"], []), "q=", "no options", "remove q="),
 }
@@ -143,6 +224,22 @@ def test_a_traced_number_is_not_looked_at():
 def test_a_static_number_cannot_be_traced():
     with pytest.raises(ek.OptionError, match="rate= must be a number > 0"):
         jax.jit(lambda rate: _checks.number("rate", rate, above=0, traced=False))(1.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((), ()),
+        ((2,), ("*batch", 2)),
+        ((5, 2), ("*batch", 2)),
+        ((2, 5, 6), (2, "*axes")),
+        ((3, 4, 4), ("*batch", "n", "n")),
+        ((0, 7), ("n", "m")),
+    ],
+)
+def test_an_array_has_the_axes_that_are_named(shape, axes):
+    array = np.ones(shape)
+    assert _checks.array("x", array, axes) is array
 
 
 def test_an_error_keeps_its_fields_when_pickled():

@@ -74,8 +74,8 @@ reveal_type(symmetrized({"p x": x}, with_info=True))  # tuple[dict[str, Array], 
 params = {"first": x, "second": x}
 spec = ek.weightspace.trace(lambda params, x: x @ params["first"] @ params["second"], params, x)
 reveal_type(spec)  # Specification
-reveal_type(ek.weightspace.align(params, params, spec))  # dict[str, Array]
-reveal_type(ek.weightspace.align(params, params, spec, with_info=True))  # tuple[dict[str, Array], Matching]
+reveal_type(ek.weightspace.align(spec, params, params))  # dict[str, Array]
+reveal_type(ek.weightspace.align(spec, params, params, with_info=True))  # tuple[dict[str, Array], Matching]
 """
 WRONG = """
 from flax import nnx

@@ -59,21 +59,17 @@ def _folder(output: str | Path) -> Path:
     folder = Path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        files = [folder / name for name in FILES]
+        writable = all(not file.is_dir() and os.access(file if file.exists() else folder, os.W_OK) for file in files)
+    except OSError:
+        writable = False
+    if not writable:
         raise OptionError(
-            "the output folder cannot be made",
-            got=f"{folder}: {error.strerror}",
-            expected="a folder that exists or can be made",
+            "the results cannot be written",
+            got=folder,
+            expected="a folder that exists or can be made, whose files can be written",
             step="pass another one with --output",
-        ) from error
-    for file in (folder / name for name in FILES):
-        if file.is_dir() or not os.access(file if file.exists() else folder, os.W_OK):
-            raise OptionError(
-                "the results cannot be written",
-                got=f"{file}: a folder, or not writable",
-                expected="a file that can be written",
-                step="pass another folder with --output",
-            )
+        )
     return folder
 
 

@@ -119,7 +119,8 @@ def one_term(
     """
     space = space_of(features, HomSpace, groups, keywords, call)
     if space is None:
-        return bind((parse_term(features),), (), groups, keywords, call=call)  # type: ignore[arg-type]
+        term = parse_term(features)  # type: ignore[arg-type]  # it refuses other types
+        return bind((term,), (), groups, keywords, call=call)
     terms = space.signature.inputs[:1]
     refuse_outputs(space, terms, kept(space.signature, terms[0]), call)
     return Signature(terms, (), space.signature.bindings)

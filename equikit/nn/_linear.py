@@ -122,8 +122,7 @@ class Linear(Layer):
     Args:
         signature: `"p p -> p p"`; or a space `ek.hom("p p -> p p", p=ek.S)`, which has its groups; or the inputs as a
             dictionary, labels to channels (`{"p p": 16, "p": 8}`) or name to labels and channels
-            (`{"edges": ("p p", 16)}`). As in `ek.hom`, `"x~"` is an axial vector of O(n), and `"det(x)"` a
-            pseudoscalar.
+            (`{"edges": ("p p", 16)}`). As in `ek.hom`, `"x~"` is an axial vector of O(n), `"det(x)"` a pseudoscalar.
         channels: channels of the inputs (one number, or one for each term); or the outputs as a dictionary.
         out_channels: channels of the outputs, with a signature in one text or a space.
         rngs: random keys for the parameters.

@@ -6,10 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Float
 
-from equikit._errors import DTypeError, ShapeError
+from equikit import _checks
 from equikit.numerics._rounding import rounding
 
 CLOSE = 16
@@ -46,20 +45,8 @@ def eigh(matrix: Float[jax.Array, "*batch d d"]) -> tuple[Float[jax.Array, "*bat
     Source:
         The derivative of eigenvectors is classical: Magnus, "On differentiating eigenvalues and eigenvectors" (1985).
     """
-    if not isinstance(matrix, jax.Array | np.ndarray) or not jnp.issubdtype(matrix.dtype, jnp.floating):
-        raise DTypeError(
-            "the matrices are not real numbers in floating point",
-            got=f"dtype {matrix.dtype}" if hasattr(matrix, "dtype") else type(matrix).__name__,
-            expected="float32, float64, bfloat16 or float16",
-            step="use jnp.linalg.eigh for complex matrices; convert integers by matrix.astype(jnp.float32)",
-        )
-    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
-        raise ShapeError(
-            "the matrices are not square",
-            got=f"shape {list(matrix.shape)}",
-            expected="[*batch, d, d]",
-            step="contract the points first: jnp.swapaxes(x, -1, -2) @ x",
-        )
+    step = "contract the points first: jnp.swapaxes(x, -1, -2) @ x"
+    _checks.array("matrix", matrix, ("*batch", "d", "d"), step=step)
     found: tuple[jax.Array, jax.Array] = _eigh(matrix)
     return found
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Bool, Inexact
 
+from equikit import _checks
 from equikit._array_checks import (
     by_label,
     by_name,
@@ -99,23 +100,11 @@ def keyed(plan: Plan, weights: Mapping[str, jax.Array]) -> Weights:
     """Return weights by pair of term numbers from weights by name, after checks of every shape and dtype."""
     expected = weight_places(plan.signature, plan.channels, plan.bias)
     weights = by_name(expected, mapping("weights", weights))
-    if weights.keys() != expected.keys():
-        raise ShapeError(
-            "the weights do not fit the plan",
-            got=f"weights named {sorted(map(str, weights))}",
-            expected=f"weights named {sorted(expected)}",
-            step="see weight_shapes(plan)",
-        )
+    _checks.same_names("the weights", weights, expected, step="see weight_shapes(plan)")
     pairs: dict[TermPair, jax.Array] = {}
     for name, (pair, shape) in expected.items():
         pairs[pair] = checked_dtype(name, weights[name], "weights")
-        if pairs[pair].shape != shape:
-            raise ShapeError(
-                f"the weights {name!r} have the wrong shape",
-                got=f"shape {list(pairs[pair].shape)}",
-                expected=f"{list(shape)}: diagrams, features in, features out",
-                step="see weight_shapes(plan)",
-            )
+        _checks.shaped(f"the weights {name!r}", pairs[pair], shape, step="see weight_shapes(plan)")
     return pairs
 
 
@@ -165,30 +154,20 @@ def checked_layout(plan: Plan, layout: Layout, options: RunOptions) -> Layout:
     """Return the layout if it belongs to the plan and the method supports it, or raise `OptionError`."""
     if layout.plan != plan:
         raise OptionError(
-            "the layout was made for another plan",
+            "the plan of the layout is a different one",
             got=_described(layout.plan),
             expected=_described(plan),
             step="call lay_out(plan, weights) with this plan",
         )
-    if options.method not in ("auto", "factored"):
-        raise OptionError(
-            "weights that are laid out serve the factored method only",
-            got=f"method={options.method!r}",
-            expected='"auto" or "factored"',
-            step="pass the weights themselves",
-        )
+    step = 'write method="factored", or pass the weights themselves'
+    _checks.choice("method", options.method, ("auto", "factored"), step=step)
     arrays = [
         (path, checked_dtype(str(i), leaf, "matrix"))
         for i, (path, leaf) in enumerate(jax.tree.leaves_with_path(layout.products))
     ]
     found, expected = ([(path, leaf.shape) for path, leaf in leaves] for leaves in (arrays, _layout_leaves(plan)))
-    if found != expected:
-        raise ShapeError(
-            "the layout does not fit its plan",
-            got=f"shapes {[list(shape) for _, shape in found]}",
-            expected=f"{[list(shape) for _, shape in expected]}",
-            step="pass what lay_out(plan, weights) returns, as it is",
-        )
+    step = "pass what lay_out(plan, weights) returns, as it is"
+    _checks.same("the layout", found, expected, step=step, error=ShapeError)
     return layout
 
 
@@ -221,25 +200,11 @@ def described(plan: Plan, arrays: Sequence[jax.Array], given: Weights | Layout) 
 def ordered(plan: Plan, inputs: Inputs) -> list[jax.Array]:
     """Return the input arrays in the order of the terms, from one array or a dictionary by name."""
     names = [term.name for term in plan.signature.inputs]
-    if isinstance(inputs, Mapping):
-        inputs = by_name(names, inputs)
-    else:
-        if len(names) != 1:
-            raise ShapeError(
-                "one array came for several input terms",
-                got=type(inputs).__name__,
-                expected=f"a dictionary with the arrays {names}",
-                step=f"pass {{{names[0]!r}: ..., ...}}",
-            )
+    if not isinstance(inputs, Mapping) and len(names) == 1:
         return [checked_dtype(names[0], inputs)]
-    if inputs.keys() != set(names):
-        raise ShapeError(
-            "the input arrays do not fit the input terms",
-            got=f"arrays named {sorted(map(str, inputs))}",
-            expected=f"arrays named {sorted(names)}",
-            step="give exactly one array for each term",
-        )
-    return [checked_dtype(name, inputs[name]) for name in names]
+    named = by_name(names, inputs) if isinstance(inputs, Mapping) else inputs
+    _checks.same_names("the inputs", named, names, step="pass a dictionary with one array for each term")
+    return [checked_dtype(name, named[name]) for name in names]
 
 
 def apply(

@@ -142,13 +142,10 @@ def applied_maps(
     out_sharding: Spec | None = None,
 ) -> Feature:
     """`apply_multilinear` for a checked space and checked options, such as those of layers."""
-    if not isinstance(inputs, Sequence) or len(inputs) != len(space.operands):
-        raise ShapeError(
-            "the arrays do not fit the inputs",
-            got=f"{len(inputs)} arrays" if isinstance(inputs, Sequence) else type(inputs).__name__,
-            expected=f"a tuple of {len(space.operands)} arrays, for {space.text!r}",
-            step="give one array for each input, in the order of the signature",
-        )
+    _checks.instance("inputs", inputs, Sequence, "(x, y)")  # type: ignore[type-abstract]  # none is made
+    if (terms := len(space.operands)) != len(inputs):  # the text takes long to write
+        step, what = "give one array for each input, in the order of the signature", f"inputs of {space.text!r}"
+        _checks.count(f"the number of {what}", len(inputs), least=terms, most=terms, step=step, error=ShapeError)
     signature = space.signature
     masks = {
         label: jnp.asarray(m) if isinstance(m, np.ndarray | jax.Array) else m
@@ -163,14 +160,8 @@ def applied_maps(
     check_request(space, channels, out_channels, mode)
     _checks.choice("normalize", normalize, NORMALIZE)
     expected = _weight_shape(space, channels, out_channels, mode)
-    if weights.shape != expected:
-        what = "basis, channels" if mode == "channelwise" else "basis, features of each input, features out"
-        raise ShapeError(
-            "the weights have the wrong shape",
-            got=f"shape {list(weights.shape)}",
-            expected=f"{list(expected)}: {what}",
-            step="see multilinear_weight_shape(space, channels, out_channels)",
-        )
+    step = "see multilinear_weight_shape(space, channels, out_channels)"
+    _checks.shaped("weights", weights, expected, step=step)
     known = tuple(sorted(shapes.sizes.items()))
     plan = planned_maps(space, channels, out_channels, normalize, mode)
 

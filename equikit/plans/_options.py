@@ -85,11 +85,4 @@ class RunOptions:
 
 def checked_plan(plan: Any) -> Plan:
     """Return a plan, or raise `OptionError`."""
-    if not isinstance(plan, Plan):
-        raise OptionError(
-            "the first argument must be a plan",
-            got=repr(plan),
-            expected="a plan",
-            step="pass space.plan((channels in, channels out)), or equikit.plans.plan(space, ...)",
-        )
-    return plan
+    return _checks.instance("plan", plan, Plan, "space.plan((channels_in, channels_out))")

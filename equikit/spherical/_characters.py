@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Literal, get_args
 
 from equikit import _checks
-from equikit._errors import TooLargeError
 
 Symmetry = Literal["sym", "alt"]
 Weights = dict[int, int]
@@ -23,13 +22,9 @@ def weights(order: int, symmetry: Symmetry | None) -> Weights:
 
     They count all words in the three weights, multisets, or sets of them.
     """
-    if order > MOST_ORDER:
-        raise TooLargeError(
-            "irreps of tensors of this order would take long to count",
-            got=f"order {order:,}",
-            expected=f"at most {MOST_ORDER}",
-            step="use tensors of lower order",
-        )
+    _checks.refuse_if_more(
+        "the order is too large to count irreps", order, MOST_ORDER, "axes", "use tensors of lower order"
+    )
     if symmetry is not None:
         most = order if symmetry == "sym" else 1
         return Counter(

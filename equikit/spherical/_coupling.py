@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.diagrams import (
     Diagram,
     refuse_if_large,
@@ -104,13 +103,8 @@ def coupling(first: int, second: int, result: int) -> Coupling:
     """
     degrees = {"first": first, "second": second, "result": result}
     a, b, c = (_checks.count(name, degree) for name, degree in degrees.items())
-    if not abs(a - b) <= c <= a + b:
-        raise OptionError(
-            f"degrees {a} and {b} do not couple to {c}",
-            got=f"result={c}",
-            expected=f"a degree from {abs(a - b)} to {a + b}",
-            step=f"write coupling({a}, {b}, {abs(a - b)})",
-        )
+    step = f"write coupling({a}, {b}, {abs(a - b)})"
+    _checks.count("result", c, least=abs(a - b), most=a + b, step=step)
     return _coupling(a, b, c)
 
 

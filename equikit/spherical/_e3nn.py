@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 from jax import lax
 
+from equikit import _checks
 from equikit._array_checks import checked_dtype
-from equikit._errors import DTypeError, MissingPackageError, ShapeError
+from equikit._errors import ShapeError
 from equikit.spherical._characters import Symmetry
 from equikit.spherical._decomposition import Decomposition, decompose
 from equikit.spherical._transform import Tensor, from_irreps, inhabited, to_irreps
@@ -20,17 +20,7 @@ if TYPE_CHECKING:
 
 def e3nn_jax() -> Any:
     """Import e3nn-jax, or raise `MissingPackageError`."""
-    try:
-        return importlib.import_module("e3nn_jax")
-    except ModuleNotFoundError as error:
-        if error.name != "e3nn_jax":
-            raise
-        raise MissingPackageError(
-            "e3nn-jax is not installed",
-            got="no module e3nn_jax",
-            expected="e3nn-jax, which makes an IrrepsArray",
-            step="pip install 'equikit[e3nn]', or use to_irreps, which does without",
-        ) from None
+    return _checks.package("e3nn_jax", "e3nn")
 
 
 def to_irreps_array(
@@ -108,13 +98,7 @@ def from_irreps_array(
     """
     e3nn = e3nn_jax()
     space = inhabited(decompose(order, symmetry, pseudo=pseudo))
-    if not isinstance(y, e3nn.IrrepsArray):
-        raise DTypeError(
-            "y is not an IrrepsArray",
-            got=type(y).__name__,
-            expected="an e3nn_jax.IrrepsArray",
-            step='wrap it in e3nn_jax.IrrepsArray("8x1o", array), or use from_irreps',
-        )
+    _checks.instance("y", y, e3nn.IrrepsArray, 'e3nn_jax.IrrepsArray("8x1o", array)')
     grouped = y.regroup()
     array = checked_dtype("y", grouped.array)
     channels = _channels({(ir.l, ir.p): count for count, ir in grouped.irreps}, space, y.irreps)

@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 
 from equikit._checks import refuse_if_more
-from equikit._errors import TooLargeError
 from equikit.diagrams import (
     refuse_if_large,
 )
@@ -84,13 +83,8 @@ def exact_rows(order: int, symmetry: Symmetry | None) -> tuple[np.ndarray, np.nd
 
     An irrep of alternating tensors occurs once in all tensors of its order, so its path is unique.
     """
-    if order > MOST_AXES:  # even counting them takes long
-        raise TooLargeError(
-            "the change of basis would not fit in memory",
-            got=f"order {order:,}: 3^{order:,} entries in each row",
-            expected=f"an order far below {MOST_AXES}",
-            step="decompose(order) names the irreps without it",
-        )
+    step = "decompose(order) names the irreps without it"
+    refuse_if_more("the change of basis would not fit in memory", order, MOST_AXES, "axes", step)  # counting takes long
     counts = count_irreps(order, symmetry)
     refuse_if_large("the change of basis", sum(c * (2 * l + 1) for l, c in counts.items()) * 3**order, BYTES)
     if symmetry == "sym":

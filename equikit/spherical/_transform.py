@@ -10,8 +10,9 @@ import numpy as np
 from jax import lax
 from jaxtyping import Inexact
 
+from equikit import _checks
 from equikit._array_checks import checked_dtype
-from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit._errors import DTypeError
 from equikit.spherical._characters import Symmetry
 from equikit.spherical._decomposition import Decomposition, decompose
 
@@ -116,54 +117,25 @@ def basis(space: Decomposition, like: jax.Array) -> jax.Array:
 def inhabited(space: Decomposition) -> Decomposition:
     """Return the space, or raise `OptionError` if it is zero."""
     if not space.dim:
-        raise OptionError(
-            f"all alternating tensors of order {space.order} are zero",
-            got=f"order={space.order}, symmetry='alt'",
-            expected="order three at most, as there are three axes",
-            step="leave them out",
-        )
+        _checks.count("the order of alternating tensors", space.order, most=3, step="leave them out")
     return space
 
 
 def check_axes(array: jax.Array, order: int) -> None:
     """Raise `ShapeError` unless the axes before the channels are of size three."""
-    axes = array.shape[max(array.ndim - 1 - order, 0) : -1]
-    if array.ndim < order + 1 or any(size != 3 for size in axes):
-        few = array.ndim < order + 1
-        raise ShapeError(
-            f"x has too few axes for tensors of order {order}" if few else "x has an axis that is not three long",
-            got=f"shape {list(array.shape)}",
-            expected=f"[*batch, {'3, ' * order}channels]",
-            step="add the missing axes; channels come last" if few else "check the order, and that channels come last",
-        )
+    _checks.shaped("x", array, ("*batch", *(3,) * order, "channels"), step="add the missing axes; channels come last")
 
 
 def checked_parts(y: object, space: Decomposition) -> list[jax.Array]:
     """Return the arrays of all irreps of a space, in order, after checking each."""
     wanted = space.multiplicities
-    if not isinstance(y, Mapping) or y.keys() != wanted.keys():
-        raise ShapeError(
-            f"the irreps do not fit tensors of order {space.order}",
-            got=f"irreps {sorted(y, key=str)}" if isinstance(y, Mapping) else type(y).__name__,
-            expected=f"a dictionary with (degree, parity) {[*wanted]}",
-            step="add zeros for an irrep that is missing; pseudo=True changes the parity",
-        )
-    arrays = [checked_dtype(f"irrep {irrep}", y[irrep]) for irrep in wanted]
+    step = "add zeros for an irrep that is missing; pseudo=True changes the parity"
+    given = _checks.same_names("the irreps", y, wanted, step=step)
+    arrays = [checked_dtype(f"irrep {irrep}", given[irrep]) for irrep in wanted]
     first = arrays[0]
     for (irrep, copies), array in zip(wanted.items(), arrays, strict=True):
-        shape = (*first.shape[:-3], copies, 2 * irrep[0] + 1, *first.shape[-1:])
-        if array.ndim < 3 or array.shape != shape:
-            raise ShapeError(
-                f"the array of irrep {irrep} has the wrong shape",
-                got=f"shape {list(array.shape)}",
-                expected=f"[*batch, {copies}, {2 * irrep[0] + 1}, channels], batch and channels as in the others",
-                step="see to_irreps, which makes such arrays",
-            )
-        if array.dtype != first.dtype:
-            raise DTypeError(
-                "the arrays of the irreps differ in dtype",
-                got=f"{array.dtype} for {irrep}, {first.dtype} for {next(iter(wanted))}",
-                expected="one dtype",
-                step="cast them yourself",
-            )
+        batch, channels = first.shape[:-3], first.shape[-1:] if first.ndim > 2 else ("channels",)
+        shape = (*batch, copies, 2 * irrep[0] + 1, *channels)
+        _checks.shaped(f"the irrep {irrep}", array, shape, step="see to_irreps, which makes such arrays")
+        _checks.same(f"the dtype of irrep {irrep}", array.dtype, first.dtype, step="cast the arrays", error=DTypeError)
     return arrays

@@ -1,15 +1,18 @@
 """Symmetrization: make any backbone equivariant by frames, canonical forms and averages over groups."""
 
+from equikit import _checks
 from equikit.nn import MatrixMLP, MatrixNetwork
 from equikit.numerics import eigh
 from equikit.symmetrization import canonicalization, frames
 from equikit.symmetrization._probabilistic import Probabilistic
 from equikit.symmetrization._symmetrize import Symmetrized, symmetrize
 from equikit.symmetrization.canonicalization import Canonicalize
+from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Element, compose, inverse
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info
 from equikit.symmetrization.engine._method import Method
+from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.engine.backbones._backbone import KeyArgument as KeyArgument
 from equikit.symmetrization.orbits._invariants import invariants, orbit_distance
 from equikit.symmetrization.orbits._orbit import OrbitDistance
@@ -18,6 +21,7 @@ from equikit.symmetrization.parts._fine_to_coarse import FineToCoarse
 from equikit.symmetrization.parts._piecewise import Piecewise, piecewise
 
 __all__ = [
+    "Action",
     "Canonicalize",
     "Element",
     "FineToCoarse",
@@ -29,6 +33,7 @@ __all__ = [
     "OrbitDistance",
     "Piecewise",
     "Probabilistic",
+    "Sample",
     "Symmetrized",
     "canonicalization",
     "compose",
@@ -42,3 +47,5 @@ __all__ = [
     "piecewise",
     "symmetrize",
 ]
+
+_checks.answer_misspelled(__name__)

@@ -72,7 +72,7 @@ def Canonicalize(  # it makes an object, of the class that the group has
             expected="Z(n) or D(n) for images, O, SO or S; by energy any finite group",
             step="write for example Canonicalize(network, group=ek.D(4)), or use a frame of ek.frames",
         )
-    known = _checks.call_of(made).arguments - {"self", "network", "encoder", "group"}
+    known = _checks.call_of(made, Canonicalize).arguments - {"self", "network", "encoder", "group"}
     _checks.refuse_unknown("Canonicalize", options, known)
     method: Method = made(network, group, **options) if isinstance(group, Z) else made(network, **options)
     method.asked = None if isinstance(group, Z) else group

@@ -136,18 +136,10 @@ class Probabilistic(Method, nnx.Module):
         """Return the permuted labels, and the rotated labels, of which there is at most one."""
         groups = action.groups
         names = self.labels or tuple(name for name, group in groups.items() if isinstance(group, S | O))
-        for name in names:
-            if not isinstance(groups.get(name), S | O):
-                raise GroupError(
-                    f"Probabilistic cannot act on {name!r}",
-                    got=", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels",
-                    expected="labels bound to S, O(d) or SO(d)",
-                    step="name other labels, or use another method",
-                )
-        rotated = tuple(name for name in names if isinstance(groups[name], O))
-        if not names or len(rotated) > 1:
+        rotated = tuple(name for name in names if isinstance(groups.get(name), O))
+        if not names or len(rotated) > 1 or not all(isinstance(groups.get(name), S | O) for name in names):
             raise GroupError(
-                "Probabilistic has no axis to act on" if not names else "Probabilistic rotates one axis only",
+                f"Probabilistic cannot act on {', '.join(names) or 'no axis'}",
                 got=", ".join(f"{label}={what}" for label, what in action.signature.bindings) or "no labels",
                 expected="labels bound to S, and at most one bound to O(d) or SO(d)",
                 step="bind a label, or name labels= and put another method into the list",

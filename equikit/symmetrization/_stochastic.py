@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._method import Method
@@ -77,13 +77,7 @@ class Stochastic(_Drawing):
         return StochasticModule(of, samples) if isinstance(of, nnx.Module) else super().__new__(cls)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.of, Method):
-            raise OptionError(
-                "Stochastic draws from one method",
-                got=repr(self.of),
-                expected="a frame of ek.frames; of several, each has its own",
-                step="write Stochastic(ek.frames.PCA()), in a list how=[...] for more than one",
-            )
+        _checks.instance("of", self.of, Method, "ek.frames.PCA()")  # type: ignore[type-abstract]  # none is made
         object.__setattr__(self, "samples", option("samples", self.samples))
 
 

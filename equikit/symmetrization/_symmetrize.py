@@ -23,7 +23,7 @@ from equikit._array_checks import (
     refuse_mixture,
     refuse_real,
 )
-from equikit._errors import EquikitError, FrameError, OptionError, ShapeError, SignatureError
+from equikit._errors import EquikitError, FrameError, ShapeError, SignatureError
 from equikit._masks import masked
 from equikit.numerics import rounding
 from equikit.plans import Arrays
@@ -152,13 +152,8 @@ class Symmetrized:
         action, terms = self.action, self.action.inputs
         as_mapping = len(terms) > 1 or isinstance(x, Mapping)
         given = by_name([t.name for t in terms], mapping("x", x)) if as_mapping else {terms[0].name: x}
-        if given.keys() != {term.name for term in terms}:
-            raise SignatureError(
-                "the inputs are not those of the signature",
-                got=f"arrays named {sorted(map(str, given))}",
-                expected=f"arrays named {sorted(t.name for t in terms)}",
-                step="give one array for each term; other arguments of the backbone follow the first",
-            )
+        step = "give one array for each term; other arguments of the backbone follow the first"
+        _checks.same_names("the inputs", given, [term.name for term in terms], step=step, error=SignatureError)
         arrays = {term.name: checked_dtype(term.name, given[term.name]) for term in terms}
         refuse_mixture({f"input {name!r}": array for name, array in arrays.items()})
         refuse_real(action.signature, arrays, arrays.values())
@@ -201,13 +196,8 @@ class Symmetrized:
     def _frame(
         self, arrays: dict[str, Array], masks: dict[str, Array], key: jax.Array | None, refuse: bool = True
     ) -> Frame:
-        if key is None and self.how.needs_key:
-            raise OptionError(
-                f"{type(self.how).__name__} draws at random, and has no key",
-                got="key=None",
-                expected="a key in every call",
-                step="write sym(x, key=jax.random.key(0))",
-            )
+        if self.how.needs_key:
+            _checks.given(type(self.how).__name__, "write sym(x, key=jax.random.key(0))", key=key)
         sample, how = Sample(arrays, masks), self.how
         at_once = _is_value(how)
         frame = _frame_at_once(how, self.action, sample, key) if at_once else how.frame(self.action, sample, key)
@@ -386,16 +376,7 @@ def symmetrize(
 
 def _methods(how: object) -> list[Method]:
     given = list(how) if isinstance(how, Sequence) and not isinstance(how, str) else [how]
-    found = [method for method in given if isinstance(method, Method)]
-    for method in given:
-        if not isinstance(method, Method):
-            raise OptionError(
-                "how= is not a method of symmetrization",
-                got=repr(method),
-                expected="a frame of ek.frames, ek.Canonicalize, or a list of them",
-                step="write how=ek.frames.PCA(), with the parentheses",
-            )
-    return found
+    return [_checks.instance("how", method, Method, "ek.frames.PCA()") for method in given]  # type: ignore[type-abstract]
 
 
 def _holds_positions(kind: Signature, term: Term, label: str) -> bool:
@@ -411,20 +392,12 @@ def _translated(kind: Signature, translate: str | Mapping[str, str] | None) -> d
         found = {term.name: translate for term in terms if _holds_positions(kind, term, translate)}
     else:
         found = dict(mapping("translate", translate))
-    for name, label in found.items():
-        named = [term for term in terms if term.name == name]
-        if not named or not all(_holds_positions(kind, term, label) for term in named):
-            raise SignatureError(
-                "translate= names what holds no positions",
-                got=f"translate={translate!r} for {str(kind)!r}",
-                expected="a label that a term has once, or a dictionary from names of terms to such labels",
-                step='write translate="x"; a term with the label twice is a tensor, which translations leave alone',
-            )
-    if not any(term.name in found for term in kind.inputs):
+    positions = {(term.name, label) for term in terms for label in term.labels if _holds_positions(kind, term, label)}
+    if not found.items() <= positions or not any(term.name in found for term in kind.inputs):
         raise SignatureError(
-            "translate= names a label that no input has once",
+            "translate= names an axis that holds no positions",
             got=f"translate={translate!r} for {str(kind)!r}",
-            expected="a label along which the input holds positions in space",
-            step="correct the label, or leave translate out",
+            expected="a label that an input has once, or a dictionary from names of terms to such labels",
+            step='write translate="x"; a term with the label twice is a tensor, which translations leave alone',
         )
     return found

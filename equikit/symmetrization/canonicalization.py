@@ -1,5 +1,6 @@
 """Canonicalization: one group element for every input, chosen by a learned network."""
 
+from equikit import _checks
 from equikit.nn import GroupConvolution, VectorNeurons
 from equikit.symmetrization._canonicalize import Canonicalize
 from equikit.symmetrization.finite._energy import EnergyCanonicalization, separation_loss
@@ -25,3 +26,5 @@ __all__ = [
     "sinkhorn",
     "soft_sort",
 ]
+
+_checks.answer_misspelled(__name__)

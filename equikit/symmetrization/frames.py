@@ -1,5 +1,6 @@
 """Frames: a few group elements for every input, over which averages are equivariant."""
 
+from equikit import _checks
 from equikit.symmetrization._stochastic import Stochastic
 from equikit.symmetrization.finite._average import GroupAverage
 from equikit.symmetrization.graphs._canonical import Canonical
@@ -23,3 +24,5 @@ __all__ = [
     "Sort",
     "Stochastic",
 ]
+
+_checks.answer_misspelled(__name__)

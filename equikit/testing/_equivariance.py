@@ -74,14 +74,6 @@ def _read(
     return bind(sources, targets, groups, bindings, call=call), widths
 
 
-def _checked_batch(batch: object) -> tuple[int, ...]:
-    if not isinstance(batch, Sequence) or isinstance(batch, str):
-        raise OptionError(
-            "the batch axes are not a tuple", got=repr(batch), expected="(2,), or () for none", step="write batch=(2,)"
-        )
-    return tuple(_checks.count("the size of a batch axis", size, least=1) for size in batch)
-
-
 def _refuse_empty(what: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise `OptionError` if all inputs or all outputs are empty, so that every function would pass."""
     if not any(math.prod(shape) for shape in shapes.values()):
@@ -189,7 +181,7 @@ def _measured(
     kind, widths = _read(signature, outputs, channels, groups, bindings, call)
     samples = _checks.count("samples", samples, least=1, example=4)
     mask = _checks.flag("mask", mask)
-    batch = _checked_batch(batch)
+    batch = _checks.widths("batch", batch, example="(2,)")
     usual = jnp.result_type(complex if kind.is_complex else float)
     wanted_dtype = _checks.dtype("dtype", usual if dtype is None else dtype)
     groups_of = {label: what for label, what in kind.bindings if isinstance(what, Group)}

@@ -1,5 +1,6 @@
 """Weight spaces: the symmetry of a model's parameters, read from its program, and methods that use it."""
 
+from equikit import _checks
 from equikit.weightspace.alignment._align import How as How, align
 from equikit.weightspace.alignment._search import Matching
 from equikit.weightspace.alignment._singular import SingularAlignment, SingularPair, singular_alignment
@@ -98,3 +99,5 @@ __all__ = [
     "train",
     "transfer",
 ]
+
+_checks.answer_misspelled(__name__)

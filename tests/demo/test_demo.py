@@ -232,7 +232,7 @@ def test_bad_arguments(tmp_path):
         with pytest.raises(ek.OptionError, match=f"{next(iter(wrong))}= must be a whole number"):
             demo.demo(output=tmp_path, **wrong)
     (tmp_path / "file").write_text("")
-    with pytest.raises(ek.OptionError, match="output folder"):
+    with pytest.raises(ek.OptionError, match="results cannot be written"):
         demo.demo(output=tmp_path / "file")
     (tmp_path / "demo.json").mkdir()
     with pytest.raises(ek.OptionError, match="cannot be written"):

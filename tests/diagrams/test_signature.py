@@ -49,7 +49,7 @@ def test_a_pickled_signature_has_the_hash_of_its_new_process():
     hash(one)
     code = (
         "import pickle, sys; one = pickle.loads(bytes.fromhex(sys.argv[1])); "
-        "from equikit.diagrams import Signature; "
+        "from equikit.signatures import Signature; "
         "assert hash(one) == hash(Signature(one.inputs, one.outputs, one.bindings))"
     )
     subprocess.run([sys.executable, "-c", code, pickle.dumps(one).hex()], check=True)

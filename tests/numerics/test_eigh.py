@@ -120,9 +120,19 @@ def test_errors():
     for dtype in (jnp.complex64, jnp.int32):
         matrix = jnp.eye(2, dtype=dtype)
         assert_error(
-            ek.DTypeError, lambda matrix=matrix: eigh(matrix), "not real", str(matrix.dtype), "bfloat16", "use"
+            ek.DTypeError,
+            lambda matrix=matrix: eigh(matrix),
+            "matrix must be an array of real floating-point numbers",
+            str(matrix.dtype),
+            "bfloat16",
+            "pass jnp.asarray(matrix, float)",
         )
     for shape in ((3,), (2, 3)):
         assert_error(
-            ek.ShapeError, lambda shape=shape: eigh(jnp.ones(shape)), "not square", str(list(shape)), "d, d", "x"
+            ek.ShapeError,
+            lambda shape=shape: eigh(jnp.ones(shape)),
+            "matrix must have shape [*batch, d, d]",
+            str(list(shape)),
+            "d, d",
+            "x",
         )

@@ -83,8 +83,15 @@ def test_couplings_are_values():
 
 
 ERRORS = [
-    (ek.OptionError, lambda: coupling(1, 1, 3), "degrees 1 and 1 do not couple to 3", "result=3", "0 to 2", "1, 1, 0"),
-    (ek.OptionError, lambda: coupling(3, 1, 1), "do not couple", "result=1", "from 2 to 4", "coupling(3, 1, 2)"),
+    (ek.OptionError, lambda: coupling(1, 1, 3), "result= must be a whole number", "3", "0 to 2", "1, 1, 0"),
+    (
+        ek.OptionError,
+        lambda: coupling(3, 1, 1),
+        "result= must be a whole number ≥ 2",
+        "1",
+        "from 2 to 4",
+        "coupling(3, 1, 2)",
+    ),
     (ek.OptionError, lambda: coupling(-1, 1, 1), "first= must be a whole number", "-1", "an integer ≥ 0", "first=1"),
     (ek.TooLargeError, lambda: coupling(7, 7, 7), "would not fit in memory", "entries", "bytes", "smaller"),
 ]

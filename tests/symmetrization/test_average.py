@@ -241,7 +241,12 @@ def test_groups_without_an_average_are_refused():
         ek.GroupError, lambda: make(turns, samples=3), "turns", "no uniform draws are known", compact, "another"
     )
     assert_error(
-        ek.GroupError, lambda: make(ek.O(3)), "O(3) has infinitely many", "samples=None", "how many", "samples=64"
+        ek.GroupError,
+        lambda: make(ek.O(3)),
+        "GroupAverage does not work with O(3)",
+        "x=O(3)",
+        "a finite group, or samples=",
+        "samples=64",
     )
     turn = ek.MatrixGroup([[[0.6, -0.8], [0.8, 0.6]]], name="turn")
     sym = make(turn, max_size=50)
@@ -257,14 +262,26 @@ def test_errors():
     assert_error(
         ek.OptionError,
         lambda: GroupAverage(axes=("i", "j")),
-        "go together",
+        "axes= and group= must be given together",
         "group=None",
-        "or neither",
-        "group=ek.D(4)",
+        "all of them, or none",
+        "leave axes out",
     )
-    assert_error(ek.OptionError, lambda: GroupAverage(group=ek.D(4)), "go together", "axes=None", "D(n)", "axes=")
     assert_error(
-        ek.OptionError, lambda: GroupAverage(axes=("i", "j"), group=ek.S(4)), "go together", "S(4)", "Z(n)", "D"
+        ek.GroupError,
+        lambda: GroupAverage(group=ek.D(4)),
+        "axes= and group= must be given together",
+        "axes=None",
+        "all of them, or none",
+        "leave group out",
+    )
+    assert_error(
+        ek.OptionError,
+        lambda: GroupAverage(axes=("i", "j"), group=ek.S(4)),
+        "this group does not turn images",
+        "S(4)",
+        "Z(n)",
+        "D",
     )
     assert_error(ek.OptionError, lambda: GroupAverage(samples=0), "whole number ≥ 1", "0", "≥ 1", "samples=1")
 
@@ -300,10 +317,10 @@ def test_errors():
         "correct the signature",
     )
     assert_error(
-        ek.GroupError,
+        ek.OptionError,
         lambda: ek.symmetrize(jnp.sin, "x -> p", x=ek.Fixed(3), p=ek.S, how=GroupAverage())(jnp.ones((3, 1))),
-        "size of 'p' is unknown",
+        "no input has the label 'p', whose size is unknown",
         "x -> p",
-        "a group with a size",
+        "an input term with the label 'p', whose size is unknown",
         "S(5)",
     )

@@ -265,9 +265,9 @@ def test_refusals():
         assert_error(
             ek.OptionError,
             lambda signature=signature: made(Canonical(), signature),
-            "the input is not a graph on 'p'",
+            "no input has 'p' at most twice, and one twice",
             signature,
-            "once or twice",
+            "an input term with 'p' at most twice, and one twice",
             "Sort",
         )
     assert_error(ek.OptionError, lambda: Canonical(max_steps=0), "whole number ≥ 1", "0", "≥ 1", "max_steps=1")
@@ -279,7 +279,7 @@ def test_refusals():
         "flag",
         "error",
     )
-    with pytest.raises(TypeError, match="max_size"):
+    with pytest.raises(ek.OptionError, match="max_size"):
         Canonical(max_size=2)
 
 

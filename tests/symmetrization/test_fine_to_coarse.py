@@ -166,8 +166,22 @@ class TestInputs:
         assert_error(
             ek.OptionError, lambda: FineToCoarse(2, [1, 2]), "one more than", "2 widths", "first partition", "widths="
         )
-        assert_error(ek.ShapeError, lambda: FineToCoarse(2, [1.0])(x), "no points", "[3, 2]", "channels", "channels=")
+        assert_error(
+            ek.ShapeError,
+            lambda: FineToCoarse(2, [1.0])(x),
+            "x must have shape [*batch, p, d, channels]",
+            "[3, 2]",
+            "channels",
+            "pass the positions of points in space",
+        )
         one = FineToCoarse(2, [1.0], term="y")
-        assert_error(ek.OptionError, lambda: one({"x": x, "h": x}), "no input", "'y'", "name of", "term='h'")
+        assert_error(
+            ek.OptionError,
+            lambda: one({"x": x, "h": x}),
+            "unknown value for term=",
+            "'y'",
+            '"h" or "x"',
+            'write term="h"',
+        )
         bad = FineToCoarse(2, [1.0, 1.0], votes=[lambda x, parts: x[:1]], channels=False)
-        assert_error(ek.ShapeError, lambda: bad(x), "not places", "[1, 2]", "[3, 2]", "piecewise")
+        assert_error(ek.ShapeError, lambda: bad(x), "votes must have shape [3, 2]", "[1, 2]", "[3, 2]", "piecewise")

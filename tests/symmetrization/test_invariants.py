@@ -176,12 +176,54 @@ def test_errors():
         )
     group = ek.MatrixGroup([[[-1]]])
     assert_error(ek.GroupError, lambda: invariants(group, eye[:1, :1]), "no invariants", "Matrix", "O, SO", "orders=")
-    assert_error(ek.ShapeError, lambda: invariants(ek.O(2), eye), "not those of O(2)", "[3, 3]", "2, vectors", "swap")
-    assert_error(ek.ShapeError, lambda: invariants(ek.O(3), eye[0]), "not those of O(3)", "[3]", "batch", "swap")
     assert_error(
-        ek.ShapeError, lambda: orbit_distance(ek.O(3), eye[:, :2]), "not square", "[3, 2]", "3, 3]", "invariants("
+        ek.ShapeError,
+        lambda: invariants(ek.O(2), eye),
+        "vectors must have shape [*batch, 2, vectors]",
+        "[3, 3]",
+        "2, vectors",
+        "pass an array of shape [*batch, 2, vectors]",
     )
-    assert_error(ek.DTypeError, lambda: invariants(ek.U(3), eye), "real vectors", "float64", "complex", "astype")
-    assert_error(ek.DTypeError, lambda: invariants(ek.O(2), jnp.eye(2, dtype=int)), "no array", "int", "float", "pass")
-    assert_error(ek.DTypeError, lambda: invariants(ek.O(2), [[1.0]]), "no array", "list", "float", "pass")
-    assert_error(ek.OptionError, lambda: invariants("O(3)", eye), "must be a group", "'O(3)'", "a group", "SO(3)")
+    assert_error(
+        ek.ShapeError,
+        lambda: invariants(ek.O(3), eye[0]),
+        "vectors must have shape [*batch, 3, vectors]",
+        "[3]",
+        "batch",
+        "pass an array of shape [*batch, 3, vectors]",
+    )
+    assert_error(
+        ek.ShapeError,
+        lambda: orbit_distance(ek.O(3), eye[:, :2]),
+        "matrix must have shape [*batch, 3, 3]",
+        "[3, 2]",
+        "3, 3]",
+        "invariants(",
+    )
+    assert_error(
+        ek.DTypeError,
+        lambda: invariants(ek.U(3), eye),
+        "vectors must be an array of complex floating-point numbers",
+        "float64",
+        "complex",
+        "pass jnp.asarray(vectors, complex)",
+    )
+    assert_error(
+        ek.DTypeError,
+        lambda: invariants(ek.O(2), jnp.eye(2, dtype=int)),
+        "vectors must be an array of real or complex floating-poi",
+        "int",
+        "float",
+        "pass",
+    )
+    assert_error(
+        ek.DTypeError,
+        lambda: invariants(ek.O(2), [[1.0]]),
+        "vectors must be an array of real or complex floating-poi",
+        "list",
+        "float",
+        "pass",
+    )
+    assert_error(
+        ek.OptionError, lambda: invariants("O(3)", eye), "group= must be a Group", "'O(3)'", "a Group", "SO(3)"
+    )

@@ -263,31 +263,84 @@ class TestErrors:
             x = jnp.ones((2, 3, 4), complex if group.is_complex else float)
             return lambda: of_group(group, network)(x)
 
-        assert_error(ek.ShapeError, call(lambda x: x), "no matrix", "[2, 3, 4]", "[2, 3, 3]", "column")
-        assert_error(ek.ShapeError, call(lambda x: "M"), "no matrix", "str", "[2, 3, 3]", "column")
         assert_error(
-            ek.DTypeError, call(lambda x: own_vectors(x).astype(complex)), "none of O(3)", "complex", "real", "cast"
+            ek.ShapeError,
+            call(lambda x: x),
+            "the matrix of the network must have shape [2, 3, 3]",
+            "[2, 3, 4]",
+            "[2, 3, 3]",
+            "column",
         )
         assert_error(
-            ek.DTypeError, call(lambda x: own_vectors(x).real, ek.U(3)), "none of U(3)", "float32", "complex", "cast"
+            ek.DTypeError,
+            call(lambda x: "M"),
+            "the matrix of the network must be an array of real float",
+            "str",
+            "float32, bfloat16, float16 or float64",
+            "column",
+        )
+        assert_error(
+            ek.DTypeError,
+            call(lambda x: own_vectors(x).astype(complex)),
+            "the matrix of the network must be an array of real float",
+            "complex",
+            "float32, bfloat16, float16 or float64",
+            "let the network return n vectors, one in each column",
+        )
+        assert_error(
+            ek.DTypeError,
+            call(lambda x: own_vectors(x).real, ek.U(3)),
+            "the matrix of the network must be an array of complex fl",
+            "float32",
+            "complex",
+            "let the network return n vectors, one in each column",
         )
 
     def test_of_losses(self):
         info = of_group(ek.O(2)).info(jnp.eye(2))
         frame = ek.symmetrize(uneven, "x -> x", x=ek.O(2), how=ek.frames.PCA()).info(jnp.eye(2) + 1)
-        assert_error(ek.OptionError, lambda: orbit_loss(frame), "not hold", "[]", "orbit_distance", "OrbitDistance")
         assert_error(
-            ek.OptionError, lambda: orbit_loss(info, input_weight=1), "not hold", "orbit_matrix", "orbit_input", "comp"
+            ek.OptionError,
+            lambda: orbit_loss(frame),
+            "the info has no 'orbit_distance'",
+            "[]",
+            "the info of OrbitDistance(network)",
+            "OrbitDistance",
         )
         assert_error(
-            ek.OptionError, lambda: matrix_equivariance_loss(info, frame, jnp.eye(2)), "not hold", "[]", "matrix", "Orb"
+            ek.OptionError,
+            lambda: orbit_loss(info, input_weight=1),
+            "the info has no 'orbit_input'",
+            "orbit_matrix",
+            "the info of OrbitDistance(network, compare_input=True)",
+            "comp",
+        )
+        assert_error(
+            ek.OptionError,
+            lambda: matrix_equivariance_loss(info, frame, jnp.eye(2)),
+            "the info has no 'orbit_matrix'",
+            "[]",
+            "the info of OrbitDistance(network)",
+            "Orb",
         )
 
     def test_of_what_there_is_nothing_to_compare_of(self):
         build = lambda: ek.symmetrize(  # noqa: E731
             jnp.sin, "x x -> x x", x=ek.O(2), how=OrbitDistance(own_vectors, compare_input=True)
         )
-        assert_error(ek.OptionError, build, "no vectors to compare", "x x", "one axis 'x'", "leave compare_input= out")
         assert_error(
-            ek.OptionError, lambda: orbit_loss(jnp.eye(2)), "not what is known", "ArrayImpl", "Info", "with_info"
+            ek.OptionError,
+            build,
+            "no input has 'x' once",
+            "x x",
+            "an input term with 'x' once",
+            "leave compare_input= out",
+        )
+        assert_error(
+            ek.OptionError,
+            lambda: orbit_loss(jnp.eye(2)),
+            "info= must be an Info",
+            "Array([[1., 0.],        [0., 1.]], dtype=float32)",
+            "Info",
+            "write info=sym.info(x)",
         )

@@ -370,11 +370,46 @@ class TestErrors:
             return lambda: sym(x, parts=parts)
 
         assert_error(ek.OptionError, call(None), "nothing says", "no parts=", "[*batch, points, parts]", "one_hot")
-        assert_error(ek.ShapeError, call(jnp.ones((8, 2))), "do not fit", "[8, 2]", "[9, parts]", "every point")
-        assert_error(ek.ShapeError, call(jnp.ones((9, 0))), "do not fit", "[9, 0]", "one part", "every point")
-        assert_error(ek.ShapeError, call(jnp.ones(())), "do not fit", "[]", "one part", "every point")
-        assert_error(ek.DTypeError, call(jnp.ones((9, 2), int)), "no real", "int", "float32", "one_hot")
-        assert_error(ek.DTypeError, call([[1.0]]), "no real", "list", "float32", "one_hot")
+        assert_error(
+            ek.ShapeError,
+            call(jnp.ones((8, 2))),
+            "the weights of the parts must have shape [9, parts]",
+            "[8, 2]",
+            "[9, parts]",
+            "pass jax.nn.one_hot(part_of_each_point, number_of_parts)",
+        )
+        assert_error(
+            ek.OptionError,
+            call(jnp.ones((9, 0))),
+            "there are no parts",
+            "[9, 0]",
+            "one or more parts",
+            "pass jax.nn.one_hot(part_of_each_point, number_of_parts)",
+        )
+        assert_error(
+            ek.ShapeError,
+            call(jnp.ones(())),
+            "the weights of the parts must have shape [9, parts]",
+            "[]",
+            "[9, parts]",
+            "pass jax.nn.one_hot(part_of_each_point, number_of_parts)",
+        )
+        assert_error(
+            ek.DTypeError,
+            call(jnp.ones((9, 2), int)),
+            "the weights of the parts must be an array of real floati",
+            "int",
+            "float32",
+            "one_hot",
+        )
+        assert_error(
+            ek.DTypeError,
+            call([[1.0]]),
+            "the weights of the parts must be an array of real floati",
+            "list",
+            "float32",
+            "one_hot",
+        )
         assert_error(ek.OptionError, call(-jnp.ones((9, 2))), "negative", "18 of 18", "zero or more", "softmax")
         assert_error(ek.OptionError, call(jnp.full((9, 2), jnp.nan)), "negative", "nan", "zero or more", "softmax")
         bad = jax.jit(lambda x, parts: sym(x, parts=parts))(x, -jnp.ones((9, 2)))

@@ -319,7 +319,7 @@ def test_messages():
         "other names than 'noise'",
         "rename the term",
     )
-    with pytest.raises(ek.OptionError, match="has no average over what is left open"):
+    with pytest.raises(ek.GroupError, match="does not work with O"):
         ek.symmetrize(jnp.sin, "p x -> p x", p=ek.S, x=ek.Lorentz, how=Probabilistic(jnp.sin))
-    with pytest.raises(ek.ShapeError, match="does not return a score for each entry"):
+    with pytest.raises(ek.ShapeError, match="scores of 'p' must have shape"):
         ek.symmetrize(jnp.sin, "p -> p", p=ek.S, how=Probabilistic(lambda x: x["noise"][0]))(x, key=jax.random.key(0))

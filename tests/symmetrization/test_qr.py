@@ -409,12 +409,14 @@ def test_errors():
         '"error" or "flag"',
         "error",
     )
-    assert_error(ek.OptionError, lambda: make(ek.O(3), terms=("y",)), "no such input term", "'y'", "'p x'", "terms=")
+    assert_error(
+        ek.OptionError, lambda: make(ek.O(3), terms=("y",)), "unknown value for terms=", "'y'", '"p x"', "terms="
+    )
     assert_error(
         ek.OptionError,
         lambda: ek.symmetrize(jnp.sin, "p -> x", p=ek.Fixed(3), x=ek.O(3), how=QR()),
-        "no input term has the label 'x'",
+        "no input has the label 'x'",
         "p -> x",
-        "vectors or tensors",
+        "an input term with the label 'x'",
         "terms=",
     )

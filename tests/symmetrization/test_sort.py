@@ -362,18 +362,28 @@ def test_refusals():
         return ek.symmetrize(jnp.sin, signature, groups=groups, channels=False, how=how)
 
     assert_error(
-        ek.GroupError, lambda: made(Sort(), p=ek.Z(4)), "not for Z(4)", "p=Z(4)", "S", "ek.frames.GroupAverage"
+        ek.GroupError,
+        lambda: made(Sort(), p=ek.Z(4)),
+        "Sort does not work with Z(4)",
+        "p=Z(4)",
+        "S",
+        "ek.frames.GroupAverage",
     )
     assert_error(
         ek.OptionError,
         lambda: made(Sort(), "p p f -> p"),
-        "no input says how to sort",
+        "no input has 'p' once",
         "p p f -> p",
         "'p' once",
         "Laplacian",
     )
     assert_error(
-        ek.OptionError, lambda: made(Sort(terms=("q",))), "no such input term", "'q'", "'p f'", "correct terms="
+        ek.OptionError,
+        lambda: made(Sort(terms=("q",))),
+        "unknown value for terms=",
+        "'q'",
+        '"p f"',
+        'write terms="p f"',
     )
     assert_error(ek.OptionError, lambda: Sort(max_size=0), "whole number ≥ 1", "0", "≥ 1", "max_size=1")
     assert_error(ek.OptionError, lambda: Sort(max_size=2.5), "whole number", "2.5", "an integer", "max_size=1")

@@ -177,8 +177,8 @@ def ramp(x):
 @pytest.mark.parametrize(
     ("signature", "function", "options", "message"),
     [
-        ("p -> p", ramp, {"batch": (0,)}, "size of a batch axis must be a whole number ≥ 1"),
-        ("p -> p", ramp, {"batch": (2, 0)}, "size of a batch axis must be a whole number ≥ 1"),
+        ("p -> p", ramp, {"batch": (0,)}, "each entry of batch= must be a whole number ≥ 1"),
+        ("p -> p", ramp, {"batch": (2, 0)}, "each entry of batch= must be a whole number ≥ 1"),
         ("p -> p", ramp, {"channels": 0}, "the inputs have no entries"),
         ("p -> p", ramp, {"p": ek.S(0)}, "the inputs have no entries"),
         ("p -> ()", lambda x: x[:, 0] if x.shape[1] else x.sum(1), {"p": ek.S(0)}, "the inputs have no entries"),

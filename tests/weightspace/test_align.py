@@ -27,7 +27,7 @@ def test_a_planted_permutation_is_found(name: str, how: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
     other = spec.act(spec.random_element(jax.random.key(2)), params)
-    found, matching = align(params, other, spec, how, apply=apply, x=x, restarts=6, with_info=True)
+    found, matching = align(spec, params, other, how, apply=apply, x=x, restarts=6, with_info=True)
     if how == "weights":
         for one, two in zip(*map(jax.tree.leaves, (params, found)), strict=True):
             np.testing.assert_array_equal(one, two)
@@ -62,7 +62,7 @@ def correlations(labels: tuple[str, ...], one: jax.Array, two: jax.Array) -> np.
 def test_a_planted_permutation_is_found_from_batches() -> None:
     other = SPEC.act(SPEC.random_element(jax.random.key(2)), PARAMS)
     batches = (X[start : start + 4] for start in range(0, len(X), 4))
-    found = align(PARAMS, other, SPEC, "activations", apply=APPLY, batches=batches)
+    found = align(SPEC, PARAMS, other, "activations", apply=APPLY, batches=batches)
     for one, two in zip(*map(jax.tree.leaves, (PARAMS, found)), strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -89,7 +89,7 @@ def test_permutations_of_residual_blocks_are_found_in_20_of_20(blocks: int) -> N
     spec = trace(apply, params, jnp.ones((2, 5)))
     for seed in range(20):
         other = spec.act(spec.random_element(jax.random.key(seed)), params)
-        _, matching = align(params, other, spec, seed=seed, with_info=True)
+        _, matching = align(spec, params, other, seed=seed, with_info=True)
         assert matching.similarity > 1 - 1e-5
 
 
@@ -106,7 +106,7 @@ def test_two_axes_of_one_tensor() -> None:
     spec = trace(apply, params, jnp.ones((4, 3)))
     other = {name: leaf + 0.2 * jax.random.normal(jax.random.key(7), leaf.shape) for name, leaf in params.items()}
     moved = spec.act(spec.random_element(jax.random.key(3)), other)
-    _, matching = align(params, moved, spec, restarts=8, with_info=True)
+    _, matching = align(spec, params, moved, restarts=8, with_info=True)
     norms = [np.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in tree.values())) for tree in (params, other)]
     straight = sum(float(jnp.sum(params[name] * other[name])) for name in params) / norms[0] / norms[1]
     assert matching.similarity >= straight - 1e-6
@@ -122,11 +122,11 @@ def test_complex_weights_are_aligned_by_the_real_inner_product() -> None:
     params = {"w0": 1 + 1j * normal(3, 8), "w1": jnp.ones((8, 2))}
     spec = trace(model, params, normal(5, 3))
     element = spec.random_element(jax.random.key(0))
-    found, matching = align(params, spec.act(element, params), spec, with_info=True)
+    found, matching = align(spec, params, spec.act(element, params), with_info=True)
     np.testing.assert_array_equal(found["w0"], params["w0"])
     assert matching.similarity == pytest.approx(1)
     turned = params | {"w0": (1 - 1j) * params["w0"]}
-    _, matching = align(params, turned, spec.fix("h0"), with_info=True)
+    _, matching = align(spec.fix("h0"), params, turned, with_info=True)
     one, two = (np.concatenate([np.ravel(leaf) for leaf in tree.values()]) for tree in (params, turned))
     exact = np.vdot(one, two).real / np.linalg.norm(one) / np.linalg.norm(two)
     assert matching.similarity == pytest.approx(exact, abs=1e-5)
@@ -140,14 +140,14 @@ def test_integers_are_moved_and_not_compared() -> None:
     params = {"w0": normal(3, 8), "w1": normal(8, 2, seed=1), "mask": jnp.arange(8) < 5, "count": jnp.array(10**9)}
     spec, x = trace(counted, params, normal(5, 3)), normal(5, 3)
     other = spec.act(spec.random_element(jax.random.key(0)), params) | {"count": jnp.array(3)}
-    found, matching = align(params, other, spec, with_info=True)
+    found, matching = align(spec, params, other, with_info=True)
     for name in ("w0", "w1", "mask"):
         np.testing.assert_array_equal(found[name], params[name])
     assert (found["count"], matching.similarity) == (3, pytest.approx(1)), "counters would outweigh everything"
-    by_output = align(params, other, spec, how="activations", apply=counted, x=x)
+    by_output = align(spec, params, other, how="activations", apply=counted, x=x)
     np.testing.assert_allclose(counted(by_output, x), counted(other, x), rtol=1e-4, atol=1e-6)
     no_weights = trace(lambda p, x: x.sum() * p["mask"].sum(), {"mask": params["mask"]}, x)
-    assert align({"mask": params["mask"]}, {"mask": params["mask"][::-1]}, no_weights, with_info=True)[1].element == {}
+    assert align(no_weights, {"mask": params["mask"]}, {"mask": params["mask"][::-1]}, with_info=True)[1].element == {}
 
 
 def test_merged_networks_have_the_integers_of_the_first() -> None:
@@ -156,7 +156,7 @@ def test_merged_networks_have_the_integers_of_the_first() -> None:
     others = [
         spec.act(spec.random_element(jax.random.key(seed)), params) | {"count": jnp.array(seed)} for seed in range(2)
     ]
-    found = merge([params, *others], spec)
+    found = merge(spec, [params, *others])
     assert {name: leaf.dtype for name, leaf in found.items()} == {name: leaf.dtype for name, leaf in params.items()}
     assert found["count"] == 7
     expected = counted(params, normal(5, 3))
@@ -172,9 +172,9 @@ def test_merged_networks_are_the_mean_of_aligned_ones() -> None:
     ]
     moved = [spec.act(spec.random_element(jax.random.key(k)), tree) for k, tree in enumerate(noisy)]
     wanted = jax.tree.map(lambda *leaves: sum(leaves) / 3, *noisy)
-    found = merge(moved, spec)
+    found = merge(spec, moved)
     np.testing.assert_allclose(apply(found, x), apply(wanted, x), atol=1e-5)
-    assert merge(moved[:1], spec) is not moved[0]
+    assert merge(spec, moved[:1]) is not moved[0]
 
 
 @pytest.mark.parametrize("scale", [1e25, 1e-20])
@@ -182,10 +182,10 @@ def test_large_and_small_weights_are_aligned(scale: float) -> None:
     """Their products are no numbers of float32, but similarities are what they are for others."""
     params = {name: scale * leaf for name, leaf in PARAMS.items()}
     other = SPEC.act(SPEC.random_element(jax.random.key(1)), params)
-    found, matching = align(params, other, SPEC, with_info=True)
+    found, matching = align(SPEC, params, other, with_info=True)
     np.testing.assert_array_equal(found["w0"], params["w0"])
     assert matching.similarity == pytest.approx(1, abs=1e-5)
-    hidden = align(params, other, SPEC, "activations", apply=lambda p, x: x @ p["w0"], x=X)
+    hidden = align(SPEC, params, other, "activations", apply=lambda p, x: x @ p["w0"], x=X)
     np.testing.assert_array_equal(hidden["w0"], params["w0"])
     noisy = {name: leaf + 0.3 * jax.random.normal(jax.random.key(3), leaf.shape) for name, leaf in PARAMS.items()}
     of_noisy = {name: scale * leaf for name, leaf in noisy.items()}
@@ -203,48 +203,78 @@ def test_logits_that_are_masked_are_data_that_are_not_there() -> None:
     x = jax.random.normal(jax.random.key(0), (2, 4, 5))
     spec = trace(causal, params, x)
     other = spec.act(spec.random_element(jax.random.key(1)), params)
-    found = align(params, other, spec, "activations", apply=causal, x=x)
+    found = align(spec, params, other, "activations", apply=causal, x=x)
     np.testing.assert_array_equal(found["mix"], params["mix"])
 
 
 REFUSED = {
     "data that are no numbers": (
-        lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, x=X.at[0, 0].set(jnp.nan)),
-        (ek.OptionError, "params_a compute activations that are no numbers", "data, h", "finite activations", "data"),
+        lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, x=X.at[0, 0].set(jnp.nan)),
+        (
+            ek.OptionError,
+            "activations of params_a with axes data, h0 are not finite",
+            "32 of 32 entries infinite or NaN",
+            "finite numbers",
+            "data",
+        ),
     ),
     "no labels on activations": (
-        lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=lambda p, x: jnp.sum(x), x=X),
-        (ek.OptionError, "no activation has an axis", "labels h0", "layers outside of while loops", "how='weights'"),
+        lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=lambda p, x: jnp.sum(x), x=X),
+        (
+            ek.OptionError,
+            "there are no activations with a permuted axis",
+            "no array that depends on the data outside of while loops",
+            "one or more activations with a permuted axis",
+            'write how="weights"',
+        ),
     ),
     "no batches": (
-        lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, batches=[]),
-        (ek.OptionError, "no batches to compute activations of", "empty", "one input", "a list"),
+        lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, batches=[]),
+        (ek.OptionError, "there are no batches", "no batches", "one or more batches", "a list"),
     ),
     "an input and batches": (
-        lambda: align(PARAMS, PARAMS, SPEC, "activations", apply=APPLY, x=X, batches=[X]),
-        (ek.OptionError, "nothing to compute activations of", "batches of type list", "x= or batches=", "x=x"),
+        lambda: align(SPEC, PARAMS, PARAMS, "activations", apply=APPLY, x=X, batches=[X]),
+        (
+            ek.OptionError,
+            "x= and batches= cannot be given together",
+            "x=Array([[ 1.6226422 ,  2.0252647 , -0.43359444],       ",
+            "at most one of x=, batches=",
+            "leave batches out",
+        ),
     ),
     "activations that overflow": (
         lambda: align(
-            PARAMS, {n: 1e37 * leaf for n, leaf in PARAMS.items()}, SPEC, "activations", apply=APPLY, x=1e3 * X
+            SPEC, PARAMS, {n: 1e37 * leaf for n, leaf in PARAMS.items()}, "activations", apply=APPLY, x=1e3 * X
         ),
-        (ek.OptionError, "params_b compute activations that are no numbers", "data, h", "finite", "diverged"),
+        (
+            ek.OptionError,
+            "activations of params_b with axes data, h0 are not finite",
+            "32 of 32 entries infinite or NaN",
+            "finite",
+            "diverged",
+        ),
     ),
     "no such how": (
-        lambda: align(PARAMS, PARAMS, SPEC, "gradients"),
+        lambda: align(SPEC, PARAMS, PARAMS, "gradients"),
         (ek.OptionError, "unknown value for how=", "'gradients'", '"weights", "activations"', 'how="weights"'),
     ),
     "no data": (
-        lambda: align(PARAMS, PARAMS, SPEC, "activations"),
-        (ek.OptionError, "nothing to compute activations of", "apply=None", "the model and data", "apply=apply, x=x"),
+        lambda: align(SPEC, PARAMS, PARAMS, "activations"),
+        (ek.OptionError, "how='activations' needs apply=", "apply=None", "apply=", "apply=apply, x=x"),
     ),
     "another model": (
-        lambda: align(PARAMS, {"w0": PARAMS["w0"]}, SPEC),
-        (ek.OptionError, "params_b are not those of the specification", "no 'b0'", "5 arrays", "same structure"),
+        lambda: align(SPEC, PARAMS, {"w0": PARAMS["w0"]}),
+        (
+            ek.OptionError,
+            "params_b do not have the expected names",
+            "'w0'",
+            "a dictionary with the names 'b0', 'b1', 'w0', 'w1', 'w2'",
+            "same structure",
+        ),
     ),
     "nothing to merge": (
-        lambda: merge([], SPEC),
-        (ek.OptionError, "nothing to merge", "no trees", "one or more", "params_a"),
+        lambda: merge(SPEC, []),
+        (ek.OptionError, "there are no trees in a list", "[]", "one or more", "params_a"),
     ),
 }
 APPLY, PARAMS, X = MODELS["perceptron"]()

@@ -79,11 +79,11 @@ def test_a_compiled_program_flags_what_is_not_exact() -> None:
 
 
 REFUSED = {
-    "a vector": (0, jnp.ones(32), "first is not a matrix", "[32]", "two axes", "reshape"),
-    "second": (1, jnp.ones((8, 2)), "second does not fit", "[8, 2]", "[32, 2]", "two layers"),
-    "inputs": (2, jnp.ones((8, 3)), "inputs does not fit", "[8, 3]", "[8, 32]", "two layers"),
-    "matrix": (3, jnp.eye(4), "matrix does not fit", "[4, 4]", "[32, 32]", "two layers"),
-    "empty": (2, jnp.ones((0, 32)), "the batch is empty", "[0, 32]", "one input or more", "pass inputs"),
+    "a vector": (0, jnp.ones(32), "first must have shape [rows, columns]", "[32]", "[rows, columns]", "reshape"),
+    "second": (1, jnp.ones((8, 2)), "second must have shape [32, 2]", "[8, 2]", "[32, 2]", "two layers"),
+    "inputs": (2, jnp.ones((8, 3)), "inputs must have shape [8, 32]", "[8, 3]", "[8, 32]", "two layers"),
+    "matrix": (3, jnp.eye(4), "matrix must have shape [32, 32]", "[4, 4]", "[32, 32]", "two layers"),
+    "empty": (2, jnp.ones((0, 32)), "there are no inputs", "[0, 32]", "one or more inputs", "pass inputs"),
 }
 
 

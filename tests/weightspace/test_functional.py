@@ -126,7 +126,7 @@ REFUSED = {
     ),
     "two batches": (
         lambda: Functional(SPEC, [1, 1], rngs=nnx.Rngs(0))(PARAMS | {"w1": PARAMS["w1"][None]}),
-        (ek.ShapeError, "'w1' does not fit the others", "[1, 6, 2]", "as 'w0' has", "stack"),
+        (ek.ShapeError, "the parameter 'w1' must have shape [6, 2]", "[1, 6, 2]", "[6, 2]", "stack"),
     ),
 }
 SPEC, PARAMS = perceptron(3, 6, 2)

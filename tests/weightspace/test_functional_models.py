@@ -172,12 +172,12 @@ def test_models_are_pickled_and_run_in_both_modes() -> None:
         ),
         (lambda spec: Functional(spec, [1, 1], fixed={"h0": "dense"}, rngs=nnx.Rngs(0)), "fixed names 'h0'", "'h0'"),
         (lambda spec: NFN(spec, [1, 1], variant="PN", rngs=nnx.Rngs(0)), "unknown value for variant=", "'PN'"),
-        (lambda spec: UNF(spec, [1, 1], fixed="dense", rngs=nnx.Rngs(0)), "UNF has a choice of fixed", "'dense'"),
+        (lambda spec: UNF(spec, [1, 1], fixed="dense", rngs=nnx.Rngs(0)), "UNF has no option 'fixed'", "fixed="),
         (lambda spec: Functional(spec, [1, 1], fixed="positions", rngs=None), "rngs= must be nnx.Rngs", "None"),
-        (lambda spec: Functional(None, [1, 1], rngs=nnx.Rngs(0)), "spec= must be a specification", "None"),
-        (lambda spec: UNF("spec", [1, 1], rngs=nnx.Rngs(0)), "spec= must be a specification", "'spec'"),
-        (lambda spec: NFN(None, [1, 1], rngs=nnx.Rngs(0)), "spec= must be a specification", "None"),
-        (lambda spec: DWSNet(None, [1, 1], rngs=nnx.Rngs(0)), "spec= must be a specification", "None"),
+        (lambda spec: Functional(None, [1, 1], rngs=nnx.Rngs(0)), "spec= must be a Specification", "None"),
+        (lambda spec: UNF("spec", [1, 1], rngs=nnx.Rngs(0)), "spec= must be a Specification", "'spec'"),
+        (lambda spec: NFN(None, [1, 1], rngs=nnx.Rngs(0)), "spec= must be a Specification", "None"),
+        (lambda spec: DWSNet(None, [1, 1], rngs=nnx.Rngs(0)), "spec= must be a Specification", "None"),
         (lambda spec: Functional(spec, 4, rngs=nnx.Rngs(0)), "channels= must be a list of widths", "4"),
         (lambda spec: Functional(spec, "14", rngs=nnx.Rngs(0)), "channels= must be a list of widths", "'14'"),
         (lambda spec: Functional(spec, [1, 1], head=[0], rngs=nnx.Rngs(0)), "each entry of head=", "0"),
@@ -193,11 +193,16 @@ def test_statistics_that_are_no_numbers() -> None:
     spec, params = traced("perceptron")
     zoo = zoo_of(params, 3)
     first = next(iter(zoo))
-    texts = "have no mean and deviation: 'b0'", "no networks", "one network or more", "diverged"
+    texts = "standard deviations of 'b0' are not finite", "1 of 1 entries infinite or NaN", "finite numbers", "diverged"
     assert_error(OptionError, lambda: Standardize(spec, jax.tree.map(lambda leaf: leaf[:0], zoo)), *texts)
     for number in (jnp.nan, jnp.inf, 1e30):
         broken = zoo | {first: zoo[first].at[0].set(number)}
-        texts = f"have no mean and deviation: {first!r}", "infinite entries", "squares are finite", "diverged"
+        texts = (
+            f"standard deviations of {first!r} are not finite",
+            "1 of 1 entries infinite or NaN",
+            "finite numbers",
+            "diverged",
+        )
         assert_error(OptionError, lambda broken=broken: Standardize(spec, broken), *texts)
     assert_error(
         OptionError,
@@ -236,4 +241,11 @@ def test_what_is_no_key_is_refused() -> None:
 def test_channels_that_are_not_there() -> None:
     spec, params = traced("perceptron")
     model = Functional(spec, [2, 1], rngs=nnx.Rngs(0))
-    assert_error(ShapeError, lambda: model(params), "has not the channels", "shape", "2 channels", "stack")
+    assert_error(
+        ShapeError,
+        lambda: model(params),
+        "the parameter 'b0' must have shape [*axes, 2]",
+        "shape",
+        "[*axes, 2]",
+        "stack",
+    )

@@ -267,19 +267,25 @@ REFUSED = {
     ),
     "neurons": (
         lambda: ParameterGraph(MADE.spec, neurons=["h0"]),
-        (ek.OptionError, "'h0' is no label on which nothing acts", "['h0']", "['in', 'out']", "leave neurons out"),
+        (ek.OptionError, "unknown value for neurons=", "'h0'", '"in" or "out"', "leave neurons out"),
     ),
     "another tree": (
         lambda: MADE.features({"w0": PARAMS["w0"]}),
-        (ek.OptionError, "not those of the specification", "no 'b0'", "5 arrays", "same structure"),
+        (
+            ek.OptionError,
+            "the parameters do not have the expected names",
+            "'w0'",
+            "a dictionary with the names 'b0', 'b1', 'w0', 'w1', 'w2'",
+            "same structure",
+        ),
     ),
     "two batches": (
         lambda: MADE.features(PARAMS | {"w1": PARAMS["w1"][None]}),
-        (ek.ShapeError, "'w1' does not fit the others", "[1]", "batch axes []", "stack"),
+        (ek.ShapeError, "the parameter 'w1' must have shape [8, 5]", "shape [1, 8, 5]", "[8, 5]", "stack"),
     ),
     "no channels": (
         lambda: MADE.features(PARAMS, channels=3),
-        (ek.ShapeError, "has not the channels", "shape [8]", "3 channels", "stack them"),
+        (ek.ShapeError, "the parameter 'b0' must have shape [*axes, 3]", "shape [8]", "[*axes, 3]", "stack them"),
     ),
     "other features": (
         lambda: MADE.parameters(Features(jnp.ones((7, 1)), jnp.ones((74, 1))), PARAMS),
@@ -291,7 +297,13 @@ REFUSED = {
     ),
     "many networks": (
         lambda: MADE.to_networkx(jax.tree.map(lambda leaf: leaf[None], PARAMS)),
-        (ek.ShapeError, "parameters of many networks", "[1]", "those of one", "choose one"),
+        (
+            ek.ShapeError,
+            "edges of one network must have shape [edges, width]",
+            "shape [1, 74, 1]",
+            "[edges, width]",
+            "choose one",
+        ),
     ),
 }
 

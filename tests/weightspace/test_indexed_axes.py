@@ -74,11 +74,11 @@ def test_layers_in_one_array_have_a_permutation_each(model) -> None:
 def test_planted_permutations_of_layers_in_one_array_are_recovered(model) -> None:
     spec = trace(model, LAYERS, X)
     other = spec.act(spec.random_element(jax.random.key(3)), LAYERS)
-    found, matching = align(LAYERS, other, spec, restarts=4, with_info=True)
+    found, matching = align(spec, LAYERS, other, restarts=4, with_info=True)
     assert matching.similarity == pytest.approx(1, abs=1e-12)
     for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(LAYERS), strict=True):
         np.testing.assert_array_equal(one, two)
-    found = align(LAYERS, other, spec, how="activations", apply=model, x=X, restarts=4)
+    found = align(spec, LAYERS, other, how="activations", apply=model, x=X, restarts=4)
     np.testing.assert_array_equal(found["a"], LAYERS["a"])
 
 
@@ -226,7 +226,7 @@ def test_queries_keys_and_values_of_one_projection_are_told_apart(model) -> None
     }
     assert_sound(model, FUSED, spec, X)
     other = spec.act(spec.random_element(jax.random.key(3)), FUSED)
-    found = align(FUSED, other, spec, restarts=4)
+    found = align(spec, FUSED, other, restarts=4)
     np.testing.assert_array_equal(found["qkv"], FUSED["qkv"])
 
 
@@ -319,7 +319,7 @@ def test_layers_of_experts_are_read_for_each_of_both() -> None:
     assert spec.terms["a"] == "fixed fixed1 h0 h1|h2|h3|..|h6"
     assert_sound(model, params, spec, X)
     other = spec.act(spec.random_element(jax.random.key(5)), params)
-    np.testing.assert_array_equal(align(params, other, spec, restarts=4)["a"], params["a"])
+    np.testing.assert_array_equal(align(spec, params, other, restarts=4)["a"], params["a"])
 
 
 def test_functionals_augmentation_and_pickling_know_such_axes() -> None:

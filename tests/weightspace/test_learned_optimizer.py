@@ -157,11 +157,16 @@ WRONG = {
     ),
     "no problem": (
         lambda: train(ADAM, loss, 2, KEY),
-        ("is not what can be trained", "function loss", "loss(params, key)", "Problem(init, loss)"),
+        ("problem= must be a Problem", "function loss", "a Problem", "Problem(init, loss)"),
     ),
     "a loss of a vector": (
         lambda: train(ADAM, Problem(init, lambda params, key: params["bias"]), 2, KEY),
-        ("the loss is no number", "shape [8], dtype float32", "loss(params, key)", "mean"),
+        (
+            "the loss is no number",
+            "shape [8], dtype float32",
+            "a scalar, loss(params, key), of a floating-point dtype",
+            "mean",
+        ),
     ),
     "a loss of integers": (
         lambda: train(ADAM, Problem(init, lambda params, key: 3), 2, KEY),
@@ -169,7 +174,12 @@ WRONG = {
     ),
     "evolution of Adam": (
         lambda: evolve(ADAM, PROBLEM, key=KEY),
-        ("cannot be learned", "GradientTransformation", "a LearnedOptimizer", "LearnedOptimizer(spec"),
+        (
+            "optimizer= must be a LearnedOptimizer",
+            "GradientTransformation",
+            "a LearnedOptimizer",
+            "LearnedOptimizer(spec",
+        ),
     ),
     "key of evolution": (
         lambda: evolve(LEARNED, PROBLEM, key=0),
@@ -191,7 +201,12 @@ WRONG = {
             meta_steps=1,
             key=KEY,
         ),
-        ("the loss is not finite from the start", "nan", "finite losses", "problem.loss(problem.init(key), key)"),
+        (
+            "losses before training are not finite",
+            "1 of 1 entries infinite or NaN",
+            "finite numbers",
+            "problem.loss(problem.init(key), key)",
+        ),
     ),
 }
 
@@ -208,7 +223,13 @@ def test_errors() -> None:
     params = init(jax.random.key(0))
     step = "optimizer.update(grads, state, params)"
     call = [
-        (lambda: optimizer.update(params, optimizer.init(params)), "needs the parameters", "None", "trained", step),
+        (
+            lambda: optimizer.update(params, optimizer.init(params)),
+            "a learned optimizer needs params=",
+            "None",
+            "params=",
+            step,
+        ),
         (lambda: LearnedOptimizer(**build, decays=(1.0,)), "each entry of decays=", "1.0", "≥ 0 and < 1", "0.9"),
         (
             lambda: LearnedOptimizer(**build, decays=0.9),
@@ -220,9 +241,9 @@ def test_errors() -> None:
         (lambda: LearnedOptimizer(**build, rate=None), "rate= must be", "None", "> 0", "rate=0.003"),
         (
             lambda: LearnedOptimizer(None, rngs=nnx.Rngs(0)),
-            "spec= must be a specification",
+            "spec= must be a Specification",
             "None",
-            "symmetry",
+            "a Specification",
             "trace(",
         ),
         (lambda: LearnedOptimizer(**build, rate=0.0), "rate= must be", "0.0", "> 0", "rate=0.003"),
@@ -237,8 +258,13 @@ def test_errors() -> None:
     for each in call:
         assert_error(ek.OptionError, *each)
     row = params | {"first": params["first"][:, :1]}
-    texts = "grads and params have other shapes: 'first'", "[1, 1] in grads", "nothing is broadcast", "one architecture"
+    texts = "'first' of grads must have shape [1, 8]", "shape [1, 1]", "[1, 8]", "one architecture"
     assert_error(ek.ShapeError, lambda: optimizer.update(row, optimizer.init(params), params), *texts)
-    texts = "the momenta of the state and params are not trees", "'bias' besides", "2 arrays", "one architecture"
+    texts = (
+        "leaves of the momenta of the state do not have the expec",
+        "'bias', 'first', 'second'",
+        "a dictionary with the names 'first', 'second'",
+        "one architecture",
+    )
     less = {name: leaf for name, leaf in params.items() if name != "bias"}
     assert_error(ek.OptionError, lambda: optimizer.update(less, optimizer.init(params), less), *texts)

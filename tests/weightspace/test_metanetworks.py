@@ -256,7 +256,13 @@ def test_they_learn_a_function_of_weights(how: str, kind: str) -> None:
 REFUSED = {
     "no graph": (
         lambda: MessagePassing(GRAPH.spec, [1, 4, 1], rngs=nnx.Rngs(0)),
-        (ek.OptionError, "must be a graph of parameters", "Specification", "ParameterGraph", "graph(apply, params, x)"),
+        (
+            ek.OptionError,
+            "graph= must be a ParameterGraph",
+            "Specification",
+            "ParameterGraph",
+            "write graph=ParameterGraph(spec)",
+        ),
     ),
     "two widths": (
         lambda: MessagePassing(GRAPH, [1, 4], rngs=nnx.Rngs(0)),
@@ -278,15 +284,33 @@ REFUSED = {
         lambda: MessagePassing(
             GRAPH, [1, 4, 1], probes=Probes(ParameterGraph(GRAPH.spec, "parameters"), APPLY, X[None]), rngs=nnx.Rngs(0)
         ),
-        (ek.OptionError, "no probes of the graph", "probes of another graph", "the same graph", "Probes(graph, apply"),
+        (
+            ek.OptionError,
+            "graph of probes= is a different one",
+            "ParameterGraph(spec=Specification(leaves=(Leaf(name='a',",
+            "ParameterGraph(spec=Specification(leaves=(Leaf(name='a',",
+            "Probes(graph, apply",
+        ),
     ),
     "probes that are not stacked": (
         lambda: Probes(GRAPH, APPLY, (jnp.ones((2, 1)), jnp.ones(3))),
-        (ek.ShapeError, "probes are not stacked", "[2, 1], [3]", "one first axis", "stack inputs"),
+        (
+            ek.ShapeError,
+            "each input of the probes must have shape [2, *axes]",
+            "shape [3]",
+            "[2, *axes]",
+            "stack inputs",
+        ),
     ),
     "other parameters": (
         lambda: MessagePassing(GRAPH, [1, 4, 1], rngs=nnx.Rngs(0))(PARAMS | {"a": jnp.ones((2, 5))}),
-        (ek.ShapeError, "'a', axis 1 (h0)", "[2, 5]", "[2, 4]", "trace the model"),
+        (
+            ek.ShapeError,
+            "'a' of the parameters (in h0) must have shape [*batch, 2, 4]",
+            "[2, 5]",
+            "[*batch, 2, 4]",
+            "trace the model",
+        ),
     ),
     "whole numbers": (
         lambda: RelationalTransformer(GRAPH, [1, 4, 1], rngs=nnx.Rngs(0))(PARAMS | {"b": jnp.arange(4)}),

@@ -159,11 +159,23 @@ REFUSED = {
     ),
     "batch of a mixture": (
         lambda: MixtureOfExperts(linear, 2, lambda x: jnp.ones((3, 2)), rngs=nnx.Rngs(0))(X),
-        (ek.ShapeError, "other batch axes", "weights [3, 2], an expert [7, 3]", "begin with [3]", "one row"),
+        (
+            ek.ShapeError,
+            "outputs of the experts must have shape [2, 3, *axes]",
+            "shape [2, 7, 3]",
+            "[2, 3, *axes]",
+            "one row",
+        ),
     ),
     "batch of interpolated experts": (
         lambda: InterpolatedExperts(linear, 2, lambda x: jnp.ones((3, 2)), rngs=nnx.Rngs(0))(X),
-        (ek.ShapeError, "other batch axes", "weights [3, 2], an input [7, 4]", "begins with [3]", "one row"),
+        (
+            ek.ShapeError,
+            "x must have shape [3, *axes]",
+            "shape [7, 4]",
+            "[3, *axes]",
+            "one row",
+        ),
     ),
     "state": (
         lambda: InterpolatedExperts(Stateful, 2, lambda x: jnp.ones((7, 2)), rngs=nnx.Rngs(0))(X),

@@ -7,7 +7,6 @@ import pytest
 from flax import nnx
 from helpers import assert_tabulates, foreign_errors
 
-import equikit as ek
 from equikit import weightspace as ws
 
 RNGS = nnx.Rngs(0)
@@ -66,14 +65,14 @@ CALLS = {
     "LearnedOptimizer": (ws.LearnedOptimizer, (SPEC, [2]), {"rngs": RNGS}),
     "ParameterGraph": (ws.ParameterGraph, (SPEC,), {}),
     "fixed_weights": (ws.fixed_weights, (PARAMS, 1), {"key": KEY}),
-    "align": (ws.align, (PARAMS, PARAMS, SPEC), {}),
-    "merge": (ws.merge, ([PARAMS, PARAMS], SPEC), {"rounds": 1}),
+    "align": (ws.align, (SPEC, PARAMS, PARAMS), {}),
+    "merge": (ws.merge, (SPEC, [PARAMS, PARAMS]), {"rounds": 1}),
     "batch_action": (
         ws.batch_action,
         (PARAMS["a"], PARAMS["b"], INPUT, jnp.eye(4)),
         {"activation": jnp.tanh, "allow_inexact": True},
     ),
-    "teleport": (ws.teleport, (optax.sgd(0.1), SPEC), {"every": 1}),
+    "teleport": (ws.teleport, (SPEC, optax.sgd(0.1)), {"every": 1}),
 }
 OF_ROWS = {"AsymmetricLinear", "AsymmetricMLP", "FiGLU", "Ensemble", "MixtureOfExperts", "InterpolatedExperts"}
 NOT_CALLED = {ws.LearnedOptimizer, ws.ParameterGraph}
@@ -95,23 +94,3 @@ def test_tabulate_shows_a_module_and_leaves_nnx_working(name):
 @pytest.mark.parametrize("name", CALLS)
 def test_strange_arguments_raise_errors_of_equikit_alone(name):
     assert foreign_errors(*CALLS[name]) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "option", "near"),
-    [
-        ("Functional", "drop_out", "dropout"),
-        ("UNF", "residul", "residual"),
-        ("NFN", "varant", "variant"),
-        ("DWSNet", "use_biass", "use_bias"),
-        ("RelationalTransformer", "use_globl", "use_global"),
-        ("LearnedOptimizer", "strenth", "strength"),
-        ("LearnedOptimizer", "residul", "residual"),
-    ],
-)
-def test_a_misspelled_option_is_answered_with_the_nearest_one(name, option, near):
-    call, arguments, keywords = CALLS[name]
-    with pytest.raises(ek.OptionError) as caught:
-        call(*arguments, **keywords, **{option: None})
-    assert caught.value.problem == f"{name} has no option {option!r}"
-    assert caught.value.step == f"write {near}="

@@ -28,7 +28,7 @@ def other(seed: int, noise: float = 0.1):
 
 
 def test_of_a_permuted_copy_all_is_aligned() -> None:
-    found = singular_alignment(PARAMS, other(1, 0), SPEC)
+    found = singular_alignment(SPEC, PARAMS, other(1, 0))
     assert found.leaves.keys() == {"w0", "w1", "w2"}
     for pair in found.leaves.values():
         np.testing.assert_allclose(pair.one, pair.two, atol=1e-6)
@@ -42,8 +42,8 @@ def test_of_a_permuted_copy_all_is_aligned() -> None:
 
 def test_the_alignment_is_the_inner_product_over_the_largest_that_there_is() -> None:
     two = other(2)
-    moved = align(PARAMS, two, SPEC)
-    found = singular_alignment(PARAMS, two, SPEC, moved=moved)
+    moved = align(SPEC, PARAMS, two)
+    found = singular_alignment(SPEC, PARAMS, two, moved=moved)
     for name, pair in found.leaves.items():
         values = [np.linalg.svd(np.asarray(tree[name], float), compute_uv=False) for tree in (PARAMS, two)]
         np.testing.assert_allclose(pair.two, values[1], rtol=1e-5)
@@ -57,7 +57,7 @@ def test_the_alignment_is_the_inner_product_over_the_largest_that_there_is() -> 
 def test_integers_have_no_singular_vectors() -> None:
     params = PARAMS | {"count": jnp.array([[10**9, 1]])}
     spec = trace(lambda p, x: APPLY(p, x) + p["count"].sum(), params, X)
-    found = singular_alignment(params, params | {"count": jnp.array([[0, 0]])}, spec)
+    found = singular_alignment(spec, params, params | {"count": jnp.array([[0, 0]])})
     assert found.leaves.keys() == {"w0", "w1", "w2"}
     assert found.distances == (0, 0)
 
@@ -66,9 +66,9 @@ def test_of_equal_singular_values_no_basis_is_preferred() -> None:
     """Signs and rotations of singular vectors of one value change nothing."""
     params = {"w0": jnp.eye(4), "w1": jnp.eye(4)[:, :2]}
     spec = trace(lambda p, x: jax.nn.relu(x @ p["w0"]) @ p["w1"], params, jnp.ones((2, 4)))
-    found = singular_alignment(params, jax.tree.map(lambda leaf: 2 * leaf, params), spec)
+    found = singular_alignment(spec, params, jax.tree.map(lambda leaf: 2 * leaf, params))
     assert [pair.alignment() for pair in found.leaves.values()] == pytest.approx([1, 1])
-    nothing = singular_alignment(params, jax.tree.map(jnp.zeros_like, params), spec)
+    nothing = singular_alignment(spec, params, jax.tree.map(jnp.zeros_like, params))
     assert nothing.alignment() == 1
 
 
@@ -78,7 +78,7 @@ def test_axes_of_a_kernel_are_one() -> None:
         return jax.nn.relu(y).mean((1, 2)) @ p["out"]
 
     params = plain({"conv": (3, 3, 2, 5), "out": (5, 2)})
-    found = singular_alignment(params, params, trace(apply, params, jnp.ones((1, 4, 4, 2))))
+    found = singular_alignment(trace(apply, params, jnp.ones((1, 4, 4, 2))), params, params)
     assert found.leaves["conv"].one.shape == (5,)
     assert found.alignment(matched=False) == pytest.approx(1)
 
@@ -99,7 +99,7 @@ def test_figures() -> None:
     again = plot_lines(lines, axes)
     assert again is figure
     assert len(axes.lines) == 8
-    found = singular_alignment(PARAMS, two, SPEC)
+    found = singular_alignment(SPEC, PARAMS, two)
     columns = found.plot(thresholds=(0.0, 0.5)).axes
     assert [each.get_title() for each in columns[:3]] == ["w0", "w1", "w2"]
     drawn = columns[3].lines[1].get_ydata()
@@ -126,15 +126,21 @@ def test_without_matplotlib(monkeypatch) -> None:
 REFUSED = {
     "no lines": (
         lambda: plot_lines({}),
-        (ek.OptionError, "there are no lines", "an empty mapping", "names with lines", "barrier(loss, a, b)"),
+        (ek.OptionError, "there are no lines", "no lines", "one or more lines", "barrier(loss, a, b)"),
     ),
     "no matrices": (
-        lambda: singular_alignment(VECTOR, VECTOR, trace(lambda p, x: x * p["scale"], VECTOR, jnp.ones(3))),
-        (ek.OptionError, "there are no matrices", "'scale' [3]", "two axes", "a linear layer"),
+        lambda: singular_alignment(trace(lambda p, x: x * p["scale"], VECTOR, jnp.ones(3)), VECTOR, VECTOR),
+        (ek.OptionError, "there are no matrices", "'scale' [3]", "one or more matrices", "a linear layer"),
     ),
     "another model": (
-        lambda: singular_alignment(PARAMS, PARAMS, SPEC, moved={"w0": PARAMS["w0"]}),
-        (ek.OptionError, "moved are not those of the specification", "no 'b0'", "5 arrays", "same structure"),
+        lambda: singular_alignment(SPEC, PARAMS, PARAMS, moved={"w0": PARAMS["w0"]}),
+        (
+            ek.OptionError,
+            "moved do not have the expected names",
+            "'w0'",
+            "a dictionary with the names 'b0', 'b1', 'w0', 'w1', 'w2'",
+            "same structure",
+        ),
     ),
 }
 VECTOR = {"scale": jnp.ones(3)}
@@ -178,7 +184,7 @@ def on_digits(decay: float, steps: int):
         return jax.lax.scan(step, (p, optimizer.init(p)), jax.random.split(key, steps))[0][0]
 
     one, two = (train(jax.random.key(seed)) for seed in range(2))
-    return singular_alignment(one, two, trace(apply, one, x[:2]))
+    return singular_alignment(trace(apply, one, x[:2]), one, two)
 
 
 @pytest.mark.slow

@@ -34,7 +34,7 @@ def problem(dtype=jnp.float32):
 
 def teleported(spec, params, loss, **options):
     """Moved, with no step of the optimizer."""
-    tx = teleport(optax.sgd(0.0), spec, at=[0], **options)
+    tx = teleport(spec, optax.sgd(0.0), at=[0], **options)
     update = jax.jit(lambda gradient, state, params: tx.update(gradient, state, params, value_fn=loss))
     return optax.apply_updates(params, update(jax.grad(loss)(params), tx.init(params), params)[0])
 
@@ -43,7 +43,7 @@ def test_the_loss_stays_and_the_gradient_grows(x64: None) -> None:
     spec, params, loss = problem(jnp.float64)
     assert [action.label for action in continuous_actions(spec)] == ["h0", "h1"]
     before, now = squared_gradient_norm(loss, params), params
-    tx = teleport(optax.sgd(0.0), spec, every=1)
+    tx = teleport(spec, optax.sgd(0.0), every=1)
     update = jax.jit(lambda state, params: tx.update(jax.grad(loss)(params), state, params, value_fn=loss))
     state = tx.init(params)
     for _ in range(2):
@@ -132,7 +132,7 @@ def test_descent_is_faster() -> None:
     spec, params, loss = problem()
     plain_descent = trained(optax.sgd(0.01), params, loss, 30)
     for options in ({"at": [0, 10]}, {"every": 15}):
-        values = trained(teleport(optax.sgd(0.01), spec, **options), params, loss, 30)
+        values = trained(teleport(spec, optax.sgd(0.01), **options), params, loss, 30)
         assert abs(values[0] - plain_descent[0]) < 1e-6
         for step in (1, 5, 29):
             assert values[step] < plain_descent[step]
@@ -141,7 +141,7 @@ def test_descent_is_faster() -> None:
 def test_it_moves_before_the_updates_that_are_asked_for() -> None:
     spec, params, loss = problem()
     for options, expected in (({"every": 3}, [0, 3, 6]), ({"at": [1, 5]}, [1, 5])):
-        tx = teleport(optax.sgd(0.0), spec, **options, steps=1)
+        tx = teleport(spec, optax.sgd(0.0), **options, steps=1)
         update = jax.jit(lambda state, tx=tx: tx.update(jax.grad(loss)(params), state, params, value_fn=loss))
         state, found = tx.init(params), []
         for number in range(7):
@@ -157,7 +157,7 @@ def test_other_objectives_optimizers_and_batches() -> None:
     def loss(p, batch):
         return jnp.mean((apply(p, batch) - 1) ** 2)
 
-    tx = optax.chain(optax.clip_by_global_norm(1.0), teleport(optax.adam(1e-2), spec, every=2, objective=small_first))
+    tx = optax.chain(optax.clip_by_global_norm(1.0), teleport(spec, optax.adam(1e-2), every=2, objective=small_first))
     x = normal(16, 3)
 
     @jax.jit
@@ -175,7 +175,7 @@ def test_other_objectives_optimizers_and_batches() -> None:
 def test_a_line_search_starts_at_the_new_place() -> None:
     spec, params, loss = problem()
     search = optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(40))
-    tx = teleport(search, spec, at=[0])
+    tx = teleport(spec, search, at=[0])
     value, gradient = jax.value_and_grad(loss)(params)
     extra = {"value": value, "value_fn": loss}
     updates, _ = jax.jit(lambda state: tx.update(gradient, state, params, grad=gradient, **extra))(tx.init(params))
@@ -231,7 +231,7 @@ def test_an_optimizer_of_nnx(graph: bool) -> None:
 
     spec = trace(lambda params, x: nnx.merge(static, params)(x), params, x)
     before, size = float(loss(params)), float(squared_gradient_norm(loss, params))  # the optimizer writes into them
-    optimizer = nnx.Optimizer(net, teleport(optax.sgd(0.0), spec, every=1), wrt=nnx.Param, graph=graph)
+    optimizer = nnx.Optimizer(net, teleport(spec, optax.sgd(0.0), every=1), wrt=nnx.Param, graph=graph)
     optimizer.update(net, jax.grad(loss)(params), value_fn=loss)
     after = nnx.split(net, graph=graph)[1]
     np.testing.assert_allclose(loss(after), before, rtol=1e-5)
@@ -250,38 +250,43 @@ SPEC, PARAMS, LOSS = problem()
 TANH = trace(lambda p, x: jnp.tanh(x @ p["a"]) @ p["c"], {"a": jnp.ones((3, 8)), "c": jnp.ones((8, 2))}, jnp.ones(3))
 REFUSED = {
     "nothing moves": (
-        lambda: teleport(optax.sgd(0.1), TANH, every=1),
-        ("nothing moves the parameters", "without positive scales", "a network with relu", "print(spec.scalings"),
+        lambda: teleport(TANH, optax.sgd(0.1), every=1),
+        (
+            "there are no positive scales and linear actions",
+            "a specification without them",
+            "one or more positive scales and linear actions",
+            "print(spec.scalings",
+        ),
     ),
     "objective": (
-        lambda: teleport(optax.sgd(0.1), SPEC, every=1, objective="flatness"),
+        lambda: teleport(SPEC, optax.sgd(0.1), every=1, objective="flatness"),
         ("unknown value for objective=", "'flatness'", '"gradient_norm" or "sharpness"', "write objective"),
     ),
     "length": (
-        lambda: teleport(optax.sgd(0.1), SPEC, every=1, step_size=1.5),
+        lambda: teleport(SPEC, optax.sgd(0.1), every=1, step_size=1.5),
         ("step_size= must be", "1.5", "> 0 and ≤ 1", "step_size=0.1"),
     ),
     "schedule": (
-        lambda: teleport(optax.sgd(0.1), SPEC),
-        ("before which updates", "every=None, at=[]", "either every", "every=100"),
+        lambda: teleport(SPEC, optax.sgd(0.1)),
+        ("teleport needs every=", "every=None", "every=", "write every=100, or at=[0]"),
     ),
     "two schedules": (
-        lambda: teleport(optax.sgd(0.1), SPEC, every=3, at=[1]),
-        ("before which updates", "every=3, at=[1]", "either every", "every=100"),
+        lambda: teleport(SPEC, optax.sgd(0.1), every=3, at=[1]),
+        ("every= and at= cannot be given together", "every=3, at=(1,)", "every=", "leave at out"),
     ),
     "no loss": (
         lambda: updated(PARAMS),
-        ("teleport needs value_fn", "value_fn=None", "the loss as a function", "value_fn=loss"),
+        ("teleport needs value_fn", "value_fn=None", "value_fn=", "value_fn=loss"),
     ),
     "no parameters": (
         lambda: updated(None, value_fn=LOSS),
-        ("teleport needs params", "params=None", "parameters, and the loss", "value_fn=loss"),
+        ("teleport needs params", "params=None", "params=", "value_fn=loss"),
     ),
 }
 
 
 def updated(params, **options):
-    tx = teleport(optax.sgd(0.1), SPEC, every=1)
+    tx = teleport(SPEC, optax.sgd(0.1), every=1)
     return tx.update(PARAMS, tx.init(PARAMS), params, **options)
 
 

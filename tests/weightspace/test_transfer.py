@@ -65,7 +65,7 @@ def test_a_permuted_copy_of_the_start_comes_to_the_permuted_end(fast: bool) -> N
     element = SPEC.random_element(jax.random.key(3))
     halves = [tuple(part[half] for part in BATCH) for half in (slice(15), slice(15, 30))]
     found, info = transfer(
-        PATH, SPEC.act(element, START), SPEC, loss=loss, batches=halves, fast=fast, points=4, with_info=True
+        SPEC, PATH, SPEC.act(element, START), loss=loss, batches=halves, fast=fast, points=4, with_info=True
     )
     for label, places in element.items():
         np.testing.assert_array_equal(info.element[label], places)
@@ -90,7 +90,7 @@ def test_heads_of_attention_have_permutations_of_their_own(fast: bool) -> None:
     for _ in range(3):
         path.append(jax.tree.map(lambda p, g: p - 0.1 * g, path[-1], jax.grad(error)(path[-1], x)))
     element = spec.random_element(jax.random.key(3))
-    found = transfer(path, spec.act(element, start), spec, loss=error, batches=[x], fast=fast)
+    found = transfer(spec, path, spec.act(element, start), loss=error, batches=[x], fast=fast)
     for one, two in zip(*map(jax.tree.leaves, (found, spec.act(element, path[-1]))), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
@@ -98,11 +98,11 @@ def test_heads_of_attention_have_permutations_of_their_own(fast: bool) -> None:
 def test_a_list_of_trees_is_a_path_too() -> None:
     target = initial(1)
     listed = [at(PATH, place) for place in range(7)]
-    found = [transfer(path, target, SPEC, loss=loss, batches=[BATCH], fast=False) for path in (PATH, listed)]
+    found = [transfer(SPEC, path, target, loss=loss, batches=[BATCH], fast=False) for path in (PATH, listed)]
     for one, two in zip(*map(jax.tree.leaves, found), strict=True):
         np.testing.assert_array_equal(one, two)
     # The fast version sees the ends alone.
-    ends = [transfer(p, target, SPEC, loss=loss, batches=[BATCH]) for p in (listed, [listed[0], listed[-1]])]
+    ends = [transfer(SPEC, p, target, loss=loss, batches=[BATCH]) for p in (listed, [listed[0], listed[-1]])]
     for one, two in zip(*map(jax.tree.leaves, ends), strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -111,13 +111,13 @@ def test_the_end_is_the_start_and_the_permuted_path() -> None:
     """With one step, the permutation is that which aligns the gradients at both starts."""
     target = initial(1)
     path = [START, at(PATH, 3), at(PATH, -1)]
-    found, info = transfer(path[1:], target, SPEC, loss=loss, batches=[BATCH], fast=False, with_info=True)
+    found, info = transfer(SPEC, path[1:], target, loss=loss, batches=[BATCH], fast=False, with_info=True)
     change = jax.tree.map(lambda late, early: late - early, path[2], path[1])
     wanted = jax.tree.map(lambda a, b: a + b, target, SPEC.act(info.element, change))
     for name, leaf in found.items():
         np.testing.assert_allclose(leaf, wanted[name], atol=1e-6)
     here, there = (jax.grad(loss)(params, BATCH) for params in (target, path[1]))
-    _, matching = align(here, there, SPEC, with_info=True)
+    _, matching = align(SPEC, here, there, with_info=True)
     for label, places in matching.element.items():
         np.testing.assert_array_equal(info.element[label], places)
     assert info.similarities == pytest.approx([matching.similarity], abs=1e-5)
@@ -127,7 +127,7 @@ def test_a_path_that_turns_back_moves_nothing() -> None:
     """Also: a permutation that changed on the way changes the whole path, not what comes after alone."""
     there_and_back = [at(PATH, place) for place in (0, 2, 4, 2, 0)]
     target = initial(1)
-    found = transfer(there_and_back, target, SPEC, loss=loss, batches=[BATCH], fast=False)
+    found = transfer(SPEC, there_and_back, target, loss=loss, batches=[BATCH], fast=False)
     for name, leaf in found.items():
         np.testing.assert_allclose(leaf, target[name], atol=1e-6)
 
@@ -147,7 +147,7 @@ def test_digits_are_learned_without_training(fast: bool) -> None:
     batch, start, target, path = digits_run()
     spec = trace(apply, start, batch[0][:2])
     coarse = jax.tree.map(lambda leaf: leaf[::6], path)
-    found = transfer(coarse, target, spec, loss=loss, batches=[batch], fast=fast)
+    found = transfer(spec, coarse, target, loss=loss, batches=[batch], fast=fast)
     naive = jax.tree.map(lambda b, late, early: b + late - early, target, at(path, -1), start)
     losses = {name: float(loss(p, batch)) for name, p in (("found", found), ("naive", naive), ("target", target))}
     assert losses["found"] < (0.6 if fast else 1) * losses["target"] < losses["naive"]
@@ -155,40 +155,70 @@ def test_digits_are_learned_without_training(fast: bool) -> None:
 
 REFUSED = {
     "one network": (
-        lambda: transfer([START], START, SPEC, loss=loss, batches=[BATCH]),
-        (ek.OptionError, "the trajectory has no steps", "1 networks", "two or more", "[start, end]"),
+        lambda: transfer(SPEC, [START], START, loss=loss, batches=[BATCH]),
+        (
+            ek.OptionError,
+            "the number of networks in the trajectory must be a whole",
+            "1",
+            "an integer ≥ 2",
+            "[start, end]",
+        ),
     ),
     "no networks": (
-        lambda: transfer([], START, SPEC, loss=loss, batches=[BATCH]),
-        (ek.OptionError, "the trajectory has no steps", "0 networks", "two or more", "[start, end]"),
+        lambda: transfer(SPEC, [], START, loss=loss, batches=[BATCH]),
+        (
+            ek.OptionError,
+            "the number of networks in the trajectory must be a whole",
+            "0",
+            "an integer ≥ 2",
+            "[start, end]",
+        ),
     ),
     "another number of steps": (
-        lambda: transfer(PATH | {"w0": PATH["w0"][:3]}, START, SPEC, loss=loss, batches=[BATCH]),
+        lambda: transfer(SPEC, PATH | {"w0": PATH["w0"][:3]}, START, loss=loss, batches=[BATCH]),
         (ek.OptionError, "no one number of steps", "[3, 7]", "one leading axis", "jnp.stack"),
     ),
     "a tree that is not stacked": (
-        lambda: transfer(START, START, SPEC, loss=loss, batches=[BATCH]),
+        lambda: transfer(SPEC, START, START, loss=loss, batches=[BATCH]),
         (ek.OptionError, "no one number of steps", "[4, 8]", "one leading axis", "jnp.stack"),
     ),
     "another network on the way": (
-        lambda: transfer([START, {"w0": START["w0"]}], START, SPEC, loss=loss, batches=[BATCH]),
-        (ek.OptionError, "the parameters at step 1 are not those", "no 'b0'", "5 arrays", "same structure"),
+        lambda: transfer(SPEC, [START, {"w0": START["w0"]}], START, loss=loss, batches=[BATCH]),
+        (
+            ek.OptionError,
+            "the parameters at step 1 do not have the expected names",
+            "'w0'",
+            "a dictionary with the names 'b0', 'b1', 'w0', 'w1', 'w2'",
+            "same structure",
+        ),
     ),
     "no points": (
-        lambda: transfer(PATH, START, SPEC, loss=loss, batches=[BATCH], points=0),
+        lambda: transfer(SPEC, PATH, START, loss=loss, batches=[BATCH], points=0),
         (ek.OptionError, "points= must be", "0", "from 1 to 1,000,000", "points=10"),
     ),
     "a target that is no number": (
-        lambda: transfer(PATH, START | {"b0": START["b0"] + jnp.inf}, SPEC, loss=loss, batches=[BATCH]),
-        (ek.OptionError, "of the target have weights that are no numbers: 'b0'", "8 of 8", "finite", "diverged"),
+        lambda: transfer(SPEC, PATH, START | {"b0": START["b0"] + jnp.inf}, loss=loss, batches=[BATCH]),
+        (ek.OptionError, "weights 'b0' of the parameters of the target are not finite", "8 of 8", "finite", "diverged"),
     ),
     "no batches": (
-        lambda: transfer(PATH, START, SPEC, loss=loss, batches=[]),
-        (ek.OptionError, "nothing to take gradients of", "0 of them", "one batch or more", "transfer(path, target"),
+        lambda: transfer(SPEC, PATH, START, loss=loss, batches=[]),
+        (
+            ek.OptionError,
+            "there are no batches in a list",
+            "list",
+            "one or more batches in a list",
+            "transfer(path, target",
+        ),
     ),
     "a loss that is no number": (
-        lambda: transfer(PATH, START, SPEC, loss=lambda p, b: loss(p, b) * jnp.nan, batches=[BATCH]),
-        (ek.OptionError, "the gradients have weights that are no numbers", "not a number", "finite", "diverged"),
+        lambda: transfer(SPEC, PATH, START, loss=lambda p, b: loss(p, b) * jnp.nan, batches=[BATCH]),
+        (
+            ek.OptionError,
+            "weights 'b0' of the gradients are not finite",
+            "8 of 8 entries infinite or NaN",
+            "finite",
+            "diverged",
+        ),
     ),
 }
 

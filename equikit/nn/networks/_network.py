@@ -36,7 +36,7 @@ from equikit.nn.networks._hidden import (
     present,
     rms_norm,
 )
-from equikit.nn.physics._reach import Reach, reach
+from equikit.nn.networks._reach import Reach, reach
 from equikit.plans import (
     Feature,
     Masks,

@@ -151,14 +151,7 @@ def multilinear_plan(
 
 def checked_space(space: object) -> MultilinearSpace:
     """Return a space of multilinear maps, or raise `OptionError`."""
-    if isinstance(space, MultilinearSpace):
-        return space
-    raise OptionError(
-        "the first argument must be a space of multilinear maps",
-        got=_checks.shown(space),
-        expected='what hom("x, x -> x", x=SO(3)) returns',
-        step="write a comma between the inputs; a linear map is applied by its plan",
-    )
+    return _checks.instance("space", space, MultilinearSpace, 'ek.hom("x, x -> x", x=ek.SO(3))')
 
 
 def check_request(space: MultilinearSpace, channels: tuple[int, ...], out_channels: int, mode: Mode) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError
+from equikit._errors import ShapeError
 from equikit.diagrams import HomSpace, count_joined, count_reductions
 from equikit.plans._ir import NORMALIZE, Normalize, Plan, Widths
 from equikit.plans.compilation._lattice import acted_labels, cheapest_expansions, cheapest_reductions
@@ -71,13 +71,11 @@ def per_term(channels: Channels | None, terms: tuple[Term, ...], what: str) -> t
         if isinstance(channels, Sequence) and not isinstance(channels, bytes)
         else (channels,) * len(terms)
     )
-    if len(given) != len(terms):
-        raise ShapeError(
-            f"the {what} channels do not fit the {what} terms",
-            got=channels,
-            expected=f"{len(terms)} numbers, for {' + '.join(map(str, terms))}",
-            step="give one number for each term, or one for all",
-        )
+    step, each = (
+        "give one number for each term, or one for all",
+        f"the number of {what} channels for {[*map(str, terms)]}",
+    )
+    _checks.count(each, len(given), least=len(terms), most=len(terms), step=step, error=ShapeError)
     return tuple(_checks.count(f"the number of {what} channels", count) for count in given)
 
 
@@ -136,12 +134,6 @@ def checked_request(
     """Return the request with the channels of every term, or raise the errors of `plan`."""
     if isinstance(signature, HomSpace):
         signature = signature.signature
-    if not isinstance(signature, Signature):
-        raise OptionError(
-            "only a signature or its Hom space can be planned",
-            got=repr(signature),
-            expected='what hom("p p -> p", p=S) returns',
-            step="call hom first",
-        )
+    _checks.instance("signature", signature, Signature, 'ek.hom("p p -> p", p=ek.S)')
     widths = channel_pair(channels, signature.inputs, signature.outputs)
     return signature, widths, _checks.choice("normalize", normalize, NORMALIZE)

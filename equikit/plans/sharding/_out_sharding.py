@@ -9,6 +9,7 @@ from typing import Any
 
 from jax.sharding import AbstractMesh, NamedSharding, PartitionSpec
 
+from equikit import _checks
 from equikit._array_checks import by_name
 from equikit._errors import EquikitError, OptionError, ShapeError
 from equikit.signatures import Term
@@ -65,14 +66,7 @@ def by_output(results: Sequence[Result], given: object) -> list[Any]:
             )
         return [given]
     given = by_name(names, given)
-    unknown = [name for name in given if name not in names]
-    if unknown:
-        raise OptionError(
-            f"out_sharding has {unknown[0]!r}, which is not an output",
-            got=f"shardings for {sorted(map(str, given))}",
-            expected=f"some of {names}",
-            step="correct the name",
-        )
+    _checks.refuse_unknown("out_sharding", given, names)
     return [given.get(name) for name in names]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups import Fixed, Group
 from equikit.signatures import (
@@ -62,12 +63,19 @@ class Action:
         Raises:
             OptionError: if a name is that of no input term.
         """
-        known = [term.name for term in self.inputs]
         for name in names or ():
-            if name not in known:
-                listed = ", ".join(map(repr, known))
-                raise OptionError("no such input term", got=repr(name), expected=listed, step="correct terms=")
+            _checks.choice("terms", name, [term.name for term in self.inputs])
         return tuple(term for term in self.inputs if names is None or term.name in names)
+
+    def refuse_without(self, found: object, what: str, step: str) -> None:
+        """Raise `OptionError` where a method finds no input that has what it needs."""
+        if not found:
+            raise OptionError(
+                f"no input has {what}",
+                got=f"{self.signature}, translated terms {dict(self.translated)}",
+                expected=f"an input term with {what}",
+                step=step,
+            )
 
     def output_order(self, label: str) -> int:
         """Return the largest number of axes with a label of an output, at least one if it carries a determinant."""

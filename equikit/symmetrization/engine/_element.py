@@ -90,13 +90,7 @@ def _product(one: Array, two: Array) -> Array:
 
 def _check_elements(**elements: object) -> None:
     for name, element in elements.items():
-        if not isinstance(element, Element):
-            raise OptionError(
-                f"{name} is not an Element",
-                got=_checks.shown(element),
-                expected="equikit.symmetrization.Element",
-                step="pass the elements of a frame: sym.frame(x).elements",
-            )
+        _checks.instance(name, element, Element, "sym.frame(x).elements")
 
 
 def compose(one: Element, two: Element) -> Element:

@@ -164,6 +164,17 @@ def only_label(
     raise GroupError(problem, got=found, expected=f"a label bound to {wanted}", step=step)
 
 
+def refuse_unsuited(method: object, action: Action, label: str, suits: bool, expected: str, step: str) -> None:
+    """Raise `GroupError` unless the group of a label suits a method."""
+    if not suits:
+        raise GroupError(
+            f"{type(method).__name__} does not work with {action.groups[label]}",
+            got=f"{label}={action.groups[label]}",
+            expected=expected,
+            step=step,
+        )
+
+
 def permuted_label(method: object, action: Action, label: str | None) -> str:
     """Return the label whose entries a method sorts: the given one, or the only one bound to S.
 
@@ -171,13 +182,8 @@ def permuted_label(method: object, action: Action, label: str | None) -> str:
         GroupError: if it has another group.
     """
     found = only_label(method, action, label, (S,), lambda group: group.elements_are == "permutations")
-    if not isinstance(action.groups[found], S):
-        raise GroupError(
-            f"sorting is for all permutations, not for {action.groups[found]}",
-            got=f"{found}={action.groups[found]}",
-            expected="S",
-            step="use ek.frames.GroupAverage for small groups",
-        )
+    step, suits = "use ek.frames.GroupAverage for small groups", isinstance(action.groups[found], S)
+    refuse_unsuited(method, action, found, suits, "S", step)
     return found
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._info import Info
@@ -13,11 +16,22 @@ def entries(info: object, name: str) -> list[Array]:
     Raises:
         OptionError: if that is no info.
     """
-    if not isinstance(info, Info):
+    more = _checks.instance("info", info, Info, "sym.info(x)").more
+    return [value for place, value in more.items() if place.partition(" ")[0] == name]
+
+
+def required_entries(info: Any, *names: str, how: str) -> list[Array]:
+    """All quantities of these names, which methods such as `how` have.
+
+    Raises:
+        OptionError: if there are none.
+    """
+    found = [value for name in names for value in entries(info, name)]
+    if not found:
         raise OptionError(
-            "that is not what is known of a frame",
-            got=type(info).__name__,
-            expected="an Info",
-            step="take the second of y, info = sym(x, with_info=True)",
+            f"the info has no {' or '.join(map(repr, names))}",
+            got=f"info with {sorted(info.more)}",
+            expected=f"the info of {how}",
+            step=f"write how={how}",
         )
-    return [value for place, value in info.more.items() if place.partition(" ")[0] == name]
+    return found

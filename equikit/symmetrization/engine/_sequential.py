@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from flax import nnx
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._frame import Frame, then
@@ -88,13 +89,7 @@ def in_sequence(methods: Sequence[Method], action: Action) -> Method:
     Raises:
         OptionError: if two act on one label, or a frame changes with a group that comes later.
     """
-    if not methods:
-        raise OptionError(
-            "there is nothing to symmetrize",
-            got="how=[], no translate",
-            expected="a method or more, or translate= alone",
-            step="write how=ek.frames.PCA()",
-        )
+    _checks.some("methods", methods, got="how=[], no translate", step="write how=ek.frames.PCA()")
     acted = [method.acts_on(action) for method in methods]
     for i, method in enumerate(methods):
         for j in range(i + 1, len(methods)):

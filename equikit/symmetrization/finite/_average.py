@@ -9,13 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, OptionError
-from equikit.groups import Group, Z
+from equikit import _checks
+from equikit.groups import Group, Z, checked_polygon
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info, settled
-from equikit.symmetrization.engine._method import Framed, only_label
+from equikit.symmetrization.engine._method import Framed, only_label, refuse_unsuited
 from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.finite._haar import draw_element, refuse_noncompact
 from equikit.symmetrization.finite._listed import elements_on, size_of
@@ -74,14 +74,10 @@ class GroupAverage(Framed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        on_images = isinstance(self.group, Z) and bool(self.group.n) and self.label is None
-        if (self.axes, self.group) != (None, None) and (self.axes is None or not on_images):
-            raise OptionError(
-                "axes= and group= are for images, and go together",
-                got=f"label={self.label!r}, axes={self.axes!r}, group={self.group!r}",
-                expected='axes=("i", "j") with group=Z(n) or D(n), or neither: the group is then that of the label',
-                step='write GroupAverage(axes=("i", "j"), group=ek.D(4)), or GroupAverage("x")',
-            )
+        _checks.together(axes=self.axes, group=self.group)
+        _checks.at_most_one(label=self.label, axes=self.axes)
+        if self.group is not None:
+            checked_polygon(self.group)
 
     @property
     def needs_key(self) -> bool:
@@ -97,13 +93,8 @@ class GroupAverage(Framed):
         group = action.groups[label]
         if not group.is_finite:
             refuse_noncompact(group)
-            if self.samples is None:
-                raise GroupError(
-                    f"{group} has infinitely many elements",
-                    got=f"{label}={group}, samples=None",
-                    expected="how many elements to draw at random, in place of all",
-                    step="write GroupAverage(samples=64), and call with key=; or use a frame, as ek.frames.PCA()",
-                )
+            step = "write GroupAverage(samples=64), and call with key=; or use a frame, as ek.frames.PCA()"
+            refuse_unsuited(self, action, label, self.samples is not None, "a finite group, or samples=", step)
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:

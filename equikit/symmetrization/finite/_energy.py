@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from equikit._errors import GroupError, OptionError
+from equikit import _checks
 from equikit.groups import (
     Group,
     H,
@@ -21,8 +21,8 @@ from equikit.groups import (
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._info import Info
-from equikit.symmetrization.engine._method import only_label
-from equikit.symmetrization.engine._more import entries
+from equikit.symmetrization.engine._method import only_label, refuse_unsuited
+from equikit.symmetrization.engine._more import required_entries
 from equikit.symmetrization.engine._options import checked_axes, option
 from equikit.symmetrization.finite._choice import copies, wide
 from equikit.symmetrization.finite._listed import elements_on, listed, size_of
@@ -96,13 +96,7 @@ class EnergyCanonicalization(Selecting):
         **options: Unpack[SelectionOptions],
     ) -> None:
         super().__init__(**options)
-        if group is not None and label is not None:
-            raise OptionError(
-                "group= turns images, and label= names an axis that has a group already",
-                got=f"group={group}, label={label!r}",
-                expected="one of the two",
-                step=f"bind {label} to the group in the signature, and leave group= out",
-            )
+        _checks.at_most_one(group=group, label=label)
         self.score = Score(encoder, features, rngs)
         self.group: Z | None = None if group is None else checked_polygon(group)
         self.label = option("label", label)
@@ -115,13 +109,8 @@ class EnergyCanonicalization(Selecting):
             return turned_labels(action, self.group, self.axes, self.vectors)
         label = only_label(self, action, self.label, (S, H, MatrixGroup), _may_be_finite)
         group = action.groups[label]
-        if not group.is_finite:
-            raise GroupError(
-                f"the elements of {group} cannot be listed",
-                got=str(group),
-                expected="a finite group: Z, D, S, A, H, or a MatrixGroup without Lie algebra",
-                step="use EnergyDescent for O(n) and SO(n)",
-            )
+        step = "use EnergyDescent for O(n) and SO(n)"
+        refuse_unsuited(self, action, label, group.is_finite, "a finite group, such as Z, D, S, A or H", step)
         if group.n is not None:
             listed(group, group.n, MOST, STEP)  # raises an error if the group is too large
         return frozenset([label])
@@ -177,14 +166,8 @@ def separation_loss(info: Info) -> jax.Array:
     Source:
         Panigrahi and Mondal, arXiv:2405.14089, where the inner products stand without the square.
     """
-    found = entries(info, "vectors")
-    if not found:
-        raise OptionError(
-            "there are no vectors of copies to keep apart",
-            got=f"info of {', '.join(sorted(info.more)) or 'a method without more'}",
-            expected="info of EnergyCanonicalization with features=",
-            step="write EnergyCanonicalization(encoder, features=16, rngs=nnx.Rngs(0))",
-        )
+    how = "EnergyCanonicalization(encoder, features=16, rngs=nnx.Rngs(0))"
+    found = required_entries(info, "vectors", how=how)
     loss: jax.Array = sum(map(_overlap, found[1:]), start=_overlap(found[0]))
     return loss
 

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 
 import jax.numpy as jnp
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit.groups import (
     Z,
     checked_polygon,
@@ -21,7 +21,7 @@ from equikit.symmetrization.engine.backbones._modules import held_network
 from equikit.symmetrization.finite._choice import wide
 from equikit.symmetrization.finite._polygon import images, turned_labels, turns
 from equikit.symmetrization.finite._score import without_absent
-from equikit.symmetrization.finite._selection import Selecting, SelectionOptions, checked_result
+from equikit.symmetrization.finite._selection import Selecting, SelectionOptions
 
 
 class ImageCanonicalization(Selecting):
@@ -107,15 +107,9 @@ class ImageCanonicalization(Selecting):
     def _seen(self, action: Action) -> Term:
         """Return the term that the network sees."""
         fitting = images(action, self.axes)
-        named = [term for term in fitting if self.term in (None, term.name)]
-        if not named:
-            raise OptionError(
-                "no such input image",
-                got=f"term={self.term!r}",
-                expected=", ".join(repr(term.name) for term in fitting),
-                step="correct term=, or leave it out",
-            )
-        return named[0]
+        if self.term is not None:
+            _checks.choice("term", self.term, [term.name for term in fitting])
+        return next(term for term in fitting if self.term in (None, term.name))
 
     def _activations(
         self, action: Action, x: Mapping[str, Array], masks: Mapping[str, Array]
@@ -128,12 +122,11 @@ class ImageCanonicalization(Selecting):
         array = jnp.moveaxis(array, places, (len(batch), len(batch) + 1))
         seen = array.reshape(math.prod(batch), *array.shape[len(batch) :], *[1] * (not action.channels))
         count = len(self.group.plane_matrices())
-        values = checked_result(
-            f"what the network says of images of shape {list(seen.shape)}",
-            self.network(seen),
-            (seen.shape[0], count),
-            f"return one activation for each of the {count} elements of {self.group}, as GroupConvolution does",
-        ).reshape(*batch, count)
+        step = f"return one activation for each of the {count} elements of {self.group}, as GroupConvolution does"
+        found = _checks.array(
+            f"activations of images {list(seen.shape)}", self.network(seen), (len(seen), count), step=step
+        )
+        values = found.reshape(*batch, count)
         return values, turns(self.group, self.axes, self.vectors, wide(values, x)), {}
 
     def __repr__(self) -> str:

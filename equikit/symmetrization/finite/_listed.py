@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import GroupError, TooLargeError
+from equikit._errors import TooLargeError
 from equikit.groups import Group
 from equikit.signatures import (
     base,
@@ -63,18 +63,14 @@ def size_of(action: Action, label: str, x: Mapping[str, Array]) -> int:
     """Return the size of an axis, from inputs `[*batch, *axes, channels]` or from its group.
 
     Raises:
-        GroupError: if neither has a size.
+        OptionError: if neither has a size.
     """
     for term in action.inputs:
         for place, name in enumerate(term.labels, len(action.batch(term, x[term.name]))):
             if base(name) == label:
                 return int(x[term.name].shape[place])
     size = action.groups[label].n
-    if size is None:
-        raise GroupError(
-            f"the size of {label!r} is unknown: no input has the label",
-            got=str(action.signature),
-            expected="a group with a size",
-            step=f"bind {label} to {action.groups[label]}(5)",
-        )
+    step = f"bind {label} to {action.groups[label]}(5)"
+    action.refuse_without(size is not None, f"the label {label!r}, whose size is unknown", step)
+    assert size is not None, "as was checked"
     return size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import GroupError, ShapeError, SignatureError
 from equikit.groups import SO, D, Fixed, O, Z
 from equikit.signatures import Term
@@ -22,13 +23,7 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
     """
     bound = dict(action.signature.bindings)
     for label in axes:
-        if not isinstance(bound.get(label), Fixed):
-            raise SignatureError(
-                f"the axes of the images are {axes}, and {label!r} is none of their pixels",
-                got=f"{action.signature}, {label}={bound.get(label, 'nothing')}",
-                expected="both labels in the signature, bound to Fixed(size)",
-                step=f"bind {label}=ek.Fixed(28), or name other axes=",
-            )
+        _checks.instance(label, bound.get(label), Fixed, "ek.Fixed(28)")
     for term in (*action.signature.inputs, *action.signature.outputs):
         counts = [term.labels.count(label) for label in axes]
         if counts not in ([0, 0], [1, 1]):
@@ -38,13 +33,7 @@ def turned_labels(action: Action, group: Z, axes: tuple[str, str], vectors: str 
                 expected="each of the two axes once, or neither",
                 step="correct the signature: what is turned has rows and columns",
             )
-    if not images(action, axes):
-        raise SignatureError(
-            "no input is an image",
-            got=str(action.signature),
-            expected=f"an input term with the labels {axes[0]!r} and {axes[1]!r}",
-            step='write "i j -> "',
-        )
+    action.refuse_without(images(action, axes), f"the labels {axes[0]!r} and {axes[1]!r}", 'write "i j -> "')
     height, width = (bound[label].size for label in axes)  # type: ignore[union-attr]  # Fixed, as was checked
     if height != width and (group.n or 1) > 2:
         raise ShapeError(

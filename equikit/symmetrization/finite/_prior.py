@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.symmetrization.engine._info import Info
-from equikit.symmetrization.engine._more import entries
+from equikit.symmetrization.engine._more import entries, required_entries
 
 
 def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
@@ -43,17 +42,11 @@ def prior_loss(info: Info, *, beta: float = 1.0) -> jax.Array:
         Mondal et al., Equivariant adaptation of large pretrained models, arXiv:2310.01647, section 3.
     """
     sharpness, found = _checks.number("beta", beta, above=0), []
+    required_entries(info, "activations", "matrix", how="ek.Canonicalize(network, group=ek.D(4))")
     for activations in entries(info, "activations"):
         activations = activations.astype(jnp.promote_types(activations.dtype, jnp.float32))
         found.append(-jnp.mean(jax.nn.log_softmax(sharpness * activations, axis=-1)[..., 0]))
     for matrix in entries(info, "matrix"):
         found.append(jnp.mean(jnp.abs(matrix - jnp.eye(matrix.shape[-1], dtype=matrix.dtype)) ** 2))
-    if not found:
-        raise OptionError(
-            "there is nothing to compare with the identity",
-            got=f"info of {', '.join(sorted(info.more)) or 'a method without more'}",
-            expected="info of a learned canonical form, with activations or a matrix",
-            step="write how=ek.Canonicalize(network, group=ek.D(4))",
-        )
     loss: jax.Array = sum(found[1:], start=found[0])
     return loss

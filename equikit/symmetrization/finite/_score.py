@@ -10,13 +10,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit._masks import masked
 from equikit.nn.initializers import unit_normal
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine.backbones._modules import held_network, mask_keyword
-from equikit.symmetrization.finite._selection import checked_result
 
 
 class Score(nnx.Module):
@@ -34,13 +32,8 @@ class Score(nnx.Module):
     def __init__(self, encoder: Any, features: int | None, rngs: nnx.Rngs | None) -> None:
         self.encoder = held_network(encoder, step="pass what you would call with an array")
         self.features = None if features is None else _checks.count("features", features, example=16)
-        if self.features is None and rngs is not None:
-            raise OptionError(
-                "rngs= is for a reference vector, and an energy needs none",
-                got="rngs without features",
-                expected="features=, the size of the vectors of the encoder, or no rngs",
-                step="write features=16, or leave rngs out",
-            )
+        if self.features is None:
+            _checks.together(features=features, rngs=rngs)
         self.reference = None if self.features is None else nnx.Param(_reference(self.features, rngs))
 
     def __call__(
@@ -54,9 +47,9 @@ class Score(nnx.Module):
         found = self.encoder(flat if len(action.inputs) > 1 else next(iter(flat.values())), **keywords)
         if self.reference is None:
             step = "return one number for each input, or pass features= for vectors"
-            return -checked_result("the energy of the encoder", found, (count,), step).reshape(lead), None
+            return -_checks.array("the energy of the encoder", found, (count,), step=step).reshape(lead), None
         step = f"return a vector of {width} numbers for each input, or correct features="
-        vectors = checked_result("what the encoder returns", found, (count, width), step).reshape(*lead, width)
+        vectors = _checks.array("what the encoder returns", found, (count, width), step=step).reshape(*lead, width)
         return jnp.sum(unit(vectors) * unit(self.reference[...]), axis=-1), vectors
 
 

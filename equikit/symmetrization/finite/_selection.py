@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import ShapeError
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element, is_permutation, permutation_matrix
 from equikit.symmetrization.engine._frame import Frame
@@ -212,16 +211,3 @@ def everywhere(elements: Element, batch: tuple[int, ...]) -> Element:
         lambda a: jnp.broadcast_to(jnp.expand_dims(a, places), (len(a), *batch, *a.shape[1:])), elements
     )
     return found
-
-
-def checked_result(what: str, array: Any, shape: tuple[int, ...], step: str) -> Array:
-    """Return the result of a network, or raise `ShapeError` unless it is a floating-point array of the right shape."""
-    is_array = isinstance(array, jax.Array)
-    if not is_array or not jnp.issubdtype(array.dtype, jnp.floating) or array.shape != shape:
-        raise ShapeError(
-            f"{what} has not the shape that it should",
-            got=f"{array.dtype} of shape {list(array.shape)}" if is_array else type(array).__name__,
-            expected=f"floating-point numbers of shape {list(shape)}",
-            step=step,
-        )
-    return array

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError
 from equikit.numerics import rounding
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
@@ -87,13 +86,8 @@ class Canonical(Ordering):
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
         """Return all terms with the label: exchanges are automorphisms of the whole input."""
         counts = {term.name: term.labels.count(label) for term in action.inputs if label in term.labels}
-        if max(counts.values(), default=0) != 2:
-            raise OptionError(
-                f"the input is not a graph on {label!r}",
-                got=str(action.signature),
-                expected=f"input terms that have {label!r} once or twice, and one that has it twice",
-                step="use ek.frames.Sort for sets",
-            )
+        step = "use ek.frames.Sort for sets"
+        action.refuse_without(max(counts.values(), default=0) == 2, f"{label!r} at most twice, and one twice", step)
         return tuple(counts)
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:

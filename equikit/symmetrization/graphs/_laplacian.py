@@ -9,7 +9,6 @@ from typing import Literal
 import jax.numpy as jnp
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._info import standard_tolerance
@@ -106,13 +105,8 @@ class Laplacian(Ordering):
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
         """Return the terms that have the label once or twice."""
         terms = action.named(self.terms)
-        if not any(term.labels.count(label) == 2 for term in terms):
-            raise OptionError(
-                f"no input is a graph on {label!r}",
-                got=f"{action.signature}, terms={self.terms}",
-                expected=f"an input term that has {label!r} twice, an adjacency matrix",
-                step="use ek.frames.Sort for sets, or name other terms=",
-            )
+        graphs = [term for term in terms if term.labels.count(label) == 2]
+        action.refuse_without(graphs, f"{label!r} twice", "use ek.frames.Sort for sets, or name other terms=")
         return tuple(term.name for term in terms if term.labels.count(label) in (1, 2))
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:

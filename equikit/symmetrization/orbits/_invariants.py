@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
+from equikit._errors import GroupError
 from equikit.diagrams import (
     Diagram,
     diagram_tensor,
@@ -101,13 +101,8 @@ def orbit_distance(group: Group, matrix: jax.Array, *, orders: int | Sequence[in
     """
     matrix = _checked(group, matrix)
     n = matrix.shape[-2]
-    if matrix.shape[-1] != n:
-        raise ShapeError(
-            "the matrix is not square",
-            got=f"shape {list(matrix.shape)}",
-            expected=f"[*batch, {n}, {n}]",
-            step="use invariants() for a number of vectors that is not their dimension",
-        )
+    step = "use invariants() for a number of vectors that is not their dimension"
+    _checks.array("matrix", matrix, ("*batch", n, n), kind="real or complex", step=step)
     distance: jax.Array = _distance(_known(group, n, orders), matrix)
     return distance
 
@@ -163,11 +158,7 @@ def _known(group: Group, n: int, orders: int | Sequence[int] | None) -> tuple[Di
 
 def checked_group(group: object) -> Group:
     """Return a group, or raise `OptionError`."""
-    if not isinstance(group, Group):
-        raise OptionError(
-            "group= must be a group", got=_checks.shown(group), expected="a group of equikit", step="write SO(3)"
-        )
-    return group
+    return _checks.instance("group", group, Group, "ek.SO(3)")  # type: ignore[type-abstract]  # none is made
 
 
 def checked_orders(given: object) -> tuple[int, ...]:
@@ -235,26 +226,5 @@ def determinant(matrix: Array) -> Array:
 
 
 def _checked(group: Group, vectors: object) -> jax.Array:
-    checked_group(group)
-    if not isinstance(vectors, jax.Array | np.ndarray) or not jnp.issubdtype(vectors.dtype, jnp.inexact):
-        raise DTypeError(
-            "the vectors are no array of floating-point numbers",
-            got=f"dtype {vectors.dtype}" if hasattr(vectors, "dtype") else type(vectors).__name__,
-            expected="float32, bfloat16, float16, float64 or complex",
-            step="pass jnp.asarray(vectors, jnp.float32)",
-        )
-    if vectors.ndim < 2 or group.n not in (None, vectors.shape[-2]):
-        raise ShapeError(
-            f"the vectors are not those of {group}",
-            got=f"shape {list(vectors.shape)}",
-            expected=f"[*batch, {'n' if group.n is None else group.n}, vectors], a vector in each column",
-            step="swap the last two axes, if the vectors are in rows",
-        )
-    if group.is_complex and not jnp.issubdtype(vectors.dtype, jnp.complexfloating):
-        raise DTypeError(
-            f"real vectors are given for {group}",
-            got=f"dtype {vectors.dtype}",
-            expected="a complex array",
-            step="pass vectors.astype(complex)",
-        )
-    return jnp.asarray(vectors)
+    n, kind = checked_group(group).n, "complex" if group.is_complex else "real or complex"
+    return jnp.asarray(_checks.array("vectors", vectors, ("*batch", "n" if n is None else n, "vectors"), kind=kind))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
+from equikit._errors import GroupError
 from equikit.groups import Bistochastic, Group, MatrixGroup, O, Sp, U
 from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
@@ -117,13 +117,8 @@ class OrbitDistance(Method, nnx.Module):
         """The label of the matrices."""
         label = only_label(self, action, self.label, KINDS, _has_tensors)
         self._group(action, label)
-        if self.compare_input and not _compared(action, label):
-            raise OptionError(
-                "compare_input= has no vectors to compare",
-                got=str(action.signature),
-                expected=f"an input with one axis {label!r}",
-                step="leave compare_input= out",
-            )
+        compared = _compared(action, label) or not self.compare_input
+        action.refuse_without(compared, f"{label!r} once", "leave compare_input= out")
         return frozenset([label])
 
     def reads(self, action: Action) -> frozenset[str]:
@@ -218,22 +213,7 @@ def _compared(action: Action, label: str) -> tuple[Term, ...]:
 
 def _checked(found: Any, shape: tuple[int, ...], group: Group) -> jax.Array:
     """Return the matrix of a network, after checks of shape and dtype."""
-    if isinstance(found, Mapping) and len(found) == 1:
-        found = next(iter(found.values()))
-    if not isinstance(found, jax.Array) or found.shape != shape:
-        what = f"shape {list(found.shape)}" if isinstance(found, jax.Array) else type(found).__name__
-        raise ShapeError(
-            "the network returns no matrix for every sample",
-            got=what,
-            expected=f"an array of shape {list(shape)}",
-            step="make its output n vectors, one in each column",
-        )
-    is_complex = jnp.issubdtype(found.dtype, jnp.complexfloating)
-    if not jnp.issubdtype(found.dtype, jnp.inexact) or is_complex != group.is_complex:
-        raise DTypeError(
-            f"the network returns matrices that are none of {group}",
-            got=f"dtype {found.dtype}",
-            expected="complex numbers" if group.is_complex else "real floating-point numbers",
-            step="cast the output of the network",
-        )
-    return found
+    found = next(iter(found.values())) if isinstance(found, Mapping) and len(found) == 1 else found
+    kind, step = "complex" if group.is_complex else "real", "let the network return n vectors, one in each column"
+    matrix: jax.Array = _checks.array("the matrix of the network", found, shape, kind=kind, step=step)
+    return matrix

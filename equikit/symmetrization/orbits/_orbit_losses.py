@@ -7,9 +7,8 @@ import jax.numpy as jnp
 
 from equikit import _checks
 from equikit._array_checks import checked_dtype
-from equikit._errors import OptionError, ShapeError
 from equikit.symmetrization.engine._info import Info
-from equikit.symmetrization.engine._more import entries
+from equikit.symmetrization.engine._more import entries, required_entries
 
 
 def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0.0, bound: float = 10.0) -> jax.Array:
@@ -43,10 +42,10 @@ def orbit_loss(info: Info, *, input_weight: float = 0.0, bound_weight: float = 0
         _checks.number("bound_weight", bound_weight),
     )
     bound = _checks.number("bound", bound)
-    distances = _held(info, "orbit_distance", "how=OrbitDistance(network)")
+    distances = required_entries(info, "orbit_distance", how="OrbitDistance(network)")
     loss: jax.Array = sum(map(jnp.mean, distances[1:]), start=jnp.mean(distances[0]))
     if input_weight:
-        for apart in _held(info, "orbit_input", "OrbitDistance(..., compare_input=True)"):
+        for apart in required_entries(info, "orbit_input", how="OrbitDistance(network, compare_input=True)"):
             loss = loss + input_weight * jnp.mean(apart)
     if bound_weight:
         for matrix in entries(info, "orbit_matrix"):
@@ -81,34 +80,15 @@ def matrix_equivariance_loss(info: Info, moved: Info, element: jax.Array) -> jax
         >>> float(matrix_equivariance_loss(sym.info(x), sym.info(g @ x), g))      # the identity is in the group
         2.0
     """
-    several, again = (_held(each, "orbit_matrix", "how=OrbitDistance(network)") for each in (info, moved))
-    if len(several) > 1 or len(again) > 1:
-        raise OptionError(
-            "there are several matrices, and one element",
-            got=f"{len(several)} and {len(again)} matrices of OrbitDistance",
-            expected="one",
-            step="symmetrize with each method alone to compare its matrices",
-        )
-    one, two, element = several[0], again[0], checked_dtype("element", element)
+    (one, *others), (two, *_) = (
+        required_entries(each, "orbit_matrix", how="OrbitDistance(network)") for each in (info, moved)
+    )
+    _checks.count("the number of further matrices", len(others), most=0, step="symmetrize with each method alone")
     n = one.shape[-1]
-    if two.shape != one.shape or element.shape not in ((n, n), one.shape):
-        raise ShapeError(
-            "the matrices and the element do not fit together",
-            got=f"matrices {list(one.shape)} and {list(two.shape)}, an element {list(element.shape)}",
-            expected=f"matrices of one shape, and an element [{n}, {n}] or {list(one.shape)}",
-            step="apply the element to the input of the second info",
-        )
+    _checks.shaped("the matrices of both inputs", two, one.shape, step="pass two info of one shape")
+    element = checked_dtype("element", element)
+    step = "apply the element to the input of the second info"
+    _checks.shaped("element", element, one.shape if element.ndim > 2 else (n, n), step=step)
     turned = jnp.matmul(element.astype(one.dtype), one, precision=jax.lax.Precision.HIGHEST)
-    return jnp.mean(jnp.sum(jnp.abs(two - turned) ** 2, axis=(-2, -1))) / one.shape[-1]
-
-
-def _held(info: Info, name: str, step: str) -> list[jax.Array]:
-    held: list[jax.Array] = entries(info, name)
-    if not held:
-        raise OptionError(
-            "the info does not hold what the loss is made of",
-            got=f"more: {sorted(info.more)}",
-            expected=f"{name!r}",
-            step=f"symmetrize with {step}",
-        )
-    return held
+    mean: jax.Array = jnp.mean(jnp.sum(jnp.abs(two - turned) ** 2, axis=(-2, -1))) / n
+    return mean

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._array_checks import checked_dtype, mapping
-from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit._array_checks import mapping
+from equikit._errors import OptionError
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._options import option
 from equikit.symmetrization.engine.backbones._modules import checked_callable, mask_keyword
@@ -117,13 +117,7 @@ class FineToCoarse(nnx.Module):
         weights = self._clustered(0, places, there)
         for number, vote in enumerate(self.votes, 1):
             votes = self._places(vote(x, parts=weights, **mask_keyword("a vote", vote, mask or {}, "parts")))
-            if votes.shape != places.shape:
-                raise ShapeError(
-                    "the votes are not places, one for each point",
-                    got=f"shape {list(votes.shape)}",
-                    expected=f"{list(places.shape)}",
-                    step='vote with piecewise(..., "p x -> p x", translate="x")',
-                )
+            _checks.array("votes", votes, places.shape, step='vote with piecewise(..., "p x -> p x", translate="x")')
             weights = self._clustered(number, votes, there)
         return weights
 
@@ -137,29 +131,10 @@ class FineToCoarse(nnx.Module):
         array = x
         if isinstance(x, Mapping):
             name = self.term if self.term is not None or len(x) != 1 else next(iter(x))
-            if name not in x:
-                raise OptionError(
-                    "no input holds the places of the points",
-                    got=f"term={self.term!r}, inputs {sorted(map(str, x))}",
-                    expected="the name of an input",
-                    step=f"write term={min(map(str, x), default='x')!r}",
-                )
+            _checks.choice("term", name, sorted(map(str, x)))
             array = x[name]
-        array = checked_dtype(self.term or "x", array)
-        if jnp.iscomplexobj(array):
-            raise DTypeError(
-                "the places of the points are complex",
-                got=f"dtype {array.dtype}",
-                expected="real numbers: places in space",
-                step=f"pass jnp.concatenate([x.real, x.imag], axis={-1 - self.channels})",
-            )
-        if array.ndim < 2 + self.channels:
-            raise ShapeError(
-                "the input holds no points in space",
-                got=f"shape {list(array.shape)}",
-                expected="[*batch, p, d, channels], or [*batch, p, d] with channels=False",
-                step="correct channels=",
-            )
+        axes = ("*batch", "p", "d", *["channels"] * self.channels)
+        array = jnp.asarray(_checks.array(self.term or "x", array, axes, step="pass the positions of points in space"))
         array = array.astype(jnp.promote_types(array.dtype, jnp.float32))
         return jnp.mean(array, axis=-1) if self.channels else array
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit import _checks
+from equikit._errors import OptionError
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._info import Info
@@ -121,20 +121,9 @@ def checked_weights(given: Any, shape: tuple[int, ...], there: Array | None) -> 
         ShapeError, DTypeError: if they are not of this shape, or no floating-point numbers.
         OptionError: outside of compiled programs, if one of a point that is there is negative or not finite.
     """
-    if not isinstance(given, jax.Array | np.ndarray) or not jnp.issubdtype(given.dtype, jnp.floating):
-        raise DTypeError(
-            "the weights of the parts are no real floating-point numbers",
-            got=f"dtype {given.dtype}" if hasattr(given, "dtype") else type(given).__name__,
-            expected="an array such as float32",
-            step="pass jax.nn.one_hot(part_of_each_point, number_of_parts)",
-        )
-    if given.shape[:-1] != shape or not given.shape[-1]:
-        raise ShapeError(
-            "the weights of the parts do not fit the points",
-            got=f"shape {list(given.shape)}",
-            expected=f"[{', '.join([*map(str, shape), 'parts'])}], with one part or more",
-            step="give every point of every sample a weight in each part",
-        )
+    step = "pass jax.nn.one_hot(part_of_each_point, number_of_parts)"
+    _checks.array("the weights of the parts", given, (*shape, "parts"), step=step)
+    _checks.some("parts", range(given.shape[-1]), got=f"shape {list(given.shape)}", step=step)
     weights = jnp.asarray(given)
     count, first = _wrong(weights, there)
     if not isinstance(count, jax.core.Tracer) and count:

@@ -119,13 +119,9 @@ class Piecewise:
     def _weights(self, x: Any, given: Any, masks: Mapping[str, Array], shape: tuple[int, ...]) -> Array:
         """Return the weights of the points, `[*batch, points, parts]`, which sum to one for each present point."""
         if given is None:
-            if self.parts is None:
-                raise OptionError(
-                    "nothing says to which parts the points belong",
-                    got="no parts=, here or in piecewise",
-                    expected="weights [*batch, points, parts]",
-                    step="pass parts=jax.nn.one_hot(part_of_each_point, number_of_parts)",
-                )
+            step = "pass parts=jax.nn.one_hot(part_of_each_point, number_of_parts)"
+            _checks.given("piecewise", step, parts=self.parts)
+            assert self.parts is not None, "it was checked"
             given = self.parts(x, **mask_keyword("parts", self.parts, masks))
         there = masks.get(self.points)
         weights: Array = settled_weights(checked_weights(given, shape, there), there, self.threshold, self.hard)

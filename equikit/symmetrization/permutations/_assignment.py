@@ -12,11 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from equikit import _checks
-from equikit._errors import DTypeError, OptionError, ShapeError
 from equikit.symmetrization.engine._element import Array, permutation_matrix
 from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info
-from equikit.symmetrization.engine._more import entries
+from equikit.symmetrization.engine._more import required_entries
 
 ASSIGNMENT = "assignment"
 """The name of the soft permutation in `info.more`, `[places, entries]`."""
@@ -53,7 +52,7 @@ def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Fl
         Sinkhorn and Knopp, Pacific J. Math. 21 (1967); Mena et al., Learning latent permutations with Gumbel-Sinkhorn
         networks, arXiv:1802.08665, section 2.2; the rate in Knight, SIAM J. Matrix Anal. Appl. 30 (2008).
     """
-    log_scores = _square(_real("log_scores", log_scores))
+    log_scores = jnp.asarray(_checks.array("log_scores", log_scores, ("*batch", "n", "n")))
     rounds = _checks.count("rounds", rounds, most=2**31 - 1, example=20)
 
     def once(_: int, logs: jax.Array) -> jax.Array:
@@ -64,28 +63,6 @@ def sinkhorn(log_scores: Float[jax.Array, "*batch n n"], rounds: int = 20) -> Fl
         return log_scores
     result: jax.Array = jnp.exp(jax.lax.fori_loop(0, rounds, once, log_scores))
     return result
-
-
-def _square(matrix: Array) -> Array:
-    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
-        raise ShapeError(
-            "the scores of an assignment are not square",
-            got=f"shape {list(matrix.shape)}",
-            expected="[*batch, n, n], places by entries",
-            step="give every entry a score for every place",
-        )
-    return matrix
-
-
-def _real(argument: str, scores: Array) -> jax.Array:
-    if not isinstance(scores, jax.Array | np.ndarray) or not jnp.issubdtype(scores.dtype, jnp.floating):
-        raise DTypeError(
-            f"{argument} is no array of floating-point numbers",
-            got=f"dtype {scores.dtype}" if hasattr(scores, "dtype") else type(scores).__name__,
-            expected="real numbers such as float32",
-            step=f"pass jnp.asarray({argument}, jnp.float32)",
-        )
-    return jnp.asarray(scores)
 
 
 def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float[jax.Array, "*batch n n"]:
@@ -112,9 +89,8 @@ def soft_sort(scores: Float[jax.Array, "*batch n"], temperature: float) -> Float
     Source:
         Prillo and Eisenschlos, SoftSort, arXiv:2006.16038, equation 4, whose order is descending.
     """
-    scores, temperature = _real("scores", scores), _checks.number("temperature", temperature, above=0, example=0.1)
-    if not scores.ndim:
-        raise ShapeError("there is nothing to sort", got="shape []", expected="[*batch, n]", step="pass scores[None]")
+    scores = jnp.asarray(_checks.array("scores", scores, ("*batch", "n"), step="pass scores[None]"))
+    temperature = _checks.number("temperature", temperature, above=0, example=0.1)
     ordered = jnp.sort(scores, axis=-1)
     return jax.nn.log_softmax(-jnp.abs(ordered[..., :, None] - scores[..., None, :]) / temperature, axis=-1)
 
@@ -166,15 +142,8 @@ def assignment_entropy(info: Info | Array) -> Any:
         arXiv:2306.02866.
     """
     if isinstance(info, jax.Array | np.ndarray):
-        return _entropy(jnp.asarray(_square(info)))
-    found = entries(info, ASSIGNMENT)
-    if not found:
-        raise OptionError(
-            "there is no soft permutation whose entropy could be taken",
-            got=f"info.more of {sorted(info.more)}",
-            expected=f"info.more[{ASSIGNMENT!r}]",
-            step="use PermutationCanonicalization or Probabilistic in training; in evaluation there is none",
-        )
+        return _entropy(jnp.asarray(_checks.array("info", info, ("*batch", "n", "n"))))
+    found = required_entries(info, ASSIGNMENT, how="PermutationCanonicalization(network), in training")
     return sum(map(_entropy, found[1:]), start=_entropy(found[0]))
 
 

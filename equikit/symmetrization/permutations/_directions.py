@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, TooLargeError
+from equikit import _checks
 from equikit.numerics import power_of_two, rounding, with_derivative
 from equikit.signatures import (
     base,
@@ -92,13 +92,7 @@ class Directions(Framed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.number is not None and self.samples is not None:
-            raise OptionError(
-                "directions are fixed, or drawn at random",
-                got=f"number={self.number}, samples={self.samples}",
-                expected="one of the two",
-                step=f"write Directions(samples={self.samples})",
-            )
+        _checks.at_most_one(number=self.number, samples=self.samples)
 
     @property
     def needs_key(self) -> bool:
@@ -163,13 +157,8 @@ class Directions(Framed):
             return drawn / jnp.maximum(jnp.linalg.norm(drawn, axis=1, keepdims=True), rounding(dtype))
         enough = count * (count - 1) // 2 * max(d - 1, 0) + 1
         number = enough if self.number is None else self.number
-        if number > MOST:
-            raise TooLargeError(
-                "there are too many directions to sort along",
-                got=f"{number} for {count} entries with {d} numbers each",
-                expected=f"at most {MOST}",
-                step="draw some at random, Directions(samples=64), or take fewer, number=64",
-            )
+        step = "draw some at random, Directions(samples=64), or take fewer, number=64"
+        _checks.refuse_if_more("there are too many directions to sort along", number, MOST, "directions", step)
         return jnp.asarray(general_directions(number, d), dtype)
 
 

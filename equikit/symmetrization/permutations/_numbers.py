@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import OptionError
 from equikit.numerics import power_of_two, rounding
 from equikit.signatures import (
     Term,
@@ -33,13 +32,7 @@ def compared_terms(action: Action, label: str, names: tuple[str, ...] | None) ->
         OptionError: if there are none.
     """
     found = tuple(term.name for term in with_one(action.named(names), label))
-    if not found:
-        raise OptionError(
-            f"no input says how to sort the entries of {label!r}",
-            got=f"{action.signature}, terms={names}",
-            expected=f"an input term that has {label!r} once",
-            step="use ek.frames.Laplacian for graphs, or name other terms=",
-        )
+    action.refuse_without(found, f"{label!r} once", "use ek.frames.Laplacian for graphs, or name other terms=")
     return found
 
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import ShapeError
 from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
@@ -190,11 +189,6 @@ def scores_of(found: Any, action: Action, label: str, batch: tuple[int, ...], x:
     scores = output_of(found, (label,), f"scores of {label!r}")
     term: Term = next(term for term in action.inputs if label in term.labels)
     count = x[term.name].shape[len(batch) + term.labels.index(label)]
-    if scores.shape != (*batch, count, 1):
-        raise ShapeError(
-            f"the network does not return a score for each entry of {label!r}",
-            got=f"shape {list(scores.shape)}",
-            expected=f"[{', '.join([*map(str, batch), f'{label}={count}', '1'])}]",
-            step='give it one channel for each entry: out="p", out_channels=1 of ek.nn.GraphNetwork',
-        )
+    step = 'give it one channel for each entry: out="p", out_channels=1 of ek.nn.GraphNetwork'
+    _checks.array(f"scores of {label!r}", scores, (*batch, count, 1), step=step)
     return scores[..., 0]

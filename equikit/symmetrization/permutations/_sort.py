@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import OptionError
 from equikit._masks import masked
 from equikit.signatures import (
     Term,
@@ -119,13 +118,8 @@ class SortedScores(Ordering):
 
     def compared(self, action: Action, label: str) -> tuple[str, ...]:
         """Return the terms that have the label once."""
-        if not any(label in term.labels for term in action.inputs):
-            raise OptionError(
-                f"no input has the label {label!r}",
-                got=str(action.signature),
-                expected="entries that a network can give scores",
-                step="permute nothing, or name another label",
-            )
+        found = [term for term in action.inputs if label in term.labels]
+        action.refuse_without(found, f"the label {label!r}", "permute nothing, or name another label")
         return tuple(term.name for term in with_one(action.inputs, label))
 
     def ordered(self, action: Action, label: str, sample: Sample) -> Ordered:

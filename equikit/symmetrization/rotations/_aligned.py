@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, TooLargeError
+from equikit import _checks
 from equikit.numerics import Double, double, matmul, minus, rounding, transposed, with_derivative
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._sample import CERTAIN, FLAT
@@ -71,13 +71,7 @@ def all_alignments(given: Points, special: bool, copies: int, importance: Array 
     count, d = points.place.shape
     pairs = count if d == 2 else max(count * (count - 1), 1) * copies
     elements = pairs * (1 if special else 2)
-    if elements > MOST:
-        raise TooLargeError(
-            "there are too many alignments to list",
-            got=f"{elements} of {count} points in {d} dimensions",
-            expected=f"at most {MOST}",
-            step=step,
-        )
+    _checks.refuse_if_more("there are too many alignments to list", elements, MOST, f"for {count} points", step)
     chances, span = _first_chances(points, importance)
     if d == 2:
         weights, slope = chances, jnp.zeros_like(chances[0])
@@ -129,13 +123,7 @@ def drawn_alignments(key: jax.Array, given: Points, special: bool, copies: int, 
 
 def check_dimension(d: int, step: str) -> None:
     """Raise `OptionError` unless there are two or three dimensions."""
-    if d not in (2, 3):
-        raise OptionError(
-            "alignments with points are for two and three dimensions",
-            got=f"d = {d}",
-            expected="d = 2 or 3",
-            step=step,
-        )
+    _checks.count("the dimension of alignments with points", d, least=2, most=3, step=step)
 
 
 class _Point(NamedTuple):

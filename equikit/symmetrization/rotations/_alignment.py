@@ -89,7 +89,7 @@ class Alignment(Framed):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the rotations."""
-        label = definite_label(self, action, self.label, "vectors of {} are not aligned continuously")
+        label = definite_label(self, action, self.label)
         size = action.groups[label].n
         if size is not None:
             check_dimension(size, self.elsewhere)

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit._masks import present
 from equikit.numerics import Double, double, power_of_two, scaled, total, two_sum, with_derivative
 from equikit.signatures import Term
@@ -20,6 +19,7 @@ from equikit.symmetrization.engine._frame import Frame
 from equikit.symmetrization.engine._info import Info, most_doubt
 from equikit.symmetrization.engine._method import Framed
 from equikit.symmetrization.engine._sample import CERTAIN, FLAT, Sample
+from equikit.symmetrization.rotations._vectors import refuse_untranslated
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,7 @@ class Center(Framed):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """No labels: positions are shifted, and nothing acts linearly."""
-        if not any(action.translation(term) == self.label for term in action.inputs):
-            raise OptionError(
-                f"no input holds positions along {self.label!r}",
-                got=f"{action.signature}, translated terms {dict(action.translated)}",
-                expected="an input term that is translated",
-                step=f'pass translate="{self.label}" to symmetrize, with an input that has {self.label!r} once',
-            )
+        refuse_untranslated(action, self.label)
         return frozenset()
 
     def reads(self, action: Action) -> frozenset[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
+from equikit import _checks
 from equikit._errors import OptionError, ShapeError
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
@@ -118,16 +119,11 @@ class EnergyDescent(Choosing):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the rotations."""
-        label = definite_label(self, action, self.label, "descent is over rotations, not over {}")
+        label = definite_label(self, action, self.label)
         group = action.groups[label]
         if isinstance(self.starts, Method):
-            if self.starts.acts_on(action) != {label}:
-                raise OptionError(
-                    f"the starts are no elements of the group of {label!r}",
-                    got=f"starts={self.starts!r}, which act on {sorted(self.starts.acts_on(action))}",
-                    expected=f"a method for {label!r} alone",
-                    step=f'write starts=ek.frames.PCA("{label}")',
-                )
+            acted, step = self.starts.acts_on(action), f'write starts=ek.frames.PCA("{label}")'
+            _checks.same_names("the starts", dict.fromkeys(acted), [label], step=step, error=OptionError)
         elif group.n not in (None, self.starts.shape[-1]):
             raise ShapeError(
                 f"the starts have not the size of {group}",

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import TooLargeError
+from equikit import _checks
 from equikit.numerics import (
     Axes,
     double,
@@ -127,7 +127,7 @@ class PCA(Framed):
 
     def acts_on(self, action: Action) -> frozenset[str]:
         """The label of the rotations."""
-        label = definite_label(self, action, self.label, "{} has no principal axes")
+        label = definite_label(self, action, self.label)
         checked_vectors(action, label, self.terms)
         if self.on_degenerate == "weighted":
             refuse_tensors(self, action, label, self.terms)
@@ -319,13 +319,8 @@ def _principal(points: Points, weight: Array | None) -> _Principal:
 
 
 def _check_size(d: int) -> None:
-    if 2**d > MOST:
-        raise TooLargeError(
-            "there are too many signs of the axes to list",
-            got=f"2^{d} of {d} axes",
-            expected=f"at most {MOST}",
-            step="use ek.frames.QR, which has one element",
-        )
+    step = "use ek.frames.QR, which has one element"
+    _checks.refuse_if_more("there are too many signs of the axes to list", 2**d, MOST, "signs", step)
 
 
 def sign_choices(d: int) -> np.ndarray:

@@ -9,17 +9,16 @@ import jax
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.groups import O
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._frame import Frame
-from equikit.symmetrization.engine._method import Method, OnDegenerate, only_label
+from equikit.symmetrization.engine._method import Method, OnDegenerate, only_label, refuse_unsuited
 from equikit.symmetrization.engine._options import option
 from equikit.symmetrization.engine._sample import Sample
 from equikit.symmetrization.engine.backbones._modules import held_network
 from equikit.symmetrization.engine.backbones._network import called, wide_inputs
 from equikit.symmetrization.rotations._pooled_vectors import GramSchmidt, pooled_vectors
-from equikit.symmetrization.rotations._vectors import refuse_determinants
+from equikit.symmetrization.rotations._vectors import refuse_determinants, refuse_untranslated
 
 
 class RotationCanonicalization(Method, nnx.Module):
@@ -136,21 +135,12 @@ def rotated_label(
 ) -> str:
     """Return the label of the rotations, after checks that the options fit its group."""
     found = only_label(method, action, label, (O,))
-    name = type(method).__name__
-    if action.groups[found].form is not None and on_degenerate in ("sample", "weighted"):
-        raise OptionError(
-            f"{name} has no average over what is left open under {action.groups[found]}",
-            got=f"on_degenerate={on_degenerate!r}",
-            expected='"error" or "flag": boosts have no uniform distribution',
-            step='write on_degenerate="flag"',
-        )
+    averaged = on_degenerate in ("sample", "weighted")  # boosts have no uniform distribution
+    suits = action.groups[found].form is None or not averaged
+    expected = f'O(d) or SO(d) with on_degenerate="{on_degenerate}"'
+    refuse_unsuited(method, action, found, suits, expected, 'write on_degenerate="flag"')
     if on_degenerate == "weighted":
         refuse_determinants(method, action, found)
-    if translation and not any(action.translation(term) == found for term in action.inputs):
-        raise OptionError(
-            f"{name} moves the origin of what holds no positions",
-            got=f"translation=True, {action.signature}, translated terms {dict(action.translated)}",
-            expected=f"positions along {found!r}",
-            step=f'pass translate="{found}" to symmetrize, or leave translation out',
-        )
+    if translation:
+        refuse_untranslated(action, found)
     return found

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import GroupError, OptionError
+from equikit._errors import OptionError
 from equikit._masks import masked, present
 from equikit.groups import O
 from equikit.numerics import power_of_two
@@ -19,24 +19,20 @@ from equikit.signatures import (
 )
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
-from equikit.symmetrization.engine._method import only_label
+from equikit.symmetrization.engine._method import only_label, refuse_unsuited
 from equikit.symmetrization.engine._sample import Sample
 
 
-def definite_label(method: object, action: Action, label: str | None, problem: str) -> str:
-    """Return the label, given or unique, whose group is O(d) or SO(d); the problem names another by `{}`.
+def definite_label(method: object, action: Action, label: str | None) -> str:
+    """Return the label, given or unique, whose group is O(d) or SO(d).
 
     Raises:
         GroupError: if it has another group, or one whose metric is not definite.
     """
     found = only_label(method, action, label, (O,))
-    if action.groups[found].form is not None:
-        raise GroupError(
-            problem.format(action.groups[found]),
-            got=f"{found}={action.groups[found]}",
-            expected="O(d) or SO(d), whose metric is definite",
-            step=f'use ek.frames.QR("{found}"), which keeps the metric',
-        )
+    step = f'use ek.frames.QR("{found}"), which keeps the metric'
+    definite = action.groups[found].form is None
+    refuse_unsuited(method, action, found, definite, "O(d) or SO(d), whose metric is definite", step)
     return found
 
 
@@ -55,13 +51,7 @@ def checked_vectors(action: Action, label: str, names: tuple[str, ...] | None) -
             expected="vectors or tensors without determinants",
             step="name other terms=",
         )
-    if not found:
-        raise OptionError(
-            f"no input term has the label {label!r}",
-            got=f"{action.signature}, terms={names}",
-            expected="vectors or tensors that say how the input is turned",
-            step="name other terms=, or turn nothing",
-        )
+    action.refuse_without(found, f"the label {label!r}", "name other terms=, or turn nothing")
     return found
 
 
@@ -88,13 +78,15 @@ def refuse_tensors(method: object, action: Action, label: str, names: tuple[str,
     Along one axis of a tensor it has vectors only as long as the other axis stays as it is: a rotation turns both.
     """
     for term in checked_vectors(action, label, names):
-        if sum(base(name) == label for name in term.labels) > 1:
-            raise OptionError(
-                f"{type(method).__name__} takes single vectors, and {term.name!r} has none: both of its axes turn",
-                got=f"{action.signature}, terms={names}",
-                expected=f"input terms that have {label!r} once",
-                step=f"use ek.frames.PCA({label!r}) if its metric is definite, or name other terms=",
-            )
+        once = sum(base(name) == label for name in term.labels) == 1
+        step = f"use ek.frames.PCA({label!r}) if its metric is definite, or name other terms="
+        action.refuse_without(once, f"{label!r} once, as {type(method).__name__} needs of {term.name!r}", step)
+
+
+def refuse_untranslated(action: Action, label: str) -> None:
+    """Raise `OptionError` if no input has positions along a label."""
+    found = [term for term in action.inputs if action.translation(term) == label]
+    action.refuse_without(found, f"positions along {label!r}", f'pass translate="{label}" to symmetrize')
 
 
 def read_labels(action: Action, label: str, names: tuple[str, ...] | None) -> frozenset[str]:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit.weightspace.specifications._evaluation import Seen, evaluated, labeled
 from equikit.weightspace.specifications._specification import Specification
 
@@ -146,20 +146,16 @@ def streamed(
     Raises:
         OptionError: as for `activations`, or if there are no batches.
     """
-    sums: list[_Moments] | None = None
+    sums: list[_Moments] = []
+    count = 0
     for inputs in batches:
         found = [_Moments.of(labels, *arrays) for labels, *arrays in _pairs(spec, apply, one, two, inputs)]
         for batch in found:
             for side, total in zip(("params_a", "params_b"), np.split(batch.total, 2), strict=True):
                 _refuse_not_finite(side, total, batch.labels)
-        sums = found if sums is None else [before + now for before, now in zip(sums, found, strict=True)]
-    if sums is None:
-        raise OptionError(
-            "there are no batches to compute activations of",
-            got="batches that are empty",
-            expected="one input of the model or more",
-            step="pass a list, or a generator that was not used before",
-        )
+        sums = [before + now for before, now in zip(sums, found, strict=True)] if sums else found
+        count += 1
+    _checks.some("batches", range(count), got="no batches", step="pass a list, or a generator that was not used before")
     named = {f"{name}": (moments, *moments.correlated()) for name, moments in enumerate(sums)}
     return Activations(
         {name: (*moments.labels, DATA) for name, (moments, _, _) in named.items()},
@@ -169,10 +165,5 @@ def streamed(
 
 
 def _refuse_not_finite(side: str, array: Any, labels: tuple[str, ...]) -> None:
-    if not np.all(np.isfinite(np.asarray(array))):
-        raise OptionError(
-            f"{side} compute activations that are no numbers",
-            got=f"infinite entries, or not a number, in an array {list(array.shape)} with axes {', '.join(labels)}",
-            expected="finite activations for all data",
-            step="see whether the data are finite, or training diverged; or write how='weights'",
-        )
+    step = "see whether the data are finite, or training diverged; or write how='weights'"
+    _checks.finite(f"activations of {side} with axes {', '.join(labels)}", array, step=step)

@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeVar, get_args, overload
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.weightspace.alignment._activations import activations, streamed
 from equikit.weightspace.alignment._losses import Loss, checked_losses
 from equikit.weightspace.alignment._matching import match
@@ -28,9 +27,9 @@ How = Literal["weights", "activations", "straight_through"]
 
 @overload
 def align(
+    spec: Specification,
     params_a: Any,
     params_b: Tree,
-    spec: Specification,
     how: How = "weights",
     *,
     apply: Callable[..., Any] | None = None,
@@ -47,9 +46,9 @@ def align(
 
 @overload
 def align(
+    spec: Specification,
     params_a: Any,
     params_b: Tree,
-    spec: Specification,
     how: How = "weights",
     *,
     apply: Callable[..., Any] | None = None,
@@ -65,9 +64,9 @@ def align(
 
 
 def align(
+    spec: Specification,
     params_a: Any,
     params_b: Any,
-    spec: Specification,
     how: How = "weights",
     *,
     apply: Callable[..., Any] | None = None,
@@ -94,8 +93,8 @@ def align(
       not depend on it. The best of all permutations that are met counts, the one for `"weights"` among them.
 
     Args:
-        params_a, params_b: trees of arrays. Integers and booleans are moved, and not compared.
         spec: the symmetry of both, from `trace`.
+        params_a, params_b: trees of arrays. Integers and booleans are moved, and not compared.
         how: see above.
         apply, x: the model and data, for activations.
         loss: for the straight-through estimator, `loss(params, batch)`, a number; it is compiled.
@@ -130,7 +129,7 @@ def align(
         >>> params = {"first": jax.random.normal(one, (3, 8)), "second": jax.random.normal(two, (8, 2))}
         >>> spec = trace(apply, params, jnp.ones((5, 3)))
         >>> other = spec.act(spec.random_element(jax.random.key(1)), params)
-        >>> found = align(params, other, spec)
+        >>> found = align(spec, params, other)
         >>> bool(jnp.all(found["first"] == params["first"]))
         True
 
@@ -147,31 +146,24 @@ def align(
     )
     labels = labels_of(spec.leaves)
     if how == "activations":
-        if apply is None or (x is None) == (batches is None) or not isinstance(batches, Iterable | None):
-            raise OptionError(
-                "there is nothing to compute activations of",
-                got=f"apply={apply!r}, x of type {type(x).__name__}"
-                + ("" if batches is None else f", batches of type {type(batches).__name__}"),
-                expected="the model and data" + ("" if batches is None else ", x= or batches="),
-                step='write align(a, b, spec, how="activations", apply=apply, x=x)',
-            )
-        given = (one if isinstance(one, tuple) else (one,) for one in ([x] if batches is None else batches))
+        _checks.at_most_one(x=x, batches=batches)
+        step = 'write align(spec, a, b, how="activations", apply=apply, x=x)'
+        _checks.given("how='activations'", step, apply=apply, x=batches if x is None else x)
+        assert apply is not None, "it was checked"
+        data = [x] if batches is None else _checks.instance("batches", batches, Iterable, "[x]")  # type: ignore[type-abstract]
+        given = (one if isinstance(one, tuple) else (one,) for one in data)
         seen = (
             activations(spec, apply, params_a, params_b, *given)
             if batches is None
             else streamed(spec, apply, params_a, params_b, given)
         )
         labels, one, two = seen.labels, seen.one, seen.two
-        if spec.groups and not labels:
-            raise OptionError(
-                "no activation has an axis that is permuted",
-                got=f"labels {', '.join(spec.groups)}, none of them on an array that depends on the data",
-                expected="layers outside of while loops, and of experts that are looked up",
-                step="write how='weights'",
-            )
+        if spec.groups:
+            got = "no array that depends on the data outside of while loops, or of experts that are looked up"
+            _checks.some("activations with a permuted axis", labels, got=got, step='write how="weights"')
     trained: list[Any] = []
     if how == "straight_through":
-        call = 'align(a, b, spec, how="straight_through", loss=loss, batches=[batch])'
+        call = 'align(spec, a, b, how="straight_through", loss=loss, batches=[batch])'
         loss, trained = checked_losses(loss, batches, call)
         refuse_not_real("the straight-through estimator", params_a)
         refuse_not_real("the straight-through estimator", params_b)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import OptionError
 
 Loss = Callable[[Any, Any], jax.Array]
@@ -17,20 +18,15 @@ Loss = Callable[[Any, Any], jax.Array]
 
 def checked_losses(loss: Loss | None, batches: Iterable[Any] | None, call: str) -> tuple[Loss, list[Any]]:
     """Return a loss and nonempty batches, or raise `OptionError`; `call` is an example."""
-    if not callable(loss) or not isinstance(batches, list | tuple) or len(batches) == 0:
-        amount = f", {len(batches)} of them" if isinstance(batches, list | tuple) else ""
-        raise OptionError(
-            "there is nothing to take gradients of",
-            got=f"loss={loss!r}, batches of type {type(batches).__name__}{amount}",
-            expected="a loss, and a list of one batch or more",
-            step=f"write {call}",
-        )
+    given: Loss = _checks.function("loss", loss, arguments=2, example="lambda params, batch: ...")
+    known = batches if isinstance(batches, list | tuple) else ()
+    _checks.some("batches in a list", known, got=type(batches).__name__, step=f"write {call}")
 
     def checked(params: Any, batch: Any) -> jax.Array:
-        value: jax.Array = checked_loss(loss(params, batch), "loss(params, batch)")
+        value: jax.Array = checked_loss(given(params, batch), "loss(params, batch)")
         return value
 
-    return checked, list(batches)
+    return checked, list(known)
 
 
 def checked_loss(value: Any, call: str, *, differentiated: bool = True) -> Any:

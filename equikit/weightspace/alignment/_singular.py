@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit.weightspace.alignment._align import align
 from equikit.weightspace.merging._figures import singular_figure
 from equikit.weightspace.specifications._leaves import checked_leaves, is_real, refuse_not_real
@@ -77,7 +77,7 @@ class SingularAlignment:
         return singular_figure(self, thresholds)
 
 
-def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, moved: Any = None) -> SingularAlignment:
+def singular_alignment(spec: Specification, params_a: Any, params_b: Any, *, moved: Any = None) -> SingularAlignment:
     r"""Compare the singular values and vectors of the weights of two networks, before and after matching.
 
     A permutation keeps the singular values of every weight and turns its singular vectors. The paper finds that
@@ -87,9 +87,9 @@ def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, mov
     all others do, and without it by less than 0.3, which is less than others do (tests/weightspace/test_singular.py).
 
     Args:
-        params_a, params_b: trees of arrays.
         spec: the symmetry of both, from `trace`.
-        moved: the second network after matching; by default `align(params_a, params_b, spec)`.
+        params_a, params_b: trees of arrays.
+        moved: the second network after matching; by default `align(spec, params_a, params_b)`.
 
     Returns:
         For each floating-point array with two axes or more singular values, alignments and a figure. Of an array with
@@ -106,7 +106,7 @@ def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, mov
         >>> one, two = jax.random.split(jax.random.key(0))
         >>> params = {"w0": jax.random.normal(one, (3, 8)), "w1": jax.random.normal(two, (8, 2))}
         >>> spec = trace(lambda p, x: jax.nn.relu(x @ p["w0"]) @ p["w1"], params, jax.numpy.ones((5, 3)))
-        >>> found = singular_alignment(params, spec.act(spec.random_element(one), params), spec)
+        >>> found = singular_alignment(spec, params, spec.act(spec.random_element(one), params))
         >>> found.alignment(matched=False) < 0.9, round(found.alignment(), 3)
         (True, 1.0)
 
@@ -119,19 +119,14 @@ def singular_alignment(params_a: Any, params_b: Any, spec: Specification, *, mov
         if params is not None:
             checked_tensors(spec.leaves, params, name)
             refuse_not_real("singular_alignment", params, integers=True)
-    moved = align(params_a, params_b, spec) if moved is None else moved
+    moved = align(spec, params_a, params_b) if moved is None else moved
     given = [checked_leaves(spec.leaves, params) for params in (params_a, params_b, moved)]
     trees = [{name: array for name, array in tree.items() if is_real(array)} for tree in given]
     leaves = {
         name: _pair(*(_matrix(tree[name]) for tree in trees)) for name, array in trees[0].items() if array.ndim > 1
     }
-    if not leaves:
-        raise OptionError(
-            "there are no matrices",
-            got=", ".join(f"{leaf.name!r} {list(leaf.shape)}" for leaf in spec.leaves),
-            expected="a parameter with two axes or more",
-            step="pass a model with a linear layer or a convolution",
-        )
+    got = ", ".join(f"{leaf.name!r} {list(leaf.shape)}" for leaf in spec.leaves)
+    _checks.some("matrices", leaves, got=got, step="pass a model with a linear layer or a convolution")
     return SingularAlignment(leaves, (_distance(trees[0], trees[1]), _distance(trees[0], trees[2])))
 
 

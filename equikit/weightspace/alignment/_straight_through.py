@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit._progress import progress
 from equikit.weightspace.alignment._losses import Loss
 from equikit.weightspace.alignment._matching import match, similarity
@@ -78,11 +78,6 @@ def straight_through(
 
 
 def _trained(spec: Specification, free: Any, number: int) -> dict[str, jax.Array]:
-    if not all(bool(np.all(np.isfinite(leaf))) for leaf in checked_leaves(spec.leaves, free).values()):
-        raise OptionError(
-            "the straight-through estimator diverged",
-            got=f"weights that are no numbers after step {number + 1}",
-            expected="finite ones",
-            step="pass an optimizer with smaller steps: optimizer=optax.sgd(1e-3, momentum=0.9)",
-        )
+    step = "pass an optimizer with smaller steps: optimizer=optax.sgd(1e-3, momentum=0.9)"
+    _checks.finite(f"weights after step {number + 1}", *checked_leaves(spec.leaves, free).values(), step=step)
     return checked_tensors(spec.leaves, free, "the parameters")

@@ -1,5 +1,6 @@
 """Networks without permutation symmetry; ensembles and mixtures of networks."""
 
+from equikit import _checks
 from equikit.weightspace.asymmetric._ensemble import Ensemble
 from equikit.weightspace.asymmetric._experts import InterpolatedExperts, MixtureOfExperts
 from equikit.weightspace.asymmetric._fixed import FixedEntries, FixedWeights, fixed_weights, impose
@@ -21,3 +22,5 @@ __all__ = [
     "impose",
     "symmetry_left",
 ]
+
+_checks.answer_misspelled(__name__)

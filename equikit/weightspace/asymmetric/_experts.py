@@ -18,6 +18,9 @@ Gate = Callable[[jax.Array], jax.Array]
 """Maps inputs to a logit for each expert, along the last axis."""
 
 
+ROWS = "let the gate return one row of logits for each input"
+
+
 class _Gated(nnx.Module):
     """Experts, and a gate that weights them for each input."""
 
@@ -81,13 +84,7 @@ class MixtureOfExperts(_Gated):
         """The weighted sum; outputs of experts start with the batch axes of the logits."""
         weights, found = self.weights(x), outputs(self.experts, x)
         batch = weights.shape[:-1]
-        if found.shape[1 : 1 + len(batch)] != batch:
-            raise ShapeError(
-                "the gate and the experts have other batch axes",
-                got=f"weights {list(weights.shape)}, an expert {list(found.shape[1:])}",
-                expected=f"what an expert returns to begin with {list(batch)}",
-                step="let the gate have one row of logits for each input",
-            )
+        _checks.shaped("outputs of the experts", found, (self.size, *batch, "*axes"), step=ROWS)
         first = jnp.moveaxis(weights, -1, 0)
         return jnp.sum(first.reshape(*first.shape, *(1,) * (found.ndim - first.ndim)) * found, axis=0)
 
@@ -129,13 +126,7 @@ class InterpolatedExperts(_Gated):
         """Apply to each input its own network, `[*batch, ...]` with the batch axes of the logits."""
         weights = self.weights(x)
         batch = weights.shape[:-1]
-        if x.shape[: len(batch)] != batch:
-            raise ShapeError(
-                "the gate and the input have other batch axes",
-                got=f"weights {list(weights.shape)}, an input {list(x.shape)}",
-                expected=f"an input that begins with {list(batch)}",
-                step="let the gate have one row of logits for each input",
-            )
+        _checks.shaped("x", x, (*batch, "*axes"), step=ROWS)
         graph, params, rest = split_parameters(self.experts)
         shared = jax.tree.map(lambda array: array[0], rest)
 

@@ -11,7 +11,6 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.nn.initializers import filled, in_numpy, in_python, placed, uniform_and_normal
 from equikit.weightspace.specifications._leaves import is_real, named_leaves, refuse_not_real, refuse_unlike
 
@@ -42,13 +41,8 @@ def draw_fixed(shape: tuple[int, int], count: int, scale: float, key: jax.Array)
     Everything is drawn in float32, so that a key gives the same entries whatever the default precision. The arrays are
     those of NumPy unless something is traced.
     """
-    if _checks.count("fixed", count) > shape[0]:
-        raise OptionError(
-            "more entries are to be fixed than an output has inputs",
-            got=f"fixed={count}, for a kernel of shape {list(shape)}",
-            expected=f"at most {shape[0]}",
-            step="fix fewer, or give a number for each layer, as fixed=[0, 16, 16]",
-        )
+    step = "fix fewer, or give a number for each layer, as fixed=[0, 16, 16]"
+    count = _checks.count("fixed", count, most=shape[0], step=step)
     scale = in_python(_checks.number("scale", scale))
     drawn = in_numpy(uniform_and_normal(_checks.key(key), shape))
     numbers = scale * drawn[..., 1]
@@ -128,13 +122,7 @@ def impose(params: Any, fixed: FixedWeights) -> Any:
         >>> bool(jnp.all(gradient["kernel"] == 0))
         True
     """
-    if not isinstance(fixed, FixedWeights):
-        raise OptionError(
-            "fixed= holds no fixed weights",
-            got=type(fixed).__name__,
-            expected="masks and values, FixedWeights",
-            step="write fixed=fixed_weights(params, count, key=key)",
-        )
+    _checks.instance("fixed", fixed, FixedWeights, "fixed_weights(params, count, key=key)")
     refuse_unlike({"params": params, "fixed.mask": fixed.mask, "fixed.values": fixed.values}, single=True)
 
     def imposed(array: Any, mask: Any, value: Any) -> Any:

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import ShapeError
 from equikit.nn import checked_dtypes
 from equikit.nn.initializers import filled, in_numpy, in_python, lecun_normal, placed, unit_normal
 from equikit.weightspace.asymmetric._fixed import FixedEntries, draw_fixed
@@ -121,10 +120,5 @@ class FiGLU(nnx.Module):
 
 
 def _refuse_misfit(x: jax.Array, features: int) -> None:
-    if x.ndim == 0 or x.shape[-1] != features:
-        raise ShapeError(
-            "the input does not fit the layer",
-            got=f"shape {list(x.shape)}",
-            expected=f"[..., {features}]",
-            step="pass features as the last axis, or build the layer with other in_features",
-        )
+    step = "pass features as the last axis, or build the layer with other in_features"
+    _checks.shaped("x", x, ("*batch", features), step=step)

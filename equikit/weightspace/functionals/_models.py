@@ -8,7 +8,6 @@ from typing import Any, Literal
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.weightspace.functionals._fixed import FixedAxes, ends
 from equikit.weightspace.functionals._functional import Functional
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -145,11 +144,5 @@ class DWSNet(Functional):
 
 def _chosen(name: str, options: dict[str, Any], fixed: FixedAxes | dict[str, FixedAxes]) -> dict[str, Any]:
     """The options of a functional, with the choice of a paper, which must not be given again."""
-    if "fixed" in options:
-        raise OptionError(
-            f"{name} has a choice of fixed already",
-            got=f"fixed={options['fixed']!r}",
-            expected=f"fixed={fixed!r}, which {name} stands for",
-            step="write Functional(spec, channels, fixed=...)",
-        )
+    _checks.refuse_unknown(name, {*options} & {"fixed"}, _checks.call_of(Functional).options - {"fixed"})
     return {**options, "fixed": fixed}

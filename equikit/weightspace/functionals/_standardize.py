@@ -7,11 +7,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.weightspace.specifications._leaves import with_channels
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 
@@ -57,7 +55,8 @@ class Standardize(nnx.Module):
             if name in empty:  # as where a layer has no neurons: there is nothing to move
                 wide = jnp.zeros((1, channels), wide.dtype)
             deviation = jnp.std(wide, axis=0) if wide.size else jnp.full(channels, jnp.nan)
-            _refuse_no_statistics(name, array, deviation)
+            step = "pass one network or more, without those whose training diverged"
+            _checks.finite(f"standard deviations of {name!r}", deviation, step=step)
             # What never changes, as a bias that is zero in all networks, is moved to zero and left there.
             shift[name] = nnx.Variable(jnp.mean(wide, axis=0))
             scale[name] = nnx.Variable(jnp.where(deviation > 0, 1 / jnp.where(deviation > 0, deviation, 1), 1))
@@ -75,15 +74,3 @@ class Standardize(nnx.Module):
         found = self.arrays(with_channels(self.spec.leaves, params, self.channels))
         leaves = [array[..., 0] if self.channels == 1 else array for array in found.values()]
         return jax.tree.unflatten(jax.tree.structure(params), leaves)
-
-
-def _refuse_no_statistics(name: str, array: jax.Array, deviation: jax.Array) -> None:
-    # A mean of what is infinite, or so large that squares are, has no finite deviation; what is traced has no value.
-    if isinstance(deviation, jax.core.Tracer) or np.all(np.isfinite(np.asarray(deviation))):
-        return
-    raise OptionError(
-        f"parameters of networks have no mean and deviation: {name!r}",
-        got=f"shape {list(array.shape)}, with infinite entries or not a number" if array.size else "no networks",
-        expected="one network or more, with finite weights whose squares are finite",
-        step="leave out networks whose training diverged",
-    )

@@ -1,5 +1,6 @@
 """Graphs of parameters, built from the traced symmetry, and networks on them."""
 
+from equikit import _checks
 from equikit.weightspace.graphs._graph import ParameterGraph
 from equikit.weightspace.graphs._make import graph
 from equikit.weightspace.graphs._probes import Probes
@@ -8,3 +9,5 @@ from equikit.weightspace.graphs.layers._message_passing import MessagePassing
 from equikit.weightspace.graphs.layers._relational import RelationalTransformer
 
 __all__ = ["Features", "MessagePassing", "ParameterGraph", "Probes", "RelationalTransformer", "graph"]
+
+_checks.answer_misspelled(__name__)

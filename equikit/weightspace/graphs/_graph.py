@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError, ShapeError
+from equikit._errors import ShapeError
 from equikit.groups import Fixed
 from equikit.weightspace.graphs._indices import ends, moved, positions, repeated
 from equikit.weightspace.graphs._layout import GraphKind, Layout, layout
@@ -101,14 +101,8 @@ class ParameterGraph:
             object.__setattr__(self, "neurons", tuple(label for label in rigid if label in seen))
             return
         given = _checks.names("neurons", self.neurons, example="in")
-        unknown = [label for label in given if label not in rigid]
-        if unknown:
-            raise OptionError(
-                f"{unknown[0]!r} is no label on which nothing acts",
-                got=f"neurons={list(given)}",
-                expected=f"some of {rigid}; labels that are permuted are neurons anyway",
-                step="leave neurons out",
-            )
+        for label in given:
+            _checks.choice("neurons", label, rigid, step="leave neurons out")
         object.__setattr__(self, "neurons", tuple(label for label in rigid if label in given))
 
     @cached_property
@@ -247,10 +241,4 @@ class ParameterGraph:
 
 def checked_graph(graph: Any) -> None:
     """Raise `OptionError` unless it is a parameter graph."""
-    if not isinstance(graph, ParameterGraph):
-        raise OptionError(
-            "graph= must be a graph of parameters",
-            got=type(graph).__name__,
-            expected="a ParameterGraph",
-            step="write graph(apply, params, x), or ParameterGraph(spec)",
-        )
+    _checks.instance("graph", graph, ParameterGraph, "ParameterGraph(spec)")

@@ -12,7 +12,6 @@ import numpy as np
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import ShapeError
 from equikit.groups import S
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
 from equikit.weightspace.specifications._evaluation import Seen, evaluated, is_number, labeled
@@ -95,15 +94,12 @@ class Probes(nnx.Module):
         leaves, self.structure = jax.tree.flatten(inputs)
         checked_graph(graph)
         _checks.flag("learned", learned)
-        shapes = [leaf.shape if isinstance(leaf, jax.Array | np.ndarray) else () for leaf in leaves]
-        counts = {shape[:1] for shape in shapes}
-        if len(counts) != 1 or counts <= {(), (0,)}:
-            raise ShapeError(
-                "the probes are not stacked",
-                got=f"shapes {', '.join(str(list(shape)) for shape in shapes) or 'none'}",
-                expected="one first axis, of at least one probe, for all inputs",
-                step="stack inputs of the model, with their batch axis: x[None]",
-            )
+        step = "stack inputs of the model, with their batch axis: x[None]"
+        _checks.some("probes", leaves, got="no arrays", step=step)
+        count = (*np.shape(leaves[0]), 0)[0]
+        _checks.some("probes", range(count), got="one input, not a stack", step=step)
+        for leaf in leaves:
+            _checks.shaped("each input of the probes", leaf, (count, "*axes"), step=step)
         _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
         self.graph, self.apply = graph, apply
         arrays = [jnp.asarray(leaf) for leaf in leaves]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import ShapeError
+from equikit import _checks
 from equikit.weightspace.graphs._layout import Block, Layout, Place
 
 
@@ -80,11 +80,6 @@ def _side(blocks: Layout, on_edges: bool) -> Sequence[Block]:
 
 def of_one(features: Features) -> Features:
     """Return the features of one network, or raise `ShapeError` if they are those of many."""
-    if features.edges.ndim != 2:
-        raise ShapeError(
-            "these are the parameters of many networks",
-            got=f"batch axes {list(features.edges.shape[:-2])}",
-            expected="those of one",
-            step="choose one: jax.tree.map(lambda a: a[0], params)",
-        )
+    step = "choose one network: jax.tree.map(lambda a: a[0], params)"
+    _checks.shaped("edges of one network", features.edges, ("edges", "width"), step=step)
     return features

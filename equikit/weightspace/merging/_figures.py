@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from equikit._errors import MissingPackageError, OptionError
+from equikit import _checks
+from equikit._errors import MissingPackageError
 
 if TYPE_CHECKING:
     from equikit.weightspace.alignment._singular import SingularAlignment
@@ -40,11 +41,7 @@ def figure_of(width: float, height: float) -> Any:
 
 def line_figure(lines: Mapping[str, Line], axes: Any = None) -> Any:
     """Draw losses along lines, with the straight line between the ends of each if there is a barrier."""
-    if not lines:
-        raise OptionError(
-            "there are no lines", got="an empty mapping", expected="names with lines",
-                    step='pass {"as they are": barrier(loss, a, b)}'
-        )  # fmt: skip
+    _checks.some("lines", lines, got="no lines", step='pass {"straight": barrier(loss, a, b)}')
     figure = figure_of(5.2, 3.6) if axes is None else axes.figure
     axes = figure.subplots() if axes is None else axes
     for number, (name, line) in enumerate(lines.items()):

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.weightspace.alignment._losses import checked_loss
 from equikit.weightspace.merging._figures import line_figure
 from equikit.weightspace.specifications._leaves import refuse_unlike
@@ -70,15 +69,8 @@ def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
         0.25
     """
     refuse_unlike({"params_a": params_a, "params_b": params_b})
-    if not np.shape(place):
-        place = _checks.number("place", place, example=0.5)
-    else:
-        raise OptionError(
-            "place= must be one number",
-            got=f"shape {list(np.shape(place))}",
-            expected="one place on the line",
-            step="write jax.vmap(lambda t: interpolate(params_a, params_b, t))(places)",
-        )
+    step = "write jax.vmap(lambda t: interpolate(params_a, params_b, t))(places)"
+    place = _checks.number("place", _checks.shaped("place", place, (), step=step), example=0.5)
 
     def between(a: Any, b: Any) -> Any:
         dtype = jnp.result_type(a, b)
@@ -124,14 +116,8 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
         return checked_loss(loss(interpolate(a, b, place)), "loss(params)", differentiated=False)
 
     losses = [float(run(jnp.float32(place), params_a, params_b)) for place in places]
-    broken = [number for number, value in enumerate(losses) if not np.isfinite(value)]
-    if broken:
-        raise OptionError(
-            "a loss on the line is not finite",
-            got=f"{losses[broken[0]]} at place {places[broken[0]]:.3g}, and {len(broken)} such losses in all",
-            expected="finite losses of both networks and of all between them",
-            step="see whether the training of a network diverged, or the loss overflows in its precision",
-        )
+    step = "see whether the training of a network diverged, or the loss overflows in its precision"
+    _checks.finite("losses on the line", np.array(losses), step=step)
     return Line(places, np.array(losses))
 
 

@@ -10,14 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import DTypeError, OptionError
 from equikit.weightspace.alignment._align import align
 from equikit.weightspace.specifications._leaves import by_path, is_inexact, refuse_unlike
 from equikit.weightspace.specifications._specification import Specification, checked_specification
 from equikit.weightspace.specifications._tensors import checked_tensors
 
 
-def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: int = 0, restarts: int = 0) -> Any:
+def merge(spec: Specification, trees: Sequence[Any], *, rounds: int = 8, seed: int = 0, restarts: int = 0) -> Any:
     """Return the mean of networks, each aligned with the mean of the others until nothing changes.
 
     The sum of the inner products of all pairs grows with every change. Running averages of batch normalization are
@@ -26,8 +25,8 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
     counters and masks, are those of the first network.
 
     Args:
+        spec: the symmetry of all networks, from `trace`.
         trees: parameters, trees of arrays.
-        spec: the symmetry of all of them.
         rounds: the most passes over all networks.
         seed, restarts: as for `align`.
 
@@ -45,7 +44,7 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
     """
     checked_specification(spec)
     _checks.count("rounds", rounds, example=8)
-    current = _checked_list(trees, "merge")
+    current = _checked_list(trees)
     for number, tree in enumerate(current):
         checked_tensors(spec.leaves, tree, f"trees[{number}]")
     generator = np.random.default_rng(_checks.count("seed", seed))
@@ -54,7 +53,7 @@ def merge(trees: Sequence[Any], spec: Specification, *, rounds: int = 8, seed: i
         for number in generator.permutation(len(current)):
             others = [tree for place, tree in enumerate(current) if place != number]
             current[number], matching = align(
-                _mean_of_weights(others), current[number], spec, restarts=restarts, seed=seed, with_info=True
+                spec, _mean_of_weights(others), current[number], restarts=restarts, seed=seed, with_info=True
             )
             changed |= any(np.any(p != np.arange(p.shape[-1])) for p in matching.element.values())
         if not changed:
@@ -82,16 +81,11 @@ def mean(trees: Sequence[Any]) -> Any:
         >>> mean([{"w": jnp.zeros(2)}, {"w": jnp.ones(2)}])["w"].tolist()
         [0.5, 0.5]
     """
-    trees = _checked_list(trees, "take the mean of")
+    trees = _checked_list(trees)
     refuse_unlike({f"trees[{number}]": tree for number, tree in enumerate(trees)})
     for name, leaf in by_path(trees[0]).items():
-        if not is_inexact(leaf):
-            raise DTypeError(
-                f"integers and booleans have no mean: {name!r}",
-                got=f"dtype {jnp.result_type(leaf)}",
-                expected="floating-point or complex arrays",
-                step="leave counters and masks out, or write merge(trees, spec), which keeps those of the first tree",
-            )
+        step = "leave counters and masks out, or write merge(spec, trees), which keeps those of the first tree"
+        _checks.array(f"the parameter {name!r}", jnp.asarray(leaf), kind="real or complex", step=step)
     return _mean_of_weights(trees)
 
 
@@ -108,12 +102,7 @@ def _mean(leaves: Sequence[Any]) -> jax.Array:
     return jnp.asarray(total / len(leaves), dtype)
 
 
-def _checked_list(trees: Any, what: str) -> list[Any]:
-    if not isinstance(trees, list | tuple) or not trees:
-        raise OptionError(
-            f"there is nothing to {what}",
-            got="no trees" if isinstance(trees, list | tuple) else f"trees of type {type(trees).__name__}",
-            expected="a list of one or more",
-            step="pass [params_a, params_b]",
-        )
-    return list(trees)
+def _checked_list(trees: Any) -> list[Any]:
+    known = list(trees) if isinstance(trees, list | tuple) else []
+    _checks.some("trees in a list", known, got=_checks.shown(trees), step="pass [params_a, params_b]")
+    return known

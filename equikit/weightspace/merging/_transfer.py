@@ -40,9 +40,9 @@ class Transfer:
 
 
 def transfer(
+    spec: Specification,
     trajectory: Any,
     target: Any,
-    spec: Specification,
     *,
     loss: Loss,
     batches: Sequence[Any],
@@ -62,10 +62,10 @@ def transfer(
     updates that are not permuted raise it (tests/weightspace/test_transfer.py).
 
     Args:
+        spec: the symmetry of both, from `trace`.
         trajectory: parameters of the source, from its start to its end: a list of trees, or one tree of arrays with a
             leading axis, as `jax.lax.scan` stacks them.
         target: parameters to start from, a tree.
-        spec: the symmetry of both, from `trace`.
         loss: `loss(params, batch)`, a number, whose mean over the batches has the gradients; it is compiled.
         batches: a list of arguments for it, the same for both networks.
         fast: take the straight line from the start to the end in place of the path, and keep the target's gradients of
@@ -98,7 +98,7 @@ def transfer(
         ...     path.append(jax.tree.map(lambda p, g: p - 0.1 * g, path[-1], jax.grad(loss)(path[-1], x)))
         >>> spec = trace(apply, start, x)
         >>> element = spec.random_element(jax.random.key(1))
-        >>> found = transfer(path, spec.act(element, start), spec, loss=loss, batches=[x])
+        >>> found = transfer(spec, path, spec.act(element, start), loss=loss, batches=[x])
         >>> bool(jnp.allclose(found["first"], spec.act(element, path[-1])["first"], atol=1e-5))
         True
 
@@ -109,7 +109,7 @@ def transfer(
     checked_specification(spec)
     _checks.flag("with_info", with_info)
     _checks.count("seed", seed)
-    mean_loss, given = checked_losses(loss, batches, "transfer(path, target, spec, loss=loss, batches=[batch])")
+    mean_loss, given = checked_losses(loss, batches, "transfer(spec, path, target, loss=loss, batches=[batch])")
     path = _checked_path(trajectory, spec)
     for tree in (*path, target):
         refuse_not_real("transfer", tree)
@@ -182,13 +182,7 @@ def _checked_path(trajectory: Any, spec: Specification) -> list[Any]:
                 step="stack trees by jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)",
             )
         path = [jax.tree.map(lambda leaf, t=t: leaf[t], trajectory) for t in range(lengths.pop())]
-    if len(path) < 2:
-        raise OptionError(
-            "the trajectory has no steps",
-            got=f"{len(path)} networks",
-            expected="two or more, the first of them where training started",
-            step="pass [start, end]",
-        )
+    _checks.count("the number of networks in the trajectory", len(path), least=2, step="pass [start, end]")
     for number, tree in enumerate(path):
         checked_tensors(spec.leaves, tree, f"the parameters at step {number}")
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +13,9 @@ from flax import nnx
 from jax.flatten_util import ravel_pytree
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit._progress import progress
 from equikit.weightspace.optimizers._learned import LearnedOptimizer
-from equikit.weightspace.optimizers._training import Problem, checked_problem, train
+from equikit.weightspace.optimizers._training import Problem, train
 
 
 @dataclass(frozen=True)
@@ -95,14 +93,8 @@ def evolve(
         Metz et al., arXiv:2203.11860. Zhou, Finn and Harrison, arXiv:2402.05232, use persistent evolution strategies,
         for longer training than here.
     """
-    if not isinstance(optimizer, LearnedOptimizer):
-        raise OptionError(
-            "optimizer= cannot be learned",
-            got=type(optimizer).__name__,
-            expected="a LearnedOptimizer",
-            step="write optimizer=LearnedOptimizer(spec, rngs=nnx.Rngs(0))",
-        )
-    checked_problem(problem)
+    _checks.instance("optimizer", optimizer, LearnedOptimizer, "LearnedOptimizer(spec, rngs=nnx.Rngs(0))")
+    _checks.instance("problem", problem, Problem, "Problem(init, loss)")
     _checks.key(key)
     numbers = {"steps": steps, "meta_steps": meta_steps, "pairs": pairs, "checks": checks}
     for name, number in numbers.items():
@@ -136,13 +128,8 @@ def evolve(
     same = jax.random.split(jax.random.fold_in(key, meta_steps), 8)
     check = jax.jit(lambda flat: jnp.mean(jax.vmap(mean_loss, in_axes=(None, 0))(flat, same)))
     state, losses, found = adam.init(flat), [], [(0, float(check(flat)))]
-    if not math.isfinite(found[0][1]):
-        raise OptionError(
-            "the loss is not finite from the start",
-            got=f"a mean loss of {found[0][1]} before anything is learned",
-            expected="finite losses at the parameters that problem.init draws",
-            step="evaluate problem.loss(problem.init(key), key), and see where it is no number",
-        )
+    step = "evaluate problem.loss(problem.init(key), key), and see where it is not finite"
+    _checks.finite("losses before training", np.array(found[0][1]), step=step)
     best = flat
     marks = set(np.linspace(0, meta_steps, checks + 1).round().astype(int).tolist())
     with progress("learning an optimizer", meta_steps) as advance:

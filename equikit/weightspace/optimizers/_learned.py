@@ -12,7 +12,6 @@ import optax
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.nn import Linear
 from equikit.nn.initializers import filled
 from equikit.weightspace.functionals._functional import Functional
@@ -153,13 +152,7 @@ class LearnedOptimizer(nnx.Module):
             return LearnedState(jnp.zeros((), jnp.int32), (zeros,) * len(self.decays), zeros)
 
         def update(grads: Any, state: LearnedState, params: Any = None) -> tuple[Any, LearnedState]:
-            if params is None:
-                raise OptionError(
-                    "a learned optimizer needs the parameters",
-                    got="params=None",
-                    expected="the parameters that are trained",
-                    step="write optimizer.update(grads, state, params)",
-                )
+            _checks.given("a learned optimizer", "write optimizer.update(grads, state, params)", params=params)
             refuse_unlike({"params": params, "grads": grads, "the momenta of the state": state.momenta[0]})
             return self.step(grads, state, params)
 

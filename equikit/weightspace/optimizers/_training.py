@@ -26,6 +26,10 @@ class Problem:
     init: Callable[[jax.Array], Any]
     loss: Callable[[Any, jax.Array], jax.Array]
 
+    def __post_init__(self) -> None:
+        _checks.function("init", self.init, example="lambda key: ...")
+        _checks.function("loss", self.loss, arguments=2, example="lambda params, key: ...")
+
 
 def train(
     optimizer: optax.GradientTransformation, problem: Problem, steps: int, key: jax.Array
@@ -49,7 +53,7 @@ def train(
     """
     steps = _checks.count("steps", steps, most=2**31 - 1, example=1000)
     _checks.key(key)
-    checked_problem(problem)
+    _checks.instance("problem", problem, Problem, "Problem(init, loss)")
     refuse_no_optimizer(optimizer)
 
     def loss(params: Any, key: jax.Array) -> Any:
@@ -66,17 +70,6 @@ def train(
 
     (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), jax.random.split(draws, steps))
     return params, losses
-
-
-def checked_problem(problem: Any) -> None:
-    """Raise `OptionError` unless it is a problem with callable parts."""
-    if not isinstance(problem, Problem) or not callable(problem.init) or not callable(problem.loss):
-        raise OptionError(
-            "problem= is not what can be trained",
-            got=repr(problem)[:80],
-            expected="two functions, init(key) and loss(params, key)",
-            step="write Problem(init, loss)",
-        )
 
 
 def refuse_no_optimizer(optimizer: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.groups import S
 from equikit.weightspace.specifications._leaves import checked_leaves
@@ -43,16 +44,9 @@ def refuse_not_comparable(outputs: Any, again: Callable[[], Any]) -> None:
         OptionError: if some are not-a-numbers, or are others a second time, as of a model with randomness.
     """
     floats = [leaf for leaf in jax.tree.leaves(outputs) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
-    broken = any(bool(jnp.any(jnp.isnan(leaf))) for leaf in floats)
-    random = not broken and relative_difference(outputs, again()) > 0
-    if broken:
-        raise OptionError(
-            "outputs that are no numbers cannot be compared",
-            got="not-a-numbers",
-            expected="finite numbers",
-            step="look at the parameters and the input",
-        )
-    if random:
+    wrong = [jnp.where(jnp.isinf(leaf), 0, leaf) for leaf in floats]
+    _checks.finite("outputs of the model", *wrong, step="look at the parameters and the input")
+    if relative_difference(outputs, again()) > 0:
         raise OptionError(
             "the model computes something else a second time",
             got="two outputs for the same parameters and input",

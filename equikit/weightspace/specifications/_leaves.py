@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit import _checks
+from equikit._errors import DTypeError, OptionError
 from equikit.weightspace.specifications._terms import Indexed, Leaf
 
 HELD = ("value", "raw_value")
@@ -55,8 +56,7 @@ def named_leaves(params: Any) -> dict[str, Any]:
                 step="rename the keys of the tree",
             )
         found[name] = leaf
-    if not found:
-        raise OptionError("there are no parameters", got="an empty tree", expected="arrays", step="pass the parameters")
+    _checks.some("parameters", found, got="an empty tree", step="pass the parameters")
     return found
 
 
@@ -101,28 +101,11 @@ def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the param
         OptionError, ShapeError, DTypeError: if they are not, naming the leaf and the axis.
     """
     given, known = named_leaves(params), {leaf.name: leaf for leaf in leaves}
-    if given.keys() != known.keys():
-        missing, more = sorted(known.keys() - given.keys()), sorted(given.keys() - known.keys())
-        raise OptionError(
-            f"{what} are not those of the specification",
-            got=", ".join([*(f"no {name!r}" for name in missing), *(f"{name!r} besides" for name in more)]),
-            expected=f"{len(known)} arrays: {', '.join(known)}",
-            step="pass a tree of the same structure as the one that was traced",
-        )
+    step = "pass a tree of the same structure as the one that was traced"
+    _checks.same_names(what, given, known, step=step, error=OptionError)
     for name, leaf in known.items():
-        shape = tuple(given[name].shape)
-        if shape[len(shape) - len(leaf.shape) :] != leaf.shape or len(shape) < len(leaf.shape):
-            wrong = [
-                f"axis {place} ({axis})"
-                for place, axis in enumerate(leaf.axes)
-                if len(shape) == len(leaf.shape) and shape[place] != axis.size
-            ]
-            raise ShapeError(
-                f"{what} do not fit the specification: {name!r}" + (f", {', '.join(wrong)}" if wrong else ""),
-                got=f"shape {list(shape)}",
-                expected=f"{list(leaf.shape)}, which is {leaf}",
-                step="trace the model that these parameters are of",
-            )
+        step = "trace the model that these parameters are of"
+        _checks.shaped(f"{name!r} of {what} ({leaf})", given[name], ("*batch", *leaf.shape), step=step)
     return given
 
 
@@ -178,33 +161,17 @@ def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
         OptionError: if structures differ.
         ShapeError: if shapes do.
     """
-    (first, like), *others = trees.items()
+    (_, like), *others = trees.items()
     wanted = by_path(like)
     structure: Any = jax.tree.structure(like)
     for name, tree in others:
         found = by_path(tree)
-        same: bool = structure == jax.tree.structure(tree)
-        if not same:
-            missing, more = (
-                [path for path in wanted if path not in found],
-                [path for path in found if path not in wanted],
-            )
-            differ = [*(f"no {path!r}" for path in missing), *(f"{path!r} besides" for path in more)]
-            raise OptionError(
-                f"{name} and {first} are not trees of one structure",
-                got=", ".join(differ) or f"{type(tree).__name__} and {type(like).__name__}, of the same names",
-                expected=f"{len(wanted)} arrays, as in {first}: {', '.join(wanted)}",
-                step="pass trees of one architecture",
-            )
+        step = "pass trees of one architecture"
+        _checks.same_names(f"leaves of {name}", found, wanted, step=step, error=OptionError)
+        _checks.same(f"structure of {name}", jax.tree.structure(tree), structure, step=step)
         for path, leaf in found.items():
-            shape, its = jnp.shape(wanted[path]), jnp.shape(leaf)
-            if its != shape and not (single and its == ()):
-                raise ShapeError(
-                    f"{name} and {first} have other shapes: {path!r}",
-                    got=f"{list(its)} in {name}, {list(shape)} in {first}",
-                    expected="one shape in both; nothing is broadcast",
-                    step="pass trees of one architecture",
-                )
+            if not (single and jnp.shape(leaf) == ()):
+                _checks.shaped(f"{path!r} of {name}", leaf, jnp.shape(wanted[path]), step=step)
 
 
 def by_path(tree: Any) -> dict[str, Any]:
@@ -228,13 +195,8 @@ def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[
     refuse_not_real("a function of weights", params)
     arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], params) if channels == 1 else params
     for name, array in named_leaves(arrays).items():
-        if not array.ndim or array.shape[-1] != channels:
-            raise ShapeError(
-                f"the parameter {name!r} has not the channels that are expected",
-                got=f"shape {list(array.shape)}",
-                expected=f"{channels} channels in the last axis",
-                step="stack them: jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)",
-            )
+        step = "stack them: jax.tree.map(lambda *a: jnp.stack(a, -1), weights, gradients)"
+        _checks.shaped(f"the parameter {name!r}", array, ("*axes", channels), step=step)
     checked_leaves(leaves, jax.tree.map(lambda array: array[..., 0], arrays))
     named = named_leaves(arrays)
     batch_of(leaves, {name: array[..., 0] for name, array in named.items()})
@@ -247,14 +209,9 @@ def batch_of(leaves: Sequence[Leaf], arrays: Mapping[str, Any]) -> tuple[int, ..
     Raises:
         ShapeError: if they do not.
     """
-    batches = {leaf.name: arrays[leaf.name].shape[: arrays[leaf.name].ndim - len(leaf.axes)] for leaf in leaves}
-    first = leaves[0].name
-    for name, batch in batches.items():
-        if batch != batches[first]:
-            raise ShapeError(
-                f"the parameter {name!r} does not fit the others",
-                got=f"shape {list(arrays[name].shape)}, batch axes {list(batch)}",
-                expected=f"batch axes {list(batches[first])}, as {first!r} has",
-                step="stack the parameters of all networks: jax.tree.map(lambda *a: jnp.stack(a), *trees)",
-            )
-    return tuple(batches[first])
+    first = arrays[leaves[0].name]
+    batch: tuple[int, ...] = first.shape[: first.ndim - len(leaves[0].axes)]
+    step = "stack the parameters of all networks: jax.tree.map(lambda *a: jnp.stack(a), *trees)"
+    for leaf in leaves:
+        _checks.shaped(f"the parameter {leaf.name!r}", arrays[leaf.name], (*batch, *leaf.shape), step=step)
+    return batch

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from equikit import _checks
 from equikit._errors import OptionError
 from equikit.weightspace.specifications._leaves import batch_of
 from equikit.weightspace.specifications._tensors import Tensor, join, split, tensors_of
@@ -23,13 +24,7 @@ def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> E
     Raises:
         OptionError: if they are not, naming the label.
     """
-    if not isinstance(element, Mapping):
-        raise OptionError(
-            "this is no element of the group",
-            got=type(element).__name__,
-            expected="a dictionary of labels to permutations",
-            step="draw one: spec.random_element(jax.random.key(0))",
-        )
+    _checks.instance("element", element, Mapping, "spec.random_element(jax.random.key(0))")  # type: ignore[type-abstract]
     within = dict(pairs)
     for label, places in element.items():
         size = groups.get(label, 0)

@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import DTypeError, OptionError
-from equikit.weightspace.specifications._leaves import is_inexact, symbols
+from equikit import _checks
+from equikit._errors import OptionError
+from equikit.weightspace.specifications._leaves import symbols
 from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf, Product, Sum
 from equikit.weightspace.tracing._forms import Array, Form, Kind, Powers, combined, plain
 from equikit.weightspace.tracing.axes._axes import Axis, atoms
@@ -81,13 +82,8 @@ def rescaled(
 
 def refuse_integers(action: str, name: str, array: Any) -> None:
     """Raise `DTypeError` if a parameter that an action multiplies is integer or boolean, unlike in the traced model."""
-    if not is_inexact(array):
-        raise DTypeError(
-            f"{action} multiplies a parameter that is not floating-point: {name!r}",
-            got=f"dtype {array.dtype}",
-            expected="floating-point or complex, as in the model that was traced",
-            step="trace the model with these parameters: spec = trace(apply, params, x)",
-        )
+    step = "trace the model with these parameters: spec = trace(apply, params, x)"
+    _checks.array(f"{name!r}, which {action} multiplies,", array, kind="real or complex", step=step)
 
 
 def _checked_numbers(scaling: Scaling, size: int, numbers: Any) -> np.ndarray:

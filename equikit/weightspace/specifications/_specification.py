@@ -101,14 +101,7 @@ class Specification:
             ({'h0': S(8), 'h1': S(4)}, {'h1': S(4)})
         """
         for label in labels:
-            if label not in list(self.sizes):
-                near = _checks.nearest(label, self.sizes) or next(iter(self.sizes), "h0")
-                raise OptionError(
-                    f"there is no label {label!r}" if isinstance(label, str) else "a label must be a text",
-                    got=_checks.shown(label),
-                    expected=f"labels of the specification: {', '.join(self.sizes)}",
-                    step=f'write spec.fix("{near}")',
-                )
+            _checks.choice("label", label, list(self.sizes), step="look at spec.sizes", code='spec.fix("{1}")')
         gone = {label: Fixed(self.sizes[label]) for label in self.groups if label in labels}
         actions = (action for action in self.linear_actions if action.label not in labels)
         return replace(
@@ -126,13 +119,7 @@ class Specification:
         Raises:
             OptionError: if the key is none, or is traced.
         """
-        if isinstance(key, jax.core.Tracer):
-            raise OptionError(
-                "an element is drawn on the host",
-                got="a key that is traced",
-                expected="a key that is known",
-                step="call this outside of jit, or spec.augment(key, params) inside",
-            )
+        _checks.untraced("key=", key, step="call this outside of jit, or spec.augment(key, params) inside")
         generator = np.random.default_rng(np.asarray(jax.random.bits(_checks.key(key), (4,))))
         found, within = {}, dict(self.nested)
         for label, group in self.groups.items():
@@ -262,13 +249,7 @@ class Specification:
 
 def checked_specification(spec: Any) -> None:
     """Raise `OptionError` unless it is a specification."""
-    if not isinstance(spec, Specification):
-        raise OptionError(
-            "spec= must be a specification",
-            got=_checks.shown(spec, 60),
-            expected="the symmetry of the parameters, a Specification",
-            step="write spec=trace(apply, params, x)",
-        )
+    _checks.instance("spec", spec, Specification, "trace(apply, params, x)")
 
 
 def warn_of_unread(spec: Specification) -> None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit._errors import OptionError, ShapeError
+from equikit import _checks
 from equikit.weightspace.specifications._leaves import checked_leaves
 from equikit.weightspace.specifications._terms import Expression, Indexed, Leaf, Product, Sum, Symbol, without
 
@@ -137,28 +137,13 @@ def checked_tensors(leaves: tuple[Leaf, ...], params: Any, name: str) -> dict[st
     given = checked_leaves(leaves, params, name)
     for leaf in leaves:
         array = given[leaf.name]
-        if isinstance(array, jax.core.Tracer):
-            raise OptionError(
-                f"{name} are being traced: {leaf.name!r}",
-                got="a tracer of jit, grad or vmap",
-                expected="arrays with values, as permutations are found on the host",
-                step="call it outside jit; what is found can be used inside",
-            )
-        if array.ndim > len(leaf.axes):
-            raise ShapeError(
-                f"{name} are a batch of networks: {leaf.name!r}",
-                got=f"shape {list(array.shape)}",
-                expected=f"one network, {list(leaf.shape)}, which is {leaf}",
-                step="take one at a time: jax.tree.map(lambda leaf: leaf[0], params)",
-            )
+        _checks.untraced(f"{leaf.name!r} of {name}", array, step="call this outside of jit, and use the result inside")
+        step = "take one network at a time: jax.tree.map(lambda leaf: leaf[0], params)"
+        _checks.shaped(f"{leaf.name!r} of {name}", array, leaf.shape, step=step)
     for leaf_name, count in zip(given, np.asarray(_not_finite(list(given.values()))).tolist(), strict=True):
         if count:
-            raise OptionError(
-                f"{name} have weights that are no numbers: {leaf_name!r}",
-                got=f"{count} of {given[leaf_name].size} entries are infinite or not a number",
-                expected="finite weights",
-                step="see whether the training of this network diverged",
-            )
+            step = "see whether the training of this network diverged"
+            _checks.finite(f"weights {leaf_name!r} of {name}", given[leaf_name], step=step)
     whole = [leaf for leaf in leaves if all(isinstance(axis, Symbol) for axis in leaf.axes)]
     rest = tuple(leaf for leaf in leaves if leaf not in whole)
     cut = split(rest, {leaf.name: jnp.asarray(given[leaf.name])[..., None] for leaf in rest})

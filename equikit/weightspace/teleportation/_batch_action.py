@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit import _checks
-from equikit._errors import EquivarianceError, OptionError, ShapeError
+from equikit._errors import EquivarianceError
 
 
 class BatchAction(NamedTuple):
@@ -111,28 +111,11 @@ def batch_action(
 def _refuse_misfits(first: jax.Array, second: jax.Array, inputs: jax.Array, matrix: jax.Array) -> None:
     arrays = {"first": first, "second": second, "inputs": inputs, "matrix": matrix}
     for name, array in arrays.items():
-        is_array = isinstance(array, jax.Array | np.ndarray)
-        if not is_array or array.ndim != 2:
-            raise ShapeError(
-                f"{name} is not a matrix",
-                got=f"shape {list(array.shape)}" if is_array else type(array).__name__,
-                expected="two axes",
-                step="reshape the inputs to [batch, inputs], and layers to [inputs, outputs]",
-            )
+        step = "reshape the inputs to [batch, inputs], and layers to [inputs, outputs]"
+        _checks.array(name, array, ("rows", "columns"), kind="real or complex", step=step)
     width = first.shape[1]
     wanted = {"second": (width, second.shape[1]), "inputs": (len(inputs), len(first)), "matrix": (width, width)}
     for name, shape in wanted.items():
-        if arrays[name].shape != shape:
-            raise ShapeError(
-                f"{name} does not fit the first layer",
-                got=f"shape {list(arrays[name].shape)}",
-                expected=f"{list(shape)}, as the first layer is {list(first.shape)}",
-                step="pass the weights of two layers that follow each other, as x @ first @ second",
-            )
-    if 0 in inputs.shape:
-        raise OptionError(
-            "the batch is empty",
-            got=f"shape {list(inputs.shape)}",
-            expected="one input or more",
-            step="pass inputs",
-        )
+        step = "pass the weights of two layers that follow each other, as x @ first @ second"
+        _checks.shaped(name, arrays[name], shape, step=step)
+    _checks.some("inputs", range(inputs.size), got=f"shape {list(inputs.shape)}", step="pass inputs")

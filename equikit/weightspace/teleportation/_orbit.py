@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from equikit._errors import OptionError
+from equikit import _checks
 from equikit.weightspace.specifications._leaves import checked_leaves
 from equikit.weightspace.specifications._linear_action import LinearAction
 from equikit.weightspace.specifications._scaling import Scaling
@@ -28,13 +28,8 @@ def continuous_actions(spec: Specification) -> tuple[Scaling | LinearAction, ...
         one for one in spec.scalings if one.kind == "positive" and one.label not in linear
     ]
     found = (*scales, *spec.linear_actions)
-    if not found:
-        raise OptionError(
-            "nothing moves the parameters continuously",
-            got="a specification without positive scales and linear actions",
-            expected="a network with relu, or with linear layers after each other, as in attention",
-            step="print(spec.scalings, spec.linear_actions), or train without teleport",
-        )
+    step = "print(spec.scalings, spec.linear_actions), or train without teleport"
+    _checks.some("positive scales and linear actions", found, got="a specification without them", step=step)
     return found
 
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import optax
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.weightspace.optimizers._training import refuse_no_optimizer
 from equikit.weightspace.specifications._leaves import refuse_not_real
 from equikit.weightspace.specifications._specification import Specification, checked_specification
@@ -32,8 +31,8 @@ class TeleportState(NamedTuple):
 
 
 def teleport(
-    optimizer: optax.GradientTransformation,
     spec: Specification,
+    optimizer: optax.GradientTransformation,
     *,
     every: int | None = None,
     at: Sequence[int] = (),
@@ -59,8 +58,8 @@ def teleport(
     and early. Sharpness is no property of the function: it can be made small on the orbit alone.
 
     Args:
-        optimizer: any of optax.
-        spec: of the parameters, from `trace`.
+        spec: the symmetry of the parameters, from `trace`.
+        optimizer: any optimizer of optax.
         every: move before the updates number 0, `every`, 2 `every` and so on.
         at: or before these.
         objective: "gradient_norm" makes the norm of the gradient large, "sharpness" the largest eigenvalue of the
@@ -85,7 +84,7 @@ def teleport(
         ...     return jax.nn.relu(x @ params["first"]) @ params["second"]
         >>> first, second = jax.random.normal(jax.random.key(0), (2, 8, 8))
         >>> params, x = {"first": first, "second": second}, jnp.ones((4, 8))
-        >>> tx = teleport(optax.sgd(1e-4), trace(apply, params, x), every=10)
+        >>> tx = teleport(trace(apply, params, x), optax.sgd(1e-4), every=10)
         >>> def loss(params):
         ...     return jnp.mean(apply(params, x) ** 2)
         >>> state = tx.init(params)
@@ -175,13 +174,8 @@ def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Arr
     chosen = _checks.widths("at", at, least=0, example="[0]")
     if every is not None:
         _checks.count("every", every, least=1, example=100)
-    if (every is None) == (not chosen):
-        raise OptionError(
-            "it is not said before which updates to move",
-            got=f"every={every}, at={list(at)}",
-            expected="either every, a number above zero, or at, numbers of updates",
-            step="write every=100, or at=[0]",
-        )
+    _checks.at_most_one(every=every, at=chosen or None)
+    _checks.given("teleport", "write every=100, or at=[0]", every=every or chosen or None)
     if every is not None:
         return lambda count: count % every == 0
     return lambda count: jnp.any(count == jnp.asarray(chosen))
@@ -189,14 +183,8 @@ def _checked_schedule(every: int | None, at: Sequence[int]) -> Callable[[jax.Arr
 
 def _checked_loss(params: Any, value_fn: Any, more: dict[str, Any]) -> Loss:
     """The loss as a function of parameters only, with the further arguments that it names."""
-    if params is None or not callable(value_fn):
-        missing = "params" if params is None else "value_fn"
-        raise OptionError(
-            f"teleport needs {missing} in every update",
-            got=f"{missing}={None if params is None else value_fn!r}",
-            expected="parameters, and the loss as a function of them",
-            step="write tx.update(gradients, state, params, value_fn=loss)",
-        )
+    step = "write tx.update(gradients, state, params, value_fn=loss)"
+    _checks.given("teleport", step, params=params, value_fn=value_fn if callable(value_fn) else None)
     named = inspect.signature(value_fn).parameters.values()
     takes_all = any(one.kind is one.VAR_KEYWORD for one in named)
     its = more if takes_all else {one.name: more[one.name] for one in named if one.name in more}

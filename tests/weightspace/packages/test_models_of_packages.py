@@ -97,7 +97,7 @@ def test_the_specification_checks_itself(name: str) -> None:
 def test_a_planted_permutation_is_recovered(name: str) -> None:
     model, spec = traced(name)
     other = spec.act(spec.random_element(jax.random.key(2)), model.params)
-    found, matching = align(model.params, other, spec, restarts=6, with_info=True)
+    found, matching = align(spec, model.params, other, restarts=6, with_info=True)
     assert matching.similarity == pytest.approx(1, abs=1e-9)
     for one, two in zip(*map(jax.tree.leaves, (model.params, found)), strict=True):
         np.testing.assert_array_equal(one, two)

@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 import flax.errors
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit._errors import OptionError
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine.backbones._foreign import impure, refuse_new_state, state_of, stateful
@@ -135,40 +134,18 @@ class Call:
 
     def _checked(self, outputs: Any, batch: tuple[int, ...]) -> dict[str, Array]:
         terms = self.action.signature.outputs
-        found = dict(outputs) if isinstance(outputs, Mapping) else {terms[0].name: outputs} if len(terms) == 1 else None
-        names = [term.name for term in terms]
-        if found is None or found.keys() != set(names):
-            raise ShapeError(
-                "the backbone does not return the outputs of its signature",
-                got=type(outputs).__name__ if found is None else f"a dictionary of {sorted(map(str, found))}",
-                expected=f"a dictionary of {names}" if len(names) > 1 else f"an array, or a dictionary of {names}",
-                step="return one array for each output term, or correct the signature",
-            )
+        single = len(terms) == 1 and not isinstance(outputs, Mapping)
+        step = "return one array for each output term, or correct the signature"
+        given = {terms[0].name: outputs} if single else outputs
+        found = _checks.same_names("the outputs of the backbone", given, [term.name for term in terms], step=step)
         for term in terms:
-            array = found[term.name]
-            if not isinstance(array, jax.Array) or not jnp.issubdtype(array.dtype, jnp.inexact):
-                what = f"dtype {array.dtype}" if isinstance(array, jax.Array) else type(array).__name__
-                raise DTypeError(
-                    f"the backbone returns something for {term.name!r} that has no average",
-                    got=what,
-                    expected="a JAX array of floating-point numbers",
-                    step="return logits, not classes; convert integers in the backbone",
-                )
-            wanted = (*batch, *(self.sizes.get(label) for label in term.labels))
-            shape = array.shape[: array.ndim - 1] if self.action.channels else array.shape
-            if len(shape) != len(wanted) or any(b not in (a, None) for a, b in zip(shape, wanted, strict=True)):
-                axes = [
-                    label if size is None else f"{label}={size}"
-                    for label, size in zip(term.labels, wanted[len(batch) :], strict=True)
-                ]
-                listed = [*map(str, batch), *axes, *(["channels"] if self.action.channels else [])]
-                raise ShapeError(
-                    f"the backbone returns another shape for {term.name!r} than the signature says",
-                    got=f"shape {list(array.shape)}",
-                    expected=f"[{', '.join(listed)}]",
-                    step="correct the signature; channels=False is for arrays without an axis of channels",
-                )
-        return {name: found[name] for name in names}
+            what, array = f"the output {term.name!r} of the backbone", found[term.name]
+            step = "return logits, not classes; convert integers in the backbone"
+            _checks.array(what, array, kind="real or complex", step=step)
+            axes = (*batch, *(self.sizes.get(label, label) for label in term.labels))
+            step = "correct the signature; channels=False is for arrays without an axis of channels"
+            _checks.shaped(what, array, (*axes, *["channels"] * self.action.channels), step=step)
+        return {term.name: found[term.name] for term in terms}
 
 
 def _runs(function: Callable[..., Any], *arguments: Any) -> bool:

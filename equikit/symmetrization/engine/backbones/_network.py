@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from equikit._errors import DTypeError, OptionError, ShapeError
+from equikit import _checks
+from equikit._errors import OptionError, ShapeError
 from equikit.nn import DeepSets, GraphNetwork, Network
 from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
@@ -98,12 +98,5 @@ def output_of(found: Any, names: tuple[str, ...], what: str) -> Array:
                 step="name what the network returns",
             )
         found = found[given[0]] if given else next(iter(found.values()))
-    if not isinstance(found, jax.Array) or not jnp.issubdtype(found.dtype, jnp.floating):
-        kind = f"dtype {found.dtype}" if isinstance(found, jax.Array) else type(found).__name__
-        raise DTypeError(
-            f"the network returns {what} of the wrong kind",
-            got=kind,
-            expected="a JAX array of real floating-point numbers",
-            step="correct the network",
-        )
-    return found
+    array: Array = _checks.array(what, found, step="correct the network")
+    return array

@@ -11,7 +11,6 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from equikit import _checks
-from equikit._errors import OptionError
 from equikit.nn import (
     Activation,
     checked_dtypes,
@@ -122,10 +121,11 @@ class Resize(nnx.Module):
 def _check(graph: Any, out: Any, probes: Any) -> None:
     checked_graph(graph)
     _checks.choice("out", out, ("", *graph.node_layers, None))
-    if probes is not None and not (isinstance(probes, Probes) and probes.graph == graph):
-        raise OptionError(
-            "these are no probes of the graph",
-            got=type(probes).__name__ if not isinstance(probes, Probes) else "probes of another graph",
-            expected="Probes made with the same graph",
-            step="write probes=Probes(graph, apply, x)",
+    if probes is not None:
+        made = "Probes(graph, apply, x)"
+        _checks.same(
+            "graph of probes=",
+            _checks.instance("probes", probes, Probes, made).graph,
+            graph,
+            step=f"write probes={made}",
         )

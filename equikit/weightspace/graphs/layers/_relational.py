@@ -148,7 +148,6 @@ class RelationalTransformer(Metanetwork):
         **options: Any,
     ) -> None:
         self.heads = _checks.count("heads", heads, least=1, example=4)
-        _checks.refuse_unknown(type(self).__name__, options, _checks.call_of(type(self)).options)
         for width in _checks.widths("channels", channels, example="[1, 16, 16, 1]")[1:-1]:
             if width % self.heads:
                 raise OptionError(

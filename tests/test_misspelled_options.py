@@ -1,0 +1,79 @@
+"""Misspelled options are answered with the nearest one by every public class and function of these modules."""
+
+import pickle
+
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+import equikit as ek
+from equikit import spherical, symmetrization, testing, weightspace
+from equikit._checks import call_of
+from equikit.nn import Linear
+from equikit.weightspace import asymmetric, graphs, optimizers, teleportation
+
+DOORS = (
+    symmetrization,
+    symmetrization.frames,
+    symmetrization.canonicalization,
+    weightspace,
+    asymmetric,
+    graphs,
+    optimizers,
+    teleportation,
+    spherical,
+    testing,
+)
+PUBLIC = {
+    f"{door.__name__.removeprefix('equikit.')}.{name}": value
+    for door in DOORS
+    for name in door.__all__
+    if callable(value := getattr(door, name))
+}
+OTHERS = {weightspace.FixedEntries, symmetrization.Method, symmetrization.Piecewise, symmetrization.Symmetrized}
+"""A class of Flax that takes any metadata, and classes whose instances users do not make."""
+
+SPEC = weightspace.trace(lambda p, x: x @ p["a"], {"a": jnp.ones((3, 2))}, jnp.ones((5, 3)))
+RNGS = {"rngs": nnx.Rngs(0)}
+WRAPPED = (jnp.tanh, "x -> x"), {"x": ek.O(3), "how": ek.frames.QR()}
+TESTED = WRAPPED[0], {"x": ek.O(3), "channels": 1, "key": None}
+PASSING_ON = {
+    symmetrization.symmetrize: (*WRAPPED, ()),
+    symmetrization.piecewise: (*WRAPPED, (symmetrization.symmetrize,)),
+    symmetrization.Canonicalize: ((None, ek.SO), {}, ()),
+    symmetrization.MatrixNetwork: (({"x": 1}, "x"), {"x": ek.O(3)} | RNGS, (ek.nn.Network, Linear)),
+    symmetrization.canonicalization.VectorNeurons: (({"x": 1}, 3), {"x": ek.O(3)} | RNGS, (Linear,)),
+    testing.equivariance_error: (*TESTED, ()),
+    testing.assert_equivariant: (*TESTED, (testing.equivariance_error,)),
+    **dict.fromkeys(
+        [weightspace.Functional, weightspace.UNF, weightspace.NFN, weightspace.DWSNet],
+        ((SPEC, [1, 1]), RNGS, (Linear,)),
+    ),
+    weightspace.LearnedOptimizer: ((SPEC,), RNGS, (weightspace.UNF, Linear)),
+}
+"""Arguments of those that pass keywords on, as labels or to other layers, and what they pass them to."""
+
+
+def misspelled():
+    for name, public in PUBLIC.items():
+        *_, inner = PASSING_ON.get(public, ((), {}, ()))
+        for option in sorted(call_of(public, *inner).arguments - {"self", "cls", "_cls", "groups"}):
+            if public not in OTHERS and not (public in PASSING_ON and option not in call_of(public, *inner).options):
+                yield pytest.param(public, option, id=f"{name}-{option}")
+
+
+@pytest.mark.parametrize(("public", "option"), [*misspelled()])
+def test_a_misspelled_option_is_answered_with_the_nearest_one(public, option):
+    arguments, keywords, _ = PASSING_ON.get(public, ((), {}, ()))
+    wrong = option + option[-1]
+    with pytest.raises(ek.OptionError) as caught:
+        public(*arguments, **keywords, **{wrong: None})
+    assert caught.value.problem == f"{public.__name__} has no option {wrong!r}"
+    assert caught.value.step == f"write {option}="
+
+
+@pytest.mark.parametrize("door", DOORS, ids=lambda door: door.__name__)
+def test_a_public_function_can_be_pickled(door):
+    for name in door.__all__:
+        if callable(value := getattr(door, name)):
+            assert pickle.loads(pickle.dumps(value)) is value
