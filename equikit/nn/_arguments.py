@@ -87,14 +87,14 @@ def sides_of(
     return features_of(sums.inputs, wide), features_of(sums.outputs, narrow), dict(sums.bindings)
 
 
-def refuse_outputs(space: Space, inputs: tuple[Term, ...], labels: tuple[str, ...], call: Call) -> None:
-    """Raise `SignatureError` unless the space has these inputs, and one output, with these labels."""
+def refuse_outputs(space: Space, inputs: tuple[Term, ...], words: tuple[str, ...], call: Call) -> None:
+    """Raise `SignatureError` unless the space has these inputs, and one output, with these words."""
     signature = space.signature
-    if signature.inputs != inputs or [term.labels for term in signature.outputs] != [labels]:
+    if signature.inputs != inputs or [term.words for term in signature.outputs] != [words]:
         raise SignatureError(
             f"{call.name} does not lead from the inputs of the space to its outputs",
             got=space,
-            expected=f"{' + '.join(map(str, inputs))} -> {' '.join(labels) or '()'}",
+            expected=f"{' + '.join(map(str, inputs))} -> {' '.join(words) or '()'}",
             step="use ek.nn.Linear, which takes this space",
         )
 

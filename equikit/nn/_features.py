@@ -12,10 +12,8 @@ from equikit import _checks
 from equikit._array_checks import by_name, checked_arrays, mapping, masks_of
 from equikit._checks import Call
 from equikit._errors import DTypeError, ShapeError, SignatureError
-from equikit.plans import (
-    Masks,
-)
-from equikit.signatures import Signature, Term, base, parse_side, parse_term
+from equikit.plans import Masks
+from equikit.signatures import Signature, Term, base, parse_side
 
 Features = Mapping[str, int | tuple[str, int]]
 """Name to `(labels, channels)`, or labels to channels."""
@@ -46,7 +44,7 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
         labels, count = value if isinstance(value, tuple) and len(value) == 2 else (name, value)
         (term,) = parse_side({name: labels}, what)
         if not isinstance(value, tuple):
-            term = parse_term(labels)
+            term = Term.of(term.words)
         if term.name in (other.name for other in terms):
             raise SignatureError(
                 f"two {what} terms have the name {term.name!r}",

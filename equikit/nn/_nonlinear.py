@@ -85,7 +85,7 @@ class Pointwise(Layer):
         groups: Mapping[str, object] | None = None,
         **bindings: object,
     ) -> None:
-        self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), lambda _, term: term.labels)
+        self.signature = one_term(features, groups, bindings, _checks.call_of(type(self)), lambda _, term: term.words)
         self.function: Activation = _checks.function("function", function, example="jnp.tanh")
         (term,) = self.signature.inputs
         for label, group in self.signature.groups.items():
@@ -99,6 +99,9 @@ class Pointwise(Layer):
                     step="use ek.nn.Gated, whose gates are invariants",
                 )
 
+    def _call_arguments(self) -> list[str]:
+        return [value_text(self.function) or "...", quoted(self.signature.inputs[0].text)]
+
     def _refusal(self, label: str, group: Group) -> str | None:
         """Return why the function does not commute with a group on the input; `None` if it does."""
         (term,) = self.signature.inputs
@@ -107,9 +110,6 @@ class Pointwise(Layer):
         if label not in self.signature.odd(term) or is_odd(self.function):
             return None
         return "reflections change the sign of a pseudoscalar, and the function is not odd: f(-x) differs from -f(x)"
-
-    def _call_arguments(self) -> list[str]:
-        return [value_text(self.function) or "...", quoted(self.signature.inputs[0].text)]
 
     def __call__(self, x: Feature) -> Feature:
         """Apply the function to an array `[*batch, *axes, channels]`, with any number of channels.

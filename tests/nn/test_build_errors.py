@@ -100,9 +100,9 @@ BUILDS = {
     "channels-too-many": (
         ek.ShapeError,
         lambda: linear("p -> p", (2, 3), 4),
-        "the input channels do not fit the input terms",
-        "(2, 3)",
-        "1 numbers, for p",
+        "the number of input channels for ['p'] must be 1",
+        "2",
+        "1",
         "one number for each term",
     ),
     **{

@@ -47,6 +47,15 @@ def test_every_group_of_permutations_has_biases(kind, group):
 
 
 @KINDS
+def test_pseudotensors_have_no_bias_and_keep_their_parity(kind):
+    features = {"p x~": 2, "p det(x)": 3, "det(x)": 2}
+    layer = with_parameters(kind(features, p=S, x=O(3)))
+    assert not jax.tree.leaves(nnx.state(layer.bias))
+    bound = {"p": S(4), "x": O(3)}
+    ek.testing.assert_equivariant(layer, features, features, groups=bound, key=jax.random.key(0), tolerance=5e-5)
+
+
+@KINDS
 def test_vectors_have_no_bias_and_keep_their_direction(kind):
     layer, x = kind({"p x": 2}, p=S, x=O(3)), normal(2, 4, 3, 2)
     assert not jax.tree.leaves(nnx.state(layer.bias))

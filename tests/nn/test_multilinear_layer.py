@@ -222,9 +222,9 @@ ERRORS = {
     "channel count": (
         ek.ShapeError,
         make("x, x -> x", (2, 2, 2), 2),
-        "do not fit the input terms",
-        "(2, 2, 2)",
-        "2 numbers",
+        "the number of input channels for",
+        "3",
+        "2",
         "each term",
     ),
     "channelwise": (
@@ -251,9 +251,9 @@ ERRORS = {
     "too few": (
         ek.ShapeError,
         lambda: make()()(jnp.ones((3, 2))),
-        "do not fit the inputs",
-        "1 arrays",
-        "2 arrays",
+        "the number of inputs of 'x, x -> x' must be 2",
+        "1",
+        "2",
         "order",
     ),
 }

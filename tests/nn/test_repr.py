@@ -42,6 +42,9 @@ SHOWN = {
     'Linear("method -> ()", 1, 1, groups={"method": S})  # 1 map, 2 parameters': lambda: ek.nn.Linear(
         "method -> ()", 1, 1, groups={"method": S}, rngs=rngs()
     ),
+    'Linear("p x~ + det(x) -> x~", (1, 2), 1, p=S, x=O(3))  # 1 map, 1 parameter': lambda: ek.nn.Linear(
+        ek.hom("p x~ + det(x) -> x~", p=S, x=O3), (1, 2), 1, rngs=rngs()
+    ),
     'Linear("v* -> v*", 1, 1, v=GL(2))  # 1 map, 1 parameter': lambda: ek.nn.Linear(
         "v* -> v*", 1, 1, v=ek.GL(2), rngs=rngs()
     ),

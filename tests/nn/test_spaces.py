@@ -47,6 +47,14 @@ PAIRS = {
         lambda: ek.nn.Pool(ek.hom("p f p -> f", p=S, f=ek.Fixed(2))),
         lambda: ek.nn.Pool("p f p", p=S, f=ek.Fixed(2)),
     ),
+    "Bilinear of an axial vector": (
+        lambda: ek.nn.Bilinear(ek.hom("x + x~ -> det(x)", x=O3), 4, (2, 1), rngs=rngs()),
+        lambda: ek.nn.Bilinear({"x": 2, "x~": 2}, 4, {"det(x)": 1}, x=O3, rngs=rngs()),
+    ),
+    "Pointwise of a pseudoscalar": (
+        lambda: ek.nn.Pointwise(jnp.tanh, ek.hom("det(x) -> det(x)", x=O3)),
+        lambda: ek.nn.Pointwise(jnp.tanh, "det(x)", x=O3),
+    ),
     "Pointwise": (
         lambda: ek.nn.Pointwise(jnp.tanh, ek.hom("p p -> p p", p=S)),
         lambda: ek.nn.Pointwise(jnp.tanh, "p p", p=S),
