@@ -61,7 +61,7 @@ def make(name: str, sizes: Sizes, seed: int, tell: Tell) -> WeightTask:
 
     def move(key: jax.Array, rows: Rows) -> Rows:
         params, y = rows
-        return spec.augment(key, params), y
+        return spec.augment(params, key=key), y
 
     kind: Any = "classes" if classes else "numbers" if name == "sines" else "ranks"
     return WeightTask(Task(name, rows, tests, sizes.recipe, move, kind), spec, zoo, 10 if classes else 1)

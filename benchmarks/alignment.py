@@ -105,7 +105,7 @@ def networks(case: Case, seed: int) -> tuple[Specification, dict[str, jax.Array]
         for k in (2 * seed, 2 * seed + 1)
     )
     spec = trace(apply, one, jnp.ones((2, inputs)))
-    return spec, one, spec.act(spec.random_element(jax.random.key(seed)), one) if "moved" in case.layer else two
+    return spec, one, spec.act(spec.random_element(key=jax.random.key(seed)), one) if "moved" in case.layer else two
 
 
 def callers(case: Case, seed: int) -> dict[str, Callable[[], dict[str, jax.Array]]]:

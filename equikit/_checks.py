@@ -323,9 +323,13 @@ def same_names(
     """Return a dictionary that has exactly these keys, or raise `ShapeError`; `what` is in the plural."""
     if isinstance(given, Mapping) and given.keys() == {*wanted}:
         return given
+    if isinstance(given, Mapping):
+        got = ", ".join(map(repr, given)) or "no names"
+    else:
+        got = "one array" if hasattr(given, "shape") else type(given).__name__
     raise error(
         f"{what} do not have the expected names",
-        got=", ".join(map(repr, given)) or "no names" if isinstance(given, Mapping) else type(given).__name__,
+        got=got,
         expected=f"a dictionary with the names {', '.join(map(repr, wanted))}",
         step=step,
     )

@@ -98,7 +98,7 @@ assert dict(spec.reasons) == {"in": "an input", "out": "an output"}
 # Sample an element of the group, move the parameters, and compare.
 
 # %%
-moved = spec.act(spec.random_element(jax.random.key(2)), params)
+moved = spec.act(spec.random_element(key=jax.random.key(2)), params)
 fig, axes = plt.subplots(1, 2, figsize=(5.2, 2.6))
 for ax, array, title in zip(axes, (params["w1"], moved["w1"]), ("w1", "w1, moved"), strict=True):
     ax.imshow(array, cmap="RdBu_r", vmin=-1.5, vmax=1.5)
@@ -107,7 +107,7 @@ plt.show()
 difference = jnp.abs(network(moved, x) - network(params, x)).max()
 print(f"the weights change by {jnp.abs(moved['w1'] - params['w1']).max():.1f}, the outputs by {difference:.1e}")
 assert difference < 1e-5
-assert spec.check(network, params, x, jax.random.key(3)) < 1e-5
+assert spec.check(network, params, x, key=jax.random.key(3)) < 1e-5
 
 # %% [markdown]
 # Now make a false claim, that the inputs can be permuted too. The check fails, and names the first operation that
@@ -115,17 +115,17 @@ assert spec.check(network, params, x, jax.random.key(3)) < 1e-5
 
 
 # %%
-def objection(spec, *arguments):
+def objection(spec, *arguments, key):
     """What a check says of a symmetry that is not there."""
     try:
-        spec.check(*arguments)
+        spec.check(*arguments, key=key)
     except ek.EquivarianceError as error:
         return str(error)
     raise AssertionError("a false symmetry was not noticed")
 
 
 false = replace(spec, bindings=tuple((label, ek.S(3) if label == "in" else what) for label, what in spec.bindings))
-said = objection(false, network, params, x, jax.random.key(2))  # of three inputs, one element in six moves none
+said = objection(false, network, params, x, key=jax.random.key(2))  # of three inputs, one element in six moves none
 print(said)
 assert "'in' is not free: an input" in said
 
@@ -153,7 +153,7 @@ wrong = tuple(
     for leaf in skip_spec.leaves
 )
 by_hand = replace(skip_spec, leaves=wrong, bindings=(*skip_spec.bindings, ("h2", ek.S(9))))
-said = objection(by_hand, with_skip, skip_params, x, jax.random.key(0))
+said = objection(by_hand, with_skip, skip_params, x, key=jax.random.key(0))
 print("\nwritten by hand:", said.splitlines()[1].strip())
 assert "not free, but a sum" in said
 
@@ -178,7 +178,7 @@ gru_params = drawn(2, **dict.fromkeys(gates, (3, 6)), **{f"hidden {gate}": (6, 6
 gru_spec = weightspace.trace(gru, gru_params, x)
 print(gru_spec)
 assert all(gru_spec.terms[f"hidden {gate}"] == "h0 h0" for gate in gates)
-assert gru_spec.check(gru, gru_params, x, jax.random.key(0)) < 1e-5
+assert gru_spec.check(gru, gru_params, x, key=jax.random.key(0)) < 1e-5
 
 # %% [markdown]
 # **Attention** has heads, which can be exchanged, and each head has its own coordinates, which can be permuted
@@ -198,8 +198,8 @@ attention_spec = weightspace.trace(attention, attention_params, x)
 print(attention_spec)
 (_, head, of_queries), (_, _, of_values) = (attention_spec.terms[name].split() for name in ("queries", "values"))
 assert set(attention_spec.nested) == {(of_queries, head), (of_values, head)}
-assert attention_spec.random_element(jax.random.key(0))[of_queries].shape == (2, 4)  # a permutation for each head
-assert attention_spec.check(attention, attention_params, x, jax.random.key(0)) < 1e-5
+assert attention_spec.random_element(key=jax.random.key(0))[of_queries].shape == (2, 4)  # a permutation for each head
+assert attention_spec.check(attention, attention_params, x, key=jax.random.key(0)) < 1e-5
 
 # %% [markdown]
 # Queries and keys only meet in an inner product. There any invertible matrix $g$ can act, with $g^{-\top}$ on the other
@@ -641,7 +641,7 @@ original = drawn(7, w0=(4, 16), b0=(16,), w1=(16, 1), b1=(1,))
 assert str(scaling) == "h0 positive: b0[0] -1; w0[1] -1; w1[0] 1"  # powers of the numbers
 scales = np.exp(2 * np.random.default_rng(0).normal(size=16))
 scaled = small_spec.rescale(scaling, scales, original)
-disguised = small_spec.act(small_spec.random_element(jax.random.key(8)), scaled)
+disguised = small_spec.act(small_spec.random_element(key=jax.random.key(8)), scaled)
 assert jnp.allclose(small(disguised, inputs), small(original, inputs), atol=1e-3)
 
 

@@ -14,7 +14,7 @@ from equikit.weightspace import Specification
 def generators(spec: Specification, params: Any) -> Iterator[tuple[str, Any]]:
     """For every generator its name, and the parameters moved by a random element of it."""
     generator = np.random.default_rng(0)
-    for label, permutation in spec.random_element(jax.random.key(1)).items():
+    for label, permutation in spec.random_element(key=jax.random.key(1)).items():
         yield label, spec.act({label: permutation}, params)
     for scaling in spec.scalings:
         drawn = generator.normal(size=spec.sizes[scaling.label])

@@ -317,11 +317,11 @@ def test_check_passes_with_the_labels_fixed_that_it_names():
     )
     names = {"spec": false}
     with pytest.raises(ek.EquivarianceError) as caught:
-        false.check(model, params, x, jax.random.key(1))
+        false.check(model, params, x, key=jax.random.key(1))
     exec(caught.value.step.removeprefix("write ").split(", and ")[0], names)
     assert names["spec"].groups == traced.groups
     for seed in range(5):
-        names["spec"].check(model, params, x, jax.random.key(seed))
+        names["spec"].check(model, params, x, key=jax.random.key(seed))
 
 
 COMMANDS = {

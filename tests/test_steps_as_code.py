@@ -122,7 +122,7 @@ def updated(**options):
 
 def trained(optimizer):
     problem = weightspace.Problem(lambda key: PARAMS, loss)
-    return weightspace.train(optimizer, problem, 1, KEY)
+    return weightspace.train(optimizer, problem, 1, key=KEY)
 
 
 def gated(gate=None):
@@ -407,10 +407,14 @@ CALL = {
     ),
     "an-element-that-is-none": (
         lambda: SPEC.act({"h0": jnp.ones(3)}, PARAMS),
-        "spec.random_element(jax.random.key(0))",
+        "spec.random_element(key=jax.random.key(0))",
         {},
     ),
-    "a-traced-key": (lambda: jax.jit(SPEC.random_element)(KEY), "spec.augment(key, params)", {}),
+    "a-traced-key": (
+        lambda: jax.jit(lambda key: SPEC.random_element(key=key))(KEY),
+        "spec.augment(params, key=key)",
+        {},
+    ),
     "probes-of-another-graph": (
         lambda **o: weightspace.MessagePassing(GRAPH, [1, 2, 1], rngs=RNGS, **{"probes": 3} | o),
         "probes=Probes(graph, apply, x)",

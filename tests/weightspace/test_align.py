@@ -26,7 +26,7 @@ QUICK = ("perceptron", "gru", "residual", "mixture_of_experts")
 def test_a_planted_permutation_is_found(name: str, how: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
-    other = spec.act(spec.random_element(jax.random.key(2)), params)
+    other = spec.act(spec.random_element(key=jax.random.key(2)), params)
     found, matching = align(spec, params, other, how, apply=apply, x=x, restarts=6, with_info=True)
     if how == "weights":
         for one, two in zip(*map(jax.tree.leaves, (params, found)), strict=True):
@@ -38,7 +38,7 @@ def test_a_planted_permutation_is_found(name: str, how: str) -> None:
 def test_batches_one_after_another_are_compared_as_all_data_together(name: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
-    other = jax.tree.map(lambda leaf: leaf + 0.1, spec.act(spec.random_element(jax.random.key(2)), params))
+    other = jax.tree.map(lambda leaf: leaf + 0.1, spec.act(spec.random_element(key=jax.random.key(2)), params))
     together = activations(spec, apply, params, other, (x,))
     sums = streamed(spec, apply, params, other, ((x,) for _ in range(3)))
     assert together.labels.keys() == sums.labels.keys()
@@ -60,7 +60,7 @@ def correlations(labels: tuple[str, ...], one: jax.Array, two: jax.Array) -> np.
 
 
 def test_a_planted_permutation_is_found_from_batches() -> None:
-    other = SPEC.act(SPEC.random_element(jax.random.key(2)), PARAMS)
+    other = SPEC.act(SPEC.random_element(key=jax.random.key(2)), PARAMS)
     batches = (X[start : start + 4] for start in range(0, len(X), 4))
     found = align(SPEC, PARAMS, other, "activations", apply=APPLY, batches=batches)
     for one, two in zip(*map(jax.tree.leaves, (PARAMS, found)), strict=True):
@@ -88,7 +88,7 @@ def test_permutations_of_residual_blocks_are_found_in_20_of_20(blocks: int) -> N
     params = {name: jax.random.normal(jax.random.key(seed), shape) for seed, (name, shape) in enumerate(shapes.items())}
     spec = trace(apply, params, jnp.ones((2, 5)))
     for seed in range(20):
-        other = spec.act(spec.random_element(jax.random.key(seed)), params)
+        other = spec.act(spec.random_element(key=jax.random.key(seed)), params)
         _, matching = align(spec, params, other, seed=seed, with_info=True)
         assert matching.similarity > 1 - 1e-5
 
@@ -105,7 +105,7 @@ def test_two_axes_of_one_tensor() -> None:
     params = plain({"in": (3, 9), "hidden": (9, 9), "out": (9, 2)})
     spec = trace(apply, params, jnp.ones((4, 3)))
     other = {name: leaf + 0.2 * jax.random.normal(jax.random.key(7), leaf.shape) for name, leaf in params.items()}
-    moved = spec.act(spec.random_element(jax.random.key(3)), other)
+    moved = spec.act(spec.random_element(key=jax.random.key(3)), other)
     _, matching = align(spec, params, moved, restarts=8, with_info=True)
     norms = [np.sqrt(sum(float(jnp.sum(leaf**2)) for leaf in tree.values())) for tree in (params, other)]
     straight = sum(float(jnp.sum(params[name] * other[name])) for name in params) / norms[0] / norms[1]
@@ -121,7 +121,7 @@ def test_complex_weights_are_aligned_by_the_real_inner_product() -> None:
 
     params = {"w0": 1 + 1j * normal(3, 8), "w1": jnp.ones((8, 2))}
     spec = trace(model, params, normal(5, 3))
-    element = spec.random_element(jax.random.key(0))
+    element = spec.random_element(key=jax.random.key(0))
     found, matching = align(spec, params, spec.act(element, params), with_info=True)
     np.testing.assert_array_equal(found["w0"], params["w0"])
     assert matching.similarity == pytest.approx(1)
@@ -139,7 +139,7 @@ def counted(p, x):
 def test_integers_are_moved_and_not_compared() -> None:
     params = {"w0": normal(3, 8), "w1": normal(8, 2, seed=1), "mask": jnp.arange(8) < 5, "count": jnp.array(10**9)}
     spec, x = trace(counted, params, normal(5, 3)), normal(5, 3)
-    other = spec.act(spec.random_element(jax.random.key(0)), params) | {"count": jnp.array(3)}
+    other = spec.act(spec.random_element(key=jax.random.key(0)), params) | {"count": jnp.array(3)}
     found, matching = align(spec, params, other, with_info=True)
     for name in ("w0", "w1", "mask"):
         np.testing.assert_array_equal(found[name], params[name])
@@ -154,7 +154,8 @@ def test_merged_networks_have_the_integers_of_the_first() -> None:
     params = {"w0": normal(3, 8), "w1": normal(8, 2, seed=1), "mask": jnp.arange(8) < 5, "count": jnp.array(7)}
     spec = trace(counted, params, normal(5, 3))
     others = [
-        spec.act(spec.random_element(jax.random.key(seed)), params) | {"count": jnp.array(seed)} for seed in range(2)
+        spec.act(spec.random_element(key=jax.random.key(seed)), params) | {"count": jnp.array(seed)}
+        for seed in range(2)
     ]
     found = merge(spec, [params, *others])
     assert {name: leaf.dtype for name, leaf in found.items()} == {name: leaf.dtype for name, leaf in params.items()}
@@ -170,7 +171,7 @@ def test_merged_networks_are_the_mean_of_aligned_ones() -> None:
         {name: leaf + 0.01 * jax.random.normal(jax.random.key(k), leaf.shape) for name, leaf in params.items()}
         for k in range(3)
     ]
-    moved = [spec.act(spec.random_element(jax.random.key(k)), tree) for k, tree in enumerate(noisy)]
+    moved = [spec.act(spec.random_element(key=jax.random.key(k)), tree) for k, tree in enumerate(noisy)]
     wanted = jax.tree.map(lambda *leaves: sum(leaves) / 3, *noisy)
     found = merge(spec, moved)
     np.testing.assert_allclose(apply(found, x), apply(wanted, x), atol=1e-5)
@@ -181,7 +182,7 @@ def test_merged_networks_are_the_mean_of_aligned_ones() -> None:
 def test_large_and_small_weights_are_aligned(scale: float) -> None:
     """Their products are no numbers of float32, but similarities are what they are for others."""
     params = {name: scale * leaf for name, leaf in PARAMS.items()}
-    other = SPEC.act(SPEC.random_element(jax.random.key(1)), params)
+    other = SPEC.act(SPEC.random_element(key=jax.random.key(1)), params)
     found, matching = align(SPEC, params, other, with_info=True)
     np.testing.assert_array_equal(found["w0"], params["w0"])
     assert matching.similarity == pytest.approx(1, abs=1e-5)
@@ -202,7 +203,7 @@ def test_logits_that_are_masked_are_data_that_are_not_there() -> None:
     params = plain({"mix": (3, 5, 5), "out": (3, 5, 2)})
     x = jax.random.normal(jax.random.key(0), (2, 4, 5))
     spec = trace(causal, params, x)
-    other = spec.act(spec.random_element(jax.random.key(1)), params)
+    other = spec.act(spec.random_element(key=jax.random.key(1)), params)
     found = align(spec, params, other, "activations", apply=causal, x=x)
     np.testing.assert_array_equal(found["mix"], params["mix"])
 

@@ -210,7 +210,7 @@ def traced(net, x):
         return nnx.merge(static, p["params"], p["fixed"])(x)
 
     spec = trace(apply, {"params": params, "fixed": fixed}, x)
-    spec.check(apply, {"params": params, "fixed": fixed}, x, KEY)
+    spec.check(apply, {"params": params, "fixed": fixed}, x, key=KEY)
     return spec
 
 

@@ -27,7 +27,7 @@ NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for
 def test_functionals_commute_with_the_group(name: str, fixed: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
-    moved = spec.act(spec.random_element(jax.random.key(1)), params)
+    moved = spec.act(spec.random_element(key=jax.random.key(1)), params)
     invariant = Functional(spec, [1, 4, 3], out="", fixed=fixed, rngs=nnx.Rngs(0))
     equivariant = Functional(spec, [1, 4, 1], fixed=fixed, rngs=nnx.Rngs(1))
     static, state = nnx.split((invariant, equivariant))
@@ -40,7 +40,7 @@ def test_functionals_commute_with_the_group(name: str, fixed: str) -> None:
     (number, tree), (again, other) = run(state, params), run(state, moved)
     assert number.shape == (3,)
     np.testing.assert_allclose(number, again, rtol=1e-4, atol=1e-5)
-    wanted = spec.act(spec.random_element(jax.random.key(1)), tree)
+    wanted = spec.act(spec.random_element(key=jax.random.key(1)), tree)
     for one, two in zip(*map(jax.tree.leaves, (wanted, other)), strict=True):
         np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-4)
     assert jax.tree.structure(tree) == jax.tree.structure(params)
@@ -63,7 +63,7 @@ def test_batches_channels_and_features_of_neurons() -> None:
     zoo = jax.tree.map(lambda leaf: jnp.stack([jnp.stack([leaf, k * leaf], -1) for k in range(3)]), params)
     y = functional(zoo)
     assert y.shape == (3, 5, 3)
-    element = spec.random_element(jax.random.key(0))
+    element = spec.random_element(key=jax.random.key(0))
     moved = jax.tree.map(lambda leaf: leaf, zoo)
     for channel in range(2):
         part = spec.act(element, jax.tree.map(lambda leaf, channel=channel: leaf[..., channel], zoo))

@@ -41,7 +41,7 @@ def zoo_of(params, count: int, scale: float = 1.0):
 @pytest.mark.parametrize("name", ["perceptron", pytest.param("convolution_with_batch_norm", marks=pytest.mark.slow)])
 def test_models_of_the_papers_commute(name: str, kind: str) -> None:
     spec, params = traced(name)
-    element = spec.random_element(jax.random.key(1))
+    element = spec.random_element(key=jax.random.key(1))
     moved = spec.act(element, params)
     invariant = KINDS[kind](
         spec, [1, 4, 4, 4], out="", head=[6, 2], residual=True, normalization="rms", rngs=nnx.Rngs(0)
@@ -219,8 +219,8 @@ def test_what_is_no_key_is_refused() -> None:
     model = Functional(spec, [1, 1, 1], dropout=0.1, rngs=nnx.Rngs(0))
     calls = {
         "random_element": spec.random_element,
-        "augment": lambda key: spec.augment(key, params),
-        "check": lambda key: spec.check(lambda p, x: x, params, jnp.ones(2), key),
+        "augment": lambda key: spec.augment(params, key=key),
+        "check": lambda key: spec.check(lambda p, x: x, params, jnp.ones(2), key=key),
         "dropout": lambda key: model(params, key=key),
     }
     for call in calls.values():
@@ -235,7 +235,7 @@ def test_what_is_no_key_is_refused() -> None:
             "key(0)",
         )
     for key in (jax.random.key(0), jax.random.PRNGKey(0)):  # of both kinds
-        assert spec.random_element(key).keys() == spec.groups.keys()
+        assert spec.random_element(key=key).keys() == spec.groups.keys()
 
 
 def test_channels_that_are_not_there() -> None:

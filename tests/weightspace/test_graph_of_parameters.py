@@ -30,7 +30,7 @@ def architectures(*quick: str):
 def test_moving_parameters_relabels_the_graph(name: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
-    element = spec.random_element(jax.random.key(1))
+    element = spec.random_element(key=jax.random.key(1))
     moved = spec.act(element, params)
     for kind in ("neurons", "parameters"):
         made = ParameterGraph(spec, kind)

@@ -73,7 +73,7 @@ def test_layers_in_one_array_have_a_permutation_each(model) -> None:
 @pytest.mark.parametrize("model", [scanned, indexed])
 def test_planted_permutations_of_layers_in_one_array_are_recovered(model) -> None:
     spec = trace(model, LAYERS, X)
-    other = spec.act(spec.random_element(jax.random.key(3)), LAYERS)
+    other = spec.act(spec.random_element(key=jax.random.key(3)), LAYERS)
     found, matching = align(spec, LAYERS, other, restarts=4, with_info=True)
     assert matching.similarity == pytest.approx(1, abs=1e-12)
     for one, two in zip(jax.tree.leaves(found), jax.tree.leaves(LAYERS), strict=True):
@@ -225,7 +225,7 @@ def test_queries_keys_and_values_of_one_projection_are_told_apart(model) -> None
         "h3 linear in each h1: up qkv[1]; down qkv[1]",
     }
     assert_sound(model, FUSED, spec, X)
-    other = spec.act(spec.random_element(jax.random.key(3)), FUSED)
+    other = spec.act(spec.random_element(key=jax.random.key(3)), FUSED)
     found = align(spec, FUSED, other, restarts=4)
     np.testing.assert_array_equal(found["qkv"], FUSED["qkv"])
 
@@ -318,7 +318,7 @@ def test_layers_of_experts_are_read_for_each_of_both() -> None:
     assert sorted(group.n for group in spec.groups.values()) == [4] * 6 + [6]
     assert spec.terms["a"] == "fixed fixed1 h0 h1|h2|h3|..|h6"
     assert_sound(model, params, spec, X)
-    other = spec.act(spec.random_element(jax.random.key(5)), params)
+    other = spec.act(spec.random_element(key=jax.random.key(5)), params)
     np.testing.assert_array_equal(align(spec, params, other, restarts=4)["a"], params["a"])
 
 
@@ -326,12 +326,12 @@ def test_functionals_augmentation_and_pickling_know_such_axes() -> None:
     spec = trace(scanned, LAYERS, X)
     assert pickle.loads(pickle.dumps(spec)) == spec
     layer = Functional(spec, [1, 2], rngs=nnx.Rngs(0))
-    element = spec.random_element(jax.random.key(7))
+    element = spec.random_element(key=jax.random.key(7))
     one, two = layer(spec.act(element, LAYERS)), layer(LAYERS)
     moved = [spec.act(element, jax.tree.map(lambda leaf, c=c: leaf[..., c], two)) for c in range(2)]
     for mine, *others in zip(jax.tree.leaves(one), *map(jax.tree.leaves, moved), strict=True):
         np.testing.assert_allclose(mine, jnp.stack(others, -1), rtol=1e-9, atol=1e-12)
     batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), LAYERS)
     for member in (0, 1):
-        own = jax.tree.map(lambda leaf, member=member: leaf[member], spec.augment(jax.random.key(8), batch))
+        own = jax.tree.map(lambda leaf, member=member: leaf[member], spec.augment(batch, key=jax.random.key(8)))
         np.testing.assert_allclose(scanned(own, X), scanned(LAYERS, X), rtol=1e-9)

@@ -56,7 +56,7 @@ def test_a_step_commutes_with_the_group(name: str) -> None:
     model, params, x = MODELS[name]()
     spec = trace(model, params, x)
     optimizer = LearnedOptimizer(spec, [4], strength=1.0, rngs=nnx.Rngs(0)).transformation()
-    element = spec.random_element(jax.random.key(1))
+    element = spec.random_element(key=jax.random.key(1))
 
     @jax.jit
     def moves(params):
@@ -77,7 +77,7 @@ def test_a_step_commutes_with_the_group(name: str) -> None:
 def test_training_commutes_with_the_group() -> None:
     optimizer = LearnedOptimizer(SPEC, [4], strength=1.0, rngs=nnx.Rngs(0)).transformation()
     params = init(jax.random.key(1))
-    element = SPEC.random_element(jax.random.key(2))
+    element = SPEC.random_element(key=jax.random.key(2))
     run = jax.jit(lambda params: after(optimizer, 5, params))
     wanted, found = SPEC.act(element, run(params)), run(SPEC.act(element, params))
     for name in wanted:
@@ -101,7 +101,9 @@ def test_evolution_finds_a_better_rate() -> None:
     found = evolve(learned, PROBLEM, steps=20, meta_steps=20, pairs=4, rate=0.05, key=jax.random.key(0)).optimizer
 
     def mean(rate):
-        return np.mean([np.mean(train(optax.adam(rate), PROBLEM, 20, jax.random.key(seed))[1]) for seed in range(4)])
+        return np.mean(
+            [np.mean(train(optax.adam(rate), PROBLEM, 20, key=jax.random.key(seed))[1]) for seed in range(4)]
+        )
 
     assert mean(0.011) < mean(0.01), "a faster rate is better here"
     assert float(found.log_rate[...]) > before + 0.1
@@ -114,7 +116,7 @@ def test_it_learns_to_train_better_than_adam() -> None:
     keys = jax.random.split(jax.random.key(99), 16)
 
     def mean(optimizer):
-        return float(np.mean(jax.jit(jax.vmap(lambda key: train(optimizer, PROBLEM, 50, key)[1]))(keys)))
+        return float(np.mean(jax.jit(jax.vmap(lambda key: train(optimizer, PROBLEM, 50, key=key)[1]))(keys)))
 
     best = min(mean(optax.adam(rate)) for rate in (0.01, 0.03, 0.1, 0.3))
     assert mean(found.optimizer.transformation()) < best
@@ -135,32 +137,32 @@ KEY, ADAM = jax.random.key(0), optax.adam(0.1)
 LEARNED = LearnedOptimizer(SPEC, [2], rngs=nnx.Rngs(0))
 WRONG = {
     "steps below zero": (
-        lambda: train(ADAM, PROBLEM, -1, KEY),
+        lambda: train(ADAM, PROBLEM, -1, key=KEY),
         ("steps= must be a whole number", "-1", "from 0 to", "steps=1000"),
     ),
     "half a step": (
-        lambda: train(ADAM, PROBLEM, 2.5, KEY),
+        lambda: train(ADAM, PROBLEM, 2.5, key=KEY),
         ("steps= must be a whole number", "2.5", "from 0 to", "steps=1000"),
     ),
-    "key": (lambda: train(ADAM, PROBLEM, 2, 0), ("key= must be one JAX key", "0", "a JAX key", "random.key(0)")),
+    "key": (lambda: train(ADAM, PROBLEM, 2, key=0), ("key= must be one JAX key", "0", "a JAX key", "random.key(0)")),
     "keys": (
-        lambda: train(ADAM, PROBLEM, 2, jax.random.split(KEY)),
+        lambda: train(ADAM, PROBLEM, 2, key=jax.random.split(KEY)),
         ("key= must be one JAX key", "of shape [2]", "a JAX key", "jax.random.key(0)"),
     ),
     "no optax": (
-        lambda: train(LEARNED, PROBLEM, 2, KEY),
+        lambda: train(LEARNED, PROBLEM, 2, key=KEY),
         ("is no optimizer of optax", "LearnedOptimizer", "GradientTransformation", "optimizer.transformation()"),
     ),
     "no optimizer": (
-        lambda: train(None, PROBLEM, 2, KEY),
+        lambda: train(None, PROBLEM, 2, key=KEY),
         ("is no optimizer of optax", "None", "GradientTransformation", "optax.adam(1e-3)"),
     ),
     "no problem": (
-        lambda: train(ADAM, loss, 2, KEY),
+        lambda: train(ADAM, loss, 2, key=KEY),
         ("problem= must be a Problem", "function loss", "a Problem", "Problem(init, loss)"),
     ),
     "a loss of a vector": (
-        lambda: train(ADAM, Problem(init, lambda params, key: params["bias"]), 2, KEY),
+        lambda: train(ADAM, Problem(init, lambda params, key: params["bias"]), 2, key=KEY),
         (
             "the loss is no number",
             "shape [8], dtype float32",
@@ -169,7 +171,7 @@ WRONG = {
         ),
     ),
     "a loss of integers": (
-        lambda: train(ADAM, Problem(init, lambda params, key: 3), 2, KEY),
+        lambda: train(ADAM, Problem(init, lambda params, key: 3), 2, key=KEY),
         ("the loss is no number", "shape [], dtype int", "floating-point", "mean"),
     ),
     "evolution of Adam": (

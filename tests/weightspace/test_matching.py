@@ -161,7 +161,7 @@ def perceptron(hidden: int, dtype=jnp.float32):
 def test_of_every_precision(dtype) -> None:
     with jax.enable_x64(dtype == jnp.float64):
         params, spec = perceptron(7, dtype)
-        other = spec.act(spec.random_element(jax.random.key(1)), params)
+        other = spec.act(spec.random_element(key=jax.random.key(1)), params)
         found, matching = align(spec, params, other, with_info=True)
         for name, leaf in params.items():
             assert found[name].dtype == dtype
@@ -194,7 +194,7 @@ def test_four_networks_are_merged(name: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
     noisy = [jax.tree.map(lambda p, k=k: p + 0.02 * normal(*p.shape, seed=k), params) for k in range(4)]
-    networks = [spec.act(spec.random_element(jax.random.key(k)), tree) for k, tree in enumerate(noisy)]
+    networks = [spec.act(spec.random_element(key=jax.random.key(k)), tree) for k, tree in enumerate(noisy)]
     wanted = jax.tree.map(lambda *leaves: sum(leaves) / 4, *noisy)
     found = align(spec, wanted, merge(spec, networks))
     for one, two in zip(*map(jax.tree.leaves, (found, wanted)), strict=True):

@@ -51,7 +51,7 @@ def test_they_commute_with_the_group_to_rounding(name: str, how: str, kind: str)
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
     built = ParameterGraph(spec, kind)
-    element = spec.random_element(jax.random.key(1))
+    element = spec.random_element(key=jax.random.key(1))
     with jax.enable_x64(True):
         params = doubled(params)
         moved = spec.act(element, params)
@@ -122,7 +122,7 @@ def test_batches_channels_and_features_of_neurons(how: str) -> None:
     if how == "messages":
         one = jax.jit(jax.vmap(lambda params: network(params)))(zoo)
         np.testing.assert_allclose(one, result, rtol=1e-4, atol=1e-5)
-    element = GRAPH.spec.random_element(jax.random.key(0))
+    element = GRAPH.spec.random_element(key=jax.random.key(0))
     moved = jax.tree.map(
         lambda *channels: jnp.stack(channels, -1),
         *(GRAPH.spec.act(element, channel_of(zoo, channel)) for channel in range(2)),
@@ -200,7 +200,7 @@ def test_probes_are_what_the_neurons_compute() -> None:
     np.testing.assert_allclose(run(probes, zoo)[0], seen, rtol=1e-5)
     assert run(probes, jax.tree.map(lambda leaf: leaf[:0], zoo)).shape == (0, GRAPH.num_nodes, 5)
     network = MessagePassing(GRAPH, [1, 4, 1], "", probes=probes, rngs=nnx.Rngs(0))
-    element = GRAPH.spec.random_element(jax.random.key(0))
+    element = GRAPH.spec.random_element(key=jax.random.key(0))
     moved = GRAPH.spec.act(element, PARAMS)
     np.testing.assert_allclose(run(network, moved), run(network, PARAMS), rtol=1e-4, atol=1e-5)
     slope = nnx.jit(nnx.grad(lambda network: jnp.sum(network(PARAMS) ** 2)))(network)

@@ -24,7 +24,7 @@ SPEC = trace(APPLY, PARAMS, X)
 
 def other(seed: int, noise: float = 0.1):
     moved = {name: leaf + noise * normal(*leaf.shape, seed=seed) for name, leaf in PARAMS.items()}
-    return SPEC.act(SPEC.random_element(jax.random.key(seed)), moved)
+    return SPEC.act(SPEC.random_element(key=jax.random.key(seed)), moved)
 
 
 def test_of_a_permuted_copy_all_is_aligned() -> None:

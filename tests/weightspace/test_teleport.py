@@ -81,7 +81,7 @@ def test_permutations_and_signs_change_neither_gradient_nor_curvature(x64: None)
     spec = trace(lambda p, x: jnp.tanh(x @ p["a"] + p["b"]) @ p["c"], params, x)
     (sign,) = spec.scalings
     numbers = np.array([1.0, -1, -1, 1, -1, 1])
-    for new in (spec.act(spec.random_element(jax.random.key(0)), params), spec.rescale(sign, numbers, params)):
+    for new in (spec.act(spec.random_element(key=jax.random.key(0)), params), spec.rescale(sign, numbers, params)):
         np.testing.assert_allclose(squared_gradient_norm(loss, new), squared_gradient_norm(loss, params), rtol=1e-12)
         np.testing.assert_allclose(eigenvalues(loss, new), eigenvalues(loss, params), atol=1e-12)
 

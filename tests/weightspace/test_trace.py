@@ -62,7 +62,7 @@ def test_the_group_is_found_and_preserves_the_function(name: str) -> None:
     apply, params, x = MODELS[name]()
     spec = trace(apply, params, x)
     assert sorted(group.n for group in spec.groups.values()) == sorted(GROUPS[name])
-    assert spec.check(jax.jit(apply), params, x, jax.random.key(0)) < 1e-5
+    assert spec.check(jax.jit(apply), params, x, key=jax.random.key(0)) < 1e-5
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -95,7 +95,7 @@ def test_a_false_symmetry_is_caught(name: str) -> None:
 def until_not_the_identity(spec, *arguments) -> None:
     """Of two indices, every second element leaves both in place."""
     for seed in range(40):
-        spec.check(*arguments, jax.random.key(seed))
+        spec.check(*arguments, key=jax.random.key(seed))
 
 
 def apply(p, x):
@@ -112,7 +112,7 @@ def test_labels_that_should_be_one_are_blamed_on_the_operation() -> None:
     false = Specification((a, replace(b, axes=(b.axes[1], b.axes[1])), c), spec.bindings)
     text = r"dot_general of arrays \[4, 6\], \[6, 6\], 'h0' and 'h1' are permuted alike"
     with pytest.raises(ek.EquivarianceError, match=text) as caught:
-        false.check(apply, params, x, jax.random.key(0))
+        false.check(apply, params, x, key=jax.random.key(0))
     assert caught.value.step.startswith('write spec = spec.fix("h0", "h1"), and report'), "neither is one by itself"
 
 
@@ -127,8 +127,8 @@ def test_a_label_that_is_fixed_is_not_moved() -> None:
     assert {scaling.label for scaling in fixed.scalings} == {"h0"}
     assert [action.label for action in spec.linear_actions] == ["h1"]
     assert fixed.linear_actions == ()
-    assert fixed.random_element(KEY).keys() == {"h0"}
-    np.testing.assert_array_equal(fixed.augment(KEY, params)["c"], params["c"])
+    assert fixed.random_element(key=KEY).keys() == {"h0"}
+    np.testing.assert_array_equal(fixed.augment(params, key=KEY)["c"], params["c"])
     assert spec.fix("h0", "h1").groups == {}
     assert spec.fix("in") == spec.fix() == spec
     assert fixed.fix("h1") == fixed
@@ -138,16 +138,16 @@ def test_what_is_nested_in_a_fixed_label_is_moved_alike_for_all_its_indices() ->
     apply, params, x = MODELS["attention"]()
     spec = trace(apply, params, x)
     ((inner, outer), (other, _)) = spec.nested
-    assert spec.random_element(KEY)[inner].shape == (2, 4)
+    assert spec.random_element(key=KEY)[inner].shape == (2, 4)
     fixed = spec.fix(outer)
     assert fixed.nested == ()
     assert fixed.groups == {inner: S(4), other: S(4)}
     assert [(action.label, action.within) for action in fixed.linear_actions] == [(inner, None), (other, None)]
-    assert fixed.check(apply, params, x, KEY) < 1e-5
+    assert fixed.check(apply, params, x, key=KEY) < 1e-5
     turned = fixed.transform(fixed.linear_actions[0], np.eye(4) + normal(4, 4) / 4, params)
     np.testing.assert_allclose(apply(turned, x), apply(params, x), rtol=1e-4, atol=1e-5)
     assert spec.fix(inner).nested == ((other, outer),)
-    assert spec.fix(inner).check(apply, params, x, KEY) < 1e-5
+    assert spec.fix(inner).check(apply, params, x, key=KEY) < 1e-5
 
 
 def test_only_what_flax_calls_a_value_has_no_name_of_its_own() -> None:
@@ -160,7 +160,7 @@ def test_only_what_flax_calls_a_value_has_no_name_of_its_own() -> None:
 def test_elements_move_entries_as_groups_do() -> None:
     params = plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)})
     spec = trace(apply, params, jnp.ones((4, 3)))
-    element = spec.random_element(jax.random.key(0))
+    element = spec.random_element(key=jax.random.key(0))
     moved = spec.act(element, params)
     one, two = (np.asarray(spec.groups[label].matrix(element[label])) for label in ("h0", "h1"))
     np.testing.assert_allclose(moved["a"], params["a"] @ one.T, rtol=1e-6)
@@ -178,7 +178,7 @@ def test_products_and_sums_move_as_reshape_and_concatenate_do() -> None:
     params, x = plain({"a": (3, 2), "b": (3, 3), "c": (20, 2)}), jnp.ones((4, 4, 3))
     spec = trace(model, params, x)
     assert spec.terms["c"] == "(in1 (h0 + h1)) out"
-    assert spec.check(model, params, x, jax.random.key(1)) < 1e-6
+    assert spec.check(model, params, x, key=jax.random.key(1)) < 1e-6
     element = {"h0": np.array([1, 0]), "h1": np.array([2, 0, 1])}
     moved = spec.act(element, params)["c"].reshape(4, 5, 2)
     before = params["c"].reshape(4, 5, 2)
@@ -195,7 +195,7 @@ def test_what_nobody_has_seen_is_rigid() -> None:
     assert spec.groups == {"h0": S(4), "h1": S(6)}
     assert spec.terms["a"] == "fixed h0"  # the right one is summed over
     assert "eigh" in dict(spec.reasons)["fixed"]
-    assert spec.check(model, params, x, jax.random.key(0)) < 1e-5
+    assert spec.check(model, params, x, key=jax.random.key(0)) < 1e-5
 
 
 def test_operations_that_change_the_order_of_axes_or_have_several_results() -> None:
@@ -214,18 +214,20 @@ def test_operations_that_change_the_order_of_axes_or_have_several_results() -> N
     assert spec.unread == ()
     assert spec.groups == {"h0": S(6)}
     assert [scaling.kind for scaling in spec.scalings] == ["sign"]
-    assert spec.check(barrier, params, x, jax.random.key(0)) < 1e-6
+    assert spec.check(barrier, params, x, key=jax.random.key(0)) < 1e-6
 
 
 def test_outputs_that_are_not_numbers_do_not_pass_the_check() -> None:
     params = plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)})
     with pytest.raises(ek.OptionError, match="outputs of the model are not finite"):
-        SPEC.check(lambda p, x: apply(p, x) / 0 * 0, params, jnp.ones((4, 3)), jax.random.key(0))
+        SPEC.check(lambda p, x: apply(p, x) / 0 * 0, params, jnp.ones((4, 3)), key=jax.random.key(0))
 
 
 REFUSED = {
     "a tolerance below zero": (
-        lambda: SPEC.check(apply, plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)}), jnp.ones((4, 3)), KEY, tolerance=-1),
+        lambda: SPEC.check(
+            apply, plain({"a": (3, 6), "b": (6, 5), "c": (5, 2)}), jnp.ones((4, 3)), key=KEY, tolerance=-1
+        ),
         (ek.OptionError, "tolerance= must be", "-1", "≥ 0, or None", "tolerance=0.001"),
     ),
     "a random key": (

@@ -82,14 +82,14 @@ def test_messages_along_edges_keep_their_neurons() -> None:
 
     spec = trace(model, PARAMS, X)
     assert spec.groups == {"h0": S(8)}
-    assert spec.check(model, PARAMS, X, jax.random.key(0)) < 1e-5
+    assert spec.check(model, PARAMS, X, key=jax.random.key(0)) < 1e-5
 
     def cache(p, x):
         return jnp.zeros((7, 8)).at[2:7].set(x @ p["a"]).at[0].set(1.0) @ p["b"]
 
     spec = trace(cache, PARAMS, X)
     assert spec.groups == {"h0": S(8)}
-    assert spec.check(cache, PARAMS, X, jax.random.key(0)) < 1e-5
+    assert spec.check(cache, PARAMS, X, key=jax.random.key(0)) < 1e-5
 
 
 def unread(p, x):
@@ -123,7 +123,7 @@ def test_places_that_are_written_are_rigid() -> None:
     assert trace(model, params, X).groups == {}
     spec = trace(model, params, X, unreached=True)
     assert spec.groups == {"h0": S(3)}, "those of v that are not used"
-    assert spec.check(model, params, X, jax.random.key(0)) < 1e-5
+    assert spec.check(model, params, X, key=jax.random.key(0)) < 1e-5
 
 
 def test_gradients_within_the_model_keep_the_symmetry() -> None:
@@ -147,7 +147,7 @@ def test_arrays_without_entries_and_scalars() -> None:
         return ((x @ p["a"]).reshape(5, 0, 3) * p["c"]).reshape(5, 0) @ p["b"]
 
     params = plain({"a": (3, 0), "b": (0, 2), "c": (0, 3)})
-    assert trace(model, params, X).check(model, params, X, jax.random.key(0)) == 0
+    assert trace(model, params, X).check(model, params, X, key=jax.random.key(0)) == 0
     assert trace(lambda p, x: jnp.sum(p["a"] * x), PARAMS, 1.0, unreached=True).terms["b"] == "h2 h3"
     assert str(Specification((), ())) == "\n"
 
@@ -155,7 +155,7 @@ def test_arrays_without_entries_and_scalars() -> None:
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_narrow_numbers(dtype) -> None:
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), PARAMS)
-    assert SPEC.check(apply, params, X.astype(dtype), jax.random.key(0)) < 0.1
+    assert SPEC.check(apply, params, X.astype(dtype), key=jax.random.key(0)) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -174,38 +174,38 @@ def test_the_tolerance_follows_the_precision_that_a_model_computes_in(x64, store
         return apply(p, x) + bias * (p["a"][0] @ order)
 
     spec = trace(apply, params, x)
-    differences = [spec.check(model, params, x, jax.random.key(seed)) for seed in range(10)]
+    differences = [spec.check(model, params, x, key=jax.random.key(seed)) for seed in range(10)]
     if (stored, computed) == ("float64", "float32"):  # dots of half precision are added in float32, and equal here
         assert max(differences) > float(jnp.finfo(stored).eps) ** 0.5
     with pytest.raises(ek.EquivarianceError, match=f"at most {allowed:.1e}"):
-        spec.check(lambda p, x: model(p, x, bias=200 * allowed), params, x, jax.random.key(1))
+        spec.check(lambda p, x: model(p, x, bias=200 * allowed), params, x, key=jax.random.key(1))
 
 
 def test_inner_programs_and_outputs_count_for_the_tolerance() -> None:
     def inner(p, x):
         return jax.lax.cond(True, lambda h: h.astype(jnp.bfloat16), lambda h: h.astype(jnp.bfloat16) + 1, apply(p, x))
 
-    found = SPEC.check(jax.jit(inner), PARAMS, X, jax.random.key(0))
+    found = SPEC.check(jax.jit(inner), PARAMS, X, key=jax.random.key(0))
     assert found <= 2**-7
     with pytest.raises(ek.EquivarianceError, match=r"at most 8\.8e-02"):
-        SPEC.check(lambda p, x: inner(p, x) + p["a"][0, 0].astype(jnp.bfloat16), PARAMS, X, jax.random.key(0))
+        SPEC.check(lambda p, x: inner(p, x) + p["a"][0, 0].astype(jnp.bfloat16), PARAMS, X, key=jax.random.key(0))
 
 
 def test_outputs_without_rounding_have_to_be_equal() -> None:
     """Nothing is computed in floating point: there is no rounding error to allow."""
     spec = replace(SPEC, leaves=SPEC.leaves[:1])
     params = {"a": PARAMS["a"]}
-    assert spec.check(lambda p, x: jnp.zeros((), int), params, X, jax.random.key(0)) == 0
+    assert spec.check(lambda p, x: jnp.zeros((), int), params, X, key=jax.random.key(0)) == 0
 
 
 def test_outputs_that_are_booleans_or_infinite() -> None:
     key = jax.random.key(0)
-    assert SPEC.check(lambda p, x: apply(p, x) > 0, PARAMS, X, key) == 0
-    assert SPEC.check(lambda p, x: jnp.where(x[:, :2] > 0, apply(p, x), -jnp.inf), PARAMS, X, key) < 1e-5
+    assert SPEC.check(lambda p, x: apply(p, x) > 0, PARAMS, X, key=key) == 0
+    assert SPEC.check(lambda p, x: jnp.where(x[:, :2] > 0, apply(p, x), -jnp.inf), PARAMS, X, key=key) < 1e-5
     broken = jax.tree.map(lambda leaf: leaf * jnp.nan, PARAMS)
     assert_error(
         ek.OptionError,
-        lambda: SPEC.check(apply, broken, X, key),
+        lambda: SPEC.check(apply, broken, X, key=key),
         "outputs of the model are not finite",
         "10 of 10 entries infinite or NaN",
         "finite",
@@ -214,7 +214,7 @@ def test_outputs_that_are_booleans_or_infinite() -> None:
     generator = np.random.default_rng(0)
     assert_error(
         ek.OptionError,
-        lambda: SPEC.check(lambda p, x: apply(p, x) + generator.normal(), PARAMS, X, key),
+        lambda: SPEC.check(lambda p, x: apply(p, x) + generator.normal(), PARAMS, X, key=key),
         "something else a second time",
         "two outputs",
         "pure",
@@ -239,17 +239,17 @@ def test_integers_and_booleans_are_permuted_like_others(whole) -> None:
     assert spec.groups == {"h0": S(8)}
     assert (spec.terms["count"], spec.terms["mask"], spec.terms["whole"]) == ("", "h0", "h0")
     for seed in range(3):
-        assert spec.check(jax.jit(counted), params, X, jax.random.key(seed)) < 1e-5
-    element = spec.random_element(jax.random.key(0))
+        assert spec.check(jax.jit(counted), params, X, key=jax.random.key(seed)) < 1e-5
+    element = spec.random_element(key=jax.random.key(0))
     moved = spec.act(element, params)
     assert jax.tree.map(lambda leaf: leaf.dtype, moved) == jax.tree.map(lambda leaf: leaf.dtype, params)
     np.testing.assert_array_equal(np.asarray(moved["mask"])[element["h0"]], params["mask"])
     zoo = jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), params)
-    for one in (jax.tree.map(lambda leaf, n=n: leaf[n], spec.augment(jax.random.key(1), zoo)) for n in range(4)):
+    for one in (jax.tree.map(lambda leaf, n=n: leaf[n], spec.augment(zoo, key=jax.random.key(1))) for n in range(4)):
         np.testing.assert_allclose(counted(one, X), counted(params, X), rtol=1e-5, atol=1e-6)
     false = replace(spec, bindings=tuple((label, S(spec.sizes[label])) for label, _ in spec.bindings))
     with pytest.raises(ek.EquivarianceError, match="'in' is not free"):
-        false.check(counted, params, X, jax.random.key(3))
+        false.check(counted, params, X, key=jax.random.key(3))
 
 
 def test_integers_are_neither_scaled_nor_transformed() -> None:
@@ -348,7 +348,7 @@ def test_integers_that_are_places_are_read_as_such(name: str) -> None:
     params = PARAMS | {"n": jnp.array([3, 1, 0, 2, 5, 4, 7, 6])}
     spec = trace(model, params, X)
     for seed in range(4):
-        assert spec.check(model, params, X, jax.random.key(seed)) < 1e-5
+        assert spec.check(model, params, X, key=jax.random.key(seed)) < 1e-5
 
 
 def recurrent(p, x):
@@ -373,7 +373,7 @@ def test_complex_parameters_are_permuted_and_scaled() -> None:
     spec = trace(recurrent, params, X)
     assert spec.groups == {"h0": S(6)}
     assert spec.terms == {"angle": "h0", "b": "h0 in", "c": "out h0", "decay": "h0"}
-    assert spec.check(jax.jit(recurrent), params, X, jax.random.key(0)) < 1e-5
+    assert spec.check(jax.jit(recurrent), params, X, key=jax.random.key(0)) < 1e-5
     assert sorted(scaling.kind for scaling in spec.scalings) == ["positive", "sign"]
     for scaling in spec.scalings:
         numbers = np.exp(np.arange(6) / 3) if scaling.kind == "positive" else np.array([1, -1, -1, 1, 1, -1])
@@ -495,7 +495,7 @@ def test_batches_that_differ_and_keys_that_are_traced() -> None:
     zoo = {"a": normal(9, 3, 8), "b": normal(4, 8, 2)}
     assert_error(
         ek.ShapeError,
-        lambda: SPEC.augment(jax.random.key(0), zoo),
+        lambda: SPEC.augment(zoo, key=jax.random.key(0)),
         "the parameter 'b' must have shape [9, 8, 2]",
         "shape [4, 8, 2]",
         "[9, 8, 2]",

@@ -62,7 +62,7 @@ PATH = path_of(START, BATCH, 6)
 
 @pytest.mark.parametrize("fast", [False, True])
 def test_a_permuted_copy_of_the_start_comes_to_the_permuted_end(fast: bool) -> None:
-    element = SPEC.random_element(jax.random.key(3))
+    element = SPEC.random_element(key=jax.random.key(3))
     halves = [tuple(part[half] for part in BATCH) for half in (slice(15), slice(15, 30))]
     found, info = transfer(
         SPEC, PATH, SPEC.act(element, START), loss=loss, batches=halves, fast=fast, points=4, with_info=True
@@ -89,7 +89,7 @@ def test_heads_of_attention_have_permutations_of_their_own(fast: bool) -> None:
     path = [start]
     for _ in range(3):
         path.append(jax.tree.map(lambda p, g: p - 0.1 * g, path[-1], jax.grad(error)(path[-1], x)))
-    element = spec.random_element(jax.random.key(3))
+    element = spec.random_element(key=jax.random.key(3))
     found = transfer(spec, path, spec.act(element, start), loss=error, batches=[x], fast=fast)
     for one, two in zip(*map(jax.tree.leaves, (found, spec.act(element, path[-1]))), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)

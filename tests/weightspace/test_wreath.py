@@ -51,10 +51,10 @@ def test_what_is_nested(name: str) -> None:
 def test_the_wreath_product_preserves_the_function(name: str) -> None:
     apply, params, x, spec = traced(name)
     for seed in range(3):
-        element = spec.random_element(jax.random.key(seed))
+        element = spec.random_element(key=jax.random.key(seed))
         inner, outer = spec.nested[0]
         assert element[inner].shape == (spec.sizes[outer], spec.sizes[inner])
-        assert spec.check(jax.jit(apply), params, x, jax.random.key(seed)) < 1e-5
+        assert spec.check(jax.jit(apply), params, x, key=jax.random.key(seed)) < 1e-5
     assert f"{inner}=S({spec.sizes[inner]}) within {outer}" in str(spec)
 
 
@@ -78,10 +78,10 @@ def test_a_false_nesting_is_caught(mix: str) -> None:
     spec = trace(apply, params, x)
     assert spec.groups == {"h0": ek.S(4), "h1": ek.S(5)}
     assert spec.nested == ()
-    assert spec.check(apply, params, x, jax.random.key(0)) < 1e-5
+    assert spec.check(apply, params, x, key=jax.random.key(0)) < 1e-5
     if "op" in mix:
         with pytest.raises(ek.EquivarianceError):
-            replace(spec, nested=(("h1", "h0"),)).check(apply, params, x, jax.random.key(0))
+            replace(spec, nested=(("h1", "h0"),)).check(apply, params, x, key=jax.random.key(0))
 
 
 def test_elements_move_each_head_by_itself() -> None:
@@ -105,7 +105,7 @@ def test_elements_move_each_head_by_itself() -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_functionals_commute_with_wreath_products(name: str, fixed: str) -> None:
     _, params, _, spec = traced(name)
-    element = spec.random_element(jax.random.key(1))
+    element = spec.random_element(key=jax.random.key(1))
     equivariant = Functional(spec, [1, 3, 1], fixed=fixed, rngs=nnx.Rngs(1))
     static, state = nnx.split(equivariant)
     run = jax.jit(lambda params: nnx.merge(static, state)(params))

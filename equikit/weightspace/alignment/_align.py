@@ -128,7 +128,7 @@ def align(
         >>> one, two = jax.random.split(jax.random.key(0))
         >>> params = {"first": jax.random.normal(one, (3, 8)), "second": jax.random.normal(two, (8, 2))}
         >>> spec = trace(apply, params, jnp.ones((5, 3)))
-        >>> other = spec.act(spec.random_element(jax.random.key(1)), params)
+        >>> other = spec.act(spec.random_element(key=jax.random.key(1)), params)
         >>> found = align(spec, params, other)
         >>> bool(jnp.all(found["first"] == params["first"]))
         True

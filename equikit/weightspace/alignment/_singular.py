@@ -106,7 +106,7 @@ def singular_alignment(spec: Specification, params_a: Any, params_b: Any, *, mov
         >>> one, two = jax.random.split(jax.random.key(0))
         >>> params = {"w0": jax.random.normal(one, (3, 8)), "w1": jax.random.normal(two, (8, 2))}
         >>> spec = trace(lambda p, x: jax.nn.relu(x @ p["w0"]) @ p["w1"], params, jax.numpy.ones((5, 3)))
-        >>> found = singular_alignment(spec, params, spec.act(spec.random_element(one), params))
+        >>> found = singular_alignment(spec, params, spec.act(spec.random_element(key=one), params))
         >>> found.alignment(matched=False) < 0.9, round(found.alignment(), 3)
         (True, 1.0)
 

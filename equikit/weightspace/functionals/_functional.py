@@ -70,7 +70,7 @@ class Functional(nnx.Module):
         >>> functional = Functional(spec, [1, 16, 4], out="", rngs=nnx.Rngs(0))
         >>> functional(params).shape
         (4,)
-        >>> moved = spec.act(spec.random_element(jax.random.key(0)), params)
+        >>> moved = spec.act(spec.random_element(key=jax.random.key(0)), params)
         >>> bool(jnp.allclose(functional(moved), functional(params), atol=1e-5))
         True
 

@@ -97,7 +97,7 @@ def transfer(
         >>> for _ in range(5):
         ...     path.append(jax.tree.map(lambda p, g: p - 0.1 * g, path[-1], jax.grad(loss)(path[-1], x)))
         >>> spec = trace(apply, start, x)
-        >>> element = spec.random_element(jax.random.key(1))
+        >>> element = spec.random_element(key=jax.random.key(1))
         >>> found = transfer(spec, path, spec.act(element, start), loss=loss, batches=[x])
         >>> bool(jnp.allclose(found["first"], spec.act(element, path[-1])["first"], atol=1e-5))
         True

@@ -110,7 +110,7 @@ def evolve(
 
     def mean_loss(flat: jax.Array, key: jax.Array) -> jax.Array:
         learned = nnx.merge(static, unflatten(flat), rest)
-        _, losses = train(learned.transformation(), problem, steps, key)
+        _, losses = train(learned.transformation(), problem, steps, key=key)
         return jnp.mean(jnp.where(losses < losses[0], losses, losses[0]))
 
     @jax.jit

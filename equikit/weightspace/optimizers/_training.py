@@ -32,7 +32,7 @@ class Problem:
 
 
 def train(
-    optimizer: optax.GradientTransformation, problem: Problem, steps: int, key: jax.Array
+    optimizer: optax.GradientTransformation, problem: Problem, steps: int, *, key: jax.Array
 ) -> tuple[Any, jax.Array]:
     """Train from random parameters; may be compiled and mapped.
 

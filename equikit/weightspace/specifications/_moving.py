@@ -24,7 +24,7 @@ def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> E
     Raises:
         OptionError: if they are not, naming the label.
     """
-    _checks.instance("element", element, Mapping, "spec.random_element(jax.random.key(0))")  # type: ignore[type-abstract]
+    _checks.instance("element", element, Mapping, "spec.random_element(key=jax.random.key(0))")  # type: ignore[type-abstract]
     within = dict(pairs)
     for label, places in element.items():
         size = groups.get(label, 0)
@@ -39,7 +39,7 @@ def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> E
                 expected=f"a permutation of {size} indices, an array of shape {' or '.join(map(str, shapes))}"
                 if label in groups
                 else f"one of the labels {', '.join(map(repr, groups))}",
-                step="draw one: spec.random_element(jax.random.key(0))",
+                step="draw one: spec.random_element(key=jax.random.key(0))",
             )
     return dict(element)
 

@@ -113,13 +113,13 @@ class Specification:
             linear_actions=tuple(replace(a, within=None) if a.within in gone else a for a in actions),
         )
 
-    def random_element(self, key: jax.Array) -> Element:
+    def random_element(self, *, key: jax.Array) -> Element:
         """Sample a permutation for each label uniformly; for a nested label one for each outer index, `[outer, n]`.
 
         Raises:
             OptionError: if the key is none, or is traced.
         """
-        _checks.untraced("key=", key, step="call this outside of jit, or spec.augment(key, params) inside")
+        _checks.untraced("key=", key, step="call this outside of jit, or spec.augment(params, key=key) inside")
         generator = np.random.default_rng(np.asarray(jax.random.bits(_checks.key(key), (4,))))
         found, within = {}, dict(self.nested)
         for label, group in self.groups.items():
@@ -139,12 +139,12 @@ class Specification:
         found = moved(self.leaves, self.nested, given, checked_leaves(self.leaves, params))
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
-    def augment(self, key: jax.Array, params: Any) -> Any:
+    def augment(self, params: Any, *, key: jax.Array) -> Any:
         """Move every network of a batch by its own random element; may be compiled.
 
         Args:
-            key: of the elements.
             params: arrays `[*batch, *shape]`.
+            key: of the elements.
 
         Returns:
             A tree like the parameters.
@@ -202,7 +202,7 @@ class Specification:
         return jax.tree.unflatten(jax.tree.structure(params), [found[leaf.name] for leaf in self.leaves])
 
     def check(
-        self, apply: Callable[..., Any], params: Any, x: Any, key: jax.Array, *, tolerance: float | None = None
+        self, apply: Callable[..., Any], params: Any, x: Any, *, key: jax.Array, tolerance: float | None = None
     ) -> float:
         """Check that a random group element does not change the outputs.
 
@@ -225,7 +225,7 @@ class Specification:
         inputs = x if isinstance(x, tuple) else (x,)
         _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
         _checks.number("tolerance", tolerance, least=0, optional=True, example=1e-3)
-        element, outputs = self.random_element(key), apply(params, *inputs)
+        element, outputs = self.random_element(key=key), apply(params, *inputs)
 
         def changed(element: Mapping[str, np.ndarray]) -> float:
             return relative_difference(outputs, apply(self.act(element, params), *inputs))

@@ -90,13 +90,13 @@ def test_every_generator_keeps_the_outputs_of_longer_inputs(name: str) -> None:
 @every_model
 def test_the_specification_checks_itself(name: str) -> None:
     model, spec = traced(name)
-    spec.check(model.apply, model.params, model.inputs, jax.random.key(3))
+    spec.check(model.apply, model.params, model.inputs, key=jax.random.key(3))
 
 
 @every_model
 def test_a_planted_permutation_is_recovered(name: str) -> None:
     model, spec = traced(name)
-    other = spec.act(spec.random_element(jax.random.key(2)), model.params)
+    other = spec.act(spec.random_element(key=jax.random.key(2)), model.params)
     found, matching = align(spec, model.params, other, restarts=6, with_info=True)
     assert matching.similarity == pytest.approx(1, abs=1e-9)
     for one, two in zip(*map(jax.tree.leaves, (model.params, found)), strict=True):

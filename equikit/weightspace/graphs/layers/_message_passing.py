@@ -110,7 +110,7 @@ class MessagePassing(Metanetwork):
         >>> network = MessagePassing(neurons, [1, 16, 16, 4], out="", rngs=nnx.Rngs(0))
         >>> network(params).shape
         (4,)
-        >>> moved = neurons.spec.act(neurons.spec.random_element(jax.random.key(0)), params)
+        >>> moved = neurons.spec.act(neurons.spec.random_element(key=jax.random.key(0)), params)
         >>> bool(jnp.allclose(network(moved), network(params), atol=1e-5))
         True
 
