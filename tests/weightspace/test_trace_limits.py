@@ -503,7 +503,7 @@ def test_batches_that_differ_and_keys_that_are_traced() -> None:
     )
     assert_error(
         ek.OptionError,
-        lambda: jax.jit(SPEC.random_element)(jax.random.key(0)),
+        lambda: jax.jit(lambda key: SPEC.random_element(key=key))(jax.random.key(0)),
         "key= must not be traced",
         "a tracer of jit, grad or vmap",
         "an array with values",
