@@ -126,7 +126,7 @@ def matmul(one: Double, two: Double) -> Double:
     a, b = _sliced(one, bits), _sliced(two, bits)
     left, right = jnp.concatenate(a[:3]), jnp.concatenate(b[:3], axis=1)
     product = jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
-    parts = product.reshape(3, len(a.first), 3, -1).swapaxes(1, 2)
+    parts = product.reshape(3, len(a.first), 3, b.first.shape[1]).swapaxes(1, 2)
     rest = parts[0, 2] + parts[1, 1] + parts[2, 0] + (parts[1, 2] + parts[2, 1] + parts[2, 2])
     return scaled(plus(two_sum(parts[0, 0], parts[0, 1] + parts[1, 0]), double(rest)), a.scale * b.scale)
 
