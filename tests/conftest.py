@@ -1,6 +1,8 @@
 """Fixtures for all tests. Double precision is off unless a test asks for it."""
 
 import gc
+import os
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,85 @@ import pytest
 MAPS = Path("/proc/self/maps")
 MOST_MAPS = 20_000
 """Each compiled program takes about three memory maps, and Linux gives a process 65,530."""
+
+PROGRAMS = Path(__file__).parents[1] / ".pytest_cache" / "programs"
+MOST_BYTES = 2**31
+
+PROGRAM = "/jax/core/compile/backend_compile_duration"
+FOUND = "/jax/compilation_cache/cache_hits"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--compiles", action="store_true", help="show the CPU time, the programs and the compilations of each test file"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep compiled programs between runs, and share them with the other workers and with the processes of tests."""
+    if not hasattr(config, "workerinput"):
+        _forget_old_programs()
+    options = {
+        "jax_compilation_cache_dir": str(PROGRAMS),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in options.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
+    config.pluginmanager.register(Costs(config.getoption("--compiles")))
+
+
+def _forget_old_programs() -> None:
+    programs = [*PROGRAMS.iterdir()] if PROGRAMS.exists() else []
+    if sum(file.stat().st_size for file in programs) > MOST_BYTES:
+        for file in programs:
+            file.unlink(missing_ok=True)
+
+
+class Costs:
+    """The CPU time, the programs and the compilations of each test file, of which a quick suite has few."""
+
+    def __init__(self, shown: bool) -> None:
+        self.shown = shown
+        self.events = {PROGRAM: 0, FOUND: 0}
+        self.files: dict[str, list[float]] = defaultdict(lambda: [0, 0, 0, 0])
+        jax.monitoring.register_event_listener(self._listen)
+        jax.monitoring.register_event_duration_secs_listener(self._listen)
+
+    def _listen(self, event: str, *_: float, **__: object) -> None:
+        if event in self.events:
+            self.events[event] += 1
+
+    def _so_far(self) -> list[float]:
+        """The same numbers for all tests before; child processes that have ended take part in the time."""
+        programs, found = self.events.values()
+        return [1, sum(os.times()[:4]), programs, programs - found]
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Iterator[None]:
+        item.user_properties.append(("costs", self._so_far()))
+        yield
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
+        yield
+        name, start = item.user_properties.pop()
+        spent = [one - two for one, two in zip(self._so_far(), start, strict=True)]
+        item.user_properties.append((name, [1, *spent[1:]]))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "teardown":
+            file = self.files[report.nodeid.partition("::")[0]]
+            spent = dict(report.user_properties).get("costs", [1, 0, 0, 0])
+            file[:] = [one + two for one, two in zip(file, spent, strict=True)]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self.shown:
+            return
+        terminalreporter.write_line("tests  CPU s  programs  compiled  file")
+        for name, numbers in sorted(self.files.items(), key=lambda pair: -pair[1][1]):
+            terminalreporter.write_line("{:5.0f} {:6.1f} {:9.0f} {:9.0f}  {}".format(*numbers, name))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -79,7 +79,8 @@ def test_a_value_takes_the_derivative_of_another_one():
 
 
 @pytest.mark.parametrize(
-    ("size", "power"), [(0.0, 1), (1.0, 1), (3.0, 2), (np.inf, 1), (np.nan, 1), (3.3e38, 2.0**127)]
+    ("size", "power"),
+    [(0.0, 1), (1.0, 1), (3.0, 2), (np.inf, 1), (np.nan, 1), (3.3e38, 2.0**127), (-2.0, 1), (1e-40, 1)],
 )
 def test_powers_of_two(size, power):
     assert float(power_of_two(jnp.float32(size))) == power

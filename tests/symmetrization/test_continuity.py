@@ -54,7 +54,7 @@ def run(how, group=None, names=("scalar", "each")):
         channels=False,
         how=how,
     )
-    program = jax.jit(lambda x: (sym({"x": x}), sym.info({"x": x})))
+    program = jax.jit(lambda x: sym({"x": x}, with_info=True))
 
     def evaluate(clouds):
         """Of one shape for all tests: vectors that are zero change nothing for rotations."""

@@ -135,7 +135,7 @@ def test_ties_are_averaged_listed_or_refused(out):
     how = PermutationCanonicalization(walks, max_size=8, on_degenerate="error")
     sym = ek.symmetrize(lambda x: of_graph(x, out), f"p p -> {out}", p=ek.S, channels=False, how=how)
     sym.eval()
-    run = jax.jit(lambda x: (sym(x), sym.info(x)))
+    run = jax.jit(lambda x: sym(x, with_info=True))
     x = np.stack([adjacency(graph) for graph in GRAPHS.values()])
     order = np.array([3, 1, 5, 0, 4, 2])
     (y, info), (z, _) = run(x), run(x[:, order][:, :, order])
@@ -273,17 +273,17 @@ def test_gumbel_noise_draws_orders_of_plackett_and_luce():
 def test_few_entries_numbers_that_are_none_and_half_precision():
     how = PermutationCanonicalization(squares)
     sym = ek.symmetrize(lambda x: x + 1, "p -> p", p=ek.S, how=how)
-    run = jax.jit(lambda x: (sym(x), sym.info(x).degenerate))
+    run = jax.jit(lambda x: sym(x, with_info=True))
     for count in (0, 1):
-        y, degenerate = run(jnp.zeros((count, 2)))
+        y, info = run(jnp.zeros((count, 2)))
         assert y.shape == (count, 2)
-        assert not bool(degenerate)
+        assert not bool(info.degenerate)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2)), jnp.bfloat16)
     y, _ = run(x)
     assert y.dtype == jnp.bfloat16
     np.testing.assert_array_equal(np.asarray(y, np.float32), np.asarray(x + 1, np.float32))
-    y, degenerate = run(x.at[0, 0].set(jnp.nan))
-    assert bool(degenerate)
+    y, info = run(x.at[0, 0].set(jnp.nan))
+    assert bool(info.degenerate)
     assert bool(jnp.all(jnp.isnan(y)))
 
 

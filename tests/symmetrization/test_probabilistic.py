@@ -178,7 +178,7 @@ def test_absent_entries_half_precision_and_what_is_not_finite():
         return jnp.where(there, jnp.cumsum(jnp.where(there, x, 0), -2), 0)
 
     sym = ek.symmetrize(backbone, "p -> p", p=ek.S, how=Probabilistic(network, samples=3))
-    run = jax.jit(lambda x, mask, key: (sym(x, mask=mask, key=key), sym.info(x, mask=mask, key=key)))
+    run = jax.jit(lambda x, mask, key: sym(x, mask=mask, key=key, with_info=True))
     x = np.random.default_rng(0).normal(size=(2, 4, 2)).astype(np.float32)
     mask = np.array([[True, True, False, True], [True, True, True, True]])
     x[0, 2] = 1e5

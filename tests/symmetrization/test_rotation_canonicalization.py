@@ -1,6 +1,7 @@
 """Rotations from the vectors of a network: exact, or reported, for every input; derivatives; learning."""
 
 import copy
+import functools
 import pickle
 
 import jax
@@ -113,7 +114,7 @@ def test_symmetric_inputs_are_exact_or_refused(family, output, on_degenerate):
         return {"p x": y, "": y[..., 0, 0], "x x": y[..., :3, :]}[output]
 
     sym = ek.symmetrize(backbone, f"p x -> {output}", p=ek.S, x=group, translate="x", channels=False, how=how)
-    run = jax.jit(lambda x: (sym(x), sym.info(x)))
+    run = jax.jit(lambda x: sym(x, with_info=True))
     x = np.stack([*clouds().values()])
     g = element(group, 7) * (-1 if family == "O" else 1)
     shift = np.array([3.0, -1.0, 2.0])
@@ -219,21 +220,21 @@ def test_what_errors_of_nearly_dependent_vectors_decide_is_never_taken_for_a_dir
 @pytest.mark.usefixtures("x64")
 def test_derivatives_go_through_the_element_to_input_and_parameters():
     @jax.jit
-    def function(weights, x):
+    @functools.partial(jax.value_and_grad, argnums=(0, 1))
+    def run(weights, x):
         how = RotationCanonicalization(lambda x: radial(3)(x) @ weights)
         sym = ek.symmetrize(mixing, "p x -> p x", p=ek.S, x=ek.O(3), translate="x", channels=False, how=how)
         return jnp.sum(sym(x) ** 2)
 
-    slope = jax.jit(jax.grad(function, argnums=(0, 1)))
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(3, 3))
     point = weights, clouds()["generic"]
     direction = jax.tree.map(lambda array: 1e-6 * rng.normal(size=array.shape), point)
     before, after = (jax.tree.map(lambda a, b, s=s: a + s * b, point, direction) for s in (-1, 1))
-    product = sum(np.sum(a * b) for a, b in zip(slope(*point), direction, strict=True))
-    np.testing.assert_allclose(product, (function(*after) - function(*before)) / 2, rtol=1e-5)
+    product = sum(np.sum(a * b) for a, b in zip(run(*point)[1], direction, strict=True))
+    np.testing.assert_allclose(product, (run(*after)[0] - run(*before)[0]) / 2, rtol=1e-5)
     for name in ("planar", "collinear", "equal", "zero"):
-        assert all(bool(np.all(np.isfinite(leaf))) for leaf in jax.tree.leaves(slope(weights, clouds()[name]))), name
+        assert all(bool(np.all(np.isfinite(leaf))) for leaf in jax.tree.leaves(run(weights, clouds()[name])[1])), name
 
 
 def test_absent_points_change_nothing():
