@@ -11,12 +11,7 @@ import equikit as ek
 from benchmarks._symmetrization_wrapped import SYMMETRIES, symmetrized
 from benchmarks._trained import Rival
 from equikit.symmetrization import Canonicalize, MatrixNetwork, OrbitDistance, Probabilistic, orbit_loss
-from equikit.symmetrization.canonicalization import (
-    GroupConvolution,
-    VectorNeurons,
-    prior_loss,
-    separation_loss,
-)
+from equikit.symmetrization.canonicalization import GroupConvolution, VectorNeurons, prior_loss, separation_loss
 
 SAMPLES = 20
 """Elements drawn for each input in the tests of "probabilistic"."""

@@ -13,15 +13,7 @@ from flax import nnx
 from benchmarks._fitting import rows_of
 from benchmarks._trained import Rival
 from benchmarks._weight_tasks import WeightTask
-from equikit.weightspace import (
-    NFN,
-    UNF,
-    DWSNet,
-    MessagePassing,
-    ParameterGraph,
-    RelationalTransformer,
-    Standardize,
-)
+from equikit.weightspace import NFN, UNF, DWSNet, MessagePassing, ParameterGraph, RelationalTransformer, Standardize
 
 WIDTH, HIDDEN = 16, 128
 QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)

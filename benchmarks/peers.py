@@ -16,14 +16,7 @@ from benchmarks._measurement import Measurement
 from benchmarks._peer_targets import STYLE as STYLE, TARGETS as TARGETS
 from benchmarks._permutation_einsum import one_einsum, three_steps
 from benchmarks._permutation_peers import emlp, load_emlp, stacked
-from benchmarks._permutation_rivals import (
-    Layer,
-    Shape,
-    dense_assembled,
-    equikit_layer,
-    equikit_module,
-    shared_weights,
-)
+from benchmarks._permutation_rivals import Layer, Shape, dense_assembled, equikit_layer, equikit_module, shared_weights
 from benchmarks.permutation_layers import DIRECTIONS, EMLP_TOLERANCE, TOLERANCE, known_bytes
 
 TITLE = "Peers"

@@ -13,13 +13,7 @@ import numpy as np
 from equikit import _checks
 from equikit._errors import DTypeError, GroupError, OptionError, ShapeError
 from equikit.groups import Group
-from equikit.signatures import (
-    Signature,
-    Term,
-    base,
-    binding_text,
-    normalized,
-)
+from equikit.signatures import Signature, Term, base, binding_text, normalized
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from equikit._errors import (
-    DTypeError,
-    EquikitError,
-    MissingPackageError,
-    OptionError,
-    ShapeError,
-    TooLargeError,
-)
+from equikit._errors import DTypeError, EquikitError, MissingPackageError, OptionError, ShapeError, TooLargeError
 
 Value = TypeVar("Value")
 

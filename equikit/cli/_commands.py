@@ -107,10 +107,7 @@ def basis(
 
     Example: equikit basis "p p -> p" -g "p=S(3)" --matrices
     """
-    from equikit.draw import (
-        sections,
-        space_text,
-    )
+    from equikit.draw import sections, space_text
 
     space = parse_space(signature, parse_groups(group or (), imports or ()))
     sizes = needed_sizes(n, space) if matrices or n is not None else {}
@@ -164,10 +161,7 @@ def plan(
 
     Example: equikit plan "p p -> p p" -g p=S --channels 16,32 --batch 32 --n 8 --normalize mean --bias
     """
-    from equikit.plans import (
-        stages,
-        stages_table,
-    )
+    from equikit.plans import stages, stages_table
 
     space = hom(signature, groups=parse_groups(group or (), imports or ()))
     refuse_linear_options(space, bias=bias, passes=passes)
@@ -207,12 +201,7 @@ def draw(
 
     Example: equikit draw "p p -> p p" -g "p=S(3)" --output diagrams.html
     """
-    from equikit.draw import (
-        diagram_svg,
-        diagram_text,
-        plural,
-        space_html,
-    )
+    from equikit.draw import diagram_svg, diagram_text, plural, space_html
 
     space = parse_space(signature, parse_groups(group or (), imports or ()))
     total, kind = diagram_count(space), "text" if output is None else output.suffix.lower()

@@ -19,9 +19,7 @@ from equikit.diagrams.counting._rules import (
     whole_labels,
 )
 from equikit.groups import Group
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 
 def iter_wires(core: tuple[str, ...]) -> Iterator[tuple[int, ...]]:

@@ -13,15 +13,8 @@ from equikit import _checks
 from equikit._errors import DiagramError, GroupError, OptionError, ShapeError, TooLargeError
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.counting._rules import axes_of
-from equikit.groups import (
-    Form,
-    Group,
-)
-from equikit.signatures import (
-    Signature,
-    base,
-    normalized,
-)
+from equikit.groups import Form, Group
+from equikit.signatures import Signature, base, normalized
 
 if TYPE_CHECKING:
     import sympy

@@ -17,13 +17,7 @@ from equikit.diagrams.algebra._algebra import Multipliable
 from equikit.diagrams.counting._growth import canonical
 from equikit.diagrams.counting._rules import axes_of, forms_of
 from equikit.groups import Form, Group
-from equikit.signatures import (
-    base,
-    bindings,
-    is_keyword,
-    parse_labels,
-    refuse_unused,
-)
+from equikit.signatures import base, bindings, is_keyword, parse_labels, refuse_unused
 
 if TYPE_CHECKING:
     from equikit.diagrams.algebra._factor import Factorization

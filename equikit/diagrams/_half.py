@@ -16,9 +16,7 @@ import numpy as np
 
 from equikit.diagrams.counting._growth import Limits, growth_array, iter_growth
 from equikit.diagrams.counting._rules import Groups, block_limits, group_of, largest_block, part_of_block, whole_block
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -19,11 +19,7 @@ from equikit.diagrams.bases import _gram, _projection as projection
 from equikit.diagrams.bases._determinant import gram_determinant
 from equikit.diagrams.counting._count import dimension_text
 from equikit.groups import Group
-from equikit.signatures import (
-    Signature,
-    Term,
-    parse_signature,
-)
+from equikit.signatures import Signature, Term, parse_signature
 
 if TYPE_CHECKING:
     import sympy
@@ -417,9 +413,7 @@ def hom(
         Maron et al., arXiv:1812.09902; Pearce-Crump, arXiv:2212.08648; Zhang et al., arXiv:2508.12596.
     """
     from equikit.diagrams.multilinear._space import multilinear  # made of Hom spaces
-    from equikit.signatures import (
-        is_multilinear,
-    )
+    from equikit.signatures import is_multilinear
 
     whole = f"{signature} -> {outputs}" if isinstance(signature, str) and isinstance(outputs, str) else signature
     if is_multilinear(whole):

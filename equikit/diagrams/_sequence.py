@@ -32,11 +32,7 @@ from equikit.diagrams.counting._effort import (
 from equikit.diagrams.counting._growth import FEWER, MOST_ROWS, canonical_array, refuse_if_long
 from equikit.diagrams.counting._rules import Groups, axes_of, block_limits, forms_of, whole_labels
 from equikit.groups import Group
-from equikit.signatures import (
-    Signature,
-    Term,
-    base,
-)
+from equikit.signatures import Signature, Term, base
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,7 @@ from equikit._errors import DiagramError
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.counting._rules import Groups, axes_of, forms_of, group_of
 from equikit.groups import Group
-from equikit.signatures import (
-    base,
-    bindings,
-    parse_labels,
-    refuse_unused,
-)
+from equikit.signatures import base, bindings, parse_labels, refuse_unused
 
 EXAMPLE = "\"p p -> p: 1 1' | 2'\""
 

@@ -10,10 +10,7 @@ from equikit import _checks
 from equikit._checks import count_text
 from equikit.diagrams import Diagram, HomSpace
 from equikit.draw._text import block_word
-from equikit.signatures import (
-    Term,
-    base,
-)
+from equikit.signatures import Term, base
 
 
 @dataclass(frozen=True, slots=True)

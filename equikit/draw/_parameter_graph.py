@@ -99,9 +99,7 @@ def _strength(graph: ParameterGraph, params: Any) -> np.ndarray | None:
     """Return for each edge its value of largest magnitude, relative to the largest of its kind."""
     if params is None:
         return None
-    from equikit.weightspace import (
-        of_one,
-    )
+    from equikit.weightspace import of_one
 
     values = np.asarray(of_one(graph.features(params)).edges, np.float64)
     if not values.size:

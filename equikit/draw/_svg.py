@@ -10,9 +10,7 @@ from equikit import _checks
 from equikit.diagrams import Diagram
 from equikit.draw._curves import PITCH, Curve, Weave, block_curves, head_curves, weave
 from equikit.draw._palette import QUIET, hues
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 RADIUS, LINE = 5.0, 2.6
 MARGIN = 10.0

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 
 from equikit.diagrams import Diagram
 from equikit.draw._svg import columns
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 Columns = dict[int, int]
 """The block at each column of a row."""

@@ -27,14 +27,7 @@ from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear
 from equikit.plans import Channels, Feature, Masks
 from equikit.plans.sharding import Result, entries, placed
-from equikit.signatures import (
-    Signature,
-    Term,
-    base,
-    bind,
-    is_axis,
-    without_mark,
-)
+from equikit.signatures import Signature, Term, base, bind, is_axis, without_mark
 
 LETTERS = "abcdefghijklmnopqrstuvw"
 

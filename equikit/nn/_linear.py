@@ -40,11 +40,7 @@ from equikit.plans import (
     weight_places,
 )
 from equikit.plans.sharding import OutSharding
-from equikit.signatures import (
-    Signature,
-    Term,
-    base,
-)
+from equikit.signatures import Signature, Term, base
 
 LARGEST_SIZE = 10**9
 """The largest `init_size`: larger sizes give weights beyond the range of float32."""

@@ -13,11 +13,7 @@ from jax.typing import DTypeLike
 
 from equikit import _checks
 from equikit._errors import OptionError, ShapeError, SignatureError
-from equikit.diagrams import (
-    MultilinearSpace,
-    multilinear,
-    why_none,
-)
+from equikit.diagrams import MultilinearSpace, multilinear, why_none
 from equikit.nn._arguments import Space, space_of
 from equikit.nn._layer import Layer, channels_text, quoted
 from equikit.nn._linear import cast, checked_dtypes, initial_sizes

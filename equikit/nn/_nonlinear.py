@@ -21,11 +21,7 @@ from equikit.nn.initializers import filled
 from equikit.nn.termwise._termwise import Termwise
 from equikit.plans import Arrays, Feature, Masks
 from equikit.plans.sharding import Result, entries, placed
-from equikit.signatures import (
-    Signature,
-    Term,
-    bind,
-)
+from equikit.signatures import Signature, Term, bind
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
 """The magnitudes at which a function is compared with its reflection: zero, and sixteen for each power of ten."""

@@ -16,12 +16,7 @@ from equikit.nn._arguments import Space, one_term, refuse_outputs, typed_side
 from equikit.nn._features import Features, features_of
 from equikit.nn._layer import Layer, maps_text, quoted
 from equikit.nn._linear import Linear
-from equikit.plans import (
-    Channels,
-    Feature,
-    Inputs,
-    Masks,
-)
+from equikit.plans import Channels, Feature, Inputs, Masks
 from equikit.plans.sharding import OutSharding
 from equikit.signatures import Signature, Term
 

@@ -10,17 +10,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from equikit.diagrams import (
-    HalfDiagram,
-    Head,
-    parity,
-)
+from equikit.diagrams import HalfDiagram, Head, parity
 from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Stages, Step
 from equikit.plans.compilation._lattice import root
 from equikit.plans.costs._cost import half_text
-from equikit.signatures import (
-    Exchange,
-)
+from equikit.signatures import Exchange
 
 CHANNELS = "Z"
 LETTERS = "ijklmnopqrstuvwxyzabcdefgh" + string.ascii_uppercase.replace(CHANNELS, "")

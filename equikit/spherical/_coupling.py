@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from equikit import _checks
-from equikit.diagrams import (
-    Diagram,
-    refuse_if_large,
-)
+from equikit.diagrams import Diagram, refuse_if_large
 from equikit.spherical._rows import exact_rows
 
 if TYPE_CHECKING:

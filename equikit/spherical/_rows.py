@@ -8,9 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from equikit._checks import refuse_if_more
-from equikit.diagrams import (
-    refuse_if_large,
-)
+from equikit.diagrams import refuse_if_large
 from equikit.spherical._characters import Symmetry, count_irreps
 from equikit.spherical._harmonics import factorials, power, product, solid_harmonics, step_matrix
 

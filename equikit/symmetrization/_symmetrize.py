@@ -27,11 +27,7 @@ from equikit._errors import EquikitError, FrameError, ShapeError, SignatureError
 from equikit._masks import masked
 from equikit.numerics import rounding
 from equikit.plans import Arrays
-from equikit.signatures import (
-    Signature,
-    Term,
-    parse_signature,
-)
+from equikit.signatures import Signature, Term, parse_signature
 from equikit.symmetrization._stochastic import Stochastic
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array

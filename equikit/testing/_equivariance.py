@@ -14,22 +14,9 @@ from jax.typing import DTypeLike
 from equikit import _checks
 from equikit._errors import EquivarianceError, GroupError, OptionError
 from equikit.groups import Group
-from equikit.nn import (
-    Features,
-    typed_side,
-)
-from equikit.plans import (
-    Channels,
-    per_term,
-)
-from equikit.signatures import (
-    Signature,
-    Term,
-    base,
-    bind,
-    binding_text,
-    parse_arrow,
-)
+from equikit.nn import Features, typed_side
+from equikit.plans import Channels, per_term
+from equikit.signatures import Signature, Term, base, bind, binding_text, parse_arrow
 
 MOST_TOLERANCE = 0.01
 """The largest tolerance, unless rounding in the dtype itself exceeds it, however much elements stretch."""

@@ -21,17 +21,8 @@ from equikit.weightspace.asymmetric import (
 from equikit.weightspace.functionals._functional import Functional
 from equikit.weightspace.functionals._models import NFN, UNF, DWSNet
 from equikit.weightspace.functionals._standardize import Standardize
-from equikit.weightspace.graphs import (
-    Features,
-    MessagePassing,
-    ParameterGraph,
-    Probes,
-    RelationalTransformer,
-    graph,
-)
-from equikit.weightspace.graphs._values import (
-    of_one as of_one,
-)
+from equikit.weightspace.graphs import Features, MessagePassing, ParameterGraph, Probes, RelationalTransformer, graph
+from equikit.weightspace.graphs._values import of_one as of_one
 from equikit.weightspace.merging._interpolation import Line, barrier, interpolate, plot_lines
 from equikit.weightspace.merging._merge import mean, merge
 from equikit.weightspace.merging._transfer import Transfer, transfer

@@ -13,14 +13,7 @@ from exact import arrow, power, row, set_partitions, splits
 from sympy.functions.combinatorial.numbers import bell, stirling as sympy_stirling
 
 from equikit import Diagram, Fixed, GroupError, S, TooLargeError, hom
-from equikit.diagrams import (
-    Diagrams,
-    count_partitions,
-    count_walks,
-    growth_array,
-    mckay_quiver,
-    stirling,
-)
+from equikit.diagrams import Diagrams, count_partitions, count_walks, growth_array, mckay_quiver, stirling
 from equikit.diagrams.counting._growth import iter_growth
 
 SIZES = [None, *range(10)]

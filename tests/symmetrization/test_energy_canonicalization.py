@@ -10,11 +10,7 @@ from flax import nnx
 from helpers import assert_error
 
 import equikit as ek
-from equikit.symmetrization.canonicalization import (
-    EnergyCanonicalization,
-    prior_loss,
-    separation_loss,
-)
+from equikit.symmetrization.canonicalization import EnergyCanonicalization, prior_loss, separation_loss
 from equikit.symmetrization.finite._turned import turned
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

@@ -10,13 +10,7 @@ from helpers import assert_error
 from jax.test_util import check_grads
 
 import equikit as ek
-from equikit.symmetrization import (
-    MatrixMLP,
-    MatrixNetwork,
-    OrbitDistance,
-    matrix_equivariance_loss,
-    orbit_loss,
-)
+from equikit.symmetrization import MatrixMLP, MatrixNetwork, OrbitDistance, matrix_equivariance_loss, orbit_loss
 from equikit.testing import assert_equivariant
 
 ETA = np.diag([1.0, -1, -1, -1])

@@ -14,12 +14,7 @@ from helpers import assert_error
 
 import equikit as ek
 import equikit.testing
-from equikit.symmetrization.canonicalization import (
-    PermutationCanonicalization,
-    assignment_entropy,
-    sinkhorn,
-    soft_sort,
-)
+from equikit.symmetrization.canonicalization import PermutationCanonicalization, assignment_entropy, sinkhorn, soft_sort
 from equikit.symmetrization.engine._sample import Sample
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

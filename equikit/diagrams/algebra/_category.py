@@ -19,9 +19,7 @@ from equikit.diagrams.algebra._combination import Combination, Stack, combine
 from equikit.diagrams.algebra._composite import Composite
 from equikit.diagrams.algebra._forms import edges, symplectic_sign
 from equikit.diagrams.counting._growth import join
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 MOST_PRODUCTS = 20_000
 """The most products of diagrams for which sums are multiplied; more would take more than a few seconds."""

@@ -23,9 +23,7 @@ from equikit.diagrams.algebra._algebra import Multipliable
 from equikit.diagrams.algebra._composite import Composite
 from equikit.diagrams.algebra._heads import parity
 from equikit.groups import Form
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 MOST_TERMS = 5_040
 """The most terms of the product of two Levi-Civita tensors that are written out."""

@@ -20,9 +20,7 @@ from collections.abc import Sequence
 from equikit.diagrams._dense import leg_order
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.counting._growth import join
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 
 def parity(permutation: Sequence[int]) -> int:

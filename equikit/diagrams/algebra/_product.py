@@ -16,12 +16,8 @@ import numpy as np
 
 from equikit.diagrams._dense import diagram_matrix
 from equikit.diagrams._diagram import Diagram
-from equikit.groups import (
-    Form,
-)
-from equikit.signatures import (
-    base,
-)
+from equikit.groups import Form
+from equikit.signatures import base
 
 Part = tuple[int, slice, slice]
 """A sign, and the entries of two axes that have it: their diagonal."""

@@ -26,9 +26,7 @@ from equikit.diagrams.counting._rules import (
     whole_labels,
 )
 from equikit.groups import Dual, Group
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 Marked = tuple[tuple[int, ...], tuple[int, ...]]
 

@@ -23,9 +23,7 @@ from equikit.diagrams.counting._count import even_stirling_row, stirling_row
 from equikit.diagrams.counting._growth import FEWER
 from equikit.diagrams.counting._rules import group_of
 from equikit.groups import Group
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 if TYPE_CHECKING:
     import sympy

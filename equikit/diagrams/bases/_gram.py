@@ -22,9 +22,7 @@ from equikit.diagrams.algebra._forms import edges, symplectic_sign
 from equikit.diagrams.algebra._heads import head_product
 from equikit.diagrams.counting._growth import FEWER, join
 from equikit.diagrams.counting._rules import axes_of
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 if TYPE_CHECKING:
     import sympy

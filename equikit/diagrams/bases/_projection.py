@@ -14,10 +14,7 @@ from equikit.diagrams._dense import block_places, nonzero_entries, tensor_sizes
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.bases._gram import gram_entries
 from equikit.diagrams.counting._growth import FEWER
-from equikit.signatures import (
-    Signature,
-    Term,
-)
+from equikit.signatures import Signature, Term
 
 if TYPE_CHECKING:
     from equikit.diagrams._hom import HomSpace

@@ -12,9 +12,7 @@ from equikit._errors import TooLargeError
 from equikit.diagrams.counting._rules import Groups, axes_of, group_of, headed_labels
 from equikit.diagrams.counting._walks import count_walks
 from equikit.groups import Group
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 MOST_POINTS = 2000
 """The most points for which set partitions are counted: the rows of Stirling numbers take a second."""

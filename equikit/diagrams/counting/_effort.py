@@ -14,9 +14,7 @@ from equikit.diagrams.counting._count import count_involutions, count_pairings, 
 from equikit.diagrams.counting._growth import refuse_if_long
 from equikit.diagrams.counting._rules import Groups, group_of
 from equikit.groups import Group
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 MOST_LISTED = 200_000
 """The most diagrams that are listed."""

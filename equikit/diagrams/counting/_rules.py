@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from equikit.groups import (
-    Form,
-    Group,
-    S,
-)
-from equikit.signatures import (
-    base,
-)
+from equikit.groups import Form, Group, S
+from equikit.signatures import base
 
 if TYPE_CHECKING:
     from equikit.diagrams.counting._growth import Limits

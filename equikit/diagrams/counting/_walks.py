@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from equikit._checks import count as checked_count
 from equikit._errors import GroupError, TooLargeError
-from equikit.groups import (
-    Branching,
-    Group,
-)
+from equikit.groups import Branching, Group
 
 if TYPE_CHECKING:
     import networkx

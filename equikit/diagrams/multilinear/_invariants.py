@@ -19,13 +19,8 @@ import numpy as np
 
 from equikit.diagrams._diagram import Diagram
 from equikit.diagrams.counting._rules import Groups, axes_of, whole_labels
-from equikit.groups import (
-    Group,
-    common_null_space,
-)
-from equikit.signatures import (
-    base,
-)
+from equikit.groups import Group, common_null_space
+from equikit.signatures import base
 
 Places = tuple[int, ...]
 """For each axis its new position."""

@@ -29,9 +29,7 @@ from equikit.diagrams.bases._gram import inner_product
 from equikit.diagrams.counting._growth import canonical
 from equikit.diagrams.counting._rules import group_of
 from equikit.diagrams.multilinear._invariants import APART, Invariants, Places
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 Move = tuple[int, tuple[int, ...]]
 """A sign, and for each vertex its new position in its row."""

@@ -24,17 +24,7 @@ from equikit.diagrams.counting._rules import whole_labels
 from equikit.diagrams.multilinear._invariants import Invariants
 from equikit.diagrams.multilinear._orbits import Move, OrbitSum, orbit_sums, square_norm
 from equikit.groups import Fixed, Group
-from equikit.signatures import (
-    ANY,
-    MULTILINEAR,
-    Exchange,
-    Operand,
-    Signature,
-    Term,
-    base,
-    bind,
-    parse_multilinear,
-)
+from equikit.signatures import ANY, MULTILINEAR, Exchange, Operand, Signature, Term, base, bind, parse_multilinear
 
 if TYPE_CHECKING:
     from equikit.plans import MultilinearPlan

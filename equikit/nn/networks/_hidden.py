@@ -16,14 +16,8 @@ from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear, unreached
 from equikit.nn._nonlinear import Gated, NormGated, Pointwise
 from equikit.nn.termwise._norms import RMSNorm
-from equikit.plans import (
-    Feature,
-)
-from equikit.signatures import (
-    Term,
-    base,
-    bind,
-)
+from equikit.plans import Feature
+from equikit.signatures import Term, base, bind
 
 
 class HiddenLinear(Linear):

@@ -21,13 +21,8 @@ from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear
 from equikit.nn.initializers import DENSE
 from equikit.nn.networks._network import Network
-from equikit.plans import (
-    Feature,
-)
-from equikit.signatures import (
-    bindings,
-    given_bindings,
-)
+from equikit.plans import Feature
+from equikit.signatures import bindings, given_bindings
 
 
 class MatrixNetwork(Layer):

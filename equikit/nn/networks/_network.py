@@ -14,15 +14,7 @@ from equikit._checks import Call, call_of
 from equikit._errors import OptionError, SignatureError
 from equikit.groups import Fixed, Group
 from equikit.nn._bilinear import Bilinear
-from equikit.nn._features import (
-    Features,
-    given_terms,
-    labels_among,
-    labels_of,
-    masks_for,
-    options_for,
-    read_features,
-)
+from equikit.nn._features import Features, given_terms, labels_among, labels_of, masks_for, options_for, read_features
 from equikit.nn._functions import Activation, sigmoid, silu
 from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear, cast, unreached
@@ -37,15 +29,8 @@ from equikit.nn.networks._hidden import (
     rms_norm,
 )
 from equikit.nn.networks._reach import Reach, reach
-from equikit.plans import (
-    Feature,
-    Masks,
-)
-from equikit.signatures import (
-    Signature,
-    bind,
-    parse_side,
-)
+from equikit.plans import Feature, Masks
+from equikit.signatures import Signature, bind, parse_side
 
 
 class Network(Layer):

@@ -9,9 +9,7 @@ from equikit.nn._bilinear import Bilinear
 from equikit.nn._linear import Linear
 from equikit.nn._nonlinear import Gated, NormGated, gate_name
 from equikit.nn.networks._hidden import PerTerm
-from equikit.plans import (
-    weight_name,
-)
+from equikit.plans import weight_name
 from equikit.signatures import Term
 
 

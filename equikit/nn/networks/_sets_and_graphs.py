@@ -18,10 +18,7 @@ from equikit.nn._functions import Activation, relu
 from equikit.nn._layer import Layer
 from equikit.nn._linear import Linear
 from equikit.nn._pooling import Invariant
-from equikit.plans import (
-    Feature,
-    Masks,
-)
+from equikit.plans import Feature, Masks
 
 
 class _Tower(Layer):

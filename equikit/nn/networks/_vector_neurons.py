@@ -30,13 +30,8 @@ from equikit.nn._layer import Layer, features_text
 from equikit.nn._linear import Linear
 from equikit.nn.initializers import filled
 from equikit.nn.networks._hidden import present
-from equikit.plans import (
-    Feature,
-)
-from equikit.signatures import (
-    Term,
-    bind,
-)
+from equikit.plans import Feature
+from equikit.signatures import Term, bind
 
 EPSILON = 1e-6
 """Added to the variance of scores, so that rounding errors alone do not distinguish them."""

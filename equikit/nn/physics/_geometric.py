@@ -28,12 +28,7 @@ from equikit.nn.initializers import scaled, unit_normal
 from equikit.nn.physics._radial import Radial
 from equikit.plans import Channels, Feature, Masks, planned_maps, run_contractions
 from equikit.plans.sharding import Result, placed, result
-from equikit.signatures import (
-    Signature,
-    Term,
-    bind,
-    given_bindings,
-)
+from equikit.signatures import Signature, Term, bind, given_bindings
 
 MOST_POWERS = 20
 """The highest power of the direction, far below which a message has too many diagrams."""

@@ -19,11 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from equikit._errors import TooLargeError
-from equikit.groups import (
-    Group,
-    MatrixGroup,
-    common_null_space,
-)
+from equikit.groups import Group, MatrixGroup, common_null_space
 
 MOST_WORK = 800_000
 """The largest sum of squared numbers of coefficients for which polynomials are computed; each takes at most 12 µs."""

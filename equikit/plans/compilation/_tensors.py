@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from equikit.diagrams import (
-    refuse_if_large,
-)
+from equikit.diagrams import refuse_if_large
 from equikit.groups import Group
 
 CONSTANT_BYTES = 64

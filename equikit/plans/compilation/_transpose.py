@@ -19,11 +19,7 @@ from equikit.plans._ir import Plan
 from equikit.plans._options import checked_plan
 from equikit.plans.compilation._lower import planned
 from equikit.plans.compilation._transposition import Transposition, transposition
-from equikit.signatures import (
-    Signature,
-    Term,
-    base,
-)
+from equikit.signatures import Signature, Term, base
 
 
 def transposed(plan: Plan) -> Plan:

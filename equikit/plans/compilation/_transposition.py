@@ -35,9 +35,7 @@ from equikit.diagrams import (
     whole_labels,
 )
 from equikit.groups import Group
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 
 MOST_TRANSPOSED = 50_000
 """The most diagrams that are transposed in a few seconds."""

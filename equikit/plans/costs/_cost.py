@@ -9,11 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from equikit import _checks
-from equikit.diagrams import (
-    HalfDiagram,
-    HomSpace,
-    size_symbols,
-)
+from equikit.diagrams import HalfDiagram, HomSpace, size_symbols
 from equikit.plans._ir import Contraction, MultilinearPlan, Plan, Product, Stages, Step
 from equikit.plans.compilation._contractions import equation, letter_sizes
 from equikit.plans.compilation._lattice import acted_labels, root

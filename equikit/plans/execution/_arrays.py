@@ -16,11 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from equikit.diagrams import (
-    Head,
-    permutation_sign,
-    refuse_if_large,
-)
+from equikit.diagrams import Head, permutation_sign, refuse_if_large
 from equikit.groups import Form
 from equikit.plans.compilation._tensors import CONSTANT_BYTES
 

@@ -16,12 +16,7 @@ import numpy as np
 from jax import lax
 
 from equikit._array_checks import Shapes
-from equikit.diagrams import (
-    HalfDiagram,
-    parity,
-    permutation_sign,
-    refuse_if_large,
-)
+from equikit.diagrams import HalfDiagram, parity, permutation_sign, refuse_if_large
 from equikit.groups import Form
 from equikit.plans._ir import Contraction, LeviCivita, MultilinearPlan, Use
 from equikit.plans.compilation._contractions import Letters, equation, invariant_sums
@@ -30,9 +25,7 @@ from equikit.plans.costs._cost import contraction_name
 from equikit.plans.execution._arrays import alike, broadcast, joined, signed, wide, widened
 from equikit.plans.execution._execute import Tensors, Walk, scaled, scales_of
 from equikit.plans.execution._whole import settled_tensors
-from equikit.signatures import (
-    Exchange,
-)
+from equikit.signatures import Exchange
 
 
 def _symmetrized(x: jax.Array, exchanges: Sequence[Exchange]) -> jax.Array:

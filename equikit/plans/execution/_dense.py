@@ -23,12 +23,7 @@ from equikit.plans.execution._arrays import broadcast, wide
 from equikit.plans.execution._execute import inward, outward, run
 from equikit.plans.execution._layout import Weights
 from equikit.plans.execution._matmul import matmul
-from equikit.signatures import (
-    Signature,
-    Term,
-    is_axis,
-    without_mark,
-)
+from equikit.signatures import Signature, Term, is_axis, without_mark
 
 
 def pair_plan(whole: Plan, source: Term | None, target: Term, features: int) -> Plan:

@@ -16,11 +16,7 @@ from equikit._array_checks import Shapes
 from equikit.diagrams import Diagram, Diagrams, diagram_tensor
 from equikit.plans._ir import MultilinearPlan, Plan
 from equikit.plans.execution._layout import Weights
-from equikit.signatures import (
-    Signature,
-    Term,
-    base,
-)
+from equikit.signatures import Signature, Term, base
 
 Sums = Iterable[Sequence[tuple[Diagram, Any]]]
 """Maps as diagrams with coefficients."""

@@ -12,11 +12,7 @@ import jax.numpy as jnp
 from equikit import _checks
 from equikit._errors import EquikitError, OptionError
 from equikit.groups import Fixed, Group
-from equikit.signatures import (
-    Signature,
-    Term,
-    base,
-)
+from equikit.signatures import Signature, Term, base
 from equikit.symmetrization.engine._element import Array, Element, along, inverse_linear, is_permutation
 from equikit.symmetrization.engine._stabilizer import (
     has_mean,

@@ -16,10 +16,7 @@ from jax import lax
 from jax.extend.core import jaxprs_in_params
 
 from equikit._masks import masked
-from equikit.plans import (
-    Choice,
-    run_choice,
-)
+from equikit.plans import Choice, run_choice
 from equikit.symmetrization.engine._action import Action, act, moved_masks
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame, only_if

@@ -12,20 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from equikit.numerics import (
-    Double,
-    double,
-    matmul,
-    minus,
-    rounding,
-    rounding_error,
-    transposed,
-    with_derivative,
-)
-from equikit.signatures import (
-    Term,
-    base,
-)
+from equikit.numerics import Double, double, matmul, minus, rounding, rounding_error, transposed, with_derivative
+from equikit.signatures import Term, base
 from equikit.symmetrization.engine._action import Action, moved_masks, positions, signed
 from equikit.symmetrization.engine._element import Array, Element, along, is_permutation
 

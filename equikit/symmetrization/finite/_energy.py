@@ -10,14 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from equikit import _checks
-from equikit.groups import (
-    Group,
-    H,
-    MatrixGroup,
-    S,
-    Z,
-    checked_polygon,
-)
+from equikit.groups import Group, H, MatrixGroup, S, Z, checked_polygon
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._info import Info

@@ -9,10 +9,7 @@ from typing import Any, Unpack
 import jax.numpy as jnp
 
 from equikit import _checks
-from equikit.groups import (
-    Z,
-    checked_polygon,
-)
+from equikit.groups import Z, checked_polygon
 from equikit.signatures import Term
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element

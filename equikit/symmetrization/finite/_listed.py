@@ -10,9 +10,7 @@ import numpy as np
 
 from equikit._errors import TooLargeError
 from equikit.groups import Group
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element, permutation_matrix
 

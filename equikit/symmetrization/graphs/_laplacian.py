@@ -26,12 +26,7 @@ from equikit.symmetrization.permutations._numbers import (
     turned_by_frames,
     with_one,
 )
-from equikit.symmetrization.permutations._ordering import (
-    Exchanges,
-    Ordered,
-    Ordering,
-    ties_in,
-)
+from equikit.symmetrization.permutations._ordering import Exchanges, Ordered, Ordering, ties_in
 
 Edges = Literal["sum", "each"]
 """Whether the channels of a matrix are added before its spectrum is computed, or each has its own spectrum."""

@@ -14,11 +14,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit._errors import GroupError
-from equikit.diagrams import (
-    Diagram,
-    diagram_tensor,
-    hom,
-)
+from equikit.diagrams import Diagram, diagram_tensor, hom
 from equikit.groups import Group
 from equikit.symmetrization.engine._element import Array
 

@@ -12,9 +12,7 @@ from flax import nnx
 
 from equikit import _checks
 from equikit._errors import FrameError, GroupError, OptionError, SignatureError
-from equikit.signatures import (
-    parse_signature,
-)
+from equikit.signatures import parse_signature
 from equikit.symmetrization._symmetrize import Symmetrized, _narrow, symmetrize
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._evaluate import mean_over

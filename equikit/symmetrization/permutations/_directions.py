@@ -12,9 +12,7 @@ import numpy as np
 
 from equikit import _checks
 from equikit.numerics import power_of_two, rounding, with_derivative
-from equikit.signatures import (
-    base,
-)
+from equikit.signatures import base
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._frame import Frame

@@ -10,10 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from equikit.numerics import power_of_two, rounding
-from equikit.signatures import (
-    Term,
-    base,
-)
+from equikit.signatures import Term, base
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._sample import FLAT, Sample

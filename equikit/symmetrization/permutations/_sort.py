@@ -10,10 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from equikit._masks import masked
-from equikit.signatures import (
-    Term,
-    base,
-)
+from equikit.signatures import Term, base
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array, Element
 from equikit.symmetrization.engine._info import most_doubt, standard_tolerance

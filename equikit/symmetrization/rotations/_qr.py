@@ -19,13 +19,7 @@ from equikit.symmetrization.engine._method import Framed, only_label
 from equikit.symmetrization.engine._sample import CERTAIN, Sample
 from equikit.symmetrization.rotations._gram_schmidt import Basis, gram_schmidt
 from equikit.symmetrization.rotations._light_like import FREE, NULL, PARTNER, SPANNED
-from equikit.symmetrization.rotations._vectors import (
-    checked_vectors,
-    points_in,
-    read_labels,
-    reads_all,
-    refuse_tensors,
-)
+from equikit.symmetrization.rotations._vectors import checked_vectors, points_in, read_labels, reads_all, refuse_tensors
 
 
 @dataclass(frozen=True)

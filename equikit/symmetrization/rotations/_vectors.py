@@ -13,10 +13,7 @@ from equikit._errors import OptionError
 from equikit._masks import masked, present
 from equikit.groups import O
 from equikit.numerics import power_of_two
-from equikit.signatures import (
-    Term,
-    base,
-)
+from equikit.signatures import Term, base
 from equikit.symmetrization.engine._action import Action
 from equikit.symmetrization.engine._element import Array
 from equikit.symmetrization.engine._method import only_label, refuse_unsuited

@@ -11,11 +11,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from equikit import _checks
-from equikit.nn import (
-    Activation,
-    checked_dtypes,
-    silu,
-)
+from equikit.nn import Activation, checked_dtypes, silu
 from equikit.weightspace.graphs._graph import ParameterGraph, checked_graph
 from equikit.weightspace.graphs._probes import Probes
 from equikit.weightspace.graphs._values import Features
