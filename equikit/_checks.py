@@ -118,8 +118,10 @@ def count(
         unit += f", below {count_text(LARGEST_COUNT)}"
     example = max(least, 1) if example is None else example
     argument = name.isidentifier()
+    too_large = most is not None and number is not None and number > most
+    bound = f" ≤ {most:,}" if too_large else f" ≥ {least}" if least else ""
     raise error(
-        f"{name}{'=' if argument else ''} must be {exact or 'a whole number' + (f' ≥ {least}' if least else '')}",
+        f"{name}{'=' if argument else ''} must be {exact or f'a whole number{bound}'}",
         got=shown(value),
         expected=unit,
         step=step or (f"write {name}={example}" if argument else f"give for example {example}"),
