@@ -422,6 +422,6 @@ def test_errors():
         lambda: Directions(number=3, samples=4),
         "cannot be given together",
         "number=3",
-        "one of",
-        "samples=4",
+        "at most one of",
+        "leave samples out",
     )
