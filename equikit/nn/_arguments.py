@@ -1,4 +1,4 @@
-"""Read what a layer is given: a signature in one text, features, or a space of maps that `hom` returned."""
+"""Parse the arguments of layers: a signature string, feature dictionaries, or a space returned by `hom`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Space = HomSpace | MultilinearSpace
 """The spaces that `hom` returns; layers take them in place of a signature with groups."""
 
 KINDS = {HomSpace: ("linear", "ek.nn.Linear"), MultilinearSpace: ("multilinear", "ek.nn.Multilinear")}
-"""The maps of each kind of space, and the layer that has them."""
+"""For each type of space, the name of its maps and the layer that takes it."""
 
 SpaceType = TypeVar("SpaceType", HomSpace, MultilinearSpace)
 
@@ -38,11 +38,11 @@ def space_of(
     keywords: Mapping[str, object],
     call: Call,
 ) -> SpaceType | None:
-    """Return the space of maps that a layer was given in place of a signature and groups; `None` for anything else.
+    """Return the space passed in place of a signature and groups, or `None` if the argument is not a space.
 
     Raises:
         SignatureError: if the space has maps of another kind, or groups are given as well.
-        OptionError: for a keyword that is a misspelled option.
+        OptionError: if a keyword is a misspelled option.
     """
     if not isinstance(signature, Space):
         return None
@@ -74,10 +74,10 @@ def sides_of(
     keywords: Mapping[str, object],
     call: Call,
 ) -> tuple[Features, Features, Mapping[str, object] | None]:
-    """Return the features of both sides and `groups=`, from two dictionaries or from a space and its channels.
+    """Return input features, output features and groups, from two dictionaries or from a space and its channels.
 
     Raises:
-        SignatureError, ShapeError, OptionError: as `space_of` does, or if a space has other numbers of channels.
+        SignatureError, ShapeError, OptionError: as in `space_of`, or if the channels do not fit the space.
     """
     space = space_of(inputs, HomSpace, groups, keywords, call)
     if space is None:
@@ -88,7 +88,7 @@ def sides_of(
 
 
 def refuse_outputs(space: Space, inputs: tuple[Term, ...], words: tuple[str, ...], call: Call) -> None:
-    """Raise `SignatureError` unless the space has these inputs, and one output, with these words."""
+    """Raise `SignatureError` unless the space has these inputs and a single output with these words."""
     signature = space.signature
     if signature.inputs != inputs or [term.words for term in signature.outputs] != [words]:
         raise SignatureError(
@@ -109,13 +109,13 @@ def one_term(
     """Return the signature of a layer on one term, from its labels and groups, or from a space.
 
     Args:
-        features: labels, or a space from the term to the labels that `kept` says.
-        groups, keywords: the groups by label.
-        call: the layer.
-        kept: the labels of the layer's output.
+        features: labels, or a space from the term to the labels that `kept` returns.
+        groups, keywords: the group of each label.
+        call: the constructor of the layer.
+        kept: function that returns the labels of the layer's output.
 
     Raises:
-        SignatureError, OptionError: as `space_of` does, or if the space has another output.
+        SignatureError, OptionError: as in `space_of`, or if the space has another output.
     """
     space = space_of(features, HomSpace, groups, keywords, call)
     if space is None:
@@ -134,7 +134,7 @@ def typed(
     keywords: Mapping[str, object],
     call: Call,
 ) -> Typed:
-    """Read the arguments of a layer: a signature or a space and two numbers of channels, or two dictionaries.
+    """Parse the arguments of a layer: a signature or space with input and output channels, or two dictionaries.
 
     Raises:
         SignatureError, ShapeError, OptionError: if they cannot be read.
@@ -168,9 +168,9 @@ def typed(
 def typed_side(
     features: str | Features | Space, channels: Channels | None, what: str
 ) -> tuple[tuple[Term, ...], tuple[int, ...] | None]:
-    """Read one side: a text or a space with channels apart, or a dictionary; of a space its inputs.
+    """Read one side: a string or the inputs of a space, with separate channels, or a dictionary.
 
-    Channels are `None` where they are not given.
+    The channels are `None` if they are not given.
     """
     if isinstance(features, str | bytes | Space):  # parse_side refuses bytes
         terms = features.signature.inputs if isinstance(features, Space) else parse_side(features, what)

@@ -1,4 +1,4 @@
-"""Products of features: equivariant maps of second degree."""
+"""The bilinear layer: quadratic equivariant maps."""
 
 from __future__ import annotations
 
@@ -36,34 +36,33 @@ Kind = tuple[str, ...]
 
 
 class ProductLinear(Linear):
-    """The linear maps applied to products."""
+    """The linear layer applied to the products."""
 
     other_layer = "Linear"
 
 
 class Bilinear(Layer):
-    r"""Equivariant maps of second degree: \(y = C(A x \otimes B x)\), with products channel by channel.
+    r"""Quadratic equivariant maps \(y = C(A x \otimes B x)\), with channelwise products.
 
-    A and B are `Linear` layers to features of the same kinds as the inputs, C is one from their products. A product is
-    the outer product over axes whose entries a group mixes, and entry by entry over the axes that are permuted:
-    `"p x"` times `"p x"` is `"p x x"`. Features are multiplied with those of their own kind, and with those of the dual
-    kind if it is among the inputs: `"v"` with `"v"` and with `"v*"`. A vector `"x"` is multiplied with an axial vector
-    `"x~"` too.
+    A and B are `Linear` layers to features of the same kinds as the inputs; C is a `Linear` layer from their products.
+    A product is an outer product over axes whose entries a group mixes, and elementwise over permuted and plain axes:
+    `"p x"` times `"p x"` is `"p x x"`. Each kind of feature is multiplied with itself, and with the dual kind if the
+    inputs contain it: `"v"` with `"v"` and with `"v*"`. A vector `"x"` is also multiplied with an axial vector `"x~"`.
 
     Args:
         inputs: the input features, in a dictionary as for `Linear`; or a space such as `ek.hom("x -> ()", x=ek.O(3))`,
-            whose terms and groups the layer takes.
-        channels: how many products are formed of each kind of feature, and of each kind with its dual.
-        outputs: the output features, likewise; with a space the channels of both sides, `(2, 1)`.
+            which defines the terms and groups.
+        channels: number of products of each kind of feature with itself, and of each kind with its dual.
+        outputs: the output features, in a dictionary; for a space, the channels of both sides, such as `(2, 1)`.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **options: options of the three layers, and labels with their groups.
 
     Raises:
-        SignatureError: if the features cannot be read, or an output is reached by no product.
+        SignatureError: if the features cannot be read, or products do not reach an output.
         OptionError: if `channels` is not a whole number above zero.
 
-    Cost: \(n^{2k}\) numbers for a feature of k axes that are not permuted.
+    Cost: \(n^{2k}\) entries for each product of features with k axes that are not permuted.
 
     Example:
         >>> from equikit import O
@@ -117,7 +116,7 @@ class Bilinear(Layer):
         return [before, str(self.left.channels[1][0]), after]
 
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
-        """Return the outputs of the layer; products have to reach each of them."""
+        """Return the outputs that the products have to reach; by default all."""
         return outputs
 
     @property
@@ -148,12 +147,12 @@ class Bilinear(Layer):
         return f"{label}*" if label == base(label) else base(label)
 
     def _shared(self, word: str) -> bool:
-        """Whether a product is entrywise along the axis of a word: it is permuted, or plain."""
+        """Whether a product is elementwise along the axis of a word, because the axis is permuted or plain."""
         label = without_mark(word)
         return is_axis(word) and (label not in self.signature.groups or permuted(self.signature, label))
 
     def _split(self, kind: Kind) -> tuple[Kind, Kind]:
-        """Return the words along which a product is entrywise, and the others."""
+        """Return the words along which a product is elementwise, and the others."""
         shared = tuple(word for word in kind if self._shared(word))
         return shared, tuple(word for word in kind if not self._shared(word))
 
@@ -181,7 +180,7 @@ class Bilinear(Layer):
         return result
 
     def _multiply(self, left: dict[str, Feature], right: dict[str, Feature]) -> dict[str, Feature]:
-        """The products by name; on automatic axes, because JAX cannot put two explicit axes on the same devices."""
+        """Return the products by name; on automatic axes, as JAX cannot put two explicit axes on the same devices."""
         terms, pairs = self.left.signature.outputs, self.products
         factors = [side[term.name] for side in (left, right) for term in terms]
         place = {term.words: i for i, term in enumerate(terms)}

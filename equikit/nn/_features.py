@@ -1,4 +1,4 @@
-"""Read the inputs and outputs of layers: terms and channels."""
+"""Parse the inputs and outputs of layers into terms and channels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from equikit.plans import Masks
 from equikit.signatures import Signature, Term, base, parse_side
 
 Features = Mapping[str, int | tuple[str, int]]
-"""Name to `(labels, channels)`, or labels to channels."""
+"""Dictionary of names to `(labels, channels)`, or of labels to channels."""
 
 
 def features_of(terms: Sequence[Term], widths: Sequence[int]) -> dict[str, tuple[str, int]]:
@@ -25,10 +25,10 @@ def features_of(terms: Sequence[Term], widths: Sequence[int]) -> dict[str, tuple
 
 
 def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tuple[int, ...]]:
-    """Read a dictionary of features: the terms, and the channels of each.
+    """Parse a dictionary of features into terms and their channels.
 
     Raises:
-        SignatureError: if it is not a dictionary, or its terms cannot be read.
+        SignatureError: if the features are not a dictionary, or a term cannot be read.
         OptionError: if a number of channels is not a whole number.
     """
     if not isinstance(features, Mapping):
@@ -65,7 +65,7 @@ def read_features(features: Features, what: str) -> tuple[tuple[Term, ...], tupl
 
 
 def labels_of(features: Sequence[Features]) -> set[str]:
-    """Return every label in some features, without the stars of duals."""
+    """Return all labels of several features, without the stars of duals."""
     terms = (term for side in features for term in read_features(side, "feature")[0])
     return {base(label) for term in terms for label in term.used}
 
@@ -95,7 +95,7 @@ def labels_among(options: dict[str, Any], call: Call) -> dict[str, Any]:
 
 
 def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -> dict[str, Any]:
-    """Return the options of a network for one layer, with sizes of unknown labels, so that the layer rejects them."""
+    """Return the options of a network for one layer; keep sizes of unknown labels, so that the layer rejects them."""
     found = dict(options)
     sizes = found.get("init_size")
     if isinstance(sizes, Mapping):
@@ -106,7 +106,7 @@ def options_for(options: Mapping[str, Any], used: set[str], network: set[str]) -
 
 
 def masks_for(layer: Signature, network: Signature, mask: Masks | None) -> dict[str, Any] | None:
-    """Return the masks of a network for one layer, with masks of unknown labels, so that the layer rejects them."""
+    """Return the masks of a network for one layer; keep masks of unknown labels, so that the layer rejects them."""
     if mask is None:
         return None
     masks = masks_of(network, mask)
@@ -114,7 +114,7 @@ def masks_for(layer: Signature, network: Signature, mask: Masks | None) -> dict[
 
 
 def given_terms(names: Iterable[str], x: object) -> dict[str, Any]:
-    """Return a dictionary of arrays with exactly these names in order, in any spelling, or raise `ShapeError`."""
+    """Return the arrays in the order of these names, after normalizing names, or raise `ShapeError`."""
     wanted = list(names)
     found = by_name(wanted, mapping("x", x))
     if found.keys() != set(wanted):

@@ -1,4 +1,4 @@
-"""Activations as plain functions: those of `jax.nn` cannot be pickled."""
+"""Activations as plain functions, because the activations of `jax.nn` cannot be pickled."""
 
 from __future__ import annotations
 

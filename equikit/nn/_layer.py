@@ -1,4 +1,4 @@
-"""The base class of layers: its `repr` is the call that makes the layer, with the number of its maps and parameters."""
+"""Base class of layers; its `repr` is the constructor call with the numbers of maps and parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def quoted(text: str) -> str:
 
 
 def value_text(value: object) -> str | None:
-    """Return an option as it may be typed; `None` for values that have no short text."""
+    """Return the source text of an option, or `None` for a value without a short text."""
     if isinstance(value, np.dtype):
         return value.name
     if isinstance(value, str):
@@ -36,12 +36,12 @@ def value_text(value: object) -> str | None:
 
 
 def channels_text(channels: Sequence[int]) -> str:
-    """Channels of several terms: one number where they are equal."""
+    """Return the source text of the channels of several terms: one number if they are equal."""
     return str(channels[0] if len(set(channels)) == 1 else tuple(channels))
 
 
 def features_text(features: Features) -> str:
-    """Return features as a dictionary, by labels where the name is made of them."""
+    """Return the source text of a feature dictionary, with labels only for names that differ from them."""
 
     def written(name: str, labels: str, width: int) -> str:
         return f"{quoted(name)}: {width if name == labels else f'({quoted(labels)}, {width})'}"
@@ -51,7 +51,7 @@ def features_text(features: Features) -> str:
 
 
 def maps_text(signature: Signature, channels: Widths) -> list[str]:
-    """Return the signature and channels of linear maps: one text and two numbers, or two dictionaries."""
+    """Return the source text of linear maps: a signature and the channels of both sides, or two dictionaries."""
     (inputs, outputs), (wide, narrow) = (signature.inputs, signature.outputs), channels
     if all(term.name.isidentifier() or term.name == " ".join(term.words) for term in (*inputs, *outputs)):
         return [quoted(str(signature)), channels_text(wide), channels_text(narrow)]
@@ -59,21 +59,21 @@ def maps_text(signature: Signature, channels: Widths) -> list[str]:
 
 
 class Layer(nnx.Module):
-    """Base class of layers and networks, which show themselves as the call that makes them.
+    """Base class of layers and networks, whose `repr` is the constructor call.
 
     Attributes:
-        shows_parts: whether the `repr` lists the layers inside, one in a line.
+        shows_parts: whether the `repr` lists the inner layers, one per line.
     """
 
     shows_parts: ClassVar[bool] = False
 
     def _call_arguments(self) -> list[str]:
-        """Return the positional arguments, as they may be typed."""
+        """Return the source text of each positional argument."""
         return []
 
     @property
     def sides(self) -> tuple[Features, Features] | None:
-        """The features that the layer takes and gives; `None` where the layer does not say."""
+        """The input and output features, or `None` if they are unknown."""
         return None
 
     @property
@@ -83,11 +83,11 @@ class Layer(nnx.Module):
         return found if isinstance(found, Signature) else None
 
     def _map_count(self) -> int | None:
-        """Return the number of equivariant maps, if the layer has all of them."""
+        """Return the dimension of the space of maps, or `None` if the layer does not cover the whole space."""
         return None
 
     def _call_options(self) -> Iterable[str]:
-        """Yield the options that differ from their defaults, as they may be typed."""
+        """Yield the source text of each option that differs from its default."""
         places = (self, vars(self).get("options"))
         for name, default in _checks.defaults_of(type(self)).items():
             place = next((place for place in places if place is not None and hasattr(place, name)), None)
@@ -96,7 +96,7 @@ class Layer(nnx.Module):
                 yield f"{name}={text}"
 
     def _call_bindings(self) -> Iterable[str]:
-        """Yield the groups, as they may be typed."""
+        """Yield the source text of the groups."""
         signature, call = self.call_signature, _checks.call_of(type(self))
         bound = {label: str(what) for label, what in (() if signature is None else signature.bindings)}
         keywords = [label for label in bound if is_keyword(label, call)]
@@ -106,7 +106,7 @@ class Layer(nnx.Module):
             yield f"groups={{{', '.join(others)}}}"
 
     def _counts(self) -> str:
-        """Return the numbers of maps and of parameters."""
+        """Return the numbers of maps and parameters, as a comment."""
         leaves = jax.tree.leaves(nnx.state(self, nnx.Param))
         parameters, maps = sum(math.prod(getattr(leaf, "shape", ())) for leaf in leaves), self._map_count()
         counts = [] if maps is None else [f"{_checks.count_text(maps)} map{'' if maps == 1 else 's'}"]
@@ -115,11 +115,11 @@ class Layer(nnx.Module):
         return f"  # {', '.join(counts)}" if counts else ""
 
     def _call_text(self) -> str:
-        """Return all arguments, as they may be typed."""
+        """Return the source text of all arguments."""
         return ", ".join([*self._call_arguments(), *self._call_options(), *self._call_bindings()])
 
     def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
-        """Render the call as a comment, then parameters and layers inside, for `nnx.display` in notebooks."""
+        """Render the call as a comment, then parameters and inner layers, for `nnx.display` in notebooks."""
         parts = {key: part for key, part in vars(self).items() if isinstance(part, nnx.Module | nnx.Variable)}
         comment = rendering_parts.text(f" # {type(self).__name__}({self._call_text()}){self._counts()}")
         return visualization.render_object_constructor(
@@ -131,7 +131,7 @@ class Layer(nnx.Module):
         )
 
     def __nnx_repr__(self) -> Iterator[reprlib.Object | reprlib.Attr]:
-        """Yield the call, with the counts as a comment, and the layers inside."""
+        """Yield the call, with the counts as a comment, and the inner layers."""
         name, call, counts = type(self).__name__, self._call_text(), self._counts()
         parts = {key: part for key, part in vars(self).items() if has_layers(part)} if self.shows_parts else {}
         if not parts:

@@ -1,4 +1,4 @@
-"""The equivariant linear layer: a static plan, parameters, one call."""
+"""The equivariant linear layer: a static plan and its parameters."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def checked_dtypes(
 ) -> tuple[Any, Any]:
     """Return the dtypes of computation and parameters, or raise `DTypeError` if parameters would lose precision.
 
-    Parameters are float32 where `param_dtype` is `None`, complex64 where a group is complex.
+    If `param_dtype` is `None`, parameters are float32, or complex64 if a group is complex.
     """
     usual = jnp.complex64 if complex_group else jnp.float32
     computed = _checks.dtype("dtype", dtype)
@@ -74,7 +74,7 @@ def checked_dtypes(
 def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str, int]) -> dict[str, int]:
     """Return the size of every label for initialization: the bound size, or `init_size` for free labels.
 
-    A label and its dual have one size, which is given for either.
+    A label and its dual have the same size, which may be given for either.
     """
     free = sorted({base(label) for label, size in known.items() if size is None})
     if not free and not isinstance(init_size, Mapping):
@@ -103,55 +103,54 @@ def initial_sizes(known: Mapping[str, int | None], init_size: int | Mapping[str,
 
 
 def unreached(signature: Signature, channels: Widths) -> list[Term]:
-    """Return the outputs that every linear map from any input maps to zero."""
+    """Return the outputs that have no nonzero linear map from any input."""
     reached = {s for (t, s), _ in weight_places(signature, channels, False).values() if t is not None}
     return [term for s, term in enumerate(signature.outputs) if s not in reached]
 
 
 class Linear(Layer):
-    r"""All linear maps that commute with the groups on the axes, with learned weights for every channel pair.
+    r"""Equivariant linear layer: all linear maps that commute with the groups, with weights for each channel pair.
 
     \(y_s = \sum_t \sum_D D\, x_t\, W_{t s D} + b_s\), where D runs over the diagrams from input term t to output term s
-    and the bias over the invariant vectors of the output. The sum is run as one plan: time and memory grow as
-    \(n^{\max(k,l)}\), never as \(n^{k+l}\).
+    and the bias is a linear combination of the invariant vectors of the output. One plan computes the sum: time and
+    memory grow as \(n^{\max(k,l)}\), not as \(n^{k+l}\).
 
     Args:
-        signature: `"p p -> p p"`; or a space `ek.hom("p p -> p p", p=ek.S)`, which has its groups; or the inputs as a
-            dictionary, labels to channels (`{"p p": 16, "p": 8}`) or name to labels and channels
+        signature: a string `"p p -> p p"`; or a space `ek.hom("p p -> p p", p=ek.S)`, which includes the groups; or the
+            input features as a dictionary, labels to channels (`{"p p": 16, "p": 8}`) or name to labels and channels
             (`{"edges": ("p p", 16)}`). As in `ek.hom`, `"x~"` is an axial vector of O(n), `"det(x)"` a pseudoscalar.
-        channels: channels of the inputs (one number, or one for each term); or the outputs as a dictionary.
-        out_channels: channels of the outputs, with a signature in one text or a space.
+        channels: channels of the inputs (one number, or one for each term); or the output features as a dictionary.
+        out_channels: channels of the outputs, if `signature` is a string or a space.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
-        use_bias: add the invariant vectors of the outputs.
+        use_bias: whether to add a learned combination of the invariant vectors of each output.
         normalize: `"mean"` divides each sum over input axes by its number of terms, so that one set of weights serves
             every n; `"sum"` does not.
-        init_size: the size (for all, or by label) at which free labels have their initial variance preserved, for
-            independent entries: give the n of the data if it is known. The default of 1 is for means: the variance of
-            the output is then at most that of the input at every n, and equal to it for inputs with equal entries and
-            outputs with at most one axis. With sums the variance grows with n beyond `init_size`.
+        init_size: size of the free labels (one for all, or by label) at which initialization preserves the variance of
+            independent entries: the n of the data, if it is known. The default of 1 suits means: the output variance is
+            at most the input variance at every n, and equals it for inputs with equal entries and outputs with at most
+            one axis. With sums the variance grows for n beyond `init_size`.
         dtype: dtype of the computation, to which inputs and parameters are cast; by default their promoted dtype. Half
-            precision together with float64 is refused.
+            precision together with float64 is rejected.
         param_dtype: dtype of the parameters; by default float32, or complex64 if a group is complex.
-        precision: of the matrix products, as in `jax.lax.dot_general`.
-        method: how the plan is run: `"auto"`, `"factored"`, `"dense"` or `"naive"`, as in `equikit.plans.apply`.
-        remat: keep only inputs and weights for the backward pass, and recompute the rest.
-        chunk_size: how many samples are computed at a time, in a loop over the batch, to save memory.
-        kernel_init: initializer with variance one; its values are scaled, for each diagram, by the exact norm.
+        precision: precision of the matrix products, as in `jax.lax.dot_general`.
+        method: how to run the plan: `"auto"`, `"factored"`, `"dense"` or `"naive"`, as in `equikit.plans.apply`.
+        remat: keep only inputs and weights for the backward pass, and recompute intermediates.
+        chunk_size: number of samples computed at a time, in a loop over the batch, to save memory.
+        kernel_init: initializer with variance one; its values are scaled by the exact norm of each diagram.
         bias_init: initializer of the bias.
         **bindings: labels with their groups: `p=ek.S` (any n), `p=ek.S(5)`, `f=ek.Fixed(3)`.
 
     Attributes:
-        kernel: `"in -> out"` to a parameter `[diagrams, features in, features out]`; features are channels times the
-            sizes of plain axes, the plain axes first.
-        bias: `"-> out"` to a parameter `[diagrams, features out]`.
+        kernel: maps `"in -> out"` to a parameter `[diagrams, features in, features out]`; features are channels times
+            the sizes of plain axes, plain axes first.
+        bias: maps `"-> out"` to a parameter `[diagrams, features out]`.
 
     Raises:
-        SignatureError: if the signature cannot be read, or if no map but zero leads to an output, whether it has a bias
-            or not.
+        SignatureError: if the signature cannot be read, or if the only map to an output is zero, even if it has a bias.
         GroupError, ShapeError, DTypeError, OptionError: if an argument does not fit.
         TooLargeError: if there are more than 2,500,000 maps between two terms, too many to scale initial weights. With
-            fewer maps `nnx.eval_shape` gives the shapes of a layer whose arrays or plan would be too large.
+            fewer maps `nnx.eval_shape` returns the shapes of a layer even if its arrays or plan would be too large.
 
     Example:
         >>> from equikit import S
@@ -167,9 +166,9 @@ class Linear(Layer):
     """
 
     needs_input: ClassVar[bool] = True
-    """Whether to reject an output that depends on no input, and so is zero or only a bias."""
+    """Whether to reject an output that does not depend on any input, and so is zero or a constant."""
     other_layer: ClassVar[str] = "Bilinear"
-    """The layer to use if this one has no map."""
+    """The layer that errors suggest if this layer has no map."""
 
     def __init__(
         self,
@@ -237,12 +236,12 @@ class Linear(Layer):
 
     @property
     def _places(self) -> Mapping[str, tuple[TermPair, tuple[int, ...]]]:
-        """The pair of terms and the shape of each parameter, without a plan: there can be too many maps for one."""
+        """The pair of terms and the shape of each parameter, without a plan, for which there can be too many maps."""
         return weight_places(self.signature, self.channels, self.use_bias)
 
     @property
     def space(self) -> HomSpace:
-        """The Hom space of the parameters, with its diagrams in the same order."""
+        """The Hom space of the maps; its diagrams are in the order of the parameters."""
         return HomSpace(self.signature)
 
     def _refuse_unreached(self) -> None:
@@ -267,7 +266,7 @@ class Linear(Layer):
         )
 
     def _reasons(self, targets: Sequence[Term]) -> list[str]:
-        """Explain why there is no map to some outputs, pair by pair of terms."""
+        """Explain for each pair of terms why there is no map to these outputs."""
         reasons = []
         for target, source in itertools.product(targets, self.signature.inputs):
             diagrams = HomSpace(self.signature.pair(source, target)).diagrams
@@ -281,7 +280,7 @@ class Linear(Layer):
         return initial_sizes(self.signature.sizes, init_size)
 
     def _scales(self, init_size: int | Mapping[str, int]) -> dict[str, np.ndarray]:
-        r"""The standard deviation of each diagram's weights: \((c_{in}\, |D|\, \lVert D \rVert^2 / n^l)^{-1/2}\)."""
+        r"""Return the standard deviation of the weights: \((c_{in}\, |D|\, \lVert D \rVert^2 / n^l)^{-1/2}\)."""
         sizes, (wide, _) = self._initial_sizes(init_size), feature_widths(self.signature, self.channels)
         scales: dict[str, np.ndarray] = {}
         for target in self.signature.outputs:
@@ -296,7 +295,7 @@ class Linear(Layer):
 
     def weights(self) -> dict[str, jax.Array]:
         """Return the weights of the plan, in the dtype of the computation."""
-        # By the plan's names: under `nnx.tabulate` an `nnx.Dict` has one more key, and its methods are wrapped.
+        # Use the names of the plan: `nnx.tabulate` adds a key to each `nnx.Dict` and wraps its methods.
         places = weight_places(self.signature, self.channels, self.use_bias)
         found = {name: (self.bias if t is None else self.kernel)[name][...] for name, ((t, _), _) in places.items()}
         return found if self.dtype is None else {name: weight.astype(self.dtype) for name, weight in found.items()}
@@ -312,16 +311,16 @@ class Linear(Layer):
         """Apply the layer.
 
         Args:
-            x: `[*batch, *axes, channels]`, or a dictionary of such arrays where the layer has several inputs.
+            x: `[*batch, *axes, channels]`, or a dictionary of such arrays if the layer has several inputs.
             mask: for a label, booleans `[*batch, n]`: which entries are present. Absent entries are ignored, whatever
-                they hold, and are zero in the result. An array alone if only one label can have a mask.
+                their values, and are zero in the result. A single array is enough if only one label can have a mask.
             sizes: sizes of free labels that no input has.
             out_sharding: how the result is sharded over a mesh, as in `equikit.plans.apply`.
 
         Returns:
-            `[*batch, *axes, channels]`; a dictionary if the layer has several outputs or `x` is one. For type
-            checkers the result has the type of `x`: pass a dictionary to a layer with several outputs. NaNs in
-            present entries propagate to every sum over them.
+            `[*batch, *axes, channels]`; a dictionary if `x` is a dictionary or the layer has several outputs. The
+            annotated result type is the type of `x`: pass a dictionary to a layer with several outputs. NaNs in present
+            entries propagate to every sum over them.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
@@ -339,7 +338,7 @@ class Linear(Layer):
 
 
 def cast(x: Any, dtype: Any) -> Any:
-    """Cast floating-point arrays to the dtype of a layer; other arrays are left for the checks to reject."""
+    """Cast floating-point arrays to the dtype of a layer; return others unchanged, for the checks to reject."""
     if isinstance(x, Mapping):
         return {name: cast(array, dtype) for name, array in x.items()}
     if (isinstance(x, jax.Array) or (isinstance(x, np.ndarray) and not foreign(x))) and _checks.is_float(x.dtype):

@@ -39,33 +39,33 @@ class Multilinear(Layer):
     of the inputs is never formed.
 
     Args:
-        signature: with a comma between the inputs: `"x, x y -> x"`; `sym(x x)` and `alt(x x)` stand for axes in which a
-            tensor is symmetric or antisymmetric, `sym(x, x)` for inputs that may be exchanged, such as one tensor
-            that enters twice. An exchange swaps the tensors, not their channels. Or a space
-            `ek.hom("x, x y -> x", ...)`, which has its groups.
+        signature: inputs separated by commas: `"x, x y -> x"`. `sym(x x)` and `alt(x x)` mark axes in which a tensor is
+            symmetric or antisymmetric; `sym(x, x)` marks inputs that may be exchanged, such as a tensor that enters
+            twice. An exchange swaps the tensors, not their channels. Or a space `ek.hom("x, x y -> x", ...)`, which
+            includes the groups.
         channels: channels of each input, or one number for all.
-        out_channels: channels of the output; in mode `"channelwise"` those of the inputs.
+        out_channels: channels of the output; in mode `"channelwise"` equal to the channels of the inputs.
         mode: `"full"` has a weight for each choice of a channel from every input and the output; `"channelwise"`
-            multiplies equal channels, and has one weight for each channel.
+            multiplies corresponding channels, with one weight for each channel.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         normalize: `"mean"` divides each sum over an index that is not in the output by its size; `"sum"` does not.
-        init_size: the size (for all, or by label) at which free labels have their initial variance preserved.
+        init_size: size of the free labels (one for all, or by label) at which initialization preserves the variance.
         dtype: dtype of the computation; by default the promoted dtype of inputs and parameters.
         param_dtype: dtype of the parameters; by default float32, or complex64 if a group is complex.
-        precision: of the products, as in `jax.lax.dot_general`.
-        kernel_init: initializer with variance one; its values are scaled, for each basis element, by its exact norm,
-            so that independent inputs of variance one have an output of variance one.
+        precision: precision of the products, as in `jax.lax.dot_general`.
+        kernel_init: initializer with variance one; its values are scaled by the exact norm of each basis element, so
+            that independent inputs of variance one give an output of variance one.
         **bindings: labels with their groups.
 
     Attributes:
         kernel: a parameter `[basis, *features in, features out]`, or `[basis, channels]`.
 
     Raises:
-        SignatureError: if the signature cannot be read, or if no map but zero commutes.
+        SignatureError: if the signature cannot be read, or if the only map is zero.
         GroupError, ShapeError, DTypeError, OptionError: if an argument does not fit.
 
-    Cost: as `equikit.plans.apply_multilinear`.
+    Cost: as in `equikit.plans.apply_multilinear`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -141,7 +141,7 @@ class Multilinear(Layer):
         return self.space.dim
 
     def _reason(self) -> str:
-        """Explain why there is no map."""
+        """Explain why the space has dimension zero."""
         diagrams = self.space.all_diagrams
         why = why_none(diagrams.top, diagrams.bottom, diagrams.groups)
         if why is not None or not self.space.symmetric:

@@ -24,14 +24,14 @@ from equikit.plans.sharding import Result, entries, placed
 from equikit.signatures import Signature, Term, bind
 
 PROBES = np.append(0, np.geomspace(1e-9, 1e9, 289)).astype(np.float32)
-"""The magnitudes at which a function is compared with its reflection: zero, and sixteen for each power of ten."""
+"""The magnitudes at which a function is compared with its reflection: zero, and sixteen per decade."""
 
 
 def is_odd(function: Activation) -> bool:
     r"""Whether \(f(-x) = -f(x)\) at zero and at the probed magnitudes.
 
-    Rounding may be relative to the values that the function has up to one: an odd function such as a shifted sigmoid
-    is a small difference of numbers of that size.
+    The tolerance is relative to the largest value at magnitudes up to one: an odd function such as a shifted sigmoid is
+    a small difference of numbers of that size.
     """
     with jax.ensure_compile_time_eval():
         right, left = (np.asarray(function(jnp.asarray(x))) for x in (PROBES, -PROBES))
@@ -50,17 +50,17 @@ def pointwise_refusal(group: Group, function: Activation) -> str | None:
 
 
 class Pointwise(Layer):
-    """A pointwise function on features whose groups allow it; no parameters.
+    """Pointwise activation on features whose groups commute with it; no parameters.
 
-    Permutations allow any function, signed permutations odd ones, and so does a pseudoscalar, `"det(x)"`. Other groups
-    mix entries, and allow none but linear functions.
+    Permutations commute with every pointwise function; signed permutations, and the sign of a pseudoscalar `"det(x)"`,
+    commute with odd functions. Other groups mix entries and commute only with linear functions.
 
-    Whether a function is odd is tested with float32 numbers: at zero, and at 289 magnitudes from 1e-9 to 1e9, evenly
-    spaced on a logarithmic scale, with both signs. Elsewhere the caller guarantees it.
+    Oddness is tested in float32 at zero and, with both signs, at 289 logarithmically spaced magnitudes from 1e-9 to
+    1e9. The caller guarantees it elsewhere.
 
     Args:
-        function: takes an array to an array of the same shape, entry by entry.
-        features: labels of the input, `"p p"`, or a space from them to themselves, `ek.hom("p p -> p p", p=ek.S)`.
+        function: maps an array to an array of the same shape, entry by entry.
+        features: labels of the input, `"p p"`, or a space with equal input and output, `ek.hom("p p -> p p", p=ek.S)`.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
@@ -123,11 +123,11 @@ def gate_name(term: Term) -> str:
 
 
 class Gated(Layer):
-    """Multiply features by functions of invariants, or apply a pointwise function where it commutes.
+    """Multiply features by gates, which are functions of invariants; apply an activation to permuted features.
 
-    A term on which only permutations act is put through the activation. Any other term is multiplied by a gate for each
-    channel (and each entry of its axes that are only permuted): a function of a feature without the other axes, which
-    the layer before has to produce. `inputs` has the features that come in, gates among them:
+    The activation applies to terms on which only permutations act. Any other term is multiplied by a gate for each
+    channel and each entry of its permuted axes: a function of a feature without the other axes, which the preceding
+    layer has to compute. `inputs` lists the input features, including the gates:
 
         gated = Gated({"": 16, "x": 8}, x=O(3))
         layer = Linear(before, gated.inputs, x=O(3), rngs=rngs)       # {"": 16, "x": 8, "gate of x": ("", 8)}
@@ -135,7 +135,7 @@ class Gated(Layer):
     Args:
         features: the output features, as for `Linear`.
         activation: for terms on which only permutations act.
-        gate: for the gates.
+        gate: activation of the gates.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
@@ -180,7 +180,7 @@ class Gated(Layer):
 
     @property
     def sides(self) -> tuple[Features, Features]:
-        """The features with gates, and without."""
+        """The input features with gates, and the output features without gates."""
         outputs = self.signature.outputs
         return self.inputs, features_of(outputs, self.widths[: len(outputs)])
 
@@ -193,7 +193,7 @@ class Gated(Layer):
         return features_of(self.signature.inputs, self.widths)
 
     def __call__(self, x: Mapping[str, Feature]) -> dict[str, Feature]:
-        """Apply it to a dictionary of arrays `[*batch, *axes, channels]`, named as in `inputs`.
+        """Apply the layer to a dictionary of arrays `[*batch, *axes, channels]`, named as in `inputs`.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
@@ -208,7 +208,7 @@ class Gated(Layer):
             found = [arrays[name] for name in names]
             return [Result(t, y.shape, entries(y)[-1]) for t, y in zip(self.signature.outputs, found, strict=True)]
 
-        # On automatic axes: the channels of gates may be spread over the devices that an axis of the feature is.
+        # On automatic axes: the channels of gates may be sharded over the same devices as an axis of the feature.
         found = placed(compute, ([*arrays.values()], [], {}), self.signature.inputs, outputs, None)
         return dict(zip(names, found, strict=True))
 
@@ -221,22 +221,22 @@ class Gated(Layer):
 
 
 class NormGated(Termwise):
-    r"""Multiply features by functions of their squared norms, or apply a pointwise function where it commutes.
+    r"""Multiply features by functions of their squared norms; apply an activation to permuted features.
 
-    \(y_c = x_c\, \sigma(w_c \langle x_c, x_c \rangle + b_c)\) for each channel, with the metric of the group where it
-    has one, so that the squared norm of a timelike vector is positive and that of a spacelike one negative. The norm is
-    a mean over all axes but those that are only permuted.
+    \(y_c = x_c\, \sigma(w_c \langle x_c, x_c \rangle + b_c)\) for each channel. The squared norm uses the metric of the
+    group if it has one, and so is positive for timelike and negative for spacelike vectors. It is a mean over all axes
+    except permuted ones.
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
         activation: for terms on which only permutations act.
         gate: the function σ.
-        rngs: not used, as the parameters begin at one and zero; taken so that all layers are made alike.
+        rngs: unused, because parameters start at one or zero; accepted so that all layers have the same interface.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Raises:
-        OptionError: for a symplectic group, under which no vector has a norm.
+        OptionError: if a group has no invariant norm, such as a symplectic group.
 
     Example:
         >>> from equikit import O
@@ -274,7 +274,7 @@ class NormGated(Termwise):
         self.bias = nnx.Dict({name: nnx.Param(filled(0, (width,), stored)) for name, width in own})
 
     def __call__(self, x: Arrays, *, mask: Masks | None = None) -> Arrays:
-        """Apply it to an array `[*batch, *axes, channels]` or a dictionary of arrays.
+        """Apply the layer to an array `[*batch, *axes, channels]` or a dictionary of arrays.
 
         Args:
             x: a dictionary with an array for each term, or the array alone where there is one term.
@@ -288,14 +288,14 @@ class NormGated(Termwise):
     def _applied(self, term: Term, array: Feature, _: Mapping[str, jax.Array]) -> Feature:
         if not mixed(self.signature, term):
             return self.activation(array)
-        # In half precision squares overflow where the features do not, and with a metric inf - inf is nan.
+        # In half precision squares can overflow although the features do not, and with a metric inf - inf is NaN.
         wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))
         norm = self._squared_norm(term, wide)
         weight, bias = (part[term.name][...].astype(norm.dtype) for part in (self.weight, self.bias))
         return (wide * self.gate(norm * weight + bias)).astype(array.dtype)
 
     def _squared_norm(self, term: Term, array: Feature) -> Feature:
-        """Return the mean square over all axes that are not only permuted, with the signs of the metric."""
+        """Return the mean square over all axes that are not permuted, with the signs of the metric."""
         square = jnp.real(array * jnp.conj(array))
         groups, axes = self.signature.groups, not_permuted(self.signature, term)
         for axis in axes:

@@ -1,4 +1,4 @@
-"""From equivariant features to invariants: a learned head, and pooling without parameters."""
+"""Layers from equivariant features to invariants: a learned head, and pooling without parameters."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from equikit.signatures import Signature, Term
 
 
 class Invariant(Linear):
-    """All invariant linear maps of its inputs, each with a learned weight: a `Linear` layer to no axes.
+    """All invariant linear maps of the inputs, each with a learned weight: a `Linear` layer to scalars.
 
     Args:
-        features: labels of the input (`"p p"`), a space from them to no axes (`ek.hom("p p -> ()", p=ek.S)`), or a
+        features: labels of the input (`"p p"`), a space with a scalar output (`ek.hom("p p -> ()", p=ek.S)`), or a
             dictionary as for `Linear`.
-        channels: channels of the input; not given with a dictionary.
+        channels: channels of the input; omitted if `features` is a dictionary.
         out_channels: channels of the result.
         rngs: random keys for the parameters.
         **options: options and label bindings, as for `Linear`.
@@ -86,16 +86,16 @@ class Invariant(Linear):
 
 
 def plain_labels(signature: Signature, term: Term) -> tuple[str, ...]:
-    """The labels of a term on which nothing acts."""
+    """Return the labels of a term's plain axes, on which nothing acts."""
     return tuple(term.labels[i] for i in signature.plain(term))
 
 
 class Pool(Layer):
-    """Sum, mean or maximum over all axes of the input on which groups act; no parameters.
+    """Sum, mean or maximum over all axes on which groups act; no parameters.
 
     Args:
         features: labels of the input, `"p p"`, or a space from them to the plain axes, `ek.hom("p p -> ()", p=ek.S)`.
-        how: `"sum"`, `"mean"` or `"max"`; the mean of nothing is zero, the maximum of nothing minus infinity.
+        how: `"sum"`, `"mean"` or `"max"`; without entries the mean is zero and the maximum minus infinity.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
@@ -146,7 +146,7 @@ class Pool(Layer):
         axes = tuple(batch + place for place in acted)
         if self.how == "max":
             return jnp.max(x, axis=axes, where=keep, initial=-jnp.inf)
-        # Neither the sum nor the number of terms need fit in half precision where their ratio does.
+        # In half precision the sum or the count can overflow although the mean does not.
         wide = jnp.promote_types(x.dtype, jnp.float32)
         total = jnp.sum(x, axis=axes, where=keep, dtype=wide)
         if self.how == "mean":

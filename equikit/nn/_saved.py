@@ -1,6 +1,6 @@
-"""Descriptions of models to save with their arrays, and a check before arrays are loaded.
+"""Describe a model to save with its arrays, and check the description before loading them.
 
-A weight belongs to a diagram by its position in canonical order, so arrays alone do not define its meaning.
+The position of a weight in canonical order determines its diagram, so arrays alone do not define their meaning.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from equikit.groups import Group
 from equikit.signatures import Signature
 
 FORMAT = 1
-"""The version of the meaning of weights: raised if the order of diagrams, or the map of a weight, changes."""
+"""The version of the weight format: raised when the order of diagrams or the map of a weight changes."""
 
 SETTINGS = (
     *("signature", "space", "group", "normalize", "mode"),
-    *("axes", "scale", "hyperelastic", "stress_free", "degree", "invariants"),  # of laws
-    *("basis", "cutoff", "how"),  # of radial functions and pools
+    *("axes", "scale", "hyperelastic", "stress_free", "degree", "invariants"),  # constitutive laws
+    *("basis", "cutoff", "how"),  # radial functions and pooling
 )
-"""Attributes of layers that determine the computation with the weights; shapes determine the others."""
+"""Layer attributes that determine how weights are used, beyond the shapes of arrays."""
 
 
 def _text(value: object) -> str | None:
@@ -45,10 +45,10 @@ def _settings(module: nnx.Module) -> dict[str, str]:
 
 
 def describe(model: nnx.Module) -> dict[str, Any]:
-    """Describe a model in a JSON dictionary, to be saved with its arrays.
+    """Describe a model as a JSON dictionary to save with its arrays.
 
     Args:
-        model: a layer, or any NNX module with layers of equikit in it; `nnx.eval_shape` may have made it.
+        model: a layer, or any NNX module that contains equikit layers, also as returned by `nnx.eval_shape`.
 
     Returns:
         `"format"`, the number `equikit.nn.FORMAT`; `"equikit"`, the version; `"layers"`, the signature with its groups
@@ -91,7 +91,7 @@ def check_saved(model: nnx.Module, description: Mapping[str, Any]) -> None:
     """Check that saved arrays have the same meaning in this model, before they are loaded into it.
 
     Args:
-        model: the model to load into; `nnx.eval_shape` makes one without memory for its arrays.
+        model: the model to load into; `nnx.eval_shape` makes one without allocating arrays.
         description: what `describe` returned for the saved model, also after a round trip through JSON.
 
     Raises:
@@ -135,7 +135,7 @@ def check_saved(model: nnx.Module, description: Mapping[str, Any]) -> None:
 
 
 def _complete(description: object, here: dict[str, Any]) -> bool:
-    """Whether a description is complete, with text as keys where `describe` writes dictionaries."""
+    """Whether a description has all fields, and all its dictionaries have string keys."""
     if not isinstance(description, Mapping) or not here.keys() <= description.keys():
         return False
     layers, shapes = description["layers"], description["shapes"]

@@ -1,9 +1,9 @@
-"""Initial parameters from few compiled programs.
+"""Initialize parameters with few compiled programs.
 
-JAX compiles one program for every shape in which numbers are sampled, scaled or filled, and a network has dozens of
-shapes. Here NumPy does everything except the sampling, and a sample is the start of a longer one with one of three
-lengths. The values stay the same: with the default generator of JAX, entry i of a sample depends only on the key and on
-i. Other generators, traced keys and samples of more than 2^20 numbers take one program for every shape.
+JAX compiles a program for each shape that is sampled, scaled or filled, and a network has dozens of shapes. This module
+samples only three fixed lengths, truncates the samples, and does everything else in NumPy. The values do not change:
+with the default generator of JAX, entry i of a sample depends only on the key and on i. Other generators, traced keys
+and samples of more than 2^20 numbers need a program for each shape.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from equikit._errors import ShapeError
 Sample = Callable[..., jax.Array]
 """Samples numbers from a key, a shape and a dtype."""
 
-# One program takes 150 ms to compile on a CPU core; a draw of these lengths takes 0.1, 0.6 and 11 ms. A fourth length
-# would cost more than the draws that are too long, and beyond the last one these would cost more than a program.
+# Compiling a program takes 150 ms on a CPU core; sampling these lengths takes 0.1, 0.6 and 11 ms. A fourth length would
+# cost more to compile than it saves, and a longer last length would cost more to sample than to compile.
 LENGTHS = 1 << 12, 1 << 16, 1 << 20
 
 
 MOST_BYTES = 1 << 38
-"""The most bytes of one parameter, unless it is only traced: no device has more memory."""
+"""The largest size of a parameter in bytes, unless it is only traced: no device has more memory."""
 
 
 def _refuse_large(shape: Any, dtype: Any, *, traced: bool) -> None:
@@ -48,24 +48,24 @@ def _refuse_large(shape: Any, dtype: Any, *, traced: bool) -> None:
 
 
 def _concrete(x: Any) -> bool:
-    """Whether NumPy can read the whole array: it is not traced, and one process has all of it on every device."""
+    """Whether NumPy can read the whole array: it is not traced, and is fully addressable and replicated."""
     whole = isinstance(x, jax.Array) and not isinstance(x, jax.core.Tracer)
     return whole and x.is_fully_addressable and x.is_fully_replicated
 
 
 def _extends(key: jax.Array) -> bool:
-    """Whether a long sample starts with the numbers of a short one."""
+    """Whether a longer sample from the same key starts with the shorter one."""
     by_entry = bool(jax.config.values.get("jax_threefry_partitionable", True))
     return by_entry and jax.random.key_impl(key) == "threefry2x32"
 
 
 def in_numpy(x: jax.Array) -> Any:
-    """Return the array in NumPy, whose operations compile nothing; a traced array unchanged."""
+    """Return the array as a NumPy array, whose operations compile nothing; return a traced array unchanged."""
     return np.asarray(x) if _concrete(x) else x
 
 
 def in_python(number: Any) -> Any:
-    """Return a checked number as a Python `float`, whose use compiles nothing; a traced number unchanged."""
+    """Return a checked number as a Python `float`, whose use compiles nothing; return a traced number unchanged."""
     return number if isinstance(number, jax.core.Tracer) else float(number)
 
 
@@ -79,7 +79,7 @@ def placed(values: np.ndarray | jax.Array, like: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames=("sample", "shape", "dtype", "out_sharding"))
 def _draw(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, out_sharding: Any = None) -> jax.Array:
-    """Sample in float32 or wider, multiply, and cast: in bfloat16 JAX samples 128 numbers, with mean -0.012."""
+    """Sample in float32 or wider, multiply, and cast: in bfloat16 JAX samples only 128 values, with mean -0.012."""
     wide = jnp.promote_types(dtype, jnp.float32)
     values: jax.Array = sample(key, shape, wide, out_sharding=out_sharding) * scale
     return values.astype(dtype)
@@ -98,7 +98,7 @@ def _scaled(sample: Sample, key: jax.Array, scale: Any, shape: Any, dtype: Any, 
 
 
 def unit_normal(key: jax.Array, shape: Any, dtype: Any = jnp.float32, out_sharding: Any = None) -> jax.Array:
-    """Initializer: normal numbers of mean zero and variance one."""
+    """Initializer: standard normal numbers."""
     return _scaled(jax.random.normal, key, 1.0, shape, dtype, out_sharding)
 
 
@@ -109,13 +109,13 @@ def _uniform_and_normal(key: jax.Array, shape: Any, dtype: Any, out_sharding: An
 
 
 def uniform_and_normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Return uniform numbers from zero to one, and unit normal numbers: float32 `[*shape, 2]`."""
+    """Return uniform numbers from zero to one and standard normal numbers: float32 `[*shape, 2]`."""
     return _scaled(_uniform_and_normal, key, 1.0, shape, jnp.float32)
 
 
 @functools.partial(jax.jit, static_argnums=1)
 def split_keys(key: jax.Array, count: int) -> list[jax.Array]:
-    """`jax.random.split` with all keys from one program; indexing each key would take another program."""
+    """Split a key into a list of keys with one program; indexing each key would take another program."""
     return [*jax.random.split(key, count)]
 
 
@@ -158,11 +158,11 @@ def filled(value: float, shape: tuple[int, ...], dtype: Any) -> jax.Array:
 
 
 DENSE: dict[str, Any] = {"kernel_init": lecun_normal, "bias_init": zeros}
-"""Options of `nnx.Linear` that give its usual initial parameters from few programs."""
+"""Options of `nnx.Linear` that give its default initialization with few compiled programs."""
 
 
 def initial(name: str, init: nnx.Initializer, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    """Return the values of an initializer that was given as an argument, after checks."""
+    """Call an initializer that was passed as an argument, and check the values that it returns."""
     usual = {"kernel_init": "normal(1.0)", "bias_init": "zeros"}
     _checks.function(name, init, example=f"jax.nn.initializers.{usual[name]}", arguments=3)
     _refuse_large(shape, dtype, traced=not _concrete(key))
