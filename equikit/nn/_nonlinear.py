@@ -277,7 +277,7 @@ class NormGated(Termwise):
         """Apply the layer to an array `[*batch, *axes, channels]` or a dictionary of arrays.
 
         Args:
-            x: a dictionary with an array for each term, or the array alone where there is one term.
+            x: a dictionary with an array for each term, or a single array if there is one term.
             mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
 
         Raises:

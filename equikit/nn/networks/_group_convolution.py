@@ -30,35 +30,35 @@ WIDTH = 0.5
 class GroupConvolution(Layer):
     r"""A shallow network of group convolutions, from images to one activation for each element of C_n or D_n.
 
-    The first layer correlates the image with its filters turned by every element,
-    \(f_g(p) = \sum_u \psi(g^{-1} u)\, x(p + u)\); the others correlate functions on the group,
-    \(f'_g(p) = \sum_{h, u} \psi_{g^{-1} h}(g^{-1} u)\, f_h(p + u)\). Their mean over all pixels is a vector for each
-    element, which `equikit.nn.Linear` mixes along the group, a map that commutes with it. Turning the image by h moves
-    the activations: \(a_g(h x) = a_{h^{-1} g}(x)\).
+    The first layer correlates the image with its filters, rotated by every element:
+    \(f_g(p) = \sum_u \psi(g^{-1} u)\, x(p + u)\); the other layers correlate functions on the group,
+    \(f'_g(p) = \sum_{h, u} \psi_{g^{-1} h}(g^{-1} u)\, f_h(p + u)\). The mean over all pixels is a vector for each
+    element, and an `equikit.nn.Linear` layer that commutes with the group mixes these vectors. Rotating the image by h
+    permutes the activations: \(a_g(h x) = a_{h^{-1} g}(x)\).
 
-    For n = 1, 2 and 4 filters turn by exchanging their entries, and this holds to rounding. For others a filter is a
-    sum of circular harmonics \(e^{-(|u| - r)^2 / 2 w^2} \cos m\theta\) and \(\sin m\theta\), m ≤ 2 and m ≤ 2r, on rings
-    half a pixel wide, evaluated where pixels are turned to; with interpolated filters the error is three times as
-    large. Of the image only the disc inside it is seen, since turning cuts the corners off. With n = 8, random weights
-    and strokes four pixels wide that turn by 45 degrees, activations differ by 0.1 to 0.5 of their standard deviation,
-    and the largest one is the right one for four of five images: a network has to learn larger differences.
+    For n = 1, 2 and 4 rotations permute the entries of filters, and the equation holds up to rounding. For other n a
+    filter is a sum of circular harmonics \(e^{-(|u| - r)^2 / 2 w^2} \cos m\theta\) and \(\sin m\theta\), m ≤ 2 and
+    m ≤ 2r, on rings half a pixel wide, evaluated at rotated pixel positions; with interpolated filters the error is
+    three times larger. Only the inscribed disc of the image is used, because rotation cuts off the corners. With n = 8,
+    random weights and strokes four pixels wide, rotation by 45 degrees causes errors of 0.1 to 0.5 standard deviations,
+    and the largest activation is correct for four of five images: training has to increase the differences.
 
     Args:
-        channels: channels of the images; of vectors at every pixel, with `vectors`.
+        channels: channels of the images; with `vectors`, the number of vectors at every pixel.
         group: `Z(n)` for rotations by multiples of 2π/n, `D(n)` for reflections too.
-        hidden: channels of the layers, for each element of the group.
-        kernel_size: rows and columns of the filters, odd; 3 where turning is exact, else 5, by default.
-        vectors: whether images have an axis of two components before their channels, which turn with the image.
-        activation: a function between the layers.
-        param_dtype: dtype of the parameters. Images are cast to it, or wider where they are.
-        precision: of all products, the highest by default: what rounding decides is not equivariant.
+        hidden: channels of the hidden layers, for each element of the group.
+        kernel_size: rows and columns of the filters, odd; by default 3 if rotation is exact, otherwise 5.
+        vectors: whether images have an axis of two vector components before the channels, which rotate with the image.
+        activation: function applied after each convolution.
+        param_dtype: dtype of the parameters. Images and parameters are promoted to a common dtype.
+        precision: precision of all products; the highest by default, because rounding breaks equivariance.
         rngs: random keys for the parameters.
 
     Raises:
-        GroupError: if the group does not turn images.
-        OptionError, ShapeError: if a size is not one that it should be.
+        GroupError: if the group does not act on images by rotations.
+        OptionError, ShapeError: if an argument or the shape of the images is invalid.
 
-    Cost: for G elements, c channels and k × k filters about \(G^2 c^2 k^2\) multiplications for every pixel and layer.
+    Cost: for G elements, c channels and k × k filters about \(G^2 c^2 k^2\) multiplications per pixel and layer.
 
     Example:
         >>> import equikit as ek
@@ -132,10 +132,11 @@ class GroupConvolution(Layer):
         return [str(self.channels), str(self.group)]
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Activations `[*batch, elements]` of images `[*batch, i, j, channels]`, or `[*batch, i, j, 2, channels]`.
+        """Map images `[*batch, i, j, channels]` or `[*batch, i, j, 2, channels]` to activations `[*batch, elements]`.
 
         Raises:
-            ShapeError: if the images have another shape, or are not square though the group turns by less than half.
+            ShapeError: if the images have another shape, or are not square and the group has smaller rotations than
+                half turns.
         """
         images = checked_dtype("images", images)
         tail = ((2,) if self.vectors else ()) + (self.channels,)
@@ -199,7 +200,7 @@ def _filters(group: Z, size: int, kernel: jax.Array, *, first: bool, vectors: bo
         every = every.reshape(order, pixels, 2, source // 2, width)
         turn = jnp.asarray(group.plane_matrices(), kernel.dtype)
         every = jnp.einsum("guacw,gba->gubcw", every, turn, precision=lax.Precision.HIGHEST)
-    if not first:  # for g and h, the filter at the place of g^-1 h
+    if not first:  # for g and h, the filter of g^-1 h
         every = every[np.arange(order)[:, None, None], np.arange(pixels)[:, None], group.plane_quotients()[:, None, :]]
     features = source if first else order * source
     return jnp.moveaxis(every.reshape(order, size, size, features, width), 0, 3).reshape(size, size, features, -1)
@@ -209,12 +210,12 @@ def _filters(group: Z, size: int, kernel: jax.Array, *, first: bool, vectors: bo
 def turned_filters(group: Z, size: int) -> np.ndarray:
     r"""Return the rotated basis functions of filters: \(b_f(g^{-1} u)\) at every pixel u.
 
-    Single pixels where the group exchanges them, else circular harmonics on rings: `[elements, size², functions]`.
+    Single pixels if the group permutes pixels, otherwise circular harmonics on rings: `[elements, size², functions]`.
     """
     across = np.arange(size) - (size - 1) / 2
     pixels = np.stack(np.meshgrid(across, across, indexing="ij"), -1).reshape(-1, 2)
     turn = group.plane_matrices()
-    source = pixels @ turn.astype(np.float64)  # of each element, g^T u for all u
+    source = pixels @ turn.astype(np.float64)  # g^T u for each element g and all u
     if np.issubdtype(turn.dtype, np.integer):
         return np.asarray(np.all(source[:, :, None] == pixels, axis=-1), np.float64)
     radius, angle = np.hypot(source[..., 0], source[..., 1]), np.arctan2(source[..., 1], source[..., 0])
@@ -223,22 +224,22 @@ def turned_filters(group: Z, size: int) -> np.ndarray:
         profile = np.exp(-0.5 * ((radius - ring) / WIDTH) ** 2)
         found.append(profile)
         for frequency in range(1, min(2 * ring, 2) + 1):
-            wave = np.where(radius > 0.25, profile, 0)  # a wave round the middle has no value there
+            wave = np.where(radius > 0.25, profile, 0)  # a harmonic is undefined at the center
             found += [wave * np.cos(frequency * angle), wave * np.sin(frequency * angle)]
     functions = np.stack(found, -1)
-    # Norm one, as a single pixel has, on average over the elements.
+    # Scale to mean-square norm one over the elements, as for a single pixel.
     norms = np.sqrt(np.sum(functions**2, axis=(0, 1)) / len(turn))
     return np.asarray(functions / norms)
 
 
 def _disc(size: int) -> np.ndarray:
-    """Return which pixels of a square lie in the disc inside it, booleans `[size, size]`."""
+    """Return which pixels of a square lie in its inscribed disc, booleans `[size, size]`."""
     squares = (np.arange(size) - (size - 1) / 2) ** 2
     return np.asarray(squares[:, None] + squares[None, :] <= (size / 2) ** 2)
 
 
 def _regular(group: Z) -> Z | MatrixGroup:
-    """Return the regular representation: C_n is Z(n); D_n, which permutes only n corners, is given by matrices."""
+    """Return the regular representation: Z(n) for C_n; matrices for D_n, because D(n) permutes only n corners."""
     if not isinstance(group, D):
         return group
     places = group.plane_quotients()  # row g: where g^-1 moves every element

@@ -21,13 +21,13 @@ from equikit.signatures import Term, base, bind
 
 
 class HiddenLinear(Linear):
-    """The linear maps of a hidden layer, which may all be zero: products of features reach more outputs."""
+    """The linear part of a hidden layer, which may not reach every output: products reach others."""
 
     needs_input = False
 
 
 class HiddenBilinear(Bilinear):
-    """The products of a hidden layer, for the outputs that they reach; linear maps reach the others."""
+    """The bilinear part of a hidden layer, restricted to the outputs that products reach."""
 
     def _kept(self, products: Features, outputs: Features, groups: Mapping[str, Any]) -> Features:
         (sources, wide), (targets, narrow) = read_features(products, "input"), read_features(outputs, "output")
@@ -84,7 +84,7 @@ NONLINEARITIES: dict[str, Callable[..., tuple[nnx.Module, Features]]] = {
     "norm": _norm_gated,
     "pointwise": _pointwise,
 }
-"""Maps output features, activation, gate and groups to a layer and its input features; `Nonlinearity` has the names."""
+"""Builders from output features, activation, gate and groups to a layer and its input features."""
 
 
 def nonlinear_layer(
@@ -134,5 +134,5 @@ def agree(before: Features, after: Features) -> bool:
 
 
 def present(term: Term, array: Feature, masks: Mapping[str, Any] | None) -> Feature:
-    """An array with its absent entries set to zero, whatever they hold."""
+    """Return an array with its absent entries set to zero, whatever their values."""
     return masked(array, term.labels, masks or {}, array.ndim - 1 - len(term.labels))

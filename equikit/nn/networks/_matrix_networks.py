@@ -1,4 +1,4 @@
-"""Networks from the input to a matrix: an equivariant network, and an MLP without symmetry."""
+"""Networks whose output is a matrix: an equivariant network, and an MLP without symmetry."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ from equikit.signatures import bindings, given_bindings
 
 
 class MatrixNetwork(Layer):
-    r"""A `Network` of equivariant layers whose output is n vectors: a matrix with \(M(gx) = g M(x)\).
+    r"""A `Network` whose n output vectors are the columns of a matrix, with \(M(gx) = g M(x)\).
 
-    Columns are vectors of the label, made of the input by linear and bilinear maps and gates; axes with other labels,
-    such as points, are summed over. At initialization the matrix is far from the group.
+    Linear and bilinear maps and gates compute the columns; axes with other labels, such as points, are summed over. At
+    initialization the matrix is far from the elements of the group.
 
     Args:
-        inputs: features of the input, labels to channels or name to labels and channels: `{"m": 4}` for four vectors,
+        inputs: input features, labels to channels or name to labels and channels: `{"m": 4}` for four vectors,
             `{"p m": 1}` for points in space-time.
-        label: the label of the group, which is bound to a size.
-        hidden: features of the hidden layers; by default two layers with 8 vectors, and 8 features of every other kind
-            that the input has, the first with 32 invariants besides.
+        label: the label of the group, whose size is bound.
+        hidden: features of the hidden layers; by default two layers with 8 vectors and 8 features of every other kind
+            in the input, the first layer also with 32 invariants.
         scale: a number that multiplies the matrix.
         rngs: random keys for the parameters.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **options: options of `Network`, and labels with their groups.
 
     Raises:
         GroupError: if the label is not bound to a group of a known size.
 
-    Cost: that of the network.
+    Cost: as for `Network`.
 
     Example:
         >>> import equikit as ek
@@ -55,7 +55,7 @@ class MatrixNetwork(Layer):
         ...     network, "m -> m", m=ek.Lorentz, channels=4, key=jax.random.key(0))
 
     Source:
-        Nguyen et al., arXiv:2311.07143, section 3, where the network is one of scalar products.
+        Nguyen et al., arXiv:2311.07143, section 3, where scalar products define the network.
     """
 
     shows_parts = True
@@ -89,7 +89,7 @@ class MatrixNetwork(Layer):
         if hidden is None:
             kinds = {(label,): 8} | {term.words: 8 for term in terms if term.words}
             last = {" ".join(words): width for words, width in kinds.items()}
-            later = [{"": 32} | last, last]  # from invariants no linear layer makes vectors
+            later = [{"": 32} | last, last]  # no linear map takes invariants to vectors
         self.names = tuple(term.name for term in terms)
         self.scale = _checks.number("scale", scale, least=0, traced=False)
         features = [inputs, *later, {"matrix": (label, group.n)}]
@@ -100,10 +100,10 @@ class MatrixNetwork(Layer):
 
         Args:
             x: `[*batch, *axes, channels]`, or a dictionary with one such array for each input term.
-            mask: for a label, booleans `[*batch, n]`: which entries are there.
+            mask: for a label, booleans `[*batch, n]`: which entries are present.
 
         Returns:
-            `[*batch, n, n]`, a vector in each column.
+            `[*batch, n, n]`, with a vector in each column.
         """
         inputs = x if isinstance(x, Mapping) else {self.names[0]: x}
         matrix: Feature = self.network(inputs, mask=mask)["matrix"] * self.scale
@@ -111,23 +111,23 @@ class MatrixNetwork(Layer):
 
 
 class MatrixMLP(Layer):
-    r"""A multilayer perceptron of all entries of the input, plus the identity: a matrix without equivariance.
+    r"""A multilayer perceptron on all input entries, plus the identity matrix; not equivariant.
 
-    Nothing makes it move with the input: it starts near the identity, which is in every group and moves with nothing.
-    `matrix_equivariance_loss` teaches it, as far as data go.
+    The output starts near the identity, which is in every group but does not depend on the input. Training with
+    `matrix_equivariance_loss` makes the network approximately equivariant on the data.
 
     Args:
-        entries: the number of entries of the input, of all its axes but those of the batch, channels included.
-        size: n.
-        axes: the number of these axes.
+        entries: the number of input entries in each sample, channels included.
+        size: the size n of the matrix.
+        axes: the number of input axes without batch axes, the channel axis included.
         hidden: widths of the hidden layers.
-        activation: after each hidden layer.
+        activation: activation after each hidden layer.
         rngs: random keys for the parameters.
 
     Raises:
-        ShapeError: if the input has not as many entries.
+        ShapeError: if the input has another number of entries.
 
-    Cost: that of the perceptron.
+    Cost: the matrix products of the perceptron.
 
     Example:
         >>> network = MatrixMLP(16, 4, axes=2, rngs=nnx.Rngs(0))
@@ -161,7 +161,7 @@ class MatrixMLP(Layer):
         return [str(self.entries), str(self.size)]
 
     def __call__(self, x: jax.Array, *, mask: Mapping[str, Any] | None = None) -> Feature:
-        """The matrix of an input `[*batch, *axes, channels]`, `[*batch, n, n]`; absent entries should be zero."""
+        """Return matrices `[*batch, n, n]` for inputs `[*batch, *axes, channels]`; absent entries should be zero."""
         x = checked_dtype("x", x)
         split = x.ndim - self.axes
         if split < 0 or math.prod(x.shape[split:]) != self.entries:

@@ -13,18 +13,18 @@ from equikit.nn.networks._network import Network
 
 
 class MLP(Network):
-    """A multilayer perceptron on tensors of any group, from a list of features: a gated `Network` without options.
+    """Equivariant multilayer perceptron on tensors of any group: a gated `Network` with few options.
 
-    Each hidden layer adds a linear and a bilinear map of what came before, and puts the sum through gates; the last
-    layer is linear. Every hidden layer doubles the degree: with long-tailed inputs a bounded activation, such as tanh,
-    may train better than the default, or `Network` with `normalize_features`.
+    Each hidden layer adds a linear and a bilinear map of its input and applies gates to the sum; the last layer is
+    linear. Every hidden layer doubles the polynomial degree: with long-tailed inputs a bounded activation such as tanh,
+    or `Network` with `normalize_features`, may train better than the default.
 
     Args:
-        features: of the input, of each hidden layer, of the output; each a dictionary, labels to channels or name to
-            labels and channels.
-        products: channels of the products in each bilinear layer; 0 for linear layers alone.
-        activation: for terms on which only permutations act.
-        gate: for the gates of all others.
+        features: dictionaries for the input, each hidden layer and the output: labels to channels, or name to labels
+            and channels.
+        products: channels of the products in each bilinear layer; 0 for linear layers only.
+        activation: activation of terms on which only permutations act.
+        gate: activation of the gates of all other terms.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **options: options of the `Linear` layers, and labels with their groups.

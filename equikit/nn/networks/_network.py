@@ -34,46 +34,46 @@ from equikit.signatures import Signature, bind, parse_side
 
 
 class Network(Layer):
-    r"""A network on tensors of any groups, from a list of features.
+    r"""Equivariant network on tensors of any groups, defined by a list of features.
 
-    A hidden layer maps x to \(\sigma(s\,(L x + B(x)))\): L is a `Linear` layer, B a `Bilinear` one, σ the
+    A hidden layer maps x to \(\sigma(s\,(L x + B(x)))\): L is a `Linear` layer, B a `Bilinear` layer, σ the
     nonlinearity, and \(s = 2^{-1/2}\) for a term that both L and B reach, so that the sum of two terms of variance one
-    has variance one too. The last layer is linear. By linear layers alone a vector under rotations would never become
-    an invariant.
+    also has variance one. The last layer is linear. Without products, linear layers could not map a vector under
+    rotations to an invariant.
 
-    Products double the degree with every layer, and with long-tailed inputs the largest ones dominate the loss. With
-    `normalize_features` every layer but the first, the last included, divides its input by its root mean square. The
-    first does not, since the target often depends on the size of the inputs. Output vectors and tensors are then
-    bounded, while invariants depend on the size: leave the option off for outputs that grow with the inputs.
+    Products double the polynomial degree in every layer, and with long-tailed inputs the largest values dominate the
+    loss. With `normalize_features` every layer except the first divides its input by the root mean square. The first
+    layer does not, because the target often depends on the magnitude of the inputs. Output vectors and tensors are then
+    bounded, while invariants depend on the magnitude: leave the option off for outputs that grow with the inputs.
 
     Args:
-        features: of the input, of each hidden layer, of the output; each a dictionary, labels to channels or name to
-            labels and channels.
-        out_channels: channels of an invariant output `{"": out_channels}`, which is then not in the list.
-        nonlinearity: `"gated"`, gates that the layer before learns; `"norm"`, gates from a feature's own norm;
-            `"pointwise"`, the activation on every entry, where that commutes.
+        features: dictionaries for the input, each hidden layer and the output: labels to channels, or name to labels
+            and channels.
+        out_channels: channels of an invariant output `{"": out_channels}`, which is appended to the list.
+        nonlinearity: `"gated"`, gates that the preceding linear maps compute; `"norm"`, gates from the norm of each
+            feature; `"pointwise"`, the activation on every entry, if it commutes with the groups.
         products: channels of the products in each bilinear layer; one number, or one for each hidden layer; 0 for
-            linear layers alone.
-        normalize_features: put `RMSNorm` before every layer but the first, on all terms whose groups are orthogonal; a
-            term with boosts or symplectic matrices has no invariant mean square, and is left as it is.
-        residual: add the input of a hidden layer to its output where their features agree.
-        activation: for terms on which only permutations act, and for all with `"pointwise"`.
-        gate: for the gates of all others.
+            linear layers only.
+        normalize_features: apply `RMSNorm` before every layer except the first, to all terms with orthogonal groups;
+            terms with boosts or symplectic matrices have no invariant mean square and stay unchanged.
+        residual: add the input of a hidden layer to its output if their features agree.
+        activation: activation of terms on which only permutations act; with `"pointwise"`, of all terms.
+        gate: activation of the gates of all other terms.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **options: options of the `Linear` layers, and labels with their groups.
 
     Attributes:
-        linear, nonlinear: the layers and nonlinearities, one for each hidden layer.
-        bilinear, norms: the bilinear layers and norms, by the number of the hidden layer, `"0"` being the first, and
-            `"head"` for the last layer.
+        linear, nonlinear: the linear layers and nonlinearities, one for each hidden layer.
+        bilinear, norms: the bilinear layers and norms, keyed by the index of the hidden layer, from `"0"`, or `"head"`
+            for the last layer.
         head: the last layer.
 
     Raises:
         OptionError: if the features are not a list, an option is unknown, or an option would change nothing.
         SignatureError, GroupError: if features cannot be read, or an output would not depend on the input.
 
-    Cost: of each hidden layer that of one `Linear` and one `Bilinear` layer.
+    Cost: each hidden layer costs as much as one `Linear` and one `Bilinear` layer.
 
     Example:
         >>> from equikit import O
@@ -84,8 +84,8 @@ class Network(Layer):
 
     Source:
         Finzi et al., A practical method for constructing equivariant multilayer perceptrons, arXiv:2104.09459,
-        section 6, which joins linear, bilinear and gated layers; normalization before each layer as in Xiong et al.,
-        arXiv:2002.04745.
+        section 6, for linear, bilinear and gated layers; Xiong et al., arXiv:2002.04745, for normalization before each
+        layer.
     """
 
     shows_parts = True
@@ -152,7 +152,7 @@ class Network(Layer):
         return [f"[{', '.join(map(features_text, [*inputs, self.head.sides[1]]))}]"]
 
     def _call_options(self) -> Iterator[str]:
-        """Products and norms are among the parts."""
+        """Yield `residual` only: the listed parts show products and norms."""
         yield from ["residual=True"] if any(self.residual) else []
 
     @property
@@ -167,7 +167,7 @@ class Network(Layer):
         return Signature((), (), tuple(sorted(set(itertools.chain(*bound)))))
 
     def _refuse_constant(self, features: Sequence[Features], products: Sequence[int]) -> None:
-        """Raise `SignatureError` if an output does not depend on the input: some layer on every path has no map."""
+        """Raise `SignatureError` if an output does not depend on the input: every path has a layer without maps."""
         moving = self._moving()
         lost = [term.name for term in self.head.signature.outputs if term.name not in moving]
         if lost:
@@ -182,7 +182,7 @@ class Network(Layer):
             )
 
     def _moving(self) -> frozenset[str]:
-        """The outputs that depend on the input."""
+        """Return the names of the outputs that depend on the input."""
         names = frozenset(self.sides[0])
         here = Reach(names, names)
         for i, layers in enumerate(zip(self.linear, self.nonlinear, strict=True)):
@@ -229,7 +229,7 @@ class Network(Layer):
 
 
 def _scaled_sums(linear: Linear, first: Mapping[str, Feature], second: Mapping[str, Feature]) -> dict[str, Feature]:
-    """Add linear maps and products, scaled where an output has both."""
+    """Add linear maps and products, and scale the sum of outputs that have both."""
     lost = {term.name for term in unreached(linear.signature, linear.channels)}
     scale = {name: 1 if name in lost else math.sqrt(0.5) for name in second}
     return {name: (one + second[name]) * scale[name] if name in second else one for name, one in first.items()}

@@ -1,4 +1,4 @@
-"""Which features inside a network depend on its input, layer by layer."""
+"""Find which features of a network depend on its input, layer by layer."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from equikit.signatures import Term
 
 
 class Reach(NamedTuple):
-    """Names of terms: those that depend on the input, and those that can differ from zero, which include them."""
+    """Names of the terms that depend on the input (`moving`), and of all terms that can be nonzero (`alive`)."""
 
     moving: frozenset[str]
     alive: frozenset[str]
 
     def join(self, other: Reach) -> Reach:
-        """The reach of the sum of two dictionaries of features."""
+        """Return the reach of the sum of two dictionaries of features."""
         return Reach(self.moving | other.moving, self.alive | other.alive)
 
 
 @functools.singledispatch
 def reach(layer: object, before: Reach) -> Reach:
-    """The reach of the outputs of a layer, given the reach of its inputs; by default, each term depends on itself."""
+    """Return the reach of a layer's outputs from the reach of its inputs; by default, each term depends on itself."""
     return before
 
 
@@ -43,7 +43,7 @@ def _(layer: Linear, before: Reach) -> Reach:
 
 @reach.register
 def _(layer: Bilinear, before: Reach) -> Reach:
-    factors = reach(layer.left, before)  # the right factors are reached by the same maps
+    factors = reach(layer.left, before)  # the right factors have the same reach
     pairs = {name: {" ".join(one), " ".join(other)} for name, (one, other) in layer.products.items()}
     alive = frozenset(name for name, pair in pairs.items() if pair <= factors.alive)
     moving = frozenset(name for name in alive if pairs[name] & factors.moving)

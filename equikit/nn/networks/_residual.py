@@ -27,12 +27,12 @@ def _takes_mask(call: Callable[..., Any]) -> bool:
 
 
 def known_groups(layer: nnx.Module) -> Signature | None:
-    """Return the signature whose groups a layer has; `None` for modules of other packages."""
+    """Return a signature with the groups of a layer; `None` for modules of other packages."""
     return layer.call_signature if isinstance(layer, Layer) else None
 
 
 def applied(layer: Any, x: Any, mask: Masks | None, whole: Signature) -> Any:
-    """Apply a layer with the masks of its own labels."""
+    """Apply a layer, with the masks of its labels only."""
     if not _takes_mask(type(layer).__call__):
         return layer(x)
     own = known_groups(layer)
@@ -40,7 +40,7 @@ def applied(layer: Any, x: Any, mask: Masks | None, whole: Signature) -> Any:
 
 
 def refuse_change(before: Any, after: Any) -> None:
-    """Raise `ShapeError` where layers give arrays with other names or shapes than they take."""
+    """Raise `ShapeError` if layers change the names or shapes of arrays."""
     shapes = [jax.tree.map(lambda array: [*jnp.shape(array)], x) for x in (before, after)]
     if shapes[0] != shapes[1]:
         raise ShapeError(
@@ -52,12 +52,12 @@ def refuse_change(before: Any, after: Any) -> None:
 
 
 def known_sides(layer: nnx.Module) -> tuple[Features, Features] | None:
-    """Return the features that a layer takes and gives; `None` where they are not known."""
+    """Return the input and output features of a layer; `None` if they are unknown."""
     return layer.sides if isinstance(layer, Layer) else None
 
 
 def checked_layers(layers: Sequence[object]) -> list[nnx.Module]:
-    """Return one layer or more, or raise `OptionError`."""
+    """Return a nonempty list of layers, or raise `OptionError`."""
     found = [layer for layer in layers if isinstance(layer, nnx.Module) and callable(layer)]
     if not found or len(found) < len(layers):
         raise OptionError(
@@ -70,7 +70,7 @@ def checked_layers(layers: Sequence[object]) -> list[nnx.Module]:
 
 
 def refuse_mismatch(layers: Sequence[nnx.Module]) -> None:
-    """Raise `ShapeError` where known features of layers do not agree; the last one comes before the first again."""
+    """Raise `ShapeError` if known features of consecutive layers, or of the last and first layers, differ."""
     for one, other in zip(layers, [*layers[1:], layers[0]], strict=True):
         before, after = known_sides(one), known_sides(other)
         if before is not None and after is not None and not agree(before[1], after[0]):
@@ -84,17 +84,17 @@ def refuse_mismatch(layers: Sequence[nnx.Module]) -> None:
 
 
 class Residual(Layer):
-    r"""A residual block \(y = x + f(x)\), f being one layer or several, one after another.
+    r"""Residual block \(y = x + f(x)\), where f is a layer or a sequence of layers.
 
     Args:
-        layers: a layer or a sequence of layers; those of equikit and other NNX modules. The last one has to give the
-            features that the first one takes.
+        layers: a layer or a sequence of layers, from equikit or other NNX modules. The output features of the last
+            layer must be the input features of the first.
 
     Attributes:
         layers: the layers.
 
     Raises:
-        OptionError: if there is no layer, or a layer is not an NNX module.
+        OptionError: if there are no layers, or a layer is not an NNX module.
         ShapeError: if the features of consecutive layers, or of the input and the output, do not agree.
 
     Example:
@@ -117,13 +117,13 @@ class Residual(Layer):
 
     @property
     def sides(self) -> tuple[Features, Features] | None:
-        """The features that the first layer takes, if they are known."""
+        """The input features of the first layer, twice, if they are known."""
         first = known_sides(self.layers[0])
         return None if first is None else (first[0], first[0])
 
     @property
     def call_signature(self) -> Signature:
-        """The groups of all layers."""
+        """A signature with the groups of all layers."""
         found = (known_groups(layer) for layer in self.layers)
         bound = {pair for signature in found if signature is not None for pair in signature.bindings}
         return Signature((), (), tuple(sorted(bound)))
@@ -135,9 +135,9 @@ class Residual(Layer):
         """Apply the block to an array or a dictionary of arrays.
 
         Args:
-            x: what the first layer takes.
-            mask: for a label, booleans `[*batch, n]`: which entries are present; for every layer with the label. Where
-                the first layer is one of equikit, absent entries are zero in the result, whatever they hold.
+            x: input of the first layer.
+            mask: for a label, booleans `[*batch, n]`: which entries are present; passed to every layer with the label.
+                If the first layer is from equikit, absent entries are zero in the result, whatever their values.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit, or the layers change the shape.

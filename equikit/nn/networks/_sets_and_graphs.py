@@ -1,4 +1,4 @@
-"""Ready networks for sets and graphs."""
+"""Networks for sets and graphs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _Tower(Layer):
         self.labels = labels
         self.pool = Invariant(labels, widths[-1], widths[-1], p=S, rngs=rngs, **options) if out == "" else None
         last, groups = (out, {}) if out == "" else (labels, {"p": S})
-        if out == "":  # without axes there is no label to have a size
+        if out == "":  # scalars have no free label
             options = {name: value for name, value in options.items() if name != "init_size"}
         self.head = Linear({last: widths[-1]}, {out: out_channels}, groups=groups, rngs=rngs, **options)
 
@@ -83,11 +83,11 @@ class DeepSets(_Tower):
     r"""Deep Sets: layers \(x_i \mapsto \sigma(A x_i + B\, \mathrm{mean}_j x_j + b)\), then a head.
 
     Args:
-        in_channels: channels of a point.
+        in_channels: channels of each point.
         hidden: channels of the hidden layers.
         out_channels: channels of the result.
-        out: `""` for one vector a set, `"p"` for one a point.
-        activation: a function of single numbers.
+        out: `""` for one output vector per set, `"p"` for one per point.
+        activation: an elementwise function.
         rngs: random keys for the parameters.
         **options: passed to every equivariant `Linear` layer.
 
@@ -124,15 +124,15 @@ class DeepSets(_Tower):
 
 
 class GraphNetwork(_Tower):
-    """A 2-IGN: layers of all 15 maps between edge features, then an invariant, per-node or per-edge head.
+    """A 2-IGN: layers with all 15 maps between edge features, then an invariant, per-node or per-edge head.
 
     Args:
-        edge_channels: channels of a pair of nodes, one for an adjacency matrix.
+        edge_channels: channels of each pair of nodes; 1 for an adjacency matrix.
         hidden: channels of the hidden layers, which are edge features.
         out_channels: channels of the result.
-        node_channels: channels of a node; none by default.
-        out: `""` for one vector a graph, `"p"` for one a node, `"p p"` for one a pair of nodes.
-        activation: a function of single numbers.
+        node_channels: channels of each node; 0 by default.
+        out: `""` for one output vector per graph, `"p"` for one per node, `"p p"` for one per pair of nodes.
+        activation: an elementwise function.
         rngs: random keys for the parameters.
         **options: passed to every equivariant `Linear` layer.
 
@@ -179,7 +179,7 @@ class GraphNetwork(_Tower):
 
         Args:
             edges: `[*batch, n, n, edge channels]`.
-            nodes: `[*batch, n, node channels]`, where the network has them.
+            nodes: `[*batch, n, node channels]`, if the network has node channels.
             mask: `[*batch, n]` booleans: which nodes are present; also as `{"p": mask}`.
         """
         x = {"edges": edges} if nodes is None else {"edges": edges, "nodes": nodes}

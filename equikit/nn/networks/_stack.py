@@ -1,4 +1,4 @@
-"""Equal layers, stacked and run by one scan."""
+"""A stack of equal layers, run by one scan."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from equikit.signatures import Signature
 
 
 def _stacked(*arrays: jax.Array) -> jax.Array:
-    """Arrays along a new first axis; NumPy stacks them where it can, without a compiled program for each shape."""
+    """Stack arrays along a new first axis, in NumPy if possible, which compiles no program for each shape."""
     if jnp.issubdtype(arrays[0].dtype, jax.dtypes.prng_key):
         return jnp.stack(arrays)
     parts = [in_numpy(array) for array in arrays]
@@ -39,7 +39,7 @@ def _stacked(*arrays: jax.Array) -> jax.Array:
 
 
 def _refuse_cast(before: Any, after: Any) -> None:
-    """Raise `ShapeError` where a layer gives another dtype than it takes, so that the next one is another program."""
+    """Raise `DTypeError` if a layer changes the dtype of its input, because a scan needs equal dtypes."""
     dtypes = [[array.dtype for array in jax.tree.leaves(x)] for x in (before, after)]
     if dtypes[0] != dtypes[1]:
         raise DTypeError(
@@ -51,23 +51,22 @@ def _refuse_cast(before: Any, after: Any) -> None:
 
 
 class Stack(Layer):
-    """Equal layers, one after another, run by one scan: the program holds one layer, whatever the depth.
+    """A sequence of equal layers, run by one scan: the compiled program contains one layer at any depth.
 
     Args:
-        make: takes random keys to a layer that gives the features that it takes, `lambda rngs: Residual(...)`.
+        make: maps random keys to a layer with equal input and output features, `lambda rngs: Residual(...)`.
         depth: the number of layers.
-        remat: keep only the input of each layer for the backward pass, and recompute the rest.
-        rngs: random keys; the layers are made with them one after another, and have the initial values that they would
-            have in a list.
+        remat: keep only the input of each layer for the backward pass, and recompute intermediates.
+        rngs: random keys; the layers are made in order, with the same initial values as in a list of layers.
 
     Attributes:
-        layers: one layer whose variables have an axis `[depth, ...]` first.
+        layers: one layer whose variables have a leading axis `[depth, ...]`.
 
     Raises:
         OptionError: if `make` returns something other than a module, or layers that differ.
-        ShapeError: if a layer does not give the features that it takes.
+        ShapeError: if the input and output features of a layer differ.
 
-    Cost: time that of the layers; compilation that of one layer.
+    Cost: run time of `depth` layers; compile time of one layer.
 
     Example:
         >>> import jax.numpy as jnp
@@ -103,12 +102,12 @@ class Stack(Layer):
 
     @property
     def sides(self) -> tuple[Features, Features] | None:
-        """The features of each layer, if they are known."""
+        """The input and output features of each layer, if they are known."""
         return known_sides(self.layers)
 
     @property
     def call_signature(self) -> Signature | None:
-        """The groups of each layer."""
+        """A signature with the groups of each layer."""
         return known_groups(self.layers)
 
     def _call_arguments(self) -> list[str]:
@@ -121,7 +120,7 @@ class Stack(Layer):
         """Apply the layers to an array or a dictionary of arrays.
 
         Args:
-            x: what a layer takes.
+            x: input of the first layer.
             mask: for a label, booleans `[*batch, n]`: which entries are present; for every layer.
 
         Raises:
@@ -130,7 +129,7 @@ class Stack(Layer):
 
         whole = self.call_signature or Signature((), (), ())
 
-        # Not `nnx.scan`: it refuses a stack that a function under `jax.grad`, `jax.vmap` or `jax.jit` closes over.
+        # Not `nnx.scan`: it rejects a stack that a function under `jax.grad`, `jax.vmap` or `jax.jit` closes over.
         graph, state = nnx.split(self.layers)
         given, structure = jax.tree.flatten(state)
 
@@ -149,7 +148,7 @@ class Stack(Layer):
         return found
 
     def _write(self, changed: dict[int, jax.Array]) -> None:
-        """Write the variables that the layers have changed, by their place among all: averages, and counts of keys."""
+        """Write back the variables that the layers changed, by position: running averages and key counts."""
         if changed:
             variables = jax.tree.leaves(nnx.state(self.layers), is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
             for place, value in changed.items():

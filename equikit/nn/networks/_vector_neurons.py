@@ -40,37 +40,37 @@ EPSILON = 1e-6
 class VectorNeurons(Layer):
     r"""A network from vectors and invariants to vectors, homogeneous of degree one: outputs scale with inputs.
 
-    Its features are vectors of an entry, `"p x"`. Each layer maps them by a `Linear` layer, for points by \(A x_i + B\,
-    \mathrm{mean}_j\, x_j\) as in Deep Sets, to q and k, and multiplies q by a gate, channel by channel:
+    Hidden features are vectors, such as `"p x"`. In each layer a `Linear` layer (for points
+    \(A x_i + B\, \mathrm{mean}_j\, x_j\), as in Deep Sets) computes q and k, and a gate multiplies each channel of q:
     \(2\, \sigma(\langle q, k \rangle + b)\, q\). The last layer multiplies its vectors by \(n\) times a softmax over
-    the points of \(3 \langle q, k \rangle\), divided by its standard deviation: each output looks at a few points, so
-    that the means of different outputs point in different directions. Before the first layer everything is divided by
-    the root of the mean square of all vectors of the input, and the result is multiplied by it; but not with an
-    indefinite metric, for which there is no such mean. Invariants in the input, such as charges, multiply the vectors
-    of the first layer.
+    the points; the logits are \(\langle q, k \rangle\), centered and scaled to standard deviation 3. Each output thus
+    attends to a few points, and the means of different outputs have different directions. The network divides its input
+    by the root mean square of all input vectors and multiplies its output by it, except with an indefinite metric, for
+    which the mean square can be negative. Input invariants, such as charges, multiply the vectors of the first layer.
 
-    The gates are smooth where vector neurons have half-spaces. Those leave a network linear that sees one vector of
-    each point, since q and k are multiples of it; and the mean of a linear map of centered points is zero.
+    Vector neurons use half-spaces in place of smooth gates. With one vector per point, q and k are multiples of it, so
+    half-spaces would leave the network linear, and the mean of a linear map of centered points is zero.
 
     Args:
-        features: of the input, labels to channels (`{"p x": 2, "p": 1}`) or name to labels and channels. The first term
-            with an axis of vectors says what axes the features of the network have.
+        features: input features: labels to channels (`{"p x": 2, "p": 1}`) or name to labels and channels. Hidden
+            features have the axes of the first term with a vector axis.
         vectors: channels of the output.
         channels: channels of the hidden layers.
-        layers: how many layers come before the last, which is linear.
+        layers: number of gated layers; the last layer follows them.
         rngs: random keys for the parameters.
-        groups: what is bound to each label, as a dictionary; labels may also be given as keywords.
-        **options: options of the `Linear` layers, and labels with their groups: one of O or SO, all others S or plain.
+        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        **options: options of the `Linear` layers, and labels with their groups: one bound to O or SO, all others to S
+            or plain.
 
     Attributes:
-        first, gate: linear layers of vectors and of invariants; `gate` is `None` where there are none.
-        hidden, bias: linear layers to q and k, and b.
+        first, gate: linear layers of vectors and of invariants; `gate` is `None` without invariants.
+        hidden, bias: linear layers that compute q and k, and the biases b.
         head: the last linear layer.
 
     Raises:
         OptionError: if the features are not vectors and invariants of such groups.
 
-    Cost: of each layer that of `Linear` with twice as many channels.
+    Cost: each layer costs as much as `Linear` with twice the output channels.
 
     Example:
         >>> from equikit import S
@@ -79,8 +79,8 @@ class VectorNeurons(Layer):
         (5, 3, 3)
 
     Source:
-        Deng et al., Vector neurons, arXiv:2104.12229, for channels of vectors; with the layers of Deep Sets, and to
-        this end, in Kaba et al., arXiv:2211.06489, section 4.2.
+        Deng et al., Vector neurons, arXiv:2104.12229, for channels of vectors; Kaba et al., arXiv:2211.06489, section
+        4.2, for the combination with Deep Sets.
     """
 
     shows_parts = True
@@ -136,7 +136,7 @@ class VectorNeurons(Layer):
         yield f"layers={len(self.hidden)}"
 
     def _label(self) -> str:
-        """The label of the vectors."""
+        """Return the label of the vector axis, or raise `OptionError`."""
         groups = self.signature.groups
         turned = [label for label, group in groups.items() if isinstance(group, O)]
         others = all(permuted(self.signature, label) for label in groups if label not in turned)
@@ -155,11 +155,11 @@ class VectorNeurons(Layer):
         """Apply the network.
 
         Args:
-            x: `[*batch, *axes, channels]`, or a dictionary of such arrays where there are several terms.
-            mask: for a label, booleans `[*batch, n]`: which entries are there.
+            x: `[*batch, *axes, channels]`, or a dictionary of such arrays if there are several terms.
+            mask: for a label, booleans `[*batch, n]`: which entries are present.
 
         Returns:
-            `[*batch, *axes, vectors]`, with the axes of the first term of vectors.
+            `[*batch, *axes, vectors]`, with the axes of the first term with a vector axis.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit.
@@ -194,14 +194,14 @@ class VectorNeurons(Layer):
         return result
 
     def _inner(self, one: Feature, two: Feature) -> Feature:
-        """Return the inner products of vectors, by the metric, `[*batch, ..., 1, ..., channels]`."""
+        """Return the inner products of vectors under the metric, `[*batch, ..., 1, ..., channels]`."""
         form = self.signature.groups[self.label].form
         if form is not None:
             one = one * form.signs().reshape(-1, *[1] * (-1 - self.place)).astype(one.dtype)
         return jnp.sum(one * two, axis=self.place, keepdims=True)
 
     def _shares(self, scores: Feature, mask: Mapping[str, Any] | None) -> Feature:
-        """Return the share of every entry in the mean over all, times their number: a softmax of normalized scores."""
+        """Return the softmax of standardized scores over all entries, times the number of entries."""
         axes = tuple(range(-1 - self.axes, -1))
         if self.axes == 1 or not scores.size:
             return jnp.ones_like(scores)
@@ -215,13 +215,13 @@ class VectorNeurons(Layer):
         return count * shares / jnp.maximum(jnp.sum(shares, axis=axes, keepdims=True), EPSILON)
 
     def _term(self) -> Term:
-        """Return the term whose axes the features have."""
+        """Return the first input term with a vector axis."""
         return next(term for term in self.signature.inputs if self.label in term.labels)
 
     def _scaled(self, arrays: Mapping[str, Any], mask: Mapping[str, Any] | None) -> tuple[dict[str, Any], Any]:
-        """Return all vectors over their largest entry, a constant, and this entry, `[*batch, 1, ..., 1]`.
+        """Return the vectors divided by their largest absolute entry, and this entry, `[*batch, 1, ..., 1]`.
 
-        Squares of them, and the derivative of a reciprocal, fit in the dtype. Where all are zero, it is one.
+        Squares and derivatives of reciprocals then do not overflow. The divisor is a constant, and one if all are zero.
         """
         terms = self.first.signature.inputs
         vectors = {term.name: arrays[term.name] for term in terms}

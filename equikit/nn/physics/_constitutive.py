@@ -28,15 +28,15 @@ from equikit.plans.sharding import entries
 from equikit.signatures import Signature, Term
 
 Part = tuple[MultilinearSpace, tuple[int, ...], int, int]
-"""A space, its basis elements in use, the degree in the strain, and the structural tensor or -1."""
+"""A space, the indices of its chosen basis elements, the degree in the strain, and the structural tensor or -1."""
 
 
 MOST_POWERS = 20
-"""The highest degree for groups with diagrams, far below which there are too many. Point groups have a work limit."""
+"""The highest degree for groups with diagrams; far smaller degrees already give too many diagrams."""
 
 
 def _connected(diagram: Diagram, inputs: int) -> bool:
-    """Whether all tensors of a diagram are connected: no invariant of some of them is a separate factor.
+    """Whether a diagram connects all tensors, so that no invariant of some of them is a separate factor.
 
     All inputs have two axes; the output is tensor number 0.
     """
@@ -55,16 +55,16 @@ def _connected(diagram: Diagram, inputs: int) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _parts(group: Group, degree: int, structures: int, target: str, products: bool = False) -> tuple[Part, ...]:
-    """Return the connected maps from strains, and at most one structural tensor, to stress or to a number.
+    """Return the connected maps from strains, and at most one structural tensor, to stress or to a scalar.
 
-    With `products` those that are not connected too: products of invariants with lower maps.
+    With `products`, also return disconnected maps: products of invariants and maps of lower degree.
     """
     found = []
     for count, structure in itertools.product(range(degree + 1), range(-1, structures)):
         strain = "sym(x x)" if count == 1 else f"sym({', '.join(['sym(x x)'] * count)})"
         inputs = [strain] * (count > 0) + ["sym(x x)"] * (structure >= 0)
         if not inputs and target == "()":
-            continue  # a number that depends on nothing
+            continue  # a constant
         space = multilinear(f"{', '.join(inputs) or '()'} -> {target}", {"x": group})
         tensors = count + (structure >= 0)
         chosen = tuple(i for i, total in enumerate(space.basis) if products or _connected(total.first, tensors))
@@ -87,7 +87,7 @@ def _checked_axes(axes: Any) -> tuple[tuple[float, ...], ...]:
 
 
 def _is_known(group: Group) -> bool:
-    """Whether a group is one of real orthogonal matrices that has diagrams of pairs or small blocks, or is finite."""
+    """Whether a group is orthogonal, real and bound, and has diagrams with restricted blocks or is finite."""
     known = group.is_finite if group.blocks == "whole" else group.blocks != "any"
     return bool(known and group.keeps_norm and not group.is_complex and group.n)
 
@@ -95,13 +95,13 @@ def _is_known(group: Group) -> bool:
 class ConstitutiveLaw(Layer):
     r"""Stress as a function of strain with the symmetry of a material: \(\sigma = \sum_a f_a(I(E))\, G_a(E)\).
 
-    \(G_a\) are the polynomial equivariant maps of symmetric tensors, found as symmetric multilinear maps in which the
-    strain enters several times (\(1, E, E^2\) for an isotropic material), \(I\) the invariants likewise
-    (\(\mathrm{tr} E, \mathrm{tr} E^2, \mathrm{tr} E^3\)), and \(f_a\) a small network. Maps that are an invariant
-    times a lower map are left out. A hyperelastic law is the gradient of an energy \(\psi(I(E))\), and so conservative;
-    its invariants include the products up to the same degree.
+    \(G_a\) are the polynomial equivariant maps of symmetric tensors, computed as symmetric multilinear maps of several
+    copies of the strain (\(1, E, E^2\) for an isotropic material). \(I\) are the invariants, computed in the same way
+    (\(\mathrm{tr} E, \mathrm{tr} E^2, \mathrm{tr} E^3\)), and \(f_a\) is a small network. Products of an invariant and
+    a map of lower degree are omitted. A hyperelastic law is the gradient of an energy \(\psi(I(E))\), and so
+    conservative; its invariants include products up to the same degree.
 
-    The material is given by the group that acts on an axis, and the structural tensors \(a \otimes a\) of its axes:
+    The group that acts on an axis and the structural tensors \(a \otimes a\) of the material axes define the material:
 
     | material | arguments |
     | --- | --- |
@@ -109,22 +109,22 @@ class ConstitutiveLaw(Layer):
     | transversely isotropic | `axes=((0, 0, 1),)` |
     | orthotropic | `axes=((1, 0, 0), (0, 1, 0), (0, 0, 1))` |
     | cubic, axes along the coordinates | `group=H(3)`, with `degree=3` or more |
-    | of any point group | `group=MatrixGroup(generators)` |
+    | any point group | `group=MatrixGroup(generators)` |
 
-    For a point group \(I\) and \(G_a\) are all polynomials of the entries of the strain up to their degrees that its
-    generators allow, products of lower ones among them.
+    For a point group \(I\) and \(G_a\) are all invariant and equivariant polynomials of the strain up to their degrees,
+    products included.
 
     Args:
-        group: O(n), SO(n), H(n) or Bistochastic(n), bound, n being the dimension; or a finite group of orthogonal
-            matrices.
-        axes: unit vectors a of the material.
-        degree: the highest power of the strain in the maps; two by default. A hyperelastic law has no maps but the
-            gradients of its invariants, and no degree.
+        group: O(n), SO(n), H(n) or Bistochastic(n) with the dimension n; or a finite group of orthogonal matrices.
+        axes: unit vectors a along the material axes.
+        degree: the highest power of the strain in the maps; 2 by default. A hyperelastic law does not accept it: its
+            maps are the gradients of its invariants.
         invariants: the largest number of tensors in an invariant.
-        hidden: widths of the hidden layers of the network; with none \(f_a\) is an affine function of the invariants.
-        hyperelastic: the stress is the gradient of an energy.
-        stress_free: no stress where there is no strain.
-        scale: the usual size of strains, by which they are divided.
+        hidden: widths of the hidden layers of the network; without any, \(f_a\) is an affine function of the
+            invariants.
+        hyperelastic: whether the stress is the gradient of an energy.
+        stress_free: whether the stress vanishes at zero strain.
+        scale: the typical magnitude of strains, by which they are divided.
         rngs: random keys for the parameters.
         param_dtype: dtype of the parameters.
 
@@ -132,7 +132,7 @@ class ConstitutiveLaw(Layer):
         network: the layers of the network, a list of `Linear`.
 
     Raises:
-        OptionError: if the group is another one, or an axis is not a unit vector of its dimension.
+        OptionError: if the group is not supported, or an axis is not a unit vector of its dimension.
 
     Cost: a few products of n × n matrices, and the network, for each strain.
 
@@ -215,7 +215,7 @@ class ConstitutiveLaw(Layer):
 
     @property
     def _is_point_group(self) -> bool:
-        """Whether the group has no diagrams, and polynomials are found from its generators."""
+        """Whether the group has no diagrams, so that polynomials are computed from its generators."""
         return self.group.blocks == "whole"
 
     @property
@@ -224,9 +224,9 @@ class ConstitutiveLaw(Layer):
 
     @property
     def _invariants(self) -> tuple[Part, ...]:
-        # An energy is to have the squares of invariants without a hidden layer too: the law of Hooke is one of them.
+        # An energy needs squares of invariants even without hidden layers: Hooke's law contains one.
         parts = _parts(self.group, self.invariants, len(self.axes), "()", self.hyperelastic)
-        # Of structural tensors alone an invariant is a constant.
+        # An invariant of structural tensors alone is a constant.
         return tuple(part for part in parts if part[2] and part[2] + (part[3] >= 0) <= self.invariants)
 
     def _evaluate(self, parts: tuple[Part, ...], strain: jax.Array) -> jax.Array:
@@ -237,7 +237,7 @@ class ConstitutiveLaw(Layer):
             if structure >= 0:
                 axis = np.array(self.axes[structure])
                 tensor = jnp.asarray(np.outer(axis, axis), strain.dtype)[..., None]
-                # Made from the strain, so that it is spread over devices as the strain is.
+                # Derived from the strain, so that it has the same sharding.
                 inputs.append(jnp.zeros_like(strain[..., None]) + tensor)
             if not inputs:
                 inputs = [jnp.ones_like(strain[..., 0, :1])]
@@ -248,7 +248,7 @@ class ConstitutiveLaw(Layer):
         return jnp.concatenate(values, -1)
 
     def invariants_of(self, strain: jax.Array) -> jax.Array:
-        """Return the network's invariants, `[*batch, count]`, of the scaled strain; each divided by its norm.
+        """Return the network's input, `[*batch, count]`: invariants of the scaled strain, each divided by its norm.
 
         Raises:
             ShapeError, DTypeError: if the strain does not fit.
@@ -271,7 +271,7 @@ class ConstitutiveLaw(Layer):
         return invariants
 
     def _potential(self, strain: jax.Array) -> jax.Array:
-        """The energy before stress at rest is subtracted, times the scale of strains, so that stress is about one."""
+        """Return the energy before the stress at rest is subtracted, times the scale, so that stress is about one."""
         return self.scale * self._network(self._invariants_of(strain))[..., 0]
 
     def energy(self, strain: jax.Array) -> jax.Array:
@@ -294,7 +294,7 @@ class ConstitutiveLaw(Layer):
         return energy
 
     def _at_rest(self, dtype: jnp.dtype) -> jax.Array:
-        """Return the stress without strain, before it is subtracted."""
+        """Return the stress at zero strain, before it is subtracted."""
         return self._stress(jnp.zeros((self.group.n, self.group.n), dtype))
 
     def _stress(self, strain: jax.Array) -> jax.Array:
@@ -325,7 +325,7 @@ class ConstitutiveLaw(Layer):
                 expected="a batch that is spread, and whole tensors",
                 step='write jax.reshard(strain, jax.P("data")), with the axis of your mesh',
             )
-        return strain.astype(jnp.result_type(strain, *kernels))  # or a gradient would be cast down
+        return strain.astype(jnp.result_type(strain, *kernels))  # otherwise a gradient would be cast down
 
     @property
     def hidden(self) -> tuple[int, ...]:
@@ -336,7 +336,7 @@ class ConstitutiveLaw(Layer):
         return [str(self.group)]
 
     def _call_options(self) -> Iterator[str]:
-        """A hyperelastic law has no degree to choose."""
+        """Yield the options; a hyperelastic law has no degree."""
         options = super()._call_options()
         yield from (text for text in options if not (self.hyperelastic and text.startswith("degree=")))
 

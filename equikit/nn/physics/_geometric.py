@@ -31,7 +31,7 @@ from equikit.plans.sharding import Result, placed, result
 from equikit.signatures import Signature, Term, bind, given_bindings
 
 MOST_POWERS = 20
-"""The highest power of the direction, far below which a message has too many diagrams."""
+"""The highest power of the direction; far smaller powers already give too many diagrams."""
 
 POINT, OTHER, SPACE = "i", "j", "x"
 """The labels of the receiving point, the sending point, and the axes of space."""
@@ -41,12 +41,12 @@ POINT, OTHER, SPACE = "i", "j", "x"
 def message_maps(
     group: Group, source: int, power: int, target: int, *, odd: bool = False
 ) -> tuple[MultilinearSpace, tuple[int, ...]]:
-    """The maps from a feature of point j and a power of the direction from i to j to a feature of point i, summed
-    over j: a space, and the numbers of those of its basis elements.
+    """Return a multilinear space, and the indices of its basis elements that are maps of messages.
 
-    Maps that join two axes of the direction are left out: its length is one, so they equal maps of a lower power. The
-    others are different, with few exceptions: under SO(3) the tensor ε is the sum of its three products with the square
-    of the direction. If `odd`, the maps are multiplied by the determinant.
+    They map a feature of point j and a power of the direction from i to j to a feature of point i, summed over j. Maps
+    that join two axes of the direction are omitted: its length is one, so they equal maps of a lower power. The others
+    are linearly independent, with few exceptions: under SO(3) the tensor ε is the sum of its three products with the
+    square of the direction. If `odd`, the maps are multiplied by the determinant.
     """
     axes = [" ".join([SPACE] * count) for count in (source, power, target)]
     direction = f"sym({axes[1]})" if power > 1 else axes[1]
@@ -68,38 +68,38 @@ def message_maps(
 
 
 class GeometricMessage(Layer):
-    r"""Messages from neighboring points, by every equivariant map of their features and directions.
+    r"""Messages from neighboring points, computed by all equivariant maps of their features and directions.
 
     \(m_i = \sum_{j \ne i} \sum_b f_b(r_{ij})\, b(h_j, \hat r_{ij}, \dots, \hat r_{ij})\): b runs over the maps that are
     linear in a feature \(h_j\) and of degree 0 to `powers` in the direction \(\hat r_{ij}\) from i to j, and \(f_b\)
-    are learned functions of the distance that vanish smoothly at the cutoff, for each pair of channels. The result
-    is equivariant under permutations of points and rotations and reflections of space, and invariant under shifts.
+    are learned functions of the distance, for each pair of channels, which vanish smoothly at the cutoff. The result is
+    equivariant under permutations of points and rotations and reflections of space, and invariant under translations.
 
     Args:
         inputs: features of the points: labels to channels (`{"p": 16, "p x": 8}`) or name to labels and channels; the
-            label of the points comes first, then any number of axes of space. Or a space
+            label of the points comes first, then any number of spatial axes. Or a space
             `ek.hom("p -> p x", p=ek.S, x=ek.O(3))`.
-        outputs: the messages, likewise; with a space the channels of both sides, `(16, 8)`.
-        cutoff: the distance from which points send no messages to each other.
+        outputs: features of the messages, in a dictionary; for a space, the channels of both sides, such as `(16, 8)`.
+        cutoff: the distance beyond which points send no messages to each other.
         powers: the highest power of the direction.
-        radial: how many functions of the distance the network of `Radial` gives, from which the \(f_b\) are mixed.
+        radial: number of output functions of the `Radial` network; the \(f_b\) are linear combinations of them.
         basis, basis_size, hidden: as for `Radial`.
-        neighbors: the usual number of points within the cutoff; initial weights are scaled by it so that the sum over
-            the points keeps its variance.
+        neighbors: the typical number of points within the cutoff, by which initial weights are scaled to preserve the
+            variance of the sum over points.
         rngs: random keys for the parameters.
         groups: the group of each label, as a dictionary; labels may also be given as keywords: `p=S`, `x=O(3)`.
         param_dtype: dtype of the parameters.
-        kernel_init: initializer with variance one; scaled by the exact norm of each map.
+        kernel_init: initializer with variance one; its values are scaled by the exact norm of each map.
         **bindings: labels with their groups.
 
     Attributes:
         radial: the functions of the distance, a `Radial`.
-        kernel: `"in, power -> out"` to a parameter `[maps, channels in, radial, channels out]`.
+        kernel: maps `"in, power -> out"` to a parameter `[maps, channels in, radial, channels out]`.
 
     Raises:
-        SignatureError, OptionError: if the features are not of this kind, or no map leads to an output.
+        SignatureError, OptionError: if the features are not features of points in space, or an output has no map.
 
-    Cost: \(p^2\) pairs are formed, each with `radial` · \(n^{powers}\) numbers; time \(p^2\) times channels and maps.
+    Cost: memory for \(p^2\) pairs with `radial` · \(n^{powers}\) numbers; time \(p^2\) times channels and maps.
 
     Example:
         >>> layer = GeometricMessage({"p": 4}, {"p": 8, "p x": 2}, cutoff=2.0, p=S, x=O(3), rngs=nnx.Rngs(0))
@@ -144,7 +144,7 @@ class GeometricMessage(Layer):
             )
         bound = given_bindings(groups, bindings)
         used = {label for term in (*sources, *targets) for label in term.used}
-        # Features may all be numbers; directions are not.
+        # All features may be scalars, but the direction has a spatial axis.
         spatial = [label for label, what in bound.items() if label not in used and isinstance(what, Group | type)]
         _checks.refuse_misspelled(call, bindings, used)
         extra = Term("positions", (*sources[0].labels[:1], *spatial[:1]))
@@ -195,11 +195,11 @@ class GeometricMessage(Layer):
 
     @property
     def sources(self) -> tuple[Term, ...]:
-        """The terms of the features."""
+        """The input terms without the positions."""
         return self.signature.inputs[:-1]
 
     def _labels(self) -> tuple[str, str]:
-        """The labels of the points and of space."""
+        """Return the labels of the points and of the spatial axes."""
         groups = self.signature.groups
         points = [label for label, group in groups.items() if isinstance(group, S)]
         spaces = [label for label, group in groups.items() if isinstance(group, O) and group.form is None and group.n]
@@ -219,9 +219,9 @@ class GeometricMessage(Layer):
         return f"{source.name}, {power} -> {target.name}"
 
     def _parts(self, target: Term) -> list[tuple[str, int, int]]:
-        """Return the weights of a message: their name, the number of the source and the power of the direction.
+        """Return the name, source index and power of the direction of each parameter of a message.
 
-        The names are not read from the `nnx.Dict`, to which `nnx.tabulate` gives other keys.
+        The names are not read from the `nnx.Dict`, because `nnx.tabulate` changes its keys.
         """
         pairs = itertools.product(enumerate(self.sources), range(self.powers + 1))
         found = [(self._name(source, power, target), i, power) for (i, source), power in pairs]
@@ -232,7 +232,7 @@ class GeometricMessage(Layer):
         return message_maps(group, len(source.labels) - 1, power, len(target.labels) - 1, odd=odd)
 
     def _gains(self, source: Term, power: int, target: Term) -> np.ndarray:
-        """The mean square of a message of one neighbor, for features of variance one; directions have length one."""
+        """Return the mean squares of messages from one neighbor, for features of variance one and unit directions."""
         space, chosen = self._maps(source, power, target)
         n = self.signature.groups[self.space].n
         assert n is not None
@@ -247,11 +247,11 @@ class GeometricMessage(Layer):
         Args:
             features: arrays `[*batch, points, *axes, channels]`, named as in `inputs`.
             positions: `[*batch, points, n]`.
-            mask: for the label of the points, or alone, booleans `[*batch, points]`: which points are there.
+            mask: for the label of the points, or alone, booleans `[*batch, points]`: which points are present.
 
         Returns:
-            Arrays `[*batch, points, *axes, channels]`, named as in `outputs`; zero for absent points. Points in one
-            place have no direction: only maps without it pass between them.
+            Arrays `[*batch, points, *axes, channels]`, named as in `outputs`; zero for absent points. Points at the
+            same position have no direction: only maps of power 0 contribute between them.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit.
@@ -284,7 +284,7 @@ class GeometricMessage(Layer):
                 for term, out in zip(self.signature.outputs, self.channels[1], strict=True)
             ]
 
-        terms = (*self.sources, Term("positions", (self.point,)))  # whose last axis stands where features have channels
+        terms = (*self.sources, Term("positions", (self.point,)))  # its last axis replaces the channels
         operands = [*arrays, positions], [*kernels.values(), *leaves], masks
         found = placed(compute, operands, terms, outputs, None)
         return dict(zip([term.name for term in self.signature.outputs], found, strict=True))
@@ -298,7 +298,7 @@ class GeometricMessage(Layer):
         mask: jax.Array | None,
         shapes: Shapes,
     ) -> list[jax.Array]:
-        """Return the messages of checked arrays of one dtype, with all batch axes folded into one."""
+        """Return the messages for checked arrays of one dtype; batch axes are flattened into one."""
         (count, n), batch = positions.shape[-2:], math.prod(shapes.batch)
         flat = Shapes((batch,), {POINT: count, OTHER: count, SPACE: n})
         rows = [x.reshape(batch, *x.shape[len(shapes.batch) :]) for x in rows]
@@ -321,7 +321,7 @@ class GeometricMessage(Layer):
         return results
 
     def _pairs(self, positions: jax.Array, present: jax.Array | None, radial: Radial) -> tuple[jax.Array, jax.Array]:
-        """Directions `[batch, i, j, n]` and radial functions `[batch, i, j, radial]`, zero where there is no pair."""
+        """Return directions `[batch, i, j, n]`, and radial functions `[batch, i, j, radial]`, zero for absent pairs."""
         count = positions.shape[1]
         there = ~jnp.eye(count, dtype=bool)[None]
         if present is not None:

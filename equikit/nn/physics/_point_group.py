@@ -1,8 +1,8 @@
 r"""Invariant and equivariant polynomials of a symmetric tensor under a point group.
 
-A finite group G of orthogonal matrices, given by generators, acts on symmetric tensors, and so on the monomials of
-their entries. Invariant polynomials of a degree, and equivariant polynomial maps to symmetric tensors, are the null
-space of the constraints of the generators on the coefficients: exact if the generators are.
+A finite group G of orthogonal matrices, given by generators, acts on symmetric tensors and on the monomials of their
+entries. The coefficients of invariant polynomials, and of equivariant maps to symmetric tensors, form the null space of
+linear constraints from the generators. It is exact if the generators are exact.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from equikit._errors import TooLargeError
 from equikit.groups import Group, MatrixGroup, common_null_space
 
 MOST_WORK = 800_000
-"""The largest sum of squared numbers of coefficients for which polynomials are computed; each takes at most 12 µs."""
+"""The largest sum of squared coefficient counts for which polynomials are computed; a unit takes at most 12 µs."""
 
 Monomial = tuple[int, ...]
-"""Positions of entries, ascending, one for each factor."""
+"""The positions of entries in ascending order, one for each factor."""
 
 
 def places(n: int) -> list[tuple[int, int]]:
@@ -66,7 +66,7 @@ def _on_monomials(action: np.ndarray, own: list[Monomial]) -> np.ndarray:
 
 
 def _refuse_if_long(group: Group, invariants: int, degree: int) -> None:
-    """Raise `TooLargeError` if the null spaces of all degrees together would take long."""
+    """Raise `TooLargeError` if computing the null spaces of all degrees would take too long."""
     assert group.n is not None
     entries, work = math.comb(group.n + 1, 2), 0
     for highest, width, option, least in ((invariants, 1, "invariants", 1), (degree, entries, "degree", 0)):
@@ -83,7 +83,7 @@ def _refuse_if_long(group: Group, invariants: int, degree: int) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _given(group: Group) -> MatrixGroup:
-    """The group, given by the matrices of its generators."""
+    """Return the group as a `MatrixGroup` with the matrices of its generators."""
     if isinstance(group, MatrixGroup):
         return group
     return MatrixGroup([group.matrix(generator) for generator in group.generators()], n=group.n, name=str(group))
@@ -94,7 +94,7 @@ def polynomials(group: Group, degree: int, *, tensors: bool) -> np.ndarray:
 
     Args:
         group: a finite group of orthogonal matrices, given by generators.
-        degree: that of the polynomials.
+        degree: the degree of the polynomials.
         tensors: whether to return maps to symmetric tensors.
 
     Returns:
@@ -103,7 +103,7 @@ def polynomials(group: Group, degree: int, *, tensors: bool) -> np.ndarray:
     Raises:
         TooLargeError: if there are too many coefficients.
 
-    Cost: the cube of the number of coefficients.
+    Cost: cubic in the number of coefficients.
     """
     assert group.n is not None
     given = _given(group)
@@ -115,7 +115,7 @@ def polynomials(group: Group, degree: int, *, tensors: bool) -> np.ndarray:
         action = _on_entries(matrix)
         moved = _on_monomials(action, own)
         one, identity = np.eye(width, dtype=np.int64), np.eye(len(own), dtype=np.int64)
-        # A map F has F(g E) = g F(E): coefficients times moved monomials are moved entries of coefficients.
+        # F(g E) = g F(E): coefficients on transformed monomials equal transformed coefficients.
         rows.append(np.kron(one, moved.T) - np.kron(action if tensors else one, identity))
     basis = common_null_space(str(group), rows, width * len(own), given.exact, given.tolerance).astype(np.float64)
     basis /= np.maximum(np.linalg.norm(basis, axis=1, keepdims=True), 1e-300)
@@ -126,7 +126,7 @@ def evaluated_monomials(strain: jax.Array, degree: int) -> jax.Array:
     """Return the monomials of a degree of a symmetric matrix `[*batch, n, n]`: `[*batch, monomials]`."""
     n = strain.shape[-1]
     entries = [strain[..., i, j] for i, j in places(n)]
-    one = jnp.ones_like(strain[..., 0, 0])  # spread over devices as the strain is
+    one = jnp.ones_like(strain[..., 0, 0])  # has the sharding of the strain
     values = [
         functools.reduce(jnp.multiply, [entries[place] for place in monomial], one) for monomial in monomials(n, degree)
     ]
@@ -141,7 +141,7 @@ def symmetric_matrix(entries: jax.Array, n: int) -> jax.Array:
 
 
 def invariants_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
-    """Return the invariants of degree one up to a degree, `[*batch, count]`."""
+    """Return the invariants of degrees 1 to `degree`, `[*batch, count]`."""
     parts = [
         evaluated_monomials(strain, d) @ jnp.asarray(polynomials(group, d, tensors=False).T, strain.dtype)
         for d in range(1, degree + 1)
@@ -150,7 +150,7 @@ def invariants_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
 
 
 def maps_of(group: Group, degree: int, strain: jax.Array) -> jax.Array:
-    """Return the maps of degree zero up to a degree at a strain, `[*batch, n, n, count]`."""
+    """Return the maps of degrees 0 to `degree` at a strain, `[*batch, n, n, count]`."""
     n, parts = strain.shape[-1], []
     for d in range(degree + 1):
         coefficients = jnp.asarray(polynomials(group, d, tensors=True), strain.dtype)
@@ -163,7 +163,7 @@ def counts(group: Group, invariants: int, degree: int) -> tuple[int, int]:
     """Return the numbers of invariants and of maps.
 
     Raises:
-        TooLargeError: if it would take more than about ten seconds to find them.
+        TooLargeError: if computing them would take more than about ten seconds.
     """
     _refuse_if_long(group, invariants, degree)
     own = sum(len(polynomials(group, d, tensors=False)) for d in range(1, invariants + 1))

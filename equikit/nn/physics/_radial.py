@@ -36,20 +36,20 @@ DISTANCE = Signature((Term("distance", ()),), (), ())
 class Radial(Layer):
     r"""Learned functions of a distance that vanish smoothly at a cutoff.
 
-    A basis of `basis_size` functions, a network of hidden layers on them, and the product with an envelope that is zero
-    from the cutoff on. The basis is \(\sqrt{2 / c}\, \sin(k \pi r / c) / r\), or Gaussians around equidistant points.
+    A network with hidden layers acts on a basis of `basis_size` functions; an envelope that is zero beyond the cutoff
+    multiplies its output. The basis is \(\sqrt{2 / c}\, \sin(k \pi r / c) / r\), or equidistant Gaussians.
 
     Args:
-        cutoff: the distance c from which all functions are zero.
-        channels: how many functions.
+        cutoff: the distance c beyond which all functions are zero.
+        channels: number of functions.
         basis: `"bessel"` or `"gaussian"`.
-        basis_size: how many functions of the basis.
+        basis_size: number of basis functions.
         hidden: widths of the hidden layers.
         rngs: random keys for the parameters.
         param_dtype: dtype of the parameters.
 
     Raises:
-        OptionError: if `basis` is unknown, or a number is not in its range.
+        OptionError: if `basis` is unknown, or a number is out of range.
 
     Example:
         >>> functions = Radial(5.0, 4, rngs=nnx.Rngs(0))
@@ -93,7 +93,7 @@ class Radial(Layer):
         return [f"{self.cutoff:g}", str(self.network[-1].channels[1][0])]
 
     def __call__(self, distance: jax.Array) -> jax.Array:
-        """Return the functions at distances `[*batch]`, zero or more: `[*batch, channels]`.
+        """Return the functions `[*batch, channels]` at nonnegative distances `[*batch]`.
 
         Raises:
             DTypeError: if the distances are not real floating-point numbers.

@@ -1,1 +1,1 @@
-"""Layers that map every term of their features to itself."""
+"""Layers that act on each term of their features separately."""

@@ -27,27 +27,27 @@ class BatchNorm(Termwise):
     r"""Batch normalization: statistics of every channel over the batch and all axes, with running averages.
 
     A term whose axes are only permuted, or plain, becomes \(g \odot (x - m) / \sqrt{v + \epsilon} + b\) with the mean
-    and variance of each channel. Any other term is divided by the root of its mean square, which orthogonal matrices
-    preserve, and scaled. Absent entries are not counted: padding changes no statistics. A batch without a present entry
-    leaves the running averages as they are.
+    and variance of each channel. Any other term is divided by its root mean square, which orthogonal matrices preserve,
+    and scaled. Absent entries are not counted, so padding does not change the statistics. A batch without present
+    entries does not change the running averages.
 
-    While `use_running_average` is false the statistics are those of the batch, and the running averages are updated:
-    the layer then commutes with other elements of the group on each sample. `model.train()` and `model.eval()` set it.
+    If `use_running_average` is false, the layer uses batch statistics and updates the running averages; it commutes
+    even with different group elements on each sample. `model.train()` and `model.eval()` set the option.
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
-        momentum: the share of the running averages that an update keeps.
+        momentum: the weight of the old running averages in an update.
         epsilon: added to the variance, or to the mean square.
-        use_running_average: whether to normalize by the running averages, as after training.
+        use_running_average: whether to normalize by the running averages, as in evaluation.
         param_dtype: dtype of parameters and averages; by default float32, or complex64 if a group is complex.
-        rngs: not used, as scales begin at one and biases at zero; taken so that all layers are made alike.
+        rngs: unused, because parameters start at one or zero; accepted so that all layers have the same interface.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Attributes:
-        scale: name of a term to a parameter `[channels]`.
+        scale: maps the name of a term to a parameter `[channels]`.
         bias, mean: the same for the terms whose mean is subtracted; `mean` holds running averages, `nnx.BatchStat`.
-        var: name of a term to the running average `[channels]` of the variance, or of the mean square.
+        var: maps the name of a term to the running average `[channels]` of the variance, or of the mean square.
 
     Raises:
         OptionError: if a group does not preserve the sum of squares, such as boosts and symplectic matrices.
@@ -97,9 +97,9 @@ class BatchNorm(Termwise):
         """Normalize an array `[*batch, *axes, channels]` or a dictionary of arrays, and update the running averages.
 
         Args:
-            x: a dictionary with an array for each term, or the array alone where there is one term.
+            x: a dictionary with an array for each term, or a single array if there is one term.
             mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
-            use_running_average: in place of the layer's own.
+            use_running_average: overrides the option of the layer.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.
@@ -118,7 +118,7 @@ class BatchNorm(Termwise):
         return self._each(x, mask, normalized)
 
     def _refuse_complex(self, term: Term, array: Feature) -> None:
-        """Raise `DTypeError` where running averages would drop the imaginary part of a mean."""
+        """Raise `DTypeError` if running averages would drop the imaginary part of a mean."""
         if term.name in self.mean and is_complex(array.dtype) and not is_complex(self.mean[term.name].dtype):
             raise DTypeError(
                 f"input {term.name!r} is complex, and the running average of its mean is real",
@@ -128,7 +128,7 @@ class BatchNorm(Termwise):
             )
 
     def _averages(self, term: Term) -> tuple[jax.Array, jax.Array]:
-        """Return the running averages of the mean, zero where none is subtracted, and of the variance."""
+        """Return the running averages of the mean, which is zero if not subtracted, and of the variance."""
         var: jax.Array = self.var[term.name][...]
         return self.mean[term.name][...] if term.name in self.mean else jnp.zeros((), var.dtype), var
 

@@ -19,26 +19,26 @@ Dropped = Literal["values", "channels", "entries"]
 
 
 class Dropout(Termwise):
-    r"""Drop random parts of features, whole vectors at a time, and scale the others by 1 / (1 - rate).
+    r"""Dropout of whole vectors: set random parts of features to zero, and scale the rest by 1 / (1 - rate).
 
-    A part is dropped in all components that a group mixes, so that the layer commutes with any group on such axes,
-    boosts and GL(n) included. Which entries of permuted axes are dropped is independent and equally likely, so that the
-    result has the same distribution for every order of them.
+    All components that a group mixes are dropped together, so that the layer commutes with any group on such axes,
+    including boosts and GL(n). Entries of permuted axes are dropped independently with equal probability, so that the
+    distribution of the result does not depend on their order.
 
-    `model.train()` switches dropping on and `model.eval()` off, by `deterministic` as in `nnx.Dropout`.
+    `model.train()` turns dropout on and `model.eval()` turns it off, through `deterministic` as in `nnx.Dropout`.
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
-        rate: the probability of a part to be dropped.
-        drop: `"values"`, each channel of each entry of permuted axes by itself; `"channels"`, a channel in all entries
-            of a sample; `"entries"`, an entry of permuted axes, such as a node, in all channels.
-        deterministic: whether to return the input as it is.
+        rate: the probability that a part is dropped.
+        drop: `"values"` drops each channel of each entry of permuted axes independently; `"channels"`, a channel in all
+            entries of a sample; `"entries"`, an entry of permuted axes, such as a node, in all channels.
+        deterministic: whether to return the input unchanged.
         rngs: random keys; the stream `dropout` is used.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Attributes:
-        masks: name of a term to its `nnx.Dropout`.
+        masks: maps the name of a term to its `nnx.Dropout`.
 
     Raises:
         OptionError: if the rate is not from 0 to 1, or a term has no permuted axis whose entries could be dropped.
@@ -101,9 +101,9 @@ class Dropout(Termwise):
         """Drop parts of an array `[*batch, *axes, channels]` or of a dictionary of arrays.
 
         Args:
-            x: a dictionary with an array for each term, or the array alone where there is one term.
+            x: a dictionary with an array for each term, or a single array if there is one term.
             mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
-            deterministic: in place of the layer's own.
+            deterministic: overrides the option of the layer.
 
         Raises:
             ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast silently.

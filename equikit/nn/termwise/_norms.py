@@ -18,26 +18,26 @@ from equikit.signatures import Term
 
 
 def widened(array: Feature) -> Feature:
-    """Return an array in float32 at least: in half precision squares overflow where the features do not."""
+    """Return an array in float32 or wider: in half precision squares can overflow although the features do not."""
     return array.astype(jnp.promote_types(array.dtype, jnp.float32))
 
 
 class RMSNorm(Termwise):
     r"""Divide features by their root mean square, which orthogonal matrices preserve, and scale channels.
 
-    \(y = g \odot x / \sqrt{\mathrm{mean}(x^2) + \epsilon}\). The mean runs over the channels of a term and its axes,
-    except those that are only permuted: every node of a graph is normalized by itself.
+    \(y = g \odot x / \sqrt{\mathrm{mean}(x^2) + \epsilon}\). The mean runs over the channels and the axes of a term,
+    except permuted axes: every node of a graph is normalized separately.
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
         epsilon: added to the mean square.
         param_dtype: dtype of the scales.
-        rngs: not used, as the scales begin at one; taken so that all layers are made alike.
+        rngs: unused, because scales start at one; accepted so that all layers have the same interface.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Attributes:
-        scale: name of a term to a parameter `[channels]`.
+        scale: maps the name of a term to a parameter `[channels]`.
 
     Raises:
         OptionError: if a group does not preserve the sum of squares, such as boosts and symplectic matrices.
@@ -69,7 +69,7 @@ class RMSNorm(Termwise):
         self.scale = self._filled(1, stored)
 
     def _filled(self, value: float, dtype: jnp.dtype, *, centered: bool = False) -> nnx.Dict[nnx.Param[jax.Array]]:
-        """Return a parameter of every term, or of those whose mean is subtracted."""
+        """Return a parameter for every term, or with `centered` for every term whose mean is subtracted."""
         terms = zip(self.signature.inputs, self.widths, strict=True)
         own = {term.name: width for term, width in terms if not (centered and mixed(self.signature, term))}
         return nnx.Dict({name: nnx.Param(filled(value, (width,), dtype)) for name, width in own.items()})
@@ -78,7 +78,7 @@ class RMSNorm(Termwise):
         """Normalize an array `[*batch, *axes, channels]` or a dictionary of arrays; zeros stay zero.
 
         Args:
-            x: a dictionary with an array for each term, or the array alone where there is one term.
+            x: a dictionary with an array for each term, or a single array if there is one term.
             mask: for a label, booleans `[*batch, n]`: which entries are present; absent entries are zero in the result.
 
         Raises:
@@ -94,22 +94,22 @@ class RMSNorm(Termwise):
 
 
 class LayerNorm(RMSNorm):
-    r"""Layer normalization of invariants and permuted features, and division of vectors by their root mean square.
+    r"""Layer normalization of invariants and permuted features; RMS normalization of all other features.
 
     A term whose axes are only permuted, or plain, becomes \(g \odot (x - m) / \sqrt{\mathrm{mean}((x - m)^2) +
-    \epsilon} + b\), m being the mean over its channels and plain axes: every node of a graph is normalized by itself.
-    Any other term is normalized by `RMSNorm`: vectors plus a constant would not be equivariant.
+    \epsilon} + b\), where m is the mean over its channels and plain axes: every node of a graph is normalized
+    separately. Any other term is normalized as in `RMSNorm`, because adding a constant to vectors is not equivariant.
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
         epsilon: added to the variance, or to the mean square.
         param_dtype: dtype of the parameters.
-        rngs: not used, as scales begin at one and biases at zero; taken so that all layers are made alike.
+        rngs: unused, because parameters start at one or zero; accepted so that all layers have the same interface.
         groups: the group of each label, as a dictionary; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Attributes:
-        scale: name of a term to a parameter `[channels]`.
+        scale: maps the name of a term to a parameter `[channels]`.
         bias: the same for the terms whose mean is subtracted.
 
     Raises:

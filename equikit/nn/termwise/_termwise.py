@@ -1,4 +1,4 @@
-"""The base class of layers that map every term of their features to itself."""
+"""Base class of layers that act on each term of their features separately."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from equikit.plans import Arrays, Feature, Masks
 from equikit.signatures import Signature, Term, bind
 
 Applied = Callable[[Term, Feature, Mapping[str, jax.Array]], Feature]
-"""What is done to the array of a term, whose absent entries are zero, given the masks by label."""
+"""A function of a term, its array, whose absent entries are zero, and the masks by label."""
 
 
 def refuse_without_norm(signature: Signature) -> None:
@@ -34,11 +34,11 @@ def refuse_without_norm(signature: Signature) -> None:
 
 
 class Termwise(Layer):
-    """Base class of layers that map every term of their features to itself.
+    """Base class of layers that act on each term of their features separately.
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
-        rngs: random keys, `None` for a layer that draws nothing.
+        rngs: random keys; `None` for a layer without random numbers.
         groups, bindings: the group of each label.
     """
 
@@ -56,7 +56,7 @@ class Termwise(Layer):
 
     @property
     def sides(self) -> tuple[Features, Features]:
-        """The features, twice."""
+        """The features, which are both input and output features."""
         features = features_of(self.signature.inputs, self.widths)
         return features, features
 
