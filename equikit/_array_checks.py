@@ -1,4 +1,4 @@
-"""Check the arrays of a call before anything is computed."""
+"""Check the arrays of a call before any computation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from equikit.signatures import Signature, Term, base, binding_text, normalized
 
 @dataclass(frozen=True, slots=True)
 class Shapes:
-    """The batch axes and the size of every label, read from the arrays of one call."""
+    """The batch axes and the size of each label in the arrays of one call."""
 
     batch: tuple[int, ...]
     sizes: dict[str, int]
@@ -31,7 +31,7 @@ def foreign(array: np.ndarray) -> bool:
 
 
 def by_name(names: Iterable[str], given: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Replace each key that is another spelling of a name by the name."""
+    """Replace each key that is a variant spelling of a name by the name."""
     exact = set(names)
     if given.keys() == exact:
         return dict(given)
@@ -40,12 +40,12 @@ def by_name(names: Iterable[str], given: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def by_label(argument: str, given: object) -> dict[str, Any]:
-    """Return a dictionary by normalized labels, empty for `None`, or raise `OptionError`."""
+    """Return a dictionary with normalized labels (empty for `None`), or raise `OptionError`."""
     return {normalized(label): value for label, value in mapping(argument, given).items()}
 
 
 def mapping(argument: str, given: object) -> Mapping[Any, Any]:
-    """Return a dictionary, empty for `None`, or raise `OptionError`."""
+    """Return a dictionary (empty for `None`), or raise `OptionError`."""
     if given is not None and not isinstance(given, Mapping):
         raise OptionError(
             f"{argument} is not a dictionary",
@@ -59,8 +59,8 @@ def mapping(argument: str, given: object) -> Mapping[Any, Any]:
 def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
     """Return a floating-point array as a JAX array, or raise `DTypeError`.
 
-    NumPy makes float64 by default, so while x64 is off NumPy arrays in double precision are rounded to single, as JAX
-    does everywhere. An array of JAX in double precision was made so on purpose, and is never rounded.
+    NumPy arrays are float64 by default, so while x64 is off they are rounded to single precision, as everywhere in JAX.
+    A JAX array in double precision is intentional and never rounded.
     """
     if not isinstance(array, jax.Array | np.ndarray) or (isinstance(array, np.ndarray) and foreign(array)):
         masked = isinstance(array, np.ma.MaskedArray)
@@ -90,14 +90,14 @@ def checked_dtype(name: str, array: object, what: str = "input") -> jax.Array:
 
 
 def refuse_mixture(arrays: Mapping[str, jax.Array]) -> None:
-    """Raise `DTypeError` if half and double precision, or both kinds of half precision, are mixed.
+    """Raise `DTypeError` if arrays mix half and double precision, or both kinds of half precision.
 
-    Single precision goes with everything: JAX computes in the wider of the two, and nothing is lost. A result in double
-    precision would hide that some weights have eight bits, and bfloat16 and float16 promote to float32, which is
+    Single precision can be mixed with all others: JAX computes in the wider dtype and loses nothing. A result in double
+    precision would hide that some weights have only eight bits, and bfloat16 and float16 promote to float32, which is
     neither.
 
     Args:
-        arrays: from the name of an array in error texts, such as `"input 'p'"`, to the array.
+        arrays: the arrays by their names in error messages, such as `"input 'p'"`.
     """
     of: dict[str, str] = {}
     for name, array in arrays.items():
@@ -118,7 +118,7 @@ def refuse_mixture(arrays: Mapping[str, jax.Array]) -> None:
 
 
 def refuse_real(signature: Signature, names: Iterable[str], arrays: Iterable[jax.Array]) -> None:
-    """Raise `DTypeError` for real arrays with complex groups, and for a mixture of real and complex arrays."""
+    """Raise `DTypeError` for real arrays with complex groups, or a mixture of real and complex arrays."""
     given = dict(zip(names, arrays, strict=True))
     kinds = {name: bool(jnp.issubdtype(array.dtype, jnp.complexfloating)) for name, array in given.items()}
     if all(kinds.values()) or (not any(kinds.values()) and not signature.is_complex):
@@ -138,7 +138,7 @@ def masks_of(signature: Signature, mask: object) -> dict[str, Any]:
     """Return the mask of each label, from a dictionary, or from a single array if only one label can have a mask.
 
     Raises:
-        OptionError: for an array where no label or several labels can have a mask, and for other types.
+        OptionError: if the mask is an array but not exactly one label can have a mask, or has another type.
     """
     if mask is None or isinstance(mask, Mapping):
         return by_label("mask", mask)
@@ -160,10 +160,10 @@ def _expected(term: Term, signature: Signature, channels: int | None) -> str:
 
 
 def given_sizes(signature: Signature, given: Mapping[str, int]) -> dict[str, tuple[int, str]]:
-    """Return the bound or given sizes, each with its origin for error texts.
+    """Return the bound or given sizes, each with its origin for error messages.
 
     Raises:
-        ShapeError: if a size is given for a label that is not there, or bound to another.
+        ShapeError: if a label with a given size does not exist, or is bound to another size.
     """
     sizes: dict[str, tuple[int, str]] = {
         label: (size, f"{label} is bound to {signature.bound[label]}")
@@ -190,18 +190,18 @@ def checked_shapes(
     given: Mapping[str, int] | None = None,
     sized: Collection[str] = (),
 ) -> Shapes:
-    """Read the batch axes and the size of every label from the arrays, and check that they agree.
+    """Read the batch axes and the size of each label from the arrays, and check that they agree.
 
     Args:
-        signature: the arrays are its inputs.
-        channels: of each input; `None` for an array without an axis of channels.
+        signature: the signature whose inputs are the arrays.
+        channels: the channels of each input; `None` for an array without a channel axis.
         arrays: the inputs.
         masks: masks by label.
         given: sizes of labels that no input has.
         sized: labels that can only be bound to groups with a size.
 
     Raises:
-        ShapeError: naming the term, the shape that came and the one expected.
+        ShapeError: if shapes disagree; the error has the term, the shape and the expected shape.
     """
     sizes = given_sizes(signature, given or {})
     batch: tuple[tuple[int, ...], str] | None = None
@@ -238,19 +238,19 @@ def checked_arrays(
     given: Mapping[str, int] | None = None,
     sized: Collection[str] = (),
 ) -> tuple[list[jax.Array], Shapes]:
-    """Check the input arrays of a function that runs no linear plan, as `apply` checks its own.
+    """Check the input arrays of a function without a linear plan; `apply` checks its own.
 
     Args:
-        signature: its inputs are the terms of the arrays.
-        channels: of each array, `None` for one without an axis of channels; `None` for any numbers of channels.
+        signature: the signature whose inputs are the terms of the arrays.
+        channels: the channels of each array, `None` for an array without a channel axis; `None` for any channels.
         arrays: the arrays, in the order of the terms.
-        weights: parameters that the arrays are computed with, by what an error text calls them.
+        weights: parameters used with the arrays, by their names in error messages.
         masks: masks by label.
         given: sizes of labels that no input has.
         sized: labels that can only be bound to groups with a size.
 
     Returns:
-        The arrays, and the batch axes and sizes that they agree on.
+        The arrays, and their common batch axes and sizes.
 
     Raises:
         ShapeError, DTypeError: if an array does not fit; nothing is broadcast or cast.
@@ -273,9 +273,9 @@ def _read_shape(
     batch: tuple[tuple[int, ...], str] | None,
     sized: Collection[str],
 ) -> tuple[tuple[int, ...], str]:
-    """Check the shape of one input, and add the sizes of its labels to the known ones.
+    """Check the shape of one input, and add the sizes of its labels to the known sizes.
 
-    Sizes and batch axes come with their origin for error texts. Returns the batch axes.
+    Sizes and batch axes have their origin for error messages. Returns the batch axes.
     """
     name = f"input {term.name!r}"
 
@@ -303,7 +303,7 @@ def _read_shape(
 
 
 def _one_size(label: str, signature: Signature, *, any_size: bool) -> str:
-    """Return the next step if the size of an axis is not that of its label."""
+    """Return the next step if the size of an axis differs from the size of its label."""
     group, size = dict(signature.bindings)[label], signature.sizes[label]
     if size is None:
         return f"give every {label!r} one size"
@@ -313,7 +313,7 @@ def _one_size(label: str, signature: Signature, *, any_size: bool) -> str:
 
 
 def _check_size(label: str, group: Group, size: Any) -> None:
-    """Raise `GroupError` or `ShapeError` if a group does not act on axes of a size, which may be symbolic."""
+    """Raise `GroupError` or `ShapeError` if a group does not act on axes of this size, which may be symbolic."""
     if not isinstance(size, int):
         _check_symbol(label, group, size)
         return

@@ -1,7 +1,7 @@
-"""Checks of arguments that many functions share; each returns the value in normal form or raises an error.
+"""Shared checks of arguments; each returns the normalized value or raises an error.
 
-Error texts about one subject are in the module of that subject. The symbolic packages use this module too, so JAX is
-imported only by the checks of arrays and keys.
+Subject-specific error texts are in the modules of their subjects. Symbolic packages use this module too, so only checks
+of arrays and keys import JAX.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from equikit._errors import DTypeError, EquikitError, MissingPackageError, Optio
 Value = TypeVar("Value")
 
 LARGEST_COUNT = 10**100
-"""The largest count: products of several larger ones would have too many digits for a text."""
+"""The upper bound on counts: products of larger counts would have too many digits to print."""
 
 FLOATS = "float32, bfloat16, float16, float64 or complex"
 
@@ -33,7 +33,7 @@ def shown(value: object, most: int = 80) -> str:
     """Return the `repr` of a value for an error text, truncated if it is long."""
     try:
         text = repr(value).replace("\n", " ")
-    except ValueError:  # Python writes integers of at most 4,300 digits
+    except ValueError:  # Python prints integers of at most 4,300 digits
         text = count_text(value) if isinstance(value, int) else f"{type(value).__name__} with too many digits"
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
@@ -50,16 +50,16 @@ def nearest(word: object, known: Collection[str]) -> str | None:
 
 
 def choice(name: str, value: Any, allowed: Sequence[Value], *, step: str | None = None, code: str = '{}="{}"') -> Value:
-    """Return one of the allowed values, or raise `OptionError`, which suggests the one with the closest spelling.
+    """Return the value if it is allowed, or raise `OptionError`, which suggests the closest spelling.
 
     Args:
         name: the argument.
         value: its value.
         allowed: texts, or `None`.
-        step: the next step if no allowed text is close; by default it names the first allowed value.
-        code: how the argument is written, with places for its name and a value.
+        step: the next step if no allowed text is similar; by default it suggests the first allowed value.
+        code: a format string for the argument, with fields for its name and value.
     """
-    # `in` compares arrays entry by entry, so that only values of the right kind are compared.
+    # `in` compares arrays entry by entry, so check the type first.
     if (value is None or isinstance(value, str)) and value in allowed:
         return value  # type: ignore[return-value]  # it is one of them
     near = nearest(value, [word for word in allowed if isinstance(word, str)])
@@ -80,7 +80,7 @@ def flag(name: str, value: object, *, error: type[EquikitError] = OptionError) -
 
 
 def integer(value: object) -> int | None:
-    """Return an integer as a Python integer, or `None` for everything else, including booleans."""
+    """Return an integer as a Python integer, or `None` for any other value, including booleans."""
     if isinstance(value, bool | np.bool_):
         return None
     try:
@@ -102,11 +102,11 @@ def count(
     """Return an integer in a range as a Python integer, or raise `OptionError`.
 
     Args:
-        name: the argument, or what the number counts, such as `"the number of products"`.
+        name: the argument, or a description such as `"the number of products"`.
         value: its value.
         least, most: the range, both ends included.
         example: the number in the next step; by default the larger of `least` and 1.
-        step: the next step in place of an example.
+        step: the next step, in place of an example.
         error: the class of the error.
     """
     number = integer(value)
@@ -143,7 +143,7 @@ def number(
 ) -> Any:
     """Return a finite real number, or raise `OptionError`; traced numbers are not checked.
 
-    Python integers become floats, because JAX refuses integers of more than 64 bits; arrays are unchanged.
+    Python integers become floats, because JAX rejects integers of more than 64 bits; arrays are unchanged.
 
     Args:
         name: the argument.
@@ -151,7 +151,7 @@ def number(
         least, above, most, below: the range, ends included for `least` and `most`.
         example: the number of the next step.
         optional: whether `None` is allowed.
-        traced: whether a traced number is allowed; without, the number is returned as a Python `float`.
+        traced: whether a traced number is allowed; if not, the number is returned as a Python `float`.
         error: the class of the error.
     """
     if value is None and optional:
@@ -182,7 +182,7 @@ def number(
 
 
 def _real(value: Any) -> float:
-    """Return a number as a float; infinity for an integer that is too large."""
+    """Return a number as a float, or infinity if an integer is too large."""
     try:
         return float(value)
     except OverflowError:
@@ -217,7 +217,7 @@ def names(name: str, value: object, *, fewest: int = 0, optional: bool = False, 
 
 
 def _entries(value: object) -> tuple[object, ...] | None:
-    """Return the entries of a sequence other than text; `None` for anything else."""
+    """Return the entries of a sequence that is not text, or `None` for any other value."""
     if not isinstance(value, Iterable) or isinstance(value, str | bytes | Mapping) or getattr(value, "ndim", 1) == 0:
         return None
     return tuple(value)
@@ -251,7 +251,7 @@ def numbers(name: str, value: object, *, example: float = 0.5, **bounds: float) 
 
 
 def count_text(count: int) -> str:
-    """Return a count with commas; the order of magnitude if it has more than 100 digits.
+    """Return a count with commas, or its order of magnitude if it has more than 100 digits.
 
     Example:
         >>> count_text(4213597), count_text(10**5000)
@@ -262,7 +262,7 @@ def count_text(count: int) -> str:
 
 
 def axis_text(size: int) -> str:
-    """Return the size of an axis, without commas; the order of magnitude if it has more than 100 digits."""
+    """Return the size of an axis without commas, or its order of magnitude if it has more than 100 digits."""
     return str(size) if size < LARGEST_COUNT else count_text(size)
 
 
@@ -275,7 +275,7 @@ def refuse_if_more(problem: str, count: int, most: int, unit: str, step: str) ->
 
 
 def instance(name: str, value: Any, kind: type[Value], make: str, *, error: type[EquikitError] = OptionError) -> Value:
-    """Return an object of a class, or raise `OptionError`; `make` is code that makes such an object."""
+    """Return an object of a class, or raise `OptionError`; `make` is code that constructs such an object."""
     if isinstance(value, kind):
         return value
     wanted = f"{'an' if kind.__name__[0] in 'AEIO' else 'a'} {kind.__name__}"
@@ -283,7 +283,7 @@ def instance(name: str, value: Any, kind: type[Value], make: str, *, error: type
 
 
 def some(what: str, found: Collection[Any] | Mapping[Any, Any], *, got: object, step: str) -> None:
-    """Raise `OptionError` for an empty collection; `what` is in the plural."""
+    """Raise `OptionError` if a collection is empty; `what` is a plural noun."""
     if not found:
         raise OptionError(f"there are no {what}", got=got, expected=f"one or more {what}", step=step)
 
@@ -301,7 +301,7 @@ def at_most_one(**given: object) -> None:
 
 
 def together(**given: object) -> None:
-    """Raise `OptionError` if some of several arguments are given without the others."""
+    """Raise `OptionError` if only some of several arguments are given."""
     named = [name for name, value in given.items() if value is not None]
     if named and len(named) < len(given):
         raise OptionError(
@@ -315,7 +315,7 @@ def together(**given: object) -> None:
 def same_names(
     what: str, given: object, wanted: Collection[Any], *, step: str, error: type[EquikitError] = ShapeError
 ) -> Mapping[Any, Any]:
-    """Return a dictionary that has exactly these keys, or raise `ShapeError`; `what` is in the plural."""
+    """Return a dictionary that has exactly these keys, or raise `ShapeError`; `what` is a plural noun."""
     if isinstance(given, Mapping) and given.keys() == {*wanted}:
         return given
     if isinstance(given, Mapping):
@@ -344,7 +344,7 @@ def given(owner: str, step: str, **arguments: object) -> None:
 
 
 def untraced(what: str, value: object, *, step: str) -> None:
-    """Raise `OptionError` for a tracer, where values are needed."""
+    """Raise `OptionError` for a tracer."""
     import jax
 
     if isinstance(value, jax.core.Tracer):
@@ -359,18 +359,18 @@ KINDS = {
     "complex": ("complexfloating", "complex64 or complex128"),
     "real or complex": ("inexact", FLOATS),
 }
-"""From a word for the numbers of an array to their class of dtypes in JAX, and to the names of these dtypes."""
+"""For each kind of array, the class of its dtypes in JAX, and the names of these dtypes."""
 
 
 def array(what: str, value: Any, axes: Axes | None = None, *, kind: str = "real", step: str | None = None) -> Any:
     """Return an array of floating-point numbers with these axes, or raise `DTypeError` or `ShapeError`.
 
     Args:
-        what: the array in error texts, such as `"scores"`; where it is an argument, its name.
+        what: the array in error messages: the name of an argument, or a description.
         value: an array of JAX or NumPy.
         axes: as for `shaped`; by default the shape is not checked.
         kind: one of `KINDS`.
-        step: the next step for a wrong shape; for a wrong dtype too, where the array is not an argument to be cast.
+        step: the next step for a wrong shape; also for a wrong dtype, unless `what` is an argument.
     """
     import jax
 
@@ -391,8 +391,8 @@ def array(what: str, value: Any, axes: Axes | None = None, *, kind: str = "real"
 def shaped(what: str, value: Any, axes: Axes, *, step: str | None = None) -> Any:
     """Return a value whose shape has these axes, or raise `ShapeError`.
 
-    Axes are sizes or names: equal names stand for equal sizes, and a first or last name with a star, such as
-    `"*batch"`, for any number of axes.
+    Axes are sizes or names. Equal names denote equal sizes, and one name with a star, such as `"*batch"`, denotes any
+    number of axes.
     """
     if np.shape(value) != axes and not _has_axes(np.shape(value), [*axes]):
         text = f"[{', '.join(map(str, axes))}]"
@@ -417,7 +417,7 @@ def _has_axes(shape: Sequence[Any], axes: Sequence[int | str]) -> bool:
 
 
 def finite(what: str, *arrays: Any, step: str) -> None:
-    """Raise `OptionError` if entries of arrays are infinite or NaN; `what` is in the plural, and tracers pass."""
+    """Raise `OptionError` if arrays have infinite or NaN entries; `what` is a plural noun. Tracers are not checked."""
     import jax
 
     known = [np.asarray(array) for array in arrays if not isinstance(array, jax.core.Tracer)]
@@ -432,7 +432,7 @@ def finite(what: str, *arrays: Any, step: str) -> None:
 
 
 def package(module: str, extra: str) -> Any:
-    """Import an optional package, or raise `MissingPackageError` with the extra of equikit that installs it."""
+    """Import an optional package, or raise `MissingPackageError`, which names the extra that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -481,7 +481,7 @@ def is_key(array: Any) -> bool:
 
 
 def key(value: Any, *, expected: str = "a JAX key", step: str = "write key=jax.random.key(0)") -> Any:
-    """Return a single JAX random key, typed or as two integers, or raise `OptionError`."""
+    """Return a single JAX random key, typed or raw, or raise `OptionError`."""
     import jax
 
     is_array = isinstance(value, jax.Array | np.ndarray)
@@ -507,14 +507,14 @@ def rngs(value: Any) -> Any:
 
 
 def is_float(dtype: Any) -> bool:
-    """Whether layers support a dtype: real or complex floating point of 16 bits or more."""
+    """Whether layers support a dtype: real or complex floating point with at least 16 bits."""
     from jax import numpy as jnp
 
     return bool(jnp.issubdtype(dtype, jnp.inexact)) and np.dtype(dtype).itemsize > 1
 
 
 def dtype(name: str, value: Any) -> Any:
-    """Return a floating-point dtype that JAX keeps, `None` for `None`, or raise `DTypeError`."""
+    """Return a floating-point dtype that JAX does not change, or `None` for `None`; otherwise raise `DTypeError`."""
     import jax
 
     if value is None:
@@ -542,12 +542,12 @@ def dtype(name: str, value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function or layer that takes options and labels as keywords; its arguments distinguish them.
+    """A function or layer whose keywords are options or labels.
 
     Attributes:
-        name: its name in error texts.
+        name: its name in error messages.
         options: its keyword-only arguments; every other keyword is a label.
-        arguments: all arguments that can be given by name, options included; a keyword with such a name is not a label.
+        arguments: all arguments that can be passed by name, including options; no label has such a name.
     """
 
     name: str
@@ -556,7 +556,7 @@ class Call:
 
 
 def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Yield a function, or the constructor of a class and the inherited constructors that receive its keywords."""
+    """Yield a function, or the constructors in the class hierarchy that receive the keywords of a class."""
     if not isinstance(function, type):
         yield function
         return
@@ -571,7 +571,7 @@ def _constructors(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
 
 @functools.lru_cache(maxsize=256)
 def call_of(function: Callable[..., Any], *inner: Callable[..., Any]) -> Call:
-    """Return the arguments of a function or class, and of those that receive its keywords."""
+    """Return the arguments of a function or class, and of the functions that receive its keywords."""
     calls = (call for outer in (function, *inner) for call in _constructors(outer))
     found = [p for call in calls for p in inspect.signature(call).parameters.values()]
     options = frozenset(p.name for p in found if p.kind is p.KEYWORD_ONLY)
@@ -579,7 +579,7 @@ def call_of(function: Callable[..., Any], *inner: Callable[..., Any]) -> Call:
 
 
 def defaults_of(kind: type) -> dict[str, Any]:
-    """Return the options of a class that have defaults, with the defaults."""
+    """Return the default of each option of a class that has one."""
     found = (p for function in _constructors(kind) for p in inspect.signature(function).parameters.values())
     return {p.name: p.default for p in found if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
 
@@ -590,7 +590,7 @@ def options_of(call: Callable[..., Any]) -> frozenset[str]:
 
 
 def refuse_misspelled(call: Call, keywords: Collection[str], labels: Collection[str]) -> None:
-    """Raise `OptionError` for a keyword that is close to an option or a label, or that passes random keys."""
+    """Raise `OptionError` for an unknown keyword that resembles an option or label, or for unused `rngs=`."""
     unknown = sorted({*keywords} - {*labels} - call.options)
     if "rngs" in unknown:
         raise OptionError(
@@ -606,7 +606,7 @@ def refuse_misspelled(call: Call, keywords: Collection[str], labels: Collection[
 
 
 def refuse_unknown(owner: str, given: Collection[str], known: Collection[str]) -> None:
-    """Raise `OptionError` for a keyword that is neither an option nor a label, with the option closest to it."""
+    """Raise `OptionError` for an unknown keyword, and suggest the closest known one."""
     unknown = sorted({*given} - {*known})
     if not unknown:
         return
@@ -620,10 +620,10 @@ def refuse_unknown(owner: str, given: Collection[str], known: Collection[str]) -
 
 
 def answer_misspelled(door: str) -> None:
-    """Let every public class and function of a module answer an unknown keyword with the nearest option.
+    """Make every public class and function of a module suggest the closest option for an unknown keyword.
 
-    Constructors are wrapped in place. Functions are wrapped in the public namespace alone, where users find them. Those
-    that pass unknown keywords on, such as labels, are left as they are.
+    Constructors are wrapped in place; functions are wrapped only in the public namespace. Classes and functions that
+    accept any keyword, such as labels, are unchanged.
     """
     namespace = vars(sys.modules[door])
     for name in namespace["__all__"]:
@@ -637,18 +637,18 @@ def answer_misspelled(door: str) -> None:
             setattr(public, constructor, _answering(getattr(public, constructor), name, known))
         else:
             namespace[name] = _answering(public, name, known)
-            namespace[name].__module__ = door  # a pickled function is looked up there
+            namespace[name].__module__ = door  # pickle looks functions up there
 
 
 def _options(public: Callable[..., Any]) -> frozenset[str] | None:
-    """The arguments that can be given by name; `None` if there are others than those that a signature names."""
+    """Return the arguments that can be passed by name, or `None` if any keyword is accepted."""
     *_, last = _constructors(public)
     passes_on = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(last).parameters.values())
     return None if passes_on else call_of(public).arguments - {"self", "cls", "_cls"}
 
 
 def _answering(call: Callable[..., Any], owner: str, known: frozenset[str]) -> Callable[..., Any]:
-    """A function that raises `OptionError` for a keyword that is not known."""
+    """Return a wrapper that raises `OptionError` for an unknown keyword."""
     if hasattr(call, "answers_misspelled"):
         return call
 

@@ -1,7 +1,7 @@
-"""The errors that equikit raises, and its warning.
+"""The errors and the warning of equikit.
 
-Each error has fields for the problem, the value that was given, the values that are accepted, and one next step. All
-are subclasses of `EquikitError` and of the built-in class that a Python programmer would catch.
+Each error has fields for the problem, the given value, the accepted values, and one next step. All are subclasses of
+`EquikitError` and of the usual built-in exception.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class Place(NamedTuple):
-    """A position in text that could not be read; `length` characters are underlined with carets."""
+    """A position in text that cannot be read; carets underline `length` characters."""
 
     text: str
     start: int
@@ -18,7 +18,7 @@ class Place(NamedTuple):
 
 
 def _text(value: object) -> str:
-    """Return the text of a value; for integers with more digits than Python writes, only their type."""
+    """Return the text of a value, or only its type for integers with more digits than Python prints."""
     try:
         return str(value)
     except ValueError:
@@ -29,15 +29,15 @@ class EquikitError(Exception):
     """Base class of all errors raised by equikit.
 
     Args:
-        problem: what is wrong, in one line.
-        got: what was given. It is stored as text, so that an error keeps no array or tracer alive.
-        expected: what is accepted.
+        problem: the problem, in one line.
+        got: the given value, stored as text, so that an error does not keep arrays or tracers alive.
+        expected: the accepted values.
         step: one next step that works when it is typed.
-        at: the place in a text that could not be read.
+        at: the position in text that cannot be read.
 
     Attributes:
-        problem, got, expected, step: the arguments as texts, `None` if it was not given.
-        at: the place, or `None`.
+        problem, got, expected, step: the arguments as texts, or `None`.
+        at: the position, or `None`.
 
     Example:
         >>> error = ShapeError("x has 3 channels, not 4", got="shape [5, 3]", expected="[n, 4]", step="pad x")
@@ -66,7 +66,7 @@ class EquikitError(Exception):
         super().__init__(self.text())
 
     def text(self, step: str | None = None) -> str:
-        """Return the message, with another next step if one is given, as the command line has for its own options."""
+        """Return the message; `step` replaces the next step, as the command line does for its options."""
         lines = [self.problem]
         if self.at is not None:
             lines += [f"  {self.at.text}", f"  {' ' * self.at.start}{'^' * max(self.at.length, 1)}"]
@@ -104,7 +104,7 @@ class GroupError(EquikitError, ValueError):
 
 
 class DiagramError(EquikitError, ValueError):
-    """A diagram is malformed, or two diagrams do not fit together."""
+    """A diagram is malformed, or two diagrams cannot be combined."""
 
 
 class ShapeError(EquikitError, ValueError):
@@ -112,7 +112,7 @@ class ShapeError(EquikitError, ValueError):
 
 
 class DTypeError(EquikitError, TypeError):
-    """An array has a dtype on which the operation is not defined, or that would be cast silently."""
+    """An array has a dtype that the operation does not support or would cast silently."""
 
 
 class OptionError(EquikitError, ValueError):
@@ -124,7 +124,7 @@ class TooLargeError(EquikitError, ValueError):
 
 
 class MissingPackageError(EquikitError, ImportError):
-    """A requested package is not installed with equikit."""
+    """An optional package is not installed."""
 
 
 class FrameError(EquikitError, ValueError):
@@ -132,8 +132,8 @@ class FrameError(EquikitError, ValueError):
 
 
 class EquivarianceError(EquikitError, AssertionError):
-    """A function that was claimed to be equivariant is not."""
+    """A function that should be equivariant is not."""
 
 
 class TraceWarning(EquikitError, UserWarning):
-    """A program has operations without a rule: its symmetry group may be larger than the traced group."""
+    """A program has operations without a tracing rule: its symmetry group may be larger than the traced group."""

@@ -1,4 +1,4 @@
-"""Types for annotations: what layers take and give, and the values of their options.
+"""Types for annotations: inputs, outputs and options of layers.
 
 - Arrays: `Feature`, `[*batch, *axes, channels]`; `Inputs`, one feature or a dictionary of them; `Arrays`, a type
   variable for functions whose result has the type of such an input; `Mask`, booleans `[*batch, n]`; `Masks`, one mask

@@ -1,7 +1,7 @@
 r"""Branching rules: the tensor products of irreducible representations with the representation on an axis.
 
-Representations are named by integer partitions. The branching rules are those of Weyl's *Classical Groups* and of the
-symmetric and hyperoctahedral groups.
+Representations are named by integer partitions. The branching rules are from Weyl's *Classical Groups*, and from the
+representation theory of the symmetric and hyperoctahedral groups.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Branching:
-    r"""How \(\lambda \otimes V\) decomposes, V being the representation on an axis.
+    r"""The decomposition of \(\lambda \otimes V\), where V is the representation on an axis.
 
     Attributes:
         trivial: the name of the trivial representation.
-        successors: from the name of a representation λ, and whether V is the dual one, to the names of the constituents
-            of \(\lambda \otimes V\), each repeated by its multiplicity. Not called if V is zero.
-        larger: a group that has the same representations where this group is the part of it with determinant one.
+        successors: function from the name of a representation λ, and whether V is the dual, to the names of the
+            constituents of \(\lambda \otimes V\), each repeated by its multiplicity. Not called if V is zero.
+        larger: a group with the same branching in which this group is the subgroup of determinant or sign one.
         determinant: the name of the determinant or sign of the larger group, which is trivial on this group.
         pairs: whether representations are pairs of partitions.
     """
@@ -38,9 +38,9 @@ class Branching:
 
 
 def smaller(shape: Shape) -> Iterator[Shape]:
-    """Yield all partitions with one box less."""
+    """Yield all partitions with one box fewer."""
     for row in range(len(shape)):
-        if row + 1 == len(shape) or shape[row] > shape[row + 1]:  # only a corner box can go
+        if row + 1 == len(shape) or shape[row] > shape[row + 1]:  # only a corner box can be removed
             rest = (*shape[:row], shape[row] - 1, *shape[row + 1 :])
             yield tuple(length for length in rest if length)
 
@@ -48,7 +48,7 @@ def smaller(shape: Shape) -> Iterator[Shape]:
 def larger(shape: Shape) -> Iterator[Shape]:
     """Yield all partitions with one more box."""
     for row in range(len(shape) + 1):
-        if row == 0 or row == len(shape) or shape[row] < shape[row - 1]:  # rows must not grow past the one above
+        if row == 0 or row == len(shape) or shape[row] < shape[row - 1]:  # at most as long as the row above
             padded = [*shape, 0]
             padded[row] += 1
             yield tuple(length for length in padded if length)
@@ -60,9 +60,9 @@ def columns(shape: Shape, count: int) -> int:
 
 
 def shifted(weight: Shape, by: int) -> Iterator[Shape]:
-    """Yield the lists with a number added to one entry that stay in descending order."""
+    """Add a number to one entry, and yield the lists that stay in descending order."""
     for place, entry in enumerate(weight):
-        neighbor = place - by  # only this one can come out of order
+        neighbor = place - by  # only this entry can be out of order
         if not 0 <= neighbor < len(weight) or weight[neighbor] != entry:
             yield (*weight[:place], entry + by, *weight[place + 1 :])
 
@@ -75,7 +75,7 @@ def of_linear(n: int) -> Branching:
 def of_orthogonal(n: int) -> Branching:
     """The branching of O(n) and O(p, q): partitions with at most n boxes in their first two columns.
 
-    All metrics of one dimension have the same: complexified they are one group.
+    It does not depend on the metric, because all O(p, q) of one dimension have the same complexification.
     """
 
     def successors(shape: Shape, dual: bool) -> Iterator[Shape]:
@@ -96,7 +96,7 @@ def of_symplectic(n: int) -> Branching:
 
 
 def of_bistochastic(n: int) -> Branching:
-    """The branching of Bistochastic(n): V is the vector of ones and the vector representation of O(n - 1)."""
+    """The branching of Bistochastic(n): V is the trivial plus the vector representation of O(n - 1)."""
     inner = of_orthogonal(n - 1)
 
     def successors(shape: Shape, dual: bool) -> Iterator[Shape]:
@@ -107,7 +107,7 @@ def of_bistochastic(n: int) -> Branching:
 
 
 def of_symmetric(n: int) -> Branching:
-    """The branching of S(n), by restriction to n - 1 points and then induction: partitions of n."""
+    """The branching of S(n), by restriction to S(n - 1) and induction: partitions of n."""
 
     def successors(shape: Shape, dual: bool) -> Iterator[Shape]:
         for rest in smaller(shape):
@@ -117,11 +117,11 @@ def of_symmetric(n: int) -> Branching:
 
 
 def of_hyperoctahedral(n: int) -> Branching:
-    """The branching of H(n): pairs of partitions with n boxes together."""
+    """The branching of H(n): pairs of partitions with n boxes in total."""
 
     def successors(pair: tuple[Shape, Shape], dual: bool) -> Iterator[tuple[Shape, Shape]]:
         left, right = pair
-        for rest in smaller(left):  # the sign of the point that is left out changes its side
+        for rest in smaller(left):  # multiplication by the sign moves the box to the other partition
             yield from ((rest, more) for more in larger(right))
         for rest in smaller(right):
             yield from ((more, rest) for more in larger(left))

@@ -14,7 +14,7 @@ from equikit.groups._group import Blocks, Group
 class Dual(Group):
     r"""The dual representation of a group: the same elements, each acting by \(g^{-T}\).
 
-    Made by `group.dual`; in a signature it is written with a star, `"u u* -> "`.
+    `group.dual` returns it; a star in a signature denotes it, `"u u* -> "`.
 
     Attributes:
         of: the group.
@@ -35,7 +35,7 @@ class Dual(Group):
         return *self.of._sort_key(), 1
 
     @property
-    def blocks(self) -> Blocks:  # type: ignore[override]  # a class variable elsewhere, here that of another group
+    def blocks(self) -> Blocks:  # type: ignore[override]  # a class variable in other groups
         """The blocks of the group."""
         return self.of.blocks
 
@@ -65,7 +65,7 @@ class Dual(Group):
         return self.of.is_finite
 
     def independent(self, order: int) -> bool:
-        """Whether the diagrams of the group on so many vertices are linearly independent."""
+        """Whether the diagrams of the group on this many vertices are linearly independent."""
         return self.of.independent(order)
 
     @property

@@ -1,4 +1,4 @@
-"""All elements of a finite group, as products of its generators."""
+"""List all elements of a finite group, as products of its generators."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from equikit._errors import GroupError, TooLargeError
 
 SAME = 1e-9
-"""Matrices whose entries differ by less than this, relative to the largest, are the same element."""
+"""Relative tolerance: matrices whose entries differ by less than this are the same element."""
 
 LARGEST = 10**8
-"""An entry above this shows that a group is infinite, before products overflow."""
+"""A larger entry shows that a group is infinite, before products overflow."""
 
 
 def closure(
@@ -25,14 +25,14 @@ def closure(
 ) -> np.ndarray:
     """List all distinct products of generators, `[elements, ...]`, starting with the identity.
 
-    The search is breadth first, so that each element is a product of as few generators as possible, with little
-    rounding. Arrays of integers are compared exactly, others to a tolerance.
+    Breadth-first search makes each element a product of as few generators as possible, which limits rounding errors.
+    Integer arrays are compared exactly, others with a tolerance.
 
     Args:
-        owner: the group, for error texts.
+        owner: the group, for error messages.
         identity: the identity, in the dtype of the elements.
         generators: elements that generate the group.
-        product: the product of two elements, of which the second acts first.
+        product: the product of two elements; the second acts first.
         most: the largest number of elements.
 
     Raises:
@@ -87,7 +87,7 @@ class _Exact:
 
 
 class _Rounded:
-    """A set of matrices up to rounding: compared by a projection first, and then by all entries."""
+    """A set of matrices up to rounding: compares a projection first, then all entries."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.direction = np.random.default_rng(0).normal(size=shape)

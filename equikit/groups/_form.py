@@ -1,4 +1,4 @@
-"""The bilinear form that joins two axes of one row in a diagram."""
+"""The bilinear form that contracts two axes in one row of a diagram."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from equikit.groups._group import MOST_POINTS, refuse_if_wide
 
 @dataclass(frozen=True, slots=True, order=True)
 class Form:
-    r"""A form other than the identity matrix: a metric, or the symplectic form.
+    r"""A bilinear form other than the identity: a metric, or the symplectic form.
 
     A metric is \(\eta = \mathrm{diag}(1, \dots, 1, -1, \dots, -1)\); the symplectic form is
-    \(\Omega = \begin{pmatrix} 0 & I \\ -I & 0 \end{pmatrix}\). Both are their own inverse up to sign, so one matrix
-    joins two input axes as well as two output axes.
+    \(\Omega = \begin{pmatrix} 0 & I \\ -I & 0 \end{pmatrix}\). Each is its own inverse up to sign, so the same matrix
+    contracts two input axes and joins two output axes.
 
     Attributes:
         kind: `"metric"` or `"symplectic"`.
@@ -32,7 +32,7 @@ class Form:
         return "Sp" if self.kind == "symplectic" else f"O({self.positive}, {self.negative})"
 
     def fits(self, n: int) -> bool:
-        """Whether axes of this size can have the form."""
+        """Whether the form exists on axes of this size."""
         return n == self.positive + self.negative if self.kind == "metric" else n % 2 == 0
 
     def matrix(self, n: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Base classes of what is bound to an axis label: a group that acts on the axis, or a plain axis."""
+"""Base classes of the values that axis labels are bound to: groups that act on the axis, and plain axes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from equikit.groups._form import Form
 
 MOST_POINTS = 1_000_000
-"""The most points for which a permutation is made: more would take seconds."""
+"""The largest number of points of a permutation: larger ones would take seconds."""
 
 MOST_COUNTED = 10_000
-"""The most points for which permutations are counted: the numbers have tens of thousands of digits."""
+"""The largest number of points for which permutations are counted: counts have tens of thousands of digits."""
 
 MOST_WIDE = 10_000
-"""The most rows of an integer matrix that is written out: it takes 0.8 GB."""
+"""The largest number of rows of a dense integer matrix, which takes 0.8 GB."""
 
 Blocks = Literal["any", "even", "pair", "small", "whole"]
 Elements = Literal["permutations", "signed permutations", "matrices"]
@@ -46,7 +46,7 @@ def checked_size(owner: str, size: object) -> int:
 
 
 def refuse_if_wide(what: str, rows: int) -> None:
-    """Raise `TooLargeError` if a square matrix has too many rows to be written out."""
+    """Raise `TooLargeError` if a square matrix has too many rows for a dense array."""
     step = "use a smaller n; layers need no matrix of an element"
     refuse_if_more(f"the matrix of {what} would not fit in memory", rows, MOST_WIDE, "rows", step)
 
@@ -72,25 +72,26 @@ def refuse_misfit(element: str, size: int, array: Any, axis: int) -> None:
 class Group(ABC):
     """A group that acts linearly on an axis of `n` entries.
 
-    `n` is `None` while the group is *free*: it then stands for the whole family, and an array decides `n` at run time.
-    A subclass is a family. It has to define generators and what an element does; everything else has a default, and
-    what differs from it is a class attribute or a method of the family. Families of permutations derive from
-    `PermutationGroup`, which needs the generators only. Ordered by family, then by size, a free group first.
+    If `n` is `None`, the group is *free*: it denotes the whole family, and the arrays determine `n` at run time. A
+    subclass is a family. It has to define the generators and the action of an element; all other attributes and methods
+    have defaults, which the family may override. Families of permutations derive from `PermutationGroup`, which needs
+    only the generators. Groups are ordered by family, then by size, with free groups first.
 
     Attributes:
         n: the number of entries of the axis.
         family: the name of the family.
-        blocks: which blocks the diagrams of the family have: `"any"`, `"even"` numbers of vertices, `"pair"`s only, or
-            `"small"` ones of one or two vertices; `"whole"` where there are no diagrams, but a tensor on all axes.
-        elements_are: how elements are given: `"permutations"`, int64 `[n]` that take entry i to place `g[i]`; `"signed
-            permutations"`, int64 `[n]` from 1 to n up to sign; or `"matrices"` `[n, n]`.
+        blocks: which blocks the diagrams of the family have: `"any"` blocks, `"even"` numbers of vertices, `"pair"`s,
+            or `"small"` blocks of one or two vertices; `"whole"` for groups without diagrams, with one tensor on all
+            axes.
+        elements_are: the format of elements: `"permutations"`, int64 `[n]` that move entry i to position `g[i]`;
+            `"signed permutations"`, int64 `[n]` with each of 1 to n up to sign; or `"matrices"` `[n, n]`.
         permutes: whether elements only permute entries, up to sign, so that absent entries can be masked.
-        special: whether the family is the part of a larger one with determinant one, as SO is of O.
-        has_dual: whether vectors and dual vectors differ, so that a label may carry a star.
+        special: whether the family is the subgroup of determinant one in a larger family, such as SO in O.
+        has_dual: whether vectors and dual vectors differ, so that a label may have a star.
         is_complex: whether the group acts on complex arrays only.
         is_real: whether the group acts on real arrays only.
-        most_points: the largest size at which an element is made; more would take seconds.
-        has_pseudotensors: whether features may carry factors of the determinant, `"x~"`.
+        most_points: the largest size of an element; larger ones would take seconds.
+        has_pseudotensors: whether features may have factors of the determinant, `"x~"`.
         needs_head: whether every diagram has a Levi-Civita tensor.
     """
 
@@ -118,7 +119,7 @@ class Group(ABC):
 
     @property
     def free(self) -> Group | None:
-        """The free group with the same maps as this group at its size; `None` if maps depend on the size."""
+        """The free group that has the same maps at the size of this group; `None` if maps depend on the size."""
         try:
             family = type(self)()
         except (GroupError, TypeError):  # a group that needs a size, or generators
@@ -137,7 +138,7 @@ class Group(ABC):
 
     @property
     def has_haar(self) -> bool:
-        """Whether elements can be sampled uniformly without a list of all: the group is compact, and defines `draw`."""
+        """Whether uniform sampling needs no list of elements: the group is compact and defines `draw`."""
         return self.keeps_norm and type(self).draw is not Group.draw
 
     @property
@@ -147,7 +148,7 @@ class Group(ABC):
 
     @property
     def branching(self) -> Branching | None:
-        """The representations of a bound group, by which `count_walks` counts; `None` if they are unknown."""
+        """The branching rules of a bound group, which `count_walks` uses; `None` if they are unknown."""
         return None
 
     def independent(self, order: int) -> bool:
@@ -155,20 +156,20 @@ class Group(ABC):
         return True
 
     def defining_orders(self, n: int) -> tuple[int, ...] | None:
-        """The orders of invariant tensors that only matrices of the group preserve; `None` if they are unknown."""
+        """Orders of invariant tensors that together are preserved only by the group; `None` if they are unknown."""
         return None
 
     @property
     def reflects(self) -> bool:
-        """Whether elements can have the determinant -1, so that pseudotensors are no tensors."""
+        """Whether elements can have determinant -1, so that pseudotensors and tensors differ."""
         return self.has_pseudotensors and not self.special and self.n != 0
 
     @property
     def twisted(self) -> Group:
-        """What stands for the group in maps that are multiplied by one more determinant of the element.
+        """A stand-in for the group whose equivariant maps gain an extra factor of the determinant.
 
         Raises:
-            GroupError: if the group has no pseudotensors, or is free, since these maps depend on n.
+            GroupError: if the group has no pseudotensors, or is free, because these maps depend on n.
         """
         raise GroupError(
             f"{self} has no pseudotensors",
@@ -200,7 +201,7 @@ class Group(ABC):
         return type(self).__name__, -1 if self.n is None else self.n, self._arguments()
 
     def _size(self, n: int | None, most: int | None = None) -> int:
-        """The size to work at: the bound size, or the given size for a free group; at most `most`."""
+        """Return the bound size, or the given size for a free group; at most `most`."""
         fits = n is None or self.n is None or integer(n) == self.n
         size = self.n if n is None or self.n is not None else self.checked(n)
         if size is None or not fits:
@@ -226,10 +227,10 @@ class Group(ABC):
     def draw(self, random: Random, n: int) -> Any:
         """Sample an element from the uniform (Haar) distribution, using random arrays of NumPy or JAX.
 
-        By default one of all elements of a finite group, which are listed for it.
+        By default, list the elements of a finite group and choose one of them.
 
         Args:
-            random: the source of random arrays; `random.space` has the functions to compute with them.
+            random: the source of random arrays; `random.space` is the module of array functions.
             n: the size.
         """
         elements = self.elements(n)
@@ -243,10 +244,10 @@ class Group(ABC):
 
     @abstractmethod
     def matrix(self, element: np.ndarray) -> np.ndarray:
-        """Return the matrix by which an element acts, `[n, n]`."""
+        """Return the matrix of an element's action, `[n, n]`."""
 
     def order(self, n: int | None = None) -> int | None:
-        """Count the elements; `None` for an infinite group, or if the elements would have to be listed."""
+        """Return the number of elements; `None` if it is infinite, or unknown without a list of the elements."""
         return None
 
     def elements(self, n: int | None = None, *, most: int = 5040) -> np.ndarray:
@@ -254,7 +255,7 @@ class Group(ABC):
 
         Args:
             n: the size, for a free group.
-            most: the largest number of elements that is allowed.
+            most: the largest allowed number of elements.
 
         Returns:
             Elements as `random_element` returns them, stacked: int64 `[elements, n]` for permutations, signed or not,
@@ -287,12 +288,12 @@ class Group(ABC):
 
     @property
     def dual(self) -> Group:
-        r"""The dual representation, by which elements act on an axis with a star.
+        r"""The dual representation, which acts on an axis with a star.
 
         Raises:
-            GroupError: if the group tells no dual vectors from vectors.
+            GroupError: if vectors and dual vectors of the group are the same.
         """
-        from equikit.groups._dual import Dual  # which is a group itself
+        from equikit.groups._dual import Dual  # Dual derives from Group
 
         if not self.has_dual:
             raise GroupError(
@@ -314,8 +315,8 @@ class Group(ABC):
     def inverse_matrix(self, matrix: Any) -> Any:
         r"""Return the inverse of matrices of the group, `[..., n, n]`, NumPy or JAX arrays.
 
-        By the form that the group keeps, \(\eta^{-1} g^T \eta\), or the conjugate transpose where it keeps norms. Of a
-        matrix that is in the group only nearly, as learned ones are, it is the inverse as nearly.
+        The inverse is \(\eta^{-1} g^T \eta\) if the group preserves a form, or the conjugate transpose if it preserves
+        norms. For matrices that are only approximately in the group, such as learned ones, it is equally approximate.
         """
         space = namespace(matrix)
         transposed = space.swapaxes(matrix, -1, -2)
@@ -325,7 +326,7 @@ class Group(ABC):
         return space.conj(transposed) if self.keeps_norm else space.linalg.inv(matrix)
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
-        """Return the element whose matrix is that of the dual representation, for groups that have one."""
+        """Return the matrix of an element in the dual representation, for groups that have one."""
         raise NotImplementedError(f"{type(self).__name__}.dual_element")
 
     @abstractmethod
@@ -339,13 +340,13 @@ def _listed(group: Group, n: int, most: int) -> np.ndarray:
     if known is not None and known > most:
         raise too_many(str(group), f"{count_text(known)} elements on an axis of size {n}", most)
     elements = group._closure(n, most)
-    elements.setflags(write=False)  # one array serves all who ask
+    elements.setflags(write=False)  # the cached array is shared
     return elements
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fixed:
-    """A plain axis of a known size, on which no group acts; layers mix its entries freely, like channels.
+    """A plain axis of a known size, on which no group acts; layers mix its entries like channels.
 
     Args:
         size: number of entries, zero or more.

@@ -1,4 +1,4 @@
-"""Signatures: which group acts on which axis, read from text or dictionaries."""
+"""Signatures: the group on each axis, parsed from strings or dictionaries."""
 
 from equikit.signatures._multilinear_parse import (
     MULTILINEAR as MULTILINEAR,

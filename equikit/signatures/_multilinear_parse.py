@@ -1,4 +1,4 @@
-"""Read the signature of a multilinear map; errors point at the position in the text.
+"""Parse the signature of a multilinear map; errors point at the position in the text.
 
     signature:  inputs '->' tensor
     inputs:     input (',' input)*
@@ -6,10 +6,11 @@
     tensor:     '()' | (label | 'det(' label ')' | ('sym' | 'alt') '(' label label+ ')')+
                 an empty side of the arrow is also '()', as in a signature of linear maps
 
-Commas separate the inputs of a multilinear map. `sym` and `alt` around axes of one tensor say that it is symmetric or
-antisymmetric in them; around several inputs, that the map is symmetric or antisymmetric in them. A label may have a
-star for the dual; axes with and without a star have different labels, and are not exchanged. A tilde after a
-label and `det(...)` multiply the whole tensor by a determinant, as in a signature of linear maps.
+Commas separate the inputs of a multilinear map. Around axes of one tensor, `sym` and `alt` mean that the tensor is
+symmetric or antisymmetric in these axes; around several inputs, that the map is symmetric or antisymmetric in these
+inputs. A label may have a star for the dual; axes with and without a star have different labels and cannot be
+exchanged. A tilde after a label and `det(...)` multiply the whole tensor by a determinant, as in a signature of linear
+maps.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ SIGNS = {"sym": 1, "alt": -1}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Exchange:
-    """Axes of one tensor, or inputs of one map, whose exchange multiplies by a sign.
+    """Axes of one tensor, or inputs of one map, whose exchange multiplies the tensor or map by a sign.
 
     Attributes:
-        sign: 1 where an exchange of two changes nothing, -1 where it changes the sign.
-        members: the places of the axes in their tensor, or of the inputs in the map, ascending.
+        sign: 1 for symmetry, -1 for antisymmetry.
+        members: the positions of the axes in the tensor, or of the inputs in the map, in ascending order.
     """
 
     sign: int
@@ -50,8 +51,8 @@ class Operand:
 
     Attributes:
         labels: the label of each axis, without marks.
-        exchanges: the sets of axes in which it is symmetric or antisymmetric.
-        written: the labels with their marks, after the determinants without an axis; empty where there are none.
+        exchanges: the sets of axes in which the tensor is symmetric or antisymmetric.
+        written: the determinants without an axis, then the labels with marks; empty if there are no determinants.
     """
 
     labels: tuple[str, ...]
@@ -60,7 +61,7 @@ class Operand:
 
     @property
     def term(self) -> Term:
-        """The tensor as a term, symmetries aside."""
+        """The tensor as a term, without its symmetries."""
         return Term.of(self.written or self.labels)
 
     def __str__(self) -> str:
@@ -110,7 +111,7 @@ def _error(problem: str, text: str, token: Token, expected: str = GRAMMAR, step:
 
 
 class _Reader:
-    """Reads tokens from the left; every method advances past what it has read."""
+    """Reads tokens from left to right; each method consumes the tokens that it reads."""
 
     def __init__(self, text: str) -> None:
         self.text, self.place = text, 0
@@ -143,14 +144,14 @@ class _Reader:
         return True
 
     def groups_inputs(self) -> bool:
-        """Whether the parentheses that open here contain a comma of their own."""
+        """Whether these parentheses contain a comma at their own level."""
         depth, comma = 0, False
         for token in self.tokens[self.place + 1 :]:
             depth += (token.kind == "(") - (token.kind == ")")
             comma = comma or (token.kind == "," and depth == 1)
             if depth == 0:
                 return comma
-        return False  # nothing closes them
+        return False  # unclosed parentheses
 
     def axes(self) -> tuple[int, list[str]]:
         word = self.take("word", "expected 'sym' or 'alt'")
@@ -196,7 +197,7 @@ class _Reader:
         return Operand(term.labels, tuple(exchanges), term.written)
 
     def is_empty_side(self) -> bool:
-        """Whether there is nothing between the arrow and the end of the text on this side."""
+        """Whether this side of the arrow is empty."""
         at_end = self.now.kind == "end" and self.tokens[self.place - 1].kind == "->"
         return at_end or (self.now.kind == "->" and self.place == 0)
 
@@ -227,10 +228,10 @@ class _Reader:
 
 
 def parse_multilinear(text: str) -> tuple[tuple[Operand, ...], Operand, tuple[Exchange, ...]]:
-    """Read the signature of a multilinear map: its inputs, its output, and which inputs may be exchanged.
+    """Parse the signature of a multilinear map into inputs, output, and exchanges of inputs.
 
     Raises:
-        SignatureError: with a caret under the place.
+        SignatureError: if the text cannot be read; a caret marks the position.
 
     Example:
         >>> inputs, output, exchanges = parse_multilinear("sym(x, x), y -> alt(x x) y")

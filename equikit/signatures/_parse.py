@@ -1,14 +1,14 @@
-"""Read a signature and the groups of its labels; errors point at the position in the text.
+"""Parse a signature and bind its labels to groups; errors point at the position in the text.
 
     signature:  terms '->' terms
     terms:      term ('+' term)*
     term:       [name ':'] ((label ['~'] | 'det(' label ')')* | '()')
 
-Labels and names are words: Python identifiers, keywords and Unicode letters included. A star right after a label
-stands for the dual. A tilde right after a label multiplies the whole term by the determinant of the element that acts
-on the label: `"x~"` is an axial vector, and `"x~ x~"` has two factors, which are one. `"det(x)"` is such a factor
-without an axis, and alone a pseudoscalar. It is spelled by what it does: a tilde needs a label to follow, and one such
-as `"x~0"` would look like an axis.
+Labels and names are words: Python identifiers, including keywords and Unicode letters. A star right after a label
+denotes the dual. A tilde right after a label multiplies the whole term by the determinant of the element that acts on
+the label: `"x~"` is an axial vector, and the two factors of `"x~ x~"` cancel. `"det(x)"` is such a factor without an
+axis; alone it is a pseudoscalar. It is not written with a tilde, because a tilde needs a label, and `"x~0"` would look
+like an axis.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from equikit.groups import Dual, Fixed, Group
 from equikit.signatures._signature import MARK, Signature, Term, base, determinant_of, is_axis, without_mark
 
 DETERMINANT = re.compile(r"\bdet\s*\(\s*([^\W\d]\w*)\s*\)")
-"""A determinant that no axis carries."""
+"""A determinant without an axis."""
 
 EXAMPLE = 'write for example "p p -> p"'
 GRAMMAR = "words separated by spaces, '+' between terms, ':' after a name, '()' for no axes, and one '->'"
 
 
 ANY = Call("the function", frozenset(), frozenset({"groups"}))
-"""A call without options, for bindings that are already checked."""
+"""A call without options, for checked bindings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word with kind `"word"`, a symbol whose kind is its text, or `"end"`."""
+    """A token: a word (kind `"word"`), a symbol (its text is its kind), or the end (kind `"end"`)."""
 
     kind: str
     text: str
@@ -49,13 +49,13 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """The grammar of a kind of signature.
+    """The grammar of one kind of signature.
 
     Attributes:
-        symbols: the symbols; the longer of two with the same beginning comes first.
-        words: the grammar in one line, for errors.
-        example: a next step for errors.
-        refused: for a character that is not a symbol, the problem, what is expected, and a next step.
+        symbols: the symbols; a symbol comes before its prefixes.
+        words: the grammar in one line, for error messages.
+        example: a next step for error messages.
+        refused: maps an invalid character to a problem, an expectation and a next step.
     """
 
     symbols: tuple[str, ...]
@@ -77,7 +77,7 @@ def tokens_of(text: str, grammar: Grammar = LINEAR) -> Iterator[Token]:
     """Split text into words and the symbols of a grammar.
 
     Raises:
-        SignatureError: at a character that belongs to neither.
+        SignatureError: at an invalid character.
     """
     position = 0
     while position < len(text):
@@ -114,7 +114,7 @@ def tokens_of(text: str, grammar: Grammar = LINEAR) -> Iterator[Token]:
 
 
 def _terms(text: str, tokens: list[Token], what: str) -> tuple[Term, ...]:
-    """Read the terms of one side; the tokens contain no arrow."""
+    """Parse the terms of one side, from tokens without an arrow."""
     terms: list[Term] = []
     start: list[int] = []
     name: str | None = None
@@ -144,7 +144,7 @@ def _terms(text: str, tokens: list[Token], what: str) -> tuple[Term, ...]:
         else:
             words.append(token.text)
     finish()
-    start.append(tokens[-1].start + 1 if tokens else 0)  # of a last term without a token
+    start.append(tokens[-1].start + 1 if tokens else 0)  # for a last term without tokens
     for i, term in enumerate(terms):
         if term.name in (t.name for t in terms[:i]):
             problem = f"two {what} terms have the name {term.name!r}"
@@ -155,7 +155,7 @@ def _terms(text: str, tokens: list[Token], what: str) -> tuple[Term, ...]:
 
 
 def line_of(text: object, what: str, expected: str) -> str:
-    """Return text with every whitespace character as a plain space, so that carets are at the right position."""
+    """Replace each whitespace character by a space, so that carets have the right position."""
     if not isinstance(text, str):
         step = f"write {text.decode()!r}" if isinstance(text, bytes) and text.isascii() else EXAMPLE
         raise SignatureError(f"{what} is not a text", got=shown(text), expected=expected, step=step)
@@ -163,7 +163,7 @@ def line_of(text: object, what: str, expected: str) -> str:
 
 
 def word_of(wrong: object) -> str:
-    """Return a word to use in place of a value that is not text."""
+    """Return a word that error messages suggest in place of an invalid value."""
     word = wrong.decode() if isinstance(wrong, bytes) and wrong.isascii() else str(wrong)
     return word if word.isidentifier() else "p"
 
@@ -182,7 +182,7 @@ def parse_arrow(text: str) -> tuple[tuple[Term, ...], tuple[Term, ...]]:
 
 
 def parse_labels(text: str) -> tuple[str, ...]:
-    """Read the labels of a row of a diagram, `"p p"`."""
+    """Parse the labels of a row of a diagram, `"p p"`."""
     words = _words(text)
     marked = next((word for word in words if determinant_of(word) is not None), None)
     if marked is not None:
@@ -196,7 +196,7 @@ def parse_labels(text: str) -> tuple[str, ...]:
 
 
 def parse_term(text: str, name: str | None = None) -> Term:
-    """Read one term, `"p p"`; it is named by its words if no name is given."""
+    """Parse one term, `"p p"`; by default its words are its name."""
     return Term.of(_words(text), name)
 
 
@@ -213,7 +213,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def parse_side(terms: str | Mapping[str, str], what: str) -> tuple[Term, ...]:
-    """Read one side of a signature: `"p p + p"`, or a dictionary from name to labels."""
+    """Parse one side of a signature: `"p p + p"`, or a dictionary from name to labels."""
     if not isinstance(terms, Mapping):
         terms = line_of(terms, f"the list of {what} terms", "labels, or a dictionary from name to labels")
         tokens = list(tokens_of(terms))[:-1]
@@ -253,7 +253,7 @@ def _binding(label: str, what: object) -> Group | Fixed:
 
 
 def _free(label: str, family: type[Group]) -> Group:
-    """The free group of a family, for which its class stands."""
+    """Return the free group of a family, which its class denotes."""
     try:
         inspect.signature(family).bind()
     except TypeError:
@@ -268,12 +268,12 @@ def _free(label: str, family: type[Group]) -> Group:
 
 
 def _shown(what: object) -> str:
-    """Return the text of a value that was given for a label."""
+    """Return the text of a value that a label is bound to."""
     return what.__name__ if isinstance(what, type) else str(what)
 
 
 def given_bindings(groups: Mapping[str, object] | None, keywords: Mapping[str, object]) -> dict[str, object]:
-    """Return the value given for each label, from a dictionary, from keywords, or from both."""
+    """Return the value for each label, from a dictionary, from keywords, or from both."""
     found: dict[str, object] = {}
     if groups is not None and not isinstance(groups, Mapping):
         raise SignatureError(
@@ -319,14 +319,14 @@ def bind(
 
     Args:
         inputs, outputs: the terms.
-        groups, keywords: the groups by label.
-        text: the text that the terms were read from, by the rules of `grammar`; errors point into it.
-        grammar: the rules.
+        groups, keywords: the group of each label.
+        text: the source text of the terms; errors point into it.
+        grammar: the grammar of `text`.
         call: the function that received the keywords.
 
     Raises:
-        OptionError: for a keyword that is a misspelled option or label.
-        SignatureError: for a label without a binding, a binding without a label, a label bound twice.
+        OptionError: if a keyword is a misspelled option or label.
+        SignatureError: if a label is not bound or bound twice, or a binding has no label.
     """
     bare = Signature(inputs, outputs, ())
     shown = str(bare) if text is None else line_of(text, "the signature", '"inputs -> outputs"')
@@ -374,7 +374,7 @@ def bind(
 
 
 def refuse_unused(bound: Mapping[str, object], labels: set[str], shown: str) -> None:
-    """Raise `SignatureError` if a group is bound to a label that no axis has."""
+    """Raise `SignatureError` if a bound label is not used."""
     unused = sorted(bound.keys() - labels)
     if unused:
         raise SignatureError(
@@ -386,7 +386,7 @@ def refuse_unused(bound: Mapping[str, object], labels: set[str], shown: str) -> 
 
 
 def refuse_mixture(signature: Signature) -> None:
-    """Raise `SignatureError` if one group acts on complex vectors and another is defined by real ones."""
+    """Raise `SignatureError` if one group acts on complex vectors only, and another on real vectors only."""
     groups = signature.groups
     complexes = [label for label, group in groups.items() if group.is_complex]
     reals = [label for label, group in groups.items() if group.is_real]
@@ -411,7 +411,7 @@ def _place(text: str, label: str, grammar: Grammar) -> tuple[int, int]:
 
 
 def _place_in(signature: Signature, label: str) -> tuple[int, int]:
-    """Return the position of a label in the text of a signature, whose names need not be words."""
+    """Return the position of a label in the text of a signature, in which names need not be words."""
     position = 0 if signature.inputs else 4  # " -> "
     for term in (*signature.inputs, *signature.outputs):
         place = next((i for i, x in enumerate(term.words) if label in (without_mark(x), determinant_of(x))), None)
@@ -429,7 +429,7 @@ def binding_text(label: str, group: str, call: Call = ANY) -> str:
 
 
 def is_keyword(label: str, call: Call) -> bool:
-    """Whether a label can be given as a keyword of a call: it is ASCII, and not an argument."""
+    """Whether a label can be a keyword in a call: it is ASCII, not a Python keyword, and not an argument."""
     return label.isascii() and not keyword.iskeyword(label) and label not in call.arguments
 
 
@@ -441,7 +441,7 @@ def parse_signature(
     keywords: Mapping[str, object] | None = None,
     call: Call = ANY,
 ) -> Signature:
-    """Read a signature: one text with an arrow, or the two sides as text or dictionaries."""
+    """Parse a signature: one string with an arrow, or two sides as strings or dictionaries."""
     if outputs is None:
         if isinstance(signature, Mapping):
             raise SignatureError(

@@ -20,7 +20,7 @@ def base(label: str) -> str:
 
 
 MARK = "~"
-"""The mark after a label that multiplies a term by the determinant, as for an axial vector."""
+"""The mark after a label that multiplies a term by the determinant, as in axial vectors."""
 
 
 def without_mark(word: str) -> str:
@@ -29,19 +29,19 @@ def without_mark(word: str) -> str:
 
 
 def determinant_of(word: str) -> str | None:
-    """Return the label of the determinant in a word, x for `"x~"` and for `"det(x)"`, or `None`."""
+    """Return the label of the determinant in a word (x for `"x~"` and for `"det(x)"`), or `None`."""
     if word.endswith(")"):
         return word[word.index("(") + 1 : -1]
     return base(without_mark(word)) if word.endswith(MARK) else None
 
 
 def is_axis(word: str) -> bool:
-    """Whether a word of a term stands for an axis, as all do but `"det(x)"`."""
+    """Whether a word of a term denotes an axis; only `"det(x)"` does not."""
     return not word.endswith(")")
 
 
 def normalized(name: Any) -> Any:
-    """Normalize a label or term name as in signatures: NFKC, one space between words, `"()"` as the empty text."""
+    """Normalize a label or term name as in signatures: NFKC, one space between words, `""` for `"()"`."""
     if not isinstance(name, str):
         return name
     words = " ".join(unicodedata.normalize("NFKC", name).split())
@@ -52,13 +52,13 @@ def normalized(name: Any) -> Any:
 class Term:
     """One tensor of a signature: a name, and a label for each axis. An unnamed term is named by its words.
 
-    The words are the labels, and determinants: in `"x~"` and in `"det(x)"` the term is multiplied by one more
-    determinant of the element that acts on `x`.
+    The words are labels and determinants: `"x~"` and `"det(x)"` multiply the term by the determinant of the element
+    that acts on `x`.
 
     Attributes:
         name: the name.
         labels: the label of each axis, without marks.
-        written: the words as written, where there are determinants; empty where there are none.
+        written: the words as written, if there are determinants; otherwise empty.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Term:
 
     @classmethod
     def of(cls, words: Iterable[str], name: str | None = None) -> Term:
-        """Return the term with these words, such as `"x"`, `"x~"` and `"det(x)"`; named by them if no name is given."""
+        """Return the term with these words, such as `"x"`, `"x~"` or `"det(x)"`, which are also its default name."""
         words = tuple(words)
         labels = tuple(without_mark(word) for word in words if is_axis(word))
         return cls(" ".join(words) if name is None else name, labels, () if labels == words else words)
@@ -84,16 +84,16 @@ class Term:
 
     @property
     def used(self) -> tuple[str, ...]:
-        """The labels of the axes, and those of the determinants."""
+        """The labels of the axes, then the labels of the determinants."""
         return self.labels + self.determinants
 
     @property
     def text(self) -> str:
-        """The words as written in a signature; `()` for a term without axes and determinants."""
+        """The words as written in a signature; `()` for a term without words."""
         return " ".join(self.words) or "()"
 
     def relabeled(self, labels: Iterable[str]) -> Term:
-        """Return the term with other labels on its axes and the same name and marks."""
+        """Return a term with new labels on its axes and the same name and marks."""
         new = iter(labels)
         words = [next(new) + word[len(without_mark(word)) :] if is_axis(word) else word for word in self.words]
         return Term.of(words, self.name)
@@ -104,14 +104,14 @@ class Term:
 
 @dataclass(frozen=True)
 class Signature:
-    """The type of a linear map between direct sums of tensors, with every axis label bound.
+    """The type of a linear map between direct sums of tensors, in which every axis label is bound.
 
-    Layers use the properties in every call, so each is computed once for a signature; that needs a
-    `__dict__`, and is why the class has no slots. Mappings are read-only, because all callers share them.
+    Layers use the properties in every call, so each is cached in the `__dict__`; the class therefore has no slots.
+    Mappings are read-only, because all callers share them.
 
     Attributes:
         inputs, outputs: the terms, in the order given.
-        bindings: each label, without a star, with what is bound to it, sorted by label.
+        bindings: each label, without a star, with its group or plain axis, sorted by label.
     """
 
     inputs: tuple[Term, ...]
@@ -145,7 +145,7 @@ class Signature:
 
     @functools.cached_property
     def groups(self) -> Mapping[str, Group]:
-        """The labels on which a group acts."""
+        """The group of each label on which a group acts."""
         return MappingProxyType({label: what for label, what in self.bound.items() if isinstance(what, Group)})
 
     @functools.cached_property
@@ -156,7 +156,7 @@ class Signature:
 
     @functools.cached_property
     def _fixed(self) -> Mapping[str, int]:
-        """The size of each label on which nothing acts; none of them has a star."""
+        """The size of each plain label, without a star."""
         return MappingProxyType({label: what.size for label, what in self.bindings if isinstance(what, Fixed)})
 
     @functools.cached_property
@@ -165,12 +165,12 @@ class Signature:
         return any(group.is_complex for group in self.groups.values())
 
     def odd(self, *terms: Term) -> tuple[str, ...]:
-        """Return the labels with an odd number of determinants in these terms together, except for special groups."""
+        """Return the labels with an odd total number of determinants in these terms, except for special groups."""
         found = Counter(label for term in terms for label in term.determinants)
         return tuple(sorted(x for x, count in found.items() if count % 2 and self.groups[x].reflects))
 
     def between(self, *terms: Term) -> tuple[tuple[str, Group], ...]:
-        """Return the group of each label for the maps between terms, twisted if the number of determinants is odd.
+        """Return the group of each label for the maps between terms: twisted if its number of determinants is odd.
 
         Raises:
             GroupError: if the number of determinants of a free group is odd.
@@ -189,7 +189,7 @@ class Signature:
         return tuple(i for i, label in enumerate(term.labels) if label in fixed)
 
     def multiplicity(self, term: Term) -> int:
-        """Count the entries of the plain axes of a term: the copies of the acted tensor in it."""
+        """Return the number of entries of a term's plain axes: the copies of the tensor on which groups act."""
         fixed = self._fixed
         return math.prod(fixed[label] for label in term.labels if label in fixed) if fixed else 1
 
@@ -199,5 +199,5 @@ class Signature:
         return Signature((source,), (target,), tuple(item for item in self.bindings if item[0] in used))
 
     def flip(self) -> Signature:
-        """Return the signature of the transposed maps: outputs and inputs exchanged."""
+        """Return the signature of the transposed maps, with inputs and outputs exchanged."""
         return Signature(self.outputs, self.inputs, self.bindings)

@@ -19,7 +19,7 @@ from equikit.groups.families._symmetric import S
 class A(PermutationGroup):
     r"""The alternating group \(A_n\), acting on \(\mathbb{R}^n\) by even permutations of the standard basis.
 
-    Elements are those of `S`. Always bound: which maps commute depends on n, through the sign of a permutation.
+    Elements have the format of `S`. Always bound: the equivariant maps depend on n, through the sign of a permutation.
 
     Args:
         n: number of points, zero or more.
@@ -37,31 +37,31 @@ class A(PermutationGroup):
 
     family: ClassVar[str] = "alternating"
     blocks: ClassVar[Blocks] = "any"
-    permutes: ClassVar[bool] = False  # absent entries would leave no sign of a permutation
+    permutes: ClassVar[bool] = False  # with absent entries a permutation has no sign
     special: ClassVar[bool] = True
 
     @property
     def legs(self) -> int:
-        """One leg for each point, for two or more points."""
+        """The number of points, if there are two or more."""
         assert self.n is not None
         return self.n if self.n > 1 else 0
 
     @property
     def branching(self) -> Branching:
-        """That of S(n), whose sign is trivial here."""
+        """The branching of S(n), whose sign is trivial here."""
         n = self._size(None)
         return replace(S(n).branching, larger=S(n), determinant=(1,) * n)
 
     def defining_orders(self, n: int) -> tuple[int, ...]:
-        """Those of S(n), and the order of a tensor of signs."""
+        """The orders of S(n), and the order of a tensor of signs."""
         return (2, 3, n - 1)
 
     def order(self, n: int | None = None) -> int | None:
-        """Count the elements: n!/2, or one if n < 2."""
+        """Return the number of elements: n!/2, or one if n < 2."""
         return max(math.factorial(self._size(n, MOST_COUNTED)) // 2, 1)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List a cycle of three points, and a cycle of all points or of all but the first, whichever is even."""
+        """List a 3-cycle, and the even one of two cycles: of all points, or of all points except the first."""
         size = self._size(n, MOST_POINTS)
         if size < 3:
             return []
@@ -81,7 +81,7 @@ class A(PermutationGroup):
 
 
 def _cycles(permutation: Any, space: Any) -> Any:
-    """Count the cycles, by their first points, which steps of doubling length find."""
+    """Count the cycles by their smallest points, which pointer doubling finds."""
     points = space.arange(len(permutation))
     first, jump = points, permutation
     for _ in range((len(permutation) - 1).bit_length()):

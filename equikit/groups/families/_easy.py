@@ -1,4 +1,4 @@
-"""The other easy groups: signed permutations, and orthogonal matrices whose rows sum to one."""
+"""Two easy groups: signed permutations, and orthogonal matrices whose rows sum to one."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixEleme
 class H(Group):
     r"""The hyperoctahedral group \(H_n\): permutations of the standard basis with signs, acting on \(\mathbb{R}^n\).
 
-    An element is an integer array `[n]` with entries \(\pm 1, \dots, \pm n\): entry i moves to place `|g[i]| - 1` and
-    takes the sign of `g[i]`.
+    An element is an integer array `[n]` with entries \(\pm 1, \dots, \pm n\): entry i moves to position `|g[i]| - 1`
+    and is multiplied by the sign of `g[i]`.
 
     Args:
-        n: number of points, zero or more; none for the free group.
+        n: number of points, zero or more; omit it for the free group.
 
     Raises:
         GroupError: if `n` is not a whole number, zero or more.
@@ -49,20 +49,20 @@ class H(Group):
 
     @property
     def branching(self) -> Branching:
-        """Pairs of partitions with n boxes together."""
+        """Pairs of partitions with n boxes in total."""
         return of_hyperoctahedral(self._size(None))
 
     def defining_orders(self, n: int) -> tuple[int, ...]:
-        """Two and four: a unit vector with fourth powers of sum one has a single entry."""
+        """Two and four: a unit vector whose fourth powers sum to one has a single nonzero entry."""
         return (2, 4)
 
     def order(self, n: int | None = None) -> int | None:
-        """Count the elements: 2^n n!."""
+        """Return the number of elements: 2^n n!."""
         size = self._size(n, MOST_COUNTED)
         return math.factorial(size) << size
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List a change of one sign, a transposition and a cycle."""
+        """List a sign change, a transposition and a cycle."""
         size = self._size(n, MOST_POINTS)
         points = np.arange(1, size + 1)
         found = []
@@ -91,11 +91,11 @@ class H(Group):
         return matrix
 
     def act(self, element: np.ndarray, array: Any, axis: int) -> Any:
-        """Move entry i of the axis to position `|element[i]| - 1`, with its sign; boolean masks get no sign.
+        """Move entry i of the axis to position `|element[i]| - 1`, with its sign; boolean masks are only moved.
 
         Raises:
             GroupError: if `element` is not a signed permutation.
-            ShapeError: if the axis has not as many entries as the permutation.
+            ShapeError: if the axis does not have the size of the permutation.
         """
         element = _signed(element, self.n)
         refuse_misfit("signed permutation", len(element), array, axis)
@@ -135,7 +135,7 @@ class Bistochastic(MatrixElements):
     r"""The bistochastic group \(B_n\): orthogonal matrices whose rows and columns sum to one, \(\cong O(n-1)\).
 
     Args:
-        n: the dimension; none for the free group.
+        n: the dimension; omit it for the free group.
 
     Raises:
         GroupError: if `n` is not a whole number, zero or more.
@@ -154,19 +154,19 @@ class Bistochastic(MatrixElements):
 
     @property
     def branching(self) -> Branching:
-        """Those of O(n - 1), which is the group."""
+        """The representations of O(n - 1), which is isomorphic to the group."""
         return of_bistochastic(self._size(None))
 
     def independent(self, order: int) -> bool:
-        """Whether n > order / 2: an element is one of O(n - 1), and fixes the vector of ones."""
+        """Whether n > order / 2, because the group is O(n - 1) on the complement of the vector of ones."""
         return self.n is None or order // 2 <= self.n - 1 or order == 0
 
     def defining_orders(self, n: int) -> tuple[int, ...]:
-        """One and two: the vector of ones, and products."""
+        """One and two: the vector of ones, and the inner product."""
         return (1, 2)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List the transposition of two axes, a reflection that generates the group with its Lie algebra."""
+        """List a transposition: a reflection that, with the Lie algebra, generates the group."""
         size = self._size(n, MOST_ROWS)
         if size < 2:
             return []

@@ -18,8 +18,8 @@ from equikit.groups.families._permutations import PermutationGroup
 class Z(PermutationGroup):
     r"""The cyclic group \(\mathbb{Z}_n\), acting on \(\mathbb{R}^n\) by rotating the standard basis.
 
-    It has no diagrams: equivariant maps are sums over orbits of index tuples, circulant matrices where there is one
-    axis on either side. Always bound.
+    It has no diagrams: equivariant maps are sums over orbits of index tuples, which are circulant matrices for one
+    input axis and one output axis. Always bound.
 
     Args:
         n: number of points, zero or more.
@@ -40,7 +40,7 @@ class Z(PermutationGroup):
         return (2, 3)
 
     def order(self, n: int | None = None) -> int | None:
-        """Count the elements: n, or one if n is zero."""
+        """Return the number of elements: n, or one if n is zero."""
         return max(self._size(n), 1)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
@@ -56,8 +56,8 @@ class Z(PermutationGroup):
         """Return the elements as rotations of the plane by multiples of 2π/n, the identity first.
 
         Returns:
-            `[elements, 2, 2]`, n of them for `Z` and 2n for `D`: int32 where all entries are whole, which is so if n is
-            1, 2 or 4, else float64.
+            `[elements, 2, 2]`, n of them for `Z`, 2n for `D`: int32 if all entries are integers (n = 1, 2, 4),
+            otherwise float64.
 
         Example:
             >>> Z(4).plane_matrices()[1].tolist()
@@ -82,7 +82,7 @@ class Z(PermutationGroup):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class D(Z):
-    r"""The dihedral group \(D_n\), of order 2n: the symmetries of a polygon, permuting its n corners.
+    r"""The dihedral group \(D_n\) of order 2n: the symmetries of a polygon, which permute its n corners.
 
     It has no diagrams: equivariant maps are sums over orbits of index tuples. Always bound.
 
@@ -101,7 +101,7 @@ class D(Z):
     family: ClassVar[str] = "dihedral"
 
     def order(self, n: int | None = None) -> int | None:
-        """Count the permutations of the corners, 2n; on one or two corners reflections are rotations."""
+        """Return the number of permutations of the corners: 2n; for one or two corners reflections are rotations."""
         size = self._size(n)
         return 2 * size if size > 2 else max(size, 1)
 
@@ -113,7 +113,7 @@ class D(Z):
     def plane_quotients(self) -> np.ndarray:
         r"""Return the position of \(g^{-1} h\) among the elements in `plane_matrices`, `[2n, 2n]`."""
         n = self._size(None)
-        # r^a s^b is at place a + n b, and s r = r^-1 s.
+        # The position of r^a s^b is a + n b, and s r = r^-1 s.
         turn, flip = np.tile(np.arange(n), 2), np.repeat([0, 1], n)
         turned = np.where(flip[:, None], turn[:, None] - turn, turn - turn[:, None]) % max(n, 1)
         return np.asarray(turned + n * (flip[:, None] ^ flip))
@@ -129,7 +129,7 @@ class D(Z):
         return random.space.where(random.integer(2) == 1, rotation[::-1], rotation)
 
     def _fixed_points(self) -> Counter[int]:
-        half, odd = divmod(self._size(None), 2)  # the mirrors go through corners, one if n is odd, or through none
+        half, odd = divmod(self._size(None), 2)  # a mirror contains one corner if n is odd, otherwise two or none
         mirrors = {1: 2 * half + 1} if odd else {2: half, 0: half}
         return Z._fixed_points(self) + Counter(mirrors)
 

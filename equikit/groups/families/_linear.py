@@ -1,4 +1,4 @@
-"""Shared code of the matrix groups: orthogonal, symplectic and other continuous families."""
+"""Shared code of matrix groups: orthogonal, symplectic and other continuous families."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from equikit._errors import GroupError
 from equikit.groups._group import Group, namespace, refuse_misfit
 
 MOST_ROWS = 1000
-"""The most rows of a dense element: its factorization takes seconds."""
+"""The largest number of rows of an element, whose factorization takes seconds."""
 
 MOST_ALGEBRA = 128
-"""The most rows for which a basis of a Lie algebra is listed: it has about n^4 entries."""
+"""The largest number of rows for a basis of a Lie algebra, which has about n^4 entries."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MatrixElements(Group):
-    """A group whose elements are given as the matrices by which they act."""
+    """A group whose elements are the matrices of their action."""
 
     most_points: ClassVar[int] = MOST_ROWS
 
@@ -37,7 +37,7 @@ class MatrixElements(Group):
 
         Raises:
             GroupError: if `element` is not a square matrix.
-            ShapeError: if the axis has not as many entries as the matrix.
+            ShapeError: if the axis does not have the size of the matrix.
         """
         element = _square(element, self.n)
         refuse_misfit("matrix", len(element), array, axis)
@@ -49,7 +49,7 @@ class MatrixElements(Group):
                 step="pass array.astype(complex)",
             )
         space = namespace(array)
-        exact = array.dtype.kind in "biu"  # which would cut off what is behind the point
+        exact = array.dtype.kind in "biu"  # a cast would truncate the element
         cast = element if exact else element.astype(array.dtype)
         return space.moveaxis(space.tensordot(cast, array, axes=((1,), (axis,))), 0, axis)
 
@@ -67,7 +67,7 @@ def _square(element: object, size: int | None) -> np.ndarray:
 
 
 def inverse_transposed(matrix: np.ndarray) -> np.ndarray:
-    """Return the inverse transpose, by which a matrix acts on dual vectors, or raise `GroupError`."""
+    """Return the inverse transpose, which acts on dual vectors, or raise `GroupError`."""
     try:
         result: np.ndarray = np.linalg.inv(matrix).T
     except np.linalg.LinAlgError:

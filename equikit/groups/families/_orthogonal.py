@@ -15,19 +15,18 @@ from equikit.groups._random import NumPyRandom, Random, haar
 from equikit.groups.families._linear import MOST_ALGEBRA, MOST_ROWS, MatrixElements, cayley
 
 BOOST = 0.25
-"""Scale of random elements of a noncompact group, which has no uniform distribution."""
+"""The scale of random elements of noncompact groups, which have no uniform distribution."""
 
 
 @dataclass(frozen=True, slots=True, repr=False, init=False)
 class O(MatrixElements):  # noqa: E742  # the name of the group
     r"""The orthogonal group \(O(n)\), or \(O(p, q)\): matrices with \(g^T \eta g = \eta\), acting on \(\mathbb{R}^n\).
 
-    The metric is \(\eta = \mathrm{diag}(1, \dots, 1, -1, \dots, -1)\) with p times one and q times minus one, so
-    `O(1, 3)` is the Lorentz group with time first. Features are vectors with upper indices; a pair of input axes is
-    joined by η.
+    The metric is \(\eta = \mathrm{diag}(1, \dots, 1, -1, \dots, -1)\) with p ones and q minus ones, so `O(1, 3)` is the
+    Lorentz group with time first. Features are vectors with upper indices; η contracts pairs of input axes.
 
     Args:
-        p: the dimension, or the number of positive directions; none for the free group.
+        p: the dimension, or the number of positive directions; omit it for the free group.
         q: the number of negative directions.
 
     Raises:
@@ -70,7 +69,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
 
     @property
     def twisted(self) -> Group:
-        r"""What stands for the group in maps with \(f(g x) = \det(g)\, g f(x)\): all have a Levi-Civita tensor.
+        r"""A stand-in for the group in maps with \(f(g x) = \det(g)\, g f(x)\), which have a Levi-Civita tensor.
 
         Raises:
             GroupError: if the group is free: the Levi-Civita tensor has n legs.
@@ -92,7 +91,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
         return of_orthogonal(self._size(None))
 
     def independent(self, order: int) -> bool:
-        """Whether 2n ≥ order, and an antisymmetric tensor of more than n legs, which is zero, is not a diagram.
+        """Whether 2n ≥ order, and no diagram has an antisymmetric tensor with more than n legs, which is zero.
 
         Source:
             Brauer, On algebras which are connected with the semisimple continuous groups, 1937.
@@ -104,16 +103,16 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
         return order % 2 == 1 or 2 * self.n >= order
 
     def defining_orders(self, n: int) -> tuple[int, ...]:
-        """Two: the metric; for the special group the determinant too."""
+        """Two: the metric; for the special group also n: the determinant."""
         return (2, n) if self.special else (2,)
 
     def metric(self, n: int | None = None) -> np.ndarray:
-        """The diagonal of the metric, int64 `[n]`."""
+        """Return the diagonal of the metric, int64 `[n]`."""
         size = self._size(n, MOST_POINTS)
         return np.repeat(np.array([1, -1]), [size - self.negative, self.negative])
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List reflections, one of each sign of the metric, which generate the group with its Lie algebra."""
+        """List a reflection for each sign of the metric; with the Lie algebra they generate the group."""
         size = self._size(n, MOST_ROWS)
         places = [0] * (size > self.negative) + [size - 1] * (self.negative > 0)
         return [_reflection(size, [place]) for place in places]
@@ -131,12 +130,12 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
         return found
 
     def draw(self, random: Random, n: int) -> Any:
-        """Draw an element from the Haar distribution, `[n, n]`, for a definite metric."""
+        """Sample an element from the Haar distribution, `[n, n]`, for a definite metric."""
         return haar(random, n)
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
         """Sample an element, float64 `[n, n]`: from the Haar distribution, or for an indefinite metric, whose group is
-        not compact, a boost of moderate size with a rotation, and random reflections."""
+        not compact, a product of a moderate boost, a rotation and random reflections."""
         size, metric = self._size(n, MOST_ROWS), self.metric(n)
         if not self.negative:
             return Group.random_element(self, generator, n)
@@ -151,7 +150,7 @@ class O(MatrixElements):  # noqa: E742  # the name of the group
 class SO(O):
     r"""The special orthogonal group \(SO(n)\), or \(SO(p, q)\): the elements of `O` with determinant one.
 
-    Always bound: which maps commute depends on n, through the Levi-Civita tensor.
+    Always bound: the equivariant maps depend on n, through the Levi-Civita tensor.
 
     Args:
         p: the dimension, or the number of positive directions.
@@ -180,28 +179,28 @@ class SO(O):
 
     @property
     def legs(self) -> int:
-        """One leg for each axis: the determinant is one."""
+        """One leg for each of the n indices, because the determinant is one."""
         assert self.n is not None
         return self.n
 
     @property
     def branching(self) -> Branching:
-        """That of O(n), whose determinant is trivial here."""
+        """The branching of O(n), whose determinant is trivial here."""
         n = self._size(None)
         return replace(of_orthogonal(n), larger=O(n - self.negative, self.negative), determinant=(1,) * n)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List what generates the group with its Lie algebra: for an indefinite metric, a double reflection."""
+        """List a double reflection for an indefinite metric; with the Lie algebra it generates the group."""
         size = self._size(n, MOST_ROWS)
         return [_reflection(size, [0, size - 1])] if 0 < self.negative < size else []
 
     def draw(self, random: Random, n: int) -> Any:
-        """Draw an element from the Haar distribution, with the last axis reflected where the determinant is -1."""
+        """Sample an element from the Haar distribution; reflect the last axis if the determinant is -1."""
         matrix, space = haar(random, n), random.space
         return matrix * space.where(space.arange(n) == n - 1, space.sign(space.linalg.det(matrix)), 1) if n else matrix
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Sample an element as `O` does, with the last axis reflected if the determinant is minus one."""
+        """Sample an element as `O` does; reflect the last axis if the determinant is -1."""
         element = O.random_element(self, generator, n)
         if len(element) and np.linalg.det(element) < 0:
             element[:, -1] *= -1
@@ -210,11 +209,11 @@ class SO(O):
 
 @dataclass(frozen=True, slots=True, repr=False, init=False)
 class PseudoO(O):
-    r"""What stands for \(O(n)\) or \(O(p, q)\) in maps with \(f(g x) = \det(g)\, g f(x)\): made by `O.twisted`.
+    r"""A stand-in for O(n) or O(p, q) in maps with \(f(g x) = \det(g)\, g f(x)\); `O.twisted` returns it.
 
-    The maps that commute with the rotations are the direct sum of these maps and those that commute with all of O(n),
-    since each map is the sum of its even and its odd part under one reflection. Diagrams without a Levi-Civita tensor
-    span the even ones, diagrams with one the odd ones.
+    The maps that commute with rotations are the direct sum of these odd maps and the even maps, which commute with all
+    of O(n): each map is the sum of its even and odd parts under a reflection. Diagrams without a Levi-Civita tensor
+    span the even maps, and diagrams with one span the odd maps.
     """
 
     needs_head: ClassVar[bool] = True
@@ -226,24 +225,24 @@ class PseudoO(O):
 
     @property
     def twisted(self) -> Group:
-        """The group O(n) or O(p, q): two determinants are one."""
+        """The group O(n) or O(p, q), because the square of the determinant is one."""
         assert self.n is not None
         return O(self.n - self.negative, self.negative)
 
     def independent(self, order: int) -> bool:
-        """Whether no diagram has an antisymmetric tensor of more than n legs, which is zero."""
+        """Whether no diagram has an antisymmetric tensor with more than n legs, which is zero."""
         assert self.n is not None
         return order <= self.n or (order - self.n) % 2 == 1
 
     @property
     def legs(self) -> int:
-        """One for each axis."""
+        """One leg for each of the n indices."""
         assert self.n is not None
         return self.n
 
     @property
     def branching(self) -> Branching:
-        """That of SO(n), of which only the determinant counts."""
+        """The branching of SO(n), in which only the determinant counts."""
         assert self.n is not None
         return SO(self.n - self.negative, self.negative).branching
 

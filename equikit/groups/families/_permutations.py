@@ -18,11 +18,11 @@ from equikit.groups.invariants._null_space import orbit_tensors
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PermutationGroup(Group):
-    r"""A group of permutations of the n entries of an axis, given by its generators.
+    r"""A group of permutations of the n entries of an axis, defined by its generators.
 
-    An element is an integer array `g` of shape `[n]`, and \(g e_i = e_{g[i]}\): entry `i` moves to place `g[i]`.
-    A family needs no more than `generators` and a size `n`, which it may compute from other fields. Equivariant maps
-    are then sums over the orbits of index tuples. `order` and `draw` serve groups with too many elements to list.
+    An element is an integer array `g` of shape `[n]`, and \(g e_i = e_{g[i]}\): entry `i` moves to position `g[i]`. A
+    family needs only `generators` and a size `n`, which it may compute from other fields. Equivariant maps are sums
+    over orbits of index tuples. Families with too many elements to list should define `order` and `draw`.
 
     Args:
         n: number of points, zero or more.
@@ -68,7 +68,7 @@ class PermutationGroup(Group):
         return closure(str(self), np.arange(n), self.generators(n), lambda after, before: after[before], most)
 
     def matrix(self, element: np.ndarray) -> np.ndarray:
-        """Return the permutation matrix, `[n, n]` integers, with a one at row `element[i]`, column `i`."""
+        """Return the permutation matrix, int64 `[n, n]`, with a one in row `element[i]`, column `i`."""
         element = _permutation(element, self.n)
         size = len(element)
         refuse_if_wide("a permutation", size)
@@ -81,14 +81,14 @@ class PermutationGroup(Group):
 
         Raises:
             GroupError: if `element` is not a permutation.
-            ShapeError: if the axis has not as many entries as the permutation.
+            ShapeError: if the axis does not have the size of the permutation.
         """
         element = _permutation(element, self.n)
         refuse_misfit("permutation", len(element), array, axis)
         return array.take(np.argsort(element), axis=axis)
 
     def invariants(self, stars: tuple[bool, ...]) -> np.ndarray:
-        """Return a basis of the invariant tensors, int64 `[count, n, ..., n]` with one axis for each of `stars`.
+        """Return a basis of the invariant tensors, int64 `[count, n, ..., n]`, with one axis for each of `stars`.
 
         Raises:
             TooLargeError: if a tensor has too many entries.
@@ -98,7 +98,7 @@ class PermutationGroup(Group):
     def count_invariants(self, order: int, dual: int = 0) -> int:
         """Return the dimension of the invariant tensors, by Burnside's lemma: the mean number of fixed index tuples.
 
-        Of a group with too many elements to list, the number of orbits.
+        If the group has too many elements to list, it is the number of orbits.
         """
         counts = self._fixed_points()
         if counts is None:
@@ -141,5 +141,5 @@ def _invariants(group: PermutationGroup, order: int) -> np.ndarray:
     assert group.n is not None
     moves = [(element, np.ones(group.n, np.int64)) for element in group.generators()]
     tensors = orbit_tensors(str(group), group.n, moves, order)
-    tensors.setflags(write=False)  # one array serves all who ask
+    tensors.setflags(write=False)  # the cached array is shared
     return tensors

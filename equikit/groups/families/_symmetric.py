@@ -18,11 +18,11 @@ from equikit.groups.families._permutations import PermutationGroup
 class S(PermutationGroup):
     r"""The symmetric group \(S_n\), acting on \(\mathbb{R}^n\) by permuting the standard basis.
 
-    An element is an integer array `g` of shape `[n]`, and \(g e_i = e_{g[i]}\): entry `i` moves to place `g[i]`.
-    The class itself, `S`, stands for the symmetric group of whatever size an array has at run time.
+    An element is an integer array `g` of shape `[n]`, and \(g e_i = e_{g[i]}\): entry `i` moves to position `g[i]`. The
+    class itself, `S`, denotes the symmetric group whose size arrays determine at run time.
 
     Args:
-        n: number of points, zero or more; none for the free group.
+        n: number of points, zero or more; omit it for the free group.
 
     Raises:
         GroupError: if `n` is not a whole number, zero or more.
@@ -36,23 +36,23 @@ class S(PermutationGroup):
     blocks: ClassVar[Blocks] = "any"
 
     def __post_init__(self) -> None:
-        Group.__post_init__(self)  # without a size it is the free group
+        Group.__post_init__(self)  # without a size the group is free
 
     @property
     def branching(self) -> Branching:
-        """Partitions of n; a step moves one box."""
+        """Partitions of n; each step moves one box."""
         return of_symmetric(self._size(None))
 
     def defining_orders(self, n: int) -> tuple[int, ...]:
-        """Two and three: a unit vector with cubes of sum one has a single entry."""
+        """Two and three: a unit vector whose cubes sum to one has a single nonzero entry."""
         return (2, 3)
 
     def order(self, n: int | None = None) -> int | None:
-        """Count the elements: n!."""
+        """Return the number of elements: n!."""
         return math.factorial(self._size(n, MOST_COUNTED))
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List a transposition and an n-cycle, which generate the group (nothing if it is trivial)."""
+        """List a transposition and an n-cycle, which generate the group; the list is empty if the group is trivial."""
         size = self._size(n, MOST_POINTS)
         if size < 2:
             return []

@@ -17,12 +17,12 @@ from equikit.groups.families._orthogonal import BOOST
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Sp(MatrixElements):
-    r"""The real symplectic group \(Sp(n)\), n even: the matrices with \(g^T \Omega g = \Omega\).
+    r"""The real symplectic group \(Sp(n)\) for even n: matrices with \(g^T \Omega g = \Omega\).
 
     The form is \(\Omega = \begin{pmatrix} 0 & I \\ -I & 0 \end{pmatrix}\): positions first, then momenta.
 
     Args:
-        n: the dimension, even; none for the free group.
+        n: the dimension, even; omit it for the free group.
 
     Raises:
         GroupError: if n is not an even whole number, zero or more.
@@ -72,7 +72,7 @@ class Sp(MatrixElements):
         return (2,)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """None: the group is connected, and its Lie algebra generates it."""
+        """Return an empty list: the group is connected, so its Lie algebra generates it."""
         self._size(n, MOST_ROWS)
         return []
 
@@ -88,7 +88,7 @@ class Sp(MatrixElements):
         return found
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Sample an element of moderate size, float64 `[n, n]`; a noncompact group has no uniform distribution."""
+        """Sample an element of moderate size, float64 `[n, n]`; noncompact groups have no uniform distribution."""
         size = self._size(n, MOST_ROWS)
         element = np.eye(size)
         for _ in range(2):

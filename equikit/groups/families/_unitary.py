@@ -1,4 +1,4 @@
-"""Groups with vectors that are not self-dual: the unitary and the general linear group."""
+"""Groups whose vectors are not self-dual: the unitary and the general linear group."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from equikit.groups.families._orthogonal import BOOST
 class U(MatrixElements):
     r"""The unitary group \(U(n)\), acting on \(\mathbb{C}^n\).
 
-    An axis with the label of the group and a star carries the dual representation, \(\bar g\). Arrays are complex.
+    An axis with a star on its label carries the dual representation, \(\bar g\). Arrays are complex.
 
     Args:
-        n: the dimension; none for the free group.
+        n: the dimension; omit it for the free group.
 
     Raises:
         GroupError: if n is not a whole number, zero or more.
@@ -49,11 +49,11 @@ class U(MatrixElements):
         return self.n is None or order % 2 == 1 or 2 * self.n >= order
 
     def defining_orders(self, n: int) -> tuple[int, ...]:
-        """Two: the Hermitian product."""
+        """Two: the Hermitian inner product."""
         return (2,)
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """None: the group is connected, and its Lie algebra generates it."""
+        """Return an empty list: the group is connected, so its Lie algebra generates it."""
         self._size(n, MOST_ROWS)
         return []
 
@@ -73,7 +73,7 @@ class U(MatrixElements):
         return haar(random, n)
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
-        """Return the conjugate, by which an element acts on an axis with a star."""
+        """Return the complex conjugate, which acts on an axis with a star."""
         result: np.ndarray = np.conj(self.matrix(element))
         return result
 
@@ -82,10 +82,10 @@ class U(MatrixElements):
 class GL(MatrixElements):
     r"""The general linear group \(GL(n)\), acting on \(\mathbb{R}^n\), or on \(\mathbb{C}^n\) for complex arrays.
 
-    An axis with the label of the group and a star carries the dual representation, \(g^{-T}\).
+    An axis with a star on its label carries the dual representation, \(g^{-T}\).
 
     Args:
-        n: the dimension; none for the free group.
+        n: the dimension; omit it for the free group.
 
     Raises:
         GroupError: if n is not a whole number, zero or more.
@@ -113,7 +113,7 @@ class GL(MatrixElements):
         return self.n is None or order % 2 == 1 or 2 * self.n >= order
 
     def defining_orders(self, n: int) -> tuple[int, ...]:
-        """None: every invertible matrix is in the group."""
+        """Return an empty tuple: every invertible matrix is in the group."""
         return ()
 
     @property
@@ -122,7 +122,7 @@ class GL(MatrixElements):
         return False
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List a reflection, which generates the group with its Lie algebra."""
+        """List a reflection; with the Lie algebra it generates the group."""
         size = self._size(n, MOST_ROWS)
         return [np.diag([-1] + [1] * (size - 1))] if size else []
 
@@ -132,7 +132,7 @@ class GL(MatrixElements):
         return [np.eye(1, size * size, i, np.int64).reshape(size, size) for i in range(size * size)]
 
     def random_element(self, generator: np.random.Generator, n: int | None = None) -> np.ndarray:
-        """Sample an element of moderate size, float64 `[n, n]`; a noncompact group has no uniform distribution."""
+        """Sample an element of moderate size, float64 `[n, n]`; noncompact groups have no uniform distribution."""
         size = self._size(n, MOST_ROWS)
         stretch = np.exp(BOOST * generator.normal(size=size))
         random = NumPyRandom(generator)
@@ -140,5 +140,5 @@ class GL(MatrixElements):
         return result
 
     def dual_element(self, element: np.ndarray) -> np.ndarray:
-        """Return the inverse transpose, by which an element acts on an axis with a star."""
+        """Return the inverse transpose, which acts on an axis with a star."""
         return inverse_transposed(self.matrix(element))

@@ -1,1 +1,1 @@
-"""Invariant tensors of groups without diagrams, as null spaces."""
+"""Invariant tensors of groups without diagrams, computed as null spaces."""

@@ -1,4 +1,4 @@
-"""Matrices as users write them: exact numbers where possible, and exact linear algebra on them."""
+"""Read matrices, with exact entries if possible, and do exact linear algebra on them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Entries = tuple[tuple[Any, ...], ...]
 """The rows of a matrix: integers, fractions, floats or complex numbers."""
 
 LARGEST_NUMBER = 2**62
-"""The most entries of a matrix, and the largest numerators and denominators."""
+"""The bound on entries of a matrix, and on their numerators and denominators."""
 
 
 def stretch(matrix: np.ndarray) -> float:
@@ -57,10 +57,10 @@ def _not_matrices(what: str, got: str) -> GroupError:
 
 
 def _number(entry: Any) -> int | Fraction | float | complex | None:
-    """An entry as an exact number, also for floats that are integers, or `None` if it is not a number."""
+    """Return an entry, exactly if it is rational or an integral float; `None` if it is not a valid number."""
     if isinstance(entry, str | bytes):
         return None
-    if getattr(entry, "is_Rational", False):  # SymPy's
+    if getattr(entry, "is_Rational", False):  # a SymPy number
         entry = Fraction(int(entry.p), int(entry.q))
     if isinstance(entry, Rational | bool):
         fraction = Fraction(int(entry.numerator), int(entry.denominator))
@@ -74,12 +74,12 @@ def _number(entry: Any) -> int | Fraction | float | complex | None:
     if not abs(number) < LARGEST_NUMBER:
         return None
     if number.imag:
-        return number + 0  # so that no zero has a sign
+        return number + 0  # so that zeros have no sign
     return int(number.real) if number.real.is_integer() else number.real
 
 
 def numbers(matrix: Entries) -> np.ndarray:
-    """Return a matrix as numbers of one NumPy kind."""
+    """Return a matrix as an int64, float64 or complex128 array."""
     if all(isinstance(x, int) and abs(x) < 2**31 for row in matrix for x in row):
         return np.array(matrix, np.int64).reshape(len(matrix), len(matrix))
     kind = np.complex128 if any(isinstance(x, complex) for row in matrix for x in row) else np.float64

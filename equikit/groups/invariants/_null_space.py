@@ -1,8 +1,8 @@
 """Invariant tensors of a group given by matrices: the null space of the constraints of its generators.
 
 A tensor v is invariant if every generator maps it to itself and every element of the Lie algebra maps it to zero. The
-method depends on the matrices: signed permutations need only orbits of index tuples, rational matrices have an exact
-null space, computed modulo a prime and proved over the integers, and others have a numerical null space.
+method depends on the matrices. Signed permutations need only orbits of index tuples. Rational matrices have an exact
+null space, computed modulo primes and verified over the integers. All others have a numerical null space.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from equikit._errors import GroupError
 from equikit.groups.invariants._null_space_exact import exact_null_space
 
 MOST_UNKNOWNS = 2000
-"""The most entries of a tensor for which a null space is computed: the constraints have their square as entries."""
+"""The largest number of tensor entries for a null space; constraint matrices have this number of rows and columns."""
 
 MOST_WORK = 6_000_000_000
-"""The most work for an exact null space: cube of the entries of a tensor times the number of constraints."""
+"""The largest work for an exact null space: the number of constraints times the cube of the tensor's entry count."""
 
 MOST_NUMERICAL = 25_000_000_000
-"""The same for a null space by singular values, whose work counts `DECOMPOSED` more constraints, and complex numbers
-`COMPLEX` times: it takes two seconds on one core, and up to six on a busy machine."""
+"""The same for a numerical null space, with `DECOMPOSED` more constraints and `COMPLEX` times the work for complex
+numbers: about two seconds on one core, and up to six on a busy machine."""
 
 DECOMPOSED = 12
-"""The number of constraints that cost as much as the singular values and the basis, for a square matrix."""
+"""The cost of the singular values and the basis of a square matrix, in constraints."""
 
 COMPLEX = 3
 """The cost of complex arithmetic relative to real arithmetic."""
 
 MOST_INDICES = 2**22
-"""The most entries of a tensor for which orbits are computed."""
+"""The largest number of tensor entries for which orbits are computed."""
 
 MOST_ENTRIES = 2**26
-"""The most entries of all invariant tensors together."""
+"""The largest number of entries of all invariant tensors together."""
 
 GAP = 10
 """The factor by which a nonzero singular value has to exceed the tolerance."""
@@ -54,8 +54,8 @@ class Action:
 
     Attributes:
         n: the size of an axis.
-        elements: for each generator the matrices on a vector and on a dual vector.
-        algebra: the same for elements of the Lie algebra.
+        elements: the matrices of each generator on vectors and on dual vectors.
+        algebra: the same for the elements of the Lie algebra.
     """
 
     n: int
@@ -64,7 +64,7 @@ class Action:
 
     @property
     def dtype(self) -> Any:
-        """The dtype of tensors that are not exact."""
+        """The dtype of numerical tensors."""
         matrices = [matrix for pair in (*self.elements, *self.algebra) for matrix in pair]
         return np.complex128 if any(map(np.iscomplexobj, matrices)) else np.float64
 
@@ -116,15 +116,14 @@ def invariant_tensors(what: str, action: Action, stars: Sequence[bool], toleranc
     Args:
         what: the group, for messages.
         action: its generators.
-        stars: for each axis whether it carries the dual.
-        tolerance: singular values up to this, or up to rounding where entries are large, count as zero, where entries
-            are not exact.
+        stars: whether each axis carries the dual.
+        tolerance: for inexact entries, singular values up to this, or up to rounding errors if larger, count as zero.
 
     Returns:
-        int64 for exact entries, ordered by their first entries; else float64 or complex128, orthonormal.
+        int64 for exact entries, ordered by first entries; otherwise orthonormal, float64 or complex128.
 
     Raises:
-        TooLargeError: if a tensor has too many entries, or the exact ones are too large.
+        TooLargeError: if a tensor has too many entries, or exact entries are too large.
         GroupError: if the numerical rank is in doubt.
     """
     moves = [moves_of(matrix) for matrix, _ in action.elements]
@@ -133,7 +132,7 @@ def invariant_tensors(what: str, action: Action, stars: Sequence[bool], toleranc
         return orbit_tensors(what, action.n, found, len(stars))
     entries = action.n ** len(stars)
     kind = None if action.exact else action.dtype
-    refuse_if_slow(what, entries, len(action.elements) + len(action.algebra), kind)  # before the constraints are made
+    refuse_if_slow(what, entries, len(action.elements) + len(action.algebra), kind)  # before computing constraints
     rows = _constraints(action, stars)
     if not action.exact:
         rows = [row.astype(action.dtype) for row in rows]
@@ -145,7 +144,7 @@ def common_null_space(what: str, rows: Sequence[np.ndarray], entries: int, exact
     """Return a basis of the common null space of matrices `[entries, entries]`, `[count, entries]`.
 
     Raises:
-        TooLargeError: if there are too many unknowns, or exact vectors have too large entries.
+        TooLargeError: if there are too many unknowns, or exact entries are too large.
         GroupError: if the numerical rank is in doubt.
     """
     kind = None if exact else np.result_type(np.float64, *rows)
@@ -156,10 +155,10 @@ def common_null_space(what: str, rows: Sequence[np.ndarray], entries: int, exact
 
 
 def orbit_tensors(what: str, n: int, moves: Sequence[Moves], order: int) -> np.ndarray:
-    """Return signed sums over the orbits of index tuples that no element maps to minus themselves.
+    """Return signed sums over orbits of index tuples, int64 `[count, n, ..., n]`.
 
-    The result is int64 `[count, n, ..., n]`.
-    Each index tuple is there twice, once for either sign; an orbit that holds both signs of one tuple vanishes.
+    The orbits are connected components of a graph with two nodes for each index tuple, one for each sign. An orbit that
+    contains both signs of a tuple has sum zero and is omitted.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -180,7 +179,7 @@ def orbit_tensors(what: str, n: int, moves: Sequence[Moves], order: int) -> np.n
     graph = coo_matrix((np.ones(len(edges[0]), np.int8), edges), (2 * size, 2 * size))
     component = connected_components(graph, directed=False)[1]
     plus, minus = component[:size], component[size:]
-    # Of an orbit and its negative the one that holds the first of their index tuples with a plus is kept.
+    # Of an orbit and its negative, keep the orbit that contains its first index tuple with a plus sign.
     alive = plus != minus
     pair = np.minimum(plus, minus)
     names, first = np.unique(pair[alive], return_index=True)
@@ -217,14 +216,14 @@ def _constraints(action: Action, stars: Sequence[bool]) -> list[np.ndarray]:
 
 
 def _wide(matrix: np.ndarray, order: int) -> np.ndarray:
-    """The matrix as Python integers if products of its entries could exceed 64 bits."""
+    """Return the matrix with Python integers if products of its entries could exceed 64 bits."""
     if matrix.dtype.kind == "i" and max((abs(int(x)) for x in matrix.ravel()), default=1) ** order >= 2**62:
         return matrix.astype(object)
     return matrix
 
 
 def _numerical(what: str, rows: Sequence[np.ndarray], entries: int, kind: Any, tolerance: float) -> np.ndarray:
-    """An orthonormal basis from singular values; `_longest_columns` makes it independent of the decomposition."""
+    """Return an orthonormal basis from singular vectors; `_longest_columns` makes it independent of their choice."""
     stacked = np.concatenate(rows or [np.zeros((entries, entries))]).astype(kind)
     square = stacked if len(stacked) == entries else np.linalg.qr(stacked, mode="r")
     _, singular, vectors = np.linalg.svd(square)
@@ -248,7 +247,7 @@ def _longest_columns(null: np.ndarray) -> np.ndarray:
     basis = np.zeros(null.shape[::-1], null.dtype)
     for count in range(len(basis)):
         place = int(np.flatnonzero(lengths > lengths.max() - 1e-8)[0])
-        # Not with `@`, whose threads would wait for each other in every step.
+        # Not with `@`, whose threads would synchronize in every step.
         rest = projector[:, place] - np.einsum("ij,i->j", basis[:count], basis[:count, place].conj())
         basis[count] = rest / np.sqrt(lengths[place])
         lengths -= abs(basis[count]) ** 2

@@ -1,4 +1,4 @@
-"""The exact null space of rational matrices: modulo primes, lifted to fractions, and proved over the integers."""
+"""Exact null spaces of rational matrices: computed modulo primes, lifted to fractions, verified over the integers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ import numpy as np
 from equikit._errors import TooLargeError
 
 MOST_PRIMES = 64
-"""The most primes of 61 bits that are combined before exact tensors are abandoned."""
+"""The largest number of 61-bit primes to combine before giving up."""
 
 LARGEST_ENTRY = 2**31
 """The largest entries of exact tensors, so that products of two fit in 64 bits."""
 
 
 def exact_null_space(what: str, rows: Sequence[np.ndarray], entries: int, most_primes: int = MOST_PRIMES) -> np.ndarray:
-    """Compute the null space modulo at most `most_primes` primes, lift it to fractions, and prove it.
+    """Compute the null space modulo at most `most_primes` primes, lift it to fractions, and verify it.
 
-    Modulo a prime the rank can only be too small and the null space too large, so that proved vectors in the
-    number found modulo the prime are a basis. One prime is enough for small fractions; more are joined until it is.
+    Modulo a prime the rank can only decrease and the null space only grow, so verified vectors are a basis if their
+    number equals the dimension modulo the prime. One prime is enough for small fractions; more primes are combined if
+    needed.
     """
     import flint
 
@@ -34,7 +35,7 @@ def exact_null_space(what: str, rows: Sequence[np.ndarray], entries: int, most_p
         found = _null_space_modulo(whole, entries, prime)
         if not len(found):
             return np.zeros((0, entries), np.int64)
-        if residues is None or found.shape[0] < len(residues):  # a prime that divides a pivot finds too many
+        if residues is None or found.shape[0] < len(residues):  # an earlier prime divides a pivot
             residues, modulus = found, prime
         elif found.shape[0] == len(residues):
             step = pow(modulus, -1, prime)
@@ -67,10 +68,10 @@ def _prime_below(number: int) -> int:
 
 
 def _null_space_modulo(whole: Sequence[np.ndarray], entries: int, prime: int) -> np.ndarray:
-    """The reduced echelon form of the common null space of integer matrices modulo a prime, `[dim, entries]`."""
+    """Return the reduced echelon form of the common null space of integer matrices modulo a prime, `[dim, entries]`."""
     import flint
 
-    basis: Any = None  # columns: what the constraints so far allow
+    basis: Any = None  # columns span the null space of the constraints so far
     for row in whole:
         matrix = flint.nmod_mat((row % prime).tolist(), prime)
         image = matrix if basis is None else matrix * basis
@@ -87,7 +88,7 @@ def _null_space_modulo(whole: Sequence[np.ndarray], entries: int, prime: int) ->
 
 
 def _cleared(matrix: np.ndarray) -> np.ndarray:
-    """Multiply each row by its common denominator, as Python integers."""
+    """Multiply each row by its common denominator, and return Python integers."""
     if matrix.dtype.kind == "i":
         return matrix.astype(object)
     result = np.empty(matrix.shape, object)
@@ -98,7 +99,7 @@ def _cleared(matrix: np.ndarray) -> np.ndarray:
 
 
 def _lifted(vector: Sequence[int], modulus: int) -> list[int] | None:
-    """The smallest integers proportional to a vector modulo a number; `None` if they are not small."""
+    """Return the smallest integers proportional to a vector modulo a number; `None` if they are not small."""
     bound = math.isqrt(modulus // 2)
     fractions = []
     for entry in vector:
@@ -113,7 +114,7 @@ def _lifted(vector: Sequence[int], modulus: int) -> list[int] | None:
 
 
 def _fraction(value: int, modulus: int, bound: int) -> Fraction | None:
-    """The fraction with numerator and denominator up to the bound, by Euclid's algorithm."""
+    """Return the fraction with numerator and denominator up to a bound, by Euclid's algorithm, or `None`."""
     before, now = (modulus, 0), (value % modulus, 1)
     while now[0] > bound:
         quotient = before[0] // now[0]
