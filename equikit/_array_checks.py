@@ -138,7 +138,7 @@ def masks_of(signature: Signature, mask: object) -> dict[str, Any]:
     """Return the mask of each label, from a dictionary, or from a single array if only one label can have a mask.
 
     Raises:
-        OptionError: if the mask is an array but not exactly one label can have a mask, or has another type.
+        OptionError: if `mask` is an array although none or several labels can have a mask, or has another type.
     """
     if mask is None or isinstance(mask, Mapping):
         return by_label("mask", mask)

@@ -3,7 +3,7 @@
 - Arrays: `Feature`, `[*batch, *axes, channels]`; `Inputs`, one feature or a dictionary of them; `Arrays`, a type
   variable for functions whose result has the type of such an input; `Mask`, booleans `[*batch, n]`; `Masks`, one mask
   or one for each label.
-- Arguments of layers: `Features`, labels to channels or name to labels and channels; `Space`, what `hom` returns;
+- Arguments of layers: `Features`, labels to channels or name to labels and channels; `Space`, the result of `hom`;
   `Channels`, one number or one for each term; `Activation`, a function of an array.
 - Options: `Normalize`, `Method` and `OutSharding` of linear layers; `Mode` of multilinear ones; `Nonlinearity` of
   `Network`; `Dropped` of `Dropout`; `KeyArgument` of `symmetrize`; `How` of `align`.

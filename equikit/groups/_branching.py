@@ -1,7 +1,7 @@
 r"""Branching rules: the tensor products of irreducible representations with the representation on an axis.
 
-Representations are named by integer partitions. The branching rules are from Weyl's *Classical Groups*, and from the
-representation theory of the symmetric and hyperoctahedral groups.
+Representations are named by integer partitions. The rules are from Weyl's *Classical Groups* and the theory of the
+symmetric and hyperoctahedral groups.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def of_linear(n: int) -> Branching:
 def of_orthogonal(n: int) -> Branching:
     """The branching of O(n) and O(p, q): partitions with at most n boxes in their first two columns.
 
-    It does not depend on the metric, because all O(p, q) of one dimension have the same complexification.
+    It does not depend on the metric: all O(p, q) of one dimension have the same complexification.
     """
 
     def successors(shape: Shape, dual: bool) -> Iterator[Shape]:

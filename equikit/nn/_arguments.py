@@ -81,7 +81,7 @@ def sides_of(
     """
     space = space_of(inputs, HomSpace, groups, keywords, call)
     if space is None:
-        return inputs, outputs, groups  # type: ignore[return-value]  # `read_features` refuses other types
+        return inputs, outputs, groups  # type: ignore[return-value]  # `read_features` rejects other types
     sums = space.signature
     wide, narrow = channel_pair(outputs, sums.inputs, sums.outputs, "outputs")
     return features_of(sums.inputs, wide), features_of(sums.outputs, narrow), dict(sums.bindings)
@@ -119,7 +119,7 @@ def one_term(
     """
     space = space_of(features, HomSpace, groups, keywords, call)
     if space is None:
-        term = parse_term(features)  # type: ignore[arg-type]  # it refuses other types
+        term = parse_term(features)  # type: ignore[arg-type]  # it rejects other types
         return bind((term,), (), groups, keywords, call=call)
     terms = space.signature.inputs[:1]
     refuse_outputs(space, terms, kept(space.signature, terms[0]), call)
@@ -140,7 +140,7 @@ def typed(
         SignatureError, ShapeError, OptionError: if they cannot be read.
     """
     space = space_of(signature, HomSpace, groups, keywords, call)
-    if space is not None or isinstance(signature, str | bytes):  # parse_arrow refuses bytes
+    if space is not None or isinstance(signature, str | bytes):  # parse_arrow rejects bytes
         if isinstance(first, Mapping) or first is None or second is None:
             what, example = ("a signature in one text", '"p p -> p p"') if space is None else ("a space", "space")
             raise SignatureError(
@@ -172,7 +172,7 @@ def typed_side(
 
     The channels are `None` if they are not given.
     """
-    if isinstance(features, str | bytes | Space):  # parse_side refuses bytes
+    if isinstance(features, str | bytes | Space):  # parse_side rejects bytes
         terms = features.signature.inputs if isinstance(features, Space) else parse_side(features, what)
         return terms, None if channels is None else per_term(channels, terms, what)
     if channels is not None and isinstance(features, Mapping):

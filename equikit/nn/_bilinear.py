@@ -53,9 +53,9 @@ class Bilinear(Layer):
         inputs: the input features, in a dictionary as for `Linear`; or a space such as `ek.hom("x -> ()", x=ek.O(3))`,
             which defines the terms and groups.
         channels: number of products of each kind of feature with itself, and of each kind with its dual.
-        outputs: the output features, in a dictionary; for a space, the channels of both sides, such as `(2, 1)`.
+        outputs: the output features, in a dictionary; for a space the channels of both sides, `(2, 1)`.
         rngs: random keys for the parameters.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **options: options of the three layers, and labels with their groups.
 
     Raises:

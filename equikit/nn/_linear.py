@@ -122,7 +122,7 @@ class Linear(Layer):
         channels: channels of the inputs (one number, or one for each term); or the output features as a dictionary.
         out_channels: channels of the outputs, if `signature` is a string or a space.
         rngs: random keys for the parameters.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         use_bias: whether to add a learned combination of the invariant vectors of each output.
         normalize: `"mean"` divides each sum over input axes by its number of terms, so that one set of weights serves
             every n; `"sum"` does not.

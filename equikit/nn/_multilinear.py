@@ -48,7 +48,7 @@ class Multilinear(Layer):
         mode: `"full"` has a weight for each choice of a channel from every input and the output; `"channelwise"`
             multiplies corresponding channels, with one weight for each channel.
         rngs: random keys for the parameters.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         normalize: `"mean"` divides each sum over an index that is not in the output by its size; `"sum"` does not.
         init_size: size of the free labels (one for all, or by label) at which initialization preserves the variance.
         dtype: dtype of the computation; by default the promoted dtype of inputs and parameters.

@@ -61,7 +61,7 @@ class Pointwise(Layer):
     Args:
         function: maps an array to an array of the same shape, entry by entry.
         features: labels of the input, `"p p"`, or a space with equal input and output, `ek.hom("p p -> p p", p=ek.S)`.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Raises:
@@ -136,7 +136,7 @@ class Gated(Layer):
         features: the output features, as for `Linear`.
         activation: for terms on which only permutations act.
         gate: activation of the gates.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Attributes:
@@ -231,8 +231,8 @@ class NormGated(Termwise):
         features: the input and output features, in a dictionary as for `Linear`.
         activation: for terms on which only permutations act.
         gate: the function σ.
-        rngs: unused, because parameters start at one or zero; accepted so that all layers have the same interface.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        rngs: unused, because parameters start at one or zero; all layers accept it.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Raises:

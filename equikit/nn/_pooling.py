@@ -96,7 +96,7 @@ class Pool(Layer):
     Args:
         features: labels of the input, `"p p"`, or a space from them to the plain axes, `ek.hom("p p -> ()", p=ek.S)`.
         how: `"sum"`, `"mean"` or `"max"`; without entries the mean is zero and the maximum minus infinity.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Raises:

@@ -52,7 +52,7 @@ class S(PermutationGroup):
         return math.factorial(self._size(n, MOST_COUNTED))
 
     def generators(self, n: int | None = None) -> list[np.ndarray]:
-        """List a transposition and an n-cycle, which generate the group; the list is empty if the group is trivial."""
+        """List a transposition and an n-cycle, which generate the group; nothing if it is trivial."""
         size = self._size(n, MOST_POINTS)
         if size < 2:
             return []

@@ -22,8 +22,7 @@ def exact_null_space(what: str, rows: Sequence[np.ndarray], entries: int, most_p
     """Compute the null space modulo at most `most_primes` primes, lift it to fractions, and verify it.
 
     Modulo a prime the rank can only decrease and the null space only grow, so verified vectors are a basis if their
-    number equals the dimension modulo the prime. One prime is enough for small fractions; more primes are combined if
-    needed.
+    number equals the dimension modulo the prime. One prime suffices for small fractions; more are combined if needed.
     """
     import flint
 

@@ -39,7 +39,7 @@ class MatrixNetwork(Layer):
             in the input, the first layer also with 32 invariants.
         scale: a number that multiplies the matrix.
         rngs: random keys for the parameters.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **options: options of `Network`, and labels with their groups.
 
     Raises:

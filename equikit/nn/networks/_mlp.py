@@ -26,11 +26,11 @@ class MLP(Network):
         activation: activation of terms on which only permutations act.
         gate: activation of the gates of all other terms.
         rngs: random keys for the parameters.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **options: options of the `Linear` layers, and labels with their groups.
 
     Raises:
-        OptionError: if there are fewer than two lists of features.
+        OptionError: if there are fewer than two dictionaries of features.
 
     Example:
         >>> from equikit import O

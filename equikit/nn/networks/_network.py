@@ -38,8 +38,8 @@ class Network(Layer):
 
     A hidden layer maps x to \(\sigma(s\,(L x + B(x)))\): L is a `Linear` layer, B a `Bilinear` layer, σ the
     nonlinearity, and \(s = 2^{-1/2}\) for a term that both L and B reach, so that the sum of two terms of variance one
-    also has variance one. The last layer is linear. Without products, linear layers could not map a vector under
-    rotations to an invariant.
+    also has variance one. The last layer is linear. Linear layers alone cannot map a vector under rotations to an
+    invariant.
 
     Products double the polynomial degree in every layer, and with long-tailed inputs the largest values dominate the
     loss. With `normalize_features` every layer except the first divides its input by the root mean square. The first
@@ -60,7 +60,7 @@ class Network(Layer):
         activation: activation of terms on which only permutations act; with `"pointwise"`, of all terms.
         gate: activation of the gates of all other terms.
         rngs: random keys for the parameters.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **options: options of the `Linear` layers, and labels with their groups.
 
     Attributes:
@@ -73,7 +73,7 @@ class Network(Layer):
         OptionError: if the features are not a list, an option is unknown, or an option would change nothing.
         SignatureError, GroupError: if features cannot be read, or an output would not depend on the input.
 
-    Cost: each hidden layer costs as much as one `Linear` and one `Bilinear` layer.
+    Cost: one `Linear` and one `Bilinear` layer for each hidden layer.
 
     Example:
         >>> from equikit import O

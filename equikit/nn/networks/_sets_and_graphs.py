@@ -119,7 +119,7 @@ class DeepSets(_Tower):
         super().__init__({"p": ("p", in_channels)}, "p", hidden, out_channels, out, activation, rngs, options)
 
     def __call__(self, x: Inexact[jax.Array, "*batch n channels"], *, mask: Masks | None = None) -> Feature:
-        """Apply the network to sets `[*batch, n, channels]`; `mask` `[*batch, n]` says which points are present."""
+        """Apply the network to sets `[*batch, n, channels]`; `mask` `[*batch, n]` marks present points."""
         return self._run({"p": x}, mask)
 
 

@@ -58,7 +58,7 @@ class VectorNeurons(Layer):
         channels: channels of the hidden layers.
         layers: number of gated layers; the last layer follows them.
         rngs: random keys for the parameters.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **options: options of the `Linear` layers, and labels with their groups: one bound to O or SO, all others to S
             or plain.
 

@@ -79,15 +79,15 @@ class GeometricMessage(Layer):
         inputs: features of the points: labels to channels (`{"p": 16, "p x": 8}`) or name to labels and channels; the
             label of the points comes first, then any number of spatial axes. Or a space
             `ek.hom("p -> p x", p=ek.S, x=ek.O(3))`.
-        outputs: features of the messages, in a dictionary; for a space, the channels of both sides, such as `(16, 8)`.
+        outputs: the message features, in a dictionary; for a space the channels of both sides, `(16, 8)`.
         cutoff: the distance beyond which points send no messages to each other.
         powers: the highest power of the direction.
         radial: number of output functions of the `Radial` network; the \(f_b\) are linear combinations of them.
         basis, basis_size, hidden: as for `Radial`.
-        neighbors: the typical number of points within the cutoff, by which initial weights are scaled to preserve the
-            variance of the sum over points.
+        neighbors: the typical number of points within the cutoff, which scales initial weights to preserve the
+            variance.
         rngs: random keys for the parameters.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords: `p=S`, `x=O(3)`.
+        groups: a dictionary from label to group; labels may also be given as keywords: `p=S`, `x=O(3)`.
         param_dtype: dtype of the parameters.
         kernel_init: initializer with variance one; its values are scaled by the exact norm of each map.
         **bindings: labels with their groups.
@@ -97,7 +97,7 @@ class GeometricMessage(Layer):
         kernel: maps `"in, power -> out"` to a parameter `[maps, channels in, radial, channels out]`.
 
     Raises:
-        SignatureError, OptionError: if the features are not features of points in space, or an output has no map.
+        SignatureError, OptionError: if the features do not belong to points in space, or an output has no map.
 
     Cost: memory for \(p^2\) pairs with `radial` · \(n^{powers}\) numbers; time \(p^2\) times channels and maps.
 

@@ -1,1 +1,1 @@
-"""Layers that act on each term of their features separately."""
+"""Layers that act on each term separately."""

@@ -34,7 +34,7 @@ class Dropout(Termwise):
             entries of a sample; `"entries"`, an entry of permuted axes, such as a node, in all channels.
         deterministic: whether to return the input unchanged.
         rngs: random keys; the stream `dropout` is used.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Attributes:

@@ -32,8 +32,8 @@ class RMSNorm(Termwise):
         features: the input and output features, in a dictionary as for `Linear`.
         epsilon: added to the mean square.
         param_dtype: dtype of the scales.
-        rngs: unused, because scales start at one; accepted so that all layers have the same interface.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        rngs: unused, because scales start at one; all layers accept it.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Attributes:
@@ -104,8 +104,8 @@ class LayerNorm(RMSNorm):
         features: the input and output features, in a dictionary as for `Linear`.
         epsilon: added to the variance, or to the mean square.
         param_dtype: dtype of the parameters.
-        rngs: unused, because parameters start at one or zero; accepted so that all layers have the same interface.
-        groups: the group of each label, as a dictionary; labels may also be given as keywords.
+        rngs: unused, because parameters start at one or zero; all layers accept it.
+        groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Base class of layers that act on each term of their features separately."""
+"""Base class of layers that act on each term separately."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refuse_without_norm(signature: Signature) -> None:
 
 
 class Termwise(Layer):
-    """Base class of layers that act on each term of their features separately.
+    """Base class of layers that act on each term separately.
 
     Args:
         features: the input and output features, in a dictionary as for `Linear`.
@@ -56,7 +56,7 @@ class Termwise(Layer):
 
     @property
     def sides(self) -> tuple[Features, Features]:
-        """The features, which are both input and output features."""
+        """The features, as inputs and as outputs."""
         features = features_of(self.signature.inputs, self.widths)
         return features, features
 
