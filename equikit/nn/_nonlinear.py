@@ -231,7 +231,7 @@ class NormGated(Termwise):
         features: the input and output features, in a dictionary as for `Linear`.
         activation: for terms on which only permutations act.
         gate: the function σ.
-        rngs: unused, because parameters start at one or zero; all layers accept it.
+        rngs: unused, because parameters start at one or zero; accepted for uniformity.
         groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 

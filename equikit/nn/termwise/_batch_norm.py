@@ -40,7 +40,7 @@ class BatchNorm(Termwise):
         epsilon: added to the variance, or to the mean square.
         use_running_average: whether to normalize by the running averages, as in evaluation.
         param_dtype: dtype of parameters and averages; by default float32, or complex64 if a group is complex.
-        rngs: unused, because parameters start at one or zero; all layers accept it.
+        rngs: unused, because parameters start at one or zero; accepted for uniformity.
         groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 

@@ -32,7 +32,7 @@ class RMSNorm(Termwise):
         features: the input and output features, in a dictionary as for `Linear`.
         epsilon: added to the mean square.
         param_dtype: dtype of the scales.
-        rngs: unused, because scales start at one; all layers accept it.
+        rngs: unused, because scales start at one; accepted for uniformity.
         groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 
@@ -104,7 +104,7 @@ class LayerNorm(RMSNorm):
         features: the input and output features, in a dictionary as for `Linear`.
         epsilon: added to the variance, or to the mean square.
         param_dtype: dtype of the parameters.
-        rngs: unused, because parameters start at one or zero; all layers accept it.
+        rngs: unused, because parameters start at one or zero; accepted for uniformity.
         groups: a dictionary from label to group; labels may also be given as keywords.
         **bindings: labels with their groups.
 
