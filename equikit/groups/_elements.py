@@ -29,7 +29,7 @@ def closure(
     Integer arrays are compared exactly, others with a tolerance.
 
     Args:
-        owner: the group, for error messages.
+        owner: the group, for errors.
         identity: the identity, in the dtype of the elements.
         generators: elements that generate the group.
         product: the product of two elements; the second acts first.
