@@ -28,12 +28,12 @@ def relative_difference(one: Any, two: Any) -> float:
         if not jnp.issubdtype(jnp.result_type(mine), jnp.inexact):
             worst = max(worst, float(not bool(jnp.all(mine == other))))
             continue
-        # What is infinite in the same way is equal.
+        # Equal infinities have difference zero.
         same = mine == other
         size = float(jnp.max(jnp.where(jnp.isfinite(mine), jnp.abs(mine), 0), initial=0))
         difference = float(jnp.max(jnp.where(same, 0, jnp.abs(mine - other)), initial=0))
         found = difference / size if size else difference
-        worst = max(worst, found if math.isfinite(found) else math.inf)  # max() would lose a not-a-number
+        worst = max(worst, found if math.isfinite(found) else math.inf)  # max() can drop NaN
     return worst
 
 
@@ -41,7 +41,7 @@ def refuse_not_comparable(outputs: Any, again: Callable[[], Any]) -> None:
     """Raise an error if outputs contain NaN or are not reproducible.
 
     Raises:
-        OptionError: if some are not-a-numbers, or are others a second time, as of a model with randomness.
+        OptionError: if an output is NaN, or a second evaluation gives other outputs, as in a model with randomness.
     """
     floats = [leaf for leaf in jax.tree.leaves(outputs) if jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)]
     wrong = [jnp.where(jnp.isinf(leaf), 0, leaf) for leaf in floats]
@@ -56,11 +56,11 @@ def refuse_not_comparable(outputs: Any, again: Callable[[], Any]) -> None:
 
 
 class _Found(Exception):
-    """Carries the text out of the reader."""
+    """Stops the reader and carries the text of the conflict."""
 
 
 def labeled_axes(leaves: tuple[Leaf, ...], groups: Mapping[str, S]) -> tuple[dict[str, Axis], list[Places]]:
-    """Return an index set for each permuted label, and the axes of all parameters made of them."""
+    """Return an index set for each permuted label, and the axes of all parameters built from these index sets."""
     labeled: dict[str, Axis] = {}
 
     def axis_of(expression: Simple) -> Axis:
@@ -84,7 +84,7 @@ def labeled_axes(leaves: tuple[Leaf, ...], groups: Mapping[str, S]) -> tuple[dic
 def first_difference(
     leaves: tuple[Leaf, ...], groups: dict[str, S], apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]
 ) -> str:
-    """Return the first operation that makes a label rigid, identifies two, or gives one a structure."""
+    """Describe the first operation that makes a label rigid, unifies two labels, or splits a label."""
     labeled, of_params = labeled_axes(leaves, groups)
 
     def conflict() -> str:

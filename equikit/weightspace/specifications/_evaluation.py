@@ -1,4 +1,4 @@
-"""Values of all arrays in a program, with the labels of their axes."""
+"""Evaluate a program, and record the value of every array with the labels of its axes."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from equikit.weightspace.tracing.programs._reading import read, read_with
 
 @dataclass(frozen=True)
 class Seen:
-    """An array of a program that depends on the data, cut into pieces with one index set for each axis.
+    """A piece of an array that depends on the model's inputs, with one index set for each axis.
 
     Attributes:
         axes: the index sets.
-        array: the piece.
+        array: the values of the piece.
     """
 
     axes: tuple[Axis, ...]
@@ -38,9 +38,9 @@ class Labeled:
     """A program that was read with labels on the axes of its parameters.
 
     Attributes:
-        axes: an index set for each label.
+        axes: the index set of each label.
         call: the program.
-        params: the number of its parameters.
+        params: the number of parameters, which are the first inputs of the program.
     """
 
     axes: dict[str, Axis]
@@ -59,10 +59,10 @@ def labeled(
 
 
 def evaluated(program: Labeled, params: Any, inputs: tuple[Any, ...], see: Callable[[Seen], None]) -> list[Any]:
-    """Run a program, and show every piece of every floating-point array that depends on the data.
+    """Run a program, and call `see` on every piece of every floating-point array that depends on the inputs.
 
     Returns:
-        What the program returns.
+        The outputs of the program.
     """
     values = [*jax.tree.leaves(params), *jax.tree.leaves(inputs)]
     data = [number >= program.params for number in range(len(values))]
@@ -102,7 +102,7 @@ def _run(call: Call, operands: Sequence[tuple[Any, bool]], see: Callable[[Seen],
 def _scanned(
     equation: Any, steps: Sequence[Call], given: Sequence[tuple[Any, bool]], see: Callable[[Seen], None]
 ) -> list[tuple[Any, bool]]:
-    """Run a loop that was read step by step, because its layers have separate labels."""
+    """Run a scan that was read step by step because its layers have separate labels."""
     start, end = carried(equation)
     order = range(len(steps))
     state, rows = list(given[start:end]), list[list[tuple[Any, bool]]]()
@@ -125,15 +125,15 @@ def _bound(equation: Any, operands: list[Any]) -> list[Any]:
 
 
 def is_number(array: Any) -> bool:
-    """Whether it has a floating-point dtype."""
+    """Whether an array has a real floating-point dtype."""
     return bool(jnp.issubdtype(jnp.result_type(array), jnp.floating))
 
 
 def _show(array: Any, places: Any, see: Callable[[Seen], None]) -> None:
-    """Show the pieces of an array.
+    """Call `see` on the pieces of an array.
 
-    Axes that are products, as those of flattened arrays, fall into their factors, and axes on whose index others
-    depend into their indices. What is concatenated has been seen before.
+    Product axes, such as flattened axes, are reshaped to their factors. If other axes depend on the index along an
+    axis, each index is a piece of its own. Concatenated arrays are skipped, because their parts were seen before.
     """
     if not is_number(array):
         return

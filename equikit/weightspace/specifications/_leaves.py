@@ -14,11 +14,11 @@ from equikit._errors import DTypeError, OptionError
 from equikit.weightspace.specifications._terms import Indexed, Leaf
 
 HELD = ("value", "raw_value")
-"""The name that Flax gives to the array in a variable, which is omitted."""
+"""The attributes in which Flax stores the array of a variable; names of parameters omit them."""
 
 
 def key_name(key: Any) -> str:
-    """Return the name of one step of a path in a tree."""
+    """Return the name of one entry of a path in a tree."""
     for attribute in ("key", "name", "idx"):
         if hasattr(key, attribute):
             return str(getattr(key, attribute))
@@ -29,14 +29,14 @@ def named_leaves(params: Any) -> dict[str, Any]:
     """Return arrays by name, in the order of the tree.
 
     Raises:
-        OptionError: if two arrays have one name, or there are none.
+        OptionError: if two arrays have the same name, or the tree is empty.
         DTypeError: if a leaf is not an array of numbers or booleans.
     """
     found: dict[str, Any] = {}
     leaves, _ = jax.tree_util.tree_flatten_with_path(params)
     for path, leaf in leaves:
         keys = [key_name(key) for key in path]
-        # An attribute: what a dictionary calls so is a name that was chosen, as in attention.
+        # Omit the attribute only: a dictionary key "value" is a name that the user chose, as in attention.
         if keys and keys[-1] in HELD and hasattr(path[-1], "name"):
             keys = keys[:-1]
         name = "/".join(keys) or "parameters"
@@ -74,12 +74,12 @@ def refuse_not_real(what: str, params: Any, *, integers: bool = False) -> None:
     """Raise an error unless all parameters are real floating-point numbers.
 
     Args:
-        what: what needs them, for the text of the error.
+        what: the operation that needs real parameters, for the text of the error.
         params: a tree of arrays.
         integers: whether integers and booleans are allowed too.
 
     Raises:
-        DTypeError: if a parameter is not, naming it.
+        DTypeError: if a parameter has another dtype; the error names the parameter.
     """
     for name, leaf in named_leaves(params).items():
         if is_real(leaf) or (integers and not is_inexact(leaf)):
@@ -95,10 +95,10 @@ def refuse_not_real(what: str, params: Any, *, integers: bool = False) -> None:
 
 
 def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the parameters") -> dict[str, Any]:
-    """Return arrays by name, which have to be those of a specification.
+    """Return the arrays of `params` by name, after checking them against the leaves of a specification.
 
     Raises:
-        OptionError, ShapeError, DTypeError: if they are not, naming the leaf and the axis.
+        OptionError, ShapeError, DTypeError: if names or shapes do not match; the error names the leaf and the axis.
     """
     given, known = named_leaves(params), {leaf.name: leaf for leaf in leaves}
     step = "pass a tree of the same structure as the one that was traced"
@@ -110,10 +110,10 @@ def checked_leaves(leaves: tuple[Leaf, ...], params: Any, what: str = "the param
 
 
 def refuse_moved_indices(leaves: tuple[Leaf, ...], permuted: Collection[str]) -> None:
-    """Raise an error if an axis is permuted on whose indices the labels of another axis depend.
+    """Raise an error if the labels of an axis depend on the index along a permuted axis.
 
     Raises:
-        OptionError: if something does, naming the leaf and the label.
+        OptionError: if there is such an axis; the error names the leaf and the label.
     """
     for leaf in leaves:
         for axis in leaf.axes:
@@ -129,10 +129,10 @@ def refuse_moved_indices(leaves: tuple[Leaf, ...], permuted: Collection[str]) ->
 
 
 def refuse_sizes_that_differ(leaves: tuple[Leaf, ...], sizes: Mapping[str, int]) -> None:
-    """Raise an error unless every axis has the size to which its label is bound.
+    """Raise an error unless the size of every axis is the size of its label's group.
 
     Raises:
-        OptionError: if not, naming the leaf and the axis.
+        OptionError: if a size differs; the error names the leaf and the axis.
     """
     places: dict[str, dict[int, list[str]]] = {label: {size: ["its group"]} for label, size in sizes.items()}
     for leaf in leaves:
@@ -151,15 +151,15 @@ def refuse_sizes_that_differ(leaves: tuple[Leaf, ...], sizes: Mapping[str, int])
 
 
 def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
-    """Raise an error unless all trees, by name, have the structure and shapes of the first.
+    """Raise an error unless all trees have the structure and shapes of the first tree.
 
     Args:
-        trees: what they are called, and trees.
-        single: whether in all but the first there may be one number in the place of an array.
+        trees: the trees, by the name that the error uses.
+        single: whether trees other than the first may contain a scalar in place of an array.
 
     Raises:
         OptionError: if structures differ.
-        ShapeError: if shapes do.
+        ShapeError: if shapes differ.
     """
     (_, like), *others = trees.items()
     wanted = by_path(like)
@@ -175,7 +175,7 @@ def refuse_unlike(trees: Mapping[str, Any], *, single: bool = False) -> None:
 
 
 def by_path(tree: Any) -> dict[str, Any]:
-    """Return leaves by path, in the order of any tree."""
+    """Return the leaves of any tree by path, in the order of the tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {"/".join(map(key_name, path)) or "the array": leaf for path, leaf in leaves}
 
@@ -187,10 +187,10 @@ def symbols(axis: Any) -> list[Any]:
 
 
 def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[str, jax.Array]:
-    """Arrays `[*batch, *shape, channels]` by name, of parameters with a channel axis unless there is one channel.
+    """Return arrays `[*batch, *shape, channels]` by name; if there is one channel, `params` have no channel axis.
 
     Raises:
-        OptionError, ShapeError, DTypeError: if they are not those of a specification, or have several batch shapes.
+        OptionError, ShapeError, DTypeError: if the parameters do not match the leaves, or their batch shapes differ.
     """
     refuse_not_real("a function of weights", params)
     arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf)[..., None], params) if channels == 1 else params
@@ -204,10 +204,10 @@ def with_channels(leaves: tuple[Leaf, ...], params: Any, channels: int) -> dict[
 
 
 def batch_of(leaves: Sequence[Leaf], arrays: Mapping[str, Any]) -> tuple[int, ...]:
-    """Return the axes before those of the parameters, which all arrays have to share.
+    """Return the common shape of the leading batch axes of all arrays.
 
     Raises:
-        ShapeError: if they do not.
+        ShapeError: if the batch shapes differ.
     """
     first = arrays[leaves[0].name]
     batch: tuple[int, ...] = first.shape[: first.ndim - len(leaves[0].axes)]

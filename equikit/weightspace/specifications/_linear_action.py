@@ -22,21 +22,21 @@ from equikit.weightspace.tracing.axes._relation import Places
 from equikit.weightspace.tracing.programs._program import Call
 
 Move = Callable[[jax.Array], jax.Array]
-"""Maps an array `[n, rest]` along its first axis, or `[m, n, rest]` along its second."""
+"""A linear map of an array `[n, rest]` along its first axis, or of an array `[m, n, rest]` along its second axis."""
 
 
 @dataclass(frozen=True)
 class LinearAction:
-    r"""A general linear group that acts on the axes of parameters with one label, along which everything is linear.
+    r"""A general linear group that acts on a label along which all operations are linear.
 
-    An axis that is up is multiplied by \(g\), one that is down by \(g^{-\top}\), so that what is summed over one of
-    each stays as it is. Permutations, scales and signs of the label are among the elements.
+    An axis that is up is multiplied by \(g\), and an axis that is down by \(g^{-\top}\), so contractions of an up axis
+    with a down axis do not change. The group contains the permutations, scales and signs of the label.
 
     Attributes:
         label: the label.
-        within: a label for each index of which there is a matrix of its own, as for every head of attention, or None.
-        variances: for parameters and their axes 1 for up and -1 for down, one for each symbol of the axis; 0 for those
-            on which nothing acts.
+        within: an outer label, such as attention heads, if each of its indices has its own matrix; otherwise None.
+        variances: parameter names, axis numbers, and for each symbol of this axis 1 for up, -1 for down, or 0 if the
+            group does not act on it.
     """
 
     label: str
@@ -50,19 +50,19 @@ class LinearAction:
 
     @property
     def up(self) -> tuple[str, ...]:
-        """The parameters with an axis that is multiplied by the matrix."""
+        """The names of parameters with an axis that is multiplied by the matrix."""
         return tuple(dict.fromkeys(name for name, _ in self._with(1)))
 
     @property
     def down(self) -> tuple[str, ...]:
-        """The parameters with an axis that is multiplied by the inverse."""
+        """The names of parameters with an axis that is multiplied by the inverse transpose."""
         return tuple(dict.fromkeys(name for name, _ in self._with(-1)))
 
     def _with(self, sign: int) -> list[tuple[str, int]]:
         return [(name, place) for name, place, signs in self.variances if sign in signs]
 
     def apply(self, leaf: Leaf, array: jax.Array, up: Move, down: Move) -> jax.Array:
-        """Apply one map along axes that are up, and another along those that are down; leading axes are a batch."""
+        """Apply `up` along axes that are up, and `down` along axes that are down; leading axes are a batch."""
         signs = {place: signs for name, place, signs in self.variances if name == leaf.name and any(signs)}
         if not signs:
             return array
@@ -85,17 +85,17 @@ class LinearAction:
         return join((marked,), tensors)[leaf.name][..., 0]
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """Return the shape of its matrix or matrices, from the sizes of labels."""
+        """Return the shape of the matrix or matrices, given the sizes of all labels."""
         size = sizes[self.label]
         return (size, size) if self.within is None else (sizes[self.within], size, size)
 
 
 _SIDES = (("up", 1), ("down", -1))
-UP, DOWN = "*up*", "*down*"  # no labels of a trace
+UP, DOWN = "*up*", "*down*"  # a trace never uses these labels
 
 
 def _marked(axis: Expression, signs: Iterator[int]) -> Expression:
-    """An axis whose symbols, in order, have other labels where the group acts on them."""
+    """Return the axis with the labels UP and DOWN on the symbols on which the group acts; signs are in their order."""
     if isinstance(axis, Indexed):
         return replace(axis, members=tuple(_marked_alone(member, signs) for member in axis.members))
     return _marked_alone(axis, signs)
@@ -117,11 +117,11 @@ def linear_actions(
     permuted: Collection[str],
     pairs: Nested,
 ) -> Iterator[LinearAction]:
-    """Yield all general linear groups: one for each label and each set of interdependent axes.
+    """Yield all general linear groups: one for each label and each connected set of axes.
 
-    Every use of an axis is colored up or down; labels on which colors contradict each other, or which some operation
-    does not allow, have none. The arguments are those of `scalings`, and pairs of labels, the first of which moves by
-    itself for every index of the second.
+    Every use of an axis is colored up or down. A label has no group if its colors conflict, or if some operation does
+    not commute with linear maps along it. The arguments are those of `scalings`; `pairs` are the nested labels of
+    `Specification.nested`.
     """
     outer = dict(pairs)
     its = unknowns(leaves, of_params, permuted)
@@ -140,7 +140,7 @@ def linear_actions(
 
 
 def _colored(rows: Sequence[Form], root_of: Mapping[int, Axis]) -> tuple[list[dict[int, int]], set[Axis]]:
-    """Return for each connected set of unknowns their colors, and index sets without colors."""
+    """Return the colors (1 or -1) of each connected set of unknowns, and the index sets that have no coloring."""
     refused: set[Axis] = set()
     beside: dict[int, list[tuple[int, int]]] = {number: [] for number in sorted(root_of, key=lambda n: (n < 0, n))}
     for row in rows:
@@ -173,11 +173,11 @@ def _colored(rows: Sequence[Form], root_of: Mapping[int, Axis]) -> tuple[list[di
 def transformed(
     leaves: Sequence[Leaf], action: LinearAction, shape: tuple[int, ...], matrix: Any, given: Mapping[str, Any]
 ) -> dict[str, jax.Array]:
-    """Return the parameters, by name, moved by a matrix, or by one for each index of an outer label: `shape`.
+    """Apply a matrix, or one matrix for each index of the outer label (`shape`), to the parameters, by name.
 
     Raises:
-        OptionError: if the matrix has another shape, is complex or not finite, or has no inverse.
-        DTypeError: if a parameter that is multiplied is integer or boolean.
+        OptionError: if the matrix has the wrong shape, is complex or not finite, or is singular.
+        DTypeError: if a parameter on which the group acts is integer or boolean.
     """
     known, real = not isinstance(matrix, jax.core.Tracer), not jnp.iscomplexobj(matrix)
     value = np.asarray(matrix, np.float64) if known and real else matrix
@@ -206,6 +206,6 @@ def transformed(
             moved[leaf.name] = array
             continue
         refuse_integers(f"the linear group of {action.label!r}", leaf.name, array)
-        wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))  # the matrix is not rounded to half precision
+        wide = array.astype(jnp.promote_types(array.dtype, jnp.float32))  # avoid rounding the matrix to half precision
         moved[leaf.name] = action.apply(leaf, wide, move(value), move(dual)).astype(array.dtype)
     return moved

@@ -1,4 +1,4 @@
-"""Move parameters by the elements of their group."""
+"""Apply the elements of the symmetry group to parameters."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from equikit.weightspace.tracing._nesting import Nested
 
 
 def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> Element:
-    """Return an element, checked: a permutation for each permuted label.
+    """Check that an element maps permuted labels to permutations, and return it.
 
     Raises:
-        OptionError: if they are not, naming the label.
+        OptionError: if an entry is not a permutation of its label; the error names the label.
     """
     _checks.instance("element", element, Mapping, "spec.random_element(key=jax.random.key(0))")  # type: ignore[type-abstract]
     within = dict(pairs)
@@ -45,9 +45,9 @@ def checked_element(element: Any, pairs: Nested, groups: Mapping[str, int]) -> E
 
 
 def moved(leaves: Sequence[Leaf], pairs: Nested, element: Element, arrays: Mapping[str, Any]) -> dict[str, jax.Array]:
-    """Move arrays `[*batch, *shape]` by name; the permutations of an element may be traced.
+    """Permute arrays `[*batch, *shape]`, by name; the permutations of an element may be traced.
 
-    Nested labels come first, by one permutation for each index of the other label, or one for all.
+    Nested labels are permuted first, by one permutation for each index of the outer label, or one for all.
     """
     within = dict(pairs)
     found = {}
@@ -57,7 +57,7 @@ def moved(leaves: Sequence[Leaf], pairs: Nested, element: Element, arrays: Mappi
             continue
         tensors = split((leaf,), {leaf.name: jnp.asarray(arrays[leaf.name])[..., None]})
         for tensor in tensors_of(leaf):
-            # Labels that are nested in others are moved before these.
+            # Permute nested labels before their outer labels.
             for place in sorted(range(len(tensor.labels)), key=lambda at: tensor.labels[at] not in within):
                 if tensor.labels[place] in element:
                     tensors[tensor.name] = _moved(tensors[tensor.name], tensor, place, within, element)
@@ -66,7 +66,7 @@ def moved(leaves: Sequence[Leaf], pairs: Nested, element: Element, arrays: Mappi
 
 
 def _moved(array: Any, tensor: Tensor, place: int, within: Mapping[str, str], element: Element) -> Any:
-    """Move a tensor `[*batch, *axes, 1]` along one of its axes."""
+    """Permute a tensor `[*batch, *axes, 1]` along one of its axes."""
     label = tensor.labels[place]
     start = array.ndim - 1 - len(tensor.labels)
     order = _inverse(element[label])
@@ -86,7 +86,7 @@ def augmented(
     key: jax.Array,
     arrays: Mapping[str, Any],
 ) -> dict[str, jax.Array]:
-    """Move each network of a batch `[*batch, *shape]` by its own random element."""
+    """Apply an independent random element to each network of a batch `[*batch, *shape]`."""
     within, batch = dict(pairs), batch_of(leaves, arrays)
 
     def one(key: jax.Array, own: dict[str, jax.Array]) -> dict[str, jax.Array]:

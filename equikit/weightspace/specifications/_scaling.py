@@ -23,17 +23,17 @@ from equikit.weightspace.tracing.axes._relation import Places
 from equikit.weightspace.tracing.programs._program import Call
 
 Scales = Literal["positive", "sign"]
-"""Positive numbers, or plus and minus one."""
+"""Positive numbers, or signs ±1."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Factors of parameters, one number for each index of a label, that preserve the function.
+    """A scale or sign symmetry: factors of parameters, given by one number for each index of a label.
 
     Attributes:
         label: the label.
-        kind: see `Scales`; of signs, powers count modulo two.
-        powers: for parameters and their axes the powers of the numbers, one for each symbol of the axis.
+        kind: see `Scales`; the powers of signs are integers modulo 2.
+        powers: parameter names, axis numbers, and the power of the numbers at each symbol of this axis.
     """
 
     label: str
@@ -45,7 +45,7 @@ class Scaling:
         return f"{self.label} {self.kind}: {'; '.join(parts)}"
 
     def factors(self, leaf: Leaf, numbers: Any) -> Iterator[Any]:
-        """Yield the factors of a parameter along its axes, broadcastable; in NumPy, or in JAX if numbers are."""
+        """Yield the factor along each scaled axis of a parameter, broadcastable; NumPy or JAX, as `numbers` are."""
         for name, place, powers in self.powers:
             if name == leaf.name and any(powers):
                 yield _spread(leaf, place, _along(leaf.axes[place], iter(powers), self.label, numbers))
@@ -57,8 +57,8 @@ def rescaled(
     """Multiply arrays, by name, by powers of numbers; leading axes are a batch.
 
     Raises:
-        OptionError: if the numbers are not of the kind, or a power of them is beyond the numbers of an array.
-        DTypeError: if a parameter that is multiplied is integer or boolean.
+        OptionError: if the numbers do not fit the kind, or a power overflows or underflows the dtype of an array.
+        DTypeError: if a scaled parameter is integer or boolean.
     """
     traced = isinstance(numbers, jax.core.Tracer)
     values = numbers if traced else _checked_numbers(scaling, size, numbers)
@@ -81,7 +81,7 @@ def rescaled(
 
 
 def refuse_integers(action: str, name: str, array: Any) -> None:
-    """Raise `DTypeError` if a parameter that an action multiplies is integer or boolean, unlike in the traced model."""
+    """Raise `DTypeError` if an action multiplies an integer or boolean parameter, which was inexact when traced."""
     step = "trace the model with these parameters: spec = trace(apply, params, x)"
     _checks.array(f"{name!r}, which {action} multiplies,", array, kind="real or complex", step=step)
 
@@ -119,7 +119,7 @@ def _along(axis: Expression, powers: Iterator[Fraction], label: str, numbers: An
 
 
 def _spread(leaf: Leaf, place: int, factor: Any) -> Any:
-    """A factor along one axis, possibly dependent on indices of other axes, with the axes of a leaf."""
+    """Reshape the factor of one axis, which may depend on other axes, so that it broadcasts against the leaf."""
     axis = leaf.axes[place]
     over, counts = (axis.over, axis.counts) if isinstance(axis, Indexed) else ((), ())
     order = sorted((*over, place))
@@ -129,13 +129,13 @@ def _spread(leaf: Leaf, place: int, factor: Any) -> Any:
 
 @dataclass(frozen=True)
 class Unknowns:
-    """The powers of parameters, one for each symbol of each permuted axis.
+    """The unknown powers of parameters, one for each symbol of each permuted axis.
 
     Attributes:
-        owners: for each the numbers of the parameter, of its axis and of the symbol.
-        labels: for each the label of the symbol.
-        roots: the index sets of the labels.
-        arrays: the parameters with these powers.
+        owners: for each unknown, the numbers of the parameter, the axis and the symbol.
+        labels: for each unknown, the label of its symbol.
+        roots: the index set of each label.
+        arrays: the parameters, with the unknowns as forms.
     """
 
     owners: tuple[tuple[int, int, int], ...]
@@ -145,7 +145,7 @@ class Unknowns:
 
 
 def unknowns(leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Collection[str]) -> Unknowns:
-    """Return an unknown for each power of the parameters, whose axes are given."""
+    """Return one unknown for each power of the parameters; `of_params` are their axes."""
     owners: list[tuple[int, int, int]] = []
     labels: list[str] = []
     roots: dict[str, Axis] = {}
@@ -176,13 +176,13 @@ def unknowns(leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Coll
 def scalings(
     calls: Sequence[Call], leaves: Sequence[Leaf], of_params: Sequence[Places], permuted: Collection[str]
 ) -> list[Scaling]:
-    """Return all scalings, a basis of them for each label and kind.
+    """Return a basis of the scalings for each label and kind.
 
     Args:
-        calls: the programs as they were read; their first inputs are the parameters.
+        calls: the programs that were read; their first inputs are the parameters.
         leaves: the parameters.
-        of_params: the axes of each.
-        permuted: the labels that are permuted.
+        of_params: the axes of each parameter.
+        permuted: the permuted labels.
     """
     its = unknowns(leaves, of_params, permuted)
     found: list[Scaling] = []
@@ -191,7 +191,7 @@ def scalings(
         powers = powers_of(kind, calls, its)
         for label in dict.fromkeys(its.labels):
             mine = [number for number, other in enumerate(its.labels) if other == label]
-            # What loops carry comes first, so that it is expressed by the parameters.
+            # Loop carries come first, so that elimination expresses them in terms of the parameters.
             carried = [number for number, atom in powers.carried.items() if atom.root is its.roots[label]]
             for vector in null_space(powers.rows, [*carried, *mine], modulo_two=kind == "sign"):
                 rest = dict(zip(mine, vector[len(carried) :], strict=True))
@@ -206,7 +206,7 @@ def powers_of(kind: Kind, calls: Sequence[Call], its: Unknowns) -> Powers:
     for call in calls:
         others = call.jaxpr.invars[len(its.arrays) :]
         powers.run(call, [*its.arrays, *(plain(call.of(variable)) for variable in others)])
-    # Integers and booleans are not multiplied.
+    # Integer and boolean parameters cannot be scaled.
     dtypes = [variable.aval.dtype for call in calls[:1] for variable in call.jaxpr.invars]
     for number, (parameter, *_) in enumerate(its.owners):
         if not jnp.issubdtype(dtypes[parameter], jnp.inexact):
@@ -226,7 +226,7 @@ def by_axis(
 
 
 def null_space(rows: Sequence[Form], unknowns: Sequence[int], *, modulo_two: bool) -> list[list[Fraction]]:
-    """Return a basis of the vectors of these unknowns on which all forms vanish: over Q, or modulo two."""
+    """Return a basis of the common null space of the forms, restricted to these unknowns, over Q or modulo 2."""
     places = {number: place for place, number in enumerate(unknowns)}
     pivots: dict[int, dict[int, Fraction]] = {}
 

@@ -1,4 +1,4 @@
-"""The symmetry of the parameters of a model: a term for each, and a group for each label."""
+"""The symmetry of a model's parameters: a term for each parameter, and a group for each label."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Specification:
     """The permutations of a model's parameters that preserve its function. Made by `trace`.
 
     Attributes:
-        leaves: the arrays, with what each of their axes is an axis of.
-        bindings: labels with their groups, S(n) for those that are permuted, Fixed(n) for others.
-        reasons: for labels on which nothing acts, why.
-        scalings: ways to multiply parameters by numbers, one for each index of a label, that leave the function too.
-        nested: pairs of labels, the first of which is permuted by itself for every index of the second, as what is in a
-            head of attention, or in an expert of a mixture. The group is then a wreath product.
-        linear_actions: general linear groups that act on labels along which all is linear, and leave the function too.
-        unread: names of the operations of the program that have no rule. All axes of their operands and results are
-            fixed, so that the group of the model may be larger than this one.
+        leaves: the parameters, with the index set of each axis.
+        bindings: labels with their groups: S(n) for permuted labels, Fixed(n) for all others.
+        reasons: for each fixed label, why it is fixed.
+        scalings: scale and sign symmetries; each multiplies parameters by one number for each index of a label.
+        nested: pairs of labels; the first is permuted separately for every index of the second, such as the features
+            within each attention head, or the neurons within each expert. The group is then a wreath product.
+        linear_actions: general linear groups that preserve the function; each acts on one label.
+        unread: names of the primitives in the program for which `trace` has no rule. All axes of their operands and
+            results are fixed, so the symmetry group of the model may be larger than this group.
     """
 
     leaves: tuple[Leaf, ...]
@@ -60,7 +60,7 @@ class Specification:
 
     @property
     def groups(self) -> dict[str, S]:
-        """The labels that are permuted, with their groups."""
+        """The permuted labels, with their groups."""
         return {label: group for label, group in self.bindings if isinstance(group, S)}
 
     @property
@@ -79,19 +79,19 @@ class Specification:
         return ", ".join(f"{label}={groups[label]}{within.get(label, '')}" for label in labels)
 
     def fix(self, *labels: str) -> Specification:
-        """Fix labels, such as wrong ones that `check` finds: they are no longer permuted, scaled or transformed.
+        """Fix labels, such as labels that fail `check`: they are no longer permuted, scaled or transformed.
 
-        What is left is a subgroup. A label that is nested in a fixed one gets one permutation for all indices of it in
-        place of one for each, and its linear groups one matrix.
+        The new group is a subgroup. A label that is nested in a fixed label is permuted by one permutation for all
+        indices of the fixed label, no longer by one for each index; its linear groups act by a single matrix.
 
         Args:
-            labels: any of `bindings`; those that are fixed already stay as they are.
+            labels: any labels in `bindings`; labels that are already fixed do not change.
 
         Returns:
             A specification with the labels bound to Fixed, with the reason "fixed by the caller".
 
         Raises:
-            OptionError: if there is no such label.
+            OptionError: if a label is unknown.
 
         Example:
             >>> from equikit.weightspace import trace
@@ -114,10 +114,10 @@ class Specification:
         )
 
     def random_element(self, *, key: jax.Array) -> Element:
-        """Sample a permutation for each label uniformly; for a nested label one for each outer index, `[outer, n]`.
+        """Sample a uniform permutation for each label; for a nested label one for each outer index, `[outer, n]`.
 
         Raises:
-            OptionError: if the key is none, or is traced.
+            OptionError: if `key` is not a JAX key, or is traced.
         """
         _checks.untraced("key=", key, step="call this outside of jit, or spec.augment(params, key=key) inside")
         generator = np.random.default_rng(np.asarray(jax.random.bits(_checks.key(key), (4,))))
@@ -129,10 +129,10 @@ class Specification:
         return found
 
     def act(self, element: Mapping[str, np.ndarray], params: Any) -> Any:
-        """Move the parameters by an element: a tree of the same structure; leading axes of all arrays are a batch.
+        """Apply a group element to the parameters; return a tree of the same structure. Leading axes are a batch.
 
-        Nested labels are permuted first, within the indices of the others as they come; one permutation `[n]` serves
-        all of these.
+        A nested label is permuted first, within each original index of its outer label, and the outer label second. A
+        single permutation `[n]` of a nested label is used for all outer indices.
         """
         groups = {label: self.sizes[label] for label in self.groups}
         given = checked_element(element, self.nested, groups)
@@ -140,17 +140,17 @@ class Specification:
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
     def augment(self, params: Any, *, key: jax.Array) -> Any:
-        """Move every network of a batch by its own random element; may be compiled.
+        """Apply an independent random group element to every network of a batch; works under `jit`.
 
         Args:
             params: arrays `[*batch, *shape]`.
-            key: of the elements.
+            key: JAX key for sampling the elements.
 
         Returns:
             A tree like the parameters.
 
         Raises:
-            OptionError, ShapeError, DTypeError: if the parameters are not those of the specification, or there is no
+            OptionError, ShapeError, DTypeError: if the parameters do not match the specification, or `key` is not a JAX
                 key.
 
         Example:
@@ -167,10 +167,10 @@ class Specification:
         return jax.tree.unflatten(jax.tree.structure(params), list(found.values()))
 
     def rescale(self, scaling: Scaling, numbers: jax.Array | np.ndarray, params: Any) -> Any:
-        """Multiply the parameters by powers of numbers, one for each index of the label, `[n]`, which may be traced.
+        """Multiply the parameters by powers of `numbers`, `[n]`, one for each index of the label; they may be traced.
 
         Raises:
-            OptionError: if the scaling is not one of `scalings`, or the numbers are not of its kind.
+            OptionError: if the scaling is not one of `scalings`, or the numbers do not fit its kind.
         """
         self._refuse_other(scaling, self.scalings, "scalings")
         given = checked_leaves(self.leaves, params)
@@ -188,10 +188,10 @@ class Specification:
             )
 
     def transform(self, action: LinearAction, matrix: Any, params: Any) -> Any:
-        """Multiply the parameters by a matrix `[n, n]` along axes that are up, and by its inverse along those down.
+        """Apply a matrix `[n, n]` along axes that are up, and its inverse transpose along axes that are down.
 
-        Where the action is within another label, by one for each of its indices, `[m, n, n]`, or by one for all.
-        Leading axes of all parameters are a batch. The inverse of a matrix that is known is found in float64.
+        If the action is within another label, pass one matrix for each index of this label, `[m, n, n]`, or one matrix
+        for all. Leading axes of all parameters are a batch. A matrix that is not traced is inverted in float64.
 
         Raises:
             OptionError: if the matrix has another shape, is not finite, or has no inverse.
@@ -210,17 +210,17 @@ class Specification:
             apply: the model, `apply(params, x)`.
             params: its parameters.
             x: an input, or several in a tuple.
-            key: of the element.
-            tolerance: the largest difference of outputs allowed, relative to the largest entry of each; by default
-                the square root of the rounding error of the narrowest dtype that the model computes in.
+            key: JAX key for sampling the element.
+            tolerance: the largest allowed difference of outputs, relative to the largest entry of each output array;
+                by default the square root of the rounding error of the narrowest dtype that the model computes in.
 
         Returns:
             The largest relative difference.
 
         Raises:
-            OptionError: if the key is not a JAX key, the tolerance is not a number ≥ 0 or None, or there is none and
-                the model cannot be traced.
-            EquivarianceError: if the outputs differ, naming the first operation whose result is not moved as it should.
+            OptionError: if the key is not a JAX key, the tolerance is not a number ≥ 0 or None, or the tolerance is
+                None and the model cannot be traced.
+            EquivarianceError: if the outputs differ; the error names the first operation that breaks the symmetry.
         """
         inputs = x if isinstance(x, tuple) else (x,)
         _checks.function("apply", apply, arguments=1 + len(inputs), example="apply, the model that was traced")
@@ -248,7 +248,7 @@ class Specification:
 
 
 def checked_specification(spec: Any) -> None:
-    """Raise `OptionError` unless it is a specification."""
+    """Raise `OptionError` unless `spec` is a `Specification`."""
     _checks.instance("spec", spec, Specification, "trace(apply, params, x)")
 
 

@@ -21,8 +21,8 @@ class Tensor:
     """A piece of a parameter with one label per axis.
 
     Attributes:
-        name: that of the parameter; with the number of the piece, where there are several.
-        axes: a symbol for each axis.
+        name: the name of the parameter, followed by the number of the piece if there are several pieces.
+        axes: the symbol of each axis.
     """
 
     name: str
@@ -38,10 +38,10 @@ Axes = tuple[Expression, ...]
 
 
 def opened(axes: Axes) -> tuple[int, tuple[Axes, ...]] | None:
-    """Return the first axis that has structure, and the axes of the array that replace it.
+    """Return the position of the first structured axis, and the axes of each array that opening this axis produces.
 
-    They are those of one array for a product, and of one for each part of a sum, or for each index along an axis on
-    which others depend; this axis is then left out.
+    Opening a product gives one array with the factors as axes. Opening a sum gives one array for each part. Opening an
+    axis on which another axis depends gives one array for each index, without this axis.
     """
     for axis in axes:
         if isinstance(axis, Indexed):
@@ -117,7 +117,7 @@ def _joined(axes: Axes, tensors: Iterator[jax.Array]) -> jax.Array:
         return next(tensors)
     place, inner = inside
     parts = [_joined(one, tensors) for one in inner]
-    start = place - len(axes) - 1  # from the end, where the channels are
+    start = place - len(axes) - 1  # counted from the end: the channels are the last axis
     axis = axes[place]
     if isinstance(axis, Product):
         (array,) = parts
@@ -128,11 +128,11 @@ def _joined(axes: Axes, tensors: Iterator[jax.Array]) -> jax.Array:
 
 
 def checked_tensors(leaves: tuple[Leaf, ...], params: Any, name: str) -> dict[str, jax.Array]:
-    """Return the tensors of one network whose weights are to be compared, `[*axes]`, by name.
+    """Return the tensors `[*axes]` of one network by name, after checking that its weights can be compared.
 
     Raises:
-        OptionError: if the network is being traced, or has weights that are no finite numbers.
-        ShapeError: if it is a batch of networks.
+        OptionError: if the parameters are traced arrays, or contain NaN or infinite values.
+        ShapeError: if the parameters are those of a batch of networks.
     """
     given = checked_leaves(leaves, params, name)
     for leaf in leaves:

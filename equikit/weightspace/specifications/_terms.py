@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 Element = dict[str, np.ndarray]
-"""For each label a permutation of its indices: entry i moves to position p[i]."""
+"""A permutation p of the indices of each label: entry i moves to position p[i]."""
 
 
 @dataclass(frozen=True, order=True)
@@ -16,7 +16,7 @@ class Symbol:
     """An axis with one label.
 
     Attributes:
-        label: its name.
+        label: the name of the index set.
         size: number of indices.
     """
 
@@ -34,7 +34,7 @@ class Symbol:
 
 @dataclass(frozen=True, order=True)
 class Product:
-    """An axis whose indices are tuples, such as reshape makes of several axes; the first factor is the slowest."""
+    """An axis whose indices are tuples, such as several axes flattened by reshape; the first factor varies slowest."""
 
     factors: tuple[Simple, ...]
 
@@ -54,7 +54,7 @@ class Product:
 
 @dataclass(frozen=True, order=True)
 class Sum:
-    """An axis that concatenates others."""
+    """An axis that is the concatenation of other axes."""
 
     parts: tuple[Simple, ...]
 
@@ -74,12 +74,12 @@ class Sum:
 
 @dataclass(frozen=True, order=True)
 class Indexed:
-    """An axis that has other labels for each index of other axes of the array, such as layers stacked for a scan.
+    """An axis whose labels depend on the indices along other axes, such as in layers stacked for a scan.
 
     Attributes:
-        over: the places of these axes.
-        counts: their sizes.
-        members: an expression for each combination of their indices, the last of which changes fastest.
+        over: the positions of these other axes in the array.
+        counts: the sizes of these other axes.
+        members: one expression for each combination of their indices, in row-major order.
     """
 
     over: tuple[int, ...]
@@ -101,7 +101,7 @@ class Indexed:
         return tuple(dict.fromkeys(label for member in self.members for label in member.labels))
 
     def at(self, place: int, index: int) -> Expression:
-        """Return the expression at one index along one of the axes, which is removed from the array."""
+        """Return the expression of this axis after the array is indexed along axis `place`, which disappears."""
         axis = self.over.index(place)
         left = tuple(one - (one > place) for one in self.over if one != place)
         inner = math.prod(self.counts[axis + 1 :])
@@ -111,7 +111,7 @@ class Indexed:
 
 
 SHOWN = 4
-"""The most members that are printed."""
+"""The largest number of members that are printed."""
 
 Simple = Symbol | Product | Sum
 """The index set of an axis, if it does not depend on indices along other axes."""
@@ -120,7 +120,7 @@ Expression = Simple | Indexed
 
 
 def without(axes: tuple[Expression, ...], place: int, index: int) -> tuple[Expression, ...]:
-    """Return the axes of an array at one index along one of them."""
+    """Return the remaining axes of an array that is indexed along axis `place`."""
     found = []
     for number, axis in enumerate(axes):
         if number == place:
