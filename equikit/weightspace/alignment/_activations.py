@@ -1,4 +1,4 @@
-"""Activations of two networks on the same data, as arrays whose axes have labels."""
+"""Compute the activations of two networks on the same data, as arrays with labeled axes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from equikit.weightspace.specifications._evaluation import Seen, evaluated, labe
 from equikit.weightspace.specifications._specification import Specification
 
 DATA = "data"
-"""The label of axes of activations that are not permuted."""
+"""The label of all axes of activations that are not permuted."""
 
 
 @dataclass(frozen=True)
 class Activations:
-    """Arrays of both networks that depend on the data.
+    """The activations of both networks: arrays that depend on the data.
 
     Attributes:
-        labels: for each array that is kept, the labels of its axes.
-        one, two: the arrays, of the two networks.
+        labels: the labels of the axes of each array.
+        one, two: the arrays of the first and the second network.
     """
 
     labels: dict[str, tuple[str, ...]]
@@ -34,7 +34,7 @@ class Activations:
 
 
 def _standardized(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
-    """Standardize over the data for each label index: mean zero, length one, so that products are correlations."""
+    """Standardize over the data at each label index to mean 0 and norm 1, so that inner products are correlations."""
     data = tuple(place for place, label in enumerate(labels) if label == DATA)
     wide = _over_largest(array.astype(jnp.promote_types(array.dtype, jnp.float32)), data)
     centered = wide - wide.mean(axis=data, keepdims=True) if data else wide
@@ -50,7 +50,7 @@ def _over_largest(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
 
 
 def _masked(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
-    """Whether the data are minus infinity at all indices of the labels, as masked attention logits are."""
+    """Return a mask of data that are -inf at all indices of the labels, such as masked attention logits."""
     return jnp.all(
         array == -jnp.inf, axis=[place for place, label in enumerate(labels) if label != DATA], keepdims=True
     )
@@ -59,10 +59,10 @@ def _masked(array: jax.Array, labels: tuple[str, ...]) -> jax.Array:
 def activations(
     spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
 ) -> Activations:
-    """Return all arrays of both networks that depend on the data and have an axis with a label.
+    """Return all arrays of both networks that depend on the data and have a labeled axis, standardized.
 
     Raises:
-        OptionError: if one of them is not finite; data that are minus infinity at all indices of labels are masked.
+        OptionError: if an array is not finite; data that are -inf at all indices of the labels are masked.
     """
     found = Activations({}, {}, {})
     for number, (labels, mine, other) in enumerate(_pairs(spec, apply, one, two, inputs)):
@@ -78,7 +78,7 @@ def activations(
 def _pairs(
     spec: Specification, apply: Callable[..., Any], one: Any, two: Any, inputs: tuple[Any, ...]
 ) -> Iterator[tuple[tuple[str, ...], jax.Array, jax.Array]]:
-    """For each array that depends on the data its labels, and its values in both networks, with masked data zero."""
+    """Yield the labels and both networks' values of each array that depends on the data; masked data are zero."""
     program = labeled(spec.leaves, spec.groups, apply, one, inputs)
     names = {axis.root: label for label, axis in program.axes.items()}
     seen: tuple[list[Seen], list[Seen]] = [], []
@@ -93,10 +93,10 @@ def _pairs(
 
 @dataclass(frozen=True)
 class _Moments:
-    """Sums over the data of both networks' values at all indices of an array, and of their products.
+    """First and second moments, summed over the data, of the values of both networks at the n indices of the labels.
 
     Attributes:
-        labels: of the array, the data left out.
+        labels: the labels of the array, without the data axes.
         shape: the sizes of the labels.
         count, total, products: the number of data, the sums `[2n]`, and the sums of products `[2n, 2n]`.
     """
@@ -123,10 +123,10 @@ class _Moments:
         return _Moments(self.labels, self.shape, self.count + other.count, total, products)
 
     def correlated(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return arrays `[*shape, 2n]` of both networks whose products over the last axis are the correlations."""
+        """Return arrays `[*shape, 2n]` of both networks; inner products over the last axis are the correlations."""
         centered = self.products - np.outer(self.total, self.total) / max(self.count, 1)
         length = np.sqrt(np.maximum(np.diag(centered), 0))
-        # What is constant over the data has rounding errors for a variance.
+        # The computed variance of a constant activation is only rounding error.
         still = length**2 <= 8 * self.count * np.finfo(float).eps * np.diag(self.products)
         scale = np.where(still, 0, 1 / np.where(still, 1, length))
         values, vectors = np.linalg.eigh(scale[:, None] * centered * scale)
@@ -140,8 +140,8 @@ def streamed(
 ) -> Activations:
     r"""Compute `activations` over all batches, with one batch in memory at a time.
 
-    Networks are compared by products over the data alone. For an array with n indices of labels these are the sums of
-    2n numbers and of their \((2n)^2\) products; a factor of the matrix of correlations takes the place of the data.
+    Matching needs only inner products over the data. For an array with n label indices, the sums of the 2n values and
+    of their \((2n)^2\) products suffice; a factor of the correlation matrix replaces the activations.
 
     Raises:
         OptionError: as for `activations`, or if there are no batches.

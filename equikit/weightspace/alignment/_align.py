@@ -1,4 +1,4 @@
-"""Align networks: permutations that bring one network as close as possible to another."""
+"""Align networks: permute one network to bring it as close as possible to another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tree = TypeVar("Tree")
 """A tree of arrays."""
 
 How = Literal["weights", "activations", "straight_through"]
-"""What has to agree: the weights, the activations on data, or the losses of both and of the network between them."""
+"""The criterion: compare weights, compare activations on data, or minimize the loss at the midpoint."""
 
 
 @overload
@@ -81,44 +81,44 @@ def align(
 ) -> Any:
     r"""Permute the second network to bring it closest to the first; its function does not change.
 
-    - `"weights"`: \(\max_g \mathrm{Re} \langle a, g b \rangle\), by linear assignments for one label after another, as
-      Git Re-Basin does. A maximum of this kind is hard to find, and what comes out is one that no single label
-      improves. It is never worse than \(\mathrm{Re} \langle a, b \rangle\).
-    - `"activations"`: the same for what both networks compute from the same data, all arrays of the program that have
-      an axis with a label, in place of weights; indices of the two are compared by their correlation over the data.
-      Labels that no such array has, as where nothing but weights meets along them, within a while loop, or for
-      experts that are looked up, stay as they are; it is an error if no array has any.
-    - `"straight_through"`: \(\min_g L((a + g b) / 2)\), by training. What is trained starts at the first network, the
-      permutation is that which brings the second closest to it, and the gradient is taken as if the permutation did
-      not depend on it. The best of all permutations that are met counts, the one for `"weights"` among them.
+    - `"weights"`: maximize \(\mathrm{Re} \langle a, g b \rangle\) over g by coordinate ascent, with a linear assignment
+      for one label at a time, as Git Re-Basin does. The result is a local maximum that no change of a single label
+      improves; it is never worse than \(\mathrm{Re} \langle a, b \rangle\).
+    - `"activations"`: the same search with activations in place of weights: all arrays of the program that depend on
+      the data and have a labeled axis. Indices are compared by correlation over the data. A label that no such array
+      has is not permuted, for example a label inside a while loop, a label between two weights that are multiplied
+      with each other, or a label of experts that are looked up. If no array has a label, this is an error.
+    - `"straight_through"`: minimize \(L((a + g b) / 2)\) over g by training. Trained parameters start at the first
+      network, g permutes the second network closest to them, and the gradient passes through this projection as
+      through the identity. The result is the best of all visited permutations, which include that for `"weights"`.
 
     Args:
-        spec: the symmetry of both, from `trace`.
-        params_a, params_b: trees of arrays. Integers and booleans are moved, and not compared.
+        spec: the symmetry of both networks, from `trace`.
+        params_a, params_b: trees of arrays. Integer and boolean arrays are permuted, but not compared.
         how: see above.
-        apply, x: the model and data, for activations.
-        loss: for the straight-through estimator, `loss(params, batch)`, a number; it is compiled.
-        batches: for it, a list of arguments for the loss. Step t takes one of them in turn; permutations are
-            compared by the mean over all. For activations, in place of `x`, any number of inputs of the model one
-            after another: for an array with n indices of labels, \((2n)^2\) numbers are kept, and no activations.
-        steps: for it, of training.
-        optimizer: for it, an optax optimizer; by default `optax.sgd(0.01, momentum=0.9)`.
-        restarts: how many further starts the search for weights has. The first matches labels one after another, each
-            by those before it, which finds a permutation exactly where there is one. The next leaves the networks as
-            they are, others are random. The best result counts.
-        seed: of the order of labels and of random starts.
+        apply, x: the model and its inputs, for activations.
+        loss: for the straight-through estimator, a scalar function `loss(params, batch)`; it is compiled.
+        batches: for the straight-through estimator, a list of batches for the loss. Each training step uses the next
+            batch; permutations are compared by the mean loss over all batches. For activations, in place of `x`, an
+            iterable of inputs; only \((2n)^2\) sums are stored for an array with n label indices, not the activations.
+        steps: number of training steps of the straight-through estimator.
+        optimizer: an optax optimizer for the straight-through estimator; default `optax.sgd(0.01, momentum=0.9)`.
+        restarts: number of starts of the weight search after the first. The first start matches labels one after
+            another, which recovers the permutation exactly if the second network is a permuted copy of the first. The
+            second start is the identity, and further starts are random. The best result is returned.
+        seed: seed for the order of labels and for random starts.
         with_info: return `(moved, matching)`.
 
     Returns:
-        The second network, moved: a tree like it.
+        The permuted second network, a tree of the same structure.
 
     Raises:
-        OptionError, ShapeError, DTypeError: if parameters are not those of the specification, are traced, or have
-            weights that are no numbers; or there are no data.
+        OptionError, ShapeError, DTypeError: if parameters do not match the specification, are traced, or contain NaN
+            or infinite weights; or if there are no data.
 
-    Cost: for every label and pass a product of matrices, \(O(n \cdot \text{weights})\), and an assignment,
-    \(O(n^3)\), on the host. The straight-through estimator does this in every step, with one gradient, and where the
-    permutation has changed a loss for each batch.
+    Cost: for each label and pass a matrix product, \(O(n \cdot \text{weights})\), and an assignment, \(O(n^3)\), on the
+    host. The straight-through estimator repeats this in every step, with one gradient, and evaluates the loss of every
+    batch when the permutation has changed.
 
     Example:
         >>> from equikit.weightspace import align, trace

@@ -1,4 +1,4 @@
-"""Gain matrices for weight matching, and best assignments."""
+"""Gain matrices for weight matching, and optimal assignments."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from equikit.weightspace.specifications._terms import Element
 
 Arrays = dict[str, jax.Array]
 Labels = dict[str, tuple[str, ...]]
-"""For every tensor the labels of its axes."""
+"""The labels of the axes of every tensor."""
 Places = tuple[np.ndarray | None, ...]
-"""For every axis of a tensor the positions of the second network's indices, or None for no permutation; for a label
-that is nested in another, a row `[outer, n]` for each index of the outer label."""
+"""A permutation p for every axis of a tensor, or None: index j of the second network moves to position p[j]. A label
+that is nested in another has one permutation for each index of the outer label, `[outer, n]`."""
 Within = tuple[int | None, ...]
-"""For every axis of a tensor the axis in whose label its label is nested."""
+"""For every axis of a tensor, the axis of the outer label if its label is nested, otherwise None."""
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _added(
     place: int, within: Within, total: jax.Array | None, one: jax.Array, two: jax.Array, places: Places
 ) -> jax.Array:
-    """Add the inner products of the slices of two tensors along an axis to a matrix `[n, n]`."""
+    """Add to `total`, `[n, n]`, the inner products between the slices of two tensors along an axis."""
     dtype = jnp.promote_types(jnp.result_type(one, two), jnp.float32)
     one = taken(one, places, within)
     rows = [jnp.moveaxis(array.astype(dtype), place, 0).reshape(array.shape[place], -1) for array in (one, two)]
@@ -53,12 +53,12 @@ def _products(one: jax.Array, two: jax.Array) -> jax.Array:
 
 
 def products(one: np.ndarray, two: np.ndarray) -> np.ndarray:
-    """Return the inner products of all rows of two matrices."""
+    """Return the inner products between all rows of two matrices."""
     return np.asarray(_products(one, two))
 
 
 def taken(array: jax.Array, places: Places, within: Within) -> jax.Array:
-    """The first network in the order of the second, whose entry i is at p[i]: the second network is not moved."""
+    """Reorder a tensor of the first network to match the second, which is not permuted: index i takes entry p[i]."""
     for axis, where in enumerate(places):
         if where is not None and within[axis] is None:
             array = jnp.take(array, where, axis=axis)
@@ -84,19 +84,19 @@ def inner(one: Arrays, two: Arrays) -> float:
 
 
 class Gains:
-    """The gains of permuting one label of two networks while all others are fixed.
+    """The gain matrix for permuting one label of the second network while all other permutations are fixed.
 
     Attributes:
-        sizes: the size of each label that is permuted.
-        neighbors: for each, those whose gains it changes: the labels that it shares a tensor with.
-        twice: labels that are those of two axes of one tensor. For them the gain is the sum of both, each with the
-            other axis as it is: the linear approximation of a quadratic form.
-        parts: for each label, the tensors and axes in which there is another label that is permuted.
-        fixed: for each label, those in which there is none. Their gains are the same throughout.
-        inners: for a label the others that are nested in it: for each of its indices they have a permutation of their
-            own, `[outer, n]`. They are matched with it, and are no labels of their own.
-        folded: for such a label, the tensors that have one nested in it.
-        labels, one, two: tensors that have a label that is permuted.
+        sizes: the size of each permuted label, without nested labels.
+        neighbors: for each label, the labels that share a tensor with it: its permutation changes their gains.
+        twice: labels of two axes of one tensor. Their gain is the sum over both axes, each computed with the current
+            permutation of the other axis: a linear approximation of a quadratic form.
+        parts: for each label, its tensors (and axes) that have another permuted label.
+        fixed: for each label, its tensors (and axes) without another permuted label. Their gains are constant.
+        inners: for each outer label, the labels nested in it, with one permutation for each of its indices,
+            `[outer, n]`. They are matched together with the outer label.
+        folded: for each outer label, its tensors (and axes) that have a label nested in it.
+        labels, one, two: the tensors that have a permuted label.
     """
 
     def __init__(
@@ -153,11 +153,11 @@ class Gains:
         return {label: generator.permuted(places, axis=-1) for label, places in self.still().items()}
 
     def places(self, name: str, element: Element, but: int | None = None) -> Places:
-        """Return the positions of the indices of a tensor along all axes but one."""
+        """Return the permutations of a tensor along all axes except axis `but`."""
         return tuple(element.get(label) if axis != but else None for axis, label in enumerate(self.labels[name]))
 
     def matrix(self, label: str, element: Element, parts: Sequence[tuple[str, int]] | None = None) -> np.ndarray:
-        """Return the gain if index j of the second network moves to position i, `[n, n]`, without folded tensors."""
+        """Return the gains `[n, n]`, without folded tensors: entry (i, j) if index j of network two moves to i."""
         if label not in self._constant:
             total = None
             for name, place in self.fixed[label]:
@@ -171,7 +171,7 @@ class Gains:
         return np.zeros((self.sizes[label],) * 2, np.float32) if total is None else np.asarray(total)
 
     def value(self, element: Element) -> float:
-        """Return the inner product of the first network and the permuted second one."""
+        """Return the inner product of the first network and the permuted second network."""
         places = {name: self.places(name, element) for name in self.labels}
         found = _inner(tuple(places), tuple(self.within[name] for name in places), self.one, self.two, places)
         return float(np.sum(np.asarray(found, np.float64)))
@@ -179,8 +179,8 @@ class Gains:
 
 def assigned(gain: np.ndarray) -> np.ndarray:
     """Return the permutation with the largest gain: index j of the second network moves to position p[j]."""
-    # What is added to a whole row or column changes no assignment, but SciPy's algorithm takes ten times as long where
-    # columns differ in their means.
+    # A constant added to a row or a column does not change the optimal assignment, but SciPy's algorithm is ten times
+    # slower if the means of the columns differ.
     centered = gain.astype(np.float64)
     if centered.size:
         centered -= centered.mean(axis=0)

@@ -1,4 +1,4 @@
-"""Checks of losses and batches that users pass."""
+"""Validate losses and batches that users pass."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from equikit import _checks
 from equikit._errors import OptionError
 
 Loss = Callable[[Any, Any], jax.Array]
-"""A scalar of parameters and a batch."""
+"""A function `loss(params, batch)` that returns a scalar."""
 
 
 def checked_losses(loss: Loss | None, batches: Iterable[Any] | None, call: str) -> tuple[Loss, list[Any]]:
-    """Return a loss and nonempty batches, or raise `OptionError`; `call` is an example."""
+    """Return a checked loss and a nonempty list of batches, or raise `OptionError`; `call` is an example call."""
     given: Loss = _checks.function("loss", loss, arguments=2, example="lambda params, batch: ...")
     known = batches if isinstance(batches, list | tuple) else ()
     _checks.some("batches in a list", known, got=type(batches).__name__, step=f"write {call}")
@@ -30,12 +30,12 @@ def checked_losses(loss: Loss | None, batches: Iterable[Any] | None, call: str) 
 
 
 def checked_loss(value: Any, call: str, *, differentiated: bool = True) -> Any:
-    """Return a loss that is a real scalar, traced or not, or raise `OptionError`.
+    """Return the value of a loss if it is a real scalar, traced or not; otherwise raise `OptionError`.
 
     Args:
-        value: what the loss returned.
-        call: how it is called.
-        differentiated: whether it has a gradient: then it is no integer.
+        value: the value that the loss returned.
+        call: the call of the loss, for the text of the error.
+        differentiated: whether the loss is differentiated: then its dtype must be floating-point.
     """
     is_array = isinstance(value, jax.Array | np.ndarray | np.number | float | int)
     kinds = (jnp.floating,) if differentiated else (jnp.floating, jnp.integer, jnp.bool_)

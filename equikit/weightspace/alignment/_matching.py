@@ -1,4 +1,4 @@
-"""Weight matching: permutations of one network that bring its weights closest to those of another."""
+"""Weight matching: permute one network to maximize the inner product of its weights with another network's weights."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from equikit.weightspace.specifications._leaves import is_inexact, is_real
 from equikit.weightspace.specifications._terms import Element
 
 PARTS = "real and imaginary parts"
-"""The label of the last axis of complex tensors, which is not permuted."""
+"""The label of the axis that holds the real and imaginary parts of complex tensors; it is not permuted."""
 LARGE = 20
-"""Tensors whose largest entry is above two to this power, or below its inverse, are scaled for products."""
+"""Tensors are scaled before products if their largest entry is above 2 to this power, or below its inverse."""
 
 
 def match(
@@ -30,26 +30,26 @@ def match(
     start: Element | None = None,
     nested: Sequence[tuple[str, str]] = (),
 ) -> Matching:
-    """Search for the permutations with the largest real inner product, from one start or several.
+    """Search for the permutations with the largest real inner product, from one or several starts.
 
-    Integers and booleans are not compared, and labels that no other tensor has get no permutation.
+    Integer and boolean tensors are ignored; labels that occur only in them are not permuted.
 
-    From a start, one label after another gets the permutation that is best while all others stay, until a pass gains
-    nothing. This ends where no single label can be improved. The first start is the one that `sequential` makes, or the
-    networks as they are, whichever has the larger inner product: what is found is never worse than either. The next is
-    the other of the two, and those after it are random.
+    Each run is a coordinate ascent: it visits the labels in turn, and replaces the permutation of each by the optimal
+    one while all others are fixed, until a pass gains nothing. The first start is the result of `sequential` or the
+    identity, whichever has the larger inner product, so the result is never worse than either. The second start is the
+    other of these two, and all further starts are random.
 
     Args:
-        labels: for every tensor those of its axes.
-        permuted: those that are permuted.
+        labels: the labels of the axes of every tensor.
+        permuted: the permuted labels.
         one, two: the tensors of both networks.
-        generator: of the order of labels and of random starts.
-        restarts: how many further starts there are.
-        start: where to start from in place of all of these.
-        nested: pairs of labels, the first of which has a permutation for each index of the second.
+        generator: random generator for the order of labels and for random starts.
+        restarts: the number of starts after the first.
+        start: a single start that replaces all of these.
+        nested: pairs of labels; the first has one permutation for each index of the second.
 
-    Cost: for every label that is visited a product of matrices, \\(O(n \\cdot \\text{weights})\\), and an assignment,
-    \\(O(n^3)\\). A label is not visited again before one that it shares a tensor with has moved.
+    Cost: each visit of a label takes a matrix product, \\(O(n \\cdot \\text{weights})\\), and an assignment,
+    \\(O(n^3)\\). A label is visited again only after the permutation of a neighbor has changed.
     """
     labels, one, two = _as_real(labels, one, two)
     permuted = [label for label in permuted if any(label in axes for axes in labels.values())]
@@ -59,9 +59,9 @@ def match(
 
 
 def _as_real(labels: Labels, one: Arrays, two: Arrays) -> tuple[Labels, Arrays, Arrays]:
-    """Return tensors without integers and booleans; complex ones get a last axis with their real and imaginary parts.
+    """Drop integer and boolean tensors, and split complex tensors along a new last axis into real and imaginary parts.
 
-    The inner product of these real tensors is the real part of the Hermitian one.
+    The inner product of these real tensors is the real part of the Hermitian inner product.
     """
     kept = [name for name in labels if is_inexact(one[name]) and is_inexact(two[name])]
     paired = {name for name in kept if not (is_real(one[name]) and is_real(two[name]))}
@@ -76,23 +76,23 @@ def _as_real(labels: Labels, one: Arrays, two: Arrays) -> tuple[Labels, Arrays, 
 
 
 def similarity(one: Arrays, two: Arrays) -> float:
-    """Return the inner product over the product of the norms; one if there is nothing to compare."""
+    """Return the cosine similarity of all tensors together; one if there is nothing to compare."""
     one, two = scaled(one), scaled(two)
     norm = float(np.sqrt(inner(one, one) * inner(two, two)))
     return inner(one, two) / norm if norm else 1.0
 
 
 def scaled(arrays: Arrays) -> Arrays:
-    """Scale all tensors by one power of two that brings the largest entry near one, if it is far from it.
+    """Scale all tensors by a common power of two so that the largest entry is near one, unless it is close already.
 
-    No permutation is better or worse for it, and no similarity is another; but products of weights of 1e25, or of
-    1e-25, are no numbers of float32.
+    Scaling changes neither the optimal permutation nor the similarity, but products of weights of 1e25 overflow in
+    float32, and products of weights of 1e-25 underflow.
     """
     largest = float(_largest(list(arrays.values()))) if arrays else 0.0
     exponent = math.frexp(largest)[1]
     if not largest or abs(exponent) <= LARGE:
         return arrays
-    # In two steps, as one over the largest numbers is none of the same precision.
+    # Scale in two steps: the inverse of a very large or small number is not representable in the same precision.
     half = -exponent // 2
     factors = 2.0**half, 2.0 ** (-exponent - half)
     return {name: jnp.asarray(array) * factors[0] * factors[1] for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""Search for permutations with the largest gain: starts, ascent from each, and nested labels."""
+"""Search for permutations with the largest gain: starts, coordinate ascent from each start, and nested labels."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from equikit.weightspace.alignment._gains import Arrays, Gains, Labels, assigned
 from equikit.weightspace.specifications._terms import Element
 
 REST = "the rest"
-"""The label of axes whose permutation is known."""
+"""The label of the flattened remaining axes, which are not permuted."""
 
 
 SMALLEST_GAIN = 1e-7
-"""A pass with a smaller gain, relative to the norms of the two networks, is the last."""
+"""The ascent stops after a pass whose gain is smaller than this, relative to the product of both networks' norms."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Matching:
     """The result of a search.
 
     Attributes:
-        element: a permutation for each label, by which the second network is moved; for a label nested in another one,
-            a row for each index of that.
-        similarity: the inner product of the weights of the first with the moved ones of the second, over the product of
-            their norms: one if they are the same.
-        passes: how often all labels were visited, in the run that was the best.
-        starts: the similarities that the runs came to.
-        losses: for the straight-through estimator, those half way between the networks for each permutation that it
-            met, that of weight matching first.
+        element: the permutations of the second network, by label; a nested label has one row for each index of its
+            outer label.
+        similarity: the cosine similarity of the first network's weights and the permuted second network's weights: one
+            if they are equal.
+        passes: the number of passes over all labels in the best run.
+        starts: the final similarity of each run.
+        losses: only for the straight-through estimator: the loss at the midpoint between the networks for each
+            permutation that it visits, starting with the result of weight matching.
     """
 
     element: Element
@@ -50,11 +50,11 @@ def matched(
     start: Element | None = None,
     nested: Sequence[tuple[str, str]] = (),
 ) -> Matching:
-    """Match tensors whose products neither overflow nor underflow."""
+    """Match tensors that were scaled so that their products neither overflow nor underflow."""
     gains = Gains(labels, permuted, one, two, nested)
     norm = float(np.sqrt(inner(one, one) * inner(two, two)))
     runs = [_climbed(gains, *each, norm, generator) for each in _starts(gains, generator, restarts, start)]
-    # What nothing permutes is no part of the gains.
+    # The gains do not contain tensors without a permuted label.
     rest = {name for name, axes in labels.items() if not set(axes) & set(permuted)}
     fixed = inner({name: one[name] for name in rest}, {name: two[name] for name in rest})
     reached = tuple((value + fixed) / norm if norm else 1.0 for _, value, _ in runs)
@@ -82,7 +82,7 @@ def _starts(gains: Gains, generator: np.random.Generator, restarts: int, start: 
 def _climbed(
     gains: Gains, start: Element, unsure: set[str], value: float, norm: float, generator: np.random.Generator
 ) -> tuple[Element, float, int]:
-    """Climb from an element; return the final element, its inner product, and the number of passes."""
+    """Run the coordinate ascent from a start; return the final element, its inner product, and the number of passes."""
     element, waiting, passes, changed = dict(start), set(unsure), 0, False
     while waiting:
         before, passes = value, passes + 1
@@ -100,10 +100,10 @@ def _climbed(
 
 
 def best(gains: Gains, label: str, element: Element) -> tuple[Element, float]:
-    """Return the permutation with the largest gain, and its additional gain over the current one.
+    """Return the permutation with the largest gain, and the improvement over the current permutation.
 
-    On two axes of one tensor the maximized gain is a linear approximation; for labels nested in another the search is
-    one of the same kind for every pair of indices. The result may then be a loss.
+    If the label is on two axes of one tensor, the maximized gain is a linear approximation. If it has nested labels,
+    each pair of indices is matched by an approximate search. In both cases the improvement may be negative.
     """
     matrix = gains.matrix(label, element)
     if label in gains.inners:
@@ -118,16 +118,16 @@ def best(gains: Gains, label: str, element: Element) -> tuple[Element, float]:
 
 
 def sequential(gains: Gains) -> tuple[Element, set[str]]:
-    """Return permutations of all labels, in an order in which the most is known about each label.
+    """Match the labels one after another; next is always the label whose weights can best be compared directly.
 
-    Of a tensor whose other axes are settled, or permuted by nothing, the slices along a label are compared as they are;
-    of others what does not depend on the order of what is not settled: along these axes both are sorted. Where the
-    second network is the first one moved, both are compared exactly: what is best for each label is then the
-    permutation that was planted, or one that differs from it among indices with the same sorted weights.
+    If all other axes of a tensor are matched or not permuted, its slices along the label are compared directly.
+    Otherwise both networks are sorted along the unmatched axes, which makes the comparison independent of their order.
+    If the second network is a permuted copy of the first, both comparisons are exact: the result for each label is the
+    planted permutation, or differs from it only among indices with equal sorted weights.
 
     Returns:
-        The permutations, and the labels of which not all was known: the permutations of others are the best that there
-        are as long as those stay.
+        The permutations, and the labels for which some weights were sorted. The permutation of every other label is
+        optimal while the permutations of all other labels are fixed.
     """
     found: Element = {}
     unsure = set()
@@ -156,7 +156,7 @@ def sequential(gains: Gains) -> tuple[Element, set[str]]:
 
 
 def _unsettled(gains: Gains, part: tuple[str, int], label: str, found: Element) -> tuple[int, ...]:
-    """The other permuted axes of a tensor whose permutation is unknown."""
+    """Return the other permuted axes of a tensor that are not matched yet."""
     name, place = part
     return tuple(
         axis
@@ -169,7 +169,7 @@ def _unsettled(gains: Gains, part: tuple[str, int], label: str, found: Element) 
 
 
 def _of_sorted(gains: Gains, name: str, place: int, loose: tuple[int, ...], found: Element) -> np.ndarray:
-    """Return inner products of slices along an axis, sorted along axes whose permutation is unknown."""
+    """Return the inner products between slices along an axis, sorted along the unmatched axes `loose`."""
     rows = []
     places = tuple(
         None if axis in (place, *loose) else found.get(label) for axis, label in enumerate(gains.labels[name])
@@ -185,7 +185,7 @@ def _of_sorted(gains: Gains, name: str, place: int, loose: tuple[int, ...], foun
 
 
 def _squares(gains: Gains) -> dict[str, tuple[float, list[tuple[set[str], float]]]]:
-    """Return for each label the squares of fully known weights, and of others with the labels that they depend on."""
+    """Return for each label the squared norm of its fixed tensors, and of its other tensors with their other labels."""
     found, norms = {}, inners(gains.one, gains.one)
     for label in gains.sizes:
         waiting = [
@@ -200,7 +200,7 @@ def _squares(gains: Gains) -> dict[str, tuple[float, list[tuple[set[str], float]
 
 
 def _known(label: str, shares: dict[str, tuple[float, list[tuple[set[str], float]]]], found: Element) -> float:
-    """The share of the squares of a label's weights that can be compared directly."""
+    """Return the share of the squared norm of a label's weights that can be compared directly."""
     fixed, waiting = shares[label]
     known = fixed + sum(norm for others, norm in waiting if others <= found.keys())
     total = fixed + sum(norm for _, norm in waiting)
@@ -209,7 +209,7 @@ def _known(label: str, shares: dict[str, tuple[float, list[tuple[set[str], float
 
 @dataclass(frozen=True)
 class _Slices:
-    """A tensor of both networks along a label, `[outer, ...]`, and the labels of its other axes."""
+    """The slices of a tensor of both networks along an outer label, `[outer, ...]`, and the labels of other axes."""
 
     labels: tuple[str, ...]
     one: np.ndarray
@@ -217,9 +217,9 @@ class _Slices:
 
 
 def _slices(gains: Gains, name: str, place: int, element: Element, loose: tuple[int, ...] = ()) -> _Slices:
-    """A tensor with labels nested in an axis, in the order of the second network along all other axes.
+    """Return the slices of a tensor along an outer label, with all other axes in the order of the second network.
 
-    Along axes that are not settled both are sorted.
+    Both networks are sorted along the unmatched axes `loose`.
     """
     axes, nested = gains.labels[name], set(gains.inners[gains.labels[name][place]])
     own = tuple(axis for axis, label in enumerate(axes) if axis == place or label in nested)
@@ -238,10 +238,10 @@ def _slices(gains: Gains, name: str, place: int, element: Element, loose: tuple[
 
 
 def _joint(gains: Gains, label: str, matrix: np.ndarray, given: dict[tuple[str, int], _Slices]) -> Element:
-    """The permutation of a label together with those of the labels nested in it.
+    """Match a label together with the labels nested in it.
 
-    What index j of the second network gains at place i is found by matching the nested labels of the two: a search of
-    the same kind for every pair.
+    The gain of moving index j of the second network to position i is the result of a search for the permutations of
+    the nested labels between the two slices, for every pair (i, j).
     """
     nested, size = gains.inners[label], gains.sizes[label]
     labels = {f"{name} {place}": each.labels for (name, place), each in given.items()}

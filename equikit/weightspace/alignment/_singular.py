@@ -1,4 +1,4 @@
-"""Singular vectors of the weights of two networks, and how well matching aligns them."""
+"""Measure how well matching aligns the singular vectors of two networks' weights."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from equikit.weightspace.specifications._tensors import checked_tensors
 
 @dataclass(frozen=True)
 class SingularPair:
-    """Singular values of one weight of two networks, and the inner products of their singular vectors.
+    """Singular values of one weight in two networks, and the inner products of its singular vectors.
 
     Attributes:
-        one, two: singular values, in descending order.
-        before, after: the matrix \\((u_i \\cdot u'_j)(v_i \\cdot v'_j)\\) for the second network as it is and as it is
-            after matching: rows are those of the first network. Signs of singular vectors cancel.
+        one, two: the singular values of the first and the second network, in descending order.
+        before, after: the matrix \\((u_i \\cdot u'_j)(v_i \\cdot v'_j)\\) before and after matching; i counts singular
+            vectors of the first network, j of the second. The signs of singular vectors cancel.
     """
 
     one: np.ndarray
@@ -31,16 +31,16 @@ class SingularPair:
     after: np.ndarray
 
     def alignment(self, *, matched: bool = True, threshold: float | None = None) -> float:
-        r"""How well singular vectors agree: one if they are equal, about zero if they are unrelated.
+        r"""Return how well singular vectors agree: 1 if they are equal, about 0 if they are unrelated.
 
-        It is \(\sum_{ij} \sigma_i \sigma'_j (u_i \cdot u'_j)(v_i \cdot v'_j) / \sum_i \sigma_i \sigma'_i\), the inner
-        product of the two matrices over the largest that there is with these singular values.
+        The value is \(\sum_{ij} \sigma_i \sigma'_j (u_i \cdot u'_j)(v_i \cdot v'_j) / \sum_i \sigma_i \sigma'_i\), the
+        inner product of the two matrices, divided by the maximum for these singular values.
 
         Args:
-            matched: after matching, or before.
-            threshold: if given, only vectors with singular values of at least so much of the largest one count, and
-                all of them alike: \(\sum_{ij} (u_i \cdot u'_j)(v_i \cdot v'_j)\) over the number of those of the
-                network that has less.
+            matched: whether to use the second network after matching (True) or before (False).
+            threshold: if given, use only singular values of at least `threshold` times the largest, with equal weight:
+                \(\sum_{ij} (u_i \cdot u'_j)(v_i \cdot v'_j) / \min(r, r')\), where r and r' are the numbers of these
+                singular values in the two networks.
         """
         products = self.after if matched else self.before
         if threshold is None:
@@ -56,20 +56,20 @@ class SingularAlignment:
     """The result of `singular_alignment`.
 
     Attributes:
-        leaves: for the name of each weight, the singular values and vectors of both networks.
-        distances: the distance of the two networks over the norm of the first, before and after matching.
+        leaves: the singular values and alignments of each weight, by name.
+        distances: the distance of the two networks divided by the norm of the first, before and after matching.
     """
 
     leaves: dict[str, SingularPair]
     distances: tuple[float, float]
 
     def alignment(self, *, matched: bool = True, threshold: float | None = None) -> float:
-        """The mean of the alignments of all weights."""
+        """Return the mean of the alignments of all weights."""
         found = [pair.alignment(matched=matched, threshold=threshold) for pair in self.leaves.values()]
         return float(np.mean(found)) if found else 1.0
 
     def plot(self, *, thresholds: Any = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)) -> Any:
-        """Draw singular values, and alignments by singular value: a Matplotlib figure with one column per weight.
+        """Plot singular values, and alignments by threshold: a Matplotlib figure with one column per weight.
 
         Raises:
             MissingPackageError: if Matplotlib is not installed.
@@ -80,25 +80,26 @@ class SingularAlignment:
 def singular_alignment(spec: Specification, params_a: Any, params_b: Any, *, moved: Any = None) -> SingularAlignment:
     r"""Compare the singular values and vectors of the weights of two networks, before and after matching.
 
-    A permutation keeps the singular values of every weight and turns its singular vectors. The paper finds that
-    matching aligns those with large singular values, which settle most of what a layer computes, though the distance of
-    the networks hardly falls. That depends on the training: for perceptrons 64-256-256-256-10 on the 8 × 8 digits,
-    vectors with at least half of the largest singular value align by more than 0.4 after strong weight decay, about as
-    all others do, and without it by less than 0.3, which is less than others do (tests/weightspace/test_singular.py).
+    A permutation preserves the singular values of every weight and permutes the entries of its singular vectors. The
+    paper finds that matching aligns the singular vectors with large singular values, which dominate the output of a
+    layer, although the distance between the networks hardly decreases. This depends on the training: for perceptrons
+    64-256-256-256-10 on the 8 × 8 digits, vectors with at least half of the largest singular value have an alignment
+    above 0.4 after strong weight decay, about the same as all vectors; without weight decay their alignment is below
+    0.3, less than that for all vectors (tests/weightspace/test_singular.py).
 
     Args:
-        spec: the symmetry of both, from `trace`.
+        spec: the symmetry of both networks, from `trace`.
         params_a, params_b: trees of arrays.
         moved: the second network after matching; by default `align(spec, params_a, params_b)`.
 
     Returns:
-        For each floating-point array with two axes or more singular values, alignments and a figure. Of an array with
-        more than two axes all but the last are one, as in a kernel of a convolution `[height, width, in, out]`.
+        Singular values and alignments for each floating-point array with at least two axes. All axes but the last are
+        flattened, such as in a convolution kernel `[height, width, in, out]`.
 
     Raises:
-        OptionError, ShapeError, DTypeError: if parameters are not those of the specification, or no array has two axes.
+        OptionError, ShapeError, DTypeError: if parameters do not match the specification, or no array has two axes.
 
-    Cost: three singular value decompositions of every weight.
+    Cost: three singular value decompositions for each weight.
 
     Example:
         >>> import jax
@@ -112,7 +113,7 @@ def singular_alignment(spec: Specification, params_a: Any, params_b: Any, *, mov
 
     Source:
         Ito, Yamada and Kumagai, Analysis of linear mode connectivity via permutation-based weight matching,
-        arXiv:2402.04051. The scale is ours: one is the most that there is.
+        arXiv:2402.04051. The normalization to a maximum of 1 is ours.
     """
     checked_specification(spec)
     for params, name in ((params_a, "params_a"), (params_b, "params_b"), (moved, "moved")):

@@ -1,4 +1,4 @@
-"""The straight-through estimator: a permutation trained through the network half way between two."""
+"""The straight-through estimator: train a permutation by the loss at the midpoint between two networks."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def straight_through(
     optimizer: Any,
     generator: np.random.Generator,
 ) -> Matching:
-    """Return the permutation with the lowest midpoint loss found in training, including the start.
+    """Return the permutation with the lowest midpoint loss among the start and all permutations visited in training.
 
-    Free parameters w start at the first network a. Each step finds the permutation g that brings the second network b
-    closest to w, from that of the last step on, and takes a step of the optimizer along the gradient of
-    L((a + g b) / 2) by w, the derivative of g b by w being taken for the identity.
+    Free parameters w start at the first network a. Each step searches for the permutation g that brings the second
+    network b closest to w, starting from the previous g, and then updates w by the optimizer with the gradient of
+    L((a + g b) / 2), where the derivative of g b with respect to w is replaced by the identity.
     """
     import optax
 
@@ -50,7 +50,7 @@ def straight_through(
 
     @jax.jit
     def step(free: Any, state: Any, projected: Any, batch: Any) -> tuple[Any, Any]:
-        # The chain rule through the mean gives a half, and through the projection, as it is estimated, one.
+        # The derivative of the mean is 1/2; the straight-through estimate of the derivative of g b is the identity.
         slopes = jax.grad(lambda between: loss(between, batch))(middle(projected))
         updates, state = optimizer.update(jax.tree.map(lambda slope: slope / 2, slopes), state, free)
         return optax.apply_updates(free, updates), state
