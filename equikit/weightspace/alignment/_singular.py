@@ -21,8 +21,8 @@ class SingularPair:
 
     Attributes:
         one, two: the singular values of the first and the second network, in descending order.
-        before, after: the matrix \\((u_i \\cdot u'_j)(v_i \\cdot v'_j)\\) before and after matching; i counts singular
-            vectors of the first network, j of the second. The signs of singular vectors cancel.
+        before, after: the matrix \\((u_i \\cdot u'_j)(v_i \\cdot v'_j)\\) before and after matching, with the first
+            network along rows. The signs of singular vectors cancel.
     """
 
     one: np.ndarray
@@ -38,9 +38,8 @@ class SingularPair:
 
         Args:
             matched: whether to use the second network after matching (True) or before (False).
-            threshold: if given, use only singular values of at least `threshold` times the largest, with equal weight:
-                \(\sum_{ij} (u_i \cdot u'_j)(v_i \cdot v'_j) / \min(r, r')\), where r and r' are the numbers of these
-                singular values in the two networks.
+            threshold: if given, use only the r and r' singular values that are at least `threshold` times the largest,
+                with equal weight: \(\sum_{ij} (u_i \cdot u'_j)(v_i \cdot v'_j) / \min(r, r')\).
         """
         products = self.after if matched else self.before
         if threshold is None:

@@ -1,1 +1,1 @@
-"""Functionals of parameters: equivariant layers between them, and networks of such layers."""
+"""Functionals: equivariant networks whose inputs are the parameters of other networks."""

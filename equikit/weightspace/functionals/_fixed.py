@@ -1,4 +1,4 @@
-"""How a functional treats axes that are not permuted."""
+"""Options for how a functional treats axes that are not permuted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from equikit.groups import Fixed
 from equikit.weightspace.specifications._specification import Specification
 
 FixedAxes = Literal["dense", "positions"]
-"""Separate weights for every index, or an encoding of every position."""
+"""Separate weights for every index, or a learned encoding of every position."""
 KNOWN = ("dense", "positions")
 
 
@@ -19,11 +19,11 @@ def coded_labels(spec: Specification, fixed: FixedAxes | Mapping[str, FixedAxes]
     """Return the labels whose positions are encoded.
 
     Args:
-        spec: of the parameters.
-        fixed: one choice for all, or for some labels, the others being dense.
+        spec: the symmetry of the parameters.
+        fixed: one choice for all fixed labels, or a choice by label; labels without a choice are dense.
 
     Raises:
-        OptionError: if there is no such choice, or no such label that nothing permutes.
+        OptionError: if a choice is unknown, or a label is unknown or permuted.
     """
     plain = [label for label, what in spec.bindings if isinstance(what, Fixed)]
     choices = fixed if isinstance(fixed, Mapping) else dict.fromkeys(plain, fixed)
@@ -42,7 +42,7 @@ def coded_labels(spec: Specification, fixed: FixedAxes | Mapping[str, FixedAxes]
 
 
 def ends(spec: Specification) -> tuple[str, ...]:
-    """Return the labels of inputs and outputs of the model, as `trace` names them."""
+    """Return the labels that `trace` gives to inputs and outputs of the model."""
     return tuple(
         label
         for label, what in spec.bindings

@@ -1,4 +1,4 @@
-"""Functions of the weights of other networks that commute with their symmetry."""
+"""Equivariant and invariant networks on the weights of other networks."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ CODES = "positions of "
 class Functional(nnx.Module):
     r"""A network on the parameters of other networks, equivariant or invariant under their permutations.
 
-    Parameters are split into tensors with one label an axis. A layer maps all of them to all: it is a `Linear` layer of
-    the specification, so that its diagrams span every linear map that commutes with the group, and its plan shares what
-    the maps have in common. Between layers there is a nonlinearity on every entry.
+    The parameters are split into tensors with one label for each axis. A layer maps all tensors to all tensors: it is a
+    `Linear` layer whose diagrams span every linear map that commutes with the group, and whose plan shares intermediate
+    results between the maps. Layers are separated by an elementwise nonlinearity.
 
-    Axes that nothing permutes, inputs, outputs and positions in space, are plain: with `"dense"` every index has
-    weights of its own, and their number grows with the product of two such axes. With `"positions"` they are treated as
-    if they were permuted, and a learned code of every position is one more input that breaks this symmetry; the number
-    of weights does not grow with their sizes. `UNF`, `NFN` and `DWSNet` are the choices of the papers.
+    Axes that are not permuted are inputs, outputs and positions in space. With `"dense"` every index of these axes has
+    its own weights, whose number grows with the product of two such axes. With `"positions"` these axes are treated as
+    if they were permuted, and a learned encoding of every position is an additional input that breaks this symmetry;
+    the number of weights does not grow with their sizes. `UNF`, `NFN` and `DWSNet` are the models of the papers.
 
     Args:
         spec: the symmetry of the parameters, from `trace`.
-        channels: numbers for each weight: of the input, of the hidden layers, of the output. One for the weights alone;
-            more where every weight comes with a gradient, or a momentum.
-        out: labels of the output, as `""` for invariants or `"h0"` for a feature of every neuron of a layer; by default
-            a tree like the parameters.
-        fixed: see above; for all such axes, or by label, the others being dense.
-        codes: channels of the codes of positions.
-        activation: after every hidden layer.
-        normalization: `"rms"` divides the features of every weight, before the activation, by the root of their mean
-            square over the channels and plain axes.
+        channels: numbers of channels for each weight: input, hidden layers, output. The input has one channel for
+            weights only, and more if each weight comes with a gradient or a momentum.
+        out: labels of the output, such as `""` for invariants or `"h0"` for a feature of every neuron of a layer; by
+            default the output is a tree like the parameters.
+        fixed: `"dense"` or `"positions"`, for all axes that are not permuted or by label; by default dense.
+        codes: number of channels of the position encodings.
+        activation: the nonlinearity after every hidden layer.
+        normalization: `"rms"` divides the features of every weight, before the activation, by their root mean square
+            over the channels and the axes that are not permuted.
         dropout: the share of hidden features that are set to zero in training, when the call gets a key.
-        residual: add the input of a hidden layer to its output, where channels agree.
-        head: channels of a perceptron on the result, after its own activation: of its layers, the last of them being
-            what is returned. With `out=""` it makes the functional a general invariant one.
-        statistics: parameters of many networks, stacked, by which inputs are standardized; see `Standardize`.
+        residual: add the input of a hidden layer to its output if their numbers of channels agree.
+        head: widths of a perceptron that is applied to the activated result; the last width is the number of output
+            channels. With `out=""` the functional is then a general invariant network.
+        statistics: parameters of many networks, stacked, whose statistics standardize inputs; see `Standardize`.
         rngs: random keys for the parameters.
         **options: options of `Linear`, such as `normalize="sum"`, `dtype=` or `remat=True`.
 
     Raises:
-        OptionError: if there are less than two numbers of channels, or an option does not fit.
+        OptionError: if there are fewer than two numbers of channels, or an option is invalid.
 
-    Cost: a reduction of every tensor for each set of its labels, and a product of matrices for each of these.
+    Cost: a reduction of every tensor for each subset of its labels, each followed by a matrix product.
 
     Example:
         >>> from equikit.weightspace import Functional, trace
@@ -136,17 +136,17 @@ class Functional(nnx.Module):
         """Apply the functional.
 
         Args:
-            params: a tree of arrays `[*batch, *shape]`, the parameters of a network or of many, stacked; with more than
-                one input channel `[*batch, *shape, channels]`.
-            key: for dropout, in training; without it nothing is dropped.
+            params: a tree of arrays `[*batch, *shape]`, the parameters of one network or of stacked networks; with more
+                than one input channel `[*batch, *shape, channels]`.
+            key: JAX key for dropout in training; without a key there is no dropout.
 
         Returns:
-            `[*batch, *axes, channels]` with the axes of `out`; or a tree like `params`, with the channels of the output
-            as a last axis where there are more than one.
+            `[*batch, *axes, channels]` with the axes of `out`; or a tree like `params`, with a last axis of output
+            channels if there is more than one.
 
         Raises:
-            ShapeError, DTypeError, OptionError: if the parameters are not those of the specification, or the key is
-                none.
+            ShapeError, DTypeError, OptionError: if the parameters do not match the specification, or `key` is not a JAX
+                key.
         """
         if key is not None:
             _checks.key(key)
@@ -176,7 +176,7 @@ class Functional(nnx.Module):
         return jax.tree.unflatten(jax.tree.structure(params), results)
 
     def _dropped(self, x: dict[str, jax.Array], key: jax.Array | None, number: int) -> dict[str, jax.Array]:
-        """Set random features to zero and scale up the others."""
+        """Apply dropout: set random features to zero and scale up the others."""
         if key is None or not self.dropout:
             return x
         keys = jax.random.split(jax.random.fold_in(key, number), len(x))
@@ -187,7 +187,7 @@ class Functional(nnx.Module):
 
 
 def _used(groups: Mapping[str, S | Fixed], *features: Mapping[str, tuple[str, int]]) -> dict[str, S | Fixed]:
-    """The groups of the labels that occur."""
+    """Return the groups of the labels that occur in the features."""
     found = {label for side in features for text, _ in side.values() for label in text.split()}
     return {label: what for label, what in groups.items() if label in found}
 

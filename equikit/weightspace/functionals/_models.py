@@ -1,4 +1,4 @@
-"""Functionals with the choices of the papers."""
+"""Functionals with the options of published models."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from equikit.weightspace.specifications._specification import Specification, che
 
 
 class UNF(Functional):
-    r"""A universal neural functional, with position encodings of everything that is not permuted.
+    r"""A universal neural functional, with position encodings on all axes that are not permuted.
 
-    Axes of inputs, outputs and space are treated as if they were permuted, which the paper notes is no symmetry of the
-    model; learned codes of the positions break it again. The paper treats positions of a kernel so without codes.
-    The number of weights does not depend on any size: those of a perceptron with L weights and L biases have
-    \(4 L^2 + 10 L - 4\) diagrams.
+    Axes of inputs, outputs and space are treated as if they were permuted. As the paper notes, this is not a symmetry
+    of the model; learned position encodings break it. The paper treats kernel positions in this way without encodings.
+    The number of weights does not depend on any size: for the parameters of a perceptron with L weights and L biases,
+    a layer has \(4 L^2 + 10 L - 4\) diagrams.
 
     Args:
         spec: the symmetry of the parameters, from `trace`.
-        channels: numbers for each weight: of the input, of the hidden layers, of the output.
-        out: labels of the output, `""` for invariants; by default a tree like the parameters.
+        channels: numbers of channels for each weight: input, hidden layers, output.
+        out: labels of the output, `""` for invariants; by default the output is a tree like the parameters.
         rngs: random keys for the parameters.
-        **options: all others of `Functional`.
+        **options: other options of `Functional`.
 
     Raises:
-        OptionError: if an option does not fit.
+        OptionError: if an option is invalid.
 
     Example:
         >>> import jax.numpy as jnp
@@ -56,22 +56,22 @@ class UNF(Functional):
 
 
 class NFN(Functional):
-    """A permutation-equivariant neural functional, NP or HNP, with positions in space as channels.
+    """A permutation-equivariant neural functional (NP or HNP) that treats positions in space as channels.
 
-    With `"HNP"` hidden neurons are permuted, and the ends, inputs and outputs of the model, have weights for every
-    index: no symmetry is assumed that is not there. With `"NP"` the ends are treated as if they were permuted too, and
-    learned codes of their positions break this symmetry; the number of weights does not grow with the ends.
+    With `"HNP"` only hidden neurons are permuted, and every input and output of the model has separate weights: the
+    functional assumes exactly the symmetry of the model. With `"NP"` inputs and outputs are treated as if they were
+    permuted too, and learned position encodings break this symmetry; the number of weights does not grow with them.
 
     Args:
         spec: the symmetry of the parameters, from `trace`.
-        channels: numbers for each weight: of the input, of the hidden layers, of the output.
-        out: labels of the output, `""` for invariants; by default a tree like the parameters.
+        channels: numbers of channels for each weight: input, hidden layers, output.
+        out: labels of the output, `""` for invariants; by default the output is a tree like the parameters.
         variant: see above.
         rngs: random keys for the parameters.
-        **options: all others of `Functional`.
+        **options: other options of `Functional`.
 
     Raises:
-        OptionError: if there is no such variant, or an option does not fit.
+        OptionError: if the variant is unknown, or an option is invalid.
 
     Example:
         >>> import jax.numpy as jnp
@@ -82,8 +82,8 @@ class NFN(Functional):
         (3, 8)
 
     Source:
-        Zhou et al., Permutation equivariant neural functionals, arXiv:2302.14040. Its layers are
-        written for chains of dense and convolutional layers; here they are those of any specification.
+        Zhou et al., Permutation equivariant neural functionals, arXiv:2302.14040. The paper defines layers for chains
+        of dense and convolutional layers; here they are defined for any specification.
     """
 
     def __init__(
@@ -103,20 +103,20 @@ class NFN(Functional):
 
 
 class DWSNet(Functional):
-    """A deep-weight-space network: all affine maps that commute with permutations of hidden neurons, and no others.
+    """A deep-weight-space network, whose layers span all affine maps that commute with permutations of hidden neurons.
 
-    These are the layers of `NFN` with `"HNP"`: two papers found one space of maps. They are linear here, as in the
-    characterization of the paper; its code puts attention with a maximum in the place of sums by default.
+    The layers are equal to the layers of `NFN` with `"HNP"`: two papers found the same space of maps. They are linear
+    here, as in the paper's characterization; the paper's code by default replaces sums by attention with a maximum.
 
     Args:
         spec: the symmetry of the parameters, from `trace`.
-        channels: numbers for each weight: of the input, of the hidden layers, of the output.
-        out: labels of the output, `""` for invariants; by default a tree like the parameters.
+        channels: numbers of channels for each weight: input, hidden layers, output.
+        out: labels of the output, `""` for invariants; by default the output is a tree like the parameters.
         rngs: random keys for the parameters.
-        **options: all others of `Functional`.
+        **options: other options of `Functional`.
 
     Raises:
-        OptionError: if an option does not fit.
+        OptionError: if an option is invalid.
 
     Example:
         >>> import jax.numpy as jnp
@@ -143,6 +143,6 @@ class DWSNet(Functional):
 
 
 def _chosen(name: str, options: dict[str, Any], fixed: FixedAxes | dict[str, FixedAxes]) -> dict[str, Any]:
-    """The options of a functional, with the choice of a paper, which must not be given again."""
+    """Return the options of a functional with the paper's choice of `fixed`, which callers must not pass."""
     _checks.refuse_unknown(name, {*options} & {"fixed"}, _checks.call_of(Functional).options - {"fixed"})
     return {**options, "fixed": fixed}

@@ -17,20 +17,20 @@ from equikit.weightspace.specifications._specification import Specification, che
 class Standardize(nnx.Module):
     r"""Standardize each array of the parameters, \((w - \mu)/\sigma\), to mean 0 and variance 1.
 
-    There is one mean and one deviation for each array and channel, over all networks and entries, so that it commutes
-    with whatever permutes entries.
+    Each array and channel has one mean and one standard deviation over all networks and entries, so standardization
+    commutes with all permutations of entries.
 
     Args:
         spec: the symmetry of the parameters.
         batch: parameters of many networks, stacked: arrays `[*batch, *shape]`, or `[*batch, *shape, channels]`.
-        channels: how many channels there are.
+        channels: number of channels.
 
     Attributes:
-        shift, scale: name of an array to the mean and one over the deviation, `[channels]`; not trained.
+        shift, scale: the mean and the inverse standard deviation of each array, `[channels]`, by name; not trained.
 
     Raises:
-        ShapeError, DTypeError, OptionError: if the parameters are not those of the specification.
-        OptionError: if there are no networks, or a mean or a deviation is no finite number.
+        ShapeError, DTypeError, OptionError: if the parameters do not match the specification.
+        OptionError: if there are no networks, or a standard deviation is not finite.
 
     Example:
         >>> from equikit.weightspace import trace
@@ -52,12 +52,12 @@ class Standardize(nnx.Module):
         empty = {leaf.name for leaf in spec.leaves if 0 in leaf.shape}
         for name, array in with_channels(spec.leaves, batch, channels).items():
             wide = array.astype(jnp.promote_types(array.dtype, jnp.float32)).reshape(-1, channels)
-            if name in empty:  # as where a layer has no neurons: there is nothing to move
+            if name in empty:  # for example, a layer without neurons: there are no entries to standardize
                 wide = jnp.zeros((1, channels), wide.dtype)
             deviation = jnp.std(wide, axis=0) if wide.size else jnp.full(channels, jnp.nan)
             step = "pass one network or more, without those whose training diverged"
             _checks.finite(f"standard deviations of {name!r}", deviation, step=step)
-            # What never changes, as a bias that is zero in all networks, is moved to zero and left there.
+            # A constant array, such as a bias that is zero in all networks, is shifted to zero and not scaled.
             shift[name] = nnx.Variable(jnp.mean(wide, axis=0))
             scale[name] = nnx.Variable(jnp.where(deviation > 0, 1 / jnp.where(deviation > 0, deviation, 1), 1))
         self.shift, self.scale = nnx.Dict(shift), nnx.Dict(scale)
@@ -70,7 +70,7 @@ class Standardize(nnx.Module):
         }
 
     def __call__(self, params: Any) -> Any:
-        """Standardize a tree like the parameters, which may be a batch."""
+        """Standardize a tree like the parameters, or a batch of such trees."""
         found = self.arrays(with_channels(self.spec.leaves, params, self.channels))
         leaves = [array[..., 0] if self.channels == 1 else array for array in found.values()]
         return jax.tree.unflatten(jax.tree.structure(params), leaves)

@@ -1,4 +1,4 @@
-"""Linear layers between the tensors of a network, with one weight matrix for each core."""
+"""Linear layers between the tensors of a network that are equivariant under wreath products."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ from equikit.weightspace.tracing._nesting import Nested
 
 
 class WreathLinear(Linear):
-    r"""The layer `Linear` for many terms, without the maps that do not commute with a wreath product \(S_n \wr S_m\).
+    r"""A `Linear` layer for many terms that omits the maps that do not commute with wreath products \(S_n \wr S_m\).
 
-    An axis with the labels "outer inner" is one of pairs (o, i), and the wreath product permutes the i of each o by a
-    permutation of its own. Of the diagrams for the direct product \(S_n \times S_m\) those are left in which blocks of
-    i lie within a block of o. They are as many as the orbits of tuples of pairs, and hence a basis.
+    Two axes "outer inner" index pairs (o, i), and the wreath product permutes i separately for each o. The layer keeps
+    the diagrams of the direct product \(S_n \times S_m\) in which every block of inner vertices lies within one block
+    of outer vertices. Their number is the number of orbits on tuples of pairs, so they are a basis.
 
     A network of L layers has \((2L)^2\) pairs of tensors. With one array for each pair, XLA would take minutes to
-    compile a gradient; all pairs whose diagrams have one core share a matrix here, as they do in the plan.
+    compile a gradient. Instead, all pairs whose diagrams have the same core share a matrix, as in the plan.
 
     Args:
-        nested: pairs of labels, inner and outer. A term has an inner label at most once, and with it the outer one.
+        nested: pairs of an inner and an outer label. A term has an inner label at most once, and then the outer label.
         *arguments, **options: as for `Linear`.
 
     Attributes:
-        kernel: the labels of a core to a parameter `[rows, columns]`: rows are (input terms, half diagrams, features),
-            columns (wirings, output terms, half diagrams, features). An entry without a diagram counts as zero.
-        bias: the labels of a core to a parameter `[columns]`.
+        kernel: a parameter `[rows, columns]` for each core, by its labels: rows are (input terms, half diagrams,
+            features), columns are (wirings, output terms, half diagrams, features). Entries without a diagram are zero.
+        bias: a parameter `[columns]` for each core, by its labels.
 
-    Cost: compile time grows with the number of tensors, and not with the number of their pairs.
+    Cost: compile time grows with the number of tensors, not with the number of pairs of tensors.
     """
 
     def __init__(self, *arguments: Any, nested: Nested, **options: Any) -> None:
@@ -71,18 +71,18 @@ class WreathLinear(Linear):
 
     @property
     def plan(self) -> Plan:
-        """The plan that the layer runs; its wires are permuted after each product, whatever the channels."""
+        """The plan of the layer, which permutes wires after each product for any number of channels."""
         return _planned(self.signature, self.channels, self.normalize, self.use_bias)
 
     def _initial_sizes(self, init_size: int | Mapping[str, int]) -> dict[str, int]:
-        """Return one for all labels: features of neurons are dependent, and a mean over many of them is not small.
+        """Return size 1 for all labels: features of neurons are correlated, so a mean over many of them is not small.
 
-        What preserves the variance of independent entries would multiply a mean over n of them by the root of n.
+        An initialization for independent entries would multiply a mean over n of them by the square root of n.
         """
         return dict.fromkeys(super()._initial_sizes(init_size), 1)
 
     def _initial_weights(self) -> Weights:
-        """Initial weights of each pair of terms, zero for omitted diagrams, with the variance of all diagrams."""
+        """Return initial weights of each pair of terms: zero for omitted diagrams, scaled up to keep the variance."""
         found = {
             pair: in_numpy((self.bias if pair[0] is None else self.kernel)[name][...])
             for name, (pair, _) in self._places.items()
@@ -102,11 +102,11 @@ class WreathLinear(Linear):
         return layout if self.options.method in ("auto", "factored") else weights_of(layout)
 
     def weights(self) -> dict[str, jax.Array]:
-        """Return weights for all diagrams of the plan, with zeros for omitted diagrams."""
+        """Return the weights of all diagrams of the plan, with zeros for omitted diagrams."""
         return weights_of(self._layout())
 
     def _layout(self) -> Layout:
-        """The parameters as matrices of the plan, with zeros for missing diagrams."""
+        """Return the parameters as the matrices of the plan, with zeros for omitted diagrams."""
         present = _present(self.signature, self.channels, self.normalize, self.use_bias, self.nested)
 
         def cast(array: jax.Array) -> jax.Array:
@@ -125,7 +125,7 @@ class WreathLinear(Linear):
 
 
 def core_name(product: Product) -> str:
-    """Return the labels of a core."""
+    """Return the labels of a core, as text."""
     return " ".join(product.core) or "()"
 
 
@@ -137,7 +137,7 @@ def _planned(signature: Signature, channels: Widths, normalize: Normalize, bias:
 
 @functools.lru_cache(maxsize=64)
 def _left(signature: Signature, nested: Nested) -> Mapping[TermPair, np.ndarray]:
-    """Return for each pair of terms the remaining diagrams; empty if all of them remain."""
+    """Return for each pair of terms a mask of the diagrams that the layer keeps; empty if it keeps all diagrams."""
     if not nested:
         return {}
     found = dict[TermPair, np.ndarray]()
@@ -152,7 +152,7 @@ def _left(signature: Signature, nested: Nested) -> Mapping[TermPair, np.ndarray]
 def _present(
     signature: Signature, channels: Widths, normalize: Normalize, bias: bool, nested: Nested
 ) -> tuple[np.ndarray | None, ...]:
-    """Return for each product the entries of its matrix that belong to a diagram; `None` for all."""
+    """Return for each product a mask of the matrix entries that belong to a diagram; `None` if all entries do."""
     left = _left(signature, nested)
     weights = dict[TermPair, Any]()
     for pair, shape in weight_places(signature, channels, bias).values():
@@ -164,18 +164,18 @@ def _present(
 
 
 def _fits(growth: tuple[int, ...], labels: tuple[str, ...], nested: Nested) -> bool:
-    """Whether, for each pair, vertices of the inner label in one block belong to one block of the outer label."""
+    """Whether, for each nested pair, inner vertices in one block have their outer vertices in one block."""
     for inner, outer in nested:
         inside = [block for block, label in zip(growth, labels, strict=True) if label == inner]
         outside = [block for block, label in zip(growth, labels, strict=True) if label == outer]
-        # A term has each of them once: the second of two vertices is that of the other term.
+        # A term has each label at most once, so two vertices with one label belong to different terms.
         if len(inside) == 2 and inside[0] == inside[1] and outside[0] != outside[1]:
             return False
     return True
 
 
 def checked_result(out: str, pairs: Nested) -> str:
-    """Return the labels of a result; a nested label needs its outer label."""
+    """Return `out` after checking that every nested label occurs once, together with its outer label."""
     labels = out.split()
     for inner, outer in pairs:
         if inner in labels and (labels.count(inner), labels.count(outer)) != (1, 1):

@@ -1,1 +1,1 @@
-"""Uses of aligned networks: means, lines, transferred training runs."""
+"""Merge, interpolate and transfer aligned networks."""

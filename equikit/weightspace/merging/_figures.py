@@ -1,4 +1,4 @@
-"""Figures of the line between two networks. Only drawing imports Matplotlib."""
+"""Figures of losses along lines and of singular values. Matplotlib is imported only when a figure is made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def figure_of(width: float, height: float) -> Any:
-    """Return an empty Matplotlib figure that needs no display.
+    """Return an empty Matplotlib figure that works without a display.
 
     Raises:
         MissingPackageError: if Matplotlib is not installed.
@@ -40,7 +40,7 @@ def figure_of(width: float, height: float) -> Any:
 
 
 def line_figure(lines: Mapping[str, Line], axes: Any = None) -> Any:
-    """Draw losses along lines, with the straight line between the ends of each if there is a barrier."""
+    """Plot the losses along lines, each with a dotted line that connects the losses of its ends."""
     _checks.some("lines", lines, got="no lines", step='pass {"straight": barrier(loss, a, b)}')
     figure = figure_of(5.2, 3.6) if axes is None else axes.figure
     axes = figure.subplots() if axes is None else axes
@@ -56,7 +56,7 @@ def line_figure(lines: Mapping[str, Line], axes: Any = None) -> Any:
 
 
 def singular_figure(found: SingularAlignment, thresholds: Sequence[float]) -> Any:
-    """Draw singular values above alignments of singular vectors, with a column for each weight."""
+    """Plot singular values (top row) and alignments of singular vectors (bottom row), with a column for each weight."""
     columns = len(found.leaves)
     figure = figure_of(1.2 + 2.6 * columns, 5.0)
     grid = figure.subplots(2, columns, squeeze=False, sharey="row")

@@ -1,4 +1,4 @@
-"""The straight line between two networks: losses along it, and their rise above the ends."""
+"""Interpolate linearly between two networks, and compute the loss barrier along the line."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Line:
     """Losses along a straight line between two networks.
 
     Attributes:
-        places: from zero, the first network, to one, the second.
-        losses: of the networks there.
+        places: the points t on the line, from 0 (the first network) to 1 (the second network).
+        losses: the loss of the interpolated network at each point.
     """
 
     places: np.ndarray
@@ -30,37 +30,37 @@ class Line:
 
     @property
     def above(self) -> np.ndarray:
-        """The losses minus the straight line between those of the ends."""
+        """The losses minus the linear interpolation of the losses at both ends."""
         straight = (1 - self.places) * self.losses[0] + self.places * self.losses[-1]
         above: np.ndarray = self.losses - straight
         return above
 
     @property
     def barrier(self) -> float:
-        """The highest rise above the straight line; zero if there is none, because the ends lie on it."""
+        """The loss barrier: the maximum of `above`, at least 0 because `above` is 0 at the ends."""
         return float(np.max(self.above))
 
     def plot(self, name: str = "", axes: Any = None) -> Any:
-        """Draw the losses: a Matplotlib figure; see `plot_lines`, which draws several lines."""
+        """Plot the losses and return the Matplotlib figure; `plot_lines` plots several lines."""
         return plot_lines({name: self}, axes)
 
 
 def interpolate(params_a: Any, params_b: Any, place: Any) -> Any:
-    """Return the network at a point of the straight line between two, `(1 - t) a + t b`.
+    """Return the interpolated network `(1 - t) a + t b`.
 
-    Running averages of batch normalization are interpolated like all else, and do not fit what is in between: take them
-    anew, by running the network over data in training mode.
+    Running averages of batch normalization are interpolated too, but do not match the statistics of the interpolated
+    network: recompute them by running it over data in training mode.
 
     Args:
-        params_a, params_b: trees of arrays, of one structure and the same shapes.
-        place: t, one number.
+        params_a, params_b: trees of arrays with the same structure and shapes.
+        place: t, a number.
 
     Returns:
-        A tree like both, of their dtypes; what has less than 32 bits is interpolated in float32, and rounded once.
-        Integers and booleans, such as counters and masks, are those of the network that is nearer, half way the second.
+        A tree of the same structure and dtypes; half precision is interpolated in float32 and rounded once. Integers
+        and booleans, such as counters and masks, are copied from the nearer network (from the second at t = 0.5).
 
     Raises:
-        OptionError, ShapeError: if the trees do not match, naming the leaf, or the place is no number.
+        OptionError, ShapeError: if the trees do not match (the error names the leaf), or `place` is not a number.
 
     Cost: one pass over the parameters.
 
@@ -87,18 +87,18 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
     r"""Compute losses between two networks; the barrier is \(\max_t\, L((1-t) a + t b) - (1-t) L(a) - t L(b)\).
 
     Args:
-        loss: a function of the parameters alone, which JAX can trace; it is compiled once.
-        params_a, params_b: trees of arrays, with running averages of normalizations that fit what is between them.
-        points: how many places, the ends included.
+        loss: a function of the parameters only that JAX can trace; it is compiled once.
+        params_a, params_b: trees of arrays. Interpolated running averages are not recomputed, see `interpolate`.
+        points: number of points on the line, including both ends.
 
     Returns:
         The line, with `barrier`, `places` and `losses`.
 
     Raises:
-        OptionError, ShapeError: if there are less than two points, the trees do not match, or a loss is not a finite
+        OptionError, ShapeError: if there are fewer than two points, the trees do not match, or a loss is not a finite
             number.
 
-    Cost: one loss a point.
+    Cost: one loss evaluation for each point.
 
     Example:
         >>> line = barrier(lambda x: (x**2 - 1) ** 2, jnp.array(-1.0), jnp.array(1.0), points=3)
@@ -122,11 +122,11 @@ def barrier(loss: Callable[[Any], jax.Array], params_a: Any, params_b: Any, *, p
 
 
 def plot_lines(lines: Mapping[str, Line], axes: Any = None) -> Any:
-    """Draw losses along several lines, such as before and after matching, with their barriers.
+    """Plot the losses along several lines, such as before and after matching, with their barriers.
 
     Args:
-        lines: names with lines.
-        axes: Matplotlib axes to draw on; by default those of a new figure.
+        lines: the lines, by name.
+        axes: Matplotlib axes to plot on; by default the axes of a new figure.
 
     Returns:
         The Matplotlib figure.

@@ -17,30 +17,30 @@ from equikit.weightspace.specifications._tensors import checked_tensors
 
 
 def merge(spec: Specification, trees: Sequence[Any], *, rounds: int = 8, seed: int = 0, restarts: int = 0) -> Any:
-    """Return the mean of networks, each aligned with the mean of the others until nothing changes.
+    """Align each network with the mean of the others until no permutation changes, and return the mean of all.
 
-    The sum of the inner products of all pairs grows with every change. Running averages of batch normalization are
-    means like all else, and do not fit the network that comes out: its activations vary less than those of the networks
-    it is the mean of. Run the merged model over data in training mode before it is used. Integers and booleans, such as
-    counters and masks, are those of the first network.
+    Every change increases the sum of the inner products over all pairs. Running averages of batch normalization are
+    averaged too, but do not match the merged network, whose activations have a smaller variance than in the original
+    networks: run the merged model over data in training mode before use. Integers and booleans, such as counters and
+    masks, are copied from the first network.
 
     Args:
         spec: the symmetry of all networks, from `trace`.
-        trees: parameters, trees of arrays.
-        rounds: the most passes over all networks.
+        trees: the parameters of each network, trees of arrays.
+        rounds: maximum number of passes over all networks.
         seed, restarts: as for `align`.
 
     Returns:
-        A tree like each of them.
+        A tree of the same structure.
 
     Raises:
-        OptionError, ShapeError, DTypeError: if there are no networks, or one is not that of the specification.
+        OptionError, ShapeError, DTypeError: if there are no networks, or one does not match the specification.
 
-    Cost: an alignment for every network and round.
+    Cost: one alignment for each network and round.
 
     Source:
-        Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836 (merging many models). On running
-        averages: Jordan et al., REPAIR, arXiv:2211.08403.
+        Ainsworth, Hayase and Srinivasa, Git Re-Basin, arXiv:2209.04836 (merging many models); for the variance of
+        activations Jordan et al., REPAIR, arXiv:2211.08403.
     """
     checked_specification(spec)
     _checks.count("rounds", rounds, example=8)
@@ -65,16 +65,16 @@ def mean(trees: Sequence[Any]) -> Any:
     """Return the mean of trees of arrays.
 
     Args:
-        trees: a list of trees of one structure and the same shapes.
+        trees: a list of trees with the same structure and shapes.
 
     Returns:
-        A tree like each of them, of their dtypes; half precision is added in float32, and rounded once.
+        A tree of the same structure and dtypes; half precision is summed in float32 and rounded once.
 
     Raises:
-        OptionError, ShapeError: if there are none, or they do not match, naming the leaf.
-        DTypeError: if a leaf is integer or boolean, naming it.
+        OptionError, ShapeError: if the list is empty, or the trees do not match; the error names the leaf.
+        DTypeError: if a leaf is integer or boolean; the error names the leaf.
 
-    Cost: one pass over all of them.
+    Cost: one pass over all trees.
 
     Example:
         >>> import jax.numpy as jnp
@@ -90,7 +90,7 @@ def mean(trees: Sequence[Any]) -> Any:
 
 
 def _mean_of_weights(trees: Sequence[Any]) -> Any:
-    """The mean; integers and booleans are those of the first tree."""
+    """Return the mean; integers and booleans are copied from the first tree."""
     return jax.tree.map(lambda *leaves: _mean(leaves) if is_inexact(leaves[0]) else leaves[0], *trees)
 
 

@@ -1,4 +1,4 @@
-"""Transfer a training run: permute the path of one network so that another network can follow it."""
+"""Transfer a training run: apply the permuted updates of one network to another network."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from equikit.weightspace.specifications._tensors import checked_tensors, labels_
 from equikit.weightspace.specifications._terms import Element
 
 STEP = "step of the path"
-"""The label of the axis along which gradients of all steps lie, which is not permuted."""
+"""The label of the axis that stacks the gradients of all steps; it is not permuted."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Transfer:
 
     Attributes:
         element: the permutation of the source's weights.
-        similarities: after each step, that of the target's gradients and the permuted ones of the source.
+        similarities: for each step, the cosine similarity of the target's and the permuted source's gradients.
     """
 
     element: Element
@@ -51,38 +51,38 @@ def transfer(
     seed: int = 0,
     with_info: bool = False,
 ) -> Any:
-    r"""Move a network along the training path of another one, without training it.
+    r"""Apply the permuted training path of a source network to a target network, without training the target.
 
-    With a path \(a_0, \dots, a_T\) of the source, the target, which starts at \(b_0\), comes to
-    \(b_T = b_0 + g (a_T - a_0)\). The permutation g is the one under which the gradients along both paths agree best,
-    \(\min_g \sum_{t < s} |\nabla L(b_t) - g \nabla L(a_t)|^2\), found for \(s = 1, 2, \dots, T\) in turn, where
-    \(b_t = b_0 + g (a_t - a_0)\) has the permutation of step s - 1. The search is that of `align`, from the last
-    permutation on. How far it helps depends on the width of the networks and on the path: on the 8 × 8 digits, with
-    perceptrons 64-128-128-10, the straight line brings the loss below 0.6 of what it was, the path itself less far, and
-    updates that are not permuted raise it (tests/weightspace/test_transfer.py).
+    For a source path \(a_0, \dots, a_T\), the target moves from \(b_0\) to \(b_T = b_0 + g (a_T - a_0)\). The
+    permutation g minimizes the difference of the gradients along both paths,
+    \(\sum_{t < s} |\nabla L(b_t) - g \nabla L(a_t)|^2\), for \(s = 1, 2, \dots, T\) in turn, where
+    \(b_t = b_0 + g (a_t - a_0)\) uses the permutation of step s - 1. Each step runs the search of `align`, starting
+    from the previous permutation. The benefit depends on the width of the networks and on the path: on the 8 × 8 digits
+    with perceptrons 64-128-128-10, the straight line reduces the loss below 0.6 of its initial value and the path
+    itself reduces it less; updates without permutation increase the loss (tests/weightspace/test_transfer.py).
 
     Args:
-        spec: the symmetry of both, from `trace`.
-        trajectory: parameters of the source, from its start to its end: a list of trees, or one tree of arrays with a
-            leading axis, as `jax.lax.scan` stacks them.
-        target: parameters to start from, a tree.
-        loss: `loss(params, batch)`, a number, whose mean over the batches has the gradients; it is compiled.
-        batches: a list of arguments for it, the same for both networks.
-        fast: take the straight line from the start to the end in place of the path, and keep the target's gradients of
-            earlier steps though the permutation has changed. False is the path itself.
-        points: for `fast`, the number T of steps into which the line is cut.
-        seed: of the order of labels.
+        spec: the symmetry of both networks, from `trace`.
+        trajectory: parameters of the source from start to end: a list of trees, or one tree of arrays with a leading
+            axis, as `jax.lax.scan` stacks them.
+        target: initial parameters of the target, a tree.
+        loss: a scalar function `loss(params, batch)`, whose gradients are averaged over the batches; it is compiled.
+        batches: a list of batches for the loss, the same for both networks.
+        fast: if True, replace the path by the straight line from its start to its end, and do not recompute the
+            target's gradients of earlier steps when the permutation changes.
+        points: for `fast`, the number T of steps on the line.
+        seed: seed for the order of labels.
         with_info: return `(moved, info)`.
 
     Returns:
-        The target at the end of the path: a tree like it.
+        The target at the end of the path, a tree of the same structure.
 
     Raises:
-        OptionError, ShapeError, DTypeError: if parameters are not those of the specification, have weights that are no
-            numbers, or there is no path, loss or batch.
+        OptionError, ShapeError, DTypeError: if parameters do not match the specification, weights are not finite, or
+            the path, the loss or the batches are missing.
 
-    Cost: T gradients of the source, and of the target \(O(T^2)\), or T if `fast`; T searches among the gradients of all
-    steps, which are kept.
+    Cost: T gradients of the source, and \(O(T^2)\) of the target, or T if `fast`; T searches over the gradients of all
+    steps, which stay in memory.
 
     Example:
         >>> from equikit.weightspace import trace, transfer
@@ -103,8 +103,8 @@ def transfer(
         True
 
     Source:
-        Chijiwa, Transferring learning trajectories of neural networks, arXiv:2305.14122: gradient matching
-        along the trajectory (GMT), and its fast version (FGMT).
+        Chijiwa, Transferring learning trajectories of neural networks, arXiv:2305.14122: gradient matching along
+        the trajectory (GMT) and its fast version (FGMT).
     """
     checked_specification(spec)
     _checks.flag("with_info", with_info)
@@ -144,7 +144,7 @@ def _matched(
     labels = {name: (STEP, *axes) for name, axes in labels_of(spec.leaves).items()}
     permuted = [label for label in spec.groups if any(label in axes for axes in labels.values())]
     generator = np.random.default_rng(seed)
-    # Steps to come are zeros, which change no inner product: all searches have arrays of one shape.
+    # Rows of future steps are zero and do not change inner products, so that all searches use arrays of one shape.
     two, one = (
         {name: jnp.zeros((len(source), *array.shape), array.dtype) for name, array in source[0].items()}
         for _ in range(2)
@@ -154,7 +154,7 @@ def _matched(
     changed = False
     with progress("transfer", len(source)) as advance:
         for last in range(len(source)):
-            # Where the permutation is that of the step before, so are the gradients of earlier steps.
+            # If the permutation did not change, the gradients of earlier steps are still valid.
             for number in range(0 if changed and not fast else last, last + 1):
                 here = slopes(moved(number, element))
                 one = {name: array.at[number].set(here[name]) for name, array in one.items()}
@@ -168,7 +168,7 @@ def _matched(
 
 
 def _checked_path(trajectory: Any, spec: Specification) -> list[Any]:
-    """The trees of a path, after checking each against the specification."""
+    """Return the trees of a path, after checking each tree against the specification."""
     names = {leaf.name for leaf in spec.leaves}
     if isinstance(trajectory, list | tuple) and (not trajectory or named_leaves(trajectory).keys() != names):
         path = list(trajectory)
