@@ -1,4 +1,4 @@
-"""Graphs of parameters, built from the traced symmetry, and networks on them."""
+"""Parameter graphs, built from the traced symmetry, and graph networks on them."""
 
 from equikit import _checks
 from equikit.weightspace.graphs._graph import ParameterGraph

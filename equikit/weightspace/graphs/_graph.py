@@ -1,4 +1,4 @@
-"""The parameter graph of a model: static arrays, and the values of parameters on it."""
+"""The parameter graph of a model: its static arrays, and the features of parameters on it."""
 
 from __future__ import annotations
 
@@ -26,49 +26,49 @@ if TYPE_CHECKING:
     import networkx
 
 LOOKED_UP = "gather"
-"""The start of the reason for which a label with looked-up indices, such as words, is rigid."""
+"""The prefix of the reason why a label with looked-up indices, such as a vocabulary, is rigid."""
 
 
 @dataclass(frozen=True)
 class ParameterGraph:
     r"""The parameter graph of a model, built from the symmetry of its program. Made by `graph`.
 
-    Nodes are first of all neurons: the indices of every label that is permuted, and of the labels of inputs, outputs
-    and looked-up rows, on which nothing acts; a label that is nested in another, as what is in a head of attention, has
-    one for each index of both, with an edge to that of the outer label, and both axes count as one.
-    A parameter, or each piece of one whose axes are sums, is laid out by the number of its axes that are neurons:
+    Most nodes are neurons: the indices of every permuted label, and of the fixed labels of inputs, outputs and
+    looked-up rows. A label that is nested in another, such as the features within attention heads, has a neuron for
+    each pair of indices, with an edge to the neuron of the outer label; its two axes count as one.
+    A parameter (or each piece of a parameter with sum axes) is laid out by the number of its neuron axes:
 
-    | neurons' axes | `"neurons"` | `"parameters"` |
+    | neuron axes | `"neurons"` | `"parameters"` |
     | --- | --- | --- |
     | none | a node for each entry | the same |
-    | one | channels of the neurons | an edge for each entry, from a node that stands for the parameter |
+    | one | channels of the neurons | an edge for each entry, from a node that represents the parameter |
     | two | an edge for each pair of neurons | an edge for each entry |
     | three or more | a node for each tuple of neurons, and an edge to each of them | the same for each entry |
 
-    Axes that are no neurons, such as the windows of convolutions, are channels in the left column, filled up with zeros
-    to the largest. Edges are directed from the first to the second axis of the parameter. Two parameters between the
-    same neurons are parallel edges of two kinds; where an axis is tied to another (`h h`), both ends are of one layer.
+    With `"neurons"`, all other axes, such as the windows of convolutions, are channels, padded with zeros to the
+    largest number. Edges are directed from the first to the second neuron axis. Two parameters between the same neurons
+    are parallel edges of two kinds; if two axes of a parameter are tied (`h h`), edges stay within one layer.
 
-    A permutation of the parameters relabels the nodes and edges, and does nothing else (`places`).
+    A permutation of the parameters only relabels nodes and edges (`places`).
 
     Args:
         spec: the symmetry of the parameters, from `trace`.
-        kind: what there is one of, see above.
-        neurons: labels on which nothing acts whose indices are nodes; by default those named above.
+        kind: `"neurons"` or `"parameters"`, see above.
+        neurons: fixed labels whose indices are nodes; by default the labels named above.
 
     Attributes:
-        node_layers, edge_kinds: names of layers and of kinds of edges; ids are places in them.
-        node_layer: which layer a node is of, `[nodes]`.
-        node_kind: 0 for neurons, 1 for nodes that stand for parameters, `[nodes]`.
-        node_position: a number for every index that nothing permutes, -1 for all others, `[nodes]`.
+        node_layers, edge_kinds: names of node layers and edge kinds; ids index these tuples.
+        node_layer: the layer id of each node, `[nodes]`.
+        node_kind: 0 for neurons, 1 for nodes that represent parameters, `[nodes]`.
+        node_position: an id for every index that is not permuted, -1 for all others, `[nodes]`.
         edge_index: senders and receivers, `[2, edges]`.
-        edge_kind: which parameter, `[edges]`.
-        edge_position: as for nodes, `[edges]`.
+        edge_kind: the kind id of each edge, `[edges]`.
+        edge_position: like `node_position`, `[edges]`.
 
     Raises:
-        OptionError: if there is no such kind or label.
+        OptionError: if the kind or a label is unknown.
 
-    Cost: the graph is made once, when its arrays are first asked for.
+    Cost: the graph is built once, on first access of its arrays.
 
     Example:
         >>> import jax.numpy as jnp
@@ -84,8 +84,8 @@ class ParameterGraph:
 
     Source:
         Kofinas et al., Graph neural networks for learning equivariant representations of neural networks,
-        arXiv:2403.12143 (neurons); Lim et al., Graph metanetworks for processing diverse neural
-        architectures, arXiv:2312.04501 (parameters). There graphs are built by hand for known layers.
+        arXiv:2403.12143 (neurons); Lim et al., Graph metanetworks for processing diverse neural architectures,
+        arXiv:2312.04501 (parameters). The papers build graphs by hand for known layers.
     """
 
     spec: Specification
@@ -107,7 +107,7 @@ class ParameterGraph:
 
     @cached_property
     def layout(self) -> Layout:
-        """The blocks of nodes and of edges, and the places of the values."""
+        """The blocks of nodes and edges, and the position of each tensor's values in them."""
         return layout(self.spec, self.kind, [*self.spec.groups, *(self.neurons or ())])
 
     @property
@@ -122,37 +122,37 @@ class ParameterGraph:
 
     @property
     def node_width(self) -> int:
-        """The number of values of a node, including zeros."""
+        """The number of values of each node, including zero padding."""
         return self.layout.width(on_edges=False)
 
     @property
     def edge_width(self) -> int:
-        """The number of values of an edge, including zeros."""
+        """The number of values of each edge, including zero padding."""
         return self.layout.width(on_edges=True)
 
     @property
     def node_layers(self) -> tuple[str, ...]:
-        """The name of every layer: a label, or a parameter whose entries are nodes."""
+        """The name of every node layer: a label, or a parameter that has nodes."""
         return tuple(block.name for block in self.layout.nodes)
 
     @property
     def edge_kinds(self) -> tuple[str, ...]:
-        """The name of every kind of edge: a parameter, and if it has several, which of its axes."""
+        """The name of every edge kind: a parameter, with the axis if the parameter has several kinds of edges."""
         return tuple(block.name for block in self.layout.edges)
 
     @cached_property
     def node_layer(self) -> np.ndarray:
-        """The layer of every node, `[nodes]`."""
+        """The layer id of every node, `[nodes]`."""
         return repeated(self.layout.nodes, range(len(self.layout.nodes)))
 
     @cached_property
     def node_kind(self) -> np.ndarray:
-        """0 for neurons, 1 for nodes of parameters, `[nodes]`."""
+        """0 for neurons, 1 for nodes that represent parameters, `[nodes]`."""
         return repeated(self.layout.nodes, [not block.neurons for block in self.layout.nodes])
 
     @cached_property
     def node_position(self) -> np.ndarray:
-        """A number for every index that is not permuted, -1 for the others, `[nodes]`."""
+        """An id for every index that is not permuted, -1 for all others, `[nodes]`."""
         return positions(self.layout.nodes)
 
     @cached_property
@@ -162,27 +162,27 @@ class ParameterGraph:
 
     @cached_property
     def edge_kind(self) -> np.ndarray:
-        """The kind of every edge, `[edges]`."""
+        """The kind id of every edge, `[edges]`."""
         return repeated(self.layout.edges, range(len(self.layout.edges)))
 
     @cached_property
     def edge_position(self) -> np.ndarray:
-        """A number for every window index that is an axis of the edges, -1 for the others, `[edges]`."""
+        """An id for every index along axes of edges that are not permuted, -1 for other edges, `[edges]`."""
         return positions(self.layout.edges)
 
     def features(self, params: Any, *, channels: int = 1) -> Features:
-        """Return the values of parameters on the graph.
+        """Return the parameters as features of nodes and edges.
 
         Args:
-            params: a tree of arrays `[*batch, *shape]`, the parameters of a network or of many, stacked; with more than
-                one channel, as where every weight comes with a gradient, `[*batch, *shape, channels]`.
-            channels: see there.
+            params: a tree of arrays `[*batch, *shape]`, the parameters of one network or of stacked networks; with more
+                than one channel, such as weights with gradients, `[*batch, *shape, channels]`.
+            channels: number of channels.
 
         Returns:
             `nodes`, `[*batch, nodes, node_width * channels]`, and `edges`, `[*batch, edges, edge_width * channels]`.
 
         Raises:
-            ShapeError, DTypeError, OptionError: if the parameters are not those of the specification.
+            ShapeError, DTypeError, OptionError: if the parameters do not match the specification.
         """
         tensors = split(self.spec.leaves, with_channels(self.spec.leaves, params, _checks.count("channels", channels)))
         return Features(laid_out(self.layout, tensors, False), laid_out(self.layout, tensors, True))
@@ -191,15 +191,15 @@ class ParameterGraph:
         """Return the parameters with these features: the inverse of `features`.
 
         Args:
-            features: `[*batch, nodes, node_width * channels]` and `[*batch, edges, edge_width * channels]`; what stands
-                in place of zeros that fill up is not read.
-            like: a tree, whose structure the result gets.
+            features: `[*batch, nodes, node_width * channels]` and `[*batch, edges, edge_width * channels]`; entries in
+                the zero padding are ignored.
+            like: a tree with the structure of the result.
 
         Returns:
-            A tree of arrays `[*batch, *shape]`, with the channels as a last axis where there are more than one.
+            A tree of arrays `[*batch, *shape]`, with a last axis of channels if there is more than one.
 
         Raises:
-            ShapeError: if the features are not of this graph.
+            ShapeError: if the features do not match this graph.
         """
         counts = (self.num_nodes, self.node_width), (self.num_edges, self.edge_width)
         channels = {array.shape[-1] // width for array, (_, width) in zip(features, counts, strict=True) if width}
@@ -219,26 +219,26 @@ class ParameterGraph:
         return jax.tree.unflatten(jax.tree.structure(like), results)
 
     def places(self, element: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return how an element of the group moves nodes and edges: node i becomes node `nodes[i]`, and so for edges.
+        """Return permutations `(nodes, edges)` for a group element: node i moves to `nodes[i]`, edge j to `edges[j]`.
 
-        Moving the parameters, `spec.act(element, params)`, moves their features so; all other arrays of the graph, with
-        senders and receivers renamed, stay as they are.
+        The features of `spec.act(element, params)` are permuted in this way. All other arrays of the graph are
+        invariant, after senders and receivers are renamed.
         """
         nested = self.spec.nested
         return moved(self.layout.nodes, dict(element), nested), moved(self.layout.edges, dict(element), nested)
 
     def to_networkx(self, params: Any = None) -> networkx.MultiDiGraph:
-        """Return a NetworkX graph: nodes have the attributes layer, kind, position, edges kind and position.
+        """Return a NetworkX graph; nodes have attributes layer, kind and position, edges have kind and position.
 
         Args:
-            params: parameters of one network; nodes and edges then have their values as the attribute `value`.
+            params: parameters of one network; nodes and edges then store their values in the attribute `value`.
 
         Raises:
-            ShapeError: if these are the parameters of many networks.
+            ShapeError: if `params` is a batch of networks.
         """
         return to_networkx(self, params)
 
 
 def checked_graph(graph: Any) -> None:
-    """Raise `OptionError` unless it is a parameter graph."""
+    """Raise `OptionError` unless `graph` is a `ParameterGraph`."""
     _checks.instance("graph", graph, ParameterGraph, "ParameterGraph(spec)")

@@ -18,17 +18,17 @@ def _static(array: np.ndarray) -> np.ndarray:
 
 
 def _grid(block: Block) -> np.ndarray:
-    """The indices of every position of the grid, `[axes, size]`."""
+    """Return the index along each axis for every node or edge of the grid, `[axes, size]`."""
     return np.indices(block.shape).reshape(len(block.axes), block.size)
 
 
 def repeated(blocks: Sequence[Block], numbers: Iterable[int]) -> np.ndarray:
-    """Return a number of every block, repeated for each of its nodes or edges."""
+    """Repeat the number of every block for each of its nodes or edges."""
     return _static(np.repeat(np.array([*numbers], np.int32), [block.size for block in blocks]))
 
 
 def positions(blocks: Sequence[Block]) -> np.ndarray:
-    """Return a number for every encoded index, shared by all nodes or edges that have it; -1 for the others."""
+    """Return the id of the encoded index of every node or edge; -1 in blocks without encoded axes."""
     found, first = [np.zeros(0, np.int32)], 0
     for block in blocks:
         if not block.coded:
@@ -60,7 +60,7 @@ def ends(blocks: Layout) -> np.ndarray:
 
 
 def moved(blocks: Sequence[Block], element: Element, nested: Nested) -> np.ndarray:
-    """Return where an element of the group moves the nodes or edges of the blocks."""
+    """Return the new number of every node or edge of the blocks under a group element."""
     found, start, within = [np.zeros(0, np.intp)], 0, dict(nested)
     for block in blocks:
         grid = _grid(block)
@@ -68,7 +68,7 @@ def moved(blocks: Sequence[Block], element: Element, nested: Nested) -> np.ndarr
         place = np.zeros(block.size, np.intp)
         for axis, indices in zip(block.axes, grid, strict=True):
             places = element.get(axis.label, np.arange(axis.size))
-            # A nested label has a permutation for each index of the outer one, as it was before.
+            # A nested label has a permutation for each original index of the outer label.
             to = places[rows[within[axis.label]], indices] if places.ndim == 2 else places[indices]
             place = place * axis.size + to
         found.append(start + place)

@@ -1,14 +1,14 @@
-"""The correspondence of a parameter graph and the parameters: blocks of nodes and of edges.
+"""The layout of parameters on a parameter graph, in blocks of nodes and blocks of edges.
 
-A block is a grid: the product of the index sets of some axes. A tensor, which is a parameter or a piece of one with one
-label per axis, is laid out by the number of its axes whose indices are neurons; its other axes, such as windows of
-convolutions or steps of loops, are called windows here. A nested label, such as one inside a head of attention, has a
-neuron for each index of both labels, joined to that of the outer label; both axes together count as one.
+A block is a grid: the product of the index sets of some axes. A tensor (a parameter, or a piece of a parameter with one
+label per axis) is laid out by the number of its neuron axes, whose indices are neurons. All other axes, such as windows
+of convolutions or steps of loops, are called windows here. A nested label, such as the features within attention heads,
+has a neuron for each pair of indices, with an edge to the neuron of the outer label; its two axes count as one.
 
-| neurons' axes | `"neurons"` | `"parameters"` |
+| neuron axes | `"neurons"` | `"parameters"` |
 | --- | --- | --- |
 | none | a node for each entry | the same |
-| one | channels of the neurons | an edge for each entry, to its neuron from a node that stands for the tensor |
+| one | channels of the neurons | an edge for each entry, to its neuron from a node that represents the tensor |
 | two | an edge for each pair of neurons, windows as channels | an edge for each entry |
 | more | a node for each tuple of neurons, windows as channels, and an edge to each of them | the same for each entry |
 """
@@ -25,18 +25,18 @@ from equikit.weightspace.specifications._tensors import Tensor, tensors_of
 from equikit.weightspace.specifications._terms import Symbol
 
 GraphKind = Literal["neurons", "parameters"]
-"""What nodes or edges represent: a node for each neuron, or an edge, or node, for each parameter."""
+"""A node for each neuron, or an edge (or a node) for each entry of a parameter."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Nodes or edges, one for each index of some axes.
+    """A grid of nodes or edges, one for each combination of indices of some axes.
 
     Attributes:
-        name: of the label, of the tensor, or of a tensor and one of its labels.
-        axes: of the grid; the last changes fastest.
-        coded: the places of the axes whose indices are told apart by a code, since nothing permutes them.
-        neurons: whether they are neurons.
+        name: the name of the label or tensor, or of the tensor with one of its labels.
+        axes: the axes of the grid; the last varies fastest.
+        coded: the positions of the axes whose indices are encoded, because they are not permuted.
+        neurons: whether the nodes are neurons.
     """
 
     name: str
@@ -57,11 +57,10 @@ class Block:
 
 @dataclass(frozen=True)
 class EdgeBlock(Block):
-    """Edges.
+    """A grid of edges.
 
     Attributes:
-        ends: for the sender and the receiver a block of nodes, by its number, and the axes of the grid that are the
-            axes of that block.
+        ends: for sender and receiver, the number of a block of nodes, and the axes of this grid that index its nodes.
     """
 
     ends: tuple[tuple[int, tuple[int, ...]], tuple[int, tuple[int, ...]]] = ((0, ()), (0, ()))
@@ -69,14 +68,14 @@ class EdgeBlock(Block):
 
 @dataclass(frozen=True)
 class Place:
-    """The place of the values of a tensor.
+    """The position of a tensor's values in the graph.
 
     Attributes:
         tensor: the tensor.
-        on_edges: whether they are on edges.
-        block: the number of the block of edges, or of nodes.
-        axes: the axes of the tensor that are those of the block; the others are channels.
-        first: the first of these channels.
+        on_edges: whether the values are on edges (True) or nodes (False).
+        block: the number of the block of edges or nodes.
+        axes: the axes of the tensor that are axes of the block; all others are channels.
+        first: the number of the first channel.
     """
 
     tensor: Tensor
@@ -92,20 +91,20 @@ class Place:
 
     @property
     def width(self) -> int:
-        """The number of these channels."""
+        """The number of channels of the tensor."""
         return math.prod(self.tensor.axes[place].size for place in self.rest)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """All blocks, and the places of the values."""
+    """All blocks of nodes and edges, and the position of each tensor's values."""
 
     nodes: tuple[Block, ...]
     edges: tuple[EdgeBlock, ...]
     places: tuple[Place, ...]
 
     def width(self, on_edges: bool) -> int:
-        """The largest number of channels of the values of an edge, or of a node."""
+        """Return the largest number of channels of an edge or a node."""
         return max((place.first + place.width for place in self.places if place.on_edges == on_edges), default=0)
 
 
@@ -121,7 +120,7 @@ def layout(spec: Specification, kind: GraphKind, neurons: Sequence[str]) -> Layo
         nodes.append(Block(label, (*both, met[label]), (0,) if label not in spec.groups else (), True))
     number = {label: place for place, label in enumerate(labels)}
     for label in labels:
-        if label in within:  # what tells which of them are within one index of the outer label
+        if label in within:  # edges to the outer label show which neurons share an outer index
             outer = number[within[label]]
             name, ends = f"{label} within {within[label]}", ((number[label], (0, 1)), (outer, (0,)))
             edges.append(EdgeBlock(name, nodes[number[label]].axes, ends=ends))
@@ -158,7 +157,7 @@ def layout(spec: Specification, kind: GraphKind, neurons: Sequence[str]) -> Layo
 
 
 def _neurons(tensor: Tensor, number: Mapping[str, int], within: Mapping[str, str]) -> list[tuple[int, tuple[int, ...]]]:
-    """The axes of a tensor whose indices are neurons: a block of nodes, and the axis; both axes of a nested label."""
+    """Return a block of nodes and the axis, or both axes of a nested label, for each neuron axis of a tensor."""
     found: list[tuple[int, tuple[int, ...]]] = []
     outer: set[int] = set()
     for place, label in enumerate(tensor.labels):
@@ -167,5 +166,5 @@ def _neurons(tensor: Tensor, number: Mapping[str, int], within: Mapping[str, str
             found.append((number[label], (tensor.labels.index(within[label]), place)))
         elif label in number:
             found.append((number[label], (place,)))
-    # An axis that only says of which index of the outer label a neuron is stands for no neuron of its own.
+    # The axis of an outer label that only locates nested neurons is not a neuron axis of its own.
     return [(block, axes) for block, axes in found if len(axes) > 1 or axes[0] not in outer]

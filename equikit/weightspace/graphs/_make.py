@@ -1,4 +1,4 @@
-"""From a program to the graph of its parameters."""
+"""Build the parameter graph of a model from its program."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ def graph(
     *,
     neurons: Sequence[str] | None = None,
 ) -> ParameterGraph:
-    """Trace a model, and build the graph of its parameters; one graph serves all networks of the architecture.
+    """Trace a model, and build its parameter graph, which is valid for all networks of the architecture.
 
     Args:
         apply: the model, a pure function `apply(params, x)` that JAX can trace.
         params: a tree of arrays, or of `jax.ShapeDtypeStruct`s.
         x: an input, or several in a tuple.
-        kind: a node for each neuron (`"neurons"`), or an edge, or node, for each parameter (`"parameters"`): see
-            `ParameterGraph`.
-        neurons: labels on which nothing acts whose indices are nodes; by default those of inputs, outputs and looked-up
-            rows.
+        kind: a node for each neuron (`"neurons"`), or an edge or node for each entry of a parameter (`"parameters"`):
+            see `ParameterGraph`.
+        neurons: fixed labels whose indices are nodes; by default the labels of inputs, outputs and looked-up rows.
 
     Returns:
-        The graph. From a specification it is made by `ParameterGraph(spec, kind)`.
+        The graph. To build it from a specification, write `ParameterGraph(spec, kind)`.
 
     Raises:
-        DTypeError, OptionError: if the model cannot be traced, or there is no such kind or label.
+        DTypeError, OptionError: if the model cannot be traced, or the kind or a label is unknown.
 
     Cost: tracing the model once.
 

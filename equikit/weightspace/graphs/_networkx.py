@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def to_networkx(graph: ParameterGraph, params: Any = None) -> networkx.MultiDiGraph:
-    """Convert a graph; see `ParameterGraph.to_networkx`."""
+    """Convert a parameter graph to NetworkX; see `ParameterGraph.to_networkx`."""
     import networkx
 
     found = networkx.MultiDiGraph()

@@ -1,4 +1,4 @@
-"""Activations of neurons on probe inputs, as features of nodes."""
+"""Compute activations of neurons on probe inputs, as node features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from equikit.weightspace.tracing.programs._reading import INPUT, OUTPUT
 
 
 def _along(seen: Seen, axes: Sequence[Axis]) -> jax.Array | None:
-    """The mean of an array over all axes but some index sets, flattened; nothing if one of them is missing."""
+    """Return the mean of an array over all axes except `axes`, flattened; None if one of `axes` is missing."""
     if any(axis.root not in seen.axes for axis in axes):
         return None
     places = [seen.axes.index(axis.root) for axis in axes]
@@ -30,14 +30,14 @@ def _along(seen: Seen, axes: Sequence[Axis]) -> jax.Array | None:
 
 
 def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any, inputs: tuple[Any, ...]) -> jax.Array:
-    """Return for each node the last array of the program with its label, averaged over all else, `[nodes]`."""
+    """Return for each node the last array of the program with its label, averaged over all other axes, `[nodes]`."""
     spec = graph.spec
     wanted = [block for block in graph.layout.nodes if block.neurons]
     groups = {axis.label: S(axis.size) for block in wanted for axis in block.axes}
     program = labeled(spec.leaves, groups, apply, params, inputs)
     seen: list[Seen] = []
     results = evaluated(program, params, inputs, seen.append)
-    # A single neuron has an axis of one index, which looks like any other; at the ends it is all that there is.
+    # An axis of size one cannot be identified in the program; a single input or output is averaged over whole arrays.
     ends = {INPUT: jax.tree.leaves(inputs), OUTPUT: results}
     reasons = dict(spec.reasons)
     found = []
@@ -54,26 +54,26 @@ def activations_of(graph: ParameterGraph, apply: Callable[..., Any], params: Any
 
 
 class Probes(nnx.Module):
-    """The activations of every neuron on a few inputs, which may be learned, as features of its node.
+    """Activations of every neuron on a few probe inputs, which may be learned, as features of its node.
 
-    The program is run with each probe. Of all arrays in it that have an axis of a neuron's layer and depend on the
-    input, the last counts, and its mean over everything but this axis. Layers that no array of the program has, as
-    those inside loops, and nodes that are no neurons, get zeros. Relabeling neurons relabels their activations.
+    The program is run on each probe. The feature of a neuron is taken from the last array in the program that depends
+    on the input and has an axis of the neuron's layer, averaged over all other axes. Layers without such an array, for
+    example inside loops, and nodes that are not neurons have zero features. Relabeling neurons relabels the features.
 
     Args:
-        graph: the graph of the parameters, from `graph`.
-        apply: the model, as it was traced.
-        x: inputs, stacked: an array `[probes, *shape]`, or several in a tuple, where `shape` is that of an input of
-            `apply`, its batch axis included.
-        learned: let inputs of floating-point numbers be parameters; others, as words, never are.
+        graph: the parameter graph, from `graph`.
+        apply: the model that was traced.
+        x: stacked inputs: an array `[probes, *shape]`, or several in a tuple, where `shape` is the shape of an input of
+            `apply`, including its batch axis.
+        learned: whether floating-point inputs are parameters; other inputs, such as token ids, never are.
 
     Attributes:
-        count: the number of probes, and of features.
+        count: the number of probes, which is the number of features.
 
     Raises:
-        ShapeError: if the inputs have no first axis of one size.
+        ShapeError: if the inputs do not share the size of the first axis.
 
-    Cost: the model, for each probe and network.
+    Cost: one run of the model for each probe and network.
 
     Example:
         >>> from equikit.weightspace import graph
@@ -107,7 +107,7 @@ class Probes(nnx.Module):
         self.count = int(arrays[0].shape[0])
 
     def __call__(self, params: Any) -> jax.Array:
-        """The activations, `[*batch, nodes, probes]`, of parameters `[*batch, *shape]`."""
+        """Return the activations, `[*batch, nodes, probes]`, for parameters `[*batch, *shape]`."""
         checked_leaves(self.graph.spec.leaves, params)
         leaf, first = self.graph.spec.leaves[0], jax.tree.leaves(params)[0]
         batch = first.shape[: first.ndim - len(leaf.axes)]

@@ -1,4 +1,4 @@
-"""Conversion between a tree of parameters and the values on nodes and edges of its graph."""
+"""Convert parameters to features of nodes and edges of their graph, and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Features(NamedTuple):
 
 
 def laid_out(blocks: Layout, tensors: Mapping[str, jax.Array], on_edges: bool) -> jax.Array:
-    """Convert tensors `[*batch, *axes, c]` to zero-padded values of nodes or edges `[*batch, count, width * c]`."""
+    """Convert tensors `[*batch, *axes, c]` to zero-padded features of nodes or edges, `[*batch, count, width * c]`."""
     some, first = next(iter(tensors.values())), blocks.places[0]
     batch, c = some.shape[: some.ndim - len(first.tensor.axes) - 1], some.shape[-1]
     dtype, width = jnp.result_type(*tensors.values()), blocks.width(on_edges)
@@ -41,14 +41,14 @@ def laid_out(blocks: Layout, tensors: Mapping[str, jax.Array], on_edges: bool) -
     for number, block in enumerate(_side(blocks, on_edges)):
         held = found.get(number, [])
         missing = width - sum(part.shape[-2] for part in held)
-        # The places of a block are in the order of their channels.
+        # The tensors of a block come in the order of their channels.
         parts.append(jnp.concatenate([*held, jnp.zeros((*batch, block.size, missing, c), dtype)], axis=-2))
     whole = jnp.concatenate([*parts, jnp.zeros((*batch, 0, width, c), dtype)], axis=-3)
     return whole.reshape(*batch, whole.shape[-3], width * c)
 
 
 def picked(blocks: Layout, features: Features) -> dict[str, jax.Array]:
-    """Convert values of nodes and edges, `[*batch, count, width * c]`, to tensors `[*batch, *axes, c]`: the inverse."""
+    """Convert features `[*batch, count, width * c]` to tensors `[*batch, *axes, c]`: the inverse of `laid_out`."""
     tensors: dict[str, jax.Array] = {}
     for place in blocks.places:
         side: Sequence[Block] = _side(blocks, place.on_edges)
@@ -79,7 +79,7 @@ def _side(blocks: Layout, on_edges: bool) -> Sequence[Block]:
 
 
 def of_one(features: Features) -> Features:
-    """Return the features of one network, or raise `ShapeError` if they are those of many."""
+    """Return the features of one network, or raise `ShapeError` if they have batch axes."""
     step = "choose one network: jax.tree.map(lambda a: a[0], params)"
     _checks.shaped("edges of one network", features.edges, ("edges", "width"), step=step)
     return features

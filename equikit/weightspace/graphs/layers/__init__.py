@@ -1,1 +1,1 @@
-"""Layers and networks on graphs of parameters."""
+"""Layers and networks on parameter graphs."""

@@ -1,4 +1,4 @@
-"""Parts of metanetworks that act on each row separately."""
+"""Parts of metanetworks that act on each node, edge or graph separately."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from equikit.nn.initializers import DENSE, ones, scaled, unit_normal, zeros
 
 
 class State(NamedTuple):
-    """The input and the output of a layer.
+    """The features that a layer updates.
 
     Attributes:
-        nodes: `[*batch, nodes, c]`.
-        edges: `[*batch, edges, c]`; of some layers, in both directions.
-        whole: features of the whole graph, `[*batch, c]`, or none.
+        nodes: features of nodes, `[*batch, nodes, c]`.
+        edges: features of edges, `[*batch, edges, c]`; some layers use arcs (edges in both directions and self-loops).
+        whole: features of the whole graph, `[*batch, c]`, or None.
     """
 
     nodes: jax.Array
@@ -49,7 +49,7 @@ class Options(NamedTuple):
         return nnx.LayerNorm(width, scale_init=ones, bias_init=zeros, **types, rngs=self.rngs)
 
     def codes(self, count: int, width: int) -> nnx.Param[jax.Array] | None:
-        """Return learned rows, `[count, width]`, with small initial values; `None` for no rows."""
+        """Return a learned embedding, `[count, width]`, with small initial values; `None` if `count` is zero."""
         if count == 0:
             return None
         scale = np.full(count, 0.3)
@@ -57,17 +57,17 @@ class Options(NamedTuple):
 
 
 class Joined(nnx.Module):
-    """A perceptron with one hidden layer of gated units on several arrays, whose linear maps are added.
+    """A perceptron with one hidden layer of gated units on several inputs, whose linear maps are added.
 
-    Adding comes after the maps, so that rows of nodes are mapped once and not for every edge. Gates, because functions
-    of weights are products of weights: without them `sum_h a_h b_h c_h` is not learned in a thousand steps.
+    Inputs are mapped before they are added, so that a node is mapped once and not once for every edge. Units are gated
+    because functions of weights contain products: without gates, `sum_h a_h b_h c_h` is not learned in 1000 steps.
 
     Source:
         Shazeer, GLU variants improve transformer, arXiv:2002.05202.
     """
 
     def __init__(self, widths: dict[str, int], out: int, options: Options) -> None:
-        first, self.count = next(iter(widths)), len(widths)  # one bias is enough
+        first, self.count = next(iter(widths)), len(widths)  # only the first map has a bias
         self.maps = nnx.Dict(
             {name: options.linear(width, 2 * out, use_bias=name == first) for name, width in widths.items()}
         )
@@ -75,14 +75,14 @@ class Joined(nnx.Module):
         self.activation = options.activation
 
     def part(self, name: str, x: jax.Array) -> jax.Array:
-        """Return the contribution of one array."""
+        """Return the contribution of one input to the sum."""
         linear = self.maps[name]
         assert linear is not None
         result: jax.Array = linear(x)
         return result
 
     def __call__(self, total: jax.Array) -> jax.Array:
-        """Apply the gate and the last map to the sum of contributions."""
+        """Apply the gated nonlinearity and the last map to the sum of contributions."""
         assert self.last is not None
         gate, value = jnp.split(total / jnp.sqrt(jnp.asarray(self.count, total.dtype)), 2, axis=-1)
         result: jax.Array = self.last(self.activation(gate) * value)

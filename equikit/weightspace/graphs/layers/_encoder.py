@@ -1,4 +1,4 @@
-"""The first and the last map of a metanetwork: from parameters to features of nodes and edges, and back."""
+"""The encoder of a metanetwork, from parameters to features of nodes and edges, and its output heads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from equikit.weightspace.graphs.layers._messages import means
 
 
 class Encoder(nnx.Module):
-    """Maps values, codes of layers, kinds and positions, and activations to one width, and adds them."""
+    """Sum of linearly mapped values and activations, and embeddings of layers, kinds and positions."""
 
     def __init__(
         self, graph: ParameterGraph, channels: int, width: int, probes: Probes | None, options: Options
@@ -34,7 +34,7 @@ class Encoder(nnx.Module):
         self.whole = options.codes(1, width) if options.use_global else None
 
     def __call__(self, params: Any) -> State:
-        """Return features of nodes, of edges and of the graph."""
+        """Return features of nodes, edges and the whole graph."""
         graph = self.graph
         values = graph.features(params, channels=self.channels)
         batch = values.nodes.shape[:-2]
@@ -55,7 +55,7 @@ class Encoder(nnx.Module):
     def _added(
         self, values: jax.Array, linear: nnx.Linear | None, *codes: tuple[nnx.Param[jax.Array] | None, np.ndarray]
     ) -> jax.Array:
-        """Return values, if there are any, mapped to the width, plus the codes of each row."""
+        """Map values, if there are any, to the width, and add the embeddings of each row."""
         if linear is None:
             mapped = jnp.zeros((*values.shape[:-1], self.width), self.dtype or values.dtype)
         else:
@@ -72,7 +72,7 @@ def _positions(position: np.ndarray) -> int:
 
 
 class InvariantHead(nnx.Module):
-    """Means of each layer's nodes and each kind's edges, and the features of the graph, through a perceptron."""
+    """A perceptron on the mean of each layer's nodes, the mean of each kind's edges, and the features of the graph."""
 
     def __init__(self, graph: ParameterGraph, width: int, out: int, options: Options) -> None:
         self.graph = graph
@@ -98,7 +98,7 @@ class InvariantHead(nnx.Module):
 
 
 class NodeHead(nnx.Module):
-    """Features of each node of one layer."""
+    """A linear map of the features of one layer's nodes."""
 
     def __init__(self, graph: ParameterGraph, layer: str, width: int, out: int, options: Options) -> None:
         rows = np.flatnonzero(graph.node_layer == graph.node_layers.index(layer))
@@ -106,21 +106,21 @@ class NodeHead(nnx.Module):
         self.last = options.linear(width, out)
 
     def __call__(self, state: State) -> jax.Array:
-        """Return features `[*batch, n, out]`."""
+        """Return features of the nodes, `[*batch, n, out]`."""
         assert self.last is not None
         result: jax.Array = self.last(state.nodes[..., self.first : self.first + self.count, :])
         return result
 
 
 class ParameterHead(nnx.Module):
-    """New channels for every parameter, read from the place of its value."""
+    """A linear map from node and edge features to output channels of every parameter."""
 
     def __init__(self, graph: ParameterGraph, width: int, out: int, options: Options) -> None:
         self.of_nodes = options.linear(width, graph.node_width * out)
         self.of_edges = options.linear(width, graph.edge_width * out)
 
     def __call__(self, state: State) -> Features:
-        """The features of the new parameters."""
+        """Return the output parameters as features of the graph."""
 
         def read(linear: nnx.Linear | None, x: jax.Array) -> jax.Array:
             return x[..., :0] if linear is None else linear(x)

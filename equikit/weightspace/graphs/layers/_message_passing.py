@@ -14,7 +14,7 @@ from equikit.weightspace.graphs.layers._metanetwork import Metanetwork
 
 
 class MessageLayer(nnx.Module):
-    """A layer that updates edges from their ends, nodes from means of edges, and the graph from means of both."""
+    """Update edges from their end nodes, nodes from means of edges, and the whole graph from means of both."""
 
     def __init__(self, graph: ParameterGraph, width: int, options: Options) -> None:
         self.graph = graph
@@ -22,7 +22,7 @@ class MessageLayer(nnx.Module):
         whole = {"whole": width} if options.use_global else {}
         self.edge = Joined({"edge": width, "sender": width, "receiver": width} | whole, width, options)
         self.node = Joined({"node": width, "incoming": width, "outgoing": width} | whole, width, options)
-        self.gates = options.linear(width, 2 * width)  # of what is sent along edges, and against them
+        self.gates = options.linear(width, 2 * width)  # gates of messages along edges and against them
         self.whole_norm = options.norm(width) if options.use_global else None
         self.whole = Joined({"whole": width, "nodes": width, "edges": width}, width, options) if whole else None
 
@@ -68,36 +68,36 @@ class MessageLayer(nnx.Module):
 class MessagePassing(Metanetwork):
     r"""A graph network on the parameters of other networks, equivariant or invariant under their permutations.
 
-    With features \(e\) of the edge from node \(u\) to \(v\), \(g\) of the whole graph, perceptrons \(\phi\) and layer
-    norms in front of them, a layer is
+    Let \(e_{uv}\) be the features of the edge from node \(u\) to node \(v\), \(x_v\) the features of nodes, \(g\) the
+    features of the whole graph, and \(\phi\) perceptrons that are preceded by layer norms. A layer is
 
     \(e_{uv} \mathrel{+}= m_{uv} = \phi_e(e_{uv}, x_u, x_v, g)\),
     \(x_v \mathrel{+}= \phi_x(x_v, \mathrm{mean}_u\, m_{uv} \odot a_u, \mathrm{mean}_u\, m_{vu} \odot b_u, g)\),
     \(g \mathrel{+}= \phi_g(g, \mathrm{mean}\, \phi_x, \mathrm{mean}\, m)\),
 
-    where \(a_u\) and \(b_u\) are affine in \(x_u\): networks multiply weights by activations. Means, not sums, keep
-    numbers of one size for networks of every width; they are means over the kinds of edges that a node has, or over all
-    layers and kinds, of means over those of one kind, lest a bias be lost among a thousand weights. Layers of the
-    graph, kinds of edges, and indices that nothing permutes have learned codes; hidden neurons have none of their own,
-    so that relabeling them relabels the result.
+    where \(a_u\) and \(b_u\) are affine in \(x_u\), because networks multiply weights by activations. Means instead of
+    sums keep features of the same magnitude for networks of every width. Every mean is taken within each kind of edge
+    (or each layer) first and then over kinds, so that a bias is not lost among a thousand weights. Node layers, edge
+    kinds and indices that are not permuted have learned embeddings. Individual hidden neurons have none, so that
+    relabeling them relabels the result.
 
     Args:
-        graph: the graph of the parameters, from `graph`.
-        channels: numbers for each weight: of the input, of the hidden layers, of the output. One for the weights alone;
-            more where every weight comes with a gradient. Where hidden layers differ, a linear map stands between them.
-        out: `""` for invariants, the name of a layer of the graph, as `"h0"`, for features of each of its nodes; by
-            default a tree like the parameters.
-        use_global: have features of the whole graph; without them nothing goes from one component to another.
-        activation: in the perceptrons.
-        probes: activations of every neuron as further features, see `Probes`.
-        dtype: of the computation, that of parameters and weights together by default.
-        param_dtype: of the parameters of this network.
-        rngs: random keys.
+        graph: the parameter graph, from `graph`.
+        channels: numbers of channels for each weight: input, hidden layers, output. The input has one channel for
+            weights only, and more if each weight comes with a gradient. Hidden widths may differ.
+        out: `""` for invariants, or the name of a node layer, such as `"h0"`, for features of each of its nodes; by
+            default the output is a tree like the parameters.
+        use_global: whether there are features of the whole graph, which connect separate components of the graph.
+        activation: the nonlinearity of the perceptrons.
+        probes: activations of every neuron as additional features, see `Probes`.
+        dtype: dtype of the computation; by default promoted from inputs and parameters.
+        param_dtype: dtype of the parameters of this network.
+        rngs: random keys for the parameters.
 
     Raises:
-        OptionError: if there are less than three numbers of channels, or no such output.
+        OptionError: if there are fewer than three numbers of channels, or the output is unknown.
 
-    Cost: for every layer a product of matrices for each edge, \(O(\text{edges} \cdot c^2)\); edges are in memory.
+    Cost: each layer multiplies matrices for all edges, \(O(\text{edges} \cdot c^2)\); memory grows with the edges.
 
     Example:
         >>> import jax
@@ -116,8 +116,7 @@ class MessagePassing(Metanetwork):
 
     Source:
         Lim et al., Graph metanetworks for processing diverse neural architectures, arXiv:2312.04501;
-        Kofinas et al., arXiv:2403.12143; the form of the layers is that of Battaglia et al.,
-        arXiv:1806.01261.
+        Kofinas et al., arXiv:2403.12143. The layers have the form of Battaglia et al., arXiv:1806.01261.
     """
 
     def make_layer(self, width: int, options: Options) -> MessageLayer:

@@ -1,4 +1,4 @@
-"""Gathers along the edges of a graph, and means and weighted means back to its nodes."""
+"""Gather node features along edges, and aggregate edge features at nodes by sums, means and weighted means."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 
 def looked_up(x: jax.Array, index: np.ndarray) -> jax.Array:
-    """Look up rows `[*batch, rows, c]` by their numbers: `[*batch, entries, c]`."""
+    """Gather rows of `x`, `[*batch, rows, c]`, by index: `[*batch, entries, c]`."""
     return x.at[..., index, :].get(mode="promise_in_bounds")
 
 
 def sums(x: jax.Array, index: np.ndarray, rows: int, share: np.ndarray | None = None) -> jax.Array:
-    """Sum entries `[*batch, entries, c]` by row, `[*batch, rows, c]`; in float32 or wider.
+    """Sum entries `[*batch, entries, c]` by row, `[*batch, rows, c]`, in float32 or wider.
 
-    Entries may be multiplied by shares, `[entries]`.
+    If `share`, `[entries]`, is given, entries are multiplied by it first.
     """
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if share is not None:
@@ -25,13 +25,13 @@ def sums(x: jax.Array, index: np.ndarray, rows: int, share: np.ndarray | None = 
 
 
 def means(x: jax.Array, index: np.ndarray, rows: int) -> jax.Array:
-    """Average entries `[*batch, entries, c]` by row, `[*batch, rows, c]`; zero without entries."""
+    """Average entries `[*batch, entries, c]` by row, `[*batch, rows, c]`; rows without entries are zero."""
     count = np.bincount(index, minlength=rows)
     return sums(x, index, rows, 1.0 / count[index]).astype(x.dtype)
 
 
 def shares(index: np.ndarray, kind: np.ndarray, rows: int) -> np.ndarray:
-    """Factors of entries with which sums are means, over the kinds of a row, of means over entries of one kind."""
+    """Return a factor for each entry; sums with these factors are means over kinds of means within each kind."""
     kinds = int(kind.max(initial=-1)) + 1
     pair = index.astype(np.int64) * kinds + kind
     _, inverse, counts = np.unique(pair, return_inverse=True, return_counts=True)
@@ -41,25 +41,25 @@ def shares(index: np.ndarray, kind: np.ndarray, rows: int) -> np.ndarray:
 
 
 def mean_of_means(x: jax.Array, kind: np.ndarray) -> jax.Array:
-    """Return the mean over all kinds of the means of rows of one kind, `[*batch, c]`; zero without rows."""
+    """Average the rows of each kind, and return the mean over all kinds, `[*batch, c]`; zero without rows."""
     index = np.zeros(len(kind), np.int32)
     return sums(x, index, 1, shares(index, kind, 1))[..., 0, :].astype(x.dtype)
 
 
 def weighted(logits: jax.Array, values: jax.Array, index: np.ndarray, rows: int) -> jax.Array:
-    """Return means of entries by row, weighted by the softmax of their logits.
+    """Average entries by row, weighted by the softmax of their logits.
 
     Args:
         logits: `[*batch, entries, heads]`.
         values: `[*batch, entries, heads, c]`.
-        index: the row of every entry; every row has one.
-        rows: how many there are.
+        index: the row of every entry; every row needs at least one entry.
+        rows: number of rows.
 
     Returns:
         `[*batch, rows, heads * c]`.
     """
     wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    # The largest logit of every row is subtracted, so that no exponential overflows.
+    # Subtract the largest logit of every row, so that the exponential does not overflow.
     low = jnp.full((*wide.shape[:-2], rows, wide.shape[-1]), -jnp.inf, wide.dtype)
     top = low.at[..., index, :].max(jax.lax.stop_gradient(wide), mode="promise_in_bounds")
     weights = jnp.exp(wide - looked_up(top, index))

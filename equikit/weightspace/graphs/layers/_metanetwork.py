@@ -1,4 +1,4 @@
-"""Base class of networks on parameter graphs: channels, features, a stack of layers, and outputs."""
+"""Base class of networks on parameter graphs: an encoder, a stack of layers, and an output head."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Metanetwork(nnx.Module):
         self.encoder = Encoder(graph, widths[0], hidden[0], probes, options)
         self.prepare(hidden[0], options)
         self.layers = nnx.List([self.make_layer(width, options) for width in hidden])
-        # Between layers of one width there is nothing.
+        # Layers of equal width are connected by the identity.
         self.resized = nnx.List([Resize(*pair, options) for pair in itertools.pairwise(hidden)])
         self.node_norm, self.edge_norm = options.norm(hidden[-1]), options.norm(hidden[-1])
         self.whole_norm = options.norm(hidden[-1]) if use_global else None
@@ -58,7 +58,7 @@ class Metanetwork(nnx.Module):
             self.head = NodeHead(graph, out, hidden[-1], widths[-1], options)
 
     def prepare(self, width: int, options: Options) -> None:
-        """Make additional parts of a subclass."""
+        """Create additional submodules of a subclass."""
 
     def make_layer(self, width: int, options: Options) -> Any:
         """Return a layer."""
@@ -76,15 +76,15 @@ class Metanetwork(nnx.Module):
         """Apply the network.
 
         Args:
-            params: a tree of arrays `[*batch, *shape]`, the parameters of a network or of many, stacked; with more than
-                one input channel `[*batch, *shape, channels]`.
+            params: a tree of arrays `[*batch, *shape]`, the parameters of one network or of stacked networks; with more
+                than one input channel `[*batch, *shape, channels]`.
 
         Returns:
-            `[*batch, channels]` for `out=""`, `[*batch, n, channels]` for a layer of the graph; otherwise a tree like
-            `params`, with the channels of the output as a last axis where there are more than one.
+            `[*batch, channels]` for `out=""`, `[*batch, n, channels]` for a node layer; otherwise a tree like `params`,
+            with a last axis of output channels if there is more than one.
 
         Raises:
-            ShapeError, DTypeError, OptionError: if the parameters are not those of the graph.
+            ShapeError, DTypeError, OptionError: if the parameters do not match the graph.
         """
         state = self.begin(self.encoder(params))
         for number, layer in enumerate(self.layers):

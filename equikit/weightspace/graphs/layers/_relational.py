@@ -19,7 +19,7 @@ from equikit.weightspace.graphs.layers._metanetwork import Metanetwork
 
 
 class RelationalLayer(nnx.Module):
-    """Attention of nodes to their neighbors and themselves, then an update of edges from ends and reversed edges."""
+    """Attention of nodes to neighbors and themselves, then an update of edges from end nodes and reversed edges."""
 
     def __init__(self, graph: ParameterGraph, width: int, heads: int, options: Options) -> None:
         self.graph, self.heads = graph, heads
@@ -36,7 +36,7 @@ class RelationalLayer(nnx.Module):
         self.whole = Joined({"whole": width, "nodes": width, "edges": width}, width, options) if whole else None
 
     def __call__(self, state: State) -> State:
-        """Apply the layer; edges are `[*batch, arcs, c]`, see `arcs`."""
+        """Apply the layer; features of edges are `[*batch, arcs, c]`, see `arcs`."""
         senders, receivers = arcs(self.graph)
         x, e, whole = state
         nodes, edges = self.node_norm(x), self.edge_norm(e)
@@ -78,13 +78,13 @@ class RelationalLayer(nnx.Module):
 
 
 def arcs(graph: ParameterGraph) -> tuple[np.ndarray, np.ndarray]:
-    """Return senders and receivers of all edges, of all reversed edges, and of an edge from each node to itself."""
+    """Return senders and receivers of all arcs: all edges, all reversed edges, and a self-loop at each node."""
     (senders, receivers), itself = graph.edge_index, np.arange(graph.num_nodes, dtype=np.int32)
     return np.concatenate([senders, receivers, itself]), np.concatenate([receivers, senders, itself])
 
 
 def arc_kinds(graph: ParameterGraph) -> np.ndarray:
-    """Return the kind of every arc: that of its edge, for each direction, or the layer of its node."""
+    """Return the kind of every arc: one for each edge kind and direction, and one for the self-loops of each layer."""
     kinds = len(graph.edge_kinds)
     return np.concatenate([graph.edge_kind, graph.edge_kind + kinds, graph.node_layer + 2 * kinds])
 
@@ -98,29 +98,29 @@ def opposite(graph: ParameterGraph) -> np.ndarray:
 class RelationalTransformer(Metanetwork):
     r"""A transformer on the parameters of other networks with attention between nodes that share a weight.
 
-    Every edge also exists reversed, with features of its own, and every node has an edge to itself. Of an edge from
-    \(u\) to \(v\) with features \(e_{uv}\),
+    Every edge has a reversed edge with separate features, and every node has a self-loop. For an edge from \(u\) to
+    \(v\) with features \(e_{uv}\),
 
     \(q_{uv} = W_q x_v + W_q' e_{uv}\), \(k_{uv} = W_k x_u + W_k' e_{uv}\), \(v_{uv} = W_v x_u + W_v' e_{uv}\),
     \(x_v \mathrel{+}= W \sum_u \mathrm{softmax}_u(q_{uv} \cdot k_{uv} / \sqrt{d})\, v_{uv}\),
     \(e_{uv} \mathrel{+}= \phi(e_{uv}, e_{vu}, x_u, x_v)\),
 
-    with layer norms in front and perceptrons after both. Nodes that share no weight do not attend to each other: what
-    goes between them goes through others, or through the features of the whole graph, which enter the perceptron of the
-    nodes.
+    with a layer norm before and a perceptron after each update. Nodes that do not share a weight do not attend to each
+    other: information between them passes through other nodes, or through the features of the whole graph, which are an
+    input of the node perceptron.
 
     Args:
-        graph: the graph of the parameters, from `graph`.
-        channels: numbers for each weight: of the input, of the hidden layers, of the output.
-        out: `""` for invariants, the name of a layer of the graph for features of each of its nodes; by default a tree
-            like the parameters.
-        heads: of the attention; they divide the widths of all hidden layers.
-        **options: those of `MessagePassing`.
+        graph: the parameter graph, from `graph`.
+        channels: numbers of channels for each weight: input, hidden layers, output.
+        out: `""` for invariants, or the name of a node layer for features of each of its nodes; by default the output
+            is a tree like the parameters.
+        heads: number of attention heads, a divisor of all hidden widths.
+        **options: options of `MessagePassing`.
 
     Raises:
-        OptionError: if there are less than three numbers of channels, no such output, or the heads do not divide.
+        OptionError: if there are fewer than three numbers of channels, or `out` or `heads` is invalid.
 
-    Cost: \(O((2\, \text{edges} + \text{nodes}) \cdot c^2)\) for every layer; arcs are in memory.
+    Cost: \(O((2\, \text{edges} + \text{nodes}) \cdot c^2)\) for each layer; memory grows with the number of arcs.
 
     Example:
         >>> from equikit.weightspace import RelationalTransformer, graph
@@ -134,7 +134,7 @@ class RelationalTransformer(Metanetwork):
 
     Source:
         Diao and Loynd, Relational attention: generalizing transformers for graph-structured tasks, arXiv:2210.05062;
-        Kofinas et al., arXiv:2403.12143, who let all pairs of nodes attend.
+        Kofinas et al., arXiv:2403.12143, in which all pairs of nodes attend to each other.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class RelationalTransformer(Metanetwork):
         super().__init__(graph, channels, out, rngs=rngs, **options)
 
     def prepare(self, width: int, options: Options) -> None:
-        """Make the codes of the directions of arcs."""
+        """Create the embeddings of the directions of arcs."""
         self.directions = options.codes(3, width)
 
     def make_layer(self, width: int, options: Options) -> RelationalLayer:
@@ -167,7 +167,7 @@ class RelationalTransformer(Metanetwork):
         return RelationalLayer(self.graph, width, self.heads, options)
 
     def begin(self, state: State) -> State:
-        """Convert edges to arcs, each with the code of its direction."""
+        """Convert edges to arcs, each with the embedding of its direction."""
         assert self.directions is not None
         codes = self.directions[...].astype(state.edges.dtype)
         batch = state.nodes.shape[:-2]
